@@ -1,0 +1,60 @@
+"""What `model` raises for a caller's mistake.
+
+    ModelError
+    ├── ConfigError            an impossible network, training or preprocessing configuration
+    ├── ScanError              an order, direction count or map size that does not exist
+    ├── BackendUnavailable     a scan backend asked for by name that cannot run here
+    ├── WeightsError           encoder or network weights that are missing or do not fit
+    ├── CheckpointError        a checkpoint that is missing, damaged or from a newer version
+    ├── DatasetError           a data folder that is missing, empty or not in a known layout
+    ├── ImageError             an image that cannot be used
+    ├── CalibrationError       too few or unusable scores to set a threshold from
+    ├── UnknownCategory        a category that the checkpoint was not calibrated for
+    └── NonFiniteOutput        the network answered NaN or infinity: neither OK nor NG
+
+Each message says what was wrong, what was got and what was expected.
+"""
+
+
+class ModelError(Exception):
+    """Base of every error that `model` raises on purpose."""
+
+
+class ConfigError(ModelError):
+    """A configuration that describes nothing that can be built."""
+
+
+class ScanError(ModelError):
+    """A scan order, direction count or map size that does not exist."""
+
+
+class BackendUnavailable(ModelError):
+    """A scan backend was asked for by name and cannot run on this machine."""
+
+
+class WeightsError(ModelError):
+    """Weights that are missing, or do not fit the network they are for."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint that is missing, damaged, or written by a newer version."""
+
+
+class DatasetError(ModelError):
+    """A data folder that is missing, empty, or not laid out as expected."""
+
+
+class ImageError(ModelError):
+    """An image that cannot be used."""
+
+
+class CalibrationError(ModelError):
+    """Too few, or unusable, scores to set a threshold from."""
+
+
+class UnknownCategory(ModelError):
+    """A category without a calibration in the checkpoint at hand."""
+
+
+class NonFiniteOutput(ModelError):
+    """NaN or infinity in the anomaly map: the part was not inspected."""

@@ -1,0 +1,79 @@
+"""What a MambaAD network is made of."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from model.errors import ConfigError
+from model.scan.orders import DIRECTIONS, SCANS, check_order
+
+STAGES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """The choices that fix a MambaAD network; the defaults are the paper's.
+
+    `image_size` is (height, width) in pixels, each a multiple of 32. `depths` are the numbers of
+    HSS blocks in the four decoder stages, coarse to fine. `encoder` is any timm model name with
+    features at strides 4, 8 and 16; the decoder's widths follow its channels.
+
+    Raises `ConfigError`, with the reason, for a network that cannot exist.
+    """
+
+    encoder: str = "resnet34"
+    image_size: tuple[int, int] = (256, 256)
+    scan: str = "hilbert"
+    directions: int = 8
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    state_size: int = 16
+    drop_path: float = 0.2
+
+    def __post_init__(self) -> None:
+        self._check_image_size()
+        self._check_depths()
+        if self.scan not in SCANS:
+            raise ConfigError(f"unknown scan {self.scan!r}; have: {', '.join(SCANS)}")
+        if self.directions not in DIRECTIONS:
+            raise ConfigError(f"directions must be one of {DIRECTIONS}, got {self.directions}")
+        if self.state_size < 1:
+            raise ConfigError(f"state_size must be at least 1, got {self.state_size}")
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(f"drop_path must be in [0, 1), got {self.drop_path}")
+        for height, width in self.stage_sizes:
+            check_order(self.scan, self.directions, height, width)
+
+    def _check_image_size(self) -> None:
+        if len(self.image_size) != 2 or any(n < 32 or n % 32 for n in self.image_size):
+            raise ConfigError(
+                "image_size must be (height, width), each a multiple of 32 and at least 32 "
+                f"(the decoder starts at stride 32), got {self.image_size}"
+            )
+
+    def _check_depths(self) -> None:
+        if len(self.depths) != STAGES:
+            raise ConfigError(f"depths must name {STAGES} stages, coarse to fine, got {self.depths}")
+        for depth in self.depths:
+            if depth < 1 or (depth % 2 and depth % 3):
+                raise ConfigError(
+                    "each depth must be a positive multiple of 3 or of 2 (LSS modules hold three "
+                    f"or two HSS blocks), got {depth} in {self.depths}"
+                )
+
+    @property
+    def stage_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of the map in each decoder stage, coarse to fine."""
+        height, width = self.image_size
+        return tuple((height // s, width // s) for s in (32, 16, 8, 4))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "NetworkConfig":
+        """Build from `to_dict` output; a field that does not exist is an error."""
+        unknown = sorted(set(values) - set(cls.__slots__))
+        if unknown:
+            raise ConfigError(f"unknown network option(s): {', '.join(unknown)}")
+        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**lists)
