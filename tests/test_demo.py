@@ -1,0 +1,73 @@
+"""The demonstration's split: fixed, disjoint, and the one that was committed."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from demo import solar
+
+
+@pytest.fixture
+def cells():
+    return solar.read_split()
+
+
+def test_committed_split_is_the_one_the_seed_draws(cells):
+    assert solar.draw_split(solar.read_labels(solar.data_folder())) == cells
+
+
+def test_another_seed_draws_another_split(cells):
+    assert solar.draw_split(cells, seed=1) != cells
+
+
+def test_every_cell_is_in_exactly_one_split(cells):
+    assert len({cell.file for cell in cells}) == len(cells) == 2624
+    assert {cell.split for cell in cells} == {"train", "held_out", "test", "development"}
+
+
+def test_only_good_cells_are_learned_from_and_no_uncertain_cell_is_tested(cells):
+    assert {c.probability for c in cells if c.split in {"train", "held_out"}} == {"0.0000"}
+    assert {c.probability for c in cells if c.split == "test"} == {"0.0000", "1.0000"}
+    assert {c.probability for c in cells if c.split == "development"} == {"0.3333", "0.6667"}
+
+
+def test_counts_per_category(cells):
+    counts = Counter((c.category, c.split, c.is_good) for c in cells)
+    assert counts["solar-mono", "test", True] == 147
+    assert counts["solar-poly", "test", True] == 230
+    assert counts["solar-mono", "test", False] == 313
+    assert counts["solar-poly", "test", False] == 402
+    assert counts["solar-mono", "held_out", True] == counts["solar-poly", "held_out", True] == 110
+    assert counts["solar-mono", "train", True] == 331
+    assert counts["solar-poly", "train", True] == 580
+
+
+def names(root: Path, pattern: str) -> set[str]:
+    return {path.name for path in root.glob(pattern)}
+
+
+def test_prepare_writes_the_split(tmp_path, cells):
+    result = CliRunner().invoke(solar.app, ["prepare", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    for split in ("train", "held_out", "test"):
+        expected = {Path(c.file).name for c in cells if c.split == split}
+        assert names(tmp_path, f"*/{split}/*/*.png") == expected
+
+
+def test_development_folder_holds_no_test_image(tmp_path, cells):
+    result = CliRunner().invoke(solar.app, ["prepare", str(tmp_path), "--development"])
+    assert result.exit_code == 0, result.output
+    tested = {Path(c.file).name for c in cells if c.split == "test"}
+    assert not names(tmp_path, "**/*.png") & tested
+    assert names(tmp_path, "*/test/good/*") == names(tmp_path, "*/held_out/good/*")
+
+
+def test_prepare_refuses_a_folder_with_other_images(tmp_path):
+    stray = tmp_path / "solar-mono" / "train" / "good" / "cell9999.png"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"")
+    result = CliRunner().invoke(solar.app, ["prepare", str(tmp_path)])
+    assert result.exit_code == 2
+    assert list(tmp_path.rglob("*.png")) == [stray]
