@@ -1,0 +1,66 @@
+"""Pictures of an inspection: the anomaly map as grey values, and laid over the image.
+
+Scores are on the 0 to 1 scale of `Calibration.pixel_score`, where 0.5 is the pixel threshold.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image, ImageDraw
+
+from model.inspection import Region
+
+_STOPS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+_COLOURS = np.array(
+    [(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float64
+)
+_OPACITY = 0.7
+_BOX_COLOUR = (255, 255, 255)
+_BOX_EDGE = (0, 0, 0)
+
+
+def heatmap(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
+    """Return scores as an 8-bit grey image ("L") of `size` (width, height), 255 being score 1."""
+    clipped = np.clip(scores, 0, 1).astype(np.float32)
+    resized = Image.fromarray(clipped).resize(size, Image.Resampling.BILINEAR)
+    return Image.fromarray(np.rint(np.asarray(resized) * 255).astype(np.uint8))
+
+
+def colours(grey: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Return grey values as colours, from black through red to pale yellow."""
+    position = np.arange(256) / 255
+    table = np.stack([np.interp(position, _STOPS, channel) for channel in _COLOURS.T], axis=1)
+    coloured: UInt8[np.ndarray, "h w 3"] = np.rint(table).astype(np.uint8)[grey]
+    return coloured
+
+
+def overlay(
+    image: Image.Image,
+    scores: Float[np.ndarray, "h w"],
+    regions: Sequence[Region] = (),
+) -> Image.Image:
+    """Return the image ("RGB", same size) under its heatmap, with a box around each region.
+
+    `image` is upright and 8-bit, as `model.preprocess.to_rgb` gives it.
+    The heatmap covers more the higher the score: a normal part of the image stays as it is.
+    """
+    grey = np.asarray(heatmap(scores, image.size))
+    opacity: Float32[np.ndarray, "h w 1"] = (grey[..., None] / np.float32(255)) * _OPACITY
+    under = np.asarray(image.convert("RGB"), dtype=np.float32)
+    blended = under + (colours(grey) - under) * opacity
+    picture = Image.fromarray(np.rint(blended).astype(np.uint8))
+    _draw_boxes(picture, regions)
+    return picture
+
+
+def _draw_boxes(picture: Image.Image, regions: Sequence[Region]) -> None:
+    draw = ImageDraw.Draw(picture)
+    line = max(1, round(max(picture.size) / 300))
+    for region in regions:
+        x, y, width, height = region.box
+        box = (x, y, x + width - 1, y + height - 1)
+        # A dark line outside the light one shows on bright and on dark parts alike.
+        outer = (box[0] - line, box[1] - line, box[2] + line, box[3] + line)
+        draw.rectangle(outer, outline=_BOX_EDGE, width=line)
+        draw.rectangle(box, outline=_BOX_COLOUR, width=line)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.inspection import Region
+from model.rendering import colours, heatmap, overlay
+
+
+def test_heatmap_spans_the_grey_range_at_the_size_asked_for():
+    scores = np.array([[0.0, 0.5], [1.0, 0.25]])
+    picture = heatmap(scores, (2, 2))
+    assert picture.mode == "L"
+    assert np.array_equal(np.asarray(picture), [[0, 128], [255, 64]])
+    assert heatmap(scores, (30, 20)).size == (30, 20)
+
+
+def test_heatmap_clips_what_lies_outside_0_to_1():
+    picture = heatmap(np.array([[-1.0, 2.0]], dtype=np.float32), (2, 1))
+    assert np.asarray(picture).tolist() == [[0, 255]]
+
+
+def test_colours_grow_lighter_with_the_score():
+    ramp = colours(np.arange(256, dtype=np.uint8)[None])[0]
+    luminance = ramp @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(luminance) > 0).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_overlay_leaves_the_normal_as_it_is(mode):
+    image = Image.effect_noise((40, 30), 60).convert(mode)
+    picture = overlay(image, np.zeros((8, 8)))
+    assert picture.mode == "RGB"
+    assert picture.size == (40, 30)
+    assert np.array_equal(np.asarray(picture), np.asarray(image.convert("RGB")))
+
+
+def test_overlay_marks_the_anomaly_where_it_is():
+    image = Image.new("RGB", (64, 64), (90, 90, 90))
+    scores = np.zeros((64, 64))
+    scores[40:50, 10:20] = 1
+    changed = np.abs(np.asarray(overlay(image, scores)).astype(int) - 90).sum(axis=-1) > 30
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 49, 10, 19)
+
+
+def test_overlay_draws_the_box_of_each_region():
+    image = Image.new("RGB", (64, 48), (90, 90, 90))
+    region = Region(box=(10, 12, 20, 8), area_px=100, peak=(15, 15), peak_score=0.9)
+    picture = overlay(image, np.zeros((48, 64)), [region])
+    for corner in ((10, 12), (29, 12), (10, 19), (29, 19)):
+        assert picture.getpixel(corner) == (255, 255, 255)
+    assert picture.getpixel((20, 16)) == (90, 90, 90)
+
+
+def test_overlay_draws_a_region_at_the_very_edge():
+    image = Image.new("RGB", (32, 32), (90, 90, 90))
+    region = Region(box=(0, 0, 32, 1), area_px=32, peak=(0, 0), peak_score=0.9)
+    picture = overlay(image, np.zeros((32, 32)), [region])
+    assert picture.getpixel((31, 0)) == (255, 255, 255)
