@@ -1,0 +1,219 @@
+"""Thresholds from held-out good parts, with a promise that does not depend on the network.
+
+Split conformal prediction: when the n held-out good parts and the next good part are exchangeable
+(same line, same camera, none of them trained on), the next one is equally likely to take any of
+the n + 1 ranks. With the k-th smallest held-out score as the threshold it is rejected with
+probability at most (n + 1 - k) / (n + 1), whatever the scores' distribution; ties only lower it,
+since NG means strictly above.
+
+    n      number of held-out good images
+    alpha  the false-reject rate asked for
+    k      ceil((n + 1) (1 - alpha)), and n where that exceeds n
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv
+
+from model.errors import CalibrationError, NonFiniteOutput
+
+MEDIAN_SCORE = 0.1
+"""The score of the median held-out good part, where the scores spread at all."""
+
+_LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
+_NO_SPREAD = 1e-9
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+_ABOVE_ZERO = math.nextafter(0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is normal for one category: two thresholds, and how raw values become scores.
+
+    Thresholds and scales are in the network's own units; a scale is the distance from the median
+    good part to the threshold. The pixel threshold stands on the highest pixel of each good image,
+    so its promise too is about images: at most that share of good ones shows any region at all.
+    """
+
+    image_threshold: float
+    pixel_threshold: float
+    image_scale: float
+    pixel_scale: float
+    alpha: float
+    good_images: int
+
+    def __post_init__(self) -> None:
+        _check_alpha(self.alpha)
+        for name in ("image_threshold", "pixel_threshold", "image_scale", "pixel_scale"):
+            if not math.isfinite(getattr(self, name)):
+                raise CalibrationError(f"{name} must be finite, got {getattr(self, name)}")
+        if self.image_scale <= 0 or self.pixel_scale <= 0:
+            raise CalibrationError(
+                f"scales must be above 0, got {self.image_scale} and {self.pixel_scale}"
+            )
+        if self.good_images < 1:
+            raise CalibrationError(f"good_images must be at least 1, got {self.good_images}")
+
+    @classmethod
+    def fit(
+        cls, raw_scores: npt.ArrayLike, pixel_peaks: npt.ArrayLike, alpha: float = 0.01
+    ) -> "Calibration":
+        """Set both thresholds from held-out good images, none of which was trained on.
+
+        `raw_scores` holds one raw score and `pixel_peaks` the highest map value of each image.
+        Raises `CalibrationError` for empty, unequal or non-finite input, or an impossible `alpha`.
+        """
+        _check_alpha(alpha)
+        scores, peaks = _column("raw_scores", raw_scores), _column("pixel_peaks", pixel_peaks)
+        if len(scores) != len(peaks):
+            raise CalibrationError(
+                f"need one pixel peak per raw score, got {len(peaks)} and {len(scores)}"
+            )
+        image_threshold = conformal_quantile(scores, alpha)
+        pixel_threshold = conformal_quantile(peaks, alpha)
+        return cls(
+            image_threshold=image_threshold,
+            pixel_threshold=pixel_threshold,
+            image_scale=_scale(image_threshold, scores),
+            pixel_scale=_scale(pixel_threshold, peaks),
+            alpha=float(alpha),
+            good_images=len(scores),
+        )
+
+    @property
+    def images_needed(self) -> int:
+        """The fewest good images with which `alpha` can be promised."""
+        return math.ceil(1 / _exact(self.alpha)) - 1
+
+    @property
+    def guaranteed_rate(self) -> float:
+        """The share of good parts rejected, at most, on average over draws of the held-out images.
+
+        At most `alpha` with `images_needed` images or more; 1 / (n + 1), which is above `alpha`,
+        with fewer.
+        """
+        return _ranks_above(self.good_images, self.alpha) / (self.good_images + 1)
+
+    def rate_bound(self, confidence: float = 0.95) -> float:
+        """Bound the false-reject rate of this very threshold, with the `confidence` given.
+
+        `guaranteed_rate` is an average over draws; a single draw of n images can be unlucky. The
+        realised rate follows Beta(n + 1 - k, k) for scores without ties.
+        """
+        if not 0 < confidence < 1:
+            raise CalibrationError(f"confidence must be between 0 and 1, got {confidence}")
+        above = _ranks_above(self.good_images, self.alpha)
+        return float(betaincinv(above, self.good_images + 1 - above, confidence))
+
+    def promise(self) -> str:
+        """Say in a sentence or two what the held-out images can promise."""
+        n = self.good_images
+        asked, bound = _percent(self.alpha), _percent(self.rate_bound())
+        luck = f"With 95 % confidence this threshold rejects at most {bound}."
+        images = "image" if n == 1 else "images"
+        if n >= self.images_needed:
+            return (
+                f"Of good parts like the {n} held out, at most {asked} are rejected on average "
+                f"(needs at least {self.images_needed} good images; have {n}). {luck}"
+            )
+        return (
+            f"{n} held-out good {images} cannot promise {asked} (needs at least "
+            f"{self.images_needed}): of good parts like these, at most "
+            f"{_percent(self.guaranteed_rate)} are rejected on average. {luck}"
+        )
+
+    def score(self, raw: float) -> float:
+        """Put a raw image score on the 0 to 1 scale: 0.5 at the threshold, rising with `raw`.
+
+        Above 0 and below 1 always; the last digits run out about 17 scales above the threshold.
+        Raises `NonFiniteOutput` for NaN.
+        """
+        return _logistic(raw, self.image_threshold, self.image_scale)
+
+    def pixel_score(self, raw: float) -> float:
+        """Put a raw map value on the 0 to 1 scale, 0.5 at the pixel threshold; see `score`."""
+        return _logistic(raw, self.pixel_threshold, self.pixel_scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
+        """Build from `to_dict` output; raises `CalibrationError` unless every field is there."""
+        expected = {field.name for field in fields(cls)}
+        if set(values) != expected:
+            raise CalibrationError(
+                f"a calibration has the fields {', '.join(sorted(expected))}; "
+                f"got {', '.join(sorted(values)) or 'none'}"
+            )
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise CalibrationError(f"{name} must be a number, got {value!r}")
+        return cls(**values)
+
+
+def conformal_quantile(scores: npt.ArrayLike, alpha: float) -> float:
+    """Return the k-th smallest score (see the module's head), the largest where k exceeds n.
+
+    Raises `CalibrationError` for empty or non-finite scores, or `alpha` outside (0, 1).
+    """
+    _check_alpha(alpha)
+    column = _column("scores", scores)
+    rank = len(column) + 1 - _ranks_above(len(column), alpha)
+    return float(np.partition(column, rank - 1)[rank - 1])
+
+
+def _ranks_above(n: int, alpha: float) -> int:
+    """Return n + 1 - k: how many of the n + 1 ranks lie above the threshold; 1 to n."""
+    return max(1, math.floor((n + 1) * _exact(alpha)))
+
+
+def _exact(alpha: float) -> Fraction:
+    """Return the decimal that was written, so that 100 x 0.29 is 29 and not a hair less."""
+    return Fraction(repr(float(alpha)))
+
+
+def _scale(threshold: float, scores: npt.NDArray[np.float64]) -> float:
+    """Return the distance from the median to the threshold, or a stand-in where there is none."""
+    spread = threshold - float(np.median(scores))
+    if spread > _NO_SPREAD * abs(threshold):
+        return spread
+    return abs(threshold) or 1.0
+
+
+def _logistic(raw: float, threshold: float, scale: float) -> float:
+    if math.isnan(raw):
+        raise NonFiniteOutput("a raw score of NaN cannot be put on the 0 to 1 scale")
+    odds = _LOG_ODDS * (float(raw) - threshold) / scale
+    # exp is only ever taken of a negative number: no overflow on either side.
+    tail = math.exp(-abs(odds)) / (1 + math.exp(-abs(odds)))
+    return min(1 - tail, _BELOW_ONE) if odds > 0 else max(tail, _ABOVE_ZERO)
+
+
+def _column(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    column = np.asarray(values, dtype=np.float64)
+    if column.ndim != 1 or column.size == 0:
+        raise CalibrationError(
+            f"{name} must be one number per held-out good image, at least one; "
+            f"got an array of shape {column.shape}"
+        )
+    bad = int(np.count_nonzero(~np.isfinite(column)))
+    if bad:
+        raise CalibrationError(f"{name} must be finite; {bad} of {column.size} are not")
+    return column
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise CalibrationError(f"alpha must be between 0 and 1 (0.01 means 1 %), got {alpha}")
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
