@@ -1,0 +1,76 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+
+VENV    ?= .venv
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+HOST    ?= 127.0.0.1
+PORT    ?= 8000
+SAMPLES ?= samples
+DEVICE  ?= cpu
+
+BIN     := $(VENV)/bin
+SERVE   := $(VENV)/.installed-serve
+DEV     := $(VENV)/.installed-dev
+URL      = http://$(HOST):$(PORT)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format-check lint types imports fix bench demo-weights clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://127.0.0.1:8000
+	@echo
+	@echo "Serving on $(URL) (Ctrl-C stops). Once it is ready, inspect a solar cell with:"
+	@echo
+	@echo "  curl -F category=solar-mono -F file=@$(abspath $(SAMPLES))/solar-mono/defective-1.png $(URL)/detect"
+	@echo
+	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT)
+
+test: $(DEV) ## run every test
+	$(BIN)/python -m pytest
+
+check: format-check lint types imports test ## everything CI demands: format, lint, types, layers, tests
+
+format-check: $(DEV)
+	$(BIN)/ruff format --check .
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+imports: $(DEV)
+	$(BIN)/lint-imports
+
+fix: $(DEV) ## format, and repair what the linter can repair
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on DEVICE
+	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --config paper
+	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --checkpoint solar
+
+clean: ## remove the virtual environment and every cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One virtual environment. `run` installs what serving needs; the rest adds the trainer and the tools.
+# A stamp stands for an install, and is out of date when pyproject.toml is newer.
+
+$(BIN)/python:
+	@$(or $(PYTHON),$(error no Python found; name one: make PYTHON=/path/to/python3.11)) -c \
+	  'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
+	  f"needs Python 3.11 to 3.13, got {v.major}.{v.minor}; name another: make PYTHON=python3.11")'
+	@echo "Creating a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }
+
+$(SERVE): pyproject.toml | $(BIN)/python
+	@echo "Installing what serving needs into $(VENV) (a minute or two, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	@echo "Installing the service, the trainer and the developer's tools into $(VENV) (a minute or two, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(SERVE) $@
