@@ -1,0 +1,116 @@
+"""The house rules that no tool checks: layers, sizes, and where the environment is read."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(
+    path for package in ("model", "service") for path in (ROOT / package).rglob("*.py")
+)
+FILE_LINES = 300
+BODY_LINES = 40
+READS_ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
+MACHINE_PATH = re.compile(r"(?<![\w./:-])/(?:home|root|work|Users|tmp/[\w-]*venv)/[\w.-]+")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(source: str) -> Iterator[Function]:
+    return (node for node in ast.walk(ast.parse(source)) if isinstance(node, Function))
+
+
+def body_length(function: Function) -> int:
+    """Lines from the first statement after the docstring to the last."""
+    first, *rest = function.body
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        if not rest:
+            return 0
+        first = rest[0]
+    end = function.end_lineno
+    assert end is not None
+    return end - first.lineno + 1
+
+
+def environment_reads(source: str) -> list[int]:
+    """Line numbers of `os.environ`, `os.getenv`, and of their import from os."""
+    return sorted(
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in READS_ENVIRONMENT)
+        or (isinstance(node, ast.ImportFrom) and imported(node) & READS_ENVIRONMENT)
+    )
+
+
+def imported(node: ast.ImportFrom) -> set[str]:
+    return {f"{node.module}.{alias.name}" for alias in node.names}
+
+
+def tracked_text_files() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout: nothing says which files are the repository's")
+    paths = [ROOT / name for name in listing.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8192]]
+
+
+def test_there_is_something_to_check():
+    assert len(SOURCES) > 10
+
+
+def test_the_layers_hold():
+    command = Path(sys.executable).with_name("lint-imports")
+    answer = subprocess.run(
+        [command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_files_are_short():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+    long = {str(p.relative_to(ROOT)): n for p, n in lengths.items() if n > FILE_LINES}
+    assert not long, f"over {FILE_LINES} lines"
+
+
+def test_functions_are_short():
+    long = {
+        f"{path.relative_to(ROOT)}:{function.lineno} {function.name}": body_length(function)
+        for path in SOURCES
+        for function in functions(path.read_text("utf-8"))
+        if body_length(function) > BODY_LINES
+    }
+    assert not long, f"over {BODY_LINES} lines"
+
+
+def test_the_environment_is_read_in_settings_alone():
+    readers = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in SOURCES
+        if path != ROOT / "service" / "settings.py"
+        for line in environment_reads(path.read_text("utf-8"))
+    ]
+    assert not readers
+
+
+def test_no_file_names_a_path_of_one_machine():
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in tracked_text_files()
+        for match in MACHINE_PATH.finditer(path.read_text("utf-8"))
+    ]
+    assert not found
+
+
+def test_the_measures_see_what_they_should():
+    source = 'def f():\n    """Doc."""\n    x = 1\n\n    return x\n'
+    assert [body_length(function) for function in functions(source)] == [3]
+    assert environment_reads("import os\nfrom os import getenv\nx = os.environ['A']\n") == [2, 3]
+    assert MACHINE_PATH.search(" ".join(["cd", "/" + "home/someone/x"]))
+    assert not MACHINE_PATH.search("POST /work or https://example.com/home/page or ./work/a")
