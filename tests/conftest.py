@@ -1,0 +1,27 @@
+"""Every test runs with the shapes in `model`'s signatures checked.
+
+beartype checks them on each call, through jaxtyping's import hook, which has to be in place before
+the first import of `model`. Modules that Numba compiles are left out: it cannot compile a wrapper.
+"""
+
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).parents[1]
+
+
+def modules_with_shapes() -> list[str]:
+    """Name the modules of `model` that use jaxtyping and not Numba."""
+    sources = {path: path.read_text("utf-8") for path in sorted((ROOT / "model").rglob("*.py"))}
+    return [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path, source in sources.items()
+        if path.stem != "__init__"
+        and "from jaxtyping import" in source
+        and "import numba" not in source
+        and "from numba" not in source
+    ]
+
+
+install_import_hook(modules_with_shapes(), "beartype.beartype")
