@@ -1,0 +1,149 @@
+"""The manifest: what a checkpoint says about itself, in JSON that a human can read and diff."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from model.errors import CheckpointError
+
+FORMAT_VERSION = 1
+"""Raised whenever an older program could misread what a newer one wrote."""
+
+MANIFEST_FILE = "manifest.json"
+NETWORK_FILE = "network.safetensors"
+ENCODERS = "encoders"
+"""The folder of the shared encoders, and so never a checkpoint's name."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
+
+# No separator and no leading dot: a name from a manifest can never point outside the store.
+_Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+_File = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.safetensors$")
+]
+_Version = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
+_Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(BaseModel):
+    """Everything about a checkpoint but its weights.
+
+    `network`, `preprocessing`, `scoring` and each value of `calibrations` are the `to_dict` of the
+    class of that name; `sha256` names every file that the checkpoint is made of.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format_version: int = Field(ge=1)
+    name: _Name
+    version: _Version
+    created: str
+    network: dict[str, Any]
+    preprocessing: dict[str, Any]
+    scoring: dict[str, Any]
+    calibrations: dict[_Name, dict[str, Any]]
+    encoder_file: _File
+    sha256: dict[_File, _Sha256]
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    software: dict[str, str]
+    license: str | None = None
+    notice: str | None = None
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "Manifest":
+        check_name(self.name)
+        expected = {NETWORK_FILE, self.encoder_file}
+        if set(self.sha256) != expected:
+            raise ValueError(f"sha256 must name {sorted(expected)}, got {sorted(self.sha256)}")
+        return self
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories that the checkpoint is calibrated for, in order of name."""
+        return tuple(sorted(self.calibrations))
+
+    def to_json(self) -> str:
+        """Return the file's text; raises `CheckpointError` for a value that JSON cannot hold."""
+        try:
+            text = json.dumps(self.model_dump(), indent=2, allow_nan=False, ensure_ascii=False)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"a manifest holds only JSON values: {error}") from error
+        return text + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Manifest":
+        """Parse a manifest; raises `CheckpointError` saying what is wrong with it."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise CheckpointError(f"not valid JSON: {error}") from error
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"expected a JSON object, got {type(values).__name__}")
+        return cls.from_values(values)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "Manifest":
+        """Check the fields; raises `CheckpointError` saying which are wrong."""
+        written = values.get("format_version")
+        if isinstance(written, int) and written > FORMAT_VERSION:
+            raise CheckpointError(
+                f"written in format {written}, and this mambaad-service reads up to format "
+                f"{FORMAT_VERSION}: install a newer mambaad-service"
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise CheckpointError(_faults(error)) from error
+
+    @classmethod
+    def read(cls, directory: Path) -> "Manifest":
+        """Read `<root>/<name>/<version>/manifest.json`; loads no weights.
+
+        Raises `CheckpointError` when it is missing, damaged, newer, or of another checkpoint.
+        """
+        path = directory / MANIFEST_FILE
+        try:
+            manifest = cls.from_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise CheckpointError(f"no checkpoint at {directory}: no {MANIFEST_FILE}") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path}: {error}") from error
+        except CheckpointError as error:
+            raise CheckpointError(f"cannot use {path}: {error}") from error
+        if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
+            raise CheckpointError(
+                f"{path} says it is {manifest.name}/{manifest.version}; a checkpoint lies in "
+                "the folder of its name and version: move it there"
+            )
+        return manifest
+
+
+def check_name(name: str) -> None:
+    """Raise `CheckpointError` unless `name` can name a checkpoint (and a folder)."""
+    if not re.fullmatch(NAME_PATTERN[1:-1], name):
+        raise CheckpointError(
+            "a checkpoint's name is up to 100 letters, digits, '.', '_' and '-', the first a "
+            f"letter or digit; got {name!r}"
+        )
+    if name == ENCODERS:
+        raise CheckpointError(f"{ENCODERS!r} is the store's own folder: choose another name")
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'manifest'}: {fault['msg']}"
+        for fault in error.errors()
+    )

@@ -1,0 +1,96 @@
+"""Weights on disk: safetensors, hashed before they are parsed, written whole or not at all."""
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from model.errors import CheckpointError
+
+
+def serialise(what: str, tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the same bytes for the same weights, floats as float32.
+
+    Raises `CheckpointError` for weights that are not finite.
+    """
+    plain = {}
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"the {what}'s {key!r} holds NaN or infinity: it is not saved")
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        # clone: weights that share memory are stored one by one
+        plain[key] = tensor.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
+    return safetensors.torch.save(plain)
+
+
+def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
+    """Read a file and parse it only once its hash is the expected one.
+
+    Raises `CheckpointError` when it is missing, altered or not a safetensors file.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path} is missing: fetch it (git checkout, git lfs pull, or a backup), or train or "
+            "import the checkpoint again"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    found = sha256(data)
+    if found != expected_sha256:
+        raise CheckpointError(
+            f"{path} is not the file that was saved: sha256 {found[:12]}..., the manifest expects "
+            f"{expected_sha256[:12]}...; fetch it again, or train or import the checkpoint again"
+        )
+    try:
+        return safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+
+
+def sha256(data: bytes) -> str:
+    """Return the hash of a file's content, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Put `data` under `path` in one step: a reader sees the old file or the new one."""
+    staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with staging.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def rename_if_free(folder: Path, target: Path) -> bool:
+    """Move a complete folder to `target` in one step; False when another one stands there."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    _sync_folder(target.parent)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
