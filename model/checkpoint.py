@@ -109,7 +109,7 @@ class CheckpointStore:
     """A folder of checkpoints, each under its name and version."""
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+        self.root = root
 
     def manifests(self) -> list[Manifest]:
         """Return every readable manifest, by name and then newest first; loads no weights."""
