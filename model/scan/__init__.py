@@ -1,0 +1,77 @@
+"""The hybrid scan: one selective state space scan over K orders of the same positions.
+
+`hybrid_scan` is the seam between the network and its kernels. The inputs stay in the row-major
+order of the map; each backend walks them through `order` and adds all directions into one output,
+so that no direction's permuted copy ever exists. Delta enters as a low-rank factor, for the same
+reason: its (b, L, K, D) expansion would be the largest tensor of the network by far.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from model.errors import BackendUnavailable
+from model.scan import cpu, reference
+from model.scan.orders import DIRECTIONS, SCANS, order_table
+
+__all__ = ["BACKENDS", "DIRECTIONS", "SCANS", "hybrid_scan", "order_table"]
+
+_Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def _on_cpu(
+    u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
+    order: Tensor,
+) -> Tensor:  # fmt: skip
+    """The Numba kernels, with channels padded to what they take."""
+    if u.device.type != "cpu" or u.dtype != torch.float32:
+        raise BackendUnavailable(
+            f"the cpu scan takes float32 on the CPU, got {u.dtype} on {u.device}; "
+            "use backend='auto'"
+        )
+    missing = -u.shape[2] % cpu.MULTIPLE
+    if missing:
+        u, D, dt_bias = (pad(x, (0, missing)) for x in (u, D, dt_bias))
+        A, dt_weight = (pad(x, (0, 0, 0, missing)) for x in (A, dt_weight))
+    y: Tensor = cpu.scan(u, selection, A, D, dt_weight, dt_bias, order)
+    return y[..., : y.shape[2] - missing] if missing else y
+
+
+BACKENDS: MappingProxyType[str, _Scan] = MappingProxyType(
+    {"reference": reference.scan, "cpu": _on_cpu}
+)
+"""The scan backends by name."""
+
+
+def hybrid_scan(
+    u: Float[Tensor, "b L D"],
+    selection: Float[Tensor, "b L K S"],
+    A: Float[Tensor, "K D N"],
+    D: Float[Tensor, "K D"],
+    dt_weight: Float[Tensor, "K D R"],
+    dt_bias: Float[Tensor, "K D"],
+    order: Int[Tensor, "K L"],
+    backend: str = "auto",
+) -> Float[Tensor, "b L D"]:
+    """Scan `u` along every row of `order` and return the sum of the outputs, in place.
+
+    `selection` holds, for each position and direction, what the input selects: the R low-rank
+    coefficients of delta, then the N values of B, then the N of C (S = R + 2 N). Per direction,
+
+        delta_t = softplus(dt_weight @ dt_t + dt_bias)
+        h_t     = exp(delta_t A) h_(t-1) + delta_t B_t u_t
+        y_t     = C_t h_t + D u_t
+
+    `A` is negative. `order` is int32 or int64, as `order_table` makes it. `backend` is "reference",
+    "cpu", or "auto": the fastest for the tensors' device and dtype. Raises `BackendUnavailable`.
+    """
+    if backend == "auto":
+        fast = u.device.type == "cpu" and u.dtype == torch.float32
+        backend = "cpu" if fast else "reference"
+    if backend not in BACKENDS:
+        raise BackendUnavailable(f"unknown scan backend {backend!r}; have: {', '.join(BACKENDS)}")
+    return BACKENDS[backend](u, selection, A, D, dt_weight, dt_bias, order)

@@ -1,0 +1,126 @@
+"""The five scan orders as permutation tables.
+
+    H, W   height and width of the map
+    L      H * W, the length of every sequence
+    K      number of directions
+
+An order is a permutation of the row-major positions of an (H, W) map: step t of the sequence
+visits position `order[t]`. Source: MambaAD section 3.2 (hybrid scanning) and the published
+`SCANS` and `SS2D` modules, whose rotations, transposes and flips all become rows of one table.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Int
+
+from model.errors import ScanError
+
+Order: TypeAlias = Int[np.ndarray, " L"]
+
+DIRECTIONS = (2, 4, 8)
+
+
+def sweep(height: int, width: int) -> Order:
+    """Row by row, each from the left."""
+    return np.arange(height * width)
+
+
+def serpentine(height: int, width: int) -> Order:
+    """Row by row, turning at each end."""
+    rows = np.arange(height * width).reshape(height, width).copy()
+    rows[1::2] = rows[1::2, ::-1]
+    return rows.reshape(-1)
+
+
+def zigzag(height: int, width: int) -> Order:
+    """Along the anti-diagonals, up the even ones and down the odd ones, as in JPEG."""
+    row, column = np.divmod(np.arange(height * width), width)
+    diagonal = row + column
+    along = np.where(diagonal % 2 == 0, column, row)
+    return np.lexsort((along, diagonal))
+
+
+def zorder(height: int, width: int) -> Order:
+    """Morton order: the bits of row and column interleaved, the column's lowest first."""
+    side = _power_of_two_side("zorder", height, width)
+    row, column = np.divmod(np.arange(side * side), side)
+    code = np.zeros(side * side, dtype=np.int64)
+    for bit in range(side.bit_length() - 1):
+        code |= ((column >> bit) & 1) << (2 * bit)
+        code |= ((row >> bit) & 1) << (2 * bit + 1)
+    return np.argsort(code)
+
+
+def hilbert(height: int, width: int) -> Order:
+    """Hilbert's curve along the first row's ends: four copies of the next smaller curve.
+
+    The first copy is transposed, the last mirrored at the other diagonal, so that each copy
+    ends beside the start of the next.
+    """
+    side = _power_of_two_side("hilbert", height, width)
+    curve = np.zeros((1, 2), dtype=np.int64)  # (L, 2): row, column
+    for level in range(side.bit_length() - 1):
+        half = 1 << level
+        transposed = curve[:, ::-1]
+        quarters = (
+            transposed,
+            curve + (half, 0),
+            curve + (half, half),
+            (half - 1 - transposed) + (0, half),
+        )
+        curve = np.concatenate(quarters)
+    return curve[:, 0] * side + curve[:, 1]
+
+
+def _power_of_two_side(scan: str, height: int, width: int) -> int:
+    if height != width or height & (height - 1):
+        raise ScanError(
+            f"the {scan} order exists for square maps with a power-of-two side, got "
+            f"{height}x{width}; sweep, scan and zigzag exist for every size"
+        )
+    return height
+
+
+SCANS: MappingProxyType[str, Callable[[int, int], Order]] = MappingProxyType(
+    {
+        "sweep": sweep,
+        "scan": serpentine,
+        "zorder": zorder,
+        "zigzag": zigzag,
+        "hilbert": hilbert,
+    }
+)
+"""The orders by their published names."""
+
+
+def check_order(scan: str, directions: int, height: int, width: int) -> None:
+    """Raise `ScanError`, with the reason, for an order table that does not exist."""
+    if scan not in SCANS:
+        raise ScanError(f"unknown scan {scan!r}; have: {', '.join(SCANS)}")
+    if directions not in DIRECTIONS:
+        raise ScanError(f"directions must be one of {DIRECTIONS}, got {directions}")
+    if height < 1 or width < 1:
+        raise ScanError(f"a map has at least one row and one column, got {height}x{width}")
+    if scan in ("zorder", "hilbert"):
+        _power_of_two_side(scan, height, width)
+
+
+@lru_cache(maxsize=64)
+def order_table(scan: str, directions: int, height: int, width: int) -> Int[np.ndarray, "K L"]:
+    """Return the (K, L) int32 table of the positions each direction visits, read-only.
+
+    The first K / 2 rows take the map itself, its transpose, its quarter turn and the transpose of
+    that through the scan order; the other K / 2 are their reversals. Raises `ScanError`.
+    """
+    check_order(scan, directions, height, width)
+    grid = np.arange(height * width).reshape(height, width)
+    quarter_turn = np.rot90(grid)
+    views = (grid, grid.T, quarter_turn, quarter_turn.T)[: directions // 2]
+    forward = np.stack([view.reshape(-1)[SCANS[scan](*view.shape)] for view in views])
+    table = np.concatenate([forward, forward[:, ::-1]]).astype(np.int32)
+    table.setflags(write=False)
+    return table
