@@ -1,0 +1,104 @@
+"""What the service and its workers say to each other, over one pipe per worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from model.inspection import Category, Decision, ImageSize, Region
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CheckpointKey:
+    """The name and version under which a checkpoint lies in the store."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """All that a worker is told when it is spawned."""
+
+    name: str
+    device: str
+    backend: str
+    threads: int
+    weights_dir: Path
+    checkpoints: tuple[CheckpointKey, ...]
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker's first message: it is warm, but for the checkpoints that it could not load."""
+
+    pid: int
+    refused: Mapping[CheckpointKey, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a batch, but for its pixels."""
+
+    category: Category
+    image_size: ImageSize
+    wants_map: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchRequest:
+    """A batch for one checkpoint."""
+
+    checkpoint: CheckpointKey
+    items: tuple[Item, ...]
+    pixels: UInt8[np.ndarray, "b 3 h w"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """What the network found in one image; see `model.Inspection`.
+
+    `pixel_scores` lie in 0 to 1 with 0.5 at the pixel threshold, at the resolution of the
+    network's input; they are there only when the item wanted them.
+    """
+
+    decision: Decision
+    score: float
+    raw_score: float
+    threshold: float
+    regions: tuple[Region, ...]
+    timings_ms: Mapping[str, float]
+    pixel_scores: Float32[np.ndarray, "h w"] | None = None
+
+
+class FailureKind(StrEnum):
+    """Why an image was not inspected, though its worker lives."""
+
+    NON_FINITE = "non-finite"
+    CHECKPOINT = "checkpoint"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image that was not inspected."""
+
+    kind: FailureKind
+
+
+Outcome: TypeAlias = Finding | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReply:
+    """One outcome per item of the request, in its order."""
+
+    outcomes: tuple[Outcome, ...]

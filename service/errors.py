@@ -1,0 +1,179 @@
+"""What can go wrong with a request, and the one table from error to HTTP answer.
+
+    ServiceError
+    ├── MalformedBody           400  not a multipart body, though it says so
+    ├── NoSuchCategory          404  a category that no checkpoint serves
+    ├── BodyTooLarge            413  more bytes than allowed
+    ├── ImageTooLarge           413  more pixels than allowed
+    ├── UnsupportedImage        415  not one of the image formats taken
+    ├── InvalidRequest          422  a field that is missing or has an impossible value
+    ├── UndecodableImage        422  an image that is empty, truncated or damaged
+    ├── ClientGone              499  the client left; nobody reads this answer
+    ├── NonFiniteResult         500  the network answered NaN or infinity
+    ├── InspectionFailed        500  the network failed on this image
+    ├── Unavailable             503  try again later (Retry-After)
+    │   ├── QueueFull                more is waiting already than will be taken
+    │   ├── NoWorkerReady            workers are starting, or starting again
+    │   ├── WorkerLost               the worker died with this image on it
+    │   └── CheckpointUnavailable    the category's checkpoint cannot be loaded
+    └── DeadlineExceeded        504  not inspected in time
+
+An answer is problem+json (RFC 9457). Its `detail` comes from a `ServiceError` or from the HTTP
+framework, never from any other exception: those are logged and answered as a plain 500.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class ServiceError(Exception):
+    """Base of every error whose message is meant for the client."""
+
+
+class MalformedBody(ServiceError):
+    """A body that does not parse as what its Content-Type says."""
+
+
+class NoSuchCategory(ServiceError):
+    """A category that no checkpoint serves."""
+
+
+class BodyTooLarge(ServiceError):
+    """A request, or one image in it, of more bytes than allowed."""
+
+
+class ImageTooLarge(ServiceError):
+    """An image of more pixels than allowed, by its header."""
+
+
+class UnsupportedImage(ServiceError):
+    """Bytes that do not begin like any image format that is taken."""
+
+
+class InvalidRequest(ServiceError):
+    """A field that is missing or has an impossible value."""
+
+
+class UndecodableImage(ServiceError):
+    """An image that is empty, truncated or damaged."""
+
+
+class ClientGone(ServiceError):
+    """The client closed the connection before its answer."""
+
+
+class NonFiniteResult(ServiceError):
+    """The network answered NaN or infinity: the part was not inspected."""
+
+
+class InspectionFailed(ServiceError):
+    """The network failed on this image: the part was not inspected."""
+
+
+class Unavailable(ServiceError):
+    """Try again in `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, retry_after_s)
+
+
+class QueueFull(Unavailable):
+    """More images are waiting already than will be taken."""
+
+
+class NoWorkerReady(Unavailable):
+    """Every worker is starting, or starting again."""
+
+
+class WorkerLost(Unavailable):
+    """The worker died with this image on it: the part was not inspected."""
+
+
+class CheckpointUnavailable(Unavailable):
+    """The category is known and its checkpoint cannot be loaded."""
+
+
+class DeadlineExceeded(ServiceError):
+    """The part was not inspected in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """How one kind of error is answered; `slug` is its stable name for programs."""
+
+    status: int
+    slug: str
+    title: str
+
+    @property
+    def uri(self) -> str:
+        """The identifier in a problem's `type`."""
+        return f"urn:mambaad:problem:{self.slug}"
+
+
+INTERNAL = ProblemType(500, "internal-error", "The service failed")
+PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
+    MalformedBody: ProblemType(400, "malformed-body", "The body cannot be parsed"),
+    NoSuchCategory: ProblemType(404, "unknown-category", "No checkpoint serves this category"),
+    BodyTooLarge: ProblemType(413, "body-too-large", "Too many bytes"),
+    ImageTooLarge: ProblemType(413, "image-too-large", "Too many pixels"),
+    UnsupportedImage: ProblemType(415, "unsupported-image", "Not an image format that is taken"),
+    InvalidRequest: ProblemType(422, "invalid-request", "A field is missing or impossible"),
+    UndecodableImage: ProblemType(422, "undecodable-image", "The image cannot be decoded"),
+    ClientGone: ProblemType(499, "client-gone", "The client closed the connection"),
+    NonFiniteResult: ProblemType(500, "non-finite-result", "The network's answer is not a number"),
+    InspectionFailed: ProblemType(500, "inspection-failed", "The image could not be inspected"),
+    QueueFull: ProblemType(503, "queue-full", "Too much is waiting"),
+    NoWorkerReady: ProblemType(503, "no-worker-ready", "No worker is ready"),
+    WorkerLost: ProblemType(503, "worker-lost", "The worker died on this image"),
+    CheckpointUnavailable: ProblemType(
+        503, "checkpoint-unavailable", "The category's checkpoint cannot be loaded"
+    ),
+    DeadlineExceeded: ProblemType(504, "deadline-exceeded", "Not inspected in time"),
+}
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem: what went wrong, for programs (`type`, `status`) and for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(description="stable identifier of the kind of problem")
+    title: str = Field(description="the kind of problem, in words")
+    status: int
+    detail: str = Field(description="what was wrong, what was got and what was expected")
+    request_id: str = Field(description="the answer's X-Request-ID, which the log knows too")
+    errors: list[dict[str, Any]] | None = Field(None, description="each part of it on its own")
+
+
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """Describe an error to the client; anything but a `ServiceError` only as a plain 500."""
+    if not isinstance(error, ServiceError):
+        detail = "The service failed on this request; its log tells more under this request id."
+        return _problem(INTERNAL, detail, request_id)
+    return _problem(PROBLEM_TYPES[type(error)], str(error), request_id)
+
+
+def http_problem(status: int, detail: str, request_id: str) -> Problem:
+    """Describe an error that HTTP itself has the words for: no such route, wrong method."""
+    title = HTTPStatus(status).phrase
+    return Problem(
+        type="about:blank", title=title, status=status, detail=detail, request_id=request_id
+    )
+
+
+def retry_headers(error: Exception) -> dict[str, str]:
+    """Return the headers that an error's answer carries."""
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+
+
+def _problem(kind: ProblemType, detail: str, request_id: str) -> Problem:
+    return Problem(
+        type=kind.uri, title=kind.title, status=kind.status, detail=detail, request_id=request_id
+    )

@@ -1,0 +1,90 @@
+"""Around every request: its id, one log line, its metrics, and an answer whatever happens."""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import PROBLEM_JSON, Problem, problem_of
+from service.logs import FIELDS
+from service.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+access = logging.getLogger("service.access")
+
+REQUEST_ID_HEADER = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_NO_ROUTE = "unmatched"
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id that `RequestLog` gave to the request."""
+    request_id: str = scope["state"]["request_id"]
+    return request_id
+
+
+def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """Answer with a problem."""
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, problem.status, headers, media_type=PROBLEM_JSON)
+
+
+class RequestLog:
+    """ASGI middleware, outermost: whatever raises inside is logged and answered as a plain 500."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection; only HTTP requests are of interest."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            logger.exception("request failed", extra={FIELDS: {"request_id": request_id}})
+            if status is not None:  # half an answer is out: only cutting it off is honest
+                raise
+            response = problem_response(problem_of(error, request_id))
+            await response(scope, receive, send_with_id)
+        finally:
+            self._note(scope, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int | None, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", _NO_ROUTE)
+        self._metrics.requests.labels(route, str(status or 0)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        fields = {
+            "request_id": request_id_of(scope),
+            "client": (scope.get("client") or ("",))[0],
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "duration_ms": round(seconds * 1000, 1),
+        }
+        level = logging.DEBUG if route in {"/livez", "/readyz", "/metrics"} else logging.INFO
+        access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
+
+
+def _request_id(scope: Scope) -> str:
+    """Take the client's id, if it is one that is safe to log and to echo."""
+    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

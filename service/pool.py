@@ -1,0 +1,134 @@
+"""All workers together: which one takes a job, and whether the service is ready."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from service.batcher import Batcher, BatchLimits, Job
+from service.channel import CheckpointKey, WorkerPlan
+from service.errors import NoWorkerReady, Unavailable
+from service.metrics import Metrics
+from service.registry import Registry
+from service.settings import Settings
+from service.worker import Supervision, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the service can inspect, and what stands in the way."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+
+
+class WorkerPool:
+    """The supervised workers of one service."""
+
+    def __init__(self, settings: Settings, registry: Registry, metrics: Metrics) -> None:
+        self._registry = registry
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        limits = BatchLimits(
+            settings.max_batch_size, settings.max_queue_delay_ms / 1000, settings.max_queue_size
+        )
+        self.workers: Sequence[Worker] = tuple(
+            Worker(
+                plan,
+                Batcher(plan.name, limits, metrics),
+                _supervision(settings),
+                metrics,
+                self._note_ready,
+                self._hand_over,
+            )
+            for plan in _plans(settings, registry)
+        )
+
+    async def __aenter__(self) -> Self:
+        """Start every worker; they become ready later."""
+        self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop every worker; what still waits is answered 503."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for worker in self.workers:
+            for job in worker.batcher.drain():
+                job.fail(NoWorkerReady("the service is shutting down"))
+
+    def readiness(self) -> Readiness:
+        """Ready means: every worker is, and at least one category can be inspected."""
+        reasons = [
+            f"worker {worker.plan.name} is {worker.state}: {worker.reason}"
+            for worker in self.workers
+            if not worker.is_ready
+        ]
+        if not self._registry.routes:
+            reasons.append("no checkpoint can be served")
+        return Readiness(not reasons, tuple(reasons))
+
+    async def wait_ready(self) -> None:
+        """Wait until `readiness` is ready."""
+        while not self.readiness().ready:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def admit(self) -> None:
+        """Raise `Unavailable`, with when to try again, if no job would be taken now."""
+        self._least_busy().batcher.admit()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job where it will be computed soonest. Raises `Unavailable`."""
+        self._least_busy().batcher.submit(job)
+
+    def _least_busy(self) -> Worker:
+        ready = [worker for worker in self.workers if worker.is_ready]
+        if not ready:
+            wait_s = min((worker.expected_in_s for worker in self.workers), default=math.inf)
+            raise NoWorkerReady(
+                "no worker is ready: they are starting, or starting again",
+                math.ceil(min(wait_s, 60.0)),
+            )
+        return min(ready, key=lambda worker: len(worker.batcher))
+
+    def _note_ready(self, name: str, refused: Mapping[CheckpointKey, str]) -> None:
+        self._registry.report(name, refused)
+        self._changed.set()
+
+    def _hand_over(self, dead: Worker) -> None:
+        """Give a dead worker's queue to the others; without any, it waits for the restart."""
+        if not any(worker.is_ready for worker in self.workers):
+            return
+        for job in dead.batcher.drain():
+            try:
+                self.submit(job)
+            except Unavailable as error:
+                job.fail(error)
+
+
+def _plans(settings: Settings, registry: Registry) -> list[WorkerPlan]:
+    return [
+        WorkerPlan(
+            name=name,
+            device=name.split("/")[0],
+            backend=settings.backend,
+            threads=settings.worker_threads,
+            weights_dir=settings.weights_dir,
+            checkpoints=registry.checkpoints,
+            log_level=settings.log_level,
+        )
+        for name in settings.worker_names
+    ]
+
+
+def _supervision(settings: Settings) -> Supervision:
+    return Supervision(
+        startup_timeout_s=settings.startup_timeout_s,
+        batch_timeout_s=settings.batch_timeout_ms / 1000,
+        backoff_s=settings.restart_backoff_s,
+        max_backoff_s=settings.max_restart_backoff_s,
+        stop_grace_s=settings.stop_grace_s,
+    )

@@ -1,0 +1,99 @@
+"""Every setting of the service, and the only place that reads the environment."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_DEVICE = re.compile(r"cpu|cuda:\d{1,2}")
+
+
+class Settings(BaseSettings):
+    """How the service runs: from arguments, then from variables named `MAMBAAD_<FIELD>`.
+
+    Sizes are in bytes and pixels, times in milliseconds unless the name says otherwise. Raises
+    pydantic's `ValidationError` for a value that cannot work.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MAMBAAD_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    weights_dir: Path = Field(Path("weights"), description="the checkpoint store to serve from")
+    devices: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("cpu",), description='where to run: "cpu" or "cuda:N", separated by commas'
+    )
+    workers_per_device: int = Field(1, ge=1, le=16)
+    threads_per_worker: int | None = Field(
+        None, ge=1, le=1024, description="None divides the cores among the workers on the CPU"
+    )
+    backend: str = Field("auto", description="scan backend, as `model.Detector` knows them")
+
+    max_batch_size: int = Field(16, ge=1, le=1024)
+    max_queue_delay_ms: float = Field(
+        0.0, ge=0, le=10_000, description="how long a batch may wait to fill; 0 takes what waits"
+    )
+    max_queue_size: int = Field(128, ge=1, le=100_000, description="waiting images per worker")
+
+    max_image_bytes: int = Field(32 * 2**20, ge=1)
+    max_image_pixels: int = Field(50_000_000, ge=1)
+    max_request_bytes: int = Field(256 * 2**20, ge=1)
+    max_files_per_request: int = Field(64, ge=1, le=1000)
+    decode_threads: int = Field(default_factory=lambda: min(8, available_cores()), ge=1, le=256)
+
+    request_timeout_ms: float = Field(30_000.0, gt=0)
+    batch_timeout_ms: float = Field(
+        120_000.0, gt=0, description="a worker silent for longer on one batch is killed"
+    )
+    startup_timeout_s: float = Field(300.0, gt=0, description="for a worker to load and warm up")
+    restart_backoff_s: float = Field(0.5, gt=0, description="doubled with each death in a row")
+    max_restart_backoff_s: float = Field(30.0, gt=0)
+    stop_grace_s: float = Field(5.0, ge=0, description="for workers to leave before being killed")
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _split_devices(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [part.strip() for part in value.split(",")]
+
+    @field_validator("devices")
+    @classmethod
+    def _check_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [device for device in devices if not _DEVICE.fullmatch(device)]
+        if wrong or not devices:
+            raise ValueError(f'expected "cpu" or "cuda:N", at least one, got {list(devices)}')
+        if len(set(devices)) < len(devices):
+            raise ValueError(f"each device once, got {list(devices)}; see workers_per_device")
+        return devices
+
+    @property
+    def worker_names(self) -> tuple[str, ...]:
+        """One name per worker: its device, numbered where a device has several."""
+        if self.workers_per_device == 1:
+            return self.devices
+        count = range(self.workers_per_device)
+        return tuple(f"{device}/{number}" for device in self.devices for number in count)
+
+    @property
+    def worker_threads(self) -> int:
+        """Threads that each worker computes with: by default all cores, shared on the CPU."""
+        if self.threads_per_worker is not None:
+            return self.threads_per_worker
+        sharing = self.workers_per_device if "cpu" in self.devices else 1
+        return max(1, available_cores() // sharing)
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

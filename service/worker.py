@@ -1,0 +1,172 @@
+"""The workers: one supervised process each, restarted with back-off when it dies."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from service.batcher import Batch, Batcher
+from service.channel import CheckpointKey, WorkerPlan
+from service.errors import WorkerLost
+from service.metrics import Metrics
+from service.process import ProcessDied, WorkerProcess
+
+logger = logging.getLogger(__name__)
+
+_EXPECTED_START_S = 10.0
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How patient a worker is with its process; seconds."""
+
+    startup_timeout_s: float
+    batch_timeout_s: float
+    backoff_s: float
+    max_backoff_s: float
+    stop_grace_s: float
+
+    def delay_s(self, deaths: int) -> float:
+        """How long to wait after that many deaths in a row."""
+        return min(self.max_backoff_s, self.backoff_s * 2.0 ** min(deaths - 1, 60))
+
+
+class Worker:
+    """A process on one device, its queue, and the supervision that keeps it there.
+
+    `on_ready` is called with the checkpoints that a fresh process could not load, `on_death`
+    whenever one has died.
+    """
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        batcher: Batcher,
+        supervision: Supervision,
+        metrics: Metrics,
+        on_ready: Callable[[str, Mapping[CheckpointKey, str]], None],
+        on_death: Callable[["Worker"], None],
+    ) -> None:
+        self.plan = plan
+        self.batcher = batcher
+        self.state = WorkerState.STOPPED
+        self.reason = "not started"
+        self.pid: int | None = None
+        self._supervision = supervision
+        self._metrics = metrics
+        self._on_ready = on_ready
+        self._on_death = on_death
+        self._deaths = 0
+        self._start_took_s = _EXPECTED_START_S
+        self._expected_at = math.inf
+        self._metrics.worker_restarts.labels(plan.name)
+        self._set(WorkerState.STOPPED, "not started")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its process is warm and takes batches."""
+        return self.state is WorkerState.READY
+
+    @property
+    def expected_in_s(self) -> float:
+        """How long until it is ready, going by its last start."""
+        now = asyncio.get_running_loop().time()
+        return max(0.0, self._expected_at - now)
+
+    async def run(self) -> None:
+        """Keep a process alive until cancelled."""
+        try:
+            while True:
+                self._set(WorkerState.STARTING, "loading checkpoints and warming up")
+                try:
+                    await self._live()
+                except ProcessDied as death:
+                    await self._back_off(str(death))
+                except Exception:
+                    logger.exception("worker %s could not be supervised", self.plan.name)
+                    await self._back_off("could not be started or supervised; see the log")
+        finally:
+            self._set(WorkerState.STOPPED, "shut down")
+
+    async def _live(self) -> None:
+        """Start a process and serve with it until it dies; raises `ProcessDied`."""
+        process = WorkerProcess(self.plan)
+        try:
+            await self._start(process)
+            await self._serve(process)
+        finally:
+            self.pid = None
+            self._set(WorkerState.STOPPED, "its process has ended")
+            await process.stop(self._supervision.stop_grace_s)
+
+    async def _start(self, process: WorkerProcess) -> None:
+        clock = asyncio.get_running_loop()
+        started = clock.time()
+        self._expected_at = started + self._start_took_s
+        ready = await process.start(self._supervision.startup_timeout_s)
+        self._start_took_s = clock.time() - started
+        self.pid = process.pid
+        self._on_ready(self.plan.name, ready.refused)
+        self._set(WorkerState.READY, "ready")
+        logger.info("worker %s is ready after %.1f s", self.plan.name, self._start_took_s)
+
+    async def _serve(self, process: WorkerProcess) -> None:
+        death = asyncio.create_task(process.wait_dead())
+        try:
+            while True:
+                batch = await self._next_batch(death)
+                await self._compute(process, batch)
+        finally:
+            death.cancel()
+
+    async def _next_batch(self, death: asyncio.Task[None]) -> Batch:
+        taking = asyncio.create_task(self.batcher.next_batch())
+        try:
+            await asyncio.wait({taking, death}, return_when=asyncio.FIRST_COMPLETED)
+            if taking.done():
+                return taking.result()
+            raise ProcessDied("died while idle")
+        finally:
+            taking.cancel()
+
+    async def _compute(self, process: WorkerProcess, batch: Batch) -> None:
+        clock = asyncio.get_running_loop()
+        started = clock.time()
+        try:
+            reply = await process.exchange(batch.request, self._supervision.batch_timeout_s)
+        except BaseException:
+            batch.fail(
+                WorkerLost(
+                    "the worker died with this image on it: it was not inspected",
+                    math.ceil(self._start_took_s),
+                )
+            )
+            raise
+        self._deaths = 0
+        batch.settle(reply.outcomes)
+        self.batcher.record(len(batch.jobs), clock.time() - started)
+
+    async def _back_off(self, reason: str) -> None:
+        self._deaths += 1
+        delay_s = self._supervision.delay_s(self._deaths)
+        self._expected_at = asyncio.get_running_loop().time() + delay_s + self._start_took_s
+        self._set(WorkerState.RESTARTING, reason)
+        self._metrics.worker_restarts.labels(self.plan.name).inc()
+        logger.error("worker %s %s; next start in %.1f s", self.plan.name, reason, delay_s)
+        self._on_death(self)
+        await asyncio.sleep(delay_s)
+
+    def _set(self, state: WorkerState, reason: str) -> None:
+        self.state, self.reason = state, reason
+        self._metrics.worker_up.labels(self.plan.name).set(self.is_ready)
