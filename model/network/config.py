@@ -51,7 +51,9 @@ class NetworkConfig:
 
     def _check_depths(self) -> None:
         if len(self.depths) != STAGES:
-            raise ConfigError(f"depths must name {STAGES} stages, coarse to fine, got {self.depths}")
+            raise ConfigError(
+                f"depths must name {STAGES} stages, coarse to fine, got {self.depths}"
+            )
         for depth in self.depths:
             if depth < 1 or (depth % 2 and depth % 3):
                 raise ConfigError(

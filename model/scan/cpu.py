@@ -118,7 +118,11 @@ def _backward_block(
     chunk = min(L, max(8, _CHUNK_BYTES // (2 * N * W * _FLOAT)))
     chunks = (L + chunk - 1) // chunk
     heads = _aligned(chunks * N, W)
-    states, decays, deltas = _aligned((chunk + 1) * N, W), _aligned(chunk * N, W), _aligned(chunk, W)
+    states, decays, deltas = (
+        _aligned((chunk + 1) * N, W),
+        _aligned(chunk * N, W),
+        _aligned(chunk, W),
+    )
     grad_state = _aligned(N, W)
     a2, weight, sums = parameters[:N], parameters[N:], parameters[N + R :]
     for t in range((chunks - 1) * chunk):
@@ -181,9 +185,7 @@ def _share(units: int, threads: int, work: Callable[[int, int, int], None]) -> N
     """Call work(thread, start, stop) over `units` split evenly, the first part in this thread."""
     threads = min(units, threads)
     bounds = [units * i // threads for i in range(threads + 1)]
-    others = [
-        _pool(threads).submit(work, i, bounds[i], bounds[i + 1]) for i in range(1, threads)
-    ]
+    others = [_pool(threads).submit(work, i, bounds[i], bounds[i + 1]) for i in range(1, threads)]
     work(0, bounds[0], bounds[1])
     wait(others)
     for other in others:
@@ -251,7 +253,7 @@ def _(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor) for tensor in tensors[:6])
 
 
-def _save_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001
+def _save_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 

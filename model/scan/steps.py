@@ -35,7 +35,7 @@ def _delta(v: Lanes, weight: Any, bias: Any, dt: Any, R: Any) -> Block:
 
 
 def _accumulate(v: Lanes, value: Block, pointer: Any, first: Any) -> None:
-    """pointer += value, or = where `first` is not 0."""
+    """Pointer += value, or = where `first` is not 0."""
     fresh = v.builder.icmp_signed("!=", first, _I64(0))
     zero = v.constant(0)
     old = [v.builder.select(fresh, z, x) for z, x in zip(zero, v.load(pointer), strict=True)]
@@ -150,9 +150,7 @@ def backward_step(
             v.fma(exponent, v.load(v.row(a2, n)), loop.carried[1]),
         )
 
-        _accumulate(
-            v, v.fma(delta_now, d_source, v.mul(dy, v.load(d))), grad_u, first_direction
-        )
+        _accumulate(v, v.fma(delta_now, d_source, v.mul(dy, v.load(d))), grad_u, first_direction)
         v.store(v.fma(dy, u_now, v.load(grad_d)), grad_d)
         d_delta = v.fma(u_now, d_source, v.mul(v.constant(LN_2), d_exponent))
         # softplus' is the sigmoid of its input, and 1 - e^-softplus(x) is that sigmoid

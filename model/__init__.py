@@ -1,0 +1,25 @@
+"""MambaAD: the network, and everything offline about it."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
+    from model.detector import Detector
+    from model.network import MambaAD, NetworkConfig
+
+__all__ = ["Checkpoint", "Detector", "MambaAD", "NetworkConfig"]
+
+_HOMES = {
+    "Checkpoint": "model.checkpoint",
+    "Detector": "model.detector",
+    "MambaAD": "model.network",
+    "NetworkConfig": "model.network",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used, so that `--help` does not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'model' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,144 @@
+"""From features to an anomaly map, from the map to a score and to regions.
+
+B     batch        h, w  size of one scale's feature maps        H, W  size of the anomaly map
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from model.errors import ConfigError
+from model.inspection import AnomalyMap, Region
+
+TRUNCATE = 4.0
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+def anomaly_map(
+    teacher: list[Float[Tensor, "B _ _ _"]],
+    student: list[Float[Tensor, "B _ _ _"]],
+    size: tuple[int, int],
+    sigma: float = 4.0,
+) -> Float[Tensor, "B H W"]:
+    """Return 1 - cosine similarity per scale, resized to `size`, averaged and blurred; 0 to 2.
+
+    Bilinear with aligned corners; then a Gaussian of `sigma` pixels, reflected at the edges and
+    cut at 4 sigma, as `scipy.ndimage.gaussian_filter`. Source: MambaAD section 3.4. The published
+    evaluator divides the sum of the three scales by 3 twice: its maps are a third of these.
+    """
+    total = torch.zeros(1, 1, *size, device=teacher[0].device)
+    for t, s in zip(teacher, student, strict=True):
+        distance = 1 - F.cosine_similarity(t.float(), s.float(), dim=1)  # (B, h, w)
+        total = total + F.interpolate(
+            distance.unsqueeze(1), size=size, mode="bilinear", align_corners=True
+        )
+    return _blur(total / len(teacher), sigma).squeeze(1)
+
+
+def _blur(maps: Float[Tensor, "B 1 H W"], sigma: float) -> Float[Tensor, "B 1 H W"]:
+    if sigma == 0:
+        return maps
+    radius = int(TRUNCATE * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    maps = F.conv2d(_mirrored(maps, radius, 2), kernel.view(1, 1, -1, 1))
+    return F.conv2d(_mirrored(maps, radius, 3), kernel.view(1, 1, 1, -1))
+
+
+def _mirrored(x: Tensor, radius: int, dim: int) -> Tensor:
+    """Pad both ends of `dim` by mirror images that repeat the edge (scipy's "reflect")."""
+    length = x.shape[dim]
+    position = torch.arange(-radius, length + radius, device=x.device) % (2 * length)
+    return x.index_select(dim, torch.minimum(position, 2 * length - 1 - position))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How an anomaly map becomes one number; the defaults are the paper's.
+
+    `statistic` is "max", or "top_mean": the mean of the highest `top_fraction` of the pixels.
+    `sigma` blurs the map first, in pixels.
+    """
+
+    statistic: str = "max"
+    top_fraction: float = 0.01
+    sigma: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.statistic not in ("max", "top_mean"):
+            raise ConfigError(f"statistic must be 'max' or 'top_mean', got {self.statistic!r}")
+        if not 0 < self.top_fraction <= 1:
+            raise ConfigError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
+        if not 0 <= self.sigma < math.inf:
+            raise ConfigError(f"sigma must be at least 0 pixels, got {self.sigma}")
+
+    def raw_scores(self, maps: Float[np.ndarray, "B H W"]) -> Float[np.ndarray, " B"]:
+        """Return one score a map, in the map's own units."""
+        flat = maps.reshape(len(maps), -1)
+        if self.statistic == "max":
+            return flat.max(axis=1)
+        count = max(1, round(self.top_fraction * flat.shape[1]))
+        top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
+        return top.mean(axis=1, dtype=np.float64).astype(flat.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Scoring":
+        """Build from `to_dict` output; a field that does not exist is an error."""
+        unknown = sorted(set(values) - set(cls.__slots__))
+        if unknown:
+            raise ConfigError(f"unknown scoring option(s): {', '.join(unknown)}")
+        return cls(**values)
+
+
+def find_regions(
+    anomaly_map: AnomalyMap, pixel_score: Callable[[float], float], limit: int = 5
+) -> tuple[Region, ...]:
+    """Return the connected patches above the pixel threshold, most anomalous first, at most `limit`.
+
+    `pixel_score` turns a raw value into the 0 to 1 scale. Boxes are in input-image pixels, rounded
+    outwards.
+    """
+    labels, _ = ndimage.label(
+        anomaly_map.values > anomaly_map.pixel_threshold, structure=_EIGHT_NEIGHBOURS
+    )
+    slices = ndimage.find_objects(labels)
+    regions = [
+        _region(anomaly_map, labels == label, window, pixel_score)
+        for label, window in enumerate(slices, start=1)
+    ]
+    return tuple(sorted(regions, key=lambda region: -region.peak_score)[:limit])
+
+
+def _region(
+    anomaly_map: AnomalyMap,
+    inside: Any,
+    window: tuple[slice, slice],
+    pixel_score: Callable[[float], float],
+) -> Region:
+    height, width = anomaly_map.values.shape
+    down = anomaly_map.image_size.height / height
+    across = anomaly_map.image_size.width / width
+    rows, columns = window
+    left, top = math.floor(columns.start * across), math.floor(rows.start * down)
+    right, bottom = math.ceil(columns.stop * across), math.ceil(rows.stop * down)
+    values = np.where(inside, anomaly_map.values, -np.inf)
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    return Region(
+        box=(left, top, right - left, bottom - top),
+        area_px=round(np.count_nonzero(inside) * down * across),
+        peak=(int((column + 0.5) * across), int((row + 0.5) * down)),
+        peak_score=pixel_score(float(values[row, column])),
+    )

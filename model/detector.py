@@ -1,0 +1,158 @@
+"""Images in, inspections out: the one inference path of trainer, command line and service."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from PIL import Image
+from torch import Tensor
+
+from model.anomaly import Scoring, anomaly_map, find_regions
+from model.calibration import Calibration
+from model.checkpoint import Checkpoint
+from model.errors import NonFiniteOutput, UnknownCategory
+from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
+from model.network import MambaAD
+from model.preprocess import Preprocessing, to_rgb
+
+
+class Detector:
+    """Inspects batches of images with one network, for each category it is calibrated for.
+
+    `network` is taken over: moved to `device`, switched to evaluation and to the scan `backend`.
+    """
+
+    def __init__(
+        self,
+        network: MambaAD,
+        preprocessing: Preprocessing,
+        scoring: Scoring,
+        calibrations: Mapping[Category, Calibration],
+        device: str | torch.device = "cpu",
+        backend: str = "auto",
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval().use_backend(backend)
+        self.preprocessing = preprocessing
+        self.scoring = scoring
+        self.calibrations = dict(calibrations)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, device: str | torch.device = "cpu", backend: str = "auto"
+    ) -> "Detector":
+        """Build the detector that a loaded checkpoint describes."""
+        return cls(
+            checkpoint.network,
+            checkpoint.preprocessing,
+            checkpoint.scoring,
+            checkpoint.calibrations,
+            device,
+            backend,
+        )
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The categories that can be decided."""
+        return tuple(self.calibrations)
+
+    def anomaly_maps(self, images: UInt8[Tensor, "B 3 H W"]) -> Float32[np.ndarray, "B H W"]:
+        """Return the raw anomaly map of each image. Raises `NonFiniteOutput`."""
+        return self._timed_maps(images, _Stopwatch())
+
+    def inspect(
+        self,
+        images: UInt8[Tensor, "B 3 H W"],
+        categories: Sequence[Category],
+        image_sizes: Sequence[ImageSize],
+    ) -> list[Inspection]:
+        """Inspect a batch, each image by its category's threshold.
+
+        `image_sizes` are those of the images before resizing, for regions and heatmaps. The
+        timings, in ms, are the whole batch's: encoder, decoder, anomaly_map, decision.
+        Raises `UnknownCategory` before anything is computed, and `NonFiniteOutput`.
+        """
+        calibrations = [self._calibration(category) for category in categories]
+        stopwatch = _Stopwatch()
+        maps = self._timed_maps(images, stopwatch)
+        scores = self.scoring.raw_scores(maps)
+        inspections = [
+            _decide(*parts)
+            for parts in zip(categories, calibrations, maps, scores, image_sizes, strict=True)
+        ]
+        stopwatch.lap("decision")
+        return [_with_timings(inspection, stopwatch.laps_ms) for inspection in inspections]
+
+    def inspect_images(self, images: Sequence[Image.Image], category: Category) -> list[Inspection]:
+        """Inspect decoded images of one category. Raises `ImageError` beside `inspect`'s."""
+        upright = [to_rgb(image) for image in images]
+        batch = torch.stack([self.preprocessing.to_tensor(image) for image in upright])
+        sizes = [ImageSize(image.height, image.width) for image in upright]
+        return self.inspect(batch, [category] * len(upright), sizes)
+
+    def _calibration(self, category: Category) -> Calibration:
+        if category not in self.calibrations:
+            have = ", ".join(self.calibrations) or "none yet: run `mambaad calibrate`"
+            raise UnknownCategory(f"{category!r} is not calibrated; have: {have}")
+        return self.calibrations[category]
+
+    @torch.inference_mode()
+    def _timed_maps(
+        self, images: UInt8[Tensor, "B 3 H W"], stopwatch: "_Stopwatch"
+    ) -> Float32[np.ndarray, "B H W"]:
+        batch = self.preprocessing.normalise(images.to(self.device))
+        teacher = self.network.encoder(batch)
+        stopwatch.lap("encoder", self.device)
+        student = self.network.reconstruct(teacher)
+        stopwatch.lap("decoder", self.device)
+        size = self.preprocessing.image_size
+        maps = anomaly_map(teacher, student, size, self.scoring.sigma).cpu().numpy()
+        if not np.isfinite(maps).all():
+            raise NonFiniteOutput(
+                "the network answered NaN or infinity: the image was not inspected; "
+                "check the checkpoint's weights"
+            )
+        stopwatch.lap("anomaly_map", self.device)
+        return maps
+
+
+class _Stopwatch:
+    """Splits the time since it was made into named laps, in ms."""
+
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str, device: torch.device | None = None) -> None:
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.perf_counter()
+        self.laps_ms[name] = (now - self._last) * 1e3
+        self._last = now
+
+
+def _decide(
+    category: Category,
+    calibration: Calibration,
+    values: Float32[np.ndarray, "H W"],
+    raw_score: float,
+    image_size: ImageSize,
+) -> Inspection:
+    raw_score = float(raw_score)
+    mapped = AnomalyMap(values, image_size, calibration.pixel_threshold)
+    return Inspection(
+        category=category,
+        decision=Decision.NG if raw_score > calibration.image_threshold else Decision.OK,
+        score=calibration.score(raw_score),
+        raw_score=raw_score,
+        threshold=calibration.image_threshold,
+        anomaly_map=mapped,
+        regions=find_regions(mapped, calibration.pixel_score),
+    )
+
+
+def _with_timings(inspection: Inspection, timings_ms: Mapping[str, float]) -> Inspection:
+    return replace(inspection, timings_ms=dict(timings_ms))

