@@ -10,7 +10,6 @@ DEVICE  ?= cpu
 BIN     := $(VENV)/bin
 SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
-URL      = http://$(HOST):$(PORT)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format-check lint types imports fix bench demo-weights clean
@@ -19,12 +18,8 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://127.0.0.1:8000
-	@echo
-	@echo "Serving on $(URL) (Ctrl-C stops). Once it is ready, inspect a solar cell with:"
-	@echo
-	@echo "  curl -F category=solar-mono -F file=@$(abspath $(SAMPLES))/solar-mono/defective-1.png $(URL)/detect"
-	@echo
-	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT)
+	@echo "Starting the service on http://$(HOST):$(PORT) (Ctrl-C stops it); the first start compiles kernels"
+	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT) --samples $(abspath $(SAMPLES))
 
 test: $(DEV) ## run every test
 	$(BIN)/python -m pytest
