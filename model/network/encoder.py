@@ -1,6 +1,7 @@
 """The frozen encoder: any timm network with features at strides 4, 8 and 16."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -62,7 +63,7 @@ def _create(name: str) -> nn.Module:
 
 
 def _features_at_strides(
-    name: str, infos: list[dict[str, int]]
+    name: str, infos: list[dict[str, Any]]
 ) -> tuple[list[int], tuple[int, int, int]]:
     found = {info["reduction"]: (i, info["num_chs"]) for i, info in enumerate(infos)}
     missing = [stride for stride in STRIDES if stride not in found]
