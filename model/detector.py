@@ -78,7 +78,7 @@ class Detector:
         calibrations = [self._calibration(category) for category in categories]
         stopwatch = _Stopwatch()
         maps = self._timed_maps(images, stopwatch)
-        scores = self.scoring.raw_scores(maps)
+        scores = self.scoring.raw_scores(maps).tolist()
         inspections = [
             _decide(*parts)
             for parts in zip(categories, calibrations, maps, scores, image_sizes, strict=True)
@@ -141,7 +141,6 @@ def _decide(
     raw_score: float,
     image_size: ImageSize,
 ) -> Inspection:
-    raw_score = float(raw_score)
     mapped = AnomalyMap(values, image_size, calibration.pixel_threshold)
     return Inspection(
         category=category,
