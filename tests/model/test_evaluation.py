@@ -5,10 +5,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from model.anomaly import Scoring
+from model.calibration import Calibration
 from model.dataset import read_mvtec
-from model.errors import DatasetError, ImageError
+from model.detector import Detector
+from model.errors import DatasetError, ImageError, UnknownCategory
 from model.evaluation import evaluate
 from model.inspection import AnomalyMap, Decision, Inspection
+from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 
 SIZE = (8, 16)
@@ -191,3 +195,24 @@ def test_an_unreadable_image_is_an_error(parts):
     (parts / "bolt/test/good/0.png").write_bytes(b"no image")
     with pytest.raises(ImageError):
         evaluate(BrightnessDetector(), read_mvtec(parts).test)
+
+
+def test_a_real_detector_is_evaluated_as_it_stands(parts):
+    config = NetworkConfig(
+        encoder="mobilenetv3_small_050",
+        image_size=(64, 64),
+        scan="sweep",
+        directions=2,
+        depths=(2, 2, 2, 2),
+        state_size=1,
+    )
+    preprocessing = Preprocessing(image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
+    nothing_passes = Calibration(-1.0, -1.0, 1.0, 1.0, 0.01, 120)
+    detector = Detector(
+        MambaAD(config), preprocessing, Scoring(), {"bolt": nothing_passes}, backend="reference"
+    )
+    bolt = evaluate(detector, read_mvtec(parts, ["bolt"]).test).categories["bolt"]
+    assert (bolt.false_reject_rate, bolt.escape_rate) == (1.0, 0.0)
+    assert 0 <= bolt.aupro <= 1
+    with pytest.raises(UnknownCategory):
+        evaluate(detector, read_mvtec(parts).test)
