@@ -91,14 +91,14 @@ async def _announce(workers: WorkerPool, on_ready: Callable[[], None] | None) ->
 
 
 def _answer_error(request: Request, error: Exception) -> Response:
-    problem = problem_of(error, request_id_of(request))
+    problem = problem_of(error, request_id_of(request.scope))
     return problem_response(problem, retry_headers(error))
 
 
 def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    problem = http_problem(error.status_code, detail, request_id_of(request))
+    problem = http_problem(error.status_code, detail, request_id_of(request.scope))
     return problem_response(problem, dict(error.headers or {}))
 
 
@@ -109,5 +109,5 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
         for fault in error.errors()
     ]
     detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
-    problem = problem_of(InvalidRequest(detail), request_id_of(request))
+    problem = problem_of(InvalidRequest(detail), request_id_of(request.scope))
     return problem_response(problem.model_copy(update={"errors": faults}))

@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from model.errors import ImageError
 from model.preprocess import to_rgb
 from service.errors import BodyTooLarge, ImageTooLarge, UndecodableImage, UnsupportedImage
 
@@ -66,6 +67,8 @@ def decode(content: bytes, limits: ImageLimits) -> DecodedImage:
         image = _load(kind, content, limits.max_pixels)
     except (ImageTooLarge, UndecodableImage):
         raise
+    except ImageError as error:
+        raise UndecodableImage(f"the {kind} image cannot be used: {error}") from error
     except Exception as error:
         # Decoders raise nearly anything on damaged input, and all of it means the same here.
         logger.info("%s image of %d bytes: %r", kind, len(content), error)

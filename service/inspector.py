@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 
-import numba
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.detector import Detector
 from model.errors import ModelError, NonFiniteOutput
 from model.inspection import Inspection
+from model.rendering import scale_scores
 from service.channel import (
     BatchReply,
     BatchRequest,
@@ -43,7 +43,7 @@ def run(connection: Connection, plan: WorkerPlan) -> None:
     """Serve batches from the pipe until it closes; the entry point of the spawned process."""
     _leave_with_parent()
     configure_logging(plan.log_level)
-    _set_threads(plan.threads)
+    torch.set_num_threads(plan.threads)  # the scan's CPU backend goes by it, too
     inspector = Inspector(plan)
     connection.send(Ready(os.getpid(), inspector.load_all()))
     while True:
@@ -131,9 +131,11 @@ class LoadedCheckpoint:
         return [outcome for single in singles for outcome in single]
 
     def _finding(self, item: Item, found: Inspection) -> Finding:
+        calibration = self._calibrations[item.category]
         scores = None
         if item.wants_map:
-            scores = self._pixel_scores(item.category, found.anomaly_map.values)
+            values = scale_scores(found.anomaly_map.values, calibration.pixel_score)
+            scores = values.astype(np.float32)
         return Finding(
             found.decision,
             found.score,
@@ -143,12 +145,6 @@ class LoadedCheckpoint:
             dict(found.timings_ms),
             scores,
         )
-
-    def _pixel_scores(
-        self, category: str, values: Float32[np.ndarray, "h w"]
-    ) -> Float32[np.ndarray, "h w"]:
-        score = self._calibrations[category].pixel_score
-        return np.vectorize(score, otypes=[np.float32])(values)
 
 
 def _detector(checkpoint: Checkpoint, plan: WorkerPlan) -> Detector:
@@ -166,11 +162,6 @@ def _is_fatal(error: Exception) -> bool:
     """Say whether the device cannot be used any more by this process; out of memory it can."""
     out_of_memory = isinstance(error, torch.OutOfMemoryError)
     return isinstance(error, torch.AcceleratorError) and not out_of_memory
-
-
-def _set_threads(threads: int) -> None:
-    torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
 
 
 def _leave_with_parent() -> None:

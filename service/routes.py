@@ -78,7 +78,9 @@ async def detect(
         asked = await read_request(request, category, heatmap, service.limits)
     except ClientDisconnect as error:
         raise ClientGone("the connection closed within the body") from error
-    return await _unless_client_leaves(request, _detect(service, asked, request_id_of(request)))
+    return await _unless_client_leaves(
+        request, _detect(service, asked, request_id_of(request.scope))
+    )
 
 
 async def _detect(service: Service, asked: DetectRequest, request_id: str) -> Response:

@@ -1,0 +1,286 @@
+"""A store of tiny checkpoints, a real server on a free loopback port, and images to post."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from model import MambaAD, NetworkConfig
+from model.anomaly import Scoring
+from model.calibration import Calibration
+from model.checkpoint import CheckpointStore
+from model.preprocess import Preprocessing
+from service.app import create_app
+from service.metrics import Metrics
+from service.settings import Settings
+from service.worker import Worker
+
+INPUT = (64, 64)
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture(scope="session")
+def calibration() -> Callable[[float], Calibration]:
+    """Calibrations by threshold; raw scores of any network lie between 0 and 2."""
+
+    def make(threshold: float) -> Calibration:
+        return Calibration(
+            image_threshold=threshold,
+            pixel_threshold=threshold,
+            image_scale=10.0,
+            pixel_scale=10.0,
+            alpha=0.01,
+            good_images=150,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def network() -> Callable[[], MambaAD]:
+    """Small networks, all with the same random weights."""
+    config = NetworkConfig(
+        encoder="tf_efficientnet_lite0",
+        image_size=INPUT,
+        depths=(2, 2, 2, 2),
+        directions=2,
+        state_size=2,
+        scan="sweep",
+    )
+
+    def make() -> MambaAD:
+        torch.manual_seed(0)
+        return MambaAD(config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def save(
+    network: Callable[[], MambaAD], calibration: Callable[[float], Calibration]
+) -> Callable[..., Path]:
+    """Save a checkpoint of a network with thresholds by category; return its folder."""
+
+    def write(
+        root: Path, name: str, thresholds: dict[str, float], net: MambaAD | None = None
+    ) -> Path:
+        net = net or network()
+        store = CheckpointStore(root)
+        checkpoint = store.save(
+            name,
+            net,
+            Preprocessing(image_size=INPUT, mean=net.encoder.mean, std=net.encoder.std),
+            Scoring(),
+            {category: calibration(threshold) for category, threshold in thresholds.items()},
+            training={},
+            metrics={},
+            license="CC0-1.0",
+            notice="Random weights.",
+        )
+        return store.find(name, checkpoint.version)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def weights(
+    tmp_path_factory: pytest.TempPathFactory,
+    save: Callable[..., Path],
+    network: Callable[[], MambaAD],
+) -> Path:
+    """A store with good checkpoints and bad ones.
+
+    parts/1      bolt is always OK, nut always NG
+    poisoned/1   ghost: finite weights that overflow to NaN
+    rotten/1     rust: a byte of the weights has flipped
+    unreadable/1 its manifest is no JSON
+    """
+    root = tmp_path_factory.mktemp("store") / "weights"
+    save(root, "parts", {"bolt": 10.0, "nut": -10.0})
+    poisoned = network()
+    with torch.no_grad():
+        for parameter in poisoned.decoder.parameters():
+            parameter.fill_(3e38)
+    save(root, "poisoned", {"ghost": 1.0}, poisoned)
+    damaged = save(root, "rotten", {"rust": 1.0}) / "network.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    (save(root, "unreadable", {"cog": 1.0}) / "manifest.json").write_text("{", "utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def image() -> Callable[..., bytes]:
+    """Encoded noise of a size and format."""
+
+    def make(
+        width: int = 96, height: int = 48, kind: str = "PNG", seed: int = 0, mode: str = "RGB"
+    ) -> bytes:
+        noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        encoded = BytesIO()
+        Image.fromarray(noise).convert(mode).save(encoded, kind)
+        return encoded.getvalue()
+
+    return make
+
+
+@dataclass
+class RunningServer:
+    """A server in a thread of this process, its workers in processes of their own."""
+
+    app: FastAPI
+    settings: Settings
+    url: str
+    log: list[logging.LogRecord]
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
+
+    @property
+    def worker(self) -> Worker:
+        worker: Worker = self.app.state.service.workers.workers[0]
+        return worker
+
+    @contextmanager
+    def stopped_worker(self) -> Iterator[int]:
+        """Hold the worker's process still; yields its id."""
+        pid = self.worker.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield pid
+        finally:
+            if self.worker.pid == pid:
+                os.kill(pid, signal.SIGCONT)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a sample of /metrics, 0 where there is none yet."""
+        with self.client() as client:
+            families = text_string_to_metric_families(client.get("/metrics").text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[RunningServer]:
+    app = create_app(settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    log: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = log.append  # type: ignore[method-assign]
+    logging.getLogger("service").addHandler(handler)
+    logging.getLogger("service").setLevel(logging.INFO)
+    thread.start()
+    try:
+        yield RunningServer(
+            app, settings, f"http://127.0.0.1:{listener.getsockname()[1]}", log
+        )
+    finally:
+        server.should_exit = True
+        thread.join(TIMEOUT_S)
+        listener.close()
+        logging.getLogger("service").removeHandler(handler)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[[Settings], Any]:
+    return running
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Wait until a condition holds, and return what it returned."""
+
+    def wait(condition: Callable[[], Any], what: str = "the condition") -> Any:
+        until = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < until:
+            found = condition()
+            if found:
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"{what} did not hold within {TIMEOUT_S} s")
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def server(weights: Path, eventually: Callable[..., Any]) -> Iterator[RunningServer]:
+    """One server for all tests, ready; small limits, so that each can be reached."""
+    settings = Settings(
+        weights_dir=weights,
+        max_batch_size=4,
+        max_queue_size=5,
+        max_image_bytes=200_000,
+        max_image_pixels=40_000,
+        max_request_bytes=500_000,
+        max_files_per_request=6,
+        restart_backoff_s=0.1,
+        stop_grace_s=2,
+        threads_per_worker=1,
+        decode_threads=4,
+    )
+    with running(settings) as server:
+        eventually(lambda: is_ready(server), "readiness")
+        yield server
+
+
+def is_ready(server: RunningServer) -> bool:
+    with server.client() as client:
+        return client.get("/readyz").status_code == 200
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def problem() -> Callable[..., dict[str, Any]]:
+    """Check that a response is the problem it should be, and return it."""
+
+    def check(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+        assert response.status_code == status, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+        body: dict[str, Any] = json.loads(response.content)
+        assert body["type"] == f"urn:mambaad:problem:{slug}"
+        assert body["status"] == status
+        assert body["title"]
+        assert body["detail"]
+        assert body["request_id"] == response.headers["x-request-id"]
+        return body
+
+    return check

@@ -1,0 +1,68 @@
+"""Settings: where they come from, and which cannot be."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, available_cores
+
+
+def test_defaults_take_what_waits_on_the_cpu(monkeypatch):
+    settings = Settings()
+    assert settings.devices == ("cpu",)
+    assert settings.max_queue_delay_ms == 0
+    assert settings.worker_names == ("cpu",)
+    assert settings.worker_threads == available_cores()
+
+
+def test_the_environment_is_read_with_a_prefix(monkeypatch):
+    monkeypatch.setenv("MAMBAAD_PORT", "9001")
+    monkeypatch.setenv("MAMBAAD_WEIGHTS_DIR", "elsewhere")
+    monkeypatch.setenv("PORT", "1")
+    settings = Settings()
+    assert (settings.port, settings.weights_dir) == (9001, Path("elsewhere"))
+
+
+def test_arguments_go_before_the_environment(monkeypatch):
+    monkeypatch.setenv("MAMBAAD_PORT", "9001")
+    assert Settings(port=9002).port == 9002
+
+
+@pytest.mark.parametrize("text", ["cuda:0,cuda:1", "cuda:0, cuda:1", '["cuda:0", "cuda:1"]'])
+def test_devices_are_a_list_in_one_variable(monkeypatch, text):
+    monkeypatch.setenv("MAMBAAD_DEVICES", text)
+    assert Settings().devices == ("cuda:0", "cuda:1")
+
+
+def test_several_workers_share_the_cores_and_have_names_of_their_own():
+    settings = Settings(devices=("cpu",), workers_per_device=2)
+    assert settings.worker_names == ("cpu/0", "cpu/1")
+    assert settings.worker_threads == max(1, available_cores() // 2)
+    assert Settings(threads_per_worker=3).worker_threads == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"devices": ()},
+        {"devices": ("gpu",)},
+        {"devices": ("cpu", "cpu")},
+        {"devices": "cuda"},
+        {"port": 70000},
+        {"max_batch_size": 0},
+        {"max_queue_delay_ms": -1},
+        {"max_queue_size": 0},
+        {"request_timeout_ms": 0},
+        {"log_level": "LOUD"},
+        {"prot": 8000},
+    ],
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        Settings().port = 1
