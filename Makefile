@@ -7,6 +7,10 @@ PORT    ?= 8000
 SAMPLES ?= samples
 DEVICE  ?= cpu
 
+SOLAR   := data/solar
+RECIPE  := --depths 2,2,2,2 --directions 4 --state-size 4 --loss cosine --learning-rate 0.002 \
+           --batch-size 8 --epochs 6 --score-statistic top_mean
+
 BIN     := $(VENV)/bin
 SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
@@ -45,6 +49,13 @@ fix: $(DEV) ## format, and repair what the linter can repair
 bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on DEVICE
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --config paper
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --checkpoint solar
+
+demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the dataset's package
+	$(BIN)/python -m demo.solar prepare $(SOLAR)
+	$(BIN)/mambaad train $(SOLAR) --name solar --restart $(RECIPE) \
+	  --license "CC BY-NC-SA 4.0" --notice "Demonstration only, not for commercial use: trained on the \
+	ELPV dataset (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021; CC BY-NC-SA 4.0)."
+	$(BIN)/mambaad evaluate solar $(SOLAR)
 
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
