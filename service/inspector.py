@@ -105,8 +105,8 @@ class LoadedCheckpoint:
         height, width = self._detector.preprocessing.image_size
         try:
             self._detector.anomaly_maps(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-        except NonFiniteOutput:
-            logger.exception("the network answers a black image with NaN or infinity")
+        except NonFiniteOutput as error:
+            logger.error("warming up %s: %s", ", ".join(self._calibrations), error)  # noqa: TRY400
 
     def inspect(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]) -> list[Outcome]:
         """Inspect a batch; where it fails, each image on its own, so that only the bad ones do.
@@ -152,9 +152,10 @@ def _detector(checkpoint: Checkpoint, plan: WorkerPlan) -> Detector:
 
 
 def _failure(error: Exception, item: Item) -> Failure:
-    logger.error("inspecting one image of %s failed", item.category, exc_info=error)
     if isinstance(error, NonFiniteOutput):
+        logger.error("inspecting an image of %s: %s", item.category, error)
         return Failure(FailureKind.NON_FINITE)
+    logger.error("inspecting an image of %s failed", item.category, exc_info=error)
     return Failure(FailureKind.FAILED)
 
 

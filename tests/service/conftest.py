@@ -204,9 +204,7 @@ def running(settings: Settings) -> Iterator[RunningServer]:
     logging.getLogger("service").setLevel(logging.INFO)
     thread.start()
     try:
-        yield RunningServer(
-            app, settings, f"http://127.0.0.1:{listener.getsockname()[1]}", log
-        )
+        yield RunningServer(app, settings, f"http://127.0.0.1:{listener.getsockname()[1]}", log)
     finally:
         server.should_exit = True
         thread.join(TIMEOUT_S)

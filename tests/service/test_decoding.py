@@ -33,9 +33,7 @@ def png_chunk(content: bytes) -> bytes:
 
 def webp_header(kind: bytes, width: int, height: int) -> bytes:
     sizes = {
-        b"VP8X": bytes(8)
-        + (width - 1).to_bytes(3, "little")
-        + (height - 1).to_bytes(3, "little"),
+        b"VP8X": bytes(8) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little"),
         b"VP8L": b"\0\0\0\0\x2f"
         + (((height - 1) << 14) | (width - 1)).to_bytes(4, "little")
         + bytes(8),

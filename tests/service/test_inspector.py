@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from model.anomaly import Scoring
 from model.detector import Detector
 from model.errors import NonFiniteOutput
 from model.inspection import Decision, ImageSize
+from model.preprocess import Preprocessing
 from service.channel import (
     BatchRequest,
     CheckpointKey,
@@ -50,9 +52,6 @@ class FaultyDetector(Detector):
 
 @pytest.fixture(scope="module")
 def detector(network, calibration):
-    from model.anomaly import Scoring
-    from model.preprocess import Preprocessing
-
     net = network()
     return Detector(
         net,
@@ -119,7 +118,7 @@ def test_all_that_can_be_loaded_is_and_the_rest_is_reported(weights, caplog):
         refused = Inspector(plan(weights, *keys)).load_all()
     assert list(refused) == [CheckpointKey("rotten", "1")]
     assert "sha256" in refused[keys[2]].lower()
-    assert "black image" in caplog.text
+    assert "warming up ghost" in caplog.text
 
 
 def test_nan_is_a_failure_and_never_a_decision(weights):

@@ -32,10 +32,7 @@ def test_a_line_holds_the_record_and_its_fields(stream):
 
 def test_an_exception_stays_on_its_line(stream):
     configure_logging("ERROR", stream)
-    try:
-        raise ValueError("bad")
-    except ValueError:
-        logging.getLogger().exception("failed")
+    logging.getLogger().error("failed", exc_info=ValueError("bad"))
     (line,) = stream.getvalue().splitlines()
     assert "ValueError: bad" in json.loads(line)["exception"]
 

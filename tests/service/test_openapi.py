@@ -1,0 +1,93 @@
+"""The OpenAPI document is whole, and says what the service does."""
+
+import re
+
+import pytest
+
+from service.app import create_app
+from service.errors import PROBLEM_TYPES, ClientGone
+from service.schemas import DetectAnswer
+from service.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory):
+    return create_app(Settings(weights_dir=tmp_path_factory.mktemp("empty"))).openapi()
+
+
+def references(node):
+    if isinstance(node, dict):
+        yield from (value for key, value in node.items() if key == "$ref")
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from references(child)
+
+
+def operations(document):
+    return [operation for methods in document["paths"].values() for operation in methods.values()]
+
+
+def test_every_reference_leads_somewhere(document):
+    found = list(references(document))
+    assert found
+    for reference in found:
+        node = document
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+        assert isinstance(node, dict)
+
+
+def test_the_document_has_the_shape_of_the_standard(document):
+    assert re.fullmatch(r"3\.1\.\d", document["openapi"])
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+    identifiers = [operation["operationId"] for operation in operations(document)]
+    assert len(set(identifiers)) == len(identifiers)
+    for operation in operations(document):
+        assert operation["summary"]
+        assert operation["responses"]
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[1-5]\d\d", status)
+            assert response["description"]
+            for content in response.get("content", {}).values():
+                assert set(content) <= {"schema", "example", "examples"}
+
+
+def test_the_paths_are_the_services(document):
+    assert set(document["paths"]) == {"/detect", "/categories", "/livez", "/readyz", "/metrics"}
+
+
+def test_detect_takes_forms_and_images(document):
+    body = document["paths"]["/detect"]["post"]["requestBody"]
+    assert body["required"]
+    form = body["content"].pop("multipart/form-data")["schema"]
+    assert set(form["properties"]) == {"file", "category", "heatmap"}
+    assert form["properties"]["heatmap"]["enum"] == ["none", "map", "overlay"]
+    assert {kind.partition("/")[0] for kind in body["content"]} == {"image"}
+
+
+def test_every_problem_is_documented_with_an_example(document):
+    responses = document["paths"]["/detect"]["post"]["responses"]
+    documented = {
+        (int(status), slug): example["value"]
+        for status, response in responses.items()
+        for slug, example in response.get("content", {})
+        .get("application/problem+json", {})
+        .get("examples", {})
+        .items()
+    }
+    kinds = {kind for error, kind in PROBLEM_TYPES.items() if error is not ClientGone}
+    assert set(documented) == {(kind.status, kind.slug) for kind in kinds}
+    for (status, slug), value in documented.items():
+        assert value["status"] == status
+        assert value["type"].endswith(slug)
+        assert value["detail"]
+    assert "Retry-After" in responses["503"]["headers"]
+
+
+def test_the_example_of_an_answer_is_one(document):
+    content = document["paths"]["/detect"]["post"]["responses"]["200"]["content"]
+    example = content["application/json"]["example"]
+    answer = DetectAnswer.model_validate(example, strict=False)
+    assert answer.model_dump(mode="json", exclude_none=True) == example

@@ -1,0 +1,87 @@
+"""One image's way, where the workers are made to misbehave."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from model.checkpoint import CheckpointStore
+from service.decoding import ImageLimits
+from service.errors import DeadlineExceeded, QueueFull
+from service.pipeline import Pipeline
+from service.registry import Registry
+from service.schemas import HeatmapKind
+from service.uploads import Upload
+
+
+class SilentWorkers:
+    """Workers that take every job and answer none."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def admit(self):
+        pass
+
+    def submit(self, job):
+        self.jobs.append(job)
+
+
+class BrokenWorkers(SilentWorkers):
+    def submit(self, job):
+        raise RuntimeError("a mistake of ours")
+
+
+@pytest.fixture
+def route(metrics, weights):
+    return Registry(CheckpointStore(weights), metrics).find("bolt")
+
+
+@contextmanager
+def pipeline(workers, metrics, *, timeout_s=30.0, max_preparing=4):
+    with ThreadPoolExecutor(2) as threads:
+        yield Pipeline(
+            workers,
+            threads,
+            ImageLimits(10**6, 10**6),
+            max_preparing=max_preparing,
+            timeout_s=timeout_s,
+            metrics=metrics,
+        )
+
+
+def test_what_is_late_is_answered_and_its_job_dropped(route, metrics, image):
+    workers = SilentWorkers()
+
+    async def scenario():
+        late = pytest.raises(DeadlineExceeded, match=r"0\.3 s")
+        with pipeline(workers, metrics, timeout_s=0.3) as line, late:
+            await line.inspect(route, Upload("x", image()), HeatmapKind.NONE)
+
+    asyncio.run(scenario())
+    (job,) = workers.jobs
+    assert job.future.cancelled()
+
+
+def test_no_more_is_decoded_at_once_than_allowed(route, metrics, image):
+    async def scenario():
+        with pipeline(SilentWorkers(), metrics, max_preparing=2, timeout_s=1) as line:
+            results = await asyncio.gather(
+                *(line.attempt(route, Upload(str(i), image()), HeatmapKind.NONE) for i in range(5))
+            )
+        assert [type(result) for result in results] == [DeadlineExceeded] * 2 + [QueueFull] * 3
+
+    asyncio.run(scenario())
+
+
+def test_a_mistake_of_ours_is_returned_and_logged(route, metrics, image, caplog):
+    async def scenario():
+        with pipeline(BrokenWorkers(), metrics) as line:
+            return await line.attempt(route, Upload("x", image()), HeatmapKind.NONE)
+
+    result = asyncio.run(scenario())
+    assert isinstance(result, RuntimeError)
+    assert "a mistake of ours" in caplog.text
+    labels = {"problem": "internal-error"}
+    assert metrics.registry.get_sample_value("mambaad_image_errors_total", labels) == 1

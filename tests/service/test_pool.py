@@ -1,0 +1,129 @@
+"""Several workers: who takes a job, and what becomes of a dead one's queue."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from model.checkpoint import CheckpointStore
+from model.inspection import ImageSize
+from service.batcher import Job
+from service.channel import CheckpointKey, Item
+from service.errors import NoWorkerReady, QueueFull
+from service.pool import WorkerPool
+from service.registry import Registry
+from service.settings import Settings
+from service.worker import Supervision, WorkerState
+
+
+@pytest.fixture
+def pool(metrics, weights):
+    settings = Settings(weights_dir=weights, devices=("cpu", "cuda:0", "cuda:1"), max_queue_size=2)
+    return WorkerPool(settings, Registry(CheckpointStore(weights), metrics), metrics)
+
+
+def set_ready(pool, *names):
+    for worker in pool.workers:
+        ready = worker.plan.name in names
+        worker._set(WorkerState.READY if ready else WorkerState.RESTARTING, "test")
+
+
+def job():
+    loop = asyncio.get_running_loop()
+    item = Item("bolt", ImageSize(8, 8), wants_map=False)
+    pixels = np.zeros((3, 8, 8), np.uint8)
+    key = CheckpointKey("parts", "1")
+    return Job(key, item, pixels, loop.time() + 60, loop.create_future(), loop.time())
+
+
+def waiting(pool):
+    return [len(worker.batcher) for worker in pool.workers]
+
+
+def test_each_worker_knows_its_device(pool):
+    assert [worker.plan.device for worker in pool.workers] == ["cpu", "cuda:0", "cuda:1"]
+    assert all(CheckpointKey("parts", "1") in worker.plan.checkpoints for worker in pool.workers)
+
+
+def test_the_shortest_queue_of_a_ready_worker_takes_the_job(pool):
+    async def scenario():
+        set_ready(pool, "cpu", "cuda:1")
+        for _ in range(3):
+            pool.submit(job())
+        assert waiting(pool) == [2, 0, 1]
+        pool.submit(job())
+        with pytest.raises(QueueFull):
+            pool.admit()
+        with pytest.raises(QueueFull):
+            pool.submit(job())
+
+    asyncio.run(scenario())
+
+
+def test_without_a_ready_worker_nothing_is_taken(pool):
+    async def scenario():
+        set_ready(pool)
+        with pytest.raises(NoWorkerReady) as caught:
+            pool.submit(job())
+        assert 1 <= caught.value.retry_after_s <= 60
+
+    asyncio.run(scenario())
+
+
+def test_the_others_take_over_a_dead_workers_queue(pool):
+    async def scenario():
+        set_ready(pool, "cpu")
+        jobs = [job(), job()]
+        for one in jobs:
+            pool.submit(one)
+        set_ready(pool, "cuda:0")
+        pool._hand_over(pool.workers[0])
+        assert waiting(pool) == [0, 2, 0]
+        assert not any(one.future.done() for one in jobs)
+
+    asyncio.run(scenario())
+
+
+def test_what_the_others_cannot_take_is_answered(pool):
+    async def scenario():
+        set_ready(pool, "cuda:0")
+        first = job()
+        pool.submit(first)
+        set_ready(pool, "cpu")
+        jobs = [job(), job()]
+        for one in jobs:
+            pool.submit(one)
+        set_ready(pool, "cuda:0")
+        pool._hand_over(pool.workers[0])
+        assert waiting(pool) == [0, 2, 0]
+        with pytest.raises(QueueFull):
+            await jobs[1].future
+
+    asyncio.run(scenario())
+
+
+def test_alone_a_dead_workers_queue_waits_for_it(pool):
+    async def scenario():
+        set_ready(pool, "cpu")
+        pool.submit(job())
+        set_ready(pool)
+        pool._hand_over(pool.workers[0])
+        assert waiting(pool) == [1, 0, 0]
+
+    asyncio.run(scenario())
+
+
+def test_ready_means_every_worker_and_something_to_serve(pool, metrics, tmp_path):
+    set_ready(pool, "cpu", "cuda:0")
+    assert pool.readiness().reasons == ("worker cuda:1 is restarting: test",)
+    set_ready(pool, "cpu", "cuda:0", "cuda:1")
+    assert pool.readiness().ready
+    settings = Settings(weights_dir=tmp_path)
+    empty = WorkerPool(settings, Registry(CheckpointStore(tmp_path), metrics), metrics)
+    set_ready(empty, "cpu")
+    assert empty.readiness().reasons == ("no checkpoint can be served",)
+
+
+def test_each_death_in_a_row_doubles_the_wait_up_to_a_limit():
+    patience = Supervision(1, 1, backoff_s=0.5, max_backoff_s=3, stop_grace_s=1)
+    assert [patience.delay_s(deaths) for deaths in (1, 2, 3, 4, 10_000)] == [0.5, 1, 2, 3, 3]
