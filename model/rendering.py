@@ -3,7 +3,7 @@
 Scores are on the 0 to 1 scale of `Calibration.pixel_score`, where 0.5 is the pixel threshold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -18,6 +18,18 @@ _COLOURS = np.array(
 _OPACITY = 0.7
 _BOX_COLOUR = (255, 255, 255)
 _BOX_EDGE = (0, 0, 0)
+
+
+def scale_scores(
+    values: Float32[np.ndarray, "h w"], score: Callable[[float], float]
+) -> Float[np.ndarray, "h w"]:
+    """Return raw map values as scores, by a `score` that rises with the value.
+
+    It is asked at 512 values and read off between them, closer than 8-bit pictures can show.
+    """
+    raw = np.linspace(float(values.min()), float(values.max()), 512)
+    scores: Float[np.ndarray, "h w"] = np.interp(values, raw, [score(float(r)) for r in raw])
+    return scores
 
 
 def heatmap(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:

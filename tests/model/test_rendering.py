@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.calibration import Calibration
 from model.inspection import Region
-from model.rendering import colours, heatmap, overlay
+from model.rendering import colours, heatmap, overlay, scale_scores
 
 
 def test_heatmap_spans_the_grey_range_at_the_size_asked_for():
@@ -57,3 +58,17 @@ def test_overlay_draws_a_region_at_the_very_edge():
     region = Region(box=(0, 0, 32, 1), area_px=32, peak=(0, 0), peak_score=0.9)
     picture = overlay(image, np.zeros((32, 32)), [region])
     assert picture.getpixel((31, 0)) == (255, 255, 255)
+
+
+def test_scores_are_those_of_the_calibration():
+    calibration = Calibration(0.2, 0.3, 0.05, 0.08, 0.01, 100)
+    values = np.random.default_rng(0).uniform(0, 0.9, (16, 16)).astype(np.float32)
+    scores = scale_scores(values, calibration.pixel_score)
+    exact = [[calibration.pixel_score(float(v)) for v in row] for row in values]
+    assert np.abs(scores - exact).max() < 1 / 512
+    assert ((scores > 0.5) == (values > 0.3)).mean() > 0.99
+
+
+def test_a_flat_map_has_one_score():
+    values = np.full((4, 4), 0.25, dtype=np.float32)
+    assert scale_scores(values, lambda raw: 2 * raw).tolist() == [[0.5] * 4] * 4

@@ -1,0 +1,28 @@
+"""From good images to a calibrated checkpoint.
+
+config        the recipe                     data          what is learned from, what is held out
+augmentation  harmless changes to images     batches       the order that the seed fixes
+objective     loss and learning rate         average       the weights' moving average
+trainer       the loop                       state         an unfinished run on disk
+thresholds    calibration                    run           all of it together
+monitor       bars and log lines             interrupt     Ctrl-C
+"""
+
+from model.training.augmentation import Augmentation
+from model.training.config import TrainingConfig
+from model.training.data import TrainingData, read_training_data
+from model.training.run import Run, build_network, train
+from model.training.thresholds import calibrate
+from model.training.trainer import Trainer
+
+__all__ = [
+    "Augmentation",
+    "Run",
+    "Trainer",
+    "TrainingConfig",
+    "TrainingData",
+    "build_network",
+    "calibrate",
+    "read_training_data",
+    "train",
+]

@@ -1,0 +1,114 @@
+"""Which good images are learned from, and which are held out."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.dataset import GOOD, IMAGE_SUFFIXES, Sample, read_mvtec, split_good
+from model.errors import DatasetError
+from model.inspection import Category
+
+HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The good images: those learned from, and those held out to calibrate and to watch."""
+
+    train: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise DatasetError("no good images to train on: expected at least one")
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The categories trained on, in order of name."""
+        return tuple(sorted({sample.category for sample in self.train}))
+
+    def identity(self) -> dict[str, dict[Category, str]]:
+        """Say which images of each category these are, wherever they lie."""
+        return {"train": digests(self.train), "held_out": digests(self.held_out)}
+
+
+def read_training_data(
+    root: Path,
+    categories: Iterable[Category] | None,
+    held_out_dir: Path | None,
+    held_out_fraction: float,
+    seed: int,
+) -> TrainingData:
+    """Find the good images below `root`, in MVTec layout, and hold some of them out.
+
+    Held out are, of each category, the images in `held_out_dir`/<category>, or those that the
+    data itself keeps in <category>/held_out/good, or else a share of train/good. Test images are
+    never among them. Raises `DatasetError` for a category without good images.
+    """
+    dataset = read_mvtec(root, categories)
+    train: list[Sample] = []
+    held_out: list[Sample] = []
+    for category in dataset.categories:
+        good = [sample for sample in dataset.train if sample.category == category]
+        if not good:
+            raise DatasetError(
+                f"no good images of {category!r} to train on: expected them in "
+                f"{root / category / 'train' / GOOD}"
+            )
+        apart = _kept_apart(root, category, held_out_dir, single=len(dataset.categories) == 1)
+        if apart is None:
+            good, apart = split_good(good, held_out_fraction, seed)
+        train += good
+        held_out += apart
+    return TrainingData(tuple(train), tuple(held_out))
+
+
+def read_good(folder: Path, category: Category) -> list[Sample]:
+    """Return the images in `folder`, or in its folder `good`, as good parts, in order of path.
+
+    Raises `DatasetError` when there are none.
+    """
+    place = folder / GOOD if (folder / GOOD).is_dir() else folder
+    if not place.is_dir():
+        raise DatasetError(f"no folder {place}: expected good images of {category!r} in it")
+    paths = sorted(
+        path
+        for path in place.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not paths:
+        raise DatasetError(f"no images in {place}: expected good ones of {category!r}")
+    return [Sample(path, category, GOOD) for path in paths]
+
+
+def read_good_categories(folder: Path, categories: Sequence[Category]) -> list[Sample]:
+    """Return the good images in `folder`/<category>, or in `folder` for a single category."""
+    if len(categories) == 1 and not (folder / categories[0]).is_dir():
+        return read_good(folder, categories[0])
+    return [s for category in categories for s in read_good(folder / category, category)]
+
+
+def _kept_apart(
+    root: Path, category: Category, held_out_dir: Path | None, single: bool
+) -> list[Sample] | None:
+    if held_out_dir is not None:
+        if single:
+            return read_good_categories(held_out_dir, [category])
+        return read_good(held_out_dir / category, category)
+    folder = (root / category if (root / category).is_dir() else root) / HELD_OUT
+    return read_good(folder, category) if folder.is_dir() else None
+
+
+def digests(samples: Sequence[Sample]) -> dict[Category, str]:
+    """Tell images apart, by category, from their names and sizes."""
+    found: dict[Category, list[str]] = defaultdict(list)
+    for sample in samples:
+        found[sample.category].append(f"{sample.path.name} {sample.path.stat().st_size}\n")
+    return {category: _digest(lines) for category, lines in sorted(found.items())}
+
+
+def _digest(lines: Sequence[str]) -> str:
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return f"{len(lines)} images {digest[:16]}"

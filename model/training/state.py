@@ -1,0 +1,133 @@
+"""An unfinished run on disk: everything that going on bit for bit needs, in one file.
+
+    <folder>/state.safetensors   weights, their average, the optimizer; the record in the header
+    <folder>/state.json          the same record, for people to read
+
+The record travels inside the safetensors file so that both are replaced in one step: a power cut
+between two files can never pair one step's weights with another's place in the run.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from model.errors import CheckpointError
+from model.weight_files import write_durably
+
+STATE_FILE = "state.safetensors"
+RECORD_FILE = "state.json"
+_HEADER = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """What an epoch came to; `held_out_loss` is None where there was nothing to measure it on."""
+
+    epoch: int
+    loss: float
+    held_out_loss: float | None
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a run stands: the next step is number `step` of `epoch`, both counted from 0.
+
+    `loss_sum` is the sum of the losses of the epoch's steps so far and `seconds` their time.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+def save_state(
+    folder: Path, identity: Mapping[str, Any], place: Place, tensors: Mapping[str, Tensor]
+) -> None:
+    """Write a run's state; `identity` is what a resumed run has to agree on.
+
+    Raises `CheckpointError` when the disk refuses; an earlier state then still stands.
+    """
+    record = json.dumps({"identity": identity, "place": asdict(place)}, indent=2)
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / STATE_FILE, safetensors.torch.save(plain, {_HEADER: record}))
+        write_durably(folder / RECORD_FILE, (record + "\n").encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot save the run's state in {folder}: {error}") from error
+
+
+def read_place(folder: Path) -> Place | None:
+    """Return where the run in `folder` stands, None where there is none."""
+    if not (folder / STATE_FILE).is_file():
+        return None
+    return _place(_read_record(folder)["place"])
+
+
+def load_state(folder: Path, identity: Mapping[str, Any]) -> tuple[Place, dict[str, Tensor]]:
+    """Read a run's state back.
+
+    Raises `CheckpointError` when it is missing or damaged, or when it is of another recipe or other
+    images than `identity`, naming what differs.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        raise CheckpointError(f"nothing to resume: there is no {path}")
+    record = _read_record(folder)
+    # Through JSON and back, so that tuples compare with the lists they were written as.
+    _check_identity(folder, json.loads(json.dumps(identity)), record["identity"])
+    return _place(record["place"]), safetensors.torch.load_file(path)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / STATE_FILE
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        record: dict[str, Any] = json.loads(header[_HEADER])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not the state of a run ({error}); delete {folder} and train from the start"
+        ) from error
+    return record
+
+
+def _place(values: Mapping[str, Any]) -> Place:
+    history = [EpochRecord(**record) for record in values["history"]]
+    return Place(**{**values, "history": history})
+
+
+def _check_identity(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    wanted, found = _flatten(wanted), _flatten(found)
+    different = [
+        f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}"
+        for key in sorted(set(wanted) | set(found))
+        if wanted.get(key) != found.get(key)
+    ]
+    if different:
+        raise CheckpointError(
+            f"cannot resume {folder}, which began otherwise: {'; '.join(different)}; "
+            "give what it began with, or delete the folder and train from the start"
+        )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
