@@ -1,0 +1,51 @@
+"""The command line: one command a module, one clear line for every error.
+
+What takes long to import (torch and all that stands on it) is imported when a command runs, so
+that `mambaad --help` answers at once.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from model.cli.benchmark import benchmark
+from model.cli.calibrate import calibrate
+from model.cli.evaluate import evaluate
+from model.cli.importing import import_checkpoint
+from model.cli.predict import predict
+from model.cli.train import train
+from model.errors import ModelError
+
+__all__ = ["app"]
+
+MISTAKE = 2
+"""Exit code for what the caller can put right, as for a misspelt option."""
+
+
+class Commands(TyperGroup):
+    """Commands that say a `ModelError` in one line instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (the type differs between typer's versions)
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except ModelError as error:
+            typer.echo(f"mambaad: {error}", err=True)
+            raise typer.Exit(MISTAKE) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Train, calibrate, evaluate and use MambaAD networks that inspect parts for defects.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(calibrate)
+app.command()(evaluate)
+app.command()(predict)
+app.command("import")(import_checkpoint)
+app.command()(benchmark)
