@@ -1,0 +1,365 @@
+"""The commands, run as a user runs them, on tiny parts and a tiny network."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from inspect import signature
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from model.anomaly import Scoring
+from model.checkpoint import CheckpointStore
+from model.cli import app
+from model.cli.train import read_depths, read_size, train
+from model.errors import ConfigError
+from model.network import NetworkConfig
+from model.training import Augmentation, TrainingConfig
+from tests.published import state_dict
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
+RECIPE = ["--epochs", "2", "--batch-size", "4", "--loss", "cosine"]
+
+
+def write_images(folder, count, seed, size=(80, 64)):
+    folder.mkdir(parents=True)
+    for number in range(count):
+        values = np.random.default_rng((seed, number)).integers(90, 110, (*size, 3), np.uint8)
+        Image.fromarray(values).save(folder / f"{number:03}.png")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for seed, category in enumerate(("bolt", "nut")):
+        write_images(root / category / "train" / "good", 6, 10 * seed)
+        write_images(root / category / "held_out" / "good", 3, 10 * seed + 1)
+        write_images(root / category / "test" / "good", 2, 10 * seed + 2)
+        write_images(root / category / "test" / "scratch", 2, 10 * seed + 3)
+    return root
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A store with the checkpoint "parts"; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    weights, runs = folder / "weights", folder / "runs"
+    return weights, run(
+        "train", data, "--name", "parts", *TINY, *RECIPE, "--weights", weights, "--runs", runs
+    )
+
+
+@pytest.fixture
+def store(trained, tmp_path):
+    return Path(shutil.copytree(trained[0], tmp_path / "weights"))
+
+
+def manifest(store, name="parts"):
+    return CheckpointStore(store).load(name).manifest
+
+
+def one_line(result):
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def test_help_names_every_command_and_loads_no_torch():
+    code = (
+        "import sys; from typer.testing import CliRunner; from model.cli import app; "
+        "print(CliRunner().invoke(app, ['--help']).output); assert 'torch' not in sys.modules"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for command in ("train", "calibrate", "evaluate", "predict", "import", "benchmark"):
+        assert f" {command} " in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "calibrate", "evaluate", "predict", "import", "benchmark"]
+)
+def test_every_commands_help_has_an_example(command):
+    assert f"mambaad {command} " in run(command, "--help").output
+
+
+def test_train_saves_a_calibrated_checkpoint_and_says_so(trained):
+    weights, result = trained
+    saved = manifest(weights)
+    assert saved.categories == ("bolt", "nut")
+    assert saved.training["recipe"]["loss"] == "cosine"
+    assert saved.network["state_size"] == 2
+    assert "12 good images to train on, 6 held out, of bolt, nut" in result.stderr
+    assert "epoch 2/2" in result.stderr
+    assert "bolt: 3 held-out good images cannot promise 1 %" in result.stdout
+    assert "saved parts, version 1" in result.stdout
+
+
+def test_every_field_of_the_configurations_is_an_option():
+    result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"})
+    options = result.output
+    names = {f.name for c in (NetworkConfig, Augmentation, TrainingConfig) for f in fields(c)}
+    names = names - {"augmentation"} | {"top_fraction", "sigma", "score_statistic"}
+    assert {f.name for f in fields(Scoring)} == {"statistic", "top_fraction", "sigma"}
+    assert not [name for name in names if f"--{name.replace('_', '-')}" not in options]
+
+
+def test_cli_defaults_are_the_dataclasses_but_for_two():
+    """The encoder and the epochs are stated in the help; all else is the paper's."""
+    defaults = {name: p.default for name, p in signature(train).parameters.items()}
+    defaults["image_size"] = read_size(defaults["image_size"])
+    defaults["depths"] = read_depths(defaults["depths"])
+    differing = {
+        field.name
+        for config in (NetworkConfig(), Augmentation(), TrainingConfig())
+        for field in fields(config)
+        if field.name != "augmentation" and getattr(config, field.name) != defaults[field.name]
+    }
+    assert differing == {"encoder", "epochs"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--depths", "2,2"], "4 stages"),
+        (["--depths", "two"], "--depths"),
+        (["--image-size", "64px"], "--image-size"),
+        (["--loss", "l1"], "loss must be one of"),
+        (["--score-statistic", "median"], "statistic"),
+        (["--encoder-weights", "nowhere.pth"], "nowhere.pth"),
+        (["--category", "screw"], "screw"),
+        (["--device", "tpu"], "tpu"),
+        (["--resume"], "nothing to resume"),
+    ],
+)
+def test_train_says_what_is_wrong_in_one_line(data, tmp_path, options, said):
+    folders = ["--weights", tmp_path / "weights", "--runs", tmp_path / "runs"]
+    result = run("train", data, "--name", "parts", *TINY, *RECIPE, *folders, *options, code=2)
+    *progress, error = result.stderr.splitlines()
+    assert error.startswith("mambaad: ")
+    assert said in error
+    assert len(progress) <= 1
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize("text", ["", "x64", "64x", "64x64x64", "-64"])
+def test_sizes_that_are_none_are_refused(text):
+    with pytest.raises(ConfigError, match="HEIGHTxWIDTH"):
+        read_size(text)
+
+
+def test_sizes_and_depths_are_read():
+    assert read_size("256") == (256, 256)
+    assert read_size("128x320") == (128, 320)
+    assert read_depths("3,4,6,3") == (3, 4, 6, 3)
+
+
+def test_calibrate_uses_the_images_held_out_in_training(data, store):
+    before = CheckpointStore(store).load("parts").calibrations
+    run("calibrate", "parts", data, "--alpha", "0.5", "--weights", store)
+    after = CheckpointStore(store).load("parts").calibrations
+    assert {c.good_images for c in after.values()} == {3}
+    assert all(after[c].image_threshold < before[c].image_threshold for c in before)
+
+
+def test_calibrate_on_new_images_leaves_other_categories_alone(data, store):
+    before = CheckpointStore(store).load("parts").calibrations
+    folder = data / "bolt" / "test" / "good"
+    result = run("calibrate", "parts", "--images", folder, "--category", "bolt", "--weights", store)
+    after = CheckpointStore(store).load("parts").calibrations
+    assert after["bolt"].good_images == 2
+    assert after["nut"] == before["nut"]
+    assert "nut" not in result.stdout
+
+
+def test_calibrate_refuses_images_that_were_perhaps_trained_on(data, store, tmp_path):
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    shutil.rmtree(other / "bolt" / "held_out")
+    result = run("calibrate", "parts", other, "--weights", store, code=2)
+    assert "'bolt'" in one_line(result)
+    assert "--images" in result.stderr
+
+
+def test_calibrate_takes_data_or_images(store, data):
+    for arguments in ([], [data, "--images", data]):
+        result = run("calibrate", "parts", *arguments, "--weights", store, code=2)
+        assert "either DATA or --images" in one_line(result)
+
+
+def test_evaluate_prints_records_and_writes_json(data, store, tmp_path):
+    out = tmp_path / "results" / "out.json"
+    result = run("evaluate", "parts", data, "--json", out, "--weights", store)
+    assert "bolt" in result.stdout
+    assert "mean" in result.stdout
+    written = json.loads(out.read_text())
+    assert written["checkpoint"] == {"name": "parts", "version": "1"}
+    assert written["categories"]["nut"]["defective"] == 2
+    assert manifest(store).metrics["mean"] == written["mean"]
+
+
+def test_evaluate_leaves_the_manifest_alone_when_asked(data, store):
+    run("evaluate", "parts", data, "--no-record", "--category", "nut", "--weights", store)
+    assert manifest(store).metrics == {}
+
+
+def test_calibrating_again_drops_rates_that_are_no_longer_true(data, store):
+    run("evaluate", "parts", data, "--weights", store)
+    run("calibrate", "parts", data, "--weights", store)
+    assert manifest(store).metrics == {}
+
+
+def test_predict_decides_and_draws(data, store, tmp_path):
+    images = sorted((data / "bolt" / "test" / "scratch").glob("*.png"))
+    bright = tmp_path / "bright.png"
+    values = pixels(images[0]).copy()
+    values[20:50, 20:50] = np.random.default_rng(0).integers(0, 256, (30, 30, 3))
+    Image.fromarray(values).save(bright)
+    result = run(
+        "predict", "parts", *images, bright, "--category", "bolt",
+        "--output", tmp_path / "out", "--batch-size", "2", "--weights", store,
+    )  # fmt: skip
+    heading, *lines = result.stdout.splitlines()
+    assert heading.split() == ["decision", "score", "raw", "score", "threshold", "image"]
+    assert [line.split()[-1] for line in lines] == [str(path) for path in (*images, bright)]
+    assert {line.split()[0] for line in lines} <= {"OK", "NG"}
+    for path in (*images, bright):
+        picture = pixels(tmp_path / "out" / path.name)
+        assert picture.shape == pixels(path).shape == (80, 64, 3)
+
+
+def predict_json(store, *arguments, code=0):
+    result = run("predict", *arguments, "--json", "--weights", store, code=code)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_predict_as_json_is_consistent(data, store):
+    image = next((data / "nut" / "test" / "good").glob("*.png"))
+    (found,) = predict_json(store, "parts", image, "--category", "nut")
+    assert found["image"] == str(image)
+    assert (found["decision"] == "NG") == (found["raw_score"] > found["threshold"])
+    assert (found["decision"] == "NG") == (found["score"] > 0.5)
+
+
+def test_fail_on_ng_follows_the_decision(data, store):
+    image = next((data / "bolt" / "test" / "good").glob("*.png"))
+    checkpoints = CheckpointStore(store)
+    loaded = checkpoints.load("parts")
+    raw = predict_json(store, "parts", image, "--category", "bolt")[0]["raw_score"]
+    for threshold, code in ((raw * 1.01, 0), (raw * 0.99, 1)):
+        moved = loaded.calibrations["bolt"].to_dict() | {"image_threshold": threshold}
+        calibration = type(loaded.calibrations["bolt"]).from_dict(moved)
+        checkpoints.update(loaded, calibrations={"bolt": calibration})
+        arguments = ("parts", image, "--category", "bolt")
+        (found,) = predict_json(store, *arguments, "--fail-on-ng", code=code)
+        assert found["decision"] == ("NG" if code else "OK")
+        predict_json(store, *arguments)
+
+
+def test_predict_says_what_is_wrong_in_one_line(data, store, tmp_path):
+    image = next((data / "bolt" / "test" / "good").glob("*.png"))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(image.read_bytes()[:200])
+    for arguments, said in (
+        (("parts", image), "no --category given; 'parts' has: bolt, nut"),
+        (("parts", image, "--category", "screw"), "no category 'screw'"),
+        (("none", image), "no checkpoint 'none'"),
+        (("parts", tmp_path / "none.png", "--category", "bolt"), "none.png"),
+        (("parts", broken, "--category", "bolt"), "broken.png"),
+        (("parts", image, "--category", "bolt", "--output", image.parent), "overwrite"),
+    ):
+        assert said in one_line(run("predict", *arguments, "--weights", store, code=2))
+
+
+def test_predict_refuses_two_pictures_of_one_name(data, store, tmp_path):
+    images = [data / category / "test" / "good" / "000.png" for category in ("bolt", "nut")]
+    result = run(
+        "predict", "parts", *images, "--category", "bolt", "--output", tmp_path / "out",
+        "--weights", store, code=2,
+    )  # fmt: skip
+    assert "would both be written" in one_line(result)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "net.pth"
+    torch.save({"net": state_dict("hilbert", 2, (2, 2, 2, 2))}, path)
+    return path
+
+
+def test_an_import_without_images_cannot_decide_until_calibrated(published, data, tmp_path):
+    weights = tmp_path / "weights"
+    result = run("import", published, "--name", "net", "--weights", weights)
+    assert "cannot decide yet: run mambaad calibrate net" in result.stdout
+    assert manifest(weights, "net").categories == ()
+    assert manifest(weights, "net").training["imported_from"] == "net.pth"
+
+    image = data / "bolt" / "test" / "good" / "000.png"
+    undecided = run("predict", "net", image, "--weights", weights, code=2)
+    assert "mambaad calibrate net" in one_line(undecided)
+    unknown = run("calibrate", "net", data, "--weights", weights, code=2)
+    assert "was not trained here" in one_line(unknown)
+
+    folder = data / "bolt" / "held_out" / "good"
+    run("calibrate", "net", "--images", folder, "--category", "bolt", "--weights", weights)
+    run("predict", "net", image, "--weights", weights)
+
+
+def test_an_import_calibrates_at_once(published, data, tmp_path):
+    weights = tmp_path / "weights"
+    images = ["--category", "bolt", "--calibrate-images", data / "bolt" / "held_out"]
+    result = run("import", published, "--name", "net", *images, "--weights", weights)
+    assert manifest(weights, "net").categories == ("bolt",)
+    assert "bolt: 3 held-out good images" in result.stdout
+
+
+def test_import_says_what_is_wrong_in_one_line(published, tmp_path):
+    weights = tmp_path / "weights"
+    junk = tmp_path / "junk.pth"
+    junk.write_bytes(b"junk")
+    one_line(run("import", junk, "--name", "net", "--weights", weights, code=2))
+    half = run(
+        "import", published, "--name", "net", "--category", "bolt", "--weights", weights, code=2
+    )
+    assert "go together" in one_line(half)
+    assert not weights.exists()
+
+
+def test_benchmark_prints_and_writes_json(store, tmp_path):
+    out = tmp_path / "timing.json"
+    result = run(
+        "benchmark", "--checkpoint", "parts", "--batch-size", "2", "--repeats", "2",
+        "--json", out, "--weights", store,
+    )  # fmt: skip
+    assert "parts 1: batch 2, 2 repeats" in result.stdout
+    assert json.loads(out.read_text())["batch_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "either --checkpoint"),
+        (["--config", "paper", "--checkpoint", "parts"], "either --checkpoint"),
+        (["--config", "small"], "must be paper"),
+    ],
+)
+def test_benchmark_says_what_is_wrong_in_one_line(options, said):
+    assert said in one_line(run("benchmark", *options, code=2))
