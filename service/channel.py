@@ -45,6 +45,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class CannotStart:
+    """A worker's only message, where its device cannot be used."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image of a batch, but for its pixels."""
 

@@ -25,6 +25,7 @@ from model.rendering import scale_scores
 from service.channel import (
     BatchReply,
     BatchRequest,
+    CannotStart,
     CheckpointKey,
     Failure,
     FailureKind,
@@ -43,6 +44,10 @@ def run(connection: Connection, plan: WorkerPlan) -> None:
     """Serve batches from the pipe until it closes; the entry point of the spawned process."""
     _leave_with_parent()
     configure_logging(plan.log_level)
+    missing = missing_device(plan.device)
+    if missing:
+        connection.send(CannotStart(missing))
+        return
     torch.set_num_threads(plan.threads)  # the scan's CPU backend goes by it, too
     inspector = Inspector(plan)
     connection.send(Ready(os.getpid(), inspector.load_all()))
@@ -68,16 +73,20 @@ class Inspector:
         for key in self._plan.checkpoints:
             try:
                 self._get(key).warm_up()
-            except (ModelError, OSError) as error:
-                refused[key] = str(error)
+            except Exception as error:
+                if _is_fatal(error):
+                    raise
+                refused[key] = _reason(key, error)
         return refused
 
     def inspect(self, request: BatchRequest) -> BatchReply:
         """Inspect a batch; a checkpoint that cannot be loaded fails every item of it."""
         try:
             loaded = self._get(request.checkpoint)
-        except (ModelError, OSError):
-            logger.exception("checkpoint %s cannot be loaded", request.checkpoint)
+        except Exception as error:
+            if _is_fatal(error):
+                raise
+            logger.error("checkpoint: %s", _reason(request.checkpoint, error))  # noqa: TRY400
             failure = Failure(FailureKind.CHECKPOINT)
             return BatchReply(tuple(failure for _ in request.items))
         return BatchReply(tuple(loaded.inspect(request.items, request.pixels)))
@@ -149,6 +158,24 @@ class LoadedCheckpoint:
 
 def _detector(checkpoint: Checkpoint, plan: WorkerPlan) -> Detector:
     return Detector.from_checkpoint(checkpoint, device=plan.device, backend=plan.backend)
+
+
+def missing_device(device: str) -> str | None:
+    """Say what is wrong with a device that is not there; None for one that is."""
+    if device == "cpu":
+        return None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(device.removeprefix("cuda:")) < count:
+        return None
+    return f"cannot use {device}: torch {torch.__version__} finds {count} CUDA devices here"
+
+
+def _reason(key: CheckpointKey, error: Exception) -> str:
+    """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""
+    if isinstance(error, ModelError | OSError):
+        return str(error)
+    logger.error("loading checkpoint %s failed", key, exc_info=error)
+    return f"loading it failed with {type(error).__name__}; the service's log says more"
 
 
 def _failure(error: Exception, item: Item) -> Failure:

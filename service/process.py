@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from service.channel import BatchReply, BatchRequest, Ready, WorkerPlan
+from service.channel import BatchReply, BatchRequest, CannotStart, Ready, WorkerPlan
 from service.inspector import run
 
 T = TypeVar("T")
@@ -43,6 +43,8 @@ class WorkerProcess:
         await self._in_thread(self._spawn)
         asyncio.get_running_loop().add_reader(self._process.sentinel, self._notice_death)
         ready = await self._answer(self._connection.recv, timeout_s, "starting")
+        if isinstance(ready, CannotStart):
+            raise ProcessDied(ready.reason)
         assert isinstance(ready, Ready)
         return ready
 

@@ -121,6 +121,22 @@ def test_all_that_can_be_loaded_is_and_the_rest_is_reported(weights, caplog):
     assert "warming up ghost" in caplog.text
 
 
+def test_a_checkpoint_that_does_not_fit_the_device_harms_no_other(weights, monkeypatch):
+    real = Detector.from_checkpoint
+
+    def too_large(checkpoint, **options):
+        if checkpoint.name == "poisoned":
+            raise torch.OutOfMemoryError("tried to allocate 1 TiB at /secret")
+        return real(checkpoint, **options)
+
+    monkeypatch.setattr(Detector, "from_checkpoint", too_large)
+    keys = [CheckpointKey(name, "1") for name in ("poisoned", "parts")]
+    refused = Inspector(plan(weights, *keys)).load_all()
+    assert list(refused) == keys[:1]
+    assert "OutOfMemoryError" in refused[keys[0]]
+    assert "secret" not in refused[keys[0]]
+
+
 def test_nan_is_a_failure_and_never_a_decision(weights):
     items, pixels = batch("ghost", "ghost")
     reply = Inspector(plan(weights)).inspect(

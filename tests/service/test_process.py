@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.channel import WorkerPlan
+from service.inspector import missing_device
 from service.process import ProcessDied, WorkerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,22 @@ def test_a_process_that_is_late_to_start_is_ended():
         assert pid is not None
         await process.stop(1)
         assert not is_running(pid)
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_is_not_there_is_named():
+    assert missing_device("cpu") is None
+    assert "cuda:99" in missing_device("cuda:99")
+
+
+def test_a_process_without_its_device_says_why_it_ends():
+    async def scenario():
+        process = WorkerProcess(plan("cuda:99"))
+        with pytest.raises(ProcessDied, match="cannot use cuda:99"):
+            await process.start(120)
+        await asyncio.wait_for(process.wait_dead(), 60)
+        await process.stop(1)
 
     asyncio.run(scenario())
 
