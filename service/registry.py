@@ -57,7 +57,7 @@ class Registry:
 
     def __init__(self, store: CheckpointStore, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._store_path = str(store.root)
+        self._root = store.root
         problems = {
             CheckpointKey(*place.split("/")): why for place, why in store.problems().items()
         }
@@ -104,10 +104,7 @@ class Registry:
         refused = dict(self._unusable)
         for report in self._reports.values():
             refused.update(report)
-        return [
-            Refusal(key, why.replace(self._store_path, "weights"))
-            for key, why in sorted(refused.items())
-        ]
+        return [Refusal(key, self._without_paths(why)) for key, why in sorted(refused.items())]
 
     def find(self, category: Category) -> Route:
         """Return the category's route.
@@ -133,6 +130,12 @@ class Registry:
             logger.error("worker %s cannot load checkpoint %s: %s", worker, key, why)
         self._reports[worker] = dict(refused)
         self._publish()
+
+    def _without_paths(self, text: str) -> str:
+        """Name the store without saying where on this machine it lies."""
+        for root in (self._root.resolve(), self._root):
+            text = text.replace(str(root), "weights")
+        return text
 
     def _publish(self) -> None:
         self._metrics.category_info.clear()

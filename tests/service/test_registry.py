@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_what_a_worker_cannot_load_is_refused_until_it_can(registry, tmp_path, s
     assert found.find("bolt").checkpoint == key
     assert metrics.registry.get_sample_value("mambaad_category_info", info) == 1
     assert metrics.registry.get_sample_value("mambaad_checkpoints_refused") == 0
+
+
+def test_a_reason_tells_no_path_of_the_machine_though_the_store_is_relative(
+    registry, tmp_path, save, monkeypatch
+):
+    save(tmp_path / "store", "parts", {"bolt": 0.5})
+    monkeypatch.chdir(tmp_path)
+    found = registry(Path("store"))
+    found.report("cpu", {CheckpointKey("parts", "1"): f"{tmp_path}/store/parts/1 is damaged"})
+    assert found.refusals[0].reason == "weights/parts/1 is damaged"
 
 
 def test_one_of_two_workers_is_enough_to_refuse(registry, tmp_path, save):
