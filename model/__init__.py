@@ -1,7 +1,7 @@
 """MambaAD: the network, and everything offline about it."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
@@ -18,8 +18,8 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used, so that `--help` does not wait for torch."""
+def __getattr__(name: str) -> object:
+    """Import a public name at its first use, so that `--help` does not wait for torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'model' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

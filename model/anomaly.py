@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -85,10 +85,12 @@ class Scoring:
         """Return one score a map, in the map's own units."""
         flat = maps.reshape(len(maps), -1)
         if self.statistic == "max":
-            return flat.max(axis=1)
+            highest: np.ndarray = flat.max(axis=1)
+            return highest
         count = max(1, round(self.top_fraction * flat.shape[1]))
         top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
-        return top.mean(axis=1, dtype=np.float64).astype(flat.dtype)
+        mean: np.ndarray = top.mean(axis=1, dtype=np.float64).astype(flat.dtype)
+        return mean
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
@@ -106,25 +108,24 @@ class Scoring:
 def find_regions(
     anomaly_map: AnomalyMap, pixel_score: Callable[[float], float], limit: int = 5
 ) -> tuple[Region, ...]:
-    """Return the connected patches above the pixel threshold, most anomalous first, at most `limit`.
+    """Return connected patches above the pixel threshold, most anomalous first, at most `limit`.
 
     `pixel_score` turns a raw value into the 0 to 1 scale. Boxes are in input-image pixels, rounded
     outwards.
     """
-    labels, _ = ndimage.label(
-        anomaly_map.values > anomaly_map.pixel_threshold, structure=_EIGHT_NEIGHBOURS
+    values = anomaly_map.values
+    labels, count = ndimage.label(values > anomaly_map.pixel_threshold, structure=_EIGHT_NEIGHBOURS)
+    peaks = ndimage.maximum(values, labels, np.arange(1, count + 1))
+    windows = ndimage.find_objects(labels)
+    worst = np.argsort(-np.asarray(peaks), kind="stable")[:limit]
+    return tuple(
+        _region(anomaly_map, labels[windows[i]] == i + 1, windows[i], pixel_score) for i in worst
     )
-    slices = ndimage.find_objects(labels)
-    regions = [
-        _region(anomaly_map, labels == label, window, pixel_score)
-        for label, window in enumerate(slices, start=1)
-    ]
-    return tuple(sorted(regions, key=lambda region: -region.peak_score)[:limit])
 
 
 def _region(
     anomaly_map: AnomalyMap,
-    inside: Any,
+    inside: Bool[np.ndarray, "rows columns"],
     window: tuple[slice, slice],
     pixel_score: Callable[[float], float],
 ) -> Region:
@@ -134,11 +135,14 @@ def _region(
     rows, columns = window
     left, top = math.floor(columns.start * across), math.floor(rows.start * down)
     right, bottom = math.ceil(columns.stop * across), math.ceil(rows.stop * down)
-    values = np.where(inside, anomaly_map.values, -np.inf)
+    values = np.where(inside, anomaly_map.values[window], -np.inf)
     row, column = np.unravel_index(values.argmax(), values.shape)
     return Region(
         box=(left, top, right - left, bottom - top),
         area_px=round(np.count_nonzero(inside) * down * across),
-        peak=(int((column + 0.5) * across), int((row + 0.5) * down)),
+        peak=(
+            int((columns.start + column + 0.5) * across),
+            int((rows.start + row + 0.5) * down),
+        ),
         peak_score=pixel_score(float(values[row, column])),
     )

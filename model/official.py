@@ -136,7 +136,7 @@ def _config(state: Mapping[str, Tensor]) -> NetworkConfig:
 
 
 def _encoder_name(state: Mapping[str, Tensor]) -> str:
-    """Told by the first stage's blocks: their number and their first convolution's shape."""
+    """Tell the encoder by its first stage: the number of blocks and the first kernel's shape."""
     blocks = {key.split(".")[2] for key in state if key.startswith("net_t.layer1.")}
     kernel = state.get("net_t.layer1.0.conv1.weight", torch.empty(0)).shape
     for name, count, shape in (
@@ -151,7 +151,7 @@ def _encoder_name(state: Mapping[str, Tensor]) -> str:
 
 
 def _scan_name(state: Mapping[str, Tensor]) -> str:
-    """The order that every stored index tensor agrees with."""
+    """Return the order that every stored index tensor agrees with."""
     stored = [v.flatten().numpy() for k, v in state.items() if k.endswith(_SCAN_INDEX)]
     sides = [math.isqrt(index.size) for index in stored]
     for name, order in SCANS.items():

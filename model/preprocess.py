@@ -61,14 +61,17 @@ class Preprocessing:
         unknown = sorted(set(values) - set(cls.__slots__))
         if unknown:
             raise ConfigError(f"unknown preprocessing option(s): {', '.join(unknown)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        lists: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**lists)
 
 
 def open_image(path: Path) -> Image.Image:
     """Return the decoded image of a file. Raises `ImageError` where it is not a whole image."""
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
     except FileNotFoundError as error:
         raise ImageError(f"no image file {path}") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

@@ -13,7 +13,7 @@ import math
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,7 +74,7 @@ class HSS(nn.Module):
         return out
 
     def _scan(self, u: Float[Tensor, "B H W D"]) -> Float[Tensor, "B H W D"]:
-        B, H, W, _ = u.shape
+        _, H, W, _ = u.shape
         K = self.order.shape[0]
         u = rearrange(u, "B H W D -> B (H W) D")
         selection = F.linear(u, self.selection_weight.flatten(0, 1))  # one GEMM, all directions
@@ -123,7 +123,7 @@ class LSS(nn.Module):
 
 
 def _init_conv(conv: nn.Conv2d) -> None:
-    """Normal with variance 2 / fan-out, the published initialisation."""
+    """Draw the weights with variance 2 / fan-out, as the published initialisation does."""
     fan_out = conv.kernel_size[0] * conv.kernel_size[1] * conv.out_channels // conv.groups
     nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
     if conv.bias is not None:

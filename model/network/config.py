@@ -77,5 +77,7 @@ class NetworkConfig:
         unknown = sorted(set(values) - set(cls.__slots__))
         if unknown:
             raise ConfigError(f"unknown network option(s): {', '.join(unknown)}")
-        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        lists: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         return cls(**lists)

@@ -56,7 +56,7 @@ class Decoder(nn.Module):
 
 
 def _modules(config: NetworkConfig, stage: int, width: int, rates: list[float]) -> list[LSS]:
-    """A depth divisible by 3 makes modules of three HSS blocks, any other modules of two."""
+    """Build modules of three HSS blocks where the depth divides by 3, else of two."""
     blocks = _blocks_per_module(config.depths[stage])
     return [LSS(width, [_hss(config, stage, width, rate) for _ in range(blocks)]) for rate in rates]
 
@@ -71,7 +71,7 @@ def _blocks_per_module(depth: int) -> int:
 
 
 def _drop_path_rates(config: NetworkConfig) -> list[list[float]]:
-    """The rate of each LSS module: it falls linearly over all HSS blocks, from the coarsest on.
+    """Return the rate of each LSS module: it falls linearly over the HSS blocks, coarse to fine.
 
     The published network gives a module the rate at its own index in the stage, and so do we.
     """

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.errors import ConfigError, WeightsError
+from model.network.blocks import HSS
 from model.network.config import NetworkConfig
 from model.network.decoder import Decoder
 from model.network.encoder import Encoder
@@ -56,7 +57,7 @@ class MambaAD(nn.Module):
                 f"unknown scan backend {backend!r}; have: auto, {', '.join(BACKENDS)}"
             )
         for module in self.modules():
-            if hasattr(module, "backend"):
+            if isinstance(module, HSS):
                 module.backend = backend
         return self
 

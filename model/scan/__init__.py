@@ -27,7 +27,7 @@ def _on_cpu(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """The Numba kernels, with channels padded to what they take."""
+    """Run the Numba kernels, with channels padded to what they take."""
     if u.device.type != "cpu" or u.dtype != torch.float32:
         raise BackendUnavailable(
             f"the cpu scan takes float32 on the CPU, got {u.dtype} on {u.device}; "

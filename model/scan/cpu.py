@@ -11,9 +11,12 @@ takes (group, image) units and goes through the blocks itself, since those share
 B and C. Nothing is stored between the two: the way back recomputes the states chunk by chunk.
 """
 
+import hashlib
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +24,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from model.scan import steps, vector
 from model.scan.steps import backward_step, forward_step, recompute_step
 from model.scan.vector import LOG2_E
 
@@ -32,9 +36,27 @@ MULTIPLE = 8
 _ALIGN = 64
 _CHUNK_BYTES = 128 * 1024  # what the recomputed states of one chunk may take of the cache
 _FLOAT = 4
+_STEPS_DIGEST = hashlib.sha256(
+    b"".join(Path(str(module.__file__)).read_bytes() for module in (steps, vector))
+).hexdigest()[:12]
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+def _kernel(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile without the GIL, and keep the machine code on disk where that can be written.
+
+    Numba's cache watches the file of the kernel alone, so the kernel's name in it carries a digest
+    of the files that generate its body.
+    """
+    function.__qualname__ += f"-{_STEPS_DIGEST}"
+    try:
+        compiled: Callable[..., None] = njit(function, cache=True, nogil=True)
+    except RuntimeError as error:
+        warnings.warn(f"the scan kernels are compiled at every start: {error}", stacklevel=2)
+        compiled = njit(function, nogil=True)
+    return compiled
+
+
+@njit(inline="always")
 def _aligned(rows: int, width: int) -> Any:
     """Return an (rows, width) float32 array that starts on a cache line, filled with zeros."""
     raw = np.zeros(rows * width + _ALIGN // _FLOAT, dtype=np.float32)
@@ -42,7 +64,7 @@ def _aligned(rows: int, width: int) -> Any:
     return raw[shift : shift + rows * width].reshape(rows, width)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_kernel
 def _forward_units(
     block: BlockShape, u: Any, selection: Any, A: Any, D: Any, dt_weight: Any, dt_bias: Any,
     order: Any, y: Any, start: int, stop: int,
@@ -74,39 +96,7 @@ def _forward_units(
                 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _backward_units(
-    block: BlockShape, u: Any, selection: Any, A: Any, D: Any, dt_weight: Any, dt_bias: Any,
-    order: Any, grad_y: Any, grad_u: Any, grad_selection: Any, grad_a: Any, grad_d: Any,
-    grad_weight: Any, grad_bias: Any, start: int, stop: int,
-) -> None:  # fmt: skip
-    """Add units `start` to `stop` of the G * b to one thread's parameter gradients."""
-    images, channels = u.shape[0], u.shape[2]
-    K, _, N = A.shape
-    R = dt_weight.shape[2]
-    W = len(block[0]) * len(block[1])
-    per_group = K // grad_u.shape[0]
-    parameters = _aligned(2 * N + 2 * R + 2, W)
-    for unit in range(start, stop):
-        group, image = divmod(unit, images)
-        for k in range(group * per_group, (group + 1) * per_group):
-            for c in range(0, channels, W):
-                parameters[:] = 0
-                parameters[:N] = A[k, c : c + W].T * np.float32(LOG2_E)
-                parameters[N : N + R] = dt_weight[k, c : c + W].T
-                _backward_block(
-                    block, u[image, :, c:], selection[image, :, k], parameters, D[k, c:],
-                    dt_bias[k, c:], order[k], grad_y[image, :, c:], grad_u[group, image, :, c:],
-                    grad_selection[image, :, k], N, R, k == group * per_group, c == 0,
-                )  # fmt: skip
-                sums = parameters[N + R :]
-                grad_a[k, c : c + W] += sums[:N].T
-                grad_weight[k, c : c + W] += sums[N : N + R].T
-                grad_bias[k, c : c + W] += sums[N + R]
-                grad_d[k, c : c + W] += sums[N + R + 1]
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_kernel
 def _backward_block(
     block: BlockShape, u: Any, selection: Any, parameters: Any, D: Any, dt_bias: Any, order: Any,
     grad_y: Any, grad_u: Any, grad_selection: Any, N: int, R: int, first_direction: bool,
@@ -160,6 +150,38 @@ def _backward_block(
             )  # fmt: skip
 
 
+@_kernel
+def _backward_units(
+    block: BlockShape, u: Any, selection: Any, A: Any, D: Any, dt_weight: Any, dt_bias: Any,
+    order: Any, grad_y: Any, grad_u: Any, grad_selection: Any, grad_a: Any, grad_d: Any,
+    grad_weight: Any, grad_bias: Any, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Add units `start` to `stop` of the G * b to one thread's parameter gradients."""
+    images, channels = u.shape[0], u.shape[2]
+    K, _, N = A.shape
+    R = dt_weight.shape[2]
+    W = len(block[0]) * len(block[1])
+    per_group = K // grad_u.shape[0]
+    parameters = _aligned(2 * N + 2 * R + 2, W)
+    for unit in range(start, stop):
+        group, image = divmod(unit, images)
+        for k in range(group * per_group, (group + 1) * per_group):
+            for c in range(0, channels, W):
+                parameters[:] = 0
+                parameters[:N] = A[k, c : c + W].T * np.float32(LOG2_E)
+                parameters[N : N + R] = dt_weight[k, c : c + W].T
+                _backward_block(
+                    block, u[image, :, c:], selection[image, :, k], parameters, D[k, c:],
+                    dt_bias[k, c:], order[k], grad_y[image, :, c:], grad_u[group, image, :, c:],
+                    grad_selection[image, :, k], N, R, k == group * per_group, c == 0,
+                )  # fmt: skip
+                sums = parameters[N + R :]
+                grad_a[k, c : c + W] += sums[:N].T
+                grad_weight[k, c : c + W] += sums[N : N + R].T
+                grad_bias[k, c : c + W] += sums[N + R]
+                grad_d[k, c : c + W] += sums[N + R + 1]
+
+
 @lru_cache(maxsize=64)
 def block_shape(channels: int) -> BlockShape:
     """Return the widest block that divides `channels`, as tuples of that many ones."""
@@ -201,7 +223,7 @@ def scan(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """The forward kernel as a torch operator; shapes as in `model.scan.hybrid_scan`."""
+    """Run the forward kernel as a torch operator; shapes as in `model.scan.hybrid_scan`."""
     inputs = _arrays(u, selection, A, D, dt_weight, dt_bias, order)
     images, L, channels = u.shape
     block = block_shape(channels)
@@ -222,7 +244,7 @@ def scan_backward(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor, grad_y: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The backward kernel: gradients of u, selection, A, D, dt_weight and dt_bias."""
+    """Return the gradients of u, selection, A, D, dt_weight and dt_bias."""
     inputs = _arrays(u, selection, A, D, dt_weight, dt_bias, order, grad_y)
     images, L, channels = u.shape
     block = block_shape(channels)

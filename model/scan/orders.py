@@ -68,9 +68,9 @@ def hilbert(height: int, width: int) -> Order:
         transposed = curve[:, ::-1]
         quarters = (
             transposed,
-            curve + (half, 0),
-            curve + (half, half),
-            (half - 1 - transposed) + (0, half),
+            curve + np.array([half, 0]),
+            curve + half,
+            half - 1 - transposed + np.array([0, half]),
         )
         curve = np.concatenate(quarters)
     return curve[:, 0] * side + curve[:, 1]

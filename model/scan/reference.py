@@ -23,14 +23,14 @@ def scan(
     order: Int[Tensor, "K L"],
 ) -> Float[Tensor, "b L D"]:
     """Return the sum of all directions' outputs; shapes as in `model.scan.hybrid_scan`."""
-    K, L = order.shape
+    K = order.shape[0]
     N, R = A.shape[2], dt_weight.shape[2]
     directions = torch.arange(K, device=u.device)
     state = u.new_zeros(u.shape[0], K, u.shape[2], N)
     outputs = []
     for positions in order.long().T:  # (K,): where each direction stands at this step
         u_now = u[:, positions]  # (b, K, D)
-        dt, B, C = selection[:, positions, directions].split([R, N, N], dim=-1)
+        dt, B, C = torch.split(selection[:, positions, directions], [R, N, N], dim=-1)
         delta = softplus(torch.einsum("bkr,kdr->bkd", dt, dt_weight) + dt_bias)
         decay = torch.exp(delta.unsqueeze(-1) * A)  # (b, K, D, N)
         state = decay * state + (delta * u_now).unsqueeze(-1) * B.unsqueeze(2)

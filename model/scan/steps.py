@@ -48,7 +48,7 @@ def _accumulate_scalar(v: Lanes, value: Any, pointer: Any, first: Any) -> None:
     v.builder.store(v.builder.fadd(old, value), pointer)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def forward_step(
     typing: Any, block: Any, state: Any, a2: Any, weight: Any, bias: Any, d: Any, u: Any,
     selection: Any, y: Any, R: Any, N: Any, first: Any,
@@ -77,7 +77,7 @@ def forward_step(
     return signature, generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def recompute_step(
     typing: Any, block: Any, before: Any, after: Any, decay: Any, delta: Any, a2: Any,
     weight: Any, bias: Any, u: Any, selection: Any, R: Any, N: Any,
@@ -107,7 +107,7 @@ def recompute_step(
     return signature, generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def backward_step(
     typing: Any, block: Any, before: Any, after: Any, decay: Any, delta: Any, a2: Any,
     weight: Any, d: Any, u: Any, selection: Any, grad_y: Any, grad_state: Any, grad_a: Any,
