@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from model.network import NetworkConfig
     from model.training import Run, TrainingConfig, TrainingData
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: what was to follow the training does not."""
+
 _NETWORK, _RECIPE, _AUGMENT, _SCORE, _RUN = (
     "The network",
     "The recipe",
@@ -210,7 +213,10 @@ def train(
         f"of {', '.join(images.categories)}",
         highlight=False,
     )
-    report(watch_training(console, run, config, network, images, scoring), run)
+    checkpoint = watch_training(console, run, config, network, images, scoring)
+    report(checkpoint, run)
+    if not checkpoint.manifest.training["finished"]:
+        raise typer.Exit(INTERRUPTED)
 
 
 def watch_training(

@@ -1,9 +1,12 @@
 """The commands, run as a user runs them, on tiny parts and a tiny network."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -21,6 +24,7 @@ from model.cli.train import read_depths, read_size, train
 from model.errors import ConfigError
 from model.network import NetworkConfig
 from model.training import Augmentation, TrainingConfig
+from model.training.monitor import Monitor
 from tests.published import state_dict
 
 ROOT = Path(__file__).parents[2]
@@ -76,10 +80,14 @@ def manifest(store, name="parts"):
     return CheckpointStore(store).load(name).manifest
 
 
-def one_line(result):
-    assert result.stderr.count("\n") == 1, result.stderr
+def one_line(result, after=None):
+    """The only line on stderr, or the only one after the line that holds `after`."""
+    lines = result.stderr.splitlines()
+    if after is not None:
+        assert after in lines.pop(0)
+    assert len(lines) == 1, result.stderr
     assert "Traceback" not in result.output
-    return result.stderr
+    return lines[0]
 
 
 def test_help_names_every_command_and_loads_no_torch():
@@ -111,6 +119,27 @@ def test_train_saves_a_calibrated_checkpoint_and_says_so(trained):
     assert "epoch 2/2" in result.stderr
     assert "bolt: 3 held-out good images cannot promise 1 %" in result.stdout
     assert "saved parts, version 1" in result.stdout
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(data, tmp_path, monkeypatch):
+    class Interrupted(Monitor):
+        def step(self, place, loss):
+            if place.step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    command = ["train", data, "--name", "parts", *TINY, *RECIPE]
+    command += ["--weights", tmp_path / "weights", "--runs", tmp_path / "runs"]
+    with monkeypatch.context() as patch:
+        patch.setattr("model.training.monitor.watch", lambda _: nullcontext(Interrupted()))
+        stopped = run(*command, code=130)
+    assert "stopping after this step" in stopped.stderr
+    assert "stopped in epoch 1 of 2: the same command with --resume goes on" in stopped.stdout
+    assert manifest(tmp_path / "weights").categories == ("bolt", "nut")
+
+    assert "--resume" in one_line(run(*command, code=2), after="held out")
+    run(*command, "--resume")
+    assert manifest(tmp_path / "weights").version == "2"
+    assert manifest(tmp_path / "weights").training["finished"]
 
 
 def test_every_field_of_the_configurations_is_an_option():
