@@ -228,7 +228,6 @@ def watch_training(
     scoring: "Scoring",
 ) -> "Checkpoint":
     """Train with bars or lines on the console, and stop well on Ctrl-C."""
-    from model.memory import keep_freed_memory
     from model.training import run as training
     from model.training.interrupt import stop_on_interrupt
     from model.training.monitor import watch
@@ -236,7 +235,6 @@ def watch_training(
     def notice() -> None:
         console.print("stopping after this step; Ctrl-C again stops at once, unsaved")
 
-    keep_freed_memory()
     with watch(console) as monitor, stop_on_interrupt(notice) as stop:
         return training.train(run, config, network, images, scoring, monitor=monitor, stop=stop)
 

@@ -97,51 +97,57 @@ def _forward_units(
 
 
 @_kernel
+def _recompute(
+    block: BlockShape, u: Any, selection: Any, parameters: Any, dt_bias: Any, order: Any,
+    states: Any, decays: Any, deltas: Any, N: int, R: int, kept: int,
+) -> None:  # fmt: skip
+    """Walk `order` from the first row of `states`, keeping every state, or only the last.
+
+    `kept` is 1 to move on a row at each step, 0 to stay in the first.
+    """
+    weight = parameters[N:]
+    for i in range(len(order)):
+        p, row = order[i], i * kept
+        recompute_step(
+            block, states[row * N].ctypes.data, states[(row + kept) * N].ctypes.data,
+            decays[row * N].ctypes.data, deltas[row].ctypes.data, parameters.ctypes.data,
+            weight.ctypes.data, dt_bias.ctypes.data, u[p].ctypes.data,
+            selection[p].ctypes.data, R, N,
+        )  # fmt: skip
+
+
+@_kernel
 def _backward_block(
     block: BlockShape, u: Any, selection: Any, parameters: Any, D: Any, dt_bias: Any, order: Any,
     grad_y: Any, grad_u: Any, grad_selection: Any, N: int, R: int, first_direction: bool,
     first_block: bool,
 ) -> None:  # fmt: skip
     """One direction of one block: forward to the heads of the chunks, then back chunk by chunk."""
-    L = len(order)
-    W = len(block[0]) * len(block[1])
+    L, W = len(order), len(block[0]) * len(block[1])
     chunk = min(L, max(8, _CHUNK_BYTES // (2 * N * W * _FLOAT)))
     chunks = (L + chunk - 1) // chunk
-    heads = _aligned(chunks * N, W)
+    heads, grad_state = _aligned(chunks * N, W), _aligned(N, W)
     states, decays, deltas = (
         _aligned((chunk + 1) * N, W),
         _aligned(chunk * N, W),
         _aligned(chunk, W),
     )
-    grad_state = _aligned(N, W)
-    a2, weight, sums = parameters[:N], parameters[N:], parameters[N + R :]
-    for t in range((chunks - 1) * chunk):
-        if t % chunk == 0:
-            heads[t // chunk * N : (t // chunk + 1) * N] = states[:N]
-        p = order[t]
-        recompute_step(
-            block, states.ctypes.data, states.ctypes.data, decays.ctypes.data,
-            deltas.ctypes.data, a2.ctypes.data, weight.ctypes.data, dt_bias.ctypes.data,
-            u[p].ctypes.data, selection[p].ctypes.data, R, N,
+    for index in range(chunks - 1):
+        _recompute(
+            block, u, selection, parameters, dt_bias, order[index * chunk : (index + 1) * chunk],
+            states, decays, deltas, N, R, 0,
         )  # fmt: skip
-    heads[(chunks - 1) * N :] = states[:N]
+        heads[(index + 1) * N : (index + 2) * N] = states[:N]
+    weight, sums = parameters[N:], parameters[N + R :]
     for index in range(chunks - 1, -1, -1):
-        start = index * chunk
-        steps = min(chunk, L - start)
+        steps = order[index * chunk : (index + 1) * chunk]
         states[:N] = heads[index * N : (index + 1) * N]
-        for i in range(steps):
-            p = order[start + i]
-            recompute_step(
-                block, states[i * N].ctypes.data, states[(i + 1) * N].ctypes.data,
-                decays[i * N].ctypes.data, deltas[i].ctypes.data, a2.ctypes.data,
-                weight.ctypes.data, dt_bias.ctypes.data, u[p].ctypes.data,
-                selection[p].ctypes.data, R, N,
-            )  # fmt: skip
-        for i in range(steps - 1, -1, -1):
-            p = order[start + i]
+        _recompute(block, u, selection, parameters, dt_bias, steps, states, decays, deltas, N, R, 1)
+        for i in range(len(steps) - 1, -1, -1):
+            p = steps[i]
             backward_step(
                 block, states[i * N].ctypes.data, states[(i + 1) * N].ctypes.data,
-                decays[i * N].ctypes.data, deltas[i].ctypes.data, a2.ctypes.data,
+                decays[i * N].ctypes.data, deltas[i].ctypes.data, parameters.ctypes.data,
                 weight.ctypes.data, D.ctypes.data, u[p].ctypes.data, selection[p].ctypes.data,
                 grad_y[p].ctypes.data, grad_state.ctypes.data, sums.ctypes.data,
                 sums[N].ctypes.data, sums[N + R].ctypes.data, sums[N + R + 1].ctypes.data,

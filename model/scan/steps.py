@@ -133,23 +133,10 @@ def backward_step(
         B, grad_B = builder.gep(selection, [R]), builder.gep(grad_selection, [R])
         C, grad_C = builder.gep(B, [N]), builder.gep(grad_B, [N])
 
-        loop = Loop(builder, N, [v.constant(0), v.constant(0)])
-        n = loop.index
-        g = v.fma(dy, v.scalar(C, n), v.load(v.row(grad_state, n)))
-        decay_now = v.load(v.row(decay, n))
-        h = v.load(v.row(after, n))
-        _accumulate_scalar(v, v.total(v.mul(dy, h)), builder.gep(grad_C, [n]), first_block)
-        _accumulate_scalar(v, v.total(v.mul(g, delta_u)), builder.gep(grad_B, [n]), first_block)
-        carried_back = v.mul(g, decay_now)
-        v.store(carried_back, v.row(grad_state, n))
-        exponent = v.mul(carried_back, v.load(v.row(before, n)))
-        row_a = v.row(grad_a, n)
-        v.store(v.fma(exponent, delta_now, v.load(row_a)), row_a)
-        d_source, d_exponent = loop.close(
-            v.fma(g, v.scalar(B, n), loop.carried[0]),
-            v.fma(exponent, v.load(v.row(a2, n)), loop.carried[1]),
-        )
-
+        d_source, d_exponent = _backward_states(
+            v, dy, delta_now, delta_u, (before, after, decay, a2, grad_state, grad_a),
+            (B, C, grad_B, grad_C), N, first_block,
+        )  # fmt: skip
         _accumulate(v, v.fma(delta_now, d_source, v.mul(dy, v.load(d))), grad_u, first_direction)
         v.store(v.fma(dy, u_now, v.load(grad_d)), grad_d)
         d_delta = v.fma(u_now, d_source, v.mul(v.constant(LN_2), d_exponent))
@@ -163,6 +150,30 @@ def backward_step(
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _backward_states(
+    v: Lanes, dy: Block, delta: Block, delta_u: Block, rows: tuple[Any, ...],
+    scalars: tuple[Any, ...], N: Any, first_block: Any,
+) -> tuple[Block, ...]:  # fmt: skip
+    """Go through the states; return the gradients of the source term B u delta and of delta a2."""
+    before, after, decay, a2, grad_state, grad_a = rows
+    B, C, grad_B, grad_C = scalars
+    loop = Loop(v.builder, N, [v.constant(0), v.constant(0)])
+    n = loop.index
+    g = v.fma(dy, v.scalar(C, n), v.load(v.row(grad_state, n)))
+    h = v.load(v.row(after, n))
+    _accumulate_scalar(v, v.total(v.mul(dy, h)), v.builder.gep(grad_C, [n]), first_block)
+    _accumulate_scalar(v, v.total(v.mul(g, delta_u)), v.builder.gep(grad_B, [n]), first_block)
+    carried_back = v.mul(g, v.load(v.row(decay, n)))
+    v.store(carried_back, v.row(grad_state, n))
+    exponent = v.mul(carried_back, v.load(v.row(before, n)))
+    row_a = v.row(grad_a, n)
+    v.store(v.fma(exponent, delta, v.load(row_a)), row_a)
+    return loop.close(
+        v.fma(g, v.scalar(B, n), loop.carried[0]),
+        v.fma(exponent, v.load(v.row(a2, n)), loop.carried[1]),
+    )
 
 
 def _backward_projection(

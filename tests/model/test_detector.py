@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.anomaly import Scoring, anomaly_map
+from model.calibration import Calibration
+from model.detector import Detector
+from model.errors import NonFiniteOutput, UnknownCategory
+from model.inspection import Decision, ImageSize
+from model.network import MambaAD, NetworkConfig
+from model.preprocess import Preprocessing
+
+CONFIG = NetworkConfig(
+    encoder="tf_efficientnet_lite0", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,
+    state_size=2,
+)  # fmt: skip
+HALF = (0.5, 0.5, 0.5)
+
+
+def calibration(image_threshold, pixel_threshold=1e9):
+    return Calibration(
+        image_threshold=image_threshold, pixel_threshold=pixel_threshold, image_scale=0.1,
+        pixel_scale=0.1, alpha=0.01, good_images=100,
+    )  # fmt: skip
+
+
+def make_detector(calibrations, scoring=Scoring()):  # noqa: B008 (frozen)
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(image_size=(64, 64), mean=HALF, std=HALF)
+    return Detector(MambaAD(CONFIG), preprocessing, scoring, calibrations)
+
+
+def batch(count=3):
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=generator)
+
+
+SIZES = [ImageSize(100, 200), ImageSize(64, 64), ImageSize(30, 20)]
+
+
+def test_maps_are_the_networks():
+    detector = make_detector({})
+    maps = detector.anomaly_maps(batch())
+    with torch.no_grad():
+        features = detector.network(detector.preprocessing.normalise(batch()))
+        expected = anomaly_map(*features, (64, 64), sigma=4.0).numpy()
+    np.testing.assert_allclose(maps, expected, atol=1e-6)
+    assert (maps.dtype, maps.shape) == (np.float32, (3, 64, 64))
+
+
+def test_each_image_is_decided_by_its_categorys_threshold():
+    detector = make_detector({"a": calibration(0.0), "b": calibration(1e9)})
+    found = detector.inspect(batch(), ["a", "b", "a"], SIZES)
+    assert [i.decision for i in found] == [Decision.NG, Decision.OK, Decision.NG]
+    assert [i.category for i in found] == ["a", "b", "a"]
+    assert [i.score > 0.5 for i in found] == [True, False, True]
+    maps = detector.anomaly_maps(batch())
+    for inspection, values, size in zip(found, maps, SIZES, strict=True):
+        assert inspection.raw_score == pytest.approx(float(values.max()), abs=1e-6)
+        assert inspection.anomaly_map.image_size == size
+    assert set(found[0].timings_ms) == {"encoder", "decoder", "anomaly_map", "decision"}
+    assert all(ms >= 0 for ms in found[0].timings_ms.values())
+
+
+def test_at_the_threshold_is_ok_and_just_above_is_ng():
+    detector = make_detector({"a": calibration(1.0)})
+    raw = detector.inspect(batch(1), ["a"], SIZES[:1])[0].raw_score
+    for threshold, decision in ((raw, Decision.OK), (np.nextafter(raw, 0), Decision.NG)):
+        detector.calibrations["a"] = calibration(float(threshold))
+        found = detector.inspect(batch(1), ["a"], SIZES[:1])[0]
+        assert found.decision == decision
+        assert (found.score == 0.5) == (decision == Decision.OK)
+
+
+def test_regions_come_with_the_decision():
+    detector = make_detector({"a": calibration(0.0, pixel_threshold=0.0)})
+    found = detector.inspect(batch(1), ["a"], [ImageSize(128, 256)])[0]
+    assert found.regions[0].box == (0, 0, 256, 128)
+
+
+def test_the_score_statistic_is_the_scorings():
+    scoring = Scoring(statistic="top_mean", top_fraction=0.1)
+    detector = make_detector({"a": calibration(1.0)}, scoring)
+    raw = detector.inspect(batch(1), ["a"], SIZES[:1])[0].raw_score
+    top = np.sort(detector.anomaly_maps(batch(1)).ravel())[-round(0.1 * 64 * 64) :]
+    assert raw == pytest.approx(top.mean(), rel=1e-5)
+
+
+def test_a_batch_changes_nothing_for_its_images():
+    detector = make_detector({"a": calibration(1.0)})
+    together = detector.inspect(batch(), ["a"] * 3, SIZES)
+    for i, inspection in enumerate(together):
+        alone = detector.inspect(batch()[i : i + 1], ["a"], SIZES[i : i + 1])[0]
+        assert alone.raw_score == pytest.approx(inspection.raw_score, rel=1e-4)
+
+
+def test_images_are_inspected_upright_at_their_own_size():
+    detector = make_detector({"a": calibration(1.0)})
+    image = Image.fromarray(np.arange(60 * 80, dtype=np.uint32).astype(np.uint8).reshape(60, 80))
+    exif = image.getexif()
+    exif[0x0112] = 8
+    found = detector.inspect_images([image, image.convert("RGB")], "a")
+    assert [i.anomaly_map.image_size for i in found] == [ImageSize(80, 60), ImageSize(60, 80)]
+
+
+def test_an_unknown_category_is_refused_before_any_work():
+    detector = make_detector({"bottle": calibration(1.0)})
+    with pytest.raises(UnknownCategory, match="'botle' is not calibrated; have: bottle"):
+        detector.inspect(batch(1), ["botle"], SIZES[:1])
+    with pytest.raises(UnknownCategory, match="none yet: run `mambaad calibrate`"):
+        make_detector({}).inspect(batch(1), ["bottle"], SIZES[:1])
+
+
+def test_a_broken_network_never_answers():
+    detector = make_detector({"a": calibration(1.0)})
+    with torch.no_grad():
+        detector.network.decoder.expands[0].norm.weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteOutput, match="was not inspected"):
+        detector.inspect(batch(1), ["a"], SIZES[:1])
+    with pytest.raises(NonFiniteOutput):
+        detector.anomaly_maps(batch(1))

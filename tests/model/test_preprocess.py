@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.errors import ConfigError, ImageError
+from model.preprocess import Preprocessing, open_image, to_rgb
+
+IMAGENET = Preprocessing(image_size=(32, 64), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def gradient(height=50, width=40):
+    values = np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3)
+    return Image.fromarray((values % 251).astype(np.uint8))
+
+
+def test_the_tensor_is_the_image_resized_by_pil():
+    tensor = IMAGENET.to_tensor(gradient())
+    assert (tensor.shape, tensor.dtype) == ((3, 32, 64), torch.uint8)
+    expected = np.asarray(gradient().resize((64, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), expected)
+
+
+def test_normalising_is_the_published_transform():
+    batch = IMAGENET.to_tensor(gradient()).unsqueeze(0)
+    mean = torch.tensor(IMAGENET.mean).view(3, 1, 1)
+    std = torch.tensor(IMAGENET.std).view(3, 1, 1)
+    torch.testing.assert_close(IMAGENET.normalise(batch), (batch / 255 - mean) / std)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "LA", "RGBA"])
+def test_every_usual_mode_becomes_rgb(mode):
+    source = gradient().convert("RGB")
+    image = source.convert(mode) if mode != "LAB" else Image.new("LAB", (4, 4), (50, 0, 0))
+    assert to_rgb(image).mode == "RGB"
+    assert to_rgb(image).size == image.size
+
+
+def test_grey_is_repeated():
+    grey = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    channels = np.asarray(to_rgb(grey))
+    assert (channels == np.asarray(grey)[..., None]).all()
+
+
+def test_sixteen_bits_keep_the_high_byte():
+    values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
+    assert np.asarray(to_rgb(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+def test_transparency_shows_black():
+    image = Image.new("RGBA", (2, 1), (200, 100, 50, 0))
+    image.putpixel((1, 0), (200, 100, 50, 255))
+    assert [to_rgb(image).getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), (200, 100, 50)]
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned: to be shown a quarter clockwise
+    gradient(20, 30).save(tmp_path / "turned.png", exif=exif)
+    upright = to_rgb(open_image(tmp_path / "turned.png"))
+    assert upright.size == (20, 30)
+    expected = gradient(20, 30).transpose(Image.Transpose.ROTATE_270)
+    np.testing.assert_array_equal(np.asarray(upright), np.asarray(expected))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_a_range_that_nothing_tells_is_refused(mode):
+    with pytest.raises(ImageError, match="value range"):
+        to_rgb(Image.new(mode, (4, 4)))
+
+
+def test_files_that_are_no_image(tmp_path):
+    with pytest.raises(ImageError, match="no image file"):
+        open_image(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(ImageError, match=r"text\.png is not a readable image"):
+        open_image(tmp_path / "text.png")
+    gradient().save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=r"cut\.png is not a readable image"):
+        open_image(tmp_path / "cut.png")
+
+
+def test_json_and_back():
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in IMAGENET.to_dict().items()}
+    assert Preprocessing.from_dict(values) == IMAGENET
+    for wrong, message in (
+        ({"crop": 224}, "unknown preprocessing option"),
+        ({"std": [1.0, 1.0, 0.0]}, "std must be above 0"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "three numbers"),
+        ({"image_size": [0, 5]}, "image_size"),
+        ({"interpolation": "nearest"}, "bilinear"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Preprocessing.from_dict({**values, **wrong})
