@@ -4,7 +4,7 @@ B     batch        h, w  size of one scale's feature maps        H, W  size of t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,20 +27,23 @@ def anomaly_map(
     student: list[Float[Tensor, "B _ _ _"]],
     size: tuple[int, int],
     sigma: float = 4.0,
+    weights: Sequence[float] | None = None,
 ) -> Float[Tensor, "B H W"]:
     """Return 1 - cosine similarity per scale, resized to `size`, averaged and blurred; 0 to 2.
 
     Bilinear with aligned corners; then a Gaussian of `sigma` pixels, reflected at the edges and
-    cut at 4 sigma, as `scipy.ndimage.gaussian_filter`. Source: MambaAD section 3.4. The published
-    evaluator divides the sum of the three scales by 3 twice: its maps are a third of these.
+    cut at 4 sigma, as `scipy.ndimage.gaussian_filter`. `weights` are the scales' shares in the
+    average, equal by default. Source: MambaAD section 3.4. The published evaluator divides the sum
+    of the three scales by 3 twice: its maps are a third of these.
     """
+    weights = weights or [1.0] * len(teacher)
     total = torch.zeros(1, 1, *size, device=teacher[0].device)
-    for t, s in zip(teacher, student, strict=True):
+    for t, s, weight in zip(teacher, student, weights, strict=True):
         distance = 1 - F.cosine_similarity(t.float(), s.float(), dim=1)  # (B, h, w)
-        total = total + F.interpolate(
+        total = total + weight * F.interpolate(
             distance.unsqueeze(1), size=size, mode="bilinear", align_corners=True
         )
-    return _blur(total / len(teacher), sigma).squeeze(1)
+    return _blur(total / sum(weights), sigma).squeeze(1)
 
 
 def _blur(maps: Float[Tensor, "B 1 H W"], sigma: float) -> Float[Tensor, "B 1 H W"]:
@@ -66,12 +69,14 @@ class Scoring:
     """How an anomaly map becomes one number; the defaults are the paper's.
 
     `statistic` is "max", or "top_mean": the mean of the highest `top_fraction` of the pixels.
-    `sigma` blurs the map first, in pixels.
+    `sigma` blurs the map first, in pixels. `scale_weights` are the shares of the three scales in
+    the map, fine to coarse; the finest scales with weight 0 need not be reconstructed at all.
     """
 
     statistic: str = "max"
     top_fraction: float = 0.01
     sigma: float = 4.0
+    scale_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.statistic not in ("max", "top_mean"):
@@ -80,6 +85,16 @@ class Scoring:
             raise ConfigError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
         if not 0 <= self.sigma < math.inf:
             raise ConfigError(f"sigma must be at least 0 pixels, got {self.sigma}")
+        weights = self.scale_weights
+        if len(weights) != 3 or not all(0 <= w < math.inf for w in weights) or not sum(weights):
+            raise ConfigError(
+                f"scale_weights must be three numbers of at least 0, not all 0, got {weights}"
+            )
+
+    @property
+    def unused_scales(self) -> int:
+        """How many scales, counted from the finest, the map does without."""
+        return next(i for i, weight in enumerate(self.scale_weights) if weight)
 
     def raw_scores(self, maps: Float[np.ndarray, "B H W"]) -> Float[np.ndarray, " B"]:
         """Return one score a map, in the map's own units."""
@@ -102,7 +117,10 @@ class Scoring:
         unknown = sorted(set(values) - set(cls.__slots__))
         if unknown:
             raise ConfigError(f"unknown scoring option(s): {', '.join(unknown)}")
-        return cls(**values)
+        lists: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**lists)
 
 
 def find_regions(

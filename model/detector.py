@@ -106,10 +106,10 @@ class Detector:
         batch = self.preprocessing.normalise(images.to(self.device))
         teacher = self.network.encoder(batch)
         stopwatch.lap("encoder", self.device)
-        student = self.network.reconstruct(teacher)
+        unused = self.scoring.unused_scales
+        student = self.network.reconstruct(teacher, unused)
         stopwatch.lap("decoder", self.device)
-        size = self.preprocessing.image_size
-        maps = anomaly_map(teacher, student, size, self.scoring.sigma).cpu().numpy()
+        maps = self._maps_of(teacher[unused:], student).cpu().numpy()
         if not np.isfinite(maps).all():
             raise NonFiniteOutput(
                 "the network answered NaN or infinity: the image was not inspected; "
@@ -117,6 +117,11 @@ class Detector:
             )
         stopwatch.lap("anomaly_map", self.device)
         return maps
+
+    def _maps_of(self, teacher: list[Tensor], student: list[Tensor]) -> Tensor:
+        scoring = self.scoring
+        weights = scoring.scale_weights[scoring.unused_scales :]
+        return anomaly_map(teacher, student, self.preprocessing.image_size, scoring.sigma, weights)
 
 
 class _Stopwatch:

@@ -64,6 +64,13 @@ def train(
     sigma: Annotated[
         float, typer.Option(help="The map's Gaussian blur, in pixels.", rich_help_panel=_SCORE)
     ] = 4.0,
+    scale_weights: Annotated[
+        str,
+        typer.Option(
+            help="The scales' shares in the map, fine to coarse; 0: unused, and not computed.",
+            rich_help_panel=_SCORE,
+        ),
+    ] = "1,1,1",
     encoder: Annotated[
         str,
         typer.Option(
@@ -206,7 +213,12 @@ def train(
         license=license_,
         notice=notice,
     )
-    scoring = Scoring(statistic=score_statistic, top_fraction=top_fraction, sigma=sigma)
+    scoring = Scoring(
+        statistic=score_statistic,
+        top_fraction=top_fraction,
+        sigma=sigma,
+        scale_weights=read_weights(scale_weights),
+    )
     console = Console(stderr=True)
     console.print(
         f"{len(images.train)} good images to train on, {len(images.held_out)} held out, "
@@ -270,6 +282,17 @@ def read_depths(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise ConfigError(f"--depths are numbers as in 3,4,6,3, got {text!r}")
     return tuple(int(depth) for depth in text.split(","))
+
+
+def read_weights(text: str) -> tuple[float, float, float]:
+    """Read "0,1,2" as three numbers."""
+    try:
+        fine, middle, coarse = (float(weight) for weight in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--scale-weights are three numbers as in 0,1,2, fine to coarse, got {text!r}"
+        ) from error
+    return fine, middle, coarse
 
 
 def read_source(text: str) -> str | Path:

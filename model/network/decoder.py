@@ -45,11 +45,17 @@ class Decoder(nn.Module):
             for stage, width in enumerate(widths)
         )
 
-    def forward(self, fused: Float[Tensor, "B C h w"]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the reconstructed maps at strides 4, 8 and 16."""
+    def forward(
+        self, fused: Float[Tensor, "B C h w"], unused_scales: int = 0
+    ) -> list[Float[Tensor, "B _ _ _"]]:
+        """Return the reconstructed maps at strides 4, 8 and 16, but for the first `unused_scales`.
+
+        The finest stages, which cost the most, do not run for maps that nobody asked for.
+        """
         x = self.stages[0](rearrange(fused, "B C h w -> B h w C").contiguous())
         maps: list[Tensor] = []
-        for expand, stage in zip(self.expands, self.stages[1:], strict=True):
+        used = len(self.expands) - unused_scales
+        for expand, stage in zip(self.expands[:used], self.stages[1 : 1 + used], strict=True):
             x = stage(expand(x))
             maps.insert(0, rearrange(x, "B H W C -> B C H W"))
         return maps

@@ -44,10 +44,10 @@ class MambaAD(nn.Module):
         return teacher, self.reconstruct(teacher)
 
     def reconstruct(
-        self, teacher: list[Float[Tensor, "B _ _ _"]]
+        self, teacher: list[Float[Tensor, "B _ _ _"]], unused_scales: int = 0
     ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the decoder's features for the encoder's."""
-        student: list[Tensor] = self.decoder(self.fusion(teacher))
+        """Return the decoder's features for the encoder's, without the finest `unused_scales`."""
+        student: list[Tensor] = self.decoder(self.fusion(teacher), unused_scales)
         return student
 
     def use_backend(self, backend: str) -> "MambaAD":
