@@ -71,12 +71,14 @@ class Scoring:
     `statistic` is "max", or "top_mean": the mean of the highest `top_fraction` of the pixels.
     `sigma` blurs the map first, in pixels. `scale_weights` are the shares of the three scales in
     the map, fine to coarse; the finest scales with weight 0 need not be reconstructed at all.
+    `standardise` measures each pixel from its category's baseline (`model.baseline`) first.
     """
 
     statistic: str = "max"
     top_fraction: float = 0.01
     sigma: float = 4.0
     scale_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    standardise: bool = False
 
     def __post_init__(self) -> None:
         if self.statistic not in ("max", "top_mean"):

@@ -3,6 +3,7 @@
     <root>/encoders/<encoder>-<sha8>.safetensors     frozen, shared, named by its content's sha256
     <root>/<name>/<version>/manifest.json            everything a human or the service asks about
     <root>/<name>/<version>/network.safetensors      only what was trained, float32
+    <root>/<name>/<version>/baselines.safetensors    the categories' usual maps, where used
 
 Versions are "1", "2", ...; a folder that stands under such a name is complete. Weights are
 safetensors, never pickles, and are hashed before they are parsed.
@@ -14,15 +15,17 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from model.anomaly import Scoring
+from model.baseline import Baseline, from_tensors, to_tensors
 from model.calibration import Calibration
 from model.errors import CheckpointError, ModelError
 from model.manifest import (
+    BASELINES_FILE,
     ENCODERS,
     FORMAT_VERSION,
     MANIFEST_FILE,
@@ -44,6 +47,7 @@ class Checkpoint:
 
     manifest: Manifest
     network: MambaAD
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
     @classmethod
     def load(cls, directory: Path) -> "Checkpoint":
@@ -57,11 +61,14 @@ class Checkpoint:
         hashes = manifest.sha256
         encoder = read_weights(encoders / manifest.encoder_file, hashes[manifest.encoder_file])
         trained = read_weights(directory / NETWORK_FILE, hashes[NETWORK_FILE])
+        stored = {}
+        if BASELINES_FILE in hashes:
+            stored = read_weights(directory / BASELINES_FILE, hashes[BASELINES_FILE])
         try:
             network = MambaAD(NetworkConfig.from_dict(manifest.network))
             network.encoder.load_state_dict(encoder)
             network.load_trained_state(trained)
-            checkpoint = cls(manifest, network.eval())
+            checkpoint = cls(manifest, network.eval(), from_tensors(stored))
             checkpoint._read_everything()
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
             raise CheckpointError(
@@ -102,7 +109,9 @@ class Checkpoint:
 
     def _read_everything(self) -> None:
         """Raise at load, rather than at the first part, for what the manifest says wrongly."""
-        _ = self.preprocessing, self.scoring, self.calibrations
+        _ = self.preprocessing
+        if self.scoring.standardise and (missing := self.calibrations.keys() - self.baselines):
+            raise CheckpointError(f"no baseline for {', '.join(sorted(missing))}")
 
 
 class CheckpointStore:
@@ -157,6 +166,7 @@ class CheckpointStore:
         metrics: Mapping[str, Any],
         license: str | None = None,
         notice: str | None = None,
+        baselines: Mapping[str, Baseline] | None = None,
     ) -> Checkpoint:
         """Write the next version under `name`: all of it or nothing, also beside other writers.
 
@@ -164,7 +174,9 @@ class CheckpointStore:
         that cannot be stored, weights that are not finite, or a disk that refuses.
         """
         check_name(name)
-        trained = serialise("network", network.trained_state())
+        files = {NETWORK_FILE: serialise("network", network.trained_state())}
+        if baselines:
+            files[BASELINES_FILE] = serialise("baselines", to_tensors(baselines))
         encoder = serialise("encoder", network.encoder.state_dict())
         encoder_file = _encoder_file(network.config.encoder, encoder)
         manifest = Manifest.from_values(
@@ -178,7 +190,7 @@ class CheckpointStore:
                 "scoring": scoring.to_dict(),
                 "calibrations": {k: v.to_dict() for k, v in sorted(calibrations.items())},
                 "encoder_file": encoder_file,
-                "sha256": {NETWORK_FILE: sha256(trained), encoder_file: sha256(encoder)},
+                "sha256": {k: sha256(v) for k, v in (files | {encoder_file: encoder}).items()},
                 "training": dict(training),
                 "metrics": dict(metrics),
                 "software": _software(),
@@ -188,7 +200,7 @@ class CheckpointStore:
         )
         try:
             self._write_encoder(encoder_file, encoder)
-            return Checkpoint(self._write_version(manifest, trained), network)
+            return Checkpoint(self._write_version(manifest, files), network, baselines or {})
         except OSError as error:
             raise CheckpointError(f"cannot save {name!r} in {self.root}: {error}") from error
 
@@ -217,7 +229,7 @@ class CheckpointStore:
             write_durably(directory / MANIFEST_FILE, text.encode())
         except OSError as error:
             raise CheckpointError(f"cannot update {directory}: {error}") from error
-        return Checkpoint(Manifest.from_json(text), checkpoint.network)
+        return replace(checkpoint, manifest=Manifest.from_json(text))
 
     def _entries(self) -> dict[str, Manifest | CheckpointError]:
         entries: dict[str, Manifest | CheckpointError] = {}
@@ -244,14 +256,15 @@ class CheckpointStore:
         if not path.is_file() or sha256(path.read_bytes()) != sha256(data):
             write_durably(path, data)
 
-    def _write_version(self, manifest: Manifest, trained: bytes) -> Manifest:
+    def _write_version(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
         """Write beside the versions, then take the next free number by one rename."""
         parent = self.root / manifest.name
         parent.mkdir(parents=True, exist_ok=True)
         staging = parent / f".saving-{secrets.token_hex(8)}"
         staging.mkdir()
         try:
-            write_durably(staging / NETWORK_FILE, trained)
+            for name, data in files.items():
+                write_durably(staging / name, data)
             while True:
                 version = str(int(next(iter(_versions(parent)), "0")) + 1)
                 text = manifest.model_copy(update={"version": version}).to_json()

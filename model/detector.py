@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.anomaly import Scoring, anomaly_map, find_regions
+from model.baseline import Baseline
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.errors import NonFiniteOutput, UnknownCategory
@@ -23,6 +24,7 @@ class Detector:
     """Inspects batches of images with one network, for each category it is calibrated for.
 
     `network` is taken over: moved to `device`, switched to evaluation and to the scan `backend`.
+    `baselines` are needed for every category where the scoring standardises.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class Detector:
         calibrations: Mapping[Category, Calibration],
         device: str | torch.device = "cpu",
         backend: str = "auto",
+        baselines: Mapping[Category, Baseline] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().use_backend(backend)
         self.preprocessing = preprocessing
         self.scoring = scoring
         self.calibrations = dict(calibrations)
+        self.baselines = dict(baselines or {})
 
     @classmethod
     def from_checkpoint(
@@ -52,6 +56,7 @@ class Detector:
             checkpoint.calibrations,
             device,
             backend,
+            checkpoint.baselines,
         )
 
     @property
@@ -59,9 +64,16 @@ class Detector:
         """The categories that can be decided."""
         return tuple(self.calibrations)
 
-    def anomaly_maps(self, images: UInt8[Tensor, "B 3 H W"]) -> Float32[np.ndarray, "B H W"]:
-        """Return the raw anomaly map of each image. Raises `NonFiniteOutput`."""
-        return self._timed_maps(images, _Stopwatch())
+    def anomaly_maps(
+        self, images: UInt8[Tensor, "B 3 H W"], categories: Sequence[Category] | None = None
+    ) -> Float32[np.ndarray, "B H W"]:
+        """Return the raw anomaly map of each image, as its category's thresholds take it.
+
+        Without `categories`, the network's own maps, not standardised. Raises `NonFiniteOutput`,
+        and `UnknownCategory` for a category without the baseline that the scoring asks for.
+        """
+        maps = self._timed_maps(images, _Stopwatch())
+        return maps if categories is None else self._standardised(maps, categories)
 
     def inspect(
         self,
@@ -77,7 +89,7 @@ class Detector:
         """
         calibrations = [self._calibration(category) for category in categories]
         stopwatch = _Stopwatch()
-        maps = self._timed_maps(images, stopwatch)
+        maps = self._standardised(self._timed_maps(images, stopwatch), categories)
         scores = self.scoring.raw_scores(maps).tolist()
         inspections = [
             _decide(*parts)
@@ -98,6 +110,18 @@ class Detector:
             have = ", ".join(self.calibrations) or "none yet: run `mambaad calibrate`"
             raise UnknownCategory(f"{category!r} is not calibrated; have: {have}")
         return self.calibrations[category]
+
+    def _standardised(
+        self, maps: Float32[np.ndarray, "B H W"], categories: Sequence[Category]
+    ) -> Float32[np.ndarray, "B H W"]:
+        if not self.scoring.standardise:
+            return maps
+        missing = sorted(set(categories) - set(self.baselines))
+        if missing:
+            raise UnknownCategory(f"no baseline for {', '.join(missing)}; train with --standardise")
+        return np.stack(
+            [self.baselines[c].standardise(m) for c, m in zip(categories, maps, strict=True)]
+        )
 
     @torch.inference_mode()
     def _timed_maps(

@@ -38,9 +38,9 @@ class ImageSize:
 class AnomalyMap:
     """Raw anomaly values at the resolution of the network's input.
 
-    `values` are at least 0 (up to float rounding), higher is more anomalous, and comparable with
-    `pixel_threshold`. `image_size` is the size of the image that was inspected, which the map
-    spans edge to edge.
+    Higher `values` are more anomalous, and comparable with `pixel_threshold`; they are at least 0
+    (up to float rounding), or deviations from a baseline, which can be below. `image_size` is the
+    size of the image that was inspected, which the map spans edge to edge.
     """
 
     values: Float32[np.ndarray, "h w"]

@@ -22,6 +22,8 @@ FORMAT_VERSION = 1
 
 MANIFEST_FILE = "manifest.json"
 NETWORK_FILE = "network.safetensors"
+BASELINES_FILE = "baselines.safetensors"
+"""Only where the scoring standardises its maps."""
 ENCODERS = "encoders"
 """The folder of the shared encoders, and so never a checkpoint's name."""
 
@@ -66,7 +68,7 @@ class Manifest(BaseModel):
     def _check_files(self) -> "Manifest":
         check_name(self.name)
         expected = {NETWORK_FILE, self.encoder_file}
-        if set(self.sha256) != expected:
+        if set(self.sha256) - {BASELINES_FILE} != expected:
             raise ValueError(f"sha256 must name {sorted(expected)}, got {sorted(self.sha256)}")
         return self
 

@@ -6,7 +6,7 @@ Scores are on the 0 to 1 scale of `Calibration.pixel_score`, where 0.5 is the pi
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32
 from PIL import Image, ImageDraw
 
 from model.inspection import Region
@@ -34,17 +34,16 @@ def scale_scores(
 
 def heatmap(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
     """Return scores as an 8-bit grey image ("L") of `size` (width, height), 255 being score 1."""
-    clipped = np.clip(scores, 0, 1).astype(np.float32)
-    resized = Image.fromarray(clipped).resize(size, Image.Resampling.BILINEAR)
-    return Image.fromarray(np.rint(np.asarray(resized) * 255).astype(np.uint8))
+    # PIL cuts floats off when it makes them whole: half a step more rounds them.
+    levels = np.clip(scores, 0, 1).astype(np.float32) * 255 + np.float32(0.5)
+    return Image.fromarray(levels).resize(size, Image.Resampling.BILINEAR).convert("L")
 
 
-def colours(grey: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Return grey values as colours, from black through red to pale yellow."""
+def colours(grey: Image.Image) -> Image.Image:
+    """Return grey values ("L") as colours ("RGB"), from black through red to pale yellow."""
     position = np.arange(256) / 255
-    table = np.stack([np.interp(position, _STOPS, channel) for channel in _COLOURS.T], axis=1)
-    coloured: UInt8[np.ndarray, "h w 3"] = np.rint(table).astype(np.uint8)[grey]
-    return coloured
+    tables = [np.rint(np.interp(position, _STOPS, channel)) for channel in _COLOURS.T]
+    return Image.merge("RGB", [grey.point(table.astype(int).tolist()) for table in tables])
 
 
 def overlay(
@@ -57,11 +56,9 @@ def overlay(
     `image` is upright and 8-bit, as `model.preprocess.to_rgb` gives it.
     The heatmap covers more the higher the score: a normal part of the image stays as it is.
     """
-    grey = np.asarray(heatmap(scores, image.size))
-    opacity: Float32[np.ndarray, "h w 1"] = (grey[..., None] / np.float32(255)) * _OPACITY
-    under = np.asarray(image.convert("RGB"), dtype=np.float32)
-    blended = under + (colours(grey) - under) * opacity
-    picture = Image.fromarray(np.rint(blended).astype(np.uint8))
+    grey = heatmap(scores, image.size)
+    opacity = grey.point([round(level * _OPACITY) for level in range(256)])
+    picture = Image.composite(colours(grey), image.convert("RGB"), opacity)
     _draw_boxes(picture, regions)
     return picture
 

@@ -1,6 +1,5 @@
 """`mambaad train`."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model.cli.options import STORE, Categories, Data, Device, Weights
-from model.errors import ConfigError
+from model.cli.values import read_depths, read_size, read_source, read_weights
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,6 +70,14 @@ def train(
             rich_help_panel=_SCORE,
         ),
     ] = "1,1,1",
+    standardise: Annotated[
+        bool,
+        typer.Option(
+            "--standardise",
+            help="Measure each pixel from what training parts show there: for aligned parts.",
+            rich_help_panel=_SCORE,
+        ),
+    ] = False,
     encoder: Annotated[
         str,
         typer.Option(
@@ -218,6 +225,7 @@ def train(
         top_fraction=top_fraction,
         sigma=sigma,
         scale_weights=read_weights(scale_weights),
+        standardise=standardise,
     )
     console = Console(stderr=True)
     console.print(
@@ -267,34 +275,3 @@ def report(checkpoint: "Checkpoint", run: "Run") -> None:
 def select(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options named as the fields of a dataclass, each of which there must be."""
     return {field.name: options[field.name] for field in fields(cls)}
-
-
-def read_size(text: str) -> tuple[int, int]:
-    """Read "256" or "256x320" as (height, width)."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    if match is None:
-        raise ConfigError(f"--image-size is N or HEIGHTxWIDTH in pixels, got {text!r}")
-    return int(match[1]), int(match[2] or match[1])
-
-
-def read_depths(text: str) -> tuple[int, ...]:
-    """Read "3,4,6,3" as a tuple."""
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise ConfigError(f"--depths are numbers as in 3,4,6,3, got {text!r}")
-    return tuple(int(depth) for depth in text.split(","))
-
-
-def read_weights(text: str) -> tuple[float, float, float]:
-    """Read "0,1,2" as three numbers."""
-    try:
-        fine, middle, coarse = (float(weight) for weight in text.split(","))
-    except ValueError as error:
-        raise ConfigError(
-            f"--scale-weights are three numbers as in 0,1,2, fine to coarse, got {text!r}"
-        ) from error
-    return fine, middle, coarse
-
-
-def read_source(text: str) -> str | Path:
-    """Tell a file of encoder weights from the name of a place they come from."""
-    return text if text in {"package", "hub"} else Path(text)

@@ -20,7 +20,7 @@ from model.training.config import TrainingConfig
 from model.training.data import TrainingData
 from model.training.monitor import Monitor
 from model.training.state import read_place
-from model.training.thresholds import calibrate
+from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
 
 SAVE_EVERY_S = 300.0
@@ -135,6 +135,8 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
     """Calibrate the network as it is and write it to the store."""
     with trainer.final_weights() as network:
         detector = Detector(network, trainer.preprocessing, scoring, {}, str(trainer.device))
+        if scoring.standardise:
+            detector.baselines = fit_baselines(detector, trainer.data.train)
         calibrations = {}
         if trainer.data.held_out:
             held_out, alpha = trainer.data.held_out, trainer.config.alpha
@@ -149,6 +151,7 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
             metrics={},
             license=run.license,
             notice=run.notice,
+            baselines=detector.baselines,
         )
 
 

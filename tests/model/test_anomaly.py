@@ -13,6 +13,22 @@ def features(seed):
     return [torch.randn(2, c, s, s, generator=generator) for c, s in ((4, 16), (8, 8), (16, 4))]
 
 
+def test_weights_are_shares():
+    teacher, student = features(0), features(0)
+    student[0] = -student[0]
+    for weights, expected in (((1, 1, 1), 2 / 3), ((0, 1, 2), 0.0), ((2, 1, 1), 1.0)):
+        maps = anomaly_map(teacher, student, (16, 16), weights=[float(w) for w in weights])
+        torch.testing.assert_close(maps, torch.full((2, 16, 16), expected), atol=1e-5, rtol=1e-5)
+
+
+def test_unused_scales_are_counted_from_the_finest():
+    for weights, unused in (((1, 1, 1), 0), ((0, 1, 2), 1), ((0, 0, 1), 2), ((1, 0, 0), 0)):
+        assert Scoring(scale_weights=tuple(map(float, weights))).unused_scales == unused
+    for wrong in ((0.0, 0.0, 0.0), (-1.0, 1.0, 1.0), (1.0, 1.0, float("inf"))):
+        with pytest.raises(ConfigError, match="scale_weights must be three"):
+            Scoring(scale_weights=wrong)
+
+
 def test_equal_features_are_no_anomaly():
     maps = anomaly_map(features(0), [2 * f for f in features(0)], (64, 64))
     assert maps.shape == (2, 64, 64)

@@ -4,10 +4,12 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 
 from model.anomaly import Scoring
+from model.baseline import Baseline
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.errors import CheckpointError
@@ -78,6 +80,44 @@ def test_loads_what_was_saved(store, network):
     assert not loaded.network.training
     for ours, theirs in zip(features(loaded.network), features(network), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def baseline(seed):
+    maps = np.random.default_rng(seed).random((4, 8, 8), dtype=np.float32)
+    return Baseline.fit([maps])
+
+
+def test_baselines_come_back_with_the_network(store, network):
+    baselines = {"bolt": baseline(0), "anchor": baseline(1)}
+    save(store, network, baselines=baselines)
+    loaded = store.load("parts")
+    assert set(loaded.baselines) == {"bolt", "anchor"}
+    for category, ours in baselines.items():
+        np.testing.assert_array_equal(loaded.baselines[category].mean, ours.mean)
+        np.testing.assert_array_equal(loaded.baselines[category].deviation, ours.deviation)
+    updated = store.update(loaded, metrics={"image_auroc": 1.0})
+    assert set(updated.baselines) == {"bolt", "anchor"}
+
+
+def test_a_changed_baseline_is_found(store, network):
+    save(store, network, baselines={"bolt": baseline(0)})
+    path = store.find("parts") / "baselines.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="is not the file that was saved"):
+        store.load("parts")
+
+
+def test_a_calibrated_category_needs_its_baseline(store, network):
+    scoring = Scoring(standardise=True)
+    save(store, network, scoring=scoring, baselines={"bolt": baseline(0)})
+    with pytest.raises(CheckpointError, match="no baseline for anchor"):
+        store.load("parts")
+
+
+def test_without_baselines_there_is_no_file(store, network):
+    save(store, network)
+    assert store.load("parts").baselines == {}
+    assert not (store.find("parts") / "baselines.safetensors").exists()
 
 
 def test_a_reader_sees_what_made_it(store, network):

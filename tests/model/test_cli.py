@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.cli import app
-from model.cli.train import read_depths, read_size, train
+from model.cli.train import train
+from model.cli.values import read_depths, read_size, read_weights
 from model.errors import ConfigError
 from model.network import NetworkConfig
 from model.training import Augmentation, TrainingConfig
@@ -199,6 +200,10 @@ def test_sizes_and_depths_are_read():
     assert read_size("256") == (256, 256)
     assert read_size("128x320") == (128, 320)
     assert read_depths("3,4,6,3") == (3, 4, 6, 3)
+    assert read_weights("0,1,2.5") == (0.0, 1.0, 2.5)
+    for text in ("1,2", "1,2,x", ""):
+        with pytest.raises(ConfigError, match="--scale-weights are three numbers"):
+            read_weights(text)
 
 
 def test_calibrate_uses_the_images_held_out_in_training(data, store):

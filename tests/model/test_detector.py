@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from model.anomaly import Scoring, anomaly_map
+from model.baseline import Baseline
 from model.calibration import Calibration
 from model.detector import Detector
 from model.errors import NonFiniteOutput, UnknownCategory
@@ -25,10 +26,10 @@ def calibration(image_threshold, pixel_threshold=1e9):
     )  # fmt: skip
 
 
-def make_detector(calibrations, scoring=Scoring()):  # noqa: B008 (frozen)
+def make_detector(calibrations, scoring=Scoring(), baselines=None):  # noqa: B008 (frozen)
     torch.manual_seed(0)
     preprocessing = Preprocessing(image_size=(64, 64), mean=HALF, std=HALF)
-    return Detector(MambaAD(CONFIG), preprocessing, scoring, calibrations)
+    return Detector(MambaAD(CONFIG), preprocessing, scoring, calibrations, baselines=baselines)
 
 
 def batch(count=3):
@@ -85,6 +86,31 @@ def test_the_score_statistic_is_the_scorings():
     raw = detector.inspect(batch(1), ["a"], SIZES[:1])[0].raw_score
     top = np.sort(detector.anomaly_maps(batch(1)).ravel())[-round(0.1 * 64 * 64) :]
     assert raw == pytest.approx(top.mean(), rel=1e-5)
+
+
+def test_scales_without_weight_are_left_out():
+    detector = make_detector({}, Scoring(scale_weights=(0.0, 1.0, 3.0)))
+    with torch.no_grad():
+        teacher, student = detector.network(detector.preprocessing.normalise(batch()))
+        distances = [anomaly_map([t], [s], (64, 64)) for t, s in zip(teacher, student, strict=True)]
+        expected = (distances[1] + 3 * distances[2]) / 4
+        assert len(detector.network.reconstruct(teacher, unused_scales=1)) == 2
+    np.testing.assert_allclose(detector.anomaly_maps(batch()), expected.numpy(), atol=1e-5)
+
+
+def test_each_category_is_measured_from_its_own_baseline():
+    plain = make_detector({}).anomaly_maps(batch())
+    ones = np.ones((64, 64), dtype=np.float32)
+    baselines = {"a": Baseline(0 * ones, ones), "b": Baseline(ones, 2 * ones)}
+    calibrations = {"a": calibration(1.0), "b": calibration(1.0), "c": calibration(1.0)}
+    detector = make_detector(calibrations, Scoring(standardise=True), baselines)
+    a, b = detector.anomaly_maps(batch(2), ["a", "b"])
+    np.testing.assert_allclose(a, plain[0], atol=1e-6)
+    np.testing.assert_allclose(b, (plain[1] - 1) / 2, atol=1e-6)
+    found = detector.inspect(batch(2), ["a", "b"], SIZES[:2])
+    assert found[1].raw_score == pytest.approx(float(b.max()), abs=1e-6)
+    with pytest.raises(UnknownCategory, match="no baseline for c"):
+        detector.inspect(batch(1), ["c"], SIZES[:1])
 
 
 def test_a_batch_changes_nothing_for_its_images():

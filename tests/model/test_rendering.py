@@ -21,7 +21,7 @@ def test_heatmap_clips_what_lies_outside_0_to_1():
 
 
 def test_colours_grow_lighter_with_the_score():
-    ramp = colours(np.arange(256, dtype=np.uint8)[None])[0]
+    ramp = np.asarray(colours(Image.fromarray(np.arange(256, dtype=np.uint8)[None])))[0]
     luminance = ramp @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(luminance) > 0).all()
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
-from model.dataset import GOOD, Sample
+from model.dataset import GOOD, ImageDataset, Sample
 from model.detector import Detector
 from model.errors import (
     CalibrationError,
@@ -521,6 +521,21 @@ def test_a_run_ends_in_a_calibrated_checkpoint(data, tmp_path):
         i.raw_score for i in Detector.from_checkpoint(checkpoint).inspect_images(images, "bolt")
     ]
     assert checkpoint.calibrations["bolt"].image_threshold == pytest.approx(max(scores), rel=1e-5)
+
+
+def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
+    run = new_run(tmp_path)
+    checkpoint = train(run, CONFIG, TINY, data, Scoring(standardise=True))
+    loaded = run.store.load(run.name)
+    detector = Detector.from_checkpoint(loaded)
+    images = ImageDataset(data.train, detector.preprocessing)
+    batch = torch.stack([images[i][0] for i in range(len(images))])
+    plain = detector.anomaly_maps(batch)
+    expected = (plain - plain.mean(axis=0)) / loaded.baselines["bolt"].deviation
+    maps = detector.anomaly_maps(batch, ["bolt"] * len(images))
+    np.testing.assert_allclose(maps, expected, atol=1e-3)
+    assert checkpoint.calibrations == loaded.calibrations
+    assert loaded.calibrations["bolt"].good_images == len(data.held_out)
 
 
 def test_stopped_runs_keep_a_checkpoint_and_go_on_to_the_same_weights(data, tmp_path):
