@@ -109,8 +109,8 @@ class Checkpoint:
 
     def _read_everything(self) -> None:
         """Raise at load, rather than at the first part, for what the manifest says wrongly."""
-        _ = self.preprocessing
-        if self.scoring.standardise and (missing := self.calibrations.keys() - self.baselines):
+        _, calibrated = self.preprocessing, self.calibrations.keys()
+        if self.scoring.standardise and (missing := calibrated - self.baselines.keys()):
             raise CheckpointError(f"no baseline for {', '.join(sorted(missing))}")
 
 
