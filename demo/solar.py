@@ -4,9 +4,10 @@ The images are the ELPV dataset (CC BY-NC-SA 4.0), installed as the package `elp
 `labels.csv` names each cell's type (mono or poly) and the probability that the cell is defective.
 
 train        good cells the network learns from
-held_out     good cells that set the thresholds and choose the recipe
-test         good and certainly defective cells; they choose nothing
-development  cells of uncertain label (probability 1/3 or 2/3), to choose a recipe with
+held_out     good cells that set the thresholds, and stood for good when the recipe was chosen
+test         good cells and certainly defective ones (probability 1); they choose nothing
+development  a quarter of the certainly defective cells, and every uncertain one (1/3 or 2/3): the
+             recipe was chosen on these
 
     python -m demo.solar prepare data/solar                 # what is trained on and reported
     python -m demo.solar prepare data/solar-dev --development   # its test/ holds no test image
@@ -28,6 +29,9 @@ import typer
 SPLIT_FILE = Path(__file__).with_name("solar_split.csv")
 SEED = 20261123
 TEST_SHARE = 0.25
+DEVELOPMENT_SEED = 7
+DEVELOPMENT_SHARE = 4
+"""One in so many certainly defective cells is for development."""
 HELD_OUT = 110
 """Good cells of each type held out; a promise of 1 % needs at least 99."""
 
@@ -71,7 +75,7 @@ def read_labels(folder: Path) -> list[Cell]:
 
 
 def draw_split(cells: Iterable[Cell], seed: int = SEED) -> list[Cell]:
-    """Assign every cell to a split, good cells at random within their category."""
+    """Assign every cell to a split, at random within its category."""
     cells = sorted(cells, key=lambda cell: cell.file)
     names: dict[str, str] = {}
     for category in sorted({cell.category for cell in cells}):
@@ -80,10 +84,16 @@ def draw_split(cells: Iterable[Cell], seed: int = SEED) -> list[Cell]:
         test = round(TEST_SHARE * len(good))
         names |= dict.fromkeys(good, "train") | dict.fromkeys(good[:test], "test")
         names |= dict.fromkeys(good[test : test + HELD_OUT], "held_out")
-    for cell in cells:
-        if not cell.is_good:
-            names[cell.file] = "test" if float(cell.probability) == 1 else "development"
+        names |= _split_defective([c for c in cells if c.category == category and not c.is_good])
     return [Cell(c.file, c.category, c.probability, names[c.file]) for c in cells]
+
+
+def _split_defective(cells: Sequence[Cell]) -> dict[str, str]:
+    """Test on certainly defective cells but for one in `DEVELOPMENT_SHARE`; on no others."""
+    certain = [cell.file for cell in cells if float(cell.probability) == 1]
+    random.Random(DEVELOPMENT_SEED).shuffle(certain)
+    tested = certain[len(certain) // DEVELOPMENT_SHARE :]
+    return dict.fromkeys((c.file for c in cells), "development") | dict.fromkeys(tested, "test")
 
 
 def write_split(cells: Sequence[Cell], path: Path) -> None:
@@ -136,7 +146,7 @@ def plan_copies(root: Path, source: Path, development: bool) -> dict[Path, Path]
 def prepare(
     root: Path,
     development: Annotated[
-        bool, typer.Option(help="Fill test/ from held-out good and uncertain cells instead.")
+        bool, typer.Option(help="Fill test/ from held-out good and development cells instead.")
     ] = False,
 ) -> None:
     """Copy the cells into MVTec layout, ROOT/<category>/{train,held_out,test}/<kind>/."""
