@@ -5,8 +5,7 @@ B     batch        h, w  size of one scale's feature maps        H, W  size of t
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from model.errors import ConfigError
 from model.inspection import AnomalyMap, Region
+from model.stored import Stored
 
 TRUNCATE = 4.0
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
@@ -65,7 +65,7 @@ def _mirrored(x: Tensor, radius: int, dim: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scoring:
+class Scoring(Stored):
     """How an anomaly map becomes one number; the defaults are the paper's.
 
     `statistic` is "max", or "top_mean": the mean of the highest `top_fraction` of the pixels.
@@ -108,21 +108,6 @@ class Scoring:
         top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
         mean: np.ndarray = top.mean(axis=1, dtype=np.float64).astype(flat.dtype)
         return mean
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Scoring":
-        """Build from `to_dict` output; a field that does not exist is an error."""
-        unknown = sorted(set(values) - set(cls.__slots__))
-        if unknown:
-            raise ConfigError(f"unknown scoring option(s): {', '.join(unknown)}")
-        lists: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**lists)
 
 
 def find_regions(

@@ -1,9 +1,8 @@
 """From an image to the tensor the network takes, the same in training and in serving."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from model.errors import ConfigError, ImageError
+from model.stored import Stored
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
+class Preprocessing(Stored):
     """Resize (PIL bilinear, no crop), RGB, and the encoder's mean and standard deviation.
 
     `image_size` is (height, width) in pixels. `mean` and `std` are per channel, of values 0 to 1.
@@ -50,21 +50,6 @@ class Preprocessing:
         mean = torch.tensor(self.mean, device=batch.device).view(3, 1, 1) * 255
         std = torch.tensor(self.std, device=batch.device).view(3, 1, 1) * 255
         return (batch.float() - mean) / std
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Build from `to_dict` output; a field that does not exist is an error."""
-        unknown = sorted(set(values) - set(cls.__slots__))
-        if unknown:
-            raise ConfigError(f"unknown preprocessing option(s): {', '.join(unknown)}")
-        lists: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**lists)
 
 
 def open_image(path: Path) -> Image.Image:

@@ -220,13 +220,8 @@ def train(
         license=license_,
         notice=notice,
     )
-    scoring = Scoring(
-        statistic=score_statistic,
-        top_fraction=top_fraction,
-        sigma=sigma,
-        scale_weights=read_weights(scale_weights),
-        standardise=standardise,
-    )
+    options |= {"statistic": score_statistic, "scale_weights": read_weights(scale_weights)}
+    scoring = Scoring(**select(Scoring, options))
     console = Console(stderr=True)
     console.print(
         f"{len(images.train)} good images to train on, {len(images.held_out)} held out, "

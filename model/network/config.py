@@ -1,16 +1,16 @@
 """What a MambaAD network is made of."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from model.errors import ConfigError
 from model.scan.orders import DIRECTIONS, SCANS, check_order
+from model.stored import Stored
 
 STAGES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(Stored):
     """The choices that fix a MambaAD network; the defaults are the paper's.
 
     `image_size` is (height, width) in pixels, each a multiple of 32. `depths` are the numbers of
@@ -66,18 +66,3 @@ class NetworkConfig:
         """(height, width) of the map in each decoder stage, coarse to fine."""
         height, width = self.image_size
         return tuple((height // s, width // s) for s in (32, 16, 8, 4))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "NetworkConfig":
-        """Build from `to_dict` output; a field that does not exist is an error."""
-        unknown = sorted(set(values) - set(cls.__slots__))
-        if unknown:
-            raise ConfigError(f"unknown network option(s): {', '.join(unknown)}")
-        lists: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**lists)

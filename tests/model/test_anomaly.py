@@ -81,7 +81,7 @@ def test_scoring_round_trip_and_mistakes():
         ({"statistic": "median"}, "'max' or 'top_mean', got 'median'"),
         ({"top_fraction": 0.0}, "top_fraction must be in"),
         ({"sigma": -1.0}, "sigma must be at least 0"),
-        ({"blur": 1.0}, "unknown scoring option"),
+        ({"blur": 1.0}, "Scoring has no blur"),
     ):
         with pytest.raises(ConfigError, match=message):
             Scoring.from_dict(wrong)

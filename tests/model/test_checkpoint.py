@@ -207,7 +207,7 @@ def test_a_newer_format_asks_for_a_newer_program(store, network):
         ({"version": "7"}, "move it there"),
         ({"calibrations": {"../bolt": {}}}, "calibrations"),
         ({"calibrations": {"bolt": {}}}, "has the fields"),
-        ({"network": {"encoder": "resnet34", "depth": 3}}, "unknown network option"),
+        ({"network": {"encoder": "resnet34", "depth": 3}}, "NetworkConfig has no depth"),
         ({"network": CONFIG.to_dict() | {"directions": 4}}, "does not fit together"),
         ({"network": CONFIG.to_dict() | {"encoder": "resnet18"}}, "does not fit together"),
         ({"preprocessing": {"image_size": [64, 64]}}, "does not fit together"),

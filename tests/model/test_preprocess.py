@@ -86,7 +86,7 @@ def test_json_and_back():
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in IMAGENET.to_dict().items()}
     assert Preprocessing.from_dict(values) == IMAGENET
     for wrong, message in (
-        ({"crop": 224}, "unknown preprocessing option"),
+        ({"crop": 224}, "Preprocessing has no crop"),
         ({"std": [1.0, 1.0, 0.0]}, "std must be above 0"),
         ({"mean": [0.5, 0.5, float("nan")]}, "three numbers"),
         ({"image_size": [0, 5]}, "image_size"),
