@@ -5,7 +5,7 @@ B     batch        h, w  size of one scale's feature maps        H, W  size of t
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -126,6 +126,20 @@ def find_regions(
     return tuple(
         _region(anomaly_map, labels[windows[i]] == i + 1, windows[i], pixel_score) for i in worst
     )
+
+
+def peak_region(anomaly_map: AnomalyMap, pixel_score: Callable[[float], float]) -> Region:
+    """Return the patch around the highest pixel, down to half-way from there to the median.
+
+    For an anomalous image of which no pixel is above the pixel threshold: its score is made of
+    many pixels, and whoever looks should still be shown where.
+    """
+    values = anomaly_map.values
+    peak = values.max()
+    half_way = (np.median(values) + peak) / 2
+    threshold = float(min(half_way, np.nextafter(peak, -np.inf, dtype=values.dtype)))
+    (region,) = find_regions(replace(anomaly_map, pixel_threshold=threshold), pixel_score, limit=1)
+    return region
 
 
 def _region(

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
-from model.anomaly import Scoring, anomaly_map, find_regions
+from model.anomaly import Scoring, anomaly_map, find_regions, peak_region
 from model.baseline import Baseline
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
@@ -171,14 +171,18 @@ def _decide(
     image_size: ImageSize,
 ) -> Inspection:
     mapped = AnomalyMap(values, image_size, calibration.pixel_threshold)
+    decision = Decision.NG if raw_score > calibration.image_threshold else Decision.OK
+    regions = find_regions(mapped, calibration.pixel_score)
+    if decision is Decision.NG and not regions:
+        regions = (peak_region(mapped, calibration.pixel_score),)
     return Inspection(
         category=category,
-        decision=Decision.NG if raw_score > calibration.image_threshold else Decision.OK,
+        decision=decision,
         score=calibration.score(raw_score),
         raw_score=raw_score,
         threshold=calibration.image_threshold,
         anomaly_map=mapped,
-        regions=find_regions(mapped, calibration.pixel_score),
+        regions=regions,
     )
 
 

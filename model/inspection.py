@@ -50,10 +50,11 @@ class AnomalyMap:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A connected patch of pixels above the pixel threshold, in input-image pixels.
+    """A connected patch of anomalous pixels, in input-image pixels.
 
-    `box` is (x, y, width, height), `peak` the (x, y) of the most anomalous pixel and `peak_score`
-    its value on the 0 to 1 scale, where 0.5 is the pixel threshold.
+    They are above the pixel threshold; or, in an image that is NG without any such pixel, around
+    the highest one. `box` is (x, y, width, height), `peak` the (x, y) of the most anomalous pixel
+    and `peak_score` its value on the 0 to 1 scale, where 0.5 is the pixel threshold.
     """
 
     box: tuple[int, int, int, int]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from model.anomaly import Scoring, anomaly_map, find_regions
+from model.anomaly import Scoring, anomaly_map, find_regions, peak_region
 from model.errors import ConfigError
 from model.inspection import AnomalyMap, ImageSize
 
@@ -117,6 +117,20 @@ def test_the_worst_regions_are_kept():
     values[::2, ::2] = np.linspace(0.6, 1.0, 25).reshape(5, 5)
     kept = regions_of(values, limit=3)
     assert [round(region.peak_score * 2, 3) for region in kept] == [1.0, 0.983, 0.967]
+
+
+def test_the_peak_has_a_region_below_the_threshold_too():
+    values = np.full((8, 8), 0.1)
+    values[2, 3], values[2, 4], values[6, 6] = 0.4, 0.3, 0.35
+    mapped = AnomalyMap(values.astype(np.float32), ImageSize(8, 8), 0.5)
+    region = peak_region(mapped, pixel_score=lambda raw: raw)
+    assert (region.box, region.peak) == ((3, 2, 2, 1), (3, 2))
+    assert region.peak_score == pytest.approx(0.4)
+
+
+def test_a_flat_map_is_one_region_at_its_peak():
+    mapped = AnomalyMap(np.full((4, 4), 0.2, dtype=np.float32), ImageSize(4, 4), 0.5)
+    assert peak_region(mapped, pixel_score=lambda raw: raw).area_px == 16
 
 
 def test_a_region_inside_anothers_box_does_not_count_for_it():

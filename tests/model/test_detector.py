@@ -80,6 +80,16 @@ def test_regions_come_with_the_decision():
     assert found.regions[0].box == (0, 0, 256, 128)
 
 
+def test_what_is_ng_is_always_shown_somewhere():
+    detector = make_detector({"a": calibration(0.0, pixel_threshold=1e9)})
+    found = detector.inspect(batch(1), ["a"], [ImageSize(64, 64)])[0]
+    assert found.decision == Decision.NG
+    row, column = np.unravel_index(found.anomaly_map.values.argmax(), (64, 64))
+    assert [region.peak for region in found.regions] == [(column, row)]
+    detector.calibrations["a"] = calibration(1e9, pixel_threshold=1e9)
+    assert detector.inspect(batch(1), ["a"], [ImageSize(64, 64)])[0].regions == ()
+
+
 def test_the_score_statistic_is_the_scorings():
     scoring = Scoring(statistic="top_mean", top_fraction=0.1)
     detector = make_detector({"a": calibration(1.0)}, scoring)
