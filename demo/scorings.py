@@ -1,0 +1,88 @@
+"""How the demonstration's image score was chosen: variants compared on development cells alone.
+
+    python -m demo.solar prepare data/solar-dev --development
+    python -m demo.scorings data/solar-dev --json benchmarks/results/solar-scorings.json
+
+The network is the shipped one. Good cells are the held-out ones, defective cells those of the
+development split that are certainly defective; no test image is read.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from model.anomaly import Scoring
+from model.benchmark import versions
+from model.checkpoint import Checkpoint, CheckpointStore
+from model.dataset import ImageDataset, Sample, read_mvtec
+from model.detector import Detector
+from model.metrics import auroc
+from model.training.thresholds import fit_baselines
+
+BATCH = 8
+DEFECTIVE = "defective"
+VARIANTS = (
+    Scoring(),
+    Scoring(statistic="top_mean"),
+    Scoring(statistic="top_mean", scale_weights=(0.0, 1.0, 1.0)),
+    Scoring(statistic="top_mean", top_fraction=0.005, scale_weights=(0.0, 1.0, 2.0)),
+    Scoring(statistic="top_mean", top_fraction=0.005, standardise=True),
+    Scoring(
+        statistic="top_mean", top_fraction=0.005, scale_weights=(0.0, 1.0, 2.0), standardise=True
+    ),
+)
+
+
+def raw_scores(detector: Detector, samples: Sequence[Sample]) -> Iterator[float]:
+    """Yield the raw score of each image."""
+    images = ImageDataset(samples, detector.preprocessing)
+    for start in range(0, len(samples), BATCH):
+        group = range(start, min(start + BATCH, len(samples)))
+        batch = torch.stack([images[i][0] for i in group])
+        maps = detector.anomaly_maps(batch, [samples[i].category for i in group])
+        yield from detector.scoring.raw_scores(maps).tolist()
+
+
+def image_aurocs(
+    checkpoint: Checkpoint, scoring: Scoring, train: Sequence[Sample], test: Sequence[Sample]
+) -> dict[str, float | None]:
+    """Return each category's image AUROC under one way of scoring."""
+    detector = Detector(checkpoint.network, checkpoint.preprocessing, scoring, {})
+    if scoring.standardise:
+        detector.baselines = fit_baselines(detector, train)
+    found = {}
+    for category in sorted({sample.category for sample in test}):
+        own = [sample for sample in test if sample.category == category]
+        labels = np.array([not sample.is_good for sample in own])
+        found[category] = auroc(labels, np.array(list(raw_scores(detector, own))))
+    return found
+
+
+def main(
+    data: Path,
+    name: Annotated[str, typer.Option(help="The checkpoint.")] = "solar",
+    weights: Annotated[Path, typer.Option(help="The checkpoint store.")] = Path("weights"),
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+) -> None:
+    """Print the image AUROC of every variant on the development cells of DATA."""
+    checkpoint = CheckpointStore(weights).load(name)
+    dataset = read_mvtec(data)
+    test = [sample for sample in dataset.test if sample.is_good or sample.defect == DEFECTIVE]
+    results = []
+    for scoring in VARIANTS:
+        aurocs = image_aurocs(checkpoint, scoring, dataset.train, test)
+        print(scoring, aurocs, flush=True)
+        results.append({"scoring": asdict(scoring), "image_auroc": aurocs})
+    if json_file is not None:
+        record = {"checkpoint": f"{name} {checkpoint.version}", "versions": versions()}
+        json_file.write_text(json.dumps(record | {"results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
