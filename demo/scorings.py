@@ -30,6 +30,7 @@ DEFECTIVE = "defective"
 VARIANTS = (
     Scoring(),
     Scoring(statistic="top_mean"),
+    Scoring(statistic="top_mean", scale_weights=(1.0, 0.0, 0.0)),
     Scoring(statistic="top_mean", scale_weights=(0.0, 1.0, 1.0)),
     Scoring(statistic="top_mean", top_fraction=0.005, scale_weights=(0.0, 1.0, 2.0)),
     Scoring(statistic="top_mean", top_fraction=0.005, standardise=True),
