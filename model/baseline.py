@@ -29,7 +29,7 @@ class Baseline:
     deviation: Float32[np.ndarray, "h w"]
 
     @classmethod
-    def fit(cls, batches: Iterable[Float[np.ndarray, "B h w"]]) -> "Baseline":
+    def fit(cls, batches: Iterable[Float[np.ndarray, "_ h w"]]) -> "Baseline":
         """Take the baseline of maps that come in batches. Raises `CalibrationError` below two."""
         count, total, squares = 0, np.zeros(()), np.zeros(())
         for maps in batches:
