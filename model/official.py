@@ -43,16 +43,21 @@ _RENAMES = tuple(
         (r"\.A_logs$", ".A_log"),
         (r"\.Ds$", ".D"),
         (r"\.conv1b([57])\.0\.", r".branch\1.before."),
-        (r"\.conv(?:55|77)\.0\.", ".depthwise."),
+        (r"\.conv([57])[57]\.0\.", r".branch\1.depthwise."),
         (r"\.conv1a([57])\.0\.", r".branch\1.after."),
         (r"\.finalconv11\.", ".merge."),
     )
 )
 _UPSAMPLE = re.compile(r"^net_s\.layers_up\.(\d+)\.upsample\.")
-_DEPTHWISE = re.compile(r"\.conv(55|77)\.0\.")
 _SCAN_INDEX = ".scans.index_flat"
 _BLOCK = re.compile(r"layers_up\.(\d+)\.blocks\.(\d+)\.smm_blocks\.(\d+)\.ln_1\.weight$")
-_ENCODERS = ("resnet34", "resnet18", "resnet50", "wide_resnet50_2")
+# How to tell an encoder by its first stage: the number of blocks, the first kernel's shape.
+_ENCODERS = {
+    "resnet34": (3, (64, 64, 3, 3)),
+    "resnet18": (2, (64, 64, 3, 3)),
+    "resnet50": (3, (64, 64, 1, 1)),
+    "wide_resnet50_2": (3, (128, 64, 1, 1)),
+}
 
 
 def load_state_dict(path: Path) -> dict[str, Tensor]:
@@ -107,7 +112,6 @@ def _rename(key: str) -> str:
     upsample = _UPSAMPLE.match(key)
     if upsample:
         return f"decoder.expands.{int(upsample[1]) - 1}.{key[upsample.end() :]}"
-    key = _DEPTHWISE.sub(lambda m: f".branch{m[1][0]}.depthwise.", key)
     for pattern, replacement in _RENAMES:
         key = pattern.sub(replacement, key)
     return key
@@ -139,12 +143,7 @@ def _encoder_name(state: Mapping[str, Tensor]) -> str:
     """Tell the encoder by its first stage: the number of blocks and the first kernel's shape."""
     blocks = {key.split(".")[2] for key in state if key.startswith("net_t.layer1.")}
     kernel = state.get("net_t.layer1.0.conv1.weight", torch.empty(0)).shape
-    for name, count, shape in (
-        ("resnet34", 3, (64, 64, 3, 3)),
-        ("resnet18", 2, (64, 64, 3, 3)),
-        ("resnet50", 3, (64, 64, 1, 1)),
-        ("wide_resnet50_2", 3, (128, 64, 1, 1)),
-    ):
+    for name, (count, shape) in _ENCODERS.items():
         if len(blocks) == count and tuple(kernel) == shape:
             return name
     raise WeightsError(f"the checkpoint's encoder is none of {', '.join(_ENCODERS)}")
