@@ -13,7 +13,7 @@ since NG means strictly above.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from scipy.special import betaincinv
 
 from model.errors import CalibrationError, NonFiniteOutput
+from model.inspection import Decision
 
 MEDIAN_SCORE = 0.1
 """The score of the median held-out good part, where the scores spread at all."""
@@ -39,6 +40,8 @@ class Calibration:
     Thresholds and scales are in the network's own units; a scale is the distance from the median
     good part to the threshold. The pixel threshold stands on the highest pixel of each good image,
     so its promise too is about images: at most that share of good ones shows any region at all.
+    Raw scores above `review_threshold`, where there is one, and not above `image_threshold` are
+    for a person to decide.
     """
 
     image_threshold: float
@@ -47,6 +50,7 @@ class Calibration:
     pixel_scale: float
     alpha: float
     good_images: int
+    review_threshold: float | None = None
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -59,6 +63,8 @@ class Calibration:
             )
         if self.good_images < 1:
             raise CalibrationError(f"good_images must be at least 1, got {self.good_images}")
+        if self.review_threshold is not None:
+            self._check_review(self.review_threshold)
 
     @classmethod
     def fit(
@@ -128,6 +134,26 @@ class Calibration:
             f"{_percent(self.guaranteed_rate)} are rejected on average. {luck}"
         )
 
+    def decide(self, raw: float) -> Decision:
+        """Decide by a raw image score; NG only strictly above `image_threshold`.
+
+        Raises `NonFiniteOutput` for NaN, which is neither above a threshold nor below it.
+        """
+        if math.isnan(raw):
+            raise NonFiniteOutput("a raw score of NaN decides nothing")
+        if raw > self.image_threshold:
+            return Decision.NG
+        if self.review_threshold is not None and raw > self.review_threshold:
+            return Decision.REVIEW
+        return Decision.OK
+
+    def with_thresholds(self, *, image: float, review: float | None = None) -> "Calibration":
+        """Return the same scales about other thresholds, which promise nothing any more.
+
+        Raises `CalibrationError` unless they are finite and `review` lies below `image`.
+        """
+        return replace(self, image_threshold=image, review_threshold=review)
+
     def score(self, raw: float) -> float:
         """Put a raw image score on the 0 to 1 scale: 0.5 at the threshold, rising with `raw`.
 
@@ -141,14 +167,17 @@ class Calibration:
         return _logistic(raw, self.pixel_threshold, self.pixel_scale)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
+        """Return the fields as JSON-ready values; a review threshold only where there is one."""
+        values = asdict(self)
+        if self.review_threshold is None:  # so that programs before it read the manifest, too
+            del values["review_threshold"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
         """Build from `to_dict` output; raises `CalibrationError` unless every field is there."""
-        expected = {field.name for field in fields(cls)}
-        if set(values) != expected:
+        expected = {field.name for field in fields(cls) if field.default is MISSING}
+        if set(values) - {"review_threshold"} != expected:
             raise CalibrationError(
                 f"a calibration has the fields {', '.join(sorted(expected))}; "
                 f"got {', '.join(sorted(values)) or 'none'}"
@@ -157,6 +186,13 @@ class Calibration:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise CalibrationError(f"{name} must be a number, got {value!r}")
         return cls(**values)
+
+    def _check_review(self, threshold: float) -> None:
+        if not math.isfinite(threshold) or threshold >= self.image_threshold:
+            raise CalibrationError(
+                f"review_threshold must be finite and below image_threshold "
+                f"({self.image_threshold}), got {threshold}"
+            )
 
 
 def conformal_quantile(scores: npt.ArrayLike, alpha: float) -> float:

@@ -80,14 +80,17 @@ class Detector:
         images: UInt8[Tensor, "B 3 H W"],
         categories: Sequence[Category],
         image_sizes: Sequence[ImageSize],
+        calibrations: Sequence[Calibration] | None = None,
     ) -> list[Inspection]:
         """Inspect a batch, each image by its category's threshold.
 
-        `image_sizes` are those of the images before resizing, for regions and heatmaps. The
-        timings, in ms, are the whole batch's: encoder, decoder, anomaly_map, decision.
-        Raises `UnknownCategory` before anything is computed, and `NonFiniteOutput`.
+        `image_sizes` are those of the images before resizing, for regions and heatmaps; one of
+        `calibrations` for each image stands in for its category's. The timings, in ms, are the
+        whole batch's: encoder, decoder, anomaly_map, decision. Raises `UnknownCategory` before
+        anything is computed, and `NonFiniteOutput`.
         """
-        calibrations = [self._calibration(category) for category in categories]
+        if calibrations is None:
+            calibrations = [self._calibration(category) for category in categories]
         stopwatch = _Stopwatch()
         maps = self._standardised(self._timed_maps(images, stopwatch), categories)
         scores = self.scoring.raw_scores(maps).tolist()
@@ -171,9 +174,9 @@ def _decide(
     image_size: ImageSize,
 ) -> Inspection:
     mapped = AnomalyMap(values, image_size, calibration.pixel_threshold)
-    decision = Decision.NG if raw_score > calibration.image_threshold else Decision.OK
+    decision = calibration.decide(raw_score)
     regions = find_regions(mapped, calibration.pixel_score)
-    if decision is Decision.NG and not regions:
+    if decision is not Decision.OK and not regions:
         regions = (peak_region(mapped, calibration.pixel_score),)
     return Inspection(
         category=category,

@@ -3,7 +3,7 @@
 Category     a kind of part that a checkpoint was trained and calibrated for
 AnomalyMap   one raw anomaly value per pixel of the network's input
 Region       a connected patch of anomalous pixels, in the geometry of the input image
-Decision     OK or NG
+Decision     OK, NG, REVIEW or UNDECIDED
 Inspection   everything known about one inspected image
 """
 
@@ -20,10 +20,17 @@ Category: TypeAlias = str
 
 
 class Decision(StrEnum):
-    """What the line should do with a part."""
+    """What the line should do with a part.
+
+    REVIEW asks a person: the score lies above the review threshold, where there is one, and not
+    above the image threshold. UNDECIDED is never the network's: it is said where there is no
+    answer of its.
+    """
 
     OK = "OK"
     NG = "NG"
+    REVIEW = "REVIEW"
+    UNDECIDED = "UNDECIDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +59,9 @@ class AnomalyMap:
 class Region:
     """A connected patch of anomalous pixels, in input-image pixels.
 
-    They are above the pixel threshold; or, in an image that is NG without any such pixel, around
-    the highest one. `box` is (x, y, width, height), `peak` the (x, y) of the most anomalous pixel
-    and `peak_score` its value on the 0 to 1 scale, where 0.5 is the pixel threshold.
+    They are above the pixel threshold; or, in an image that is not OK without any such pixel,
+    around the highest one. `box` is (x, y, width, height), `peak` the (x, y) of the most anomalous
+    pixel and `peak_score` its value on the 0 to 1 scale, where 0.5 is the pixel threshold.
     """
 
     box: tuple[int, int, int, int]
@@ -68,7 +75,8 @@ class Inspection:
     """The result of inspecting one image.
 
     `score` lies in 0 to 1 with 0.5 at the threshold; `raw_score` and `threshold` are in the
-    network's own units and NG means `raw_score > threshold`. `regions` come most anomalous first.
+    network's own units and NG means `raw_score > threshold`; see `Calibration.decide`. `regions`
+    come most anomalous first.
     `timings_ms` has one entry per stage of the batch that the image was part of.
     """
 

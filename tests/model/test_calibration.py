@@ -6,6 +6,7 @@ import pytest
 
 from model.calibration import Calibration, conformal_quantile
 from model.errors import CalibrationError, NonFiniteOutput
+from model.inspection import Decision
 
 
 def fit(scores, alpha=0.01):
@@ -168,6 +169,32 @@ def test_unusable_scores_are_an_error(scores, peaks, message):
 def test_round_trips_through_json():
     calibration = fit(np.random.default_rng(2).normal(size=150).astype(np.float32))
     assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
+
+
+def test_review_lies_between_the_thresholds():
+    calibration = fit([1.0, 2.0]).with_thresholds(image=2.0, review=1.5)
+    decided = {raw: calibration.decide(raw) for raw in (1.5, math.nextafter(1.5, 2), 2.0)}
+    assert list(decided.values()) == [Decision.OK, Decision.REVIEW, Decision.REVIEW]
+    assert calibration.decide(math.nextafter(2.0, 3)) == Decision.NG
+    assert fit([1.0, 2.0]).decide(2.0) == Decision.OK
+    with pytest.raises(NonFiniteOutput):
+        calibration.decide(math.nan)
+
+
+def test_other_thresholds_keep_the_scales():
+    calibration = fit([1.0, 2.0, 4.0])
+    moved = calibration.with_thresholds(image=3.0, review=2.0)
+    assert (moved.image_threshold, moved.review_threshold) == (3.0, 2.0)
+    assert (moved.image_scale, moved.pixel_threshold) == (calibration.image_scale, 4.0)
+    assert moved.score(3.0) == 0.5
+    assert Calibration.from_dict(json.loads(json.dumps(moved.to_dict()))) == moved
+    assert "review_threshold" not in moved.with_thresholds(image=3.0).to_dict()
+
+
+@pytest.mark.parametrize("review", [3.0, 3.5, math.nan, -math.inf])
+def test_an_impossible_review_threshold_is_an_error(review):
+    with pytest.raises(CalibrationError, match="review_threshold must be finite and below"):
+        fit([1.0, 2.0]).with_thresholds(image=3.0, review=review)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,17 @@ def test_at_the_threshold_is_ok_and_just_above_is_ng():
         assert (found.score == 0.5) == (decision == Decision.OK)
 
 
+def test_a_calibration_of_the_images_own_goes_before_the_categorys():
+    detector = make_detector({"a": calibration(1e9)})
+    raw = detector.inspect(batch(1), ["a"], SIZES[:1])[0].raw_score
+    review = calibration(0.0).with_thresholds(image=raw + 1, review=raw - 1)
+    own = [calibration(0.0), review, calibration(1e9)]
+    found = detector.inspect(batch(1).expand(3, -1, -1, -1), ["a"] * 3, SIZES, own)
+    assert [i.decision for i in found] == [Decision.NG, Decision.REVIEW, Decision.OK]
+    assert [i.threshold for i in found] == [0.0, raw + 1, 1e9]
+    assert [len(i.regions) for i in found] == [1, 1, 0]
+
+
 def test_regions_come_with_the_decision():
     detector = make_detector({"a": calibration(0.0, pixel_threshold=0.0)})
     found = detector.inspect(batch(1), ["a"], [ImageSize(128, 256)])[0]
