@@ -22,6 +22,7 @@ from service.channel import (
     Finding,
     Item,
     Outcome,
+    Priority,
 )
 from service.errors import (
     CheckpointUnavailable,
@@ -47,6 +48,7 @@ class Job:
     deadline: float
     future: asyncio.Future[Finding]
     queued_at: float
+    priority: Priority = Priority.NORMAL
     taken_at: float = math.nan
 
     @property

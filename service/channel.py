@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from model.calibration import Calibration
 from model.inspection import Category, Decision, ImageSize, Region
 
 
@@ -52,12 +53,60 @@ class CannotStart:
 
 
 @dataclass(frozen=True, slots=True)
+class LatencyLine:
+    """How long a batch takes: `a_s` for each image and `b_s` besides; seconds."""
+
+    a_s: float
+    b_s: float
+
+    def seconds(self, images: int) -> float:
+        """Estimate a batch of so many images."""
+        return self.a_s * images + self.b_s
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """How a checkpoint came onto a worker's device.
+
+    `bytes` are those it adds to the device, without an encoder that was there already.
+    `golden_difference` is the largest difference to the golden scores, None without any.
+    """
+
+    bytes: int
+    seconds: float
+    latency: LatencyLine | None
+    golden_difference: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A checkpoint on a worker's device; `last_used` is on the clock of the event loop."""
+
+    bytes: int
+    loaded_s: float
+    last_used: float
+    latency_line: LatencyLine | None
+    golden: float | None = None
+
+
+class Priority(IntEnum):
+    """Which images go first; one that waits long enough goes before any that came later."""
+
+    HIGH = 0
+    NORMAL = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a batch, but for its pixels."""
+    """One image of a batch, but for its pixels.
+
+    The calibration is the one that held when the image was taken in: the worker decides by it.
+    """
 
     category: Category
     image_size: ImageSize
     wants_map: bool
+    calibration: Calibration
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.detector import Detector
 from model.errors import ModelError, NonFiniteOutput
@@ -95,16 +94,15 @@ class Inspector:
         if key not in self._loaded:
             checkpoint = self._store.load(key.name, key.version)
             detector = _detector(checkpoint, self._plan)
-            self._loaded[key] = LoadedCheckpoint(detector, checkpoint.calibrations)
+            self._loaded[key] = LoadedCheckpoint(detector)
         return self._loaded[key]
 
 
 class LoadedCheckpoint:
-    """A detector on its device, and the calibrations of its categories."""
+    """A detector on its device."""
 
-    def __init__(self, detector: Detector, calibrations: dict[str, Calibration]) -> None:
+    def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self._calibrations = calibrations
 
     def warm_up(self) -> None:
         """Compute one black image, so that no part pays for compiling and allocating.
@@ -115,7 +113,7 @@ class LoadedCheckpoint:
         try:
             self._detector.anomaly_maps(torch.zeros(1, 3, height, width, dtype=torch.uint8))
         except NonFiniteOutput as error:
-            logger.error("warming up %s: %s", ", ".join(self._calibrations), error)  # noqa: TRY400
+            logger.error("warming up %s: %s", ", ".join(self._detector.categories), error)  # noqa: TRY400
 
     def inspect(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]) -> list[Outcome]:
         """Inspect a batch; where it fails, each image on its own, so that only the bad ones do.
@@ -127,10 +125,9 @@ class LoadedCheckpoint:
                 torch.from_numpy(pixels),
                 [item.category for item in items],
                 [item.image_size for item in items],
+                [item.calibration for item in items],
             )
-            return [
-                self._finding(item, found) for item, found in zip(items, inspections, strict=True)
-            ]
+            return [_finding(item, found) for item, found in zip(items, inspections, strict=True)]
         except Exception as error:
             if _is_fatal(error):
                 raise
@@ -139,21 +136,21 @@ class LoadedCheckpoint:
         singles = (self.inspect(items[i : i + 1], pixels[i : i + 1]) for i in range(len(items)))
         return [outcome for single in singles for outcome in single]
 
-    def _finding(self, item: Item, found: Inspection) -> Finding:
-        calibration = self._calibrations[item.category]
-        scores = None
-        if item.wants_map:
-            values = scale_scores(found.anomaly_map.values, calibration.pixel_score)
-            scores = values.astype(np.float32)
-        return Finding(
-            found.decision,
-            found.score,
-            found.raw_score,
-            found.threshold,
-            found.regions,
-            dict(found.timings_ms),
-            scores,
-        )
+
+def _finding(item: Item, found: Inspection) -> Finding:
+    scores = None
+    if item.wants_map:
+        values = scale_scores(found.anomaly_map.values, item.calibration.pixel_score)
+        scores = values.astype(np.float32)
+    return Finding(
+        found.decision,
+        found.score,
+        found.raw_score,
+        found.threshold,
+        found.regions,
+        dict(found.timings_ms),
+        scores,
+    )
 
 
 def _detector(checkpoint: Checkpoint, plan: WorkerPlan) -> Detector:

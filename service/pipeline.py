@@ -18,7 +18,7 @@ from PIL.Image import Image
 from model import rendering
 from model.inspection import ImageSize
 from service.batcher import Job
-from service.channel import Finding, Item
+from service.channel import Finding, Item, Priority
 from service.decoding import DecodedImage, ImageLimits, decode
 from service.errors import (
     INTERNAL,
@@ -93,7 +93,7 @@ class Pipeline:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             async with asyncio.timeout_at(deadline):
-                prepared = await self._prepare(route, upload, heatmap)
+                prepared = await self._prepare(route, upload, heatmap, deadline)
                 finding, queue_ms = await self._compute(route, prepared, heatmap, deadline)
                 picture, heatmap_ms = await self._draw(prepared, finding, heatmap)
         except TimeoutError as error:
@@ -104,9 +104,12 @@ class Pipeline:
         self._observe(route, finding, timings_ms)
         return ImageAnswer.of(upload.filename, route, prepared.size, finding, picture, timings_ms)
 
-    async def _prepare(self, route: Route, upload: Upload, heatmap: HeatmapKind) -> _Prepared:
-        """Decode and preprocess, unless there is no place for the result."""
-        self._workers.admit()
+    async def _prepare(
+        self, route: Route, upload: Upload, heatmap: HeatmapKind, deadline: float
+    ) -> _Prepared:
+        """Decode and preprocess, unless there is no place or no time for the result."""
+        nbytes = len(upload.content)
+        self._workers.admit(route.checkpoint, deadline, Priority.NORMAL, nbytes)
         if self._preparing >= self._max_preparing:
             raise QueueFull(f"{self._preparing} images are being decoded, and no more are taken")
         self._preparing += 1
@@ -134,7 +137,12 @@ class Pipeline:
         width, height = prepared.size
         job = Job(
             route.checkpoint,
-            Item(route.category, ImageSize(height, width), heatmap is not HeatmapKind.NONE),
+            Item(
+                route.category,
+                ImageSize(height, width),
+                heatmap is not HeatmapKind.NONE,
+                route.calibration,
+            ),
             prepared.pixels,
             deadline,
             loop.create_future(),

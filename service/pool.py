@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.batcher import Batcher, BatchLimits, Job
-from service.channel import CheckpointKey, WorkerPlan
+from service.channel import CheckpointKey, LoadReport, Priority, Resident, WorkerPlan
 from service.errors import NoWorkerReady, Unavailable
 from service.metrics import Metrics
 from service.registry import Registry
@@ -76,9 +76,34 @@ class WorkerPool:
             self._changed.clear()
             await self._changed.wait()
 
-    def admit(self) -> None:
-        """Raise `Unavailable`, with when to try again, if no job would be taken now."""
+    def admit(
+        self, checkpoint: CheckpointKey, deadline: float, priority: Priority, nbytes: int
+    ) -> None:
+        """Raise what would keep a job from being taken now, before anything is spent on it.
+
+        `nbytes` is what it will keep in memory. Raises `Unavailable`, with when to try again, or
+        `DeadlineExceeded` where it would be late by what batches take.
+        """
         self._least_busy().batcher.admit()
+
+    def estimate_s(self, checkpoint: CheckpointKey) -> float:
+        """How long a new job for the checkpoint would take, by what batches took; 0 unmeasured."""
+        return min((w.batcher.wait_s for w in self.workers if w.is_ready), default=0.0)
+
+    async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
+        """Bring a checkpoint onto every worker's device, verified and warm, while others serve.
+
+        Returns a report for each worker's name. Raises `CheckpointUnavailable` with the reason.
+        """
+        raise NotImplementedError
+
+    async def unload(self, key: CheckpointKey) -> None:
+        """Free a checkpoint on every worker, once its queued and running jobs are done."""
+        raise NotImplementedError
+
+    def residents(self) -> dict[str, Mapping[CheckpointKey, Resident]]:
+        """Return what lies on each worker's device."""
+        return {worker.plan.name: {} for worker in self.workers}
 
     def submit(self, job: Job) -> None:
         """Queue a job where it will be computed soonest. Raises `Unavailable`."""

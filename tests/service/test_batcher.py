@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from model.calibration import Calibration
 from model.inspection import Decision, ImageSize
 from service.batcher import Batcher, BatchLimits, Job
 from service.channel import CheckpointKey, Failure, FailureKind, Finding, Item
@@ -21,10 +22,19 @@ from service.errors import (
 A, B = CheckpointKey("a", "1"), CheckpointKey("b", "1")
 FINDING = Finding(Decision.OK, 0.1, 0.2, 0.3, (), {})
 
+NORMAL = Calibration(
+    image_threshold=1.0,
+    pixel_threshold=1.0,
+    image_scale=1.0,
+    pixel_scale=1.0,
+    alpha=0.01,
+    good_images=150,
+)
+
 
 def job(checkpoint=A, category="bolt", timeout_s=60.0, fill=0):
     loop = asyncio.get_running_loop()
-    item = Item(category, ImageSize(48, 96), wants_map=False)
+    item = Item(category, ImageSize(48, 96), False, NORMAL)
     pixels = np.full((3, 8, 8), fill, np.uint8)
     now = loop.time()
     return Job(checkpoint, item, pixels, now + timeout_s, loop.create_future(), now)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.anomaly import Scoring
+from model.calibration import Calibration
 from model.detector import Detector
 from model.errors import NonFiniteOutput
 from model.inspection import Decision, ImageSize
@@ -26,12 +27,32 @@ from service.inspector import Inspector, LoadedCheckpoint
 PARTS = CheckpointKey("parts", "1")
 
 
+def threshold(value: float) -> Calibration:
+    return Calibration(
+        image_threshold=value,
+        pixel_threshold=value,
+        image_scale=10.0,
+        pixel_scale=10.0,
+        alpha=0.01,
+        good_images=150,
+    )
+
+
+THRESHOLDS = {
+    category: threshold(value)
+    for category, value in (("bolt", 10.0), ("nut", -10.0), ("ghost", 1.0), ("rust", 1.0))
+}
+
+
 def plan(weights: Path, *checkpoints: CheckpointKey) -> WorkerPlan:
     return WorkerPlan("cpu", "cpu", "auto", 1, weights, checkpoints, "INFO")
 
 
 def batch(*categories: str, wants_map: bool = False):
-    items = tuple(Item(category, ImageSize(48, 96), wants_map) for category in categories)
+    items = tuple(
+        Item(category, ImageSize(48, 96), wants_map, THRESHOLDS[category])
+        for category in categories
+    )
     dice = np.random.default_rng(0)
     pixels = dice.integers(0, 256, (len(items), 3, 64, 64), dtype=np.uint8)
     return items, pixels
@@ -44,10 +65,10 @@ class FaultyDetector(Detector):
         self.__dict__.update(detector.__dict__)
         self.error = error
 
-    def inspect(self, images, categories, image_sizes):
+    def inspect(self, images, *rest):
         if (images[:, 0, 0, 0] == 7).any():
             raise self.error
-        return super().inspect(images, categories, image_sizes)
+        return super().inspect(images, *rest)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +84,14 @@ def detector(network, calibration):
 
 def test_categories_of_one_batch_are_decided_by_their_own_thresholds(detector):
     items, pixels = batch("bolt", "nut", "bolt")
-    found = LoadedCheckpoint(detector, detector.calibrations).inspect(items, pixels)
+    found = LoadedCheckpoint(detector).inspect(items, pixels)
     assert [one.decision for one in found] == [Decision.OK, Decision.NG, Decision.OK]
     assert [one.threshold for one in found] == [10.0, -10.0, 10.0]
     assert {"encoder", "decoder", "anomaly_map", "decision"} == set(found[0].timings_ms)
 
 
 def test_a_map_travels_only_when_it_is_wanted(detector):
-    loaded = LoadedCheckpoint(detector, detector.calibrations)
+    loaded = LoadedCheckpoint(detector)
     (without,) = loaded.inspect(*batch("bolt"))
     (found,) = loaded.inspect(*batch("bolt", wants_map=True))
     assert without.pixel_scores is None
@@ -92,9 +113,9 @@ def test_a_map_travels_only_when_it_is_wanted(detector):
 def test_one_bad_image_fails_alone(detector, error, kind):
     items, pixels = batch("bolt", "nut", "bolt")
     pixels[:, 0, 0, 0] = 0
-    expected = LoadedCheckpoint(detector, detector.calibrations).inspect(items, pixels)
+    expected = LoadedCheckpoint(detector).inspect(items, pixels)
     pixels[1, 0, 0, 0] = 7
-    faulty = LoadedCheckpoint(FaultyDetector(detector, error), detector.calibrations)
+    faulty = LoadedCheckpoint(FaultyDetector(detector, error))
     found = faulty.inspect(items, pixels)
     assert found[1] == Failure(kind)
     for i in (0, 2):
@@ -107,7 +128,7 @@ def test_a_device_beyond_use_ends_the_worker(detector):
     items, pixels = batch("bolt")
     pixels[0, 0, 0, 0] = 7
     error = torch.AcceleratorError("an illegal memory access was encountered")
-    faulty = LoadedCheckpoint(FaultyDetector(detector, error), detector.calibrations)
+    faulty = LoadedCheckpoint(FaultyDetector(detector, error))
     with pytest.raises(torch.AcceleratorError):
         faulty.inspect(items, pixels)
 

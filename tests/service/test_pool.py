@@ -1,19 +1,30 @@
 """Several workers: who takes a job, and what becomes of a dead one's queue."""
 
 import asyncio
+import math
 
 import numpy as np
 import pytest
 
+from model.calibration import Calibration
 from model.checkpoint import CheckpointStore
 from model.inspection import ImageSize
 from service.batcher import Job
-from service.channel import CheckpointKey, Item
+from service.channel import CheckpointKey, Item, Priority
 from service.errors import NoWorkerReady, QueueFull
 from service.pool import WorkerPool
 from service.registry import Registry
 from service.settings import Settings
 from service.worker import Supervision, WorkerState
+
+NORMAL = Calibration(
+    image_threshold=1.0,
+    pixel_threshold=1.0,
+    image_scale=1.0,
+    pixel_scale=1.0,
+    alpha=0.01,
+    good_images=150,
+)
 
 
 @pytest.fixture
@@ -30,7 +41,7 @@ def set_ready(pool, *names):
 
 def job():
     loop = asyncio.get_running_loop()
-    item = Item("bolt", ImageSize(8, 8), wants_map=False)
+    item = Item("bolt", ImageSize(8, 8), False, NORMAL)
     pixels = np.zeros((3, 8, 8), np.uint8)
     key = CheckpointKey("parts", "1")
     return Job(key, item, pixels, loop.time() + 60, loop.create_future(), loop.time())
@@ -53,7 +64,7 @@ def test_the_shortest_queue_of_a_ready_worker_takes_the_job(pool):
         assert waiting(pool) == [2, 0, 1]
         pool.submit(job())
         with pytest.raises(QueueFull):
-            pool.admit()
+            pool.admit(CheckpointKey("parts", "1"), math.inf, Priority.NORMAL, 0)
         with pytest.raises(QueueFull):
             pool.submit(job())
 
