@@ -20,7 +20,8 @@ from service.middleware import RequestLog, problem_response, request_id_of
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
 from service.registry import Registry
-from service.routes import Service, router
+from service.routes import router
+from service.serving import Service
 from service.settings import Settings
 from service.uploads import BodyLimits
 

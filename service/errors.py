@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -150,6 +150,12 @@ class Problem(BaseModel):
     detail: str = Field(description="what was wrong, what was got and what was expected")
     request_id: str = Field(description="the answer's X-Request-ID, which the log knows too")
     errors: list[dict[str, Any]] | None = Field(None, description="each part of it on its own")
+
+    @computed_field(description="the detail again, where inference clients look for it")  # type: ignore[prop-decorator]
+    @property
+    def error(self) -> str:
+        """The member that clients of the Open Inference Protocol read."""
+        return self.detail
 
 
 def problem_of(error: Exception, request_id: str) -> Problem:

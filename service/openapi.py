@@ -108,6 +108,7 @@ def _problems(status: int) -> dict[str, Any]:
                 "status": status,
                 "detail": _DETAILS[kind.slug],
                 "request_id": _REQUEST_ID,
+                "error": _DETAILS[kind.slug],
             },
         }
         for kind in kinds

@@ -1,22 +1,16 @@
 """The HTTP routes; `openapi` says in words and examples what they take and answer."""
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
 from service import openapi
 from service.errors import ClientGone, problem_of, retry_headers
-from service.metrics import Metrics
 from service.middleware import problem_response, request_id_of
-from service.pipeline import Pipeline
-from service.pool import WorkerPool
-from service.registry import Registry
 from service.schemas import (
     CategoriesAnswer,
     CategoryAnswer,
@@ -28,30 +22,10 @@ from service.schemas import (
     RefusalAnswer,
     WorkerAnswer,
 )
-from service.uploads import BodyLimits, DetectRequest, read_request
-
-T = TypeVar("T")
+from service.serving import Service, ServiceDependency, unless_client_leaves
+from service.uploads import DetectRequest, read_request
 
 router = APIRouter()
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What the routes stand on."""
-
-    registry: Registry
-    workers: WorkerPool
-    pipeline: Pipeline
-    limits: BodyLimits
-    metrics: Metrics
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-ServiceDependency = Annotated[Service, Depends(_service)]
 
 
 @router.post(
@@ -78,7 +52,7 @@ async def detect(
         asked = await read_request(request, category, heatmap, service.limits)
     except ClientDisconnect as error:
         raise ClientGone("the connection closed within the body") from error
-    return await _unless_client_leaves(
+    return await unless_client_leaves(
         request, _detect(service, asked, request_id_of(request.scope))
     )
 
@@ -174,23 +148,3 @@ async def metrics(service: ServiceDependency) -> Response:
     return Response(
         generate_latest(service.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )
-
-
-async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, and cancel it when the client disconnects; raises `ClientGone` then."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_client_leaves(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGone("the connection closed before the answer")
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _client_leaves(request: Request) -> None:
-    """Wait for the disconnect; after the body, `receive` has nothing else to say."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

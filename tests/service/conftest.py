@@ -278,6 +278,7 @@ def problem() -> Callable[..., dict[str, Any]]:
         assert body["status"] == status
         assert body["title"]
         assert body["detail"]
+        assert body["error"] == body["detail"]
         assert body["request_id"] == response.headers["x-request-id"]
         return body
 

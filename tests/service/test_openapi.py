@@ -82,7 +82,7 @@ def test_every_problem_is_documented_with_an_example(document):
     for (status, slug), value in documented.items():
         assert value["status"] == status
         assert value["type"].endswith(slug)
-        assert value["detail"]
+        assert value["detail"] == value["error"]
     assert "Retry-After" in responses["503"]["headers"]
 
 
