@@ -17,7 +17,7 @@ from model.checkpoint import Checkpoint
 from model.errors import NonFiniteOutput, UnknownCategory
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
 from model.network import MambaAD
-from model.preprocess import Preprocessing, to_rgb
+from model.preprocess import Preprocessing, upright
 
 
 class Detector:
@@ -103,10 +103,10 @@ class Detector:
 
     def inspect_images(self, images: Sequence[Image.Image], category: Category) -> list[Inspection]:
         """Inspect decoded images of one category. Raises `ImageError` beside `inspect`'s."""
-        upright = [to_rgb(image) for image in images]
-        batch = torch.stack([self.preprocessing.to_tensor(image) for image in upright])
-        sizes = [ImageSize(image.height, image.width) for image in upright]
-        return self.inspect(batch, [category] * len(upright), sizes)
+        turned = [upright(image) for image in images]
+        batch = torch.stack([self.preprocessing.to_tensor(image) for image in turned])
+        sizes = [ImageSize(image.height, image.width) for image in turned]
+        return self.inspect(batch, [category] * len(turned), sizes)
 
     def _calibration(self, category: Category) -> Calibration:
         if category not in self.calibrations:

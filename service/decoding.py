@@ -1,4 +1,4 @@
-"""Bytes from a stranger to an RGB image: limits first, then the format, then the pixels.
+"""Bytes from a stranger to an upright 8-bit image: limits first, then the format, then the pixels.
 
 The format is what the content begins with, whatever a file name or Content-Type says. Size is
 checked before any pixel is decoded: PNG, JPEG, BMP and TIFF declare it in a header that Pillow
@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import ImageError
-from model.preprocess import to_rgb
+from model.preprocess import upright
 from service.errors import BodyTooLarge, ImageTooLarge, UndecodableImage, UnsupportedImage
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """An upright RGB image, and the milliseconds that decoding took."""
+    """An upright image, grey ("L") or "RGB", and the milliseconds that decoding took."""
 
     image: Image
     decode_ms: float
@@ -112,7 +112,7 @@ def _load(kind: str, content: bytes, max_pixels: int) -> Image:
     with _OPENERS[kind](BytesIO(content)) as image:
         _check_pixels(image.size, max_pixels)
         image.load()
-        return to_rgb(image)
+        return upright(image)
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from model.errors import ConfigError, ImageError
-from model.preprocess import Preprocessing, open_image, to_rgb
+from model.preprocess import Preprocessing, open_image, to_rgb, upright
 
 IMAGENET = Preprocessing(image_size=(32, 64), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -40,6 +40,26 @@ def test_grey_is_repeated():
     grey = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
     channels = np.asarray(to_rgb(grey))
     assert (channels == np.asarray(grey)[..., None]).all()
+
+
+def test_grey_is_resized_as_grey_to_the_same_bytes():
+    grey = gradient(333, 77).convert("L")
+    expected = IMAGENET.to_tensor(grey.convert("RGB"))
+    torch.testing.assert_close(IMAGENET.to_tensor(grey), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_what_is_upright_and_in_8_bits_is_not_copied(mode, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    gradient().convert(mode).save(tmp_path / "image.png", exif=exif)
+    image = open_image(tmp_path / "image.png")
+    assert upright(image) is image
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("I;16", "L"), ("1", "RGB"), ("P", "RGB")])
+def test_upright_is_grey_or_rgb(mode, expected):
+    assert upright(gradient().convert("L").convert(mode)).mode == expected
 
 
 def test_sixteen_bits_keep_the_high_byte():

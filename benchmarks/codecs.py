@@ -1,0 +1,229 @@
+"""Which decoder is fastest on the images that lines send, and whether its pixels are the same.
+
+    pip install 'mambaad-service[bench]'
+    python benchmarks/codecs.py --json benchmarks/results/codecs-cpu.json
+
+Pillow, simplejpeg and OpenCV on JPEG (quality 90) and PNG, in colour and in grey, at 0.3, 5 and 20
+megapixels; the pictures are a mosaic of the sample cells with a sensor's noise. "ready" is decoded
+and made into the network's tensor, which resizes with Pillow whoever decoded. Decoders take turns,
+one thread each, since the service decodes many images side by side. A second table has what could
+be done in place of the resize that checkpoints are trained with, and how far its pixels are off.
+"""
+
+import importlib.metadata
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import numpy as np
+import typer
+from PIL import Image, features
+
+from model.benchmark import device_name, versions
+from model.preprocess import Preprocessing, upright
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+SIZES = {0.3: (640, 480), 5.0: (2592, 1944), 20.0: (5472, 3648)}
+TILES = 4
+"""Sample cells along the longer side of a picture."""
+PREPROCESSING = Preprocessing(image_size=(256, 256), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+Decoder: TypeAlias = Callable[[bytes, str], Image.Image]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians in milliseconds; `max_difference` is of any pixel, from Pillow's."""
+
+    decoder: str
+    format: str
+    mode: str
+    megapixels: float
+    decode_ms: float
+    ready_ms: float
+    max_difference: int
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The median of decoding a JPEG and resizing it, and how far its pixels are from bilinear's."""
+
+    way: str
+    megapixels: float
+    ready_ms: float
+    max_difference: int
+    mean_difference: float
+
+
+def main(
+    repeats: Annotated[int, typer.Option(min=1)] = 7,
+    megapixels: Annotated[list[float] | None, typer.Option(help="Of 0.3, 5 and 20.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+) -> None:
+    """Print medians of decoding, and of decoding and resizing, and write them as JSON."""
+    about = {"device_name": device_name("cpu"), "repeats": repeats, "versions": all_versions()}
+    print(f"{about['device_name']}, one thread, medians of {repeats}")
+    print(", ".join(f"{package} {version}" for package, version in all_versions().items()))
+    timings, resizes = [], []
+    for size in megapixels or SIZES:
+        for mode in ("RGB", "L"):
+            picture = mosaic(*SIZES[size]).convert(mode)
+            for kind in ("JPEG", "PNG"):
+                timings += time_decoders(encode(picture, kind), kind, mode, size, repeats)
+        resizes += time_resizes(encode(mosaic(*SIZES[size]), "JPEG"), size, repeats)
+    print(
+        f"\n{'decoder':12}{'format':8}{'mode':6}{'MP':>5}{'decode ms':>11}{'ready ms':>10}  differs"
+    )
+    for t in timings:
+        print(
+            f"{t.decoder:12}{t.format:8}{t.mode:6}{t.megapixels:5g}{t.decode_ms:11.1f}"
+            f"{t.ready_ms:10.1f}  {t.max_difference}"
+        )
+    print(f"\n{'resize of a colour JPEG':28}{'MP':>5}{'ready ms':>10}  differs by at most, in mean")
+    for r in resizes:
+        print(
+            f"{r.way:28}{r.megapixels:5g}{r.ready_ms:10.1f}  {r.max_difference}, "
+            f"{r.mean_difference:.2f}"
+        )
+    if json_file is not None:
+        lists = {"decoders": [*map(asdict, timings)], "resizes": [*map(asdict, resizes)]}
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(about | lists, indent=2) + "\n")
+
+
+def all_versions() -> dict[str, str]:
+    """Name the decoders here, and the libraries that Pillow was built with."""
+    found = {"python": versions()["python"], "numpy": versions()["numpy"]}
+    for package in ("pillow", "simplejpeg", "opencv-python-headless"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    for feature in ("libjpeg_turbo", "zlib_ng"):
+        found[f"pillow's {feature}"] = str(features.version_feature(feature))
+    return found
+
+
+def mosaic(width: int, height: int) -> Image.Image:
+    """Return a photo-like picture: enlarged sample cells, slightly coloured, with noise."""
+    cells = [Image.open(path).convert("L") for path in sorted(SAMPLES.glob("solar-*/*-*.png"))]
+    side = -(-max(width, height) // TILES)
+    picture = Image.new("L", (width, height))
+    for number in range(TILES * TILES):
+        tile = cells[number % len(cells)].resize((side, side), Image.Resampling.BICUBIC)
+        picture.paste(tile, (side * (number % TILES), side * (number // TILES)))
+    grey = np.asarray(picture, dtype=np.float32)[..., None]
+    noise = np.random.default_rng(0).normal(0, 2, (height, width, 3)).astype(np.float32)
+    coloured = grey * np.array([1.0, 0.9, 0.8], dtype=np.float32) + noise
+    return Image.fromarray(np.rint(coloured).clip(0, 255).astype(np.uint8))
+
+
+def encode(picture: Image.Image, kind: str) -> bytes:
+    """Return the file's bytes, as a camera's software would write it."""
+    encoded = BytesIO()
+    picture.save(encoded, kind, **({"quality": 90} if kind == "JPEG" else {}))
+    return encoded.getvalue()
+
+
+def with_pillow(content: bytes, mode: str) -> Image.Image:
+    """Decode as the service and the trainer do."""
+    with Image.open(BytesIO(content)) as image:
+        image.load()
+        assert image.mode == mode
+        return upright(image)
+
+
+def decoders(kind: str) -> dict[str, Decoder]:
+    """Return those that are installed and know the format; Pillow is the first."""
+    found: dict[str, Decoder] = {"pillow": with_pillow}
+    if kind == "JPEG" and all_versions()["simplejpeg"] != "not installed":
+        import simplejpeg  # noqa: PLC0415 - it need not be there
+
+        def with_simplejpeg(content: bytes, mode: str) -> Image.Image:
+            values = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB")
+            return Image.fromarray(values.squeeze())
+
+        found["simplejpeg"] = with_simplejpeg
+    if all_versions()["opencv-python-headless"] != "not installed":
+        import cv2  # noqa: PLC0415
+
+        cv2.setNumThreads(1)
+        flags = {"L": cv2.IMREAD_GRAYSCALE, "RGB": cv2.IMREAD_COLOR_RGB}
+
+        def with_opencv(content: bytes, mode: str) -> Image.Image:
+            return Image.fromarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags[mode]))
+
+        found["opencv"] = with_opencv
+    return found
+
+
+def time_decoders(
+    content: bytes, kind: str, mode: str, megapixels: float, repeats: int
+) -> list[Timing]:
+    """Time every decoder on one file, each in its turn."""
+    known = decoders(kind)
+    reference = np.asarray(with_pillow(content, mode)).astype(np.int16)
+    decode = {name: lambda f=f: f(content, mode) for name, f in known.items()}
+    ready = {
+        name: lambda f=f: PREPROCESSING.to_tensor(f(content, mode)) for name, f in known.items()
+    }
+    decode_ms, ready_ms = medians_ms(decode, repeats), medians_ms(ready, repeats)
+    return [
+        Timing(
+            name,
+            kind,
+            mode,
+            megapixels,
+            decode_ms[name],
+            ready_ms[name],
+            int(np.abs(reference - np.asarray(known[name](content, mode))).max()),
+        )
+        for name in known
+    ]
+
+
+def time_resizes(content: bytes, megapixels: float, repeats: int) -> list[Resize]:
+    """Time what could stand in for decoding whole and resizing bilinearly."""
+    height, width = PREPROCESSING.image_size
+    bilinear = Image.Resampling.BILINEAR
+
+    def whole(gap: float | None) -> Image.Image:
+        return with_pillow(content, "RGB").resize((width, height), bilinear, reducing_gap=gap)
+
+    def draft() -> Image.Image:
+        with Image.open(BytesIO(content)) as image:
+            image.draft("RGB", (2 * width, 2 * height))
+            return image.resize((width, height), bilinear)
+
+    ways: dict[str, Callable[[], Image.Image]] = {
+        "bilinear (as trained)": lambda: whole(None),
+        "bilinear, reducing_gap=3": lambda: whole(3.0),
+        "bilinear, reducing_gap=2": lambda: whole(2.0),
+        "JPEG at reduced scale": draft,
+    }
+    times = medians_ms(ways, repeats)
+    exact = np.asarray(whole(None)).astype(np.int16)
+    away = {name: np.abs(exact - np.asarray(way())) for name, way in ways.items()}
+    return [
+        Resize(name, megapixels, times[name], int(away[name].max()), float(away[name].mean()))
+        for name in ways
+    ]
+
+
+def medians_ms(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Time works in turns, so that a noisy minute is everyone's."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            taken[name].append(1000 * (time.perf_counter() - started))
+    return {name: float(np.median(times[1:])) for name, times in taken.items()}
+
+
+if __name__ == "__main__":
+    typer.run(main)
