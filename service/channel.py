@@ -35,6 +35,7 @@ class WorkerPlan:
     weights_dir: Path
     checkpoints: tuple[CheckpointKey, ...]
     log_level: str
+    log_format: str = "json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     from service.app import create_app  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     _require_checkpoints(settings.weights_dir)
     url = _Url(settings.host)
     app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))

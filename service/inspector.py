@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 def run(connection: Connection, plan: WorkerPlan) -> None:
     """Serve batches from the pipe until it closes; the entry point of the spawned process."""
     _leave_with_parent()
-    configure_logging(plan.log_level)
+    configure_logging(plan.log_level, plan.log_format)
     missing = missing_device(plan.device)
     if missing:
         connection.send(CannotStart(missing))

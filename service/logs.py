@@ -1,13 +1,57 @@
-"""Structured logs: one JSON object per line."""
+"""Structured logs: one JSON object per line, or text for terminals.
+
+A request writes one line, by `middleware`. What is learned of it on the way is noted here and goes
+into that line: never image bytes, headers, query strings or keys.
+"""
 
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 FIELDS = "fields"
 """Key in a call's `extra` whose mapping becomes members of the line."""
+
+MAX_TEXT = 1000
+"""Characters of a text that a client may choose; longer ones are cut."""
+
+_MAX_IMAGES = 16
+_ALWAYS = ("time", "level", "logger", "message")
+
+_notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def taking_notes() -> Iterator[dict[str, Any]]:
+    """Collect what `note` and `note_image` are told within; tasks started there are part of it."""
+    notes: dict[str, Any] = {}
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
+def note(**fields: object) -> None:
+    """Add members to the line of the current request; without one, do nothing."""
+    notes = _notes.get()
+    if notes is not None:
+        notes.update(fields)
+
+
+def note_image(**fields: object) -> None:
+    """Add what became of one image to the line of the current request, up to some number."""
+    notes = _notes.get()
+    if notes is None:
+        return
+    images = notes.setdefault("images", [])
+    notes["image_count"] = notes.get("image_count", 0) + 1
+    if len(images) < _MAX_IMAGES:
+        images.append(fields)
 
 
 class JsonFormatter(logging.Formatter):
@@ -16,21 +60,69 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; an exception's traceback becomes the member `exception`."""
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _time(record),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, FIELDS, {}),
+            **_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
-def configure_logging(level: str, stream: TextIO | None = None) -> None:
+class TextFormatter(logging.Formatter):
+    """A log record for people: time, level, logger, message, `name=value`; tracebacks below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; what does not print is escaped, so that no text can forge a line."""
+        fields = (f"{name}={_value(value)}" for name, value in _fields(record).items())
+        head = f"{_time(record)} {record.levelname:<7} {record.name}:"
+        line = " ".join([head, _printable(record.getMessage()), *fields])
+        if not record.exc_info:
+            return line
+        traceback = self.formatException(record.exc_info).splitlines()
+        return "\n".join([line, *(f"    | {_printable(part)}" for part in traceback)])
+
+
+_FORMATTERS: Mapping[str, type[logging.Formatter]] = {"json": JsonFormatter, "text": TextFormatter}
+
+
+def configure_logging(level: str, form: str = "json", stream: TextIO | None = None) -> None:
     """Send every logger's lines to `stream` (stderr by default); for a program, not a library."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(_FORMATTERS[form]())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return a record's fields, none of which can stand in for the line's own members."""
+    fields: Mapping[str, Any] = getattr(record, FIELDS, {})
+    return {name: _shortened(value) for name, value in fields.items() if name not in _ALWAYS}
+
+
+def _shortened(value: Any) -> Any:  # noqa: ANN401 - whatever can stand in a line
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        return f"{value[:MAX_TEXT]}..."
+    if isinstance(value, dict):
+        return {name: _shortened(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_shortened(member) for member in value]
+    return value
+
+
+def _value(value: object) -> str:
+    """Write a field's value: bare where it is one printable word, else as JSON."""
+    if isinstance(value, str) and value and value.isprintable() and not set(value) & set(' "='):
+        return value
+    return json.dumps(value, default=str)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

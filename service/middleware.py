@@ -4,13 +4,15 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import PROBLEM_JSON, Problem, problem_of
-from service.logs import FIELDS
+from service.logs import FIELDS, note, taking_notes
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,9 @@ def request_id_of(scope: Scope) -> str:
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """Answer with a problem."""
+    """Answer with a problem, which the request's log line names too."""
+    known = problem.type.rpartition(":")[2]
+    note(problem=f"http-{problem.status}" if known == "blank" else known)
     content = problem.model_dump_json(exclude_none=True)
     return Response(content, problem.status, headers, media_type=PROBLEM_JSON)
 
@@ -57,18 +61,21 @@ class RequestLog:
             await send(message)
 
         started = time.perf_counter()
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception as error:
-            logger.exception("request failed", extra={FIELDS: {"request_id": request_id}})
-            if status is not None:  # half an answer is out: only cutting it off is honest
-                raise
-            response = problem_response(problem_of(error, request_id))
-            await response(scope, receive, send_with_id)
-        finally:
-            self._note(scope, status, time.perf_counter() - started)
+        with taking_notes() as notes, self._metrics.requests_in_progress.track_inprogress():
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                logger.exception("request failed", extra={FIELDS: {"request_id": request_id}})
+                if status is not None:  # half an answer is out: only cutting it off is honest
+                    raise
+                response = problem_response(problem_of(error, request_id))
+                await response(scope, receive, send_with_id)
+            finally:
+                self._write(scope, status, time.perf_counter() - started, notes)
 
-    def _note(self, scope: Scope, status: int | None, seconds: float) -> None:
+    def _write(
+        self, scope: Scope, status: int | None, seconds: float, notes: Mapping[str, Any]
+    ) -> None:
         route = getattr(scope.get("route"), "path", _NO_ROUTE)
         self._metrics.requests.labels(route, str(status or 0)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
@@ -79,7 +86,10 @@ class RequestLog:
             "path": scope["path"],
             "status": status,
             "duration_ms": round(seconds * 1000, 1),
+            **notes,
         }
+        if "problem" in notes:
+            self._metrics.rejected.labels(notes["problem"]).inc()
         level = logging.DEBUG if route in {"/livez", "/readyz", "/metrics"} else logging.INFO
         access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
 

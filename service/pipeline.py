@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -20,20 +19,13 @@ from model.inspection import ImageSize
 from service.batcher import Job
 from service.channel import Finding, Item, Priority
 from service.decoding import DecodedImage, ImageLimits, decode
-from service.errors import (
-    INTERNAL,
-    PROBLEM_TYPES,
-    DeadlineExceeded,
-    QueueFull,
-    ServiceError,
-)
+from service.errors import DeadlineExceeded, QueueFull
 from service.metrics import Metrics
 from service.pool import WorkerPool
+from service.record import Record
 from service.registry import Route
 from service.schemas import HeatmapKind, ImageAnswer
 from service.uploads import Upload
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -70,7 +62,7 @@ class Pipeline:
         self._limits = limits
         self._max_preparing = max_preparing
         self._timeout_s = timeout_s
-        self._metrics = metrics
+        self._record = Record(metrics)
         self._preparing = 0
 
     async def attempt(
@@ -79,16 +71,18 @@ class Pipeline:
         """Inspect an image; what goes wrong with it is returned, so that others do not suffer."""
         try:
             return await self.inspect(route, upload, heatmap)
-        except ServiceError as error:
-            self._metrics.image_errors.labels(PROBLEM_TYPES[type(error)].slug).inc()
-            return error
-        except Exception as error:
-            logger.exception("inspecting an image of %s failed", route.category)
-            self._metrics.image_errors.labels(INTERNAL.slug).inc()
+        except Exception as error:  # recorded already
             return error
 
     async def inspect(self, route: Route, upload: Upload, heatmap: HeatmapKind) -> ImageAnswer:
         """Inspect an image. Raises `ServiceError`; cancelling it drops its job."""
+        try:
+            return await self._inspect(route, upload, heatmap)
+        except Exception as error:
+            self._record.failed(route.category, error)
+            raise
+
+    async def _inspect(self, route: Route, upload: Upload, heatmap: HeatmapKind) -> ImageAnswer:
         started = time.perf_counter()
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
@@ -101,7 +95,7 @@ class Pipeline:
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
         timings_ms |= {} if picture is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
-        self._observe(route, finding, timings_ms)
+        self._record.inspected(route.category, route.calibration, finding, timings_ms)
         return ImageAnswer.of(upload.filename, route, prepared.size, finding, picture, timings_ms)
 
     async def _prepare(
@@ -161,12 +155,6 @@ class Pipeline:
         started = time.perf_counter()
         picture = await self._in_thread(lambda: _picture(prepared, finding, scores))
         return picture, (time.perf_counter() - started) * 1000
-
-    def _observe(self, route: Route, finding: Finding, timings_ms: Mapping[str, float]) -> None:
-        for stage, milliseconds in timings_ms.items():
-            self._metrics.stage_seconds.labels(stage, route.category).observe(milliseconds / 1000)
-        self._metrics.decisions.labels(route.category, finding.decision.value).inc()
-        self._metrics.scores.labels(route.category).observe(finding.score)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

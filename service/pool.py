@@ -144,6 +144,7 @@ def _plans(settings: Settings, registry: Registry) -> list[WorkerPlan]:
             weights_dir=settings.weights_dir,
             checkpoints=registry.checkpoints,
             log_level=settings.log_level,
+            log_format=settings.log_format,
         )
         for name in settings.worker_names
     ]

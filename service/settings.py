@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = Field("json", description="text is for terminals")
 
     weights_dir: Path = Field(Path("weights"), description="the checkpoint store to serve from")
     devices: Annotated[tuple[str, ...], NoDecode] = Field(

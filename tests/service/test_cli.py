@@ -82,7 +82,7 @@ def test_a_bad_setting_is_refused_in_a_line(invoke, options, said):
 
 
 def test_a_store_without_checkpoints_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("service.logs.configure_logging", lambda _: None)
+    monkeypatch.setattr("service.logs.configure_logging", lambda *_: None)
     result = CliRunner().invoke(cli.build_commands(), ["serve", "--weights", str(tmp_path)])
     assert result.exit_code == 2
     assert "no checkpoint in" in result.output

@@ -1,0 +1,77 @@
+"""Which checkpoints serve: loads, memory, routes, shadows."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_DIFFERENCES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class ModelMetrics:
+    """Checkpoints in memory and in use."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._declare_routes(registry)
+        self._declare_loads(registry)
+        self._declare_shadows(registry)
+
+    def _declare_routes(self, registry: CollectorRegistry) -> None:
+        self.category_info = Gauge(
+            "mambaad_category_info",
+            "1 for each category that is served, with its checkpoint.",
+            ("category", "model", "version"),
+            registry=registry,
+        )
+        self.checkpoints_refused = Gauge(
+            "mambaad_checkpoints_refused",
+            "Checkpoints in the store that cannot be served.",
+            registry=registry,
+        )
+        self.routed = Counter(
+            "mambaad_routed_total",
+            "Images by the checkpoint that was chosen for them, and in what role "
+            "(stable or canary).",
+            ("category", "model", "version", "role"),
+            registry=registry,
+        )
+
+    def _declare_loads(self, registry: CollectorRegistry) -> None:
+        labels = ("worker", "model", "version")
+        self.model_loads = Counter(
+            "mambaad_model_loads_total",
+            "Checkpoints loaded by a worker, by outcome (loaded or failed).",
+            (*labels, "outcome"),
+            registry=registry,
+        )
+        self.model_load_seconds = Gauge(
+            "mambaad_model_load_duration_seconds",
+            "How long the latest load took: reading, verifying, warming up.",
+            labels,
+            registry=registry,
+        )
+        self.model_bytes = Gauge(
+            "mambaad_model_memory_bytes",
+            "Memory of each checkpoint that a worker holds; gone when it is unloaded.",
+            labels,
+            registry=registry,
+        )
+        self.model_evictions = Counter(
+            "mambaad_model_evictions_total",
+            "Checkpoints that a worker let go to make room for others.",
+            ("worker",),
+            registry=registry,
+        )
+
+    def _declare_shadows(self, registry: CollectorRegistry) -> None:
+        self.shadowed = Counter(
+            "mambaad_shadow_inspections_total",
+            "Parts that a shadow checkpoint scored beside the one that answered, by outcome "
+            "(agrees, differs or failed).",
+            ("category", "outcome"),
+            registry=registry,
+        )
+        self.shadow_difference = Histogram(
+            "mambaad_shadow_score_difference",
+            "Distance between the shadow's score and the answer's, both from 0 to 1.",
+            ("category",),
+            buckets=_DIFFERENCES,
+            registry=registry,
+        )

@@ -1,0 +1,54 @@
+"""What is kept of every image: its metrics, and its place in the request's log line."""
+
+import logging
+from collections.abc import Mapping
+
+from model.calibration import Calibration
+from model.inspection import Category
+from service.channel import Finding
+from service.errors import INTERNAL, PROBLEM_TYPES, ServiceError
+from service.logs import note_image
+from service.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+_UNDECIDED = "UNDECIDED"
+
+
+class Record:
+    """Writes down what became of images."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def inspected(
+        self,
+        category: Category,
+        calibration: Calibration,
+        finding: Finding,
+        timings_ms: Mapping[str, float],
+        part_id: str | None = None,
+    ) -> None:
+        """Note an image with a decision; `calibration` is the one that it was decided by."""
+        for stage, milliseconds in timings_ms.items():
+            self._metrics.stage_seconds.labels(stage, category).observe(milliseconds / 1000)
+        decision = finding.decision.value
+        self._metrics.decisions.labels(category, decision).inc()
+        self._metrics.scores.labels(category).observe(finding.score)
+        margin = (finding.raw_score - finding.threshold) / calibration.image_scale
+        self._metrics.score_margin.labels(category).observe(margin)
+        part = {} if part_id is None else {"part_id": part_id}
+        score = round(finding.score, 6)
+        note_image(**part, category=category, decision=decision, score=score)
+
+    def failed(self, category: Category, error: Exception, part_id: str | None = None) -> None:
+        """Note an image without a decision, and log what no client is told."""
+        problem = INTERNAL
+        if isinstance(error, ServiceError):
+            problem = PROBLEM_TYPES[type(error)]
+        else:
+            logger.error("inspecting an image of %s failed", category, exc_info=error)
+        self._metrics.image_errors.labels(problem.slug).inc()
+        self._metrics.decisions.labels(category, _UNDECIDED).inc()
+        part = {} if part_id is None else {"part_id": part_id}
+        note_image(**part, category=category, decision=_UNDECIDED, problem=problem.slug)
