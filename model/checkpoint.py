@@ -4,13 +4,12 @@
     <root>/<name>/<version>/manifest.json            everything a human or the service asks about
     <root>/<name>/<version>/network.safetensors      only what was trained, float32
     <root>/<name>/<version>/baselines.safetensors    the categories' usual maps, where used
+    <root>/<name>/<version>/golden.safetensors       a few good images, to compare devices by
 
 Versions are "1", "2", ...; a folder that stands under such a name is complete. Weights are
 safetensors, never pickles, and are hashed before they are parsed.
 """
 
-import importlib.metadata
-import platform
 import re
 import secrets
 import shutil
@@ -20,25 +19,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from model import golden as golden_images
 from model.anomaly import Scoring
 from model.baseline import Baseline, from_tensors, to_tensors
 from model.calibration import Calibration
 from model.errors import CheckpointError, ModelError
+from model.golden import Golden
 from model.manifest import (
     BASELINES_FILE,
     ENCODERS,
     FORMAT_VERSION,
+    GOLDEN_FILE,
     MANIFEST_FILE,
     NETWORK_FILE,
     VERSION_PATTERN,
     Manifest,
     check_name,
+    software,
 )
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 from model.weight_files import read_weights, rename_if_free, serialise, sha256, write_durably
-
-_PACKAGES = ("mambaad-service", "torch", "timm", "numba")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Checkpoint:
     manifest: Manifest
     network: MambaAD
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    golden: Golden = field(default_factory=dict)
 
     @classmethod
     def load(cls, directory: Path) -> "Checkpoint":
@@ -61,14 +63,16 @@ class Checkpoint:
         hashes = manifest.sha256
         encoder = read_weights(encoders / manifest.encoder_file, hashes[manifest.encoder_file])
         trained = read_weights(directory / NETWORK_FILE, hashes[NETWORK_FILE])
-        stored = {}
-        if BASELINES_FILE in hashes:
-            stored = read_weights(directory / BASELINES_FILE, hashes[BASELINES_FILE])
+        baselines, images = (
+            read_weights(directory / file, hashes[file]) if file in hashes else {}
+            for file in (BASELINES_FILE, GOLDEN_FILE)
+        )
         try:
             network = MambaAD(NetworkConfig.from_dict(manifest.network))
             network.encoder.load_state_dict(encoder)
             network.load_trained_state(trained)
-            checkpoint = cls(manifest, network.eval(), from_tensors(stored))
+            golden = golden_images.from_tensors(images, manifest.model_dump()["golden"])
+            checkpoint = cls(manifest, network.eval(), from_tensors(baselines), golden)
             checkpoint._read_everything()
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
             raise CheckpointError(
@@ -167,6 +171,7 @@ class CheckpointStore:
         license: str | None = None,
         notice: str | None = None,
         baselines: Mapping[str, Baseline] | None = None,
+        golden: Golden | None = None,
     ) -> Checkpoint:
         """Write the next version under `name`: all of it or nothing, also beside other writers.
 
@@ -177,6 +182,8 @@ class CheckpointStore:
         files = {NETWORK_FILE: serialise("network", network.trained_state())}
         if baselines:
             files[BASELINES_FILE] = serialise("baselines", to_tensors(baselines))
+        if golden:
+            files[GOLDEN_FILE] = serialise("golden images", golden_images.to_tensors(golden))
         encoder = serialise("encoder", network.encoder.state_dict())
         encoder_file = _encoder_file(network.config.encoder, encoder)
         manifest = Manifest.from_values(
@@ -193,14 +200,16 @@ class CheckpointStore:
                 "sha256": {k: sha256(v) for k, v in (files | {encoder_file: encoder}).items()},
                 "training": dict(training),
                 "metrics": dict(metrics),
-                "software": _software(),
+                "software": software(),
                 "license": license,
                 "notice": notice,
+                "golden": golden_images.to_entries(golden or {}),
             }
         )
         try:
             self._write_encoder(encoder_file, encoder)
-            return Checkpoint(self._write_version(manifest, files), network, baselines or {})
+            saved = self._write_version(manifest, files)
+            return Checkpoint(saved, network, baselines or {}, golden or {})
         except OSError as error:
             raise CheckpointError(f"cannot save {name!r} in {self.root}: {error}") from error
 
@@ -287,13 +296,3 @@ def _encoder_file(encoder: str, data: bytes) -> str:
     """Name the file by its content; timm names may hold ':' and '/', file names may not."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", encoder).lstrip("._-")
     return f"{plain}-{sha256(data)[:8]}.safetensors"
-
-
-def _software() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -75,6 +75,15 @@ class Detector:
         maps = self._timed_maps(images, _Stopwatch())
         return maps if categories is None else self._standardised(maps, categories)
 
+    def raw_scores(
+        self, images: UInt8[Tensor, "B 3 H W"], categories: Sequence[Category]
+    ) -> list[float]:
+        """Return each image's raw score, with or without thresholds; raises as `anomaly_maps`."""
+        scores: list[float] = self.scoring.raw_scores(
+            self.anomaly_maps(images, categories)
+        ).tolist()
+        return scores
+
     def inspect(
         self,
         images: UInt8[Tensor, "B 3 H W"],

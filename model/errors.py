@@ -10,6 +10,7 @@
     ├── ImageError             an image that cannot be used
     ├── CalibrationError       too few or unusable scores to set a threshold from
     ├── UnknownCategory        a category that the checkpoint was not calibrated for
+    ├── ParityError            a network that does not score its golden images as it did
     └── NonFiniteOutput        the network answered NaN or infinity: neither OK nor NG
 
 Each message says what was wrong, what was got and what was expected.
@@ -54,6 +55,10 @@ class CalibrationError(ModelError):
 
 class UnknownCategory(ModelError):
     """A category without a calibration in the checkpoint at hand."""
+
+
+class ParityError(ModelError):
+    """A network that does not score its golden images as when they were saved."""
 
 
 class NonFiniteOutput(ModelError):

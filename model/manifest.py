@@ -1,6 +1,8 @@
 """The manifest: what a checkpoint says about itself, in JSON that a human can read and diff."""
 
+import importlib.metadata
 import json
+import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +26,12 @@ MANIFEST_FILE = "manifest.json"
 NETWORK_FILE = "network.safetensors"
 BASELINES_FILE = "baselines.safetensors"
 """Only where the scoring standardises its maps."""
+GOLDEN_FILE = "golden.safetensors"
+"""Only where there are golden images (`model.golden`)."""
 ENCODERS = "encoders"
 """The folder of the shared encoders, and so never a checkpoint's name."""
+
+_PACKAGES = ("mambaad-service", "torch", "timm", "numba")
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
@@ -37,6 +43,15 @@ _File = Annotated[
 ]
 _Version = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class GoldenEntry(BaseModel):
+    """What one category's golden images scored, and by how much another score may differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    raw_scores: tuple[float, ...] = Field(min_length=1)
+    tolerance: float = Field(gt=0)
 
 
 class Manifest(BaseModel):
@@ -63,13 +78,16 @@ class Manifest(BaseModel):
     software: dict[str, str]
     license: str | None = None
     notice: str | None = None
+    golden: dict[_Name, GoldenEntry] = {}
 
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":
         check_name(self.name)
         expected = {NETWORK_FILE, self.encoder_file}
-        if set(self.sha256) - {BASELINES_FILE} != expected:
+        if set(self.sha256) - {BASELINES_FILE, GOLDEN_FILE} != expected:
             raise ValueError(f"sha256 must name {sorted(expected)}, got {sorted(self.sha256)}")
+        if bool(self.golden) != (GOLDEN_FILE in self.sha256):
+            raise ValueError(f"{GOLDEN_FILE} and what is said of it in `golden` go together")
         return self
 
     @property
@@ -79,8 +97,11 @@ class Manifest(BaseModel):
 
     def to_json(self) -> str:
         """Return the file's text; raises `CheckpointError` for a value that JSON cannot hold."""
+        values = self.model_dump()
+        if not self.golden:  # so that programs from before golden images read it, too
+            del values["golden"]
         try:
-            text = json.dumps(self.model_dump(), indent=2, allow_nan=False, ensure_ascii=False)
+            text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"a manifest holds only JSON values: {error}") from error
         return text + "\n"
@@ -131,6 +152,17 @@ class Manifest(BaseModel):
                 "the folder of its name and version: move it there"
             )
         return manifest
+
+
+def software() -> dict[str, str]:
+    """Return the versions of what a checkpoint is made with."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def check_name(name: str) -> None:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from model.cli.benchmark import benchmark
 from model.cli.calibrate import calibrate
 from model.cli.evaluate import evaluate
+from model.cli.golden import golden
 from model.cli.importing import import_checkpoint
 from model.cli.predict import predict
 from model.cli.train import train
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(calibrate)
+app.command()(golden)
 app.command()(evaluate)
 app.command()(predict)
 app.command("import")(import_checkpoint)

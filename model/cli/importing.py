@@ -44,11 +44,13 @@ def import_checkpoint(
     from model.anomaly import Scoring
     from model.calibration import Calibration
     from model.checkpoint import CheckpointStore
+    from model.dataset import Sample
     from model.detector import Detector
     from model.official import load_state_dict, network_from_state_dict
     from model.preprocess import Preprocessing
     from model.training import calibrate
     from model.training.data import read_good_categories
+    from model.training.golden import record_golden
     from model.weight_files import sha256
 
     if bool(category) != (calibrate_images is not None):
@@ -59,13 +61,21 @@ def import_checkpoint(
     )
     scoring = Scoring()
     calibrations: dict[str, Calibration] = {}
+    samples: list[Sample] = []
+    detector = Detector(network, preprocessing, scoring, {}, device)
     if category and calibrate_images is not None:
         samples = read_good_categories(calibrate_images, category)
-        detector = Detector(network, preprocessing, scoring, {}, device)
         calibrations = calibrate(detector, scoring, samples, alpha)
     source = {"imported_from": file.name, "sha256": sha256(file.read_bytes())}
     saved = CheckpointStore(weights).save(
-        name, network, preprocessing, scoring, calibrations, training=source, metrics={}
+        name,
+        network,
+        preprocessing,
+        scoring,
+        calibrations,
+        training=source,
+        metrics={},
+        golden=record_golden(detector, samples, calibrations),
     )
     print(f"saved {saved.name}, version {saved.version}, in {weights}")
     for part, calibration in calibrations.items():

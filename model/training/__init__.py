@@ -4,8 +4,9 @@ config        the recipe                     data          what is learned from,
 augmentation  harmless changes to images     batches       the order that the seed fixes
 objective     loss and learning rate         average       the weights' moving average
 trainer       the loop                       state         an unfinished run on disk
-thresholds    calibration                    run           all of it together
+thresholds    calibration                    golden        images to compare devices by
 monitor       bars and log lines             interrupt     Ctrl-C
+run           all of it together
 """
 
 from model.training.augmentation import Augmentation

@@ -18,6 +18,7 @@ from model.preprocess import Preprocessing
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData
+from model.training.golden import record_golden
 from model.training.monitor import Monitor
 from model.training.state import read_place
 from model.training.thresholds import calibrate, fit_baselines
@@ -137,10 +138,10 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
         detector = Detector(network, trainer.preprocessing, scoring, {}, str(trainer.device))
         if scoring.standardise:
             detector.baselines = fit_baselines(detector, trainer.data.train)
+        held_out = trainer.data.held_out
         calibrations = {}
-        if trainer.data.held_out:
-            held_out, alpha = trainer.data.held_out, trainer.config.alpha
-            calibrations = calibrate(detector, scoring, held_out, alpha)
+        if held_out:
+            calibrations = calibrate(detector, scoring, held_out, trainer.config.alpha)
         return run.store.save(
             run.name,
             network,
@@ -152,6 +153,7 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
             license=run.license,
             notice=run.notice,
             baselines=detector.baselines,
+            golden=record_golden(detector, held_out, calibrations),
         )
 
 

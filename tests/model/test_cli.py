@@ -22,7 +22,9 @@ from model.checkpoint import CheckpointStore
 from model.cli import app
 from model.cli.train import train
 from model.cli.values import read_depths, read_size, read_weights
+from model.detector import Detector
 from model.errors import ConfigError
+from model.golden import check
 from model.network import NetworkConfig
 from model.training import Augmentation, TrainingConfig
 from model.training.monitor import Monitor
@@ -99,12 +101,12 @@ def test_help_names_every_command_and_loads_no_torch():
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for command in ("train", "calibrate", "evaluate", "predict", "import", "benchmark"):
+    for command in ("train", "calibrate", "golden", "evaluate", "predict", "import", "benchmark"):
         assert f" {command} " in answer.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "calibrate", "evaluate", "predict", "import", "benchmark"]
+    "command", ["train", "calibrate", "golden", "evaluate", "predict", "import", "benchmark"]
 )
 def test_every_commands_help_has_an_example(command):
     assert f"mambaad {command} " in run(command, "--help").output
@@ -238,6 +240,29 @@ def test_calibrate_takes_data_or_images(store, data):
         assert "either DATA or --images" in one_line(result)
 
 
+def test_training_keeps_golden_images_of_what_was_held_out(trained):
+    checkpoint = CheckpointStore(trained[0]).load("parts")
+    golden = checkpoint.golden
+    assert {category: len(known.images) for category, known in golden.items()} == {
+        "bolt": 3, "nut": 3
+    }  # fmt: skip
+    assert check(golden, Detector.from_checkpoint(checkpoint).raw_scores) <= 1
+
+
+def test_golden_images_make_a_new_version_with_the_same_weights(data, store):
+    before = manifest(store)
+    folder = data / "bolt" / "test" / "good"
+    result = run("golden", "parts", "--images", folder, "--category", "bolt", "--weights", store)
+    assert "saved parts, version 2, with 2 golden images" in result.stdout
+    after = manifest(store)
+    assert (len(after.golden["bolt"].raw_scores), after.version) == (2, "2")
+    assert after.golden["nut"] == before.golden["nut"]
+    same = ("network.safetensors", after.encoder_file)
+    assert [after.sha256[file] for file in same] == [before.sha256[file] for file in same]
+    assert after.calibrations == before.calibrations
+    assert "either DATA or --images" in one_line(run("golden", "parts", code=2))
+
+
 def test_evaluate_prints_records_and_writes_json(data, store, tmp_path):
     out = tmp_path / "results" / "out.json"
     result = run("evaluate", "parts", data, "--json", out, "--weights", store)
@@ -345,6 +370,7 @@ def test_an_import_without_images_cannot_decide_until_calibrated(published, data
     assert "cannot decide yet: run mambaad calibrate net" in result.stdout
     assert manifest(weights, "net").categories == ()
     assert manifest(weights, "net").training["imported_from"] == "net.pth"
+    assert set(manifest(weights, "net").golden) == {"synthetic"}
 
     image = data / "bolt" / "test" / "good" / "000.png"
     undecided = run("predict", "net", image, "--weights", weights, code=2)

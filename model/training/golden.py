@@ -1,0 +1,65 @@
+"""Golden images for a trained network, from good images that it has not learned from."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from model.calibration import Calibration
+from model.checkpoint import Checkpoint, CheckpointStore
+from model.dataset import ImageDataset, Sample
+from model.detector import Detector
+from model.golden import SYNTHETIC, GoldenImages, record, synthetic_images
+from model.inspection import Category
+
+IMAGES = 4
+"""Golden images of each category: enough to tell a device by, small enough to keep in git."""
+
+
+def record_golden(
+    detector: Detector,
+    samples: Sequence[Sample],
+    calibrations: Mapping[Category, Calibration],
+) -> dict[Category, GoldenImages]:
+    """Keep a few held-out good images of each category, evenly spaced, and what they score now.
+
+    Where there are no samples the images are synthetic, and of no category; which nothing can be
+    scored by where scoring needs a category's baseline.
+    """
+    if not samples:
+        if detector.scoring.standardise:
+            return {}
+        images = synthetic_images(detector.preprocessing.image_size)
+        return {SYNTHETIC: record(images, SYNTHETIC, detector.raw_scores, None)}
+    golden = {}
+    for category in sorted({sample.category for sample in samples}):
+        images = _images([s for s in samples if s.category == category], detector)
+        calibration = calibrations.get(category)
+        scale = calibration.image_scale if calibration else None
+        golden[category] = record(images, category, detector.raw_scores, scale)
+    return golden
+
+
+def save_with_golden(
+    store: CheckpointStore, checkpoint: Checkpoint, golden: Mapping[Category, GoldenImages]
+) -> Checkpoint:
+    """Save the same checkpoint as its next version, with golden images beside those it has."""
+    manifest = checkpoint.manifest
+    return store.save(
+        checkpoint.name,
+        checkpoint.network,
+        checkpoint.preprocessing,
+        checkpoint.scoring,
+        checkpoint.calibrations,
+        training=manifest.training,
+        metrics=manifest.metrics,
+        license=manifest.license,
+        notice=manifest.notice,
+        baselines=checkpoint.baselines,
+        golden={**checkpoint.golden, **golden},
+    )
+
+
+def _images(samples: Sequence[Sample], detector: Detector) -> torch.Tensor:
+    step = -(-len(samples) // IMAGES)
+    dataset = ImageDataset(samples[::step], detector.preprocessing)
+    return torch.stack([dataset[index][0] for index in range(len(dataset))])
