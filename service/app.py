@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from model.checkpoint import CheckpointStore
-from service import openapi
+from service import openapi, operations, routes
 from service.decoding import ImageLimits
 from service.errors import InvalidRequest, ServiceError, http_problem, problem_of, retry_headers
 from service.metrics import Metrics
@@ -20,7 +20,6 @@ from service.middleware import RequestLog, problem_response, request_id_of
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
 from service.registry import Registry
-from service.routes import router
 from service.serving import Service
 from service.settings import Settings
 from service.uploads import BodyLimits
@@ -49,7 +48,8 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
     )
-    app.include_router(router)
+    app.include_router(routes.router)
+    app.include_router(operations.router)
     app.add_exception_handler(ServiceError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)

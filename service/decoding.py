@@ -108,14 +108,15 @@ def sniff(content: bytes) -> str:
 
 def _load(kind: str, content: bytes, max_pixels: int) -> Image:
     if kind == "WebP":
-        _check_pixels(_webp_size(content), max_pixels)
+        check_pixels(_webp_size(content), max_pixels)
     with _OPENERS[kind](BytesIO(content)) as image:
-        _check_pixels(image.size, max_pixels)
+        check_pixels(image.size, max_pixels)
         image.load()
         return upright(image)
 
 
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise `ImageTooLarge` for an image of too many pixels; `size` is (width, height)."""
     width, height = size
     if width * height > max_pixels:
         raise ImageTooLarge(

@@ -16,20 +16,46 @@ from PIL.Image import Image
 
 from model import rendering
 from model.inspection import ImageSize
+from model.preprocess import upright
 from service.batcher import Job
 from service.channel import Finding, Item, Priority
-from service.decoding import DecodedImage, ImageLimits, decode
+from service.decoding import DecodedImage, ImageLimits, check_pixels, decode
 from service.errors import DeadlineExceeded, QueueFull
 from service.metrics import Metrics
 from service.pool import WorkerPool
 from service.record import Record
 from service.registry import Route
-from service.schemas import HeatmapKind, ImageAnswer
+from service.schemas import HeatmapKind, ImageAnswer, PartFields
 from service.uploads import Upload
 
 T = TypeVar("T")
 
+_NO_FIELDS = PartFields()
 _PNG_COMPRESSION = 1  # a picture that is looked at once is not worth more time
+
+
+@dataclass(frozen=True, slots=True)
+class InspectOptions:
+    """How to inspect one image.
+
+    `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
+    event loop's clock, or else from the call. `part` is answered as it came.
+    """
+
+    heatmap: HeatmapKind = HeatmapKind.NONE
+    timeout_s: float | None = None
+    priority: Priority = Priority.NORMAL
+    part: PartFields = _NO_FIELDS
+    received_at: float | None = None
+
+    @property
+    def wants_map(self) -> bool:
+        """Whether a picture of the anomaly map is asked for."""
+        return self.heatmap is not HeatmapKind.NONE
+
+    def within(self, longest_s: float) -> float:
+        """Return the seconds that the image has, at most `longest_s`."""
+        return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,55 +92,68 @@ class Pipeline:
         self._preparing = 0
 
     async def attempt(
-        self, route: Route, upload: Upload, heatmap: HeatmapKind
+        self, route: Route, source: Upload | Image, options: InspectOptions
     ) -> ImageAnswer | Exception:
         """Inspect an image; what goes wrong with it is returned, so that others do not suffer."""
         try:
-            return await self.inspect(route, upload, heatmap)
+            return await self.inspect(route, source, options)
         except Exception as error:  # recorded already
             return error
 
-    async def inspect(self, route: Route, upload: Upload, heatmap: HeatmapKind) -> ImageAnswer:
-        """Inspect an image. Raises `ServiceError`; cancelling it drops its job."""
+    async def inspect(
+        self, route: Route, source: Upload | Image, options: InspectOptions
+    ) -> ImageAnswer:
+        """Inspect an image, encoded or decoded already.
+
+        Raises `ServiceError`; cancelling it drops its job.
+        """
         try:
-            return await self._inspect(route, upload, heatmap)
+            return await self._inspect(route, source, options)
         except Exception as error:
             self._record.failed(route.category, error)
             raise
 
-    async def _inspect(self, route: Route, upload: Upload, heatmap: HeatmapKind) -> ImageAnswer:
+    async def _inspect(
+        self, route: Route, source: Upload | Image, options: InspectOptions
+    ) -> ImageAnswer:
         started = time.perf_counter()
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        now = asyncio.get_running_loop().time()
+        timeout_s = options.within(self._timeout_s)
+        deadline = timeout_s + (now if options.received_at is None else options.received_at)
         try:
             async with asyncio.timeout_at(deadline):
-                prepared = await self._prepare(route, upload, heatmap, deadline)
-                finding, queue_ms = await self._compute(route, prepared, heatmap, deadline)
-                picture, heatmap_ms = await self._draw(prepared, finding, heatmap)
+                prepared = await self._prepare(route, source, options, deadline)
+                finding, queue_ms = await self._compute(route, prepared, options, deadline)
+                picture, heatmap_ms = await self._draw(prepared, finding, options.heatmap)
         except TimeoutError as error:
-            raise DeadlineExceeded(f"not inspected within {self._timeout_s:g} s") from error
+            raise DeadlineExceeded(f"not inspected within {timeout_s:g} s") from error
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
         timings_ms |= {} if picture is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
         self._record.inspected(route.category, route.calibration, finding, timings_ms)
-        return ImageAnswer.of(upload.filename, route, prepared.size, finding, picture, timings_ms)
+        filename = source.filename if isinstance(source, Upload) else None
+        return ImageAnswer.of(
+            filename, route, prepared.size, finding, picture, timings_ms, options.part
+        )
 
     async def _prepare(
-        self, route: Route, upload: Upload, heatmap: HeatmapKind, deadline: float
+        self, route: Route, source: Upload | Image, options: InspectOptions, deadline: float
     ) -> _Prepared:
-        """Decode and preprocess, unless there is no place or no time for the result."""
-        nbytes = len(upload.content)
-        self._workers.admit(route.checkpoint, deadline, Priority.NORMAL, nbytes)
+        """Decode and preprocess, unless there is no place for the result, or no time."""
+        size = route.image_size
+        nbytes = 3 * size.height * size.width + _bytes_of(source)
+        self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
         if self._preparing >= self._max_preparing:
             raise QueueFull(f"{self._preparing} images are being decoded, and no more are taken")
         self._preparing += 1
         try:
-            keep = heatmap is HeatmapKind.OVERLAY
-            return await self._in_thread(lambda: self._decode(route, upload.content, keep))
+            keep = options.heatmap is HeatmapKind.OVERLAY
+            return await self._in_thread(lambda: self._decode(route, source, keep))
         finally:
             self._preparing -= 1
 
-    def _decode(self, route: Route, content: bytes, keep: bool) -> _Prepared:
-        decoded: DecodedImage = decode(content, self._limits)
+    def _decode(self, route: Route, source: Upload | Image, keep: bool) -> _Prepared:
+        decoded = self._decoded(source)
         started = time.perf_counter()
         pixels = route.preprocessing.to_tensor(decoded.image).numpy()
         timings_ms = {
@@ -123,24 +162,27 @@ class Pipeline:
         }
         return _Prepared(decoded.image.size, pixels, decoded.image if keep else None, timings_ms)
 
+    def _decoded(self, source: Upload | Image) -> DecodedImage:
+        if isinstance(source, Upload):
+            return decode(source.content, self._limits)
+        started = time.perf_counter()
+        check_pixels(source.size, self._limits.max_pixels)
+        return DecodedImage(upright(source), (time.perf_counter() - started) * 1000)
+
     async def _compute(
-        self, route: Route, prepared: _Prepared, heatmap: HeatmapKind, deadline: float
+        self, route: Route, prepared: _Prepared, options: InspectOptions, deadline: float
     ) -> tuple[Finding, float]:
         """Return what the network found, and the milliseconds spent waiting for it to be free."""
         loop = asyncio.get_running_loop()
         width, height = prepared.size
         job = Job(
             route.checkpoint,
-            Item(
-                route.category,
-                ImageSize(height, width),
-                heatmap is not HeatmapKind.NONE,
-                route.calibration,
-            ),
+            Item(route.category, ImageSize(height, width), options.wants_map, route.calibration),
             prepared.pixels,
             deadline,
             loop.create_future(),
             loop.time(),
+            options.priority,
         )
         self._workers.submit(job)
         return await job.future, job.queue_ms
@@ -158,6 +200,12 @@ class Pipeline:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _bytes_of(source: Upload | Image) -> int:
+    if isinstance(source, Upload):
+        return len(source.content)
+    return 3 * source.width * source.height
 
 
 def _picture(prepared: _Prepared, finding: Finding, scores: Float32[np.ndarray, "h w"]) -> str:

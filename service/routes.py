@@ -4,23 +4,19 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
 from service import openapi
 from service.errors import ClientGone, problem_of, retry_headers
 from service.middleware import problem_response, request_id_of
+from service.pipeline import InspectOptions
 from service.schemas import (
     CategoriesAnswer,
     CategoryAnswer,
     DetectAnswer,
     HeatmapKind,
     ImageAnswer,
-    LiveAnswer,
-    ReadyAnswer,
     RefusalAnswer,
-    WorkerAnswer,
 )
 from service.serving import Service, ServiceDependency, unless_client_leaves
 from service.uploads import DetectRequest, read_request
@@ -59,8 +55,9 @@ async def detect(
 
 async def _detect(service: Service, asked: DetectRequest, request_id: str) -> Response:
     route = service.registry.find(asked.category)
+    options = InspectOptions(asked.heatmap)
     results = await asyncio.gather(
-        *(service.pipeline.attempt(route, upload, asked.heatmap) for upload in asked.uploads)
+        *(service.pipeline.attempt(route, upload, options) for upload in asked.uploads)
     )
     errors = [result for result in results if isinstance(result, Exception)]
     if len(errors) == len(results):
@@ -100,51 +97,4 @@ async def categories(service: ServiceDependency) -> CategoriesAnswer:
     return CategoriesAnswer(
         categories=[CategoryAnswer.of(route) for route in service.registry.routes],
         refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
-    )
-
-
-@router.get("/livez", tags=["operations"], summary="Does the process answer?")
-async def live() -> LiveAnswer:
-    """Answer 200 as long as the process answers at all."""
-    return LiveAnswer(live=True)
-
-
-@router.get(
-    "/readyz",
-    tags=["operations"],
-    summary="Can images be inspected?",
-    response_model=ReadyAnswer,
-    responses={503: {"model": ReadyAnswer, "description": "Not ready; `reasons` says why"}},
-)
-async def ready(service: ServiceDependency) -> Response:
-    """Answer 200 once every worker is warm and at least one category can be inspected, else 503."""
-    readiness = service.workers.readiness()
-    answer = ReadyAnswer(
-        ready=readiness.ready,
-        reasons=list(readiness.reasons),
-        workers=[
-            WorkerAnswer(
-                name=worker.plan.name,
-                state=worker.state,
-                reason=worker.reason,
-                waiting=len(worker.batcher),
-            )
-            for worker in service.workers.workers
-        ],
-        refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
-    )
-    return JSONResponse(answer.model_dump(mode="json"), 200 if readiness.ready else 503)
-
-
-@router.get(
-    "/metrics",
-    tags=["operations"],
-    summary="Metrics for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
-async def metrics(service: ServiceDependency) -> Response:
-    """Write every metric in Prometheus' text format."""
-    return Response(
-        generate_latest(service.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )

@@ -1,8 +1,10 @@
 """What the service answers, as OpenAPI shows it."""
 
+import json
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from model.inspection import Decision, Region
 from service.channel import Finding
@@ -20,6 +22,34 @@ class HeatmapKind(StrEnum):
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+MAX_META_BYTES = 4096
+_Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class PartFields(BaseModel):
+    """What a client says of its part; it comes back with the answer, and decides nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    part_id: _Name | None = Field(None, description="the client's name of the part")
+    station: _Name | None = Field(None, description="where on the line the image was taken")
+    job_id: _Name | None = Field(None, description="the client's job, order or lot")
+    meta: dict[str, JsonValue] | None = Field(
+        None, description=f"any JSON object of at most {MAX_META_BYTES} bytes"
+    )
+
+    @field_validator("meta")
+    @classmethod
+    def _check_size(cls, meta: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        try:
+            size = len(json.dumps(meta, allow_nan=False).encode())
+        except ValueError as error:
+            raise ValueError("meta may hold finite numbers only") from error
+        if size > MAX_META_BYTES:
+            raise ValueError(f"meta may have {MAX_META_BYTES} bytes as JSON, got {size}")
+        return meta
 
 
 class PointAnswer(_Answer):
@@ -76,6 +106,10 @@ class ImageAnswer(_Answer):
     """
 
     filename: str | None = Field(None, description="as posted")
+    part_id: str | None = Field(None, description="as posted")
+    station: str | None = Field(None, description="as posted")
+    job_id: str | None = Field(None, description="as posted")
+    meta: dict[str, JsonValue] | None = Field(None, description="as posted")
     category: str
     decision: Decision | None = Field(None, description="NG means raw_score > threshold")
     score: float | None = Field(None, description="0 to 1, 0.5 at the threshold")
@@ -103,10 +137,12 @@ class ImageAnswer(_Answer):
         finding: Finding,
         heatmap: str | None,
         timings_ms: dict[str, float],
+        part: PartFields | None = None,
     ) -> "ImageAnswer":
         """Write a finding; `size` is (width, height)."""
         return cls(
             filename=filename,
+            **(part.model_dump() if part else {}),
             category=route.category,
             decision=finding.decision,
             score=finding.score,

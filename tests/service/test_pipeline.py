@@ -5,13 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from PIL import Image
 
 from model.checkpoint import CheckpointStore
+from model.inspection import ImageSize
+from service.channel import Priority
 from service.decoding import ImageLimits
-from service.errors import DeadlineExceeded, QueueFull
-from service.pipeline import Pipeline
+from service.errors import DeadlineExceeded, ImageTooLarge, QueueFull
+from service.pipeline import InspectOptions, Pipeline
 from service.registry import Registry
-from service.schemas import HeatmapKind
 from service.uploads import Upload
 
 
@@ -21,7 +23,7 @@ class SilentWorkers:
     def __init__(self):
         self.jobs = []
 
-    def admit(self, *_):
+    def admit(self, checkpoint, deadline, priority, nbytes):
         pass
 
     def submit(self, job):
@@ -57,7 +59,7 @@ def test_what_is_late_is_answered_and_its_job_dropped(route, metrics, image):
     async def scenario():
         late = pytest.raises(DeadlineExceeded, match=r"0\.3 s")
         with pipeline(workers, metrics, timeout_s=0.3) as line, late:
-            await line.inspect(route, Upload("x", image()), HeatmapKind.NONE)
+            await line.inspect(route, Upload("x", image()), InspectOptions())
 
     asyncio.run(scenario())
     (job,) = workers.jobs
@@ -68,7 +70,7 @@ def test_no_more_is_decoded_at_once_than_allowed(route, metrics, image):
     async def scenario():
         with pipeline(SilentWorkers(), metrics, max_preparing=2, timeout_s=1) as line:
             results = await asyncio.gather(
-                *(line.attempt(route, Upload(str(i), image()), HeatmapKind.NONE) for i in range(5))
+                *(line.attempt(route, Upload(str(i), image()), InspectOptions()) for i in range(5))
             )
         assert [type(result) for result in results] == [DeadlineExceeded] * 2 + [QueueFull] * 3
 
@@ -78,10 +80,44 @@ def test_no_more_is_decoded_at_once_than_allowed(route, metrics, image):
 def test_a_mistake_of_ours_is_returned_and_logged(route, metrics, image, caplog):
     async def scenario():
         with pipeline(BrokenWorkers(), metrics) as line:
-            return await line.attempt(route, Upload("x", image()), HeatmapKind.NONE)
+            return await line.attempt(route, Upload("x", image()), InspectOptions())
 
     result = asyncio.run(scenario())
     assert isinstance(result, RuntimeError)
     assert "a mistake of ours" in caplog.text
     labels = {"problem": "internal-error"}
     assert metrics.registry.get_sample_value("mambaad_image_errors_total", labels) == 1
+
+
+def test_a_client_can_only_shorten_the_time(route, metrics, image):
+    async def scenario(timeout_s, received_ago_s=0.0):
+        loop = asyncio.get_running_loop()
+        workers = SilentWorkers()
+        options = InspectOptions(timeout_s=timeout_s, received_at=loop.time() - received_ago_s)
+        with pipeline(workers, metrics, timeout_s=0.4) as line, pytest.raises(DeadlineExceeded):
+            await line.inspect(route, Upload("x", image()), options)
+        return [job.deadline - options.received_at for job in workers.jobs]
+
+    assert asyncio.run(scenario(0.3)) == pytest.approx([0.3])
+    assert asyncio.run(scenario(9.0)) == pytest.approx([0.4])
+    assert asyncio.run(scenario(0.3, received_ago_s=10.0)) == []
+
+
+def test_a_decoded_image_is_inspected_too(route, metrics):
+    async def scenario():
+        workers = SilentWorkers()
+        options = InspectOptions(priority=Priority.HIGH)
+        with pipeline(workers, metrics) as line:
+            too_large = await line.attempt(route, Image.new("RGB", (1001, 1000)), options)
+            inspecting = asyncio.create_task(
+                line.inspect(route, Image.new("L", (30, 20), 7), options)
+            )
+            while not workers.jobs:
+                await asyncio.sleep(0.01)
+            inspecting.cancel()
+        return too_large, workers.jobs
+
+    too_large, (job,) = asyncio.run(scenario())
+    assert isinstance(too_large, ImageTooLarge)
+    assert (job.priority, job.item.image_size) == (Priority.HIGH, ImageSize(20, 30))
+    assert (job.pixels == 7).all()

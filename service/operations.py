@@ -1,0 +1,57 @@
+"""The routes for those who run the service: is it alive, is it ready, what does it measure."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from service.schemas import LiveAnswer, ReadyAnswer, RefusalAnswer, WorkerAnswer
+from service.serving import ServiceDependency
+
+router = APIRouter()
+
+
+@router.get("/livez", tags=["operations"], summary="Does the process answer?")
+async def live() -> LiveAnswer:
+    """Answer 200 as long as the process answers at all."""
+    return LiveAnswer(live=True)
+
+
+@router.get(
+    "/readyz",
+    tags=["operations"],
+    summary="Can images be inspected?",
+    response_model=ReadyAnswer,
+    responses={503: {"model": ReadyAnswer, "description": "Not ready; `reasons` says why"}},
+)
+async def ready(service: ServiceDependency) -> Response:
+    """Answer 200 once every worker is warm and at least one category can be inspected, else 503."""
+    readiness = service.workers.readiness()
+    answer = ReadyAnswer(
+        ready=readiness.ready,
+        reasons=list(readiness.reasons),
+        workers=[
+            WorkerAnswer(
+                name=worker.plan.name,
+                state=worker.state,
+                reason=worker.reason,
+                waiting=len(worker.batcher),
+            )
+            for worker in service.workers.workers
+        ],
+        refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
+    )
+    return JSONResponse(answer.model_dump(mode="json"), 200 if readiness.ready else 503)
+
+
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(service: ServiceDependency) -> Response:
+    """Write every metric in Prometheus' text format."""
+    return Response(
+        generate_latest(service.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
