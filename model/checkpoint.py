@@ -10,7 +10,6 @@ Versions are "1", "2", ...; a folder that stands under such a name is complete. 
 safetensors, never pickles, and are hashed before they are parsed.
 """
 
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from model import golden as golden_images
 from model.anomaly import Scoring
 from model.baseline import Baseline, from_tensors, to_tensors
 from model.calibration import Calibration
+from model.encoders import SharedEncoders, encoder_file_name
 from model.errors import CheckpointError, ModelError
 from model.golden import Golden
 from model.manifest import (
@@ -32,14 +32,21 @@ from model.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     NETWORK_FILE,
-    VERSION_PATTERN,
     Manifest,
     check_name,
     software,
+    versions_in,
 )
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
-from model.weight_files import read_weights, rename_if_free, serialise, sha256, write_durably
+from model.weight_files import (
+    read_verified,
+    read_weights,
+    rename_if_free,
+    serialise,
+    sha256,
+    write_durably,
+)
 
 
 @dataclass(frozen=True)
@@ -52,24 +59,28 @@ class Checkpoint:
     golden: Golden = field(default_factory=dict)
 
     @classmethod
-    def load(cls, directory: Path) -> "Checkpoint":
+    def load(cls, directory: Path, encoders: SharedEncoders | None = None) -> "Checkpoint":
         """Load `<root>/<name>/<version>`, every hash verified, ready for inference on the CPU.
 
+        An encoder that is among `encoders` already is used where it is, on whatever device.
         Raises `CheckpointError` for anything missing, damaged, altered or from a newer version.
         """
         directory = directory.resolve()
         manifest = Manifest.read(directory)
-        encoders = directory.parent.parent / ENCODERS
         hashes = manifest.sha256
-        encoder = read_weights(encoders / manifest.encoder_file, hashes[manifest.encoder_file])
+        encoder_path = directory.parent.parent / ENCODERS / manifest.encoder_file
+        encoder_hash = hashes[manifest.encoder_file]
+        frozen = read_verified(encoder_path, encoder_hash)
         trained = read_weights(directory / NETWORK_FILE, hashes[NETWORK_FILE])
         baselines, images = (
             read_weights(directory / file, hashes[file]) if file in hashes else {}
             for file in (BASELINES_FILE, GOLDEN_FILE)
         )
         try:
-            network = MambaAD(NetworkConfig.from_dict(manifest.network))
-            network.encoder.load_state_dict(encoder)
+            config = NetworkConfig.from_dict(manifest.network)
+            shared = SharedEncoders() if encoders is None else encoders
+            encoder = shared.get(config.encoder, encoder_path, encoder_hash, frozen)
+            network = MambaAD(config, encoder)
             network.load_trained_state(trained)
             golden = golden_images.from_tensors(images, manifest.model_dump()["golden"])
             checkpoint = cls(manifest, network.eval(), from_tensors(baselines), golden)
@@ -139,7 +150,7 @@ class CheckpointStore:
         Raises `CheckpointError`, listing what there is, when there is none.
         """
         check_name(name)
-        have = _versions(self.root / name)
+        have = versions_in(self.root / name)
         if not have:
             names = ", ".join(sorted({p.parent.name for p in self._folders()}))
             raise CheckpointError(
@@ -154,9 +165,11 @@ class CheckpointStore:
             )
         return self.root / name / version
 
-    def load(self, name: str, version: str | None = None) -> Checkpoint:
+    def load(
+        self, name: str, version: str | None = None, encoders: SharedEncoders | None = None
+    ) -> Checkpoint:
         """Load a checkpoint, by default its newest version; see `Checkpoint.load`."""
-        return Checkpoint.load(self.find(name, version))
+        return Checkpoint.load(self.find(name, version), encoders)
 
     def save(
         self,
@@ -185,7 +198,7 @@ class CheckpointStore:
         if golden:
             files[GOLDEN_FILE] = serialise("golden images", golden_images.to_tensors(golden))
         encoder = serialise("encoder", network.encoder.state_dict())
-        encoder_file = _encoder_file(network.config.encoder, encoder)
+        encoder_file = encoder_file_name(network.config.encoder, encoder)
         manifest = Manifest.from_values(
             {
                 "format_version": FORMAT_VERSION,
@@ -256,7 +269,7 @@ class CheckpointStore:
             return
         for parent in sorted(self.root.iterdir()):
             if parent.name != ENCODERS:
-                yield from (parent / version for version in _versions(parent))
+                yield from (parent / version for version in versions_in(parent))
 
     def _write_encoder(self, file: str, data: bytes) -> None:
         path = self.root / ENCODERS / file
@@ -275,24 +288,10 @@ class CheckpointStore:
             for name, data in files.items():
                 write_durably(staging / name, data)
             while True:
-                version = str(int(next(iter(_versions(parent)), "0")) + 1)
+                version = str(int(next(iter(versions_in(parent)), "0")) + 1)
                 text = manifest.model_copy(update={"version": version}).to_json()
                 write_durably(staging / MANIFEST_FILE, text.encode())
                 if rename_if_free(staging, parent / version):
                     return Manifest.from_json(text)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-
-
-def _versions(parent: Path) -> list[str]:
-    """Return the version numbers under a name, newest first."""
-    if not parent.is_dir():
-        return []
-    found = (p.name for p in parent.iterdir() if re.fullmatch(VERSION_PATTERN[1:-1], p.name))
-    return sorted(found, key=int, reverse=True)
-
-
-def _encoder_file(encoder: str, data: bytes) -> str:
-    """Name the file by its content; timm names may hold ':' and '/', file names may not."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", encoder).lstrip("._-")
-    return f"{plain}-{sha256(data)[:8]}.safetensors"

@@ -19,6 +19,11 @@ from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspecti
 from model.network import MambaAD
 from model.preprocess import Preprocessing, upright
 
+_NOT_FINITE = (
+    "the network answered NaN or infinity: the image was not inspected; "
+    "check the checkpoint's weights"
+)
+
 
 class Detector:
     """Inspects batches of images with one network, for each category it is calibrated for.
@@ -73,6 +78,8 @@ class Detector:
         and `UnknownCategory` for a category without the baseline that the scoring asks for.
         """
         maps = self._timed_maps(images, _Stopwatch())
+        if not np.isfinite(maps).all():
+            raise NonFiniteOutput(_NOT_FINITE)
         return maps if categories is None else self._standardised(maps, categories)
 
     def raw_scores(
@@ -98,17 +105,31 @@ class Detector:
         whole batch's: encoder, decoder, anomaly_map, decision. Raises `UnknownCategory` before
         anything is computed, and `NonFiniteOutput`.
         """
+        found = self.attempt(images, categories, image_sizes, calibrations)
+        for one in found:
+            if isinstance(one, NonFiniteOutput):
+                raise one
+        return [one for one in found if isinstance(one, Inspection)]
+
+    def attempt(
+        self,
+        images: UInt8[Tensor, "B 3 H W"],
+        categories: Sequence[Category],
+        image_sizes: Sequence[ImageSize],
+        calibrations: Sequence[Calibration] | None = None,
+    ) -> list[Inspection | NonFiniteOutput]:
+        """Inspect a batch like `inspect`; `NonFiniteOutput` stands in the place of its image."""
         if calibrations is None:
             calibrations = [self._calibration(category) for category in categories]
         stopwatch = _Stopwatch()
         maps = self._standardised(self._timed_maps(images, stopwatch), categories)
         scores = self.scoring.raw_scores(maps).tolist()
-        inspections = [
-            _decide(*parts)
+        found = [
+            _decide(*parts) if np.isfinite(parts[2]).all() else NonFiniteOutput(_NOT_FINITE)
             for parts in zip(categories, calibrations, maps, scores, image_sizes, strict=True)
         ]
         stopwatch.lap("decision")
-        return [_with_timings(inspection, stopwatch.laps_ms) for inspection in inspections]
+        return [_with_timings(one, stopwatch.laps_ms) for one in found]
 
     def inspect_images(self, images: Sequence[Image.Image], category: Category) -> list[Inspection]:
         """Inspect decoded images of one category. Raises `ImageError` beside `inspect`'s."""
@@ -146,11 +167,6 @@ class Detector:
         student = self.network.reconstruct(teacher, unused)
         stopwatch.lap("decoder", self.device)
         maps = self._maps_of(teacher[unused:], student).cpu().numpy()
-        if not np.isfinite(maps).all():
-            raise NonFiniteOutput(
-                "the network answered NaN or infinity: the image was not inspected; "
-                "check the checkpoint's weights"
-            )
         stopwatch.lap("anomaly_map", self.device)
         return maps
 
@@ -198,5 +214,9 @@ def _decide(
     )
 
 
-def _with_timings(inspection: Inspection, timings_ms: Mapping[str, float]) -> Inspection:
+def _with_timings(
+    inspection: Inspection | NonFiniteOutput, timings_ms: Mapping[str, float]
+) -> Inspection | NonFiniteOutput:
+    if isinstance(inspection, NonFiniteOutput):
+        return inspection
     return replace(inspection, timings_ms=dict(timings_ms))

@@ -31,10 +31,10 @@ GOLDEN_FILE = "golden.safetensors"
 ENCODERS = "encoders"
 """The folder of the shared encoders, and so never a checkpoint's name."""
 
-_PACKAGES = ("mambaad-service", "torch", "timm", "numba")
-
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
+
+_PACKAGES = ("mambaad-service", "torch", "timm", "numba")
 
 # No separator and no leading dot: a name from a manifest can never point outside the store.
 _Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -163,6 +163,14 @@ def software() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def versions_in(parent: Path) -> list[str]:
+    """Return the version numbers under a name's folder, newest first."""
+    if not parent.is_dir():
+        return []
+    found = (p.name for p in parent.iterdir() if re.fullmatch(VERSION_PATTERN[1:-1], p.name))
+    return sorted(found, key=int, reverse=True)
 
 
 def check_name(name: str) -> None:

@@ -35,6 +35,11 @@ def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
 
     Raises `CheckpointError` when it is missing, altered or not a safetensors file.
     """
+    return parse_weights(path, read_verified(path, expected_sha256))
+
+
+def read_verified(path: Path, expected_sha256: str) -> bytes:
+    """Read a file whose hash is the expected one; raises `CheckpointError` for any other."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -50,6 +55,11 @@ def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
             f"{path} is not the file that was saved: sha256 {found[:12]}..., the manifest expects "
             f"{expected_sha256[:12]}...; fetch it again, or train or import the checkpoint again"
         )
+    return data
+
+
+def parse_weights(path: Path, data: bytes) -> dict[str, Tensor]:
+    """Parse the content of `path`; raises `CheckpointError` when it is no safetensors file."""
     try:
         return safetensors.torch.load(data)
     except SafetensorError as error:

@@ -18,16 +18,18 @@ _FROZEN = "encoder."
 
 
 class MambaAD(nn.Module):
-    """The network of one `NetworkConfig`; its encoder starts with random weights.
+    """The network of one `NetworkConfig`, on an `encoder` that others may share.
+
+    Without one it gets its own, which starts with random weights.
 
     Where encoder and decoder features differ, the image shows something the good parts it was
     trained on did not.
     """
 
-    def __init__(self, config: NetworkConfig | None = None) -> None:
+    def __init__(self, config: NetworkConfig | None = None, encoder: Encoder | None = None) -> None:
         super().__init__()
         self.config = config or NetworkConfig()
-        self.encoder = Encoder(self.config.encoder)
+        self.encoder = encoder or Encoder(self.config.encoder)
         self.fusion = Fusion(self.encoder.channels)
         fine, middle, coarse = self.encoder.channels
         self.decoder = Decoder(self.config, (self.fusion.out_channels, coarse, middle, fine))

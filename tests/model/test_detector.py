@@ -167,3 +167,21 @@ def test_a_broken_network_never_answers():
         detector.inspect(batch(1), ["a"], SIZES[:1])
     with pytest.raises(NonFiniteOutput):
         detector.anomaly_maps(batch(1))
+
+
+def test_an_image_without_an_answer_leaves_the_others_theirs(monkeypatch):
+    detector = make_detector({"a": calibration(0.0)})
+    expected = detector.inspect(batch(), ["a"] * 3, SIZES)
+    real = detector._timed_maps
+
+    def with_nan(images, stopwatch):
+        maps = real(images, stopwatch)
+        maps[1, 5, 5] = np.nan
+        return maps
+
+    monkeypatch.setattr(detector, "_timed_maps", with_nan)
+    first, second, third = detector.attempt(batch(), ["a"] * 3, SIZES)
+    assert isinstance(second, NonFiniteOutput)
+    assert [one.raw_score for one in (first, third)] == [expected[i].raw_score for i in (0, 2)]
+    with pytest.raises(NonFiniteOutput):
+        detector.inspect(batch(), ["a"] * 3, SIZES)
