@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fractions import Fraction
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ from model.inspection import Decision
 MEDIAN_SCORE = 0.1
 """The score of the median held-out good part, where the scores spread at all."""
 
+QUANTILES = tuple(step / 20 for step in range(21))
+"""The shares of held-out good parts at which `good_quantiles` stand."""
+
+_OPTIONAL = ("review_threshold", "good_quantiles")
 _LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _NO_SPREAD = 1e-9
 _BELOW_ONE = math.nextafter(1.0, 0.0)
@@ -41,7 +46,8 @@ class Calibration:
     good part to the threshold. The pixel threshold stands on the highest pixel of each good image,
     so its promise too is about images: at most that share of good ones shows any region at all.
     Raw scores above `review_threshold`, where there is one, and not above `image_threshold` are
-    for a person to decide.
+    for a person to decide. `good_quantiles` are the raw scores of the held-out good parts at
+    `QUANTILES`, from the lowest to the highest: what later scores are compared with.
     """
 
     image_threshold: float
@@ -51,6 +57,7 @@ class Calibration:
     alpha: float
     good_images: int
     review_threshold: float | None = None
+    good_quantiles: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
@@ -65,6 +72,8 @@ class Calibration:
             raise CalibrationError(f"good_images must be at least 1, got {self.good_images}")
         if self.review_threshold is not None:
             self._check_review(self.review_threshold)
+        if self.good_quantiles is not None:
+            _check_quantiles(self.good_quantiles)
 
     @classmethod
     def fit(
@@ -90,6 +99,7 @@ class Calibration:
             pixel_scale=_scale(pixel_threshold, peaks),
             alpha=float(alpha),
             good_images=len(scores),
+            good_quantiles=tuple(np.quantile(scores, QUANTILES).tolist()),
         )
 
     @property
@@ -167,25 +177,32 @@ class Calibration:
         return _logistic(raw, self.pixel_threshold, self.pixel_scale)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values; a review threshold only where there is one."""
+        """Return the fields as JSON-ready values; optional ones only where they are there."""
         values = asdict(self)
-        if self.review_threshold is None:  # so that programs before it read the manifest, too
-            del values["review_threshold"]
+        for name in _OPTIONAL:  # absent, so that programs before them read the manifest, too
+            if values[name] is None:
+                del values[name]
+        if self.good_quantiles is not None:
+            values["good_quantiles"] = list(self.good_quantiles)
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
         """Build from `to_dict` output; raises `CalibrationError` unless every field is there."""
         expected = {field.name for field in fields(cls) if field.default is MISSING}
-        if set(values) - {"review_threshold"} != expected:
+        if set(values) - set(_OPTIONAL) != expected:
             raise CalibrationError(
                 f"a calibration has the fields {', '.join(sorted(expected))}; "
                 f"got {', '.join(sorted(values)) or 'none'}"
             )
-        for name, value in values.items():
+        rest = dict(values)
+        quantiles = rest.pop("good_quantiles", None)
+        if not isinstance(quantiles, list | tuple | NoneType):
+            raise CalibrationError(f"good_quantiles must be a list, got {quantiles!r}")
+        for name, value in [*rest.items(), *(("good_quantiles", q) for q in quantiles or ())]:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise CalibrationError(f"{name} must be a number, got {value!r}")
-        return cls(**values)
+        return cls(**rest, good_quantiles=None if quantiles is None else tuple(quantiles))
 
     def _check_review(self, threshold: float) -> None:
         if not math.isfinite(threshold) or threshold >= self.image_threshold:
@@ -244,6 +261,15 @@ def _column(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if bad:
         raise CalibrationError(f"{name} must be finite; {bad} of {column.size} are not")
     return column
+
+
+def _check_quantiles(quantiles: tuple[float, ...]) -> None:
+    finite = all(map(math.isfinite, quantiles))
+    if len(quantiles) != len(QUANTILES) or not finite or list(quantiles) != sorted(quantiles):
+        raise CalibrationError(
+            f"good_quantiles must be {len(QUANTILES)} finite numbers that never fall, "
+            f"got {quantiles}"
+        )
 
 
 def _check_alpha(alpha: float) -> None:

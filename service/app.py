@@ -14,11 +14,13 @@ from starlette.exceptions import HTTPException
 from model.checkpoint import CheckpointStore
 from service import openapi, operations, routes
 from service.decoding import ImageLimits
+from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError, http_problem, problem_of, retry_headers
 from service.metrics import Metrics
 from service.middleware import RequestLog, problem_response, request_id_of
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
+from service.record import Record
 from service.registry import Registry
 from service.serving import Service
 from service.settings import Settings
@@ -71,13 +73,14 @@ def _service(
     threads: ThreadPoolExecutor,
     metrics: Metrics,
 ) -> Service:
+    drift = DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share)
     pipeline = Pipeline(
         workers,
         threads,
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         max_preparing=settings.max_queue_size * len(workers.workers),
         timeout_s=settings.request_timeout_ms / 1000,
-        metrics=metrics,
+        record=Record(metrics, drift),
     )
     limits = BodyLimits(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request

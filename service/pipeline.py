@@ -21,7 +21,6 @@ from service.batcher import Job
 from service.channel import Finding, Item, Priority
 from service.decoding import DecodedImage, ImageLimits, check_pixels, decode
 from service.errors import DeadlineExceeded, QueueFull
-from service.metrics import Metrics
 from service.pool import WorkerPool
 from service.record import Record
 from service.registry import Route
@@ -81,14 +80,14 @@ class Pipeline:
         limits: ImageLimits,
         max_preparing: int,
         timeout_s: float,
-        metrics: Metrics,
+        record: Record,
     ) -> None:
         self._workers = workers
         self._threads = threads
         self._limits = limits
         self._max_preparing = max_preparing
         self._timeout_s = timeout_s
-        self._record = Record(metrics)
+        self._record = record
         self._preparing = 0
 
     async def attempt(
@@ -110,7 +109,7 @@ class Pipeline:
         try:
             return await self._inspect(route, source, options)
         except Exception as error:
-            self._record.failed(route.category, error)
+            self._record.failed(route.category, error, options.part.part_id)
             raise
 
     async def _inspect(
@@ -130,7 +129,7 @@ class Pipeline:
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
         timings_ms |= {} if picture is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
-        self._record.inspected(route.category, route.calibration, finding, timings_ms)
+        self._record.inspected(route, finding, timings_ms, options.part.part_id)
         filename = source.filename if isinstance(source, Upload) else None
         return ImageAnswer.of(
             filename, route, prepared.size, finding, picture, timings_ms, options.part

@@ -1,14 +1,15 @@
-"""What is kept of every image: its metrics, and its place in the request's log line."""
+"""What is kept of every image: metrics, its score for drift, a place in the request's log line."""
 
 import logging
 from collections.abc import Mapping
 
-from model.calibration import Calibration
 from model.inspection import Category
 from service.channel import Finding
+from service.drift import DriftMonitor
 from service.errors import INTERNAL, PROBLEM_TYPES, ServiceError
 from service.logs import note_image
 from service.metrics import Metrics
+from service.registry import Route
 
 logger = logging.getLogger(__name__)
 
@@ -18,18 +19,19 @@ _UNDECIDED = "UNDECIDED"
 class Record:
     """Writes down what became of images."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, drift: DriftMonitor) -> None:
         self._metrics = metrics
+        self._drift = drift
 
     def inspected(
         self,
-        category: Category,
-        calibration: Calibration,
+        route: Route,
         finding: Finding,
         timings_ms: Mapping[str, float],
         part_id: str | None = None,
     ) -> None:
-        """Note an image with a decision; `calibration` is the one that it was decided by."""
+        """Note an image with a decision; `route` is the one that it was decided by."""
+        category, calibration = route.category, route.calibration
         for stage, milliseconds in timings_ms.items():
             self._metrics.stage_seconds.labels(stage, category).observe(milliseconds / 1000)
         decision = finding.decision.value
@@ -37,6 +39,7 @@ class Record:
         self._metrics.scores.labels(category).observe(finding.score)
         margin = (finding.raw_score - finding.threshold) / calibration.image_scale
         self._metrics.score_margin.labels(category).observe(margin)
+        self._drift.note(category, route.checkpoint, calibration, finding.raw_score)
         part = {} if part_id is None else {"part_id": part_id}
         score = round(finding.score, 6)
         note_image(**part, category=category, decision=decision, score=score)

@@ -57,6 +57,13 @@ class Settings(BaseSettings):
     max_restart_backoff_s: float = Field(30.0, gt=0)
     stop_grace_s: float = Field(5.0, ge=0, description="for workers to leave before being killed")
 
+    drift_window_parts: int = Field(
+        500, ge=100, le=100_000, description="latest parts of a category that tell its drift"
+    )
+    drift_max_ng_share: float = Field(
+        0.5, gt=0, le=1, description="share over the threshold above which drift is alarmed"
+    )
+
     @field_validator("devices", mode="before")
     @classmethod
     def _split_devices(cls, value: object) -> object:

@@ -64,29 +64,30 @@ class InspectionMetrics:
         )
 
     def _declare_drift(self, registry: CollectorRegistry) -> None:
+        labels = ("category", "model", "version")
         self.drift_window = Gauge(
             "mambaad_drift_window_parts",
-            "Latest parts that the drift of a category is told from.",
-            ("category",),
+            "Latest parts that the drift of a category under a checkpoint is told from.",
+            labels,
             registry=registry,
         )
         self.drift_psi = Gauge(
             "mambaad_score_psi_ratio",
             "Population stability index of scores up to the threshold against those of held-out "
             "good parts: below 0.1 stable, above 0.25 shifted.",
-            ("category",),
+            labels,
             registry=registry,
         )
         self.over_threshold = Gauge(
             "mambaad_over_threshold_ratio",
             "Share of the latest parts whose score is above the threshold.",
-            ("category",),
+            labels,
             registry=registry,
         )
         self.drift_alarm = Gauge(
             "mambaad_drift_alarm",
             "1 while a category's scores are not what they were calibrated on, by reason "
             "(shape or share).",
-            ("category", "reason"),
+            (*labels, "reason"),
             registry=registry,
         )

@@ -205,12 +205,31 @@ def test_an_impossible_review_threshold_is_an_error(review):
         ({"image_scale": 0.0}, "scales must be above 0"),
         ({"pixel_threshold": math.nan}, "pixel_threshold must be finite"),
         ({"good_images": 0}, "good_images must be at least 1"),
+        ({"good_quantiles": 1.0}, "good_quantiles must be a list"),
+        ({"good_quantiles": ["1"] * 21}, "good_quantiles must be a number"),
+        ({"good_quantiles": [1.0] * 20}, "good_quantiles must be 21 finite"),
+        ({"good_quantiles": [1.0] * 20 + [0.5]}, "good_quantiles must be 21 finite"),
+        ({"good_quantiles": [1.0] * 20 + [math.inf]}, "good_quantiles must be 21 finite"),
     ],
 )
 def test_damaged_dictionaries_are_an_error(change, message):
     values = fit([1.0, 2.0]).to_dict() | change
     with pytest.raises(CalibrationError, match=message):
         Calibration.from_dict(values)
+
+
+def test_the_quantiles_are_those_of_the_held_out_scores():
+    calibration = fit(range(101))
+    assert calibration.good_quantiles == pytest.approx(tuple(range(0, 101, 5)))
+    assert calibration.with_thresholds(image=3.0).good_quantiles == calibration.good_quantiles
+
+
+def test_manifests_from_before_the_quantiles_are_read():
+    values = fit([1.0, 2.0]).to_dict()
+    del values["good_quantiles"]
+    calibration = Calibration.from_dict(values)
+    assert calibration.good_quantiles is None
+    assert calibration.to_dict() == values
 
 
 def test_missing_field_is_an_error():

@@ -11,8 +11,10 @@ from model.checkpoint import CheckpointStore
 from model.inspection import ImageSize
 from service.channel import Priority
 from service.decoding import ImageLimits
+from service.drift import DriftMonitor
 from service.errors import DeadlineExceeded, ImageTooLarge, QueueFull
 from service.pipeline import InspectOptions, Pipeline
+from service.record import Record
 from service.registry import Registry
 from service.uploads import Upload
 
@@ -49,7 +51,7 @@ def pipeline(workers, metrics, *, timeout_s=30.0, max_preparing=4):
             ImageLimits(10**6, 10**6),
             max_preparing=max_preparing,
             timeout_s=timeout_s,
-            metrics=metrics,
+            record=Record(metrics, DriftMonitor(metrics)),
         )
 
 

@@ -5,11 +5,14 @@ import logging
 import pytest
 
 from model.inspection import Decision
-from service.channel import Finding
+from model.preprocess import Preprocessing
+from service.channel import CheckpointKey, Finding
+from service.drift import DriftMonitor
 from service.errors import QueueFull
 from service.logs import taking_notes
 from service.metrics import OTHER, BoundedLabel
 from service.record import Record
+from service.registry import Route
 
 
 @pytest.fixture
@@ -17,13 +20,24 @@ def finding():
     return Finding(Decision.NG, 0.75, 30.0, 20.0, (), {})
 
 
+@pytest.fixture
+def route(calibration):
+    preprocessing = Preprocessing(image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
+    checkpoint = CheckpointKey("parts", "1")
+    return Route("bolt", checkpoint, preprocessing, calibration(20.0), None, None)
+
+
+def record(metrics):
+    return Record(metrics, DriftMonitor(metrics))
+
+
 def sample(metrics, name, **labels):
     return metrics.registry.get_sample_value(name, labels)
 
 
-def test_an_inspected_image_is_counted_measured_and_noted(metrics, calibration, finding):
+def test_an_inspected_image_is_counted_measured_and_noted(metrics, route, finding):
     with taking_notes() as notes:
-        Record(metrics).inspected("bolt", calibration(20.0), finding, {"decode": 3.0}, "part-7")
+        record(metrics).inspected(route, finding, {"decode": 3.0}, "part-7")
     assert sample(metrics, "mambaad_decisions_total", category="bolt", decision="NG") == 1
     assert sample(metrics, "mambaad_score_sum", category="bolt") == 0.75
     stage = {"stage": "decode", "category": "bolt"}
@@ -42,7 +56,7 @@ def test_an_inspected_image_is_counted_measured_and_noted(metrics, calibration, 
 )
 def test_a_failed_image_is_undecided(metrics, caplog, error, problem):
     with taking_notes() as notes, caplog.at_level(logging.ERROR):
-        Record(metrics).failed("bolt", error)
+        record(metrics).failed("bolt", error)
     undecided = {"category": "bolt", "decision": "UNDECIDED"}
     assert sample(metrics, "mambaad_decisions_total", **undecided) == 1
     assert sample(metrics, "mambaad_image_errors_total", problem=problem) == 1
