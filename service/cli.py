@@ -1,4 +1,4 @@
-"""The command `mambaad`: what `model.cli` does offline, and `serve`.
+"""The command `mambaad`: what `model.cli` does offline, `serve`, and `detect`.
 
 Nothing heavy is imported before a command runs, so that `--help` and bad options answer at once.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
+from service.detect import detect
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ def main() -> None:
 
 
 def build_commands() -> typer.Typer:
-    """Put `serve` beside the commands of `model.cli`."""
+    """Put `serve` and `detect` beside the commands of `model.cli`."""
     commands = _offline_commands() or typer.Typer(
         help="Inspect parts for defects.", no_args_is_help=True
     )
     # Twice the same command is once: the last of a name stands.
     commands.command()(serve)
+    commands.command()(detect)
     return commands
 
 
@@ -51,8 +53,8 @@ def _offline_commands() -> typer.Typer | None:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve` is there; for the other commands: "
-            "pip install 'mambaad-service[train]'",
+            f"{error.name} is not installed, so only `serve` and `detect` are there; for the other "
+            "commands: pip install 'mambaad-service[train]'",
             err=True,
         )
         return None

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _DEVICE = re.compile(r"cpu|cuda:\d{1,2}")
@@ -98,6 +98,15 @@ class Settings(BaseSettings):
             return self.threads_per_worker
         sharing = self.workers_per_device if "cpu" in self.devices else 1
         return max(1, available_cores() // sharing)
+
+
+class ClientSettings(BaseSettings):
+    """Where `mambaad detect` finds the service, from variables named `MAMBAAD_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="MAMBAAD_", frozen=True)
+
+    url: str = Field("http://127.0.0.1:8000", description="the service's address")
+    api_key: SecretStr | None = Field(None, description="the key to show it")
 
 
 def available_cores() -> int:

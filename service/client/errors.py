@@ -1,0 +1,131 @@
+"""Why a part was not inspected, as the client tells it.
+
+InspectionError
+├── CannotConnect           nobody answered there; nothing was sent
+├── ConnectionLost          sent, and the connection broke before the answer
+├── UnexpectedAnswer        an answer that this client does not understand
+└── Problem                 the service said why (RFC 9457)
+    ├── InvalidRequest      400, 405, 409, 422
+    ├── NotAllowed          401, 403: the API key
+    ├── UnknownCategory     404
+    ├── ImageRefused        413, 415, and 422 for an image that cannot be decoded
+    ├── Unavailable         429, 503: try again after `retry_after_s`
+    ├── DeadlineExceeded    504, and when this client's own time is up
+    └── InspectionFailed    500 and any other
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_DETAIL_CHARACTERS = 500
+
+
+class InspectionError(Exception):
+    """Base of them all: whoever catches it has a part that was not inspected."""
+
+
+class CannotConnect(InspectionError):
+    """No connection, so nothing was sent."""
+
+
+class ConnectionLost(InspectionError):
+    """The connection broke after something was sent: the service may have inspected the part."""
+
+
+class UnexpectedAnswer(InspectionError):
+    """An answer that cannot be read, or contradicts what was asked."""
+
+
+class Problem(InspectionError):
+    """What the service says went wrong; `kind` is the last word of its `type`."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        title: str,
+        detail: str,
+        request_id: str | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(f"{title} ({status}): {detail}" if detail else f"{title} ({status})")
+        self.status = status
+        self.kind = kind
+        self.title = title
+        self.detail = detail
+        self.request_id = request_id
+        self.errors = tuple(errors)
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(Problem):
+    """The request cannot be served as it is."""
+
+
+class NotAllowed(Problem):
+    """The API key is missing, unknown, or not good for this."""
+
+
+class UnknownCategory(Problem):
+    """No checkpoint serves the category; `detail` lists those that there are."""
+
+
+class ImageRefused(Problem):
+    """The image is too large, of another format, or damaged."""
+
+
+class Unavailable(Problem):
+    """The service cannot take the part now; `retry_after_s` says when it may."""
+
+
+class DeadlineExceeded(Problem):
+    """No answer in time: the part has to be taken as not inspected."""
+
+
+class InspectionFailed(Problem):
+    """The service failed on this part."""
+
+
+_BY_STATUS: dict[int, type[Problem]] = {
+    400: InvalidRequest,
+    401: NotAllowed,
+    403: NotAllowed,
+    404: UnknownCategory,
+    405: InvalidRequest,
+    409: InvalidRequest,
+    413: ImageRefused,
+    415: ImageRefused,
+    422: InvalidRequest,
+    429: Unavailable,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+_BY_KIND: dict[str, type[Problem]] = {"undecodable-image": ImageRefused}
+
+
+def problem_of(status: int, body: Mapping[str, Any], retry_after_s: float | None = None) -> Problem:
+    """Return a problem+json object as an exception; what it lacks, its status says."""
+    kind = str(body.get("type") or "about:blank").rpartition(":")[2].rpartition("/")[2]
+    make = _BY_KIND.get(kind) or _BY_STATUS.get(status, InspectionFailed)
+    errors = body.get("errors")
+    request_id = body.get("request_id")
+    return make(
+        status,
+        kind,
+        str(body.get("title") or f"HTTP {status}"),
+        str(body.get("detail") or "")[:_DETAIL_CHARACTERS],
+        None if request_id is None else str(request_id),
+        errors if isinstance(errors, list) else (),
+        retry_after_s,
+    )
+
+
+def out_of_time(timeout_s: float) -> DeadlineExceeded:
+    """Return the error for a deadline that passed on this side."""
+    return DeadlineExceeded(
+        504,
+        "deadline-exceeded",
+        "Not inspected in time",
+        f"no answer within {1000 * timeout_s:g} ms",
+    )

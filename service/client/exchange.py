@@ -1,0 +1,149 @@
+"""One call to the service, without any input or output: what to send, when to try again.
+
+A call is a generator. It yields what its client is to do (`Send` a request or `Pause`), is sent the
+outcome (a response, or httpx's error), and returns what the call returns. So both clients, blocking
+and async, follow one set of rules.
+"""
+
+import random
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import httpx
+
+from service.client.errors import (
+    CannotConnect,
+    ConnectionLost,
+    InspectionError,
+    UnexpectedAnswer,
+    out_of_time,
+)
+from service.client.images import File
+from service.client.results import read_problem
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_REFUSED = (429, 503)
+_TRAVEL_S = 0.1
+"""How much longer than the service the client waits: its own 504 says more than silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When to try again: `attempts` in all, waits doubling from `backoff_s`, never past a deadline.
+
+    Repeated is what was certainly not answered: a refused connection, and 429 or 503 with
+    Retry-After. After a connection that broke, only requests that may be repeated: `detect` with
+    its Idempotency-Key (sent by default), and everything that only reads.
+    """
+
+    attempts: int = 3
+    backoff_s: float = 0.2
+    max_backoff_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.backoff_s < 0 or self.max_backoff_s < self.backoff_s:
+            raise ValueError(f"expected attempts >= 1 and 0 <= backoff <= max_backoff, got {self}")
+
+    def wait_s(self, attempt: int, dice: Callable[[], float] = random.random) -> float:
+        """How long to wait after an attempt, from 1; spread, so that not all come at once."""
+        longest = min(self.max_backoff_s, self.backoff_s * 2.0 ** (attempt - 1))
+        return longest * (0.5 + 0.5 * dice())
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of the service's API."""
+
+    method: str
+    path: str
+    timeout_s: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[File] = ()
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a second time would change nothing."""
+        return self.method == "GET" or "Idempotency-Key" in self.headers
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the call and say what came of it; `timeout_s` is what is left of its time."""
+
+    call: Call
+    timeout_s: float
+
+    def build(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        """Return the request, which carries the time that is left."""
+        left_ms = max(1, round(1000 * self.timeout_s))
+        parts = [("file", (f.name, f.content, "application/octet-stream")) for f in self.call.files]
+        return http.build_request(
+            self.call.method,
+            self.call.path,
+            headers={**self.call.headers, "X-Request-Timeout-Ms": str(left_ms)},
+            data=dict(self.call.form) or None,
+            files=parts or None,
+            timeout=self.timeout_s + _TRAVEL_S,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Do nothing for a while."""
+
+    seconds: float
+
+
+Step: TypeAlias = Send | Pause
+Outcome: TypeAlias = httpx.Response | httpx.RequestError | None
+
+
+def exchange(
+    call: Call,
+    retry: Retry,
+    expect: Sequence[int] = (),
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator[Step, Outcome, httpx.Response]:
+    """Send a call, again where that is safe and there is time; returns the response.
+
+    Answers of a status in `expect` are no refusals here. Raises `CannotConnect`, `ConnectionLost`,
+    `DeadlineExceeded`, and `Problem` for the last refusal.
+    """
+    deadline = clock() + call.timeout_s
+    for attempt in range(1, retry.attempts + 1):
+        left_s = deadline - clock()
+        if left_s <= 0:
+            raise out_of_time(call.timeout_s)
+        outcome = yield Send(call, left_s)
+        if isinstance(outcome, httpx.Response) and not _is_refusal(outcome, expect):
+            return outcome
+        error, wait_s = _judge(call, outcome)
+        if wait_s is None or attempt == retry.attempts:
+            raise error
+        wait_s = max(wait_s, retry.wait_s(attempt))
+        if clock() + wait_s >= deadline:
+            raise error
+        yield Pause(wait_s)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _is_refusal(response: httpx.Response, expect: Sequence[int]) -> bool:
+    return response.status_code in _REFUSED and response.status_code not in expect
+
+
+def _judge(call: Call, outcome: Outcome) -> tuple[InspectionError, float | None]:
+    """Return what went wrong, and the least wait before it may be tried again; None for never."""
+    if isinstance(outcome, httpx.Response):
+        problem = read_problem(outcome)
+        return problem, problem.retry_after_s
+    if isinstance(outcome, _NOT_SENT):
+        return CannotConnect(f"no connection: {outcome or type(outcome).__name__}"), 0.0
+    if isinstance(outcome, httpx.TimeoutException):
+        return out_of_time(call.timeout_s), None
+    if isinstance(outcome, httpx.DecodingError):
+        return UnexpectedAnswer(f"the answer cannot be unpacked: {outcome}"), None
+    lost = ConnectionLost(f"the connection broke: {outcome or type(outcome).__name__}")
+    return lost, 0.0 if call.may_repeat else None

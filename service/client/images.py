@@ -1,0 +1,88 @@
+"""Whatever holds an image, as the bytes of a file."""
+
+import os
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+ImageLike: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | "
+    "np.ndarray[Any, Any]"
+)
+"""A path, a file's bytes, a PIL image, or an array: (H, W) or (H, W, 3 or 4), RGB, of uint8."""
+ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike]"
+"""One image, or a list or tuple of them."""
+
+_PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+_PNG_COMPRESSION = 1
+_ORIENTATION = 0x0112
+
+
+class File(NamedTuple):
+    """A file to post."""
+
+    name: str
+    content: bytes
+
+
+def read_images(images: ImagesLike) -> list[File]:
+    """Return each image of a list, or the one given, as a file.
+
+    Pictures in memory become PNG, which loses nothing. Raises `TypeError` or `ValueError` for what
+    is no image, `OSError` for an unreadable path.
+    """
+    listed = list(images) if isinstance(images, list | tuple) else [images]
+    if not listed:
+        raise ValueError("no image: expected at least one")
+    return [_read(image, f"image-{number}") for number, image in enumerate(listed)]
+
+
+def _read(image: Any, name: str) -> File:  # noqa: ANN401 - told apart here
+    if isinstance(image, str | os.PathLike):
+        path = Path(image)
+        return File(path.name, path.read_bytes())
+    if isinstance(image, bytes | bytearray | memoryview):
+        return File(name, bytes(image))
+    if hasattr(image, "__array_interface__") and not hasattr(image, "getexif"):
+        return File(f"{name}.png", _png(_picture(image)))
+    if hasattr(image, "getexif"):
+        return File(f"{name}.png", _png(image))
+    raise TypeError(
+        f"expected a path, bytes, a PIL image or a NumPy array, got {type(image).__name__}"
+    )
+
+
+def _picture(array: "np.ndarray[Any, Any]") -> "PIL.Image.Image":
+    import numpy as np  # noqa: PLC0415 - only who has arrays needs it
+    from PIL import Image  # noqa: PLC0415
+
+    values = np.squeeze(array, axis=2) if array.ndim == 3 and array.shape[2] == 1 else array
+    grey = values.ndim == 2
+    if not grey and not (values.ndim == 3 and values.shape[2] in (3, 4)):
+        raise ValueError(
+            f"expected an array of shape (H, W), (H, W, 3) or (H, W, 4), got {array.shape}; for "
+            "several images give a list"
+        )
+    if values.dtype != np.uint8 and not (grey and values.dtype == np.uint16):
+        raise TypeError(f"expected uint8 (or uint16 where grey), got {values.dtype}")
+    return Image.fromarray(np.ascontiguousarray(values))
+
+
+def _png(image: "PIL.Image.Image") -> bytes:
+    """Write as PNG, which keeps every mode that it can, and the orientation."""
+    from PIL import Image  # noqa: PLC0415 - only who has pictures needs it
+
+    if image.mode in ("I", "F"):
+        raise ValueError(f"nothing tells the value range of a {image.mode!r} image: make it 8-bit")
+    exif = Image.Exif()
+    if orientation := image.getexif().get(_ORIENTATION):
+        exif[_ORIENTATION] = orientation
+    written = BytesIO()
+    kept = image if image.mode in _PNG_MODES else image.convert("RGB")
+    kept.save(written, "PNG", compress_level=_PNG_COMPRESSION, exif=exif)
+    return written.getvalue()

@@ -1,0 +1,252 @@
+"""What the service answers, typed. Fields that are newer than this client are left out."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from service.client.errors import Problem, UnexpectedAnswer, problem_of
+
+_READY_STATUSES = (200, 503)
+
+
+class Decision(StrEnum):
+    """What was decided about a part; UNDECIDED says that it was not inspected."""
+
+    OK = "OK"
+    NG = "NG"
+    REVIEW = "REVIEW"
+    UNDECIDED = "UNDECIDED"
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, arbitrary_types_allowed=True
+    )
+
+
+class Size(_Answer):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+class Peak(_Answer):
+    """A region's most anomalous pixel."""
+
+    x: int
+    y: int
+
+
+class Region(_Answer):
+    """A connected patch of anomalous pixels, in pixels of the upright input image."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area_px: int
+    peak: Peak
+    peak_score: float
+
+
+class Model(_Answer):
+    """The checkpoint that inspected."""
+
+    name: str
+    version: str
+
+
+class Heatmap(_Answer):
+    """The file of a heatmap, as the service made it."""
+
+    content: bytes = Field(repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, its folder if need be, and return its path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.content)
+        return path
+
+
+class Result(_Answer):
+    """What was found in one image; `error` says why one was not inspected.
+
+    Only `is_ok` says that a part is good. A result has no truth value, so that `if result:` cannot
+    let a bad part through. A decision that this client does not know is UNDECIDED.
+    """
+
+    filename: str | None = None
+    part_id: str | None = None
+    station: str | None = None
+    job_id: str | None = None
+    meta: dict[str, Any] | None = None
+    category: str
+    decision: Decision = Decision.UNDECIDED
+    score: float | None = None
+    raw_score: float | None = None
+    threshold: float | None = None
+    regions: tuple[Region, ...] = ()
+    model: Model | None = None
+    timings_ms: dict[str, float] = {}
+    image: Size | None = None
+    heatmap: Heatmap | None = None
+    error: Problem | None = None
+    answer: dict[str, Any] = Field(default={}, repr=False, description="as the service wrote it")
+
+    @field_validator("decision", mode="before")
+    @classmethod
+    def _known(cls, value: object) -> Decision:
+        known = {decision.value: decision for decision in Decision}
+        return known.get(str(value), Decision.UNDECIDED)
+
+    @field_validator("heatmap", mode="before")
+    @classmethod
+    def _decoded(cls, value: object) -> Heatmap | None:
+        if value is None:
+            return None
+        try:
+            return Heatmap(content=base64.b64decode(str(value), validate=True))
+        except binascii.Error as error:
+            raise ValueError(f"the heatmap is not base64: {error}") from error
+
+    @field_validator("error", mode="before")
+    @classmethod
+    def _raisable(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        status = value.get("status")
+        return problem_of(status if isinstance(status, int) else 500, value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        decided = self.decision is not Decision.UNDECIDED
+        if decided and self.error is not None:
+            raise ValueError(f"{self.decision} and an error: {self.error}")
+        if decided and None in (self.score, self.raw_score, self.threshold):
+            raise ValueError(f"{self.decision} without a score, raw_score or threshold")
+        return self
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the part was inspected and found good; nothing else says so."""
+        return self.decision is Decision.OK
+
+    @property
+    def is_ng(self) -> bool:
+        """Whether the part was inspected and found defective."""
+        return self.decision is Decision.NG
+
+    @property
+    def was_inspected(self) -> bool:
+        """Whether there is a decision: OK, NG or REVIEW."""
+        return self.decision is not Decision.UNDECIDED
+
+    def require(self) -> Self:
+        """Return the result of a part that was inspected; raises why it was not."""
+        if self.was_inspected:
+            return self
+        if self.error is not None:
+            raise self.error
+        raise UnexpectedAnswer("the service answered without a decision: not inspected")
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a result is neither true nor false: ask result.is_ok")
+
+
+class Category(_Answer):
+    """A category that can be inspected; `threshold` is of the raw score."""
+
+    category: str
+    model: Model
+    threshold: float
+    image_size: Size
+    promise: str
+    license: str | None = None
+    notice: str | None = None
+
+
+class Readiness(_Answer):
+    """Whether the service can inspect, and what stands in the way."""
+
+    ready: bool
+    reasons: tuple[str, ...] = ()
+    answer: dict[str, Any] = Field(default={}, repr=False, description="as the service wrote it")
+
+
+T = TypeVar("T", bound=_Answer)
+
+
+def read_results(response: httpx.Response, category: str, count: int) -> list[Result]:
+    """Return one result per image. Raises `Problem`, `UnexpectedAnswer`."""
+    results = [_parse(Result, item, keep=True) for item in _items(_json(response), "results")]
+    if len(results) != count:
+        raise UnexpectedAnswer(f"{count} images were sent, and {len(results)} results came back")
+    others = {result.category for result in results} - {category}
+    if others:
+        raise UnexpectedAnswer(f"asked for {category!r}, and got results of {sorted(others)}")
+    return results
+
+
+def read_categories(response: httpx.Response) -> list[Category]:
+    """Return the categories. Raises `Problem`, `UnexpectedAnswer`."""
+    return [_parse(Category, item) for item in _items(_json(response), "categories")]
+
+
+def read_readiness(response: httpx.Response) -> Readiness:
+    """Return the readiness, which 503 tells too. Raises `Problem`, `UnexpectedAnswer`."""
+    return _parse(Readiness, _json(response, _READY_STATUSES), keep=True)
+
+
+def read_problem(response: httpx.Response) -> Problem:
+    """Return what an answer that is not 200 says."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"detail": response.text}
+    after = response.headers.get("Retry-After", "")
+    return problem_of(
+        response.status_code,
+        body if isinstance(body, Mapping) else {},
+        float(after) if after.isdecimal() else None,
+    )
+
+
+def _json(response: httpx.Response, expected: tuple[int, ...] = (200,)) -> dict[str, Any]:
+    if response.status_code not in expected:
+        raise read_problem(response)
+    try:
+        body = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UnexpectedAnswer(f"{response.url} did not answer with JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise UnexpectedAnswer(f"{response.url} did not answer with a JSON object")
+    return body
+
+
+def _items(body: dict[str, Any], name: str) -> list[object]:
+    items = body.get(name)
+    if not isinstance(items, list):
+        raise UnexpectedAnswer(f"expected a list of {name} in the answer")
+    return items
+
+
+def _parse(kind: type[T], value: object, keep: bool = False) -> T:
+    if keep and isinstance(value, dict):
+        value = {**value, "answer": value}
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or kind.__name__}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise UnexpectedAnswer(f"the answer cannot be read: {faults}") from error

@@ -1,0 +1,139 @@
+"""`mambaad detect`: images to a running service, decisions to the terminal and the exit code."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
+
+import typer
+
+from service.settings import ClientSettings
+
+if TYPE_CHECKING:
+    from service.client import Client, InspectionError, Result
+
+    Outcome: TypeAlias = Result | InspectionError | OSError
+
+FOUND = 1
+"""Exit code when a part is NG or to be reviewed, and every part was inspected."""
+NOT_INSPECTED = 2
+"""Exit code when a part could not be inspected, or nothing was."""
+
+
+class Picture(StrEnum):
+    """Which heatmap to ask for."""
+
+    MAP = "map"
+    OVERLAY = "overlay"
+
+
+def detect(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    *,
+    category: Annotated[str, typer.Option(help="What the images show.")],
+    url: Annotated[
+        str | None, typer.Option(help="The service; by default MAMBAAD_URL or this machine's.")
+    ] = None,
+    heatmap: Annotated[Picture | None, typer.Option(help="Ask for heatmaps as well.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write the heatmaps.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")] = False,
+    timeout_ms: Annotated[
+        float, typer.Option(min=1, help="How long an image may take, retries included.")
+    ] = 30_000.0,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Images on their way at once.")] = 4,
+) -> None:
+    """Have a running service inspect images; an API key comes from MAMBAAD_API_KEY.
+
+    Exit code: 0 when every part is OK, 1 when one is NG or to be reviewed, 2 when one could not be
+    inspected. For example:
+
+      mambaad detect shots/*.png --category solar-mono --heatmap overlay --output heatmaps
+    """
+    from service.client import Client  # noqa: PLC0415 - for --help to answer at once
+
+    files = _heatmap_files(images, heatmap, output)
+    settings = ClientSettings()
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    try:
+        client = Client(url or settings.url, api_key=key, timeout_ms=timeout_ms)
+    except ValueError as error:
+        _refuse(str(error))
+    worst = 0
+    if not as_json:
+        typer.echo(f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
+    with client:
+        outcomes = _outcomes(client, images, category, heatmap, jobs)
+        for path, outcome in zip(images, outcomes, strict=True):
+            typer.echo(_as_json(path, outcome) if as_json else _as_text(path, outcome))
+            worst = max(worst, _code(outcome))
+            if path in files and not isinstance(outcome, Exception) and outcome.heatmap:
+                outcome.heatmap.save(files[path])
+    raise typer.Exit(worst)
+
+
+def _outcomes(
+    client: "Client", images: Sequence[Path], category: str, heatmap: Picture | None, jobs: int
+) -> "Iterator[Outcome]":
+    """Yield what became of each image, in their order."""
+    from service.client import InspectionError  # noqa: PLC0415
+
+    def inspect(path: Path) -> "Outcome":
+        try:
+            (result,) = client.detect(path, category=category, heatmap=heatmap)
+            return result.require()
+        except (InspectionError, OSError) as error:
+            return error
+
+    with ThreadPoolExecutor(jobs) as threads:
+        yield from threads.map(inspect, images)
+
+
+def _code(outcome: "Outcome") -> int:
+    if isinstance(outcome, Exception) or not outcome.was_inspected:
+        return NOT_INSPECTED
+    return 0 if outcome.is_ok else FOUND
+
+
+def _as_text(path: Path, outcome: "Outcome") -> str:
+    if isinstance(outcome, Exception):
+        return f"{'UNDECIDED':9}  {'':6}  {'':10}  {'':10}  {path}\n           {outcome}"
+    return (
+        f"{outcome.decision:9}  {outcome.score:6.4f}  {outcome.raw_score:10.6f}  "
+        f"{outcome.threshold:10.6f}  {path}"
+    )
+
+
+def _as_json(path: Path, outcome: "Outcome") -> str:
+    """Write an image's line: the service's own answer, but for the heatmap's bytes."""
+    if isinstance(outcome, Exception):
+        error = {"kind": type(outcome).__name__, "detail": str(outcome)}
+        return json.dumps({"path": str(path), "decision": "UNDECIDED", "error": error})
+    answer = {name: value for name, value in outcome.answer.items() if name != "heatmap"}
+    return json.dumps({"path": str(path), **answer})
+
+
+def _heatmap_files(
+    images: Sequence[Path], heatmap: Picture | None, output: Path | None
+) -> dict[Path, Path]:
+    """Name the heatmap of each image; refuses images whose heatmaps would take one name."""
+    if (heatmap is None) != (output is None):
+        _refuse("--heatmap and --output go together")
+    if output is None:
+        return {}
+    files = {path: output / f"{path.stem}.png" for path in images}
+    taken: dict[Path, Path] = {}
+    for path, file in files.items():
+        if taken.setdefault(file, path) != path:
+            _refuse(f"{taken[file]} and {path} would both be written to {file}")
+        if file.exists() and path.exists() and file.samefile(path):
+            _refuse(f"{file} would overwrite the image itself: choose another --output")
+    return files
+
+
+def _refuse(why: str) -> NoReturn:
+    typer.echo(f"mambaad detect: {why}", err=True)
+    raise typer.Exit(NOT_INSPECTED)
