@@ -3,34 +3,40 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from model.checkpoint import CheckpointStore
-from service import openapi, operations, routes
+from service import openapi, operations, routes, security
+from service.bodies import BodyBudget, BodyGuard
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError, http_problem, problem_of, retry_headers
 from service.metrics import Metrics
-from service.middleware import RequestLog, problem_response, request_id_of
+from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
 from service.record import Record
 from service.registry import Registry
+from service.security import Gate, Guard, detect_scope
 from service.serving import Service
 from service.settings import Settings
+from service.shutdown import Shutdown
 from service.uploads import BodyLimits
 
 
 def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -> FastAPI:
     """Build the service; its workers start with the application's lifespan.
 
-    `on_ready` is called once, on the event loop, when the service is first ready.
+    `on_ready` is called once, on the event loop, when the service is first ready. Raises
+    `KeysUnusable`.
     """
     metrics = Metrics(CollectorRegistry())
     registry = Registry(CheckpointStore(settings.weights_dir), metrics)
@@ -39,24 +45,54 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ThreadPoolExecutor(settings.decode_threads, "decode") as threads:
             async with WorkerPool(settings, registry, metrics) as workers:
+                workers.shutdown = app.state.shutdown
                 app.state.service = _service(settings, registry, workers, threads, metrics)
                 announcing = asyncio.create_task(_announce(workers, on_ready))
                 yield
                 announcing.cancel()
 
-    app = FastAPI(
+    app = _documented_app(lifespan)
+    app.state.shutdown = Shutdown()
+    app.state.guard = Guard(settings, metrics)
+    app.include_router(routes.router, dependencies=[Depends(detect_scope)])
+    app.include_router(operations.router)
+    app.add_exception_handler(ServiceError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    _protect(app, settings)
+    app.add_middleware(RequestLog, metrics=metrics)
+    return app
+
+
+def _documented_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """Make an application that serves the page /docs by itself: a factory has no internet."""
+    return FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        static_url=security.DOCS_ASSETS,
+        swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
         title="MambaAD inspection service",
         version=_version(),
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
     )
-    app.include_router(routes.router)
-    app.include_router(operations.router)
-    app.add_exception_handler(ServiceError, _answer_error)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_middleware(RequestLog, metrics=metrics)
-    return app
+
+
+def _protect(app: FastAPI, settings: Settings) -> None:
+    """Put the guards around the routes; what is added last is met first."""
+    app.add_middleware(BodyGuard, budget=BodyBudget.of(settings))
+    app.add_middleware(
+        Gate, guard=app.state.guard, metrics_require_key=settings.metrics_require_key
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(AnswerHeaders, shutdown=app.state.shutdown)
 
 
 def _version() -> str:

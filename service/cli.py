@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
+from service import key_commands
 from service.detect import detect
-from service.settings import Settings
+from service.keys import KeysUnusable
+from service.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
     import uvicorn
@@ -35,13 +37,14 @@ def main() -> None:
 
 
 def build_commands() -> typer.Typer:
-    """Put `serve` and `detect` beside the commands of `model.cli`."""
+    """Put `serve`, `detect` and `keys` beside the commands of `model.cli`."""
     commands = _offline_commands() or typer.Typer(
         help="Inspect parts for defects.", no_args_is_help=True
     )
     # Twice the same command is once: the last of a name stands.
     commands.command()(serve)
     commands.command()(detect)
+    commands.add_typer(key_commands.commands, name="keys")
     return commands
 
 
@@ -98,6 +101,8 @@ def serve(
 
 def run_server(settings: Settings, samples: Path) -> None:
     """Serve until a signal says stop: then finish what was accepted, and leave with status 0."""
+    if lines := settings.contradictions():
+        _refuse(*lines)
     import uvicorn  # noqa: PLC0415 - see the module's docstring
 
     from service.app import create_app  # noqa: PLC0415
@@ -106,7 +111,10 @@ def run_server(settings: Settings, samples: Path) -> None:
     configure_logging(settings.log_level, settings.log_format)
     _require_checkpoints(settings.weights_dir)
     url = _Url(settings.host)
-    app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
+    try:
+        app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
+    except KeysUnusable as error:
+        _refuse(str(error))
     server = uvicorn.Server(_server_config(app, settings))
     socket = server.config.bind_socket()
     url.port = socket.getsockname()[1]
@@ -147,14 +155,20 @@ def _server_config(app: "FastAPI", settings: Settings) -> "uvicorn.Config":
 
 def _settings(**given: Any) -> Settings:  # noqa: ANN401 - pydantic checks each of them
     """Make the settings from the options given; bad ones end the program, one line each."""
+    lines = [
+        f"{name} is no setting" + (f"; did you mean {near}?" if near else "")
+        for name, near in unknown_variables().items()
+    ]
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        lines = [
+        lines += [
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
             for fault in error.errors()
         ]
+    if lines:
         _refuse(*lines)
+    return settings
 
 
 def _require_checkpoints(weights: Path) -> None:

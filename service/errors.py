@@ -2,16 +2,22 @@
 
     ServiceError
     ├── MalformedBody           400  not a multipart body, though it says so
+    ├── Unauthenticated         401  no key, or none that is known
+    ├── Forbidden               403  a key without the scope, or a page of another origin
     ├── NoSuchCategory          404  a category that no checkpoint serves
+    ├── BodyTooSlow             408  the body did not arrive in time
     ├── BodyTooLarge            413  more bytes than allowed
     ├── ImageTooLarge           413  more pixels than allowed
     ├── UnsupportedImage        415  not one of the image formats taken
+    ├── UnsupportedEncoding     415  a Content-Encoding other than gzip and deflate
     ├── InvalidRequest          422  a field that is missing or has an impossible value
     ├── UndecodableImage        422  an image that is empty, truncated or damaged
+    ├── RateLimited             429  more requests than the caller may make (Retry-After)
     ├── ClientGone              499  the client left; nobody reads this answer
     ├── NonFiniteResult         500  the network answered NaN or infinity
     ├── InspectionFailed        500  the network failed on this image
     ├── Unavailable             503  try again later (Retry-After)
+    │   ├── BodiesFull               the bodies held at once are too many bytes already
     │   ├── QueueFull                more is waiting already than will be taken
     │   ├── NoWorkerReady            workers are starting, or starting again
     │   ├── WorkerLost               the worker died with this image on it
@@ -39,8 +45,20 @@ class MalformedBody(ServiceError):
     """A body that does not parse as what its Content-Type says."""
 
 
+class Unauthenticated(ServiceError):
+    """No API key where one is needed, or one that is not known."""
+
+
+class Forbidden(ServiceError):
+    """A caller that is known, and may not do this."""
+
+
 class NoSuchCategory(ServiceError):
     """A category that no checkpoint serves."""
+
+
+class BodyTooSlow(ServiceError):
+    """A body that did not arrive in time."""
 
 
 class BodyTooLarge(ServiceError):
@@ -55,12 +73,24 @@ class UnsupportedImage(ServiceError):
     """Bytes that do not begin like any image format that is taken."""
 
 
+class UnsupportedEncoding(ServiceError):
+    """A body compressed in a way that is not taken."""
+
+
 class InvalidRequest(ServiceError):
     """A field that is missing or has an impossible value."""
 
 
 class UndecodableImage(ServiceError):
     """An image that is empty, truncated or damaged."""
+
+
+class RateLimited(ServiceError):
+    """More requests than the caller may make; try again in `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, retry_after_s)
 
 
 class ClientGone(ServiceError):
@@ -81,6 +111,10 @@ class Unavailable(ServiceError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = max(1, retry_after_s)
+
+
+class BodiesFull(Unavailable):
+    """The request bodies held at once are too many bytes already."""
 
 
 class QueueFull(Unavailable):
@@ -120,15 +154,23 @@ class ProblemType:
 INTERNAL = ProblemType(500, "internal-error", "The service failed")
 PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     MalformedBody: ProblemType(400, "malformed-body", "The body cannot be parsed"),
+    Unauthenticated: ProblemType(401, "unauthenticated", "No API key, or none that is known"),
+    Forbidden: ProblemType(403, "forbidden", "The caller may not do this"),
     NoSuchCategory: ProblemType(404, "unknown-category", "No checkpoint serves this category"),
+    BodyTooSlow: ProblemType(408, "body-too-slow", "The body did not arrive in time"),
     BodyTooLarge: ProblemType(413, "body-too-large", "Too many bytes"),
     ImageTooLarge: ProblemType(413, "image-too-large", "Too many pixels"),
     UnsupportedImage: ProblemType(415, "unsupported-image", "Not an image format that is taken"),
+    UnsupportedEncoding: ProblemType(
+        415, "unsupported-encoding", "Not a content encoding that is taken"
+    ),
     InvalidRequest: ProblemType(422, "invalid-request", "A field is missing or impossible"),
     UndecodableImage: ProblemType(422, "undecodable-image", "The image cannot be decoded"),
+    RateLimited: ProblemType(429, "rate-limited", "Too many requests"),
     ClientGone: ProblemType(499, "client-gone", "The client closed the connection"),
     NonFiniteResult: ProblemType(500, "non-finite-result", "The network's answer is not a number"),
     InspectionFailed: ProblemType(500, "inspection-failed", "The image could not be inspected"),
+    BodiesFull: ProblemType(503, "bodies-full", "Too much is being received"),
     QueueFull: ProblemType(503, "queue-full", "Too much is waiting"),
     NoWorkerReady: ProblemType(503, "no-worker-ready", "No worker is ready"),
     WorkerLost: ProblemType(503, "worker-lost", "The worker died on this image"),
@@ -176,7 +218,15 @@ def http_problem(status: int, detail: str, request_id: str) -> Problem:
 
 def retry_headers(error: Exception) -> dict[str, str]:
     """Return the headers that an error's answer carries."""
-    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+    if isinstance(error, Unavailable | RateLimited):
+        return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": 'Bearer realm="mambaad"'}
+    if isinstance(error, BodyTooSlow):
+        return {"Connection": "close"}  # what is left of the body would be taken for a request
+    if isinstance(error, UnsupportedEncoding):
+        return {"Accept-Encoding": "gzip, deflate"}
+    return {}
 
 
 def _problem(kind: ProblemType, detail: str, request_id: str) -> Problem:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import PROBLEM_JSON, Problem, problem_of
 from service.logs import FIELDS, note, taking_notes
 from service.metrics import Metrics
+from service.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("service.access")
@@ -21,6 +22,18 @@ access = logging.getLogger("service.access")
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _NO_ROUTE = "unmatched"
+_ANSWER_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# The page of Swagger UI starts with a line of script and sets styles from it.
+_DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'none'"
+)
 
 
 def request_id_of(scope: Scope) -> str:
@@ -35,6 +48,30 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
     note(problem=f"http-{problem.status}" if known == "blank" else known)
     content = problem.model_dump_json(exclude_none=True)
     return Response(content, problem.status, headers, media_type=PROBLEM_JSON)
+
+
+class AnswerHeaders:
+    """ASGI middleware for what answers tell browsers, and clients when the service leaves."""
+
+    def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
+        self._app = app
+        self._shutdown = shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _ANSWER_HEADERS.items():
+                    headers.setdefault(name, value)
+                policy = _DOCS_POLICY if scope["path"].startswith("/docs") else _POLICY
+                headers.setdefault("Content-Security-Policy", policy)
+                if self._shutdown.begun:
+                    headers["Connection"] = "close"  # the next request finds another service
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
 class RequestLog:

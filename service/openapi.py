@@ -45,17 +45,23 @@ DETECT_BODY: dict[str, Any] = {
 
 _DETAILS = {
     "malformed-body": "Missing boundary in multipart.",
+    "unauthenticated": "no API key: expected Authorization: Bearer <key>, or X-API-Key: <key>",
+    "forbidden": "the key 'line-3' has the scope detect, and this needs admin",
     "unknown-category": "no checkpoint serves the category 'botle'; have: solar-mono, solar-poly",
+    "body-too-slow": "the body did not arrive in time: 1000 bytes in 20 s",
     "body-too-large": "an image may have 33554432 bytes, got 40000000",
     "image-too-large": "an image may have 50000000 pixels, got 50000 x 50000 = 2500000000",
     "unsupported-image": "the content is none of the image formats taken: JPEG, PNG, BMP, TIFF, "
     "WebP",
+    "unsupported-encoding": "Content-Encoding 'br' is not taken; have: gzip, deflate",
     "invalid-request": "no category: expected it as ?category= or as a form field",
     "undecodable-image": "the PNG image of 2000 bytes is truncated or damaged: expected a complete "
     "image file",
     "non-finite-result": "the network's answer to this image is not a finite number: the part "
     "counts neither as OK nor as NG",
     "inspection-failed": "the network failed on this image: it counts neither as OK nor as NG",
+    "rate-limited": "'line-3' may make 20 requests a second; try again in 1 s",
+    "bodies-full": "2147483648 bytes of requests are being received, and no more are taken",
     "queue-full": "128 images are waiting, and no more are taken",
     "no-worker-ready": "no worker is ready: they are starting, or starting again",
     "worker-lost": "the worker died with this image on it: it was not inspected",
@@ -118,7 +124,7 @@ def _problems(status: int) -> dict[str, Any]:
         "description": "; ".join(kind.title for kind in kinds),
         "content": {PROBLEM_JSON: {"schema": schema, "examples": examples}},
     }
-    return {**response, "headers": _RETRY_AFTER} if status == 503 else response
+    return {**response, "headers": _RETRY_AFTER} if status in {429, 503} else response
 
 
 DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {

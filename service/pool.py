@@ -12,6 +12,7 @@ from service.errors import NoWorkerReady, Unavailable
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
+from service.shutdown import Shutdown
 from service.worker import Supervision, Worker
 
 
@@ -30,6 +31,7 @@ class WorkerPool:
         self._registry = registry
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
+        self.shutdown = Shutdown()
         limits = BatchLimits(
             settings.max_batch_size, settings.max_queue_delay_ms / 1000, settings.max_queue_size
         )
@@ -68,6 +70,8 @@ class WorkerPool:
         ]
         if not self._registry.routes:
             reasons.append("no checkpoint can be served")
+        if self.shutdown.begun:
+            reasons.append("the service is shutting down")
         return Readiness(not reasons, tuple(reasons))
 
     async def wait_ready(self) -> None:

@@ -1,5 +1,7 @@
 """Every setting of the service, and the only place that reads the environment."""
 
+import difflib
+import ipaddress
 import json
 import os
 import re
@@ -10,6 +12,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _DEVICE = re.compile(r"cpu|cuda:\d{1,2}")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+_PREFIX = "MAMBAAD_"
 
 
 class Settings(BaseSettings):
@@ -19,7 +23,7 @@ class Settings(BaseSettings):
     pydantic's `ValidationError` for a value that cannot work.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MAMBAAD_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -64,14 +68,40 @@ class Settings(BaseSettings):
         0.5, gt=0, le=1, description="share over the threshold above which drift is alarmed"
     )
 
-    @field_validator("devices", mode="before")
+    api_keys_file: Path | None = Field(None, description="as `mambaad keys` writes it")
+    allow_anonymous: bool = Field(
+        False, description="serve without a key, which is otherwise done on loopback alone"
+    )
+    metrics_require_key: bool = Field(False, description="of any scope, for GET /metrics")
+    rate_limit_per_s: float | None = Field(
+        None, gt=0, description="requests of a key without a rate of its own, or of an address"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="web origins whose pages may ask, separated by commas"
+    )
+
+    max_connections: int = Field(1024, ge=1, le=100_000)
+    max_header_bytes: int = Field(32 * 2**10, ge=1024)
+    max_inflight_bytes: int = Field(
+        2 * 2**30, ge=1, description="of request bodies that are held at once"
+    )
+    header_timeout_s: float = Field(10.0, gt=0, description="for a request's headers to arrive")
+    body_timeout_s: float = Field(20.0, gt=0, description="for a body, and more as it arrives")
+    min_body_bytes_per_s: int = Field(10_000, ge=1, description="what earns a body more time")
+    send_timeout_s: float = Field(30.0, gt=0, description="for a client to take the answer")
+    keep_alive_s: float = Field(60.0, gt=0, description="for a connection to lie idle")
+    shutdown_grace_s: float = Field(
+        2.0, ge=0, description="to serve on after SIGTERM, no longer ready"
+    )
+
+    @field_validator("devices", "cors_origins", mode="before")
     @classmethod
-    def _split_devices(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
             return json.loads(value)
-        return [part.strip() for part in value.split(",")]
+        return [part.strip() for part in value.split(",") if value.strip()]
 
     @field_validator("devices")
     @classmethod
@@ -82,6 +112,44 @@ class Settings(BaseSettings):
         if len(set(devices)) < len(devices):
             raise ValueError(f"each device once, got {list(devices)}; see workers_per_device")
         return devices
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [origin for origin in origins if not _ORIGIN.fullmatch(origin)]
+        if wrong:
+            raise ValueError(f"expected origins like https://line-7.example:8443, got {wrong}")
+        return origins
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address that is listened on."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether a key is asked for."""
+        return not self.allow_anonymous and (self.api_keys_file is not None or not self.is_loopback)
+
+    def contradictions(self) -> list[str]:
+        """Return what cannot work together, one line for each."""
+        lines = []
+        if self.needs_keys and self.api_keys_file is None:
+            lines.append(
+                f"other machines can reach {self.host or 'every address'}, and there are no API "
+                "keys: make one with `mambaad keys new` and set MAMBAAD_API_KEYS_FILE, or set "
+                "MAMBAAD_ALLOW_ANONYMOUS=true"
+            )
+        if self.metrics_require_key and self.api_keys_file is None:
+            lines.append("MAMBAAD_METRICS_REQUIRE_KEY needs MAMBAAD_API_KEYS_FILE")
+        if self.max_image_bytes > self.max_request_bytes:
+            lines.append("MAMBAAD_MAX_IMAGE_BYTES is more than MAMBAAD_MAX_REQUEST_BYTES")
+        if self.max_request_bytes > self.max_inflight_bytes:
+            lines.append("MAMBAAD_MAX_REQUEST_BYTES is more than MAMBAAD_MAX_INFLIGHT_BYTES")
+        return lines
 
     @property
     def worker_names(self) -> tuple[str, ...]:
@@ -107,6 +175,15 @@ class ClientSettings(BaseSettings):
 
     url: str = Field("http://127.0.0.1:8000", description="the service's address")
     api_key: SecretStr | None = Field(None, description="the key to show it")
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Return variables of the environment that look like settings, each with the nearest one."""
+    known = [name.upper() for name in (*Settings.model_fields, *ClientSettings.model_fields)]
+    given = {name.upper() for name in os.environ if name.upper().startswith(_PREFIX)}
+    unknown = sorted({name.removeprefix(_PREFIX) for name in given} - {*known})
+    near = {name: difflib.get_close_matches(name, known, 1) for name in unknown}
+    return {_PREFIX + name: _PREFIX + found[0] if found else None for name, found in near.items()}
 
 
 def available_cores() -> int:

@@ -81,6 +81,39 @@ def test_a_bad_setting_is_refused_in_a_line(invoke, options, said):
     assert said in line
 
 
+def test_a_misspelt_variable_is_noticed(invoke, monkeypatch):
+    monkeypatch.setenv("MAMBAAD_MAX_BATCHSIZE", "8")
+    monkeypatch.setenv("mambaad_zzz", "8")
+    result, settings, _ = invoke()
+    assert (result.exit_code, settings) == (2, None)
+    assert result.output.splitlines() == [
+        "mambaad serve: MAMBAAD_MAX_BATCHSIZE is no setting; did you mean MAMBAAD_MAX_BATCH_SIZE?",
+        "mambaad serve: MAMBAAD_ZZZ is no setting",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"MAMBAAD_HOST": "0.0.0.0"}, "no API keys"),
+        ({"MAMBAAD_HOST": ""}, "no API keys"),
+        ({"MAMBAAD_METRICS_REQUIRE_KEY": "1"}, "API_KEYS_FILE"),
+        ({"MAMBAAD_MAX_IMAGE_BYTES": "999999999"}, "MAX_REQUEST_BYTES"),
+        ({"MAMBAAD_MAX_INFLIGHT_BYTES": "1"}, "MAX_INFLIGHT_BYTES"),
+        ({"MAMBAAD_API_KEYS_FILE": "nowhere/keys.json"}, "nowhere/keys.json cannot be read"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(weights, monkeypatch, environment, said):
+    monkeypatch.setattr("service.logs.configure_logging", lambda *_: None)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(cli.build_commands(), ["serve", "--weights", str(weights)])
+    assert result.exit_code == 2
+    (line,) = result.output.strip().splitlines()
+    assert line.startswith("mambaad serve: ")
+    assert said in line
+
+
 def test_a_store_without_checkpoints_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("service.logs.configure_logging", lambda *_: None)
     result = CliRunner().invoke(cli.build_commands(), ["serve", "--weights", str(tmp_path)])

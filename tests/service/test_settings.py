@@ -56,11 +56,36 @@ def test_several_workers_share_the_cores_and_have_names_of_their_own():
         {"request_timeout_ms": 0},
         {"log_level": "LOUD"},
         {"prot": 8000},
+        {"rate_limit_per_s": 0},
+        {"cors_origins": "*"},
+        {"cors_origins": "https://a.example, ftp://b.example"},
+        {"shutdown_grace_s": -1},
     ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("host", "anonymous", "keys", "needed"),
+    [
+        ("127.0.0.1", False, None, False),
+        ("127.8.8.8", False, None, False),
+        ("::1", False, None, False),
+        ("localhost", False, None, False),
+        ("127.0.0.1", False, "keys.json", True),
+        ("0.0.0.0", False, None, True),
+        ("::", False, None, True),
+        ("", False, None, True),
+        ("line-7", False, None, True),
+        ("0.0.0.0", True, None, False),
+        ("0.0.0.0", True, "keys.json", False),
+    ],
+)
+def test_keys_are_needed_unless_only_this_machine_can_ask(host, anonymous, keys, needed):
+    settings = Settings(host=host, allow_anonymous=anonymous, api_keys_file=keys)
+    assert settings.needs_keys is needed
 
 
 def test_settings_cannot_be_changed():

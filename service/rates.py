@@ -1,0 +1,60 @@
+"""How often each caller may ask: token buckets, in a table that cannot grow without end."""
+
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_MAX_BUCKETS = 10_000
+_IPV6_SITE = 64
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: float
+
+
+class RateLimiter:
+    """Lets each caller ask `rate_per_s` times a second on average, a second's worth at once.
+
+    Beyond `max_buckets` callers the one that asked longest ago is forgotten, and starts afresh.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, max_buckets: int = _MAX_BUCKETS
+    ) -> None:
+        self._clock = clock
+        self._max_buckets = max_buckets
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, caller: str, rate_per_s: float) -> float:
+        """Count a request; return 0, or in how many seconds the caller may ask again."""
+        now, burst = self._clock(), max(1.0, rate_per_s)
+        bucket = self._buckets.pop(caller, None) or _Bucket(burst, now)
+        self._buckets[caller] = bucket
+        if len(self._buckets) > self._max_buckets:
+            self._buckets.popitem(last=False)
+        bucket.tokens = min(burst, bucket.tokens + (now - bucket.filled_at) * rate_per_s)
+        bucket.filled_at = now
+        if bucket.tokens < 1:
+            return (1 - bucket.tokens) / rate_per_s
+        bucket.tokens -= 1
+        return 0.0
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+
+def caller_of_address(address: str) -> str:
+    """Return the name that an address is counted under: itself, or an IPv6 host's whole network."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if ip.version == 4:
+        return str(ip)
+    if ip.ipv4_mapped:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((ip, _IPV6_SITE), strict=False))
