@@ -14,20 +14,24 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from model.checkpoint import CheckpointStore
-from service import openapi, operations, routes, security
+from service import admin, openapi, operations, routes, security
 from service.bodies import BodyBudget, BodyGuard
 from service.decoding import ImageLimits
+from service.deployment import Deployment
 from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError, http_problem, problem_of, retry_headers
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
 from service.record import Record
 from service.registry import Registry
-from service.security import Gate, Guard, detect_scope
+from service.rollout import Rollout
+from service.security import Gate, Guard, admin_scope, detect_scope
 from service.serving import Service
 from service.settings import Settings
+from service.shadow import Shadows
 from service.shutdown import Shutdown
 from service.uploads import BodyLimits
 
@@ -36,26 +40,31 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     """Build the service; its workers start with the application's lifespan.
 
     `on_ready` is called once, on the event loop, when the service is first ready. Raises
-    `KeysUnusable`.
+    `KeysUnusable` and `StateUnreadable`.
     """
     metrics = Metrics(CollectorRegistry())
-    registry = Registry(CheckpointStore(settings.weights_dir), metrics)
+    deployment = Deployment(settings.state_dir)
+    registry = Registry(CheckpointStore(settings.weights_dir), metrics, deployment.state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ThreadPoolExecutor(settings.decode_threads, "decode") as threads:
             async with WorkerPool(settings, registry, metrics) as workers:
                 workers.shutdown = app.state.shutdown
-                app.state.service = _service(settings, registry, workers, threads, metrics)
+                service = _service(settings, registry, deployment, workers, threads, metrics)
+                app.state.service = service
                 announcing = asyncio.create_task(_announce(workers, on_ready))
                 yield
                 announcing.cancel()
+                await service.shadows.close()
+                await service.lifecycle.close()
 
     app = _documented_app(lifespan)
     app.state.shutdown = Shutdown()
     app.state.guard = Guard(settings, metrics)
     app.include_router(routes.router, dependencies=[Depends(detect_scope)])
     app.include_router(operations.router)
+    app.include_router(admin.router, dependencies=[Depends(admin_scope)])
     app.add_exception_handler(ServiceError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
@@ -88,7 +97,7 @@ def _protect(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
@@ -105,23 +114,29 @@ def _version() -> str:
 def _service(
     settings: Settings,
     registry: Registry,
+    deployment: Deployment,
     workers: WorkerPool,
     threads: ThreadPoolExecutor,
     metrics: Metrics,
 ) -> Service:
     drift = DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share)
+    timeout_s = settings.request_timeout_ms / 1000
+    shadows = Shadows(workers, metrics, settings.max_batch_size, timeout_s)
     pipeline = Pipeline(
         workers,
         threads,
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         max_preparing=settings.max_queue_size * len(workers.workers),
-        timeout_s=settings.request_timeout_ms / 1000,
+        timeout_s=timeout_s,
         record=Record(metrics, drift),
+        shadows=shadows,
     )
     limits = BodyLimits(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request
     )
-    return Service(registry, workers, pipeline, limits, metrics)
+    lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
+    rollout = Rollout(registry, lifecycle, deployment)
+    return Service(registry, workers, pipeline, lifecycle, rollout, shadows, limits, metrics)
 
 
 async def _announce(workers: WorkerPool, on_ready: Callable[[], None] | None) -> None:

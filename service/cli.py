@@ -106,6 +106,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     import uvicorn  # noqa: PLC0415 - see the module's docstring
 
     from service.app import create_app  # noqa: PLC0415
+    from service.deployment import StateUnreadable  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
@@ -113,7 +114,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     url = _Url(settings.host)
     try:
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
-    except KeysUnusable as error:
+    except (KeysUnusable, StateUnreadable) as error:
         _refuse(str(error))
     server = uvicorn.Server(_server_config(app, settings))
     socket = server.config.bind_socket()

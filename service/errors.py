@@ -5,7 +5,10 @@
     ├── Unauthenticated         401  no key, or none that is known
     ├── Forbidden               403  a key without the scope, or a page of another origin
     ├── NoSuchCategory          404  a category that no checkpoint serves
+    ├── NoSuchModel             404  a version that is not in the store
     ├── BodyTooSlow             408  the body did not arrive in time
+    ├── Conflict                409  what the state of things does not allow now
+    ├── ModelRefused            409  a version that does not load, so nothing was changed
     ├── BodyTooLarge            413  more bytes than allowed
     ├── ImageTooLarge           413  more pixels than allowed
     ├── UnsupportedImage        415  not one of the image formats taken
@@ -21,6 +24,7 @@
     │   ├── QueueFull                more is waiting already than will be taken
     │   ├── NoWorkerReady            workers are starting, or starting again
     │   ├── WorkerLost               the worker died with this image on it
+    │   ├── StateNotWritten          a change that could not be kept, and so was not made
     │   └── CheckpointUnavailable    the category's checkpoint cannot be loaded
     └── DeadlineExceeded        504  not inspected in time
 
@@ -59,6 +63,18 @@ class NoSuchCategory(ServiceError):
 
 class BodyTooSlow(ServiceError):
     """A body that did not arrive in time."""
+
+
+class NoSuchModel(ServiceError):
+    """A version that is not in the store."""
+
+
+class Conflict(ServiceError):
+    """What the state of things does not allow now."""
+
+
+class ModelRefused(ServiceError):
+    """A version that does not load here: nothing was changed."""
 
 
 class BodyTooLarge(ServiceError):
@@ -129,6 +145,10 @@ class WorkerLost(Unavailable):
     """The worker died with this image on it: the part was not inspected."""
 
 
+class StateNotWritten(Unavailable):
+    """A change that could not be kept on disk, and so was not made."""
+
+
 class CheckpointUnavailable(Unavailable):
     """The category is known and its checkpoint cannot be loaded."""
 
@@ -158,6 +178,9 @@ PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     Forbidden: ProblemType(403, "forbidden", "The caller may not do this"),
     NoSuchCategory: ProblemType(404, "unknown-category", "No checkpoint serves this category"),
     BodyTooSlow: ProblemType(408, "body-too-slow", "The body did not arrive in time"),
+    NoSuchModel: ProblemType(404, "unknown-model", "No such version in the store"),
+    Conflict: ProblemType(409, "conflict", "Not as things stand"),
+    ModelRefused: ProblemType(409, "model-refused", "The version does not load"),
     BodyTooLarge: ProblemType(413, "body-too-large", "Too many bytes"),
     ImageTooLarge: ProblemType(413, "image-too-large", "Too many pixels"),
     UnsupportedImage: ProblemType(415, "unsupported-image", "Not an image format that is taken"),
@@ -174,6 +197,7 @@ PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     QueueFull: ProblemType(503, "queue-full", "Too much is waiting"),
     NoWorkerReady: ProblemType(503, "no-worker-ready", "No worker is ready"),
     WorkerLost: ProblemType(503, "worker-lost", "The worker died on this image"),
+    StateNotWritten: ProblemType(503, "state-not-written", "The change could not be kept"),
     CheckpointUnavailable: ProblemType(
         503, "checkpoint-unavailable", "The category's checkpoint cannot be loaded"
     ),

@@ -65,6 +65,11 @@ _DETAILS = {
     "queue-full": "128 images are waiting, and no more are taken",
     "no-worker-ready": "no worker is ready: they are starting, or starting again",
     "worker-lost": "the worker died with this image on it: it was not inspected",
+    "unknown-model": "no version '3' of a model 'solar'; have: solar/1, solar/2",
+    "conflict": "solar/1 is the stable version of 'solar-mono': route that to another first",
+    "model-refused": "solar/2 was not loaded, and nothing has changed: network.safetensors is not "
+    "the file that was saved",
+    "state-not-written": "the change could not be kept and was not made: No space left on device",
     "checkpoint-unavailable": "checkpoint solar/2, which serves 'solar-mono', cannot be loaded",
     "deadline-exceeded": "not inspected within 30 s",
 }
@@ -125,6 +130,11 @@ def _problems(status: int) -> dict[str, Any]:
         "content": {PROBLEM_JSON: {"schema": schema, "examples": examples}},
     }
     return {**response, "headers": _RETRY_AFTER} if status in {429, 503} else response
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the responses of a route that may answer with problems of these statuses."""
+    return {status: _problems(status) for status in statuses}
 
 
 DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {

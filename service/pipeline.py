@@ -25,6 +25,7 @@ from service.pool import WorkerPool
 from service.record import Record
 from service.registry import Route
 from service.schemas import HeatmapKind, ImageAnswer, PartFields
+from service.shadow import Shadows
 from service.uploads import Upload
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class _Prepared:
     pixels: UInt8[np.ndarray, "3 h w"]
     image: Image | None
     timings_ms: Mapping[str, float]
+    shadow_pixels: UInt8[np.ndarray, "3 _ _"] | None = None
 
 
 class Pipeline:
@@ -81,6 +83,7 @@ class Pipeline:
         max_preparing: int,
         timeout_s: float,
         record: Record,
+        shadows: Shadows | None = None,
     ) -> None:
         self._workers = workers
         self._threads = threads
@@ -88,6 +91,7 @@ class Pipeline:
         self._max_preparing = max_preparing
         self._timeout_s = timeout_s
         self._record = record
+        self._shadows = shadows
         self._preparing = 0
 
     async def attempt(
@@ -130,6 +134,7 @@ class Pipeline:
         timings_ms |= {} if picture is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
         self._record.inspected(route, finding, timings_ms, options.part.part_id)
+        self._offer(route, prepared, finding)
         filename = source.filename if isinstance(source, Upload) else None
         return ImageAnswer.of(
             filename, route, prepared.size, finding, picture, timings_ms, options.part
@@ -151,6 +156,13 @@ class Pipeline:
         finally:
             self._preparing -= 1
 
+    def _offer(self, route: Route, prepared: _Prepared, finding: Finding) -> None:
+        """Let the route's shadow, if it has one, score what was answered."""
+        if self._shadows and prepared.shadow_pixels is not None:
+            width, height = prepared.size
+            size = ImageSize(height, width)
+            self._shadows.offer(route, prepared.shadow_pixels, size, finding)
+
     def _decode(self, route: Route, source: Upload | Image, keep: bool) -> _Prepared:
         decoded = self._decoded(source)
         started = time.perf_counter()
@@ -159,7 +171,11 @@ class Pipeline:
             "decode": decoded.decode_ms,
             "preprocess": (time.perf_counter() - started) * 1000,
         }
-        return _Prepared(decoded.image.size, pixels, decoded.image if keep else None, timings_ms)
+        shadow = None
+        if route.shadow:
+            shadow = _pixels_for(route.shadow, route, decoded.image, pixels)
+        image = decoded.image if keep else None
+        return _Prepared(decoded.image.size, pixels, image, timings_ms, shadow)
 
     def _decoded(self, source: Upload | Image) -> DecodedImage:
         if isinstance(source, Upload):
@@ -199,6 +215,15 @@ class Pipeline:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _pixels_for(
+    shadow: Route, route: Route, image: Image, pixels: UInt8[np.ndarray, "3 h w"]
+) -> UInt8[np.ndarray, "3 _ _"]:
+    """Return what the shadow's network takes: the same, unless its input has another size."""
+    if shadow.image_size == route.image_size:
+        return pixels
+    return shadow.preprocessing.to_tensor(image).numpy()
 
 
 def _bytes_of(source: Upload | Image) -> int:

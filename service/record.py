@@ -34,6 +34,8 @@ class Record:
         category, calibration = route.category, route.calibration
         for stage, milliseconds in timings_ms.items():
             self._metrics.stage_seconds.labels(stage, category).observe(milliseconds / 1000)
+        name, version = route.checkpoint.name, route.checkpoint.version
+        self._metrics.routed.labels(category, name, version, route.role.value).inc()
         decision = finding.decision.value
         self._metrics.decisions.labels(category, decision).inc()
         self._metrics.scores.labels(category).observe(finding.score)

@@ -54,7 +54,7 @@ async def detect(
 
 
 async def _detect(service: Service, asked: DetectRequest, request_id: str) -> Response:
-    route = service.registry.find(asked.category)
+    route = service.registry.find(asked.category, canary_key=request_id)
     options = InspectOptions(asked.heatmap)
     results = await asyncio.gather(
         *(service.pipeline.attempt(route, upload, options) for upload in asked.uploads)

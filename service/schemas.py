@@ -182,7 +182,7 @@ class CategoryAnswer(_Answer):
             model=ModelAnswer.of(route),
             threshold=route.calibration.image_threshold,
             image_size=SizeAnswer(width=size.width, height=size.height),
-            promise=route.calibration.promise(),
+            promise=route.promise,
             license=route.license,
             notice=route.notice,
         )

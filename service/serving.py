@@ -8,10 +8,13 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from service.errors import ClientGone
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
 from service.registry import Registry
+from service.rollout import Rollout
+from service.shadow import Shadows
 from service.uploads import BodyLimits
 
 T = TypeVar("T")
@@ -24,6 +27,9 @@ class Service:
     registry: Registry
     workers: WorkerPool
     pipeline: Pipeline
+    lifecycle: Lifecycle
+    rollout: Rollout
+    shadows: Shadows
     limits: BodyLimits
     metrics: Metrics
 

@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field("json", description="text is for terminals")
 
     weights_dir: Path = Field(Path("weights"), description="the checkpoint store to serve from")
+    state_dir: Path | None = Field(
+        None, description="where routes and thresholds are kept; None: in memory alone"
+    )
     devices: Annotated[tuple[str, ...], NoDecode] = Field(
         ("cpu",), description='where to run: "cpu" or "cuda:N", separated by commas'
     )

@@ -1,12 +1,18 @@
 """`mambaad import`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from model.cli.options import STORE, Device, Weights
 from model.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from model.calibration import Calibration
+    from model.checkpoint import Checkpoint, CheckpointStore
+    from model.dataset import Sample
+    from model.detector import Detector
 
 
 def import_checkpoint(
@@ -41,42 +47,14 @@ def import_checkpoint(
 
       mambaad import net.pth --name mvtec --category bottle --calibrate-images good/bottle
     """
-    from model.anomaly import Scoring
-    from model.calibration import Calibration
     from model.checkpoint import CheckpointStore
-    from model.dataset import Sample
-    from model.detector import Detector
-    from model.official import load_state_dict, network_from_state_dict
-    from model.preprocess import Preprocessing
-    from model.training import calibrate
-    from model.training.data import read_good_categories
-    from model.training.golden import record_golden
-    from model.weight_files import sha256
 
     if bool(category) != (calibrate_images is not None):
         raise CalibrationError("--category and --calibrate-images DIR go together")
-    network = network_from_state_dict(load_state_dict(file)).eval()
-    preprocessing = Preprocessing(
-        image_size=network.config.image_size, mean=network.encoder.mean, std=network.encoder.std
-    )
-    scoring = Scoring()
-    calibrations: dict[str, Calibration] = {}
-    samples: list[Sample] = []
-    detector = Detector(network, preprocessing, scoring, {}, device)
-    if category and calibrate_images is not None:
-        samples = read_good_categories(calibrate_images, category)
-        calibrations = calibrate(detector, scoring, samples, alpha)
-    source = {"imported_from": file.name, "sha256": sha256(file.read_bytes())}
-    saved = CheckpointStore(weights).save(
-        name,
-        network,
-        preprocessing,
-        scoring,
-        calibrations,
-        training=source,
-        metrics={},
-        golden=record_golden(detector, samples, calibrations),
-    )
+    subject = build_detector(file, device)
+    samples = good_images(calibrate_images, category)
+    calibrations = set_thresholds(subject, samples, alpha)
+    saved = keep(CheckpointStore(weights), name, file, subject, samples, calibrations)
     print(f"saved {saved.name}, version {saved.version}, in {weights}")
     for part, calibration in calibrations.items():
         print(f"{part}: {calibration.promise()}")
@@ -85,3 +63,57 @@ def import_checkpoint(
             f"It has no thresholds and cannot decide yet: run mambaad calibrate {name} "
             "--images DIR --category CATEGORY on good images that it has not learned from."
         )
+
+
+def build_detector(file: Path, device: str) -> "Detector":
+    """Return the published network of a file, without thresholds."""
+    from model.anomaly import Scoring
+    from model.detector import Detector
+    from model.official import load_state_dict, network_from_state_dict
+    from model.preprocess import Preprocessing
+
+    network = network_from_state_dict(load_state_dict(file)).eval()
+    preprocessing = Preprocessing(
+        image_size=network.config.image_size, mean=network.encoder.mean, std=network.encoder.std
+    )
+    return Detector(network, preprocessing, Scoring(), {}, device)
+
+
+def good_images(folder: Path | None, categories: list[str] | None) -> list["Sample"]:
+    """Return the images to calibrate with, where there are any."""
+    from model.training.data import read_good_categories
+
+    return read_good_categories(folder, categories) if folder and categories else []
+
+
+def set_thresholds(
+    detector: "Detector", samples: list["Sample"], alpha: float
+) -> dict[str, "Calibration"]:
+    """Return thresholds from the good images, none without any."""
+    from model.training import calibrate
+
+    return calibrate(detector, detector.scoring, samples, alpha) if samples else {}
+
+
+def keep(
+    store: "CheckpointStore",
+    name: str,
+    file: Path,
+    detector: "Detector",
+    samples: list["Sample"],
+    calibrations: dict[str, "Calibration"],
+) -> "Checkpoint":
+    """Save the network with golden images, and with where it comes from."""
+    from model.training.golden import record_golden
+    from model.weight_files import sha256
+
+    return store.save(
+        name,
+        detector.network,
+        detector.preprocessing,
+        detector.scoring,
+        calibrations,
+        training={"imported_from": file.name, "sha256": sha256(file.read_bytes())},
+        metrics={},
+        golden=record_golden(detector, samples, calibrations),
+    )

@@ -64,7 +64,7 @@ class ModelMetrics:
         self.shadowed = Counter(
             "mambaad_shadow_inspections_total",
             "Parts that a shadow checkpoint scored beside the one that answered, by outcome "
-            "(agrees, differs or failed).",
+            "(agrees, differs, failed, or left out for want of time).",
             ("category", "outcome"),
             registry=registry,
         )

@@ -55,7 +55,14 @@ def test_the_document_has_the_shape_of_the_standard(document):
 
 
 def test_the_paths_are_the_services(document):
-    assert set(document["paths"]) == {"/detect", "/categories", "/livez", "/readyz", "/metrics"}
+    for_parts = {"/detect", "/categories", "/livez", "/readyz", "/metrics"}
+    for_models = {
+        "/models",
+        "/models/rescan",
+        *(f"/models/{{name}}/{{version}}/{verb}" for verb in ("load", "warm", "unload")),
+        *(f"/categories/{{category}}/{noun}" for noun in ("route", "threshold", "warm")),
+    }
+    assert set(document["paths"]) == for_parts | for_models
 
 
 def test_detect_takes_forms_and_images(document):

@@ -2,19 +2,24 @@
 
 import json
 import logging
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from model.checkpoint import CheckpointStore
 from service.channel import CheckpointKey
-from service.errors import CheckpointUnavailable, NoSuchCategory
+from service.deployment import State
+from service.errors import CheckpointUnavailable, NoSuchCategory, NoSuchModel
 from service.registry import Registry
+from service.routing import Assignment, Canary, Role
+from service.thresholds import Threshold
 
 
 @pytest.fixture
 def registry(metrics):
-    return lambda root: Registry(CheckpointStore(root), metrics)
+    return lambda root, state=None: Registry(CheckpointStore(root), metrics, state)
 
 
 def rewrite(folder, **values):
@@ -137,3 +142,123 @@ def test_one_of_two_workers_is_enough_to_refuse(registry, tmp_path, save):
     found.report("cpu", {CheckpointKey("parts", "1"): "damaged"})
     found.report("cuda:0", {})
     assert found.routes == []
+
+
+ONE, TWO = CheckpointKey("parts", "1"), CheckpointKey("parts", "2")
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
+
+
+def test_what_was_routed_serves_though_there_is_a_newer_one(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
+    assert (found.find("bolt").checkpoint, found.find("nut").checkpoint) == (ONE, TWO)
+    assert found.checkpoints == (ONE, TWO)
+    assert found.roles(ONE) == [("bolt", Role.STABLE)]
+
+
+def test_a_route_to_what_is_gone_makes_its_category_unavailable(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=TWO)))
+    with pytest.raises(CheckpointUnavailable, match=r"parts/2.*'bolt'"):
+        found.find("bolt")
+    assert found.find("nut").checkpoint == ONE
+    assert found.refusals[0].checkpoint == TWO
+    assert "not in the store" in found.refusals[0].reason
+    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert found.find("bolt").checkpoint == ONE
+    assert found.refusals == []
+
+
+def test_a_new_version_is_found_and_does_not_serve_unasked(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    with pytest.raises(NoSuchModel, match=r"'2'.*have: parts/1"):
+        found.version("parts", "2")
+    save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
+    assert found.rescan() == [TWO]
+    assert found.rescan() == []
+    assert found.version("parts", "2").categories == ("bolt", "nut")
+    assert found.find("bolt").checkpoint == ONE
+    with pytest.raises(NoSuchCategory):
+        found.find("nut")
+
+
+def test_what_serves_stays_as_it_was_found(registry, tmp_path, save, calibration):
+    folder = save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    rewrite(folder, calibrations={"bolt": calibration(0.7).to_dict()})
+    found.rescan()
+    assert found.find("bolt").calibration.image_threshold == 0.5
+    found.reread(ONE)
+    found.accept(ONE)
+    assert found.find("bolt").calibration.image_threshold == 0.7
+    shutil.rmtree(folder)
+    found.rescan()
+    found.reread(ONE)
+    assert found.find("bolt").calibration.image_threshold == 0.7
+
+
+def test_what_left_the_store_and_does_not_serve_is_forgotten(registry, tmp_path, save):
+    folders = [save(tmp_path, "parts", {"bolt": 0.5}) for _ in range(2)]
+    found = registry(tmp_path)
+    shutil.rmtree(folders[0])
+    found.rescan()
+    assert [version.key for version in found.versions] == [TWO]
+
+
+def test_a_version_that_could_not_be_read_is_read_again(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    path = save(tmp_path, "parts", {"bolt": 0.5}) / "manifest.json"
+    whole = path.read_text("utf-8")
+    path.write_text("{", "utf-8")
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
+    assert found.refusals == []
+    assert "JSON" in found.problem(TWO)
+    path.write_text(whole, "utf-8")
+    found.rescan()
+    assert found.problem(TWO) is None
+
+
+def test_a_canary_gets_its_share_and_each_key_the_same_version(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5})
+    canary = Canary(checkpoint=TWO, share=0.5)
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, canary=canary)))
+    routes = {key: found.find("bolt", key) for key in map(str, range(100))}
+    assert {(r.checkpoint, r.role) for r in routes.values()} == {
+        (ONE, Role.STABLE), (TWO, Role.CANARY)
+    }  # fmt: skip
+    assert all(found.find("bolt", key) == route for key, route in routes.items())
+    assert found.find("bolt").checkpoint == ONE
+    found.report("cpu", {TWO: "damaged"})
+    assert {found.find("bolt", key).checkpoint for key in routes} == {ONE}
+    assert found.find("bolt").checkpoint == ONE
+
+
+def test_a_shadow_comes_with_the_route_until_it_cannot_be_used(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, shadow=TWO)))
+    shadow = found.find("bolt").shadow
+    assert (shadow.checkpoint, shadow.role) == (TWO, Role.SHADOW)
+    found.report("cpu", {TWO: "damaged"})
+    assert found.find("bolt").shadow is None
+    found.accept(TWO)
+    assert found.find("bolt").shadow == shadow
+
+
+def test_a_threshold_is_of_one_version_and_of_no_other(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    before = found.find("bolt")
+    own = Threshold(threshold=0.9, review_threshold=0.8, who="Ada", reason="lamp", at=NOW)
+    found.apply(State().with_threshold("bolt", "parts/2", own))
+    route = found.find("bolt")
+    assert (route.calibration.image_threshold, route.calibration.review_threshold) == (0.9, 0.8)
+    assert "Set by Ada on 2026-03-04, and promises nothing" in route.promise
+    assert before.calibration.image_threshold == 0.5
+    assert found.calibration("bolt", TWO).image_threshold == 0.5
+    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert found.find("bolt").calibration.image_threshold == 0.5

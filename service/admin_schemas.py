@@ -1,0 +1,292 @@
+"""What the routes of those who run the service take and answer, as OpenAPI shows it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from service.catalogue import Version
+from service.channel import CheckpointKey, Resident
+from service.deployment import AuditRecord
+from service.routing import Assignment, Canary, Role
+from service.shadow import Comparison
+from service.thresholds import Threshold
+
+Who = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelRef(_Body):
+    """A version of a checkpoint, by name."""
+
+    name: str = Field(max_length=100, examples=["solar"])
+    version: str = Field(max_length=9, examples=["2"])
+
+    @property
+    def key(self) -> CheckpointKey:
+        """The key to look it up by."""
+        return CheckpointKey(self.name, self.version)
+
+    @classmethod
+    def of(cls, key: CheckpointKey) -> "ModelRef":
+        """Name a checkpoint."""
+        return cls(name=key.name, version=key.version)
+
+
+class CanaryRef(ModelRef):
+    """A version that answers a share of the requests."""
+
+    share: float = Field(gt=0, lt=1, description="of the requests, above 0 and below 1")
+
+
+class RouteBody(_Body):
+    """Which versions are to serve a category; what is left out does not serve any more."""
+
+    stable: ModelRef
+    canary: CanaryRef | None = Field(None, description="answers a share of the requests")
+    shadow: ModelRef | None = Field(None, description="scores live images and never answers")
+    keep_previous: bool = Field(
+        False, description="leave what does not serve any more in memory, to switch back at once"
+    )
+    who: Who = "not said"
+    reason: Reason = "not said"
+
+    def assignment(self) -> Assignment:
+        """Return what is asked for."""
+        canary = self.canary and Canary(checkpoint=self.canary.key, share=self.canary.share)
+        return Assignment(
+            stable=self.stable.key, canary=canary, shadow=self.shadow and self.shadow.key
+        )
+
+
+class RouteAnswer(_Answer):
+    """Which versions serve a category."""
+
+    category: str
+    stable: ModelRef
+    canary: CanaryRef | None
+    shadow: ModelRef | None
+
+    @classmethod
+    def of(cls, category: str, assignment: Assignment) -> "RouteAnswer":
+        """Describe a route."""
+        draw, shadow = assignment.canary, assignment.shadow
+        canary = None
+        if draw:
+            key = draw.checkpoint
+            canary = CanaryRef(name=key.name, version=key.version, share=draw.share)
+        return cls(
+            category=category,
+            stable=ModelRef.of(assignment.stable),
+            canary=canary,
+            shadow=shadow and ModelRef.of(shadow),
+        )
+
+
+class ThresholdBody(_Body):
+    """A threshold to decide by, who asks for it and why."""
+
+    threshold: float = Field(description="of the raw score: above it a part is NG")
+    review_threshold: float | None = Field(
+        None, description="above it, and not above `threshold`, a part is REVIEW; null: none is"
+    )
+    who: Who
+    reason: Reason
+    model: ModelRef | None = Field(
+        None, description="the version it is for; by default the stable one of the category"
+    )
+
+
+class ThresholdsAnswer(_Answer):
+    """A pair of thresholds of the raw score."""
+
+    threshold: float
+    review_threshold: float | None
+
+
+class SetAnswer(_Answer):
+    """By whom a threshold was set, when and why."""
+
+    who: str
+    at: datetime
+    reason: str
+
+    @classmethod
+    def of(cls, threshold: Threshold) -> "SetAnswer":
+        """Describe a threshold that was set by hand."""
+        return cls(who=threshold.who, at=threshold.at, reason=threshold.reason)
+
+
+class ChangeAnswer(_Answer):
+    """One change of a threshold."""
+
+    at: datetime
+    who: str
+    reason: str
+    caller: str = Field(description="the name of the API key, or an address without one")
+    model: str | None = Field(description="name/version")
+    before: dict[str, Any] | None = Field(serialization_alias="from")
+    after: dict[str, Any] | None = Field(serialization_alias="to")
+    request_id: str
+
+    @classmethod
+    def of(cls, record: AuditRecord) -> "ChangeAnswer":
+        """Describe a change."""
+        return cls(**record.model_dump(exclude={"action", "category"}))
+
+
+class ThresholdAnswer(_Answer):
+    """What a category is decided by, and how that came about."""
+
+    category: str
+    model: ModelRef
+    threshold: float
+    review_threshold: float | None
+    calibrated: ThresholdsAnswer = Field(description="what DELETE goes back to")
+    set_by: SetAnswer | None = Field(description="null: the calibrated thresholds are in force")
+    promise: str = Field(description="what the threshold promises about good parts")
+    history: list[ChangeAnswer] = Field(description="latest first, of every version")
+
+
+class ServesAnswer(_Answer):
+    """What a version does for a category."""
+
+    category: str
+    role: Role
+    share: float | None = Field(description="of the requests, for a canary")
+
+
+class LatencyAnswer(_Answer):
+    """How long a batch takes: `image_ms` for each image and `batch_ms` besides."""
+
+    image_ms: float
+    batch_ms: float
+
+
+class ResidentAnswer(_Answer):
+    """A version in a worker's memory."""
+
+    worker: str
+    bytes: int
+    load_seconds: float = Field(description="reading, verifying, warming up, golden images")
+    latency: LatencyAnswer | None
+    golden_difference: float | None = Field(
+        description="of its golden images' raw scores from those saved, as a share of what is "
+        "tolerated, 0 to 1; null without golden images"
+    )
+    last_used_s: float = Field(description="seconds since it last computed")
+
+    @classmethod
+    def of(cls, worker: str, resident: Resident, now: float) -> "ResidentAnswer":
+        """Describe it; `now` on the clock of the event loop."""
+        line = resident.latency_line
+        latency = line and LatencyAnswer(image_ms=1000 * line.a_s, batch_ms=1000 * line.b_s)
+        return cls(
+            worker=worker,
+            bytes=resident.bytes,
+            load_seconds=resident.loaded_s,
+            latency=latency,
+            golden_difference=resident.golden,
+            last_used_s=max(0.0, now - resident.last_used),
+        )
+
+
+class VersionAnswer(_Answer):
+    """One version in the store."""
+
+    name: str
+    version: str
+    state: str = Field(description="available, loading, ready, failed, draining or unloaded")
+    reason: str | None = Field(description="why it cannot be used, or why its last load failed")
+    created: str | None
+    categories: list[str] = Field(description="what it is calibrated for")
+    serves: list[ServesAnswer]
+    golden_images: int = Field(description="0: nothing compares this device with the training's")
+    workers: list[ResidentAnswer] = Field(description="those that have it in memory")
+
+    @classmethod
+    def of(
+        cls,
+        version: Version,
+        state: str,
+        reason: str | None,
+        serves: list[ServesAnswer],
+        residents: Mapping[str, Resident],
+        now: float,
+    ) -> "VersionAnswer":
+        """Describe a version; `now` on the clock of the event loop."""
+        return cls(
+            name=version.key.name,
+            version=version.key.version,
+            state=state,
+            reason=reason,
+            created=version.created or None,
+            categories=list(version.categories),
+            serves=serves,
+            golden_images=version.golden_images,
+            workers=[ResidentAnswer.of(w, r, now) for w, r in sorted(residents.items())],
+        )
+
+
+class DecisionChange(_Answer):
+    """Parts that one version decided otherwise than another."""
+
+    answered: str
+    shadow: str
+    parts: int
+
+
+class ShadowAnswer(_Answer):
+    """How a shadow compares with what was answered, since the service started."""
+
+    category: str
+    answered_by: ModelRef
+    shadow: ModelRef
+    since: datetime
+    compared: int = Field(description="parts that both scored")
+    left_out: int = Field(description="parts that it was too busy for")
+    failed: int = Field(description="parts that the shadow could not score")
+    changes: list[DecisionChange] = Field(description="decisions that would have been others")
+    mean_difference: float | None = Field(description="between the scores from 0 to 1")
+    largest_difference: float
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> "ShadowAnswer":
+        """Describe a comparison."""
+        return cls(
+            category=comparison.category,
+            answered_by=ModelRef.of(comparison.answered_by),
+            shadow=ModelRef.of(comparison.shadow),
+            since=comparison.since,
+            compared=comparison.compared,
+            left_out=comparison.left_out,
+            failed=comparison.failed,
+            changes=[
+                DecisionChange(answered=answered, shadow=shadow, parts=parts)
+                for (answered, shadow), parts in sorted(comparison.changes.items())
+            ],
+            mean_difference=comparison.mean_difference,
+            largest_difference=comparison.largest_difference,
+        )
+
+
+class ModelsAnswer(_Answer):
+    """Every version in the store, and what shadows have found."""
+
+    models: list[VersionAnswer]
+    shadows: list[ShadowAnswer]
+
+
+class RescanAnswer(_Answer):
+    """What came into the store; nothing serves otherwise than before."""
+
+    new: list[ModelRef]

@@ -1,0 +1,205 @@
+"""What an operator has decided: routes and thresholds, kept over restarts, and who decided it.
+
+    <state_dir>/deployment.json   what holds now, replaced in one step
+    <state_dir>/audit.jsonl       every change, one JSON object a line, only ever appended to
+
+Both are on the disk before a change takes effect, or neither is and it does not. Without a
+`state_dir` they are kept in memory, until the service stops.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.inspection import Category
+from service.errors import StateNotWritten
+from service.routing import Assignment
+from service.thresholds import Threshold
+
+logger = logging.getLogger(__name__)
+
+DEPLOYMENT_FILE = "deployment.json"
+AUDIT_FILE = "audit.jsonl"
+_RETRY_AFTER_S = 60
+
+
+class StateUnreadable(Exception):
+    """The state folder cannot be used; the message is for the one who starts the service."""
+
+
+class State(BaseModel):
+    """Everything that holds now: routes by category, thresholds by category and "name/version"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format_version: Literal[1] = 1
+    routes: Mapping[Category, Assignment] = {}
+    thresholds: Mapping[Category, Mapping[str, Threshold]] = {}
+
+    def with_route(self, category: Category, assignment: Assignment) -> "State":
+        """Return the state with another route for the category."""
+        return self.model_copy(update={"routes": {**self.routes, category: assignment}})
+
+    def with_threshold(
+        self, category: Category, model: str, threshold: Threshold | None
+    ) -> "State":
+        """Return the state with another threshold for the category; None for the calibrated one."""
+        own = {name: t for name, t in self.thresholds.get(category, {}).items() if name != model}
+        if threshold:
+            own[model] = threshold
+        return self.model_copy(update={"thresholds": {**self.thresholds, category: own}})
+
+
+class AuditRecord(BaseModel):
+    """One change: when, by whom, why, of what, from what to what."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
+    )
+
+    at: datetime
+    who: str = Field(description="as the request says")
+    reason: str
+    caller: str = Field(description="as the request was let in: the name of its API key")
+    action: Literal["threshold", "route"]
+    category: Category
+    model: str | None = Field(None, description="the version that a threshold is of")
+    request_id: str
+    before: dict[str, Any] | None = Field(alias="from")
+    after: dict[str, Any] | None = Field(alias="to")
+
+
+class Deployment:
+    """The state and its audit, in memory and in a folder. One writer at a time.
+
+    Raises `StateUnreadable` for a folder that cannot be made or files that are damaged.
+    """
+
+    def __init__(self, state_dir: Path | None) -> None:
+        self._folder = state_dir
+        self.state = State()
+        self.audit: list[AuditRecord] = []
+        if state_dir is None:
+            logger.info(
+                "no state_dir: changes of routes and thresholds last until the service stops"
+            )
+            return
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            self.state = _read_state(state_dir / DEPLOYMENT_FILE)
+            self.audit = _read_audit(state_dir / AUDIT_FILE)
+        except OSError as error:
+            raise StateUnreadable(f"cannot use state_dir: {error}") from error
+
+    def commit(self, state: State, record: AuditRecord) -> None:
+        """Keep a new state and why it is new; blocks for the disk.
+
+        Raises `StateNotWritten`, and then nothing has changed.
+        """
+        if self._folder is not None:
+            try:
+                _write(self._folder, state, record)
+            except OSError as error:
+                logger.error("the state cannot be written: %s", error)  # noqa: TRY400
+                why = error.strerror or "the disk refused"
+                raise StateNotWritten(
+                    f"the change could not be kept and was not made: {why}; make the service's "
+                    "state_dir writable, with space left, and try again",
+                    _RETRY_AFTER_S,
+                ) from error
+        self.state = state
+        self.audit.append(record)
+
+
+def _read_state(path: Path) -> State:
+    try:
+        return State.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return State()
+    except ValidationError as error:
+        raise StateUnreadable(
+            f"{path} is damaged: mend it, restore it, or move it away to start from the newest "
+            f"versions and calibrated thresholds: {_first_fault(error)}"
+        ) from error
+
+
+def _read_audit(path: Path) -> list[AuditRecord]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    whole, end, torn = content.rpartition(b"\n")
+    if torn:
+        # A line is acknowledged once it is whole: what a power cut tore was never told to anyone.
+        logger.warning("%s ends within a line: it is cut off there", path)
+        with path.open("r+b") as file:
+            file.truncate(len(whole) + len(end))
+    records = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            records.append(AuditRecord.model_validate_json(line))
+        except ValidationError as error:
+            raise StateUnreadable(
+                f"{path} is damaged in line {number}: mend it, restore it, or move it away to "
+                f"start another: {_first_fault(error)}"
+            ) from error
+    return records
+
+
+def _write(folder: Path, state: State, record: AuditRecord) -> None:
+    """Write the audit and the state; the last step, a rename, is the one that counts."""
+    staging = folder / f".{DEPLOYMENT_FILE}.new"
+    try:
+        _write_through(staging, "wb", state.model_dump_json(indent=2).encode() + b"\n")
+        size = _append(folder / AUDIT_FILE, record.model_dump_json(by_alias=True).encode() + b"\n")
+        try:
+            staging.replace(folder / DEPLOYMENT_FILE)
+        except OSError:
+            os.truncate(folder / AUDIT_FILE, size)
+            raise
+    finally:
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Make the rename survive a power cut; by now the change is made, whatever comes of this."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        logger.warning("a change of the state may not survive a power cut", exc_info=True)
+
+
+def _append(path: Path, line: bytes) -> int:
+    """Append a line, or leave the file as it was; return how long it was."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        _write_through(path, "ab", line)
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, size)
+        raise
+    return size
+
+
+def _write_through(path: Path, mode: str, data: bytes) -> None:
+    with path.open(mode) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
