@@ -1,6 +1,7 @@
 """All wiring: settings in, a FastAPI application out."""
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -43,6 +44,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     `KeysUnusable` and `StateUnreadable`.
     """
     metrics = Metrics(CollectorRegistry())
+    metrics.build_info.labels(_version(), platform.python_version(), version("torch")).set(1)
     deployment = Deployment(settings.state_dir)
     registry = Registry(CheckpointStore(settings.weights_dir), metrics, deployment.state)
 
@@ -51,6 +53,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
         with ThreadPoolExecutor(settings.decode_threads, "decode") as threads:
             async with WorkerPool(settings, registry, metrics) as workers:
                 workers.shutdown = app.state.shutdown
+                metrics.ready.set_function(lambda: float(workers.readiness().ready))
                 service = _service(settings, registry, deployment, workers, threads, metrics)
                 app.state.service = service
                 announcing = asyncio.create_task(_announce(workers, on_ready))

@@ -22,6 +22,8 @@ class Record:
     def __init__(self, metrics: Metrics, drift: DriftMonitor) -> None:
         self._metrics = metrics
         self._drift = drift
+        for kind in (INTERNAL, *PROBLEM_TYPES.values()):  # from 0 on, or the first would be missed
+            metrics.image_errors.labels(kind.slug)
 
     def inspected(
         self,
