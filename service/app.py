@@ -15,13 +15,14 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from model.checkpoint import CheckpointStore
-from service import admin, openapi, operations, routes, security
+from service import admin, lookout, openapi, operations, routes, security, v2
 from service.bodies import BodyBudget, BodyGuard
 from service.decoding import ImageLimits
 from service.deployment import Deployment
 from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError, http_problem, problem_of, retry_headers
 from service.lifecycle import Lifecycle
+from service.lookout_errors import LookoutErrors
 from service.metrics import Metrics
 from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.pipeline import Pipeline
@@ -67,12 +68,16 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.state.guard = Guard(settings, metrics)
     app.include_router(routes.router, dependencies=[Depends(detect_scope)])
     app.include_router(operations.router)
+    app.include_router(v2.health)
+    app.include_router(v2.router, dependencies=[Depends(detect_scope)])
+    app.include_router(lookout.router, dependencies=[Depends(detect_scope)])
     app.include_router(admin.router, dependencies=[Depends(admin_scope)])
     app.add_exception_handler(ServiceError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     _protect(app, settings)
     app.add_middleware(RequestLog, metrics=metrics)
+    app.add_middleware(LookoutErrors)
     return app
 
 

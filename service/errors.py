@@ -2,9 +2,11 @@
 
     ServiceError
     ├── MalformedBody           400  not a multipart body, though it says so
+    ├── InvalidTensor           400  an inference request whose tensors do not fit
     ├── Unauthenticated         401  no key, or none that is known
     ├── Forbidden               403  a key without the scope, or a page of another origin
     ├── NoSuchCategory          404  a category that no checkpoint serves
+    ├── NoSuchVersion           404  a version that does not serve the category
     ├── NoSuchModel             404  a version that is not in the store
     ├── BodyTooSlow             408  the body did not arrive in time
     ├── Conflict                409  what the state of things does not allow now
@@ -49,6 +51,10 @@ class MalformedBody(ServiceError):
     """A body that does not parse as what its Content-Type says."""
 
 
+class InvalidTensor(ServiceError):
+    """Tensors that do not fit the model, or not what is said about them."""
+
+
 class Unauthenticated(ServiceError):
     """No API key where one is needed, or one that is not known."""
 
@@ -59,6 +65,10 @@ class Forbidden(ServiceError):
 
 class NoSuchCategory(ServiceError):
     """A category that no checkpoint serves."""
+
+
+class NoSuchVersion(ServiceError):
+    """A version that does not serve the category."""
 
 
 class BodyTooSlow(ServiceError):
@@ -174,9 +184,11 @@ class ProblemType:
 INTERNAL = ProblemType(500, "internal-error", "The service failed")
 PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     MalformedBody: ProblemType(400, "malformed-body", "The body cannot be parsed"),
+    InvalidTensor: ProblemType(400, "invalid-tensor", "The tensors do not fit the model"),
     Unauthenticated: ProblemType(401, "unauthenticated", "No API key, or none that is known"),
     Forbidden: ProblemType(403, "forbidden", "The caller may not do this"),
     NoSuchCategory: ProblemType(404, "unknown-category", "No checkpoint serves this category"),
+    NoSuchVersion: ProblemType(404, "unknown-version", "This version does not serve the category"),
     BodyTooSlow: ProblemType(408, "body-too-slow", "The body did not arrive in time"),
     NoSuchModel: ProblemType(404, "unknown-model", "No such version in the store"),
     Conflict: ProblemType(409, "conflict", "Not as things stand"),

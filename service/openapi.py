@@ -45,6 +45,8 @@ DETECT_BODY: dict[str, Any] = {
 
 _DETAILS = {
     "malformed-body": "Missing boundary in multipart.",
+    "invalid-tensor": "expected one input, 'image'; got 'images'",
+    "unknown-version": "version '7' does not serve the category 'solar-mono'; serving: 1",
     "unauthenticated": "no API key: expected Authorization: Bearer <key>, or X-API-Key: <key>",
     "forbidden": "the key 'line-3' has the scope detect, and this needs admin",
     "unknown-category": "no checkpoint serves the category 'botle'; have: solar-mono, solar-poly",

@@ -39,7 +39,8 @@ class InspectOptions:
     """How to inspect one image.
 
     `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
-    event loop's clock, or else from the call. `part` is answered as it came.
+    event loop's clock, or else from the call. `part` is answered as it came. `take_scores` is
+    called with the pixel scores (see `Finding`) of an image that was inspected.
     """
 
     heatmap: HeatmapKind = HeatmapKind.NONE
@@ -47,11 +48,12 @@ class InspectOptions:
     priority: Priority = Priority.NORMAL
     part: PartFields = _NO_FIELDS
     received_at: float | None = None
+    take_scores: Callable[[Float32[np.ndarray, "h w"]], None] | None = None
 
     @property
     def wants_map(self) -> bool:
-        """Whether a picture of the anomaly map is asked for."""
-        return self.heatmap is not HeatmapKind.NONE
+        """Whether the anomaly map is asked for, or a picture of it."""
+        return self.heatmap is not HeatmapKind.NONE or self.take_scores is not None
 
     def within(self, longest_s: float) -> float:
         """Return the seconds that the image has, at most `longest_s`."""
@@ -135,6 +137,8 @@ class Pipeline:
         timings_ms["total"] = (time.perf_counter() - started) * 1000
         self._record.inspected(route, finding, timings_ms, options.part.part_id)
         self._offer(route, prepared, finding)
+        if options.take_scores and finding.pixel_scores is not None:
+            options.take_scores(finding.pixel_scores)
         filename = source.filename if isinstance(source, Upload) else None
         return ImageAnswer.of(
             filename, route, prepared.size, finding, picture, timings_ms, options.part

@@ -134,6 +134,17 @@ class Registry:
             )
         return served.stable
 
+    def answering(self, category: Category) -> list[Route]:
+        """Return every route that may answer a request now: stable, and canary if there is one.
+
+        Raises what `find` does.
+        """
+        routes = [self.find(category)]
+        served = self._table[category]
+        if served and served.canary and served.canary.checkpoint not in self._refused:
+            routes.append(served.canary)
+        return routes
+
     def _draws(self, served: _Served, key: str) -> bool:
         if served.canary is None or served.draw is None:
             return False

@@ -49,7 +49,7 @@ async def read_request(
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
-        content = await _read_raw(request, limits.max_image_bytes)
+        content = await read_raw(request, limits.max_image_bytes)
         upload = Upload(None, content)
         return DetectRequest(_required(category), heatmap or HeatmapKind.NONE, (upload,))
     try:
@@ -85,7 +85,8 @@ async def _read_file(file: UploadFile, max_bytes: int) -> Upload:
     return Upload(file.filename or None, await file.read(max_bytes + 1))
 
 
-async def _read_raw(request: Request, max_bytes: int) -> bytes:
+async def read_raw(request: Request, max_bytes: int) -> bytes:
+    """Read a body that is one thing. Raises `BodyTooLarge`, or Starlette's `ClientDisconnect`."""
     return await _limited(request, max_bytes).body()
 
 

@@ -62,7 +62,22 @@ def test_the_paths_are_the_services(document):
         *(f"/models/{{name}}/{{version}}/{verb}" for verb in ("load", "warm", "unload")),
         *(f"/categories/{{category}}/{noun}" for noun in ("route", "threshold", "warm")),
     }
-    assert set(document["paths"]) == for_parts | for_models
+    others = ("/v2", "/2020-11-20/")
+    own = {path for path in document["paths"] if not path.startswith(others)}
+    assert own == for_parts | for_models
+
+
+def test_the_paths_of_other_protocols_are_theirs(document):
+    model = "/v2/models/{model}"
+    assert {path for path in document["paths"] if path.startswith("/v2")} == {
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/repository/index",
+        *(f"{model}{rest}" for rest in ("", "/ready", "/infer")),
+        *(f"{model}/versions/{{version}}{rest}" for rest in ("", "/ready", "/infer")),
+    }
+    assert "/2020-11-20/projects/{project}/models/{version}/detect" in document["paths"]
 
 
 def test_detect_takes_forms_and_images(document):

@@ -1,0 +1,270 @@
+"""The Open Inference Protocol (v2) over HTTP: each category is a model.
+
+What tensors there are and what they mean stands in `v2_tensors`, how they travel in `v2_codec`.
+Health may be asked by anyone, as `/livez` may; everything else is in `router`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from jaxtyping import Float32
+from PIL.Image import Image
+from pydantic import ValidationError
+
+from service import v2_openapi
+from service.channel import Priority
+from service.compression import chosen_coding, compress
+from service.errors import InvalidTensor, NoWorkerReady, problem_of, retry_headers
+from service.middleware import problem_response, request_id_of
+from service.pipeline import InspectOptions
+from service.registry import Route
+from service.schemas import ImageAnswer, PartFields
+from service.serving import (
+    Service,
+    ServiceDependency,
+    find_version,
+    read_body,
+    unless_client_leaves,
+)
+from service.uploads import BodyLimits, Upload
+from service.v2_codec import HEADER_LENGTH, read_json, read_request, write_answer
+from service.v2_schemas import (
+    IndexAsked,
+    IndexEntry,
+    InferAnswer,
+    InferAsked,
+    LiveHealth,
+    ModelMetadata,
+    ModelReady,
+    ReadyHealth,
+    ServerMetadata,
+)
+from service.v2_tensors import (
+    ANOMALY_MAP,
+    OutputChoice,
+    choose_outputs,
+    input_metadata,
+    output_metadata,
+    read_images,
+    write_outputs,
+)
+
+router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
+
+EXTENSIONS = ["binary_tensor_data", "parameters", "schedule_policy", "model_repository(index)"]
+_PLATFORM = "mambaad_pytorch"
+_MAX_INDEX_BYTES = 65_536
+_OWN_PARAMETERS = {"binary_data_output", "layout", "priority", "timeout"}
+"""What the service acts on; every other parameter is echoed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """An inference request, read."""
+
+    asked: InferAsked
+    images: Sequence[Upload | Image]
+    outputs: Sequence[OutputChoice]
+    options: InspectOptions
+
+
+@health.get("/live", summary="Does the process answer?")
+async def live() -> LiveHealth:
+    """Answer 200 as long as the process answers at all."""
+    return LiveHealth(live=True)
+
+
+@health.get("/ready", summary="Can images be inspected?", responses=v2_openapi.NOT_READY)
+async def ready(service: ServiceDependency) -> ReadyHealth:
+    """Answer 200 when `/readyz` does, else the problem."""
+    _check_ready(service)
+    return ReadyHealth(live=True, ready=True)
+
+
+@router.get("", summary="What serves")
+async def server_metadata(request: Request) -> ServerMetadata:
+    """Name the service and the extensions of the protocol that it knows."""
+    return ServerMetadata(name="mambaad", version=request.app.version, extensions=EXTENSIONS)
+
+
+@router.get("/models/{model}", summary="A category as a model", responses=v2_openapi.NO_MODEL)
+@router.get("/models/{model}/versions/{version}", responses=v2_openapi.NO_MODEL)
+async def model_metadata(
+    service: ServiceDependency, model: str, version: str | None = None
+) -> ModelMetadata:
+    """Describe a model's tensors."""
+    route = find_version(service.registry, model, version, key="")
+    answering = service.registry.answering(model)
+    return ModelMetadata(
+        name=model,
+        versions=[route.checkpoint.version for route in answering],
+        platform=_PLATFORM,
+        inputs=input_metadata(),
+        outputs=output_metadata(route.image_size),
+    )
+
+
+@router.get(
+    "/models/{model}/ready", summary="Can it be sent images?", responses=v2_openapi.NO_MODEL
+)
+@router.get("/models/{model}/versions/{version}/ready", responses=v2_openapi.NO_MODEL)
+async def model_ready(
+    service: ServiceDependency, model: str, version: str | None = None
+) -> ModelReady:
+    """Answer 200 when images of this category can be inspected, else the problem."""
+    find_version(service.registry, model, version, key="")
+    _check_ready(service)
+    return ModelReady(name=model, ready=True)
+
+
+@router.post("/repository/index", summary="All models", openapi_extra=v2_openapi.INDEX_BODY)
+async def repository_index(request: Request, service: ServiceDependency) -> list[IndexEntry]:
+    """List the models, those that cannot be used with why."""
+    body = await read_body(request, _MAX_INDEX_BYTES)
+    asked = read_json(body, IndexAsked) if body.strip() else IndexAsked()
+    registry = service.registry
+    ready = {
+        route.category: registry.answering(route.category) for route in service.registry.routes
+    }
+    entries = [
+        IndexEntry(name=model, version=route.checkpoint.version, state="READY", reason="")
+        for model, routes in ready.items()
+        for route in routes
+    ]
+    if asked.ready:
+        return entries
+    unavailable = [
+        IndexEntry(
+            name=model,
+            version=assigned.stable.version,
+            state="UNAVAILABLE",
+            reason=registry.problem(assigned.stable) or "not in the store",
+        )
+        for model, assigned in sorted(registry.assignments.items())
+        if model not in ready
+    ]
+    return [*entries, *unavailable]
+
+
+@router.post(
+    "/models/{model}/infer",
+    summary="Inspect images that come as a tensor",
+    response_model=InferAnswer,
+    responses=v2_openapi.PROBLEMS,
+    openapi_extra=v2_openapi.INFER_BODY,
+)
+@router.post(
+    "/models/{model}/versions/{version}/infer",
+    summary="Inspect images that come as a tensor",
+    response_model=InferAnswer,
+    responses=v2_openapi.PROBLEMS,
+    openapi_extra=v2_openapi.INFER_BODY,
+)
+async def infer(
+    request: Request, service: ServiceDependency, model: str, version: str | None = None
+) -> Response:
+    """Inspect one or several images, all or none.
+
+    Tensors have no place for an error, so where one image fails the request does, with that
+    image's problem: none of a batch is ever taken for inspected that was not.
+    """
+    received_at = asyncio.get_running_loop().time()
+    body = await read_body(request, service.limits.max_request_bytes)
+    call = await asyncio.to_thread(_read, request, body, service.limits)
+    key = call.options.part.part_id or request_id_of(request.scope)
+    route = find_version(service.registry, model, version, key)
+    options = replace(call.options, received_at=received_at)
+    return await unless_client_leaves(request, _infer(request, service, route, call, options))
+
+
+def _read(request: Request, body: bytes, limits: BodyLimits) -> _Call:
+    asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH))
+    images = read_images(tensors, asked.parameters, limits.max_files)
+    outputs = choose_outputs(asked.outputs, asked.parameters)
+    return _Call(asked, images, outputs, _options(asked))
+
+
+def _options(asked: InferAsked) -> InspectOptions:
+    """Read the parameters of the schedule policy, and those that name the part."""
+    timeout, priority = asked.parameters.get("timeout", 0), asked.parameters.get("priority", 0)
+    for name, value in (("timeout", timeout), ("priority", priority)):
+        if type(value) is not int or value < 0:
+            raise InvalidTensor(f"{name} is a whole number of 0 or more, got {str(value)[:50]!r}")
+    part = {name: asked.parameters.get(name) for name in PartFields.model_fields}
+    try:
+        fields = PartFields.model_validate(part)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidTensor(f"the parameter {fault['loc'][0]}: {fault['msg']}") from error
+    return InspectOptions(
+        timeout_s=timeout / 1e6 if timeout else None,
+        priority=Priority.HIGH if priority == 1 else Priority.NORMAL,
+        part=fields,
+    )
+
+
+async def _infer(
+    request: Request, service: Service, route: Route, call: _Call, options: InspectOptions
+) -> Response:
+    wants_map = any(choice.name == ANOMALY_MAP for choice in call.outputs)
+    maps: dict[int, Float32[np.ndarray, "h w"]] = {}
+
+    async def attempt(index: int, image: Upload | Image) -> ImageAnswer | Exception:
+        take = (lambda scores: maps.update({index: scores})) if wants_map else None
+        return await service.pipeline.attempt(route, image, replace(options, take_scores=take))
+
+    results = await asyncio.gather(*(attempt(i, image) for i, image in enumerate(call.images)))
+    errors = {i: result for i, result in enumerate(results) if isinstance(result, Exception)}
+    if errors:
+        return _failed(errors, len(results), request_id_of(request.scope))
+    answers = [result for result in results if isinstance(result, ImageAnswer)]
+    coding = chosen_coding(request.headers.get("accept-encoding", ""))
+    in_order = [maps[i] for i in sorted(maps)]
+    return await asyncio.to_thread(_answer, route, call, answers, in_order, coding)
+
+
+def _failed(errors: dict[int, Exception], count: int, request_id: str) -> Response:
+    problems = {index: problem_of(error, request_id) for index, error in errors.items()}
+    # The highest status: a service in trouble is never taken for a mistake of the client's.
+    worst = max(problems, key=lambda index: problems[index].status)
+    problem, headers = problems[worst], retry_headers(errors[worst])
+    if count > 1:
+        each = [
+            {"index": index, **one.model_dump(exclude_none=True)} for index, one in problems.items()
+        ]
+        detail = f"image {worst} of {count} (from 0), and so the request: {problem.detail}"
+        problem = problem.model_copy(update={"detail": detail, "errors": each})
+    return problem_response(problem, headers)
+
+
+def _answer(
+    route: Route,
+    call: _Call,
+    answers: Sequence[ImageAnswer],
+    maps: Sequence[Float32[np.ndarray, "h w"]],
+    coding: str | None,
+) -> Response:
+    parameters = call.asked.parameters
+    answer = InferAnswer(
+        model_name=route.category,
+        model_version=route.checkpoint.version,
+        id=call.asked.id,
+        parameters={k: v for k, v in parameters.items() if k not in _OWN_PARAMETERS} or None,
+        outputs=[],
+    )
+    content, header_length = write_answer(answer, write_outputs(call.outputs, answers, maps))
+    content, headers = compress(content, coding)
+    if header_length is None:
+        return Response(content, headers=headers, media_type="application/json")
+    headers[HEADER_LENGTH] = str(header_length)
+    return Response(content, headers=headers, media_type="application/octet-stream")
+
+
+def _check_ready(service: Service) -> None:
+    readiness = service.workers.readiness()
+    if not readiness.ready:
+        raise NoWorkerReady("not ready: " + "; ".join(readiness.reasons))

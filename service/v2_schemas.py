@@ -1,0 +1,126 @@
+"""The JSON of the Open Inference Protocol (v2), as it is read and written."""
+
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Parameters: TypeAlias = dict[str, Any]
+Dimension = Annotated[int, Field(strict=True)]
+
+
+class _Asked(BaseModel):
+    """What a client says; members that nobody knows are left alone, as the protocol wants."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class InputAsked(_Asked):
+    """A tensor that comes as `data`, or as `binary_data_size` bytes behind the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[Dimension] = Field(max_length=32)
+    parameters: Parameters = {}
+    data: Any = None
+
+
+class OutputAsked(_Asked):
+    """A tensor to answer with."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class InferAsked(_Asked):
+    """An inference request."""
+
+    id: str | None = Field(None, max_length=1000)
+    parameters: Parameters = {}
+    inputs: list[InputAsked] = Field(max_length=100)
+    outputs: list[OutputAsked] | None = Field(None, max_length=100)
+
+
+class IndexAsked(_Asked):
+    """Which models to list."""
+
+    ready: bool = False
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ServerMetadata(_Answer):
+    """What serves, and which extensions of the protocol it knows."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class LiveHealth(_Answer):
+    """The process answers."""
+
+    live: bool
+
+
+class ReadyHealth(_Answer):
+    """Images can be inspected."""
+
+    live: bool
+    ready: bool
+
+
+class TensorMetadata(_Answer):
+    """A tensor of a model; -1 stands for a dimension of any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Parameters | None = None
+
+
+class ModelMetadata(_Answer):
+    """A category as a model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelReady(_Answer):
+    """A model that images can be sent to."""
+
+    name: str
+    ready: bool
+
+
+class IndexEntry(_Answer):
+    """A model in the index: READY, or UNAVAILABLE for a reason."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class OutputTensor(_Answer):
+    """A tensor of an answer: as `data`, or behind the JSON with its size in `parameters`."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Parameters | None = None
+    data: list[Any] | None = None
+
+
+class InferAnswer(_Answer):
+    """An inference response."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[OutputTensor]

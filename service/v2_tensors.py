@@ -1,0 +1,188 @@
+"""What the tensors of an inference request mean: images in, scores and decisions out.
+
+`image` is the only input, of n images:
+
+    BYTES  [n] or [n, 1]   image files, as `POST /detect` takes them
+    UINT8  [n, H, W, 3]    RGB pixels
+    FP32   [n, H, W, 3]    RGB pixels from 0 to 1; rounded to 8 bits, which is what was trained on
+
+With the parameter `layout` set to "NCHW", on the input or the request, pixels are [n, 3, H, W].
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from model.inspection import ImageSize
+from service.errors import BodyTooLarge, InvalidTensor
+from service.schemas import ImageAnswer
+from service.uploads import Upload
+from service.v2_codec import Output, Tensor
+from service.v2_schemas import OutputAsked, Parameters, TensorMetadata
+
+INPUT = "image"
+ANOMALY_MAP = "anomaly_map"
+_LAYOUTS = ("NHWC", "NCHW")
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """An output with one element per image."""
+
+    datatype: str
+    value: Callable[[ImageAnswer], object]
+
+
+_COLUMNS = {
+    "score": _Column("FP32", lambda answer: answer.score),
+    # In 64 bits, so that comparing the two says what the decision says.
+    "raw_score": _Column("FP64", lambda answer: answer.raw_score),
+    "threshold": _Column("FP64", lambda answer: answer.threshold),
+    "decision": _Column("BYTES", lambda answer: answer.decision),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChoice:
+    """An output to answer with, and whether behind the JSON or in it."""
+
+    name: str
+    binary: bool
+
+
+def input_metadata() -> list[TensorMetadata]:
+    """Describe what is taken; the protocol has room for one datatype."""
+    also = "UINT8 or FP32 (0 to 1) pixels [n, H, W, 3]; [n, 3, H, W] with layout=NCHW"
+    return [
+        TensorMetadata(name=INPUT, datatype="BYTES", shape=[-1], parameters={"also_taken": also})
+    ]
+
+
+def output_metadata(size: ImageSize) -> list[TensorMetadata]:
+    """Describe what is answered; `size` is that of the network's input."""
+    columns = [
+        TensorMetadata(name=name, datatype=column.datatype, shape=[-1])
+        for name, column in _COLUMNS.items()
+    ]
+    anomaly_map = TensorMetadata(
+        name=ANOMALY_MAP, datatype="FP32", shape=[-1, size.height, size.width]
+    )
+    return [*columns, anomaly_map]
+
+
+def read_images(
+    tensors: Sequence[Tensor], parameters: Parameters, max_images: int
+) -> list[Upload | Image.Image]:
+    """Return the images of a request. Raises `InvalidTensor` or `BodyTooLarge`."""
+    if len(tensors) != 1 or tensors[0].name != INPUT:
+        got = ", ".join(repr(tensor.name[:50]) for tensor in tensors[:5]) or "none"
+        raise InvalidTensor(f"expected one input, {INPUT!r}; got {got}")
+    (tensor,) = tensors
+    if tensor.shape[0] > max_images:
+        raise BodyTooLarge(f"a request may have {max_images} images, got {tensor.shape[0]}")
+    if tensor.datatype == "BYTES":
+        return _files(tensor)
+    if tensor.datatype not in {"UINT8", "FP32"}:
+        raise InvalidTensor(f"{INPUT!r} is BYTES, UINT8 or FP32; got {tensor.datatype}")
+    return [Image.fromarray(pixels) for pixels in _pixels(tensor, _layout(tensor, parameters))]
+
+
+def choose_outputs(
+    asked: Sequence[OutputAsked] | None, parameters: Parameters
+) -> list[OutputChoice]:
+    """Return the outputs asked for, all but the map if none is. Raises `InvalidTensor`."""
+    binary = _flag(parameters, "binary_data_output", default=False)
+    if not asked:
+        return [OutputChoice(name, binary) for name in _COLUMNS]
+    chosen: dict[str, OutputChoice] = {}
+    for output in asked:
+        have = (*_COLUMNS, ANOMALY_MAP)
+        if output.name not in have or output.name in chosen:
+            raise InvalidTensor(
+                f"output {output.name[:50]!r} is not there or asked for twice; have: "
+                f"{', '.join(have)}"
+            )
+        for name in ("shared_memory_region", "classification"):
+            if name in output.parameters:
+                raise InvalidTensor(f"the parameter {name} of an output is not offered")
+        wanted = _flag(output.parameters, "binary_data", default=binary)
+        chosen[output.name] = OutputChoice(output.name, wanted)
+    return list(chosen.values())
+
+
+def write_outputs(
+    choices: Sequence[OutputChoice],
+    answers: Sequence[ImageAnswer],
+    maps: Sequence[Float32[np.ndarray, "h w"]],
+) -> list[Output]:
+    """Return the outputs chosen, over all images; `maps` is needed for the map alone."""
+    outputs = []
+    for choice in choices:
+        if choice.name == ANOMALY_MAP:
+            outputs.append(Output(ANOMALY_MAP, "FP32", np.stack(maps), choice.binary))
+            continue
+        column = _COLUMNS[choice.name]
+        values = [column.value(answer) for answer in answers]
+        if column.datatype == "BYTES":
+            texts = [str(value) for value in values]
+            outputs.append(Output(choice.name, column.datatype, texts, choice.binary))
+        else:
+            numbers = np.array(values, np.float64 if column.datatype == "FP64" else np.float32)
+            outputs.append(Output(choice.name, column.datatype, numbers, choice.binary))
+    return outputs
+
+
+def _files(tensor: Tensor) -> list[Upload | Image.Image]:
+    if tensor.shape[1:] not in {(), (1,)}:
+        raise InvalidTensor(f"BYTES take the shape [n] or [n, 1], got {list(tensor.shape)}")
+    return [Upload(None, bytes(content)) for content in tensor.values]
+
+
+def _layout(tensor: Tensor, parameters: Parameters) -> str:
+    layout = tensor.parameters.get("layout", parameters.get("layout", _LAYOUTS[0]))
+    if layout not in _LAYOUTS:
+        raise InvalidTensor(f"layout is one of {', '.join(_LAYOUTS)}; got {str(layout)[:50]!r}")
+    return str(layout)
+
+
+def _pixels(tensor: Tensor, layout: str) -> UInt8[np.ndarray, "n h w 3"]:
+    shape = tensor.shape
+    channels = 1 if layout == "NCHW" else 3
+    if len(shape) != 4 or shape[channels] != 3:
+        expected = "[n, 3, H, W]" if layout == "NCHW" else "[n, H, W, 3]"
+        raise InvalidTensor(
+            f"pixels in layout {layout} take the shape {expected}, got {list(shape)}"
+        )
+    assert isinstance(tensor.values, np.ndarray)
+    pixels = tensor.values.reshape(shape)
+    if layout == "NCHW":
+        pixels = pixels.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(_eight_bits(pixels))
+
+
+def _eight_bits(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Return pixels of 0 to 255; a range is never guessed, since a wrong guess looks like a part.
+
+    NaN is neither below nor above anything, so it is asked what is inside.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    values = pixels.astype(np.float32, copy=False)
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):
+        raise InvalidTensor(
+            f"FP32 pixels lie in 0 to 1, got {low:g} to {high:g}: divide by 255, or send UINT8"
+        )
+    eight_bits: npt.NDArray[np.uint8] = np.rint(values * np.float32(255)).astype(np.uint8)
+    return eight_bits
+
+
+def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidTensor(f"the parameter {name} is true or false, got {str(value)[:50]!r}")
+    return value
