@@ -1,0 +1,141 @@
+"""The claims about speed, each measured and judged."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.loading.arrivals import Arrivals, schedule
+from benchmarks.loading.conducting import measure
+from benchmarks.loading.report import Summary, summarise
+from benchmarks.loading.sender import ClosedLoop, OpenLoop, Target
+
+_SINGLE_REQUESTS_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure: seconds of a run after its warm-up, how often, by how many senders."""
+
+    seconds: float
+    warm_up_s: float
+    rounds: int
+    senders: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A claim, what was measured, and what it was held against."""
+
+    claim: str
+    holds: bool
+    measured: float
+    limit: float
+    explanation: str
+
+    def text(self) -> str:
+        """Return the verdict for people."""
+        return f"{'HOLDS' if self.holds else 'DOES NOT HOLD'}: {self.claim}\n  {self.explanation}"
+
+
+def closed(
+    target: Target, categories: Sequence[str], concurrency: int, effort: Effort, what: str
+) -> Summary:
+    """Measure the capacity: a number of requests always on their way."""
+    duration = effort.warm_up_s + effort.seconds
+    work = ClosedLoop(categories, concurrency, duration)
+    return summarise(measure(target, work, duration, effort.warm_up_s, what, effort.senders))
+
+
+def opened(
+    target: Target,
+    arrivals: Arrivals,
+    rate: float,
+    mix: dict[str, float],
+    effort: Effort,
+    seed: int,
+) -> Summary:
+    """Measure latencies at a rate of arrivals."""
+    duration = effort.warm_up_s + effort.seconds
+    work = OpenLoop(schedule(arrivals, rate, duration, mix, seed))
+    what = f"{rate:.2f}/s"
+    measured = measure(target, work, duration, effort.warm_up_s, what, effort.senders)
+    return summarise(measured, rate)
+
+
+def throughput(
+    target: Target,
+    categories: Sequence[str],
+    batch_size: int,
+    detector_rate: Callable[[], float],
+    effort: Effort,
+) -> tuple[Verdict, dict[str, Any]]:
+    """Hold `POST /detect` against the Detector's own, in rounds of one and the other."""
+    own: list[float] = []
+    runs: list[Summary] = []
+    for number in range(effort.rounds):
+        own.append(detector_rate())
+        what = f"POST /detect, round {number + 1}"
+        runs.append(closed(target, categories[:1], 2 * batch_size, effort, what))
+    served, alone = median(run.achieved for run in runs), median(own)
+    seen = median(run.batches.mean if run.batches else 0.0 for run in runs)
+    verdict = Verdict(
+        "throughput through POST /detect is at least 90 % of the Detector's own",
+        served >= 0.9 * alone,
+        served / alone,
+        0.9,
+        f"{served:.2f} images/s through POST /detect in batches of {seen:.1f} (median of "
+        f"{effort.rounds}), {alone:.2f} by the Detector in batches of {batch_size}: "
+        f"{served / alone:.1%}",
+    )
+    return verdict, {"detector_per_s": own, "runs": [asdict(run) for run in runs]}
+
+
+def latency(
+    target: Target, categories: Sequence[str], batch_size: int, share: float, effort: Effort
+) -> tuple[Verdict, dict[str, Any]]:
+    """Hold p99 at a share of the capacity against two unloaded latencies and one batch."""
+    mix = dict.fromkeys(categories, 1.0)
+    short = Effort(_SINGLE_REQUESTS_S, effort.warm_up_s, 1)
+    single = closed(target, categories[:1], 1, short, "one at a time")
+    full = closed(target, categories, 2 * batch_size, effort, "capacity")
+    assert single.latency is not None, "no request was answered"
+    assert full.batch_p50_ms is not None, "no request was answered"
+    loaded = opened(target, Arrivals.POISSON, share * full.achieved, mix, effort, seed=0)
+    limit = 2 * single.latency.p50_ms + full.batch_p50_ms
+    p99 = loaded.latency_all.p99_ms if loaded.latency_all else float("inf")
+    failed = loaded.requests - loaded.codes.get("200", 0)
+    verdict = Verdict(
+        f"at {share:.0%} load p99 is at most twice the unloaded single latency plus one batch",
+        p99 <= limit and not failed,
+        p99,
+        limit,
+        f"p99 {p99:.1f} ms at {loaded.achieved:.2f}/s of {full.achieved:.2f}/s, {failed} failed; "
+        f"limit 2 x {single.latency.p50_ms:.1f} + {full.batch_p50_ms:.1f} = {limit:.1f} ms",
+    )
+    runs = {"single": asdict(single), "capacity": asdict(full), "loaded": asdict(loaded)}
+    return verdict, runs
+
+
+def interleaved(
+    target: Target, categories: Sequence[str], concurrency: int, effort: Effort
+) -> tuple[Verdict, dict[str, Any]]:
+    """Hold all categories in turn against one of them, in rounds of one and the other."""
+    one: list[Summary] = []
+    mixed: list[Summary] = []
+    for number in range(effort.rounds):
+        text = f"one category, round {number + 1}"
+        one.append(closed(target, categories[:1], concurrency, effort, text))
+        text = f"{len(categories)} categories, round {number + 1}"
+        mixed.append(closed(target, categories, concurrency, effort, text))
+    alone, together = (median(run.achieved for run in runs) for runs in (one, mixed))
+    sizes = [median(r.batches.mean if r.batches else 0.0 for r in runs) for runs in (one, mixed)]
+    verdict = Verdict(
+        f"{len(categories)} categories interleaved have at least 90 % of one's throughput",
+        together >= 0.9 * alone,
+        together / alone,
+        0.9,
+        f"{together:.2f} images/s in batches of {sizes[1]:.1f}, {alone:.2f} in batches of "
+        f"{sizes[0]:.1f} of one category (medians of {effort.rounds}): {together / alone:.1%}",
+    )
+    return verdict, {"one": [asdict(r) for r in one], "interleaved": [asdict(r) for r in mixed]}

@@ -1,0 +1,148 @@
+"""Outcomes into figures: percentiles, errors, decisions, and whether the sender kept up."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.loading.conducting import BatchSizes, Measured
+from benchmarks.loading.sender import Outcome
+
+PERCENTILES = (50, 95, 99, 100)
+LATE_MS = 10.0
+BUSY_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from a request's intended time to its answer's last byte."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A run in figures; latencies are of requests that were answered 200, unless named `all`.
+
+    `offered` is how many requests a second should have been sent (None in a closed loop), and
+    `achieved` how many were answered 200. `sender_problem` says why the latencies are not to be
+    trusted, if the sender could not keep up.
+    """
+
+    requests: int
+    seconds: float
+    offered: float | None
+    achieved: float
+    latency: Latency | None
+    latency_all: Latency | None
+    by_category: Mapping[str, Latency]
+    codes: Mapping[str, int]
+    problems: Mapping[str, int]
+    decisions: Mapping[str, int]
+    batches: BatchSizes | None
+    batch_p50_ms: float | None
+    late_p99_ms: float
+    late_max_ms: float
+    sender_cpu_share: float
+    sender_problem: str | None
+
+
+def summarise(measured: Measured, offered: float | None = None) -> Summary:
+    """Return the figures of a run; `offered` is the rate of an open loop."""
+    outcomes = measured.outcomes
+    good = [outcome for outcome in outcomes if outcome.status == 200]
+    late = [outcome.lateness_ms for outcome in outcomes] or [0.0]
+    late_p99 = float(np.percentile(late, 99))
+    batch_ms = [outcome.network_ms for outcome in good]
+    return Summary(
+        requests=len(outcomes),
+        seconds=measured.seconds,
+        offered=offered,
+        achieved=throughput(good) if offered is None else len(good) / measured.seconds,
+        latency=latency_of(good),
+        latency_all=latency_of(outcomes),
+        by_category={
+            category: found
+            for category in sorted({outcome.category for outcome in good})
+            if (found := latency_of([o for o in good if o.category == category]))
+        },
+        codes=_counts(str(outcome.status) for outcome in outcomes),
+        problems=_counts(outcome.problem for outcome in outcomes if outcome.problem),
+        decisions=_counts(outcome.decision for outcome in good),
+        batches=measured.batches,
+        batch_p50_ms=float(np.median(batch_ms)) if batch_ms else None,
+        late_p99_ms=late_p99,
+        late_max_ms=max(late),
+        sender_cpu_share=measured.sender_cpu_share,
+        sender_problem=_sender_problem(late_p99, measured.sender_cpu_share),
+    )
+
+
+def throughput(outcomes: Sequence[Outcome]) -> float:
+    """Return answers a second: the slope of their count over time.
+
+    Answers come a batch at a time, so that counting those within a window would be off by up to
+    a batch at both ends.
+    """
+    done = np.sort([outcome.done_s for outcome in outcomes])
+    if len(done) < 2 or done[-1] <= done[0]:
+        return 0.0
+    return float(np.polyfit(done - done[0], np.arange(len(done)), 1)[0])
+
+
+def latency_of(outcomes: Sequence[Outcome]) -> Latency | None:
+    """Return the percentiles; None of nothing."""
+    if not outcomes:
+        return None
+    return Latency(*map(float, np.percentile([o.latency_ms for o in outcomes], PERCENTILES)))
+
+
+def _counts(words: object) -> dict[str, int]:
+    return dict(sorted(Counter(words).items()))  # type: ignore[call-overload]
+
+
+def _sender_problem(late_p99_ms: float, cpu_share: float) -> str | None:
+    if cpu_share > BUSY_SHARE:
+        return f"the sender took {cpu_share:.0%} of a core: use more --senders"
+    if late_p99_ms > LATE_MS:
+        return (
+            f"the sender itself was late, by {late_p99_ms:.1f} ms at the 99th percentile: the "
+            "machine is too busy, or the sender (use more --senders)"
+        )
+    return None
+
+
+def text_of(summary: Summary) -> str:
+    """Return the figures for people."""
+    s = summary
+    aim = f", offered {s.offered:.2f}/s" if s.offered is not None else ""
+    lines = [
+        f"{s.requests} requests in {s.seconds:.0f} s{aim}, answered 200: {s.achieved:.2f}/s",
+        f"  {'latency (ms)':24}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}",
+    ]
+    rows = {"answered 200": s.latency}
+    if s.latency_all != s.latency:
+        rows["all, errors too"] = s.latency_all
+    rows |= s.by_category if len(s.by_category) > 1 else {}
+    for name, latency in rows.items():
+        if latency:
+            values = (latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms)
+            lines.append(f"  {name:24}" + "".join(f"{value:9.1f}" for value in values))
+    for name, counts in {
+        "status": s.codes, "problems": s.problems, "decisions": s.decisions,
+    }.items():  # fmt: skip
+        if counts:
+            lines.append(f"  {name}: " + ", ".join(f"{k} {n}" for k, n in counts.items()))
+    if s.batches:
+        lines.append(f"  batches: {s.batches.count}, of {s.batches.mean:.2f} images on average")
+    lines.append(
+        f"  sender: late by {s.late_p99_ms:.1f} ms (p99), {s.late_max_ms:.1f} ms (max); "
+        f"{s.sender_cpu_share:.0%} of a core"
+    )
+    if s.sender_problem:
+        lines.append(f"  NOT TO BE TRUSTED: {s.sender_problem}")
+    return "\n".join(lines)

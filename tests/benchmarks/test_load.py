@@ -1,0 +1,366 @@
+"""The load generator: arrivals wait for nobody, latency counts from when they were due."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import load
+from benchmarks.loading import CannotMeasure, claims
+from benchmarks.loading.arrivals import Arrivals, schedule
+from benchmarks.loading.conducting import Measured, batches_between, measure
+from benchmarks.loading.report import latency_of, summarise, text_of, throughput
+from benchmarks.loading.sender import ClosedLoop, OpenLoop, Outcome, Target
+from benchmarks.loading.serving import copy_store, started
+from benchmarks.loading.subject import parse_mix, read_bodies
+from model.checkpoint import CheckpointStore
+
+ROOT = Path(__file__).parents[2]
+EFFORT = claims.Effort(seconds=0.8, warm_up_s=0.2, rounds=1)
+
+
+class FakeService:
+    """Answers in `service_s`, but for a pause within which it answers nothing at all."""
+
+    def __init__(self, service_s=0.005):
+        self.service_s = service_s
+        self.pause = threading.Event()
+        self.pause.set()
+        self.answers = [200]
+        self.asked = Counter()
+        self.arrived = []
+        self.lock = threading.Lock()
+
+    def handler(self):
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                if self.path == "/metrics":
+                    self.say(200, b"# TYPE mambaad_batch_size histogram\n", "text/plain")
+                elif self.path == "/categories":
+                    self.say(200, b'{"categories": [{"category": "bolt"}, {"category": "nut"}]}')
+                else:
+                    self.say(200, b'{"ready": true, "workers": [{"name": "cpu"}]}')
+
+            def do_POST(self):
+                with fake.lock:
+                    fake.arrived.append(time.monotonic())
+                    fake.asked[self.path] += 1
+                    status = fake.answers[sum(fake.asked.values()) % len(fake.answers)]
+                self.rfile.read(int(self.headers["Content-Length"]))
+                time.sleep(fake.service_s)
+                fake.pause.wait()
+                result = {"decision": "OK", "timings_ms": {"encoder": 3.0, "decoder": 4.0}}
+                problem = {"type": "urn:mambaad:problem:queue-full"}
+                answer = {"results": [result]} if status == 200 else problem
+                self.say(status, json.dumps(answer).encode())
+
+            def say(self, status, content, kind="application/json"):
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        return Handler
+
+    @contextmanager
+    def running(self):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield Target(
+                f"http://127.0.0.1:{server.server_port}", {"bolt": [b"image"], "nut": [b"image"]}
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+@pytest.fixture
+def fake():
+    return FakeService()
+
+
+def test_constant_arrivals_keep_their_distance():
+    shots = schedule(Arrivals.CONSTANT, 20, 2.0, {"bolt": 1})
+    np.testing.assert_allclose(np.diff([shot.at_s for shot in shots]), 0.05)
+    assert len(shots) == 40
+
+
+def test_poisson_arrivals_are_poisson():
+    shots = schedule(Arrivals.POISSON, 100, 200, {"bolt": 1}, seed=3)
+    gaps = np.diff([shot.at_s for shot in shots])
+    assert (gaps >= 0).all()
+    assert gaps.mean() == pytest.approx(0.01, rel=0.03)
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)  # exponential
+    counts = np.histogram([shot.at_s for shot in shots], 200)[0]
+    assert counts.var() == pytest.approx(counts.mean(), rel=0.25)
+
+
+def test_the_mix_is_kept_and_the_schedule_is_the_seeds():
+    shots = schedule(Arrivals.POISSON, 100, 100, {"bolt": 3, "nut": 1})
+    share = Counter(shot.category for shot in shots)["bolt"] / len(shots)
+    assert share == pytest.approx(0.75, abs=0.02)
+    assert shots == schedule(Arrivals.POISSON, 100, 100, {"bolt": 3, "nut": 1})
+    assert shots != schedule(Arrivals.POISSON, 100, 100, {"bolt": 3, "nut": 1}, seed=1)
+
+
+@pytest.mark.parametrize("mix", [{}, {"bolt": 0}, {"bolt": -1}, {"bolt": float("inf")}])
+def test_a_mix_that_is_none(mix):
+    with pytest.raises(CannotMeasure):
+        schedule(Arrivals.CONSTANT, 1, 1, mix)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("inf")])
+def test_a_rate_that_is_none(rate):
+    with pytest.raises(CannotMeasure):
+        schedule(Arrivals.CONSTANT, rate, 1, {"bolt": 1})
+
+
+def test_a_mix_in_words():
+    assert parse_mix("bolt=3, nut", ["bolt", "nut"]) == {"bolt": 3, "nut": 1}
+    assert parse_mix(None, ["bolt", "nut"]) == {"bolt": 1, "nut": 1}
+    for wrong, said in (("cog=1", "has: bolt"), ("bolt=x", "name=weight")):
+        with pytest.raises(CannotMeasure, match=said):
+            parse_mix(wrong, ["bolt"])
+
+
+def test_images_are_found_by_the_beginning_of_a_category(tmp_path):
+    for name in ("bolt/a.png", "nut/b.jpg", "nut/readme.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    bodies = read_bodies(tmp_path, ["bolt-3", "nut", "cog"])
+    assert bodies["bolt-3"] == [b"bolt/a.png"]
+    assert bodies["nut"] == [b"nut/b.jpg"]
+    assert bodies["cog"] == [b"bolt/a.png", b"nut/b.jpg"]
+    with pytest.raises(CannotMeasure, match="no images"):
+        read_bodies(tmp_path / "bolt", ["bolt"])
+
+
+def outcome(latency_ms, at_s=0.0, late_ms=0.0, status=200, category="bolt"):
+    return Outcome(
+        category, at_s, at_s + late_ms / 1000, at_s + latency_ms / 1000, status,
+        "" if status == 200 else "queue-full", "OK" if status == 200 else "", 7.0,
+    )  # fmt: skip
+
+
+def test_percentiles_are_numpys_and_count_from_the_intended_time():
+    values = np.random.default_rng(0).exponential(20, 500)
+    found = latency_of([outcome(ms, late_ms=5) for ms in values])
+    expected = np.percentile(values, [50, 95, 99, 100])
+    np.testing.assert_allclose([found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms], expected)
+    assert latency_of([]) is None
+
+
+def test_throughput_of_answers_that_come_in_batches():
+    """Batches of 8 every 0.4 s are 20 a second, wherever the measured time begins."""
+    done = [outcome(1000 * 0.4 * batch + n) for batch in range(1, 40) for n in range(8)]
+    assert throughput(done) == pytest.approx(20, rel=0.01)
+    assert throughput(done[3:-5]) == pytest.approx(20, rel=0.01)
+    assert throughput(done[:1]) == 0
+
+
+def test_a_summary_counts_errors_apart():
+    outcomes = [outcome(10)] * 8 + [outcome(500, status=503)] * 2
+    summary = summarise(Measured(outcomes, 2.0, None, 0.1), offered=5.0)
+    assert (summary.achieved, summary.requests) == (4.0, 10)
+    assert (summary.latency.max_ms, summary.latency_all.max_ms) == pytest.approx((10, 500))
+    assert summary.codes == {"200": 8, "503": 2}
+    assert summary.problems == {"queue-full": 2}
+    assert summary.decisions == {"OK": 8}
+    assert "queue-full 2" in text_of(summary)
+    assert summary.sender_problem is None
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "cpu_share", "said"), [(50, 0.1, "itself was late"), (0, 0.95, "95% of a core")]
+)
+def test_a_sender_that_does_not_keep_up_says_so(late_ms, cpu_share, said):
+    summary = summarise(Measured([outcome(60, late_ms=late_ms)], 1.0, None, cpu_share))
+    assert said in summary.sender_problem
+    assert "NOT TO BE TRUSTED" in text_of(summary)
+
+
+def test_batches_between_two_readings():
+    before = {"1.0": 3.0, "2.0": 4.0, "+Inf": 4.0, "count": 4.0, "sum": 5.0}
+    after = {"1.0": 3.0, "2.0": 6.0, "+Inf": 8.0, "count": 8.0, "sum": 17.0}
+    found = batches_between(before, after)
+    assert (found.count, found.mean) == (4, 3.0)
+    assert found.up_to == {"1.0": 0, "2.0": 2, "+Inf": 4}
+    assert batches_between(after, after) is None
+    assert batches_between({}, {}) is None
+
+
+def when_arrived(fake, count, act):
+    """Act in a thread of its own once so many requests have arrived, or after 30 s."""
+
+    def wait():
+        until = time.monotonic() + 30
+        while len(fake.arrived) < count and time.monotonic() < until:
+            time.sleep(0.005)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_loop_that_is_open_waits_for_no_answer(fake):
+    """Nothing is answered before everything has been sent."""
+    shots = schedule(Arrivals.CONSTANT, 60, 1.0, {"bolt": 1})
+    fake.pause.clear()
+    releasing = when_arrived(fake, 60, fake.pause.set)
+    with fake.running() as target:
+        measured = measure(target, OpenLoop(shots), 1.0, 0.0, "open loop")
+    releasing.join()
+    assert len(measured.outcomes) == 60
+    assert {outcome.status for outcome in measured.outcomes} == {200}
+    assert min(o.done_s for o in measured.outcomes) > max(o.sent_s for o in measured.outcomes)
+    due = sorted(outcome.intended_s for outcome in measured.outcomes)
+    np.testing.assert_allclose(due, [shot.at_s for shot in shots])
+
+
+def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile(fake):
+    """No coordinated omission: a loop that waited for answers would see one slow request."""
+
+    def stall():
+        fake.pause.clear()
+        time.sleep(0.6)
+        fake.pause.set()
+
+    with fake.running() as target:
+        stalling = when_arrived(fake, 20, stall)
+        effort = claims.Effort(seconds=2.0, warm_up_s=0.0, rounds=1)
+        summary = claims.opened(target, Arrivals.CONSTANT, 50, {"bolt": 1.0}, effort, 0)
+        stalling.join()
+    assert summary.requests == 100
+    assert summary.latency.p99_ms > 450
+    assert summary.latency.p95_ms > 300  # thirty of a hundred waited, 300 ms on average
+
+
+def test_a_closed_loop_keeps_so_many_on_their_way_through_the_categories_in_turn(fake):
+    fake.service_s = 0.05
+    with fake.running() as target:
+        work = ClosedLoop(["bolt", "nut"], 4, 1.0)
+        summary = summarise(measure(target, work, 1.0, 0.2, "closed loop", senders=2))
+    assert 5 < summary.achieved <= 85  # 4 at once, each 50 ms, are 80 a second at most
+    assert summary.codes == {"200": summary.requests}
+    asked = {path.partition("category=")[2].partition("&")[0]: n for path, n in fake.asked.items()}
+    assert asked["bolt"] == pytest.approx(asked["nut"], abs=4)
+    assert summary.batch_p50_ms == 7.0
+
+
+def test_errors_are_counted_by_code_and_kind(fake):
+    fake.answers = [200, 503]
+    with fake.running() as target:
+        work = OpenLoop(schedule(Arrivals.CONSTANT, 40, 0.5, {"bolt": 1}))
+        summary = summarise(measure(target, work, 0.5, 0.0, "errors"), 40)
+    assert summary.codes == {"200": 10, "503": 10}
+    assert summary.problems == {"queue-full": 10}
+
+
+def test_nobody_there_is_an_error_too():
+    target = Target("http://127.0.0.1:1", {"bolt": [b"image"]})
+    work = OpenLoop(schedule(Arrivals.CONSTANT, 20, 0.2, {"bolt": 1}))
+    summary = summarise(measure(target, work, 0.2, 0.0, "nobody"), 20)
+    assert summary.problems == {"cannot-connect": 4}
+    assert summary.latency is None
+    assert summary.batches is None
+
+
+def test_the_command_reports_and_writes(fake, tmp_path):
+    written = tmp_path / "load.json"
+    with fake.running() as target:
+        words = ["run", "--url", target.url, "--rate", "50%", "--concurrency", "2", "--seconds"]
+        options = ["0.6", "--warm-up", "0.2", "--images", str(ROOT / "samples")]
+        result = CliRunner().invoke(load.app, [*words, *options, "--json", str(written)])
+    assert result.exit_code == 0, result.output
+    assert "capacity: " in result.output
+    found = json.loads(written.read_text())
+    assert found["workers"] == ["cpu"]
+    assert found["summary"]["offered"] == pytest.approx(found["capacity"]["achieved"] / 2)
+    assert set(found["summary"]["latency"]) == {"p50_ms", "p95_ms", "p99_ms", "max_ms"}
+    assert found["command"].startswith("python -m benchmarks.load")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "factor"), [(True, 0.5), (False, 100.0)], ids=["holds", "does not hold"]
+)
+def test_throughput_is_held_against_the_detectors_own(fake, verdict, factor):
+    with fake.running() as target:
+        found, runs = claims.throughput(target, ["bolt"], 2, lambda: 20 * factor, EFFORT)
+    assert found.holds is verdict
+    assert found.measured == pytest.approx(runs["runs"][0]["achieved"] / (20 * factor))
+
+
+def test_latency_is_held_against_unloaded_ones(fake, monkeypatch):
+    monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
+    fake.service_s = 0.02
+    with fake.running() as target:
+        found, runs = claims.latency(target, ["bolt", "nut"], 1, 0.3, EFFORT)
+    single = runs["single"]["latency"]["p50_ms"]
+    assert found.limit == pytest.approx(2 * single + 7.0)
+    assert found.measured == runs["loaded"]["latency_all"]["p99_ms"]
+    assert found.holds is (found.measured <= found.limit)
+
+
+def test_many_categories_are_held_against_one(fake):
+    with fake.running() as target:
+        found, runs = claims.interleaved(target, ["bolt", "nut"], 2, EFFORT)
+    ratio = runs["interleaved"][0]["achieved"] / runs["one"][0]["achieved"]
+    assert found.measured == pytest.approx(ratio)
+    assert found.holds is (ratio >= 0.9)
+
+
+def test_a_store_is_copied_to_many_categories(tmp_path):
+    copy_store(ROOT / "weights", tmp_path / "store", 3, 7)
+    store = CheckpointStore(tmp_path / "store")
+    manifests = store.manifests()
+    assert [len(manifest.categories) for manifest in manifests] == [3, 2, 2]
+    assert sum((manifest.categories for manifest in manifests), ()) == (
+        "solar-mono-0", "solar-mono-2", "solar-poly-1", "solar-mono-4", "solar-poly-3",
+        "solar-mono-6", "solar-poly-5",
+    )  # fmt: skip
+    original = CheckpointStore(ROOT / "weights").load("solar")
+    copied = store.load(manifests[1].name)
+    calibrations = original.calibrations
+    assert copied.calibrations["solar-poly-3"] == calibrations["solar-poly"]
+    assert set(copied.baselines) == {"solar-poly-3", "solar-mono-4"}
+    with pytest.raises(CannotMeasure, match="checkpoints <= categories"):
+        copy_store(ROOT / "weights", tmp_path / "other", 3, 2)
+    with pytest.raises(CannotMeasure, match="no checkpoint"):
+        copy_store(tmp_path / "nothing", tmp_path / "other", 1, 1)
+
+
+def test_a_service_that_does_not_start_says_why():
+    with (
+        pytest.raises(CannotMeasure, match="port"),
+        started(ROOT / "weights", 1, 1, ["--port", "70000"]),
+    ):
+        pass
+
+
+def test_what_cannot_be_measured_is_said_in_a_line():
+    command = [sys.executable, "-m", "benchmarks.load", "run", "--start", "--weights", "nowhere"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr == "load: no checkpoint in nowhere\n"
