@@ -194,8 +194,8 @@ def _conclude(
     verdict: Verdict, runs: dict[str, Any], described: dict[str, Any], json_file: Path | None
 ) -> None:
     print(verdict.text())
-    for problem in sorted(_sender_problems(runs)):
-        print(f"  NOT TO BE TRUSTED: {problem}")
+    for doubt in sorted(_doubts(runs)):
+        print(f"  NOT TO BE TRUSTED: {doubt}")
     _write(json_file, described | {"verdict": asdict(verdict), "runs": runs})
     raise typer.Exit(0 if verdict.holds else 1)
 
@@ -207,12 +207,12 @@ def _rate(text: str) -> float:
         raise CannotMeasure(f'--rate must be like 20 or "70%", got {text!r}') from error
 
 
-def _sender_problems(runs: object) -> set[str]:
+def _doubts(runs: object) -> set[str]:
     """Collect what is wrong with any of the runs."""
     if isinstance(runs, dict):
-        own = {runs["sender_problem"]} if runs.get("sender_problem") else set()
-        return own.union(*map(_sender_problems, runs.values()))
-    return set().union(*map(_sender_problems, runs)) if isinstance(runs, list) else set()
+        own = {runs["doubt"]} if runs.get("doubt") else set()
+        return own.union(*map(_doubts, runs.values()))
+    return set().union(*map(_doubts, runs)) if isinstance(runs, list) else set()
 
 
 def _write(json_file: Path | None, result: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from benchmarks.loading.report import Summary, summarise
 from benchmarks.loading.sender import ClosedLoop, OpenLoop, Target
 
 _SINGLE_REQUESTS_S = 10.0
+_ROUNDS_OF_ANSWERS = 4
+"""Answers to each of the requests on their way, for their rate to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ def closed(
     """Measure the capacity: a number of requests always on their way."""
     duration = effort.warm_up_s + effort.seconds
     work = ClosedLoop(categories, concurrency, duration)
-    return summarise(measure(target, work, duration, effort.warm_up_s, what, effort.senders))
+    measured = measure(target, work, duration, effort.warm_up_s, what, effort.senders)
+    return summarise(measured, at_least=_ROUNDS_OF_ANSWERS * concurrency)
 
 
 def opened(

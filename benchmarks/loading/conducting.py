@@ -60,15 +60,18 @@ def measure(
     sent = _collect(pipes, start, duration_s, what, watch)
     after = batch_counts(target.url)
     outcomes = [outcome for part in sent for outcome in part.outcomes]
+    counted = [outcome for outcome in outcomes if _counts(work, outcome) >= warm_up_s]
     return Measured(
-        sorted(
-            (outcome for outcome in outcomes if outcome.intended_s >= warm_up_s),
-            key=lambda outcome: outcome.done_s,
-        ),
+        sorted(counted, key=lambda outcome: outcome.done_s),
         duration_s - warm_up_s,
         batches_between(before, after),
         max(part.cpu_share for part in sent),
     )
+
+
+def _counts(work: OpenLoop | ClosedLoop, outcome: Outcome) -> float:
+    """Return the time by which an outcome counts: its intended one, or in a closed loop its end."""
+    return outcome.intended_s if isinstance(work, OpenLoop) else outcome.done_s
 
 
 def _divide(work: OpenLoop | ClosedLoop, senders: int) -> list[OpenLoop | ClosedLoop]:

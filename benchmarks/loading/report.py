@@ -12,6 +12,8 @@ from benchmarks.loading.sender import Outcome
 PERCENTILES = (50, 95, 99, 100)
 LATE_MS = 10.0
 BUSY_SHARE = 0.8
+MIN_ANSWERS = 20
+_TOO_SHORT = "only {} good answers, where {} would tell something: measure for more --seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class Summary:
     """A run in figures; latencies are of requests that were answered 200, unless named `all`.
 
     `offered` is how many requests a second should have been sent (None in a closed loop), and
-    `achieved` how many were answered 200. `sender_problem` says why the latencies are not to be
-    trusted, if the sender could not keep up.
+    `achieved` how many were answered 200. `doubt` says why the figures are not to be
+    trusted, if the sender could not keep up or the run was too short.
     """
 
     requests: int
@@ -48,11 +50,16 @@ class Summary:
     late_p99_ms: float
     late_max_ms: float
     sender_cpu_share: float
-    sender_problem: str | None
+    doubt: str | None
 
 
-def summarise(measured: Measured, offered: float | None = None) -> Summary:
-    """Return the figures of a run; `offered` is the rate of an open loop."""
+def summarise(
+    measured: Measured, offered: float | None = None, at_least: int = MIN_ANSWERS
+) -> Summary:
+    """Return the figures of a run; `offered` is the rate of an open loop.
+
+    With fewer good answers than `at_least` they are in doubt.
+    """
     outcomes = measured.outcomes
     good = [outcome for outcome in outcomes if outcome.status == 200]
     late = [outcome.lateness_ms for outcome in outcomes] or [0.0]
@@ -78,7 +85,8 @@ def summarise(measured: Measured, offered: float | None = None) -> Summary:
         late_p99_ms=late_p99,
         late_max_ms=max(late),
         sender_cpu_share=measured.sender_cpu_share,
-        sender_problem=_sender_problem(late_p99, measured.sender_cpu_share),
+        doubt=_sender_doubt(late_p99, measured.sender_cpu_share)
+        or (_TOO_SHORT.format(len(good), at_least) if len(good) < at_least else None),
     )
 
 
@@ -105,7 +113,7 @@ def _counts(words: object) -> dict[str, int]:
     return dict(sorted(Counter(words).items()))  # type: ignore[call-overload]
 
 
-def _sender_problem(late_p99_ms: float, cpu_share: float) -> str | None:
+def _sender_doubt(late_p99_ms: float, cpu_share: float) -> str | None:
     if cpu_share > BUSY_SHARE:
         return f"the sender took {cpu_share:.0%} of a core: use more --senders"
     if late_p99_ms > LATE_MS:
@@ -143,6 +151,6 @@ def text_of(summary: Summary) -> str:
         f"  sender: late by {s.late_p99_ms:.1f} ms (p99), {s.late_max_ms:.1f} ms (max); "
         f"{s.sender_cpu_share:.0%} of a core"
     )
-    if s.sender_problem:
-        lines.append(f"  NOT TO BE TRUSTED: {s.sender_problem}")
+    if s.doubt:
+        lines.append(f"  NOT TO BE TRUSTED: {s.doubt}")
     return "\n".join(lines)

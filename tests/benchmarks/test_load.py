@@ -188,7 +188,8 @@ def test_a_summary_counts_errors_apart():
     assert summary.problems == {"queue-full": 2}
     assert summary.decisions == {"OK": 8}
     assert "queue-full 2" in text_of(summary)
-    assert summary.sender_problem is None
+    assert summary.doubt.startswith("only 8 good answers")
+    assert summarise(Measured(3 * outcomes, 2.0, None, 0.1)).doubt is None
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_a_summary_counts_errors_apart():
 )
 def test_a_sender_that_does_not_keep_up_says_so(late_ms, cpu_share, said):
     summary = summarise(Measured([outcome(60, late_ms=late_ms)], 1.0, None, cpu_share))
-    assert said in summary.sender_problem
+    assert said in summary.doubt
     assert "NOT TO BE TRUSTED" in text_of(summary)
 
 
