@@ -143,7 +143,7 @@ def _service(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request
     )
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
-    rollout = Rollout(registry, lifecycle, deployment)
+    rollout = Rollout(registry, lifecycle, deployment, metrics)
     return Service(registry, workers, pipeline, lifecycle, rollout, shadows, limits, metrics)
 
 

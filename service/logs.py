@@ -25,6 +25,14 @@ _ALWAYS = ("time", "level", "logger", "message")
 _notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)
 
 
+def members(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was noted as members of a line; a single image's are the line's own."""
+    if notes.get("image_count") != 1:
+        return dict(notes)
+    rest = {name: value for name, value in notes.items() if not name.startswith("image")}
+    return {**notes["images"][0], **rest}
+
+
 @contextmanager
 def taking_notes() -> Iterator[dict[str, Any]]:
     """Collect what `note` and `note_image` are told within; tasks started there are part of it."""

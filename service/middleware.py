@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import PROBLEM_JSON, Problem, problem_of
-from service.logs import FIELDS, note, taking_notes
+from service.logs import FIELDS, members, note, taking_notes
 from service.metrics import Metrics
 from service.shutdown import Shutdown
 
@@ -123,7 +123,7 @@ class RequestLog:
             "path": scope["path"],
             "status": status,
             "duration_ms": round(seconds * 1000, 1),
-            **notes,
+            **members(notes),
         }
         if "problem" in notes:
             self._metrics.rejected.labels(notes["problem"]).inc()

@@ -44,9 +44,10 @@ class Record:
         margin = (finding.raw_score - finding.threshold) / calibration.image_scale
         self._metrics.score_margin.labels(category).observe(margin)
         self._drift.note(category, route.checkpoint, calibration, finding.raw_score)
-        part = {} if part_id is None else {"part_id": part_id}
         score = round(finding.score, 6)
-        note_image(**part, category=category, decision=decision, score=score)
+        model = str(route.checkpoint)
+        part = {} if part_id is None else {"part_id": part_id}
+        note_image(**part, category=category, model=model, decision=decision, score=score)
 
     def failed(self, category: Category, error: Exception, part_id: str | None = None) -> None:
         """Note an image without a decision, and log what no client is told."""

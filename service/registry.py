@@ -237,7 +237,17 @@ class Registry:
         for route in self.routes:
             labels = (route.category, route.checkpoint.name, route.checkpoint.version)
             self._metrics.category_info.labels(*labels).set(1)
+        self._publish_thresholds()
         self._metrics.checkpoints_refused.set(len(self._refused))
+
+    def _publish_thresholds(self) -> None:
+        self._metrics.threshold.clear()
+        for route in self.routes:
+            calibration = route.calibration
+            gauge = self._metrics.threshold
+            gauge.labels(route.category, "image").set(calibration.image_threshold)
+            if calibration.review_threshold is not None:
+                gauge.labels(route.category, "review").set(calibration.review_threshold)
 
     def _served(self, category: Category, assigned: Assignment) -> _Served | None:
         stable = self.route_of(category, assigned.stable, Role.STABLE)

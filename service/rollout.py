@@ -15,6 +15,7 @@ from service.channel import CheckpointKey
 from service.deployment import AuditRecord, Deployment, State
 from service.errors import InvalidRequest
 from service.lifecycle import Lifecycle
+from service.metrics import Metrics
 from service.registry import Registry
 from service.routing import Assignment
 from service.thresholds import Threshold
@@ -35,10 +36,13 @@ class Author:
 class Rollout:
     """Makes changes, one at a time. Belongs to one event loop."""
 
-    def __init__(self, registry: Registry, lifecycle: Lifecycle, deployment: Deployment) -> None:
+    def __init__(
+        self, registry: Registry, lifecycle: Lifecycle, deployment: Deployment, metrics: Metrics
+    ) -> None:
         self._registry = registry
         self._lifecycle = lifecycle
         self._deployment = deployment
+        self._metrics = metrics
         self._changing = asyncio.Lock()
 
     async def route(
@@ -119,6 +123,7 @@ class Rollout:
             self._registry.apply(state)
 
         await asyncio.shield(commit())
+        self._metrics.changes.labels(record.category, record.action).inc()
         logger.info(
             "%s of %s changed by %s: %s", record.action, record.category, record.who, record.after
         )

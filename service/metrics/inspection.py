@@ -56,12 +56,6 @@ class InspectionMetrics:
             ("category", "kind"),
             registry=registry,
         )
-        self.threshold_changes = Counter(
-            "mambaad_threshold_changes_total",
-            "Times that a category's threshold was set while serving.",
-            ("category",),
-            registry=registry,
-        )
 
     def _declare_drift(self, registry: CollectorRegistry) -> None:
         labels = ("category", "model", "version")

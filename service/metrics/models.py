@@ -33,6 +33,13 @@ class ModelMetrics:
             registry=registry,
         )
 
+        self.changes = Counter(
+            "mambaad_deployment_changes_total",
+            "Changes of what a category is decided by, each in the audit log (route or threshold).",
+            ("category", "action"),
+            registry=registry,
+        )
+
     def _declare_loads(self, registry: CollectorRegistry) -> None:
         labels = ("worker", "model", "version")
         self.model_loads = Counter(

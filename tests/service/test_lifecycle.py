@@ -91,7 +91,7 @@ def stand(store, metrics, tmp_path):
         loader = FakeLoader(held={ONE})
         loader.gate.set()
         lifecycle = Lifecycle(registry, loader, drain_s)
-        rollout = Rollout(registry, lifecycle, deployment)
+        rollout = Rollout(registry, lifecycle, deployment, metrics)
         return Stand(store, registry, loader, deployment, lifecycle, rollout)
 
     return build

@@ -11,6 +11,7 @@ from service.logs import (
     MAX_TEXT,
     JsonFormatter,
     configure_logging,
+    members,
     note,
     note_image,
     taking_notes,
@@ -104,3 +105,15 @@ def test_a_request_with_many_images_keeps_a_line_that_can_be_read():
             note_image(part_id=str(number))
     assert notes["image_count"] == 1000
     assert len(notes["images"]) < 20
+
+
+def test_a_single_images_notes_are_the_lines_own():
+    with taking_notes() as notes:
+        note(problem="queue-full")
+        note_image(category="bolt", problem="other")
+    assert members(notes) == {"category": "bolt", "problem": "queue-full"}
+    with taking_notes() as notes:
+        note_image(category="bolt")
+        note_image(category="nut")
+    assert members(notes)["image_count"] == 2
+    assert members({}) == {}
