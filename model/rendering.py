@@ -1,4 +1,4 @@
-"""Pictures of an inspection: the anomaly map as grey values, and laid over the image.
+"""Pictures of an inspection: the anomaly map as grey values, as a mask, and laid over the image.
 
 Scores are on the 0 to 1 scale of `Calibration.pixel_score`, where 0.5 is the pixel threshold.
 """
@@ -6,7 +6,7 @@ Scores are on the 0 to 1 scale of `Calibration.pixel_score`, where 0.5 is the pi
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt16
 from PIL import Image, ImageDraw
 
 from model.inspection import Region
@@ -16,6 +16,7 @@ _COLOURS = np.array(
     [(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float64
 )
 _OPACITY = 0.7
+_DEEPEST = 65535
 _BOX_COLOUR = (255, 255, 255)
 _BOX_EDGE = (0, 0, 0)
 
@@ -25,11 +26,43 @@ def scale_scores(
 ) -> Float[np.ndarray, "h w"]:
     """Return raw map values as scores, by a `score` that rises with the value.
 
-    It is asked at 512 values and read off between them, closer than 8-bit pictures can show.
+    It is asked at 512 values and read off between them, closer than 8-bit pictures can show; one
+    of them is where it crosses 0.5, so that no value changes sides of the threshold.
     """
-    raw = np.linspace(float(values.min()), float(values.max()), 512)
+    low, high = float(values.min()), float(values.max())
+    raw = np.linspace(low, high, 512)
+    if score(low) < 0.5 < score(high):
+        raw = np.sort(np.append(raw, _crossing(low, high, score)))
     scores: Float[np.ndarray, "h w"] = np.interp(values, raw, [score(float(r)) for r in raw])
     return scores
+
+
+def _crossing(low: float, high: float, score: Callable[[float], float]) -> float:
+    """Return the highest number from `low` to `high` whose score is at most 0.5."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (low, middle) if score(middle) > 0.5 else (middle, high)
+    return low
+
+
+def levels(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
+    """Return 65535 times the scores at `size` (width, height), bilinear, rounded, halves down.
+
+    A level is above 32767 exactly where the score at that pixel is above 0.5.
+    """
+    clipped = Image.fromarray(np.clip(scores, 0, 1).astype(np.float32))
+    spread = np.asarray(clipped.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
+    return np.ceil(spread * _DEEPEST - 0.5).astype(np.uint16)
+
+
+def raw(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
+    """Return scores as a 16-bit grey image ("I;16") of `size` (width, height); see `levels`."""
+    return Image.fromarray(levels(scores, size))
+
+
+def mask(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
+    """Return 255 where the score is above 0.5 and 0 elsewhere, an "L" of `size` (width, height)."""
+    above = levels(scores, size) > _DEEPEST // 2
+    return Image.fromarray(np.where(above, np.uint8(255), np.uint8(0)))
 
 
 def heatmap(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:

@@ -5,6 +5,7 @@ import platform
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -17,6 +18,7 @@ from starlette.exceptions import HTTPException
 from model.checkpoint import CheckpointStore
 from service import admin, lookout, openapi, operations, routes, security, v2
 from service.bodies import BodyBudget, BodyGuard
+from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.decoding import ImageLimits
 from service.deployment import Deployment
 from service.drift import DriftMonitor
@@ -31,11 +33,13 @@ from service.record import Record
 from service.registry import Registry
 from service.rollout import Rollout
 from service.security import Gate, Guard, admin_scope, detect_scope
-from service.serving import Service
+from service.serving import BatchLimits, Service
 from service.settings import Settings
 from service.shadow import Shadows
 from service.shutdown import Shutdown
 from service.uploads import BodyLimits
+
+_MAX_FAULTS = 20
 
 
 def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -> FastAPI:
@@ -76,7 +80,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     _protect(app, settings)
-    app.add_middleware(RequestLog, metrics=metrics)
+    app.add_middleware(RequestLog, metrics=metrics, fail_safe=settings.fail_safe)
     app.add_middleware(LookoutErrors)
     return app
 
@@ -107,7 +111,7 @@ def _protect(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            expose_headers=["X-Request-ID", "Retry-After", DECISION_HEADER, FAIL_SAFE_HEADER],
         )
     app.add_middleware(AnswerHeaders, shutdown=app.state.shutdown)
 
@@ -142,9 +146,17 @@ def _service(
     limits = BodyLimits(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request
     )
+    batches = BatchLimits(
+        replace(limits, max_files=settings.max_images_per_batch),
+        timeout_s=settings.batch_request_timeout_ms / 1000,
+        # Enough to fill the next batch while one is computed, and room for others in the queue.
+        at_once=2 * settings.max_batch_size * len(workers.workers),
+    )
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
     rollout = Rollout(registry, lifecycle, deployment, metrics)
-    return Service(registry, workers, pipeline, lifecycle, rollout, shadows, limits, metrics)
+    return Service(
+        registry, workers, pipeline, lifecycle, rollout, shadows, limits, batches, metrics
+    )
 
 
 async def _announce(workers: WorkerPool, on_ready: Callable[[], None] | None) -> None:
@@ -169,7 +181,7 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = [
         {"field": ".".join(map(str, fault["loc"])), "message": str(fault["msg"])}
-        for fault in error.errors()
+        for fault in error.errors()[:_MAX_FAULTS]
     ]
     detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
     problem = problem_of(InvalidRequest(detail), request_id_of(request.scope))

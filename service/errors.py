@@ -36,7 +36,7 @@ framework, never from any other exception: those are logged and answered as a pl
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
@@ -224,10 +224,16 @@ class Problem(BaseModel):
 
     type: str = Field(description="stable identifier of the kind of problem")
     title: str = Field(description="the kind of problem, in words")
-    status: int
+    status: int = Field(description="the HTTP status, again")
     detail: str = Field(description="what was wrong, what was got and what was expected")
     request_id: str = Field(description="the answer's X-Request-ID, which the log knows too")
     errors: list[dict[str, Any]] | None = Field(None, description="each part of it on its own")
+    decision: Literal["UNDECIDED"] | None = Field(
+        None, description="where an inspection was asked for: the part was not inspected"
+    )
+    fail_safe: str | None = Field(
+        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
+    )
 
     @computed_field(description="the detail again, where inference clients look for it")  # type: ignore[prop-decorator]
     @property

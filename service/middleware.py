@@ -1,5 +1,6 @@
 """Around every request: its id, one log line, its metrics, and an answer whatever happens."""
 
+import asyncio
 import logging
 import re
 import time
@@ -11,6 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.inspection import Decision
+from service.decisions import DECISION_HEADER, deciding, decision_headers, fail_safe, inspects
 from service.errors import PROBLEM_JSON, Problem, problem_of
 from service.logs import FIELDS, members, note, taking_notes
 from service.metrics import Metrics
@@ -42,8 +45,22 @@ def request_id_of(scope: Scope) -> str:
     return request_id
 
 
+def received_at(scope: Scope) -> float:
+    """Return when the request's headers were in, by the event loop's clock."""
+    moment: float = scope["state"]["received_at"]
+    return moment
+
+
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """Answer with a problem, which the request's log line names too."""
+    """Answer with a problem, which the request's log line names too.
+
+    Where an inspection was asked for, it says that the part is UNDECIDED and what to do with it.
+    """
+    safe = fail_safe()
+    if safe is not None:
+        undecided = {"decision": Decision.UNDECIDED.value, "fail_safe": safe}
+        problem = problem.model_copy(update=undecided)
+        headers = {**(headers or {}), **decision_headers(Decision.UNDECIDED)}
     known = problem.type.rpartition(":")[2]
     note(problem=f"http-{problem.status}" if known == "blank" else known)
     content = problem.model_dump_json(exclude_none=True)
@@ -77,9 +94,10 @@ class AnswerHeaders:
 class RequestLog:
     """ASGI middleware, outermost: whatever raises inside is logged and answered as a plain 500."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, fail_safe: str = "NG") -> None:
         self._app = app
         self._metrics = metrics
+        self._fail_safe = fail_safe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection; only HTTP requests are of interest."""
@@ -87,18 +105,25 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(
+            request_id=request_id, received_at=asyncio.get_running_loop().time()
+        )
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                if status >= 400 and fail_safe() and DECISION_HEADER not in headers:
+                    headers.update(decision_headers(Decision.UNDECIDED))
             await send(message)
 
         started = time.perf_counter()
-        with taking_notes() as notes, self._metrics.requests_in_progress.track_inprogress():
+        safe = self._fail_safe if inspects(scope["method"], scope["path"]) else None
+        in_progress = self._metrics.requests_in_progress.track_inprogress()
+        with deciding(safe), taking_notes() as notes, in_progress:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:

@@ -1,47 +1,130 @@
 """What OpenAPI cannot see in the code of the routes: bodies, examples and problems."""
 
+from collections.abc import Container
 from typing import Any
 
-from service.errors import PROBLEM_JSON, PROBLEM_TYPES, ClientGone
-from service.schemas import HeatmapKind
+from pydantic import BaseModel
+
+from model.inspection import Decision
+from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
+from service.errors import (
+    PROBLEM_JSON,
+    PROBLEM_TYPES,
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    InvalidRequest,
+    MalformedBody,
+    ServiceError,
+    UndecodableImage,
+)
+from service.fields import PRIORITY_HEADER, TIMEOUT_HEADER, Asked, AskedInText
+from service.uploads import BatchBody, DetectBody
 
 DESCRIPTION = """Inspects parts by camera with MambaAD networks that know only good parts.
 
 Errors are `application/problem+json` (RFC 9457). Every answer carries `X-Request-ID`, the client's
-own where it sent one. No error is ever a decision: a part that was not inspected has none."""
-
-CATEGORY = "kind of part, one of `GET /categories`; a form's field of that name goes before it"
-HEATMAP = (
-    "picture of the anomaly map to answer with, in the geometry of the upright image: `map` is "
-    "grey, `overlay` is in colour over the image with the regions outlined; a form's field of that "
-    "name goes before it"
-)
+own where it sent one. Every answer to an inspection carries `decision`, and in the header
+`X-Decision`: OK, NG, REVIEW (a person decides) or UNDECIDED (not inspected, whatever went wrong).
+With UNDECIDED goes `fail_safe`, in the header `X-Fail-Safe`: what the line is to do then."""
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp")
+_IMAGE_TEXT = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+_ASKED_EXAMPLE = {
+    "category": "solar-mono", "part_id": "cell-00042", "station": "EL-3", "job_id": "lot-17",
+    "meta": {"exposure_ms": 40}, "heatmap": "mask",
+}  # fmt: skip
 
-DETECT_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "A form, or any other body as one image. An image's format is recognised by "
-        "its content: JPEG, PNG, BMP, TIFF or WebP.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "array", "minItems": 1, "items": _FILE},
-                        "category": {"type": "string", "examples": ["solar-mono"]},
-                        "heatmap": {"enum": [kind.value for kind in HeatmapKind]},
-                    },
+
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:  # noqa: ANN401
+    where = {"name": name, "in": "header", "required": False, "description": description}
+    return {**where, "schema": {"type": "string", **schema}}
+
+
+REQUEST_HEADERS = [
+    _header(
+        TIMEOUT_HEADER,
+        "milliseconds after which the answer is of no use; only ever shortens the service's own. "
+        "They count from when the request's headers are in",
+        pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$",
+        examples=["500"],
+    ),
+    _header(
+        PRIORITY_HEADER, "as the field `priority`, which goes before it", enum=["high", "normal"]
+    ),
+    _header("X-Request-ID", "an id for the log; comes back with the answer", maxLength=128),
+]
+
+
+def _inline(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+    """Return a JSON schema with what its references mean in their place."""
+    if isinstance(schema, list):
+        return [_inline(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        meant = definitions[schema["$ref"].rpartition("/")[2]]
+        schema = {**meant, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return {key: _inline(value, definitions) for key, value in schema.items() if key != "$defs"}
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    inlined: dict[str, Any] = _inline(schema, schema.get("$defs", {}))
+    return inlined
+
+
+def _body(description: str, json_body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = {
+        "file": {"type": "array", "minItems": 1, "items": _FILE, "description": "image files"},
+        **_schema(AskedInText)["properties"],
+    }
+    if issubclass(json_body, BatchBody):
+        form["images"] = {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"type": "array", "items": _schema(Asked)},
+            "description": "a JSON array with the fields of each file, in the order of the files",
+        }
+    return {
+        "parameters": REQUEST_HEADERS,
+        "requestBody": {
+            "required": True,
+            "description": description,
+            "content": {
+                "application/json": {"schema": _schema(json_body), "example": example},
+                "multipart/form-data": {
+                    "schema": {"type": "object", "required": ["file"], "properties": form},
+                    "encoding": {"file": {"contentType": ", ".join(_IMAGE_TYPES)}},
                 },
-                "encoding": {"file": {"contentType": ", ".join(_IMAGE_TYPES)}},
+                **{media_type: {"schema": _FILE} for media_type in _IMAGE_TYPES},
             },
-            **{media_type: {"schema": _FILE} for media_type in _IMAGE_TYPES},
         },
     }
-}
+
+
+DETECT_BODY = _body(
+    "A form, JSON, or any other body as one image. What it asks for goes before the query. An "
+    "image's format is recognised by its content: JPEG, PNG, BMP, TIFF or WebP.",
+    DetectBody,
+    {**_ASKED_EXAMPLE, "images": [{"content": _IMAGE_TEXT, "filename": "cell.png"}]},
+)
+
+BATCH_BODY = _body(
+    "JSON or a form with many images (or one image as the body). Each image may have fields of its "
+    "own; they go before those of the whole body, and those before the query.",
+    BatchBody,
+    {
+        "heatmap": "none",
+        "images": [
+            {"content": _IMAGE_TEXT, "category": "solar-mono", "part_id": "cell-00042"},
+            {"content": _IMAGE_TEXT, "category": "solar-poly", "part_id": "cell-00043"},
+        ],
+    },
+)
 
 _DETAILS = {
     "malformed-body": "Missing boundary in multipart.",
@@ -82,36 +165,76 @@ _RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": 1},
     }
 }
-_DETECT_EXAMPLE = {
-    "results": [
+_DECISION_HEADERS = {
+    DECISION_HEADER: {
+        "description": "the answer's decision, for clients that read no JSON",
+        "schema": {"enum": [decision.value for decision in Decision]},
+    },
+    FAIL_SAFE_HEADER: {
+        "description": "only with UNDECIDED: what the line is configured to do then",
+        "schema": {"enum": ["NG", "REVIEW", "STOP"]},
+    },
+}
+_RESULT_EXAMPLE: dict[str, Any] = {
+    "filename": "cell.png",
+    "part_id": "cell-00042", "station": "EL-3", "job_id": "lot-17",
+    "meta": {"exposure_ms": 40},
+    "category": "solar-mono",
+    "decision": "NG",
+    "score": 0.913,
+    "raw_score": 0.402,
+    "threshold": 0.287,
+    "regions": [
         {
-            "filename": "cell.png",
-            "category": "solar-mono",
-            "decision": "NG",
-            "score": 0.913,
-            "raw_score": 0.402,
-            "threshold": 0.287,
-            "regions": [
-                {
-                    "x": 96, "y": 140, "width": 61, "height": 38, "area_px": 1604,
-                    "peak": {"x": 121, "y": 158}, "peak_score": 0.957,
-                }
-            ],
-            "model": {"name": "solar", "version": "1"},
-            "timings_ms": {
-                "decode": 2.1, "preprocess": 1.4, "queue": 0.2, "encoder": 21.7, "decoder": 48.9,
-                "anomaly_map": 3.2, "decision": 0.8, "total": 80.6,
-            },
-            "image": {"width": 300, "height": 300},
-            "heatmap": None,
-            "error": None,
+            "x": 96, "y": 140, "width": 61, "height": 38, "area_px": 1604,
+            "peak": {"x": 121, "y": 158}, "peak_score": 0.957,
         }
-    ]
+    ],
+    "model": {"name": "solar", "version": "1"},
+    "timings_ms": {
+        "decode": 2.1, "preprocess": 1.4, "queue": 0.2, "encoder": 21.7, "decoder": 48.9,
+        "anomaly_map": 3.2, "decision": 0.8, "total": 80.6,
+    },
+    "image": {"width": 300, "height": 300},
 }  # fmt: skip
+_DETECT_EXAMPLE = {"decision": "NG", "results": [_RESULT_EXAMPLE]}
+_BATCH_EXAMPLE = {
+    "decision": "NG",
+    "fail_safe": "NG",
+    "counts": {"OK": 0, "NG": 1, "REVIEW": 0, "UNDECIDED": 1},
+    "results": [
+        _RESULT_EXAMPLE,
+        {
+            "part_id": "cell-00043",
+            "category": "solar-poly",
+            "decision": "UNDECIDED",
+            "fail_safe": "NG",
+            "error": {
+                "type": PROBLEM_TYPES[UndecodableImage].uri,
+                "title": PROBLEM_TYPES[UndecodableImage].title,
+                "status": 422,
+                "detail": _DETAILS["undecodable-image"],
+                "request_id": _REQUEST_ID,
+                "error": _DETAILS["undecodable-image"],
+            },
+        },
+    ],
+}
 
 
-def _problems(status: int) -> dict[str, Any]:
-    kinds = [kind for kind in PROBLEM_TYPES.values() if kind.status == status]
+def _problems(
+    status: int,
+    errors: Container[type[ServiceError]] | None = None,
+    *,
+    inspecting: bool = True,
+) -> dict[str, Any]:
+    undecided = {"decision": "UNDECIDED", "fail_safe": "NG"} if inspecting else {}
+    headers = _DECISION_HEADERS if inspecting else {}
+    kinds = [
+        kind
+        for error, kind in PROBLEM_TYPES.items()
+        if kind.status == status and (errors is None or error in errors)
+    ]
     examples = {
         kind.slug: {
             "summary": kind.title,
@@ -121,6 +244,7 @@ def _problems(status: int) -> dict[str, Any]:
                 "status": status,
                 "detail": _DETAILS[kind.slug],
                 "request_id": _REQUEST_ID,
+                **undecided,
                 "error": _DETAILS[kind.slug],
             },
         }
@@ -131,20 +255,36 @@ def _problems(status: int) -> dict[str, Any]:
         "description": "; ".join(kind.title for kind in kinds),
         "content": {PROBLEM_JSON: {"schema": schema, "examples": examples}},
     }
-    return {**response, "headers": _RETRY_AFTER} if status in {429, 503} else response
+    waiting = _RETRY_AFTER if status in {429, 503} else {}
+    return {**response, "headers": {**headers, **waiting}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the responses of a route that may answer with problems of these statuses."""
-    return {status: _problems(status) for status in statuses}
+    """Return the responses of a route that inspects nothing, and its problems."""
+    return {status: _problems(status, inspecting=False) for status in statuses}
 
 
 DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": _DETECT_EXAMPLE}}},
+    200: {
+        "headers": _DECISION_HEADERS,
+        "content": {"application/json": {"example": _DETECT_EXAMPLE}},
+    },
     **{
         status: _problems(status)
         for status in sorted(
             {kind.status for error, kind in PROBLEM_TYPES.items() if error is not ClientGone}
         )
+    },
+}
+
+_REFUSED_AS_A_WHOLE = (MalformedBody, BodyTooLarge, InvalidRequest, DeadlineExceeded)
+BATCH_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": _DECISION_HEADERS,
+        "content": {"application/json": {"example": _BATCH_EXAMPLE}},
+    },
+    **{
+        PROBLEM_TYPES[error].status: _problems(PROBLEM_TYPES[error].status, {error})
+        for error in _REFUSED_AS_A_WHOLE
     },
 }

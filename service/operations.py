@@ -3,11 +3,36 @@
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field
 
-from service.schemas import LiveAnswer, ReadyAnswer, RefusalAnswer, WorkerAnswer
+from service.schemas import Answer, RefusalAnswer
 from service.serving import ServiceDependency
 
 router = APIRouter()
+
+
+class LiveAnswer(Answer):
+    """The process answers."""
+
+    live: bool = Field(description="always true")
+
+
+class WorkerAnswer(Answer):
+    """One worker."""
+
+    name: str = Field(description="its device, numbered where a device has several")
+    state: str = Field(description="`ready`, or what it does instead")
+    reason: str = Field(description="why it is in that state")
+    waiting: int = Field(description="images in its queue")
+
+
+class ReadyAnswer(Answer):
+    """Whether images can be inspected, and why not."""
+
+    ready: bool = Field(description="whether images can be inspected")
+    reasons: list[str] = Field(description="what stands in the way")
+    workers: list[WorkerAnswer] = Field(description="every worker")
+    refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
 
 
 @router.get("/livez", tags=["operations"], summary="Does the process answer?")

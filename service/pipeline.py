@@ -1,37 +1,36 @@
 """One image's way through the service: decode, preprocess, queue, network, heatmap."""
 
 import asyncio
-import base64
 import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL.Image import Image
 
-from model import rendering
+from model.errors import ImageError
 from model.inspection import ImageSize
 from model.preprocess import upright
 from service.batcher import Job
 from service.channel import Finding, Item, Priority
 from service.decoding import DecodedImage, ImageLimits, check_pixels, decode
-from service.errors import DeadlineExceeded, QueueFull
+from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull, UndecodableImage
+from service.pictures import picture
 from service.pool import WorkerPool
 from service.record import Record
 from service.registry import Route
 from service.schemas import HeatmapKind, ImageAnswer, PartFields
 from service.shadow import Shadows
-from service.uploads import Upload
+from service.uploads import Base64Upload, Source, Upload
 
 T = TypeVar("T")
 
 _NO_FIELDS = PartFields()
-_PNG_COMPRESSION = 1  # a picture that is looked at once is not worth more time
+_PATIENCE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,9 @@ class InspectOptions:
     """How to inspect one image.
 
     `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
-    event loop's clock, or else from the call. `part` is answered as it came. `take_scores` is
-    called with the pixel scores (see `Finding`) of an image that was inspected.
+    event loop's clock, or else from the call; a `deadline` of that clock stands instead of both.
+    Where there is no room for the image, `patient` waits for it. `part` is answered as it came.
+    `take_scores` is called with the pixel scores (see `Finding`) of an image that was inspected.
     """
 
     heatmap: HeatmapKind = HeatmapKind.NONE
@@ -48,6 +48,8 @@ class InspectOptions:
     priority: Priority = Priority.NORMAL
     part: PartFields = _NO_FIELDS
     received_at: float | None = None
+    deadline: float | None = None
+    patient: bool = False
     take_scores: Callable[[Float32[np.ndarray, "h w"]], None] | None = None
 
     @property
@@ -96,8 +98,16 @@ class Pipeline:
         self._shadows = shadows
         self._preparing = 0
 
+    def deadline(self, options: InspectOptions) -> float:
+        """Return when the image has to be answered, by the event loop's clock."""
+        if options.deadline is not None:
+            return options.deadline
+        began = options.received_at
+        began = asyncio.get_running_loop().time() if began is None else began
+        return began + options.within(self._timeout_s)
+
     async def attempt(
-        self, route: Route, source: Upload | Image, options: InspectOptions
+        self, route: Route, source: Source | Image, options: InspectOptions
     ) -> ImageAnswer | Exception:
         """Inspect an image; what goes wrong with it is returned, so that others do not suffer."""
         try:
@@ -106,7 +116,7 @@ class Pipeline:
             return error
 
     async def inspect(
-        self, route: Route, source: Upload | Image, options: InspectOptions
+        self, route: Route, source: Source | Image, options: InspectOptions
     ) -> ImageAnswer:
         """Inspect an image, encoded or decoded already.
 
@@ -119,41 +129,43 @@ class Pipeline:
             raise
 
     async def _inspect(
-        self, route: Route, source: Upload | Image, options: InspectOptions
+        self, route: Route, source: Source | Image, options: InspectOptions
     ) -> ImageAnswer:
         started = time.perf_counter()
-        now = asyncio.get_running_loop().time()
-        timeout_s = options.within(self._timeout_s)
-        deadline = timeout_s + (now if options.received_at is None else options.received_at)
+        deadline = self.deadline(options)
         try:
             async with asyncio.timeout_at(deadline):
                 prepared = await self._prepare(route, source, options, deadline)
                 finding, queue_ms = await self._compute(route, prepared, options, deadline)
-                picture, heatmap_ms = await self._draw(prepared, finding, options.heatmap)
+                drawn, heatmap_ms = await self._draw(prepared, finding, options.heatmap)
         except TimeoutError as error:
-            raise DeadlineExceeded(f"not inspected within {timeout_s:g} s") from error
+            raise DeadlineExceeded(self._late(options)) from error
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
-        timings_ms |= {} if picture is None else {"heatmap": heatmap_ms}
+        timings_ms |= {} if drawn is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
         self._record.inspected(route, finding, timings_ms, options.part.part_id)
         self._offer(route, prepared, finding)
         if options.take_scores and finding.pixel_scores is not None:
             options.take_scores(finding.pixel_scores)
-        filename = source.filename if isinstance(source, Upload) else None
+        filename = None if isinstance(source, Image) else source.filename
         return ImageAnswer.of(
-            filename, route, prepared.size, finding, picture, timings_ms, options.part
+            filename, route, prepared.size, finding, drawn, timings_ms, options.part
         )
 
     async def _prepare(
-        self, route: Route, source: Upload | Image, options: InspectOptions, deadline: float
+        self, route: Route, source: Source | Image, options: InspectOptions, deadline: float
     ) -> _Prepared:
         """Decode and preprocess, unless there is no place for the result, or no time."""
         size = route.image_size
         nbytes = 3 * size.height * size.width + _bytes_of(source)
-        self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
-        if self._preparing >= self._max_preparing:
-            raise QueueFull(f"{self._preparing} images are being decoded, and no more are taken")
-        self._preparing += 1
+
+        def claim() -> None:
+            self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
+            if self._preparing >= self._max_preparing:
+                raise QueueFull(f"{self._preparing} images are being decoded: no more are taken")
+            self._preparing += 1
+
+        await _when_there_is_room(claim, options)
         try:
             keep = options.heatmap is HeatmapKind.OVERLAY
             return await self._in_thread(lambda: self._decode(route, source, keep))
@@ -167,7 +179,7 @@ class Pipeline:
             size = ImageSize(height, width)
             self._shadows.offer(route, prepared.shadow_pixels, size, finding)
 
-    def _decode(self, route: Route, source: Upload | Image, keep: bool) -> _Prepared:
+    def _decode(self, route: Route, source: Source | Image, keep: bool) -> _Prepared:
         decoded = self._decoded(source)
         started = time.perf_counter()
         pixels = route.preprocessing.to_tensor(decoded.image).numpy()
@@ -181,12 +193,17 @@ class Pipeline:
         image = decoded.image if keep else None
         return _Prepared(decoded.image.size, pixels, image, timings_ms, shadow)
 
-    def _decoded(self, source: Upload | Image) -> DecodedImage:
+    def _decoded(self, source: Source | Image) -> DecodedImage:
         if isinstance(source, Upload):
             return decode(source.content, self._limits)
+        if isinstance(source, Base64Upload):
+            return decode(source.decode(self._limits.max_bytes), self._limits)
         started = time.perf_counter()
         check_pixels(source.size, self._limits.max_pixels)
-        return DecodedImage(upright(source), (time.perf_counter() - started) * 1000)
+        try:
+            return DecodedImage(upright(source), (time.perf_counter() - started) * 1000)
+        except ImageError as error:
+            raise UndecodableImage(f"the image cannot be used: {error}") from error
 
     async def _compute(
         self, route: Route, prepared: _Prepared, options: InspectOptions, deadline: float
@@ -203,7 +220,7 @@ class Pipeline:
             loop.time(),
             options.priority,
         )
-        self._workers.submit(job)
+        await _when_there_is_room(lambda: self._workers.submit(job), options)
         return await job.future, job.queue_ms
 
     async def _draw(
@@ -214,11 +231,30 @@ class Pipeline:
         if heatmap is HeatmapKind.NONE or scores is None:
             return None, math.nan
         started = time.perf_counter()
-        picture = await self._in_thread(lambda: _picture(prepared, finding, scores))
-        return picture, (time.perf_counter() - started) * 1000
+        image, regions = prepared.image, finding.regions
+        drawn = await self._in_thread(
+            lambda: picture(heatmap, scores, prepared.size, image, regions)
+        )
+        return drawn, (time.perf_counter() - started) * 1000
+
+    def _late(self, options: InspectOptions) -> str:
+        if options.deadline is not None:
+            return "not inspected within the request's time"
+        return f"not inspected within {options.within(self._timeout_s):g} s"
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+async def _when_there_is_room(claim: Callable[[], None], options: InspectOptions) -> None:
+    """Call `claim`; where it finds no room, and the client is patient, again until it does."""
+    while True:
+        try:
+            return claim()
+        except (QueueFull, NoWorkerReady):
+            if not options.patient:
+                raise
+        await asyncio.sleep(_PATIENCE_S)
 
 
 def _pixels_for(
@@ -230,17 +266,7 @@ def _pixels_for(
     return shadow.preprocessing.to_tensor(image).numpy()
 
 
-def _bytes_of(source: Upload | Image) -> int:
-    if isinstance(source, Upload):
-        return len(source.content)
-    return 3 * source.width * source.height
-
-
-def _picture(prepared: _Prepared, finding: Finding, scores: Float32[np.ndarray, "h w"]) -> str:
-    if prepared.image is None:
-        picture = rendering.heatmap(scores, prepared.size)
-    else:
-        picture = rendering.overlay(prepared.image, scores, finding.regions)
-    encoded = BytesIO()
-    picture.save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
-    return base64.b64encode(encoded.getbuffer()).decode("ascii")
+def _bytes_of(source: Source | Image) -> int:
+    if isinstance(source, Image):
+        return 3 * source.width * source.height
+    return len(source.content) if isinstance(source, Upload) else source.size

@@ -1,25 +1,35 @@
-"""The HTTP routes; `openapi` says in words and examples what they take and answer."""
+"""The HTTP routes that inspect; `openapi` says in words and examples what they take and answer."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
 from service import openapi
-from service.errors import ClientGone, problem_of, retry_headers
+from service.batches import Batch, inspect_batch
+from service.decisions import decision_headers
+from service.errors import problem_of, retry_headers
+from service.fields import AskedInText
 from service.middleware import problem_response, request_id_of
 from service.pipeline import InspectOptions
 from service.schemas import (
+    BatchAnswer,
     CategoriesAnswer,
     CategoryAnswer,
     DetectAnswer,
-    HeatmapKind,
     ImageAnswer,
     RefusalAnswer,
 )
-from service.serving import Service, ServiceDependency, unless_client_leaves
-from service.uploads import DetectRequest, read_request
+from service.serving import (
+    Service,
+    ServiceDependency,
+    options_for,
+    options_of,
+    unless_client_leaves,
+)
+from service.uploads import Posted, posted_images
 
 router = APIRouter()
 
@@ -27,68 +37,97 @@ router = APIRouter()
 @router.post(
     "/detect",
     tags=["inspection"],
-    summary="Inspect one or several images",
+    summary="Inspect one or several images of a part",
     response_model=DetectAnswer,
     responses=openapi.DETECT_RESPONSES,
     openapi_extra=openapi.DETECT_BODY,
 )
 async def detect(
-    request: Request,
-    service: ServiceDependency,
-    category: Annotated[str | None, Query(description=openapi.CATEGORY)] = None,
-    heatmap: Annotated[HeatmapKind | None, Query(description=openapi.HEATMAP)] = None,
+    request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
 ) -> Response:
-    """Post images of one category as a form, or one image as the body.
+    """Post images of one category as a form, as JSON, or one image as the body.
 
     Several images are inspected independently. When at least one of them was, the answer is 200 and
-    each image that was not has an `error` in place of its decision. When none was, the answer is
-    the problem with the highest status, and its `errors` has each image's own.
+    each image that was not is UNDECIDED, with its `error`. When none was, the answer is the problem
+    with the highest status, and its `errors` has each image's own. `decision` and the header
+    X-Decision stand for all images as views of one part.
     """
-    try:
-        asked = await read_request(request, category, heatmap, service.limits)
-    except ClientDisconnect as error:
-        raise ClientGone("the connection closed within the body") from error
-    return await unless_client_leaves(
-        request, _detect(service, asked, request_id_of(request.scope))
-    )
+    options = options_of(request)
+    deadline = service.pipeline.deadline(options)
+    async with posted_images(request, asked, service.limits, deadline, each=False) as images:
+        work = _detect(service, images, options, request_id_of(request.scope))
+        return await unless_client_leaves(request, work)
 
 
-async def _detect(service: Service, asked: DetectRequest, request_id: str) -> Response:
-    route = service.registry.find(asked.category, canary_key=request_id)
-    options = InspectOptions(asked.heatmap)
-    results = await asyncio.gather(
-        *(service.pipeline.attempt(route, upload, options) for upload in asked.uploads)
-    )
+async def _detect(
+    service: Service, images: Sequence[Posted], base: InspectOptions, request_id: str
+) -> Response:
+    asked = images[0].asked
+    # The same part again meets the same version, where two share the traffic.
+    key = asked.part_id or request_id
+    route = service.registry.find(asked.required_category(), canary_key=key)
+    options = [options_for(image.asked, base) for image in images]
+    sources = [await image.read() for image in images]
+    results = await asyncio.gather(*map(partial(service.pipeline.attempt, route), sources, options))
     errors = [result for result in results if isinstance(result, Exception)]
     if len(errors) == len(results):
-        return _failed(asked, errors, request_id)
+        return _failed(images, errors, request_id)
     answers = [
         result
         if isinstance(result, ImageAnswer)
-        else ImageAnswer(
-            filename=upload.filename,
-            category=route.category,
-            error=problem_of(result, request_id),
+        else ImageAnswer.failed(
+            image.filename, route.category, image.asked.part, problem_of(result, request_id)
         )
-        for upload, result in zip(asked.uploads, results, strict=True)
+        for image, result in zip(images, results, strict=True)
     ]
-    # Megabytes of base64 are written beside the loop and not on it.
-    answer = await asyncio.to_thread(DetectAnswer(results=answers).model_dump_json)
-    return Response(answer, media_type="application/json")
+    return await _answer(DetectAnswer.of(answers))
 
 
-def _failed(asked: DetectRequest, errors: list[Exception], request_id: str) -> Response:
+def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) -> Response:
     problems = [problem_of(error, request_id) for error in errors]
     # The highest status: a service in trouble is never taken for a mistake of the client's.
     worst = max(range(len(problems)), key=lambda i: problems[i].status)
     problem = problems[worst]
     if len(problems) > 1:
         each = [
-            {"filename": upload.filename, **one.model_dump(exclude_none=True)}
-            for upload, one in zip(asked.uploads, problems, strict=True)
+            {"filename": image.filename, **one.model_dump(exclude_none=True)}
+            for image, one in zip(images, problems, strict=True)
         ]
         problem = problem.model_copy(update={"errors": each})
     return problem_response(problem, retry_headers(errors[worst]))
+
+
+@router.post(
+    "/detect/batch",
+    tags=["inspection"],
+    summary="Inspect many images",
+    response_model=BatchAnswer,
+    responses=openapi.BATCH_RESPONSES,
+    openapi_extra=openapi.BATCH_BODY,
+)
+async def detect_batch(
+    request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
+) -> Response:
+    """Post many images, each with fields of its own, as JSON or a form.
+
+    The answer is 200 whenever the request itself was understood, with one result for each image in
+    the order posted, and `counts` by decision: an image that was not inspected is UNDECIDED, with
+    its `error` (and the status that `POST /detect` would have answered) in its result. Images wait
+    for room instead of being refused; what is not inspected within the request's time is UNDECIDED.
+    """
+    options = options_of(request)
+    deadline = service.batches.deadline(options)
+    body = service.batches.body
+    async with posted_images(request, asked, body, deadline, each=True) as images:
+        work = inspect_batch(service, Batch(images, options, request_id_of(request.scope)))
+        return await _answer(await unless_client_leaves(request, work))
+
+
+async def _answer(answer: DetectAnswer | BatchAnswer) -> Response:
+    # Megabytes of base64 are written beside the loop and not on it.
+    content = await asyncio.to_thread(answer.model_dump_json)
+    headers = decision_headers(answer.decision)
+    return Response(content, headers=headers, media_type="application/json")
 
 
 @router.get("/categories", tags=["inspection"], summary="What can be inspected")

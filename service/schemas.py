@@ -1,6 +1,7 @@
 """What the service answers, as OpenAPI shows it."""
 
 import json
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from model.inspection import Decision, Region
 from service.channel import Finding
+from service.decisions import combined, fail_safe
 from service.errors import Problem
 from service.registry import Refusal, Route
 
@@ -18,9 +20,13 @@ class HeatmapKind(StrEnum):
     NONE = "none"
     MAP = "map"
     OVERLAY = "overlay"
+    MASK = "mask"
+    RAW = "raw"
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """A part of an answer."""
+
     model_config = ConfigDict(frozen=True)
 
 
@@ -52,21 +58,21 @@ class PartFields(BaseModel):
         return meta
 
 
-class PointAnswer(_Answer):
+class PointAnswer(Answer):
     """A pixel of the input image; (0, 0) is its upper left corner."""
 
-    x: int
-    y: int
+    x: int = Field(description="pixels from the left edge")
+    y: int = Field(description="pixels from the upper edge")
 
 
-class RegionAnswer(_Answer):
+class RegionAnswer(Answer):
     """A connected patch of anomalous pixels, in pixels of the upright input image."""
 
     x: int = Field(description="left edge of the box")
     y: int = Field(description="upper edge of the box")
-    width: int
-    height: int
-    area_px: int
+    width: int = Field(description="of the box")
+    height: int = Field(description="of the box")
+    area_px: int = Field(description="anomalous pixels in the box")
     peak: PointAnswer = Field(description="the most anomalous pixel")
     peak_score: float = Field(description="its score; 0.5 is the pixel threshold")
 
@@ -80,11 +86,11 @@ class RegionAnswer(_Answer):
         )  # fmt: skip
 
 
-class ModelAnswer(_Answer):
+class ModelAnswer(Answer):
     """The checkpoint that inspected."""
 
-    name: str
-    version: str
+    name: str = Field(description="of the checkpoint in the store")
+    version: str = Field(description="a number that grows with each checkpoint of the name")
 
     @classmethod
     def of(cls, route: Route) -> "ModelAnswer":
@@ -92,17 +98,17 @@ class ModelAnswer(_Answer):
         return cls(name=route.checkpoint.name, version=route.checkpoint.version)
 
 
-class SizeAnswer(_Answer):
+class SizeAnswer(Answer):
     """Width and height in pixels."""
 
-    width: int
-    height: int
+    width: int = Field(description="in pixels")
+    height: int = Field(description="in pixels")
 
 
-class ImageAnswer(_Answer):
+class ImageAnswer(Answer):
     """What was found in one image, or, in `error`, why it was not inspected.
 
-    An image with an `error` has no decision: it counts neither as OK nor as NG.
+    An image with an `error` is UNDECIDED: it counts neither as OK nor as NG.
     """
 
     filename: str | None = Field(None, description="as posted")
@@ -110,13 +116,21 @@ class ImageAnswer(_Answer):
     station: str | None = Field(None, description="as posted")
     job_id: str | None = Field(None, description="as posted")
     meta: dict[str, JsonValue] | None = Field(None, description="as posted")
-    category: str
-    decision: Decision | None = Field(None, description="NG means raw_score > threshold")
+    category: str | None = Field(
+        description="kind of part; null where a batch names none for an image"
+    )
+    decision: Decision = Field(
+        description="NG means raw_score > threshold; REVIEW is for a person to decide; UNDECIDED "
+        "means not inspected"
+    )
+    fail_safe: str | None = Field(
+        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
+    )
     score: float | None = Field(None, description="0 to 1, 0.5 at the threshold")
     raw_score: float | None = Field(None, description="in the network's own units")
     threshold: float | None = Field(None, description="of raw_score")
     regions: list[RegionAnswer] = Field(default=[], description="most anomalous first")
-    model: ModelAnswer | None = None
+    model: ModelAnswer | None = Field(None, description="the checkpoint that inspected")
     timings_ms: dict[str, float] = Field(
         default={},
         description="decode, preprocess, queue, encoder, decoder, anomaly_map, decision, heatmap "
@@ -126,7 +140,7 @@ class ImageAnswer(_Answer):
     heatmap: str | None = Field(
         None, description="base64 of a PNG in the geometry of the upright input image"
     )
-    error: Problem | None = None
+    error: Problem | None = Field(None, description="why the image was not inspected")
 
     @classmethod
     def of(
@@ -155,23 +169,81 @@ class ImageAnswer(_Answer):
             heatmap=heatmap,
         )
 
+    @classmethod
+    def failed(
+        cls, filename: str | None, category: str | None, part: PartFields, error: Problem
+    ) -> "ImageAnswer":
+        """Say why an image was not inspected."""
+        return cls(
+            filename=filename,
+            **part.model_dump(),
+            category=category,
+            decision=Decision.UNDECIDED,
+            fail_safe=fail_safe(),
+            error=error,
+        )
 
-class DetectAnswer(_Answer):
+
+class DetectAnswer(Answer):
     """One result per posted image, in the order posted."""
 
-    results: list[ImageAnswer]
+    decision: Decision = Field(
+        description="of all images as views of one part: NG if any is NG, else UNDECIDED if any "
+        "is, else REVIEW if any is, else OK; the header X-Decision says the same"
+    )
+    fail_safe: str | None = Field(
+        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
+    )
+    results: list[ImageAnswer] = Field(description="in the order posted")
+
+    @classmethod
+    def of(cls, results: list[ImageAnswer]) -> "DetectAnswer":
+        """Collect the results; one of them is UNDECIDED where the fail-safe is wanted."""
+        decision = combined(result.decision for result in results)
+        safe = fail_safe() if decision is Decision.UNDECIDED else None
+        return cls(decision=decision, fail_safe=safe, results=results)
 
 
-class CategoryAnswer(_Answer):
+class CountsAnswer(Answer):
+    """How many images came to each decision."""
+
+    OK: int = Field(0, description="good parts")
+    NG: int = Field(0, description="bad parts")
+    REVIEW: int = Field(0, description="for a person to decide")
+    UNDECIDED: int = Field(0, description="not inspected; each has an `error`")
+
+
+class BatchAnswer(Answer):
+    """One result per posted image, in the order posted, whatever became of the others."""
+
+    decision: Decision = Field(
+        description="OK only if every image is, else the gravest: NG, UNDECIDED, REVIEW"
+    )
+    fail_safe: str | None = Field(
+        None, description="what to do with UNDECIDED parts, as configured: NG, REVIEW or STOP"
+    )
+    counts: CountsAnswer = Field(description="images by decision; they add up to all of them")
+    results: list[ImageAnswer] = Field(description="in the order posted")
+
+    @classmethod
+    def of(cls, results: list[ImageAnswer]) -> "BatchAnswer":
+        """Collect and count the results."""
+        counts = CountsAnswer(**Counter(result.decision.value for result in results))
+        safe = fail_safe() if counts.UNDECIDED else None
+        decision = combined(result.decision for result in results)
+        return cls(decision=decision, fail_safe=safe, counts=counts, results=results)
+
+
+class CategoryAnswer(Answer):
     """A category that can be inspected."""
 
-    category: str
-    model: ModelAnswer
+    category: str = Field(description="its name, as requests give it")
+    model: ModelAnswer = Field(description="the checkpoint that serves it")
     threshold: float = Field(description="of the raw score: above it a part is NG")
     image_size: SizeAnswer = Field(description="of the network's input; any other is resized to it")
     promise: str = Field(description="what the threshold promises about good parts")
-    license: str | None
-    notice: str | None
+    license: str | None = Field(description="of the checkpoint, as its maker says")
+    notice: str | None = Field(description="of the checkpoint, as its maker says")
 
     @classmethod
     def of(cls, route: Route) -> "CategoryAnswer":
@@ -188,11 +260,11 @@ class CategoryAnswer(_Answer):
         )
 
 
-class RefusalAnswer(_Answer):
+class RefusalAnswer(Answer):
     """A checkpoint in the store that cannot be served."""
 
-    model: ModelAnswer
-    reason: str
+    model: ModelAnswer = Field(description="the checkpoint")
+    reason: str = Field(description="why it cannot be served")
 
     @classmethod
     def of(cls, refusal: Refusal) -> "RefusalAnswer":
@@ -201,32 +273,8 @@ class RefusalAnswer(_Answer):
         return cls(model=ModelAnswer(name=key.name, version=key.version), reason=refusal.reason)
 
 
-class CategoriesAnswer(_Answer):
+class CategoriesAnswer(Answer):
     """What can be inspected, and which checkpoints cannot be served."""
 
-    categories: list[CategoryAnswer]
-    refused: list[RefusalAnswer]
-
-
-class LiveAnswer(_Answer):
-    """The process answers."""
-
-    live: bool
-
-
-class WorkerAnswer(_Answer):
-    """One worker."""
-
-    name: str
-    state: str
-    reason: str
-    waiting: int = Field(description="images in its queue")
-
-
-class ReadyAnswer(_Answer):
-    """Whether images can be inspected, and why not."""
-
-    ready: bool
-    reasons: list[str]
-    workers: list[WorkerAnswer]
-    refused: list[RefusalAnswer]
+    categories: list[CategoryAnswer] = Field(description="in order of name")
+    refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")

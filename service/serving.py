@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -10,16 +10,34 @@ from starlette.requests import ClientDisconnect
 
 from model.inspection import Category
 from service.errors import ClientGone, NoSuchVersion
+from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
-from service.pipeline import Pipeline
+from service.middleware import received_at
+from service.pipeline import InspectOptions, Pipeline
 from service.pool import WorkerPool
 from service.registry import Registry, Route
 from service.rollout import Rollout
+from service.schemas import HeatmapKind
 from service.shadow import Shadows
 from service.uploads import BodyLimits, read_raw
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a request for many images may be and how long it may take; how many run at once."""
+
+    body: BodyLimits
+    timeout_s: float
+    at_once: int
+
+    def deadline(self, options: InspectOptions) -> float:
+        """Return when the whole request has to be answered, by the event loop's clock."""
+        began = options.received_at
+        began = asyncio.get_running_loop().time() if began is None else began
+        return began + options.within(self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +51,7 @@ class Service:
     rollout: Rollout
     shadows: Shadows
     limits: BodyLimits
+    batches: BatchLimits
     metrics: Metrics
 
 
@@ -68,6 +87,25 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         return await read_raw(request, max_bytes)
     except ClientDisconnect as error:
         raise ClientGone("the connection closed within the body") from error
+
+
+def options_of(request: Request) -> InspectOptions:
+    """Return what a request's headers ask for: its time and priority. Raises `InvalidRequest`."""
+    return InspectOptions(
+        timeout_s=timeout_s_of(request.headers),
+        priority=priority_of(request.headers.get(PRIORITY_HEADER)),
+        received_at=received_at(request.scope),
+    )
+
+
+def options_for(asked: Asked, base: InspectOptions) -> InspectOptions:
+    """Return how to inspect an image, where `base` says what the headers ask for."""
+    return replace(
+        base,
+        heatmap=asked.heatmap or HeatmapKind.NONE,
+        priority=priority_of(asked.priority) if asked.priority else base.priority,
+        part=asked.part,
+    )
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:

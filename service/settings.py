@@ -53,9 +53,16 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, ge=1)
     max_request_bytes: int = Field(256 * 2**20, ge=1)
     max_files_per_request: int = Field(64, ge=1, le=1000)
+    max_images_per_batch: int = Field(1000, ge=1, description="for POST /detect/batch")
+    batch_request_timeout_ms: float = Field(
+        600_000.0, gt=0, description="for POST /detect/batch, with all its images"
+    )
     decode_threads: int = Field(default_factory=lambda: min(8, available_cores()), ge=1, le=256)
 
     request_timeout_ms: float = Field(30_000.0, gt=0)
+    fail_safe: Literal["NG", "REVIEW", "STOP"] = Field(
+        "NG", description="what the line is told to do with a part that is UNDECIDED"
+    )
     batch_timeout_ms: float = Field(
         120_000.0, gt=0, description="a worker silent for longer on one batch is killed"
     )

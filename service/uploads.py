@@ -1,16 +1,33 @@
-"""A request's body: images and options, within its limits."""
+"""A request's body: images and what is asked of them, within its limits."""
 
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
+from pydantic import Field, RootModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from service.errors import BodyTooLarge, InvalidRequest, MalformedBody
-from service.schemas import HeatmapKind
+from service.errors import (
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    InvalidRequest,
+    MalformedBody,
+    UndecodableImage,
+)
+from service.fields import Asked, AskedInText, Strict, check_json, check_text
 
-_FIELDS = ("category", "heatmap")
+_FIELDS = tuple(AskedInText.model_fields)
+_IMAGES = "images"
+_JSON_BYTES_PER_IMAGE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,57 +48,172 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectRequest:
-    """What a client asks for: images of one category; at least one image."""
+class Base64Upload:
+    """One posted image file, in base64 as JSON carries it."""
 
-    category: str
-    heatmap: HeatmapKind
-    uploads: tuple[Upload, ...]
+    filename: str | None
+    text: str
+
+    @property
+    def size(self) -> int:
+        """How many bytes the text stands for."""
+        return len(self.text) // 4 * 3 - self.text[-2:].count("=")
+
+    def decode(self, max_bytes: int) -> bytes:
+        """Return the file. Raises `BodyTooLarge`, with nothing decoded, or `UndecodableImage`."""
+        if self.size > max_bytes:
+            raise BodyTooLarge(f"an image may have {max_bytes} bytes, got {self.size}")
+        try:
+            return base64.b64decode(self.text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise UndecodableImage(
+                "the image's content is not base64: expected RFC 4648's letters, padded and "
+                "without line breaks"
+            ) from error
 
 
-async def read_request(
-    request: Request, category: str | None, heatmap: HeatmapKind | None, limits: BodyLimits
-) -> DetectRequest:
-    """Read a multipart form, or any other body as one raw image.
+Source: TypeAlias = Upload | Base64Upload
 
-    `category` and `heatmap` are those of the query string; a form's fields go before them. Raises
-    `BodyTooLarge` as soon as that is known, `MalformedBody` or `InvalidRequest`.
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An image as it was posted, and what is asked of it; `read` takes it into memory."""
+
+    filename: str | None
+    asked: Asked
+    read: Callable[[], Awaitable[Source]]
+
+
+class JsonImage(Strict):
+    """An image in a JSON body."""
+
+    content: str = Field(description="the image file in base64, padded, without line breaks")
+    filename: str | None = Field(None, max_length=1024, description="comes back with the answer")
+
+
+class AskedImage(Asked, JsonImage):
+    """An image in a JSON body with fields of its own, which go before those of the request."""
+
+
+class DetectBody(Asked):
+    """The JSON body of `POST /detect`: images of one part."""
+
+    images: list[JsonImage] = Field(min_length=1, description="inspected independently")
+
+
+class BatchBody(Asked):
+    """The JSON body of `POST /detect/batch`: any images."""
+
+    images: list[AskedImage] = Field(min_length=1, description="inspected independently")
+
+
+class _Each(RootModel[list[Asked]]):
+    pass
+
+
+@asynccontextmanager
+async def posted_images(
+    request: Request, query: Asked, limits: BodyLimits, deadline: float, *, each: bool
+) -> AsyncIterator[tuple[Posted, ...]]:
+    """Read a multipart form, JSON, or any other body as one raw image; at least one image.
+
+    What a body asks for goes before `query`. With `each`, every image may ask for itself. Raises
+    `BodyTooLarge` as soon as that is known, `MalformedBody`, `InvalidRequest`,
+    `RequestValidationError`, `DeadlineExceeded` where the body is late, or `ClientGone`. Files lie
+    open until the context ends.
     """
+    async with AsyncExitStack() as files:
+        try:
+            async with asyncio.timeout_at(deadline):
+                images = await _read(request, query, limits, files, each=each)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the body was not there in time") from error
+        except ClientDisconnect as error:
+            raise ClientGone("the connection closed within the body") from error
+        yield images
+
+
+async def _read(
+    request: Request, query: Asked, limits: BodyLimits, files: AsyncExitStack, *, each: bool
+) -> tuple[Posted, ...]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        content = await read_raw(request, limits.max_image_bytes)
-        upload = Upload(None, content)
-        return DetectRequest(_required(category), heatmap or HeatmapKind.NONE, (upload,))
+    if media_type == "application/json":
+        body = await read_raw(request, limits.max_request_bytes)
+        # What may be 256 MiB of text is read beside the loop and not on it.
+        return await asyncio.to_thread(_read_json, body, query, limits, each=each)
+    if media_type == "multipart/form-data":
+        form = await _form(request, limits)
+        files.push_async_callback(form.close)
+        return _read_form(form, query, limits, each=each)
+    content = await read_raw(request, limits.max_image_bytes)
+    return (Posted(None, query, partial(_ready, Upload(None, content))),)
+
+
+def _read_json(body: bytes, query: Asked, limits: BodyLimits, *, each: bool) -> tuple[Posted, ...]:
+    model: type[DetectBody | BatchBody] = BatchBody if each else DetectBody
+    asked = check_json(model, body, "body")
+    if len(asked.images) > limits.max_files:
+        raise InvalidRequest(f"expected at most {limits.max_files} images, got {len(asked.images)}")
+    common = asked.over(query)
+    return tuple(
+        Posted(
+            image.filename,
+            image.over(common) if isinstance(image, AskedImage) else common,
+            partial(_ready, Base64Upload(image.filename, image.content)),
+        )
+        for image in asked.images
+    )
+
+
+async def _form(request: Request, limits: BodyLimits) -> FormData:
     try:
-        form = await _limited(request, limits.max_request_bytes).form(
-            max_files=limits.max_files, max_fields=2 * len(_FIELDS)
+        return await _limited(request, limits.max_request_bytes).form(
+            max_files=limits.max_files,
+            max_fields=2 * len(_FIELDS),
+            max_part_size=_JSON_BYTES_PER_IMAGE * max(limits.max_files, 128),
         )
     except HTTPException as error:
         raise MalformedBody(f"the form cannot be read: {error.detail}") from error
-    try:
-        return await _read_form(form, category, heatmap, limits)
-    finally:
-        await form.close()
 
 
-async def _read_form(
-    form: FormData, category: str | None, heatmap: HeatmapKind | None, limits: BodyLimits
-) -> DetectRequest:
-    _check_names(form)
+def _read_form(
+    form: FormData, query: Asked, limits: BodyLimits, *, each: bool
+) -> tuple[Posted, ...]:
+    names = ("file", *_FIELDS, *([_IMAGES] if each else []))
+    _check_names(form, names)
     files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
     if not files:
         raise InvalidRequest('no image: expected one or several parts named "file" with a filename')
-    category = _text(form, "category") or category
-    kind = _text(form, "heatmap")
-    return DetectRequest(
-        _required(category),
-        _heatmap(kind) if kind else heatmap or HeatmapKind.NONE,
-        tuple([await _read_file(file, limits.max_image_bytes) for file in files]),
+    texts = {name: _text(form, name) for name in _FIELDS}
+    common = check_text({name: text for name, text in texts.items() if text}, "form").over(query)
+    own = _each_asked(_text(form, _IMAGES), len(files)) or [common] * len(files)
+    return tuple(
+        Posted(
+            file.filename or None,
+            asked.over(common),
+            partial(_read_file, file, limits.max_image_bytes),
+        )
+        for file, asked in zip(files, own, strict=True)
     )
+
+
+def _each_asked(text: str, files: int) -> list[Asked]:
+    asked = check_json(_Each, text, "form").root if text else []
+    if text and len(asked) != files:
+        raise InvalidRequest(
+            f"the form field {_IMAGES!r} must have one object for each file: "
+            f"expected {files}, got {len(asked)}"
+        )
+    return asked
+
+
+async def _ready(source: Source) -> Source:
+    return source
 
 
 async def _read_file(file: UploadFile, max_bytes: int) -> Upload:
     """Read one part; one byte more than allowed is enough for `decoding` to refuse it."""
+    await file.seek(0)
     return Upload(file.filename or None, await file.read(max_bytes + 1))
 
 
@@ -109,32 +241,17 @@ def _limited(request: Request, max_bytes: int) -> Request:
     return Request(request.scope, receive)
 
 
-def _check_names(form: FormData) -> None:
-    unknown = sorted(set(form) - {"file", *_FIELDS})
+def _check_names(form: FormData, names: tuple[str, ...]) -> None:
+    unknown = sorted(set(form) - set(names))
     if unknown:
         raise InvalidRequest(
-            f"unknown form field(s) {', '.join(map(repr, unknown))}; "
-            f"expected: file, {', '.join(_FIELDS)}"
+            f"unknown form field(s) {', '.join(repr(name[:50]) for name in unknown[:10])}; "
+            f"expected: {', '.join(names)}"
         )
 
 
-def _text(form: FormData, name: str) -> str | None:
-    value = form.get(name)
-    if value is not None and not isinstance(value, str):
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name, "")
+    if not isinstance(value, str):
         raise InvalidRequest(f"the form field {name!r} is a file; expected text")
     return value
-
-
-def _required(category: str | None) -> str:
-    if not category:
-        raise InvalidRequest("no category: expected it as ?category= or as a form field")
-    return category
-
-
-def _heatmap(value: str) -> HeatmapKind:
-    try:
-        return HeatmapKind(value)
-    except ValueError as error:
-        raise InvalidRequest(
-            f"heatmap must be one of {', '.join(HeatmapKind)}, got {value[:50]!r}"
-        ) from error

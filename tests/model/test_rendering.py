@@ -1,10 +1,12 @@
+from io import BytesIO
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from model.calibration import Calibration
 from model.inspection import Region
-from model.rendering import colours, heatmap, overlay, scale_scores
+from model.rendering import colours, heatmap, levels, mask, overlay, raw, scale_scores
 
 
 def test_heatmap_spans_the_grey_range_at_the_size_asked_for():
@@ -72,3 +74,29 @@ def test_scores_are_those_of_the_calibration():
 def test_a_flat_map_has_one_score():
     values = np.full((4, 4), 0.25, dtype=np.float32)
     assert scale_scores(values, lambda raw: 2 * raw).tolist() == [[0.5] * 4] * 4
+
+
+def test_no_value_changes_sides_of_the_threshold():
+    calibration = Calibration(0.2, 0.3, 0.05, 0.001, 0.01, 100)
+    near = np.float32(0.3) + np.arange(-50, 51, dtype=np.float32) * np.float32(1e-6)
+    values = np.concatenate([near, np.float32([0.0, 5.0])]).astype(np.float32)[None]
+    scores = scale_scores(values, calibration.pixel_score)
+    assert np.array_equal(scores > 0.5, values.astype(np.float64) > 0.3)
+
+
+def test_levels_lie_above_the_middle_where_scores_do():
+    half = np.float32(0.5)
+    scores = np.array([[0, half, np.nextafter(half, np.float32(1)), 1, -3, 7]], dtype=np.float32)
+    assert levels(scores, (6, 1)).tolist() == [[0, 32767, 32768, 65535, 0, 65535]]
+    assert np.asarray(mask(scores, (6, 1))).tolist() == [[0, 0, 255, 255, 0, 255]]
+
+
+def test_raw_keeps_scores_to_half_a_level():
+    scores = np.random.default_rng(0).uniform(0, 1, (12, 10)).astype(np.float32)
+    picture = raw(scores, (10, 12))
+    assert picture.mode == "I;16"
+    assert np.abs(np.asarray(picture) / 65535 - scores).max() <= 0.5 / 65535 + 1e-9
+    encoded = BytesIO()
+    picture.save(encoded, "PNG")
+    assert np.array_equal(np.asarray(Image.open(encoded)), np.asarray(picture))
+    assert raw(scores, (31, 77)).size == mask(scores, (31, 77)).size == (31, 77)

@@ -33,6 +33,7 @@ from service.app import create_app
 from service.metrics import Metrics
 from service.settings import Settings
 from service.worker import Worker
+from tests.service.line import Line
 
 INPUT = (64, 64)
 TIMEOUT_S = 60.0
@@ -283,3 +284,17 @@ def problem() -> Callable[..., dict[str, Any]]:
         return body
 
     return check
+
+
+@pytest.fixture
+def line(tmp_path: Path, metrics: Metrics) -> Line:
+    """A service whose workers answer at once; see `Line`."""
+    settings = Settings(
+        weights_dir=tmp_path,
+        max_image_bytes=200_000,
+        max_image_pixels=40_000,
+        max_request_bytes=800_000,
+        max_files_per_request=6,
+        fail_safe="STOP",
+    )
+    return Line(settings, metrics)

@@ -4,10 +4,14 @@ import re
 
 import pytest
 
+from service import schemas
 from service.app import create_app
+from service.decisions import deciding
 from service.errors import PROBLEM_TYPES, ClientGone
-from service.schemas import DetectAnswer
+from service.fields import Asked, AskedInText
+from service.schemas import BatchAnswer, DetectAnswer, HeatmapKind, ImageAnswer
 from service.settings import Settings
+from service.uploads import BatchBody, DetectBody
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def test_the_document_has_the_shape_of_the_standard(document):
 
 
 def test_the_paths_are_the_services(document):
-    for_parts = {"/detect", "/categories", "/livez", "/readyz", "/metrics"}
+    for_parts = {"/detect", "/detect/batch", "/categories", "/livez", "/readyz", "/metrics"}
     for_models = {
         "/models",
         "/models/rescan",
@@ -84,8 +88,12 @@ def test_detect_takes_forms_and_images(document):
     body = document["paths"]["/detect"]["post"]["requestBody"]
     assert body["required"]
     form = body["content"].pop("multipart/form-data")["schema"]
-    assert set(form["properties"]) == {"file", "category", "heatmap"}
-    assert form["properties"]["heatmap"]["enum"] == ["none", "map", "overlay"]
+    assert set(form["properties"]) == {"file", *AskedInText.model_fields}
+    kinds = [kind.value for kind in HeatmapKind]
+    assert form["properties"]["heatmap"]["anyOf"][0]["enum"] == kinds
+    json_body = body["content"].pop("application/json")
+    assert set(json_body["schema"]["properties"]) == {"images", *Asked.model_fields}
+    DetectBody.model_validate(json_body["example"])
     assert {kind.partition("/")[0] for kind in body["content"]} == {"image"}
 
 
@@ -113,3 +121,41 @@ def test_the_example_of_an_answer_is_one(document):
     example = content["application/json"]["example"]
     answer = DetectAnswer.model_validate(example, strict=False)
     assert answer.model_dump(mode="json", exclude_none=True) == example
+
+
+def properties(schema, where):
+    for name, value in schema.get("properties", {}).items():
+        yield f"{where}.{name}", value
+        yield from properties(value.get("items", {}), f"{where}.{name}[]")
+
+
+def test_every_field_of_an_inspection_is_described(document):
+    components = document["components"]["schemas"]
+    own = {name: components[name] for name in components if hasattr(schemas, name)}
+    own["Problem"] = components["Problem"]
+    for path in ("/detect", "/detect/batch"):
+        contents = document["paths"][path]["post"]["requestBody"]["content"]
+        own |= {f"{path} {kind}": content["schema"] for kind, content in contents.items()}
+    fields = [pair for name, schema in own.items() for pair in properties(schema, name)]
+    assert len(fields) > 50
+    assert not [where for where, field in fields if not field.get("description")]
+
+
+def test_a_batch_is_described_by_an_example_of_its_own(document):
+    operation = document["paths"]["/detect/batch"]["post"]
+    content = operation["responses"]["200"]["content"]["application/json"]
+    example = content["example"]
+    results = [ImageAnswer.model_validate(without_error(result)) for result in example["results"]]
+    with deciding("NG"):
+        answer = BatchAnswer.of(results)
+    dumped = answer.model_dump(mode="json", exclude_defaults=True)
+    assert dumped["decision"] == example["decision"]
+    assert answer.counts.model_dump() == example["counts"]
+    BatchBody.model_validate(operation["requestBody"]["content"]["application/json"]["example"])
+    assert set(operation["responses"]) == {"200", "400", "413", "422", "504"}
+
+
+def without_error(result):
+    """Drop the computed member, which no model takes."""
+    problem = {key: value for key, value in result.get("error", {}).items() if key != "error"}
+    return {**result, "error": problem or None}

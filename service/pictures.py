@@ -1,0 +1,46 @@
+"""The anomaly map as a client asks for it: base64 of a PNG in the geometry of its image."""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from jaxtyping import Float32
+from PIL.Image import Image
+
+from model import rendering
+from model.inspection import Region
+from service.schemas import HeatmapKind
+
+_PNG_COMPRESSION = 1  # a picture that is looked at once is not worth more time
+
+
+def picture(
+    kind: HeatmapKind,
+    scores: Float32[np.ndarray, "h w"],
+    size: tuple[int, int],
+    image: Image | None,
+    regions: Sequence[Region],
+) -> str:
+    """Draw what is asked for at `size` (width, height); an overlay needs the `image`."""
+    encoded = BytesIO()
+    drawn = _draw(kind, scores, size, image, regions)
+    drawn.save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
+    return base64.b64encode(encoded.getbuffer()).decode("ascii")
+
+
+def _draw(
+    kind: HeatmapKind,
+    scores: Float32[np.ndarray, "h w"],
+    size: tuple[int, int],
+    image: Image | None,
+    regions: Sequence[Region],
+) -> Image:
+    if kind is HeatmapKind.OVERLAY:
+        assert image is not None
+        return rendering.overlay(image, scores, regions)
+    if kind is HeatmapKind.MASK:
+        return rendering.mask(scores, size)
+    if kind is HeatmapKind.RAW:
+        return rendering.raw(scores, size)
+    return rendering.heatmap(scores, size)

@@ -1,0 +1,127 @@
+"""A service whose workers answer at once, from the category's name: no network, no process."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import numpy as np
+
+from model.calibration import Calibration
+from model.inspection import Decision
+from model.preprocess import Preprocessing
+from service.app import create_app
+from service.channel import CheckpointKey, Finding
+from service.decoding import ImageLimits
+from service.drift import DriftMonitor
+from service.errors import NonFiniteResult, NoSuchCategory
+from service.metrics import Metrics
+from service.pipeline import Pipeline
+from service.record import Record
+from service.registry import Route
+from service.serving import BatchLimits, Service
+from service.settings import Settings
+from service.uploads import BodyLimits
+
+DECISIONS = {
+    "bolt": Decision.OK,
+    "nut": Decision.NG,
+    "doubt": Decision.REVIEW,
+    "half": Decision.NG,
+}
+RAMP = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+
+
+class Line:
+    """Posts to an application without a socket; `jobs` are those that its workers were given."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.app = create_app(settings)
+        self.jobs: list[Any] = []
+        self.silent_widths: set[int] = set()
+        self.admit_error: Callable[[], Exception | None] = lambda: None
+
+    def find(self, category: str, canary_key: str | None = None) -> Route:
+        if category == "nothing":
+            raise NoSuchCategory(f"no checkpoint serves the category {category!r}")
+        preprocessing = Preprocessing(
+            image_size=(64, 64), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+        )
+        calibration = Calibration(0.5, 0.5, 0.1, 0.1, 0.01, 100)
+        key = CheckpointKey("parts", "1")
+        return Route(
+            category=category,
+            checkpoint=key,
+            preprocessing=preprocessing,
+            calibration=calibration,
+            license=None,
+            notice=None,
+        )
+
+    def admit(self, *_: object) -> None:
+        error = self.admit_error()
+        if error:
+            raise error
+
+    def submit(self, job: Any) -> None:
+        self.jobs.append(job)
+        category = job.item.category
+        if category == "crash":
+            raise RuntimeError("a mistake of ours")
+        if category == "silence" or job.item.image_size.width in self.silent_widths:
+            return
+        job.taken_at = job.queued_at
+        loop = asyncio.get_running_loop()
+        if category == "ghost":
+            loop.call_soon(job.fail, NonFiniteResult("not a finite number"))
+            return
+        scores = RAMP if job.item.wants_map else None
+        finding = Finding(DECISIONS[category], 0.4, 0.4, 0.5, (), {"encoder": 1.0}, scores)
+        loop.call_soon(lambda: job.future.done() or job.future.set_result(finding))
+
+    def service(self, threads: ThreadPoolExecutor) -> Service:
+        limits = BodyLimits(
+            self.settings.max_image_bytes,
+            self.settings.max_request_bytes,
+            self.settings.max_files_per_request,
+        )
+        pipeline = Pipeline(
+            self,  # type: ignore[arg-type]
+            threads,
+            ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
+            max_preparing=64,
+            timeout_s=30.0,
+            record=Record(self.metrics, DriftMonitor(self.metrics)),
+        )
+        batches = BatchLimits(replace(limits, max_files=20), timeout_s=60.0, at_once=4)
+        return Service(
+            registry=self, workers=self, pipeline=pipeline, lifecycle=None, rollout=None,
+            shadows=None, limits=limits, batches=batches, metrics=self.metrics,
+        )  # type: ignore[arg-type] # fmt: skip
+
+    def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:
+        """Run a coroutine function with a client."""
+
+        async def go() -> Any:
+            with ThreadPoolExecutor(2) as threads:
+                self.app.state.service = self.service(threads)
+                transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+                async with httpx.AsyncClient(
+                    transport=transport, base_url="http://127.0.0.1"
+                ) as client:
+                    return await scenario(client)
+
+        return asyncio.run(go())
+
+    def post(self, path: str, **asked: Any) -> httpx.Response:
+        return self.run(lambda client: client.post(path, **asked))
+
+    def get(self, path: str) -> httpx.Response:
+        return self.run(lambda client: client.get(path))
+
+    def detect(self, content: bytes, **fields: str) -> httpx.Response:
+        return self.post("/detect", params=fields, content=content)
