@@ -85,14 +85,24 @@ async def ready(service: ServiceDependency) -> ReadyHealth:
     return ReadyHealth(live=True, ready=True)
 
 
-@router.get("", summary="What serves")
+@router.get("", summary="What serves", responses=v2_openapi.NO_ENTRY)
 async def server_metadata(request: Request) -> ServerMetadata:
     """Name the service and the extensions of the protocol that it knows."""
     return ServerMetadata(name="mambaad", version=request.app.version, extensions=EXTENSIONS)
 
 
-@router.get("/models/{model}", summary="A category as a model", responses=v2_openapi.NO_MODEL)
-@router.get("/models/{model}/versions/{version}", responses=v2_openapi.NO_MODEL)
+@router.get(
+    "/models/{model}",
+    summary="A category as a model",
+    response_model_exclude_none=True,
+    responses=v2_openapi.NO_MODEL,
+)
+@router.get(
+    "/models/{model}/versions/{version}",
+    summary="A category as a model",
+    response_model_exclude_none=True,
+    responses=v2_openapi.NO_MODEL,
+)
 async def model_metadata(
     service: ServiceDependency, model: str, version: str | None = None
 ) -> ModelMetadata:
@@ -121,7 +131,12 @@ async def model_ready(
     return ModelReady(name=model, ready=True)
 
 
-@router.post("/repository/index", summary="All models", openapi_extra=v2_openapi.INDEX_BODY)
+@router.post(
+    "/repository/index",
+    summary="All models",
+    responses=v2_openapi.PROBLEMS,
+    openapi_extra=v2_openapi.INDEX_BODY,
+)
 async def repository_index(request: Request, service: ServiceDependency) -> list[IndexEntry]:
     """List the models, those that cannot be used with why."""
     body = await read_body(request, _MAX_INDEX_BYTES)

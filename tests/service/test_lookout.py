@@ -184,6 +184,16 @@ def test_a_wrong_key_is_denied(keyed, image):
         assert "key" in refusal.value.response["Error"]["Message"]
 
 
+def test_a_part_for_review_is_not_passed():
+    answer = ImageAnswer(
+        category="bolt", decision=Decision.REVIEW, score=0.4, image=SizeAnswer(width=8, height=8)
+    )
+    result = write(answer, np.zeros((8, 8), np.float32)).DetectAnomalyResult
+    assert result.IsAnomalous
+    assert result.Confidence == 0.5
+    assert [one.Name for one in result.Anomalies] == ["background"]
+
+
 def test_every_problem_has_an_exception():
     found = {kind.slug: exception_of(kind.slug, kind.status) for kind in PROBLEM_TYPES.values()}
     assert found["queue-full"] == found["deadline-exceeded"] == ("ThrottlingException", 429)

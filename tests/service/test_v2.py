@@ -11,6 +11,9 @@ import tritonclient.http as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from service.channel import Priority
+from service.errors import QueueFull
+from service.schemas import PartFields
 from service.v2_codec import HEADER_LENGTH
 
 COLUMNS = ["score", "raw_score", "threshold", "decision"]
@@ -73,7 +76,11 @@ def test_metadata_names_the_tensors(v2):
         (given,) = metadata["inputs"]
         assert (given["name"], given["datatype"], given["shape"]) == ("image", "BYTES", [-1])
         assert [tensor["name"] for tensor in metadata["outputs"]] == [*COLUMNS, "anomaly_map"]
-        assert metadata["outputs"][-1]["shape"] == [-1, 64, 64]
+        assert metadata["outputs"][-1] == {
+            "name": "anomaly_map",
+            "datatype": "FP32",
+            "shape": [-1, 64, 64],
+        }
 
 
 def test_the_index_tells_what_serves_and_what_cannot(v2, client):
@@ -199,6 +206,30 @@ def test_id_and_foreign_parameters_are_echoed(v2, image):
     response = v2.infer("bolt", [files(image())]).get_response()
     assert "id" not in response
     assert "parameters" not in response
+
+
+def test_parameters_reach_the_pipeline(server, v2, image, monkeypatch):
+    given = []
+
+    async def attempt(_, __, options):
+        given.append(options)
+        raise QueueFull("enough is known")
+
+    monkeypatch.setattr(server.app.state.service.pipeline, "attempt", attempt)
+    with pytest.raises(InferenceServerException, match="enough"):
+        v2.infer(
+            "bolt",
+            [files(image())],
+            priority=1,
+            timeout=2_500_000,
+            parameters={"part_id": "7", "station": "3", "meta": {"lot": 12}},
+        )
+    with pytest.raises(InferenceServerException, match="enough"):
+        v2.infer("bolt", [files(image())], priority=2)
+    first, second = given
+    assert (first.priority, first.timeout_s) == (Priority.HIGH, 2.5)
+    assert first.part == PartFields(part_id="7", station="3", meta={"lot": 12})
+    assert (second.priority, second.timeout_s) == (Priority.NORMAL, None)
 
 
 def test_one_image_that_fails_fails_its_request(v2, image):
