@@ -1,189 +1,202 @@
 """A worker's bounded queue, and how its batches are formed.
 
-Jobs wait in one group per checkpoint, since a batch runs on one network. The group whose first job
-has waited longest goes next, and takes every job of that checkpoint that waits, up to
-`max_batch_size`. With `max_queue_delay_ms` above 0 a group that is not full is held back until its
-first job is that old. A job whose caller has gone, or whose deadline has passed, is never computed.
+Jobs wait in one group per checkpoint, since a batch runs on one network; a group is filled while
+the device is busy, and goes when it is free. Urgent jobs go first, and then whoever came first.
+With `max_queue_delay_ms` above 0 a group that is not full is held back until its oldest job is that
+old. A job whose caller has gone, or whose deadline has passed, is never computed.
+
+A group is open while its checkpoint lies on the device. Jobs of others wait aside.
 """
 
 import asyncio
 import math
+import time
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 
-import numpy as np
-from jaxtyping import UInt8
-
-from service.channel import (
-    BatchRequest,
-    CheckpointKey,
-    Failure,
-    FailureKind,
-    Finding,
-    Item,
-    Outcome,
-    Priority,
-)
-from service.errors import (
-    CheckpointUnavailable,
-    DeadlineExceeded,
-    InspectionFailed,
-    NonFiniteResult,
-    QueueFull,
-    ServiceError,
-)
+from service.channel import CheckpointKey, Priority
+from service.errors import DeadlineExceeded, QueueFull, ServiceError
+from service.group import Group
+from service.jobs import Batch, Job
+from service.latency import Latencies
 from service.metrics import Metrics
-
-_MEMORY = 0.8
-"""How much of the measured time per image a new batch leaves standing."""
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One image on its way through a worker; times are those of the event loop's clock."""
-
-    checkpoint: CheckpointKey
-    item: Item
-    pixels: UInt8[np.ndarray, "3 h w"]
-    deadline: float
-    future: asyncio.Future[Finding]
-    queued_at: float
-    priority: Priority = Priority.NORMAL
-    taken_at: float = math.nan
-
-    @property
-    def queue_ms(self) -> float:
-        """How long the job waited for its batch."""
-        return (self.taken_at - self.queued_at) * 1000
-
-    def fail(self, error: ServiceError) -> None:
-        """Answer with an error, unless the caller has gone."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def settle(self, outcome: Outcome) -> None:
-        """Answer with what the worker says, unless the caller has gone."""
-        if isinstance(outcome, Failure):
-            self.fail(_error_of(outcome, self))
-        elif not self.future.done():
-            self.future.set_result(outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Jobs of one checkpoint that are computed together; never empty."""
-
-    jobs: tuple[Job, ...]
-
-    def request(self) -> BatchRequest:
-        """Return the message for the worker; copies the pixels."""
-        return BatchRequest(
-            self.jobs[0].checkpoint,
-            tuple(job.item for job in self.jobs),
-            np.stack([job.pixels for job in self.jobs]),
-        )
-
-    def settle(self, outcomes: tuple[Outcome, ...]) -> None:
-        """Answer every job; one outcome each, in order."""
-        for job, outcome in zip(self.jobs, outcomes, strict=True):
-            job.settle(outcome)
-
-    def fail(self, error: ServiceError) -> None:
-        """Answer every job with the same error."""
-        for job in self.jobs:
-            job.fail(error)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How large batches and queues may be, and how long a batch may wait to fill."""
+    """How large queues may be, per checkpoint, and how long jobs may wait.
 
-    max_batch_size: int
+    `patience_s` is how long a job of normal priority lets later urgent ones go first.
+    """
+
     max_queue_delay_s: float
     max_queue_size: int
+    patience_s: float = 1.0
 
 
 class Batcher:
     """The jobs that wait for one worker. Belongs to one event loop and is not thread-safe."""
 
-    def __init__(self, worker: str, limits: BatchLimits, metrics: Metrics) -> None:
+    def __init__(
+        self, worker: str, limits: BatchLimits, latencies: Latencies, metrics: Metrics
+    ) -> None:
         self._worker = worker
         self._limits = limits
+        self._latencies = latencies
         self._metrics = metrics
-        # A dict of None is a set that keeps its order: first come first.
-        self._groups: dict[CheckpointKey, dict[Job, None]] = {}
-        self._arrival = asyncio.Event()
-        self._seconds_per_job: float | None = None
+        self._open: set[CheckpointKey] = set()
+        self._groups: dict[CheckpointKey, Group] = {}
+        self._aside: dict[CheckpointKey, Group] = {}
+        self._running: dict[Batch, float] = {}
+        self._changed = asyncio.Event()
+        self._left = asyncio.Event()
         self._depth = 0
+        self.nbytes = 0
         self._metrics.queue_capacity.labels(worker).set(limits.max_queue_size)
-        self._count(0)
+        self._metrics.queue_oldest.labels(worker).set_function(self._oldest_age_s)
+        self._count(0, 0)
 
     def __len__(self) -> int:
         return self._depth
 
     @property
-    def wait_s(self) -> float:
-        """How long a new job would wait, by what the latest batches took."""
-        return self._depth * (self._seconds_per_job or 0.0)
+    def unopened(self) -> list[CheckpointKey]:
+        """The checkpoints that jobs wait for."""
+        return list(self._aside)
 
-    def admit(self) -> None:
-        """Raise `QueueFull`, with when to try again, if no job would be taken now."""
-        if self._depth >= self._limits.max_queue_size:
+    def waiting(self, key: CheckpointKey) -> int:
+        """How many jobs of a checkpoint wait."""
+        return sum(len(groups[key]) for groups in (self._groups, self._aside) if key in groups)
+
+    def is_busy(self, key: CheckpointKey) -> bool:
+        """Whether jobs of a checkpoint wait or are being computed."""
+        return self.waiting(key) > 0 or self._is_running(key)
+
+    def open(self, key: CheckpointKey) -> None:
+        """Let a checkpoint's jobs be computed."""
+        self._open.add(key)
+        self._move(self._aside, self._groups, key)
+        self._changed.set()
+
+    async def close(self, key: CheckpointKey) -> None:
+        """Compute what waits of a checkpoint and no more: later jobs wait aside."""
+        self._open.discard(key)
+        while key in self._groups or self._is_running(key):
+            self._left.clear()
+            await self._left.wait()
+
+    def close_all(self) -> None:
+        """Keep every job until its checkpoint is there again."""
+        self._open.clear()
+        for key in list(self._groups):
+            self._move(self._groups, self._aside, key)
+        self._left.set()
+
+    def estimate_s(self, key: CheckpointKey, priority: Priority) -> float:
+        """How long a new job would take, by what batches took; 0 where none was measured."""
+        counts = dict.fromkeys((*self._groups, *self._aside), 0) | {key: 1}
+        for waiting, group in chain(self._groups.items(), self._aside.items()):
+            counts[waiting] += group.count(priority)
+        now = asyncio.get_running_loop().time()
+        running = sum(
+            max(0.0, self._latencies.seconds(batch.checkpoint, len(batch.jobs)) - (now - since))
+            for batch, since in self._running.items()
+        )
+        return running + sum(self._latencies.seconds(k, n) for k, n in counts.items())
+
+    def admit(self, key: CheckpointKey, deadline: float, priority: Priority) -> None:
+        """Raise what would keep a job from being taken now: `QueueFull`, or `DeadlineExceeded`."""
+        estimate_s = self.estimate_s(key, priority)
+        waiting = self.waiting(key)
+        if waiting >= self._limits.max_queue_size:
             raise QueueFull(
-                f"{self._depth} images are waiting, and no more are taken", math.ceil(self.wait_s)
+                f"{waiting} images are waiting for checkpoint {key}, and no more are taken",
+                math.ceil(estimate_s),
+            )
+        late_s = asyncio.get_running_loop().time() + estimate_s - deadline
+        if late_s > 0 and self._latencies.line(key) is not None:
+            self._metrics.dropped.labels(self._worker, "shed").inc()
+            raise DeadlineExceeded(
+                f"so much is waiting that it would take about {estimate_s:.2g} s, "
+                f"{late_s:.2g} s too long: the image was not taken"
             )
 
     def submit(self, job: Job) -> None:
-        """Queue a job; a caller that goes away cancels `job.future`. Raises `QueueFull`."""
-        self.admit()
-        self._groups.setdefault(job.checkpoint, {})[job] = None
+        """Queue a job; a caller that goes away cancels `job.future`. Raises as `admit`."""
+        self.admit(job.checkpoint, job.deadline, job.priority)
+        groups = self._groups if job.checkpoint in self._open else self._aside
+        groups.setdefault(job.checkpoint, Group(self._limits.patience_s)).add(job)
         job.future.add_done_callback(lambda _: self._drop(job))
-        self._count(+1)
-        self._arrival.set()
+        self._count(+1, job.nbytes)
+        self._changed.set()
 
     async def next_batch(self) -> Batch:
         """Wait for a batch and take it off the queue; cancelling loses no job."""
         while True:
             self._drop_expired()
             now = asyncio.get_running_loop().time()
-            due = {key: self._due(group) for key, group in self._groups.items()}
+            due = {key: self._due(key, group) for key, group in self._groups.items()}
             ready = [key for key, at in due.items() if at <= now]
             if ready:
-                key = min(ready, key=lambda key: _first(self._groups[key]).queued_at)
-                return self._take(key, now)
-            self._arrival.clear()
+                return self._take(min(ready, key=lambda key: self._groups[key].rank(now)), now)
+            self._changed.clear()
             await self._wait(min(due.values(), default=None))
 
-    def record(self, jobs: int, seconds: float) -> None:
-        """Remember how long a batch took, for estimates of the wait."""
-        latest = seconds / jobs
-        known = latest if self._seconds_per_job is None else self._seconds_per_job
-        self._seconds_per_job = _MEMORY * known + (1 - _MEMORY) * latest
+    def finish(self, batch: Batch) -> None:
+        """Take note that a batch is not being computed any more."""
+        self._running.pop(batch, None)
+        self._left.set()
 
     def drain(self) -> list[Job]:
         """Take every waiting job off the queue, unanswered; first come first."""
-        jobs = [job for group in self._groups.values() for job in group]
-        self._groups.clear()
-        self._count(-len(jobs))
+        jobs = list(chain(*self._groups.values(), *self._aside.values()))
+        for job in jobs:
+            self._remove(job)
         return sorted(jobs, key=lambda job: job.queued_at)
 
-    def _due(self, group: dict[Job, None]) -> float:
+    def refuse(self, key: CheckpointKey, error: ServiceError) -> None:
+        """Answer every job that waits aside for a checkpoint with an error."""
+        for job in list(self._aside.get(key, ())):
+            self._remove(job)
+            job.fail(error)
+
+    def _is_running(self, key: CheckpointKey) -> bool:
+        return any(batch.checkpoint == key for batch in self._running)
+
+    def _move(
+        self,
+        source: dict[CheckpointKey, Group],
+        target: dict[CheckpointKey, Group],
+        key: CheckpointKey,
+    ) -> None:
+        for job in source.pop(key, ()):
+            target.setdefault(key, Group(self._limits.patience_s)).add(job)
+
+    def _due(self, key: CheckpointKey, group: Group) -> float:
         """When the group may go: at once if it is full."""
-        full = len(group) >= self._limits.max_batch_size
-        return _first(group).queued_at + (0.0 if full else self._limits.max_queue_delay_s)
+        full = len(group) >= self._latencies.limit(key)
+        return group.oldest_at + (0.0 if full else self._limits.max_queue_delay_s)
 
     def _take(self, key: CheckpointKey, now: float) -> Batch:
-        group = self._groups[key]
-        jobs = tuple(islice(group, self._limits.max_batch_size))
+        group, limit = self._groups[key], self._latencies.limit(key)
+        jobs = group.first(limit, now)
         for job in jobs:
             job.taken_at = now
             self._remove(job)
+        reason = "full" if len(jobs) == limit else self._why_now
+        self._metrics.batches_released.labels(self._worker, reason).inc()
         self._metrics.batch_size.labels(self._worker).observe(len(jobs))
-        return Batch(jobs)
+        batch = Batch(jobs)
+        self._running[batch] = now
+        return batch
+
+    @property
+    def _why_now(self) -> str:
+        return "delay" if self._limits.max_queue_delay_s else "idle"
 
     def _drop_expired(self) -> None:
         now = asyncio.get_running_loop().time()
-        for job in [job for group in self._groups.values() for job in group]:
+        for job in list(chain(*self._groups.values(), *self._aside.values())):
             if job.deadline <= now:
                 self._drop(job)
                 job.fail(DeadlineExceeded("the deadline passed while the image was waiting"))
@@ -197,38 +210,29 @@ class Batcher:
             self._metrics.dropped.labels(self._worker, reason).inc()
 
     def _remove(self, job: Job) -> bool:
-        group = self._groups.get(job.checkpoint, {})
-        if job not in group:
-            return False
-        del group[job]
-        if not group:
-            del self._groups[job.checkpoint]
-        self._count(-1)
-        return True
+        for groups in (self._groups, self._aside):
+            group = groups.get(job.checkpoint)
+            if group is not None and group.remove(job):
+                if not len(group):
+                    del groups[job.checkpoint]
+                self._count(-1, -job.nbytes)
+                self._left.set()
+                return True
+        return False
 
-    def _count(self, change: int) -> None:
+    def _count(self, change: int, nbytes: int) -> None:
         self._depth += change
+        self.nbytes += nbytes
         self._metrics.queue_depth.labels(self._worker).set(self._depth)
 
+    def _oldest_age_s(self) -> float:
+        ages = [group.oldest_at for group in chain(self._groups.values(), self._aside.values())]
+        return time.monotonic() - min(ages) if ages else 0.0  # the loop's clock, off the loop
+
     async def _wait(self, until: float | None) -> None:
-        """Wait for a new job, or until a time of the loop's clock."""
+        """Wait for a change, or until a time of the loop's clock."""
         try:
             async with asyncio.timeout_at(until):
-                await self._arrival.wait()
+                await self._changed.wait()
         except TimeoutError:
             return
-
-
-def _first(group: dict[Job, None]) -> Job:
-    return next(iter(group))
-
-
-def _error_of(failure: Failure, job: Job) -> ServiceError:
-    if failure.kind is FailureKind.NON_FINITE:
-        return NonFiniteResult(
-            "the network's answer to this image is not a finite number: the part counts neither "
-            "as OK nor as NG"
-        )
-    if failure.kind is FailureKind.CHECKPOINT:
-        return CheckpointUnavailable(f"checkpoint {job.checkpoint} cannot be loaded")
-    return InspectionFailed("the network failed on this image: it counts neither as OK nor as NG")

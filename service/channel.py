@@ -1,16 +1,23 @@
-"""What the service and its workers say to each other, over one pipe per worker."""
+"""What the service and its workers say to each other, over one pipe per worker.
 
+Requests carry an id, and so does the reply to each: a checkpoint loads while batches are computed.
+Pixels and maps do not go through the pipe but lie in a block of memory that both sides see.
+"""
+
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from model.calibration import Calibration
 from model.inspection import Category, Decision, ImageSize, Region
+
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,17 +40,17 @@ class WorkerPlan:
     backend: str
     threads: int
     weights_dir: Path
-    checkpoints: tuple[CheckpointKey, ...]
     log_level: str
     log_format: str = "json"
+    max_batch_size: int = 16
+    heartbeat_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker's first message: it is warm, but for the checkpoints that it could not load."""
+    """A worker's first message: its device can be used."""
 
     pid: int
-    refused: Mapping[CheckpointKey, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,11 @@ class CannotStart:
     """A worker's only message, where its device cannot be used."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life, sent whatever else the worker does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +122,57 @@ class Item:
     calibration: Calibration
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """A batch for one checkpoint."""
+    """A batch for one checkpoint; `size` is (height, width) of the network's input.
 
+    The pixels are at the start of the block that both sides share. The maps that items want are
+    written behind them, in the items' order.
+    """
+
+    id: int
     checkpoint: CheckpointKey
     items: tuple[Item, ...]
-    pixels: UInt8[np.ndarray, "b 3 h w"]
+    size: tuple[int, int]
+
+    @property
+    def pixels_shape(self) -> tuple[int, int, int, int]:
+        """Of the images, uint8."""
+        return (len(self.items), 3, *self.size)
+
+    @property
+    def maps_shape(self) -> tuple[int, int, int]:
+        """Of the maps wanted, float32."""
+        return (sum(item.wants_map for item in self.items), *self.size)
+
+    @property
+    def maps_offset(self) -> int:
+        """Where in the block the maps begin."""
+        return math.ceil(math.prod(self.pixels_shape) / _ALIGNMENT) * _ALIGNMENT
+
+    @property
+    def nbytes(self) -> int:
+        """How large the block has to be."""
+        return self.maps_offset + 4 * math.prod(self.maps_shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Bring a checkpoint onto the device."""
+
+    id: int
+    checkpoint: CheckpointKey
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Free a checkpoint, of which no batch is on the way."""
+
+    id: int
+    checkpoint: CheckpointKey
+
+
+Request: TypeAlias = BatchRequest | Load | Unload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +211,57 @@ Outcome: TypeAlias = Finding | Failure
 
 
 @dataclass(frozen=True, slots=True)
-class BatchReply:
-    """One outcome per item of the request, in its order."""
+class WorkerStats:
+    """What a worker measured about itself.
 
+    `device_bytes` is what the process holds of its device's memory (of the machine's, on a CPU),
+    `model_bytes` the part that is weights, shared encoders counted once. `compute_s` is new since
+    the last reply.
+    """
+
+    device_bytes: int = 0
+    model_bytes: int = 0
+    encoders: int = 0
+    compute_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReply:
+    """One outcome per item of the request, in its order.
+
+    The batch waited `waited_s` in the worker, for a forward pass of another's warm-up. `split` says
+    why it was computed in parts, if it was: "failed" or "out-of-memory". `batch_limit` is there
+    once a larger batch ran out of memory.
+    """
+
+    id: int
     outcomes: tuple[Outcome, ...]
+    stats: WorkerStats
+    waited_s: float = 0.0
+    split: str | None = None
+    batch_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReply:
+    """A report, or the reason why the checkpoint is not on the device.
+
+    `seconds` are those that a batch of each size took when warming up.
+    """
+
+    id: int
+    loaded: LoadReport | str
+    stats: WorkerStats
+    seconds: Mapping[int, float] = field(default_factory=dict)
+    batch_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadReply:
+    """The checkpoint is gone."""
+
+    id: int
+    stats: WorkerStats
+
+
+Reply: TypeAlias = BatchReply | LoadReply | UnloadReply

@@ -1,46 +1,63 @@
 """What runs inside a worker: a process of its own that loads networks and computes batches.
 
-It is spawned, never forked, and talks over one pipe. It leaves when the pipe closes or the process
-that spawned it dies, whatever it is doing then.
+It is spawned, never forked, and talks over one pipe. Its threads: one receives requests, one loads
+checkpoints, one sends a sign of life, and the main one computes, batches and warm-up passes by
+turns. It leaves when the pipe closes or the process that spawned it dies, whatever it is doing.
 """
 
+import gc
 import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from torch import Tensor
 
+from model import golden
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.detector import Detector
-from model.errors import ModelError, NonFiniteOutput
-from model.inspection import Inspection
-from model.rendering import scale_scores
+from model.encoders import SharedEncoders
+from model.errors import ModelError
+from model.inspection import Category
+from service.blocks import SharedBlock
 from service.channel import (
     BatchReply,
     BatchRequest,
+    Beat,
     CannotStart,
     CheckpointKey,
     Failure,
     FailureKind,
     Finding,
-    Item,
+    Load,
+    LoadReply,
+    LoadReport,
     Outcome,
     Ready,
+    Unload,
+    UnloadReply,
     WorkerPlan,
+    WorkerStats,
 )
+from service.device import DeviceThread, held_bytes, missing_device, release_memory
+from service.latency import fit_line
+from service.loaded import LoadedCheckpoint, is_fatal
 from service.logs import configure_logging
 
 logger = logging.getLogger(__name__)
 
 
-def run(connection: Connection, plan: WorkerPlan) -> None:
-    """Serve batches from the pipe until it closes; the entry point of the spawned process."""
+def run(connection: Connection, plan: WorkerPlan, block: SharedBlock) -> None:
+    """Serve requests from the pipe until it closes; the entry point of the spawned process."""
     _leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
     missing = missing_device(plan.device)
@@ -48,145 +65,175 @@ def run(connection: Connection, plan: WorkerPlan) -> None:
         connection.send(CannotStart(missing))
         return
     torch.set_num_threads(plan.threads)  # the scan's CPU backend goes by it, too
-    inspector = Inspector(plan)
-    connection.send(Ready(os.getpid(), inspector.load_all()))
-    while True:
+    gc.collect()
+    gc.freeze()  # what was imported stays: looking through it again would hold up batches
+    Server(connection, plan, block).serve()
+    os._exit(0)  # a checkpoint may still be loading, and nobody waits for it
+
+
+class Server:
+    """The threads around an inspector, and the pipe they share."""
+
+    def __init__(self, connection: Connection, plan: WorkerPlan, block: SharedBlock) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._sending = threading.Lock()
+        self._device = DeviceThread()
+        self._loads: SimpleQueue[Load | Unload] = SimpleQueue()
+        self._inspector = Inspector(plan, block, self._device)
+
+    def serve(self) -> None:
+        """Answer requests until the pipe closes."""
+        self._send(Ready(os.getpid()))
+        for work in (self._beat, self._receive, self._load):
+            threading.Thread(target=_or_die(work), name=work.__name__, daemon=True).start()
+        self._device.run()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                request = self._connection.recv()
+            except (EOFError, OSError):
+                request = None
+            if request is None:
+                self._device.end()
+                return
+            if isinstance(request, BatchRequest):
+                self._device.post(partial(self._compute, request, time.monotonic()))
+            else:
+                self._loads.put(request)
+
+    def _compute(self, request: BatchRequest, received: float) -> None:
+        waited_s = time.monotonic() - received
+        self._send(replace(self._inspector.inspect(request), waited_s=waited_s))
+
+    def _load(self) -> None:
+        while True:
+            request = self._loads.get()
+            if isinstance(request, Load):
+                self._send(self._inspector.load(request))
+            else:
+                self._send(self._inspector.unload(request))
+
+    def _beat(self) -> None:
+        while True:
+            self._send(Beat())
+            time.sleep(self._plan.heartbeat_s)
+
+    def _send(self, message: object) -> None:
         try:
-            request = connection.recv()
-        except EOFError:
-            return
-        connection.send(inspector.inspect(request))
+            with self._sending:
+                self._connection.send(message)
+        except OSError:  # the service has closed the pipe: `_receive` sees it, too
+            logger.debug("nobody is left to tell")
 
 
 class Inspector:
-    """The networks of one worker, loaded when first needed."""
+    """The networks of one worker."""
 
-    def __init__(self, plan: WorkerPlan) -> None:
+    def __init__(self, plan: WorkerPlan, block: SharedBlock, device: DeviceThread) -> None:
         self._plan = plan
+        self._block = block
+        self._device = device
         self._store = CheckpointStore(plan.weights_dir)
+        self._encoders = SharedEncoders()
         self._loaded: dict[CheckpointKey, LoadedCheckpoint] = {}
+        self._compute_s = 0.0
 
-    def load_all(self) -> dict[CheckpointKey, str]:
-        """Load and warm up every checkpoint; return those that cannot be loaded, and why."""
-        refused = {}
-        for key in self._plan.checkpoints:
-            try:
-                self._get(key).warm_up()
-            except Exception as error:
-                if _is_fatal(error):
-                    raise
-                refused[key] = _reason(key, error)
-        return refused
+    def load(self, request: Load) -> LoadReply:
+        """Load, verify and warm up a checkpoint; what it cannot use, it refuses with a reason."""
+        key, started = request.checkpoint, time.monotonic()
+        try:
+            checkpoint = self._store.load(key.name, key.version, self._encoders)
+            detector = Detector.from_checkpoint(checkpoint, self._plan.device, self._plan.backend)
+            loaded = LoadedCheckpoint(detector)
+            seconds = loaded.warm_up(self._plan.max_batch_size, self._device.call)
+            difference = self._compare(checkpoint, detector)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            release_memory(self._plan.device)
+            return LoadReply(request.id, self._reason(key, error), self._stats())
+        self._loaded[key] = loaded
+        report = LoadReport(
+            loaded.nbytes, time.monotonic() - started, fit_line(seconds), difference
+        )
+        return LoadReply(request.id, report, self._stats(), seconds, loaded.batch_limit)
+
+    def unload(self, request: Unload) -> UnloadReply:
+        """Free a checkpoint."""
+        self._loaded.pop(request.checkpoint, None)
+        release_memory(self._plan.device)
+        return UnloadReply(request.id, self._stats())
 
     def inspect(self, request: BatchRequest) -> BatchReply:
-        """Inspect a batch; a checkpoint that cannot be loaded fails every item of it."""
+        """Inspect a batch; a checkpoint that is not there fails every item of it."""
+        loaded = self._loaded.get(request.checkpoint)
+        if loaded is None:
+            logger.error("a batch for checkpoint %s, which is not loaded", request.checkpoint)
+            failures = (Failure(FailureKind.CHECKPOINT),) * len(request.items)
+            return BatchReply(request.id, failures, self._stats())
+        started = time.monotonic()
+        pixels = self._block.array(request.pixels_shape, np.uint8)
+        outcomes = self._put_maps(request, loaded.inspect(request.items, pixels))
+        self._compute_s += time.monotonic() - started
+        return BatchReply(
+            request.id, outcomes, self._stats(), split=loaded.split, batch_limit=loaded.batch_limit
+        )
+
+    def _compare(self, checkpoint: Checkpoint, detector: Detector) -> float | None:
+        """Compare with the golden scores; raises `ParityError` where they differ too much."""
+        if not checkpoint.golden:
+            return None
+
+        def score(images: Tensor, categories: Sequence[Category]) -> list[float]:
+            return self._device.call(lambda: detector.raw_scores(images, categories))
+
+        return golden.check(checkpoint.golden, score)
+
+    def _put_maps(self, request: BatchRequest, outcomes: list[Outcome]) -> tuple[Outcome, ...]:
+        """Move the maps from the outcomes into the block."""
+        wanting = [i for i, item in enumerate(request.items) if item.wants_map]
+        maps = self._block.array(request.maps_shape, np.float32, request.maps_offset)
+        for place, i in zip(maps, wanting, strict=True):
+            outcome = outcomes[i]
+            if isinstance(outcome, Finding):
+                place[:] = outcome.pixel_scores
+                outcomes[i] = replace(outcome, pixel_scores=None)
+        return tuple(outcomes)
+
+    def _stats(self) -> WorkerStats:
+        computed, self._compute_s = self._compute_s, 0.0
+        weights = sum(loaded.nbytes for loaded in list(self._loaded.values()))
+        return WorkerStats(
+            held_bytes(self._plan.device),
+            weights + self._encoders.nbytes,
+            len(self._encoders),
+            computed,
+        )
+
+    def _reason(self, key: CheckpointKey, error: Exception) -> str:
+        """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""
+        if not isinstance(error, ModelError | OSError):
+            logger.error("loading checkpoint %s failed", key, exc_info=error)
+            return f"loading it failed with {type(error).__name__}; the service's log says more"
+        reason = str(error)
+        for root in (self._store.root.resolve(), self._store.root):
+            reason = reason.replace(str(root), "weights")
+        return reason
+
+
+def _or_die(work: Callable[[], None]) -> Callable[[], None]:
+    """End a worker that has lost a thread: it is none any more, and will be replaced."""
+
+    def guarded() -> None:
         try:
-            loaded = self._get(request.checkpoint)
-        except Exception as error:
-            if _is_fatal(error):
-                raise
-            logger.error("checkpoint: %s", _reason(request.checkpoint, error))  # noqa: TRY400
-            failure = Failure(FailureKind.CHECKPOINT)
-            return BatchReply(tuple(failure for _ in request.items))
-        return BatchReply(tuple(loaded.inspect(request.items, request.pixels)))
+            work()
+        except BaseException:
+            logger.exception("the worker cannot go on")
+            os._exit(1)
 
-    def _get(self, key: CheckpointKey) -> "LoadedCheckpoint":
-        if key not in self._loaded:
-            checkpoint = self._store.load(key.name, key.version)
-            detector = _detector(checkpoint, self._plan)
-            self._loaded[key] = LoadedCheckpoint(detector)
-        return self._loaded[key]
-
-
-class LoadedCheckpoint:
-    """A detector on its device."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-
-    def warm_up(self) -> None:
-        """Compute one black image, so that no part pays for compiling and allocating.
-
-        A network that answers it with NaN stays: every part of its will be answered 500.
-        """
-        height, width = self._detector.preprocessing.image_size
-        try:
-            self._detector.anomaly_maps(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-        except NonFiniteOutput as error:
-            logger.error("warming up %s: %s", ", ".join(self._detector.categories), error)  # noqa: TRY400
-
-    def inspect(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]) -> list[Outcome]:
-        """Inspect a batch; where it fails, each image on its own, so that only the bad ones do.
-
-        Raises what the device raises when it is beyond use: the worker dies, and is replaced.
-        """
-        try:
-            inspections = self._detector.inspect(
-                torch.from_numpy(pixels),
-                [item.category for item in items],
-                [item.image_size for item in items],
-                [item.calibration for item in items],
-            )
-            return [_finding(item, found) for item, found in zip(items, inspections, strict=True)]
-        except Exception as error:
-            if _is_fatal(error):
-                raise
-            if len(items) == 1:
-                return [_failure(error, items[0])]
-        singles = (self.inspect(items[i : i + 1], pixels[i : i + 1]) for i in range(len(items)))
-        return [outcome for single in singles for outcome in single]
-
-
-def _finding(item: Item, found: Inspection) -> Finding:
-    scores = None
-    if item.wants_map:
-        values = scale_scores(found.anomaly_map.values, item.calibration.pixel_score)
-        scores = values.astype(np.float32)
-    return Finding(
-        found.decision,
-        found.score,
-        found.raw_score,
-        found.threshold,
-        found.regions,
-        dict(found.timings_ms),
-        scores,
-    )
-
-
-def _detector(checkpoint: Checkpoint, plan: WorkerPlan) -> Detector:
-    return Detector.from_checkpoint(checkpoint, device=plan.device, backend=plan.backend)
-
-
-def missing_device(device: str) -> str | None:
-    """Say what is wrong with a device that is not there; None for one that is."""
-    if device == "cpu":
-        return None
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(device.removeprefix("cuda:")) < count:
-        return None
-    return f"cannot use {device}: torch {torch.__version__} finds {count} CUDA devices here"
-
-
-def _reason(key: CheckpointKey, error: Exception) -> str:
-    """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""
-    if isinstance(error, ModelError | OSError):
-        return str(error)
-    logger.error("loading checkpoint %s failed", key, exc_info=error)
-    return f"loading it failed with {type(error).__name__}; the service's log says more"
-
-
-def _failure(error: Exception, item: Item) -> Failure:
-    if isinstance(error, NonFiniteOutput):
-        logger.error("inspecting an image of %s: %s", item.category, error)
-        return Failure(FailureKind.NON_FINITE)
-    logger.error("inspecting an image of %s failed", item.category, exc_info=error)
-    return Failure(FailureKind.FAILED)
-
-
-def _is_fatal(error: Exception) -> bool:
-    """Say whether the device cannot be used any more by this process; out of memory it can."""
-    out_of_memory = isinstance(error, torch.OutOfMemoryError)
-    return isinstance(error, torch.AcceleratorError) and not out_of_memory
+    return guarded
 
 
 def _leave_with_parent() -> None:

@@ -15,10 +15,10 @@ from PIL.Image import Image
 from model.errors import ImageError
 from model.inspection import ImageSize
 from model.preprocess import upright
-from service.batcher import Job
 from service.channel import Finding, Item, Priority
 from service.decoding import DecodedImage, ImageLimits, check_pixels, decode
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull, UndecodableImage
+from service.jobs import Job
 from service.pictures import picture
 from service.pool import WorkerPool
 from service.record import Record

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from service.batcher import Batcher, BatchLimits, Job
+from service.batcher import Batcher, BatchLimits
 from service.channel import CheckpointKey, LoadReport, Priority, Resident, WorkerPlan
-from service.errors import NoWorkerReady, Unavailable
+from service.errors import NoWorkerReady, QueueFull, ServiceError
+from service.jobs import Job
+from service.latency import Latencies
 from service.metrics import Metrics
 from service.registry import Registry
+from service.residency import Residency, ResidencyLimits
 from service.settings import Settings
 from service.shutdown import Shutdown
 from service.worker import Supervision, Worker
@@ -32,19 +35,25 @@ class WorkerPool:
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self.shutdown = Shutdown()
-        limits = BatchLimits(
-            settings.max_batch_size, settings.max_queue_delay_ms / 1000, settings.max_queue_size
-        )
+        self._max_queue_bytes = settings.max_queue_bytes
         self.workers: Sequence[Worker] = tuple(
-            Worker(
-                plan,
-                Batcher(plan.name, limits, metrics),
-                _supervision(settings),
-                metrics,
-                self._note_ready,
-                self._hand_over,
-            )
-            for plan in _plans(settings, registry)
+            self._worker(name, settings, metrics) for name in settings.worker_names
+        )
+
+    def _worker(self, name: str, settings: Settings, metrics: Metrics) -> Worker:
+        latencies = Latencies(settings.max_batch_size, settings.batch_efficiency)
+        batcher = Batcher(name, _batch_limits(settings), latencies, metrics)
+        limits = ResidencyLimits(settings.max_model_bytes, settings.startup_timeout_s)
+        wanted = self._registry.checkpoints
+        return Worker(
+            _plan(name, settings),
+            batcher,
+            Residency(name, wanted, limits, batcher, latencies, metrics),
+            latencies,
+            _supervision(settings),
+            metrics,
+            self._note_ready,
+            self._hand_over,
         )
 
     async def __aenter__(self) -> Self:
@@ -88,32 +97,53 @@ class WorkerPool:
         `nbytes` is what it will keep in memory. Raises `Unavailable`, with when to try again, or
         `DeadlineExceeded` where it would be late by what batches take.
         """
-        self._least_busy().batcher.admit()
+        held = sum(worker.batcher.nbytes for worker in self.workers)
+        worker = self._soonest(checkpoint, priority)
+        if held and held + nbytes > self._max_queue_bytes:
+            wait_s = worker.estimate_s(checkpoint, priority)
+            raise QueueFull(f"the images that wait hold {held} bytes already", math.ceil(wait_s))
+        worker.batcher.admit(checkpoint, deadline, priority)
 
-    def estimate_s(self, checkpoint: CheckpointKey) -> float:
-        """How long a new job for the checkpoint would take, by what batches took; 0 unmeasured."""
-        return min((w.batcher.wait_s for w in self.workers if w.is_ready), default=0.0)
+    def submit(self, job: Job) -> None:
+        """Queue a job where it will be computed soonest. Raises as `admit`."""
+        self.admit(job.checkpoint, job.deadline, job.priority, job.nbytes)
+        self._soonest(job.checkpoint, job.priority).submit(job)
+
+    def estimate_s(self, checkpoint: CheckpointKey, priority: Priority = Priority.NORMAL) -> float:
+        """How long a new job would take, by what batches took; 0 where none was measured."""
+        ready = [worker for worker in self.workers if worker.is_ready]
+        return min((worker.estimate_s(checkpoint, priority) for worker in ready), default=0.0)
 
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
         """Bring a checkpoint onto every worker's device, verified and warm, while others serve.
 
-        Returns a report for each worker's name. Raises `CheckpointUnavailable` with the reason.
+        Returns a report for each worker's name. Raises `CheckpointUnavailable` with the reason;
+        then no worker keeps what it did not have before.
         """
-        raise NotImplementedError
+        before = {worker for worker in self.workers if key in worker.residency.residents}
+        loads = [worker.residency.load(key) for worker in self.workers]
+        reports = await asyncio.gather(*loads, return_exceptions=True)
+        failures = [report for report in reports if isinstance(report, BaseException)]
+        if failures:
+            for worker in self.workers:
+                if worker not in before:
+                    await worker.residency.unload(key)
+            raise failures[0]
+        return {
+            worker.plan.name: report
+            for worker, report in zip(self.workers, reports, strict=True)
+            if isinstance(report, LoadReport)
+        }
 
     async def unload(self, key: CheckpointKey) -> None:
         """Free a checkpoint on every worker, once its queued and running jobs are done."""
-        raise NotImplementedError
+        await asyncio.gather(*(worker.residency.unload(key) for worker in self.workers))
 
     def residents(self) -> dict[str, Mapping[CheckpointKey, Resident]]:
         """Return what lies on each worker's device."""
-        return {worker.plan.name: {} for worker in self.workers}
+        return {worker.plan.name: worker.residency.residents for worker in self.workers}
 
-    def submit(self, job: Job) -> None:
-        """Queue a job where it will be computed soonest. Raises `Unavailable`."""
-        self._least_busy().batcher.submit(job)
-
-    def _least_busy(self) -> Worker:
+    def _soonest(self, checkpoint: CheckpointKey, priority: Priority) -> Worker:
         ready = [worker for worker in self.workers if worker.is_ready]
         if not ready:
             wait_s = min((worker.expected_in_s for worker in self.workers), default=math.inf)
@@ -121,7 +151,14 @@ class WorkerPool:
                 "no worker is ready: they are starting, or starting again",
                 math.ceil(min(wait_s, 60.0)),
             )
-        return min(ready, key=lambda worker: len(worker.batcher))
+        return min(
+            ready,
+            key=lambda worker: (
+                worker.estimate_s(checkpoint, priority),
+                len(worker.batcher),
+                checkpoint not in worker.residency.residents,
+            ),
+        )
 
     def _note_ready(self, name: str, refused: Mapping[CheckpointKey, str]) -> None:
         self._registry.report(name, refused)
@@ -134,24 +171,30 @@ class WorkerPool:
         for job in dead.batcher.drain():
             try:
                 self.submit(job)
-            except Unavailable as error:
+            except ServiceError as error:
                 job.fail(error)
 
 
-def _plans(settings: Settings, registry: Registry) -> list[WorkerPlan]:
-    return [
-        WorkerPlan(
-            name=name,
-            device=name.split("/")[0],
-            backend=settings.backend,
-            threads=settings.worker_threads,
-            weights_dir=settings.weights_dir,
-            checkpoints=registry.checkpoints,
-            log_level=settings.log_level,
-            log_format=settings.log_format,
-        )
-        for name in settings.worker_names
-    ]
+def _plan(name: str, settings: Settings) -> WorkerPlan:
+    return WorkerPlan(
+        name=name,
+        device=name.split("/", maxsplit=1)[0],
+        backend=settings.backend,
+        threads=settings.worker_threads,
+        weights_dir=settings.weights_dir,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        max_batch_size=settings.max_batch_size,
+        heartbeat_s=min(1.0, settings.heartbeat_timeout_ms / 1000 / 10),
+    )
+
+
+def _batch_limits(settings: Settings) -> BatchLimits:
+    return BatchLimits(
+        settings.max_queue_delay_ms / 1000,
+        settings.max_queue_size,
+        settings.priority_patience_ms / 1000,
+    )
 
 
 def _supervision(settings: Settings) -> Supervision:
@@ -161,4 +204,6 @@ def _supervision(settings: Settings) -> Supervision:
         backoff_s=settings.restart_backoff_s,
         max_backoff_s=settings.max_restart_backoff_s,
         stop_grace_s=settings.stop_grace_s,
+        heartbeat_timeout_s=settings.heartbeat_timeout_ms / 1000,
+        min_batch_timeout_s=settings.min_batch_timeout_ms / 1000,
     )

@@ -47,7 +47,25 @@ class Settings(BaseSettings):
     max_queue_delay_ms: float = Field(
         0.0, ge=0, le=10_000, description="how long a batch may wait to fill; 0 takes what waits"
     )
-    max_queue_size: int = Field(128, ge=1, le=100_000, description="waiting images per worker")
+    batch_efficiency: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="a batch is as large as it takes to reach this share of the highest "
+        "throughput, by what batches were measured to take; 1 always fills max_batch_size",
+    )
+    max_queue_size: int = Field(
+        128, ge=1, le=100_000, description="images that may wait per worker and checkpoint"
+    )
+    max_queue_bytes: int = Field(2**30, ge=1, description="what waiting images may hold together")
+    priority_patience_ms: float = Field(
+        1000.0, ge=0, description="how long an image of normal priority lets urgent ones go first"
+    )
+    max_model_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="weights that a worker may hold; those used longest ago go when it is more",
+    )
 
     max_image_bytes: int = Field(32 * 2**20, ge=1)
     max_image_pixels: int = Field(50_000_000, ge=1)
@@ -65,6 +83,15 @@ class Settings(BaseSettings):
     )
     batch_timeout_ms: float = Field(
         120_000.0, gt=0, description="a worker silent for longer on one batch is killed"
+    )
+    min_batch_timeout_ms: float = Field(
+        10_000.0,
+        gt=0,
+        description="a worker is killed that takes ten times what a batch should take, and longer "
+        "than this",
+    )
+    heartbeat_timeout_ms: float = Field(
+        10_000.0, gt=0, description="a worker that gives no sign of life for longer is killed"
     )
     startup_timeout_s: float = Field(300.0, gt=0, description="for a worker to load and warm up")
     restart_backoff_s: float = Field(0.5, gt=0, description="doubled with each death in a row")

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.inspection import Category, ImageSize
-from service.batcher import Job
 from service.catalogue import Route
 from service.channel import CheckpointKey, Finding, Item, Priority
 from service.errors import ServiceError
+from service.jobs import Job
 from service.metrics import Metrics
 from service.pool import WorkerPool
 

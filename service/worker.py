@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.batcher import Batch, Batcher
-from service.channel import CheckpointKey, WorkerPlan
-from service.errors import WorkerLost
+from service.batcher import Batcher
+from service.channel import BatchReply, CheckpointKey, Finding, Priority, WorkerPlan
+from service.errors import InspectionFailed, WorkerLost
+from service.jobs import Batch, Job
+from service.latency import Latencies
 from service.metrics import Metrics
 from service.process import ProcessDied, WorkerProcess
+from service.residency import Residency
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +32,31 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """How patient a worker is with its process; seconds."""
+    """How patient a worker is with its process; seconds.
+
+    A batch is given `batch_patience` times as long as it should take, though never less than
+    `min_batch_timeout_s`; one that nothing is known about is given `batch_timeout_s`.
+    """
 
     startup_timeout_s: float
     batch_timeout_s: float
     backoff_s: float
     max_backoff_s: float
     stop_grace_s: float
+    heartbeat_timeout_s: float = 10.0
+    min_batch_timeout_s: float = 10.0
+    batch_patience: float = 10.0
 
     def delay_s(self, deaths: int) -> float:
         """How long to wait after that many deaths in a row."""
         return min(self.max_backoff_s, self.backoff_s * 2.0 ** min(deaths - 1, 60))
+
+    def patience_s(self, expected_s: float) -> float:
+        """How long a batch may take that should take so long; 0 where nothing is known."""
+        if not expected_s:
+            return self.batch_timeout_s
+        likely = max(self.min_batch_timeout_s, self.batch_patience * expected_s)
+        return min(self.batch_timeout_s, likely)
 
 
 class Worker:
@@ -53,6 +70,8 @@ class Worker:
         self,
         plan: WorkerPlan,
         batcher: Batcher,
+        residency: Residency,
+        latencies: Latencies,
         supervision: Supervision,
         metrics: Metrics,
         on_ready: Callable[[str, Mapping[CheckpointKey, str]], None],
@@ -60,9 +79,11 @@ class Worker:
     ) -> None:
         self.plan = plan
         self.batcher = batcher
+        self.residency = residency
         self.state = WorkerState.STOPPED
         self.reason = "not started"
         self.pid: int | None = None
+        self._latencies = latencies
         self._supervision = supervision
         self._metrics = metrics
         self._on_ready = on_ready
@@ -83,6 +104,16 @@ class Worker:
         """How long until it is ready, going by its last start."""
         now = asyncio.get_running_loop().time()
         return max(0.0, self._expected_at - now)
+
+    def estimate_s(self, key: CheckpointKey, priority: Priority) -> float:
+        """How long a new job would take; with the load that it may have to wait for."""
+        known = self.residency.load_s(key)
+        return self.batcher.estimate_s(key, priority) + known
+
+    def submit(self, job: Job) -> None:
+        """Queue a job, and have its checkpoint loaded where it is not. Raises as `admit`."""
+        self.batcher.submit(job)
+        self.residency.want(job.checkpoint)
 
     async def run(self) -> None:
         """Keep a process alive until cancelled."""
@@ -108,43 +139,52 @@ class Worker:
         finally:
             self.pid = None
             self._set(WorkerState.STOPPED, "its process has ended")
+            self.residency.detach()
             await process.stop(self._supervision.stop_grace_s)
 
     async def _start(self, process: WorkerProcess) -> None:
         clock = asyncio.get_running_loop()
         started = clock.time()
         self._expected_at = started + self._start_took_s
-        ready = await process.start(self._supervision.startup_timeout_s)
+        await process.start(self._supervision.startup_timeout_s)
+        refused = await self.residency.attach(process)
         self._start_took_s = clock.time() - started
         self.pid = process.pid
-        self._on_ready(self.plan.name, ready.refused)
+        self._on_ready(self.plan.name, refused)
         self._set(WorkerState.READY, "ready")
         logger.info("worker %s is ready after %.1f s", self.plan.name, self._start_took_s)
 
     async def _serve(self, process: WorkerProcess) -> None:
         death = asyncio.create_task(process.wait_dead())
+        watch = asyncio.create_task(process.watch(self._supervision.heartbeat_timeout_s))
         try:
             while True:
                 batch = await self._next_batch(death)
                 await self._compute(process, batch)
         finally:
             death.cancel()
+            watch.cancel()
 
-    async def _next_batch(self, death: asyncio.Task[None]) -> Batch:
+    async def _next_batch(self, death: asyncio.Task[str]) -> Batch:
         taking = asyncio.create_task(self.batcher.next_batch())
         try:
             await asyncio.wait({taking, death}, return_when=asyncio.FIRST_COMPLETED)
             if taking.done():
                 return taking.result()
-            raise ProcessDied("died while idle")
+            raise ProcessDied(f"{death.result()} while idle")
         finally:
             taking.cancel()
 
     async def _compute(self, process: WorkerProcess, batch: Batch) -> None:
         clock = asyncio.get_running_loop()
         started = clock.time()
+        self.residency.touch(batch.checkpoint)
+        expected_s = self._latencies.seconds(batch.checkpoint, len(batch.jobs))
         try:
-            reply = await process.exchange(batch.request, self._supervision.batch_timeout_s)
+            reply = await process.compute(batch, self._supervision.patience_s(expected_s))
+        except OSError as error:
+            logger.error("no memory for a batch of %d: %s", len(batch.jobs), error)  # noqa: TRY400
+            batch.fail(InspectionFailed("there was no memory to hand this image to the network"))
         except BaseException:
             batch.fail(
                 WorkerLost(
@@ -153,9 +193,23 @@ class Worker:
                 )
             )
             raise
+        else:
+            self._take_note(batch, reply, clock.time() - started)
+            batch.settle(reply.outcomes)
+        finally:
+            self.batcher.finish(batch)
+
+    def _take_note(self, batch: Batch, reply: BatchReply, seconds: float) -> None:
+        """Learn from a batch; one that was halved tells nothing about the time of others."""
         self._deaths = 0
-        batch.settle(reply.outcomes)
-        self.batcher.record(len(batch.jobs), clock.time() - started)
+        self.residency.note(reply.stats)
+        key = batch.checkpoint
+        if reply.batch_limit is not None:
+            self._latencies.remember_limit(key, reply.batch_limit)
+        if reply.split is not None:
+            self._metrics.batches_split.labels(self.plan.name, reply.split).inc()
+        elif all(isinstance(outcome, Finding) for outcome in reply.outcomes):
+            self._latencies.record(key, len(batch.jobs), seconds - reply.waited_s)
 
     async def _back_off(self, reason: str) -> None:
         self._deaths += 1

@@ -60,6 +60,18 @@ class ModelMetrics:
             labels,
             registry=registry,
         )
+        self.weights_bytes = Gauge(
+            "mambaad_weights_memory_bytes",
+            "Memory of all weights that a worker holds, each shared encoder counted once.",
+            ("worker",),
+            registry=registry,
+        )
+        self.encoders = Gauge(
+            "mambaad_encoders_loaded",
+            "Frozen encoders that a worker holds; checkpoints on the same one share it.",
+            ("worker",),
+            registry=registry,
+        )
         self.model_evictions = Counter(
             "mambaad_model_evictions_total",
             "Checkpoints that a worker let go to make room for others.",

@@ -8,8 +8,9 @@ import pytest
 
 from model.calibration import Calibration
 from model.inspection import Decision, ImageSize
-from service.batcher import Batcher, BatchLimits, Job
-from service.channel import CheckpointKey, Failure, FailureKind, Finding, Item
+from service.batcher import Batcher, BatchLimits
+from service.blocks import SharedBlock
+from service.channel import CheckpointKey, Failure, FailureKind, Finding, Item, Priority
 from service.errors import (
     CheckpointUnavailable,
     DeadlineExceeded,
@@ -18,6 +19,8 @@ from service.errors import (
     QueueFull,
     WorkerLost,
 )
+from service.jobs import Job
+from service.latency import Latencies
 
 A, B = CheckpointKey("a", "1"), CheckpointKey("b", "1")
 FINDING = Finding(Decision.OK, 0.1, 0.2, 0.3, (), {})
@@ -32,18 +35,25 @@ NORMAL = Calibration(
 )
 
 
-def job(checkpoint=A, category="bolt", timeout_s=60.0, fill=0):
+def job(checkpoint=A, category="bolt", timeout_s=60.0, fill=0, priority=Priority.NORMAL, age_s=0.0):
     loop = asyncio.get_running_loop()
     item = Item(category, ImageSize(48, 96), False, NORMAL)
     pixels = np.full((3, 8, 8), fill, np.uint8)
     now = loop.time()
-    return Job(checkpoint, item, pixels, now + timeout_s, loop.create_future(), now)
+    future = loop.create_future()
+    return Job(checkpoint, item, pixels, now + timeout_s, future, now - age_s, priority)
 
 
 @pytest.fixture
 def make(metrics):
-    def build(batch=4, delay_s=0.0, queue=8):
-        return Batcher("cpu", BatchLimits(batch, delay_s, queue), metrics)
+    def build(batch=4, delay_s=0.0, queue=8, worker="cpu", opened=(A, B), seconds=None):
+        latencies = Latencies(batch, efficiency=1.0)
+        for key in opened:
+            latencies.learn(key, seconds or {})
+        batcher = Batcher(worker, BatchLimits(delay_s, queue), latencies, metrics)
+        for key in opened:
+            batcher.open(key)
+        return batcher
 
     return build
 
@@ -69,11 +79,15 @@ def test_what_waits_goes_together_whatever_its_category(make, metrics):
         jobs = submit(batcher, job(category="bolt", fill=1), job(category="nut", fill=2))
         assert depth(metrics) == 2
         batch = await batcher.next_batch()
-        request = batch.request()
+        request = batch.request(7)
         assert batch.jobs == jobs
         assert [item.category for item in request.items] == ["bolt", "nut"]
-        assert request.pixels.shape == (2, 3, 8, 8)
-        assert request.pixels[:, 0, 0, 0].tolist() == [1, 2]
+        block = SharedBlock()
+        batch.write(request, block)
+        assert request.pixels_shape == (2, 3, 8, 8)
+        pixels = block.array(request.pixels_shape, np.uint8)
+        assert pixels[:, 0, 0, 0].tolist() == [1, 2]
+        block.close()
         assert depth(metrics) == 0
         assert all(one.queue_ms >= 0 for one in jobs)
 
@@ -131,27 +145,150 @@ def test_a_delay_ends_though_nothing_else_comes(make):
 
 def test_a_full_queue_refuses_and_says_when_to_return(make):
     async def scenario():
-        batcher = make(queue=4)
-        batcher.record(jobs=2, seconds=5.0)
+        batcher = make(queue=4, seconds={1: 2.5, 2: 5.0})
         submit(batcher, *(job() for _ in range(4)))
         with pytest.raises(QueueFull) as caught:
             batcher.submit(job())
-        assert caught.value.retry_after_s == 10
+        assert caught.value.retry_after_s == 13  # four that wait and itself
         with pytest.raises(QueueFull):
-            batcher.admit()
+            batcher.admit(A, math.inf, Priority.NORMAL)
+        batcher.submit(job(B))  # each checkpoint has a queue of its own
 
     asyncio.run(scenario())
 
 
-def test_the_estimate_follows_what_batches_take(make):
+def test_the_estimate_is_of_all_that_goes_before(make):
+    async def scenario():
+        batcher = make(batch=2, seconds={1: 3.0, 2: 4.0})  # 1 s an image, 2 s a batch
+        assert batcher.estimate_s(A, Priority.NORMAL) == pytest.approx(3)
+        submit(batcher, job(A), job(A), job(B))
+        assert batcher.estimate_s(A, Priority.NORMAL) == pytest.approx(4 + 3 + 3)
+        assert batcher.estimate_s(A, Priority.HIGH) == pytest.approx(3)
+        batch = await batcher.next_batch()
+        assert batcher.estimate_s(A, Priority.HIGH) == pytest.approx(4 + 3, abs=0.1)
+        batcher.finish(batch)
+        assert batcher.estimate_s(A, Priority.NORMAL) == pytest.approx(3 + 3)
+
+    asyncio.run(scenario())
+
+
+def test_what_would_be_late_is_shed_at_the_door(make, metrics):
+    async def scenario():
+        batcher = make(seconds={1: 3.0, 2: 4.0})
+        with pytest.raises(DeadlineExceeded, match="3 s"):
+            batcher.submit(job(timeout_s=2.9))
+        assert (len(batcher), dropped(metrics, "shed")) == (0, 1)
+        batcher.submit(job(timeout_s=3.5))
+        with pytest.raises(DeadlineExceeded):
+            batcher.submit(job(timeout_s=3.5))  # behind that one it would be late
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_shed_before_anything_was_measured(make):
+    async def scenario():
+        submit(make(), job(timeout_s=1e-3), job(timeout_s=1e-3))
+
+    asyncio.run(scenario())
+
+
+def test_urgent_jobs_go_first_and_fill_up_with_others(make):
+    async def scenario():
+        batcher = make(batch=2)
+        a, b, urgent = submit(batcher, job(A), job(B), job(B, priority=Priority.HIGH))
+        assert (await batcher.next_batch()).jobs == (urgent, b)
+        assert (await batcher.next_batch()).jobs == (a,)
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_waited_long_enough_goes_before_urgent_ones(make):
+    async def scenario():
+        batcher = make(batch=2, queue=100)
+        urgent = [job(A, priority=Priority.HIGH) for _ in range(20)]
+        old, older = job(A, age_s=1.1), job(B, age_s=1.2)
+        submit(batcher, *urgent, old, older)
+        assert (await batcher.next_batch()).jobs == (older,)
+        assert (await batcher.next_batch()).jobs == (old, urgent[0])
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_is_no_larger_than_pays(metrics):
+    async def scenario():
+        latencies = Latencies(16, efficiency=0.95)
+        latencies.learn(A, {1: 1.1, 2: 2.1, 4: 4.1})
+        batcher = Batcher("cpu", BatchLimits(0.0, 8), latencies, metrics)
+        batcher.open(A)
+        submit(batcher, *(job() for _ in range(6)))
+        assert [len((await batcher.next_batch()).jobs) for _ in range(3)] == [2, 2, 2]
+        latencies.remember_limit(A, 1)
+        submit(batcher, job(), job())
+        assert len((await batcher.next_batch()).jobs) == 1
+
+    asyncio.run(scenario())
+
+
+def test_jobs_wait_aside_until_their_checkpoint_is_there(make):
+    async def scenario():
+        batcher = make(opened=(B,))
+        early, other = submit(batcher, job(A), job(B))
+        assert batcher.unopened == [A]
+        assert (await batcher.next_batch()).jobs == (other,)
+        waiting = asyncio.create_task(batcher.next_batch())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        batcher.open(A)
+        assert (await waiting).jobs == (early,)
+
+    asyncio.run(scenario())
+
+
+def test_closing_a_checkpoint_waits_for_what_it_has_and_takes_no_more(make):
     async def scenario():
         batcher = make()
-        submit(batcher, job())
-        assert batcher.wait_s == 0
-        batcher.record(1, 1.0)
-        assert batcher.wait_s == 1.0
-        batcher.record(1, 2.0)
-        assert batcher.wait_s == pytest.approx(1.2)
+        (queued,) = submit(batcher, job(A))
+        closing = asyncio.create_task(batcher.close(A))
+        await asyncio.sleep(0)
+        (late,) = submit(batcher, job(A))
+        batch = await batcher.next_batch()
+        assert batch.jobs == (queued,)
+        await asyncio.sleep(0.01)
+        assert not closing.done()
+        batcher.finish(batch)
+        await asyncio.wait_for(closing, 5)
+        assert (batcher.unopened, batcher.is_busy(A)) == ([A], True)
+        batcher.refuse(A, CheckpointUnavailable("gone"))
+        with pytest.raises(CheckpointUnavailable):
+            await late.future
+        assert not batcher.is_busy(A)
+
+    asyncio.run(scenario())
+
+
+def test_a_dead_worker_keeps_its_queue_aside(make):
+    async def scenario():
+        batcher = make()
+        submit(batcher, job(A), job(B))
+        batcher.close_all()
+        assert (batcher.unopened, len(batcher)) == ([A, B], 2)
+
+    asyncio.run(scenario())
+
+
+def test_the_queue_knows_its_bytes_and_its_oldest(make, metrics):
+    async def scenario():
+        batcher = make()
+        one = job(age_s=3.0)
+        one.held_bytes = 1000
+        submit(batcher, one)
+        assert batcher.nbytes == 3 * 8 * 8 + 1000
+        oldest = metrics.registry.get_sample_value(
+            "mambaad_queue_oldest_age_seconds", {"worker": "cpu"}
+        )
+        assert oldest == pytest.approx(3.0, abs=0.5)
+        await batcher.next_batch()
+        assert batcher.nbytes == 0
 
     asyncio.run(scenario())
 
@@ -208,9 +345,9 @@ def test_cancelling_the_wait_for_a_batch_loses_no_job(make):
     asyncio.run(scenario())
 
 
-def test_a_drained_job_can_wait_elsewhere(make, metrics):
+def test_a_drained_job_can_wait_elsewhere(make):
     async def scenario():
-        first, second = make(), Batcher("cuda:0", BatchLimits(4, 0, 8), metrics)
+        first, second = make(), make(worker="cuda:0")
         submit(first, job(A), job(B))
         moved = submit(second, *first.drain())
         moved[0].future.cancel()

@@ -1,5 +1,6 @@
-"""What a worker computes: batches, and each image on its own where a batch fails."""
+"""What a worker does inside: it loads, compares, inspects and lets go of checkpoints."""
 
+import gc
 import logging
 from pathlib import Path
 
@@ -7,174 +8,177 @@ import numpy as np
 import pytest
 import torch
 
-from model.anomaly import Scoring
-from model.calibration import Calibration
+from model import golden
 from model.detector import Detector
-from model.errors import NonFiniteOutput
+from model.errors import ParityError
 from model.inspection import Decision, ImageSize
-from model.preprocess import Preprocessing
+from service.blocks import SharedBlock
 from service.channel import (
     BatchRequest,
     CheckpointKey,
     Failure,
     FailureKind,
-    Finding,
     Item,
+    Load,
+    LoadReport,
+    Unload,
     WorkerPlan,
 )
-from service.inspector import Inspector, LoadedCheckpoint
+from service.device import DeviceThread
+from service.inspector import Inspector
 
 PARTS = CheckpointKey("parts", "1")
+POISONED = CheckpointKey("poisoned", "1")
 
 
-def threshold(value: float) -> Calibration:
-    return Calibration(
-        image_threshold=value,
-        pixel_threshold=value,
-        image_scale=10.0,
-        pixel_scale=10.0,
-        alpha=0.01,
-        good_images=150,
-    )
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small networks are faster on one, above all beside other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-THRESHOLDS = {
-    category: threshold(value)
-    for category, value in (("bolt", 10.0), ("nut", -10.0), ("ghost", 1.0), ("rust", 1.0))
-}
+@pytest.fixture
+def inspector(weights):
+    return make(weights)
 
 
-def plan(weights: Path, *checkpoints: CheckpointKey) -> WorkerPlan:
-    return WorkerPlan("cpu", "cpu", "auto", 1, weights, checkpoints, "INFO")
+def make(weights: Path) -> Inspector:
+    plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=2)
+    return Inspector(plan, SharedBlock(), DeviceThread())
 
 
-def batch(*categories: str, wants_map: bool = False):
-    items = tuple(
-        Item(category, ImageSize(48, 96), wants_map, THRESHOLDS[category])
-        for category in categories
-    )
-    dice = np.random.default_rng(0)
-    pixels = dice.integers(0, 256, (len(items), 3, 64, 64), dtype=np.uint8)
-    return items, pixels
+@pytest.fixture
+def request_of(calibration):
+    """A batch whose pixels lie in the inspector's block."""
+
+    def write(inspector, key, *categories, maps=()):
+        thresholds = {"bolt": 10.0, "nut": -10.0, "ghost": 1.0}
+        items = tuple(
+            Item(name, ImageSize(48, 96), i in maps, calibration(thresholds[name]))
+            for i, name in enumerate(categories)
+        )
+        request = BatchRequest(3, key, items, (64, 64))
+        inspector._block.reserve(request.nbytes)
+        dice = np.random.default_rng(0)
+        noise = dice.integers(0, 256, request.pixels_shape, dtype=np.uint8)
+        inspector._block.array(request.pixels_shape, np.uint8)[:] = noise
+        return request
+
+    return write
 
 
-class FaultyDetector(Detector):
-    """A real detector that fails on images whose first pixel is as marked."""
-
-    def __init__(self, detector: Detector, error: Exception) -> None:
-        self.__dict__.update(detector.__dict__)
-        self.error = error
-
-    def inspect(self, images, *rest):
-        if (images[:, 0, 0, 0] == 7).any():
-            raise self.error
-        return super().inspect(images, *rest)
-
-
-@pytest.fixture(scope="module")
-def detector(network, calibration):
-    net = network()
-    return Detector(
-        net,
-        Preprocessing(image_size=(64, 64), mean=net.encoder.mean, std=net.encoder.std),
-        Scoring(),
-        {"bolt": calibration(10.0), "nut": calibration(-10.0)},
-    )
+def test_a_load_reports_what_it_took_and_what_batches_take(inspector):
+    reply = inspector.load(Load(5, PARTS))
+    assert reply.id == 5
+    assert isinstance(reply.loaded, LoadReport)
+    assert reply.loaded.bytes > 10**6
+    assert reply.loaded.seconds > 0
+    assert list(reply.seconds) == [1, 2]
+    assert reply.loaded.latency.seconds(2) > 0
+    assert reply.loaded.golden_difference is None
+    assert reply.stats.model_bytes > reply.loaded.bytes
+    assert reply.stats.device_bytes > 0
+    assert reply.stats.encoders == 1
 
 
-def test_categories_of_one_batch_are_decided_by_their_own_thresholds(detector):
-    items, pixels = batch("bolt", "nut", "bolt")
-    found = LoadedCheckpoint(detector).inspect(items, pixels)
-    assert [one.decision for one in found] == [Decision.OK, Decision.NG, Decision.OK]
-    assert [one.threshold for one in found] == [10.0, -10.0, 10.0]
-    assert {"encoder", "decoder", "anomaly_map", "decision"} == set(found[0].timings_ms)
+def test_checkpoints_on_one_encoder_hold_it_once(inspector):
+    first = inspector.load(Load(0, PARTS))
+    second = inspector.load(Load(1, POISONED))
+    assert second.stats.encoders == 1
+    assert second.stats.model_bytes == first.stats.model_bytes + second.loaded.bytes
+    encoders = {id(one._detector.network.encoder) for one in inspector._loaded.values()}
+    assert len(encoders) == 1
 
 
-def test_a_map_travels_only_when_it_is_wanted(detector):
-    loaded = LoadedCheckpoint(detector)
-    (without,) = loaded.inspect(*batch("bolt"))
-    (found,) = loaded.inspect(*batch("bolt", wants_map=True))
-    assert without.pixel_scores is None
-    assert found.pixel_scores.shape == (64, 64)
-    assert found.pixel_scores.dtype == np.float32
-    assert (found.pixel_scores > 0).all()
-    assert (found.pixel_scores < 0.5).all()
+def test_what_is_unloaded_is_gone_with_its_encoder(inspector):
+    inspector.load(Load(0, PARTS))
+    inspector.load(Load(1, POISONED))
+    left = inspector.unload(Unload(2, PARTS)).stats
+    assert left.encoders == 1
+    assert inspector.unload(Unload(3, POISONED)).stats.model_bytes == 0
+    assert inspector.unload(Unload(4, POISONED)).stats.encoders == 0
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (NonFiniteOutput("NaN"), FailureKind.NON_FINITE),
-        (RuntimeError("shape"), FailureKind.FAILED),
-        (MemoryError(), FailureKind.FAILED),
-        (torch.OutOfMemoryError("no memory"), FailureKind.FAILED),
-    ],
-)
-def test_one_bad_image_fails_alone(detector, error, kind):
-    items, pixels = batch("bolt", "nut", "bolt")
-    pixels[:, 0, 0, 0] = 0
-    expected = LoadedCheckpoint(detector).inspect(items, pixels)
-    pixels[1, 0, 0, 0] = 7
-    faulty = LoadedCheckpoint(FaultyDetector(detector, error))
-    found = faulty.inspect(items, pixels)
-    assert found[1] == Failure(kind)
-    for i in (0, 2):
-        assert isinstance(found[i], Finding)
-        assert found[i].decision == expected[i].decision
-        assert found[i].raw_score == pytest.approx(expected[i].raw_score, rel=1e-4)
+def test_a_checkpoint_that_cannot_be_used_is_refused_without_saying_where(inspector, weights):
+    reply = inspector.load(Load(0, CheckpointKey("rotten", "1")))
+    assert "sha256" in reply.loaded
+    assert str(weights) not in reply.loaded
+    assert reply.stats.model_bytes == 0
+    assert "nothing" in inspector.load(Load(1, CheckpointKey("nothing", "7"))).loaded
 
 
-def test_a_device_beyond_use_ends_the_worker(detector):
-    items, pixels = batch("bolt")
-    pixels[0, 0, 0, 0] = 7
-    error = torch.AcceleratorError("an illegal memory access was encountered")
-    faulty = LoadedCheckpoint(FaultyDetector(detector, error))
-    with pytest.raises(torch.AcceleratorError):
-        faulty.inspect(items, pixels)
-
-
-def test_all_that_can_be_loaded_is_and_the_rest_is_reported(weights, caplog):
-    keys = [CheckpointKey(name, "1") for name in ("parts", "poisoned", "rotten")]
-    with caplog.at_level(logging.ERROR, "service"):
-        refused = Inspector(plan(weights, *keys)).load_all()
-    assert list(refused) == [CheckpointKey("rotten", "1")]
-    assert "sha256" in refused[keys[2]].lower()
-    assert "warming up ghost" in caplog.text
-
-
-def test_a_checkpoint_that_does_not_fit_the_device_harms_no_other(weights, monkeypatch):
-    real = Detector.from_checkpoint
-
-    def too_large(checkpoint, **options):
-        if checkpoint.name == "poisoned":
-            raise torch.OutOfMemoryError("tried to allocate 1 TiB at /secret")
-        return real(checkpoint, **options)
+def test_a_checkpoint_that_does_not_fit_the_device_says_so(inspector, monkeypatch):
+    def too_large(checkpoint, *_):
+        raise torch.OutOfMemoryError("tried to allocate 1 TiB at /secret")
 
     monkeypatch.setattr(Detector, "from_checkpoint", too_large)
-    keys = [CheckpointKey(name, "1") for name in ("poisoned", "parts")]
-    refused = Inspector(plan(weights, *keys)).load_all()
-    assert list(refused) == keys[:1]
-    assert "OutOfMemoryError" in refused[keys[0]]
-    assert "secret" not in refused[keys[0]]
+    reply = inspector.load(Load(0, PARTS))
+    assert "OutOfMemoryError" in reply.loaded
+    assert "secret" not in reply.loaded
 
 
-def test_nan_is_a_failure_and_never_a_decision(weights):
-    items, pixels = batch("ghost", "ghost")
-    reply = Inspector(plan(weights)).inspect(
-        BatchRequest(CheckpointKey("poisoned", "1"), items, pixels)
-    )
+def test_golden_scores_are_compared_on_this_device(inspector, monkeypatch):
+    store = inspector._store
+    real = store.load
+    scores = {"off": 0.0}
+
+    def with_golden(*args):
+        checkpoint = real(*args)
+        detector = Detector.from_checkpoint(checkpoint)
+        images = golden.synthetic_images((64, 64), 2)
+        known = golden.record(images, "bolt", detector.raw_scores, 0.1)
+        shifted = tuple(score + scores["off"] for score in known.raw_scores)
+        kept = golden.GoldenImages(images, shifted, known.tolerance)
+        object.__setattr__(checkpoint, "golden", {"bolt": kept})
+        return checkpoint
+
+    monkeypatch.setattr(store, "load", with_golden)
+    assert 0 <= inspector.load(Load(0, PARTS)).loaded.golden_difference < 0.5
+    scores["off"] = 0.1
+    assert ParityError.__name__ not in (reason := inspector.load(Load(1, PARTS)).loaded)
+    assert "golden images" in reason
+
+
+def test_a_network_that_answers_nan_loads_and_is_never_a_decision(inspector, request_of, caplog):
+    with caplog.at_level(logging.ERROR, "service"):
+        inspector.load(Load(0, POISONED))
+    assert "warming up ghost" in caplog.text
+    reply = inspector.inspect(request_of(inspector, POISONED, "ghost", "ghost"))
     assert reply.outcomes == (Failure(FailureKind.NON_FINITE),) * 2
 
 
-def test_a_checkpoint_is_loaded_when_it_is_first_needed(weights):
-    items, pixels = batch("bolt")
-    reply = Inspector(plan(weights)).inspect(BatchRequest(PARTS, items, pixels))
-    assert reply.outcomes[0].decision == Decision.OK
+def test_maps_come_back_in_the_block_and_not_through_the_pipe(inspector, request_of):
+    inspector.load(Load(0, PARTS))
+    request = request_of(inspector, PARTS, "bolt", "nut", "bolt", maps=(0, 2))
+    reply = inspector.inspect(request)
+    assert [one.decision for one in reply.outcomes] == [Decision.OK, Decision.NG, Decision.OK]
+    assert all(one.pixel_scores is None for one in reply.outcomes)
+    maps = inspector._block.array(request.maps_shape, np.float32, request.maps_offset)
+    assert maps.shape == (2, 64, 64)
+    assert ((maps > 0) & (maps < 0.5)).all()
+    assert reply.stats.compute_s > 0
+    assert inspector.unload(Unload(1, PARTS)).stats.compute_s == 0
 
 
-def test_a_checkpoint_that_cannot_be_loaded_fails_its_batch(weights):
-    items, pixels = batch("rust", "rust")
-    reply = Inspector(plan(weights)).inspect(
-        BatchRequest(CheckpointKey("rotten", "1"), items, pixels)
-    )
+def test_a_batch_for_what_is_not_loaded_fails(inspector, request_of):
+    reply = inspector.inspect(request_of(inspector, PARTS, "bolt", "nut"))
     assert reply.outcomes == (Failure(FailureKind.CHECKPOINT),) * 2
+
+
+@pytest.mark.slow
+def test_fifty_loads_and_unloads_leave_memory_as_it_was(inspector):
+    def cycle(count):
+        for number in range(count):
+            inspector.load(Load(number, PARTS))
+            stats = inspector.unload(Unload(number, PARTS)).stats
+        gc.collect()
+        return stats
+
+    before = cycle(5)
+    after = cycle(45)
+    assert (after.model_bytes, after.encoders) == (0, 0)
+    weight = 7 * 2**20  # of one checkpoint without its encoder
+    assert after.device_bytes < before.device_bytes + 6 * weight

@@ -9,9 +9,9 @@ import pytest
 from model.calibration import Calibration
 from model.checkpoint import CheckpointStore
 from model.inspection import ImageSize
-from service.batcher import Job
 from service.channel import CheckpointKey, Item, Priority
 from service.errors import NoWorkerReady, QueueFull
+from service.jobs import Job
 from service.pool import WorkerPool
 from service.registry import Registry
 from service.settings import Settings
@@ -39,12 +39,13 @@ def set_ready(pool, *names):
         worker._set(WorkerState.READY if ready else WorkerState.RESTARTING, "test")
 
 
-def job():
+def job(held_bytes=0):
     loop = asyncio.get_running_loop()
     item = Item("bolt", ImageSize(8, 8), False, NORMAL)
     pixels = np.zeros((3, 8, 8), np.uint8)
     key = CheckpointKey("parts", "1")
-    return Job(key, item, pixels, loop.time() + 60, loop.create_future(), loop.time())
+    future = loop.create_future()
+    return Job(key, item, pixels, loop.time() + 60, future, loop.time(), held_bytes=held_bytes)
 
 
 def waiting(pool):
@@ -53,7 +54,6 @@ def waiting(pool):
 
 def test_each_worker_knows_its_device(pool):
     assert [worker.plan.device for worker in pool.workers] == ["cpu", "cuda:0", "cuda:1"]
-    assert all(CheckpointKey("parts", "1") in worker.plan.checkpoints for worker in pool.workers)
 
 
 def test_the_shortest_queue_of_a_ready_worker_takes_the_job(pool):
@@ -66,6 +66,32 @@ def test_the_shortest_queue_of_a_ready_worker_takes_the_job(pool):
         with pytest.raises(QueueFull):
             pool.admit(CheckpointKey("parts", "1"), math.inf, Priority.NORMAL, 0)
         with pytest.raises(QueueFull):
+            pool.submit(job())
+
+    asyncio.run(scenario())
+
+
+def test_the_worker_that_will_be_done_first_takes_the_job(pool):
+    async def scenario():
+        set_ready(pool, "cpu", "cuda:0")
+        key = CheckpointKey("parts", "1")
+        pool.workers[0]._latencies.learn(key, {1: 10.0, 2: 20.0})
+        pool.workers[1]._latencies.learn(key, {1: 4.0, 2: 8.0})
+        for _ in range(3):
+            pool.submit(job())
+        assert waiting(pool) == [1, 2, 0]
+        assert pool.estimate_s(key) == 12.0
+
+    asyncio.run(scenario())
+
+
+def test_all_that_waits_together_is_bounded_in_bytes(weights, metrics):
+    async def scenario():
+        settings = Settings(weights_dir=weights, devices=("cpu", "cuda:0"), max_queue_bytes=1000)
+        pool = WorkerPool(settings, Registry(CheckpointStore(weights), metrics), metrics)
+        set_ready(pool, "cpu", "cuda:0")
+        pool.submit(job(held_bytes=5000))  # alone, even one that is larger is taken
+        with pytest.raises(QueueFull, match="5192 bytes"):
             pool.submit(job())
 
     asyncio.run(scenario())

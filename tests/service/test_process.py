@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.channel import WorkerPlan
-from service.inspector import missing_device
+from service.device import missing_device
 from service.process import ProcessDied, WorkerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -20,10 +20,10 @@ from service.channel import WorkerPlan
 from service.process import WorkerProcess
 
 async def scenario():
-    plan = WorkerPlan("cpu", "cpu", "auto", 1, pathlib.Path("nowhere"), (), "INFO")
+    plan = WorkerPlan("cpu", "cpu", "auto", 1, pathlib.Path("nowhere"), "INFO")
     process = WorkerProcess(plan)
-    ready = await process.start(120)
-    print(ready.pid, flush=True)
+    await process.start(120)
+    print(process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
@@ -40,7 +40,7 @@ def is_running(pid: int) -> bool:
 
 
 def plan(device: str = "cpu") -> WorkerPlan:
-    return WorkerPlan("test", device, "auto", 1, Path("nowhere"), (), "INFO")
+    return WorkerPlan("test", device, "auto", 1, Path("nowhere"), "INFO")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -88,4 +88,7 @@ def test_a_process_without_its_device_says_why_it_ends():
 
 
 def test_a_process_that_was_never_started_can_be_stopped():
-    asyncio.run(WorkerProcess(plan()).stop(1))
+    async def scenario():
+        await WorkerProcess(plan()).stop(1)
+
+    asyncio.run(scenario())

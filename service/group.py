@@ -1,0 +1,71 @@
+"""The waiting jobs of one checkpoint, urgent ones first, and none forgotten."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from service.channel import Priority
+from service.jobs import Job
+
+
+class Rank(NamedTuple):
+    """Where a job stands among all that wait; the smallest goes first."""
+
+    waits: bool
+    queued_at: float
+
+
+class Group:
+    """Jobs of one checkpoint by priority, in order of arrival.
+
+    A job of normal priority that has waited for `patience_s` goes before urgent ones that came
+    later: however many of those there are, it is never left behind.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        # A dict of None is a set that keeps its order: first come first.
+        self._lanes: dict[Priority, dict[Job, None]] = {priority: {} for priority in Priority}
+
+    def __len__(self) -> int:
+        return sum(len(lane) for lane in self._lanes.values())
+
+    def __iter__(self) -> Iterator[Job]:
+        for lane in self._lanes.values():
+            yield from lane
+
+    def add(self, job: Job) -> None:
+        """Put a job behind those of its priority."""
+        self._lanes[job.priority][job] = None
+
+    def remove(self, job: Job) -> bool:
+        """Take a job out; False when it is not here."""
+        lane = self._lanes[job.priority]
+        if job not in lane:
+            return False
+        del lane[job]
+        return True
+
+    def count(self, priority: Priority) -> int:
+        """How many jobs go at least as soon as a new one of this priority."""
+        return sum(len(lane) for kind, lane in self._lanes.items() if kind <= priority)
+
+    @property
+    def oldest_at(self) -> float:
+        """When the job that has waited longest came; the group must not be empty."""
+        return min(job.queued_at for job in self._heads())
+
+    def rank(self, now: float) -> Rank:
+        """Return the rank of the job that goes first; the group must not be empty."""
+        return min(self._rank(job, now) for job in self._heads())
+
+    def first(self, count: int, now: float) -> tuple[Job, ...]:
+        """Return the jobs that go next, at most `count`."""
+        ordered = sorted(self, key=lambda job: self._rank(job, now))
+        return tuple(ordered[:count])
+
+    def _heads(self) -> list[Job]:
+        return [next(iter(lane)) for lane in self._lanes.values() if lane]
+
+    def _rank(self, job: Job, now: float) -> Rank:
+        patient = job.priority is not Priority.HIGH and now - job.queued_at < self._patience_s
+        return Rank(patient, job.queued_at)

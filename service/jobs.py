@@ -1,0 +1,111 @@
+"""One image on its way through a worker, and the batch it travels in."""
+
+import asyncio
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from service.blocks import SharedBlock
+from service.channel import (
+    BatchRequest,
+    CheckpointKey,
+    Failure,
+    FailureKind,
+    Finding,
+    Item,
+    Outcome,
+    Priority,
+)
+from service.errors import (
+    CheckpointUnavailable,
+    InspectionFailed,
+    NonFiniteResult,
+    ServiceError,
+)
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One image on its way through a worker; times are those of the event loop's clock.
+
+    `held_bytes` is what its request keeps in memory beside the pixels until the answer.
+    """
+
+    checkpoint: CheckpointKey
+    item: Item
+    pixels: UInt8[np.ndarray, "3 h w"]
+    deadline: float
+    future: asyncio.Future[Finding]
+    queued_at: float
+    priority: Priority = Priority.NORMAL
+    held_bytes: int = 0
+    taken_at: float = math.nan
+
+    @property
+    def queue_ms(self) -> float:
+        """How long the job waited for its batch."""
+        return (self.taken_at - self.queued_at) * 1000
+
+    @property
+    def nbytes(self) -> int:
+        """What the job keeps in memory while it waits."""
+        return self.pixels.nbytes + self.held_bytes
+
+    def fail(self, error: ServiceError) -> None:
+        """Answer with an error, unless the caller has gone."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Answer with what the worker says, unless the caller has gone."""
+        if isinstance(outcome, Failure):
+            self.fail(_error_of(outcome, self))
+        elif not self.future.done():
+            self.future.set_result(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Jobs of one checkpoint that are computed together; never empty."""
+
+    jobs: tuple[Job, ...]
+
+    @property
+    def checkpoint(self) -> CheckpointKey:
+        """The checkpoint that computes it."""
+        return self.jobs[0].checkpoint
+
+    def request(self, number: int) -> BatchRequest:
+        """Return the message for the worker."""
+        height, width = self.jobs[0].pixels.shape[1:]
+        items = tuple(job.item for job in self.jobs)
+        return BatchRequest(number, self.checkpoint, items, (height, width))
+
+    def write(self, request: BatchRequest, block: SharedBlock) -> None:
+        """Copy the pixels to where the worker looks for them. Raises `OSError` without memory."""
+        block.reserve(request.nbytes)
+        pixels = block.array(request.pixels_shape, np.uint8)
+        np.stack([job.pixels for job in self.jobs], out=pixels)
+
+    def settle(self, outcomes: tuple[Outcome, ...]) -> None:
+        """Answer every job; one outcome each, in order."""
+        for job, outcome in zip(self.jobs, outcomes, strict=True):
+            job.settle(outcome)
+
+    def fail(self, error: ServiceError) -> None:
+        """Answer every job with the same error."""
+        for job in self.jobs:
+            job.fail(error)
+
+
+def _error_of(failure: Failure, job: Job) -> ServiceError:
+    if failure.kind is FailureKind.NON_FINITE:
+        return NonFiniteResult(
+            "the network's answer to this image is not a finite number: the part counts neither "
+            "as OK nor as NG"
+        )
+    if failure.kind is FailureKind.CHECKPOINT:
+        return CheckpointUnavailable(f"checkpoint {job.checkpoint} cannot be loaded")
+    return InspectionFailed("the network failed on this image: it counts neither as OK nor as NG")

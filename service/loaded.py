@@ -1,0 +1,188 @@
+"""A checkpoint on a worker's device: warmed up, and inspecting batches of which some may fail."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from model.detector import Detector
+from model.errors import NonFiniteOutput
+from model.inspection import ImageSize, Inspection
+from model.rendering import scale_scores
+from service.channel import Failure, FailureKind, Finding, Item, Outcome
+
+logger = logging.getLogger(__name__)
+
+_SLOW_S = 2.0
+"""A warm-up pass that takes this long is repeated for no better time, and followed by no larger."""
+
+
+class LoadedCheckpoint:
+    """A detector on its device.
+
+    `batch_limit` is the largest batch that memory holds, once a larger one did not fit; `split` why
+    the latest batch was computed in parts, if it was.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.batch_limit: int | None = None
+        self.split: str | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """The device memory of its weights, without the encoder that it may share."""
+        network = self._detector.network
+        return sum(
+            tensor.nbytes
+            for name, tensor in chain(network.named_parameters(), network.named_buffers())
+            if not name.startswith("encoder.")
+        )
+
+    def warm_up(
+        self, max_batch_size: int, on_device: Callable[[Callable[[], float]], float]
+    ) -> dict[int, float]:
+        """Compute black images in batches of 1, 2, 4, ...; return what each took, in seconds.
+
+        No part pays for compiling and allocating then. Each pass goes through `on_device`, which
+        lets those of others between. A network that answers with NaN stays: every part of its will
+        be answered 500.
+        """
+        seconds: dict[int, float] = {}
+        for size in _sizes(max_batch_size):
+            try:
+                first = on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
+                again = first if first > _SLOW_S else on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self._shrink(size)
+                break
+            seconds[size] = min(first, again)
+            if seconds[size] > _SLOW_S:
+                break
+        return seconds
+
+    def inspect(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]) -> list[Outcome]:
+        """Inspect a batch; where it fails, by halves, so that only the bad images do.
+
+        Raises what the device raises when it is beyond use: the worker dies, and is replaced.
+        """
+        self.split = None
+        return self._by_halves(items, pixels)
+
+    def _by_halves(
+        self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]
+    ) -> list[Outcome]:
+        try:
+            return self._attempt(items, pixels)
+        except Exception as error:
+            if is_fatal(error) or not _device_answers(self._detector.device):
+                raise
+            out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            if out_of_memory:
+                self._shrink(len(items))
+            if len(items) == 1:
+                return self._once_more(items, pixels) if out_of_memory else _failed(error, items)
+            self.split = "out-of-memory" if out_of_memory else "failed"
+            logger.warning("a batch of %d is halved, since it failed: %s", len(items), error)
+        half = (len(items) + 1) // 2
+        first = self._by_halves(items[:half], pixels[:half])
+        return first + self._by_halves(items[half:], pixels[half:])
+
+    def _once_more(
+        self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]
+    ) -> list[Outcome]:
+        """Try a single image again, now that what was cached is free."""
+        try:
+            return self._attempt(items, pixels)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            return _failed(error, items)
+
+    def _attempt(
+        self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]
+    ) -> list[Outcome]:
+        found = self._detector.attempt(
+            torch.from_numpy(pixels),
+            [item.category for item in items],
+            [item.image_size for item in items],
+            [item.calibration for item in items],
+        )
+        return [_outcome(item, one) for item, one in zip(items, found, strict=True)]
+
+    def _pass(self, size: int) -> float:
+        """Inspect so many black images and return the seconds it took."""
+        height, width = self._detector.preprocessing.image_size
+        images = torch.zeros(size, 3, height, width, dtype=torch.uint8)
+        category = self._detector.categories[0]
+        started = time.perf_counter()
+        found = self._detector.attempt(images, [category] * size, [ImageSize(height, width)] * size)
+        if size == 1 and isinstance(found[0], NonFiniteOutput):
+            logger.error("warming up %s: %s", ", ".join(self._detector.categories), found[0])
+        return time.perf_counter() - started
+
+    def _shrink(self, failed: int) -> None:
+        """Remember that so many images do not fit, and free what is only kept for later."""
+        self.batch_limit = min(max(1, failed // 2), self.batch_limit or failed)
+        if self._detector.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_fatal(error: Exception) -> bool:
+    """Say whether the device cannot be used any more by this process; out of memory it can."""
+    out_of_memory = isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, torch.AcceleratorError) and not out_of_memory
+
+
+def _device_answers(device: torch.device) -> bool:
+    """Ask a GPU for something small: after some errors it never answers again."""
+    if device.type != "cuda":
+        return True
+    try:
+        torch.zeros(1, device=device).item()
+    except torch.OutOfMemoryError:
+        return True
+    except RuntimeError:
+        return False
+    return True
+
+
+def _sizes(most: int) -> list[int]:
+    """Return 1, 2, 4, ... and the largest allowed."""
+    return [*(2**i for i in range(most.bit_length()) if 2**i < most), most]
+
+
+def _outcome(item: Item, found: Inspection | NonFiniteOutput) -> Outcome:
+    if isinstance(found, NonFiniteOutput):
+        return _failure(found, item)
+    scores = None
+    if item.wants_map:
+        values = scale_scores(found.anomaly_map.values, item.calibration.pixel_score)
+        scores = values.astype(np.float32)
+    return Finding(
+        found.decision,
+        found.score,
+        found.raw_score,
+        found.threshold,
+        found.regions,
+        dict(found.timings_ms),
+        scores,
+    )
+
+
+def _failed(error: Exception, items: Sequence[Item]) -> list[Outcome]:
+    return [_failure(error, item) for item in items]
+
+
+def _failure(error: Exception, item: Item) -> Failure:
+    if isinstance(error, NonFiniteOutput):
+        logger.error("inspecting an image of %s: %s", item.category, error)
+        return Failure(FailureKind.NON_FINITE)
+    logger.error("inspecting an image of %s failed", item.category, exc_info=error)
+    return Failure(FailureKind.FAILED)
