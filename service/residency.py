@@ -96,7 +96,7 @@ class Residency:
             if self._deaths[key] >= _DEADLY:
                 refused[key] = "workers died while they loaded it"
                 continue
-            if not self._has_room(self._sizes.get(key, 0)):
+            if not self._has_room(self._expected_bytes(key)):
                 break
             held = len(self._residents)
             try:
@@ -166,7 +166,6 @@ class Residency:
         self._stats = stats
         self._metrics.device_memory.labels(self._worker).set(stats.device_bytes)
         self._metrics.weights_bytes.labels(self._worker).set(stats.model_bytes)
-        self._metrics.encoders.labels(self._worker).set(stats.encoders)
         self._metrics.compute_seconds.labels(self._worker).inc(stats.compute_s)
 
     def _start_load(self, key: CheckpointKey, *, again: bool = False) -> "asyncio.Task[LoadReport]":
@@ -192,7 +191,7 @@ class Residency:
             known = self._residents.get(key)
             if known is not None and not again:
                 return LoadReport(known.bytes, known.loaded_s, known.latency_line, known.golden)
-            await self._make_room(key, self._sizes.get(key, 0))
+            await self._make_room(key, self._expected_bytes(key))
             report = self._accept(key, await self._ask(key))
             await self._make_room(key, 0)  # now that its size is known
             self._batcher.open(key)
@@ -229,6 +228,12 @@ class Residency:
         self._metrics.model_load_seconds.labels(*labels).set(report.seconds)
         self._metrics.model_bytes.labels(*labels).set(report.bytes)
         return report
+
+    def _expected_bytes(self, key: CheckpointKey) -> int:
+        """Guess what a checkpoint adds: as before, or as much as the largest so far."""
+        if key in self._residents:
+            return 0
+        return self._sizes.get(key, max(self._sizes.values(), default=0))
 
     def _has_room(self, nbytes: int) -> bool:
         budget = self._limits.budget_bytes

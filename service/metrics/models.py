@@ -66,12 +66,6 @@ class ModelMetrics:
             ("worker",),
             registry=registry,
         )
-        self.encoders = Gauge(
-            "mambaad_encoders_loaded",
-            "Frozen encoders that a worker holds; checkpoints on the same one share it.",
-            ("worker",),
-            registry=registry,
-        )
         self.model_evictions = Counter(
             "mambaad_model_evictions_total",
             "Checkpoints that a worker let go to make room for others.",

@@ -1,0 +1,217 @@
+"""Supervision: what a worker does when its process answers badly, late or not at all."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from model.calibration import Calibration
+from model.inspection import Decision, ImageSize
+from service import worker as worker_module
+from service.batcher import Batcher, BatchLimits
+from service.channel import (
+    BatchReply,
+    CheckpointKey,
+    Failure,
+    FailureKind,
+    Finding,
+    Item,
+    LatencyLine,
+    LoadReply,
+    LoadReport,
+    WorkerPlan,
+    WorkerStats,
+)
+from service.errors import InspectionFailed, WorkerLost
+from service.jobs import Job
+from service.latency import Latencies
+from service.process import ProcessDied, WorkerProcess
+from service.residency import Residency, ResidencyLimits
+from service.worker import Supervision, Worker, WorkerState
+
+A = CheckpointKey("a", "1")
+NORMAL = Calibration(
+    image_threshold=1.0,
+    pixel_threshold=1.0,
+    image_scale=1.0,
+    pixel_scale=1.0,
+    alpha=0.01,
+    good_images=150,
+)
+FINDING = Finding(Decision.OK, 0.1, 0.2, 0.3, (), {})
+STATS = WorkerStats(1000, 100, 1, 0.25)
+
+
+class FakeProcess:
+    """A process that answers as the test says, or dies."""
+
+    made: list["FakeProcess"] = []  # noqa: RUF012
+    pid = 42
+
+    def __init__(self, plan):
+        self.death = asyncio.get_running_loop().create_future()
+        self.timeouts = []
+        self.answer = lambda batch: BatchReply(0, (FINDING,) * len(batch.jobs), STATS)
+        self.made.append(self)
+
+    async def start(self, timeout_s):
+        pass
+
+    async def load(self, key, timeout_s):
+        report = LoadReport(100, 0.5, LatencyLine(0.01, 0.0))
+        return LoadReply(0, report, STATS, {1: 2.0, 2: 4.0})
+
+    async def compute(self, batch, timeout_s):
+        self.timeouts.append(timeout_s)
+        return self.answer(batch)
+
+    async def wait_dead(self):
+        return await asyncio.shield(self.death)
+
+    async def watch(self, silence_s):
+        await asyncio.Event().wait()
+
+    async def stop(self, grace_s):
+        pass
+
+
+@pytest.fixture
+def play(metrics, monkeypatch):
+    """Run a scenario on a worker with fake processes."""
+    monkeypatch.setattr(worker_module, "WorkerProcess", FakeProcess)
+    monkeypatch.setattr(FakeProcess, "made", [])
+
+    def run(scenario):
+        async def scene():
+            latencies = Latencies(4, 1.0)
+            batcher = Batcher("cpu", BatchLimits(0.0, 8), latencies, metrics)
+            limits = ResidencyLimits(None, 10)
+            residency = Residency("cpu", (A,), limits, batcher, latencies, metrics)
+            supervision = Supervision(10, 120, 0.01, 0.02, 1, min_batch_timeout_s=5)
+            worker = Worker(
+                WorkerPlan("cpu", "cpu", "auto", 1, None, "INFO"),
+                batcher, residency, latencies, supervision, metrics,
+                lambda *_: None, lambda _: None,
+            )  # fmt: skip
+            running = asyncio.create_task(worker.run())
+            async with asyncio.timeout(20):
+                while not worker.is_ready:
+                    await asyncio.sleep(0)
+                await scenario(worker)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            assert worker.state is WorkerState.STOPPED
+
+        asyncio.run(scene())
+
+    return run
+
+
+def submit(worker):
+    loop = asyncio.get_running_loop()
+    item = Item("bolt", ImageSize(8, 8), False, NORMAL)
+    pixels = np.zeros((3, 8, 8), np.uint8)
+    now = loop.time()
+    job = Job(A, item, pixels, now + 60, loop.create_future(), now)
+    worker.submit(job)
+    return job
+
+
+def test_a_batch_is_answered_and_what_it_took_is_remembered(play, metrics):
+    async def scenario(worker):
+        jobs = [submit(worker), submit(worker)]
+        assert [await job.future for job in jobs] == [FINDING, FINDING]
+        assert FakeProcess.made[0].timeouts == [40.0]  # ten times the 4 s measured
+        assert worker._latencies.line(A).seconds(2) < 4
+        assert worker.residency.residents[A].last_used >= jobs[0].taken_at
+        assert metrics.registry.get_sample_value(
+            "mambaad_compute_seconds_total", {"worker": "cpu"}
+        ) == pytest.approx(0.5)  # loading and computing
+
+    play(scenario)
+
+
+def test_a_batch_that_was_split_teaches_a_limit_and_no_time(play, metrics):
+    async def scenario(worker):
+        FakeProcess.made[0].answer = lambda batch: BatchReply(
+            0,
+            (FINDING, Failure(FailureKind.FAILED)),
+            STATS,
+            split="out-of-memory",
+            batch_limit=1,
+        )
+        before = worker._latencies.line(A)
+        good, bad = submit(worker), submit(worker)
+        assert await good.future == FINDING
+        with pytest.raises(InspectionFailed):
+            await bad.future
+        assert worker._latencies.line(A) == before
+        assert worker._latencies.limit(A) == 1
+        assert worker.is_ready
+        labels = {"worker": "cpu", "reason": "out-of-memory"}
+        assert metrics.registry.get_sample_value("mambaad_batches_split_total", labels) == 1
+
+    play(scenario)
+
+
+def test_a_death_is_answered_and_the_rest_computed_by_the_next_process(play):
+    async def scenario(worker):
+        def die(batch):
+            FakeProcess.made[0].death.set_result("ended, exit code -9")
+            raise ProcessDied("ended, exit code -9")
+
+        FakeProcess.made[0].answer = die
+        lost = [submit(worker) for _ in range(4)]
+        rest = submit(worker)
+        errors = await asyncio.gather(*(job.future for job in lost), return_exceptions=True)
+        assert [type(error) for error in errors] == [WorkerLost] * 4
+        assert await rest.future == FINDING
+        assert len(FakeProcess.made) == 2
+        assert worker.is_ready
+
+    play(scenario)
+
+
+def test_a_process_that_dies_idle_is_replaced(play):
+    async def scenario(worker):
+        FakeProcess.made[0].death.set_result("gave no sign of life")
+        while len(FakeProcess.made) < 2 or not worker.is_ready:
+            await asyncio.sleep(0.001)
+        assert await submit(worker).future == FINDING
+
+    play(scenario)
+
+
+def test_without_memory_for_a_batch_the_worker_lives_on(play):
+    async def scenario(worker):
+        def refuse(batch):
+            raise OSError(12, "Cannot allocate memory")
+
+        answer, FakeProcess.made[0].answer = FakeProcess.made[0].answer, refuse
+        with pytest.raises(InspectionFailed, match="memory"):
+            await submit(worker).future
+        FakeProcess.made[0].answer = answer
+        assert await submit(worker).future == FINDING
+        assert len(FakeProcess.made) == 1
+
+    play(scenario)
+
+
+def test_patience_follows_what_a_batch_should_take():
+    patience = Supervision(1, 120, 1, 1, 1, min_batch_timeout_s=5, batch_patience=10)
+    assert [patience.patience_s(expected) for expected in (0, 0.1, 2, 60)] == [120, 5, 20, 120]
+
+
+def test_silence_is_told_by_missing_beats_and_not_by_the_clock():
+    async def scenario():
+        process = WorkerProcess(WorkerPlan("cpu", "cpu", "auto", 1, None, "INFO"))
+        watching = asyncio.create_task(process.watch(0.1))
+        for _ in range(30):
+            process._beats += 1
+            await asyncio.sleep(0.01)
+        assert not watching.done()
+        await asyncio.wait_for(watching, 10)
+        assert "no sign of life" in process._reason
+        await process.stop(1)
+
+    asyncio.run(scenario())
