@@ -27,6 +27,8 @@ class Picture(StrEnum):
 
     MAP = "map"
     OVERLAY = "overlay"
+    MASK = "mask"
+    RAW = "raw"
 
 
 def detect(

@@ -60,7 +60,7 @@ class _Calls:
             files,
         )
         response = yield from exchange(call, self._retry)
-        return read_results(response, category, len(files))
+        return read_results(response, category, [file.name for file in files])
 
     def categories(self) -> Generator[Step, Outcome, list[Category]]:
         return read_categories((yield from exchange(self._get("/categories"), self._retry)))
@@ -123,16 +123,20 @@ class Client:
         station: str | None = None,
         job_id: str | None = None,
         meta: Mapping[str, Any] | None = None,
+        priority: str | None = None,
         timeout_ms: float | None = None,
         idempotency_key: str | None = None,
         request_id: str | None = None,
     ) -> list[Result]:
         """Inspect one or several images of a category: one result each, in their order.
 
+        `heatmap` is a kind that the service draws: map, overlay, mask or raw; `priority` is high or
+        normal. An empty `idempotency_key` sends none.
+
         Raises `InspectionError` where no image was inspected. Where only some were, those that were
         not are UNDECIDED and have an `error`; `Result.require` raises it.
         """
-        part = {"part_id": part_id, "station": station, "job_id": job_id}
+        part = {"part_id": part_id, "station": station, "job_id": job_id, "priority": priority}
         files = read_images(images)
         key = new_key() if idempotency_key is None else idempotency_key
         return self._run(
@@ -204,12 +208,13 @@ class AsyncClient:
         station: str | None = None,
         job_id: str | None = None,
         meta: Mapping[str, Any] | None = None,
+        priority: str | None = None,
         timeout_ms: float | None = None,
         idempotency_key: str | None = None,
         request_id: str | None = None,
     ) -> list[Result]:
         """Inspect images as `Client.detect` does."""
-        part = {"part_id": part_id, "station": station, "job_id": job_id}
+        part = {"part_id": part_id, "station": station, "job_id": job_id, "priority": priority}
         files = await anyio.to_thread.run_sync(read_images, images)
         key = new_key() if idempotency_key is None else idempotency_key
         return await self._run(

@@ -37,7 +37,10 @@ class UnexpectedAnswer(InspectionError):
 
 
 class Problem(InspectionError):
-    """What the service says went wrong; `kind` is the last word of its `type`."""
+    """What the service says went wrong; `kind` is the last word of its `type`.
+
+    `fail_safe` is what the service is configured to advise for a part that was not inspected.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Problem(InspectionError):
         request_id: str | None = None,
         errors: Sequence[Mapping[str, Any]] = (),
         retry_after_s: float | None = None,
+        fail_safe: str | None = None,
     ) -> None:
         super().__init__(f"{title} ({status}): {detail}" if detail else f"{title} ({status})")
         self.status = status
@@ -57,6 +61,7 @@ class Problem(InspectionError):
         self.request_id = request_id
         self.errors = tuple(errors)
         self.retry_after_s = retry_after_s
+        self.fail_safe = fail_safe
 
 
 class InvalidRequest(Problem):
@@ -109,16 +114,21 @@ def problem_of(status: int, body: Mapping[str, Any], retry_after_s: float | None
     kind = str(body.get("type") or "about:blank").rpartition(":")[2].rpartition("/")[2]
     make = _BY_KIND.get(kind) or _BY_STATUS.get(status, InspectionFailed)
     errors = body.get("errors")
-    request_id = body.get("request_id")
     return make(
         status,
         kind,
         str(body.get("title") or f"HTTP {status}"),
         str(body.get("detail") or "")[:_DETAIL_CHARACTERS],
-        None if request_id is None else str(request_id),
+        _text(body, "request_id"),
         errors if isinstance(errors, list) else (),
         retry_after_s,
+        _text(body, "fail_safe"),
     )
+
+
+def _text(body: Mapping[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    return None if value is None else str(value)
 
 
 def out_of_time(timeout_s: float) -> DeadlineExceeded:

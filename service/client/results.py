@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
@@ -81,7 +81,8 @@ class Result(_Answer):
     """What was found in one image; `error` says why one was not inspected.
 
     Only `is_ok` says that a part is good. A result has no truth value, so that `if result:` cannot
-    let a bad part through. A decision that this client does not know is UNDECIDED.
+    let a bad part through. A decision that this client does not know is UNDECIDED. `fail_safe` is
+    what the service is configured to advise for a part that is UNDECIDED.
     """
 
     filename: str | None = None
@@ -91,6 +92,7 @@ class Result(_Answer):
     meta: dict[str, Any] | None = None
     category: str
     decision: Decision = Decision.UNDECIDED
+    fail_safe: str | None = None
     score: float | None = None
     raw_score: float | None = None
     threshold: float | None = None
@@ -185,15 +187,16 @@ class Readiness(_Answer):
 T = TypeVar("T", bound=_Answer)
 
 
-def read_results(response: httpx.Response, category: str, count: int) -> list[Result]:
-    """Return one result per image. Raises `Problem`, `UnexpectedAnswer`."""
+def read_results(response: httpx.Response, category: str, names: Sequence[str]) -> list[Result]:
+    """Return one result per image, each under its name. Raises `Problem`, `UnexpectedAnswer`."""
     results = [_parse(Result, item, keep=True) for item in _items(_json(response), "results")]
-    if len(results) != count:
-        raise UnexpectedAnswer(f"{count} images were sent, and {len(results)} results came back")
+    if len(results) != len(names):
+        raise UnexpectedAnswer(f"{len(names)} images sent, and {len(results)} results came back")
     others = {result.category for result in results} - {category}
     if others:
         raise UnexpectedAnswer(f"asked for {category!r}, and got results of {sorted(others)}")
-    return results
+    pairs = zip(results, names, strict=True)
+    return [result.model_copy(update={"filename": name}) for result, name in pairs]
 
 
 def read_categories(response: httpx.Response) -> list[Category]:

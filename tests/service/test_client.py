@@ -89,27 +89,46 @@ def test_a_result_is_typed():
     assert result.require() is result
 
 
+ASKED = {
+    "category": "bolt", "heatmap": "map", "part_id": "P 7&ü", "station": "S", "job_id": "J",
+    "priority": "high",
+}  # fmt: skip
+
+
 def test_what_is_asked_is_sent():
     script = Script(answered())
     transport = httpx.MockTransport(script)
     with Client("http://line/edge", api_key="secret", transport=transport) as client:
-        client.detect(
-            b"image", category="bolt", heatmap="map", part_id="P-7", station="S", job_id="J",
-            meta={"lot": 3}, timeout_ms=1500, request_id="r7",
-        )  # fmt: skip
+        client.detect(b"image", **ASKED, timeout_ms=1500, request_id="r7")
     (request,) = script.requests
-    body = request.content.decode()
-    assert str(request.url) == "http://line/edge/detect"
+    assert str(request.url).partition("?")[0] == "http://line/edge/detect"
+    assert dict(request.url.params) == ASKED
+    assert request.content == b"image"
     assert request.headers["authorization"] == "Bearer secret"
     assert request.headers["x-request-id"] == "r7"
     assert 1000 < int(request.headers["x-request-timeout-ms"]) <= 1500
     assert len(request.headers["idempotency-key"]) == 32
-    for field, value in {
-        "category": "bolt", "heatmap": "map", "part_id": "P-7", "station": "S", "job_id": "J",
-        "meta": '{"lot": 3}',
-    }.items():  # fmt: skip
+
+
+@pytest.mark.parametrize("images", [b"image", [b"image", b"other"]])
+def test_several_images_and_meta_go_as_a_form(images):
+    script = Script(answered(*[FOUND] * (1 if images == b"image" else 2)))
+    with script.client() as client:
+        results = client.detect(images, **ASKED, meta={"lot": 3})
+    body = script.requests[0].content.decode()
+    for field, value in {**ASKED, "meta": '{"lot": 3}'}.items():
         assert f'name="{field}"\r\n\r\n{value}\r\n' in body
-    assert 'name="file"; filename="image-0"' in body
+    assert all(f'name="file"; filename="{result.filename}"' in body for result in results)
+    assert [result.filename for result in results] == ["image-0", "image-1"][: len(results)]
+
+
+def test_the_advice_for_a_part_that_is_undecided_is_told():
+    (result,) = detect(Script(answered(FOUND | {"decision": "UNDECIDED", "fail_safe": "STOP"})))
+    assert result.fail_safe == "STOP"
+    response = httpx.Response(500, json=PROBLEM | {"status": 500, "fail_safe": "NG"})
+    with pytest.raises(api.Problem) as caught:
+        detect(Script(response))
+    assert caught.value.fail_safe == "NG"
 
 
 @pytest.mark.parametrize(
@@ -236,8 +255,7 @@ def test_what_is_safe_to_repeat_is_repeated_with_the_same_key(outcome):
     assert detect(script)[0].is_ok
     first, second = script.requests
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
-    body = [request.content.partition(b"\r\n\r\nimage")[1] for request in script.requests]
-    assert all(body)
+    assert (first.content, second.content) == (b"image", b"image")
 
 
 @pytest.mark.parametrize(
