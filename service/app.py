@@ -69,6 +69,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
 
     app = _documented_app(lifespan)
     app.state.shutdown = Shutdown()
+    app.state.metrics = metrics
     app.state.guard = Guard(settings, metrics)
     app.include_router(routes.router, dependencies=[Depends(detect_scope)])
     app.include_router(operations.router)

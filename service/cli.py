@@ -4,7 +4,6 @@ Nothing heavy is imported before a command runs, so that `--help` and bad option
 """
 
 import logging
-import math
 import shlex
 import signal
 import sys
@@ -21,7 +20,6 @@ from service.keys import KeysUnusable
 from service.settings import Settings, unknown_variables
 
 if TYPE_CHECKING:
-    import uvicorn
     from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
@@ -103,11 +101,13 @@ def run_server(settings: Settings, samples: Path) -> None:
     """Serve until a signal says stop: then finish what was accepted, and leave with status 0."""
     if lines := settings.contradictions():
         _refuse(*lines)
-    import uvicorn  # noqa: PLC0415 - see the module's docstring
-
-    from service.app import create_app  # noqa: PLC0415
+    # Until the server itself listens to signals, there is nothing that would have to be finished.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.deployment import StateUnreadable  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
+    from service.server import CannotListen, Server, listen, server_config  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     _require_checkpoints(settings.weights_dir)
@@ -116,15 +116,16 @@ def run_server(settings: Settings, samples: Path) -> None:
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
     except (KeysUnusable, StateUnreadable) as error:
         _refuse(str(error))
-    server = uvicorn.Server(_server_config(app, settings))
-    socket = server.config.bind_socket()
+    server = Server(server_config(app, settings), app.state.shutdown, settings.shutdown_grace_s)
+    try:
+        socket = listen(settings)
+    except CannotListen as error:
+        _refuse(str(error))
     url.port = socket.getsockname()[1]
-    # uvicorn stops gracefully on either signal, and then hands it on to the handler found here.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
     server.run(sockets=[socket])
     if not server.started:
         _refuse("the service could not start; the log says why")
+    raise typer.Exit(1 if server.force_exit else 0)
 
 
 class _Url:
@@ -136,22 +137,6 @@ class _Url:
 
     def __str__(self) -> str:
         return f"http://{self.host}:{self.port}"
-
-
-def _server_config(app: "FastAPI", settings: Settings) -> "uvicorn.Config":
-    import uvicorn  # noqa: PLC0415 - see the module's docstring
-
-    return uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # ours stands, and `service.middleware` writes the line per request
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="on",
-        timeout_graceful_shutdown=math.ceil(settings.request_timeout_ms / 1000) + 1,
-    )
 
 
 def _settings(**given: Any) -> Settings:  # noqa: ANN401 - pydantic checks each of them

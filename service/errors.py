@@ -3,11 +3,13 @@
     ServiceError
     ├── MalformedBody           400  not a multipart body, though it says so
     ├── InvalidTensor           400  an inference request whose tensors do not fit
+    ├── MalformedRequest        400  not HTTP/1.1
     ├── Unauthenticated         401  no key, or none that is known
     ├── Forbidden               403  a key without the scope, or a page of another origin
     ├── NoSuchCategory          404  a category that no checkpoint serves
     ├── NoSuchVersion           404  a version that does not serve the category
     ├── NoSuchModel             404  a version that is not in the store
+    ├── HeadersTooSlow          408  the headers did not arrive in time
     ├── BodyTooSlow             408  the body did not arrive in time
     ├── Conflict                409  what the state of things does not allow now
     ├── ModelRefused            409  a version that does not load, so nothing was changed
@@ -18,10 +20,12 @@
     ├── InvalidRequest          422  a field that is missing or has an impossible value
     ├── UndecodableImage        422  an image that is empty, truncated or damaged
     ├── RateLimited             429  more requests than the caller may make (Retry-After)
+    ├── HeadersTooLarge         431  more bytes of headers than allowed
     ├── ClientGone              499  the client left; nobody reads this answer
     ├── NonFiniteResult         500  the network answered NaN or infinity
     ├── InspectionFailed        500  the network failed on this image
     ├── Unavailable             503  try again later (Retry-After)
+    │   ├── TooManyConnections       more connections than allowed, and none that only waits
     │   ├── BodiesFull               the bodies held at once are too many bytes already
     │   ├── QueueFull                more is waiting already than will be taken
     │   ├── NoWorkerReady            workers are starting, or starting again
@@ -55,6 +59,10 @@ class InvalidTensor(ServiceError):
     """Tensors that do not fit the model, or not what is said about them."""
 
 
+class MalformedRequest(ServiceError):
+    """Bytes that are no HTTP/1.1 request."""
+
+
 class Unauthenticated(ServiceError):
     """No API key where one is needed, or one that is not known."""
 
@@ -69,6 +77,10 @@ class NoSuchCategory(ServiceError):
 
 class NoSuchVersion(ServiceError):
     """A version that does not serve the category."""
+
+
+class HeadersTooSlow(ServiceError):
+    """A request whose headers did not arrive in time."""
 
 
 class BodyTooSlow(ServiceError):
@@ -119,6 +131,10 @@ class RateLimited(ServiceError):
         self.retry_after_s = max(1, retry_after_s)
 
 
+class HeadersTooLarge(ServiceError):
+    """A request with more bytes of headers than allowed."""
+
+
 class ClientGone(ServiceError):
     """The client closed the connection before its answer."""
 
@@ -137,6 +153,10 @@ class Unavailable(ServiceError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = max(1, retry_after_s)
+
+
+class TooManyConnections(Unavailable):
+    """More connections than allowed, and none that could be let go for this one."""
 
 
 class BodiesFull(Unavailable):
@@ -189,6 +209,8 @@ PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     Forbidden: ProblemType(403, "forbidden", "The caller may not do this"),
     NoSuchCategory: ProblemType(404, "unknown-category", "No checkpoint serves this category"),
     NoSuchVersion: ProblemType(404, "unknown-version", "This version does not serve the category"),
+    MalformedRequest: ProblemType(400, "malformed-request", "Not an HTTP request"),
+    HeadersTooSlow: ProblemType(408, "headers-too-slow", "The headers did not arrive in time"),
     BodyTooSlow: ProblemType(408, "body-too-slow", "The body did not arrive in time"),
     NoSuchModel: ProblemType(404, "unknown-model", "No such version in the store"),
     Conflict: ProblemType(409, "conflict", "Not as things stand"),
@@ -196,15 +218,15 @@ PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     BodyTooLarge: ProblemType(413, "body-too-large", "Too many bytes"),
     ImageTooLarge: ProblemType(413, "image-too-large", "Too many pixels"),
     UnsupportedImage: ProblemType(415, "unsupported-image", "Not an image format that is taken"),
-    UnsupportedEncoding: ProblemType(
-        415, "unsupported-encoding", "Not a content encoding that is taken"
-    ),
+    UnsupportedEncoding: ProblemType(415, "unsupported-encoding", "Not an encoding that is taken"),
     InvalidRequest: ProblemType(422, "invalid-request", "A field is missing or impossible"),
     UndecodableImage: ProblemType(422, "undecodable-image", "The image cannot be decoded"),
     RateLimited: ProblemType(429, "rate-limited", "Too many requests"),
+    HeadersTooLarge: ProblemType(431, "headers-too-large", "Too many bytes of headers"),
     ClientGone: ProblemType(499, "client-gone", "The client closed the connection"),
     NonFiniteResult: ProblemType(500, "non-finite-result", "The network's answer is not a number"),
     InspectionFailed: ProblemType(500, "inspection-failed", "The image could not be inspected"),
+    TooManyConnections: ProblemType(503, "too-many-connections", "Too many connections are open"),
     BodiesFull: ProblemType(503, "bodies-full", "Too much is being received"),
     QueueFull: ProblemType(503, "queue-full", "Too much is waiting"),
     NoWorkerReady: ProblemType(503, "no-worker-ready", "No worker is ready"),

@@ -117,6 +117,9 @@ class Settings(BaseSettings):
         (), description="web origins whose pages may ask, separated by commas"
     )
 
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="addresses or networks whose X-Forwarded-For tells the client's address"
+    )
     max_connections: int = Field(1024, ge=1, le=100_000)
     max_header_bytes: int = Field(32 * 2**10, ge=1024)
     max_inflight_bytes: int = Field(
@@ -131,7 +134,7 @@ class Settings(BaseSettings):
         2.0, ge=0, description="to serve on after SIGTERM, no longer ready"
     )
 
-    @field_validator("devices", "cors_origins", mode="before")
+    @field_validator("devices", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -157,6 +160,13 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError(f"expected origins like https://line-7.example:8443, got {wrong}")
         return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ipaddress.ip_network(proxy)
+        return proxies
 
     @property
     def is_loopback(self) -> bool:

@@ -18,7 +18,6 @@ import httpx
 import numpy as np
 import pytest
 import torch
-import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 from prometheus_client import CollectorRegistry
@@ -31,6 +30,7 @@ from model.checkpoint import CheckpointStore
 from model.preprocess import Preprocessing
 from service.app import create_app
 from service.metrics import Metrics
+from service.server import Server, server_config
 from service.settings import Settings
 from service.worker import Worker
 from tests.service.line import Line
@@ -195,8 +195,7 @@ class RunningServer:
 def running(settings: Settings) -> Iterator[RunningServer]:
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
-    server = uvicorn.Server(config)
+    server = Server(server_config(app, settings), app.state.shutdown, settings.shutdown_grace_s)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     log: list[logging.LogRecord] = []
     handler = logging.Handler()

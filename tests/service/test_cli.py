@@ -105,6 +105,7 @@ def test_a_misspelt_variable_is_noticed(invoke, monkeypatch):
 )
 def test_settings_that_contradict_each_other_are_refused(weights, monkeypatch, environment, said):
     monkeypatch.setattr("service.logs.configure_logging", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(cli.build_commands(), ["serve", "--weights", str(weights)])
@@ -116,6 +117,7 @@ def test_settings_that_contradict_each_other_are_refused(weights, monkeypatch, e
 
 def test_a_store_without_checkpoints_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("service.logs.configure_logging", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     result = CliRunner().invoke(cli.build_commands(), ["serve", "--weights", str(tmp_path)])
     assert result.exit_code == 2
     assert "no checkpoint in" in result.output

@@ -60,6 +60,7 @@ def test_several_workers_share_the_cores_and_have_names_of_their_own():
         {"cors_origins": "*"},
         {"cors_origins": "https://a.example, ftp://b.example"},
         {"shutdown_grace_s": -1},
+        {"trusted_proxies": "10.0.0.0/8, proxy"},
     ],
 )
 def test_impossible_settings_are_refused(wrong):

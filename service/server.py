@@ -1,0 +1,105 @@
+"""The server around the application: its socket, its limits, and how it leaves.
+
+On SIGTERM the service says at once that it is not ready, serves on for a grace in which whoever
+sends it work learns that, then takes no more connections and finishes what it took. A second signal
+ends the grace, a third drops what is unfinished. SIGINT is for a person at a terminal: no grace.
+"""
+
+import logging
+import math
+import resource
+import signal
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.connections import connection_class
+from service.settings import Settings
+from service.shutdown import Shutdown
+
+logger = logging.getLogger(__name__)
+
+_OTHER_FILES = 256
+"""Open files that are no connections: pipes, shared memory, checkpoints."""
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on, or not by so many; the message says why."""
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Configure uvicorn for the application."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=connection_class(settings, app.state.metrics),
+        log_config=None,  # ours stands, and `service.middleware` writes the line per request
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),  # others may write there what they like
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ws="none",
+        lifespan="on",
+        timeout_keep_alive=math.ceil(settings.keep_alive_s) + 1,  # `connections` keeps the real one
+        timeout_graceful_shutdown=math.ceil(
+            settings.request_timeout_ms / 1000 + settings.body_timeout_s + 1
+        ),
+    )
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Bind the address. Raises `CannotListen`."""
+    _allow_files(settings.max_connections + _OTHER_FILES)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
+        ) from error
+    listener.set_inheritable(False)  # else a worker would keep the port of a front that died
+    return listener
+
+
+def _allow_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise CannotListen(
+            f"MAMBAAD_MAX_CONNECTIONS needs {count} open files, and this process may have {hard}"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, leaving with a grace."""
+
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown, grace_s: float) -> None:
+        super().__init__(config)
+        self._shutdown = shutdown
+        self._grace_s = grace_s
+        self._leave_at = math.inf
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave; again, and faster, with each further signal."""
+        if not self._shutdown.begun:
+            self._shutdown.begin()
+            grace_s = self._grace_s if sig == signal.SIGTERM else 0.0
+            self._leave_at = time.monotonic() + grace_s
+        elif not self.should_exit:
+            self._leave_at = -math.inf
+        else:
+            self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look ten times a second whether it is time."""
+        self.should_exit = self.should_exit or time.monotonic() >= self._leave_at
+        return await super().on_tick(counter)

@@ -1,0 +1,112 @@
+"""SIGTERM to a real process under load: what it took is answered, and it leaves with status 0."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUN = "from service.cli import main; main()"
+READY = re.compile(r"Ready on (\S+) for")
+
+
+@pytest.fixture
+def start(weights, tmp_path):
+    """Start `mambaad serve`; yields the process, and the address once it is ready."""
+
+    @contextmanager
+    def run(wait_ready=True, **environment):
+        command = [sys.executable, "-c", RUN, "serve", "--port", "0", "--weights", str(weights)]
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                [*command, "--samples", str(tmp_path)],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),
+                    "OMP_NUM_THREADS": "1",
+                    "MAMBAAD_THREADS_PER_WORKER": "1",
+                    **environment,
+                },
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        try:
+            url = ""
+            while wait_ready and not url:
+                line = process.stdout.readline()
+                assert line, (tmp_path / "log").read_text("utf-8")
+                found = READY.search(line)
+                url = found[1] if found else ""
+            yield process, url.rstrip(".")
+        finally:
+            process.kill()
+            process.communicate()
+        assert "Traceback" not in (tmp_path / "log").read_text("utf-8")
+
+    return run
+
+
+class Load:
+    """Threads that post one image after the other until the service says it leaves."""
+
+    def __init__(self, url: str, image: bytes) -> None:
+        self._url, self._image = url, image
+        self.statuses: list[int] = []
+        self.failures: list[str] = []
+        self.leaving = threading.Event()
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=60) as client:
+            while not self.leaving.is_set():
+                try:
+                    response = client.post("/detect?category=bolt", content=self._image)
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    return
+                self.statuses.append(response.status_code)
+
+    def watch(self) -> None:
+        """Do what a load balancer does: send nothing more once the service is not ready."""
+        with httpx.Client(base_url=self._url, timeout=60) as client:
+            while client.get("/readyz").status_code == 200:
+                time.sleep(0.02)
+        self.leaving.set()
+
+
+def test_sigterm_under_load_fails_no_request(start, image):
+    with start(MAMBAAD_SHUTDOWN_GRACE_S="1") as (process, url), ThreadPoolExecutor(9) as threads:
+        load = Load(url, image())
+        working = [threads.submit(load.run) for _ in range(8)]
+        watching = threads.submit(load.watch)
+        while len(load.statuses) < 20:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        answer = httpx.get(f"{url}/readyz")  # a new connection is still taken
+        assert answer.status_code == 503
+        assert "the service is shutting down" in answer.json()["reasons"]
+        assert answer.headers["connection"] == "close"
+        for future in (*working, watching):
+            future.result(60)
+        assert process.wait(60) == 0
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+
+
+def test_sigterm_while_starting_leaves_too(start, tmp_path, eventually):
+    with start(wait_ready=False) as (process, _):
+        eventually(lambda: (tmp_path / "log").read_text("utf-8"), "the first line of the log")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert "Ready" not in process.stdout.read()
