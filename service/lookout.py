@@ -24,6 +24,7 @@ from PIL import Image
 
 from model import rendering
 from model.inspection import Decision
+from service.decisions import decision_headers
 from service.lookout_schemas import (
     ANOMALY_COLOUR,
     BACKGROUND_COLOUR,
@@ -43,6 +44,7 @@ from service.serving import (
     Service,
     ServiceDependency,
     find_version,
+    options_of,
     read_body,
     unless_client_leaves,
 )
@@ -66,11 +68,11 @@ async def detect_anomalies(
     request: Request, service: ServiceDependency, project: str, version: str
 ) -> Response:
     """Inspect the image that is the body; `project` is a category."""
-    received_at = asyncio.get_running_loop().time()
-    content = await read_body(request, service.limits.max_image_bytes)
+    options = options_of(request)
+    deadline = service.pipeline.deadline(options)
+    content = await read_body(request, service.limits.max_image_bytes, deadline)
     asked = None if version == LATEST else version
     route = find_version(service.registry, project, asked, request_id_of(request.scope))
-    options = InspectOptions(received_at=received_at)
     return await unless_client_leaves(request, _detect(service, route, content, options))
 
 
@@ -81,14 +83,15 @@ async def _detect(
     options = replace(options, take_scores=maps.append)
     answer = await service.pipeline.inspect(route, Upload(None, content), options)
     document = await asyncio.to_thread(lambda: write(answer, maps[0]).model_dump_json())
-    return Response(document, media_type="application/json")
+    headers = decision_headers(answer.decision)
+    return Response(document, headers=headers, media_type="application/json")
 
 
 def write(answer: ImageAnswer, scores: Float32[np.ndarray, "h w"]) -> DetectAnomaliesResponse:
     """Say what was found in Lookout's words; `scores` are the pixels', see `Finding`."""
     assert answer.image is not None
-    grey = rendering.heatmap(scores, (answer.image.width, answer.image.height))
-    anomalous = np.asarray(grey) >= 128  # half of 255, where a score of 0.5 lies
+    size = (answer.image.width, answer.image.height)
+    anomalous = np.asarray(rendering.mask(scores, size)) > 0
     share = float(anomalous.mean())
     anomalies = [_anomaly("background", 1 - share, BACKGROUND_COLOUR)]
     if share:

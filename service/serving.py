@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from model.inspection import Category
-from service.errors import ClientGone, NoSuchVersion
+from service.errors import ClientGone, DeadlineExceeded, NoSuchVersion
 from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -81,10 +81,13 @@ def find_version(registry: Registry, category: Category, version: str | None, ke
     )
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Read the whole body. Raises `BodyTooLarge` or `ClientGone`."""
+async def read_body(request: Request, max_bytes: int, deadline: float | None = None) -> bytes:
+    """Read the whole body. Raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`."""
     try:
-        return await read_raw(request, max_bytes)
+        async with asyncio.timeout_at(deadline):
+            return await read_raw(request, max_bytes)
+    except TimeoutError as error:
+        raise DeadlineExceeded("the body was not there in time") from error
     except ClientDisconnect as error:
         raise ClientGone("the connection closed within the body") from error
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from service import v2_openapi
 from service.channel import Priority
 from service.compression import chosen_coding, compress
+from service.decisions import combined, decision_headers
 from service.errors import InvalidTensor, NoWorkerReady, problem_of, retry_headers
 from service.middleware import problem_response, request_id_of
 from service.pipeline import InspectOptions
@@ -26,6 +27,7 @@ from service.serving import (
     Service,
     ServiceDependency,
     find_version,
+    options_of,
     read_body,
     unless_client_leaves,
 )
@@ -187,24 +189,27 @@ async def infer(
     Tensors have no place for an error, so where one image fails the request does, with that
     image's problem: none of a batch is ever taken for inspected that was not.
     """
-    received_at = asyncio.get_running_loop().time()
-    body = await read_body(request, service.limits.max_request_bytes)
-    call = await asyncio.to_thread(_read, request, body, service.limits)
+    base = options_of(request)
+    limits = service.limits
+    body = await read_body(request, limits.max_request_bytes, service.pipeline.deadline(base))
+    call = await asyncio.to_thread(_read, request, body, limits, base)
     key = call.options.part.part_id or request_id_of(request.scope)
     route = find_version(service.registry, model, version, key)
-    options = replace(call.options, received_at=received_at)
-    return await unless_client_leaves(request, _infer(request, service, route, call, options))
+    return await unless_client_leaves(request, _infer(request, service, route, call))
 
 
-def _read(request: Request, body: bytes, limits: BodyLimits) -> _Call:
+def _read(request: Request, body: bytes, limits: BodyLimits, base: InspectOptions) -> _Call:
     asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH))
     images = read_images(tensors, asked.parameters, limits.max_files)
     outputs = choose_outputs(asked.outputs, asked.parameters)
-    return _Call(asked, images, outputs, _options(asked))
+    return _Call(asked, images, outputs, _options(asked, base))
 
 
-def _options(asked: InferAsked) -> InspectOptions:
-    """Read the parameters of the schedule policy, and those that name the part."""
+def _options(asked: InferAsked, base: InspectOptions) -> InspectOptions:
+    """Read the parameters of the schedule policy, and those that name the part.
+
+    Of a time in the parameters and one in the headers the shorter holds.
+    """
     timeout, priority = asked.parameters.get("timeout", 0), asked.parameters.get("priority", 0)
     for name, value in (("timeout", timeout), ("priority", priority)):
         if type(value) is not int or value < 0:
@@ -215,22 +220,21 @@ def _options(asked: InferAsked) -> InspectOptions:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         raise InvalidTensor(f"the parameter {fault['loc'][0]}: {fault['msg']}") from error
-    return InspectOptions(
-        timeout_s=timeout / 1e6 if timeout else None,
-        priority=Priority.HIGH if priority == 1 else Priority.NORMAL,
+    return replace(
+        base,
+        timeout_s=base.within(timeout / 1e6) if timeout else base.timeout_s,
+        priority=Priority.HIGH if priority == 1 else base.priority,
         part=fields,
     )
 
 
-async def _infer(
-    request: Request, service: Service, route: Route, call: _Call, options: InspectOptions
-) -> Response:
+async def _infer(request: Request, service: Service, route: Route, call: _Call) -> Response:
     wants_map = any(choice.name == ANOMALY_MAP for choice in call.outputs)
     maps: dict[int, Float32[np.ndarray, "h w"]] = {}
 
     async def attempt(index: int, image: Upload | Image) -> ImageAnswer | Exception:
         take = (lambda scores: maps.update({index: scores})) if wants_map else None
-        return await service.pipeline.attempt(route, image, replace(options, take_scores=take))
+        return await service.pipeline.attempt(route, image, replace(call.options, take_scores=take))
 
     results = await asyncio.gather(*(attempt(i, image) for i, image in enumerate(call.images)))
     errors = {i: result for i, result in enumerate(results) if isinstance(result, Exception)}
@@ -264,15 +268,16 @@ def _answer(
     coding: str | None,
 ) -> Response:
     parameters = call.asked.parameters
-    answer = InferAnswer(
+    response = InferAnswer(
         model_name=route.category,
         model_version=route.checkpoint.version,
         id=call.asked.id,
         parameters={k: v for k, v in parameters.items() if k not in _OWN_PARAMETERS} or None,
         outputs=[],
     )
-    content, header_length = write_answer(answer, write_outputs(call.outputs, answers, maps))
+    content, header_length = write_answer(response, write_outputs(call.outputs, answers, maps))
     content, headers = compress(content, coding)
+    headers |= decision_headers(combined(answer.decision for answer in answers))
     if header_length is None:
         return Response(content, headers=headers, media_type="application/json")
     headers[HEADER_LENGTH] = str(header_length)

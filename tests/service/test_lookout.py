@@ -59,6 +59,7 @@ def test_a_good_part(lookout, image):
     assert (mask_of(result) == 255).all()
     metadata = answer["ResponseMetadata"]
     assert metadata["RequestId"] == metadata["HTTPHeaders"]["x-request-id"]
+    assert metadata["HTTPHeaders"]["x-decision"] == "OK"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -126,6 +127,8 @@ def test_a_part_that_was_not_inspected_is_an_error(lookout, image):
         with pytest.raises(lookout.exceptions.InternalServerException) as refusal:
             detect(lookout, image(), project)
         assert refusal.value.response["Error"]["Message"]
+        headers = refusal.value.response["ResponseMetadata"]["HTTPHeaders"]
+        assert (headers["x-decision"], headers["x-fail-safe"]) == ("UNDECIDED", "NG")
 
 
 def test_a_failure_of_the_services_own_leaks_nothing(server, lookout, image, monkeypatch):

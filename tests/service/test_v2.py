@@ -263,6 +263,21 @@ def test_errors_reach_the_client_with_their_message(v2, image, model, version, m
     assert refusal.value.status() in {"404", "503"}
 
 
+def test_headers_mean_what_they_mean_for_detect(client, image, problem):
+    content = base64.b64encode(image()).decode()
+    given = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [content]}
+
+    def post(model, **headers):
+        return client.post(f"/v2/models/{model}/infer", json={"inputs": [given]}, headers=headers)
+
+    assert post("nut").headers["x-decision"] == "NG"
+    assert post("bolt").headers["x-decision"] == "OK"
+    late = post("bolt", **{"X-Request-Timeout-Ms": "0.001"})
+    assert problem(late, 504, "deadline-exceeded")["decision"] == "UNDECIDED"
+    assert late.headers["x-decision"] == "UNDECIDED"
+    problem(post("bolt", **{"X-Priority": "first"}), 422, "invalid-request")
+
+
 def test_a_passed_deadline_is_an_error(v2, image):
     with pytest.raises(InferenceServerException) as refusal:
         v2.infer("bolt", [files(image())], timeout=1)
