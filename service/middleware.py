@@ -25,6 +25,10 @@ access = logging.getLogger("service.access")
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _NO_ROUTE = "unmatched"
+_PROBES = {
+    "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
+    "/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready",
+}  # fmt: skip
 _ANSWER_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -150,9 +154,9 @@ class RequestLog:
             "duration_ms": round(seconds * 1000, 1),
             **members(notes),
         }
-        if "problem" in notes:
+        if "problem" in notes and route not in _PROBES:
             self._metrics.rejected.labels(notes["problem"]).inc()
-        level = logging.DEBUG if route in {"/livez", "/readyz", "/metrics"} else logging.INFO
+        level = logging.DEBUG if route in _PROBES else logging.INFO
         access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
 
 

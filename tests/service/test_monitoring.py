@@ -19,6 +19,14 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 EXPRESSIONS = [rule["expr"] for rule in RULED]
 VARIABLES = [variable["definition"] for variable in DASHBOARD["templating"]["list"]]
 
+OPERATIONS = (DOCKER.parent / "docs/operations.md").read_text("utf-8")
+ALERT_TESTS = yaml.safe_load((Path(__file__).parent / "alerts.yml").read_text("utf-8"))
+AWAITED = {
+    "batches_released", "batches_split", "compute_seconds", "connections_cut", "device_memory",
+    "idempotent_answers", "model_bytes", "model_evictions", "model_load_seconds", "model_loads",
+    "queue_oldest",
+}  # fmt: skip
+
 NAME = re.compile(r"\b(?:mambaad|process)_\w+")
 LABELS = re.compile(r"\b((?:mambaad|process)_\w+)\{([^}]*)\}")
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count")
@@ -88,6 +96,54 @@ def test_the_names_follow_prometheus_conventions(metrics):
         assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
         if "duration" in name:
             assert "_seconds" in name
+
+
+def test_the_runbook_tells_of_every_alert_and_how_bad_it_is():
+    sections = re.findall(r"^### (Mambaad\w+)\n\n(\w+)\. ", OPERATIONS, re.MULTILINE)
+    assert sections == [(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS]
+
+
+def test_every_alert_is_tested():
+    """There is a moment at which it is expected to fire."""
+    fires = {
+        sample.get("labels", expected["expr"])
+        for test in ALERT_TESTS["tests"]
+        for expected in test.get("promql_expr_test", [])
+        for sample in expected["exp_samples"]
+    }
+    fires |= {
+        f'"{expected["alertname"]}"'
+        for test in ALERT_TESTS["tests"]
+        for expected in test.get("alert_rule_test", [])
+        if expected["exp_alerts"]
+    }
+    untested = {
+        rule["alert"] for rule in ALERTS if not any(f'"{rule["alert"]}"' in one for one in fires)
+    }
+    assert untested == set()
+
+
+def test_the_document_tells_of_every_metric(metrics):
+    declared = {
+        (
+            metric._name + ("_total" if metric._type == "counter" else ""),
+            metric._type,
+            ", ".join(f"`{label}`" for label in metric._labelnames) or "none",
+        )
+        for metric in vars(metrics).values()
+        if isinstance(metric, MetricWrapperBase)
+    }
+    table = re.findall(r"^\| `(mambaad_\w+)` \| (\w+) \| (.*?) \| .+ \|$", OPERATIONS, re.MULTILINE)
+    assert len(table) == len(declared)
+    assert set(table) == declared
+
+
+def test_every_metric_is_set_by_the_service(metrics):
+    sources = (DOCKER.parent / "service").glob("*.py")
+    code = "".join(path.read_text("utf-8") for path in sources)
+    declared = {name for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
+    unset = {name for name in declared if not re.search(rf"metrics\.{name}\b", code)}
+    assert unset - AWAITED == set()
 
 
 def test_panels_are_laid_out_without_overlap_and_named_once():
