@@ -54,6 +54,7 @@ class Batcher:
         self.nbytes = 0
         self._metrics.queue_capacity.labels(worker).set(limits.max_queue_size)
         self._metrics.queue_oldest.labels(worker).set_function(self._oldest_age_s)
+        self._metrics.queue_fullness.labels(worker).set_function(self._fullness)
         self._count(0, 0)
 
     def __len__(self) -> int:
@@ -224,6 +225,11 @@ class Batcher:
         self._depth += change
         self.nbytes += nbytes
         self._metrics.queue_depth.labels(self._worker).set(self._depth)
+        self._metrics.queue_bytes.labels(self._worker).set(self.nbytes)
+
+    def _fullness(self) -> float:
+        waiting = (self.waiting(key) for key in {*self._groups, *self._aside})
+        return max(waiting, default=0) / self._limits.max_queue_size
 
     def _oldest_age_s(self) -> float:
         ages = [group.oldest_at for group in chain(self._groups.values(), self._aside.values())]

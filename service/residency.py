@@ -72,6 +72,7 @@ class Residency:
         self._deaths: Counter[CheckpointKey] = Counter()
         self._changing = asyncio.Lock()
         self._stats = WorkerStats()
+        metrics.model_evictions.labels(worker)  # from 0 on
 
     @property
     def residents(self) -> Mapping[CheckpointKey, Resident]:

@@ -22,7 +22,19 @@ class WorkerMetrics:
         )
         self.queue_capacity = Gauge(
             "mambaad_queue_capacity",
-            "Images that may wait for a worker.",
+            "Images of one checkpoint that may wait for a worker.",
+            ("worker",),
+            registry=registry,
+        )
+        self.queue_fullness = Gauge(
+            "mambaad_queue_fullness_ratio",
+            "Images of the checkpoint that most wait for, by how many may.",
+            ("worker",),
+            registry=registry,
+        )
+        self.queue_bytes = Gauge(
+            "mambaad_queue_memory_bytes",
+            "Memory of the images that wait for a worker.",
             ("worker",),
             registry=registry,
         )
@@ -34,7 +46,8 @@ class WorkerMetrics:
         )
         self.dropped = Counter(
             "mambaad_jobs_dropped_total",
-            "Images dropped before a worker computed them (cancelled or expired).",
+            "Images that no worker computed: refused since they would be late (shed), or dropped "
+            "from the queue (cancelled or expired).",
             ("worker", "reason"),
             registry=registry,
         )

@@ -21,11 +21,7 @@ VARIABLES = [variable["definition"] for variable in DASHBOARD["templating"]["lis
 
 OPERATIONS = (DOCKER.parent / "docs/operations.md").read_text("utf-8")
 ALERT_TESTS = yaml.safe_load((Path(__file__).parent / "alerts.yml").read_text("utf-8"))
-AWAITED = {
-    "batches_released", "batches_split", "compute_seconds", "connections_cut", "device_memory",
-    "idempotent_answers", "model_bytes", "model_evictions", "model_load_seconds", "model_loads",
-    "queue_oldest",
-}  # fmt: skip
+AWAITED = {"connections_cut", "idempotent_answers"}
 
 NAME = re.compile(r"\b(?:mambaad|process)_\w+")
 LABELS = re.compile(r"\b((?:mambaad|process)_\w+)\{([^}]*)\}")

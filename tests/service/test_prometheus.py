@@ -23,25 +23,18 @@ QUERIES = {
 }
 # Panels about what did not happen to this service while it was scraped.
 QUIET = {
-    "Age of the oldest waiting image",
     "Alarms",
     "Batches computed again in parts",
-    "Busy",
     "Changes",
     "Connections ended by the service",
-    "Device memory",
     "Distance of a shadow's score",
-    "Images dropped before they were computed",
+    "Images that no worker computed",
     "Keys and rates",
-    "Loads and evictions",
-    "Memory by checkpoint",
     "Parts that tell it",
     "Requests with an Idempotency-Key",
     "Shadows",
     "Share over the threshold",
     "Stability index",
-    "Time to load",
-    "Why batches went",
 }
 
 
