@@ -95,7 +95,7 @@ class Lifecycle:
             return await asyncio.to_thread(self._registry.rescan)
 
     async def load(self, key: CheckpointKey) -> None:
-        """Load a version on every worker, or load it again; callers at one time share one load.
+        """Load a version on every worker that does not hold it; callers at once share one load.
 
         Raises `ModelRefused`; what held its place goes on serving. A caller that goes away does not
         stop the load.
@@ -145,8 +145,9 @@ class Lifecycle:
                 self._failed[key] = why
                 logger.error("checkpoint %s was not loaded: %s", key, error)  # noqa: TRY400
                 raise ModelRefused(f"{key} was not loaded, and nothing changed: {why}") from error
-            async with self._scanning:
-                await asyncio.to_thread(self._registry.reread, key)
+            if not self._registry.roles(key):  # what serves is decided by what it was found with
+                async with self._scanning:
+                    await asyncio.to_thread(self._registry.reread, key)
             self._failed.pop(key, None)
             self._unloaded.discard(key)
             self._registry.accept(key)

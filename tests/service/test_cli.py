@@ -123,6 +123,18 @@ def test_a_store_without_checkpoints_is_refused(tmp_path, monkeypatch):
     assert "no checkpoint in" in result.output
 
 
+def test_a_damaged_state_is_refused_in_a_line(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("service.logs.configure_logging", lambda *_: None)
+    (tmp_path / "deployment.json").write_text("{")
+    options = ["serve", "--weights", str(weights)]
+    monkeypatch.setenv("MAMBAAD_STATE_DIR", str(tmp_path))
+    result = CliRunner().invoke(cli.build_commands(), options)
+    assert result.exit_code == 2
+    (line,) = [line for line in result.stderr.splitlines() if "deployment.json" in line]
+    assert line.startswith("mambaad serve: ")
+    assert "is damaged" in line
+
+
 def test_the_offline_commands_are_there_too():
     result = CliRunner().invoke(cli.build_commands(), ["--help"])
     assert {"serve", "train", "predict"} <= set(re.findall(r"\w+", result.output))

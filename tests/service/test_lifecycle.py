@@ -235,7 +235,7 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
         s.loader.gate.set()
         await second
         assert s.loader.calls == [("load", TWO)]
-        await s.lifecycle.load(TWO)  # asked for again, it is verified again
+        await s.lifecycle.load(TWO)  # it is for the workers to know that they hold it
         assert s.loader.calls == [("load", TWO)] * 2
         await s.lifecycle.warm([ONE, TWO])
         assert len(s.loader.calls) == 2
