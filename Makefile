@@ -18,7 +18,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format-check lint types imports fix bench demo-weights clean
+.PHONY: help run test check format-check lint types imports fix bench audit sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ fix: $(DEV) ## format, and repair what the linter can repair
 bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on DEVICE
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --config paper
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --checkpoint solar
+
+audit: $(DEV) ## ask the package index which installed packages have known holes; needs a network
+	@.ci/audit $(BIN)/pip-audit
+
+sbom: $(DEV) ## write what is installed as a CycloneDX bill of materials, sbom.cdx.json
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file sbom.cdx.json $(BIN)/python
 
 demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the dataset's package
 	$(BIN)/python -m demo.solar prepare $(SOLAR)

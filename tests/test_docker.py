@@ -1,6 +1,13 @@
 """What the container files name is there; no container engine is needed to see that."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -10,6 +17,7 @@ import yaml
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+COMPOSE_FILES = ("docker-compose.yml", "docker/compose.cuda.yml", "docker/compose.keys.yml")
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text("utf-8")
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 IGNORE = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
@@ -58,6 +66,73 @@ def test_the_settings_of_the_image_are_settings():
     assert {name.lower() for name in named} <= set(Settings.model_fields)
 
 
+def test_no_image_holds_a_compiler_or_a_secret():
+    runtime = DOCKERFILE.partition(" AS runtime")[2]
+    assert not re.search(r"\b(gcc|clang|build-essential|apt-get)\b", runtime)
+    assert not re.search(r"(?i)^(ENV|ARG) .*(key|secret|token|password)", DOCKERFILE, re.MULTILINE)
+    assert not is_sent("keys.json")
+    assert not is_sent(".git")
+
+
+def test_health_is_asked_where_no_key_is_needed():
+    assert "HEALTHCHECK" in DOCKERFILE
+    assert re.search(r"http://127\.0\.0\.1:8000(\S+)'", DOCKERFILE)[1] == "/livez"
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_the_settings_of_the_compose_files_are_settings(name: str):
+    service = yaml.safe_load((ROOT / name).read_text("utf-8"))["services"]["mambaad"]
+    named = {key.removeprefix("MAMBAAD_").lower() for key in service.get("environment", {})}
+    assert named <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("overlay", [(), ("docker/compose.keys.yml",)])
+def test_the_composed_service_may_start(overlay: tuple[str, ...]):
+    """It listens beyond its container, which start-up refuses without a word on keys."""
+    environment = {}
+    for name in (COMPOSE_FILES[0], *overlay):
+        service = yaml.safe_load((ROOT / name).read_text("utf-8"))["services"]["mambaad"]
+        environment |= service["environment"]
+    values = {name.removeprefix("MAMBAAD_").lower(): each for name, each in environment.items()}
+    settings = Settings(host="0.0.0.0", **values)
+    assert settings.contradictions() == []
+    assert settings.needs_keys is bool(overlay)
+
+
+def test_without_keys_only_this_machine_can_reach_a_port():
+    for service in COMPOSE["services"].values():
+        for port in service["ports"]:
+            assert re.match(r"127\.0\.0\.1:|\$\{PUBLISH:-127\.0\.0\.1:8000\}:8000$", port)
+
+
+def test_containers_hold_no_rights_that_they_do_not_need():
+    for service in COMPOSE["services"].values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert COMPOSE["services"]["mambaad"]["read_only"] is True
+
+
+def test_what_the_service_writes_lies_in_volumes_that_its_user_owns():
+    owned = re.search(r"install --directory --owner.*?((?:/\S+ ?)+)$", DOCKERFILE, re.M | re.S)
+    service = COMPOSE["services"]["mambaad"]
+    writable = [v.split(":")[1] for v in service["volumes"] if not v.endswith(":ro")]
+    assert set(writable) == set(owned[1].split())
+    written = [service["environment"]["MAMBAAD_STATE_DIR"]]
+    written += re.findall(r"_CACHE_DIR=(/\S+)", DOCKERFILE)
+    assert all(any(path.startswith(volume) for volume in writable) for path in written)
+
+
+def test_the_engine_waits_longer_than_the_service_takes_to_leave():
+    settings = Settings()
+    longest_s = (
+        settings.shutdown_grace_s
+        + settings.request_timeout_ms / 1000
+        + settings.body_timeout_s
+        + settings.stop_grace_s
+    )
+    assert int(COMPOSE["services"]["mambaad"]["stop_grace_period"].rstrip("s")) > longest_s + 5
+
+
 @pytest.mark.parametrize("service", COMPOSE["services"])
 def test_mounted_files_exist(service: str):
     for volume in COMPOSE["services"][service]["volumes"]:
@@ -66,3 +141,69 @@ def test_mounted_files_exist(service: str):
             assert (ROOT / source).exists(), source
         else:
             assert source in COMPOSE["volumes"]
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
+@pytest.mark.parametrize("files", [COMPOSE_FILES[:1], COMPOSE_FILES[:2], COMPOSE_FILES[::2]])
+def test_compose_takes_the_files(files: tuple[str, ...]):
+    options = [option for name in files for option in ("-f", name)]
+    answer = subprocess.run(
+        ["docker-compose", *options, "config", "--quiet"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.slow
+def test_the_build_makes_a_whole_package_from_what_is_sent(tmp_path: Path):
+    """The steps of the stage `build` that install no dependency, on the context that is sent."""
+    context = tmp_path / "context"
+    context.mkdir()
+    for source in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "model", "service"):
+        assert is_sent(source)
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        copy(ROOT / source, context / source)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", tmp_path, context], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    sources = [p for p in [*ROOT.glob("model/**/*"), *ROOT.glob("service/**/*")] if p.is_file()]
+    wanted = {str(p.relative_to(ROOT)) for p in sources if "__pycache__" not in p.parts}
+    assert wanted - held == set()
+
+
+@pytest.mark.slow
+def test_a_bill_of_materials_is_written_as_in_the_image(tmp_path: Path):
+    stage = DOCKERFILE.partition(" AS sbom")[2].partition("\nFROM")[0]
+    options = re.search(r"cyclonedx-py (.*?) /opt/venv", stage.replace("\\\n", " "))[1].split()
+    bill, empty = tmp_path / "sbom.json", tmp_path / "venv"
+    venv.create(empty, symlinks=True)  # of this whole environment it takes half a minute
+    options[options.index("--output-file") + 1] = str(bill)
+    command = Path(sys.executable).with_name("cyclonedx-py")
+    subprocess.run([command, *options, empty / "bin/python"], check=True, capture_output=True)
+    assert json.loads(bill.read_text("utf-8"))["bomFormat"] == "CycloneDX"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "expected", "told"),
+    [
+        ("No known vulnerabilities found", 0, 0, "No known"),
+        ("Found 1 known vulnerability in 1 package", 1, 1, "Found 1"),
+        (
+            "Traceback (most recent call last):\nConnectionError: no network",
+            1,
+            2,
+            "nothing",
+        ),
+    ],
+)
+def test_an_audit_that_could_not_ask_does_not_pass(tmp_path, said, status, expected, told):
+    tool = tmp_path / "pip-audit"
+    tool.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit {status}\n", "utf-8")
+    tool.chmod(0o755)
+    answer = subprocess.run(
+        [ROOT / ".ci/audit", tool], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert answer.returncode == expected
+    assert told in answer.stderr
+    assert "Traceback" not in answer.stderr
