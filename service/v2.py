@@ -41,6 +41,7 @@ from service.v2_schemas import (
     LiveHealth,
     ModelMetadata,
     ModelReady,
+    Parameters,
     ReadyHealth,
     ServerMetadata,
 )
@@ -210,10 +211,7 @@ def _options(asked: InferAsked, base: InspectOptions) -> InspectOptions:
 
     Of a time in the parameters and one in the headers the shorter holds.
     """
-    timeout, priority = asked.parameters.get("timeout", 0), asked.parameters.get("priority", 0)
-    for name, value in (("timeout", timeout), ("priority", priority)):
-        if type(value) is not int or value < 0:
-            raise InvalidTensor(f"{name} is a whole number of 0 or more, got {str(value)[:50]!r}")
+    timeout, priority = (_whole(asked.parameters, name) for name in ("timeout", "priority"))
     part = {name: asked.parameters.get(name) for name in PartFields.model_fields}
     try:
         fields = PartFields.model_validate(part)
@@ -226,6 +224,13 @@ def _options(asked: InferAsked, base: InspectOptions) -> InspectOptions:
         priority=Priority.HIGH if priority == 1 else base.priority,
         part=fields,
     )
+
+
+def _whole(parameters: Parameters, name: str) -> int:
+    value = parameters.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidTensor(f"{name} is a whole number of 0 or more, got {str(value)[:50]!r}")
+    return value
 
 
 async def _infer(request: Request, service: Service, route: Route, call: _Call) -> Response:
@@ -242,7 +247,7 @@ async def _infer(request: Request, service: Service, route: Route, call: _Call) 
         return _failed(errors, len(results), request_id_of(request.scope))
     answers = [result for result in results if isinstance(result, ImageAnswer)]
     coding = chosen_coding(request.headers.get("accept-encoding", ""))
-    in_order = [maps[i] for i in sorted(maps)]
+    in_order = [maps[i] for i in range(len(answers))] if wants_map else []
     return await asyncio.to_thread(_answer, route, call, answers, in_order, coding)
 
 

@@ -206,12 +206,8 @@ def _byte_elements(asked: InputAsked, content: memoryview, count: int) -> Iterat
 def _from_json(asked: InputAsked, count: int) -> tuple[bytes, ...] | npt.NDArray[Any]:
     if not isinstance(asked.data, list):
         raise InvalidTensor(f"the data of input {asked.name[:50]!r} must be an array")
-    try:
-        array = np.array(asked.data, object if asked.datatype == "BYTES" else None)
-    except (ValueError, OverflowError) as error:
-        raise InvalidTensor(
-            f"the data of input {asked.name[:50]!r} is not even: {error}"
-        ) from error
+    # As objects: numpy would make room for the longest text in every place of a text array.
+    array = np.array(asked.data, object)
     if array.shape not in {(count,), tuple(asked.shape)}:
         raise InvalidTensor(
             f"the data of input {asked.name[:50]!r} has shape {list(array.shape)}; expected "
@@ -219,17 +215,21 @@ def _from_json(asked: InputAsked, count: int) -> tuple[bytes, ...] | npt.NDArray
         )
     if asked.datatype == "BYTES":
         return tuple(_from_base64(value) for value in array.ravel().tolist())
-    return _cast(array.ravel(), asked.datatype)
+    return _cast(array.ravel().tolist(), asked.datatype)
 
 
-def _cast(array: npt.NDArray[Any], datatype: str) -> npt.NDArray[Any]:
+def _cast(numbers: list[Any], datatype: str) -> npt.NDArray[Any]:
     """Return JSON's numbers in a datatype that holds each of them."""
-    kinds = "iu" if datatype == "UINT8" else "iuf"
-    if array.dtype.kind not in kinds:
-        raise InvalidTensor(f"{datatype} takes numbers, got {array.dtype.name} in the JSON")
-    if datatype == "UINT8" and not (array.min() >= 0 and array.max() <= 255):
+    kinds = {int} if datatype == "UINT8" else {int, float}
+    if not set(map(type, numbers)) <= kinds:
+        raise InvalidTensor(f"{datatype} takes {'whole ' * (len(kinds) == 1)}numbers alone")
+    if datatype == "UINT8" and not (min(numbers) >= 0 and max(numbers) <= 255):
         raise InvalidTensor("UINT8 takes 0 to 255, and the JSON has other numbers")
-    return array.astype(DTYPES[datatype])
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            return np.array(numbers, np.float64).astype(DTYPES[datatype])
+    except OverflowError as error:
+        raise InvalidTensor(f"{datatype} cannot hold a number of the JSON") from error
 
 
 def _from_base64(value: object) -> bytes:

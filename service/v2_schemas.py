@@ -2,9 +2,23 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
-Parameters: TypeAlias = dict[str, Any]
+NESTED_PARAMETER = "meta"
+
+
+def _check_nested(parameters: dict[str, Any]) -> dict[str, Any]:
+    nested = [name for name, value in parameters.items() if isinstance(value, dict)]
+    if nested and nested != [NESTED_PARAMETER]:
+        raise ValueError(f"parameters are strings, numbers or booleans, but for {NESTED_PARAMETER}")
+    return parameters
+
+
+_Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Parameter: TypeAlias = str | bool | _Integer | FiniteFloat | dict[str, JsonValue]
+Parameters: TypeAlias = Annotated[dict[str, _Parameter], AfterValidator(_check_nested)]
+"""What can be said back as it came: no number that is none, or that JSON cannot hold."""
+
 Dimension = Annotated[int, Field(strict=True)]
 
 

@@ -2,14 +2,17 @@
 
 import base64
 import json
+import random
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from service.errors import BodyTooLarge, InvalidTensor, MalformedBody
+from service.errors import BodyTooLarge, InvalidTensor, MalformedBody, ServiceError
 from service.v2_codec import MAX_JSON_VALUES, Output, read_request, write_answer
 from service.v2_schemas import InferAnswer
+from service.v2_tensors import choose_outputs, read_images
 
 
 def tensor(datatype="UINT8", shape=(2, 3), name="image", **more):
@@ -100,6 +103,10 @@ def test_impossible_shapes_are_refused(shape):
         tensor(data=[1, 2, 3, 4, 5, -1]),
         tensor(data=[1, 2, 3, 4, 5, 0.5]),
         tensor(data=[1, 2, 3, 4, 5, 10**30]),
+        tensor("FP32", data=[1, 2, 3, 4, 5, 10**400]),
+        tensor("FP32", data=[1, 2, 3, 4, 5, "6"]),
+        tensor("FP32", data=[1, 2, 3, 4, 5, {}]),
+        tensor(data=[[[[1, 2, 3], [4, 5, 6]]]]),
         tensor(data=[1, 2, 3, 4, 5, None]),
         tensor(data=["1", "2", "3", "4", "5", "6"]),
         tensor(data=[True] * 6),
@@ -122,9 +129,42 @@ def test_impossible_shapes_are_refused(shape):
     ],
 )
 def test_data_that_does_not_fit_is_refused(given):
-    with pytest.raises(InvalidTensor) as refusal:
+    with pytest.raises((InvalidTensor, MalformedBody)) as refusal:
         read(given)
-    assert len(str(refusal.value)) < 400
+    assert len(str(refusal.value)) < 600
+
+
+def test_a_number_too_large_is_infinite_and_for_the_tensors_meaning_to_refuse():
+    _, (found,) = read(tensor("FP32", [2], data=[1e300, 0]))
+    assert np.isinf(found.values[0])
+
+
+def test_text_for_numbers_takes_no_room():
+    """A text array would have 400 kB in each of 10,000 places."""
+    data = ["x" * 100_000, *[""] * 10_000]
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidTensor):
+            read(tensor("FP32", [10_001], data=data))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    "value", ["1e999", "-1e999", "9" * 4000, "9" * 5000, '{"a": 1}', "[1]", "null", '"\\ud800"']
+)
+def test_a_parameter_that_cannot_be_said_back_is_refused(value):
+    content = b'{"inputs": [], "parameters": {"x": %b}}' % value.encode()
+    with pytest.raises(MalformedBody):
+        read_request(content, None)
+
+
+def test_parameters_are_strings_numbers_booleans_and_the_parts_own_object():
+    parameters = {"a": "b", "c": 1, "d": 0.5, "e": True, "meta": {"lot": [1, {"x": None}]}}
+    asked, _ = read(tensor(data=[1] * 6), parameters=parameters)
+    assert asked.parameters == parameters
 
 
 @pytest.mark.parametrize(
@@ -144,7 +184,7 @@ def test_data_that_does_not_fit_is_refused(given):
     ],
 )
 def test_bytes_that_do_not_fit_are_refused(given, tail):
-    with pytest.raises(InvalidTensor):
+    with pytest.raises((InvalidTensor, MalformedBody)):
         read(given, tail=tail)
 
 
@@ -232,3 +272,32 @@ def test_what_is_not_a_number_is_never_written():
     answer = InferAnswer(model_name="m", model_version="1", outputs=[])
     with pytest.raises(ValueError, match="JSON"):
         write_answer(answer, [Output("score", "FP32", np.array([np.nan]), binary=False)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_is_read_or_refused(seed):
+    """A valid request with bytes changed, cut, doubled and swapped for what JSON may mean."""
+    rng = random.Random(seed)
+    tail = elements(b"abc", b"d")
+    head, length = body(
+        binary(tail, "BYTES", [2]),
+        tensor("FP32", [2, 1], data=[[0.5], [1]]),
+        tail=tail,
+        id="7",
+        parameters={"timeout": 5, "layout": "NCHW", "meta": {"a": [1]}},
+        outputs=[{"name": "score", "parameters": {"binary_data": True}}],
+    )
+    tokens = (b"null", b"-1", b"1e999", b"[[", b"{}", b'"', b"true", b"9" * 30, b"\x00", b"\xff")
+    for _ in range(500):
+        content = bytearray(head)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(content))
+            end = min(len(content), at + rng.choice((0, 1, 1, 8)))
+            content[at:end] = rng.choice((rng.choice(tokens), rng.randbytes(1), b"", content[:at]))
+        given = rng.choice((length, str(rng.randint(0, 2 * len(head))), None))
+        try:
+            asked, tensors = read_request(bytes(content), given)
+            choose_outputs(asked.outputs, asked.parameters)
+            read_images(tensors, asked.parameters, max_images=4)
+        except ServiceError as error:
+            assert len(str(error)) < 2000
