@@ -1,0 +1,219 @@
+"""What many checkpoints on one device cost, and whether they should share the encoder's pass.
+
+    python benchmarks/sharing.py --json benchmarks/results/sharing-cpu.json
+
+1. Through a worker, all images waiting: images a second of one category, and of 16 categories
+   interleaved on 4 checkpoints that stand on one encoder. The first image of each is not counted.
+2. In one process: a batch of mixed checkpoints, computed by each checkpoint on its own, and with
+   one pass of the encoder for all of them. The difference is what sharing the pass would be worth:
+   nothing on a CPU, where an image costs the same in any batch, so the service does without.
+"""
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from prometheus_client import CollectorRegistry
+
+from model.anomaly import Scoring
+from model.benchmark import device_name, versions
+from model.calibration import Calibration
+from model.checkpoint import CheckpointStore
+from model.encoders import SharedEncoders
+from model.inspection import ImageSize
+from model.network import MambaAD, NetworkConfig
+from model.preprocess import Preprocessing
+from service.channel import CheckpointKey, Item
+from service.jobs import Job
+from service.metrics import Metrics
+from service.pool import WorkerPool
+from service.registry import Registry
+from service.settings import Settings
+
+CHECKPOINTS = 4
+CATEGORIES = 16
+ANY = Calibration(
+    image_threshold=1.0,
+    pixel_threshold=1.0,
+    image_scale=1.0,
+    pixel_scale=1.0,
+    alpha=0.01,
+    good_images=150,
+)
+CONFIGS = {
+    "paper": NetworkConfig(),
+    "small": NetworkConfig(
+        encoder="tf_efficientnet_lite0", depths=(2, 2, 2, 2), directions=4, state_size=4
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Images a second, the median of some rounds."""
+
+    what: str
+    images_per_second: float
+    rounds: list[float]
+
+
+def main(
+    config: Annotated[str, typer.Option(help=f"One of {', '.join(CONFIGS)}.")] = "small",
+    device: str = "cpu",
+    images: Annotated[int, typer.Option(min=CATEGORIES, help="Images in a round.")] = 128,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    batch_size: Annotated[int, typer.Option(min=CHECKPOINTS)] = 16,
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+) -> None:
+    """Print both comparisons, and write them as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = CheckpointStore(Path(folder))
+        network = CONFIGS[config]
+        save_checkpoints(store, network)
+        served = asyncio.run(through_worker(store, device, images, rounds, batch_size))
+        passes = encoder_passes(store, device, batch_size, rounds)
+    result = {
+        "config": network.to_dict(),
+        "device": device,
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "max_batch_size": batch_size,
+        "through_a_worker": [asdict(one) for one in served],
+        "interleaved_share": served[1].images_per_second / served[0].images_per_second,
+        "mixed_batch": [asdict(one) for one in passes],
+        "gain_of_sharing_the_pass": passes[1].images_per_second / passes[0].images_per_second,
+    }
+    report(result)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def report(result: dict[str, Any]) -> None:
+    """Print the result for people."""
+    print(f"{result['device']} ({result['device_name']}), {result['threads']} threads")
+    for one in result["through_a_worker"] + result["mixed_batch"]:
+        print(f"  {one['what']}: {one['images_per_second']:.2f} images/s")
+    print(f"interleaved, of one category's throughput: {result['interleaved_share']:.1%}")
+    print(f"sharing the encoder's pass: x {result['gain_of_sharing_the_pass']:.3f}")
+
+
+def save_checkpoints(store: CheckpointStore, config: NetworkConfig) -> None:
+    """Save random networks on one encoder, each for its share of the categories."""
+    torch.manual_seed(0)
+    first = MambaAD(config)
+    for number in range(CHECKPOINTS):
+        network = MambaAD(config, first.encoder)
+        encoder = network.encoder
+        preprocessing = Preprocessing(
+            image_size=config.image_size, mean=encoder.mean, std=encoder.std
+        )
+        categories = {f"c{c}": ANY for c in range(CATEGORIES) if c % CHECKPOINTS == number}
+        name = f"m{number}"
+        store.save(name, network, preprocessing, Scoring(), categories, training={}, metrics={})
+
+
+async def through_worker(
+    store: CheckpointStore, device: str, images: int, rounds: int, batch_size: int
+) -> list[Throughput]:
+    """Have a worker compute rounds of images of one category and of all, by turns."""
+    settings = Settings(
+        weights_dir=store.root,
+        devices=(device,),
+        max_batch_size=batch_size,
+        max_queue_size=images,
+        log_level="ERROR",
+    )
+    metrics = Metrics(CollectorRegistry())
+    registry = Registry(store, metrics)
+    alone: list[float] = []
+    mixed: list[float] = []
+    async with WorkerPool(settings, registry, metrics) as pool:
+        await pool.wait_ready()
+        for _ in range(rounds + 1):
+            alone.append(await one_round(pool, registry, [0] * images))
+            mixed.append(await one_round(pool, registry, [i % CATEGORIES for i in range(images)]))
+    what = (
+        "one category",
+        f"{CATEGORIES} categories interleaved on {CHECKPOINTS} checkpoints",
+    )
+    return [
+        Throughput(name, median(found[1:]), found[1:])
+        for name, found in zip(what, (alone, mixed), strict=True)
+    ]
+
+
+async def one_round(pool: WorkerPool, registry: Registry, categories: list[int]) -> float:
+    """Queue an image of each category given, and return how many a second were answered."""
+    loop = asyncio.get_running_loop()
+    size = registry.routes[0].image_size
+    pixels = np.zeros((3, size.height, size.width), np.uint8)
+    jobs = []
+    started = time.perf_counter()
+    for number in categories:
+        item = Item(f"c{number}", ImageSize(size.height, size.width), False, ANY)
+        key = CheckpointKey(f"m{number % CHECKPOINTS}", "1")
+        now = loop.time()
+        jobs.append(Job(key, item, pixels, now + 3600, loop.create_future(), now))
+        pool.submit(jobs[-1])
+    await asyncio.gather(*(job.future for job in jobs))
+    return len(jobs) / (time.perf_counter() - started)
+
+
+def encoder_passes(
+    store: CheckpointStore, device: str, batch_size: int, rounds: int
+) -> list[Throughput]:
+    """Compute teacher and student of a mixed batch, with a pass of the encoder each and for all."""
+    encoders = SharedEncoders()
+    networks = [
+        store.load(f"m{number}", encoders=encoders).network.to(device)
+        for number in range(CHECKPOINTS)
+    ]
+    share = batch_size // CHECKPOINTS
+    height, width = networks[0].config.image_size
+    images = torch.rand(share * CHECKPOINTS, 3, height, width, device=device)
+
+    def on_their_own() -> None:
+        for network, own in zip(networks, images.split(share), strict=True):
+            network.reconstruct(network.encoder(own))
+
+    def with_one_pass() -> None:
+        features = [feature.split(share) for feature in networks[0].encoder(images)]
+        for network, own in zip(networks, zip(*features, strict=True), strict=True):
+            network.reconstruct(list(own))
+
+    ways = {"a pass each": on_their_own, "one pass for all": with_one_pass}
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            seconds = timed(way, device)
+            if number:
+                found[name].append(len(images) / seconds)
+    return [
+        Throughput(f"batch of {len(images)} of {CHECKPOINTS} checkpoints, {name}", median(f), f)
+        for name, f in found.items()
+    ]
+
+
+@torch.inference_mode()
+def timed(way: Callable[[], None], device: str) -> float:
+    """Return the seconds that a call takes, its device's work included."""
+    started = time.perf_counter()
+    way()
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    typer.run(main)

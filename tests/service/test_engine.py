@@ -1,0 +1,224 @@
+"""Real worker processes under load, killed, held still, short of memory, and reloaded."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from model.checkpoint import CheckpointStore
+from model.inspection import Decision, ImageSize
+from model.network import MambaAD
+from service.channel import CheckpointKey, Finding, Item
+from service.errors import CheckpointUnavailable, WorkerLost
+from service.jobs import Job
+from service.metrics import Metrics
+from service.pool import WorkerPool
+from service.registry import Registry
+from service.settings import Settings
+
+PARTS = CheckpointKey("parts", "1")
+OTHERS = tuple(CheckpointKey(f"other{i}", "1") for i in range(3))
+TIMEOUT_S = 120
+
+
+class Engine:
+    """A pool of one worker, on an event loop in a thread of its own."""
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+        self._metrics = Metrics(CollectorRegistry())
+        self._settings = Settings(
+            weights_dir=root,
+            threads_per_worker=1,
+            max_batch_size=4,
+            batch_efficiency=1.0,
+            restart_backoff_s=0.1,
+            stop_grace_s=2,
+            **options,
+        )
+        self.pool: WorkerPool = self.run(self._start(root))
+
+    async def _start(self, root: Path) -> WorkerPool:
+        registry = Registry(CheckpointStore(root), self._metrics)
+        pool = await WorkerPool(self._settings, registry, self._metrics).__aenter__()
+        await asyncio.wait_for(pool.wait_ready(), TIMEOUT_S)
+        return pool
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(TIMEOUT_S)
+
+    def close(self) -> None:
+        self.run(self.pool.__aexit__())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(TIMEOUT_S)
+        self.loop.close()
+
+    @property
+    def pid(self) -> int:
+        pid = self.pool.workers[0].pid
+        assert pid is not None
+        return pid
+
+    async def ready(self) -> None:
+        while not self.pool.workers[0].is_ready:
+            await asyncio.sleep(0.02)
+
+    def metric(self, name: str, **labels: str) -> float:
+        found = self._metrics.registry.get_sample_value(name, {"worker": "cpu", **labels})
+        return found or 0.0
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, save, network) -> Path:
+    """`parts`, three more on the same encoder, and `rotten`, of which a byte has flipped."""
+    root = tmp_path_factory.mktemp("engine") / "weights"
+    save(root, "parts", {"bolt": 10.0, "nut": -10.0})
+    encoder = network().encoder
+    for key in OTHERS:
+        net = network()
+        save(root, key.name, {key.name: 10.0}, MambaAD(net.config, encoder))
+    damaged = save(root, "rotten", {"rust": 1.0}) / "network.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    return root
+
+
+@pytest.fixture(scope="module")
+def engine(store):
+    # 18 MiB hold the encoder and two of the four checkpoints.
+    engine = Engine(store, max_model_bytes=18 * 2**20, heartbeat_timeout_ms=4000)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def make_job(calibration):
+    def make(key=PARTS, category="bolt", wants_map=False, seed=0):
+        loop = asyncio.get_running_loop()
+        threshold = -10.0 if category == "nut" else 10.0
+        item = Item(category, ImageSize(64, 64), wants_map, calibration(threshold))
+        pixels = np.random.default_rng(seed).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+        now = loop.time()
+        return Job(key, item, pixels, now + TIMEOUT_S, loop.create_future(), now)
+
+    return make
+
+
+def submit(engine, *jobs):
+    for job in jobs:
+        engine.pool.submit(job)
+    return jobs
+
+
+def outcomes(jobs):
+    return asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+
+
+def test_answers_reach_their_own_images_and_equal_single_ones(engine, make_job):
+    async def scenario():
+        single = []
+        for seed in range(6):
+            (job,) = submit(engine, make_job(seed=seed, wants_map=True))
+            single.append(await job.future)
+        categories = ["bolt", "nut"] * 3
+        together = submit(
+            engine,
+            *(
+                make_job(category=category, seed=seed, wants_map=seed % 2 == 0)
+                for seed, category in enumerate(categories)
+            ),
+        )
+        found = await outcomes(together)
+        assert [f.decision for f in found] == [Decision.OK, Decision.NG] * 3
+        for alone, beside, seed in zip(single, found, range(6), strict=True):
+            assert beside.raw_score == pytest.approx(alone.raw_score, rel=1e-4)
+            assert (beside.pixel_scores is None) == (seed % 2 == 1)
+        for seed in (0, 2, 4):
+            np.testing.assert_allclose(
+                found[seed].pixel_scores, single[seed].pixel_scores, atol=1e-5
+            )
+        assert len({f.raw_score for f in single}) == 6
+
+    engine.run(scenario())
+
+
+def test_more_checkpoints_than_fit_are_served_and_memory_bounded(engine, make_job):
+    async def scenario():
+        jobs = []
+        for turn in range(2):
+            jobs += submit(engine, *(make_job(key, key.name, seed=turn) for key in OTHERS))
+            jobs += submit(engine, make_job(seed=turn))
+        found = await outcomes(jobs)
+        assert all(isinstance(one, Finding) for one in found), found
+        held = engine.pool.residents()["cpu"]
+        assert 1 <= len(held) <= 2
+        assert engine.metric("mambaad_model_evictions_total") >= 2
+        assert engine.metric("mambaad_weights_memory_bytes") <= 18 * 2**20
+
+    engine.run(scenario())
+
+
+def test_a_load_that_fails_or_succeeds_disturbs_nobody(engine, make_job):
+    async def scenario():
+        done = asyncio.Event()
+        found = []
+
+        async def inspect():
+            while not done.is_set():
+                (job,) = submit(engine, make_job())
+                found.append(await job.future)
+
+        inspecting = asyncio.create_task(inspect())
+        with pytest.raises(CheckpointUnavailable, match="sha256"):
+            await engine.pool.load(CheckpointKey("rotten", "1"))
+        report = (await engine.pool.load(OTHERS[0]))["cpu"]
+        await engine.pool.unload(OTHERS[0])
+        done.set()
+        await inspecting
+        assert report.latency.seconds(1) > 0
+        assert OTHERS[0] not in engine.pool.residents()["cpu"]
+        assert len(found) > 3
+        assert {one.decision for one in found} == {Decision.OK}
+
+    engine.run(scenario())
+
+
+def test_a_worker_killed_under_load_loses_one_batch_and_nothing_else(engine, make_job):
+    files = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+
+    async def scenario():
+        jobs = submit(engine, *(make_job(seed=seed) for seed in range(24)))
+        await jobs[0].future
+        os.kill(engine.pid, signal.SIGKILL)
+        found = await outcomes(jobs)
+        lost = [one for one in found if not isinstance(one, Finding)]
+        assert all(isinstance(one, WorkerLost) for one in lost), lost
+        assert len(lost) <= 4
+        assert engine.pool.readiness().ready
+        assert engine.metric("mambaad_worker_restarts_total") == 1
+
+    engine.run(scenario())
+    if files:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= files
+
+
+def test_a_worker_held_still_is_found_and_replaced(engine, make_job):
+    async def scenario():
+        pid = engine.pid
+        os.kill(pid, signal.SIGSTOP)  # while idle: no batch of its own would tell
+        while engine.pool.workers[0].pid == pid:
+            await asyncio.sleep(0.02)
+        assert not engine.pool.readiness().ready
+        await engine.ready()
+        (job,) = submit(engine, make_job())
+        assert isinstance(await job.future, Finding)
+
+    engine.run(scenario())
