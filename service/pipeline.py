@@ -219,6 +219,7 @@ class Pipeline:
             loop.create_future(),
             loop.time(),
             options.priority,
+            held_bytes=0 if prepared.image is None else 3 * width * height,
         )
         await _when_there_is_room(lambda: self._workers.submit(job), options)
         return await job.future, job.queue_ms
