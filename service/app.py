@@ -23,6 +23,7 @@ from service.decoding import ImageLimits
 from service.deployment import Deployment
 from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError, http_problem, problem_of, retry_headers
+from service.idempotency import Answers
 from service.lifecycle import Lifecycle
 from service.lookout_errors import LookoutErrors
 from service.metrics import Metrics
@@ -37,6 +38,7 @@ from service.serving import BatchLimits, Service
 from service.settings import Settings
 from service.shadow import Shadows
 from service.shutdown import Shutdown
+from service.tracing import Tracing, tracing_to
 from service.uploads import BodyLimits
 
 _MAX_FAULTS = 20
@@ -46,8 +48,9 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     """Build the service; its workers start with the application's lifespan.
 
     `on_ready` is called once, on the event loop, when the service is first ready. Raises
-    `KeysUnusable` and `StateUnreadable`.
+    `KeysUnusable`, `StateUnreadable` and `TracingUnavailable`.
     """
+    tracing = tracing_to(settings.trace_endpoint, _version())
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(_version(), platform.python_version(), version("torch")).set(1)
     deployment = Deployment(settings.state_dir)
@@ -59,13 +62,16 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
             async with WorkerPool(settings, registry, metrics) as workers:
                 workers.shutdown = app.state.shutdown
                 metrics.ready.set_function(lambda: float(workers.readiness().ready))
-                service = _service(settings, registry, deployment, workers, threads, metrics)
+                service = _service(
+                    settings, registry, deployment, workers, threads, metrics, tracing
+                )
                 app.state.service = service
                 announcing = asyncio.create_task(_announce(workers, on_ready))
                 yield
                 announcing.cancel()
                 await service.shadows.close()
                 await service.lifecycle.close()
+        await asyncio.to_thread(tracing.close)
 
     app = _documented_app(lifespan)
     app.state.shutdown = Shutdown()
@@ -81,7 +87,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     _protect(app, settings)
-    app.add_middleware(RequestLog, metrics=metrics, fail_safe=settings.fail_safe)
+    app.add_middleware(RequestLog, metrics=metrics, fail_safe=settings.fail_safe, tracing=tracing)
     app.add_middleware(LookoutErrors)
     return app
 
@@ -131,6 +137,7 @@ def _service(
     workers: WorkerPool,
     threads: ThreadPoolExecutor,
     metrics: Metrics,
+    tracing: Tracing,
 ) -> Service:
     drift = DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share)
     timeout_s = settings.request_timeout_ms / 1000
@@ -143,6 +150,7 @@ def _service(
         timeout_s=timeout_s,
         record=Record(metrics, drift),
         shadows=shadows,
+        tracing=tracing,
     )
     limits = BodyLimits(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request
@@ -153,10 +161,15 @@ def _service(
         # Enough to fill the next batch while one is computed, and room for others in the queue.
         at_once=2 * settings.max_batch_size * len(workers.workers),
     )
+    answers = Answers(
+        settings.idempotency_max_answers,
+        settings.idempotency_max_bytes,
+        settings.idempotency_ttl_s,
+    )
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
     rollout = Rollout(registry, lifecycle, deployment, metrics)
     return Service(
-        registry, workers, pipeline, lifecycle, rollout, shadows, limits, batches, metrics
+        registry, workers, pipeline, lifecycle, rollout, shadows, limits, batches, answers, metrics
     )
 
 

@@ -108,13 +108,14 @@ def run_server(settings: Settings, samples: Path) -> None:
     from service.deployment import StateUnreadable  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
     from service.server import CannotListen, Server, listen, server_config  # noqa: PLC0415
+    from service.tracing import TracingUnavailable  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     _require_checkpoints(settings.weights_dir)
     url = _Url(settings.host)
     try:
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
-    except (KeysUnusable, StateUnreadable) as error:
+    except (KeysUnusable, StateUnreadable, TracingUnavailable) as error:
         _refuse(str(error))
     server = Server(server_config(app, settings), app.state.shutdown, settings.shutdown_grace_s)
     try:

@@ -18,6 +18,7 @@
     ├── UnsupportedImage        415  not one of the image formats taken
     ├── UnsupportedEncoding     415  a Content-Encoding other than gzip and deflate
     ├── InvalidRequest          422  a field that is missing or has an impossible value
+    ├── IdempotencyKeyReused    422  a key that stands for another request
     ├── UndecodableImage        422  an image that is empty, truncated or damaged
     ├── RateLimited             429  more requests than the caller may make (Retry-After)
     ├── HeadersTooLarge         431  more bytes of headers than allowed
@@ -117,6 +118,10 @@ class UnsupportedEncoding(ServiceError):
 
 class InvalidRequest(ServiceError):
     """A field that is missing or has an impossible value."""
+
+
+class IdempotencyKeyReused(ServiceError):
+    """An Idempotency-Key that was used with another request."""
 
 
 class UndecodableImage(ServiceError):
@@ -220,6 +225,7 @@ PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     UnsupportedImage: ProblemType(415, "unsupported-image", "Not an image format that is taken"),
     UnsupportedEncoding: ProblemType(415, "unsupported-encoding", "Not an encoding that is taken"),
     InvalidRequest: ProblemType(422, "invalid-request", "A field is missing or impossible"),
+    IdempotencyKeyReused: ProblemType(422, "idempotency-key-reused", "Another request's key"),
     UndecodableImage: ProblemType(422, "undecodable-image", "The image cannot be decoded"),
     RateLimited: ProblemType(429, "rate-limited", "Too many requests"),
     HeadersTooLarge: ProblemType(431, "headers-too-large", "Too many bytes of headers"),
@@ -232,9 +238,7 @@ PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     NoWorkerReady: ProblemType(503, "no-worker-ready", "No worker is ready"),
     WorkerLost: ProblemType(503, "worker-lost", "The worker died on this image"),
     StateNotWritten: ProblemType(503, "state-not-written", "The change could not be kept"),
-    CheckpointUnavailable: ProblemType(
-        503, "checkpoint-unavailable", "The category's checkpoint cannot be loaded"
-    ),
+    CheckpointUnavailable: ProblemType(503, "checkpoint-unavailable", "It cannot be loaded now"),
     DeadlineExceeded: ProblemType(504, "deadline-exceeded", "Not inspected in time"),
 }
 
@@ -250,12 +254,8 @@ class Problem(BaseModel):
     detail: str = Field(description="what was wrong, what was got and what was expected")
     request_id: str = Field(description="the answer's X-Request-ID, which the log knows too")
     errors: list[dict[str, Any]] | None = Field(None, description="each part of it on its own")
-    decision: Literal["UNDECIDED"] | None = Field(
-        None, description="where an inspection was asked for: the part was not inspected"
-    )
-    fail_safe: str | None = Field(
-        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
-    )
+    decision: Literal["UNDECIDED"] | None = Field(None, description="of an inspection's problem")
+    fail_safe: str | None = Field(None, description="with UNDECIDED: NG, REVIEW or STOP")
 
     @computed_field(description="the detail again, where inference clients look for it")  # type: ignore[prop-decorator]
     @property

@@ -18,6 +18,7 @@ from service.errors import PROBLEM_JSON, Problem, problem_of
 from service.logs import FIELDS, members, note, taking_notes
 from service.metrics import Metrics
 from service.shutdown import Shutdown
+from service.tracing import TRACEPARENT, Tracing
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("service.access")
@@ -98,8 +99,15 @@ class AnswerHeaders:
 class RequestLog:
     """ASGI middleware, outermost: whatever raises inside is logged and answered as a plain 500."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, fail_safe: str = "NG") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        fail_safe: str = "NG",
+        tracing: Tracing | None = None,
+    ) -> None:
         self._app = app
+        self._tracing = tracing or Tracing()
         self._metrics = metrics
         self._fail_safe = fail_safe
 
@@ -109,9 +117,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {}).update(
-            request_id=request_id, received_at=asyncio.get_running_loop().time()
-        )
+        now = asyncio.get_running_loop().time()
+        scope.setdefault("state", {}).update(request_id=request_id, received_at=now)
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -120,6 +127,8 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
+                if trace.parent:
+                    headers[TRACEPARENT] = str(trace.parent)
                 if status >= 400 and fail_safe() and DECISION_HEADER not in headers:
                     headers.update(decision_headers(Decision.UNDECIDED))
             await send(message)
@@ -127,7 +136,12 @@ class RequestLog:
         started = time.perf_counter()
         safe = self._fail_safe if inspects(scope["method"], scope["path"]) else None
         in_progress = self._metrics.requests_in_progress.track_inprogress()
-        with deciding(safe), taking_notes() as notes, in_progress:
+        with (
+            deciding(safe),
+            taking_notes() as notes,
+            in_progress,
+            self._tracing.request(scope) as trace,
+        ):
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:
@@ -137,12 +151,13 @@ class RequestLog:
                 response = problem_response(problem_of(error, request_id))
                 await response(scope, receive, send_with_id)
             finally:
+                trace.answered(_route_of(scope), status)
                 self._write(scope, status, time.perf_counter() - started, notes)
 
     def _write(
         self, scope: Scope, status: int | None, seconds: float, notes: Mapping[str, Any]
     ) -> None:
-        route = getattr(scope.get("route"), "path", _NO_ROUTE)
+        route = _route_of(scope)
         self._metrics.requests.labels(route, str(status or 0)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         fields = {
@@ -158,6 +173,11 @@ class RequestLog:
             self._metrics.rejected.labels(notes["problem"]).inc()
         level = logging.DEBUG if route in _PROBES else logging.INFO
         access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
+
+
+def _route_of(scope: Scope) -> str:
+    route: str = getattr(scope.get("route"), "path", _NO_ROUTE)
+    return route
 
 
 def _request_id(scope: Scope) -> str:

@@ -3,8 +3,6 @@
 from collections.abc import Container
 from typing import Any
 
-from pydantic import BaseModel
-
 from model.inspection import Decision
 from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.errors import (
@@ -13,13 +11,12 @@ from service.errors import (
     BodyTooLarge,
     ClientGone,
     DeadlineExceeded,
+    IdempotencyKeyReused,
     InvalidRequest,
     MalformedBody,
     ServiceError,
     UndecodableImage,
 )
-from service.fields import PRIORITY_HEADER, TIMEOUT_HEADER, Asked, AskedInText
-from service.uploads import BatchBody, DetectBody
 
 DESCRIPTION = """Inspects parts by camera with MambaAD networks that know only good parts.
 
@@ -27,104 +24,6 @@ Errors are `application/problem+json` (RFC 9457). Every answer carries `X-Reques
 own where it sent one. Every answer to an inspection carries `decision`, and in the header
 `X-Decision`: OK, NG, REVIEW (a person decides) or UNDECIDED (not inspected, whatever went wrong).
 With UNDECIDED goes `fail_safe`, in the header `X-Fail-Safe`: what the line is to do then."""
-
-_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-_IMAGE_TYPES = ("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp")
-_IMAGE_TEXT = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
-)
-_ASKED_EXAMPLE = {
-    "category": "solar-mono", "part_id": "cell-00042", "station": "EL-3", "job_id": "lot-17",
-    "meta": {"exposure_ms": 40}, "heatmap": "mask",
-}  # fmt: skip
-
-
-def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:  # noqa: ANN401
-    where = {"name": name, "in": "header", "required": False, "description": description}
-    return {**where, "schema": {"type": "string", **schema}}
-
-
-REQUEST_HEADERS = [
-    _header(
-        TIMEOUT_HEADER,
-        "milliseconds after which the answer is of no use; only ever shortens the service's own. "
-        "They count from when the request's headers are in",
-        pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$",
-        examples=["500"],
-    ),
-    _header(
-        PRIORITY_HEADER, "as the field `priority`, which goes before it", enum=["high", "normal"]
-    ),
-    _header("X-Request-ID", "an id for the log; comes back with the answer", maxLength=128),
-]
-
-
-def _inline(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON
-    """Return a JSON schema with what its references mean in their place."""
-    if isinstance(schema, list):
-        return [_inline(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        meant = definitions[schema["$ref"].rpartition("/")[2]]
-        schema = {**meant, **{key: value for key, value in schema.items() if key != "$ref"}}
-    return {key: _inline(value, definitions) for key, value in schema.items() if key != "$defs"}
-
-
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    inlined: dict[str, Any] = _inline(schema, schema.get("$defs", {}))
-    return inlined
-
-
-def _body(description: str, json_body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    form: dict[str, Any] = {
-        "file": {"type": "array", "minItems": 1, "items": _FILE, "description": "image files"},
-        **_schema(AskedInText)["properties"],
-    }
-    if issubclass(json_body, BatchBody):
-        form["images"] = {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": {"type": "array", "items": _schema(Asked)},
-            "description": "a JSON array with the fields of each file, in the order of the files",
-        }
-    return {
-        "parameters": REQUEST_HEADERS,
-        "requestBody": {
-            "required": True,
-            "description": description,
-            "content": {
-                "application/json": {"schema": _schema(json_body), "example": example},
-                "multipart/form-data": {
-                    "schema": {"type": "object", "required": ["file"], "properties": form},
-                    "encoding": {"file": {"contentType": ", ".join(_IMAGE_TYPES)}},
-                },
-                **{media_type: {"schema": _FILE} for media_type in _IMAGE_TYPES},
-            },
-        },
-    }
-
-
-DETECT_BODY = _body(
-    "A form, JSON, or any other body as one image. What it asks for goes before the query. An "
-    "image's format is recognised by its content: JPEG, PNG, BMP, TIFF or WebP.",
-    DetectBody,
-    {**_ASKED_EXAMPLE, "images": [{"content": _IMAGE_TEXT, "filename": "cell.png"}]},
-)
-
-BATCH_BODY = _body(
-    "JSON or a form with many images (or one image as the body). Each image may have fields of its "
-    "own; they go before those of the whole body, and those before the query.",
-    BatchBody,
-    {
-        "heatmap": "none",
-        "images": [
-            {"content": _IMAGE_TEXT, "category": "solar-mono", "part_id": "cell-00042"},
-            {"content": _IMAGE_TEXT, "category": "solar-poly", "part_id": "cell-00043"},
-        ],
-    },
-)
 
 _DETAILS = {
     "malformed-body": "Missing boundary in multipart.",
@@ -142,6 +41,8 @@ _DETAILS = {
     "WebP",
     "unsupported-encoding": "Content-Encoding 'br' is not taken; have: gzip, deflate",
     "invalid-request": "no category: expected it as ?category= or as a form field",
+    "idempotency-key-reused": "this Idempotency-Key was used with another body or path: use a new "
+    "key for a new request, and the same only to repeat one",
     "undecodable-image": "the PNG image of 2000 bytes is truncated or damaged: expected a complete "
     "image file",
     "non-finite-result": "the network's answer to this image is not a finite number: the part "
@@ -281,14 +182,20 @@ DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
 }
 
-_REFUSED_AS_A_WHOLE = (MalformedBody, BodyTooLarge, InvalidRequest, DeadlineExceeded)
+_REFUSED_AS_A_WHOLE = (
+    MalformedBody,
+    BodyTooLarge,
+    InvalidRequest,
+    IdempotencyKeyReused,
+    DeadlineExceeded,
+)
 BATCH_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": _DECISION_HEADERS,
         "content": {"application/json": {"example": _BATCH_EXAMPLE}},
     },
     **{
-        PROBLEM_TYPES[error].status: _problems(PROBLEM_TYPES[error].status, {error})
+        PROBLEM_TYPES[error].status: _problems(PROBLEM_TYPES[error].status, _REFUSED_AS_A_WHOLE)
         for error in _REFUSED_AS_A_WHOLE
     },
 }

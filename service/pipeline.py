@@ -25,6 +25,7 @@ from service.record import Record
 from service.registry import Route
 from service.schemas import HeatmapKind, ImageAnswer, PartFields
 from service.shadow import Shadows
+from service.tracing import Tracing
 from service.uploads import Base64Upload, Source, Upload
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Pipeline:
         timeout_s: float,
         record: Record,
         shadows: Shadows | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._workers = workers
         self._threads = threads
@@ -96,6 +98,7 @@ class Pipeline:
         self._timeout_s = timeout_s
         self._record = record
         self._shadows = shadows
+        self._tracing = tracing or Tracing()
         self._preparing = 0
 
     def deadline(self, options: InspectOptions) -> float:
@@ -144,6 +147,7 @@ class Pipeline:
         timings_ms |= {} if drawn is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
         self._record.inspected(route, finding, timings_ms, options.part.part_id)
+        self._tracing.inspected(route.category, finding.decision.value, timings_ms)
         self._offer(route, prepared, finding)
         if options.take_scores and finding.pixel_scores is not None:
             options.take_scores(finding.pixel_scores)

@@ -1,17 +1,18 @@
-"""The HTTP routes that inspect; `openapi` says in words and examples what they take and answer."""
+"""The HTTP routes that inspect; `openapi` says in words and examples what they answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service import openapi
+from service import openapi, openapi_bodies
 from service.batches import Batch, inspect_batch
 from service.decisions import decision_headers
 from service.errors import problem_of, retry_headers
 from service.fields import AskedInText
+from service.idempotency import Answered, digest_of, key_of
 from service.middleware import problem_response, request_id_of
 from service.pipeline import InspectOptions
 from service.schemas import (
@@ -40,7 +41,7 @@ router = APIRouter()
     summary="Inspect one or several images of a part",
     response_model=DetectAnswer,
     responses=openapi.DETECT_RESPONSES,
-    openapi_extra=openapi.DETECT_BODY,
+    openapi_extra=openapi_bodies.DETECT_BODY,
 )
 async def detect(
     request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
@@ -55,13 +56,14 @@ async def detect(
     options = options_of(request)
     deadline = service.pipeline.deadline(options)
     async with posted_images(request, asked, service.limits, deadline, each=False) as images:
-        work = _detect(service, images, options, request_id_of(request.scope))
-        return await unless_client_leaves(request, work)
+        work = partial(_detect, service, images, options, request_id_of(request.scope))
+        answering = _once(request, service, images, deadline, work)
+        return await unless_client_leaves(request, answering)
 
 
 async def _detect(
     service: Service, images: Sequence[Posted], base: InspectOptions, request_id: str
-) -> Response:
+) -> Answered:
     asked = images[0].asked
     # The same part again meets the same version, where two share the traffic.
     key = asked.part_id or request_id
@@ -71,7 +73,7 @@ async def _detect(
     results = await asyncio.gather(*map(partial(service.pipeline.attempt, route), sources, options))
     errors = [result for result in results if isinstance(result, Exception)]
     if len(errors) == len(results):
-        return _failed(images, errors, request_id)
+        return Answered(_failed(images, errors, request_id))
     answers = [
         result
         if isinstance(result, ImageAnswer)
@@ -103,7 +105,7 @@ def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) 
     summary="Inspect many images",
     response_model=BatchAnswer,
     responses=openapi.BATCH_RESPONSES,
-    openapi_extra=openapi.BATCH_BODY,
+    openapi_extra=openapi_bodies.BATCH_BODY,
 )
 async def detect_batch(
     request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
@@ -119,15 +121,36 @@ async def detect_batch(
     deadline = service.batches.deadline(options)
     body = service.batches.body
     async with posted_images(request, asked, body, deadline, each=True) as images:
-        work = inspect_batch(service, Batch(images, options, request_id_of(request.scope)))
-        return await _answer(await unless_client_leaves(request, work))
+        batch = Batch(images, options, request_id_of(request.scope))
+
+        async def work() -> Answered:
+            return await _answer(await inspect_batch(service, batch))
+
+        answering = _once(request, service, images, deadline, work)
+        return await unless_client_leaves(request, answering)
 
 
-async def _answer(answer: DetectAnswer | BatchAnswer) -> Response:
+async def _once(
+    request: Request,
+    service: Service,
+    images: Sequence[Posted],
+    deadline: float,
+    work: Callable[[], Awaitable[Answered]],
+) -> Response:
+    """Do the work, unless the request's Idempotency-Key has its answer or will soon."""
+    key = key_of(request)
+    if key is None:
+        return (await work()).response
+    digest = await digest_of(request.url.path, images)
+    return await service.answers.once(key, digest, deadline, work)
+
+
+async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:
     # Megabytes of base64 are written beside the loop and not on it.
     content = await asyncio.to_thread(answer.model_dump_json)
     headers = decision_headers(answer.decision)
-    return Response(content, headers=headers, media_type="application/json")
+    response = Response(content, headers=headers, media_type="application/json")
+    return Answered(response, [r.error.status for r in answer.results if r.error])
 
 
 @router.get("/categories", tags=["inspection"], summary="What can be inspected")

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from model.inspection import Category
 from service.errors import ClientGone, DeadlineExceeded, NoSuchVersion
 from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
+from service.idempotency import Answers
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import received_at
@@ -52,6 +53,7 @@ class Service:
     shadows: Shadows
     limits: BodyLimits
     batches: BatchLimits
+    answers: Answers
     metrics: Metrics
 
 

@@ -120,6 +120,13 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="addresses or networks whose X-Forwarded-For tells the client's address"
     )
+    idempotency_max_answers: int = Field(1000, ge=1, description="kept for Idempotency-Key")
+    idempotency_max_bytes: int = Field(64 * 2**20, ge=1, description="of answers kept")
+    idempotency_ttl_s: float = Field(3600.0, gt=0, description="for an answer to be kept")
+    trace_endpoint: str | None = Field(
+        None, description="where spans go by OTLP over HTTP; needs the extra `otel`"
+    )
+
     max_connections: int = Field(1024, ge=1, le=100_000)
     max_header_bytes: int = Field(32 * 2**10, ge=1024)
     max_inflight_bytes: int = Field(

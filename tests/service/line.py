@@ -17,12 +17,15 @@ from service.channel import CheckpointKey, Finding
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
 from service.errors import NonFiniteResult, NoSuchCategory
+from service.idempotency import Answers
 from service.metrics import Metrics
+from service.middleware import RequestLog
 from service.pipeline import Pipeline
 from service.record import Record
 from service.registry import Route
 from service.serving import BatchLimits, Service
 from service.settings import Settings
+from service.tracing import Tracing
 from service.uploads import BodyLimits
 
 DECISIONS = {
@@ -43,7 +46,15 @@ class Line:
         self.app = create_app(settings)
         self.jobs: list[Any] = []
         self.silent_widths: set[int] = set()
+        self.tracing = Tracing()
+        self.answers = Answers(max_answers=3, max_bytes=20_000, ttl_s=3600.0)
         self.admit_error: Callable[[], Exception | None] = lambda: None
+
+    def trace_with(self, tracing: Tracing) -> None:
+        """Give spans to another tracing than none."""
+        self.tracing = tracing
+        log = next(layer for layer in self.app.user_middleware if layer.cls is RequestLog)
+        log.kwargs["tracing"] = tracing
 
     def find(self, category: str, canary_key: str | None = None) -> Route:
         if category == "nothing":
@@ -79,6 +90,12 @@ class Line:
         if category == "ghost":
             loop.call_soon(job.fail, NonFiniteResult("not a finite number"))
             return
+        self.answer(job)
+
+    def answer(self, job: Any) -> None:
+        """Let a job be inspected."""
+        job.taken_at = job.queued_at
+        category, loop = job.item.category, asyncio.get_running_loop()
         scores = RAMP if job.item.wants_map else None
         finding = Finding(DECISIONS[category], 0.4, 0.4, 0.5, (), {"encoder": 1.0}, scores)
         loop.call_soon(lambda: job.future.done() or job.future.set_result(finding))
@@ -95,12 +112,14 @@ class Line:
             ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
             max_preparing=64,
             timeout_s=30.0,
+            tracing=self.tracing,
             record=Record(self.metrics, DriftMonitor(self.metrics)),
         )
         batches = BatchLimits(replace(limits, max_files=20), timeout_s=60.0, at_once=4)
         return Service(
             registry=self, workers=self, pipeline=pipeline, lifecycle=None, rollout=None,
-            shadows=None, limits=limits, batches=batches, metrics=self.metrics,
+            shadows=None, limits=limits, batches=batches, answers=self.answers,
+            metrics=self.metrics,
         )  # type: ignore[arg-type] # fmt: skip
 
     def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:
