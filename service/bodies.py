@@ -127,7 +127,8 @@ class _Body:
             self.refusal = error
             raise
         kept = [(name, value) for name, value in scope["headers"] if name not in _REPLACED]
-        return {**scope, "headers": kept}
+        scope["headers"] = kept  # in place: log and metrics read the route off this very scope
+        return scope
 
     async def receive(self) -> Message:
         """Return the next piece, within the limits; after the last one, wait without any."""

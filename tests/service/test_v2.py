@@ -352,8 +352,9 @@ def test_bodies_that_cannot_be_read_are_refused(client, problem):
     problem(post(b"{}", **{HEADER_LENGTH: "3"}), 400, "malformed-body")
 
 
-def test_the_request_is_logged_with_its_template_as_its_route(server, v2, image):
+@pytest.mark.parametrize("coding", [None, "gzip"])
+def test_the_request_is_counted_by_its_routes_template(server, v2, image, coding):
     route = "/v2/models/{model}/infer"
     before = server.metric("mambaad_requests_total", route=route, code="200")
-    v2.infer("bolt", [files(image())])
+    v2.infer("bolt", [files(image())], request_compression_algorithm=coding)
     assert server.metric("mambaad_requests_total", route=route, code="200") == before + 1
