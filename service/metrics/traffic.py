@@ -80,7 +80,8 @@ class TrafficMetrics:
         )
         self.connections_cut = Counter(
             "mambaad_connections_cut_total",
-            "Connections that the service ended, by reason (slow-header, slow-body or too-many).",
+            "Connections that the service ended, by reason (slow-reader, "
+            "too-many-connections, or the kind of problem).",
             ("reason",),
             registry=registry,
         )

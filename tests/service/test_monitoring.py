@@ -21,7 +21,7 @@ VARIABLES = [variable["definition"] for variable in DASHBOARD["templating"]["lis
 
 OPERATIONS = (DOCKER.parent / "docs/operations.md").read_text("utf-8")
 ALERT_TESTS = yaml.safe_load((Path(__file__).parent / "alerts.yml").read_text("utf-8"))
-AWAITED = {"connections_cut", "idempotent_answers"}
+AWAITED = {"idempotent_answers"}
 
 NAME = re.compile(r"\b(?:mambaad|process)_\w+")
 LABELS = re.compile(r"\b((?:mambaad|process)_\w+)\{([^}]*)\}")

@@ -29,7 +29,7 @@ def request_id(record):
 
 
 def test_it_tells_what_became_of_the_part(client, line_of, image):
-    query = {"category": "nut", "token": "hunter2"}
+    query = {"category": "nut", "part_id": "A-17"}
     headers = {"X-API-Key": "hunter2", "Authorization": "Bearer hunter2"}
     response = client.post("/detect", params=query, content=image(), headers=headers)
     assert response.status_code == 200, response.text
@@ -38,12 +38,20 @@ def test_it_tells_what_became_of_the_part(client, line_of, image):
     assert (line["method"], line["path"], line["status"]) == ("POST", "/detect", 200)
     assert (line["category"], line["decision"], line["model"]) == ("nut", "NG", "parts/1")
     assert 0.5 < line["score"] <= 1
+    assert line["part_id"] == "A-17"
     assert line["duration_ms"] > 0
     for formatter in (JsonFormatter(), TextFormatter()):
         text = formatter.format(record)
         assert "\n" not in text
         assert "hunter2" not in text
         assert len(text) < 1000  # and so holds no image
+
+
+def test_it_leaves_out_the_query(client, line_of, image):
+    response = client.post("/detect?category=nut&token=hunter2", content=image())
+    line = JsonFormatter().format(line_of(response))
+    assert json.loads(line)["problem"] == "invalid-request"
+    assert "hunter2" not in line
 
 
 def test_it_tells_of_each_image_where_there_are_several(client, line_of, image):
