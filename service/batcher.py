@@ -82,6 +82,7 @@ class Batcher:
     async def close(self, key: CheckpointKey) -> None:
         """Compute what waits of a checkpoint and no more: later jobs wait aside."""
         self._open.discard(key)
+        self._changed.set()
         while key in self._groups or self._is_running(key):
             self._left.clear()
             await self._left.wait()
@@ -174,8 +175,8 @@ class Batcher:
             target.setdefault(key, Group(self._limits.patience_s)).add(job)
 
     def _due(self, key: CheckpointKey, group: Group) -> float:
-        """When the group may go: at once if it is full."""
-        full = len(group) >= self._latencies.limit(key)
+        """When the group may go: at once if it is full, or its checkpoint is about to leave."""
+        full = len(group) >= self._latencies.limit(key) or key not in self._open
         return group.oldest_at + (0.0 if full else self._limits.max_queue_delay_s)
 
     def _take(self, key: CheckpointKey, now: float) -> Batch:

@@ -138,6 +138,7 @@ class Inspector:
         self._store = CheckpointStore(plan.weights_dir)
         self._encoders = SharedEncoders()
         self._loaded: dict[CheckpointKey, LoadedCheckpoint] = {}
+        self._counting = threading.Lock()
         self._compute_s = 0.0
 
     def load(self, request: Load) -> LoadReply:
@@ -176,7 +177,8 @@ class Inspector:
         started = time.monotonic()
         pixels = self._block.array(request.pixels_shape, np.uint8)
         outcomes = self._put_maps(request, loaded.inspect(request.items, pixels))
-        self._compute_s += time.monotonic() - started
+        with self._counting:
+            self._compute_s += time.monotonic() - started
         return BatchReply(
             request.id, outcomes, self._stats(), split=loaded.split, batch_limit=loaded.batch_limit
         )
@@ -203,7 +205,8 @@ class Inspector:
         return tuple(outcomes)
 
     def _stats(self) -> WorkerStats:
-        computed, self._compute_s = self._compute_s, 0.0
+        with self._counting:
+            computed, self._compute_s = self._compute_s, 0.0
         weights = sum(loaded.nbytes for loaded in list(self._loaded.values()))
         return WorkerStats(
             held_bytes(self._plan.device),

@@ -46,11 +46,6 @@ class Latencies:
         """No larger batch than this fits into the device's memory."""
         self._fitting[key] = min(images, self._fitting.get(key, images))
 
-    def forget(self, key: CheckpointKey) -> None:
-        """Forget a checkpoint that will not come back."""
-        for known in (self._seconds, self._lines, self._fitting):
-            known.pop(key, None)
-
     def line(self, key: CheckpointKey) -> LatencyLine | None:
         """Return the line, None before anything was measured."""
         return self._lines.get(key)

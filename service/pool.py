@@ -97,17 +97,15 @@ class WorkerPool:
         `nbytes` is what it will keep in memory. Raises `Unavailable`, with when to try again, or
         `DeadlineExceeded` where it would be late by what batches take.
         """
-        held = sum(worker.batcher.nbytes for worker in self.workers)
         worker = self._soonest(checkpoint, priority)
-        if held and held + nbytes > self._max_queue_bytes:
-            wait_s = worker.estimate_s(checkpoint, priority)
-            raise QueueFull(f"the images that wait hold {held} bytes already", math.ceil(wait_s))
+        self._check_bytes(nbytes, worker.estimate_s(checkpoint, priority))
         worker.batcher.admit(checkpoint, deadline, priority)
 
     def submit(self, job: Job) -> None:
         """Queue a job where it will be computed soonest. Raises as `admit`."""
-        self.admit(job.checkpoint, job.deadline, job.priority, job.nbytes)
-        self._soonest(job.checkpoint, job.priority).submit(job)
+        worker = self._soonest(job.checkpoint, job.priority)
+        self._check_bytes(job.nbytes, worker.estimate_s(job.checkpoint, job.priority))
+        worker.submit(job)
 
     def estimate_s(self, checkpoint: CheckpointKey, priority: Priority = Priority.NORMAL) -> float:
         """How long a new job would take, by what batches took; 0 where none was measured."""
@@ -142,6 +140,12 @@ class WorkerPool:
     def residents(self) -> dict[str, Mapping[CheckpointKey, Resident]]:
         """Return what lies on each worker's device."""
         return {worker.plan.name: worker.residency.residents for worker in self.workers}
+
+    def _check_bytes(self, nbytes: int, wait_s: float) -> None:
+        """Raise `QueueFull` where waiting images would hold too much; one alone never does."""
+        held = sum(worker.batcher.nbytes for worker in self.workers)
+        if held and held + nbytes > self._max_queue_bytes:
+            raise QueueFull(f"the images that wait hold {held} bytes already", math.ceil(wait_s))
 
     def _soonest(self, checkpoint: CheckpointKey, priority: Priority) -> Worker:
         ready = [worker for worker in self.workers if worker.is_ready]

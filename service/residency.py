@@ -93,7 +93,8 @@ class Residency:
         """
         self._process = process
         refused = {}
-        for key in list(self._wanted):
+        # Those that images wait for come first.
+        for key in sorted(self._wanted, key=lambda key: not self._batcher.waiting(key)):
             if self._deaths[key] >= _DEADLY:
                 refused[key] = "workers died while they loaded it"
                 continue

@@ -182,9 +182,9 @@ class Worker:
         expected_s = self._latencies.seconds(batch.checkpoint, len(batch.jobs))
         try:
             reply = await process.compute(batch, self._supervision.patience_s(expected_s))
-        except OSError as error:
-            logger.error("no memory for a batch of %d: %s", len(batch.jobs), error)  # noqa: TRY400
-            batch.fail(InspectionFailed("there was no memory to hand this image to the network"))
+        except (OSError, ValueError) as error:  # no memory, or images that do not fit together
+            logger.error("a batch of %d was not handed over: %s", len(batch.jobs), error)  # noqa: TRY400
+            batch.fail(InspectionFailed("the image could not be handed to the network"))
         except BaseException:
             batch.fail(
                 WorkerLost(

@@ -36,7 +36,7 @@ from service.worker import Worker
 from tests.service.line import Line
 
 INPUT = (64, 64)
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 
 
 @pytest.fixture

@@ -266,6 +266,20 @@ def test_closing_a_checkpoint_waits_for_what_it_has_and_takes_no_more(make):
     asyncio.run(scenario())
 
 
+def test_a_checkpoint_about_to_leave_holds_no_batch_back(make):
+    async def scenario():
+        batcher = make(batch=2, delay_s=30.0)
+        (only,) = submit(batcher, job(A))
+        taking = asyncio.create_task(batcher.next_batch())
+        closing = asyncio.create_task(batcher.close(A))
+        batch = await asyncio.wait_for(taking, 5)
+        assert batch.jobs == (only,)
+        batcher.finish(batch)
+        await asyncio.wait_for(closing, 5)
+
+    asyncio.run(scenario())
+
+
 def test_a_dead_worker_keeps_its_queue_aside(make):
     async def scenario():
         batcher = make()

@@ -264,6 +264,15 @@ def test_a_fresh_process_gets_what_the_last_one_held(play):
     play(scenario, wanted=(A,))
 
 
+def test_what_images_wait_for_is_loaded_first(play):
+    async def scenario(bench):
+        bench.submit(C)
+        await bench.residency.attach(bench.process)
+        assert bench.process.done == ["+c", "+a", "+b"]
+
+    play(scenario, wanted=(A, B, C))
+
+
 def test_a_checkpoint_that_kills_processes_is_left_out(play):
     async def scenario(bench):
         for _ in range(2):

@@ -188,7 +188,22 @@ def test_without_memory_for_a_batch_the_worker_lives_on(play):
             raise OSError(12, "Cannot allocate memory")
 
         answer, FakeProcess.made[0].answer = FakeProcess.made[0].answer, refuse
-        with pytest.raises(InspectionFailed, match="memory"):
+        with pytest.raises(InspectionFailed, match="handed"):
+            await submit(worker).future
+        FakeProcess.made[0].answer = answer
+        assert await submit(worker).future == FINDING
+        assert len(FakeProcess.made) == 1
+
+    play(scenario)
+
+
+def test_images_that_do_not_fit_together_fail_alone(play):
+    async def scenario(worker):
+        def refuse(batch):
+            raise ValueError("all input arrays must have the same shape")
+
+        answer, FakeProcess.made[0].answer = FakeProcess.made[0].answer, refuse
+        with pytest.raises(InspectionFailed):
             await submit(worker).future
         FakeProcess.made[0].answer = answer
         assert await submit(worker).future == FINDING
