@@ -77,15 +77,13 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
     app.state.guard = Guard(settings, metrics)
+    app.state.body_budget = BodyBudget.of(settings)
     app.include_router(routes.router, dependencies=[Depends(detect_scope)])
     app.include_router(operations.router)
     app.include_router(v2.health)
     app.include_router(v2.router, dependencies=[Depends(detect_scope)])
     app.include_router(lookout.router, dependencies=[Depends(detect_scope)])
     app.include_router(admin.router, dependencies=[Depends(admin_scope)])
-    app.add_exception_handler(ServiceError, _answer_error)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
     _protect(app, settings)
     app.add_middleware(RequestLog, metrics=metrics, fail_safe=settings.fail_safe, tracing=tracing)
     app.add_middleware(LookoutErrors)
@@ -108,7 +106,10 @@ def _documented_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[No
 
 def _protect(app: FastAPI, settings: Settings) -> None:
     """Put the guards around the routes; what is added last is met first."""
-    app.add_middleware(BodyGuard, budget=BodyBudget.of(settings))
+    app.add_exception_handler(ServiceError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_middleware(BodyGuard, budget=app.state.body_budget, metrics=app.state.metrics)
     app.add_middleware(
         Gate, guard=app.state.guard, metrics_require_key=settings.metrics_require_key
     )

@@ -23,6 +23,7 @@ from service.errors import (
     problem_of,
     retry_headers,
 )
+from service.metrics import Metrics
 from service.middleware import problem_response, request_id_of
 from service.settings import Settings
 
@@ -67,9 +68,10 @@ class BodyBudget:
 class BodyGuard:
     """ASGI middleware between the routes and the client's body."""
 
-    def __init__(self, app: ASGIApp, budget: BodyBudget) -> None:
+    def __init__(self, app: ASGIApp, budget: BodyBudget, metrics: Metrics) -> None:
         self._app = app
         self._budget = budget
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -93,6 +95,8 @@ class BodyGuard:
                 raise
         finally:
             self._budget.held -= body.held
+        if isinstance(body.refusal, BodyTooSlow):
+            self._metrics.connections_cut.labels("body-too-slow").inc()
         if body.refusal is not None and not started:
             problem = problem_of(body.refusal, request_id_of(scope))
             response = problem_response(problem, retry_headers(body.refusal))

@@ -6,17 +6,19 @@ import json
 import zlib
 
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from service.bodies import BodyBudget, BodyGuard
+from service.metrics import Metrics
 
 LIMIT = 1000
 
 
 @pytest.fixture
 def budget():
-    return BodyBudget(LIMIT, 5 * LIMIT, timeout_s=0.1, min_bytes_per_s=10_000)
+    return BodyBudget(LIMIT, 5 * LIMIT, timeout_s=30, min_bytes_per_s=10_000)
 
 
 async def echo(scope, receive, send):
@@ -55,7 +57,7 @@ def ask(budget, pieces, headers=(), app=echo, pause_s=0.0):
             "type": "http", "method": "POST", "path": "/", "headers": list(headers),
             "state": {"request_id": "x"},
         }  # fmt: skip
-        await BodyGuard(app, budget)(scope, receive, send)
+        await BodyGuard(app, budget, Metrics(CollectorRegistry()))(scope, receive, send)
 
     asyncio.run(scenario())
     start, *bodies = sent
@@ -139,6 +141,7 @@ def test_any_other_encoding_is_refused(budget, encoding):
 
 
 def test_a_body_that_does_not_come_is_waited_for_only_so_long(budget):
+    budget.timeout_s = 0.1
     answer = ask(budget, [b"a"] * 500, pause_s=0.02)
     assert "bytes in 0 s" in refused(answer, 408, "body-too-slow")
     assert answer[1][b"connection"] == b"close"
@@ -146,11 +149,13 @@ def test_a_body_that_does_not_come_is_waited_for_only_so_long(budget):
 
 def test_bytes_earn_time(budget):
     """Ten pieces take 0.2 s, more than is granted without them."""
-    budget.min_bytes_per_s = 1000
+    budget.timeout_s, budget.min_bytes_per_s = 0.1, 10
     assert ask(budget, [b"a" * 100] * 10, pause_s=0.02)[2] == b"- 1000"
 
 
 def test_the_time_that_the_application_takes_does_not_count(budget):
+    budget.timeout_s = 0.1
+
     async def slow(scope, receive, send):
         await receive()
         await asyncio.sleep(0.2)
@@ -170,7 +175,7 @@ def test_all_bodies_together_have_a_limit_too(budget):
         return {"type": "http.request", "body": bytes(11), "more_body": False}
 
     scope = {"type": "http", "headers": [], "state": {"request_id": "x"}}
-    asyncio.run(BodyGuard(echo, budget)(scope, receive, send))
+    asyncio.run(BodyGuard(echo, budget, Metrics(CollectorRegistry()))(scope, receive, send))
     assert sent[0]["status"] == 503
     assert (b"retry-after", b"1") in sent[0]["headers"]
     assert budget.held == 5 * LIMIT - 10
