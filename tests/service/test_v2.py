@@ -191,6 +191,18 @@ def test_the_map_is_the_score_of_each_pixel(v2, image):
     assert not over("bolt").any()
 
 
+def test_each_image_has_its_own_map_and_score(v2, image):
+    contents = [image(seed=i) for i in range(4)]
+    wanted = outputs("anomaly_map", "raw_score")
+    together = v2.infer("nut", [files(*contents)], outputs=wanted)
+    for i, content in enumerate(contents):
+        alone = v2.infer("nut", [files(content)], outputs=wanted)
+        for name in ("anomaly_map", "raw_score"):
+            assert together.as_numpy(name)[i] == pytest.approx(alone.as_numpy(name)[0], rel=1e-3)
+    scores = together.as_numpy("raw_score")
+    assert len(set(scores.tolist())) == 4
+
+
 def test_id_and_foreign_parameters_are_echoed(v2, image):
     result = v2.infer(
         "bolt",
