@@ -484,7 +484,32 @@ def test_against_the_service(server, image, tmp_path):
             client.detect(path, category="ghost")
         good, cut = client.detect([path, image()[:100]], category="bolt")
         assert good.is_ok
+        assert cut.decision is Decision.UNDECIDED
         assert isinstance(cut.error, api.ImageRefused)
+
+
+@pytest.mark.parametrize("meta", [None, {"lot": [1, "ü"]}])
+@pytest.mark.parametrize("heatmap", ["map", "overlay", "mask", "raw"])
+def test_the_service_gives_back_what_a_part_is(server, image, heatmap, meta):
+    said = {"part_id": "P 7&ü", "station": "S", "job_id": "J", "meta": meta}
+    with Client(server.url) as client:
+        (result,) = client.detect(
+            image(), category="bolt", heatmap=heatmap, priority="high", timeout_ms=20_000, **said
+        )
+    assert {name: getattr(result, name) for name in said} == said
+    assert result.is_ok
+    with Image.open(BytesIO(result.heatmap.content)) as picture:
+        assert picture.size == (96, 48)
+
+
+def test_the_services_deadline_is_told_by_the_service(server, image):
+    with (
+        server.stopped_worker(),
+        Client(server.url) as client,
+        pytest.raises(api.DeadlineExceeded) as caught,
+    ):
+        client.detect(image(), category="bolt", timeout_ms=300)
+    assert caught.value.request_id
 
 
 def test_the_async_client_against_the_service(server, image):
