@@ -6,6 +6,8 @@ HOST    ?= 127.0.0.1
 PORT    ?= 8000
 SAMPLES ?= samples
 DEVICE  ?= cpu
+NAME    := $(subst :,-,$(DEVICE))
+LOAD    := benchmarks/results
 
 SOLAR   := data/solar
 RECIPE  := --depths 2,2,2,2 --directions 4 --state-size 4 --drop-path 0 --loss cosine \
@@ -18,7 +20,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format-check lint types imports fix bench audit sbom demo-weights clean
+.PHONY: help run test check format-check lint types imports fix bench load audit sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +53,11 @@ fix: $(DEV) ## format, and repair what the linter can repair
 bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on DEVICE
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --config paper
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --checkpoint solar
+
+load: $(DEV) ## hold the service on DEVICE against each claim about its speed (10 minutes)
+	-$(BIN)/python -m benchmarks.load throughput --device $(DEVICE) --json $(LOAD)/load-throughput-$(NAME).json
+	-$(BIN)/python -m benchmarks.load latency --device $(DEVICE) --json $(LOAD)/load-latency-$(NAME).json
+	-$(BIN)/python -m benchmarks.load categories --device $(DEVICE) --json $(LOAD)/load-categories-$(NAME).json
 
 audit: $(DEV) ## ask the package index which installed packages have known holes; needs a network
 	@.ci/audit $(BIN)/pip-audit

@@ -35,4 +35,5 @@ def test_the_result_is_written(tmp_path, capsys):
     assert {row["mode"] for row in result["decoders"]} == {"RGB", "L"}
     assert all(row["ready_ms"] > 0 for row in result["decoders"] + result["resizes"])
     assert result["resizes"][0]["max_difference"] == 0
+    assert all(row["encode_ms"] > 0 and row["bytes"] > 0 for row in result["encoders"])
     assert "pillow" in capsys.readouterr().out
