@@ -166,6 +166,7 @@ def _service(
         settings.idempotency_max_answers,
         settings.idempotency_max_bytes,
         settings.idempotency_ttl_s,
+        metrics,
     )
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
     rollout = Rollout(registry, lifecycle, deployment, metrics)

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from service.errors import DeadlineExceeded, IdempotencyKeyReused, InvalidRequest
 from service.logs import note
+from service.metrics import Metrics
 from service.uploads import Posted, Upload
 
 KEY_HEADER = "Idempotency-Key"
@@ -56,7 +57,8 @@ class _Entry:
 class Answers:
     """The answers kept. Belongs to one event loop and is not thread-safe."""
 
-    def __init__(self, max_answers: int, max_bytes: int, ttl_s: float) -> None:
+    def __init__(self, max_answers: int, max_bytes: int, ttl_s: float, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._max_answers = max_answers
         self._max_bytes = max_bytes
         self._ttl_s = ttl_s
@@ -80,12 +82,14 @@ class Answers:
         """
         while (entry := self._current(key)) is not None:
             if entry.digest != digest:
+                self._metrics.idempotent_answers.labels("conflict").inc()
                 raise IdempotencyKeyReused(
                     f"this {KEY_HEADER} was used with another body or path: use a new key for a "
                     "new request, and the same only to repeat one"
                 )
             if entry.answer is not None:
                 self._entries.move_to_end(key)
+                self._metrics.idempotent_answers.labels("replayed").inc()
                 return _replay(entry.answer)
             try:
                 async with asyncio.timeout_at(deadline):
@@ -101,6 +105,7 @@ class Answers:
     ) -> Response:
         entry = _Entry(digest, float("inf"))
         self._entries[key] = entry
+        self._metrics.idempotent_answers.labels("computed").inc()
         try:
             answered = await work()
             if answered.is_final and len(answered.response.body) <= self._max_bytes:

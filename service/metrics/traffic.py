@@ -48,7 +48,7 @@ class TrafficMetrics:
         self.idempotent_answers = Counter(
             "mambaad_idempotent_answers_total",
             "Requests with an Idempotency-Key, by what became of them "
-            "(computed, replayed, joined or conflict).",
+            "(computed, replayed or conflict).",
             ("outcome",),
             registry=registry,
         )

@@ -47,7 +47,7 @@ class Line:
         self.jobs: list[Any] = []
         self.silent_widths: set[int] = set()
         self.tracing = Tracing()
-        self.answers = Answers(max_answers=3, max_bytes=20_000, ttl_s=3600.0)
+        self.answers = Answers(3, 20_000, 3600.0, metrics)
         self.admit_error: Callable[[], Exception | None] = lambda: None
 
     def trace_with(self, tracing: Tracing) -> None:

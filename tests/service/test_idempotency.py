@@ -28,6 +28,11 @@ def test_a_repeated_request_gets_the_same_answer_and_no_inspection(line, image):
         assert other.headers["content-type"] == "application/json"
         assert other.headers["x-request-id"] != first.headers["x-request-id"]
     assert len(line.jobs) == 1
+    counted = {
+        outcome: line.metrics.idempotent_answers.labels(outcome)._value.get()
+        for outcome in ("computed", "replayed", "conflict")
+    }
+    assert counted == {"computed": 1, "replayed": 2, "conflict": 0}
 
 
 def test_a_form_is_the_same_whatever_its_boundary(line, image):
