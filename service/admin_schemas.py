@@ -13,8 +13,13 @@ from service.routing import Assignment, Canary, Role
 from service.shadow import Comparison
 from service.thresholds import Threshold
 
-Who = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+_LINE = r"^[^\x00-\x1f\x7f]*$"
+Who = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_LINE)
+]
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=_LINE)
+]
 
 
 class _Body(BaseModel):

@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from service.channel import CheckpointKey, LoadReport, Resident
@@ -53,6 +54,7 @@ class Lifecycle:
         self._drain_s = drain_s
         self._loading: dict[CheckpointKey, asyncio.Task[None]] = {}
         self._draining: dict[CheckpointKey, asyncio.Task[None]] = {}
+        self._unloading: set[CheckpointKey] = set()
         self._locks: defaultdict[CheckpointKey, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._failed: dict[CheckpointKey, str] = {}
         self._unloaded: set[CheckpointKey] = set()
@@ -70,7 +72,7 @@ class Lifecycle:
         held = self._loader.residents()
         if key in self._loading:
             return ModelState.LOADING
-        if key in self._draining:
+        if key in self._draining or key in self._unloading:
             return ModelState.DRAINING
         if any(key in own for own in held.values()):
             return ModelState.READY
@@ -95,7 +97,7 @@ class Lifecycle:
             return await asyncio.to_thread(self._registry.rescan)
 
     async def load(self, key: CheckpointKey) -> None:
-        """Load a version on every worker that does not hold it; callers at once share one load.
+        """Load a version on every worker, or load it again; callers at one time share one load.
 
         Raises `ModelRefused`; what held its place goes on serving. A caller that goes away does not
         stop the load.
@@ -123,12 +125,14 @@ class Lifecycle:
             serves = ", ".join(f"the {role} version of {category!r}" for category, role in roles)
             raise Conflict(f"{key} is {serves}: route that to another version first")
         self.keep(key)
-        await asyncio.shield(self._start_draining(key, 0))
+        await asyncio.shield(asyncio.create_task(self._unload(key)))
 
     def release(self, keys: Iterable[CheckpointKey]) -> None:
         """Unload versions that serve nothing any more, once no request can be on its way to one."""
         for key in keys:
-            self._start_draining(key, self._drain_s)
+            task = asyncio.create_task(self._drain(key))
+            self._draining[key] = task
+            task.add_done_callback(partial(self._forget, key))
 
     def keep(self, key: CheckpointKey) -> None:
         """Call off the draining of a version, unless it is being unloaded already."""
@@ -145,23 +149,16 @@ class Lifecycle:
                 self._failed[key] = why
                 logger.error("checkpoint %s was not loaded: %s", key, error)  # noqa: TRY400
                 raise ModelRefused(f"{key} was not loaded, and nothing changed: {why}") from error
-            if not self._registry.roles(key):  # what serves is decided by what it was found with
-                async with self._scanning:
-                    await asyncio.to_thread(self._registry.reread, key)
+            async with self._scanning:  # what was calibrated since the version was found
+                await asyncio.to_thread(self._registry.reread, key)
             self._failed.pop(key, None)
             self._unloaded.discard(key)
             self._registry.accept(key)
             logger.info("checkpoint %s is loaded", key)
 
-    def _start_draining(self, key: CheckpointKey, delay_s: float) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._drain(key, delay_s))
-        self._draining[key] = task
-        task.add_done_callback(lambda done: self._forget(key, done))
-        return task
-
-    async def _drain(self, key: CheckpointKey, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
-        await asyncio.shield(self._unload(key))
+    async def _drain(self, key: CheckpointKey) -> None:
+        await asyncio.sleep(self._drain_s)
+        await asyncio.shield(asyncio.create_task(self._unload(key)))
 
     def _forget(self, key: CheckpointKey, task: asyncio.Task[None]) -> None:
         if self._draining.get(key) is task:
@@ -171,6 +168,10 @@ class Lifecycle:
         async with self._locks[key]:
             if self._registry.roles(key):  # it was called back while others were before it
                 return
-            await self._loader.unload(key)
+            self._unloading.add(key)
+            try:
+                await self._loader.unload(key)
+            finally:
+                self._unloading.discard(key)
             self._unloaded.add(key)
             logger.info("checkpoint %s is unloaded", key)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from service.batcher import Batcher
 from service.channel import CheckpointKey, LoadReply, LoadReport, Resident, WorkerStats
-from service.errors import CheckpointUnavailable
+from service.errors import CheckpointUnavailable, NoWorkerReady
 from service.latency import Latencies
 from service.metrics import Metrics
 from service.process import ProcessDied, WorkerProcess
@@ -139,7 +139,7 @@ class Residency:
         Where it was there before, it goes on serving until the new one is ready, if it ever is.
         """
         if self._process is None:
-            raise CheckpointUnavailable(f"worker {self._worker} is starting; try again")
+            raise NoWorkerReady(f"worker {self._worker} is starting; try again")
         try:
             return await asyncio.shield(self._start_load(key, again=True))
         except ProcessDied as death:

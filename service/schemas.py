@@ -240,6 +240,9 @@ class CategoryAnswer(Answer):
     category: str = Field(description="its name, as requests give it")
     model: ModelAnswer = Field(description="the checkpoint that serves it")
     threshold: float = Field(description="of the raw score: above it a part is NG")
+    review_threshold: float | None = Field(
+        description="above it, and not above the threshold, a part is REVIEW; null: none is"
+    )
     image_size: SizeAnswer = Field(description="of the network's input; any other is resized to it")
     promise: str = Field(description="what the threshold promises about good parts")
     license: str | None = Field(description="of the checkpoint, as its maker says")
@@ -253,6 +256,7 @@ class CategoryAnswer(Answer):
             category=route.category,
             model=ModelAnswer.of(route),
             threshold=route.calibration.image_threshold,
+            review_threshold=route.calibration.review_threshold,
             image_size=SizeAnswer(width=size.width, height=size.height),
             promise=route.promise,
             license=route.license,

@@ -1,8 +1,9 @@
 """Shadow versions: what another version would have said of the parts that are inspected.
 
 A shadow scores what was answered by another, and its answer goes nowhere but into the comparison.
-It is the first to be left out when there is much to do: it queues nothing while more than a batch
-waits already, itself included.
+It is the first to be left out when there is much to do: it queues nothing while a whole batch waits
+already, itself included, and is not loaded at the cost of what answers: once it had to make room in
+memory it stays out, until somebody warms it up.
 """
 
 import asyncio
@@ -91,7 +92,7 @@ class Shadows:
             return
         key = (route.category, route.checkpoint, shadow.checkpoint)
         comparison = self._comparisons.setdefault(key, Comparison(*key))
-        if self._busy():
+        if self._busy() or not self._in_memory(shadow.checkpoint):
             comparison.left_out += 1
             self._count(route, "left out")
             return
@@ -102,6 +103,9 @@ class Shadows:
     def _busy(self) -> bool:
         waiting = sum(len(worker.batcher) for worker in self._workers.workers)
         return max(waiting, len(self._tasks)) >= self._max_waiting
+
+    def _in_memory(self, key: CheckpointKey) -> bool:
+        return any(key in held for held in self._workers.residents().values())
 
     async def close(self) -> None:
         """Leave off what is being scored."""

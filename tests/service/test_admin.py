@@ -1,9 +1,11 @@
 """Versions, routes and thresholds over HTTP, on real workers with tiny networks.
 
-parts/1 finds every bolt OK, parts/2 every bolt NG, and a byte of parts/3 has flipped.
+parts/1 finds every bolt OK, parts/2 every bolt NG, a byte of parts/3 has flipped, and parts/5 does
+not score its golden images as its manifest says.
 """
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,8 @@ import httpx
 import pytest
 
 from model.checkpoint import CheckpointStore
+from model.detector import Detector
+from model.training.golden import record_golden, save_with_golden
 from service.app import create_app
 from service.channel import CheckpointKey
 from service.deployment import Deployment, State
@@ -25,6 +29,19 @@ ONE, TWO = {"name": "parts", "version": "1"}, {"name": "parts", "version": "2"}
 ROUTE, THRESHOLD = "/categories/bolt/route", "/categories/bolt/threshold"
 
 
+def save_with_golden_images(root, gone_by):
+    """Save parts/2 once more, with golden images whose scores in the manifest are off."""
+    store = CheckpointStore(root)
+    checkpoint = store.load("parts", "2")
+    detector = Detector.from_checkpoint(checkpoint)
+    saved = save_with_golden(store, checkpoint, record_golden(detector, [], {}))
+    path = store.find("parts", saved.version) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    entry = manifest["golden"]["synthetic"]
+    entry["raw_scores"] = [score * (1 + gone_by) for score in entry["raw_scores"]]
+    path.write_text(json.dumps(manifest))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, save, start_server, eventually):
     """A service of three versions, routed to the first one."""
@@ -35,6 +52,8 @@ def site(tmp_path_factory, save, start_server, eventually):
     content = bytearray((damaged / "network.safetensors").read_bytes())
     content[-1] ^= 1
     (damaged / "network.safetensors").write_bytes(content)
+    save_with_golden_images(folder / "weights", gone_by=0.0)
+    save_with_golden_images(folder / "weights", gone_by=0.1)
     state = State().with_route("bolt", Assignment(stable=CheckpointKey("parts", "1")))
     (folder / "state").mkdir()
     (folder / "state" / "deployment.json").write_text(state.model_dump_json())
@@ -72,7 +91,7 @@ def models(client):
 
 def test_models_lists_what_there_is_and_what_it_does(client):
     found = models(client)
-    assert list(found) == ["nuts/1", "parts/1", "parts/2", "parts/3"]
+    assert list(found) == ["nuts/1", *(f"parts/{number}" for number in range(1, 6))]
     one = found["parts/1"]
     assert (one["state"], one["reason"], one["categories"]) == ("ready", None, ["bolt"])
     assert one["serves"] == [{"category": "bolt", "role": "stable", "share": None}]
@@ -111,6 +130,19 @@ def test_a_damaged_version_is_refused_and_nothing_changes(client, inspect, probl
     assert inspect()["model"] == ONE
     problem(client.post("/models/parts/3/load"), 409, "model-refused")
     assert client.get("/readyz").json()["ready"]
+
+
+def test_a_device_that_scores_otherwise_is_found_by_golden_images(client, inspect, problem):
+    good = client.post("/models/parts/4/load").json()
+    assert good["golden_images"] == 4
+    assert 0 <= good["workers"][0]["golden_difference"] < 0.01
+    bad = client.post(ROUTE, json={"stable": {"name": "parts", "version": "5"}})
+    body = problem(bad, 409, "model-refused")
+    assert "golden images of 'synthetic' score otherwise" in body["detail"]
+    assert models(client)["parts/5"]["state"] == "failed"
+    assert models(client)["parts/1"]["workers"][0]["golden_difference"] is None
+    assert inspect()["model"] == ONE
+    assert client.post("/models/parts/4/unload").json()["workers"] == []
 
 
 def test_a_new_version_is_listed_and_waits_to_be_asked(client, inspect, save, site):
@@ -178,22 +210,24 @@ def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
     assert inspect()["decision"] == "REVIEW"
     # The threshold is of parts/1: another version decides by its own, and back again by this one.
     assert client.get(THRESHOLD, params={"model": "parts/2"}).json()["threshold"] == -10.0
+    client.put(THRESHOLD, json={"threshold": -9.0, "model": TWO, **ADA})
     client.post(ROUTE, json={"stable": TWO, "keep_previous": True})
+    assert inspect()["threshold"] == -9.0
+    client.delete(THRESHOLD, params=ADA)
     assert inspect()["threshold"] == -10.0
     client.post(ROUTE, json={"stable": ONE, "keep_previous": True})
     assert inspect()["decision"] == "REVIEW"
     reset = client.delete(THRESHOLD, params=ADA).json()
     assert (reset["threshold"], reset["set_by"]) == (10.0, None)
     assert inspect()["decision"] == "OK"
-    history = reset["history"]
+    history = [one for one in reset["history"] if one["model"] == "parts/1"]
+    assert len(reset["history"]) == 5
     assert [(one["from"]["threshold"], one["to"]["threshold"]) for one in history] == [
         (raw + 0.1, 10.0), (raw - 0.1, raw + 0.1), (10.0, raw - 0.1)
     ]  # fmt: skip
-    assert {(one["who"], one["caller"], one["model"]) for one in history} == {
-        ("Ada", "anonymous@127.0.0.1", "parts/1")
-    }
+    assert {(one["who"], one["caller"]) for one in history} == {("Ada", "anonymous@127.0.0.1")}
     kept = Deployment(site.settings.state_dir)
-    assert [r.category for r in kept.audit if r.action == "threshold"] == ["bolt"] * 3
+    assert [r.category for r in kept.audit if r.action == "threshold"] == ["bolt"] * 5
 
 
 @pytest.mark.parametrize(
@@ -219,6 +253,8 @@ def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
         ("PUT", THRESHOLD, {"threshold": 1.0, "review_threshold": 1.0, **ADA}, 422,
          "invalid-request"),
         ("PUT", THRESHOLD, {"threshold": "NaN", **ADA}, 422, "invalid-request"),
+        ("PUT", THRESHOLD, {"threshold": 1.0, "who": "A\nB", "reason": "x"}, 422,
+         "invalid-request"),
         ("DELETE", THRESHOLD, None, 422, "invalid-request"),
     ],
 )  # fmt: skip
@@ -277,6 +313,25 @@ def test_no_request_fails_while_routes_switch(client, site, image):
         answers = posting[0].result() + posting[1].result()
     assert set(answers) <= {("1", "OK", 10.0), ("2", "NG", -10.0)}
     assert answers.total() >= 12
+
+
+def test_fifty_loads_and_unloads_at_once_hurt_nobody(client, site, image):
+    def change(number):
+        verb = ("load", "unload")[number % 2]
+        with site.client() as own:
+            return own.post(f"/models/parts/2/{verb}").status_code
+
+    def post(_):
+        with site.client() as own:
+            return own.post("/detect?category=bolt", content=image()).status_code
+
+    with ThreadPoolExecutor(12) as threads:
+        changed = [threads.submit(change, number) for number in range(50)]
+        posted = [threads.submit(post, number) for number in range(10)]
+        assert {future.result() for future in posted} == {200}
+        assert {future.result() for future in changed} == {200}
+    assert client.post("/models/parts/2/unload").json()["workers"] == []
+    assert client.get("/readyz").json()["ready"]
 
 
 def test_those_who_may_inspect_may_not_change_what_serves(tmp_path, weights):

@@ -225,6 +225,24 @@ def test_a_version_called_back_while_it_is_unloaded_is_loaded_again(stand):
     run(scenario)
 
 
+def test_who_asked_to_unload_is_answered_though_another_asks_to_load(stand):
+    async def scenario():
+        s = await stand()
+        s.loader.held.add(TWO)
+        s.loader.gate.clear()
+        unloading = [asyncio.create_task(s.lifecycle.unload(TWO)) for _ in range(2)]
+        await until(lambda: s.loader.calls)
+        assert s.states()["2"] == ModelState.DRAINING
+        loading = asyncio.create_task(s.lifecycle.load(TWO))
+        await asyncio.sleep(0.01)
+        s.loader.gate.set()
+        await asyncio.gather(*unloading, loading)
+        assert s.loader.calls == [("unload", TWO), ("unload", TWO), ("load", TWO)]
+        assert s.states()["2"] == ModelState.READY
+
+    run(scenario)
+
+
 def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
     async def scenario():
         s = await stand()
@@ -235,7 +253,7 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
         s.loader.gate.set()
         await second
         assert s.loader.calls == [("load", TWO)]
-        await s.lifecycle.load(TWO)  # it is for the workers to know that they hold it
+        await s.lifecycle.load(TWO)  # asked for again, it is verified again
         assert s.loader.calls == [("load", TWO)] * 2
         await s.lifecycle.warm([ONE, TWO])
         assert len(s.loader.calls) == 2

@@ -18,7 +18,7 @@ from service.channel import (
     UnloadReply,
     WorkerStats,
 )
-from service.errors import CheckpointUnavailable
+from service.errors import CheckpointUnavailable, NoWorkerReady
 from service.jobs import Job
 from service.latency import Latencies
 from service.process import ProcessDied
@@ -253,7 +253,7 @@ def test_a_fresh_process_gets_what_the_last_one_held(play):
         await bench.residency.unload(A)
         bench.residency.detach()
         assert not bench.residency.residents
-        with pytest.raises(CheckpointUnavailable, match="starting"):
+        with pytest.raises(NoWorkerReady, match="starting"):
             await bench.residency.load(A)
         waiting = bench.submit(C)
         bench.process = FakeProcess()
