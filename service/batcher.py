@@ -115,12 +115,15 @@ class Batcher:
                 f"{waiting} images are waiting for checkpoint {key}, and no more are taken",
                 math.ceil(estimate_s),
             )
-        late_s = asyncio.get_running_loop().time() + estimate_s - deadline
-        if late_s > 0 and self._latencies.line(key) is not None:
+        left_s = deadline - asyncio.get_running_loop().time()
+        # By what is ahead, which is measured as it is computed; by its own time only while that
+        # is fresh: else a single slow batch would have every later image refused, and for good.
+        own_s = 0.0 if self._latencies.is_fresh(key) else self._latencies.seconds(key, 1)
+        if estimate_s - own_s > left_s and self._latencies.line(key) is not None:
             self._metrics.dropped.labels(self._worker, "shed").inc()
             raise DeadlineExceeded(
-                f"so much is waiting that it would take about {estimate_s:.2g} s, "
-                f"{late_s:.2g} s too long: the image was not taken"
+                f"it would take about {estimate_s:.2g} s by what is waiting, and there are "
+                f"{left_s:.2g} s: the image was not taken"
             )
 
     def submit(self, job: Job) -> None:

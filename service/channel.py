@@ -158,10 +158,15 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Bring a checkpoint onto the device."""
+    """Bring a checkpoint onto the device.
+
+    Where it is known how long its batches take, only a single image and a batch of `known_limit`
+    are computed to warm it up: it was there before, and somebody may be waiting for it.
+    """
 
     id: int
     checkpoint: CheckpointKey
+    known_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ from service.channel import (
 )
 from service.device import DeviceThread, held_bytes, missing_device, release_memory
 from service.latency import fit_line
-from service.loaded import LoadedCheckpoint, is_fatal
+from service.loaded import LoadedCheckpoint, batch_sizes, is_fatal
 from service.logs import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,10 @@ class Inspector:
             checkpoint = self._store.load(key.name, key.version, self._encoders)
             detector = Detector.from_checkpoint(checkpoint, self._plan.device, self._plan.backend)
             loaded = LoadedCheckpoint(detector)
-            seconds = loaded.warm_up(self._plan.max_batch_size, self._device.call)
+            sizes = batch_sizes(self._plan.max_batch_size)
+            if request.known_limit is not None:
+                sizes = sorted({1, request.known_limit})
+            seconds = loaded.warm_up(sizes, self._device.call)
             difference = self._compare(checkpoint, detector)
         except Exception as error:
             if is_fatal(error):

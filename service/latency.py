@@ -7,6 +7,7 @@ as n grows; beyond some n, larger batches only take longer.
 """
 
 import math
+import time
 from collections.abc import Mapping
 
 from service.channel import CheckpointKey, LatencyLine
@@ -14,6 +15,7 @@ from service.channel import CheckpointKey, LatencyLine
 _MEMORY = 0.8
 """How much of a known time a new one leaves standing."""
 
+_FRESH_S = 5.0
 _SMALLEST_S = 1e-6
 
 
@@ -29,18 +31,21 @@ class Latencies:
         self._seconds: dict[CheckpointKey, dict[int, float]] = {}
         self._lines: dict[CheckpointKey, LatencyLine] = {}
         self._fitting: dict[CheckpointKey, int] = {}
+        self._measured_at: dict[CheckpointKey, float] = {}
 
     def learn(self, key: CheckpointKey, seconds: Mapping[int, float]) -> None:
         """Take what warming up measured, by size of batch, in place of what was known."""
         if seconds:
             self._seconds[key] = dict(seconds)
             self._lines[key] = fit_line(seconds)
+            self._measured_at[key] = time.monotonic()
 
     def record(self, key: CheckpointKey, images: int, seconds: float) -> None:
         """Take note of a batch."""
         known = self._seconds.setdefault(key, {})
         known[images] = _MEMORY * known.get(images, seconds) + (1 - _MEMORY) * seconds
         self._lines[key] = fit_line(known)
+        self._measured_at[key] = time.monotonic()
 
     def remember_limit(self, key: CheckpointKey, images: int) -> None:
         """No larger batch than this fits into the device's memory."""
@@ -49,6 +54,10 @@ class Latencies:
     def line(self, key: CheckpointKey) -> LatencyLine | None:
         """Return the line, None before anything was measured."""
         return self._lines.get(key)
+
+    def is_fresh(self, key: CheckpointKey) -> bool:
+        """Whether the line was measured so lately that work may be refused by it."""
+        return time.monotonic() - self._measured_at.get(key, -math.inf) < _FRESH_S
 
     def limit(self, key: CheckpointKey) -> int:
         """Return the smallest batch that is efficient, within what is allowed and fits."""

@@ -44,16 +44,16 @@ class LoadedCheckpoint:
         )
 
     def warm_up(
-        self, max_batch_size: int, on_device: Callable[[Callable[[], float]], float]
+        self, sizes: Sequence[int], on_device: Callable[[Callable[[], float]], float]
     ) -> dict[int, float]:
-        """Compute black images in batches of 1, 2, 4, ...; return what each took, in seconds.
+        """Compute black images in batches of such sizes; return what each took, in seconds.
 
         No part pays for compiling and allocating then. Each pass goes through `on_device`, which
         lets those of others between. A network that answers with NaN stays: every part of its will
         be answered 500.
         """
         seconds: dict[int, float] = {}
-        for size in _sizes(max_batch_size):
+        for size in sizes:
             try:
                 first = on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
                 again = first if first > _SLOW_S else on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
@@ -153,7 +153,7 @@ def _device_answers(device: torch.device) -> bool:
     return True
 
 
-def _sizes(most: int) -> list[int]:
+def batch_sizes(most: int) -> list[int]:
     """Return 1, 2, 4, ... and the largest allowed."""
     return [*(2**i for i in range(most.bit_length()) if 2**i < most), most]
 

@@ -102,9 +102,11 @@ class WorkerProcess:
         assert isinstance(reply, BatchReply)
         return reply
 
-    async def load(self, key: CheckpointKey, timeout_s: float) -> LoadReply:
+    async def load(
+        self, key: CheckpointKey, timeout_s: float, known_limit: int | None = None
+    ) -> LoadReply:
         """Have a checkpoint brought onto the device. Raises `ProcessDied`, also when late."""
-        request = Load(next(self._numbers), key)
+        request = Load(next(self._numbers), key, known_limit)
         reply = await self._exchange(request, timeout_s, f"loading {key}")
         assert isinstance(reply, LoadReply)
         return reply

@@ -194,29 +194,32 @@ class Residency:
             if known is not None and not again:
                 return LoadReport(known.bytes, known.loaded_s, known.latency_line, known.golden)
             await self._make_room(key, self._expected_bytes(key))
-            report = self._accept(key, await self._ask(key))
+            measure = again or self._latencies.line(key) is None
+            report = self._accept(key, await self._ask(key, measure=measure), measure=measure)
             await self._make_room(key, 0)  # now that its size is known
             self._batcher.open(key)
             return report
 
-    async def _ask(self, key: CheckpointKey) -> LoadReply:
+    async def _ask(self, key: CheckpointKey, *, measure: bool) -> LoadReply:
         process = self._attached()
+        known_limit = None if measure else self._latencies.limit(key)
         try:
-            reply = await process.load(key, self._limits.load_timeout_s)
+            reply = await process.load(key, self._limits.load_timeout_s, known_limit)
         except ProcessDied:
             self._deaths[key] += 1
             raise
         del self._deaths[key]
         return reply
 
-    def _accept(self, key: CheckpointKey, reply: LoadReply) -> LoadReport:
+    def _accept(self, key: CheckpointKey, reply: LoadReply, *, measure: bool) -> LoadReport:
         self.note(reply.stats)
         labels = (self._worker, key.name, key.version)
         if isinstance(reply.loaded, str):
             self._metrics.model_loads.labels(*labels, "failed").inc()
             raise CheckpointUnavailable(reply.loaded, _RETRY_AFTER_S)
         report = reply.loaded
-        self._latencies.learn(key, reply.seconds)
+        if measure:
+            self._latencies.learn(key, reply.seconds)
         if reply.batch_limit is not None:
             self._latencies.remember_limit(key, reply.batch_limit)
         now = asyncio.get_running_loop().time()

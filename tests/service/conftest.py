@@ -242,6 +242,7 @@ def server(weights: Path, eventually: Callable[..., Any]) -> Iterator[RunningSer
         max_batch_size=4,
         batch_efficiency=1.0,
         heartbeat_timeout_ms=120_000,
+        request_timeout_ms=120_000,
         max_queue_size=5,
         max_image_bytes=200_000,
         max_image_pixels=40_000,

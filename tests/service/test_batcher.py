@@ -185,6 +185,17 @@ def test_what_would_be_late_is_shed_at_the_door(make, metrics):
     asyncio.run(scenario())
 
 
+def test_one_slow_batch_long_ago_does_not_shed_for_good(make):
+    async def scenario():
+        batcher = make(seconds={1: 3.0, 2: 4.0})
+        batcher._latencies._measured_at[A] -= 60
+        submit(batcher, job(A, timeout_s=1.0))  # and so is measured again
+        with pytest.raises(DeadlineExceeded):
+            batcher.submit(job(A, timeout_s=0.9))  # behind that one it would be late
+
+    asyncio.run(scenario())
+
+
 def test_nothing_is_shed_before_anything_was_measured(make):
     async def scenario():
         submit(make(), job(timeout_s=1e-3), job(timeout_s=1e-3))

@@ -84,6 +84,13 @@ def test_a_load_reports_what_it_took_and_what_batches_take(inspector):
     assert reply.stats.encoders == 1
 
 
+def test_what_is_known_is_not_measured_again(inspector, monkeypatch):
+    monkeypatch.setattr("service.inspector.batch_sizes", lambda most: [1, 2, 4])
+    assert list(inspector.load(Load(0, PARTS)).seconds) == [1, 2, 4]
+    assert list(inspector.load(Load(1, PARTS, known_limit=3)).seconds) == [1, 3]
+    assert list(inspector.load(Load(2, PARTS, known_limit=1)).seconds) == [1]
+
+
 def test_checkpoints_on_one_encoder_hold_it_once(inspector):
     first = inspector.load(Load(0, PARTS))
     second = inspector.load(Load(1, POISONED))

@@ -10,7 +10,7 @@ from model.detector import Detector
 from model.inspection import Decision, ImageSize
 from model.preprocess import Preprocessing
 from service.channel import Failure, FailureKind, Finding, Item
-from service.loaded import LoadedCheckpoint
+from service.loaded import LoadedCheckpoint, batch_sizes
 
 
 def threshold(value: float) -> Calibration:
@@ -172,9 +172,9 @@ def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):
         assert work() > 0
         return 0.01
 
-    assert list(loaded.warm_up(16, quick)) == [1, 2, 4]
+    assert list(loaded.warm_up(batch_sizes(16), quick)) == [1, 2, 4]
     assert loaded.batch_limit == 4
-    assert list(LoadedCheckpoint(detector).warm_up(3, quick)) == [1, 2, 3]
+    assert list(LoadedCheckpoint(detector).warm_up(batch_sizes(3), quick)) == [1, 2, 3]
 
 
 def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector, monkeypatch):
@@ -184,7 +184,7 @@ def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector, m
         passes.append(work)
         return 3.0
 
-    assert LoadedCheckpoint(detector).warm_up(16, slow) == {1: 3.0}
+    assert LoadedCheckpoint(detector).warm_up(batch_sizes(16), slow) == {1: 3.0}
     assert len(passes) == 1
 
 

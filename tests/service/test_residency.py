@@ -42,6 +42,7 @@ class FakeProcess:
     def __init__(self):
         self.held = set()
         self.done = []
+        self.known_limits = []
         self.dies = False
         self.slow = asyncio.Event()
         self.slow.set()
@@ -49,8 +50,9 @@ class FakeProcess:
     def stats(self):
         return WorkerStats(1000, 100 * len(self.held), 1)
 
-    async def load(self, key, timeout_s):
+    async def load(self, key, timeout_s, known_limit=None):
         await self.slow.wait()
+        self.known_limits.append(known_limit)
         self.done.append(f"+{key.name}")
         if self.dies:
             raise ProcessDied("ended")
@@ -170,6 +172,7 @@ def test_the_one_used_longest_ago_makes_room(play):
         assert bench.process.held == {A, C}
         assert await bench.submit(B).future == FINDING  # evicted, and back when it is asked for
         assert bench.process.held == {B, C}
+        assert bench.process.known_limits == [None, None, None, 7]  # known, so quick to warm up
         assert bench.metric("mambaad_model_evictions_total") == 2
         assert bench.metric("mambaad_model_memory_bytes", model="a", version="1") is None
 

@@ -57,7 +57,7 @@ class FakeProcess:
     async def start(self, timeout_s):
         pass
 
-    async def load(self, key, timeout_s):
+    async def load(self, key, timeout_s, known_limit=None):
         report = LoadReport(100, 0.5, LatencyLine(0.01, 0.0))
         return LoadReply(0, report, STATS, {1: 2.0, 2: 4.0})
 
