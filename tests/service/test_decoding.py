@@ -2,6 +2,8 @@
 
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 
@@ -140,6 +142,18 @@ def test_pixels_are_counted_before_they_are_decoded(content):
     """None of these has any pixels: whoever decoded them would say that they are damaged."""
     with pytest.raises(ImageTooLarge, match="40000"):
         decode(content, LIMITS)
+
+
+def test_what_pillow_only_warns_of_is_an_error():
+    program = """
+from PIL import Image
+import service.decoding
+Image.MAX_IMAGE_PIXELS = 100
+Image.new("L", (20, 20)).crop((0, 0, 12, 12))
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert b"DecompressionBombWarning" in answer.stderr.splitlines()[-1]
+    assert answer.returncode != 0
 
 
 @pytest.mark.parametrize("kind", FORMATS)
