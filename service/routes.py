@@ -34,6 +34,8 @@ from service.uploads import Posted, posted_images
 
 router = APIRouter()
 
+_FEW_RESULTS = 16
+
 
 @router.post(
     "/detect",
@@ -146,8 +148,10 @@ async def _once(
 
 
 async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:
-    # Megabytes of base64 are written beside the loop and not on it.
-    content = await asyncio.to_thread(answer.model_dump_json)
+    # Megabytes of base64 are written beside the loop and not on it; a few numbers are not worth it.
+    large = len(answer.results) > _FEW_RESULTS or any(r.heatmap for r in answer.results)
+    write = answer.model_dump_json
+    content = await asyncio.to_thread(write) if large else write()
     headers = decision_headers(answer.decision)
     response = Response(content, headers=headers, media_type="application/json")
     return Answered(response, [r.error.status for r in answer.results if r.error])

@@ -57,7 +57,7 @@ class Service:
     metrics: Metrics
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # not async, it would run in a thread
     service: Service = request.app.state.service
     return service
 

@@ -28,6 +28,7 @@ from service.fields import Asked, AskedInText, Strict, check_json, check_text
 _FIELDS = tuple(AskedInText.model_fields)
 _IMAGES = "images"
 _JSON_BYTES_PER_IMAGE = 8192
+_SHORT_JSON_BYTES = 512 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ async def _read(
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
         body = await read_raw(request, limits.max_request_bytes)
+        if len(body) < _SHORT_JSON_BYTES:
+            return _read_json(body, query, limits, each=each)
         # What may be 256 MiB of text is read beside the loop and not on it.
         return await asyncio.to_thread(_read_json, body, query, limits, each=each)
     if media_type == "multipart/form-data":
