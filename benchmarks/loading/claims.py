@@ -11,6 +11,8 @@ from benchmarks.loading.report import Summary, summarise
 from benchmarks.loading.sender import ClosedLoop, OpenLoop, Target
 
 _SINGLE_REQUESTS_S = 10.0
+_STEADY = 1.2
+"""How much faster one round may be than another, and the compared than the reference."""
 _ROUNDS_OF_ANSWERS = 4
 """Answers to each of the requests on their way, for their rate to be known."""
 
@@ -34,10 +36,13 @@ class Verdict:
     measured: float
     limit: float
     explanation: str
+    doubt: str | None = None
 
     def text(self) -> str:
         """Return the verdict for people."""
-        return f"{'HOLDS' if self.holds else 'DOES NOT HOLD'}: {self.claim}\n  {self.explanation}"
+        words = "HOLDS" if self.holds else "DOES NOT HOLD"
+        doubt = f"\n  NOT TO BE TRUSTED: {self.doubt}" if self.doubt else ""
+        return f"{words}: {self.claim}\n  {self.explanation}{doubt}"
 
 
 def closed(
@@ -90,6 +95,7 @@ def throughput(
         f"{served:.2f} images/s through POST /detect in batches of {seen:.1f} (median of "
         f"{effort.rounds}), {alone:.2f} by the Detector in batches of {batch_size}: "
         f"{served / alone:.1%}",
+        _drift(own, [run.achieved for run in runs]),
     )
     return verdict, {"detector_per_s": own, "runs": [asdict(run) for run in runs]}
 
@@ -140,5 +146,15 @@ def interleaved(
         0.9,
         f"{together:.2f} images/s in batches of {sizes[1]:.1f}, {alone:.2f} in batches of "
         f"{sizes[0]:.1f} of one category (medians of {effort.rounds}): {together / alone:.1%}",
+        _drift([run.achieved for run in one], [run.achieved for run in mixed]),
     )
     return verdict, {"one": [asdict(r) for r in one], "interleaved": [asdict(r) for r in mixed]}
+
+
+def _drift(reference: Sequence[float], compared: Sequence[float]) -> str | None:
+    """Say whether the machine's speed changed between runs by more than a claim's tenth allows."""
+    spread = max(max(rates) / max(min(rates), 1e-9) for rates in (reference, compared))
+    ratio = median(compared) / max(median(reference), 1e-9)
+    if max(spread, ratio) <= _STEADY:
+        return None
+    return f"the machine's speed drifted: rounds differ by up to {max(spread, ratio) - 1:.0%}"

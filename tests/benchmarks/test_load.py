@@ -313,6 +313,16 @@ def test_throughput_is_held_against_the_detectors_own(fake, verdict, factor):
     assert found.measured == pytest.approx(runs["runs"][0]["achieved"] / (20 * factor))
 
 
+@pytest.mark.parametrize(
+    ("reference", "compared", "doubted"),
+    [([10, 11], [9.5, 10], False), ([10, 13], [10, 10], True), ([10], [18], True)],
+)
+def test_a_machine_whose_speed_drifts_is_noticed(reference, compared, doubted):
+    assert (claims._drift(reference, compared) is not None) is doubted
+    verdict = claims.Verdict("a claim", True, 1, 1, "why", claims._drift(reference, compared))
+    assert ("NOT TO BE TRUSTED" in verdict.text()) is doubted
+
+
 def test_latency_is_held_against_unloaded_ones(fake, monkeypatch):
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
     fake.service_s = 0.02
