@@ -8,7 +8,8 @@ which a line goes wrong:
   good parts: PSI = sum (p - q) ln(p / q) over bins that hold equal shares q of the good scores up
   to that threshold. Production contains defects, and they stay out of it as long as they are
   found: the index asks whether parts that pass still look like good ones, whatever the share of
-  NG is. A camera that darkens shows here, also where every score falls and every part passes.
+  NG is. A changed camera shows here as far as it changes scores, also where every score falls
+  and every part passes.
 
 By the usual rule of thumb the index is calm below 0.1, to be watched above, and shifted above 0.25.
 With N parts up to the threshold against M held out, chance alone makes it (1/N + 1/M) times a
