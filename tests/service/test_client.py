@@ -502,6 +502,16 @@ def test_the_service_gives_back_what_a_part_is(server, image, heatmap, meta):
         assert picture.size == (96, 48)
 
 
+def test_a_repeated_key_brings_the_same_answer(server, image):
+    with Client(server.url) as client:
+        first, again, other = (
+            client.detect(image(), category="bolt", idempotency_key=key)[0]
+            for key in ("client-1", "client-1", "client-2")
+        )
+    assert first.timings_ms == again.timings_ms
+    assert first.timings_ms != other.timings_ms
+
+
 def test_the_services_deadline_is_told_by_the_service(server, image):
     with (
         server.stopped_worker(),
