@@ -22,7 +22,7 @@ from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.decoding import ImageLimits
 from service.deployment import Deployment
 from service.drift import DriftMonitor
-from service.errors import InvalidRequest, ServiceError, http_problem, problem_of, retry_headers
+from service.errors import InvalidRequest, ServiceError
 from service.idempotency import Answers
 from service.lifecycle import Lifecycle
 from service.lookout_errors import LookoutErrors
@@ -30,6 +30,7 @@ from service.metrics import Metrics
 from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
+from service.problems import http_problem, problem_of, retry_headers
 from service.record import Record
 from service.registry import Registry
 from service.rollout import Rollout

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from service.errors import ServiceError, problem_of
+from service.errors import ServiceError
 from service.pipeline import InspectOptions
+from service.problems import problem_of
 from service.schemas import BatchAnswer, ImageAnswer
 from service.serving import Service, options_for
 from service.uploads import Posted

@@ -20,11 +20,10 @@ from service.errors import (
     MalformedBody,
     ServiceError,
     UnsupportedEncoding,
-    problem_of,
-    retry_headers,
 )
 from service.metrics import Metrics
 from service.middleware import problem_response, request_id_of
+from service.problems import problem_of, retry_headers
 from service.settings import Settings
 
 _INFLATED_AT_ONCE = 256 * 2**10

@@ -16,18 +16,16 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import (
-    PROBLEM_JSON,
     PROBLEM_TYPES,
     HeadersTooLarge,
     HeadersTooSlow,
     MalformedRequest,
     ServiceError,
     TooManyConnections,
-    problem_of,
-    retry_headers,
 )
 from service.logs import FIELDS
 from service.metrics import Metrics
+from service.problems import PROBLEM_JSON, problem_of, retry_headers
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PROBLEM_JSON
 from service.lookout_schemas import PREFIX, LookoutError
 from service.middleware import REQUEST_ID_HEADER
+from service.problems import PROBLEM_JSON
 
 _REQUEST_ID = "x-amzn-RequestId"
 _BUSY = {"queue-full", "bodies-full", "deadline-exceeded", "rate-limited"}

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.inspection import Decision
 from service.decisions import DECISION_HEADER, deciding, decision_headers, fail_safe, inspects
-from service.errors import PROBLEM_JSON, Problem, problem_of
 from service.logs import FIELDS, members, note, taking_notes
 from service.metrics import Metrics
+from service.problems import PROBLEM_JSON, Problem, problem_of
 from service.shutdown import Shutdown
 from service.tracing import TRACEPARENT, Tracing
 

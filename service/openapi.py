@@ -6,7 +6,6 @@ from typing import Any
 from model.inspection import Decision
 from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.errors import (
-    PROBLEM_JSON,
     PROBLEM_TYPES,
     BodyTooLarge,
     ClientGone,
@@ -17,6 +16,7 @@ from service.errors import (
     ServiceError,
     UndecodableImage,
 )
+from service.problems import PROBLEM_JSON
 
 DESCRIPTION = """Inspects parts by camera with MambaAD networks that know only good parts.
 

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 from service import openapi, openapi_bodies
 from service.batches import Batch, inspect_batch
 from service.decisions import decision_headers
-from service.errors import problem_of, retry_headers
 from service.fields import AskedInText
 from service.idempotency import Answered, digest_of, key_of
 from service.middleware import problem_response, request_id_of
 from service.pipeline import InspectOptions
+from service.problems import problem_of, retry_headers
 from service.schemas import (
     BatchAnswer,
     CategoriesAnswer,

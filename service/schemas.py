@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 from model.inspection import Decision, Region
 from service.channel import Finding
 from service.decisions import combined, fail_safe
-from service.errors import Problem
+from service.problems import Problem
 from service.registry import Refusal, Route
 
 

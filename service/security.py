@@ -16,18 +16,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import keys
-from service.errors import (
-    Forbidden,
-    RateLimited,
-    ServiceError,
-    Unauthenticated,
-    problem_of,
-    retry_headers,
-)
+from service.errors import Forbidden, RateLimited, ServiceError, Unauthenticated
 from service.keys import KeyRing
 from service.logs import note
 from service.metrics import Metrics
 from service.middleware import problem_response, request_id_of
+from service.problems import problem_of, retry_headers
 from service.rates import RateLimiter, caller_of_address
 from service.settings import Settings
 

@@ -18,9 +18,10 @@ from service import v2_openapi
 from service.channel import Priority
 from service.compression import chosen_coding, compress
 from service.decisions import combined, decision_headers
-from service.errors import InvalidTensor, NoWorkerReady, problem_of, retry_headers
+from service.errors import InvalidTensor, NoWorkerReady
 from service.middleware import problem_response, request_id_of
 from service.pipeline import InspectOptions
+from service.problems import problem_of, retry_headers
 from service.registry import Route
 from service.schemas import ImageAnswer, PartFields
 from service.serving import (

@@ -1,11 +1,12 @@
-"""The one table from error to answer."""
+"""The one table from error to answer, and what is written by it."""
 
 from http import HTTPStatus
 
 import pytest
 
 from service import errors
-from service.errors import PROBLEM_TYPES, ServiceError, problem_of, retry_headers
+from service.errors import PROBLEM_TYPES, ServiceError
+from service.problems import problem_of, retry_headers
 
 
 def leaves(base: type[ServiceError]) -> set[type[ServiceError]]:

@@ -10,9 +10,10 @@ from fastapi import Depends, FastAPI
 
 from service import keys
 from service.app import create_app
-from service.errors import ServiceError, problem_of, retry_headers
+from service.errors import ServiceError
 from service.keys import Scope, add_key
 from service.middleware import RequestLog, problem_response, request_id_of
+from service.problems import problem_of, retry_headers
 from service.security import Gate, Guard, admin_scope, detect_scope
 from service.settings import Settings
 
