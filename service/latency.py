@@ -43,7 +43,10 @@ class Latencies:
     def record(self, key: CheckpointKey, images: int, seconds: float) -> None:
         """Take note of a batch."""
         known = self._seconds.setdefault(key, {})
-        known[images] = _MEMORY * known.get(images, seconds) + (1 - _MEMORY) * seconds
+        before = known.get(images, seconds)
+        # Much can hold a batch up, and nothing speeds it up: what was far slower was held up.
+        held_up = seconds < before / 2
+        known[images] = seconds if held_up else _MEMORY * before + (1 - _MEMORY) * seconds
         self._lines[key] = fit_line(known)
         self._measured_at[key] = time.monotonic()
 

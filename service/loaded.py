@@ -18,7 +18,7 @@ from service.channel import Failure, FailureKind, Finding, Item, Outcome
 logger = logging.getLogger(__name__)
 
 _SLOW_S = 2.0
-"""A warm-up pass that takes this long is repeated for no better time, and followed by no larger."""
+"""A warm-up pass that takes this long is followed by no larger one."""
 
 
 class LoadedCheckpoint:
@@ -56,7 +56,9 @@ class LoadedCheckpoint:
         for size in sizes:
             try:
                 first = on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
-                again = first if first > _SLOW_S else on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
+                # The very first pass may compile, which is no part of what a batch takes.
+                once = first > _SLOW_S and bool(seconds)
+                again = first if once else on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise

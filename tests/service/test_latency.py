@@ -63,6 +63,15 @@ def test_the_line_follows_what_batches_take():
     assert (line.a_s, line.b_s) == pytest.approx((0.02, 0.1), rel=0.02)
 
 
+def test_a_time_that_was_an_accident_is_forgotten_at_once():
+    latencies = Latencies(16, 0.95)
+    latencies.learn(A, {1: 110.0})
+    latencies.record(A, 1, 0.03)
+    assert latencies.seconds(A, 1) == pytest.approx(0.03)
+    latencies.record(A, 1, 0.05)
+    assert latencies.seconds(A, 1) == pytest.approx(0.034)
+
+
 def test_many_images_go_in_several_batches():
     latencies = Latencies(4, 1.0)
     latencies.learn(A, {n: 1.0 * n + 2.0 for n in (1, 2, 4)})
