@@ -37,6 +37,7 @@ from service.thresholds import Threshold
 router = APIRouter(tags=["models"], responses=openapi.problems(401, 403, 404, 409, 422, 429, 503))
 
 _HISTORY = 100
+_WITH_BODY = openapi.problems(400, 408, 413, 415)
 
 
 @router.get("/models", summary="Every version in the store")
@@ -101,7 +102,11 @@ async def read_route(service: ServiceDependency, category: str) -> RouteAnswer:
     return RouteAnswer.of(category, _assignment(service, category))
 
 
-@router.post("/categories/{category}/route", summary="Let other versions serve a category")
+@router.post(
+    "/categories/{category}/route",
+    summary="Let other versions serve a category",
+    responses=_WITH_BODY,
+)
 async def route(
     request: Request, service: ServiceDependency, category: str, body: RouteBody
 ) -> RouteAnswer:
@@ -127,7 +132,11 @@ async def read_threshold(
     return _threshold(service, category, _chosen(service, category, model))
 
 
-@router.put("/categories/{category}/threshold", summary="Decide by another threshold")
+@router.put(
+    "/categories/{category}/threshold",
+    summary="Decide by another threshold",
+    responses=_WITH_BODY,
+)
 async def set_threshold(
     request: Request, service: ServiceDependency, category: str, body: ThresholdBody
 ) -> ThresholdAnswer:

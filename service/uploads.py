@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from pydantic import Field, RootModel
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
@@ -169,14 +169,22 @@ def _read_json(body: bytes, query: Asked, limits: BodyLimits, *, each: bool) -> 
 
 
 async def _form(request: Request, limits: BodyLimits) -> FormData:
+    limited = _limited(request, limits.max_request_bytes)
     try:
-        return await _limited(request, limits.max_request_bytes).form(
+        parser = MultiPartParser(
+            limited.headers,
+            limited.stream(),
             max_files=limits.max_files,
             max_fields=2 * len(_FIELDS),
             max_part_size=_JSON_BYTES_PER_IMAGE * max(limits.max_files, 128),
         )
-    except HTTPException as error:
-        raise MalformedBody(f"the form cannot be read: {error.detail}") from error
+        # Files stay in memory, where `bodies` counts them: a disk may be full, or read-only.
+        parser.spool_max_size = limits.max_request_bytes
+        return await parser.parse()
+    except MultiPartException as error:
+        raise MalformedBody(f"the form cannot be read: {error.message}") from error
+    except ValueError as error:  # a charset or a boundary that is none
+        raise MalformedBody("the form cannot be read: its Content-Type is impossible") from error
 
 
 def _read_form(

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -34,6 +35,7 @@ from service.server import Server, server_config
 from service.settings import Settings
 from service.worker import Worker
 from tests.service.line import Line
+from tests.service.live import Live, serving
 
 INPUT = (64, 64)
 TIMEOUT_S = 180.0
@@ -300,3 +302,46 @@ def line(tmp_path: Path, metrics: Metrics) -> Line:
         fail_safe="STOP",
     )
     return Line(settings, metrics)
+
+
+@pytest.fixture(scope="session")
+def live_store(tmp_path_factory: pytest.TempPathFactory, weights: Path, save: Any) -> Path:
+    """The store with a second version of `parts`, which serves, and one that serves nothing yet."""
+    root = tmp_path_factory.mktemp("live") / "weights"
+    shutil.copytree(weights, root)
+    save(root, "parts", {"bolt": 10.0, "nut": -10.0})
+    return root
+
+
+@pytest.fixture(scope="session")
+def live_service(live_store: Path) -> Iterator[Live]:
+    """One `mambaad serve` for all tests of faults; small limits, so that each can be reached."""
+    with serving(
+        live_store,
+        state_dir=live_store.parent / "state",
+        batch_efficiency=1,
+        max_queue_size=256,
+        max_image_bytes=2_000_000,
+        max_image_pixels=4_000_000,
+        max_request_bytes=8_000_000,
+        max_files_per_request=20,
+        header_timeout_s=2,
+        body_timeout_s=2,
+        min_body_bytes_per_s=100_000,
+        restart_backoff_s=0.1,
+        stop_grace_s=2,
+        shutdown_grace_s=0,
+    ) as live:
+        yield live
+
+
+@pytest.fixture
+def live(live_service: Live, image: Callable[..., bytes]) -> Iterator[Live]:
+    """The service, and a check that it is sound after the test whatever it went through."""
+    before = len(live_service.tracebacks())
+    yield live_service
+    live_service.await_health()
+    for category, decision in (("bolt", "OK"), ("nut", "NG")):
+        result = live_service.inspect(image(), category)
+        assert (result["decision"], result["model"]["name"]) == (decision, "parts")
+    assert live_service.tracebacks()[before:] == []

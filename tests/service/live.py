@@ -1,0 +1,227 @@
+"""A service as `mambaad serve` starts it, in processes of its own, watched from outside."""
+
+import json
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[2]
+RUN = "from service.cli import main; main()"
+READY = re.compile(r"Ready on (http://\S+) for")
+TIMEOUT_S = 60.0
+
+
+class Live:
+    """A running service: its address, its processes and what it has logged."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.front = psutil.Process(process.pid)
+        self.log: list[str] = []
+        self.url = ""
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.log.extend(iter(self.process.stderr.readline, ""))
+
+    def await_ready(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := READY.search(line):
+                self.url = found[1].rstrip(".")
+                return
+        self._reading.join()
+        raise AssertionError("".join(self.log))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and return the status that the process leaves with."""
+        self.process.send_signal(number)
+        return self.await_end()
+
+    def await_end(self) -> int:
+        assert self.process.stdout is not None
+        self.process.stdout.read()
+        status = self.process.wait(TIMEOUT_S)
+        self._reading.join()
+        return status
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
+
+    def connect(self, *pieces: bytes) -> socket.socket:
+        """Open a connection and send what is given."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        connection = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
+        for piece in pieces:
+            connection.sendall(piece)
+        return connection
+
+    def inspect(self, content: bytes, category: str = "bolt") -> dict[str, Any]:
+        """Have one image inspected, which has to succeed; returns its result."""
+        with self.client() as client:
+            response = client.post("/detect", params={"category": category}, content=content)
+        assert response.status_code == 200, response.text
+        (result,) = response.json()["results"]
+        return dict(result)
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        until = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < until, f"no {what} within {TIMEOUT_S} s"
+            time.sleep(0.02)
+
+    def await_health(self) -> None:
+        """Wait until the service is ready, with nothing waiting and nothing being answered."""
+
+        def is_sound() -> bool:
+            with self.client() as client:
+                ready = client.get("/readyz").status_code == 200
+            return ready and not self.metric("mambaad_queue_depth")
+
+        self.until(is_sound, "recovery")
+
+    @contextmanager
+    def bystander(self, content: bytes) -> Iterator[list[float]]:
+        """Post a good image over and over; every answer has to be the one it had before.
+
+        Yields the seconds that its answers took.
+        """
+        expected = self.inspect(content)
+        done, seconds, wrong = threading.Event(), list[float](), list[object]()
+
+        def post() -> None:
+            while not wrong and not (done.is_set() and seconds):
+                started = time.monotonic()
+                try:
+                    result = self.inspect(content)
+                except Exception as error:
+                    wrong.append(error)
+                    return
+                seconds.append(time.monotonic() - started)
+                if not _same(result, expected):
+                    wrong.append(result)
+
+        posting = threading.Thread(target=post)
+        posting.start()
+        try:
+            yield seconds
+        finally:
+            done.set()
+            posting.join()
+        assert not wrong, wrong
+
+    @property
+    def tree(self) -> list[psutil.Process]:
+        return [self.front, *self.front.children(recursive=True)]
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The one worker there is; waits for it where it is being started."""
+        self.until(self._workers, "worker")
+        (worker,) = self._workers()
+        return worker
+
+    def is_replaced(self, worker: psutil.Process) -> bool:
+        return bool(self._workers()) and worker not in self._workers()
+
+    def _workers(self) -> list[psutil.Process]:
+        found = []
+        for child in self.front.children():
+            with suppress(psutil.NoSuchProcess):
+                if any("spawn_main" in word for word in child.cmdline()):
+                    found.append(child)
+        return found
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a sample of /metrics, 0 where there is none yet."""
+        with self.client() as client:
+            families = text_string_to_metric_families(client.get("/metrics").text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def tracebacks(self) -> list[str]:
+        """Whatever was logged with one, and whatever is no line of the log."""
+        return [line for line in list(self.log) if _is_trouble(line)]
+
+    @contextmanager
+    def memory_within(self, megabytes: float) -> Iterator[None]:
+        """Check that the processes together never took more than that beyond what they have."""
+        before = sum(_resident(process) for process in self.tree)
+        for process in self.tree:
+            (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # the peak is now
+        yield
+        peaks = sum(_resident(process, "VmHWM") for process in self.tree)
+        grown = (peaks - before) / 2**20
+        assert grown < megabytes, f"the processes took {grown:.0f} MB more"
+
+
+def _same(result: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return result["decision"] == expected["decision"] and math.isclose(
+        result["raw_score"], expected["raw_score"], rel_tol=1e-4
+    )
+
+
+def _resident(process: psutil.Process, field: str = "VmRSS") -> int:
+    status = (Path("/proc") / str(process.pid) / "status").read_text("ascii")
+    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+    assert found, status
+    return int(found[1]) * 1024
+
+
+def _is_trouble(line: str) -> bool:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return bool(line.strip())
+    return "exception" in entry or "Traceback" in line
+
+
+@contextmanager
+def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -> Iterator[Live]:
+    """Serve a store on a free port until the block ends; `path` goes before the modules'."""
+    command = [sys.executable, "-c", RUN, "serve", "--port", "0", "--weights", str(weights)]
+    environment = {f"MAMBAAD_{name.upper()}": str(value) for name, value in settings.items()}
+    process = subprocess.Popen(
+        [*command, "--samples", str(weights)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT))),
+            "OMP_NUM_THREADS": "1",
+            "MAMBAAD_THREADS_PER_WORKER": "1",
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    live = Live(process)
+    try:
+        live.await_ready()
+        yield live
+    finally:
+        process.kill()
+        live.await_end()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()

@@ -1,0 +1,162 @@
+"""Images that are none, damaged, odd or enormous, posted to a running service."""
+
+import base64
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, data in (*chunks, (b"IEND", b"")):
+        parts.append(struct.pack(">I", len(data)) + kind + data)
+        parts.append(struct.pack(">I", zlib.crc32(kind + data)))
+    return b"".join(parts)
+
+
+def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+
+
+def zeros(count: int) -> bytes:
+    """So many zeros, as zlib writes them, made without having them all at once."""
+    writer = zlib.compressobj(1)
+    piece = bytes(2**20)
+    parts = [writer.compress(piece) for _ in range(count // len(piece))]
+    return b"".join([*parts, writer.compress(bytes(count % len(piece))), writer.flush()])
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    encoded = BytesIO()
+    picture.save(encoded, kind, **options)
+    return encoded.getvalue()
+
+
+BAD = {
+    "nothing": (b"", 422, "undecodable-image"),
+    "half a JPEG": (None, 422, "undecodable-image"),
+    "text": (b"This is a text, and no photograph.", 415, "unsupported-image"),
+    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "unsupported-image"),
+    "GIF": (saved(Image.new("P", (9, 9)), "GIF"), 415, "unsupported-image"),
+    "PSD": (b"8BPS\0\1" + bytes(100), 415, "unsupported-image"),
+    "NULs": (bytes(1000), 415, "unsupported-image"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_image_is_refused_and_its_neighbours_are_inspected(live, image, problem, kind):
+    content, status, slug = BAD[kind]
+    whole = image(64, 64, "JPEG")
+    content = whole[: len(whole) // 2] if content is None else content
+    expected = live.inspect(image())
+    asked = {"category": "bolt"}
+    with live.client() as client:
+        alone = [
+            client.post("/detect", params=asked, content=content),
+            client.post("/detect", data=asked, files={"file": ("part.jpg", content)}),
+            client.post("/detect", json=asked | {"images": [as_json(content)]}),
+        ]
+        files = [("file", (f"{i}.jpg", one)) for i, one in enumerate((image(), content, image()))]
+        together = client.post("/detect", data=asked, files=files)
+    for response in alone:
+        body = problem(response, status, slug)
+        assert body["decision"] == "UNDECIDED"
+    assert together.status_code == 200
+    first, bad, last = together.json()["results"]
+    assert together.json()["decision"] == "UNDECIDED"
+    assert bad["decision"] == "UNDECIDED"
+    assert bad["error"]["type"].endswith(slug)
+    for result in (first, last):
+        assert result["decision"] == "OK"
+        assert result["raw_score"] == pytest.approx(expected["raw_score"], rel=1e-4)
+
+
+def as_json(content: bytes) -> dict[str, str]:
+    return {"content": base64.b64encode(content).decode()}
+
+
+def odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
+    """Images by kind, with the width and height that they should be answered with."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it by 90 degrees
+    deep = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    return {
+        "grey": (saved(picture.convert("L")), (30, 20)),
+        "grey and alpha": (saved(picture.convert("LA")), (30, 20)),
+        "RGBA": (saved(picture.convert("RGBA")), (30, 20)),
+        "palette": (saved(picture.convert("P"), "PNG", transparency=3), (30, 20)),
+        "bits": (saved(picture.convert("1"), "TIFF"), (30, 20)),
+        "CMYK": (saved(picture.convert("CMYK"), "JPEG"), (30, 20)),
+        "16 bits": (saved(deep), (30, 20)),
+        "16 bits in TIFF": (saved(deep, "TIFF"), (30, 20)),
+        "turned": (saved(picture, "JPEG", exif=exif), (20, 30)),
+        "1x1": (saved(picture.resize((1, 1))), (1, 1)),
+        "wide": (saved(picture.resize((20_000, 1))), (20_000, 1)),
+        "tall": (saved(picture.resize((1, 20_000))), (1, 20_000)),
+    }
+
+
+ODD = odd_images()
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_images_are_inspected_as_they_lie(live, kind):
+    content, (width, height) = ODD[kind]
+    asked = {"category": "nut", "heatmap": "map"}
+    with live.client() as client:
+        response = client.post("/detect", params=asked, content=content)
+    assert response.status_code == 200, response.text
+    (result,) = response.json()["results"]
+    assert (result["image"]["width"], result["image"]["height"]) == (width, height)
+    assert (result["decision"], result["error"]) == ("NG", None)
+    drawn = Image.open(BytesIO(base64.b64decode(result["heatmap"])))
+    assert drawn.size == (width, height)
+
+
+def test_the_depth_of_a_grey_image_changes_nothing(live):
+    scores = [live.inspect(ODD[kind][0])["raw_score"] for kind in ("grey", "16 bits")]
+    scores.append(live.inspect(ODD["16 bits in TIFF"][0])["raw_score"])
+    assert scores == pytest.approx([scores[0]] * 3, rel=1e-4)
+
+
+def test_a_bomb_of_50_000_by_50_000_pixels_takes_no_memory(live, image, problem):
+    """Whole and valid: 2.5 gigapixels of one bit each in a third of a megabyte."""
+    bomb = png(png_header(50_000, 50_000, depth=1), (b"IDAT", zeros(50_000 * 6251)))
+    assert len(bomb) < 2_000_000
+    with live.client() as client, live.bystander(image()), live.memory_within(64):
+        for _ in range(3):
+            response = client.post("/detect?category=bolt", content=bomb)
+            body = problem(response, 413, "image-too-large")
+            assert "50000 x 50000" in body["detail"]
+            assert body["decision"] == "UNDECIDED"
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
+def test_a_bomb_beside_the_pixels_takes_no_memory(live, image, kind):
+    """Text and colour profiles are compressed too: 256 MB in a small image."""
+    packed = zeros(256 * 2**20)
+    data = b"k\0\1\0\0\0" + packed if kind == b"iTXt" else b"k\0\0" + packed
+    rows = zlib.compress(b"".join(b"\0" + bytes(8) for _ in range(8)))
+    content = png(png_header(8, 8), (kind, data), (b"IDAT", rows))
+    with live.client() as client, live.bystander(image()), live.memory_within(64):
+        response = client.post("/detect?category=bolt", content=content)
+    assert response.status_code in {200, 422}, response.text
+    if response.status_code == 422:
+        assert response.json()["decision"] == "UNDECIDED"
+
+
+def test_an_image_may_not_claim_more_than_it_holds(live, image, problem):
+    """A header within the limits, no pixels behind it: nothing is made up for what is missing."""
+    hollow = png(png_header(2000, 1999, colour=2), (b"IDAT", zlib.compress(b"")))
+    with live.client() as client, live.memory_within(64):
+        for _ in range(3):
+            body = problem(
+                client.post("/detect?category=bolt", content=hollow), 422, "undecodable-image"
+            )
+            assert body["decision"] == "UNDECIDED"

@@ -1,0 +1,71 @@
+"""The OpenAPI document against the running service: requests made up from it, answers held to it.
+
+Schemathesis makes requests that fit the document and such that do not, always the same ones. Every
+answer has to be of a status, a media type and a schema that the document declares for it.
+"""
+
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.app import create_app
+from service.settings import Settings
+
+EXAMPLES = 30
+REFUSALS = {503, 504}
+"""Of the statuses from 500 on, those that say what a client has to do; 500 is a mistake of ours."""
+
+CONFORMANCE = [
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+
+
+def operations():
+    """What can be asked, by the document that the application writes."""
+    app = create_app(Settings(weights_dir=Path("nowhere")))
+    found = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
+    return {operation.label: operation for operation in (result.ok() for result in found)}
+
+
+OPERATIONS = operations()
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_answers_are_what_the_document_says(live_service, label):
+    operation = OPERATIONS[label]
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=st.sampled_from(GenerationMode).flatmap(operation.as_strategy))
+    def ask(case):
+        response = case.call(base_url=live_service.url, timeout=60)
+        assert response.status_code < 500 or response.status_code in REFUSALS, response.text
+        decision = response.headers.get("x-decision", [None])[0]
+        assert decision != "OK" or response.status_code == 200
+        case.validate_response(response, checks=CONFORMANCE)
+
+    ask()
+
+
+def test_the_service_is_sound_after_all_that(live):
+    """The fixture asks; here it is the log that must not hold a traceback of any of it."""
+    assert live.tracebacks() == []
