@@ -11,6 +11,7 @@ A group is open while its checkpoint lies on the device. Jobs of others wait asi
 import asyncio
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
@@ -95,9 +96,13 @@ class Batcher:
         self._left.set()
 
     def estimate_s(self, key: CheckpointKey, priority: Priority) -> float:
-        """How long a new job would take, by what batches took; 0 where none was measured."""
-        counts = dict.fromkeys((*self._groups, *self._aside), 0) | {key: 1}
-        for waiting, group in chain(self._groups.items(), self._aside.items()):
+        """How long a new job would take, by what batches took; 0 where none was measured.
+
+        Jobs of another checkpoint that wait aside hold it up no more than they hold the device.
+        """
+        aside = {key: self._aside[key]} if key in self._aside else {}
+        counts = Counter({key: 1})
+        for waiting, group in chain(self._groups.items(), aside.items()):
             counts[waiting] += group.count(priority)
         now = asyncio.get_running_loop().time()
         running = sum(

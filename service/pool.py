@@ -118,7 +118,7 @@ class WorkerPool:
         Returns a report for each worker's name. Raises `CheckpointUnavailable` with the reason;
         then no worker keeps what it did not have before.
         """
-        before = {worker for worker in self.workers if key in worker.residency.residents}
+        before = {worker for worker in self.workers if worker.residency.keeps(key)}
         loads = [worker.residency.load(key) for worker in self.workers]
         reports = await asyncio.gather(*loads, return_exceptions=True)
         failures = [report for report in reports if isinstance(report, BaseException)]

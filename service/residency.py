@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from service.batcher import Batcher
 from service.channel import CheckpointKey, LoadReply, LoadReport, Resident, WorkerStats
@@ -64,6 +65,7 @@ class Residency:
         self._latencies = latencies
         self._metrics = metrics
         self._process: WorkerProcess | None = None
+        self._serving = False
         self._residents: dict[CheckpointKey, Resident] = {}
         self._sizes: dict[CheckpointKey, int] = {}
         self._load_seconds: dict[CheckpointKey, float] = {}
@@ -82,6 +84,15 @@ class Residency:
             for key, resident in self._residents.items()
         }
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the process loads something beside its batches."""
+        return bool(self._loads)
+
+    def keeps(self, key: CheckpointKey) -> bool:
+        """Whether a checkpoint lies on the device, or will when a process has started."""
+        return key in self._wanted
+
     def load_s(self, key: CheckpointKey) -> float:
         """How long the load takes that a job would wait for, as far as it is known."""
         return 0.0 if key in self._residents else self._load_seconds.get(key, 0.0)
@@ -89,12 +100,14 @@ class Residency:
     async def attach(self, process: WorkerProcess) -> dict[CheckpointKey, str]:
         """Load what is wanted into a fresh process; return what it refuses, and why.
 
-        Raises `ProcessDied`.
+        No images are computed until it returns. Raises `ProcessDied`.
         """
         self._process = process
         refused = {}
         # Those that images wait for come first.
         for key in sorted(self._wanted, key=lambda key: not self._batcher.waiting(key)):
+            if key not in self._wanted:  # unloaded meanwhile
+                continue
             if self._deaths[key] >= _DEADLY:
                 refused[key] = "workers died while they loaded it"
                 continue
@@ -108,6 +121,9 @@ class Residency:
                 continue
             if len(self._residents) <= held:  # it had to push another out
                 break
+        self._serving = True
+        for key in self._residents:
+            self._batcher.open(key)
         for key in self._batcher.unopened:
             self.want(key)
         return refused
@@ -115,6 +131,7 @@ class Residency:
     def detach(self) -> None:
         """Take note that the process is gone, and all that it held."""
         self._process = None
+        self._serving = False
         for key in list(self._residents):
             self._forget(key)
         self._batcher.close_all()
@@ -140,10 +157,12 @@ class Residency:
         """
         if self._process is None:
             raise NoWorkerReady(f"worker {self._worker} is starting; try again")
-        try:
-            return await asyncio.shield(self._start_load(key, again=True))
-        except ProcessDied as death:
+        load = self._start_load(key, again=True)
+        await asyncio.wait([load])  # which goes on should the caller leave
+        death = ProcessDied("ended meanwhile") if load.cancelled() else load.exception()
+        if isinstance(death, ProcessDied):
             raise CheckpointUnavailable(f"worker {self._worker} {death}") from death
+        return load.result()
 
     async def unload(self, key: CheckpointKey) -> None:
         """Answer what waits for a checkpoint, then free it; an image that comes loads it again."""
@@ -174,8 +193,14 @@ class Residency:
         if key not in self._loads:
             load = asyncio.create_task(self._load(key, again=again))
             self._loads[key] = load
-            load.add_done_callback(lambda _: self._loads.pop(key, None))
+            load.add_done_callback(partial(self._forget_load, key))
         return self._loads[key]
+
+    def _forget_load(self, key: CheckpointKey, load: "asyncio.Task[LoadReport]") -> None:
+        if self._loads.get(key) is load:
+            del self._loads[key]
+        if not load.cancelled():
+            load.exception()  # whoever waited may have left
 
     def _answer_waiting(self, key: CheckpointKey, load: "asyncio.Task[LoadReport]") -> None:
         if load.cancelled() or not (error := load.exception()):
@@ -197,7 +222,8 @@ class Residency:
             measure = again or self._latencies.line(key) is None
             report = self._accept(key, await self._ask(key, measure=measure), measure=measure)
             await self._make_room(key, 0)  # now that its size is known
-            self._batcher.open(key)
+            if self._serving:
+                self._batcher.open(key)
             return report
 
     async def _ask(self, key: CheckpointKey, *, measure: bool) -> LoadReply:
@@ -250,10 +276,8 @@ class Residency:
             others = [other for other in self._residents if other != key]
             if not others:
                 return
-            victim = min(
-                others,
-                key=lambda k: (self._batcher.is_busy(k), self._residents[k].last_used),
-            )
+            used = {k: (self._batcher.is_busy(k), self._residents[k].last_used) for k in others}
+            victim = min(others, key=used.__getitem__)
             await self._free(victim)
             self._wanted.pop(victim, None)
             self._metrics.model_evictions.labels(self._worker).inc()

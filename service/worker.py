@@ -180,6 +180,8 @@ class Worker:
         started = clock.time()
         self.residency.touch(batch.checkpoint)
         expected_s = self._latencies.seconds(batch.checkpoint, len(batch.jobs))
+        if self.residency.is_loading:  # it may wait for a warm-up pass, which may be compiling
+            expected_s = 0.0
         try:
             reply = await process.compute(batch, self._supervision.patience_s(expected_s))
         except (OSError, ValueError) as error:  # no memory, or images that do not fit together

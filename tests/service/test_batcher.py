@@ -427,3 +427,16 @@ def test_a_job_that_was_never_taken_has_no_queue_time():
         assert math.isnan(job().queue_ms)
 
     asyncio.run(scenario())
+
+
+def test_images_that_wait_for_another_checkpoint_to_load_shed_nobody(make):
+    async def scenario():
+        batcher = make(seconds={1: 1.0, 2: 2.0}, opened=(A,))
+        batcher._latencies.learn(B, {1: 1.0, 2: 2.0})  # it was there before, and was evicted
+        submit(batcher, *(job(B) for _ in range(5)))
+        assert batcher.estimate_s(A, Priority.NORMAL) == pytest.approx(1)
+        assert batcher.estimate_s(B, Priority.NORMAL) == pytest.approx(6)
+        submit(batcher, job(A, timeout_s=2.0))
+        assert (await batcher.next_batch()).checkpoint == A
+
+    asyncio.run(scenario())

@@ -164,3 +164,13 @@ def test_ready_means_every_worker_and_something_to_serve(pool, metrics, tmp_path
 def test_each_death_in_a_row_doubles_the_wait_up_to_a_limit():
     patience = Supervision(1, 1, backoff_s=0.5, max_backoff_s=3, stop_grace_s=1)
     assert [patience.delay_s(deaths) for deaths in (1, 2, 3, 4, 10_000)] == [0.5, 1, 2, 3, 3]
+
+
+def test_a_load_that_fails_leaves_starting_workers_what_they_are_to_load(pool):
+    async def scenario():
+        key = CheckpointKey("parts", "1")
+        with pytest.raises(NoWorkerReady):
+            await pool.load(key)
+        assert all(worker.residency.keeps(key) for worker in pool.workers)
+
+    asyncio.run(scenario())

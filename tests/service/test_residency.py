@@ -43,12 +43,13 @@ class FakeProcess:
         self.held = set()
         self.done = []
         self.known_limits = []
+        self.weighs = 100
         self.dies = False
         self.slow = asyncio.Event()
         self.slow.set()
 
     def stats(self):
-        return WorkerStats(1000, 100 * len(self.held), 1)
+        return WorkerStats(1000, self.weighs * len(self.held), 1)
 
     async def load(self, key, timeout_s, known_limit=None):
         await self.slow.wait()
@@ -300,3 +301,51 @@ def test_a_process_that_dies_while_loading_says_so(play):
             await bench.residency.load(A)
 
     play(scenario)
+
+
+def test_a_load_that_its_worker_breaks_off_is_answered(play):
+    async def scenario(bench):
+        await bench.residency.attach(bench.process)
+        bench.process.slow.clear()
+        asked = [asyncio.create_task(bench.residency.load(key)) for key in (A, B)]
+        await asyncio.sleep(0.01)
+        bench.residency.detach()  # a batch was late, say, and nothing of these loads has failed
+        for load in asked:
+            with pytest.raises(CheckpointUnavailable, match="worker cpu ended"):
+                await load
+
+    play(scenario)
+
+
+def test_what_was_unloaded_during_the_start_is_not_loaded_by_it(play):
+    async def scenario(bench):
+        bench.process.slow.clear()
+        starting = asyncio.create_task(bench.residency.attach(bench.process))
+        await asyncio.sleep(0.01)
+        unloading = asyncio.create_task(bench.residency.unload(B))
+        await asyncio.sleep(0.01)
+        bench.process.slow.set()
+        await asyncio.gather(starting, unloading)
+        assert bench.process.done == ["+a"]
+
+    play(scenario, wanted=(A, B))
+
+
+@pytest.mark.parametrize("leaves", ["evicted", "unloaded"])
+def test_a_start_waits_for_no_image_since_none_is_computed_yet(metrics, leaves):
+    async def scenario():
+        bench = Bench(metrics, wanted=(A, B), budget=300 if leaves == "evicted" else None)
+        bench.process.weighs = 200  # each with an encoder of its own, which nobody expects
+        jobs = [bench.submit(A), bench.submit(B)]
+        starting = asyncio.create_task(bench.residency.attach(bench.process))
+        async with asyncio.timeout(5):
+            while not bench.residency.residents:
+                await asyncio.sleep(0)
+            if leaves == "unloaded":
+                await bench.residency.unload(A)
+            await starting  # nobody serves until then
+            serving = asyncio.create_task(bench.serve())
+            assert [await job.future for job in jobs] == [FINDING] * 2
+        serving.cancel()
+
+    asyncio.run(scenario())

@@ -230,3 +230,24 @@ def test_silence_is_told_by_missing_beats_and_not_by_the_clock():
         await process.stop(1)
 
     asyncio.run(scenario())
+
+
+def test_a_batch_beside_a_load_is_given_the_time_of_its_warm_up_passes(play):
+    async def scenario(worker):
+        process, done = FakeProcess.made[0], asyncio.Event()
+        load = process.load
+
+        async def slow(*rest):
+            await done.wait()
+            return await load(*rest)
+
+        process.load = slow
+        loading = asyncio.create_task(worker.residency.load(CheckpointKey("b", "1")))
+        await asyncio.sleep(0)
+        await submit(worker).future
+        done.set()
+        await loading
+        await submit(worker).future
+        assert FakeProcess.made[0].timeouts == [120, pytest.approx(20, rel=0.2)]
+
+    play(scenario)
