@@ -6,6 +6,7 @@ HOST    ?= 127.0.0.1
 PORT    ?= 8000
 SAMPLES ?= samples
 DEVICE  ?= cpu
+MINUTES ?= 10
 NAME    := $(subst :,-,$(DEVICE))
 LOAD    := benchmarks/results
 
@@ -20,7 +21,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format-check lint types imports fix bench load audit sbom demo-weights clean
+.PHONY: help run test check format-check lint types imports fix bench soak load audit sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +65,9 @@ audit: $(DEV) ## ask the package index which installed packages have known holes
 
 sbom: $(DEV) ## write what is installed as a CycloneDX bill of materials, sbom.cdx.json
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file sbom.cdx.json $(BIN)/python
+
+soak: $(DEV) ## mixed traffic for MINUTES (10), with memory and files watched: do they stay flat?
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --device $(DEVICE)
 
 demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the dataset's package
 	$(BIN)/python -m demo.solar prepare $(SOLAR)

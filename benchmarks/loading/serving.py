@@ -88,23 +88,31 @@ def started(
     `options` are those of `mambaad serve`. Raises `CannotMeasure`.
     """
     with tempfile.TemporaryDirectory(prefix="mambaad-load-") as folder:
-        store, log = Path(folder) / "weights", Path(folder) / "service.log"
+        store = Path(folder) / "weights"
         copy_store(weights, store, checkpoints, categories)
-        command = [sys.executable, "-c", _RUN, "serve", "--port", "0", "--weights", str(store)]
-        with (
-            log.open("w") as errors,
-            subprocess.Popen(
-                [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
-            ) as server,
-        ):
+        with serving(store, options) as address:
+            yield address
+
+
+@contextmanager
+def serving(store: Path, options: Sequence[str] = ()) -> Iterator[str]:
+    """Serve a store as it is, its log beside it; as `started`."""
+    log = store.parent / "service.log"
+    command = [sys.executable, "-c", _RUN, "serve", "--port", "0", "--weights", str(store)]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as server,
+    ):
+        try:
+            yield _url_of(server, log)
+        finally:
+            server.send_signal(signal.SIGTERM)
             try:
-                yield _url_of(server, log)
-            finally:
-                server.send_signal(signal.SIGTERM)
-                try:
-                    server.wait(_STOP_S)
-                except subprocess.TimeoutExpired:
-                    server.kill()
+                server.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
 def _url_of(server: "subprocess.Popen[str]", log: Path) -> str:

@@ -4,6 +4,7 @@ Schemathesis makes requests that fit the document and such that do not, always t
 answer has to be of a status, a media type and a schema that the document declares for it.
 """
 
+import random
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,12 @@ from schemathesis.specs.openapi.checks import (
 from service.app import create_app
 from service.settings import Settings
 
-EXAMPLES = 30
+EXAMPLES = 20
 REFUSALS = {503, 504}
 """Of the statuses from 500 on, those that say what a client has to do; 500 is a mistake of ours."""
+
+KNOWN = {"category": "bolt", "model": "bolt", "name": "parts", "version": "1", "project": "bolt"}
+"""Names that are there; version 1 of parts serves nothing, so that it may come and go."""
 
 CONFORMANCE = [
     content_type_conformance,
@@ -45,7 +49,7 @@ OPERATIONS = operations()
 
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_answers_are_what_the_document_says(live_service, label):
-    operation = OPERATIONS[label]
+    operation, draws = OPERATIONS[label], random.Random(label)
 
     @settings(
         max_examples=EXAMPLES,
@@ -57,6 +61,10 @@ def test_answers_are_what_the_document_says(live_service, label):
     )
     @given(case=st.sampled_from(GenerationMode).flatmap(operation.as_strategy))
     def ask(case):
+        if case.path_parameters and draws.random() < 0.5:  # made-up names alone reach nothing
+            case.path_parameters.update(
+                (name, KNOWN[name]) for name in case.path_parameters if name in KNOWN
+            )
         response = case.call(base_url=live_service.url, timeout=60)
         assert response.status_code < 500 or response.status_code in REFUSALS, response.text
         decision = response.headers.get("x-decision", [None])[0]

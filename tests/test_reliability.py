@@ -1,0 +1,33 @@
+"""docs/reliability.md names a test for each fault: all of them exist, and none is only skipped."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", TEXT)))
+ROWS = [line for line in TEXT.splitlines() if line.startswith("| ") and "Proved by" not in line]
+
+
+@pytest.mark.parametrize(("file", "test"), NAMED)
+def test_a_test_that_is_named_exists(file, test):
+    source = (ROOT / "tests" / "service" / file).read_text("utf-8")
+    assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE)
+
+
+def test_every_fault_has_its_proof():
+    assert len(ROWS) > 30
+    for row in ROWS:
+        proof = row.rstrip(" |").rpartition("|")[2]
+        assert "::test_" in proof or "`make soak`" in proof, row
+
+
+def test_every_test_of_faults_is_named():
+    """Nobody would look for what is not in the list."""
+    files = sorted((ROOT / "tests" / "service").glob("test_faults_*.py"))
+    assert len(files) >= 4
+    for file in files:
+        tests = set(re.findall(r"^def (test_\w+)\(", file.read_text("utf-8"), re.MULTILINE))
+        assert tests - {test for name, test in NAMED if name == file.name} == set()
