@@ -50,8 +50,11 @@ def levels(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt16[np
     A level is above 32767 exactly where the score at that pixel is above 0.5.
     """
     clipped = Image.fromarray(np.clip(scores, 0, 1).astype(np.float32))
-    spread = np.asarray(clipped.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
-    return np.ceil(spread * _DEEPEST - 0.5).astype(np.uint16)
+    spread = np.asarray(clipped.resize(size, Image.Resampling.BILINEAR))
+    found = np.empty(spread.shape, np.uint16)
+    for rows, row in zip(found, spread, strict=True):  # 64 bits of one row at a time
+        rows[:] = np.ceil(row.astype(np.float64) * _DEEPEST - 0.5)
+    return found
 
 
 def raw(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:

@@ -153,6 +153,7 @@ def _service(
         record=Record(metrics, drift),
         shadows=shadows,
         tracing=tracing,
+        max_decoded_bytes=settings.max_queue_bytes,
     )
     limits = BodyLimits(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request

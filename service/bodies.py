@@ -1,5 +1,7 @@
 """Every request's body, whatever the route: how large, how slow and how compressed it may be.
 
+What is held for an answer is counted beside it, until the client has taken nearly all of it.
+
 Bytes are counted as they come and again as they inflate, so that neither a chunked body nor a
 compressed one grows past the limit; and only while the application waits for the client does the
 clock run against it.
@@ -14,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
+    AnswerTooLarge,
     BodiesFull,
     BodyTooLarge,
     BodyTooSlow,
@@ -27,6 +30,7 @@ from service.problems import problem_of, retry_headers
 from service.settings import Settings
 
 _INFLATED_AT_ONCE = 256 * 2**10
+_SENT_AT_ONCE = 256 * 2**10
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _REPLACED = frozenset({b"content-encoding", b"content-length"})
@@ -83,9 +87,10 @@ class BodyGuard:
             nonlocal started
             if body.refusal is None or started:
                 started = True
-                await send(message)
+                await _send_in_pieces(send, message)
 
         body = _Body(self._budget, receive)
+        scope["state"]["hold_answer"] = body.hold_answer
         try:
             inflated = body.prepare(scope)
             await self._app(inflated, body.receive, send_unless_refused)
@@ -93,13 +98,23 @@ class BodyGuard:
             if error is not body.refusal:
                 raise
         finally:
-            self._budget.held -= body.held
+            self._budget.held -= body.held + body.held_of_answer
         if isinstance(body.refusal, BodyTooSlow):
             self._metrics.connections_cut.labels("body-too-slow").inc()
         if body.refusal is not None and not started:
             problem = problem_of(body.refusal, request_id_of(scope))
             response = problem_response(problem, retry_headers(body.refusal))
             await response(scope, receive, send)
+
+
+async def _send_in_pieces(send: Send, message: Message) -> None:
+    """Send a large body as the client takes it, and not into a buffer that nobody counts."""
+    body = message.get("body", b"")
+    for start in range(0, len(body) - _SENT_AT_ONCE, _SENT_AT_ONCE):
+        piece = body[start : start + _SENT_AT_ONCE]
+        await send({**message, "body": piece, "more_body": True})
+    rest = max(0, (len(body) - 1) // _SENT_AT_ONCE) * _SENT_AT_ONCE
+    await send({**message, "body": body[rest:]} if rest else message)
 
 
 class _Body:
@@ -113,6 +128,7 @@ class _Body:
         self._waited_s = 0.0
         self._complete = False
         self.held = 0
+        self.held_of_answer = 0
         self.refusal: ServiceError | None = None
 
     def prepare(self, scope: Scope) -> Scope:
@@ -132,6 +148,15 @@ class _Body:
         kept = [(name, value) for name, value in scope["headers"] if name not in _REPLACED]
         scope["headers"] = kept  # in place: log and metrics read the route off this very scope
         return scope
+
+    def hold_answer(self, count: int) -> None:
+        """Count bytes kept for the answer. Raises `AnswerTooLarge` or `BodiesFull`."""
+        if self.held_of_answer + count > self._budget.max_bytes:
+            raise AnswerTooLarge(
+                f"the pictures of one answer may have {self._budget.max_bytes} bytes: ask for fewer"
+            )
+        self._budget.hold(count)
+        self.held_of_answer += count
 
     async def receive(self) -> Message:
         """Return the next piece, within the limits; after the last one, wait without any."""

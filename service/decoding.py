@@ -23,7 +23,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import ImageError
 from model.preprocess import upright
-from service.errors import BodyTooLarge, ImageTooLarge, UndecodableImage, UnsupportedImage
+from service.errors import (
+    BodyTooLarge,
+    ImageTooLarge,
+    ServiceError,
+    UndecodableImage,
+    UnsupportedImage,
+)
+from service.room import Room
 
 logger = logging.getLogger(__name__)
 
@@ -59,17 +66,17 @@ class DecodedImage:
     decode_ms: float
 
 
-def decode(content: bytes, limits: ImageLimits) -> DecodedImage:
-    """Decode an image file; its first frame where it has several.
+def decode(content: bytes, limits: ImageLimits, room: Room | None = None) -> DecodedImage:
+    """Decode an image file, where there is `room` for it; its first frame where it has several.
 
-    Raises `BodyTooLarge`, `UnsupportedImage`, `ImageTooLarge` or `UndecodableImage`.
+    Raises `BodyTooLarge`, `UnsupportedImage`, `ImageTooLarge`, `QueueFull` or `UndecodableImage`.
     """
     started = time.perf_counter()
     check_bytes(len(content), limits)
     kind = sniff(content)
     try:
-        image = _load(kind, content, limits.max_pixels)
-    except (ImageTooLarge, UndecodableImage):
+        image = _load(kind, content, limits.max_pixels, room or Room(limits.max_bytes))
+    except ServiceError:
         raise
     except ImageError as error:
         raise UndecodableImage(f"the {kind} image cannot be used: {error}") from error
@@ -110,13 +117,15 @@ def sniff(content: bytes) -> str:
     raise UnsupportedImage(f"the content is none of the image formats taken: {', '.join(FORMATS)}")
 
 
-def _load(kind: str, content: bytes, max_pixels: int) -> Image:
+def _load(kind: str, content: bytes, max_pixels: int, room: Room) -> Image:
     if kind == "WebP":
         check_pixels(_webp_size(content), max_pixels)
     with _OPENERS[kind](BytesIO(content)) as image:
         check_pixels(image.size, max_pixels)
-        image.load()
-        return upright(image)
+        with room.taken(image.size) as kept:
+            image.load()
+            kept.append(upright(image))
+        return kept[0]
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int) -> None:

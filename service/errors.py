@@ -15,6 +15,7 @@
     ├── ModelRefused            409  a version that does not load, so nothing was changed
     ├── BodyTooLarge            413  more bytes than allowed
     ├── ImageTooLarge           413  more pixels than allowed
+    ├── AnswerTooLarge          413  pictures asked for of more bytes than an answer may have
     ├── UnsupportedImage        415  not one of the image formats taken
     ├── UnsupportedEncoding     415  a Content-Encoding other than gzip and deflate
     ├── InvalidRequest          422  a field that is missing or has an impossible value
@@ -27,7 +28,7 @@
     ├── InspectionFailed        500  the network failed on this image
     ├── Unavailable             503  try again later (Retry-After)
     │   ├── TooManyConnections       more connections than allowed, and none that only waits
-    │   ├── BodiesFull               the bodies held at once are too many bytes already
+    │   ├── BodiesFull               bodies and answers held at once are too many bytes
     │   ├── QueueFull                more is waiting already than will be taken
     │   ├── NoWorkerReady            workers are starting, or starting again
     │   ├── WorkerLost               the worker died with this image on it
@@ -101,6 +102,10 @@ class ImageTooLarge(ServiceError):
     """An image of more pixels than allowed, by its header."""
 
 
+class AnswerTooLarge(ServiceError):
+    """Pictures asked for that are more bytes than one answer may have."""
+
+
 class UnsupportedImage(ServiceError):
     """Bytes that do not begin like any image format that is taken."""
 
@@ -158,7 +163,7 @@ class TooManyConnections(Unavailable):
 
 
 class BodiesFull(Unavailable):
-    """The request bodies held at once are too many bytes already."""
+    """The bodies of requests and answers held at once are too many bytes already."""
 
 
 class QueueFull(Unavailable):
@@ -215,6 +220,7 @@ PROBLEM_TYPES: dict[type[ServiceError], ProblemType] = {
     ModelRefused: ProblemType(409, "model-refused", "The version does not load"),
     BodyTooLarge: ProblemType(413, "body-too-large", "Too many bytes"),
     ImageTooLarge: ProblemType(413, "image-too-large", "Too many pixels"),
+    AnswerTooLarge: ProblemType(413, "answer-too-large", "Too large an answer"),
     UnsupportedImage: ProblemType(415, "unsupported-image", "Not an image format that is taken"),
     UnsupportedEncoding: ProblemType(415, "unsupported-encoding", "Not an encoding that is taken"),
     InvalidRequest: ProblemType(422, "invalid-request", "A field is missing or impossible"),

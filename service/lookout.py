@@ -21,10 +21,12 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from jaxtyping import Float32
 from PIL import Image
+from pydantic_core import to_json
 
 from model import rendering
 from model.inspection import Decision
 from service.decisions import decision_headers
+from service.errors import DeadlineExceeded
 from service.lookout_schemas import (
     ANOMALY_COLOUR,
     BACKGROUND_COLOUR,
@@ -82,7 +84,17 @@ async def _detect(
     maps: list[Float32[np.ndarray, "h w"]] = []
     options = replace(options, take_scores=maps.append)
     answer = await service.pipeline.inspect(route, Upload(None, content), options)
-    document = await asyncio.to_thread(lambda: write(answer, maps[0]).model_dump_json())
+    assert answer.image is not None
+    size = (answer.image.width, answer.image.height)
+    try:
+        async with asyncio.timeout_at(service.pipeline.deadline(options)):
+            document = await service.pipeline.threads.draw(
+                size, lambda: to_json(write(answer, maps[0]))
+            )
+    except TimeoutError as error:
+        raise DeadlineExceeded("inspected, but the answer was not written in time") from error
+    if options.hold_answer:
+        options.hold_answer(len(document))
     headers = decision_headers(answer.decision)
     return Response(document, headers=headers, media_type="application/json")
 
@@ -118,8 +130,8 @@ def _anomaly(name: str, share: float, colour: tuple[int, int, int]) -> Anomaly:
 
 def _mask(anomalous: np.ndarray) -> bytes:
     """Return a PNG in RGB: that is what clients of Lookout have been reading."""
-    colours = np.array([BACKGROUND_COLOUR, ANOMALY_COLOUR], np.uint8)
-    pixels = colours[anomalous.astype(np.uint8)]
+    picture = Image.fromarray(anomalous.view(np.uint8))
+    picture.putpalette([*BACKGROUND_COLOUR, *ANOMALY_COLOUR])
     encoded = BytesIO()
-    Image.fromarray(pixels).save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
+    picture.convert("RGB").save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
     return encoded.getvalue()

@@ -37,6 +37,7 @@ _DETAILS = {
     "body-too-slow": "the body did not arrive in time: 1000 bytes in 20 s",
     "body-too-large": "an image may have 33554432 bytes, got 40000000",
     "image-too-large": "an image may have 50000000 pixels, got 50000 x 50000 = 2500000000",
+    "answer-too-large": "the pictures of one answer may have 268435456 bytes: ask for fewer",
     "unsupported-image": "the content is none of the image formats taken: JPEG, PNG, BMP, TIFF, "
     "WebP",
     "unsupported-encoding": "Content-Encoding 'br' is not taken; have: gzip, deflate",

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,8 +23,10 @@ from service.pictures import picture
 from service.pool import WorkerPool
 from service.record import Record
 from service.registry import Route
+from service.room import Room
 from service.schemas import HeatmapKind, ImageAnswer, PartFields
 from service.shadow import Shadows
+from service.threads import Threads
 from service.tracing import Tracing
 from service.uploads import Base64Upload, Source, Upload
 
@@ -41,7 +43,8 @@ class InspectOptions:
     `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
     event loop's clock, or else from the call; a `deadline` of that clock stands instead of both.
     Where there is no room for the image, `patient` waits for it. `part` is answered as it came.
-    `take_scores` is called with the pixel scores (see `Finding`) of an image that was inspected.
+    `take_scores` is called with the pixel scores (see `Finding`) of an image that was inspected;
+    `hold_answer` with the bytes of its picture, and may raise a `ServiceError`.
     """
 
     heatmap: HeatmapKind = HeatmapKind.NONE
@@ -52,6 +55,7 @@ class InspectOptions:
     deadline: float | None = None
     patient: bool = False
     take_scores: Callable[[Float32[np.ndarray, "h w"]], None] | None = None
+    hold_answer: Callable[[int], None] | None = None
 
     @property
     def wants_map(self) -> bool:
@@ -77,7 +81,8 @@ class _Prepared:
 class Pipeline:
     """Takes images through the service; everything that computes runs in threads or workers.
 
-    `max_preparing` bounds the images that are decoded, or wait to be, at once.
+    `max_preparing` bounds the images that are decoded, or wait to be, at once; `max_decoded_bytes`
+    what decoded ones hold, also those that an overlay is going to be drawn on.
     """
 
     def __init__(
@@ -90,9 +95,11 @@ class Pipeline:
         record: Record,
         shadows: Shadows | None = None,
         tracing: Tracing | None = None,
+        max_decoded_bytes: int = 2**30,
     ) -> None:
         self._workers = workers
-        self._threads = threads
+        self.threads = Threads(threads)
+        self._room = Room(max_decoded_bytes)
         self._limits = limits
         self._max_preparing = max_preparing
         self._timeout_s = timeout_s
@@ -116,7 +123,9 @@ class Pipeline:
         try:
             return await self.inspect(route, source, options)
         except Exception as error:  # recorded already
-            return error
+            # Without the frames that it came through: they hold the decoded image.
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
 
     async def inspect(
         self, route: Route, source: Source | Image, options: InspectOptions
@@ -141,6 +150,8 @@ class Pipeline:
                 prepared = await self._prepare(route, source, options, deadline)
                 finding, queue_ms = await self._compute(route, prepared, options, deadline)
                 drawn, heatmap_ms = await self._draw(prepared, finding, options.heatmap)
+                if drawn and options.hold_answer:
+                    options.hold_answer(len(drawn))
         except TimeoutError as error:
             raise DeadlineExceeded(self._late(options)) from error
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
@@ -163,18 +174,22 @@ class Pipeline:
         size = route.image_size
         nbytes = 3 * size.height * size.width + _bytes_of(source)
 
-        def claim() -> None:
+        keep = options.heatmap is HeatmapKind.OVERLAY
+
+        async def prepare() -> _Prepared:
             self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
             if self._preparing >= self._max_preparing:
                 raise QueueFull(f"{self._preparing} images are being decoded: no more are taken")
+            decoding = self.threads.start(
+                lambda: self._decode(route, source, keep), self._end_preparing
+            )
             self._preparing += 1
+            return await decoding
 
-        await _when_there_is_room(claim, options)
-        try:
-            keep = options.heatmap is HeatmapKind.OVERLAY
-            return await self._in_thread(lambda: self._decode(route, source, keep))
-        finally:
-            self._preparing -= 1
+        return await _when_there_is_room(prepare, options)
+
+    def _end_preparing(self) -> None:
+        self._preparing -= 1
 
     def _offer(self, route: Route, prepared: _Prepared, finding: Finding) -> None:
         """Let the route's shadow, if it has one, score what was answered."""
@@ -199,9 +214,9 @@ class Pipeline:
 
     def _decoded(self, source: Source | Image) -> DecodedImage:
         if isinstance(source, Upload):
-            return decode(source.content, self._limits)
+            return decode(source.content, self._limits, self._room)
         if isinstance(source, Base64Upload):
-            return decode(source.decode(self._limits.max_bytes), self._limits)
+            return decode(source.decode(self._limits.max_bytes), self._limits, self._room)
         started = time.perf_counter()
         check_pixels(source.size, self._limits.max_pixels)
         try:
@@ -225,7 +240,11 @@ class Pipeline:
             options.priority,
             held_bytes=0 if prepared.image is None else 3 * width * height,
         )
-        await _when_there_is_room(lambda: self._workers.submit(job), options)
+
+        async def submit() -> None:
+            self._workers.submit(job)
+
+        await _when_there_is_room(submit, options)
         return await job.future, job.queue_ms
 
     async def _draw(
@@ -237,8 +256,8 @@ class Pipeline:
             return None, math.nan
         started = time.perf_counter()
         image, regions = prepared.image, finding.regions
-        drawn = await self._in_thread(
-            lambda: picture(heatmap, scores, prepared.size, image, regions)
+        drawn = await self.threads.draw(
+            prepared.size, lambda: picture(heatmap, scores, prepared.size, image, regions)
         )
         return drawn, (time.perf_counter() - started) * 1000
 
@@ -247,15 +266,12 @@ class Pipeline:
             return "not inspected within the request's time"
         return f"not inspected within {options.within(self._timeout_s):g} s"
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-
-async def _when_there_is_room(claim: Callable[[], None], options: InspectOptions) -> None:
-    """Call `claim`; where it finds no room, and the client is patient, again until it does."""
+async def _when_there_is_room(work: Callable[[], Awaitable[T]], options: InspectOptions) -> T:
+    """Do the work; where it finds no room, and the client is patient, again until it does."""
     while True:
         try:
-            return claim()
+            return await work()
         except (QueueFull, NoWorkerReady):
             if not options.patient:
                 raise

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic_core import to_json
 
 from service import openapi, openapi_bodies
 from service.batches import Batch, inspect_batch
@@ -150,7 +151,7 @@ async def _once(
 async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:
     # Megabytes of base64 are written beside the loop and not on it; a few numbers are not worth it.
     large = len(answer.results) > _FEW_RESULTS or any(r.heatmap for r in answer.results)
-    write = answer.model_dump_json
+    write = partial(to_json, answer)  # bytes at once, with no text between that is as large
     content = await asyncio.to_thread(write) if large else write()
     headers = decision_headers(answer.decision)
     response = Response(content, headers=headers, media_type="application/json")

@@ -100,6 +100,7 @@ def options_of(request: Request) -> InspectOptions:
         timeout_s=timeout_s_of(request.headers),
         priority=priority_of(request.headers.get(PRIORITY_HEADER)),
         received_at=received_at(request.scope),
+        hold_answer=request.scope["state"].get("hold_answer"),
     )
 
 

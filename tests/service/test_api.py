@@ -245,3 +245,21 @@ def test_one_late_image_takes_no_other_along(line, image):
     response = line.post("/detect?category=bolt", files=files, headers=headers)
     decisions = [result["decision"] for result in response.json()["results"]]
     assert decisions == ["OK", "UNDECIDED", "OK"]
+
+
+@pytest.mark.parametrize("path", ["/detect", "/detect/batch"])
+def test_pictures_of_one_answer_are_bounded(line, path):
+    plain = BytesIO()
+    Image.new("L", (100, 100)).save(plain, "PNG")
+    asked = {"category": "bolt", "heatmap": "raw"}
+    one = line.post("/detect", json=as_json(plain.getvalue(), **asked)).json()["results"][0]
+    line.app.state.body_budget.max_bytes = 2 * len(one["heatmap"])
+    body = as_json(*[plain.getvalue()] * 3, **asked)
+    response = line.post(path, json=body)
+    assert response.status_code == 200, response.text
+    results = response.json()["results"]
+    assert sorted(result["decision"] for result in results) == ["OK", "OK", "UNDECIDED"]
+    (error,) = [result["error"] for result in results if result["error"]]
+    assert (error["status"], error["type"]) == (413, "urn:mambaad:problem:answer-too-large")
+    assert response.headers["x-decision"] == "UNDECIDED"
+    assert line.app.state.body_budget.held == 0

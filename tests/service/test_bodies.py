@@ -8,9 +8,10 @@ import zlib
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from service.bodies import BodyBudget, BodyGuard
+from service.errors import ServiceError
 from service.metrics import Metrics
 
 LIMIT = 1000
@@ -36,9 +37,9 @@ async def swallow(scope, receive, send):
         await PlainTextResponse("there was an error parsing the body", 400)(scope, receive, send)
 
 
-def ask(budget, pieces, headers=(), app=echo, pause_s=0.0):
+def ask(budget, pieces, headers=(), app=echo, pause_s=0.0, sent=None):
     """Send the pieces; returns (status, headers, body)."""
-    sent = []
+    sent = [] if sent is None else sent
 
     async def scenario():
         waiting = list(pieces)
@@ -179,3 +180,36 @@ def test_all_bodies_together_have_a_limit_too(budget):
     assert sent[0]["status"] == 503
     assert (b"retry-after", b"1") in sent[0]["headers"]
     assert budget.held == 5 * LIMIT - 10
+
+
+class Answer:
+    """An application that answers with so many bytes, and holds each `pieces` of them."""
+
+    def __init__(self, *pieces, size=0):
+        self.pieces, self.size = pieces, size
+
+    async def __call__(self, scope, receive, send):
+        try:
+            for piece in self.pieces:
+                scope["state"]["hold_answer"](piece)
+        except ServiceError as error:
+            await PlainTextResponse(type(error).__name__, 400)(scope, receive, send)
+            return
+        await Response(bytes(range(256)) * (self.size // 256))(scope, receive, send)
+
+
+def test_what_an_answer_holds_is_counted_and_let_go(budget):
+    assert ask(budget, [b""], app=Answer(LIMIT))[0] == 200
+    assert ask(budget, [b""], app=Answer(LIMIT, 1))[2] == b"AnswerTooLarge"
+    budget.max_inflight_bytes = LIMIT // 2
+    assert ask(budget, [b""], app=Answer(LIMIT))[2] == b"BodiesFull"
+
+
+@pytest.mark.parametrize("size", [0, 256, 2**18, 2**18 + 256, 3 * 2**18])
+def test_a_large_answer_goes_out_in_pieces(budget, size):
+    sent = []
+    status, headers, body = ask(budget, [b""], app=Answer(size=size), sent=sent)
+    assert (status, body) == (200, bytes(range(256)) * (size // 256))
+    assert int(headers[b"content-length"]) == size
+    assert max(len(message.get("body", b"")) for message in sent) <= 2**18
+    assert [m.get("more_body", False) for m in sent[1:]] == [True] * (len(sent) - 2) + [False]

@@ -1,8 +1,10 @@
 """One image's way, where the workers are made to misbehave."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -16,6 +18,7 @@ from service.errors import DeadlineExceeded, ImageTooLarge, QueueFull
 from service.pipeline import InspectOptions, Pipeline
 from service.record import Record
 from service.registry import Registry
+from service.schemas import HeatmapKind
 from service.uploads import Upload
 
 
@@ -43,7 +46,7 @@ def route(metrics, weights):
 
 
 @contextmanager
-def pipeline(workers, metrics, *, timeout_s=30.0, max_preparing=4):
+def pipeline(workers, metrics, *, timeout_s=30.0, max_preparing=4, **more):
     with ThreadPoolExecutor(2) as threads:
         yield Pipeline(
             workers,
@@ -52,6 +55,7 @@ def pipeline(workers, metrics, *, timeout_s=30.0, max_preparing=4):
             max_preparing=max_preparing,
             timeout_s=timeout_s,
             record=Record(metrics, DriftMonitor(metrics)),
+            **more,
         )
 
 
@@ -123,3 +127,47 @@ def test_a_decoded_image_is_inspected_too(route, metrics):
     assert isinstance(too_large, ImageTooLarge)
     assert (job.priority, job.item.image_size) == (Priority.HIGH, ImageSize(20, 30))
     assert (job.pixels == 7).all()
+
+
+def test_a_place_is_free_only_when_its_thread_is(route, metrics, image, monkeypatch):
+    going_on = threading.Event()
+    monkeypatch.setattr(Pipeline, "_decode", lambda *_: going_on.wait(10))
+
+    async def scenario():
+        with pipeline(SilentWorkers(), metrics, max_preparing=1) as line:
+            brief = InspectOptions(timeout_s=0.05)
+            first = await line.attempt(route, Upload("x", image()), brief)
+            second = await line.attempt(route, Upload("y", image()), brief)
+            going_on.set()
+            await asyncio.sleep(0.1)
+            third = await line.attempt(route, Upload("z", image()), InspectOptions())
+        return [type(result) for result in (first, second, third)]
+
+    assert asyncio.run(scenario()) == [DeadlineExceeded, QueueFull, AttributeError]
+
+
+def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
+    overlay = InspectOptions(heatmap=HeatmapKind.OVERLAY, timeout_s=0.5)
+    workers = SilentWorkers()
+
+    async def scenario():
+        with pipeline(workers, metrics, max_decoded_bytes=2 * 4 * 96 * 48) as line:
+            uploads = [Upload(str(i), image()) for i in range(3)]
+            results = await asyncio.gather(*(line.attempt(route, u, overlay) for u in uploads))
+            later = await line.attempt(route, uploads[0], replace(overlay, timeout_s=0.1))
+        return sorted(type(result).__name__ for result in results), type(later)
+
+    kinds, later = asyncio.run(scenario())
+    assert kinds == ["DeadlineExceeded", "DeadlineExceeded", "QueueFull"]
+    assert later is DeadlineExceeded  # the room of those that were given up is there again
+
+
+def test_the_patient_wait_for_room(route, metrics, image):
+    overlay = InspectOptions(heatmap=HeatmapKind.OVERLAY, timeout_s=0.3, patient=True)
+
+    async def scenario():
+        with pipeline(SilentWorkers(), metrics, max_decoded_bytes=1) as line:
+            sources = [Upload(str(i), image()) for i in range(2)]
+            return await asyncio.gather(*(line.attempt(route, s, overlay) for s in sources))
+
+    assert {type(result) for result in asyncio.run(scenario())} == {DeadlineExceeded}
