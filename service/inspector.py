@@ -87,7 +87,7 @@ class Server:
         self._send(Ready(os.getpid()))
         for work in (self._beat, self._receive, self._load):
             threading.Thread(target=_or_die(work), name=work.__name__, daemon=True).start()
-        self._device.run()
+        _or_die(self._device.run)()
 
     def _receive(self) -> None:
         while True:
@@ -138,27 +138,33 @@ class Inspector:
         self._store = CheckpointStore(plan.weights_dir)
         self._encoders = SharedEncoders()
         self._loaded: dict[CheckpointKey, LoadedCheckpoint] = {}
+        self._weights = (0, 0)
         self._counting = threading.Lock()
         self._compute_s = 0.0
 
     def load(self, request: Load) -> LoadReply:
         """Load, verify and warm up a checkpoint; what it cannot use, it refuses with a reason."""
-        key, started = request.checkpoint, time.monotonic()
         try:
-            checkpoint = self._store.load(key.name, key.version, self._encoders)
-            detector = Detector.from_checkpoint(checkpoint, self._plan.device, self._plan.backend)
-            loaded = LoadedCheckpoint(detector)
-            sizes = batch_sizes(self._plan.max_batch_size)
-            if request.known_limit is not None:
-                sizes = sorted({1, request.known_limit})
-            seconds = loaded.warm_up(sizes, self._device.call)
-            difference = self._compare(checkpoint, detector)
+            return self._load(request)
         except Exception as error:
             if is_fatal(error):
                 raise
-            release_memory(self._plan.device)
-            return LoadReply(request.id, self._reason(key, error), self._stats())
+            why = self._reason(request.checkpoint, error)
+        release_memory(self._plan.device)  # now that the error is gone, which held what was loaded
+        return LoadReply(request.id, why, self._stats())
+
+    def _load(self, request: Load) -> LoadReply:
+        key, started = request.checkpoint, time.monotonic()
+        checkpoint = self._store.load(key.name, key.version, self._encoders)
+        detector = Detector.from_checkpoint(checkpoint, self._plan.device, self._plan.backend)
+        loaded = LoadedCheckpoint(detector)
+        sizes = batch_sizes(self._plan.max_batch_size)
+        if request.known_limit is not None:
+            sizes = sorted({1, request.known_limit})
+        seconds = loaded.warm_up(sizes, self._device.call)
+        difference = self._compare(checkpoint, detector)
         self._loaded[key] = loaded
+        self._weigh()
         report = LoadReport(
             loaded.nbytes, time.monotonic() - started, fit_line(seconds), difference
         )
@@ -168,6 +174,7 @@ class Inspector:
         """Free a checkpoint."""
         self._loaded.pop(request.checkpoint, None)
         release_memory(self._plan.device)
+        self._weigh()
         return UnloadReply(request.id, self._stats())
 
     def inspect(self, request: BatchRequest) -> BatchReply:
@@ -210,13 +217,12 @@ class Inspector:
     def _stats(self) -> WorkerStats:
         with self._counting:
             computed, self._compute_s = self._compute_s, 0.0
-        weights = sum(loaded.nbytes for loaded in list(self._loaded.values()))
-        return WorkerStats(
-            held_bytes(self._plan.device),
-            weights + self._encoders.nbytes,
-            len(self._encoders),
-            computed,
-        )
+        return WorkerStats(held_bytes(self._plan.device), *self._weights, computed)
+
+    def _weigh(self) -> None:
+        """Count the bytes of all weights, and the encoders: too long a list for every batch."""
+        networks = sum(loaded.nbytes for loaded in self._loaded.values())
+        self._weights = (networks + self._encoders.nbytes, len(self._encoders))
 
     def _reason(self, key: CheckpointKey, error: Exception) -> str:
         """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""

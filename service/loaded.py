@@ -86,12 +86,15 @@ class LoadedCheckpoint:
             if is_fatal(error) or not _device_answers(self._detector.device):
                 raise
             out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-            if out_of_memory:
-                self._shrink(len(items))
-            if len(items) == 1:
-                return self._once_more(items, pixels) if out_of_memory else _failed(error, items)
-            self.split = "out-of-memory" if out_of_memory else "failed"
-            logger.warning("a batch of %d is halved, since it failed: %s", len(items), error)
+            if len(items) == 1 and not out_of_memory:
+                return _failed(error, items)
+            logger.warning("a batch of %d failed: %s", len(items), str(error))
+        # From here on the error is gone, and with it all that the failed pass had allocated.
+        if out_of_memory:
+            self._shrink(len(items))
+        if len(items) == 1:
+            return self._once_more(items, pixels)
+        self.split = "out-of-memory" if out_of_memory else "failed"
         half = (len(items) + 1) // 2
         first = self._by_halves(items[:half], pixels[:half])
         return first + self._by_halves(items[half:], pixels[half:])

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,20 @@ def test_fifty_loads_and_unloads_leave_memory_as_it_was(inspector):
     assert (after.model_bytes, after.encoders) == (0, 0)
     weight = 7 * 2**20  # of one checkpoint without its encoder
     assert after.device_bytes < before.device_bytes + 6 * weight
+
+
+def test_what_a_load_that_fails_had_taken_is_let_go_before_memory_is_given_back(
+    inspector, monkeypatch
+):
+    taken, released = [], []
+
+    def fail(checkpoint, detector):
+        taken.append(weakref.ref(detector))
+        raise ParityError("scores otherwise")
+
+    monkeypatch.setattr(inspector, "_compare", fail)
+    monkeypatch.setattr(
+        "service.inspector.release_memory", lambda device: released.append(taken[0]() is None)
+    )
+    assert "otherwise" in inspector.load(Load(0, PARTS)).loaded
+    assert released == [True]

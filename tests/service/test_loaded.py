@@ -1,5 +1,7 @@
 """A checkpoint on its device: batches, and what happens where one fails."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -201,3 +203,19 @@ def test_any_error_ends_the_worker_whose_device_no_longer_answers(detector, monk
     pixels[0, 0, 0, 0] = 7
     with pytest.raises(RuntimeError, match="cuDNN"):
         LoadedCheckpoint(FaultyDetector(detector, RuntimeError("cuDNN"))).inspect(items, pixels)
+
+
+def test_a_single_image_is_tried_again_when_what_it_had_allocated_is_free(detector, monkeypatch):
+    allocated, real = [], detector.attempt
+
+    def attempt(images, *rest):
+        if allocated:
+            assert allocated[0]() is None
+            return real(images, *rest)
+        activations = torch.zeros(8)
+        allocated.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(detector, "attempt", attempt)
+    (found,) = LoadedCheckpoint(detector).inspect(*batch("bolt"))
+    assert isinstance(found, Finding)
