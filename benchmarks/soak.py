@@ -36,7 +36,7 @@ from benchmarks.loading.subject import about, read_bodies, served_categories
 
 CLIENTS = 4
 SAMPLE_S = 1.0
-KILL_AT, WARM_AT = 0.2, 0.3
+KILL_AT, WARM_AT = 0.15, 0.4
 """Shares of the time after which a worker is killed, and from which on all has to be flat."""
 
 WINDOW = 0.2
@@ -44,13 +44,16 @@ WINDOW = 0.2
 
 TOLERANCES = {
     "front_mb": (0.05, 16.0),
-    "worker_mb": (0.05, 32.0),
+    "worker_mb": (0.1, 48.0),
     "front_files": (0.0, 12.0),
     "worker_files": (0.0, 4.0),
     "front_threads": (0.0, 4.0),
     "worker_threads": (0.0, 2.0),
 }
-"""By how much the median may grow: a share of it, or a number, whichever is more."""
+"""By how much the median may grow: a share of it, or a number, whichever is more.
+
+A worker's memory swings by more while it loads, with the version's weights twice in it.
+"""
 
 
 @dataclass
