@@ -21,7 +21,7 @@
     ├── InvalidRequest          422  a field that is missing or has an impossible value
     ├── IdempotencyKeyReused    422  a key that stands for another request
     ├── UndecodableImage        422  an image that is empty, truncated or damaged
-    ├── RateLimited             429  more requests than the caller may make (Retry-After)
+    ├── RateLimited             429  more images than the caller may send (Retry-After)
     ├── HeadersTooLarge         431  more bytes of headers than allowed
     ├── ClientGone              499  the client left; nobody reads this answer
     ├── NonFiniteResult         500  the network answered NaN or infinity
@@ -127,7 +127,7 @@ class UndecodableImage(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """More requests than the caller may make; try again in `retry_after_s` seconds."""
+    """More requests or images than the caller may send; try again in `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)

@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Option(help="Who will use it; the log names it.")]
 def new(
     name: Name,
     scope: Annotated[list[Scope], typer.Option(help="What it is good for; once for each.")],
-    rate: Annotated[float | None, typer.Option(help="Requests a second that it may make.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Images a second that it may send.")] = None,
     file: File = None,
 ) -> None:
     """Make a key, print it, and keep only its hash: it cannot be shown a second time."""

@@ -44,7 +44,7 @@ class ApiKey(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="who uses it; in the log")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     scopes: frozenset[Scope] = Field(min_length=1)
-    rate_per_s: float | None = Field(None, gt=0, description="requests; None: as for all keys")
+    rate_per_s: float | None = Field(None, gt=0, description="images; None: as for all keys")
     created: datetime | None = None
 
 

@@ -50,7 +50,7 @@ _DETAILS = {
     "counts neither as OK nor as NG",
     "inspection-failed": "the network failed on this image: it counts neither as OK nor as NG",
     "headers-too-large": "headers may have 32768 bytes",
-    "rate-limited": "'line-3' may make 20 requests a second; try again in 1 s",
+    "rate-limited": "'line-3' may send 20 images a second; try again in 1 s",
     "too-many-connections": "too many connections are open",
     "bodies-full": "2147483648 bytes of requests are being received, and no more are taken",
     "queue-full": "128 images are waiting, and no more are taken",

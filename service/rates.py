@@ -43,6 +43,12 @@ class RateLimiter:
         bucket.tokens -= 1
         return 0.0
 
+    def charge(self, caller: str, count: int) -> None:
+        """Count what a request that was let in turned out to hold; the caller may owe it then."""
+        bucket = self._buckets.get(caller)
+        if bucket is not None:
+            bucket.tokens -= count
+
     def __len__(self) -> int:
         return len(self._buckets)
 

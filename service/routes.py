@@ -27,6 +27,7 @@ from service.schemas import (
 from service.serving import (
     Service,
     ServiceDependency,
+    count_images,
     options_for,
     options_of,
     unless_client_leaves,
@@ -59,6 +60,7 @@ async def detect(
     options = options_of(request)
     deadline = service.pipeline.deadline(options)
     async with posted_images(request, asked, service.limits, deadline, each=False) as images:
+        count_images(request, len(images))
         work = partial(_detect, service, images, options, request_id_of(request.scope))
         answering = _once(request, service, images, deadline, work)
         return await unless_client_leaves(request, answering)
@@ -124,6 +126,7 @@ async def detect_batch(
     deadline = service.batches.deadline(options)
     body = service.batches.body
     async with posted_images(request, asked, body, deadline, each=True) as images:
+        count_images(request, len(images))
         batch = Batch(images, options, request_id_of(request.scope))
 
         async def work() -> Answered:

@@ -76,10 +76,15 @@ class Guard:
             self._metrics.rate_limited.labels(label).inc()
             seconds = math.ceil(wait_s)
             raise RateLimited(
-                f"{caller.name!r} may make {rate:g} requests a second; try again in {seconds} s",
+                f"{caller.name!r} may send {rate:g} images a second; try again in {seconds} s",
                 seconds,
             )
         return caller
+
+    def count_images(self, caller: Caller | None, count: int) -> None:
+        """Count the images of a request beyond its first, which `admit` has counted."""
+        if caller is not None and count > 1:
+            self._rates.charge(caller.name, count - 1)
 
     def require(self, caller: Caller | None, scope: keys.Scope) -> None:
         """Raise `Forbidden` for a caller without the scope."""

@@ -20,6 +20,7 @@ from service.pool import WorkerPool
 from service.registry import Registry, Route
 from service.rollout import Rollout
 from service.schemas import HeatmapKind
+from service.security import Guard
 from service.shadow import Shadows
 from service.uploads import BodyLimits, read_raw
 
@@ -92,6 +93,12 @@ async def read_body(request: Request, max_bytes: int, deadline: float | None = N
         raise DeadlineExceeded("the body was not there in time") from error
     except ClientDisconnect as error:
         raise ClientGone("the connection closed within the body") from error
+
+
+def count_images(request: Request, count: int) -> None:
+    """Hold a request's images against the rate of its caller."""
+    guard: Guard = request.app.state.guard
+    guard.count_images(request.scope["state"].get("caller"), count)
 
 
 def options_of(request: Request) -> InspectOptions:

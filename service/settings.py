@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     )
     metrics_require_key: bool = Field(False, description="of any scope, for GET /metrics")
     rate_limit_per_s: float | None = Field(
-        None, gt=0, description="requests of a key without a rate of its own, or of an address"
+        None, gt=0, description="images of a key without a rate of its own, or of an address"
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="web origins whose pages may ask, separated by commas"

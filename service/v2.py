@@ -27,6 +27,7 @@ from service.schemas import ImageAnswer, PartFields
 from service.serving import (
     Service,
     ServiceDependency,
+    count_images,
     find_version,
     options_of,
     read_body,
@@ -195,6 +196,7 @@ async def infer(
     limits = service.limits
     body = await read_body(request, limits.max_request_bytes, service.pipeline.deadline(base))
     call = await asyncio.to_thread(_read, request, body, limits, base)
+    count_images(request, len(call.images))
     key = call.options.part.part_id or request_id_of(request.scope)
     route = find_version(service.registry, model, version, key)
     return await unless_client_leaves(request, _infer(request, service, route, call))

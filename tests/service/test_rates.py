@@ -54,6 +54,15 @@ def test_a_clock_that_steps_back_takes_nothing_twice(clock):
     assert limiter.take("a", 2) == 0
 
 
+def test_what_a_request_held_is_owed(clock):
+    limiter = RateLimiter(clock)
+    assert limiter.take("a", 4) == 0
+    limiter.charge("a", 9)
+    assert limiter.take("a", 4) == pytest.approx(7 / 4)
+    clock.now += 7 / 4
+    assert limiter.take("a", 4) == 0
+
+
 def test_the_table_forgets_who_asked_longest_ago(clock):
     limiter = RateLimiter(clock, max_buckets=2)
     for name in ("a", "b", "a", "c"):

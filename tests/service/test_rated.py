@@ -1,0 +1,40 @@
+"""Rates count the images of a request, whichever way they come."""
+
+import base64
+import json
+
+import pytest
+
+from service.settings import Settings
+from tests.service.line import Line
+
+
+@pytest.fixture
+def rated(tmp_path, metrics):
+    return Line(Settings(weights_dir=tmp_path, rate_limit_per_s=5), metrics)
+
+
+def bodies(content):
+    text = base64.b64encode(content).decode()
+    images = {"category": "bolt", "images": [{"content": text}] * 5}
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [5], "data": [text] * 5}
+    return {
+        "/detect": images,
+        "/detect/batch": images,
+        "/v2/models/bolt/infer": {"inputs": [tensor]},
+    }
+
+
+@pytest.mark.parametrize("path", ["/detect", "/detect/batch", "/v2/models/bolt/infer"])
+def test_images_count_and_not_requests(rated, image, problem, path):
+    content = json.dumps(bodies(image(8, 8))[path])
+    headers = {"content-type": "application/json"}
+
+    async def scenario(client):
+        first = await client.post(path, content=content, headers=headers)
+        return first, await client.post(path, content=content, headers=headers)
+
+    first, second = rated.run(scenario)
+    assert first.status_code != 429, first.text
+    assert "5 images a second" in problem(second, 429, "rate-limited")["detail"]
+    assert second.headers["x-decision"] == "UNDECIDED"
