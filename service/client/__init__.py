@@ -26,7 +26,7 @@ from service.client.errors import (
     UnknownCategory,
 )
 from service.client.exchange import Retry
-from service.client.images import ImageLike, ImagesLike
+from service.client.images import ImageLike, ImagesLike, Part
 from service.client.results import (
     Category,
     Decision,
@@ -56,6 +56,7 @@ __all__ = [
     "InvalidRequest",
     "Model",
     "NotAllowed",
+    "Part",
     "Peak",
     "Problem",
     "Readiness",

@@ -1,9 +1,6 @@
 """The two clients; they differ in how they wait, and in nothing else."""
 
-import json
-import math
 import time
-import uuid
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
@@ -11,85 +8,15 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from service.client.exchange import Call, Outcome, Pause, Retry, Step, exchange
-from service.client.images import File, ImagesLike, read_images
-from service.client.results import (
-    Category,
-    Readiness,
-    Result,
-    read_categories,
-    read_readiness,
-    read_results,
-)
+from service.client.calls import Calls, base_url, new_key
+from service.client.exchange import Outcome, Pause, Retry, Step
+from service.client.images import ImageLike, ImagesLike, Part, as_parts, read_images, read_parts
+from service.client.results import Category, Readiness, Result
+from service.client.waiting import receive, within
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_MS = 30_000.0
-
-
-class _Calls:
-    """What both clients can ask, as generators of steps; see `service.client.exchange`."""
-
-    def __init__(self, api_key: str | None, timeout_ms: float, retry: Retry) -> None:
-        self._timeout_s = _seconds(timeout_ms)
-        self._retry = retry
-        self.headers = {"User-Agent": "mambaad-client"}
-        if api_key:
-            self.headers["Authorization"] = f"Bearer {api_key}"
-
-    def detect(
-        self,
-        files: Sequence[File],
-        category: str,
-        heatmap: str | None,
-        part: Mapping[str, str | None],
-        meta: Mapping[str, Any] | None,
-        timeout_ms: float | None,
-        idempotency_key: str | None,
-        request_id: str | None,
-    ) -> Generator[Step, Outcome, list[Result]]:
-        form = {"category": category, "heatmap": heatmap, **part}
-        form["meta"] = None if meta is None else json.dumps(meta, allow_nan=False)
-        headers = {"Idempotency-Key": idempotency_key, "X-Request-ID": request_id}
-        call = Call(
-            "POST",
-            "/detect",
-            self._timeout_s if timeout_ms is None else _seconds(timeout_ms),
-            {name: value for name, value in headers.items() if value},
-            {name: value for name, value in form.items() if value is not None},
-            files,
-        )
-        response = yield from exchange(call, self._retry)
-        return read_results(response, category, [file.name for file in files])
-
-    def categories(self) -> Generator[Step, Outcome, list[Category]]:
-        return read_categories((yield from exchange(self._get("/categories"), self._retry)))
-
-    def ready(self) -> Generator[Step, Outcome, Readiness]:
-        # Tried once: whether it is ready is what is asked, and 503 is an answer to it.
-        response = yield from exchange(self._get("/readyz"), Retry(attempts=1), expect=(503,))
-        return read_readiness(response)
-
-    def _get(self, path: str) -> Call:
-        return Call("GET", path, self._timeout_s)
-
-
-def _seconds(timeout_ms: float) -> float:
-    if not 0 < timeout_ms < math.inf:
-        raise ValueError(f"timeout_ms must be above 0 and finite, got {timeout_ms}")
-    return timeout_ms / 1000
-
-
-def _base_url(url: str) -> httpx.URL:
-    parsed = httpx.URL(url)
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"expected a URL like http://127.0.0.1:8000, got {url!r}")
-    return parsed
-
-
-def new_key() -> str:
-    """Return an Idempotency-Key of its own."""
-    return uuid.uuid4().hex
 
 
 class Client:
@@ -108,9 +35,9 @@ class Client:
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._calls = _Calls(api_key, timeout_ms, retry or Retry())
+        self._calls = Calls(api_key, timeout_ms, retry or Retry())
         self._http = httpx.Client(
-            base_url=_base_url(url), headers=self._calls.headers, transport=transport
+            base_url=base_url(url), headers=self._calls.headers, transport=transport
         )
 
     def detect(
@@ -141,6 +68,31 @@ class Client:
         key = new_key() if idempotency_key is None else idempotency_key
         return self._run(
             self._calls.detect(files, category, heatmap, part, meta, timeout_ms, key, request_id)
+        )
+
+    def detect_batch(
+        self,
+        images: "Sequence[Part | ImageLike]",
+        *,
+        category: str | None = None,
+        heatmap: str | None = None,
+        priority: str | None = None,
+        timeout_ms: float | None = None,
+        idempotency_key: str | None = None,
+        request_id: str | None = None,
+    ) -> list[Result]:
+        """Inspect many images, each a `Part` with fields of its own: one result each, in order.
+
+        What a part does not say, the arguments do. No image keeps another from its result: one that
+        was not inspected is UNDECIDED and has an `error`. Raises `InspectionError` where the
+        request itself failed. Give it the time that so many images take: `timeout_ms` is for all.
+        """
+        parts = as_parts(images)
+        common = {"category": category, "heatmap": heatmap, "priority": priority}
+        files = read_parts(parts)
+        key = new_key() if idempotency_key is None else idempotency_key
+        return self._run(
+            self._calls.detect_batch(parts, files, common, timeout_ms, key, request_id)
         )
 
     def categories(self) -> list[Category]:
@@ -176,7 +128,7 @@ class Client:
             time.sleep(step.seconds)
             return None
         try:
-            return self._http.send(step.build(self._http))
+            return within(step.longest_s, lambda: receive(self._http, step))
         except httpx.RequestError as error:
             return error
 
@@ -193,9 +145,9 @@ class AsyncClient:
         retry: Retry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._calls = _Calls(api_key, timeout_ms, retry or Retry())
+        self._calls = Calls(api_key, timeout_ms, retry or Retry())
         self._http = httpx.AsyncClient(
-            base_url=_base_url(url), headers=self._calls.headers, transport=transport
+            base_url=base_url(url), headers=self._calls.headers, transport=transport
         )
 
     async def detect(
@@ -219,6 +171,26 @@ class AsyncClient:
         key = new_key() if idempotency_key is None else idempotency_key
         return await self._run(
             self._calls.detect(files, category, heatmap, part, meta, timeout_ms, key, request_id)
+        )
+
+    async def detect_batch(
+        self,
+        images: "Sequence[Part | ImageLike]",
+        *,
+        category: str | None = None,
+        heatmap: str | None = None,
+        priority: str | None = None,
+        timeout_ms: float | None = None,
+        idempotency_key: str | None = None,
+        request_id: str | None = None,
+    ) -> list[Result]:
+        """Inspect many images as `Client.detect_batch` does."""
+        parts = as_parts(images)
+        common = {"category": category, "heatmap": heatmap, "priority": priority}
+        files = await anyio.to_thread.run_sync(read_parts, parts)
+        key = new_key() if idempotency_key is None else idempotency_key
+        return await self._run(
+            self._calls.detect_batch(parts, files, common, timeout_ms, key, request_id)
         )
 
     async def categories(self) -> list[Category]:
@@ -254,6 +226,9 @@ class AsyncClient:
             await anyio.sleep(step.seconds)
             return None
         try:
-            return await self._http.send(step.build(self._http))
+            with anyio.fail_after(step.longest_s):
+                return await self._http.send(step.build(self._http))
+        except TimeoutError:
+            return httpx.ReadTimeout("the answer was not complete in time")
         except httpx.RequestError as error:
             return error

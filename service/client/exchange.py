@@ -27,7 +27,8 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _REFUSED = (429, 503)
 _BYTES = "application/octet-stream"
 _TRAVEL_S = 0.1
-"""How much longer than the service the client waits: its own 504 says more than silence."""
+"""How much longer than the service a socket waits, and the client than a socket: a 504 of the
+service says more than silence, and a refused connection more than that time is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,19 @@ class Send:
     call: Call
     timeout_s: float
 
+    @property
+    def longest_s(self) -> float:
+        """How long the client waits for the whole answer."""
+        return self.timeout_s + 2 * _TRAVEL_S
+
     def build(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         """Return the request, which carries the time that is left.
 
-        One image is the body itself, which costs the service less than a form; `meta` may be
-        longer than what fits a URL.
+        One image is the body itself, which costs the service less than a form; `meta` and the
+        fields of a batch may be longer than what fits a URL.
         """
         call = self.call
-        raw = len(call.files) == 1 and "meta" not in call.form
+        raw = len(call.files) == 1 and not {"meta", "images"} & call.form.keys()
         left_ms = max(1, round(1000 * self.timeout_s))
         headers = {**call.headers, "X-Request-Timeout-Ms": str(left_ms)}
         parts = [("file", (f.name, f.content, _BYTES)) for f in call.files]

@@ -1,7 +1,8 @@
 """Whatever holds an image, as the bytes of a file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -28,6 +29,36 @@ class File(NamedTuple):
 
     name: str
     content: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One image of a batch, and what is asked of it and said of its part."""
+
+    image: ImageLike
+    category: str | None = None
+    heatmap: str | None = None
+    priority: str | None = None
+    part_id: str | None = None
+    station: str | None = None
+    job_id: str | None = None
+    meta: Mapping[str, Any] | None = None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The fields, as the service reads them."""
+        said = {slot: getattr(self, slot) for slot in self.__slots__ if slot != "image"}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+def as_parts(images: "Sequence[Part | ImageLike]") -> list[Part]:
+    """Return each image as a part; one that is none says nothing of itself."""
+    return [image if isinstance(image, Part) else Part(image) for image in images]
+
+
+def read_parts(parts: Sequence[Part]) -> list[File]:
+    """Return the image of each part as a file; see `read_images`."""
+    return read_images([part.image for part in parts])
 
 
 def read_images(images: ImagesLike) -> list[File]:

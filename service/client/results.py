@@ -187,14 +187,16 @@ class Readiness(_Answer):
 T = TypeVar("T", bound=_Answer)
 
 
-def read_results(response: httpx.Response, category: str, names: Sequence[str]) -> list[Result]:
+def read_results(
+    response: httpx.Response, categories: Sequence[str | None], names: Sequence[str]
+) -> list[Result]:
     """Return one result per image, each under its name. Raises `Problem`, `UnexpectedAnswer`."""
     results = [_parse(Result, item, keep=True) for item in _items(_json(response), "results")]
     if len(results) != len(names):
         raise UnexpectedAnswer(f"{len(names)} images sent, and {len(results)} results came back")
-    others = {result.category for result in results} - {category}
-    if others:
-        raise UnexpectedAnswer(f"asked for {category!r}, and got results of {sorted(others)}")
+    for result, category in zip(results, categories, strict=True):
+        if result.category != category:
+            raise UnexpectedAnswer(f"asked for {category!r}, got a result of {result.category!r}")
     pairs = zip(results, names, strict=True)
     return [result.model_copy(update={"filename": name}) for result, name in pairs]
 

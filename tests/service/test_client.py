@@ -2,9 +2,13 @@
 
 import asyncio
 import base64
+import json
 import socket
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -547,3 +551,92 @@ def test_the_async_client_tries_again_too():
     (result,) = asyncio.run(once())
     assert result.is_ok
     assert len(script.requests) == 3
+
+
+@contextmanager
+def dripping(*, head):
+    """A server that sends a byte of its answer's head, or body, now and then, and never ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stopped = threading.Event()
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                start = b"HTTP/1.1 200 OK\r\n" + (b"X-Slow: " if head else b"\r\n")
+                connection.sendall(start)
+                while not stopped.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stopped.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_an_answer_that_drips_does_not_outlast_the_deadline(head):
+    started = time.monotonic()
+    with dripping(head=head) as url, Client(url, timeout_ms=200) as client:
+        with pytest.raises(api.DeadlineExceeded):
+            client.detect(b"image", category="bolt")
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_nor_does_it_where_one_awaits_it(head):
+    async def scenario(url):
+        async with AsyncClient(url, timeout_ms=200) as client:
+            await client.detect(b"image", category="bolt")
+
+    started = time.monotonic()
+    with dripping(head=head) as url, pytest.raises(api.DeadlineExceeded):
+        asyncio.run(scenario(url))
+    assert time.monotonic() - started < 2
+
+
+def test_a_batch_says_of_each_part_what_is_asked():
+    script = Script(answered(FOUND, FOUND | {"category": "nut", "decision": "NG"}))
+    parts = [b"one", api.Part(b"two", category="nut", part_id="7", meta={"n": 1}, heatmap="map")]
+    with script.client() as client:
+        first, second = client.detect_batch(parts, category="bolt", priority="high")
+    assert (first.is_ok, second.is_ng) == (True, True)
+    (request,) = script.requests
+    assert request.url.path == "/detect/batch"
+    assert request.headers["Idempotency-Key"]
+    body = request.read()
+    own = [{}, {"category": "nut", "heatmap": "map", "part_id": "7", "meta": {"n": 1}}]
+    assert json.dumps(own).encode() in body
+    assert b"one" in body
+    assert b"two" in body
+
+
+def test_a_part_of_a_batch_has_a_category_and_a_result_of_it():
+    with Script().client() as client, pytest.raises(ValueError, match="part 1 of 2"):
+        client.detect_batch([api.Part(b"a", category="bolt"), b"b"])
+    parts = [api.Part(b"a", category="bolt"), api.Part(b"b", category="nut")]
+    with Script(answered(FOUND, FOUND)).client() as client, pytest.raises(api.UnexpectedAnswer):
+        client.detect_batch(parts)
+
+
+def test_a_batch_of_the_service_is_read(line, image):
+    async def scenario(client):
+        transport = client._transport
+        async with AsyncClient("http://127.0.0.1", transport=transport) as own:
+            parts = [image(), api.Part(image(), category="nut"), api.Part(b"text", part_id="c")]
+            one = await own.detect_batch([image()], category="bolt")
+            return one, await own.detect_batch(parts, category="bolt", heatmap="mask")
+
+    (one,), (ok, ng, failed) = line.run(scenario)
+    assert (one.is_ok, ok.is_ok, ng.is_ng) == (True, True, True)
+    assert ok.heatmap.content.startswith(b"\x89PNG")
+    assert (failed.decision, failed.part_id, failed.error.status) == ("UNDECIDED", "c", 415)
+
+
+def test_what_is_no_url_is_a_mistake_of_the_callers():
+    for url in ("http://a:b", "ftp://x", "x"):
+        with pytest.raises(ValueError, match=r"URL"):
+            Client(url)

@@ -1,0 +1,121 @@
+"""What both clients can ask of the service; see `service.client.exchange`."""
+
+import json
+import math
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from service.client.exchange import Call, Outcome, Retry, Step, exchange
+from service.client.images import File, Part
+from service.client.results import (
+    Category,
+    Readiness,
+    Result,
+    read_categories,
+    read_readiness,
+    read_results,
+)
+
+
+class Calls:
+    """What both clients can ask, as generators of steps; see `service.client.exchange`."""
+
+    def __init__(self, api_key: str | None, timeout_ms: float, retry: Retry) -> None:
+        self._timeout_s = _seconds(timeout_ms)
+        self._retry = retry
+        self.headers = {"User-Agent": "mambaad-client"}
+        if api_key:
+            self.headers["Authorization"] = f"Bearer {api_key}"
+
+    def detect(
+        self,
+        files: Sequence[File],
+        category: str,
+        heatmap: str | None,
+        part: Mapping[str, str | None],
+        meta: Mapping[str, Any] | None,
+        timeout_ms: float | None,
+        idempotency_key: str | None,
+        request_id: str | None,
+    ) -> Generator[Step, Outcome, list[Result]]:
+        """Ask for images of one part."""
+        form = {"category": category, "heatmap": heatmap, **part}
+        form["meta"] = None if meta is None else json.dumps(meta, allow_nan=False)
+        call = self._post("/detect", form, files, timeout_ms, idempotency_key, request_id)
+        response = yield from exchange(call, self._retry)
+        return read_results(response, [category] * len(files), [file.name for file in files])
+
+    def detect_batch(
+        self,
+        parts: Sequence[Part],
+        files: Sequence[File],
+        common: Mapping[str, str | None],
+        timeout_ms: float | None,
+        idempotency_key: str | None,
+        request_id: str | None,
+    ) -> Generator[Step, Outcome, list[Result]]:
+        """Ask for many images; `common` is what a part does not say itself."""
+        categories = [part.category or common["category"] for part in parts]
+        if None in categories:
+            raise ValueError(f"no category for part {categories.index(None)} of {len(parts)}")
+        form = {**common, "images": json.dumps([part.asked for part in parts], allow_nan=False)}
+        call = self._post("/detect/batch", form, files, timeout_ms, idempotency_key, request_id)
+        response = yield from exchange(call, self._retry)
+        return read_results(response, categories, [file.name for file in files])
+
+    def categories(self) -> Generator[Step, Outcome, list[Category]]:
+        """Ask what can be inspected."""
+        return read_categories((yield from exchange(self._get("/categories"), self._retry)))
+
+    def ready(self) -> Generator[Step, Outcome, Readiness]:
+        """Ask whether it is ready."""
+        # Tried once: whether it is ready is what is asked, and 503 is an answer to it.
+        response = yield from exchange(self._get("/readyz"), Retry(attempts=1), expect=(503,))
+        return read_readiness(response)
+
+    def _post(
+        self,
+        path: str,
+        form: Mapping[str, str | None],
+        files: Sequence[File],
+        timeout_ms: float | None,
+        idempotency_key: str | None,
+        request_id: str | None,
+    ) -> Call:
+        headers = {"Idempotency-Key": idempotency_key, "X-Request-ID": request_id}
+        return Call(
+            "POST",
+            path,
+            self._timeout_s if timeout_ms is None else _seconds(timeout_ms),
+            {name: value for name, value in headers.items() if value},
+            {name: value for name, value in form.items() if value is not None},
+            files,
+        )
+
+    def _get(self, path: str) -> Call:
+        return Call("GET", path, self._timeout_s)
+
+
+def _seconds(timeout_ms: float) -> float:
+    if not 0 < timeout_ms < math.inf:
+        raise ValueError(f"timeout_ms must be above 0 and finite, got {timeout_ms}")
+    return timeout_ms / 1000
+
+
+def base_url(url: str) -> httpx.URL:
+    """Read the address of a service. Raises `ValueError`."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:  # which is no ValueError
+        raise ValueError(f"{url!r} is no URL: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"expected a URL like http://127.0.0.1:8000, got {url!r}")
+    return parsed
+
+
+def new_key() -> str:
+    """Return an Idempotency-Key of its own."""
+    return uuid.uuid4().hex
