@@ -137,11 +137,11 @@ class CheckpointStore:
 
     def manifests(self) -> list[Manifest]:
         """Return every readable manifest, by name and then newest first; loads no weights."""
-        return [entry for entry in self._entries().values() if isinstance(entry, Manifest)]
+        return [entry for entry in self.entries().values() if isinstance(entry, Manifest)]
 
     def problems(self) -> dict[str, str]:
         """Say of each "name/version" whose manifest cannot be read why it cannot."""
-        entries = self._entries()
+        entries = self.entries()
         return {place: str(e) for place, e in entries.items() if isinstance(e, CheckpointError)}
 
     def find(self, name: str, version: str | None = None) -> Path:
@@ -253,7 +253,8 @@ class CheckpointStore:
             raise CheckpointError(f"cannot update {directory}: {error}") from error
         return replace(checkpoint, manifest=Manifest.from_json(text))
 
-    def _entries(self) -> dict[str, Manifest | CheckpointError]:
+    def entries(self) -> dict[str, Manifest | CheckpointError]:
+        """Return every "name/version": its manifest, or why that cannot be read."""
         entries: dict[str, Manifest | CheckpointError] = {}
         for directory in self._folders():
             place = f"{directory.parent.name}/{directory.name}"

@@ -62,13 +62,15 @@ async def rescan(service: ServiceDependency) -> RescanAnswer:
 
 
 @router.post("/models/{name}/{version}/load", summary="Load and verify a version")
-async def load(service: ServiceDependency, name: str, version: str) -> VersionAnswer:
+async def load(
+    request: Request, service: ServiceDependency, name: str, version: str
+) -> VersionAnswer:
     """Read a version, verify every hash, warm it up and compare its golden images, on each worker.
 
     Answers once it is ready, while what serves goes on serving. 409 says why it does not load.
     """
     key = await _find(service, name, version)
-    await service.lifecycle.load(key)
+    await service.rollout.load(key, _author(request, "not said", "calibrated and loaded again"))
     return _describe(service, service.registry.version(name, version))
 
 

@@ -54,7 +54,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     tracing = tracing_to(settings.trace_endpoint, _version())
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(_version(), platform.python_version(), version("torch")).set(1)
-    deployment = Deployment(settings.state_dir)
+    deployment = Deployment.claim(settings.state_dir)
     registry = Registry(CheckpointStore(settings.weights_dir), metrics, deployment.state)
 
     @asynccontextmanager
@@ -73,6 +73,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
                 await service.shadows.close()
                 await service.lifecycle.close()
         await asyncio.to_thread(tracing.close)
+        deployment.release()
 
     app = _documented_app(lifespan)
     app.state.shutdown = Shutdown()

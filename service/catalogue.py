@@ -1,5 +1,6 @@
 """What lies in the checkpoint store: every version, serving or not. No weights are read."""
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -61,6 +62,7 @@ class Catalogue:
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
         self._versions: dict[CheckpointKey, Version] = {}
+        self._changing = threading.Lock()  # the store is read in other threads than the service's
         self.rescan()
 
     def __iter__(self) -> Iterator[Version]:
@@ -83,40 +85,38 @@ class Catalogue:
         Those known stay as they were found, unless they could not be used then: what serves must
         not change because a file did. Those in `keep` stay though they have gone.
         """
-        found = self._read()
-        known = {
-            key: version
-            for key, version in self._versions.items()
-            if key in keep or (key in found and version.problem is None)
-        }
-        new = [key for key in found if key not in self._versions]
-        self._versions = found | known
+        found = {CheckpointKey(*p.split("/")): entry for p, entry in self._store.entries().items()}
+        read = {key: _version(key, entry) for key, entry in found.items()}
+        with self._changing:
+            known = {
+                key: version
+                for key, version in self._versions.items()
+                if key in keep or (key in read and version.problem is None)
+            }
+            new = [key for key in read if key not in self._versions]
+            self._versions = read | known
         return sorted(new)
 
-    def refresh(self, key: CheckpointKey) -> None:
-        """Read one version again, for thresholds that were calibrated since."""
+    def read(self, key: CheckpointKey) -> Version | None:
+        """Return a version as it is now; None where it is gone or damaged meanwhile."""
         try:
-            manifest = Manifest.read(self._store.find(key.name, key.version))
-        except CheckpointError:  # gone or damaged meanwhile: it stays as it was found
-            return
-        self._versions[key] = _version(manifest)
+            return _version(key, Manifest.read(self._store.find(key.name, key.version)))
+        except CheckpointError:
+            return None
 
-    def _read(self) -> dict[CheckpointKey, Version]:
-        # Problems first: a version that is saved between the two looks is then found by the second.
-        problems = {CheckpointKey(*p.split("/")): why for p, why in self._store.problems().items()}
-        found = {key: Version(key, problem=why) for key, why in problems.items()}
-        for manifest in self._store.manifests():
-            version = _version(manifest)
-            found[version.key] = version
-        return found
+    def put(self, version: Version) -> None:
+        """Keep a version as it was read."""
+        with self._changing:
+            self._versions = {**self._versions, version.key: version}
 
 
 def _place(version: Version) -> tuple[str, int]:
     return version.key.name, int(version.key.version)
 
 
-def _version(manifest: Manifest) -> Version:
-    key = CheckpointKey(manifest.name, manifest.version)
+def _version(key: CheckpointKey, manifest: Manifest | CheckpointError) -> Version:
+    if isinstance(manifest, CheckpointError):
+        return Version(key, problem=str(manifest))
     golden_images = sum(len(entry.raw_scores) for entry in manifest.golden.values())
     try:
         routes = {category: _route(manifest, key, category) for category in manifest.categories}

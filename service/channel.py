@@ -93,13 +93,14 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A checkpoint on a worker's device; `last_used` is on the clock of the event loop."""
+    """A checkpoint on a worker's device, there `since` then; times on the event loop's clock."""
 
     bytes: int
     loaded_s: float
     last_used: float
     latency_line: LatencyLine | None
     golden: float | None = None
+    since: float = 0.0
 
 
 class Priority(IntEnum):

@@ -4,16 +4,19 @@
     <state_dir>/audit.jsonl       every change, one JSON object a line, only ever appended to
 
 Both are on the disk before a change takes effect, or neither is and it does not. Without a
-`state_dir` they are kept in memory, until the service stops.
+`state_dir` they are kept in memory, until the service stops. A service that runs holds a lock on
+the folder, which ends with its process however that ends.
 """
 
+import fcntl
 import logging
 import os
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -83,6 +86,7 @@ class Deployment:
 
     def __init__(self, state_dir: Path | None) -> None:
         self._folder = state_dir
+        self.release: Callable[[], object] = lambda: None
         self.state = State()
         self.audit: list[AuditRecord] = []
         if state_dir is None:
@@ -96,6 +100,18 @@ class Deployment:
             self.audit = _read_audit(state_dir / AUDIT_FILE)
         except OSError as error:
             raise StateUnreadable(f"cannot use state_dir: {error}") from error
+
+    @classmethod
+    def claim(cls, state_dir: Path | None) -> Self:
+        """Open it for a service that runs, and that nobody else shares it with until `release`.
+
+        Raises `StateUnreadable`, also where another service has it.
+        """
+        lock = None if state_dir is None else _lock(state_dir)  # what is read then stays so
+        deployment = cls(state_dir)
+        if lock is not None:
+            deployment.release = weakref.finalize(deployment, os.close, lock)
+        return deployment
 
     def commit(self, state: State, record: AuditRecord) -> None:
         """Keep a new state and why it is new; blocks for the disk.
@@ -115,6 +131,25 @@ class Deployment:
                 ) from error
         self.state = state
         self.audit.append(record)
+
+
+def _lock(folder: Path) -> int:
+    """Lock the folder itself, where its file system can; return the descriptor that holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise StateUnreadable(f"cannot use state_dir: {error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StateUnreadable(
+            f"{folder} is the state_dir of another service that runs: give each one its own"
+        ) from error
+    except OSError as error:
+        logger.warning("%s cannot be locked (%s): let no other service use it", folder, error)
+    return descriptor
 
 
 def _read_state(path: Path) -> State:

@@ -56,7 +56,7 @@ class Lifecycle:
         self._draining: dict[CheckpointKey, asyncio.Task[None]] = {}
         self._unloading: set[CheckpointKey] = set()
         self._locks: defaultdict[CheckpointKey, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._failed: dict[CheckpointKey, str] = {}
+        self._failed: dict[CheckpointKey, tuple[str, float]] = {}
         self._unloaded: set[CheckpointKey] = set()
         self._scanning = asyncio.Lock()
 
@@ -84,7 +84,11 @@ class Lifecycle:
 
     def problem(self, key: CheckpointKey) -> str | None:
         """Say why a version cannot be used, or why its latest load failed."""
-        return self._failed.get(key) or self._registry.problem(key)
+        why, at = self._failed.get(key, ("", 0.0))
+        held = self.residents(key).values()
+        if why and held and all(resident.since > at for resident in held):
+            why = ""  # it was loaded since, for images that asked for it
+        return why or self._registry.problem(key)
 
     def residents(self, key: CheckpointKey) -> dict[str, Resident]:
         """Return what is known of a version, by the workers that hold it."""
@@ -146,11 +150,13 @@ class Lifecycle:
                 await self._loader.load(key)
             except CheckpointUnavailable as error:
                 why = self._registry.without_paths(str(error))
-                self._failed[key] = why
+                self._failed[key] = why, asyncio.get_running_loop().time()
                 logger.error("checkpoint %s was not loaded: %s", key, error)  # noqa: TRY400
                 raise ModelRefused(f"{key} was not loaded, and nothing changed: {why}") from error
-            async with self._scanning:  # what was calibrated since the version was found
-                await asyncio.to_thread(self._registry.reread, key)
+            # What was calibrated since it was found; `Rollout` does it for a version that serves.
+            found = await asyncio.to_thread(self._registry.read, key)
+            if found and not self._registry.roles(key):
+                self._registry.take_up(found)
             self._failed.pop(key, None)
             self._unloaded.discard(key)
             self._registry.accept(key)

@@ -175,9 +175,14 @@ class Registry:
         """Look for versions that have come into the store, or gone; nothing serves otherwise."""
         return self._catalogue.rescan(keep=self.checkpoints)
 
-    def reread(self, key: CheckpointKey) -> None:
-        """Read a version's manifest again, for what was calibrated since; see `accept`."""
-        self._catalogue.refresh(key)
+    def read(self, key: CheckpointKey) -> Version | None:
+        """Return a version as it is in the store now; None where it cannot be read."""
+        return self._catalogue.read(key)
+
+    def take_up(self, version: Version) -> None:
+        """Take a version as it was read, with what was calibrated since it was found."""
+        self._catalogue.put(version)
+        self._publish()
 
     def apply(self, state: State) -> None:
         """Serve by these routes and thresholds from now on; a route found before stays."""

@@ -250,7 +250,7 @@ class Residency:
             self._latencies.remember_limit(key, reply.batch_limit)
         now = asyncio.get_running_loop().time()
         self._residents[key] = Resident(
-            report.bytes, report.seconds, now, report.latency, report.golden_difference
+            report.bytes, report.seconds, now, report.latency, report.golden_difference, now
         )
         self._wanted[key] = None
         self._sizes[key] = report.bytes

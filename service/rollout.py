@@ -6,10 +6,12 @@ gets one version, the one that served when it came. Where any of this fails, not
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from model.calibration import Calibration
 from model.inspection import Category
 from service.channel import CheckpointKey
 from service.deployment import AuditRecord, Deployment, State
@@ -59,15 +61,15 @@ class Rollout:
         if assignment.stable in keys[1:]:
             raise InvalidRequest(f"{assignment.stable} is stable: canary and shadow are others")
         await self._lifecycle.warm(keys)
-        async with self._changing:
-            before = set(self._registry.checkpoints)
-            old = self._registry.assignments.get(category)
-            await self._commit(
-                self._deployment.state.with_route(category, assignment),
-                _record("route", category, by, _plain(old) if old else None, _plain(assignment)),
-            )
-        if not keep:
-            self._lifecycle.release(before - set(self._registry.checkpoints))
+        await _whole(self._assign(category, assignment, by, keep=keep))
+
+    async def load(self, key: CheckpointKey, by: Author) -> None:
+        """Load a version, or load it again and decide by what was calibrated since.
+
+        Raises `ModelRefused`, or `StateNotWritten` for what could not be put on record.
+        """
+        await self._lifecycle.load(key)
+        await _whole(self._take_up(key, by))
 
     async def set_threshold(
         self, category: Category, key: CheckpointKey, threshold: Threshold | None, by: Author
@@ -77,11 +79,7 @@ class Rollout:
         Raises `InvalidRequest` for a version that does not claim the category, `StateNotWritten`.
         """
         self._check_claim(category, key)
-        async with self._changing:
-            before = self.threshold(category, key)
-            state = self._deployment.state.with_threshold(category, str(key), threshold)
-            after = _values(threshold) if threshold else self.calibrated(category, key)
-            await self._commit(state, _record("threshold", category, by, before, after, str(key)))
+        await _whole(self._set(category, key, threshold, by))
 
     def threshold(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
         """Return the thresholds in force."""
@@ -103,11 +101,7 @@ class Rollout:
     def calibrated(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
         """Return the thresholds that the checkpoint came with."""
         self._check_claim(category, key)
-        calibration = self._registry.calibration(category, key)
-        return {
-            "threshold": calibration.image_threshold,
-            "review_threshold": calibration.review_threshold,
-        }
+        return _calibrated(self._registry.calibration(category, key))
 
     def _check_claim(self, category: Category, key: CheckpointKey) -> None:
         version = self._registry.version(key.name, key.version)
@@ -115,14 +109,48 @@ class Rollout:
             have = ", ".join(version.categories) or version.problem or "none"
             raise InvalidRequest(f"{key} is not calibrated for {category[:100]!r}; has: {have}")
 
+    async def _assign(
+        self, category: Category, assignment: Assignment, by: Author, *, keep: bool
+    ) -> None:
+        async with self._changing:
+            before = set(self._registry.checkpoints)
+            old = self._registry.assignments.get(category)
+            await self._commit(
+                self._deployment.state.with_route(category, assignment),
+                _record("route", category, by, _plain(old) if old else None, _plain(assignment)),
+            )
+        if not keep:
+            self._lifecycle.release(before - set(self._registry.checkpoints))
+
+    async def _set(
+        self, category: Category, key: CheckpointKey, threshold: Threshold | None, by: Author
+    ) -> None:
+        async with self._changing:
+            before = self.threshold(category, key)
+            state = self._deployment.state.with_threshold(category, str(key), threshold)
+            after = _values(threshold) if threshold else self.calibrated(category, key)
+            await self._commit(state, _record("threshold", category, by, before, after, str(key)))
+
+    async def _take_up(self, key: CheckpointKey, by: Author) -> None:
+        """Decide by the calibration that a version has in the store now; on record first."""
+        async with self._changing:
+            found = await asyncio.to_thread(self._registry.read, key)
+            if found is None:
+                return
+            for category in sorted({category for category, _ in self._registry.roles(key)}):
+                new = (found.routes or {}).get(category)
+                if new is None or new.calibration == self._registry.calibration(category, key):
+                    continue
+                before = self.threshold(category, key)
+                after = before if self.override(category, key) else _calibrated(new.calibration)
+                record = _record("threshold", category, by, before, after, str(key))
+                await self._commit(self._deployment.state, record)
+            self._registry.take_up(found)
+
     async def _commit(self, state: State, record: AuditRecord) -> None:
-        """Keep it and let it hold; whoever asked may go away meanwhile."""
-
-        async def commit() -> None:
-            await asyncio.to_thread(self._deployment.commit, state, record)
-            self._registry.apply(state)
-
-        await asyncio.shield(commit())
+        """Keep it and let it hold."""
+        await asyncio.to_thread(self._deployment.commit, state, record)
+        self._registry.apply(state)
         self._metrics.changes.labels(record.category, record.action).inc()
         logger.info(
             "%s of %s changed by %s: %s", record.action, record.category, record.who, record.after
@@ -149,6 +177,18 @@ def _record(
         before=before,
         after=after,
     )
+
+
+async def _whole(change: Coroutine[Any, Any, None]) -> None:
+    """Make a change to its end, and no other before that, though whoever asked may go away."""
+    await asyncio.shield(asyncio.create_task(change))
+
+
+def _calibrated(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "threshold": calibration.image_threshold,
+        "review_threshold": calibration.review_threshold,
+    }
 
 
 def _plain(assignment: Assignment) -> dict[str, Any]:

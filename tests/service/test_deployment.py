@@ -135,3 +135,14 @@ def test_a_file_that_cannot_be_written_changes_nothing(tmp_path, file):
     left = files(tmp_path)
     assert left.get("audit.jsonl", b"") == b""
     assert "deployment.json" not in left
+
+
+def test_a_folder_serves_one_service_at_a_time(tmp_path):
+    first = Deployment.claim(tmp_path)
+    with pytest.raises(StateUnreadable, match="another service that runs"):
+        Deployment.claim(tmp_path)
+    first.commit(decided(), record())
+    first.release()
+    assert Deployment.claim(tmp_path).state == decided()
+    assert set(files(tmp_path)) == {"deployment.json", "audit.jsonl"}
+    Deployment.claim(None).release()

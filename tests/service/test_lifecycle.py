@@ -1,7 +1,11 @@
 """Loading, routing, draining: against a fake of what holds checkpoints."""
 
 import asyncio
+import json
+import shutil
+import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
@@ -20,6 +24,7 @@ from service.lifecycle import Lifecycle, ModelState
 from service.registry import Registry
 from service.rollout import Author, Rollout
 from service.routing import Assignment, Canary
+from service.thresholds import Threshold
 
 ONE, TWO, THREE = (CheckpointKey("parts", str(n)) for n in (1, 2, 3))
 ADA = Author("Ada", "better", "line-3", "request-1")
@@ -33,6 +38,7 @@ class FakeLoader:
     held: set[CheckpointKey] = field(default_factory=set)
     calls: list[tuple[str, CheckpointKey]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float = 0.0
 
     async def load(self, key):
         self.calls.append(("load", key))
@@ -48,7 +54,7 @@ class FakeLoader:
         self.held.discard(key)
 
     def residents(self):
-        return {"cpu": {key: Resident(100, 0.5, 0.0, None) for key in self.held}}
+        return {"cpu": {k: Resident(100, 0.5, 0.0, None, since=self.since) for k in self.held}}
 
 
 @dataclass
@@ -83,7 +89,7 @@ def store(tmp_path_factory, save):
 def stand(store, metrics, tmp_path):
     """Build it within an event loop; parts/1 serves and is loaded."""
 
-    async def build(drain_s=0.0, state_dir=tmp_path / "state"):
+    async def build(drain_s=0.0, state_dir=tmp_path / "state", store=store):
         deployment = Deployment(state_dir)
         state = deployment.state.with_route("bolt", Assignment(stable=ONE))
         deployment.state = state
@@ -160,6 +166,8 @@ def test_what_serves_and_does_not_load_again_stays_and_says_why(stand):
         assert s.serving == ONE
         assert s.states()["1"] == ModelState.READY
         assert s.lifecycle.problem(ONE) == "damaged since"
+        s.loader.since = asyncio.get_running_loop().time() + 1
+        assert s.lifecycle.problem(ONE) is None  # an image that asked for it had it loaded
 
     run(scenario)
 
@@ -295,3 +303,58 @@ def test_many_changes_at_once_leave_what_the_last_one_asked_for(stand):
         assert Deployment(s.deployment._folder).state == s.deployment.state
 
     run(scenario)
+
+
+def test_a_change_is_made_to_its_end_before_the_next_though_who_asked_leaves(stand, monkeypatch):
+    async def scenario():
+        s = await stand()
+        commit, gate = s.deployment.commit, threading.Event()
+
+        def slow(*change):
+            gate.wait(10)
+            commit(*change)
+
+        monkeypatch.setattr(s.deployment, "commit", slow)
+        first = asyncio.create_task(s.rollout.set_threshold("bolt", TWO, threshold(0.7), ADA))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(s.rollout.route("bolt", Assignment(stable=TWO), ADA))
+        await asyncio.sleep(0.01)
+        second.cancel()
+        gate.set()
+        await until(lambda: ("unload", ONE) in s.loader.calls)  # it does not stay for ever
+        assert s.serving == TWO
+        assert s.registry.find("bolt").calibration.image_threshold == 0.7
+        assert [record.action for record in s.deployment.audit] == ["threshold", "route"]
+
+    run(scenario)
+
+
+def test_thresholds_that_serve_are_calibrated_anew_only_on_record(
+    stand, store, tmp_path, calibration
+):
+    async def scenario():
+        root = shutil.copytree(store, tmp_path / "weights")
+        s = await stand(store=root)
+        anew = {"bolt": calibration(0.9).to_dict()}
+        for version in ("1", "2"):
+            path = root / "parts" / version / "manifest.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"calibrations": anew}))
+        for key in (ONE, TWO):
+            await s.lifecycle.load(key)
+        assert s.rollout.threshold("bolt", ONE)["threshold"] == 0.1
+        assert s.rollout.threshold("bolt", TWO)["threshold"] == 0.9  # which decides nothing
+        await s.rollout.load(ONE, ADA)
+        await s.rollout.load(ONE, ADA)
+        assert s.registry.find("bolt").calibration.image_threshold == 0.9
+        (record,) = s.deployment.audit
+        assert (record.who, record.model) == ("Ada", "parts/1")
+        assert (record.before["threshold"], record.after["threshold"]) == (0.1, 0.9)
+
+    run(scenario)
+
+
+def threshold(value):
+    return Threshold(threshold=value, who="Ada", reason="lamp", at=datetime.now(UTC))

@@ -190,12 +190,11 @@ def test_what_serves_stays_as_it_was_found(registry, tmp_path, save, calibration
     rewrite(folder, calibrations={"bolt": calibration(0.7).to_dict()})
     found.rescan()
     assert found.find("bolt").calibration.image_threshold == 0.5
-    found.reread(ONE)
-    found.accept(ONE)
+    found.take_up(found.read(ONE))
     assert found.find("bolt").calibration.image_threshold == 0.7
     shutil.rmtree(folder)
     found.rescan()
-    found.reread(ONE)
+    assert found.read(ONE) is None
     assert found.find("bolt").calibration.image_threshold == 0.7
 
 
