@@ -10,13 +10,13 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
-README = (ROOT / "README.md").read_text("utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
 def settings_table() -> dict[str, str]:
-    """Map each setting that the README names to the default it states."""
-    rows = re.findall(r"^\| `MAMBAAD_(\w+)` \| *`?([^`|]*?)`? *\|", README, re.MULTILINE)
+    """Map each setting that docs/settings.md names to the default it states."""
+    rows = re.findall(r"^\| `MAMBAAD_(\w+)` \| *`?([^`|]*?)`? *\|", SETTINGS, re.MULTILINE)
     return {name.lower(): default for name, default in rows}
 
 
@@ -24,7 +24,7 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-def test_the_readme_names_every_setting():
+def test_the_settings_page_names_every_setting():
     assert set(settings_table()) == set(Settings.model_fields)
 
 
