@@ -15,10 +15,14 @@ from service.thresholds import Threshold
 
 _LINE = r"^[^\x00-\x1f\x7f]*$"
 Who = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_LINE)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_LINE),
+    Field(description="who asks for the change; kept with it"),
 ]
 Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=_LINE)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=_LINE),
+    Field(description="why; kept with it"),
 ]
 
 
@@ -33,8 +37,8 @@ class _Answer(BaseModel):
 class ModelRef(_Body):
     """A version of a checkpoint, by name."""
 
-    name: str = Field(max_length=100, examples=["solar"])
-    version: str = Field(max_length=9, examples=["2"])
+    name: str = Field(max_length=100, examples=["solar"], description="in the store")
+    version: str = Field(max_length=9, examples=["2"], description="under that name")
 
     @property
     def key(self) -> CheckpointKey:
@@ -56,12 +60,10 @@ class CanaryRef(ModelRef):
 class RouteBody(_Body):
     """Which versions are to serve a category; what is left out does not serve any more."""
 
-    stable: ModelRef
+    stable: ModelRef = Field(description="answers every request that no canary does")
     canary: CanaryRef | None = Field(None, description="answers a share of the requests")
     shadow: ModelRef | None = Field(None, description="scores live images and never answers")
-    keep_previous: bool = Field(
-        False, description="leave what does not serve any more in memory, to switch back at once"
-    )
+    keep_previous: bool = Field(False, description="leave what served before in memory")
     who: Who = "not said"
     reason: Reason = "not said"
 
@@ -76,10 +78,10 @@ class RouteBody(_Body):
 class RouteAnswer(_Answer):
     """Which versions serve a category."""
 
-    category: str
-    stable: ModelRef
-    canary: CanaryRef | None
-    shadow: ModelRef | None
+    category: str = Field(description="what the versions serve")
+    stable: ModelRef = Field(description="answers every request that no canary does")
+    canary: CanaryRef | None = Field(description="answers a share of the requests; null: none does")
+    shadow: ModelRef | None = Field(description="scores live images, never answers; null: none")
 
     @classmethod
     def of(cls, category: str, assignment: Assignment) -> "RouteAnswer":
@@ -107,23 +109,23 @@ class ThresholdBody(_Body):
     who: Who
     reason: Reason
     model: ModelRef | None = Field(
-        None, description="the version it is for; by default the stable one of the category"
+        None, description="the version it is for; by default the stable one"
     )
 
 
 class ThresholdsAnswer(_Answer):
     """A pair of thresholds of the raw score."""
 
-    threshold: float
-    review_threshold: float | None
+    threshold: float = Field(description="above it a part is NG")
+    review_threshold: float | None = Field(description="above it, not NG: REVIEW; null: none is")
 
 
 class SetAnswer(_Answer):
     """By whom a threshold was set, when and why."""
 
-    who: str
-    at: datetime
-    reason: str
+    who: str = Field(description="as the request said")
+    at: datetime = Field(description="when it took effect")
+    reason: str = Field(description="as the request said")
 
     @classmethod
     def of(cls, threshold: Threshold) -> "SetAnswer":
@@ -134,14 +136,14 @@ class SetAnswer(_Answer):
 class ChangeAnswer(_Answer):
     """One change of a threshold."""
 
-    at: datetime
-    who: str
-    reason: str
+    at: datetime = Field(description="when it took effect")
+    who: str = Field(description="as the request said")
+    reason: str = Field(description="as the request said")
     caller: str = Field(description="the name of the API key, or an address without one")
     model: str | None = Field(description="name/version")
-    before: dict[str, Any] | None = Field(serialization_alias="from")
-    after: dict[str, Any] | None = Field(serialization_alias="to")
-    request_id: str
+    before: dict[str, Any] | None = Field(serialization_alias="from", description="held until then")
+    after: dict[str, Any] | None = Field(serialization_alias="to", description="held from then on")
+    request_id: str = Field(description="of the request that made it")
 
     @classmethod
     def of(cls, record: AuditRecord) -> "ChangeAnswer":
@@ -152,10 +154,10 @@ class ChangeAnswer(_Answer):
 class ThresholdAnswer(_Answer):
     """What a category is decided by, and how that came about."""
 
-    category: str
-    model: ModelRef
-    threshold: float
-    review_threshold: float | None
+    category: str = Field(description="what is decided")
+    model: ModelRef = Field(description="the version that the thresholds are of")
+    threshold: float = Field(description="in force: above it a part is NG")
+    review_threshold: float | None = Field(description="in force; above it, not NG: REVIEW")
     calibrated: ThresholdsAnswer = Field(description="what DELETE goes back to")
     set_by: SetAnswer | None = Field(description="null: the calibrated thresholds are in force")
     promise: str = Field(description="what the threshold promises about good parts")
@@ -165,25 +167,25 @@ class ThresholdAnswer(_Answer):
 class ServesAnswer(_Answer):
     """What a version does for a category."""
 
-    category: str
-    role: Role
+    category: str = Field(description="what it serves")
+    role: Role = Field(description="stable, canary or shadow")
     share: float | None = Field(description="of the requests, for a canary")
 
 
 class LatencyAnswer(_Answer):
     """How long a batch takes: `image_ms` for each image and `batch_ms` besides."""
 
-    image_ms: float
-    batch_ms: float
+    image_ms: float = Field(description="for each image")
+    batch_ms: float = Field(description="for the batch")
 
 
 class ResidentAnswer(_Answer):
     """A version in a worker's memory."""
 
-    worker: str
-    bytes: int
+    worker: str = Field(description="its device, and a number where there are several on it")
+    bytes: int = Field(description="of its weights, without an encoder that it may share")
     load_seconds: float = Field(description="reading, verifying, warming up, golden images")
-    latency: LatencyAnswer | None
+    latency: LatencyAnswer | None = Field(description="of its batches; null: not measured")
     golden_difference: float | None = Field(
         description="of its golden images' raw scores from those saved, as a share of what is "
         "tolerated, 0 to 1; null without golden images"
@@ -208,13 +210,13 @@ class ResidentAnswer(_Answer):
 class VersionAnswer(_Answer):
     """One version in the store."""
 
-    name: str
-    version: str
+    name: str = Field(description="in the store")
+    version: str = Field(description="under that name")
     state: str = Field(description="available, loading, ready, failed, draining or unloaded")
     reason: str | None = Field(description="why it cannot be used, or why its last load failed")
-    created: str | None
+    created: str | None = Field(description="when it was saved, where that can be read")
     categories: list[str] = Field(description="what it is calibrated for")
-    serves: list[ServesAnswer]
+    serves: list[ServesAnswer] = Field(description="what it does, for which category")
     golden_images: int = Field(description="0: nothing compares this device with the training's")
     workers: list[ResidentAnswer] = Field(description="those that have it in memory")
 
@@ -245,24 +247,24 @@ class VersionAnswer(_Answer):
 class DecisionChange(_Answer):
     """Parts that one version decided otherwise than another."""
 
-    answered: str
-    shadow: str
-    parts: int
+    answered: str = Field(description="the decision that was given")
+    shadow: str = Field(description="what the shadow would have decided")
+    parts: int = Field(description="how many")
 
 
 class ShadowAnswer(_Answer):
     """How a shadow compares with what was answered, since the service started."""
 
-    category: str
-    answered_by: ModelRef
-    shadow: ModelRef
-    since: datetime
+    category: str = Field(description="what both score")
+    answered_by: ModelRef = Field(description="the version that answered")
+    shadow: ModelRef = Field(description="the version that looked on")
+    since: datetime = Field(description="of the first such part")
     compared: int = Field(description="parts that both scored")
     left_out: int = Field(description="parts that it was too busy for")
     failed: int = Field(description="parts that the shadow could not score")
     changes: list[DecisionChange] = Field(description="decisions that would have been others")
     mean_difference: float | None = Field(description="between the scores from 0 to 1")
-    largest_difference: float
+    largest_difference: float = Field(description="between the scores of one part")
 
     @classmethod
     def of(cls, comparison: Comparison) -> "ShadowAnswer":
@@ -287,11 +289,11 @@ class ShadowAnswer(_Answer):
 class ModelsAnswer(_Answer):
     """Every version in the store, and what shadows have found."""
 
-    models: list[VersionAnswer]
-    shadows: list[ShadowAnswer]
+    models: list[VersionAnswer] = Field(description="by name, then oldest first")
+    shadows: list[ShadowAnswer] = Field(description="by category")
 
 
 class RescanAnswer(_Answer):
     """What came into the store; nothing serves otherwise than before."""
 
-    new: list[ModelRef]
+    new: list[ModelRef] = Field(description="versions that were not there at the last look")

@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from pydantic import BaseModel
 
-from service import schemas
+from service import admin_schemas, schemas
 from service.app import create_app
 from service.decisions import deciding
 from service.errors import PROBLEM_TYPES, ClientGone
@@ -159,3 +160,19 @@ def without_error(result):
     """Drop the computed member, which no model takes."""
     problem = {key: value for key, value in result.get("error", {}).items() if key != "error"}
     return {**result, "error": problem or None}
+
+
+def test_every_field_of_what_operators_send_and_get_is_described():
+    bodies = [
+        kind
+        for kind in vars(admin_schemas).values()
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+    ]
+    bare = [
+        f"{kind.__name__}.{name}"
+        for kind in bodies
+        for name, field in kind.model_fields.items()
+        if not field.description
+    ]
+    assert bodies
+    assert not bare
