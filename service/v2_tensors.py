@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Num, UInt8
 from PIL import Image
 
 from model.inspection import ImageSize
@@ -88,7 +88,10 @@ def read_images(
         return _files(tensor)
     if tensor.datatype not in {"UINT8", "FP32"}:
         raise InvalidTensor(f"{INPUT!r} is BYTES, UINT8 or FP32; got {tensor.datatype}")
-    return [Image.fromarray(pixels) for pixels in _pixels(tensor, _layout(tensor, parameters))]
+    pixels = _pixels(tensor, _layout(tensor, parameters))
+    _check_range(pixels)
+    # One after the other: on the way to 8 bits, each takes several times its room.
+    return [Image.fromarray(np.ascontiguousarray(_eight_bits(one))) for one in pixels]
 
 
 def choose_outputs(
@@ -149,7 +152,7 @@ def _layout(tensor: Tensor, parameters: Parameters) -> str:
     return str(layout)
 
 
-def _pixels(tensor: Tensor, layout: str) -> UInt8[np.ndarray, "n h w 3"]:
+def _pixels(tensor: Tensor, layout: str) -> Num[np.ndarray, "n h w 3"]:
     shape = tensor.shape
     channels = 1 if layout == "NCHW" else 3
     if len(shape) != 4 or shape[channels] != 3:
@@ -161,22 +164,28 @@ def _pixels(tensor: Tensor, layout: str) -> UInt8[np.ndarray, "n h w 3"]:
     pixels = tensor.values.reshape(shape)
     if layout == "NCHW":
         pixels = pixels.transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(_eight_bits(pixels))
+    return pixels
 
 
-def _eight_bits(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Return pixels of 0 to 255; a range is never guessed, since a wrong guess looks like a part.
+def _check_range(pixels: npt.NDArray[np.generic]) -> None:
+    """Refuse numbers outside of 0 to 1; a range is never guessed: a wrong guess looks like a part.
 
     NaN is neither below nor above anything, so it is asked what is inside.
     """
     if pixels.dtype == np.uint8:
-        return pixels.astype(np.uint8, copy=False)
-    values = pixels.astype(np.float32, copy=False)
-    low, high = float(values.min()), float(values.max())
+        return
+    low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):
         raise InvalidTensor(
             f"FP32 pixels lie in 0 to 1, got {low:g} to {high:g}: divide by 255, or send UINT8"
         )
+
+
+def _eight_bits(pixels: npt.NDArray[np.generic]) -> UInt8[np.ndarray, "h w 3"]:
+    """Return pixels of 0 to 255."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    values = pixels.astype(np.float32, copy=False)
     eight_bits: npt.NDArray[np.uint8] = np.rint(values * np.float32(255)).astype(np.uint8)
     return eight_bits
 
