@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FOUND = 1
 """Exit code when a part is NG or to be reviewed, and every part was inspected."""
 NOT_INSPECTED = 2
-"""Exit code when a part could not be inspected, or nothing was."""
+"""Exit code when a part could not be inspected, nothing was, or a heatmap could not be written."""
 
 
 class Picture(StrEnum):
@@ -72,8 +72,8 @@ def detect(
         for path, outcome in zip(images, outcomes, strict=True):
             typer.echo(_as_json(path, outcome) if as_json else _as_text(path, outcome))
             worst = max(worst, _code(outcome))
-            if path in files and not isinstance(outcome, Exception) and outcome.heatmap:
-                outcome.heatmap.save(files[path])
+            if path in files and not _saved(outcome, files[path]):
+                worst = NOT_INSPECTED
     raise typer.Exit(worst)
 
 
@@ -92,6 +92,18 @@ def _outcomes(
 
     with ThreadPoolExecutor(jobs) as threads:
         yield from threads.map(inspect, images)
+
+
+def _saved(outcome: "Outcome", file: Path) -> bool:
+    """Write an image's heatmap, where there is one; whether nothing hindered that."""
+    if isinstance(outcome, Exception) or not outcome.heatmap:
+        return True
+    try:
+        outcome.heatmap.save(file)
+    except OSError as error:
+        typer.echo(f"mambaad detect: {file} cannot be written: {error.strerror}", err=True)
+        return False
+    return True
 
 
 def _code(outcome: "Outcome") -> int:

@@ -77,6 +77,14 @@ def test_heatmaps_that_cannot_be_written_are_refused_at_once(run, part, words, s
     assert (result.exit_code, said in result.output) == (2, True)
 
 
+def test_a_heatmap_that_cannot_be_written_is_told(run, part, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    words = (part, "--category", "bolt", "--heatmap", "map", "--output", blocked)
+    result = run(*words)
+    assert (result.exit_code, "cannot be written" in result.output) == (2, True)
+
+
 def test_two_heatmaps_of_one_name(run, part, tmp_path):
     other = tmp_path / "other" / "part.png"
     words = (part, other, "--category", "bolt", "--heatmap", "map", "--output", tmp_path / "heat")
