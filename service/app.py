@@ -97,6 +97,7 @@ def _documented_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[No
     return FastAPIOffline(
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,  # a redirect is an answer without a decision
         static_url=security.DOCS_ASSETS,
         swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
         title="MambaAD inspection service",
@@ -164,6 +165,7 @@ def _service(
         timeout_s=settings.batch_request_timeout_ms / 1000,
         # Enough to fill the next batch while one is computed, and room for others in the queue.
         at_once=2 * settings.max_batch_size * len(workers.workers),
+        leaving_s=timeout_s,
     )
     answers = Answers(
         settings.idempotency_max_answers,

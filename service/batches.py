@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from service.errors import ServiceError
+from service.errors import NoWorkerReady, ServiceError
 from service.pipeline import InspectOptions
 from service.problems import problem_of
 from service.schemas import BatchAnswer, ImageAnswer
@@ -46,6 +46,7 @@ async def _outcome(service: Service, batch: Batch, image: Posted) -> ImageAnswer
     category = image.asked.category
     result: ImageAnswer | Exception
     try:
+        _check_leaving(service)
         key = image.asked.part_id or batch.request_id
         route = service.registry.find(image.asked.required_category(), canary_key=key)
         source = await image.read()
@@ -61,3 +62,8 @@ async def _outcome(service: Service, batch: Batch, image: Posted) -> ImageAnswer
         return result
     problem = problem_of(result, batch.request_id)
     return ImageAnswer.failed(image.filename, category, image.asked.part, problem)
+
+
+def _check_leaving(service: Service) -> None:
+    if service.workers.shutdown.since_s > service.batches.leaving_s:
+        raise NoWorkerReady("the service is shutting down, and did not come to this image")

@@ -29,11 +29,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How large a request for many images may be and how long it may take; how many run at once."""
+    """How large a request for many images may be and how long it may take; how many run at once.
+
+    Of a service that is leaving it gets no more than `leaving_s`.
+    """
 
     body: BodyLimits
     timeout_s: float
     at_once: int
+    leaving_s: float
 
     def deadline(self, options: InspectOptions) -> float:
         """Return when the whole request has to be answered, by the event loop's clock."""

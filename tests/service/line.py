@@ -47,6 +47,7 @@ class Line:
         self.jobs: list[Any] = []
         self.silent_widths: set[int] = set()
         self.tracing = Tracing()
+        self.shutdown = self.app.state.shutdown
         self.answers = Answers(3, 20_000, 3600.0, metrics)
         self.admit_error: Callable[[], Exception | None] = lambda: None
 
@@ -115,7 +116,9 @@ class Line:
             tracing=self.tracing,
             record=Record(self.metrics, DriftMonitor(self.metrics)),
         )
-        batches = BatchLimits(replace(limits, max_files=20), timeout_s=60.0, at_once=4)
+        batches = BatchLimits(
+            replace(limits, max_files=20), timeout_s=60.0, at_once=4, leaving_s=5.0
+        )
         return Service(
             registry=self, workers=self, pipeline=pipeline, lifecycle=None, rollout=None,
             shadows=None, limits=limits, batches=batches, answers=self.answers,

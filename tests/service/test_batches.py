@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 
 import pytest
 
@@ -123,3 +124,15 @@ def test_only_so_many_run_at_once(line, image):
         return running
 
     assert line.run(scenario) == 4
+
+
+@pytest.mark.parametrize(("ago_s", "statuses"), [(0.0, [None] * 3), (6.0, [503] * 3)])
+def test_a_service_that_leaves_answers_what_it_came_to(line, image, monkeypatch, ago_s, statuses):
+    line.shutdown.begin()
+    begun = time.monotonic()
+    monkeypatch.setattr("service.shutdown.time.monotonic", lambda: begun + ago_s)
+    body = as_json(*[{"content": image()}] * 3, category="bolt")
+    response = line.post("/detect/batch", json=body)
+    assert response.status_code == 200
+    errors = [result["error"] for result in response.json()["results"]]
+    assert [error and error["status"] for error in errors] == statuses
