@@ -88,6 +88,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.include_router(admin.router, dependencies=[Depends(admin_scope)])
     _protect(app, settings)
     app.add_middleware(RequestLog, metrics=metrics, fail_safe=settings.fail_safe, tracing=tracing)
+    app.add_middleware(AnswerHeaders, shutdown=app.state.shutdown)
     app.add_middleware(LookoutErrors)
     return app
 
@@ -124,7 +125,6 @@ def _protect(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After", DECISION_HEADER, FAIL_SAFE_HEADER],
         )
-    app.add_middleware(AnswerHeaders, shutdown=app.state.shutdown)
 
 
 def _version() -> str:

@@ -194,6 +194,14 @@ def test_a_mistake_of_ours_is_never_ok(line, image):
     assert response.headers["x-decision"] == response.json()["decision"] == "UNDECIDED"
 
 
+def test_a_mistake_of_ours_has_the_headers_of_every_answer(line, image, monkeypatch):
+    monkeypatch.setattr("service.routes.options_of", lambda _: 1 / 0)
+    response = line.detect(category="bolt", content=image())
+    assert (response.status_code, response.headers["x-decision"]) == (500, "UNDECIDED")
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+
+
 def test_what_inspects_nothing_says_no_decision(line):
     for path in ("/livez", "/nowhere", "/detect"):
         response = line.get(path)
