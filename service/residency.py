@@ -35,14 +35,6 @@ class ResidencyLimits:
     load_timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """Why a checkpoint could not be loaded, and how long nobody tries again unasked."""
-
-    error: CheckpointUnavailable
-    until: float
-
-
 class Residency:
     """The checkpoints of one worker, through all its processes. Belongs to one event loop.
 
@@ -70,7 +62,8 @@ class Residency:
         self._sizes: dict[CheckpointKey, int] = {}
         self._load_seconds: dict[CheckpointKey, float] = {}
         self._loads: dict[CheckpointKey, asyncio.Task[LoadReport]] = {}
-        self._refusals: dict[CheckpointKey, _Refusal] = {}
+        # Why a checkpoint could not be loaded, and how long nobody tries again unasked.
+        self._refusals: dict[CheckpointKey, tuple[CheckpointUnavailable | None, float]] = {}
         self._deaths: Counter[CheckpointKey] = Counter()
         self._changing = asyncio.Lock()
         self._stats = WorkerStats()
@@ -90,8 +83,12 @@ class Residency:
         return bool(self._loads)
 
     def keeps(self, key: CheckpointKey) -> bool:
-        """Whether a checkpoint lies on the device, or will when a process has started."""
+        """Whether a checkpoint lies on the device, or is to when a process has started."""
         return key in self._wanted
+
+    def misses(self, key: CheckpointKey) -> bool:
+        """Whether a checkpoint should lie on the device, does not, and may be tried."""
+        return self.keeps(key) and key not in self._residents and self._deaths[key] < _DEADLY
 
     def load_s(self, key: CheckpointKey) -> float:
         """How long the load takes that a job would wait for, as far as it is known."""
@@ -118,9 +115,9 @@ class Residency:
                 await self._start_load(key)
             except CheckpointUnavailable as error:
                 refused[key] = str(error)
-                continue
-            if len(self._residents) <= held:  # it had to push another out
-                break
+            else:
+                if len(self._residents) <= held:  # it had to push another out
+                    break
         self._serving = True
         for key in self._residents:
             self._batcher.open(key)
@@ -144,9 +141,9 @@ class Residency:
         """See to it that jobs for a checkpoint can be computed; where they cannot, refuse them."""
         if self._process is None or key in self._residents or key in self._loads:
             return
-        refusal = self._refusals.get(key)
-        if refusal and asyncio.get_running_loop().time() < refusal.until:
-            self._batcher.refuse(key, refusal.error)
+        error, until = self._refusals.get(key, (None, 0.0))
+        if error and asyncio.get_running_loop().time() < until:
+            self._batcher.refuse(key, error)
             return
         self._start_load(key).add_done_callback(lambda load: self._answer_waiting(key, load))
 
@@ -178,9 +175,9 @@ class Residency:
 
     def touch(self, key: CheckpointKey) -> None:
         """Take note that a checkpoint is in use."""
-        if key in self._residents:
+        if resident := self._residents.get(key):
             now = asyncio.get_running_loop().time()
-            self._residents[key] = replace(self._residents[key], last_used=now)
+            self._residents[key] = replace(resident, last_used=now)
 
     def note(self, stats: WorkerStats) -> None:
         """Publish what the worker measured about itself."""
@@ -207,7 +204,7 @@ class Residency:
             return
         if isinstance(error, CheckpointUnavailable):
             until = asyncio.get_running_loop().time() + _REFUSAL_HOLDS_S
-            self._refusals[key] = _Refusal(error, until)
+            self._refusals[key] = error, until
             self._batcher.refuse(key, error)
         elif not isinstance(error, ProcessDied):  # then they wait for the next process
             logger.error("loading checkpoint %s on demand failed", key, exc_info=error)

@@ -1,6 +1,7 @@
 """The workers: one supervised process each, restarted with back-off when it dies."""
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from enum import StrEnum
 
 from service.batcher import Batcher
 from service.channel import BatchReply, CheckpointKey, Finding, Priority, WorkerPlan
-from service.errors import InspectionFailed, WorkerLost
+from service.errors import CheckpointUnavailable, InspectionFailed, WorkerLost
 from service.jobs import Batch, Job
 from service.latency import Latencies
 from service.metrics import Metrics
@@ -19,6 +20,7 @@ from service.residency import Residency
 logger = logging.getLogger(__name__)
 
 _EXPECTED_START_S = 10.0
+_MAX_RELOAD_S = 3600.0
 
 
 class WorkerState(StrEnum):
@@ -35,7 +37,8 @@ class Supervision:
     """How patient a worker is with its process; seconds.
 
     A batch is given `batch_patience` times as long as it should take, though never less than
-    `min_batch_timeout_s`; one that nothing is known about is given `batch_timeout_s`.
+    `min_batch_timeout_s`; one that nothing is known about is given `batch_timeout_s`. What could
+    not be loaded at the start is tried again after `reload_s`, then after twice that, and so on.
     """
 
     startup_timeout_s: float
@@ -46,6 +49,7 @@ class Supervision:
     heartbeat_timeout_s: float = 10.0
     min_batch_timeout_s: float = 10.0
     batch_patience: float = 10.0
+    reload_s: float = 60.0
 
     def delay_s(self, deaths: int) -> float:
         """How long to wait after that many deaths in a row."""
@@ -134,15 +138,15 @@ class Worker:
         """Start a process and serve with it until it dies; raises `ProcessDied`."""
         process = WorkerProcess(self.plan)
         try:
-            await self._start(process)
-            await self._serve(process)
+            refused = await self._start(process)
+            await self._serve(process, refused)
         finally:
             self.pid = None
             self._set(WorkerState.STOPPED, "its process has ended")
             self.residency.detach()
             await process.stop(self._supervision.stop_grace_s)
 
-    async def _start(self, process: WorkerProcess) -> None:
+    async def _start(self, process: WorkerProcess) -> dict[CheckpointKey, str]:
         clock = asyncio.get_running_loop()
         started = clock.time()
         self._expected_at = started + self._start_took_s
@@ -153,17 +157,33 @@ class Worker:
         self._on_ready(self.plan.name, refused)
         self._set(WorkerState.READY, "ready")
         logger.info("worker %s is ready after %.1f s", self.plan.name, self._start_took_s)
+        return refused
 
-    async def _serve(self, process: WorkerProcess) -> None:
+    async def _serve(self, process: WorkerProcess, refused: dict[CheckpointKey, str]) -> None:
         death = asyncio.create_task(process.wait_dead())
         watch = asyncio.create_task(process.watch(self._supervision.heartbeat_timeout_s))
+        mending = asyncio.create_task(self._load_refused(refused))
         try:
             while True:
                 batch = await self._next_batch(death)
                 await self._compute(process, batch)
         finally:
-            death.cancel()
-            watch.cancel()
+            for task in (death, watch, mending):
+                task.cancel()
+
+    async def _load_refused(self, refused: dict[CheckpointKey, str]) -> None:
+        """Try again, less and less often, to load what could not be: a disk may have come back."""
+        delay_s = self._supervision.reload_s
+        while refused:
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _MAX_RELOAD_S)
+            for key in filter(self.residency.misses, list(refused)):
+                with contextlib.suppress(CheckpointUnavailable):
+                    await self.residency.load(key)
+            mended = [key for key in refused if key in self.residency.residents]
+            if mended:
+                refused = {key: why for key, why in refused.items() if key not in mended}
+                self._on_ready(self.plan.name, refused)
 
     async def _next_batch(self, death: asyncio.Task[str]) -> Batch:
         taking = asyncio.create_task(self.batcher.next_batch())

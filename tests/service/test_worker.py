@@ -46,6 +46,7 @@ class FakeProcess:
     """A process that answers as the test says, or dies."""
 
     made: list["FakeProcess"] = []  # noqa: RUF012
+    damaged: list[str] = []  # noqa: RUF012
     pid = 42
 
     def __init__(self, plan):
@@ -58,6 +59,9 @@ class FakeProcess:
         pass
 
     async def load(self, key, timeout_s, known_limit=None):
+        if self.damaged:
+            self.damaged.pop()
+            return LoadReply(0, "cannot read network.safetensors", STATS)
         report = LoadReport(100, 0.5, LatencyLine(0.01, 0.0))
         return LoadReply(0, report, STATS, {1: 2.0, 2: 4.0})
 
@@ -83,16 +87,17 @@ def play(metrics, monkeypatch):
 
     def run(scenario):
         async def scene():
-            latencies = Latencies(4, 1.0)
+            reports, latencies = [], Latencies(4, 1.0)
             batcher = Batcher("cpu", BatchLimits(0.0, 8), latencies, metrics)
             limits = ResidencyLimits(None, 10)
             residency = Residency("cpu", (A,), limits, batcher, latencies, metrics)
-            supervision = Supervision(10, 120, 0.01, 0.02, 1, min_batch_timeout_s=5)
+            supervision = Supervision(10, 120, 0.01, 0.02, 1, min_batch_timeout_s=5, reload_s=0.01)
             worker = Worker(
                 WorkerPlan("cpu", "cpu", "auto", 1, None, "INFO"),
                 batcher, residency, latencies, supervision, metrics,
-                lambda *_: None, lambda _: None,
+                lambda _, refused: reports.append(dict(refused)), lambda _: None,
             )  # fmt: skip
+            worker.reports = reports
             running = asyncio.create_task(worker.run())
             async with asyncio.timeout(20):
                 while not worker.is_ready:
@@ -248,6 +253,22 @@ def test_a_batch_beside_a_load_is_given_the_time_of_its_warm_up_passes(play):
         done.set()
         await loading
         await submit(worker).future
-        assert FakeProcess.made[0].timeouts == [120, pytest.approx(20, rel=0.2)]
+        assert FakeProcess.made[0].timeouts == [120, 5]
+
+    play(scenario)
+
+
+@pytest.fixture
+def disk_away(monkeypatch):
+    monkeypatch.setattr(FakeProcess, "damaged", ["at the start", "and once more"])
+
+
+def test_what_could_not_be_loaded_at_the_start_is_tried_again(disk_away, play):
+    async def scenario(worker):
+        assert worker.reports == [{A: "cannot read network.safetensors"}]
+        while len(worker.reports) < 2:
+            await asyncio.sleep(0.001)
+        assert worker.reports[1] == {}
+        assert await submit(worker).future == FINDING
 
     play(scenario)
