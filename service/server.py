@@ -55,7 +55,8 @@ def listen(settings: Settings) -> socket.socket:
     """Bind the address. Raises `CannotListen`."""
     _allow_files(settings.max_connections + _OTHER_FILES)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
+    # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms more for nearly every answer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))

@@ -1,5 +1,6 @@
 """Connections by raw sockets: slow, greedy, silent and rude clients, and others beside them."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -11,7 +12,7 @@ import pytest
 import uvicorn
 
 from service.connections import connection_class
-from service.server import Server
+from service.server import Server, listen
 from service.settings import Settings
 from service.shutdown import Shutdown
 
@@ -368,3 +369,24 @@ def test_at_a_terminal_there_is_no_grace(serve):
     with serve(grace_s=600) as connect:
         assert is_served(connect)
         connect.server.handle_exit(signal.SIGINT, None)
+
+
+def test_the_second_half_of_an_answer_does_not_wait_for_the_clients_ack():
+    """Head and body are two writes; with Nagle's algorithm the body comes 40 ms later."""
+    accepted = []
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport):
+            peer = transport.get_extra_info("socket")
+            accepted.append(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def scenario(listener):
+        server = await asyncio.get_running_loop().create_server(Accepting, sock=listener)
+        async with server:
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            await reader.read()
+            writer.close()
+
+    asyncio.run(scenario(listen(Settings(port=0))))
+    assert accepted == [1]
