@@ -71,7 +71,7 @@ soak: $(DEV) ## mixed traffic for MINUTES (10), with memory and files watched: d
 
 demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the dataset's package
 	$(BIN)/python -m demo.solar prepare $(SOLAR)
-	THP_MEM_ALLOC_ENABLE=1 $(BIN)/mambaad train $(SOLAR) --name solar --restart $(RECIPE) \
+	$(BIN)/mambaad train $(SOLAR) --name solar --restart $(RECIPE) \
 	  --license "CC BY-NC-SA 4.0" --notice "Demonstration only, not for commercial use: trained on the \
 	ELPV dataset (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021; CC BY-NC-SA 4.0)."
 	$(BIN)/mambaad evaluate solar $(SOLAR)

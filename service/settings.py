@@ -240,6 +240,15 @@ def unknown_variables() -> dict[str, str | None]:
     return {_PREFIX + name: _PREFIX + found[0] if found else None for name, found in near.items()}
 
 
+def prefer_huge_pages() -> None:
+    """Have torch ask for huge pages in this process and those it starts, unless told otherwise.
+
+    A batch's feature maps are megabytes each, made and freed over and over: clearing them in small
+    pages took a third of the time. torch reads the variable once, so this goes before its import.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
 def available_cores() -> int:
     """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

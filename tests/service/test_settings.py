@@ -1,11 +1,12 @@
 """Settings: where they come from, and which cannot be."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, available_cores
+from service.settings import Settings, available_cores, prefer_huge_pages
 
 
 def test_defaults_take_what_waits_on_the_cpu(monkeypatch):
@@ -92,3 +93,12 @@ def test_keys_are_needed_unless_only_this_machine_can_ask(host, anonymous, keys,
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError):
         Settings().port = 1
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "1"), ("0", "0")])
+def test_huge_pages_are_asked_for_unless_told_otherwise(monkeypatch, given, then):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", given or "")
+    if given is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    prefer_huge_pages()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == then
