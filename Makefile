@@ -9,6 +9,8 @@ DEVICE  ?= cpu
 MINUTES ?= 10
 NAME    := $(subst :,-,$(DEVICE))
 LOAD    := benchmarks/results
+# On a CPU, the network gets all cores but one, as a GPU would be its own; and, beside that, all of them.
+APART   := $(if $(filter cpu,$(DEVICE)),--threads $(shell echo $$(($$(nproc) > 1 ? $$(nproc) - 1 : 1))))
 
 SOLAR   := data/solar
 RECIPE  := --depths 2,2,2,2 --directions 4 --state-size 4 --drop-path 0 --loss cosine \
@@ -56,7 +58,8 @@ bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on 
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --checkpoint solar
 
 load: $(DEV) ## hold the service on DEVICE against each claim about its speed (10 minutes)
-	-$(BIN)/python -m benchmarks.load throughput --device $(DEVICE) --json $(LOAD)/load-throughput-$(NAME).json
+	-$(BIN)/python -m benchmarks.load throughput --device $(DEVICE) $(APART) --json $(LOAD)/load-throughput-$(NAME).json
+	$(if $(APART),-$(BIN)/python -m benchmarks.load throughput --json $(LOAD)/load-throughput-cpu-shared.json)
 	-$(BIN)/python -m benchmarks.load latency --device $(DEVICE) --json $(LOAD)/load-latency-$(NAME).json
 	-$(BIN)/python -m benchmarks.load categories --device $(DEVICE) --json $(LOAD)/load-categories-$(NAME).json
 

@@ -41,6 +41,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="The service's largest batch
 Seconds = Annotated[float, typer.Option(min=0.5, help="Length of a run, after its warm-up.")]
 WarmUp = Annotated[float, typer.Option(min=0, help="Seconds at the start that do not count.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Runs of each; their median counts.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of the network; by default all cores.")]
 Senders = Annotated[int, typer.Option(min=1, help="Processes that send.")]
 Serve = Annotated[str, typer.Option(help="More options for `mambaad serve`, as one string.")]
 Checkpoints = Annotated[int, typer.Option(min=1, help="Checkpoints of the service started.")]
@@ -98,21 +99,27 @@ def throughput(
     warm_up: WarmUp = 3.0,
     rounds: Rounds = 3,
     senders: Senders = 1,
+    threads: Threads = None,
     weights: Weights = Path("weights"),
     images: Images = Path("samples"),
     serve: Serve = "",
     json_file: JsonFile = None,
 ) -> None:
-    """Hold the throughput of POST /detect against the Detector's own at the same batch size."""
+    """Hold the throughput of POST /detect against the Detector's own at the same batch size.
+
+    On a CPU, `--threads` one below the cores leaves one to the sender, the decoding and the front.
+    """
     from benchmarks.loading.alone import detector_rate  # noqa: PLC0415 - senders need no torch
 
     options = [*_options(device, batch_size), *shlex.split(serve)]
-    alone = detector_rate(weights, device, batch_size, seconds)
+    if threads is not None:
+        options += ["--threads", str(threads)]
+    alone = detector_rate(weights, device, batch_size, seconds, threads)
     with _service(None, weights, 1, 1, options) as address:
         target, served = _target(address, images)
         effort = Effort(seconds, warm_up, rounds, senders)
         verdict, runs = claims.throughput(target, served, batch_size, alone, effort)
-        _conclude(verdict, runs, about(address), json_file)
+        _conclude(verdict, runs, about(address) | {"threads": threads}, json_file)
 
 
 @app.command()

@@ -71,6 +71,9 @@ def serve(
         list[str] | None, typer.Option(help='"cpu" or "cuda:N"; give it once per device.')
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes on each device.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that each worker computes with; by default all.")
+    ] = None,
     max_batch_size: Annotated[int | None, typer.Option(help="Images computed together.")] = None,
     max_queue_delay_ms: Annotated[
         float | None, typer.Option(help="How long a batch may wait to fill.")
@@ -91,6 +94,7 @@ def serve(
         weights_dir=weights,
         devices=tuple(device) if device else None,
         workers_per_device=workers,
+        threads_per_worker=threads,
         max_batch_size=max_batch_size,
         max_queue_delay_ms=max_queue_delay_ms,
         log_level=log_level.upper() if log_level else None,

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from benchmarks.loading import CannotMeasure
 from model.benchmark import measure, of_checkpoint
 from model.checkpoint import CheckpointStore
@@ -11,9 +13,14 @@ _TRIAL = 3
 
 
 def detector_rate(
-    weights: Path, device: str, batch_size: int, seconds: float
+    weights: Path, device: str, batch_size: int, seconds: float, threads: int | None = None
 ) -> Callable[[], float]:
-    """Load the store's first checkpoint; return what measures its images a second when called."""
+    """Load the store's first checkpoint; return what measures its images a second when called.
+
+    `threads` are torch's, and the scan's with them: of the whole process from now on.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
     store = CheckpointStore(weights)
     manifests = store.manifests()
     if not manifests:

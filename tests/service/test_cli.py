@@ -35,7 +35,7 @@ def invoke(monkeypatch):
 
 
 def test_options_become_settings(invoke):
-    options = "--host 0.0.0.0 --port 9000 --weights w --device cuda:0 --device cuda:1 --workers 2"
+    options = "--host 0.0.0.0 --port 9000 --weights w --device cuda:0 --device cuda:1 --workers 2 --threads 3"
     result, settings, _ = invoke(*options.split(), "--max-batch-size", "8", "--log-level", "debug")
     assert result.exit_code == 0, result.output
     assert settings == Settings(
@@ -44,6 +44,7 @@ def test_options_become_settings(invoke):
         weights_dir=Path("w"),
         devices=("cuda:0", "cuda:1"),
         workers_per_device=2,
+        threads_per_worker=3,
         max_batch_size=8,
         log_level="DEBUG",
     )
