@@ -35,8 +35,9 @@ def invoke(monkeypatch):
 
 
 def test_options_become_settings(invoke):
-    options = "--host 0.0.0.0 --port 9000 --weights w --device cuda:0 --device cuda:1 --workers 2 --threads 3"
-    result, settings, _ = invoke(*options.split(), "--max-batch-size", "8", "--log-level", "debug")
+    where = "--host 0.0.0.0 --port 9000 --weights w --device cuda:0 --device cuda:1"
+    options = f"{where} --workers 2 --threads 3 --max-batch-size 8 --log-level debug"
+    result, settings, _ = invoke(*options.split())
     assert result.exit_code == 0, result.output
     assert settings == Settings(
         host="0.0.0.0",
