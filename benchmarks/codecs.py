@@ -190,7 +190,7 @@ def time_decoders(
     reference = np.asarray(with_pillow(content, mode)).astype(np.int16)
     decode = {name: lambda f=f: f(content, mode) for name, f in known.items()}
     ready = {
-        name: lambda f=f: PREPROCESSING.to_tensor(f(content, mode)) for name, f in known.items()
+        name: lambda f=f: PREPROCESSING.to_array(f(content, mode)) for name, f in known.items()
     }
     decode_ms, ready_ms = medians_ms(decode, repeats), medians_ms(ready, repeats)
     return [

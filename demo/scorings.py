@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from model.anomaly import Scoring
@@ -45,7 +44,7 @@ def raw_scores(detector: Detector, samples: Sequence[Sample]) -> Iterator[float]
     images = ImageDataset(samples, detector.preprocessing)
     for start in range(0, len(samples), BATCH):
         group = range(start, min(start + BATCH, len(samples)))
-        batch = torch.stack([images[i][0] for i in group])
+        batch = np.stack([images[i][0].numpy() for i in group])
         maps = detector.anomaly_maps(batch, [samples[i].category for i in group])
         yield from detector.scoring.raw_scores(maps).tolist()
 
@@ -54,7 +53,7 @@ def image_aurocs(
     checkpoint: Checkpoint, scoring: Scoring, train: Sequence[Sample], test: Sequence[Sample]
 ) -> dict[str, float | None]:
     """Return each category's image AUROC under one way of scoring."""
-    detector = Detector(checkpoint.network, checkpoint.preprocessing, scoring, {})
+    detector = Detector.from_network(checkpoint.network, checkpoint.preprocessing, scoring, {})
     if scoring.standardise:
         detector.baselines = fit_baselines(detector, train)
     found = {}

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
 
 from model.errors import CalibrationError
 
@@ -52,21 +50,19 @@ class Baseline:
         return deviations
 
 
-def to_tensors(baselines: Mapping[str, Baseline]) -> dict[str, Tensor]:
-    """Return the baselines of several categories as tensors by name."""
-    tensors = {}
+def to_arrays(baselines: Mapping[str, Baseline]) -> dict[str, np.ndarray]:
+    """Return the baselines of several categories as arrays by name."""
+    arrays = {}
     for category, baseline in baselines.items():
-        tensors[f"mean/{category}"] = torch.from_numpy(baseline.mean)
-        tensors[f"deviation/{category}"] = torch.from_numpy(baseline.deviation)
-    return tensors
+        arrays[f"mean/{category}"] = baseline.mean
+        arrays[f"deviation/{category}"] = baseline.deviation
+    return arrays
 
 
-def from_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Baseline]:
-    """Read what `to_tensors` returned; raises `KeyError` where half of a baseline is missing."""
-    categories = [key.removeprefix("mean/") for key in tensors if key.startswith("mean/")]
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Baseline]:
+    """Read what `to_arrays` returned; raises `KeyError` where half of a baseline is missing."""
+    categories = [key.removeprefix("mean/") for key in arrays if key.startswith("mean/")]
     return {
-        category: Baseline(
-            tensors[f"mean/{category}"].numpy(), tensors[f"deviation/{category}"].numpy()
-        )
+        category: Baseline(arrays[f"mean/{category}"], arrays[f"deviation/{category}"])
         for category in categories
     }

@@ -102,16 +102,15 @@ def of_paper(device: str) -> Subject:
         alpha=0.01,
         good_images=1,
     )
-    detector = Detector(network, preprocessing, Scoring(), {_PART: normal}, device)
+    detector = Detector.from_network(network, preprocessing, Scoring(), {_PART: normal}, device)
     return Subject("paper (random weights)", detector, _PART, config, device)
 
 
 def measure(subject: Subject, batch_size: int, repeats: int) -> Timing:
     """Time `repeats` inspections of a batch of random images, after a warm-up."""
     height, width = subject.detector.preprocessing.image_size
-    generator = torch.Generator().manual_seed(0)
     shape = (batch_size, 3, height, width)
-    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     categories = [subject.category] * batch_size
     sizes = [ImageSize(height, width)] * batch_size
     latencies: list[float] = []

@@ -20,7 +20,8 @@ from typing import Any
 
 from model import golden as golden_images
 from model.anomaly import Scoring
-from model.baseline import Baseline, from_tensors, to_tensors
+from model.baseline import Baseline, from_arrays
+from model.baseline import to_arrays as baseline_arrays
 from model.calibration import Calibration
 from model.encoders import SharedEncoders, encoder_file_name
 from model.errors import CheckpointError, ModelError
@@ -39,6 +40,7 @@ from model.manifest import (
 )
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.tensors import to_arrays, to_tensors
 from model.weight_files import (
     read_verified,
     read_weights,
@@ -81,9 +83,9 @@ class Checkpoint:
             shared = SharedEncoders() if encoders is None else encoders
             encoder = shared.get(config.encoder, encoder_path, encoder_hash, frozen)
             network = MambaAD(config, encoder)
-            network.load_trained_state(trained)
-            golden = golden_images.from_tensors(images, manifest.model_dump()["golden"])
-            checkpoint = cls(manifest, network.eval(), from_tensors(baselines), golden)
+            network.load_trained_state(to_tensors(trained))
+            golden = golden_images.from_arrays(images, manifest.model_dump()["golden"])
+            checkpoint = cls(manifest, network.eval(), from_arrays(baselines), golden)
             checkpoint._read_everything()
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
             raise CheckpointError(
@@ -192,12 +194,12 @@ class CheckpointStore:
         that cannot be stored, weights that are not finite, or a disk that refuses.
         """
         check_name(name)
-        files = {NETWORK_FILE: serialise("network", network.trained_state())}
+        files = {NETWORK_FILE: serialise("network", to_arrays(network.trained_state()))}
         if baselines:
-            files[BASELINES_FILE] = serialise("baselines", to_tensors(baselines))
+            files[BASELINES_FILE] = serialise("baselines", baseline_arrays(baselines))
         if golden:
-            files[GOLDEN_FILE] = serialise("golden images", golden_images.to_tensors(golden))
-        encoder = serialise("encoder", network.encoder.state_dict())
+            files[GOLDEN_FILE] = serialise("golden images", golden_images.to_arrays(golden))
+        encoder = serialise("encoder", to_arrays(network.encoder.state_dict()))
         encoder_file = encoder_file_name(network.config.encoder, encoder)
         manifest = Manifest.from_values(
             {

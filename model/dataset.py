@@ -159,7 +159,9 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "3 H W"], int]:
         image = self._cache.get(index)
         if image is None:
-            image = self.preprocessing.to_tensor(open_image(self.samples[index].path))
+            image = torch.from_numpy(
+                self.preprocessing.to_array(open_image(self.samples[index].path))
+            )
             if index < self._cacheable:
                 self._cache[index] = image
         if self.augment is not None:

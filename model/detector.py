@@ -3,21 +3,23 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
-from torch import Tensor
 
-from model.anomaly import Scoring, anomaly_map, find_regions, peak_region
+from model.anomaly import Scoring, find_regions, peak_region
 from model.baseline import Baseline
 from model.calibration import Calibration
-from model.checkpoint import Checkpoint
+from model.engine import Engine
 from model.errors import NonFiniteOutput, UnknownCategory
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
-from model.network import MambaAD
 from model.preprocess import Preprocessing, upright
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
+    from model.network import MambaAD
 
 _NOT_FINITE = (
     "the network answered NaN or infinity: the image was not inspected; "
@@ -28,33 +30,46 @@ _NOT_FINITE = (
 class Detector:
     """Inspects batches of images with one network, for each category it is calibrated for.
 
-    `network` is taken over: moved to `device`, switched to evaluation and to the scan `backend`.
     `baselines` are needed for every category where the scoring standardises.
     """
 
     def __init__(
         self,
-        network: MambaAD,
+        engine: Engine,
         preprocessing: Preprocessing,
         scoring: Scoring,
         calibrations: Mapping[Category, Calibration],
-        device: str | torch.device = "cpu",
-        backend: str = "auto",
         baselines: Mapping[Category, Baseline] | None = None,
     ) -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval().use_backend(backend)
+        self.engine = engine
         self.preprocessing = preprocessing
         self.scoring = scoring
         self.calibrations = dict(calibrations)
         self.baselines = dict(baselines or {})
 
     @classmethod
+    def from_network(
+        cls,
+        network: "MambaAD",
+        preprocessing: Preprocessing,
+        scoring: Scoring,
+        calibrations: Mapping[Category, Calibration],
+        device: str = "cpu",
+        backend: str = "auto",
+        baselines: Mapping[Category, Baseline] | None = None,
+    ) -> "Detector":
+        """Compute with torch; the network is taken over, see `TorchEngine`."""
+        from model.torch_engine import TorchEngine  # noqa: PLC0415 - only where torch is used
+
+        engine = TorchEngine(network, preprocessing, scoring, device, backend)
+        return cls(engine, preprocessing, scoring, calibrations, baselines)
+
+    @classmethod
     def from_checkpoint(
-        cls, checkpoint: Checkpoint, device: str | torch.device = "cpu", backend: str = "auto"
+        cls, checkpoint: "Checkpoint", device: str = "cpu", backend: str = "auto"
     ) -> "Detector":
         """Build the detector that a loaded checkpoint describes."""
-        return cls(
+        return cls.from_network(
             checkpoint.network,
             checkpoint.preprocessing,
             checkpoint.scoring,
@@ -70,20 +85,20 @@ class Detector:
         return tuple(self.calibrations)
 
     def anomaly_maps(
-        self, images: UInt8[Tensor, "B 3 H W"], categories: Sequence[Category] | None = None
+        self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category] | None = None
     ) -> Float32[np.ndarray, "B H W"]:
         """Return the raw anomaly map of each image, as its category's thresholds take it.
 
         Without `categories`, the network's own maps, not standardised. Raises `NonFiniteOutput`,
         and `UnknownCategory` for a category without the baseline that the scoring asks for.
         """
-        maps = self._timed_maps(images, _Stopwatch())
+        maps = self.engine.maps(images, _Stopwatch().lap)
         if not np.isfinite(maps).all():
             raise NonFiniteOutput(_NOT_FINITE)
         return maps if categories is None else self._standardised(maps, categories)
 
     def raw_scores(
-        self, images: UInt8[Tensor, "B 3 H W"], categories: Sequence[Category]
+        self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]
     ) -> list[float]:
         """Return each image's raw score, with or without thresholds; raises as `anomaly_maps`."""
         scores: list[float] = self.scoring.raw_scores(
@@ -93,7 +108,7 @@ class Detector:
 
     def inspect(
         self,
-        images: UInt8[Tensor, "B 3 H W"],
+        images: UInt8[np.ndarray, "B 3 H W"],
         categories: Sequence[Category],
         image_sizes: Sequence[ImageSize],
         calibrations: Sequence[Calibration] | None = None,
@@ -113,7 +128,7 @@ class Detector:
 
     def attempt(
         self,
-        images: UInt8[Tensor, "B 3 H W"],
+        images: UInt8[np.ndarray, "B 3 H W"],
         categories: Sequence[Category],
         image_sizes: Sequence[ImageSize],
         calibrations: Sequence[Calibration] | None = None,
@@ -122,7 +137,7 @@ class Detector:
         if calibrations is None:
             calibrations = [self._calibration(category) for category in categories]
         stopwatch = _Stopwatch()
-        maps = self._standardised(self._timed_maps(images, stopwatch), categories)
+        maps = self._standardised(self.engine.maps(images, stopwatch.lap), categories)
         scores = self.scoring.raw_scores(maps).tolist()
         found = [
             _decide(*parts) if np.isfinite(parts[2]).all() else NonFiniteOutput(_NOT_FINITE)
@@ -134,7 +149,7 @@ class Detector:
     def inspect_images(self, images: Sequence[Image.Image], category: Category) -> list[Inspection]:
         """Inspect decoded images of one category. Raises `ImageError` beside `inspect`'s."""
         turned = [upright(image) for image in images]
-        batch = torch.stack([self.preprocessing.to_tensor(image) for image in turned])
+        batch = np.stack([self.preprocessing.to_array(image) for image in turned])
         sizes = [ImageSize(image.height, image.width) for image in turned]
         return self.inspect(batch, [category] * len(turned), sizes)
 
@@ -156,25 +171,6 @@ class Detector:
             [self.baselines[c].standardise(m) for c, m in zip(categories, maps, strict=True)]
         )
 
-    @torch.inference_mode()
-    def _timed_maps(
-        self, images: UInt8[Tensor, "B 3 H W"], stopwatch: "_Stopwatch"
-    ) -> Float32[np.ndarray, "B H W"]:
-        batch = self.preprocessing.normalise(images.to(self.device))
-        teacher = self.network.encoder(batch)
-        stopwatch.lap("encoder", self.device)
-        unused = self.scoring.unused_scales
-        student = self.network.reconstruct(teacher, unused)
-        stopwatch.lap("decoder", self.device)
-        maps = self._maps_of(teacher[unused:], student).cpu().numpy()
-        stopwatch.lap("anomaly_map", self.device)
-        return maps
-
-    def _maps_of(self, teacher: list[Tensor], student: list[Tensor]) -> Tensor:
-        scoring = self.scoring
-        weights = scoring.scale_weights[scoring.unused_scales :]
-        return anomaly_map(teacher, student, self.preprocessing.image_size, scoring.sigma, weights)
-
 
 class _Stopwatch:
     """Splits the time since it was made into named laps, in ms."""
@@ -183,9 +179,7 @@ class _Stopwatch:
         self.laps_ms: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def lap(self, name: str, device: torch.device | None = None) -> None:
-        if device is not None and device.type == "cuda":
-            torch.cuda.synchronize(device)
+    def lap(self, name: str) -> None:
         now = time.perf_counter()
         self.laps_ms[name] = (now - self._last) * 1e3
         self._last = now

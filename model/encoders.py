@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 from torch import Tensor
 
 from model.network import Encoder
+from model.tensors import to_tensors
 from model.weight_files import parse_weights, sha256
 
 
@@ -37,7 +38,7 @@ class SharedEncoders:
         encoder = self._encoders.get((name, digest))
         if encoder is None:
             encoder = Encoder(name)
-            encoder.load_state_dict(parse_weights(path, data))
+            encoder.load_state_dict(to_tensors(parse_weights(path, data)))
             self._encoders[name, digest] = encoder
         return encoder
 

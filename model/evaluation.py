@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -171,9 +170,12 @@ def _inspect(
     # Regions are not evaluated, so the map's own geometry will do for them.
     size = ImageSize(*detector.preprocessing.image_size)
     for start in range(0, len(samples), batch_size):
-        batch = [images[index][0] for index in range(start, min(start + batch_size, len(samples)))]
+        batch = [
+            images[index][0].numpy()
+            for index in range(start, min(start + batch_size, len(samples)))
+        ]
         categories = [sample.category for sample in samples[start : start + batch_size]]
-        yield from detector.inspect(torch.stack(batch), categories, [size] * len(batch))
+        yield from detector.inspect(np.stack(batch), categories, [size] * len(batch))
 
 
 def _with_pixel_truth(samples: Sequence[Sample]) -> list[int]:

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
 from model.errors import CheckpointError, ParityError
 from model.inspection import Category
@@ -25,7 +23,7 @@ threshold: far more than the rounding of another device, far less than what chan
 SYNTHETIC = "synthetic"
 """Stands where a category would, for images that show none."""
 
-Scorer: TypeAlias = Callable[[UInt8[Tensor, "B 3 H W"], Sequence[Category]], Sequence[float]]
+Scorer: TypeAlias = Callable[[UInt8[np.ndarray, "B 3 H W"], Sequence[Category]], Sequence[float]]
 """From images and their categories to raw scores: `Detector.raw_scores`."""
 
 
@@ -33,12 +31,12 @@ Scorer: TypeAlias = Callable[[UInt8[Tensor, "B 3 H W"], Sequence[Category]], Seq
 class GoldenImages:
     """One category's golden images; `raw_scores` and `tolerance` are in the network's units."""
 
-    images: UInt8[Tensor, "n 3 H W"]
+    images: UInt8[np.ndarray, "n 3 H W"]
     raw_scores: tuple[float, ...]
     tolerance: float
 
     def __post_init__(self) -> None:
-        if self.images.dtype is not torch.uint8 or len(self.images) != len(self.raw_scores):
+        if self.images.dtype != np.uint8 or len(self.images) != len(self.raw_scores):
             raise CheckpointError(
                 f"golden images are bytes, with one raw score each; got {len(self.images)} of "
                 f"{self.images.dtype} with {len(self.raw_scores)} scores"
@@ -49,7 +47,7 @@ Golden: TypeAlias = Mapping[Category, GoldenImages]
 
 
 def record(
-    images: UInt8[Tensor, "n 3 H W"], category: Category, score: Scorer, scale: float | None
+    images: UInt8[np.ndarray, "n 3 H W"], category: Category, score: Scorer, scale: float | None
 ) -> GoldenImages:
     """Score images as they are scored now.
 
@@ -81,18 +79,18 @@ def check(golden: Golden, score: Scorer) -> float:
     return worst
 
 
-def synthetic_images(size: tuple[int, int], count: int = 4) -> UInt8[Tensor, "n 3 H W"]:
+def synthetic_images(size: tuple[int, int], count: int = 4) -> UInt8[np.ndarray, "n 3 H W"]:
     """Return images of nothing, of a size (height, width): blocks of colour under noise."""
     height, width = size
     generator = np.random.default_rng(0)
     blocks = generator.integers(32, 224, (count, 3, -(-height // 8), -(-width // 8)))
     large = blocks.repeat(8, axis=2).repeat(8, axis=3)[..., :height, :width]
     noisy = large + generator.integers(-32, 32, large.shape)
-    return torch.from_numpy(noisy.astype(np.uint8))
+    return noisy.astype(np.uint8)
 
 
-def to_tensors(golden: Golden) -> dict[str, Tensor]:
-    """Return the images of every category as tensors by name."""
+def to_arrays(golden: Golden) -> dict[str, np.ndarray]:
+    """Return the images of every category by name."""
     return {category: known.images for category, known in golden.items()}
 
 
@@ -104,15 +102,15 @@ def to_entries(golden: Golden) -> dict[str, dict[str, Any]]:
     }
 
 
-def from_tensors(
-    tensors: Mapping[str, Tensor], entries: Mapping[str, Mapping[str, Any]]
+def from_arrays(
+    arrays: Mapping[str, np.ndarray], entries: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, GoldenImages]:
-    """Put together what `to_tensors` and `to_entries` returned.
+    """Put together what `to_arrays` and `to_entries` returned.
 
     Raises `CheckpointError` where they do not belong together.
     """
-    if tensors.keys() != entries.keys():
+    if arrays.keys() != entries.keys():
         raise CheckpointError(
-            f"golden images of {sorted(tensors)}, and the manifest tells of {sorted(entries)}"
+            f"golden images of {sorted(arrays)}, and the manifest tells of {sorted(entries)}"
         )
-    return {category: GoldenImages(tensors[category], **entries[category]) for category in entries}
+    return {category: GoldenImages(arrays[category], **entries[category]) for category in entries}

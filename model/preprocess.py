@@ -1,14 +1,12 @@
-"""From an image to the tensor the network takes, the same in training and in serving."""
+"""From an image to the pixels that a network takes, the same in training and in serving."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from model.errors import ConfigError, ImageError
 from model.stored import Stored
@@ -41,20 +39,12 @@ class Preprocessing(Stored):
         if min(self.std) <= 0:
             raise ConfigError(f"std must be above 0, got {self.std}")
 
-    def to_tensor(self, image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    def to_array(self, image: Image.Image) -> UInt8[np.ndarray, "3 H W"]:
         """Return the image upright, in RGB, at the network's size. Raises `ImageError`."""
         height, width = self.image_size
         resized = upright(image).resize((width, height), Image.Resampling.BILINEAR)
-        # Grey is resized as one channel: the same values in a third of the time. NumPy moves the
-        # channels, since torch would start threads of its own in each of the service's threads.
-        values = np.asarray(_rgb(resized)).transpose(2, 0, 1)
-        return torch.from_numpy(np.array(values, order="C"))
-
-    def normalise(self, batch: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """Return (values / 255 - mean) / std, in float32."""
-        mean = torch.tensor(self.mean, device=batch.device).view(3, 1, 1) * 255
-        std = torch.tensor(self.std, device=batch.device).view(3, 1, 1) * 255
-        return (batch.float() - mean) / std
+        # Grey is resized as one channel: the same values in a third of the time.
+        return np.array(np.asarray(_rgb(resized)).transpose(2, 0, 1), order="C")
 
 
 def open_image(path: Path) -> Image.Image:

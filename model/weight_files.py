@@ -7,30 +7,28 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
-import torch
+import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError
-from torch import Tensor
 
 from model.errors import CheckpointError
 
 
-def serialise(what: str, tensors: Mapping[str, Tensor]) -> bytes:
+def serialise(what: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return the same bytes for the same weights, floats as float32.
 
     Raises `CheckpointError` for weights that are not finite.
     """
     plain = {}
-    for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+    for key, array in arrays.items():
+        if not np.isfinite(array).all():
             raise CheckpointError(f"the {what}'s {key!r} holds NaN or infinity: it is not saved")
-        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        # clone: weights that share memory are stored one by one
-        plain[key] = tensor.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
-    return safetensors.torch.save(plain)
+        dtype = np.float32 if np.issubdtype(array.dtype, np.floating) else array.dtype
+        plain[key] = np.asarray(array, dtype, order="C")
+    return safetensors.numpy.save(plain)
 
 
-def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
+def read_weights(path: Path, expected_sha256: str) -> dict[str, np.ndarray]:
     """Read a file and parse it only once its hash is the expected one.
 
     Raises `CheckpointError` when it is missing, altered or not a safetensors file.
@@ -58,10 +56,10 @@ def read_verified(path: Path, expected_sha256: str) -> bytes:
     return data
 
 
-def parse_weights(path: Path, data: bytes) -> dict[str, Tensor]:
+def parse_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
     """Parse the content of `path`; raises `CheckpointError` when it is no safetensors file."""
     try:
-        return safetensors.torch.load(data)
+        return safetensors.numpy.load(data)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
 

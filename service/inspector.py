@@ -20,7 +20,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import UInt8
 
 from model import golden
 from model.checkpoint import Checkpoint, CheckpointStore
@@ -198,7 +198,9 @@ class Inspector:
         if not checkpoint.golden:
             return None
 
-        def score(images: Tensor, categories: Sequence[Category]) -> list[float]:
+        def score(
+            images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]
+        ) -> list[float]:
             return self._device.call(lambda: detector.raw_scores(images, categories))
 
         return golden.check(checkpoint.golden, score)

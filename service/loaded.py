@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
 
 import numpy as np
 import torch
@@ -36,12 +35,7 @@ class LoadedCheckpoint:
     @property
     def nbytes(self) -> int:
         """The device memory of its weights, without the encoder that it may share."""
-        network = self._detector.network
-        return sum(
-            tensor.nbytes
-            for name, tensor in chain(network.named_parameters(), network.named_buffers())
-            if not name.startswith("encoder.")
-        )
+        return self._detector.engine.nbytes
 
     def warm_up(
         self, sizes: Sequence[int], on_device: Callable[[Callable[[], float]], float]
@@ -83,7 +77,7 @@ class LoadedCheckpoint:
         try:
             return self._attempt(items, pixels)
         except Exception as error:
-            if is_fatal(error) or not _device_answers(self._detector.device):
+            if is_fatal(error) or not _device_answers(self._detector.engine.device):
                 raise
             out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
             if len(items) == 1 and not out_of_memory:
@@ -114,7 +108,7 @@ class LoadedCheckpoint:
         self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]
     ) -> list[Outcome]:
         found = self._detector.attempt(
-            torch.from_numpy(pixels),
+            pixels,
             [item.category for item in items],
             [item.image_size for item in items],
             [item.calibration for item in items],
@@ -124,7 +118,7 @@ class LoadedCheckpoint:
     def _pass(self, size: int) -> float:
         """Inspect so many black images and return the seconds it took."""
         height, width = self._detector.preprocessing.image_size
-        images = torch.zeros(size, 3, height, width, dtype=torch.uint8)
+        images = np.zeros((size, 3, height, width), dtype=np.uint8)
         category = self._detector.categories[0]
         started = time.perf_counter()
         found = self._detector.attempt(images, [category] * size, [ImageSize(height, width)] * size)
@@ -135,7 +129,7 @@ class LoadedCheckpoint:
     def _shrink(self, failed: int) -> None:
         """Remember that so many images do not fit, and free what is only kept for later."""
         self.batch_limit = min(max(1, failed // 2), self.batch_limit or failed)
-        if self._detector.device.type == "cuda":
+        if self._detector.engine.device != "cpu":
             torch.cuda.empty_cache()
 
 
@@ -145,9 +139,9 @@ def is_fatal(error: Exception) -> bool:
     return isinstance(error, torch.AcceleratorError) and not out_of_memory
 
 
-def _device_answers(device: torch.device) -> bool:
+def _device_answers(device: str) -> bool:
     """Ask a GPU for something small: after some errors it never answers again."""
-    if device.type != "cuda":
+    if device == "cpu":
         return True
     try:
         torch.zeros(1, device=device).item()

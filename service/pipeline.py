@@ -201,7 +201,7 @@ class Pipeline:
     def _decode(self, route: Route, source: Source | Image, keep: bool) -> _Prepared:
         decoded = self._decoded(source)
         started = time.perf_counter()
-        pixels = route.preprocessing.to_tensor(decoded.image).numpy()
+        pixels = route.preprocessing.to_array(decoded.image)
         timings_ms = {
             "decode": decoded.decode_ms,
             "preprocess": (time.perf_counter() - started) * 1000,
@@ -284,7 +284,7 @@ def _pixels_for(
     """Return what the shadow's network takes: the same, unless its input has another size."""
     if shadow.image_size == route.image_size:
         return pixels
-    return shadow.preprocessing.to_tensor(image).numpy()
+    return shadow.preprocessing.to_array(image)
 
 
 def _bytes_of(source: Source | Image) -> int:

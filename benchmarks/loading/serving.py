@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.loading import CannotMeasure
-from model.baseline import from_tensors, to_tensors
+from model.baseline import from_arrays, to_arrays
 from model.manifest import BASELINES_FILE, ENCODERS, GOLDEN_FILE, MANIFEST_FILE, Manifest
 from model.weight_files import read_weights, serialise, sha256
 
@@ -61,8 +61,8 @@ def _copy_checkpoint(
     values["sha256"] = {k: v for k, v in manifest.sha256.items() if k != GOLDEN_FILE}
     if BASELINES_FILE in manifest.sha256:
         stored = read_weights(source / BASELINES_FILE, manifest.sha256[BASELINES_FILE])
-        known = from_tensors(stored)
-        copied = to_tensors({new: known[old] for new, old in categories.items()})
+        known = from_arrays(stored)
+        copied = to_arrays({new: known[old] for new, old in categories.items()})
         data = serialise("baselines", copied)
         (directory / BASELINES_FILE).write_bytes(data)
         values["sha256"][BASELINES_FILE] = sha256(data)

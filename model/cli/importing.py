@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from model.checkpoint import Checkpoint, CheckpointStore
     from model.dataset import Sample
     from model.detector import Detector
+    from model.network import MambaAD
 
 
 def import_checkpoint(
@@ -51,10 +52,11 @@ def import_checkpoint(
 
     if bool(category) != (calibrate_images is not None):
         raise CalibrationError("--category and --calibrate-images DIR go together")
-    subject = build_detector(file, device)
+    network = read_network(file)
+    subject = build_detector(network, device)
     samples = good_images(calibrate_images, category)
     calibrations = set_thresholds(subject, samples, alpha)
-    saved = keep(CheckpointStore(weights), name, file, subject, samples, calibrations)
+    saved = keep(CheckpointStore(weights), name, file, network, subject, samples, calibrations)
     print(f"saved {saved.name}, version {saved.version}, in {weights}")
     for part, calibration in calibrations.items():
         print(f"{part}: {calibration.promise()}")
@@ -65,18 +67,23 @@ def import_checkpoint(
         )
 
 
-def build_detector(file: Path, device: str) -> "Detector":
-    """Return the published network of a file, without thresholds."""
+def read_network(file: Path) -> "MambaAD":
+    """Return the published network of a file."""
+    from model.official import load_state_dict, network_from_state_dict
+
+    return network_from_state_dict(load_state_dict(file))
+
+
+def build_detector(network: "MambaAD", device: str) -> "Detector":
+    """Return a detector without thresholds."""
     from model.anomaly import Scoring
     from model.detector import Detector
-    from model.official import load_state_dict, network_from_state_dict
     from model.preprocess import Preprocessing
 
-    network = network_from_state_dict(load_state_dict(file)).eval()
     preprocessing = Preprocessing(
         image_size=network.config.image_size, mean=network.encoder.mean, std=network.encoder.std
     )
-    return Detector(network, preprocessing, Scoring(), {}, device)
+    return Detector.from_network(network, preprocessing, Scoring(), {}, device)
 
 
 def good_images(folder: Path | None, categories: list[str] | None) -> list["Sample"]:
@@ -99,6 +106,7 @@ def keep(
     store: "CheckpointStore",
     name: str,
     file: Path,
+    network: "MambaAD",
     detector: "Detector",
     samples: list["Sample"],
     calibrations: dict[str, "Calibration"],
@@ -109,7 +117,7 @@ def keep(
 
     return store.save(
         name,
-        detector.network,
+        network,
         detector.preprocessing,
         detector.scoring,
         calibrations,

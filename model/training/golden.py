@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
+import numpy as np
+from jaxtyping import UInt8
 
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointStore
@@ -59,7 +60,7 @@ def save_with_golden(
     )
 
 
-def _images(samples: Sequence[Sample], detector: Detector) -> torch.Tensor:
+def _images(samples: Sequence[Sample], detector: Detector) -> UInt8[np.ndarray, "n 3 H W"]:
     step = -(-len(samples) // IMAGES)
     dataset = ImageDataset(samples[::step], detector.preprocessing)
-    return torch.stack([dataset[index][0] for index in range(len(dataset))])
+    return np.stack([dataset[index][0].numpy() for index in range(len(dataset))])

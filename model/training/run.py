@@ -135,7 +135,9 @@ def _check_folder(run: Run, config: TrainingConfig) -> None:
 def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
     """Calibrate the network as it is and write it to the store."""
     with trainer.final_weights() as network:
-        detector = Detector(network, trainer.preprocessing, scoring, {}, str(trainer.device))
+        detector = Detector.from_network(
+            network, trainer.preprocessing, scoring, {}, str(trainer.device)
+        )
         if scoring.standardise:
             detector.baselines = fit_baselines(detector, trainer.data.train)
         held_out = trainer.data.held_out

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
 from model.anomaly import Scoring
@@ -26,7 +25,7 @@ def fit_baselines(
         images = ImageDataset(own, detector.preprocessing)
         for start in range(0, len(own), batch_size):
             group = range(start, min(start + batch_size, len(own)))
-            yield detector.anomaly_maps(torch.stack([images[i][0] for i in group]))
+            yield detector.anomaly_maps(np.stack([images[i][0].numpy() for i in group]))
 
     categories = sorted({sample.category for sample in samples})
     return {category: Baseline.fit(maps_of(category)) for category in categories}
@@ -55,7 +54,7 @@ def calibrate(
     peaks: defaultdict[Category, list[float]] = defaultdict(list)
     for start in range(0, len(images), batch_size):
         group = samples[start : start + batch_size]
-        batch = torch.stack([images[start + offset][0] for offset in range(len(group))])
+        batch = np.stack([images[start + offset][0].numpy() for offset in range(len(group))])
         maps = detector.anomaly_maps(batch, [sample.category for sample in group])
         raw_scores = scoring.raw_scores(maps)
         for sample, raw, values in zip(group, raw_scores, maps, strict=True):

@@ -16,6 +16,7 @@ from model.dataset import ImageDataset
 from model.errors import NonFiniteOutput
 from model.network import MambaAD
 from model.preprocess import Preprocessing
+from model.torch_engine import normalise
 from model.training.average import WeightAverage
 from model.training.batches import AUGMENTATION, STEP, epoch_order, load_batches, seed_for
 from model.training.config import TrainingConfig
@@ -126,7 +127,7 @@ class Trainer:
         return value
 
     def _loss(self, batch: UInt8[Tensor, "B 3 H W"]) -> Tensor:
-        images = self.preprocessing.normalise(batch.to(self.device))
+        images = normalise(batch.to(self.device), self.preprocessing)
         teacher, student = self.network(images)
         return feature_loss(self.config.loss, teacher, student)
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from model.anomaly import Scoring, anomaly_map, find_regions, peak_region
+from model.anomaly import Scoring, find_regions, peak_region
+from model.anomaly_map import anomaly_map
 from model.errors import ConfigError
 from model.inspection import AnomalyMap, ImageSize
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.baseline import DEVIATION_FLOOR, Baseline, from_tensors, to_tensors
+from model.baseline import DEVIATION_FLOOR, Baseline, from_arrays, to_arrays
 from model.errors import CalibrationError
 
 
@@ -47,14 +47,14 @@ def test_too_few_or_equal_maps_are_refused():
         Baseline.fit([np.ones((3, 2, 2), dtype=np.float32)])
 
 
-def test_tensors_and_back():
+def test_arrays_and_back():
     baselines = {"solar-mono": Baseline.fit([maps()]), "a.b": Baseline.fit([maps(5)])}
-    back = from_tensors(to_tensors(baselines))
+    back = from_arrays(to_arrays(baselines))
     assert set(back) == set(baselines)
     for category, baseline in baselines.items():
         np.testing.assert_array_equal(back[category].mean, baseline.mean)
         np.testing.assert_array_equal(back[category].deviation, baseline.deviation)
-    half = to_tensors(baselines)
+    half = to_arrays(baselines)
     del half["deviation/a.b"]
     with pytest.raises(KeyError):
-        from_tensors(half)
+        from_arrays(half)

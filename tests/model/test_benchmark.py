@@ -30,7 +30,7 @@ def network():
 
 
 def test_a_timing_adds_up(network):
-    detector = Detector(network, PREPROCESSING, Scoring(), {"bolt": CALIBRATION})
+    detector = Detector.from_network(network, PREPROCESSING, Scoring(), {"bolt": CALIBRATION})
     timing = measure(Subject("tiny", detector, "bolt", TINY, "cpu"), batch_size=3, repeats=4)
     assert 0 < timing.p50_ms <= timing.p95_ms <= timing.p99_ms
     assert set(timing.stages_p50_ms) == {"encoder", "decoder", "anomaly_map", "decision"}
@@ -46,7 +46,7 @@ def test_a_timing_adds_up(network):
 def test_the_papers_configuration_is_the_papers():
     subject = of_paper("cpu")
     assert subject.network == NetworkConfig()
-    trained = sum(t.numel() for t in subject.detector.network.parameters())
+    trained = sum(t.numel() for t in subject.detector.engine.network.parameters())
     assert trained == pytest.approx(25.6e6, rel=0.01)
 
 

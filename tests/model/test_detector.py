@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from model.anomaly import Scoring, anomaly_map
+from model.anomaly import Scoring
+from model.anomaly_map import anomaly_map
 from model.baseline import Baseline
 from model.calibration import Calibration
 from model.detector import Detector
@@ -11,6 +12,7 @@ from model.errors import NonFiniteOutput, UnknownCategory
 from model.inspection import Decision, ImageSize
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.torch_engine import normalise
 
 CONFIG = NetworkConfig(
     encoder="tf_efficientnet_lite0", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,
@@ -29,12 +31,19 @@ def calibration(image_threshold, pixel_threshold=1e9):
 def make_detector(calibrations, scoring=Scoring(), baselines=None):  # noqa: B008 (frozen)
     torch.manual_seed(0)
     preprocessing = Preprocessing(image_size=(64, 64), mean=HALF, std=HALF)
-    return Detector(MambaAD(CONFIG), preprocessing, scoring, calibrations, baselines=baselines)
+    return Detector.from_network(
+        MambaAD(CONFIG), preprocessing, scoring, calibrations, baselines=baselines
+    )
 
 
 def batch(count=3):
     generator = torch.Generator().manual_seed(2)
-    return torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    shape = (count, 3, 64, 64)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
+
+
+def normalised(detector):
+    return normalise(torch.from_numpy(batch()), detector.preprocessing)
 
 
 SIZES = [ImageSize(100, 200), ImageSize(64, 64), ImageSize(30, 20)]
@@ -44,7 +53,7 @@ def test_maps_are_the_networks():
     detector = make_detector({})
     maps = detector.anomaly_maps(batch())
     with torch.no_grad():
-        features = detector.network(detector.preprocessing.normalise(batch()))
+        features = detector.engine.network(normalised(detector))
         expected = anomaly_map(*features, (64, 64), sigma=4.0).numpy()
     np.testing.assert_allclose(maps, expected, atol=1e-6)
     assert (maps.dtype, maps.shape) == (np.float32, (3, 64, 64))
@@ -79,7 +88,7 @@ def test_a_calibration_of_the_images_own_goes_before_the_categorys():
     raw = detector.inspect(batch(1), ["a"], SIZES[:1])[0].raw_score
     review = calibration(0.0).with_thresholds(image=raw + 1, review=raw - 1)
     own = [calibration(0.0), review, calibration(1e9)]
-    found = detector.inspect(batch(1).expand(3, -1, -1, -1), ["a"] * 3, SIZES, own)
+    found = detector.inspect(batch(1).repeat(3, axis=0), ["a"] * 3, SIZES, own)
     assert [i.decision for i in found] == [Decision.NG, Decision.REVIEW, Decision.OK]
     assert [i.threshold for i in found] == [0.0, raw + 1, 1e9]
     assert [len(i.regions) for i in found] == [1, 1, 0]
@@ -112,10 +121,10 @@ def test_the_score_statistic_is_the_scorings():
 def test_scales_without_weight_are_left_out():
     detector = make_detector({}, Scoring(scale_weights=(0.0, 1.0, 3.0)))
     with torch.no_grad():
-        teacher, student = detector.network(detector.preprocessing.normalise(batch()))
+        teacher, student = detector.engine.network(normalised(detector))
         distances = [anomaly_map([t], [s], (64, 64)) for t, s in zip(teacher, student, strict=True)]
         expected = (distances[1] + 3 * distances[2]) / 4
-        assert len(detector.network.reconstruct(teacher, unused_scales=1)) == 2
+        assert len(detector.engine.network.reconstruct(teacher, unused_scales=1)) == 2
     np.testing.assert_allclose(detector.anomaly_maps(batch()), expected.numpy(), atol=1e-5)
 
 
@@ -162,7 +171,7 @@ def test_an_unknown_category_is_refused_before_any_work():
 def test_a_broken_network_never_answers():
     detector = make_detector({"a": calibration(1.0)})
     with torch.no_grad():
-        detector.network.decoder.expands[0].norm.weight.fill_(float("nan"))
+        detector.engine.network.decoder.expands[0].norm.weight.fill_(float("nan"))
     with pytest.raises(NonFiniteOutput, match="was not inspected"):
         detector.inspect(batch(1), ["a"], SIZES[:1])
     with pytest.raises(NonFiniteOutput):
@@ -172,14 +181,14 @@ def test_a_broken_network_never_answers():
 def test_an_image_without_an_answer_leaves_the_others_theirs(monkeypatch):
     detector = make_detector({"a": calibration(0.0)})
     expected = detector.inspect(batch(), ["a"] * 3, SIZES)
-    real = detector._timed_maps
+    real = detector.engine.maps
 
-    def with_nan(images, stopwatch):
-        maps = real(images, stopwatch)
+    def with_nan(images, lap):
+        maps = real(images, lap)
         maps[1, 5, 5] = np.nan
         return maps
 
-    monkeypatch.setattr(detector, "_timed_maps", with_nan)
+    monkeypatch.setattr(detector.engine, "maps", with_nan)
     first, second, third = detector.attempt(batch(), ["a"] * 3, SIZES)
     assert isinstance(second, NonFiniteOutput)
     assert [one.raw_score for one in (first, third)] == [expected[i].raw_score for i in (0, 2)]

@@ -31,7 +31,7 @@ class BrightnessDetector:
         assert len(images) == len(categories) == len(image_sizes)
         self.batches.append(list(categories))
         return [
-            self.result(image[0].numpy().astype(np.float32) / 255, *known)
+            self.result(image[0].astype(np.float32) / 255, *known)
             for image, *known in zip(images, categories, image_sizes, strict=True)
         ]
 
@@ -208,7 +208,7 @@ def test_a_real_detector_is_evaluated_as_it_stands(parts):
     )
     preprocessing = Preprocessing(image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
     nothing_passes = Calibration(-1.0, -1.0, 1.0, 1.0, 0.01, 120)
-    detector = Detector(
+    detector = Detector.from_network(
         MambaAD(config), preprocessing, Scoring(), {"bolt": nothing_passes}, backend="reference"
     )
     bolt = evaluate(detector, read_mvtec(parts, ["bolt"]).test).categories["bolt"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.anomaly import anomaly_map
+from model.anomaly_map import anomaly_map
 from model.errors import WeightsError
 from model.official import load_state_dict, network_from_state_dict
 from tests.published import FULL_DEPTHS, REFERENCE, image, state_dict

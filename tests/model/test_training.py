@@ -529,7 +529,7 @@ def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
     loaded = run.store.load(run.name)
     detector = Detector.from_checkpoint(loaded)
     images = ImageDataset(data.train, detector.preprocessing)
-    batch = torch.stack([images[i][0] for i in range(len(images))])
+    batch = np.stack([images[i][0].numpy() for i in range(len(images))])
     plain = detector.anomaly_maps(batch)
     expected = (plain - plain.mean(axis=0)) / loaded.baselines["bolt"].deviation
     maps = detector.anomaly_maps(batch, ["bolt"] * len(images))
@@ -581,7 +581,7 @@ def test_a_device_that_is_not_here_is_said(name):
 
 
 def test_calibration_takes_good_images_only(data):
-    detector = Detector(MambaAD(TINY), PREPROCESSING, Scoring(), {})
+    detector = Detector.from_network(MambaAD(TINY), PREPROCESSING, Scoring(), {})
     with pytest.raises(CalibrationError, match="no held-out"):
         calibrate(detector, Scoring(), [], 0.01)
     bad = replace(data.held_out[0], defect="scratch")

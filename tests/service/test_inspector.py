@@ -97,7 +97,7 @@ def test_checkpoints_on_one_encoder_hold_it_once(inspector):
     second = inspector.load(Load(1, POISONED))
     assert second.stats.encoders == 1
     assert second.stats.model_bytes == first.stats.model_bytes + second.loaded.bytes
-    encoders = {id(one._detector.network.encoder) for one in inspector._loaded.values()}
+    encoders = {id(one._detector.engine.network.encoder) for one in inspector._loaded.values()}
     assert len(encoders) == 1
 
 

@@ -68,7 +68,7 @@ def one_thread():
 def detector(network):
     net = network()
     preprocessing = Preprocessing(image_size=(64, 64), mean=net.encoder.mean, std=net.encoder.std)
-    return Detector(net, preprocessing, Scoring(), THRESHOLDS)
+    return Detector.from_network(net, preprocessing, Scoring(), THRESHOLDS)
 
 
 def assert_same(found, expected):
@@ -138,15 +138,15 @@ def test_one_bad_image_in_16_fails_alone_after_few_tries(detector, error):
 
 def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
     items, pixels = batch(*["bolt", "nut"] * 8)
-    real, calls = detector._timed_maps, []
+    real, calls = detector.engine.maps, []
 
-    def with_nan(images, stopwatch):
+    def with_nan(images, lap):
         calls.append(len(images))
-        maps = real(images, stopwatch)
+        maps = real(images, lap)
         maps[9, 0, 0] = np.nan
         return maps
 
-    monkeypatch.setattr(detector, "_timed_maps", with_nan)
+    monkeypatch.setattr(detector.engine, "maps", with_nan)
     found = LoadedCheckpoint(detector).inspect(items, pixels)
     assert [i for i, one in enumerate(found) if not isinstance(one, Finding)] == [9]
     assert found[9] == Failure(FailureKind.NON_FINITE)

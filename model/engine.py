@@ -1,0 +1,32 @@
+"""What computes: from pixels to raw anomaly maps, by whatever library, on whatever device.
+
+`Detector` holds one, and knows nothing else about the network.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+Lap: TypeAlias = Callable[[str], None]
+"""Called with the name of a stage when it ends, and not before the device is done with it."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A network in memory, ready to compute; it belongs to one thread at a time."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu" or "cuda:N"."""
+
+    @property
+    def nbytes(self) -> int:
+        """The device memory of its weights, without an encoder that it may share."""
+
+    def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
+        """Return the raw map of each image: blurred, the scales weighted, not standardised.
+
+        The array is the caller's. A network that fails answers NaN or infinity in its map.
+        """

@@ -1,0 +1,77 @@
+"""The engine that computes with torch: normalise, encoder, decoder, anomaly map."""
+
+from itertools import chain
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from model.anomaly import Scoring
+from model.anomaly_map import anomaly_map
+from model.engine import Lap
+from model.network import MambaAD
+from model.preprocess import Preprocessing
+
+
+class TorchEngine:
+    """A network on a device of torch's, as it is.
+
+    `network` is taken over: moved to `device`, switched to evaluation and to the scan `backend`.
+    """
+
+    def __init__(
+        self,
+        network: MambaAD,
+        preprocessing: Preprocessing,
+        scoring: Scoring,
+        device: str | torch.device = "cpu",
+        backend: str = "auto",
+    ) -> None:
+        self._device = torch.device(device)
+        self.network = network.to(self._device).eval().use_backend(backend)
+        self.preprocessing = preprocessing
+        self.scoring = scoring
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu" or "cuda:N"."""
+        return str(self._device)
+
+    @property
+    def nbytes(self) -> int:
+        """The device memory of its weights, without the encoder that it may share."""
+        return sum(
+            tensor.nbytes
+            for name, tensor in chain(self.network.named_parameters(), self.network.named_buffers())
+            if not name.startswith("encoder.")
+        )
+
+    @torch.inference_mode()
+    def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
+        """Return the raw map of each image; the laps are encoder, decoder and anomaly_map."""
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        teacher = self.network.encoder(normalise(pixels.to(self._device), self.preprocessing))
+        self._end("encoder", lap)
+        unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
+        student = self.network.reconstruct(teacher, unused)
+        self._end("decoder", lap)
+        size, sigma = self.preprocessing.image_size, self.scoring.sigma
+        found = anomaly_map(teacher[unused:], student, size, sigma, weights[unused:])
+        maps: np.ndarray = found.cpu().numpy()
+        self._end("anomaly_map", lap)
+        return maps
+
+    def _end(self, stage: str, lap: Lap) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        lap(stage)
+
+
+def normalise(
+    batch: UInt8[Tensor, "B 3 H W"], preprocessing: Preprocessing
+) -> Float[Tensor, "B 3 H W"]:
+    """Return (values / 255 - mean) / std, in float32."""
+    mean = torch.tensor(preprocessing.mean, device=batch.device).view(3, 1, 1) * 255
+    std = torch.tensor(preprocessing.std, device=batch.device).view(3, 1, 1) * 255
+    return (batch.float() - mean) / std

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from model.anomaly import Scoring
+from model.network import MambaAD, NetworkConfig
+from model.preprocess import Preprocessing
+from model.torch_engine import TorchEngine, normalise
+
+CONFIG = NetworkConfig(
+    encoder="mobilenetv3_small_050", image_size=(64, 64), scan="sweep", directions=2,
+    depths=(2, 2, 2, 2), state_size=1,
+)  # fmt: skip
+IMAGENET = Preprocessing(image_size=(64, 64), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    torch.manual_seed(0)
+    return TorchEngine(MambaAD(CONFIG), IMAGENET, Scoring())
+
+
+def pixels(count=2):
+    return np.random.default_rng(0).integers(0, 256, (count, 3, 64, 64), dtype=np.uint8)
+
+
+def nothing(_stage):
+    pass
+
+
+def test_normalising_is_the_published_transform():
+    batch = torch.from_numpy(pixels())
+    mean = torch.tensor(IMAGENET.mean).view(3, 1, 1)
+    std = torch.tensor(IMAGENET.std).view(3, 1, 1)
+    torch.testing.assert_close(normalise(batch, IMAGENET), (batch / 255 - mean) / std)
+
+
+def test_stages_are_named_in_their_order(engine):
+    stages = []
+    maps = engine.maps(pixels(), stages.append)
+    assert (maps.shape, maps.dtype) == ((2, 64, 64), np.float32)
+    assert stages == ["encoder", "decoder", "anomaly_map"]
+    assert engine.device == "cpu"
+
+
+def test_pixels_may_lie_anywhere_and_are_left_as_they_are(engine):
+    expected = engine.maps(pixels(), nothing)
+    kept = pixels()
+    kept.flags.writeable = False
+    np.testing.assert_array_equal(engine.maps(kept, nothing), expected)
+    mirrored = pixels()[:, :, ::-1].copy()[:, :, ::-1]  # the same values, backwards in memory
+    np.testing.assert_array_equal(engine.maps(mirrored, nothing), expected)
+
+
+def test_the_weight_of_a_network_is_without_its_encoder(engine):
+    network = engine.network
+    own = sum(t.nbytes for t in network.state_dict().values())
+    assert engine.nbytes < own
+    shared = sum(t.nbytes for t in network.encoder.state_dict().values())
+    assert engine.nbytes >= own - shared  # buffers outside the state are weighed, too
