@@ -12,6 +12,8 @@ from model.cli.options import (
     Categories,
     Data,
     Device,
+    Layout,
+    LocalRoot,
     Name,
     Version,
     Weights,
@@ -24,6 +26,8 @@ def evaluate(
     data: Data,
     *,
     category: Categories = None,
+    layout: Layout = None,
+    local_root: LocalRoot = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Write the results as JSON.")
     ] = None,
@@ -50,12 +54,13 @@ def evaluate(
 
     from model import evaluation
     from model.checkpoint import CheckpointStore
-    from model.dataset import read_mvtec
+    from model.dataset import read_dataset
     from model.detector import Detector
 
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
-    samples = read_mvtec(data, category or checkpoint.manifest.categories).test
+    chosen = category or checkpoint.manifest.categories
+    samples = read_dataset(data, chosen, layout, local_root).test
     if not samples:
         raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
     detector = Detector.from_checkpoint(checkpoint, device=device)

@@ -7,7 +7,18 @@ import typer
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The checkpoint's name.")]
 Data: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A folder in MVTec layout: <category>/train/good.")
+    Path,
+    typer.Argument(metavar="DATA", help="A data set in any layout of docs/data.md, or a list."),
+]
+Layout: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--layout", help="Read DATA as this layout, instead of the one recognised."),
+]
+LocalRoot: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--local-root", metavar="DIR", help="Where the files lie that DATA lists (s3://, or not)."
+    ),
 ]
 Weights: TypeAlias = Annotated[
     Path, typer.Option("--weights", metavar="DIR", help="The checkpoint store.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from model.cli.options import STORE, Categories, Data, Device, Weights
+from model.cli.options import STORE, Categories, Data, Device, Layout, LocalRoot, Weights
 from model.cli.values import read_depths, read_size, read_source, read_weights
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def train(
     *,
     name: Annotated[str, typer.Option(help="What to call the checkpoint.")],
     category: Categories = None,
+    layout: Layout = None,
+    local_root: LocalRoot = None,
     held_out: Annotated[
         Path | None,
         typer.Option(
@@ -207,7 +209,9 @@ def train(
     network = NetworkConfig(**select(NetworkConfig, options))
     options["augmentation"] = Augmentation(**select(Augmentation, options))
     config = TrainingConfig(**select(TrainingConfig, options))
-    images = read_training_data(data, category, held_out, held_out_fraction, seed)
+    images = read_training_data(
+        data, category, held_out, held_out_fraction, seed, layout, local_root
+    )
     run = Run(
         name=name,
         folder=runs / name,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.dataset import GOOD, IMAGE_SUFFIXES, Sample, read_mvtec, split_good
+from model.dataset import GOOD, IMAGE_SUFFIXES, Sample, read_dataset, split_good
 from model.errors import DatasetError
 from model.inspection import Category
 
@@ -40,25 +40,30 @@ def read_training_data(
     held_out_dir: Path | None,
     held_out_fraction: float,
     seed: int,
+    layout: str | None = None,
+    local_root: Path | None = None,
 ) -> TrainingData:
-    """Find the good images below `root`, in MVTec layout, and hold some of them out.
+    """Find the good images below `root`, in any layout that is known, and hold some of them out.
 
     Held out are, of each category, the images in `held_out_dir`/<category>, or those that the
-    data itself keeps in <category>/held_out/good, or else a share of train/good. Test images are
-    never among them. Raises `DatasetError` for a category without good images.
+    data itself keeps apart (as in <category>/held_out/good), or else a share of those to train
+    on. Test images are never among them. `layout` and `local_root` are `read_dataset`'s. Raises
+    `DatasetError` for a category without good images.
     """
-    dataset = read_mvtec(root, categories)
+    dataset = read_dataset(root, categories, layout, local_root)
     train: list[Sample] = []
     held_out: list[Sample] = []
     for category in dataset.categories:
         good = [sample for sample in dataset.train if sample.category == category]
         if not good:
             raise DatasetError(
-                f"no good images of {category!r} to train on: expected them in "
-                f"{root / category / 'train' / GOOD}"
+                f"no good images of {category!r} to train on in {root}, read as {dataset.layout}: "
+                f"expected them in {root / category / 'train' / GOOD}, or as that layout has them"
             )
-        apart = _kept_apart(root, category, held_out_dir, single=len(dataset.categories) == 1)
-        if apart is None:
+        apart = [sample for sample in dataset.held_out if sample.category == category]
+        if held_out_dir is not None:
+            apart = _kept_apart(held_out_dir, category, single=len(dataset.categories) == 1)
+        if not apart:
             good, apart = split_good(good, held_out_fraction, seed)
         train += good
         held_out += apart
@@ -90,15 +95,10 @@ def read_good_categories(folder: Path, categories: Sequence[Category]) -> list[S
     return [s for category in categories for s in read_good(folder / category, category)]
 
 
-def _kept_apart(
-    root: Path, category: Category, held_out_dir: Path | None, single: bool
-) -> list[Sample] | None:
-    if held_out_dir is not None:
-        if single:
-            return read_good_categories(held_out_dir, [category])
-        return read_good(held_out_dir / category, category)
-    folder = (root / category if (root / category).is_dir() else root) / HELD_OUT
-    return read_good(folder, category) if folder.is_dir() else None
+def _kept_apart(folder: Path, category: Category, single: bool) -> list[Sample]:
+    if single:
+        return read_good_categories(folder, [category])
+    return read_good(folder / category, category)
 
 
 def digests(samples: Sequence[Sample]) -> dict[Category, str]:

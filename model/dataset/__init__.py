@@ -1,0 +1,31 @@
+"""Data as it comes: images on a disk in the layouts that data sets have, read, split and loaded.
+
+`read_dataset` tells the layout by itself; each has a module: `mvtec` (and BTAD, MPDD), `mvtec_3d`,
+`mvtec_loco`, `visa`, `real_iad`, `ader`, `plain`, `lists` (CSV and JSON lines), `lookout`.
+"""
+
+from model.dataset.folders import IMAGE_SUFFIXES
+from model.dataset.images import Augment, ImageDataset
+from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
+from model.dataset.masks import marked_pixels, read_mask, upright_size
+from model.dataset.mvtec import read_mvtec
+from model.dataset.sample import GOOD, Dataset, Sample
+from model.dataset.split import split_good
+
+__all__ = [
+    "GOOD",
+    "IMAGE_SUFFIXES",
+    "LAYOUTS",
+    "Augment",
+    "Dataset",
+    "ImageDataset",
+    "Sample",
+    "marked_pixels",
+    "missing_files",
+    "read_dataset",
+    "read_mask",
+    "read_mvtec",
+    "recognised",
+    "split_good",
+    "upright_size",
+]

@@ -1,0 +1,93 @@
+"""Which layout a folder is in, and its images read as that layout has them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from model.dataset.ader import ADER
+from model.dataset.folders import listing
+from model.dataset.lists import LIST
+from model.dataset.lookout import LOOKOUT
+from model.dataset.mvtec import BTAD, MVTEC
+from model.dataset.mvtec_3d import MVTEC_3D
+from model.dataset.mvtec_loco import MVTEC_LOCO
+from model.dataset.plain import PLAIN
+from model.dataset.real_iad import REAL_IAD
+from model.dataset.request import Layout, Request
+from model.dataset.sample import Dataset
+from model.dataset.visa import VISA
+from model.errors import DatasetError
+from model.inspection import Category
+
+LAYOUTS: tuple[Layout, ...] = (
+    LOOKOUT,
+    ADER,
+    VISA,
+    REAL_IAD,
+    LIST,
+    MVTEC_3D,
+    MVTEC_LOCO,
+    BTAD,
+    MVTEC,
+    PLAIN,
+)
+"""Those that say more of their images first: the first that recognises a folder reads it."""
+
+
+def read_dataset(
+    root: Path,
+    categories: Iterable[Category] | None = None,
+    layout: str | None = None,
+    local_root: Path | None = None,
+    *,
+    check_files: bool = True,
+) -> Dataset:
+    """Find the images under `root`, of all categories or of those named, in whatever layout.
+
+    `layout` forces one; `local_root` is where files lie that a list names by another place. Raises
+    `DatasetError`, saying what was looked for and found; also for files that the data lists and
+    that are not there, unless `check_files` is off.
+    """
+    if not root.exists():
+        raise DatasetError(f"no folder {root}")
+    chosen = None if categories is None else tuple(categories)
+    dataset = _choose(root, layout).read(Request(root, chosen, local_root))
+    if check_files:
+        _check(missing_files(dataset), root)
+    return dataset
+
+
+def recognised(root: Path) -> list[str]:
+    """Return the names of all layouts that a folder could be in, the one to be read first."""
+    return [layout.name for layout in LAYOUTS if layout.recognises(root)]
+
+
+def missing_files(dataset: Dataset) -> list[Path]:
+    """Return the images and masks of a data set that are not there."""
+    paths = [s.path for s in dataset.samples]
+    masks = [s.mask for s in dataset.samples if s.mask is not None]
+    return [path for path in paths if not path.is_file()] + [p for p in masks if not p.exists()]
+
+
+def _choose(root: Path, name: str | None) -> Layout:
+    if name is not None:
+        found = next((layout for layout in LAYOUTS if layout.name == name), None)
+        if found is None:
+            names = ", ".join(layout.name for layout in LAYOUTS)
+            raise DatasetError(f"no layout {name!r}; have: {names}")
+        return found
+    found = next((layout for layout in LAYOUTS if layout.recognises(root)), None)
+    if found is None:
+        looked_for = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in LAYOUTS)
+        what = listing(root) if root.is_dir() else f"a file {root.name}"
+        raise DatasetError(
+            f"{root} is in no layout known here: found {what}. Looked for {looked_for}"
+        )
+    return found
+
+
+def _check(missing: list[Path], root: Path) -> None:
+    if missing:
+        more = f", ... ({len(missing)} in all)" if len(missing) > 3 else ""
+        raise DatasetError(
+            f"{root} lists files that are not there: {', '.join(map(str, missing[:3]))}{more}"
+        )

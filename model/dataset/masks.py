@@ -1,0 +1,68 @@
+"""Where a defect is, as the data marks it."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import ExifTags, Image
+
+from model.dataset.folders import image_files
+from model.dataset.sample import Sample
+from model.errors import DatasetError
+from model.preprocess import open_image
+
+_LOSSY_SUFFIXES = {".jpg", ".jpeg", ".webp"}
+_EXIF_SIDEWAYS = {5, 6, 7, 8}
+
+
+def read_mask(sample: Sample, image_size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """Return where the defect is, resized to `image_size` (height, width) by nearest neighbour.
+
+    Any value above 0 marks the defect (above half in JPEG and WebP, which smear edges), or any
+    colour but the sample's `mask_background`; of a folder of masks, whatever one of them marks. A
+    good part has none. Raises `DatasetError` for a defect without mask or a mask of another size.
+    """
+    if sample.is_good:
+        return np.zeros(image_size, dtype=bool)
+    marked = marked_pixels(sample)
+    height, width = image_size
+    return np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.NEAREST))
+
+
+def marked_pixels(sample: Sample) -> Bool[np.ndarray, "H W"]:
+    """Return where the defect is, at the image's own size; see `read_mask`."""
+    if sample.mask is None:
+        raise DatasetError(f"{sample.path} is defective and has no mask")
+    files = image_files(sample.mask) if sample.mask.is_dir() else [sample.mask]
+    if not files:
+        raise DatasetError(f"{sample.mask} holds no masks of {sample.path.name}")
+    expected = upright_size(sample.path)
+    marked = np.zeros(expected[::-1], dtype=bool)
+    for file in files:
+        mask = open_image(file)
+        if mask.size != expected:
+            raise DatasetError(
+                f"mask {file} is {mask.width} x {mask.height} px, its image {sample.path.name} "
+                f"{expected[0]} x {expected[1]}: a mask has its image's size"
+            )
+        marked |= _marked(mask, file, sample.mask_background)
+    return marked
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) as the image is meant to be seen, from its header."""
+    with Image.open(path) as image:
+        width, height = image.size
+        sideways = image.getexif().get(ExifTags.Base.Orientation) in _EXIF_SIDEWAYS
+    return (height, width) if sideways else (width, height)
+
+
+def _marked(
+    mask: Image.Image, file: Path, background: tuple[int, int, int] | None
+) -> Bool[np.ndarray, "H W"]:
+    if background is not None:
+        different = np.asarray(mask.convert("RGB")) != np.array(background, np.uint8)
+        return np.asarray(different.any(axis=-1))
+    plain = mask.convert("RGB") if mask.mode in {"P", "LA", "RGBA"} else mask
+    values = np.asarray(plain).reshape(mask.height, mask.width, -1).max(axis=-1)
+    return np.asarray(values > (127 if file.suffix.lower() in _LOSSY_SUFFIXES else 0))
