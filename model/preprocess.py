@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from model.errors import ConfigError, ImageError
 from model.stored import Stored
 
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _TURNED = range(2, 9)
 """EXIF's orientations but for 1, which is upright."""
 
@@ -69,7 +69,7 @@ def upright(image: Image.Image) -> Image.Image:
     """
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
     image = ImageOps.exif_transpose(image) if turned else image
-    if image.mode in _SIXTEEN_BIT:
+    if image.mode in SIXTEEN_BIT:
         values = np.asarray(image).astype(np.uint16)
         return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from model.cli.benchmark import benchmark
 from model.cli.calibrate import calibrate
+from model.cli.data import data
 from model.cli.evaluate import evaluate
 from model.cli.golden import golden
 from model.cli.importing import import_checkpoint
@@ -51,3 +52,4 @@ app.command()(evaluate)
 app.command()(predict)
 app.command("import")(import_checkpoint)
 app.command()(benchmark)
+app.add_typer(data, name="data")
