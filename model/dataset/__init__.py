@@ -7,6 +7,7 @@
 from model.dataset.folders import IMAGE_SUFFIXES
 from model.dataset.images import Augment, ImageDataset
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
+from model.dataset.loader import Loader
 from model.dataset.masks import marked_pixels, read_mask, upright_size
 from model.dataset.mvtec import read_mvtec
 from model.dataset.sample import GOOD, Dataset, Sample
@@ -19,6 +20,7 @@ __all__ = [
     "Augment",
     "Dataset",
     "ImageDataset",
+    "Loader",
     "Sample",
     "marked_pixels",
     "missing_files",

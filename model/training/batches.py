@@ -1,14 +1,11 @@
 """The training images, batch by batch, always in the order that the seed and the epoch fix."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
-from model.dataset import ImageDataset
+from model.dataset import ImageDataset, Loader
 
 INITIAL_WEIGHTS, ORDER, STEP, AUGMENTATION = 1, 2, 3, 4
 
@@ -35,28 +32,9 @@ def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list
     return [order[i : i + size] for i in range(0, count - size + 1, size)]
 
 
-def load_batches(
-    images: ImageDataset, order: Sequence[Sequence[int]]
-) -> Iterator[UInt8[Tensor, "B 3 H W"]]:
-    """Yield each batch, the next one being read while the caller works on this one.
+def load_batches(images: ImageDataset, order: Sequence[Sequence[int]]) -> Loader:
+    """Return the batches, to be iterated over once, the next ones being read meanwhile.
 
-    Two buffers take turns: a batch is the caller's until the next one is asked for.
+    What is returned knows `wait_s` and `wait_share`: how long the caller waited for images.
     """
-    buffers: list[Tensor | None] = [None, None]
-
-    def read(number: int) -> Tensor:
-        batch = [images[index][0] for index in order[number]]
-        buffer = buffers[number % 2]
-        if buffer is None or len(buffer) != len(batch):
-            buffer = buffers[number % 2] = torch.stack(batch)
-        else:
-            torch.stack(batch, out=buffer)
-        return buffer
-
-    with ThreadPoolExecutor(1, thread_name_prefix="read-images") as reader:
-        coming = [reader.submit(read, 0)] if order else []
-        for number in range(len(order)):
-            batch = coming.pop().result()
-            if number + 1 < len(order):
-                coming.append(reader.submit(read, number + 1))
-            yield batch
+    return Loader(images, order)

@@ -1,0 +1,84 @@
+"""Batches read ahead by threads, and how long whoever works on them had to wait."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from model.dataset.images import ImageDataset
+
+_AHEAD = 2
+
+
+class Loader:
+    """The batches of one pass, in the order given, whoever reads how many at a time.
+
+    Decoding, resizing and augmenting run in `threads`; so many batches as `ahead` are on the way
+    while the caller works on another. `wait_s` is how long the caller has waited so far, and
+    `wait_share` that as a share of the time since it asked for its first batch: near 0 where the
+    loop is not starved. Iterate once; to leave early ends the threads. `pin` puts batches where a
+    GPU reads them from.
+
+    What an image becomes depends on the data set's seed, epoch and index alone (see
+    `ImageDataset`), so that threads change nothing. `set_epoch` is for between two passes.
+    """
+
+    def __init__(
+        self,
+        images: ImageDataset,
+        order: Sequence[Sequence[int]],
+        threads: int | None = None,
+        ahead: int = _AHEAD,
+        pin: bool = False,
+    ) -> None:
+        self.wait_s = 0.0
+        self._images = images
+        self._order = order
+        self._threads = threads or min(8, os.cpu_count() or 1)
+        self._ahead = max(1, ahead)
+        self._pin = pin
+        self._began = 0.0
+        self._ended = 0.0
+
+    def __len__(self) -> int:
+        """Return how many batches there are."""
+        return len(self._order)
+
+    @property
+    def wait_share(self) -> float:
+        """Which share of the time so far was spent waiting for images, 0 to 1."""
+        if not self._began:
+            return 0.0
+        passed = (self._ended or time.perf_counter()) - self._began
+        return min(1.0, self.wait_s / passed) if passed > 0 else 0.0
+
+    def __iter__(self) -> Iterator[UInt8[Tensor, "B 3 H W"]]:
+        """Yield each batch, raising `ImageError` where an image cannot be used."""
+        self._began, self._ended, self.wait_s = time.perf_counter(), 0.0, 0.0
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="read-images")
+        coming: deque[list[Future[Tensor]]] = deque()
+        left = iter(self._order)
+        try:
+            for batch in left:
+                coming.append([pool.submit(self._read, index) for index in batch])
+                if len(coming) > self._ahead:
+                    yield self._taken(coming.popleft())
+            while coming:
+                yield self._taken(coming.popleft())
+        finally:
+            self._ended = time.perf_counter()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, index: int) -> Tensor:
+        return self._images[index][0]
+
+    def _taken(self, batch: Sequence[Future[Tensor]]) -> Tensor:
+        asked = time.perf_counter()
+        stacked = torch.stack([future.result() for future in batch])
+        self.wait_s += time.perf_counter() - asked
+        return stacked.pin_memory() if self._pin else stacked
