@@ -1,10 +1,10 @@
 """Batches read ahead by threads, and how long whoever works on them had to wait."""
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
 
 import torch
 from jaxtyping import UInt8
@@ -54,12 +54,12 @@ class Loader:
         """Which share of the time so far was spent waiting for images, 0 to 1."""
         if not self._began:
             return 0.0
-        passed = (self._ended or time.perf_counter()) - self._began
+        passed = (self._ended or perf_counter()) - self._began
         return min(1.0, self.wait_s / passed) if passed > 0 else 0.0
 
     def __iter__(self) -> Iterator[UInt8[Tensor, "B 3 H W"]]:
         """Yield each batch, raising `ImageError` where an image cannot be used."""
-        self._began, self._ended, self.wait_s = time.perf_counter(), 0.0, 0.0
+        self._began, self._ended, self.wait_s = perf_counter(), 0.0, 0.0
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="read-images")
         coming: deque[list[Future[Tensor]]] = deque()
         left = iter(self._order)
@@ -71,14 +71,14 @@ class Loader:
             while coming:
                 yield self._taken(coming.popleft())
         finally:
-            self._ended = time.perf_counter()
+            self._ended = perf_counter()
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, index: int) -> Tensor:
         return self._images[index][0]
 
     def _taken(self, batch: Sequence[Future[Tensor]]) -> Tensor:
-        asked = time.perf_counter()
+        asked = perf_counter()
         stacked = torch.stack([future.result() for future in batch])
-        self.wait_s += time.perf_counter() - asked
+        self.wait_s += perf_counter() - asked
         return stacked.pin_memory() if self._pin else stacked
