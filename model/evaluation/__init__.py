@@ -1,0 +1,27 @@
+"""How good a checkpoint is, on test images that neither training nor calibration has seen.
+
+Metrics of ranking (AUROC, AP, F1-max, AUPRO, AUPIMO) need no threshold; the false-reject and escape
+rates are what the calibrated threshold, left as it is, does to these images.
+"""
+
+from model.evaluation.evaluating import evaluate
+from model.evaluation.results import (
+    IMAGE_METRICS,
+    PIXEL_METRICS,
+    RATES,
+    CategoryMetrics,
+    DefectMetrics,
+    Evaluation,
+    ImageRecord,
+)
+
+__all__ = [
+    "IMAGE_METRICS",
+    "PIXEL_METRICS",
+    "RATES",
+    "CategoryMetrics",
+    "DefectMetrics",
+    "Evaluation",
+    "ImageRecord",
+    "evaluate",
+]

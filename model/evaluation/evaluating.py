@@ -1,0 +1,83 @@
+"""From samples to an evaluation: inspect them, category by category, and measure."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from model.dataset import Sample
+from model.detector import Detector
+from model.errors import DatasetError
+from model.evaluation.measuring import Part, measure_part
+from model.evaluation.results import Evaluation
+from model.inspection import Category, ImageSize, Inspection
+from model.metrics.resampling import RESAMPLINGS
+from model.preprocess import open_image
+
+
+def evaluate(
+    detector: Detector,
+    samples: Sequence[Sample],
+    batch_size: int = 8,
+    progress: bool = False,
+    resamplings: int = RESAMPLINGS,
+) -> Evaluation:
+    """Inspect the samples and compare with what they are; thresholds stay as calibrated.
+
+    `progress` draws a bar on stderr. Raises `DatasetError` for no samples or a mask that does not
+    fit, `ImageError` for an unreadable image, `UnknownCategory` for a category without calibration
+    and `NonFiniteOutput` for a network that answers NaN.
+    """
+    groups = group_samples(samples, batch_size)
+    found: dict[Category, Part] = {}
+    with progress_bar(progress) as bar:
+        task = bar.add_task("Inspecting", total=len(samples))
+        for category, group in groups.items():
+            inspections = _inspect(detector, group, batch_size)
+            size = detector.preprocessing.image_size
+            found[category] = measure_part(
+                group, inspections, size, resamplings, lambda: bar.advance(task)
+            )
+    return Evaluation(
+        {category: part.metrics for category, part in found.items()},
+        tuple(record for part in found.values() for record in part.records),
+        {category: part.replicates for category, part in found.items()},
+    )
+
+
+def group_samples(samples: Sequence[Sample], batch_size: int) -> dict[Category, list[Sample]]:
+    """Sort samples by category and then by path, so that the same images resample alike."""
+    if not samples:
+        raise DatasetError("no test images: expected <category>/test/<defect>/*.png")
+    if batch_size < 1:
+        raise DatasetError(f"batch_size must be at least 1, got {batch_size}")
+    groups: dict[Category, list[Sample]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: (sample.category, str(sample.path))):
+        groups[sample.category].append(sample)
+    return dict(groups)
+
+
+def _inspect(
+    detector: Detector, samples: Sequence[Sample], batch_size: int
+) -> Iterator[Inspection]:
+    # Regions are not evaluated, so the map's own geometry will do for them.
+    size = ImageSize(*detector.preprocessing.image_size)
+    for start in range(0, len(samples), batch_size):
+        group = samples[start : start + batch_size]
+        batch = [detector.preprocessing.to_array(open_image(sample.path)) for sample in group]
+        categories = [sample.category for sample in group]
+        yield from detector.inspect(np.stack(batch), categories, [size] * len(batch))
+
+
+def progress_bar(shown: bool) -> Progress:
+    """Return a bar on stderr, or one that is never drawn."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+    )

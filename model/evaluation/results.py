@@ -1,0 +1,186 @@
+"""What an evaluation found: image by image, per category and kind of defect, and on average."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from model.dataset import Sample
+from model.inspection import Category, Decision
+from model.metrics.resampling import Replicates, interval
+
+IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
+PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "aupro_5", "aupimo")
+PIMO_RECALL = "pimo_recall"
+RATES = ("false_reject_rate", "escape_rate")
+METRICS = (*IMAGE_METRICS, *PIXEL_METRICS, PIMO_RECALL, *RATES)
+
+HEADINGS = {
+    "image_auroc": "Image\nAUROC",
+    "image_ap": "\nAP",
+    "image_f1_max": "\nF1-max",
+    "pixel_auroc": "Pixel\nAUROC",
+    "pixel_ap": "\nAP",
+    "pixel_f1_max": "\nF1-max",
+    "aupro": "\nAUPRO",
+    "aupro_5": "AUPRO\n5 %",
+    "aupimo": "\nAUPIMO",
+    "false_reject_rate": "False\nrejects",
+    "escape_rate": "\nEscapes",
+}
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One test image: what it is, and what the detector said.
+
+    `map_scores` are other ways to make one number of its map (`model.rivals.scores`); `aupimo` and
+    `recall` are the image's own, for a defect with a mask.
+    """
+
+    sample: Sample
+    raw_score: float
+    score: float
+    threshold: float
+    decision: Decision
+    map_scores: Mapping[str, float] = field(default_factory=dict)
+    aupimo: float | None = None
+    recall: float | None = None
+
+    @property
+    def is_false_reject(self) -> bool:
+        """Whether a good part was decided NG."""
+        return self.sample.is_good and self.decision is Decision.NG
+
+    @property
+    def is_escape(self) -> bool:
+        """Whether a defective part was let through: not decided NG, nor sent to a person."""
+        return not self.sample.is_good and self.decision is Decision.OK
+
+
+@dataclass(frozen=True, slots=True)
+class DefectMetrics:
+    """One kind of defect against the good images; None where the images do not allow it."""
+
+    images: int
+    masked: int
+    image_auroc: float | None
+    image_ap: float | None
+    escape_rate: float | None
+    pixel_auroc: float | None
+    aupro: float | None
+    aupro_5: float | None
+    aupimo: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryMetrics:
+    """One category's results, each 0 to 1, None where the images do not allow it.
+
+    Pixel metrics are over the good images and the `masked` ones, the defective images with a mask,
+    at the resolution of the map. `aupro_5` stops at a false-positive rate of 5 % instead of 30 %;
+    `aupimo` and `pimo_recall` are means over images, at rates over good images alone.
+    `false_reject_rate` is the share of good images decided NG, `escape_rate` that of defective
+    images decided OK. `intervals` hold 95 % of the metrics' resamplings (`model.metrics`).
+    """
+
+    good: int
+    defective: int
+    masked: int
+    image_auroc: float | None
+    image_ap: float | None
+    image_f1_max: float | None
+    pixel_auroc: float | None
+    pixel_ap: float | None
+    pixel_f1_max: float | None
+    aupro: float | None
+    aupro_5: float | None
+    aupimo: float | None
+    pimo_recall: float | None
+    false_reject_rate: float | None
+    escape_rate: float | None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    defects: Mapping[str, DefectMetrics] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        values = asdict(self)
+        values["intervals"] = {name: list(pair) for name, pair in self.intervals.items()}
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The results of every category, and their mean; the images behind them.
+
+    `replicates` are each category's resampled metrics, from which `intervals` were read.
+    """
+
+    categories: dict[Category, CategoryMetrics]
+    records: tuple[ImageRecord, ...] = ()
+    replicates: Mapping[Category, Replicates] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    @property
+    def mean(self) -> dict[str, float | None]:
+        """Each metric's mean over the categories that have it."""
+        return {name: self._mean(name) for name in METRICS}
+
+    @property
+    def mean_replicates(self) -> dict[str, np.ndarray]:
+        """The mean's resamplings: the categories' own, each drawn by itself, averaged."""
+        found = {}
+        for name in METRICS:
+            have = [one[name] for one in self.replicates.values() if name in one]
+            if have:
+                found[name] = np.mean(have, axis=0)
+        return found
+
+    @property
+    def mean_intervals(self) -> dict[str, Interval]:
+        """The intervals of the means of the metrics; rates have none, see `evaluating`."""
+        return {k: interval(v) for k, v in self.mean_replicates.items() if k not in RATES}
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether any defect was marked."""
+        return any(found.masked for found in self.categories.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the images as JSON values, None for what does not exist."""
+        categories = {category: found.to_dict() for category, found in self.categories.items()}
+        intervals = {name: list(pair) for name, pair in self.mean_intervals.items()}
+        return {"categories": categories, "mean": self.mean, "mean_intervals": intervals}
+
+    def table(self) -> Table:
+        """Return a table in percent, a row per category and the mean."""
+        shown = (*IMAGE_METRICS, *(PIXEL_METRICS if self.has_pixels else ()), *RATES)
+        table = Table(title="Evaluation, in percent")
+        table.add_column("\nCategory")
+        for heading in ("Images\ngood", "\ndefective", *(HEADINGS[name] for name in shown)):
+            table.add_column(heading, justify="right")
+        for category, found in self.categories.items():
+            cells = [percent(getattr(found, name)) for name in shown]
+            table.add_row(category, str(found.good), str(found.defective), *cells)
+        table.add_section()
+        mean = self.mean
+        good = sum(found.good for found in self.categories.values())
+        defective = sum(found.defective for found in self.categories.values())
+        cells = [percent(mean[name]) for name in shown]
+        table.add_row("mean", str(good), str(defective), *cells, style="bold")
+        return table
+
+    def _mean(self, name: str) -> float | None:
+        found = [getattr(category, name) for category in self.categories.values()]
+        values = [value for value in found if value is not None]
+        return sum(values) / len(values) if values else None
+
+
+def percent(value: float | None) -> str:
+    """Return a share in percent with one decimal, a dash for None."""
+    return "-" if value is None else f"{100 * value:.1f}"

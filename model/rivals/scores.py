@@ -1,0 +1,34 @@
+"""Ways to make one number of an anomaly map, the same for every method that is compared.
+
+The highest pixel, or the mean of the highest 1 %; of the whole map, or without its border, a margin
+of a sixteenth of each side: convolutions see padding there, and some methods score it highest.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+TOP_FRACTION = 0.01
+MARGIN = 1 / 16
+SCORES = {
+    "max": "highest pixel",
+    "top": "mean of the highest 1 %",
+    "max_inner": "highest pixel, without the border",
+    "top_inner": "mean of the highest 1 %, without the border",
+}
+
+
+def score_maps(maps: Float[np.ndarray, "n h w"]) -> Mapping[str, Float[np.ndarray, " n"]]:
+    """Return the scores of each map, one array for each of `SCORES`."""
+    height, width = maps.shape[1:]
+    rows, columns = round(MARGIN * height), round(MARGIN * width)
+    inner = maps[:, rows : height - rows, columns : width - columns]
+    found = {}
+    for name, part in (("", maps), ("_inner", inner)):
+        flat = part.reshape(len(maps), -1)
+        count = max(1, round(TOP_FRACTION * flat.shape[1]))
+        top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
+        found[f"max{name}"] = flat.max(axis=1)
+        found[f"top{name}"] = top.mean(axis=1, dtype=np.float64)
+    return found
