@@ -11,7 +11,7 @@ reference backend, which is there to be read, takes seconds a scan and is timed 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,7 @@ import typer
 from torch import Tensor
 
 from model.benchmark import device_name, versions
+from model.errors import BackendUnavailable
 from model.scan import BACKENDS, hybrid_scan, order_table
 
 WARM_UP = 2
@@ -77,7 +78,9 @@ class Result:
 
 def main(
     device: str = "cpu",
-    backend: Annotated[list[str] | None, typer.Option(help="By default every one.")] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="By default every one that can run.")
+    ] = None,
     batch: int = 1,
     side: int = 32,
     channels: int = 256,
@@ -91,9 +94,8 @@ def main(
     print(f"{device} ({device_name(device)}), {torch.get_num_threads()} threads")
     print(", ".join(f"{package} {version}" for package, version in versions().items()))
     print(f"{shape.updates / 1e6:.1f} million state updates a scan: {shape}")
-    results = [
-        r for name in backend or BACKENDS for r in time_backend(name, shape, device, repeats)
-    ]
+    names = backend or [name for name in BACKENDS if runs(name, shape, device)]
+    results = [r for name in names for r in time_backend(name, shape, device, repeats)]
     for r in results:
         print(
             f"{r.backend:10} {r.direction:9} p50 {r.p50_ms:9.2f} ms  p95 {r.p95_ms:9.2f} ms  "
@@ -111,6 +113,18 @@ def main(
         json_file.parent.mkdir(parents=True, exist_ok=True)
         values = about | {"results": [asdict(result) for result in results]}
         json_file.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def runs(backend: str, shape: Shape, device: str) -> bool:
+    """Tell whether a backend takes such inputs on the device, by a scan of four positions."""
+    small = replace(shape, b=1, side=2)
+    order = torch.from_numpy(order_table("hilbert", shape.K, 2, 2).copy()).to(device)
+    try:
+        hybrid_scan(*small.inputs(device), order, backend=backend)
+    except BackendUnavailable as error:
+        print(f"{backend}: {error}")
+        return False
+    return True
 
 
 def time_backend(backend: str, shape: Shape, device: str, repeats: int) -> list[Result]:

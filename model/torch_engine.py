@@ -11,11 +11,13 @@ from model.anomaly import Scoring
 from model.anomaly_map import anomaly_map
 from model.engine import Lap
 from model.network import MambaAD
+from model.network.folding import fold_batch_norms
+from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
 
 
 class TorchEngine:
-    """A network on a device of torch's, as it is.
+    """A network on a device of torch's, with its batch norms folded, and more of it on a CPU.
 
     `network` is taken over: moved to `device`, switched to evaluation and to the scan `backend`.
     """
@@ -30,6 +32,8 @@ class TorchEngine:
     ) -> None:
         self._device = torch.device(device)
         self.network = network.to(self._device).eval().use_backend(backend)
+        on_cpu = self._device.type == "cpu"
+        self._prepared = prepare_for_cpu(network) if on_cpu else fold_batch_norms(network)
         self.preprocessing = preprocessing
         self.scoring = scoring
 
@@ -51,10 +55,10 @@ class TorchEngine:
     def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
         """Return the raw map of each image; the laps are encoder, decoder and anomaly_map."""
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        teacher = self.network.encoder(normalise(pixels.to(self._device), self.preprocessing))
+        teacher = self._prepared.encoder(normalise(pixels.to(self._device), self.preprocessing))
         self._end("encoder", lap)
         unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
-        student = self.network.reconstruct(teacher, unused)
+        student = self._prepared.reconstruct(teacher, unused)
         self._end("decoder", lap)
         size, sigma = self.preprocessing.image_size, self.scoring.sigma
         found = anomaly_map(teacher[unused:], student, size, sigma, weights[unused:])

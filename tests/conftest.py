@@ -2,11 +2,19 @@
 
 beartype checks them on each call, through jaxtyping's import hook, which has to be in place before
 the first import of `model`. Modules that Numba compiles are left out: it cannot compile a wrapper.
+
+Without a CUDA device, Triton's kernels run under its interpreter, on the CPU. Triton reads the
+variable that says so when it is first imported.
 """
 
+import os
 from pathlib import Path
 
+import torch
 from jaxtyping import install_import_hook
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,11 @@ reason: its (b, L, K, D) expansion would be the largest tensor of the network by
 """
 
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -41,8 +45,39 @@ def _on_cpu(
     return y[..., : y.shape[2] - missing] if missing else y
 
 
+@lru_cache(maxsize=1)
+def _kernels() -> Any:
+    """Import the Triton kernels when a scan first needs them: not every machine has Triton."""
+    if find_spec("triton") is None:
+        raise BackendUnavailable(
+            "the cuda scan needs Triton, which comes with torch for CUDA, or: pip install triton"
+        )
+    return import_module("model.scan.cuda")
+
+
+def _on_cuda(
+    u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
+    order: Tensor,
+) -> Tensor:  # fmt: skip
+    """Run the Triton kernels."""
+    reason = _kernels().refusal(u, A, dt_weight)
+    if reason is not None:
+        raise BackendUnavailable(f"the cuda scan takes {reason}; use backend='auto'")
+    y: Tensor = _kernels().scan(u, selection, A, D, dt_weight, dt_bias, order)
+    return y
+
+
+def _fastest(u: Tensor, A: Tensor, dt_weight: Tensor) -> str:
+    """Name the fastest backend for these tensors."""
+    if u.device.type == "cpu" and u.dtype == torch.float32:
+        return "cpu"
+    if u.device.type == "cuda" and find_spec("triton") is not None:
+        return "reference" if _kernels().refusal(u, A, dt_weight) else "cuda"
+    return "reference"
+
+
 BACKENDS: MappingProxyType[str, _Scan] = MappingProxyType(
-    {"reference": reference.scan, "cpu": _on_cpu}
+    {"reference": reference.scan, "cpu": _on_cpu, "cuda": _on_cuda}
 )
 """The scan backends by name."""
 
@@ -66,12 +101,12 @@ def hybrid_scan(
         h_t     = exp(delta_t A) h_(t-1) + delta_t B_t u_t
         y_t     = C_t h_t + D u_t
 
-    `A` is negative. `order` is int32 or int64, as `order_table` makes it. `backend` is "reference",
-    "cpu", or "auto": the fastest for the tensors' device and dtype. Raises `BackendUnavailable`.
+    `A` is negative. `order` is int32 or int64, as `order_table` makes it. `backend` is one of
+    `BACKENDS`, or "auto": the fastest for the tensors' device and dtype. Raises
+    `BackendUnavailable`.
     """
     if backend == "auto":
-        fast = u.device.type == "cpu" and u.dtype == torch.float32
-        backend = "cpu" if fast else "reference"
+        backend = _fastest(u, A, dt_weight)
     if backend not in BACKENDS:
         raise BackendUnavailable(f"unknown scan backend {backend!r}; have: {', '.join(BACKENDS)}")
     return BACKENDS[backend](u, selection, A, D, dt_weight, dt_bias, order)

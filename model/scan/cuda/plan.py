@@ -1,0 +1,148 @@
+"""How a scan is cut into programs: a fixed rule by shape, so that nothing is tuned at a start.
+
+    b  batch     L  positions    K  directions    D  channels    N  states    R  rank of delta
+    block        channels a program advances, one a lane for 32; with fewer, 2 or 4 lanes share a
+                 channel's states, which makes more and shorter programs for little extra work
+    groups       outputs that directions are added into: a program walks K / groups of them
+    chunk        steps a program walks; more than one chunk costs a second walk, for the ends
+
+The rule is a model of the card: what a step issues (counted in the machine code that Triton makes
+for sm_90), what its exponentials cost a scheduler, how many programs share one, how long a program
+takes that has a scheduler to itself. Every way to cut is priced, and the cheapest one taken.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+LANES = 32
+SCHEDULERS = 4
+"""Warp schedulers of a multiprocessor; each issues one instruction a cycle."""
+
+CYCLES_AN_EXPONENTIAL = 8
+"""Cycles of a scheduler's special function unit for the exponentials of one warp."""
+
+_SHORTEST_CHUNK = 16
+_MOST_CHUNKS = 64
+_LATENCY = 150  # cycles of a step's dependent chain that a lone warp cannot fill
+_LAUNCH = 5000  # cycles that another kernel costs
+_BYTES_A_CYCLE = 1900  # of device memory: 3.35 TB/s at 1.755 GHz
+_REGISTERS = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way to cut a scan; see the head of the module."""
+
+    block: int
+    groups: int
+    chunk: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a plan depends on."""
+
+    images: int
+    L: int
+    K: int
+    D: int
+    N: int
+    R: int
+
+    def rows(self, block: int) -> tuple[float, float]:
+        """Return the states, and the weights of the projection, that a lane holds."""
+        lanes = LANES // block
+        return padded(self.N) / lanes, padded(self.R) / lanes
+
+    def registers(self, block: int) -> float:
+        """Return about how many registers a lane needs."""
+        states, weights = self.rows(block)
+        return 30 + 6 * states + 3 * weights
+
+    def step_cycles(self, block: int) -> float:
+        """Return the cycles of a scheduler that one step takes, the wider of its two limits."""
+        states, weights = self.rows(block)
+        return max(55 + 5 * states + 1.4 * weights, CYCLES_AN_EXPONENTIAL * (states + 2))
+
+
+def padded(n: int) -> int:
+    """Return the power of two that holds n."""
+    return 1 << (n - 1).bit_length()
+
+
+def cycles(shape: Shape, plan: Plan, multiprocessors: int) -> float:
+    """Return about how many cycles a plan takes."""
+    step = shape.step_cycles(plan.block)
+    blocks = -(-shape.D // plan.block)
+    programs = shape.images * plan.groups * blocks * plan.chunks
+    waves = -(-programs // (multiprocessors * SCHEDULERS))
+    walk = max(step + _LATENCY, waves * step) * plan.chunk * (shape.K // plan.groups)
+    total = walk
+    if plan.chunks > 1:
+        total += 0.9 * walk + _LAUNCH + waves * plan.chunks / 2 * 60
+    if plan.groups > 1:
+        size = 4 * shape.images * shape.L * shape.D
+        total += _LAUNCH + (plan.groups + 1) * size / _BYTES_A_CYCLE
+    return total
+
+
+@lru_cache(maxsize=256)
+def plan_forward(shape: Shape, multiprocessors: int) -> Plan:
+    """Return the cheapest plan of the scan."""
+    return min(_plans(shape), key=lambda plan: cycles(shape, plan, multiprocessors))
+
+
+def _plans(shape: Shape) -> Iterator[Plan]:
+    for block in _blocks(shape):
+        groups = shape.K
+        while True:
+            yield Plan(block, groups, shape.L, 1)
+            if groups % 2:
+                break
+            groups //= 2
+        chunks = 2
+        while chunks <= _MOST_CHUNKS and shape.L // chunks >= _SHORTEST_CHUNK:
+            chunk = -(-shape.L // chunks)
+            yield Plan(block, shape.K, chunk, -(-shape.L // chunk))
+            chunks *= 2
+
+
+def _blocks(shape: Shape) -> list[int]:
+    """Return the blocks whose states fit the registers, and 8 where none does."""
+    widths = [32, 16, 8]
+    return [w for w in widths if shape.registers(w) <= _REGISTERS] or widths[-1:]
+
+
+_GRADIENT_CHUNK = 64
+_SCRATCH_BYTES = 64 * 1024 * 1024
+_PROGRAMS_A_SCHEDULER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GradientPlan:
+    """How the way back is cut: `programs` take (chunk, image, direction, block) units in turns.
+
+    Each keeps the states of one chunk in a scratch array of its own, so memory is bounded by what
+    runs at once, not by the sequence.
+    """
+
+    block: int
+    chunk: int
+    chunks: int
+    programs: int
+
+
+@lru_cache(maxsize=256)
+def plan_backward(shape: Shape, multiprocessors: int) -> GradientPlan:
+    """Return how the gradients of a scan are computed."""
+    narrow = [w for w in (32, 16, 8) if 2 * shape.registers(w) <= _REGISTERS * 1.5]
+    block = (narrow or [8])[0]
+    chunk = min(shape.L, _GRADIENT_CHUNK)
+    chunks = -(-shape.L // chunk)
+    units = chunks * shape.images * shape.K * -(-shape.D // block)
+    scratch = 4 * chunk * padded(shape.N) * block
+    most = max(1, _SCRATCH_BYTES // scratch)
+    resident = multiprocessors * SCHEDULERS * _PROGRAMS_A_SCHEDULER
+    return GradientPlan(block, chunk, chunks, min(units, resident, most))
