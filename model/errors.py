@@ -11,6 +11,7 @@
     ├── CalibrationError       too few or unusable scores to set a threshold from
     ├── UnknownCategory        a category that the checkpoint was not calibrated for
     ├── ParityError            a network that does not score its golden images as it did
+    ├── ExportError            a checkpoint that cannot be exported, or not as asked
     └── NonFiniteOutput        the network answered NaN or infinity: neither OK nor NG
 
 Each message says what was wrong, what was got and what was expected.
@@ -59,6 +60,10 @@ class UnknownCategory(ModelError):
 
 class ParityError(ModelError):
     """A network that does not score its golden images as when they were saved."""
+
+
+class ExportError(ModelError):
+    """A checkpoint that cannot be exported, or not in the form asked for."""
 
 
 class NonFiniteOutput(ModelError):

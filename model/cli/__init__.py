@@ -13,6 +13,7 @@ from model.cli.benchmark import benchmark
 from model.cli.calibrate import calibrate
 from model.cli.data import data
 from model.cli.evaluate import evaluate
+from model.cli.export import export
 from model.cli.golden import golden
 from model.cli.importing import import_checkpoint
 from model.cli.predict import predict
@@ -53,3 +54,4 @@ app.command()(predict)
 app.command("import")(import_checkpoint)
 app.command()(benchmark)
 app.add_typer(data, name="data")
+app.command()(export)

@@ -1,0 +1,86 @@
+"""`mambaad export`."""
+
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.cli.options import STORE, Name, Version, Weights
+from model.errors import ExportError
+
+_NEEDED = ("onnx", "onnxruntime", "onnxscript")
+
+
+class Format(StrEnum):
+    """What can be written."""
+
+    ONNX = "onnx"
+
+
+class ImageType(StrEnum):
+    """What an exported model takes."""
+
+    UINT8 = "uint8"
+    FLOAT32 = "float32"
+
+
+def export(
+    name: Name,
+    *,
+    format_: Annotated[
+        Format, typer.Option("--format", help="onnx: one file for onnxruntime and others.")
+    ] = Format.ONNX,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
+    ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Write it into the version's folder, where the service finds it."
+        ),
+    ] = False,
+    image: Annotated[
+        ImageType,
+        typer.Option(help="Pixels 0 to 255 as uint8, or 0 to 1 as float32; RGB, channels first."),
+    ] = ImageType.UINT8,
+    version: Version = None,
+    weights: Weights = STORE,
+) -> None:
+    """Write a checkpoint as one file that runs without this package.
+
+    From image to map, score and decision, with the thresholds of this moment.
+    Nothing is written that does not score the golden images as the checkpoint.
+
+    For example:
+
+      mambaad export bottle --output bottle.onnx
+
+      mambaad export bottle --serve
+    """
+    _check_installed()
+    if (output is None) == (not serve):
+        raise ExportError("give either --output FILE or --serve, and not both")
+    from model.checkpoint import CheckpointStore
+    from model.export.artefact import ARTEFACT_FILE
+    from model.export.onnx_file import export_onnx
+
+    store = CheckpointStore(weights)
+    directory = store.find(name, version)
+    checkpoint = store.load(name, directory.name)
+    written = export_onnx(
+        checkpoint,
+        output or directory / ARTEFACT_FILE,
+        image.value,
+        lambda text: print(f"{text} ..."),
+    )
+    print(f"wrote {written.path}, {written.nbytes / 1e6:.1f} MB; {written.parity}")
+
+
+def _check_installed() -> None:
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        raise ExportError(
+            f"exporting to ONNX needs {', '.join(missing)}: pip install 'mambaad-service[export]'"
+        )

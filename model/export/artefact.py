@@ -1,0 +1,135 @@
+"""One ONNX file from image to decision: what goes in, what comes out, what it says of itself.
+
+image     uint8    (B, 3, H, W)  RGB at the network's size, or float32 from 0 to 1
+category  int64    (B,)          index into the metadata's `categories`
+
+raw_score    float32  (B,)       in the network's units; NaN where the map is not finite
+score        float32  (B,)       0 to 1, 0.5 at the threshold
+decision     int64    (B,)       0 OK, 1 NG, 2 REVIEW, 3 UNDECIDED (a map that is not finite)
+anomaly_map  float32  (B, H, W)  what the thresholds are about: standardised where that is asked
+raw_map      float32  (B, H, W)  before standardising
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from model.checkpoint import Checkpoint
+from model.errors import ExportError
+from model.export.decoder import reconstruct
+from model.export.encoder import encode
+from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
+from model.export.scoring import decide, raw_map, raw_score, standardised
+from model.network.encoder import STRIDES
+
+ARTEFACT_FILE = "model.onnx"
+"""Its name in a version's folder."""
+
+INPUTS = ("uint8", "float32")
+FORMULATION = "scan"
+
+_DOCUMENTATION = "MambaAD: from an RGB image to anomaly map, score and decision"
+
+
+def build(
+    checkpoint: Checkpoint, image_type: str = "uint8", say: Callable[[str], None] = lambda _: None
+) -> onnx.ModelProto:
+    """Return the ONNX model of a calibrated checkpoint, in float32.
+
+    Raises `ExportError` for a checkpoint that cannot decide yet.
+    """
+    if not checkpoint.calibrations:
+        raise ExportError(
+            f"{checkpoint.name!r} has no thresholds, and an exported model decides: "
+            f"run `mambaad calibrate {checkpoint.name}` first"
+        )
+    height, width = checkpoint.config.image_size
+    graph = Graph()
+    say("tracing the encoder")
+    normalised = _normalise(graph, checkpoint, image_type)
+    teacher = encode(graph, checkpoint.network.encoder, normalised, (height, width))
+    say("writing decoder and scoring")
+    _decoded(graph, checkpoint, teacher)
+    inputs = [
+        tensor("image", image_type, "batch", 3, height, width),
+        tensor("category", "int64", "batch"),
+    ]
+    maps = ("batch", height, width)
+    outputs = [
+        tensor("raw_score", "float32", "batch"),
+        tensor("score", "float32", "batch"),
+        tensor("decision", "int64", "batch"),
+        tensor("anomaly_map", "float32", *maps),
+        tensor("raw_map", "float32", *maps),
+    ]
+    return _model(graph, inputs, outputs, metadata(checkpoint))
+
+
+def metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what the file says of itself: strings, JSON where they hold more than a word."""
+    calibrations = checkpoint.calibrations
+    return {
+        "name": checkpoint.name,
+        "version": checkpoint.version,
+        "categories": json.dumps(list(checkpoint.manifest.categories)),
+        "thresholds": json.dumps({k: calibrations[k].to_dict() for k in sorted(calibrations)}),
+        "preprocessing": json.dumps(checkpoint.preprocessing.to_dict()),
+        "scoring": json.dumps(checkpoint.scoring.to_dict()),
+        "network": json.dumps(checkpoint.config.to_dict()),
+        "sha256": json.dumps(checkpoint.manifest.sha256),
+        "opset": str(OPSET),
+        "package_version": importlib.metadata.version("mambaad-service"),
+        "scan_formulation": FORMULATION,
+        "precision": "fp32",
+        "license": checkpoint.manifest.license or "",
+        "notice": checkpoint.manifest.notice or "",
+    }
+
+
+def _normalise(graph: Graph, checkpoint: Checkpoint, image_type: str) -> Value:
+    scale = 255.0 if image_type == "uint8" else 1.0
+    mean, std = (
+        np.array(values, np.float32).reshape(3, 1, 1) * np.float32(scale)
+        for values in (checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
+    )
+    pixels = graph.op("Cast", "image", to=onnx.TensorProto.FLOAT)
+    return graph.op("Div", graph.op("Sub", pixels, mean), std)
+
+
+def _decoded(graph: Graph, checkpoint: Checkpoint, teacher: list[Value]) -> None:
+    """Write all five outputs from the encoder's maps."""
+    scoring, size = checkpoint.scoring, checkpoint.config.image_size
+    unused = scoring.unused_scales
+    student = reconstruct(graph, checkpoint.network, teacher, unused)
+    sizes = [(size[0] // stride, size[1] // stride) for stride in STRIDES[unused:]]
+    found = raw_map(graph, teacher[unused:], student, sizes, scoring, size)
+    maps = graph.op("Identity", found, name="raw_map")
+    categories = checkpoint.manifest.categories
+    if scoring.standardise:
+        baselines = [checkpoint.baselines[category] for category in categories]
+        maps = standardised(graph, maps, "category", baselines)
+    maps = graph.op("Identity", maps, name="anomaly_map")
+    raw = raw_score(graph, maps, scoring, size[0] * size[1], "raw_score")
+    decide(graph, raw, "category", [checkpoint.calibrations[c] for c in categories])
+
+
+def _model(
+    graph: Graph,
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    properties: dict[str, str],
+) -> onnx.ModelProto:
+    constants = list(graph.initializers.values())
+    proto = helper.make_graph(graph.nodes, "mambaad", inputs, outputs, constants)
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+        producer_name="mambaad-service", producer_version=properties["package_version"],
+        doc_string=_DOCUMENTATION,
+    )  # fmt: skip
+    helper.set_model_props(model, properties)
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -1,0 +1,122 @@
+"""An ONNX graph, written node by node: names, constants and attributes kept in order."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 21
+"""The newest set of operators that onnxruntime has known since 1.20."""
+
+IR_VERSION = 10
+
+Value: TypeAlias = str
+"""A tensor of the graph, by its name."""
+
+Operand: TypeAlias = str | NDArray[Any]
+"""A tensor of the graph, or a constant that becomes one."""
+
+_TYPES = {
+    "uint8": TensorProto.UINT8,
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+}
+
+
+class Graph:
+    """Nodes and constants of a graph in the making.
+
+    Equal constants are stored once. `outer` is the graph that a loop's body stands in: it keeps
+    the body's constants, so that each is prepared once and not at every step.
+    """
+
+    def __init__(self, outer: "Graph | None" = None, prefix: str = "") -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._outer = outer
+        self._prefix = prefix
+        self._count = 0
+
+    def constant(self, value: NDArray[Any]) -> Value:
+        """Store an array and return its name."""
+        if self._outer is not None:
+            return self._outer.constant(value)
+        value = np.ascontiguousarray(value)
+        digest = hashlib.sha256(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+        name = f"constant_{digest.hexdigest()[:20]}"
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(value, name)
+        return name
+
+    def op(self, kind: str, *inputs: Operand, name: str | None = None, **attributes: Any) -> Value:
+        """Add a node with one output, called `name` where it is given; return the output."""
+        return self._node(kind, inputs, [name or self._fresh(kind)], attributes)[0]
+
+    def split(self, x: Value, sizes: Sequence[int], axis: int) -> list[Value]:
+        """Cut `x` along `axis` into parts of these sizes."""
+        outputs = [self._fresh("Split") for _ in sizes]
+        return self._node("Split", (x, np.array(sizes, np.int64)), outputs, {"axis": axis})
+
+    def top(self, x: Value, count: int, axis: int) -> Value:
+        """Return the `count` highest values along `axis`, in no order."""
+        outputs = [self._fresh("TopK"), self._fresh("TopK")]
+        attributes = {"axis": axis, "sorted": 0}
+        return self._node("TopK", (x, np.array([count])), outputs, attributes)[0]
+
+    def include(self, other: onnx.GraphProto) -> None:
+        """Take over another graph's nodes and constants, whose names must not be in use."""
+        self.nodes.extend(other.node)
+        self.initializers |= {constant.name: constant for constant in other.initializer}
+
+    def reshape(self, x: Value, *shape: int) -> Value:
+        """Reshape; 0 keeps the size at that place and -1 takes what is left."""
+        return self.op("Reshape", x, np.array(shape, np.int64))
+
+    def transpose(self, x: Value, *axes: int) -> Value:
+        """Put the axes into this order."""
+        return self.op("Transpose", x, perm=list(axes))
+
+    def silu(self, x: Value) -> Value:
+        """X times its sigmoid."""
+        return self.op("Mul", x, self.op("Sigmoid", x))
+
+    def scan(
+        self, body: onnx.GraphProto, state: Value, inputs: Sequence[Value], outputs: int = 1
+    ) -> list[Value]:
+        """Run `body` along the first axis of `inputs`; return what it gathered."""
+        names = [self._fresh("Scan") for _ in range(outputs)]
+        attributes = {"body": body, "num_scan_inputs": len(inputs)}
+        return self._node("Scan", (state, *inputs), [self._fresh("state"), *names], attributes)[1:]
+
+    def body(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.GraphProto:
+        """Return what was written as the body of a loop, its tensors of any shape."""
+        return helper.make_graph(
+            self.nodes,
+            self._prefix or "body",
+            [_any(n) for n in inputs],
+            [_any(n) for n in outputs],
+        )
+
+    def _fresh(self, kind: str) -> str:
+        self._count += 1
+        return f"{self._prefix}{kind.lower()}_{self._count}"
+
+    def _node(
+        self, kind: str, inputs: Sequence[Operand], outputs: list[str], attributes: dict[str, Any]
+    ) -> list[Value]:
+        names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
+        self.nodes.append(helper.make_node(kind, names, outputs, name=outputs[0], **attributes))
+        return outputs
+
+
+def tensor(name: str, dtype: str, *shape: int | str) -> onnx.ValueInfoProto:
+    """Declare an input or output of the whole graph; a string is a size that may vary."""
+    return helper.make_tensor_value_info(name, _TYPES[dtype], list(shape))
+
+
+def _any(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)

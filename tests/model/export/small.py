@@ -1,0 +1,67 @@
+"""Checkpoints small enough to export many of, on encoders that are traced once."""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from model.anomaly import Scoring
+from model.baseline import Baseline
+from model.calibration import Calibration
+from model.checkpoint import CheckpointStore
+from model.golden import synthetic_images
+from model.network import Encoder, MambaAD, NetworkConfig
+from model.preprocess import Preprocessing
+
+SIZE = (64, 64)
+SMALL = {
+    "encoder": "mobilenetv3_small_050", "image_size": SIZE, "scan": "sweep", "directions": 2,
+    "depths": (2, 2, 2, 2), "state_size": 2,
+}  # fmt: skip
+
+
+def calibration(threshold, review=None):
+    return Calibration(
+        image_threshold=threshold, pixel_threshold=2.0, image_scale=0.5, pixel_scale=0.5,
+        alpha=0.01, good_images=100, review_threshold=review,
+    )  # fmt: skip
+
+
+CALIBRATIONS = {"bolt": calibration(1.1), "nut": calibration(1.3, review=0.5)}
+
+
+def vary_statistics(network):
+    """Give the batch norms statistics of their own, so that folding them wrongly shows."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 2)
+
+
+@cache
+def encoder(name):
+    torch.manual_seed(1)
+    made = Encoder(name)
+    vary_statistics(made)
+    return made
+
+
+def images(count=3, size=SIZE):
+    return synthetic_images(size, count)
+
+
+def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, **config):
+    """Save a random network of this configuration and scoring, calibrated for two categories."""
+    torch.manual_seed(0)
+    config = NetworkConfig(**(SMALL | config))
+    network = MambaAD(config, encoder(config.encoder)).eval()
+    vary_statistics(network.fusion)
+    maps = np.random.default_rng(0).uniform(0.1, 1, (2, 4, *config.image_size))
+    preprocessing = Preprocessing(
+        image_size=config.image_size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)
+    )
+    return CheckpointStore(folder).save(
+        "parts", network, preprocessing, scoring or Scoring(), calibrations, training={},
+        metrics={}, golden=golden,
+        baselines={name: Baseline.fit([m]) for name, m in zip(CALIBRATIONS, maps, strict=True)},
+    )  # fmt: skip
