@@ -10,17 +10,20 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from model.anomaly import Scoring, find_regions, peak_region
+from model.areas import Area, Areas
 from model.baseline import Baseline
 from model.calibration import Calibration
 from model.engine import Engine
-from model.errors import NonFiniteOutput, UnknownCategory
+from model.errors import ConfigError, ImageError, NonFiniteOutput, UnknownCategory
+from model.framing import TILE
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
-from model.preprocess import Preprocessing, upright
+from model.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.network import MambaAD
 
+_TILES_AT_ONCE = 16
 _NOT_FINITE = (
     "the network answered NaN or infinity: the image was not inspected; "
     "check the checkpoint's weights"
@@ -30,7 +33,9 @@ _NOT_FINITE = (
 class Detector:
     """Inspects batches of images with one network, for each category it is calibrated for.
 
-    `baselines` are needed for every category where the scoring standardises.
+    `baselines` are needed for every category where the scoring standardises; `areas` say which part
+    of a category's images counts. Images come as the inputs that `Preprocessing.to_arrays` makes of
+    them, one after the other, and a tiled image is several: how many follows from its size.
     """
 
     def __init__(
@@ -40,12 +45,16 @@ class Detector:
         scoring: Scoring,
         calibrations: Mapping[Category, Calibration],
         baselines: Mapping[Category, Baseline] | None = None,
+        areas: Mapping[Category, Area] | None = None,
     ) -> None:
+        if scoring.standardise and preprocessing.resize == TILE:
+            raise ConfigError("a baseline is of one place in the image: tiles have none")
         self.engine = engine
         self.preprocessing = preprocessing
         self.scoring = scoring
         self.calibrations = dict(calibrations)
         self.baselines = dict(baselines or {})
+        self.areas = Areas(areas or {})
 
     @classmethod
     def from_network(
@@ -57,12 +66,13 @@ class Detector:
         device: str = "cpu",
         backend: str = "auto",
         baselines: Mapping[Category, Baseline] | None = None,
+        areas: Mapping[Category, Area] | None = None,
     ) -> "Detector":
         """Compute with torch; the network is taken over, see `TorchEngine`."""
         from model.torch_engine import TorchEngine  # noqa: PLC0415 - only where torch is used
 
         engine = TorchEngine(network, preprocessing, scoring, device, backend)
-        return cls(engine, preprocessing, scoring, calibrations, baselines)
+        return cls(engine, preprocessing, scoring, calibrations, baselines, areas)
 
     @classmethod
     def from_checkpoint(
@@ -77,6 +87,7 @@ class Detector:
             device,
             backend,
             checkpoint.baselines,
+            checkpoint.manifest.areas,
         )
 
     @property
@@ -87,10 +98,11 @@ class Detector:
     def anomaly_maps(
         self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category] | None = None
     ) -> Float32[np.ndarray, "B H W"]:
-        """Return the raw anomaly map of each image, as its category's thresholds take it.
+        """Return the raw anomaly map of each input, standardised as its category's are.
 
-        Without `categories`, the network's own maps, not standardised. Raises `NonFiniteOutput`,
-        and `UnknownCategory` for a category without the baseline that the scoring asks for.
+        Without `categories`, the network's own maps. Inputs stand for themselves here: see
+        `image_maps` for those of images. Raises `NonFiniteOutput`, and `UnknownCategory` for a
+        category without the baseline that the scoring asks for.
         """
         maps = self.engine.maps(images, _Stopwatch().lap)
         if not np.isfinite(maps).all():
@@ -100,11 +112,31 @@ class Detector:
     def raw_scores(
         self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]
     ) -> list[float]:
-        """Return each image's raw score, with or without thresholds; raises as `anomaly_maps`."""
+        """Return each input's raw score, with or without thresholds; raises as `anomaly_maps`."""
         scores: list[float] = self.scoring.raw_scores(
             self.anomaly_maps(images, categories)
         ).tolist()
         return scores
+
+    def image_maps(
+        self,
+        images: UInt8[np.ndarray, "B 3 H W"],
+        categories: Sequence[Category],
+        image_sizes: Sequence[ImageSize],
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """Return the map of each image, as its category's thresholds take it.
+
+        It spans the image edge to edge, and outside the category's area is as low as the lowest
+        pixel that counts. Raises as `anomaly_maps`.
+        """
+        maps = self._image_maps(images, categories, image_sizes, _Stopwatch())
+        if not all(np.isfinite(values).all() for values in maps):
+            raise NonFiniteOutput(_NOT_FINITE)
+        return [self.areas.lowered(*pair) for pair in zip(maps, categories, strict=True)]
+
+    def raw_score(self, values: Float32[np.ndarray, "h w"], category: Category) -> float:
+        """Return the raw score of an image's map."""
+        return float(self.scoring.raw_scores(self.areas.counted(values, category)[None, None])[0])
 
     def inspect(
         self,
@@ -137,19 +169,18 @@ class Detector:
         if calibrations is None:
             calibrations = [self._calibration(category) for category in categories]
         stopwatch = _Stopwatch()
-        maps = self._standardised(self.engine.maps(images, stopwatch.lap), categories)
-        scores = self.scoring.raw_scores(maps).tolist()
+        maps = self._image_maps(images, categories, image_sizes, stopwatch)
         found = [
-            _decide(*parts) if np.isfinite(parts[2]).all() else NonFiniteOutput(_NOT_FINITE)
-            for parts in zip(categories, calibrations, maps, scores, image_sizes, strict=True)
+            self._decide(*parts) if np.isfinite(parts[2]).all() else NonFiniteOutput(_NOT_FINITE)
+            for parts in zip(categories, calibrations, maps, image_sizes, strict=True)
         ]
         stopwatch.lap("decision")
         return [_with_timings(one, stopwatch.laps_ms) for one in found]
 
     def inspect_images(self, images: Sequence[Image.Image], category: Category) -> list[Inspection]:
         """Inspect decoded images of one category. Raises `ImageError` beside `inspect`'s."""
-        turned = [upright(image) for image in images]
-        batch = np.stack([self.preprocessing.to_array(image) for image in turned])
+        turned = [self.preprocessing.upright(image) for image in images]
+        batch = np.concatenate([self.preprocessing.to_arrays(image) for image in turned])
         sizes = [ImageSize(image.height, image.width) for image in turned]
         return self.inspect(batch, [category] * len(turned), sizes)
 
@@ -158,6 +189,37 @@ class Detector:
             have = ", ".join(self.calibrations) or "none yet: run `mambaad calibrate`"
             raise UnknownCategory(f"{category!r} is not calibrated; have: {have}")
         return self.calibrations[category]
+
+    def _image_maps(
+        self,
+        images: UInt8[np.ndarray, "B 3 H W"],
+        categories: Sequence[Category],
+        image_sizes: Sequence[ImageSize],
+        stopwatch: "_Stopwatch",
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """Compute all inputs, and put the maps of each image together."""
+        frames = [self.preprocessing.frame(size) for size in image_sizes]
+        counts = [frame.inputs for frame in frames]
+        if sum(counts) != len(images):
+            raise ImageError(f"images of these sizes take {sum(counts)} inputs, got {len(images)}")
+        maps = self._input_maps(images, len(frames), stopwatch)
+        if self.scoring.standardise:  # an input is an image then: see __init__
+            maps = self._standardised(maps, categories)
+        ends = np.cumsum(counts)
+        parts = zip(frames, ends - counts, ends, strict=True)
+        return [frame.assemble(maps[start:end]) for frame, start, end in parts]
+
+    def _input_maps(
+        self, images: UInt8[np.ndarray, "B 3 H W"], count: int, stopwatch: "_Stopwatch"
+    ) -> Float32[np.ndarray, "B H W"]:
+        """Compute inputs: those of `count` images at once, or tiles in batches that fit."""
+        size = max(count, _TILES_AT_ONCE)
+        if len(images) <= size:
+            return self.engine.maps(images, stopwatch.lap)
+        starts = range(0, len(images), size)
+        return np.concatenate(
+            [self.engine.maps(images[i : i + size], stopwatch.lap) for i in starts]
+        )
 
     def _standardised(
         self, maps: Float32[np.ndarray, "B H W"], categories: Sequence[Category]
@@ -169,6 +231,30 @@ class Detector:
             raise UnknownCategory(f"no baseline for {', '.join(missing)}; train with --standardise")
         return np.stack(
             [self.baselines[c].standardise(m) for c, m in zip(categories, maps, strict=True)]
+        )
+
+    def _decide(
+        self,
+        category: Category,
+        calibration: Calibration,
+        values: Float32[np.ndarray, "H W"],
+        image_size: ImageSize,
+    ) -> Inspection:
+        raw_score = self.raw_score(values, category)
+        values = self.areas.lowered(values, category, calibration.pixel_threshold)
+        mapped = AnomalyMap(values, image_size, calibration.pixel_threshold)
+        decision = calibration.decide(raw_score)
+        regions = find_regions(mapped, calibration.pixel_score)
+        if decision is not Decision.OK and not regions:
+            regions = (peak_region(mapped, calibration.pixel_score),)
+        return Inspection(
+            category=category,
+            decision=decision,
+            score=calibration.score(raw_score),
+            raw_score=raw_score,
+            threshold=calibration.image_threshold,
+            anomaly_map=mapped,
+            regions=regions,
         )
 
 
@@ -183,29 +269,6 @@ class _Stopwatch:
         now = time.perf_counter()
         self.laps_ms[name] = (now - self._last) * 1e3
         self._last = now
-
-
-def _decide(
-    category: Category,
-    calibration: Calibration,
-    values: Float32[np.ndarray, "H W"],
-    raw_score: float,
-    image_size: ImageSize,
-) -> Inspection:
-    mapped = AnomalyMap(values, image_size, calibration.pixel_threshold)
-    decision = calibration.decide(raw_score)
-    regions = find_regions(mapped, calibration.pixel_score)
-    if decision is not Decision.OK and not regions:
-        regions = (peak_region(mapped, calibration.pixel_score),)
-    return Inspection(
-        category=category,
-        decision=decision,
-        score=calibration.score(raw_score),
-        raw_score=raw_score,
-        threshold=calibration.image_threshold,
-        anomaly_map=mapped,
-        regions=regions,
-    )
 
 
 def _with_timings(

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from model.areas import Area
 from model.errors import CheckpointError
 
 FORMAT_VERSION = 1
@@ -58,7 +59,8 @@ class Manifest(BaseModel):
     """Everything about a checkpoint but its weights.
 
     `network`, `preprocessing`, `scoring` and each value of `calibrations` are the `to_dict` of the
-    class of that name; `sha256` names every file that the checkpoint is made of.
+    class of that name; `sha256` names every file that the checkpoint is made of; `areas` say which
+    part of a category's images counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -79,6 +81,7 @@ class Manifest(BaseModel):
     license: str | None = None
     notice: str | None = None
     golden: dict[_Name, GoldenEntry] = {}
+    areas: dict[_Name, Area] = {}
 
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":
@@ -98,8 +101,9 @@ class Manifest(BaseModel):
     def to_json(self) -> str:
         """Return the file's text; raises `CheckpointError` for a value that JSON cannot hold."""
         values = self.model_dump()
-        if not self.golden:  # so that programs from before golden images read it, too
-            del values["golden"]
+        for later in ("golden", "areas"):  # so that programs from before there were any read it
+            if not values[later]:
+                del values[later]
         try:
             text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:

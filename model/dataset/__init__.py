@@ -4,6 +4,8 @@
 `mvtec_loco`, `visa`, `real_iad`, `ader`, `plain`, `lists` (CSV and JSON lines), `lookout`.
 """
 
+from model.dataset.batches import InspectionBatch, inspection_batches
+from model.dataset.cache import PixelCache
 from model.dataset.folders import IMAGE_SUFFIXES
 from model.dataset.images import Augment, ImageDataset
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
@@ -20,8 +22,11 @@ __all__ = [
     "Augment",
     "Dataset",
     "ImageDataset",
+    "InspectionBatch",
     "Loader",
+    "PixelCache",
     "Sample",
+    "inspection_batches",
     "marked_pixels",
     "missing_files",
     "read_dataset",

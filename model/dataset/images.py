@@ -9,20 +9,24 @@ import torch.utils.data
 from jaxtyping import UInt8
 from torch import Generator, Tensor
 
+from model.dataset.cache import PixelCache
 from model.dataset.sample import Sample
-from model.preprocess import Preprocessing, open_image
+from model.preprocess import Preprocessing
 
 Augment: TypeAlias = Callable[[Tensor, Generator], Tensor]
 """Changes a uint8 image (3, H, W) as the generator's draws decide."""
+
+_PLACE = 1
 
 
 class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Samples as uint8 tensors (3, H, W), each with its index into `samples`.
 
-    The first images, as many as fit into `cache_bytes`, are kept once decoded. `augment` gets a
-    copy of the image and a generator that depends on seed, epoch and index alone, so that worker
-    processes change nothing; call `set_epoch` before each epoch. Raises `ImageError` for a file
-    that cannot be used.
+    An image that is tiled is one input cut out of it each time, where seed, epoch and index say.
+    The first images, as many as fit into `cache_bytes`, are kept once decoded; those that `cache`
+    keeps on disk are not decoded at all. `augment` gets a copy of the image and a generator that
+    depends on seed, epoch and index alone, so that worker processes change nothing; call
+    `set_epoch` before each epoch. Raises `ImageError` for a file that cannot be used.
     """
 
     def __init__(
@@ -32,14 +36,15 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         augment: Augment | None = None,
         seed: int = 0,
         cache_bytes: int = 2 * 1024**3,
+        cache: PixelCache | None = None,
     ) -> None:
         self.samples = tuple(samples)
         self.preprocessing = preprocessing
         self.augment = augment
         self.seed = seed
-        height, width = preprocessing.image_size
-        self._cacheable = cache_bytes // (3 * height * width)
-        self._cache: dict[int, Tensor] = {}
+        self._pixels = cache or PixelCache(preprocessing)
+        self._room = cache_bytes
+        self._kept: dict[int, UInt8[np.ndarray, "3 h w"]] = {}
         # Shared memory: worker processes that live on into the next epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
@@ -47,13 +52,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "3 H W"], int]:
-        image = self._cache.get(index)
-        if image is None:
-            image = torch.from_numpy(
-                self.preprocessing.to_array(open_image(self.samples[index].path))
-            )
-            if index < self._cacheable:
-                self._cache[index] = image
+        image = torch.from_numpy(self._input(self._canvas(index), index))
         if self.augment is not None:
             image = self.augment(image.clone(), self._generator(index))
         return image, index
@@ -61,6 +60,26 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose augmentation is drawn."""
         self._epoch.fill_(epoch)
+
+    def _canvas(self, index: int) -> UInt8[np.ndarray, "3 h w"]:
+        """Return the image resized, before it is cut."""
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept
+        pixels = self._pixels.read(self.samples[index].path)
+        if pixels.nbytes <= self._room:  # a little more, if two threads pass here at once
+            self._room -= pixels.nbytes
+            self._kept[index] = pixels
+        return pixels
+
+    def _input(self, canvas: UInt8[np.ndarray, "3 h w"], index: int) -> UInt8[np.ndarray, "3 H W"]:
+        height, width = self.preprocessing.image_size
+        if canvas.shape[1:] == (height, width):
+            return canvas
+        places = np.random.default_rng((self.seed, int(self._epoch), index, _PLACE))
+        top = int(places.integers(canvas.shape[1] - height + 1))
+        left = int(places.integers(canvas.shape[2] - width + 1))
+        return np.array(canvas[:, top : top + height, left : left + width])
 
     def _generator(self, index: int) -> Generator:
         key = np.random.SeedSequence((self.seed, int(self._epoch), index))

@@ -3,18 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.dataset import Sample
+from model.dataset import Sample, inspection_batches
 from model.detector import Detector
 from model.errors import DatasetError
 from model.evaluation.measuring import Part, measure_part
 from model.evaluation.results import Evaluation
-from model.inspection import Category, ImageSize, Inspection
+from model.inspection import Category, Inspection
 from model.metrics.resampling import RESAMPLINGS
-from model.preprocess import open_image
 
 
 def evaluate(
@@ -62,13 +60,8 @@ def group_samples(samples: Sequence[Sample], batch_size: int) -> dict[Category, 
 def _inspect(
     detector: Detector, samples: Sequence[Sample], batch_size: int
 ) -> Iterator[Inspection]:
-    # Regions are not evaluated, so the map's own geometry will do for them.
-    size = ImageSize(*detector.preprocessing.image_size)
-    for start in range(0, len(samples), batch_size):
-        group = samples[start : start + batch_size]
-        batch = [detector.preprocessing.to_array(open_image(sample.path)) for sample in group]
-        categories = [sample.category for sample in group]
-        yield from detector.inspect(np.stack(batch), categories, [size] * len(batch))
+    for batch in inspection_batches(samples, detector.preprocessing, batch_size):
+        yield from detector.inspect(batch.images, batch.categories, batch.image_sizes)
 
 
 def progress_bar(shown: bool) -> Progress:

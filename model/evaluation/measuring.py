@@ -16,6 +16,7 @@ from model.evaluation.results import (
     ImageRecord,
     Interval,
 )
+from model.framing import resampled
 from model.inspection import Decision, Inspection
 from model.metrics import MapSpill, PixelMetrics, Ranking, measure
 from model.metrics.resampling import (
@@ -55,7 +56,8 @@ def measure_part(
         for index, inspection in enumerate(inspections):
             records.append(_record(samples[index], inspection))
             if index in wanted:
-                spill.add(inspection.anomaly_map.values, read_mask(samples[index], size))
+                values = resampled(inspection.anomaly_map.values, size)
+                spill.add(values, read_mask(samples[index], size))
             advance()
         pixels = measure(spill)
         replicates = _image_replicates(records, resamplings)

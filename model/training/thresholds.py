@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from model.anomaly import Scoring
 from model.baseline import Baseline
 from model.calibration import Calibration
-from model.dataset import ImageDataset, Sample
+from model.dataset import Sample, inspection_batches
 from model.detector import Detector
 from model.errors import CalibrationError
 from model.inspection import Category
@@ -22,10 +22,8 @@ def fit_baselines(
 
     def maps_of(category: Category) -> Iterator[Float32[np.ndarray, "B H W"]]:
         own = [sample for sample in samples if sample.category == category]
-        images = ImageDataset(own, detector.preprocessing)
-        for start in range(0, len(own), batch_size):
-            group = range(start, min(start + batch_size, len(own)))
-            yield detector.anomaly_maps(np.stack([images[i][0].numpy() for i in group]))
+        for batch in inspection_batches(own, detector.preprocessing, batch_size):
+            yield detector.anomaly_maps(batch.images)
 
     categories = sorted({sample.category for sample in samples})
     return {category: Baseline.fit(maps_of(category)) for category in categories}
@@ -49,16 +47,13 @@ def calibrate(
         raise CalibrationError("no held-out good images to set thresholds from")
     if bad := [sample for sample in samples if not sample.is_good]:
         raise CalibrationError(f"thresholds are set from good images only, got {bad[0].path}")
-    images = ImageDataset(samples, detector.preprocessing)
     scores: defaultdict[Category, list[float]] = defaultdict(list)
     peaks: defaultdict[Category, list[float]] = defaultdict(list)
-    for start in range(0, len(images), batch_size):
-        group = samples[start : start + batch_size]
-        batch = np.stack([images[start + offset][0].numpy() for offset in range(len(group))])
-        maps = detector.anomaly_maps(batch, [sample.category for sample in group])
-        raw_scores = scoring.raw_scores(maps)
-        for sample, raw, values in zip(group, raw_scores, maps, strict=True):
-            scores[sample.category].append(float(raw))
-            peaks[sample.category].append(float(values.max()))
-        advance(len(group))
+    for batch in inspection_batches(samples, detector.preprocessing, batch_size):
+        maps = detector.image_maps(batch.images, batch.categories, batch.image_sizes)
+        for category, values in zip(batch.categories, maps, strict=True):
+            counted = detector.areas.counted(values, category)
+            scores[category].append(float(scoring.raw_scores(counted[None, None])[0]))
+            peaks[category].append(float(counted.max()))
+        advance(len(batch.samples))
     return {c: Calibration.fit(scores[c], peaks[c], alpha) for c in sorted(scores)}

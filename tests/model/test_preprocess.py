@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,3 +109,63 @@ def test_json_and_back():
     ):
         with pytest.raises(ConfigError, match=message):
             Preprocessing.from_dict({**values, **wrong})
+
+
+def test_a_manifest_from_before_there_was_a_choice_means_stretch_and_the_high_byte():
+    old = ("image_size", "mean", "std", "interpolation")
+    values = {k: v for k, v in IMAGENET.to_dict().items() if k in old}
+    found = Preprocessing.from_dict(values)
+    assert (found.resize, found.grey_bits) == ("stretch", 16)
+    assert found == IMAGENET
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"resize": "crop"}, "resize must be stretch, letterbox, tile, got 'crop'"),
+        ({"tile_overlap": 0.9}, "tile_overlap"),
+        ({"tile_scale": 0.0}, "tile_scale"),
+        ({"grey_bits": 7}, "grey_bits"),
+        ({"resize": "tile", "image_size": (30, 64)}, "multiples of 8"),
+    ],
+)
+def test_a_framing_that_cannot_be_is_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        Preprocessing.from_dict({**IMAGENET.to_dict(), **wrong})
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_the_bits_in_use_of_a_16_bit_grey_are_its_range(bits):
+    most = 2**bits - 1
+    values = np.array([[0, most // 2, most, 65535]], dtype=np.uint16)
+    image = Image.fromarray(values)
+    assert np.asarray(upright(image, bits)).tolist() == [[0, 127, 255, 255]]
+    rule = Preprocessing.from_dict({**IMAGENET.to_dict(), "grey_bits": bits})
+    assert np.array_equal(rule.to_array(image), rule.to_array(upright(image, bits)))
+    assert (
+        rule.pixels_key
+        != Preprocessing.from_dict({**IMAGENET.to_dict(), "grey_bits": 9}).pixels_key
+    )
+
+
+def test_sixteen_bits_of_colour_keep_their_high_bytes(tmp_path):
+    """As PNG has them; there is no such image in PIL, so the file is written by hand."""
+
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    row = b"\0" + struct.pack(">6H", 0x1234, 0x00FF, 0xFF00, 0xFFFF, 0x8000, 0x7FFF)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row))
+    (tmp_path / "deep.png").write_bytes(png + chunk(b"IEND", b""))
+    image = upright(open_image(tmp_path / "deep.png"))
+    assert np.asarray(image).tolist() == [[[0x12, 0, 0xFF], [0xFF, 0x80, 0x7F]]]
+
+
+def test_only_one_input_is_one_array():
+    tiled = Preprocessing.from_dict({**IMAGENET.to_dict(), "resize": "tile"})
+    assert tiled.to_array(gradient(32, 64)).shape == (3, 32, 64)
+    with pytest.raises(ImageError, match="takes 2 tiles"):
+        tiled.to_array(gradient(40, 64))

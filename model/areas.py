@@ -1,0 +1,178 @@
+"""Which part of an image counts: a region of interest, and what to ignore in it.
+
+Fixtures, backgrounds, a label that differs from part to part: pixels outside never count, neither
+in the score nor in regions nor in the thresholds. Areas are given in shares of the image's width
+and height, so that they hold for every size and every preprocessing; a part must lie the same way
+in each image for an area to mean anything.
+"""
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from PIL import Image, ImageDraw, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.errors import ConfigError
+from model.inspection import Category, ImageSize
+
+_LARGEST_MASK = 1024
+_SUPERSAMPLED = 4
+_KEPT = 16
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Polygon = Annotated[tuple[tuple[_Share, _Share], ...], Field(min_length=3)]
+
+
+class Area(BaseModel):
+    """What counts of one category's images.
+
+    That is what lies inside `include`, where there is any, and outside `exclude`: polygons of
+    (x, y), each 0 to 1 from the upper left corner. `mask` says the same by a picture, the base64 of
+    a PNG that is white where pixels count.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    include: tuple[_Polygon, ...] = ()
+    exclude: tuple[_Polygon, ...] = ()
+    mask: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Area":
+        if self.mask is not None:
+            self._picture()
+        if not self.inside(ImageSize(64, 64)).any():
+            raise ValueError("the area leaves nothing of the image to inspect")
+        return self
+
+    def inside(self, size: ImageSize) -> Bool[np.ndarray, "h w"]:
+        """Return which pixels of a map of this size count: those whose middle does."""
+        counts = np.ones((size.height, size.width), dtype=bool)
+        if self.include:
+            counts &= _drawn(self.include, size)
+        if self.exclude:
+            counts &= ~_drawn(self.exclude, size)
+        if self.mask is not None:
+            mask = self._picture().resize((size.width, size.height), Image.Resampling.NEAREST)
+            counts &= np.asarray(mask) > 127
+        return counts
+
+    def _picture(self) -> Image.Image:
+        try:
+            with Image.open(BytesIO(base64.b64decode(self.mask or "", validate=True))) as image:
+                return image.convert("L")
+        except (binascii.Error, UnidentifiedImageError, OSError) as error:
+            raise ValueError(f"mask is no base64 of a PNG: {error}") from error
+
+
+class Areas:
+    """The areas of several categories, applied to maps; a category without one counts whole."""
+
+    def __init__(self, areas: Mapping[Category, Area]) -> None:
+        self._areas = dict(areas)
+        self._inside = lru_cache(maxsize=_KEPT)(self._find)
+
+    def inside(self, category: Category, shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"] | None:
+        """Return which pixels of a map of that shape count; None where all do."""
+        return self._inside(category, shape) if category in self._areas else None
+
+    def counted(
+        self, values: Float32[np.ndarray, "h w"], category: Category
+    ) -> Float32[np.ndarray, " pixels"]:
+        """Return the pixels of a map that count."""
+        inside = self.inside(category, values.shape)
+        return values.ravel() if inside is None else values[inside]
+
+    def lowered(
+        self, values: Float32[np.ndarray, "h w"], category: Category, most: float = math.inf
+    ) -> Float32[np.ndarray, "h w"]:
+        """Return a map that outside is as low as the lowest pixel inside, and not above `most`."""
+        inside = self.inside(category, values.shape)
+        if inside is None:
+            return values
+        floor = np.float32(min(float(values[inside].min()), most))
+        if floor > most:  # it was rounded up
+            floor = np.nextafter(floor, np.float32(-np.inf))
+        return np.where(inside, values, floor)
+
+    def _find(self, category: Category, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+        inside = self._areas[category].inside(ImageSize(*shape))
+        if not inside.any():
+            raise ConfigError(f"the area of {category!r} holds no pixel of a map of {shape}")
+        return inside
+
+
+def read_area(roi: Path | None, ignore: Path | None) -> Area:
+    """Read a region of interest and what to ignore from files; raises `ConfigError`.
+
+    A `.json` file holds polygons, [[[x, y], ...], ...] in shares of width and height; any other is
+    a picture, white (above half) where the region is.
+    """
+    values: dict[str, object] = {}
+    pictures = []
+    for field, path, wanted in (("include", roi, True), ("exclude", ignore, False)):
+        if path is None:
+            continue
+        if path.suffix.lower() == ".json":
+            values[field] = _polygons(path)
+        else:
+            pictures.append(_white(path) if wanted else ~_white(path))
+    if pictures:
+        values["mask"] = _encoded(_combined(pictures))
+    try:
+        return Area.model_validate(values)
+    except ValidationError as error:
+        files = " and ".join(str(path) for path in (roi, ignore) if path is not None)
+        faults = "; ".join(fault["msg"] for fault in error.errors())
+        raise ConfigError(f"{files}: {faults}") from error
+
+
+def _polygons(path: Path) -> object:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not readable JSON: {error}") from error
+
+
+def _white(path: Path) -> Bool[np.ndarray, "h w"]:
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("L")
+    except (OSError, UnidentifiedImageError) as error:
+        raise ConfigError(f"{path} is not a readable image: {error}") from error
+    if max(picture.size) > _LARGEST_MASK:
+        picture.thumbnail((_LARGEST_MASK, _LARGEST_MASK), Image.Resampling.NEAREST)
+    return np.asarray(picture) > 127
+
+
+def _combined(pictures: Sequence[Bool[np.ndarray, "_ _"]]) -> Bool[np.ndarray, "h w"]:
+    if len({picture.shape for picture in pictures}) > 1:
+        raise ConfigError("the pictures of the region and of what to ignore differ in size")
+    both: np.ndarray = np.logical_and.reduce(pictures)
+    return both
+
+
+def _encoded(counts: Bool[np.ndarray, "h w"]) -> str:
+    buffer = BytesIO()
+    Image.fromarray(counts).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _drawn(polygons: Sequence[_Polygon], size: ImageSize) -> Bool[np.ndarray, "h w"]:
+    """Draw polygons larger than asked for and look at the middles: edges are exact to an eighth."""
+    height, width = size.height * _SUPERSAMPLED, size.width * _SUPERSAMPLED
+    canvas = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    for polygon in polygons:
+        draw.polygon([(x * width - 0.5, y * height - 0.5) for x, y in polygon], fill=1, outline=0)
+    middle = slice(_SUPERSAMPLED // 2, None, _SUPERSAMPLED)
+    return np.asarray(canvas)[middle, middle]

@@ -1,0 +1,202 @@
+"""How an image becomes the network's inputs, and their maps become the image's map.
+
+    stretch    the image is resized to the input, whatever its shape: one input
+    letterbox  it keeps its shape; what is left of the input repeats the image's edge: one input,
+               and the map is the part of the input's map that shows the image
+    tile       it is cut, at its own scale or a given one, into overlapping inputs, whose maps are
+               blended: each counts less towards its edges, where it sees less of the surroundings
+
+Everything follows from the preprocessing and the image's size, so that whoever computes needs to
+know no more. A map spans its image edge to edge, whatever its own resolution is.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from model.inspection import ImageSize
+
+STRETCH, LETTERBOX, TILE = "stretch", "letterbox", "tile"
+RESIZES = (STRETCH, LETTERBOX, TILE)
+
+_LARGEST_MAP = 4 * 1024 * 1024
+"""Maps of more pixels are kept at a half, a quarter or an eighth of the scale: features are four
+input pixels apart at the finest, so that little is lost, and 50 megapixels need not be searched."""
+_REDUCTIONS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image's way into the network and back; sizes are (height, width) in pixels.
+
+    The image is resized to `scaled`, lies at `origin` (top, left) in a canvas of size `canvas`,
+    and is cut there into inputs of size `tile` at `places` (top, left). `reduction` is how much
+    smaller than the canvas the map is kept.
+    """
+
+    tile: tuple[int, int]
+    scaled: tuple[int, int]
+    canvas: tuple[int, int]
+    origin: tuple[int, int]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    reduction: int = 1
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Where each input lies on the canvas, row by row."""
+        return [(top, left) for top in self.rows for left in self.columns]
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs of the network the image becomes."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def map_size(self) -> ImageSize:
+        """The size of the image's map."""
+        height, width = (math.ceil(side / self.reduction) for side in self.scaled)
+        return ImageSize(height, width)
+
+    def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "3 h w"]:
+        """Return an upright image ("L" or "RGB") on its canvas."""
+        height, width = self.scaled
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        # Grey is resized as one channel: the same values in a third of the time.
+        values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        values = values.transpose(2, 0, 1)
+        if self.scaled == self.canvas:
+            return np.array(values, order="C")
+        margins = [
+            (start, whole - start - part)
+            for start, whole, part in zip(self.origin, self.canvas, self.scaled, strict=True)
+        ]
+        return np.pad(values, [(0, 0), *margins], mode="edge")
+
+    def cut(self, pixels: UInt8[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "n 3 H W"]:
+        """Return the inputs on a canvas; a single one is not copied."""
+        if self.inputs == 1:
+            return pixels[None]
+        height, width = self.tile
+        cut = [pixels[:, y : y + height, x : x + width] for y, x in self.places]
+        return np.stack(cut)
+
+    def assemble(self, maps: Float32[np.ndarray, "n H W"]) -> Float32[np.ndarray, "h w"]:
+        """Return the image's map from those of its inputs."""
+        whole: np.ndarray = maps[0] if self.inputs == 1 else self._blended(maps)
+        size = self.map_size
+        top, left = (start // self.reduction for start in self.origin)
+        part: np.ndarray = whole[top : top + size.height, left : left + size.width]
+        return np.ascontiguousarray(part)
+
+    def _blended(self, maps: Float32[np.ndarray, "n H W"]) -> Float32[np.ndarray, "h w"]:
+        """Average the maps, each weighted by how far a pixel is from its input's edges."""
+        r = self.reduction
+        height, width = self.tile[0] // r, self.tile[1] // r
+        down, across = _ramp(height), _ramp(width)
+        weights = np.outer(down, across)
+        total = np.zeros((self.canvas[0] // r, self.canvas[1] // r), np.float32)
+        for (top, left), values in zip(self.places, maps, strict=True):
+            rows = slice(top // r, top // r + height)
+            columns = slice(left // r, left // r + width)
+            total[rows, columns] += weights * _reduced(values, r)
+        # The inputs stand in a grid: so the sum of their weights is the product of two sums.
+        total /= _summed(down, self.rows, self.canvas[0], r)[:, None]
+        total /= _summed(across, self.columns, self.canvas[1], r)
+        return total
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The rule that frames images of any size for inputs of size `tile`, (height, width)."""
+
+    tile: tuple[int, int]
+    resize: str = STRETCH
+    overlap: float = 0.25
+    scale: float = 1.0
+
+    def frame(self, size: ImageSize) -> Frame:
+        """Return the frame of an image that has this size when upright."""
+        if self.resize == STRETCH:
+            return self._whole
+        if self.resize == LETTERBOX:
+            return self._letterbox(size)
+        return self._tiles(size)
+
+    @cached_property
+    def _whole(self) -> Frame:
+        return Frame(self.tile, self.tile, self.tile, (0, 0), (0,), (0,))
+
+    def _letterbox(self, size: ImageSize) -> Frame:
+        height, width = self.tile
+        scale = min(height / size.height, width / size.width)
+        scaled = (_side(size.height, scale, height), _side(size.width, scale, width))
+        origin = ((height - scaled[0]) // 2, (width - scaled[1]) // 2)
+        return Frame(self.tile, scaled, self.tile, origin, (0,), (0,))
+
+    def _tiles(self, size: ImageSize) -> Frame:
+        scaled = _side(size.height, self.scale), _side(size.width, self.scale)
+        reduction = next(
+            (r for r in _REDUCTIONS if scaled[0] * scaled[1] <= _LARGEST_MAP * r * r),
+            _REDUCTIONS[-1],
+        )
+        rows, height = self._starts(scaled[0], self.tile[0], reduction)
+        columns, width = self._starts(scaled[1], self.tile[1], reduction)
+        return Frame(self.tile, scaled, (height, width), (0, 0), rows, columns, reduction)
+
+    def _starts(self, length: int, tile: int, step: int) -> tuple[tuple[int, ...], int]:
+        """Return where inputs start along one side, evenly spread, and the canvas's length.
+
+        All are multiples of `step`, as is the canvas's length.
+        """
+        span = max(0, math.ceil((length - tile) / step))
+        stride = max(1, int(tile * (1 - self.overlap)) // step)
+        count = math.ceil(span / stride) + 1
+        starts = tuple(step * round(i * span / max(1, count - 1)) for i in range(count))
+        return starts, starts[-1] + tile
+
+
+def resampled(
+    values: Float32[np.ndarray, "h w"], size: tuple[int, int]
+) -> Float32[np.ndarray, "H W"]:
+    """Return a map at another (height, width), bilinear; the same one at its own."""
+    if values.shape == size:
+        return values
+    height, width = size
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _side(length: int, scale: float, most: int | None = None) -> int:
+    scaled = max(1, round(length * scale))
+    return scaled if most is None else min(most, scaled)
+
+
+def _ramp(length: int) -> Float32[np.ndarray, " length"]:
+    """Return weights that rise from an input's edges to its middle, all above 0."""
+    distance = np.minimum(np.arange(length) + 0.5, length - np.arange(length) - 0.5)
+    weights: np.ndarray = (distance / (length / 2)).astype(np.float32)
+    return weights
+
+
+def _summed(
+    ramp: Float32[np.ndarray, " length"], starts: tuple[int, ...], canvas: int, reduction: int
+) -> Float32[np.ndarray, " canvas"]:
+    total = np.zeros(canvas // reduction, np.float32)
+    for start in starts:
+        total[start // reduction :][: len(ramp)] += ramp
+    return total
+
+
+def _reduced(values: Float32[np.ndarray, "H W"], reduction: int) -> Float32[np.ndarray, "_ _"]:
+    """Return the highest value of each block: a small defect must not be averaged away."""
+    if reduction == 1:
+        return values
+    height, width = values.shape
+    blocks = values.reshape(height // reduction, reduction, width // reduction, reduction)
+    highest: np.ndarray = blocks.max(axis=(1, 3))
+    return highest
