@@ -1,7 +1,7 @@
 """Images in, inspections out: the one inference path of trainer, command line and service."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from model.anomaly import Scoring, find_regions, peak_region
 from model.areas import Area, Areas
 from model.baseline import Baseline
 from model.calibration import Calibration
-from model.engine import Engine
+from model.engine import Engine, Preparable
 from model.errors import ConfigError, ImageError, NonFiniteOutput, UnknownCategory
 from model.framing import TILE
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
@@ -21,6 +21,7 @@ from model.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
+    from model.cuda.engine import CudaShare
     from model.network import MambaAD
 
 _TILES_AT_ONCE = 16
@@ -76,9 +77,21 @@ class Detector:
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: "Checkpoint", device: str = "cpu", backend: str = "auto"
+        cls,
+        checkpoint: "Checkpoint",
+        device: str = "cpu",
+        backend: str = "auto",
+        cuda: "CudaShare | None" = None,
     ) -> "Detector":
-        """Build the detector that a loaded checkpoint describes."""
+        """Build the detector that a loaded checkpoint describes.
+
+        With `cuda`, it computes there, and fast after its `preparation`; see `CudaEngine`.
+        """
+        if cuda is not None:
+            parts = (checkpoint.preprocessing, checkpoint.scoring)
+            known = (checkpoint.golden, checkpoint.baselines)
+            engine = cuda.engine(checkpoint.network, *parts, backend, *known)
+            return cls(engine, *parts, checkpoint.calibrations, checkpoint.baselines)
         return cls.from_network(
             checkpoint.network,
             checkpoint.preprocessing,
@@ -89,6 +102,10 @@ class Detector:
             checkpoint.baselines,
             checkpoint.manifest.areas,
         )
+
+    def preparation(self, most: int) -> Sequence[Callable[[], None]]:
+        """Return what can be done first to be fast, if anything; see `Preparable`."""
+        return self.engine.preparation(most) if isinstance(self.engine, Preparable) else ()
 
     @property
     def categories(self) -> tuple[Category, ...]:

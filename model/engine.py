@@ -3,7 +3,7 @@
 `Detector` holds one, and knows nothing else about the network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -29,4 +29,15 @@ class Engine(Protocol):
         """Return the raw map of each image: blurred, the scales weighted, not standardised.
 
         The array is the caller's. A network that fails answers NaN or infinity in its map.
+        """
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An engine that can be made faster before it is used."""
+
+    def preparation(self, most: int) -> Sequence[Callable[[], None]]:
+        """Return steps that make batches of up to `most` images fast.
+
+        Each is to be run in order on the engine's thread; batches may be computed between them.
         """
