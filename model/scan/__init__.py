@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from model.errors import BackendUnavailable
-from model.scan import cpu, reference
+from model.scan import cpu, mamba_ssm, reference
 from model.scan.orders import DIRECTIONS, SCANS, order_table
 
 __all__ = ["BACKENDS", "DIRECTIONS", "SCANS", "hybrid_scan", "order_table"]
@@ -67,6 +67,18 @@ def _on_cuda(
     return y
 
 
+def _on_mamba_ssm(
+    u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
+    order: Tensor,
+) -> Tensor:  # fmt: skip
+    """Run the published data flow."""
+    if u.device.type != "cuda":
+        raise BackendUnavailable(
+            f"the mamba_ssm scan takes tensors on a CUDA device, got {u.device}; use backend='auto'"
+        )
+    return mamba_ssm.scan(u, selection, A, D, dt_weight, dt_bias, order)
+
+
 def _fastest(u: Tensor, A: Tensor, dt_weight: Tensor) -> str:
     """Name the fastest backend for these tensors."""
     if u.device.type == "cpu" and u.dtype == torch.float32:
@@ -77,7 +89,7 @@ def _fastest(u: Tensor, A: Tensor, dt_weight: Tensor) -> str:
 
 
 BACKENDS: MappingProxyType[str, _Scan] = MappingProxyType(
-    {"reference": reference.scan, "cpu": _on_cpu, "cuda": _on_cuda}
+    {"reference": reference.scan, "cpu": _on_cpu, "cuda": _on_cuda, "mamba_ssm": _on_mamba_ssm}
 )
 """The scan backends by name."""
 

@@ -69,12 +69,17 @@ def scan_backward(
     plan = plan_backward(shape, launch.multiprocessors(u.device))
     of_u, of_rows, *of_parameters = launch.backward(inputs, grad_y.contiguous(), plan)
     of_a, of_d, of_weight, of_bias = of_parameters
-    return of_u, of_rows, of_a, of_d, of_weight, of_bias
+    return of_u, of_rows.to(selection.dtype), of_a, of_d, of_weight, of_bias
 
 
 def _inputs(*tensors: Tensor) -> list[Tensor]:
-    *values, order = (tensor.detach().contiguous() for tensor in tensors)
-    return [*values, order.int()]
+    """Return the arguments as the kernels take them.
+
+    Every lane reads the whole row of the selection. Widened there, 16-bit rows would cost each
+    step more instructions than it has to spare; widened here, they cost one pass over them.
+    """
+    u, selection, *values, order = (tensor.detach().contiguous() for tensor in tensors)
+    return [u, selection.float(), *values, order.int()]
 
 
 @scan.register_fake
