@@ -1,20 +1,12 @@
 """Thresholds from held-out good parts, with a promise that does not depend on the network.
 
-Split conformal prediction: when the n held-out good parts and the next good part are exchangeable
-(same line, same camera, none of them trained on), the next one is equally likely to take any of
-the n + 1 ranks. With the k-th smallest held-out score as the threshold it is rejected with
-probability at most (n + 1 - k) / (n + 1), whatever the scores' distribution; ties only lower it,
-since NG means strictly above.
-
-    n      number of held-out good images
-    alpha  the false-reject rate asked for
-    k      ceil((n + 1) (1 - alpha)), and n where that exceeds n
+Each is a conformal quantile (`model.conformal`) of what held-out good parts show: of good parts
+like those, at most a share `alpha` is rejected, since NG means strictly above.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from fractions import Fraction
 from types import NoneType
 from typing import Any
 
@@ -22,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
+from model.conformal import check_rate, column, conformal_quantile, exact, percent, ranks_above
 from model.errors import CalibrationError, NonFiniteOutput
 from model.inspection import Decision
+from model.operating_point import Goal, OperatingPoint, choose
 
 MEDIAN_SCORE = 0.1
 """The score of the median held-out good part, where the scores spread at all."""
@@ -31,7 +25,7 @@ MEDIAN_SCORE = 0.1
 QUANTILES = tuple(step / 20 for step in range(21))
 """The shares of held-out good parts at which `good_quantiles` stand."""
 
-_OPTIONAL = ("review_threshold", "good_quantiles")
+_OPTIONAL = ("review_threshold", "good_quantiles", "review_alpha", "folds", "operating_point")
 _LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _NO_SPREAD = 1e-9
 _BELOW_ONE = math.nextafter(1.0, 0.0)
@@ -48,6 +42,9 @@ class Calibration:
     Raw scores above `review_threshold`, where there is one, and not above `image_threshold` are
     for a person to decide. `good_quantiles` are the raw scores of the held-out good parts at
     `QUANTILES`, from the lowest to the highest: what later scores are compared with.
+    `review_alpha` is the share of good parts that NG and REVIEW take together, at most. `folds` is
+    how many networks scored the images where none were held out: each those that it had not
+    learned from. `operating_point` tells of thresholds chosen with defective examples, too.
     """
 
     image_threshold: float
@@ -58,9 +55,12 @@ class Calibration:
     good_images: int
     review_threshold: float | None = None
     good_quantiles: tuple[float, ...] | None = None
+    review_alpha: float | None = None
+    folds: int | None = None
+    operating_point: OperatingPoint | None = None
 
     def __post_init__(self) -> None:
-        _check_alpha(self.alpha)
+        check_rate("alpha", self.alpha)
         for name in ("image_threshold", "pixel_threshold", "image_scale", "pixel_scale"):
             if not math.isfinite(getattr(self, name)):
                 raise CalibrationError(f"{name} must be finite, got {getattr(self, name)}")
@@ -72,26 +72,38 @@ class Calibration:
             raise CalibrationError(f"good_images must be at least 1, got {self.good_images}")
         if self.review_threshold is not None:
             self._check_review(self.review_threshold)
+        if self.review_alpha is not None and not self.alpha <= self.review_alpha < 1:
+            raise CalibrationError(
+                f"review_alpha must be at least alpha ({self.alpha}) and below 1, "
+                f"got {self.review_alpha}"
+            )
         if self.good_quantiles is not None:
             _check_quantiles(self.good_quantiles)
 
     @classmethod
     def fit(
-        cls, raw_scores: npt.ArrayLike, pixel_peaks: npt.ArrayLike, alpha: float = 0.01
+        cls,
+        raw_scores: npt.ArrayLike,
+        pixel_peaks: npt.ArrayLike,
+        alpha: float = 0.01,
+        review_alpha: float | None = None,
+        folds: int | None = None,
     ) -> "Calibration":
         """Set both thresholds from held-out good images, none of which was trained on.
 
         `raw_scores` holds one raw score and `pixel_peaks` the highest map value of each image.
+        With `review_alpha`, a REVIEW band begins where that share of good parts lies above.
         Raises `CalibrationError` for empty, unequal or non-finite input, or an impossible `alpha`.
         """
-        _check_alpha(alpha)
-        scores, peaks = _column("raw_scores", raw_scores), _column("pixel_peaks", pixel_peaks)
+        check_rate("alpha", alpha)
+        scores, peaks = column("raw_scores", raw_scores), column("pixel_peaks", pixel_peaks)
         if len(scores) != len(peaks):
             raise CalibrationError(
                 f"need one pixel peak per raw score, got {len(peaks)} and {len(scores)}"
             )
         image_threshold = conformal_quantile(scores, alpha)
         pixel_threshold = conformal_quantile(peaks, alpha)
+        review = None if review_alpha is None else conformal_quantile(scores, review_alpha)
         return cls(
             image_threshold=image_threshold,
             pixel_threshold=pixel_threshold,
@@ -100,12 +112,34 @@ class Calibration:
             alpha=float(alpha),
             good_images=len(scores),
             good_quantiles=tuple(np.quantile(scores, QUANTILES).tolist()),
+            review_threshold=review if review is None or review < image_threshold else None,
+            review_alpha=review_alpha,
+            folds=folds,
+        )
+
+    def for_goal(
+        self, goal: Goal, raw_scores: npt.ArrayLike, defective_scores: npt.ArrayLike
+    ) -> "Calibration":
+        """Choose the thresholds for `goal`, with the raw scores of defective examples.
+
+        `raw_scores` are those of the good images that this was fitted to. Raises
+        `CalibrationError` for empty or non-finite scores.
+        """
+        scores = column("raw_scores", raw_scores)
+        thresholds, point = choose(goal, scores, defective_scores, self.image_threshold)
+        return replace(
+            self,
+            image_threshold=thresholds.image,
+            image_scale=_scale(thresholds.image, scores),
+            review_threshold=thresholds.review,
+            review_alpha=None,
+            operating_point=point,
         )
 
     @property
     def images_needed(self) -> int:
         """The fewest good images with which `alpha` can be promised."""
-        return math.ceil(1 / _exact(self.alpha)) - 1
+        return math.ceil(1 / exact(self.alpha)) - 1
 
     @property
     def guaranteed_rate(self) -> float:
@@ -114,7 +148,7 @@ class Calibration:
         At most `alpha` with `images_needed` images or more; 1 / (n + 1), which is above `alpha`,
         with fewer.
         """
-        return _ranks_above(self.good_images, self.alpha) / (self.good_images + 1)
+        return ranks_above(self.good_images, self.alpha) / (self.good_images + 1)
 
     def rate_bound(self, confidence: float = 0.95) -> float:
         """Bound the false-reject rate of this very threshold, with the `confidence` given.
@@ -124,24 +158,39 @@ class Calibration:
         """
         if not 0 < confidence < 1:
             raise CalibrationError(f"confidence must be between 0 and 1, got {confidence}")
-        above = _ranks_above(self.good_images, self.alpha)
+        above = ranks_above(self.good_images, self.alpha)
         return float(betaincinv(above, self.good_images + 1 - above, confidence))
 
     def promise(self) -> str:
-        """Say in a sentence or two what the held-out images can promise."""
-        n = self.good_images
-        asked, bound = _percent(self.alpha), _percent(self.rate_bound())
-        luck = f"With 95 % confidence this threshold rejects at most {bound}."
-        images = "image" if n == 1 else "images"
+        """Say in a few sentences what the images can promise."""
+        point = self.operating_point
+        if point is None:
+            return self._promise_of_good_parts()
+        if not point.keeps_alpha:
+            return point.text()
+        return f"{self._promise_of_good_parts()} {point.text()}"
+
+    def _promise_of_good_parts(self) -> str:
+        n, asked = self.good_images, percent(self.alpha)
+        luck = f"With 95 % confidence this threshold rejects at most {percent(self.rate_bound())}."
+        if self.folds is not None:
+            return (
+                f"No good images were held out: {self.folds} networks scored {n}, each those it "
+                f"had not learned from. About {asked} of good parts are rejected where the final "
+                "network scores as they did; that is an estimate, and no promise."
+            )
+        if self.review_alpha is not None:
+            luck += f" At most {percent(self.review_alpha)} of good parts are rejected or reviewed."
         if n >= self.images_needed:
             return (
                 f"Of good parts like the {n} held out, at most {asked} are rejected on average "
                 f"(needs at least {self.images_needed} good images; have {n}). {luck}"
             )
+        images = "image" if n == 1 else "images"
         return (
             f"{n} held-out good {images} cannot promise {asked} (needs at least "
             f"{self.images_needed}): of good parts like these, at most "
-            f"{_percent(self.guaranteed_rate)} are rejected on average. {luck}"
+            f"{percent(self.guaranteed_rate)} are rejected on average. {luck}"
         )
 
     def decide(self, raw: float) -> Decision:
@@ -196,13 +245,17 @@ class Calibration:
                 f"got {', '.join(sorted(values)) or 'none'}"
             )
         rest = dict(values)
-        quantiles = rest.pop("good_quantiles", None)
+        quantiles, point = rest.pop("good_quantiles", None), rest.pop("operating_point", None)
         if not isinstance(quantiles, list | tuple | NoneType):
             raise CalibrationError(f"good_quantiles must be a list, got {quantiles!r}")
         for name, value in [*rest.items(), *(("good_quantiles", q) for q in quantiles or ())]:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise CalibrationError(f"{name} must be a number, got {value!r}")
-        return cls(**rest, good_quantiles=None if quantiles is None else tuple(quantiles))
+        return cls(
+            **rest,
+            good_quantiles=None if quantiles is None else tuple(quantiles),
+            operating_point=None if point is None else OperatingPoint.from_dict(point),
+        )
 
     def _check_review(self, threshold: float) -> None:
         if not math.isfinite(threshold) or threshold >= self.image_threshold:
@@ -210,27 +263,6 @@ class Calibration:
                 f"review_threshold must be finite and below image_threshold "
                 f"({self.image_threshold}), got {threshold}"
             )
-
-
-def conformal_quantile(scores: npt.ArrayLike, alpha: float) -> float:
-    """Return the k-th smallest score (see the module's head), the largest where k exceeds n.
-
-    Raises `CalibrationError` for empty or non-finite scores, or `alpha` outside (0, 1).
-    """
-    _check_alpha(alpha)
-    column = _column("scores", scores)
-    rank = len(column) + 1 - _ranks_above(len(column), alpha)
-    return float(np.partition(column, rank - 1)[rank - 1])
-
-
-def _ranks_above(n: int, alpha: float) -> int:
-    """Return n + 1 - k: how many of the n + 1 ranks lie above the threshold; 1 to n."""
-    return max(1, math.floor((n + 1) * _exact(alpha)))
-
-
-def _exact(alpha: float) -> Fraction:
-    """Return the decimal that was written, so that 100 x 0.29 is 29 and not a hair less."""
-    return Fraction(repr(float(alpha)))
 
 
 def _scale(threshold: float, scores: npt.NDArray[np.float64]) -> float:
@@ -250,19 +282,6 @@ def _logistic(raw: float, threshold: float, scale: float) -> float:
     return min(1 - tail, _BELOW_ONE) if odds > 0 else max(tail, _ABOVE_ZERO)
 
 
-def _column(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    column = np.asarray(values, dtype=np.float64)
-    if column.ndim != 1 or column.size == 0:
-        raise CalibrationError(
-            f"{name} must be one number per held-out good image, at least one; "
-            f"got an array of shape {column.shape}"
-        )
-    bad = int(np.count_nonzero(~np.isfinite(column)))
-    if bad:
-        raise CalibrationError(f"{name} must be finite; {bad} of {column.size} are not")
-    return column
-
-
 def _check_quantiles(quantiles: tuple[float, ...]) -> None:
     finite = all(map(math.isfinite, quantiles))
     if len(quantiles) != len(QUANTILES) or not finite or list(quantiles) != sorted(quantiles):
@@ -270,12 +289,3 @@ def _check_quantiles(quantiles: tuple[float, ...]) -> None:
             f"good_quantiles must be {len(QUANTILES)} finite numbers that never fall, "
             f"got {quantiles}"
         )
-
-
-def _check_alpha(alpha: float) -> None:
-    if not 0 < alpha < 1:
-        raise CalibrationError(f"alpha must be between 0 and 1 (0.01 means 1 %), got {alpha}")
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.3g} %"

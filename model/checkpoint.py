@@ -234,10 +234,11 @@ class CheckpointStore:
         *,
         calibrations: Mapping[str, Calibration] | None = None,
         metrics: Mapping[str, Any] | None = None,
+        source: str = "",
     ) -> Checkpoint:
         """Rewrite a saved checkpoint's manifest in one step; its weights stay as they are.
 
-        `calibrations` replace those of the categories they name, `metrics` replace all metrics.
+        `calibrations`, from `source`, replace those of the categories they name; `metrics` all.
         """
         directory = self.find(checkpoint.name, checkpoint.version)
         manifest = Manifest.read(directory)
@@ -245,8 +246,7 @@ class CheckpointStore:
             raise CheckpointError(
                 f"{directory} holds other weights than the checkpoint to update: load it again"
             )
-        values = manifest.model_dump()
-        values["calibrations"] |= {k: v.to_dict() for k, v in (calibrations or {}).items()}
+        values = manifest.recalibrated(calibrations or {}, source).model_dump()
         values["metrics"] = manifest.metrics if metrics is None else dict(metrics)
         text = Manifest.from_values(values).to_json()
         try:

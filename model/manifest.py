@@ -5,8 +5,9 @@ import json
 import platform
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import (
     BaseModel,
@@ -55,12 +56,28 @@ class GoldenEntry(BaseModel):
     tolerance: float = Field(gt=0)
 
 
+class _Storable(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class CalibrationEntry(BaseModel):
+    """One calibration of a checkpoint: `source` says what from, in words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    version: int = Field(ge=1)
+    created: str
+    source: str
+    calibrations: dict[_Name, dict[str, Any]]
+
+
 class Manifest(BaseModel):
     """Everything about a checkpoint but its weights.
 
     `network`, `preprocessing`, `scoring` and each value of `calibrations` are the `to_dict` of the
     class of that name; `sha256` names every file that the checkpoint is made of; `areas` say which
-    part of a category's images counts.
+    part of a category's images counts. `calibration_log` holds every calibration since one first
+    replaced another, the one in force last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -82,6 +99,7 @@ class Manifest(BaseModel):
     notice: str | None = None
     golden: dict[_Name, GoldenEntry] = {}
     areas: dict[_Name, Area] = {}
+    calibration_log: tuple[CalibrationEntry, ...] = ()
 
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":
@@ -98,10 +116,58 @@ class Manifest(BaseModel):
         """The categories that the checkpoint is calibrated for, in order of name."""
         return tuple(sorted(self.calibrations))
 
+    @property
+    def calibration_version(self) -> int:
+        """How many calibrations there have been, counting from 1; 0 before the first."""
+        return (
+            self.calibration_log[-1].version
+            if self.calibration_log
+            else int(bool(self.calibrations))
+        )
+
+    def recalibrated(self, calibrations: Mapping[str, _Storable], source: str) -> "Manifest":
+        """Return the manifest with `calibrations` in force for the categories they name.
+
+        What was in force before stays in the log, as a version that can be taken up again.
+        """
+        if not calibrations:
+            return self
+        log, merged = list(self.calibration_log), dict(self.calibrations)
+        merged |= {category: fitted.to_dict() for category, fitted in calibrations.items()}
+        if not log and self.calibrations:
+            log.append(self._entry(1, self.created, "as it was made", self.calibrations))
+        if log:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            log.append(self._entry(log[-1].version + 1, now, source, merged))
+        values = self.model_dump() | {"calibrations": merged, "calibration_log": log}
+        return type(self).from_values(values)
+
+    @staticmethod
+    def _entry(
+        version: int, created: str, source: str, calibrations: dict[str, Any]
+    ) -> CalibrationEntry:
+        return CalibrationEntry(
+            version=version, created=created, source=source, calibrations=calibrations
+        )
+
+    def calibration(self, version: int) -> CalibrationEntry:
+        """Return an earlier calibration; raises `CheckpointError` for one that never was."""
+        for entry in self.calibration_log:
+            if entry.version == version:
+                return entry
+        have = ", ".join(str(entry.version) for entry in self.calibration_log)
+        raise CheckpointError(
+            f"{self.name}/{self.version} has no calibration {version}; have: {have or 'the first'}"
+        )
+
     def to_json(self) -> str:
         """Return the file's text; raises `CheckpointError` for a value that JSON cannot hold."""
         values = self.model_dump()
-        for later in ("golden", "areas"):  # so that programs from before there were any read it
+        for later in (
+            "golden",
+            "areas",
+            "calibration_log",
+        ):  # so that programs from before there were any read it
             if not values[later]:
                 del values[later]
         try:

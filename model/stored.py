@@ -1,6 +1,6 @@
 """Configurations that a manifest keeps: to JSON values and back."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, Self, cast
 
 from model.errors import ConfigError
@@ -19,13 +19,22 @@ class Stored:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from `to_dict` output, or from what JSON made of it.
 
-        Raises `ConfigError` for a field that does not exist, and whatever the class itself checks.
+        Raises `ConfigError` for a field that does not exist or has to be there and is not, and
+        whatever the class itself checks.
         """
         unknown = sorted(values.keys() - _names(cls))
         if unknown:
             raise ConfigError(f"{cls.__name__} has no {', '.join(unknown)}")
+        missing = [name for name in _required(cls) if name not in values]
+        if missing:
+            raise ConfigError(f"{cls.__name__} needs {', '.join(missing)}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _names(cls: type) -> list[str]:
     return [field.name for field in fields(cast(Any, cls))]
+
+
+def _required(cls: type) -> list[str]:
+    found = fields(cast(Any, cls))
+    return [f.name for f in found if f.default is MISSING and f.default_factory is MISSING]

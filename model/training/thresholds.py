@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,6 +14,7 @@ from model.dataset import Sample, inspection_batches
 from model.detector import Detector
 from model.errors import CalibrationError
 from model.inspection import Category
+from model.operating_point import Goal
 
 
 def fit_baselines(
@@ -29,31 +31,73 @@ def fit_baselines(
     return {category: Baseline.fit(maps_of(category)) for category in categories}
 
 
+@dataclass(slots=True)
+class Shown:
+    """What images of one category showed: a raw score and the highest map value of each."""
+
+    raw_scores: list[float] = field(default_factory=list)
+    pixel_peaks: list[float] = field(default_factory=list)
+
+
+def show(
+    detector: Detector,
+    scoring: Scoring,
+    samples: Sequence[Sample],
+    *,
+    batch_size: int = 8,
+    advance: Callable[[int], None] = lambda _images: None,
+) -> dict[Category, Shown]:
+    """Return what the images of each category show, good or defective, without any threshold.
+
+    `advance` hears how many images were done. Raises `NonFiniteOutput` for a network that answers
+    NaN.
+    """
+    shown: defaultdict[Category, Shown] = defaultdict(Shown)
+    for batch in inspection_batches(samples, detector.preprocessing, batch_size):
+        maps = detector.image_maps(batch.images, batch.categories, batch.image_sizes)
+        for category, values in zip(batch.categories, maps, strict=True):
+            counted = detector.areas.counted(values, category)
+            shown[category].raw_scores.append(float(scoring.raw_scores(counted[None, None])[0]))
+            shown[category].pixel_peaks.append(float(counted.max()))
+        advance(len(batch.samples))
+    return dict(sorted(shown.items()))
+
+
 def calibrate(
     detector: Detector,
     scoring: Scoring,
     samples: Sequence[Sample],
     alpha: float,
     *,
+    review_alpha: float | None = None,
+    defects: Sequence[Sample] = (),
+    goal: Goal | None = None,
     batch_size: int = 8,
     advance: Callable[[int], None] = lambda _images: None,
 ) -> dict[Category, Calibration]:
     """Return a calibration for each category there are held-out good `samples` of.
 
+    With a `goal`, the thresholds of every category that has `defects` are chosen by them, too.
     `advance` hears how many images were done. Raises `CalibrationError` without samples or for a
-    defective one, `NonFiniteOutput` for a network that answers NaN.
+    defective one among them, `NonFiniteOutput` for a network that answers NaN.
     """
     if not samples:
         raise CalibrationError("no held-out good images to set thresholds from")
     if bad := [sample for sample in samples if not sample.is_good]:
         raise CalibrationError(f"thresholds are set from good images only, got {bad[0].path}")
-    scores: defaultdict[Category, list[float]] = defaultdict(list)
-    peaks: defaultdict[Category, list[float]] = defaultdict(list)
-    for batch in inspection_batches(samples, detector.preprocessing, batch_size):
-        maps = detector.image_maps(batch.images, batch.categories, batch.image_sizes)
-        for category, values in zip(batch.categories, maps, strict=True):
-            counted = detector.areas.counted(values, category)
-            scores[category].append(float(scoring.raw_scores(counted[None, None])[0]))
-            peaks[category].append(float(counted.max()))
-        advance(len(batch.samples))
-    return {c: Calibration.fit(scores[c], peaks[c], alpha) for c in sorted(scores)}
+    found = show(detector, scoring, samples, batch_size=batch_size, advance=advance)
+    fitted = {
+        category: Calibration.fit(own.raw_scores, own.pixel_peaks, alpha, review_alpha)
+        for category, own in found.items()
+    }
+    if goal is None:
+        return fitted
+    bad_shown = show(detector, scoring, defects, batch_size=batch_size, advance=advance)
+    if without := sorted(set(fitted) - set(bad_shown)):
+        raise CalibrationError(f"no defective examples of {', '.join(without)}")
+    return {
+        category: calibration.for_goal(
+            goal, found[category].raw_scores, bad_shown[category].raw_scores
+        )
+        for category, calibration in fitted.items()
+    }

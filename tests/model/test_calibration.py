@@ -1,12 +1,17 @@
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from model.calibration import Calibration, conformal_quantile
 from model.errors import CalibrationError, NonFiniteOutput
 from model.inspection import Decision
+
+REAL_SCORES = Path(__file__).with_name("data") / "solar_good_scores.json"
+"""Raw scores of good cells the shipped network has not learned from (`demo/good_scores.py`)."""
 
 
 def fit(scores, alpha=0.01):
@@ -68,6 +73,29 @@ def test_promise_holds_over_random_splits_of_one_finite_set():
         calibration = fit(shuffled[:150], alpha=0.02)
         rates.append(np.mean(shuffled[150:] > calibration.image_threshold))
     assert np.mean(rates) <= 0.02 + 4 * np.std(rates) / math.sqrt(len(rates))
+
+
+@pytest.mark.parametrize("category", ["solar-mono", "solar-poly"])
+@pytest.mark.parametrize(("n", "alpha"), [(120, 0.01), (120, 0.05), (60, 0.1), (40, 0.01)])
+def test_real_good_parts_are_rejected_as_often_as_theory_says(category, n, alpha):
+    """200 random splits of real cells: the counts follow their law, and the bound holds in 95 %."""
+    pool = np.array(json.loads(REAL_SCORES.read_text())[category])
+    rng = np.random.default_rng(2026)
+    rejected, within, rest = [], [], len(pool) - n
+    for _ in range(200):
+        shuffled = rng.permutation(pool)
+        calibration = fit(shuffled[:n], alpha)
+        rejected.append(int(np.sum(shuffled[n:] > calibration.image_threshold)))
+        within.append(rejected[-1] / rest <= calibration.rate_bound(0.95))
+    above = round(calibration.guaranteed_rate * (n + 1))
+    law = stats.betabinom(
+        rest, above, n + 1 - above
+    )  # of the next `rest` parts, by exchangeability
+    assert np.mean(rejected) / rest <= calibration.guaranteed_rate + 4 * law.std() / rest / 200**0.5
+    assert np.mean(rejected) == pytest.approx(law.mean(), abs=4 * law.std() / 200**0.5)
+    bound = law.cdf(math.floor(calibration.rate_bound(0.95) * rest))
+    assert np.mean(within) == pytest.approx(bound, abs=4 * math.sqrt(bound * (1 - bound) / 200))
+    assert bound > 0.85  # fewer than 95 % only because so few parts are counted
 
 
 def test_rate_bound_covers_as_often_as_it_says():

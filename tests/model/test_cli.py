@@ -234,6 +234,61 @@ def test_calibrate_refuses_images_that_were_perhaps_trained_on(data, store, tmp_
     assert "--images" in result.stderr
 
 
+def test_calibrations_are_numbered_and_can_be_taken_up_again(data, store):
+    first = manifest(store).calibrations
+    assert manifest(store).calibration_version == 1
+    result = run("calibrate", "parts", data, "--alpha", "0.5", "--weights", store)
+    assert "has calibration 2" in result.stdout
+    second = manifest(store)
+    assert second.calibration_version == 2
+    assert second.calibrations != first
+    assert "good bolt, 3 images" in second.calibration_log[-1].source
+    listed = run("calibrate", "parts", "--use", "1", "--weights", store)
+    assert "calibration 3" in listed.stdout
+    assert "calibration 1 again" in listed.stdout
+    assert manifest(store).calibrations == first
+    assert [entry.version for entry in manifest(store).calibration_log] == [1, 2, 3]
+    unknown = run("calibrate", "parts", "--use", "9", "--weights", store, code=2)
+    assert "no calibration 9; have: 1, 2, 3" in one_line(unknown)
+
+
+def test_the_log_of_a_new_checkpoint_is_its_own_calibration(store):
+    assert "calibration 1, as it was made" in run(
+        "calibrate", "parts", "--log", "--weights", store
+    ).stdout  # fmt: skip
+
+
+def test_calibrate_keeps_to_an_escape_rate_of_defective_examples(data, store, tmp_path):
+    defects = tmp_path / "rejects"
+    for category in ("bolt", "nut"):
+        shutil.copytree(data / category / "test" / "scratch", defects / category / "scratch")
+    arguments = ["calibrate", "parts", data, "--weights", store, "--defects", defects]
+    result = run(*arguments, "--target-escape-rate", "0.3", "--no-review")
+    point = manifest(store).calibrations["bolt"]["operating_point"]
+    assert (point["defect_images"], point["escapes"]) == (2, 0)
+    assert "an escape rate of at most 30 %" in result.stdout
+    costs = ["--cost-false-reject", "2", "--cost-escape", "500"]
+    assert "a false reject 2, an escape 500" in run(*arguments, *costs).stdout
+    assert "defective bolt, 2 images" in manifest(store).calibration_log[-1].source
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--f1-max"], "--defects DIR goes with"),
+        (["--defects", "x"], "--defects DIR goes with"),
+        (["--defects", "x", "--f1-max", "--target-escape-rate", "0.1"], "give one of"),
+        (["--defects", "x", "--cost-escape", "5"], "--cost-escape needs the other cost"),
+        (["--defects", "x", "--cost-review", "5"], "--cost-review needs"),
+        (["--defects", "x", "--no-review"], "--no-review needs --target-escape-rate"),
+        (["--defects", "x", "--f1-max"], "no defective examples of 'bolt'"),
+    ],
+)
+def test_half_a_goal_is_refused(data, store, options, said):
+    result = run("calibrate", "parts", data, *options, "--weights", store, code=2)
+    assert said in one_line(result)
+
+
 def test_calibrate_takes_data_or_images(store, data):
     for arguments in ([], [data, "--images", data]):
         result = run("calibrate", "parts", *arguments, "--weights", store, code=2)
