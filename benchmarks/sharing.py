@@ -157,7 +157,7 @@ async def one_round(pool: WorkerPool, registry: Registry, categories: list[int])
     """Queue an image of each category given, and return how many a second were answered."""
     loop = asyncio.get_running_loop()
     size = registry.routes[0].image_size
-    pixels = np.zeros((3, size.height, size.width), np.uint8)
+    pixels = np.zeros((1, 3, size.height, size.width), np.uint8)
     jobs = []
     started = time.perf_counter()
     for number in categories:

@@ -36,7 +36,8 @@ class Detector:
 
     `baselines` are needed for every category where the scoring standardises; `areas` say which part
     of a category's images counts. Images come as the inputs that `Preprocessing.to_arrays` makes of
-    them, one after the other, and a tiled image is several: how many follows from its size.
+    them, one after the other, and a tiled image is several: how many follows from its size. No more
+    than `inputs_at_once` are computed at a time, unless there are as many images.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Detector:
         self.calibrations = dict(calibrations)
         self.baselines = dict(baselines or {})
         self.areas = Areas(areas or {})
+        self.inputs_at_once = _TILES_AT_ONCE
 
     @classmethod
     def from_network(
@@ -230,7 +232,7 @@ class Detector:
         self, images: UInt8[np.ndarray, "B 3 H W"], count: int, stopwatch: "_Stopwatch"
     ) -> Float32[np.ndarray, "B H W"]:
         """Compute inputs: those of `count` images at once, or tiles in batches that fit."""
-        size = max(count, _TILES_AT_ONCE)
+        size = max(count, self.inputs_at_once)
         if len(images) <= size:
             return self.engine.maps(images, stopwatch.lap)
         starts = range(0, len(images), size)

@@ -149,7 +149,7 @@ def _service(
     pipeline = Pipeline(
         workers,
         threads,
-        ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_tiles),
         max_preparing=settings.max_queue_size * len(workers.workers),
         timeout_s=timeout_s,
         record=Record(metrics, drift),

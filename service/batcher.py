@@ -106,7 +106,7 @@ class Batcher:
             counts[waiting] += group.count(priority)
         now = asyncio.get_running_loop().time()
         running = sum(
-            max(0.0, self._latencies.seconds(batch.checkpoint, len(batch.jobs)) - (now - since))
+            max(0.0, self._latencies.seconds(batch.checkpoint, batch.inputs) - (now - since))
             for batch, since in self._running.items()
         )
         return running + sum(self._latencies.seconds(k, n) for k, n in counts.items())
@@ -184,7 +184,7 @@ class Batcher:
 
     def _due(self, key: CheckpointKey, group: Group) -> float:
         """When the group may go: at once if it is full, or its checkpoint is about to leave."""
-        full = len(group) >= self._latencies.limit(key) or key not in self._open
+        full = group.inputs >= self._latencies.limit(key) or key not in self._open
         return group.oldest_at + (0.0 if full else self._limits.max_queue_delay_s)
 
     def _take(self, key: CheckpointKey, now: float) -> Batch:
@@ -193,10 +193,10 @@ class Batcher:
         for job in jobs:
             job.taken_at = now
             self._remove(job)
-        reason = "full" if len(jobs) == limit else self._why_now
+        batch = Batch(jobs)
+        reason = "full" if batch.inputs >= limit else self._why_now
         self._metrics.batches_released.labels(self._worker, reason).inc()
         self._metrics.batch_size.labels(self._worker).observe(len(jobs))
-        batch = Batch(jobs)
         self._running[batch] = now
         return batch
 

@@ -7,12 +7,14 @@ they end, and there is nothing to clean up.
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from mmap import mmap
 from multiprocessing import reduction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 
 class SharedBlock:
@@ -39,6 +41,13 @@ class SharedBlock:
             return np.empty(shape, kind)
         mapped = self._mapped(offset + count * kind.itemsize)
         return np.frombuffer(mapped, kind, count, offset).reshape(shape)
+
+    def maps(
+        self, shapes: Sequence[tuple[int, int]], offsets: Sequence[int]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """Return maps that lie in the block one after the other, not copies of them."""
+        places = zip(shapes, offsets[: len(shapes)], strict=True)
+        return [self.array(shape, np.float32, offset) for shape, offset in places]
 
     def close(self) -> None:
         """Let go of the memory, as soon as no array shows it any more."""

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
@@ -115,12 +116,16 @@ class Item:
     """One image of a batch, but for its pixels.
 
     The calibration is the one that held when the image was taken in: the worker decides by it.
+    `inputs` is how many inputs of the network the image takes, `map_size` the size of its map where
+    that is not the input's.
     """
 
     category: Category
     image_size: ImageSize
     wants_map: bool
     calibration: Calibration
+    inputs: int = 1
+    map_size: ImageSize | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,23 +143,25 @@ class BatchRequest:
 
     @property
     def pixels_shape(self) -> tuple[int, int, int, int]:
-        """Of the images, uint8."""
-        return (len(self.items), 3, *self.size)
+        """Of the images' inputs, one after the other, uint8."""
+        return (sum(item.inputs for item in self.items), 3, *self.size)
 
     @property
-    def maps_shape(self) -> tuple[int, int, int]:
+    def map_shapes(self) -> list[tuple[int, int]]:
         """Of the maps wanted, float32."""
-        return (sum(item.wants_map for item in self.items), *self.size)
+        sizes = [item.map_size for item in self.items if item.wants_map]
+        return [self.size if size is None else (size.height, size.width) for size in sizes]
 
     @property
-    def maps_offset(self) -> int:
-        """Where in the block the maps begin."""
-        return math.ceil(math.prod(self.pixels_shape) / _ALIGNMENT) * _ALIGNMENT
+    def map_offsets(self) -> list[int]:
+        """Where in the block each map begins; the last number is where they end."""
+        start = math.ceil(math.prod(self.pixels_shape) / _ALIGNMENT) * _ALIGNMENT
+        return list(accumulate((4 * h * w for h, w in self.map_shapes), initial=start))
 
     @property
     def nbytes(self) -> int:
         """How large the block has to be."""
-        return self.maps_offset + 4 * math.prod(self.maps_shape)
+        return self.map_offsets[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +192,8 @@ Request: TypeAlias = BatchRequest | Load | Unload
 class Finding:
     """What the network found in one image; see `model.Inspection`.
 
-    `pixel_scores` lie in 0 to 1 with 0.5 at the pixel threshold, at the resolution of the
-    network's input; they are there only when the item wanted them.
+    `pixel_scores` lie in 0 to 1 with 0.5 at the pixel threshold, at the resolution of the image's
+    map, which spans it; they are there only when the item wanted them.
     """
 
     decision: Decision

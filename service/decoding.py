@@ -52,10 +52,11 @@ _WEBP_HEADER = 30
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """How large an image may be, encoded and decoded."""
+    """How large an image may be, encoded and decoded, and cut into inputs of the network."""
 
     max_bytes: int
     max_pixels: int
+    max_tiles: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,20 @@ class DecodedImage:
     decode_ms: float
 
 
-def decode(content: bytes, limits: ImageLimits, room: Room | None = None) -> DecodedImage:
+def decode(
+    content: bytes, limits: ImageLimits, room: Room | None = None, grey_bits: int = 16
+) -> DecodedImage:
     """Decode an image file, where there is `room` for it; its first frame where it has several.
 
+    `grey_bits` are those in use of a 16-bit grey image; see `model.preprocess.upright`.
     Raises `BodyTooLarge`, `UnsupportedImage`, `ImageTooLarge`, `QueueFull` or `UndecodableImage`.
     """
     started = time.perf_counter()
     check_bytes(len(content), limits)
     kind = sniff(content)
     try:
-        image = _load(kind, content, limits.max_pixels, room or Room(limits.max_bytes))
+        kept = room or Room(limits.max_bytes)
+        image = _load(kind, content, limits.max_pixels, kept, grey_bits)
     except ServiceError:
         raise
     except ImageError as error:
@@ -117,14 +122,14 @@ def sniff(content: bytes) -> str:
     raise UnsupportedImage(f"the content is none of the image formats taken: {', '.join(FORMATS)}")
 
 
-def _load(kind: str, content: bytes, max_pixels: int, room: Room) -> Image:
+def _load(kind: str, content: bytes, max_pixels: int, room: Room, grey_bits: int) -> Image:
     if kind == "WebP":
         check_pixels(_webp_size(content), max_pixels)
     with _OPENERS[kind](BytesIO(content)) as image:
         check_pixels(image.size, max_pixels)
         with room.taken(image.size) as kept:
             image.load()
-            kept.append(upright(image))
+            kept.append(upright(image, grey_bits))
         return kept[0]
 
 
@@ -135,6 +140,12 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageTooLarge(
             f"an image may have {max_pixels} pixels, got {width} x {height} = {width * height}"
         )
+
+
+def check_tiles(count: int, limits: ImageLimits) -> None:
+    """Raise `ImageTooLarge` for an image that is cut into too many tiles."""
+    if count > limits.max_tiles:
+        raise ImageTooLarge(f"an image may take {limits.max_tiles} tiles, got {count}")
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:

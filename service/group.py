@@ -1,6 +1,7 @@
 """The waiting jobs of one checkpoint, urgent ones first, and none forgotten."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 from service.channel import Priority
@@ -46,8 +47,14 @@ class Group:
         return True
 
     def count(self, priority: Priority) -> int:
-        """How many jobs go at least as soon as a new one of this priority."""
-        return sum(len(lane) for kind, lane in self._lanes.items() if kind <= priority)
+        """How many inputs go at least as soon as a new job of this priority."""
+        ahead = (lane for kind, lane in self._lanes.items() if kind <= priority)
+        return sum(job.inputs for lane in ahead for job in lane)
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs of the network all jobs are together."""
+        return sum(job.inputs for job in self)
 
     @property
     def oldest_at(self) -> float:
@@ -58,10 +65,12 @@ class Group:
         """Return the rank of the job that goes first; the group must not be empty."""
         return min(self._rank(job, now) for job in self._heads())
 
-    def first(self, count: int, now: float) -> tuple[Job, ...]:
-        """Return the jobs that go next, at most `count`."""
+    def first(self, inputs: int, now: float) -> tuple[Job, ...]:
+        """Return the jobs that go next: of at most so many inputs, or a single one of more."""
         ordered = sorted(self, key=lambda job: self._rank(job, now))
-        return tuple(ordered[:count])
+        sums = accumulate(job.inputs for job in ordered)
+        within = sum(total <= inputs for total in sums)
+        return tuple(ordered[: max(1, within)])
 
     def _heads(self) -> list[Job]:
         return [next(iter(lane)) for lane in self._lanes.values() if lane]

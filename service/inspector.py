@@ -208,7 +208,7 @@ class Inspector:
     def _put_maps(self, request: BatchRequest, outcomes: list[Outcome]) -> tuple[Outcome, ...]:
         """Move the maps from the outcomes into the block."""
         wanting = [i for i, item in enumerate(request.items) if item.wants_map]
-        maps = self._block.array(request.maps_shape, np.float32, request.maps_offset)
+        maps = self._block.maps(request.map_shapes, request.map_offsets)
         for place, i in zip(maps, wanting, strict=True):
             outcome = outcomes[i]
             if isinstance(outcome, Finding):

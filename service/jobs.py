@@ -30,12 +30,13 @@ from service.errors import (
 class Job:
     """One image on its way through a worker; times are those of the event loop's clock.
 
+    `pixels` are its inputs of the network: one, or several where it is tiled.
     `held_bytes` is what its request keeps in memory beside the pixels until the answer.
     """
 
     checkpoint: CheckpointKey
     item: Item
-    pixels: UInt8[np.ndarray, "3 h w"]
+    pixels: UInt8[np.ndarray, "n 3 h w"]
     deadline: float
     future: asyncio.Future[Finding]
     queued_at: float
@@ -52,6 +53,11 @@ class Job:
     def nbytes(self) -> int:
         """What the job keeps in memory while it waits."""
         return self.pixels.nbytes + self.held_bytes
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs of the network it is."""
+        return len(self.pixels)
 
     def fail(self, error: ServiceError) -> None:
         """Answer with an error, unless the caller has gone."""
@@ -77,9 +83,14 @@ class Batch:
         """The checkpoint that computes it."""
         return self.jobs[0].checkpoint
 
+    @property
+    def inputs(self) -> int:
+        """How many inputs of the network it is made of."""
+        return sum(job.inputs for job in self.jobs)
+
     def request(self, number: int) -> BatchRequest:
         """Return the message for the worker."""
-        height, width = self.jobs[0].pixels.shape[1:]
+        height, width = self.jobs[0].pixels.shape[2:]
         items = tuple(job.item for job in self.jobs)
         return BatchRequest(number, self.checkpoint, items, (height, width))
 
@@ -87,7 +98,7 @@ class Batch:
         """Copy the pixels to where the worker looks for them. Raises `OSError` without memory."""
         block.reserve(request.nbytes)
         pixels = block.array(request.pixels_shape, np.uint8)
-        np.stack([job.pixels for job in self.jobs], out=pixels)
+        np.concatenate([job.pixels for job in self.jobs], out=pixels)
 
     def settle(self, outcomes: tuple[Outcome, ...]) -> None:
         """Answer every job; one outcome each, in order."""

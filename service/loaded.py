@@ -90,13 +90,15 @@ class LoadedCheckpoint:
             return self._once_more(items, pixels)
         self.split = "out-of-memory" if out_of_memory else "failed"
         half = (len(items) + 1) // 2
-        first = self._by_halves(items[:half], pixels[:half])
-        return first + self._by_halves(items[half:], pixels[half:])
+        inputs = sum(item.inputs for item in items[:half])
+        first = self._by_halves(items[:half], pixels[:inputs])
+        return first + self._by_halves(items[half:], pixels[inputs:])
 
     def _once_more(
         self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]
     ) -> list[Outcome]:
-        """Try a single image again, now that what was cached is free."""
+        """Try a single image again, now that what was cached is free; its tiles fewer at once."""
+        self._detector.inputs_at_once = max(1, self._detector.inputs_at_once // 2)
         try:
             return self._attempt(items, pixels)
         except Exception as error:

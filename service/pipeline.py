@@ -3,32 +3,29 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from PIL.Image import Image
 
-from model.errors import ImageError
-from model.inspection import ImageSize
-from model.preprocess import upright
 from service.channel import Finding, Item, Priority
-from service.decoding import DecodedImage, ImageLimits, check_pixels, decode
-from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull, UndecodableImage
+from service.decoding import ImageLimits
+from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
 from service.jobs import Job
 from service.pictures import picture
 from service.pool import WorkerPool
+from service.preparing import Prepared, Preparer
 from service.record import Record
 from service.registry import Route
-from service.room import Room
 from service.schemas import HeatmapKind, ImageAnswer, PartFields
 from service.shadow import Shadows
 from service.threads import Threads
 from service.tracing import Tracing
-from service.uploads import Base64Upload, Source, Upload
+from service.uploads import Source, Upload
 
 T = TypeVar("T")
 
@@ -67,17 +64,6 @@ class InspectOptions:
         return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    """An image as the network and, where wanted, the overlay need it; `size` is (width, height)."""
-
-    size: tuple[int, int]
-    pixels: UInt8[np.ndarray, "3 h w"]
-    image: Image | None
-    timings_ms: Mapping[str, float]
-    shadow_pixels: UInt8[np.ndarray, "3 _ _"] | None = None
-
-
 class Pipeline:
     """Takes images through the service; everything that computes runs in threads or workers.
 
@@ -99,8 +85,7 @@ class Pipeline:
     ) -> None:
         self._workers = workers
         self.threads = Threads(threads)
-        self._room = Room(max_decoded_bytes)
-        self._limits = limits
+        self._preparer = Preparer(limits, max_decoded_bytes)
         self._max_preparing = max_preparing
         self._timeout_s = timeout_s
         self._record = record
@@ -169,19 +154,19 @@ class Pipeline:
 
     async def _prepare(
         self, route: Route, source: Source | Image, options: InspectOptions, deadline: float
-    ) -> _Prepared:
+    ) -> Prepared:
         """Decode and preprocess, unless there is no place for the result, or no time."""
         size = route.image_size
         nbytes = 3 * size.height * size.width + _bytes_of(source)
 
         keep = options.heatmap is HeatmapKind.OVERLAY
 
-        async def prepare() -> _Prepared:
+        async def prepare() -> Prepared:
             self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
             if self._preparing >= self._max_preparing:
                 raise QueueFull(f"{self._preparing} images are being decoded: no more are taken")
             decoding = self.threads.start(
-                lambda: self._decode(route, source, keep), self._end_preparing
+                lambda: self._preparer.prepare(route, source, keep), self._end_preparing
             )
             self._preparing += 1
             return await decoding
@@ -191,54 +176,33 @@ class Pipeline:
     def _end_preparing(self) -> None:
         self._preparing -= 1
 
-    def _offer(self, route: Route, prepared: _Prepared, finding: Finding) -> None:
+    def _offer(self, route: Route, prepared: Prepared, finding: Finding) -> None:
         """Let the route's shadow, if it has one, score what was answered."""
         if self._shadows and prepared.shadow_pixels is not None:
-            width, height = prepared.size
-            size = ImageSize(height, width)
-            self._shadows.offer(route, prepared.shadow_pixels, size, finding)
-
-    def _decode(self, route: Route, source: Source | Image, keep: bool) -> _Prepared:
-        decoded = self._decoded(source)
-        started = time.perf_counter()
-        pixels = route.preprocessing.to_array(decoded.image)
-        timings_ms = {
-            "decode": decoded.decode_ms,
-            "preprocess": (time.perf_counter() - started) * 1000,
-        }
-        shadow = None
-        if route.shadow:
-            shadow = _pixels_for(route.shadow, route, decoded.image, pixels)
-        image = decoded.image if keep else None
-        return _Prepared(decoded.image.size, pixels, image, timings_ms, shadow)
-
-    def _decoded(self, source: Source | Image) -> DecodedImage:
-        if isinstance(source, Upload):
-            return decode(source.content, self._limits, self._room)
-        if isinstance(source, Base64Upload):
-            return decode(source.decode(self._limits.max_bytes), self._limits, self._room)
-        started = time.perf_counter()
-        check_pixels(source.size, self._limits.max_pixels)
-        try:
-            return DecodedImage(upright(source), (time.perf_counter() - started) * 1000)
-        except ImageError as error:
-            raise UndecodableImage(f"the image cannot be used: {error}") from error
+            self._shadows.offer(route, prepared.shadow_pixels, prepared.image_size, finding)
 
     async def _compute(
-        self, route: Route, prepared: _Prepared, options: InspectOptions, deadline: float
+        self, route: Route, prepared: Prepared, options: InspectOptions, deadline: float
     ) -> tuple[Finding, float]:
         """Return what the network found, and the milliseconds spent waiting for it to be free."""
         loop = asyncio.get_running_loop()
-        width, height = prepared.size
+        size = prepared.image_size
         job = Job(
             route.checkpoint,
-            Item(route.category, ImageSize(height, width), options.wants_map, route.calibration),
+            Item(
+                route.category,
+                size,
+                options.wants_map,
+                route.calibration,
+                len(prepared.pixels),
+                prepared.map_size,
+            ),
             prepared.pixels,
             deadline,
             loop.create_future(),
             loop.time(),
             options.priority,
-            held_bytes=0 if prepared.image is None else 3 * width * height,
+            held_bytes=0 if prepared.image is None else 3 * size.width * size.height,
         )
 
         async def submit() -> None:
@@ -248,7 +212,7 @@ class Pipeline:
         return await job.future, job.queue_ms
 
     async def _draw(
-        self, prepared: _Prepared, finding: Finding, heatmap: HeatmapKind
+        self, prepared: Prepared, finding: Finding, heatmap: HeatmapKind
     ) -> tuple[str | None, float]:
         """Return the base64 of the picture asked for, and the milliseconds it took."""
         scores = finding.pixel_scores
@@ -276,15 +240,6 @@ async def _when_there_is_room(work: Callable[[], Awaitable[T]], options: Inspect
             if not options.patient:
                 raise
         await asyncio.sleep(_PATIENCE_S)
-
-
-def _pixels_for(
-    shadow: Route, route: Route, image: Image, pixels: UInt8[np.ndarray, "3 h w"]
-) -> UInt8[np.ndarray, "3 _ _"]:
-    """Return what the shadow's network takes: the same, unless its input has another size."""
-    if shadow.image_size == route.image_size:
-        return pixels
-    return shadow.preprocessing.to_array(image)
 
 
 def _bytes_of(source: Source | Image) -> int:

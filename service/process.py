@@ -11,8 +11,6 @@ from dataclasses import replace
 from itertools import count
 from typing import TypeVar
 
-import numpy as np
-
 from service.blocks import SharedBlock
 from service.channel import (
     BatchReply,
@@ -246,12 +244,12 @@ class WorkerProcess:
     def _with_maps(self, reply: BatchReply) -> BatchReply:
         """Copy the maps out of the block, which the next batch will overwrite."""
         request = self._batches.get(reply.id)
-        if request is None or not request.maps_shape[0]:
+        if request is None or not request.map_shapes:
             return reply
-        maps = iter(self._block.array(request.maps_shape, np.float32, request.maps_offset).copy())
+        maps = iter(self._block.maps(request.map_shapes, request.map_offsets))
         outcomes = []
         for item, outcome in zip(request.items, reply.outcomes, strict=True):
-            scores = next(maps) if item.wants_map else None
+            scores = next(maps).copy() if item.wants_map else None
             if isinstance(outcome, Finding):
                 outcome = replace(outcome, pixel_scores=scores)  # noqa: PLW2901
             outcomes.append(outcome)

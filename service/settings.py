@@ -69,6 +69,7 @@ class Settings(BaseSettings):
 
     max_image_bytes: int = Field(32 * 2**20, ge=1)
     max_image_pixels: int = Field(50_000_000, ge=1)
+    max_image_tiles: int = Field(512, ge=1)
     max_request_bytes: int = Field(256 * 2**20, ge=1)
     max_files_per_request: int = Field(64, ge=1, le=1000)
     max_images_per_batch: int = Field(1000, ge=1, description="for POST /detect/batch")

@@ -81,11 +81,11 @@ class Shadows:
         return iter([self._comparisons[key] for key in sorted(self._comparisons)])
 
     def offer(
-        self, route: Route, pixels: UInt8[np.ndarray, "3 h w"], size: ImageSize, given: Finding
+        self, route: Route, pixels: UInt8[np.ndarray, "n 3 h w"], size: ImageSize, given: Finding
     ) -> None:
         """Have the route's shadow score an image, if there is one and time for it; never waits.
 
-        `pixels` are those of the shadow's own input size.
+        `pixels` are the inputs of the shadow's own network.
         """
         shadow = route.shadow
         if shadow is None:
@@ -118,14 +118,14 @@ class Shadows:
         self,
         route: Route,
         shadow: Route,
-        pixels: UInt8[np.ndarray, "3 h w"],
+        pixels: UInt8[np.ndarray, "n 3 h w"],
         size: ImageSize,
         given: Finding,
         comparison: Comparison,
     ) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        item = Item(route.category, size, False, shadow.calibration)
+        item = Item(route.category, size, False, shadow.calibration, len(pixels))
         job = Job(
             shadow.checkpoint,
             item,

@@ -283,7 +283,8 @@ def _answer(
         parameters={k: v for k, v in parameters.items() if k not in _OWN_PARAMETERS} or None,
         outputs=[],
     )
-    content, header_length = write_answer(response, write_outputs(call.outputs, answers, maps))
+    outputs = write_outputs(call.outputs, answers, maps, route.image_size)
+    content, header_length = write_answer(response, outputs)
     content, headers = compress(content, coding)
     headers |= decision_headers(combined(answer.decision for answer in answers))
     if header_length is None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from jaxtyping import Float32, Num, UInt8
 from PIL import Image
 
+from model.framing import resampled
 from model.inspection import ImageSize
 from service.errors import BodyTooLarge, InvalidTensor
 from service.schemas import ImageAnswer
@@ -121,12 +122,18 @@ def write_outputs(
     choices: Sequence[OutputChoice],
     answers: Sequence[ImageAnswer],
     maps: Sequence[Float32[np.ndarray, "h w"]],
+    size: ImageSize,
 ) -> list[Output]:
-    """Return the outputs chosen, over all images; `maps` is needed for the map alone."""
+    """Return the outputs chosen, over all images; `maps` is needed for the map alone.
+
+    Each map spans its image, whatever its resolution is, and is given at that of the network's
+    input, `size`.
+    """
     outputs = []
     for choice in choices:
         if choice.name == ANOMALY_MAP:
-            outputs.append(Output(ANOMALY_MAP, "FP32", np.stack(maps), choice.binary))
+            alike = np.stack([resampled(one, (size.height, size.width)) for one in maps])
+            outputs.append(Output(ANOMALY_MAP, "FP32", alike, choice.binary))
             continue
         column = _COLUMNS[choice.name]
         values = [column.value(answer) for answer in answers]

@@ -199,7 +199,7 @@ class Worker:
         clock = asyncio.get_running_loop()
         started = clock.time()
         self.residency.touch(batch.checkpoint)
-        expected_s = self._latencies.seconds(batch.checkpoint, len(batch.jobs))
+        expected_s = self._latencies.seconds(batch.checkpoint, batch.inputs)
         if self.residency.is_loading:  # it may wait for a warm-up pass, which may be compiling
             expected_s = 0.0
         try:
@@ -231,7 +231,7 @@ class Worker:
         if reply.split is not None:
             self._metrics.batches_split.labels(self.plan.name, reply.split).inc()
         elif all(isinstance(outcome, Finding) for outcome in reply.outcomes):
-            self._latencies.record(key, len(batch.jobs), seconds - reply.waited_s)
+            self._latencies.record(key, batch.inputs, seconds - reply.waited_s)
 
     async def _back_off(self, reason: str) -> None:
         self._deaths += 1

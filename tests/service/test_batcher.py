@@ -35,10 +35,18 @@ NORMAL = Calibration(
 )
 
 
-def job(checkpoint=A, category="bolt", timeout_s=60.0, fill=0, priority=Priority.NORMAL, age_s=0.0):
+def job(
+    checkpoint=A,
+    category="bolt",
+    timeout_s=60.0,
+    fill=0,
+    priority=Priority.NORMAL,
+    age_s=0.0,
+    inputs=1,
+):
     loop = asyncio.get_running_loop()
-    item = Item(category, ImageSize(48, 96), False, NORMAL)
-    pixels = np.full((3, 8, 8), fill, np.uint8)
+    item = Item(category, ImageSize(48, 96), False, NORMAL, inputs)
+    pixels = np.full((inputs, 3, 8, 8), fill, np.uint8)
     now = loop.time()
     future = loop.create_future()
     return Job(checkpoint, item, pixels, now + timeout_s, future, now - age_s, priority)
@@ -90,6 +98,25 @@ def test_what_waits_goes_together_whatever_its_category(make, metrics):
         block.close()
         assert depth(metrics) == 0
         assert all(one.queue_ms >= 0 for one in jobs)
+
+    asyncio.run(scenario())
+
+
+def test_the_inputs_of_tiled_images_count_and_stay_together(make):
+    async def scenario():
+        batcher = make(batch=4)
+        sizes = (3, 1, 2, 6, 1)
+        jobs = submit(batcher, *(job(inputs=n, fill=n) for n in sizes))
+        batches = [await batcher.next_batch() for _ in range(4)]
+        assert [[one.inputs for one in batch.jobs] for batch in batches] == [[3, 1], [2], [6], [1]]
+        assert [one for batch in batches for one in batch.jobs] == list(jobs)
+        request = batches[0].request(1)
+        assert request.pixels_shape == (4, 3, 8, 8)
+        block = SharedBlock()
+        batches[0].write(request, block)
+        pixels = block.array(request.pixels_shape, np.uint8)
+        assert pixels[:, 0, 0, 0].tolist() == [3, 3, 3, 1]
+        block.close()
 
     asyncio.run(scenario())
 

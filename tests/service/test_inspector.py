@@ -164,7 +164,7 @@ def test_maps_come_back_in_the_block_and_not_through_the_pipe(inspector, request
     reply = inspector.inspect(request)
     assert [one.decision for one in reply.outcomes] == [Decision.OK, Decision.NG, Decision.OK]
     assert all(one.pixel_scores is None for one in reply.outcomes)
-    maps = inspector._block.array(request.maps_shape, np.float32, request.maps_offset)
+    maps = np.stack(inspector._block.maps(request.map_shapes, request.map_offsets))
     assert maps.shape == (2, 64, 64)
     assert ((maps > 0) & (maps < 0.5)).all()
     assert reply.stats.compute_s > 0

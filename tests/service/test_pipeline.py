@@ -16,6 +16,7 @@ from service.decoding import ImageLimits
 from service.drift import DriftMonitor
 from service.errors import DeadlineExceeded, ImageTooLarge, QueueFull
 from service.pipeline import InspectOptions, Pipeline
+from service.preparing import Preparer
 from service.record import Record
 from service.registry import Registry
 from service.schemas import HeatmapKind
@@ -131,7 +132,7 @@ def test_a_decoded_image_is_inspected_too(route, metrics):
 
 def test_a_place_is_free_only_when_its_thread_is(route, metrics, image, monkeypatch):
     going_on = threading.Event()
-    monkeypatch.setattr(Pipeline, "_decode", lambda *_: going_on.wait(10))
+    monkeypatch.setattr(Preparer, "prepare", lambda *_: going_on.wait(10))
 
     async def scenario():
         with pipeline(SilentWorkers(), metrics, max_preparing=1) as line:

@@ -42,7 +42,7 @@ def set_ready(pool, *names):
 def job(held_bytes=0):
     loop = asyncio.get_running_loop()
     item = Item("bolt", ImageSize(8, 8), False, NORMAL)
-    pixels = np.zeros((3, 8, 8), np.uint8)
+    pixels = np.zeros((1, 3, 8, 8), np.uint8)
     key = CheckpointKey("parts", "1")
     future = loop.create_future()
     return Job(key, item, pixels, loop.time() + 60, future, loop.time(), held_bytes=held_bytes)

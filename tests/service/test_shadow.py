@@ -6,21 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from model.checkpoint import CheckpointStore
 from model.inspection import Decision, ImageSize
-from model.preprocess import Preprocessing
 from service.channel import CheckpointKey, Finding, Priority
 from service.deployment import State
 from service.errors import InspectionFailed, QueueFull
-from service.pipeline import _pixels_for
 from service.registry import Registry
 from service.routing import Assignment
 from service.shadow import Shadows
 
 ONE, TWO = CheckpointKey("parts", "1"), CheckpointKey("parts", "2")
-PIXELS = np.zeros((3, 64, 64), np.uint8)
+PIXELS = np.zeros((1, 3, 64, 64), np.uint8)
 SIZE = ImageSize(48, 96)
 
 
@@ -126,16 +123,6 @@ def test_what_it_cannot_score_is_counted_and_told_to_nobody(compare):
     given = [finding(Decision.OK, 0.2)]
     assert compare(FakeWorkers(), given, [InspectionFailed("broken")]).failed == 1
     assert compare(FakeWorkers(error=QueueFull("full")), given, []).failed == 1
-
-
-def test_a_shadow_of_another_size_gets_the_image_at_its_own(route):
-    image = Image.new("RGB", (96, 48), (10, 20, 30))
-    assert _pixels_for(route.shadow, route, image, PIXELS) is PIXELS
-    half = (0.5, 0.5, 0.5)
-    small = replace(
-        route.shadow, preprocessing=Preprocessing(image_size=(32, 40), mean=half, std=half)
-    )
-    assert _pixels_for(small, route, image, PIXELS).shape == (3, 32, 40)
 
 
 def test_without_a_shadow_there_is_nothing_to_do(route, metrics):

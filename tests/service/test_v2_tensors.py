@@ -146,13 +146,21 @@ def test_outputs_are_columns_over_the_images():
     ]
     maps = [np.full((2, 3), value, np.float32) for value in (0.0, 1.0)]
     asked = [OutputAsked(name=metadata.name) for metadata in output_metadata(ImageSize(2, 3))]
-    outputs = write_outputs(choose_outputs(asked, {}), answers, maps)
+    outputs = write_outputs(choose_outputs(asked, {}), answers, maps, ImageSize(2, 3))
     by_name = {output.name: output for output in outputs}
     assert list(by_name["decision"].values) == ["NG", "REVIEW"]
     assert by_name["score"].values.tolist() == [0.75, 0.25]
     assert by_name["raw_score"].values.tolist() == [0.85, 0.35]
     assert by_name["threshold"].values.tolist() == [0.3, 0.3]
     assert by_name["anomaly_map"].shape == [2, 2, 3]
+
+
+def test_maps_of_many_sizes_are_given_at_that_of_the_input():
+    maps = [np.full(size, 0.5, np.float32) for size in ((2, 3), (7, 1), (40, 60))]
+    asked = [OutputAsked(name="anomaly_map")]
+    (output,) = write_outputs(choose_outputs(asked, {}), [], maps, ImageSize(2, 3))
+    assert output.shape == [3, 2, 3]
+    assert np.allclose(output.values, 0.5)
 
 
 def test_the_metadata_names_every_tensor():

@@ -115,7 +115,7 @@ def play(metrics, monkeypatch):
 def submit(worker):
     loop = asyncio.get_running_loop()
     item = Item("bolt", ImageSize(8, 8), False, NORMAL)
-    pixels = np.zeros((3, 8, 8), np.uint8)
+    pixels = np.zeros((1, 3, 8, 8), np.uint8)
     now = loop.time()
     job = Job(A, item, pixels, now + 60, loop.create_future(), now)
     worker.submit(job)
