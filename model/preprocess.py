@@ -101,6 +101,28 @@ class Preprocessing(Stored):
         return array
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRule(Stored):
+    """The part of the preprocessing that whoever trains may choose; see `Preprocessing`."""
+
+    resize: str = STRETCH
+    tile_overlap: float = 0.25
+    tile_scale: float = 1.0
+    grey_bits: int = 16
+
+    def __post_init__(self) -> None:
+        self.preprocessing((64, 64), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+    def preprocessing(
+        self,
+        image_size: tuple[int, int],
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> Preprocessing:
+        """Return the preprocessing for an input of this size and an encoder's values."""
+        return Preprocessing(image_size=image_size, mean=mean, std=std, **self.to_dict())
+
+
 @lru_cache(maxsize=256)
 def _framing(tile: tuple[int, int], resize: str, overlap: float, scale: float) -> Framing:
     return Framing(tile, resize, overlap, scale)

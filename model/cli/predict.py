@@ -64,7 +64,7 @@ def predict(
         print(f"{'decision':8}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
     for start in range(0, len(images), batch_size):
         paths = images[start : start + batch_size]
-        opened = [open_image(path) for path in paths]
+        opened = [detector.preprocessing.upright(open_image(path)) for path in paths]
         for path, image, inspection in zip(
             paths, opened, detector.inspect_images(opened, chosen), strict=True
         ):

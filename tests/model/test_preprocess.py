@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from model.errors import ConfigError, ImageError
-from model.preprocess import Preprocessing, open_image, to_rgb, upright
+from model.preprocess import ImageRule, Preprocessing, open_image, to_rgb, upright
 
 IMAGENET = Preprocessing(image_size=(32, 64), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -169,3 +169,12 @@ def test_only_one_input_is_one_array():
     assert tiled.to_array(gradient(32, 64)).shape == (3, 32, 64)
     with pytest.raises(ImageError, match="takes 2 tiles"):
         tiled.to_array(gradient(40, 64))
+
+
+def test_a_rule_is_the_part_of_it_that_may_be_chosen():
+    rule = ImageRule(resize="tile", tile_overlap=0.5, tile_scale=0.5, grey_bits=12)
+    found = rule.preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std)
+    assert found == Preprocessing.from_dict({**IMAGENET.to_dict(), **rule.to_dict()})
+    assert ImageRule().preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std) == IMAGENET
+    with pytest.raises(ConfigError, match="resize must be"):
+        ImageRule(resize="crop")
