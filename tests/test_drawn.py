@@ -29,7 +29,6 @@ def digest(root):
 
 
 def test_textures_come_in_mvtec_layout_the_same_every_time(tmp_path):
-    pytest.importorskip("skimage")
     roots = tmp_path / "a", tmp_path / "b"
     for root in roots:
         assert CliRunner().invoke(app, ["textures", str(root)]).exit_code == 0
