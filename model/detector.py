@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.cuda.engine import CudaShare
     from model.network import MambaAD
+    from model.store import StoredVersion
 
 _TILES_AT_ONCE = 16
 _NOT_FINITE = (
@@ -60,6 +61,12 @@ class Detector:
         self.inputs_at_once = _TILES_AT_ONCE
 
     @classmethod
+    def of_version(cls, version: "StoredVersion", engine: Engine) -> "Detector":
+        """Decide as a stored version does, by what an engine computes for it."""
+        parts = (version.preprocessing, version.scoring, version.calibrations)
+        return cls(engine, *parts, version.baselines, version.manifest.areas)
+
+    @classmethod
     def from_network(
         cls,
         network: "MambaAD",
@@ -89,21 +96,12 @@ class Detector:
 
         With `cuda`, it computes there, and fast after its `preparation`; see `CudaEngine`.
         """
-        if cuda is not None:
-            parts = (checkpoint.preprocessing, checkpoint.scoring)
-            known = (checkpoint.golden, checkpoint.baselines)
-            engine = cuda.engine(checkpoint.network, *parts, backend, *known)
-            return cls(engine, *parts, checkpoint.calibrations, checkpoint.baselines)
-        return cls.from_network(
-            checkpoint.network,
-            checkpoint.preprocessing,
-            checkpoint.scoring,
-            checkpoint.calibrations,
-            device,
-            backend,
-            checkpoint.baselines,
-            checkpoint.manifest.areas,
-        )
+        parts = (checkpoint.network, checkpoint.preprocessing, checkpoint.scoring)
+        if cuda is None:
+            rest = (checkpoint.baselines, checkpoint.manifest.areas)
+            return cls.from_network(*parts, checkpoint.calibrations, device, backend, *rest)
+        engine = cuda.engine(*parts, backend, checkpoint.golden, checkpoint.baselines)
+        return cls.of_version(checkpoint, engine)
 
     def preparation(self, most: int) -> Sequence[Callable[[], None]]:
         """Return what can be done first to be fast, if anything; see `Preparable`."""

@@ -28,8 +28,15 @@ class Engine(Protocol):
     def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
         """Return the raw map of each image: blurred, the scales weighted, not standardised.
 
-        The array is the caller's. A network that fails answers NaN or infinity in its map.
+        The array is the caller's. A network that fails answers NaN or infinity in its map. Raises
+        `OutOfMemory` for a batch that is too large, `DeviceLost` where nothing more will come.
         """
+
+    def answers(self) -> bool:
+        """Say whether the device still answers, after an error that says nothing about it."""
+
+    def release(self) -> None:
+        """Give back memory that is only kept for later batches."""
 
 
 @runtime_checkable

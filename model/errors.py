@@ -3,7 +3,9 @@
     ModelError
     ├── ConfigError            an impossible network, training or preprocessing configuration
     ├── ScanError              an order, direction count or map size that does not exist
-    ├── BackendUnavailable     a scan backend asked for by name that cannot run here
+    ├── BackendUnavailable     a library, device or scan backend that is not here
+    ├── OutOfMemory            the device has no room for a network or a batch
+    ├── DeviceLost             the device cannot be used any more by this process
     ├── WeightsError           encoder or network weights that are missing or do not fit
     ├── CheckpointError        a checkpoint that is missing, damaged or from a newer version
     ├── DatasetError           a data folder that is missing, empty or not in a known layout
@@ -31,7 +33,15 @@ class ScanError(ModelError):
 
 
 class BackendUnavailable(ModelError):
-    """A scan backend was asked for by name and cannot run on this machine."""
+    """A library, device or scan backend is needed or was asked for, and is not on this machine."""
+
+
+class OutOfMemory(ModelError):
+    """The device has no room for a network, or for a batch of that size."""
+
+
+class DeviceLost(ModelError):
+    """The device cannot be used any more by this process; another one may."""
 
 
 class WeightsError(ModelError):

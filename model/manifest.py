@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     BaseModel,
@@ -30,6 +30,8 @@ BASELINES_FILE = "baselines.safetensors"
 """Only where the scoring standardises its maps."""
 GOLDEN_FILE = "golden.safetensors"
 """Only where there are golden images (`model.golden`)."""
+ONNX_FILE = "model.onnx"
+"""Beside the network or in its place: the same network, for machines without torch."""
 ENCODERS = "encoders"
 """The folder of the shared encoders, and so never a checkpoint's name."""
 
@@ -43,6 +45,7 @@ _Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 _File = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.safetensors$")
 ]
+_AnyFile = _File | Literal["model.onnx"]
 _Version = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -75,9 +78,10 @@ class Manifest(BaseModel):
     """Everything about a checkpoint but its weights.
 
     `network`, `preprocessing`, `scoring` and each value of `calibrations` are the `to_dict` of the
-    class of that name; `sha256` names every file that the checkpoint is made of; `areas` say which
-    part of a category's images counts. `calibration_log` holds every calibration since one first
-    replaced another, the one in force last.
+    class of that name; `sha256` names every file that the checkpoint is made of: a network with its
+    encoder, an ONNX file, or both; `areas` say which part of a category's images counts.
+    `calibration_log` holds every calibration since one first replaced another, the one in force
+    last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -91,7 +95,7 @@ class Manifest(BaseModel):
     scoring: dict[str, Any]
     calibrations: dict[_Name, dict[str, Any]]
     encoder_file: _File
-    sha256: dict[_File, _Sha256]
+    sha256: dict[_AnyFile, _Sha256]
     training: dict[str, Any]
     metrics: dict[str, Any]
     software: dict[str, str]
@@ -104,9 +108,13 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":
         check_name(self.name)
-        expected = {NETWORK_FILE, self.encoder_file}
-        if set(self.sha256) - {BASELINES_FILE, GOLDEN_FILE} != expected:
-            raise ValueError(f"sha256 must name {sorted(expected)}, got {sorted(self.sha256)}")
+        network = {NETWORK_FILE, self.encoder_file}
+        named = set(self.sha256) - {BASELINES_FILE, GOLDEN_FILE}
+        if named not in (network, network | {ONNX_FILE}, {ONNX_FILE}):
+            raise ValueError(
+                f"sha256 must name {sorted(network)}, {ONNX_FILE} or all three, "
+                f"got {sorted(self.sha256)}"
+            )
         if bool(self.golden) != (GOLDEN_FILE in self.sha256):
             raise ValueError(f"{GOLDEN_FILE} and what is said of it in `golden` go together")
         return self
@@ -115,6 +123,16 @@ class Manifest(BaseModel):
     def categories(self) -> tuple[str, ...]:
         """The categories that the checkpoint is calibrated for, in order of name."""
         return tuple(sorted(self.calibrations))
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the network's own weights are there, which torch computes with."""
+        return NETWORK_FILE in self.sha256
+
+    @property
+    def has_onnx(self) -> bool:
+        """Whether there is an ONNX file, which onnxruntime computes with."""
+        return ONNX_FILE in self.sha256
 
     @property
     def calibration_version(self) -> int:

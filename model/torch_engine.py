@@ -14,6 +14,7 @@ from model.network import MambaAD
 from model.network.folding import fold_batch_norms
 from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
+from model.torch_device import device_answers, own_errors, release_cached
 
 
 class TorchEngine:
@@ -31,9 +32,10 @@ class TorchEngine:
         backend: str = "auto",
     ) -> None:
         self._device = torch.device(device)
-        self.network = network.to(self._device).eval().use_backend(backend)
-        on_cpu = self._device.type == "cpu"
-        self._prepared = prepare_for_cpu(network) if on_cpu else fold_batch_norms(network)
+        with own_errors():
+            self.network = network.to(self._device).eval().use_backend(backend)
+            on_cpu = self._device.type == "cpu"
+            self._prepared = prepare_for_cpu(network) if on_cpu else fold_batch_norms(network)
         self.preprocessing = preprocessing
         self.scoring = scoring
 
@@ -51,6 +53,7 @@ class TorchEngine:
             if not name.startswith("encoder.")
         )
 
+    @own_errors()
     @torch.inference_mode()
     def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
         """Return the raw map of each image; the laps are encoder, decoder and anomaly_map."""
@@ -65,6 +68,14 @@ class TorchEngine:
         maps: np.ndarray = found.cpu().numpy()
         self._end("anomaly_map", lap)
         return maps
+
+    def answers(self) -> bool:
+        """Ask a GPU for something small: after some errors it never answers again."""
+        return device_answers(self._device)
+
+    def release(self) -> None:
+        """Empty the caches of a GPU's memory."""
+        release_cached(self._device)
 
     def _end(self, stage: str, lap: Lap) -> None:
         if self._device.type == "cuda":

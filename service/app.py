@@ -15,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
-from model.checkpoint import CheckpointStore
+from model.store import Store
 from service import admin, lookout, openapi, operations, routes, security, v2
 from service.bodies import BodyBudget, BodyGuard
 from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
@@ -43,6 +43,7 @@ from service.tracing import Tracing, tracing_to
 from service.uploads import BodyLimits
 
 _MAX_FAULTS = 20
+_OWN = "mambaad-service"
 
 
 def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -> FastAPI:
@@ -51,11 +52,11 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     `on_ready` is called once, on the event loop, when the service is first ready. Raises
     `KeysUnusable`, `StateUnreadable` and `TracingUnavailable`.
     """
-    tracing = tracing_to(settings.trace_endpoint, _version())
+    tracing = tracing_to(settings.trace_endpoint, _version(_OWN))
     metrics = Metrics(CollectorRegistry())
-    metrics.build_info.labels(_version(), platform.python_version(), version("torch")).set(1)
+    metrics.build_info.labels(_version(_OWN), platform.python_version(), _version("torch")).set(1)
     deployment = Deployment.claim(settings.state_dir)
-    registry = Registry(CheckpointStore(settings.weights_dir), metrics, deployment.state)
+    registry = Registry(Store(settings.weights_dir), metrics, deployment.state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -102,7 +103,7 @@ def _documented_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[No
         static_url=security.DOCS_ASSETS,
         swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
         title="MambaAD inspection service",
-        version=_version(),
+        version=_version(_OWN),
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
     )
@@ -127,9 +128,9 @@ def _protect(app: FastAPI, settings: Settings) -> None:
         )
 
 
-def _version() -> str:
+def _version(package: str) -> str:
     try:
-        return version("mambaad-service")
+        return version(package)
     except PackageNotFoundError:
         return "not installed"
 

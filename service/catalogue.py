@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
 from model.errors import CheckpointError, ModelError
 from model.inspection import Category, ImageSize
 from model.manifest import Manifest
 from model.preprocess import Preprocessing
+from model.store import Store
 from service.channel import CheckpointKey
 from service.routing import Role
 
@@ -59,7 +59,7 @@ class Version:
 class Catalogue:
     """The versions that were found in a store, as they were when they were found."""
 
-    def __init__(self, store: CheckpointStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._versions: dict[CheckpointKey, Version] = {}
         self._changing = threading.Lock()  # the store is read in other threads than the service's

@@ -116,7 +116,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     from service.tracing import TracingUnavailable  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
-    _require_checkpoints(settings.weights_dir)
+    _require_checkpoints(settings)
     url = _Url(settings.host)
     try:
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
@@ -163,14 +163,27 @@ def _settings(**given: Any) -> Settings:  # noqa: ANN401 - pydantic checks each 
     return settings
 
 
-def _require_checkpoints(weights: Path) -> None:
-    from model.checkpoint import CheckpointStore  # noqa: PLC0415 - see the module's docstring
+def _require_checkpoints(settings: Settings) -> None:
+    """Refuse to serve where there is nothing that could be, for want of weights or of a library."""
+    from model.errors import BackendUnavailable  # noqa: PLC0415 - see the module's docstring
+    from model.runtimes import library_for  # noqa: PLC0415
+    from model.store import Store  # noqa: PLC0415
 
-    store = CheckpointStore(weights)
+    weights = settings.weights_dir
+    store = Store(weights)
     for place, why in store.problems().items():
         logger.error("checkpoint %s cannot be read: %s", place, why)
-    if not store.manifests():
-        _refuse(f"no checkpoint in {weights}: make one with `mambaad train` or `mambaad import`")
+    missing: list[str] = []
+    for manifest in store.manifests():
+        try:
+            library_for(manifest, settings.backend)
+        except BackendUnavailable as error:
+            missing.append(str(error))
+        else:
+            return
+    if missing:
+        _refuse(*missing)
+    _refuse(f"no checkpoint in {weights}: make one with `mambaad train` or `mambaad import`")
 
 
 def _refuse(*lines: str) -> NoReturn:

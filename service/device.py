@@ -1,6 +1,5 @@
-"""The one thread of a worker that computes, and what is known about its device."""
+"""The one thread of a worker that computes, and what its process holds."""
 
-import gc
 import os
 import sys
 import threading
@@ -9,8 +8,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
-
-import torch
 
 T = TypeVar("T")
 
@@ -53,30 +50,11 @@ class DeviceThread:
         self._calls.put(None)
 
 
-def missing_device(device: str) -> str | None:
-    """Say what is wrong with a device that is not there; None for one that is."""
-    if device == "cpu":
-        return None
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(device.removeprefix("cuda:")) < count:
-        return None
-    return f"cannot use {device}: torch {torch.__version__} finds {count} CUDA devices here"
-
-
-def held_bytes(device: str) -> int:
-    """Return what this process holds of its device's memory; on a CPU, of the machine's."""
-    if device != "cpu":
-        return torch.cuda.memory_reserved(device)
+def process_bytes() -> int:
+    """Return what this process holds of the machine's memory."""
     if _STATM.is_file():
         return int(_STATM.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     import resource  # noqa: PLC0415 - only where there is no /proc
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def release_memory(device: str) -> None:
-    """Give back what freed networks have left in caches."""
-    gc.collect()
-    if device != "cpu":
-        torch.cuda.empty_cache()

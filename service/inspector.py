@@ -19,15 +19,14 @@ from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from model import golden
-from model.checkpoint import Checkpoint, CheckpointStore
 from model.detector import Detector
-from model.encoders import SharedEncoders
-from model.errors import ModelError
+from model.errors import BackendUnavailable, ModelError
 from model.inspection import Category
+from model.runtimes import Runtimes
+from model.store import Store, StoredVersion
 from service.blocks import SharedBlock
 from service.channel import (
     BatchReply,
@@ -48,7 +47,7 @@ from service.channel import (
     WorkerPlan,
     WorkerStats,
 )
-from service.device import DeviceThread, held_bytes, missing_device, release_memory
+from service.device import DeviceThread, process_bytes
 from service.latency import fit_line
 from service.loaded import LoadedCheckpoint, batch_sizes, is_fatal
 from service.logs import configure_logging
@@ -60,27 +59,30 @@ def run(connection: Connection, plan: WorkerPlan, block: SharedBlock) -> None:
     """Serve requests from the pipe until it closes; the entry point of the spawned process."""
     _leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
-    missing = missing_device(plan.device)
-    if missing:
-        connection.send(CannotStart(missing))
+    runtimes = Runtimes(plan.device, plan.backend, plan.threads)
+    try:
+        runtimes.prepare(Store(plan.weights_dir).manifests())
+    except BackendUnavailable as error:
+        connection.send(CannotStart(str(error)))
         return
-    torch.set_num_threads(plan.threads)  # the scan's CPU backend goes by it, too
     gc.collect()
     gc.freeze()  # what was imported stays: looking through it again would hold up batches
-    Server(connection, plan, block).serve()
+    Server(connection, plan, block, runtimes).serve()
     os._exit(0)  # a checkpoint may still be loading, and nobody waits for it
 
 
 class Server:
     """The threads around an inspector, and the pipe they share."""
 
-    def __init__(self, connection: Connection, plan: WorkerPlan, block: SharedBlock) -> None:
+    def __init__(
+        self, connection: Connection, plan: WorkerPlan, block: SharedBlock, runtimes: Runtimes
+    ) -> None:
         self._connection = connection
         self._plan = plan
         self._sending = threading.Lock()
         self._device = DeviceThread()
         self._loads: SimpleQueue[Load | Unload] = SimpleQueue()
-        self._inspector = Inspector(plan, block, self._device)
+        self._inspector = Inspector(plan, block, self._device, runtimes)
 
     def serve(self) -> None:
         """Answer requests until the pipe closes."""
@@ -131,12 +133,14 @@ class Server:
 class Inspector:
     """The networks of one worker."""
 
-    def __init__(self, plan: WorkerPlan, block: SharedBlock, device: DeviceThread) -> None:
+    def __init__(
+        self, plan: WorkerPlan, block: SharedBlock, device: DeviceThread, runtimes: Runtimes
+    ) -> None:
         self._plan = plan
         self._block = block
         self._device = device
-        self._store = CheckpointStore(plan.weights_dir)
-        self._encoders = SharedEncoders()
+        self._store = Store(plan.weights_dir)
+        self._runtimes = runtimes
         self._loaded: dict[CheckpointKey, LoadedCheckpoint] = {}
         self._weights = (0, 0)
         self._counting = threading.Lock()
@@ -150,19 +154,18 @@ class Inspector:
             if is_fatal(error):
                 raise
             why = self._reason(request.checkpoint, error)
-        release_memory(self._plan.device)  # now that the error is gone, which held what was loaded
+        self._release_memory()  # now that the error is gone, which held what was loaded
         return LoadReply(request.id, why, self._stats())
 
     def _load(self, request: Load) -> LoadReply:
         key, started = request.checkpoint, time.monotonic()
-        checkpoint = self._store.load(key.name, key.version, self._encoders)
-        detector = Detector.from_checkpoint(checkpoint, self._plan.device, self._plan.backend)
+        version, detector = self._runtimes.open(self._store.find(key.name, key.version))
         loaded = LoadedCheckpoint(detector)
         sizes = batch_sizes(self._plan.max_batch_size)
         if request.known_limit is not None:
             sizes = sorted({1, request.known_limit})
         seconds = loaded.warm_up(sizes, self._device.call)
-        difference = self._compare(checkpoint, detector)
+        difference = self._compare(version, detector)
         self._loaded[key] = loaded
         self._weigh()
         report = LoadReport(
@@ -173,7 +176,7 @@ class Inspector:
     def unload(self, request: Unload) -> UnloadReply:
         """Free a checkpoint."""
         self._loaded.pop(request.checkpoint, None)
-        release_memory(self._plan.device)
+        self._release_memory()
         self._weigh()
         return UnloadReply(request.id, self._stats())
 
@@ -193,9 +196,9 @@ class Inspector:
             request.id, outcomes, self._stats(), split=loaded.split, batch_limit=loaded.batch_limit
         )
 
-    def _compare(self, checkpoint: Checkpoint, detector: Detector) -> float | None:
+    def _compare(self, version: StoredVersion, detector: Detector) -> float | None:
         """Compare with the golden scores; raises `ParityError` where they differ too much."""
-        if not checkpoint.golden:
+        if not version.golden:
             return None
 
         def score(
@@ -203,7 +206,7 @@ class Inspector:
         ) -> list[float]:
             return self._device.call(lambda: detector.raw_scores(images, categories))
 
-        return golden.check(checkpoint.golden, score)
+        return golden.check(version.golden, score)
 
     def _put_maps(self, request: BatchRequest, outcomes: list[Outcome]) -> tuple[Outcome, ...]:
         """Move the maps from the outcomes into the block."""
@@ -219,12 +222,20 @@ class Inspector:
     def _stats(self) -> WorkerStats:
         with self._counting:
             computed, self._compute_s = self._compute_s, 0.0
-        return WorkerStats(held_bytes(self._plan.device), *self._weights, computed)
+        on_cpu = self._plan.device == "cpu"
+        held = process_bytes() if on_cpu else self._runtimes.held_bytes
+        return WorkerStats(held, *self._weights, computed)
+
+    def _release_memory(self) -> None:
+        """Give back what freed networks have left in caches."""
+        gc.collect()
+        self._runtimes.release()
 
     def _weigh(self) -> None:
         """Count the bytes of all weights, and the encoders: too long a list for every batch."""
         networks = sum(loaded.nbytes for loaded in self._loaded.values())
-        self._weights = (networks + self._encoders.nbytes, len(self._encoders))
+        encoders, nbytes = self._runtimes.encoders
+        self._weights = (networks + nbytes, encoders)
 
     def _reason(self, key: CheckpointKey, error: Exception) -> str:
         """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""

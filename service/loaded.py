@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from model.detector import Detector
-from model.errors import NonFiniteOutput
+from model.errors import DeviceLost, NonFiniteOutput, OutOfMemory
 from model.inspection import ImageSize, Inspection
 from model.rendering import scale_scores
 from service.channel import Failure, FailureKind, Finding, Item, Outcome
@@ -53,7 +52,7 @@ class LoadedCheckpoint:
                 # The very first pass may compile, which is no part of what a batch takes.
                 once = first > _SLOW_S and bool(seconds)
                 again = first if once else on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
-            except torch.OutOfMemoryError:
+            except OutOfMemory:
                 if size == 1:
                     raise
                 self._shrink(size)
@@ -77,9 +76,9 @@ class LoadedCheckpoint:
         try:
             return self._attempt(items, pixels)
         except Exception as error:
-            if is_fatal(error) or not _device_answers(self._detector.engine.device):
+            if is_fatal(error) or not self._detector.engine.answers():
                 raise
-            out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            out_of_memory = isinstance(error, OutOfMemory | MemoryError)
             if len(items) == 1 and not out_of_memory:
                 return _failed(error, items)
             logger.warning("a batch of %d failed: %s", len(items), str(error))
@@ -131,27 +130,12 @@ class LoadedCheckpoint:
     def _shrink(self, failed: int) -> None:
         """Remember that so many images do not fit, and free what is only kept for later."""
         self.batch_limit = min(max(1, failed // 2), self.batch_limit or failed)
-        if self._detector.engine.device != "cpu":
-            torch.cuda.empty_cache()
+        self._detector.engine.release()
 
 
 def is_fatal(error: Exception) -> bool:
     """Say whether the device cannot be used any more by this process; out of memory it can."""
-    out_of_memory = isinstance(error, torch.OutOfMemoryError)
-    return isinstance(error, torch.AcceleratorError) and not out_of_memory
-
-
-def _device_answers(device: str) -> bool:
-    """Ask a GPU for something small: after some errors it never answers again."""
-    if device == "cpu":
-        return True
-    try:
-        torch.zeros(1, device=device).item()
-    except torch.OutOfMemoryError:
-        return True
-    except RuntimeError:
-        return False
-    return True
+    return isinstance(error, DeviceLost)
 
 
 def batch_sizes(most: int) -> list[int]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
 from model.inspection import Category
+from model.store import Store
 from service.catalogue import Catalogue, Route, Version
 from service.channel import CheckpointKey
 from service.deployment import State
@@ -49,9 +49,7 @@ class _Served:
 class Registry:
     """The categories that are served, found in a store without loading any weights."""
 
-    def __init__(
-        self, store: CheckpointStore, metrics: Metrics, state: State | None = None
-    ) -> None:
+    def __init__(self, store: Store, metrics: Metrics, state: State | None = None) -> None:
         self._metrics = metrics
         self._root = store.root
         self._catalogue = Catalogue(store)

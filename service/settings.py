@@ -41,7 +41,11 @@ class Settings(BaseSettings):
     threads_per_worker: int | None = Field(
         None, ge=1, le=1024, description="None divides the cores among the workers on the CPU"
     )
-    backend: str = Field("auto", description="scan backend, as `model.Detector` knows them")
+    backend: str = Field(
+        "auto",
+        description='"onnxruntime", or a backend of the scan for torch; "auto" takes torch where '
+        "it is installed and the version has a network for it",
+    )
 
     max_batch_size: int = Field(16, ge=1, le=1024)
     max_queue_delay_ms: float = Field(

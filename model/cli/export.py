@@ -62,19 +62,24 @@ def export(
     _check_installed()
     if (output is None) == (not serve):
         raise ExportError("give either --output FILE or --serve, and not both")
+    if serve and image is not ImageType.UINT8:
+        raise ExportError("the service computes with --image uint8 alone")
     from model.checkpoint import CheckpointStore
-    from model.export.artefact import ARTEFACT_FILE
     from model.export.onnx_file import export_onnx
+    from model.manifest import ONNX_FILE
+    from model.store import attach_onnx
 
     store = CheckpointStore(weights)
     directory = store.find(name, version)
     checkpoint = store.load(name, directory.name)
     written = export_onnx(
         checkpoint,
-        output or directory / ARTEFACT_FILE,
+        output or directory / ONNX_FILE,
         image.value,
         lambda text: print(f"{text} ..."),
     )
+    if serve:
+        attach_onnx(directory, written.path.read_bytes())
     print(f"wrote {written.path}, {written.nbytes / 1e6:.1f} MB; {written.parity}")
 
 

@@ -26,6 +26,7 @@ from model.golden import Golden
 from model.network import MambaAD
 from model.network.folding import fold_batch_norms
 from model.preprocess import Preprocessing
+from model.torch_device import device_answers, own_errors, release_cached
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class CudaEngine:
         settle = [*choice.steps(), lambda: self._settle(choice.best)]
         return [self._on_device(step) for step in settle + (captures if share.graphs else [])]
 
+    @own_errors()
     @torch.inference_mode()
     def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
         """Return the raw map of each image; the laps are encoder, decoder and anomaly_map.
@@ -142,6 +144,14 @@ class CudaEngine:
                 pixels = torch.from_numpy(images[broken]).to(self._device.torch_device)
                 found[broken] = self._built(REFERENCE).maps(pixels).cpu().numpy()
         return found
+
+    def answers(self) -> bool:
+        """Ask the device for something small: after some errors it never answers again."""
+        return device_answers(self._device.torch_device)
+
+    def release(self) -> None:
+        """Empty the caches of the device's memory."""
+        release_cached(self._device.torch_device)
 
     def _eager(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap

@@ -26,9 +26,6 @@ from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
 from model.export.scoring import decide, raw_map, raw_score, standardised
 from model.network.encoder import STRIDES
 
-ARTEFACT_FILE = "model.onnx"
-"""Its name in a version's folder."""
-
 INPUTS = ("uint8", "float32")
 FORMULATION = "scan"
 

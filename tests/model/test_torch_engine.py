@@ -1,10 +1,15 @@
+import weakref
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from model.anomaly import Scoring
+from model.errors import BackendUnavailable, DeviceLost, OutOfMemory
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.torch_device import check_device
 from model.torch_engine import TorchEngine, normalise
 
 CONFIG = NetworkConfig(
@@ -58,3 +63,34 @@ def test_the_weight_of_a_network_is_without_its_encoder(engine):
     assert engine.nbytes < own
     shared = sum(t.nbytes for t in network.encoder.state_dict().values())
     assert engine.nbytes >= own - shared  # buffers outside the state are weighed, too
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (torch.OutOfMemoryError("tried to allocate 1 TiB"), OutOfMemory),
+        (torch.AcceleratorError("an illegal memory access was encountered"), DeviceLost),
+        (RuntimeError("shape"), RuntimeError),
+    ],
+)
+def test_what_torch_raises_is_told_apart_and_keeps_no_memory(engine, monkeypatch, raised, expected):
+    allocated = []
+
+    def fail(_batch):
+        activations = torch.zeros(8)
+        allocated.append(weakref.ref(activations))
+        raise type(raised)(*raised.args)
+
+    monkeypatch.setattr(engine, "_prepared", SimpleNamespace(encoder=fail))
+    try:
+        engine.maps(pixels(), nothing)
+    except Exception as error:
+        assert type(error) is expected
+    assert allocated[0]() is None
+    assert engine.answers()
+
+
+def test_a_device_that_is_not_there_is_named():
+    check_device("cpu")
+    with pytest.raises(BackendUnavailable, match="cannot use cuda:99"):
+        check_device("cuda:99")

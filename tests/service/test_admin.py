@@ -15,6 +15,7 @@ import pytest
 
 from model.checkpoint import CheckpointStore
 from model.detector import Detector
+from model.store import Store
 from model.training.golden import record_golden, save_with_golden
 from service.app import create_app
 from service.channel import CheckpointKey
@@ -360,7 +361,7 @@ def test_a_service_starts_again_as_it_was_left(client, site, metrics):
     client.post(ROUTE, json={"stable": TWO, "shadow": ONE, "keep_previous": True})
     client.put(THRESHOLD, json={"threshold": 0.5, **ADA})
     state = Deployment(site.settings.state_dir).state
-    route = Registry(CheckpointStore(site.settings.weights_dir), metrics, state).find("bolt")
+    route = Registry(Store(site.settings.weights_dir), metrics, state).find("bolt")
     assert (route.checkpoint.version, route.shadow.checkpoint.version) == ("2", "1")
     assert route.calibration.image_threshold == 0.5
     client.delete(THRESHOLD, params=ADA)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model.checkpoint import CheckpointStore
 from model.inspection import Decision, ImageSize
 from model.network import MambaAD
+from model.store import Store
 from service.channel import CheckpointKey, Finding, Item
 from service.errors import CheckpointUnavailable, WorkerLost
 from service.jobs import Job
@@ -48,7 +48,7 @@ class Engine:
         self.pool: WorkerPool = self.run(self._start(root))
 
     async def _start(self, root: Path) -> WorkerPool:
-        registry = Registry(CheckpointStore(root), self._metrics)
+        registry = Registry(Store(root), self._metrics)
         pool = await WorkerPool(self._settings, registry, self._metrics).__aenter__()
         await asyncio.wait_for(pool.wait_ready(), TIMEOUT_S)
         return pool

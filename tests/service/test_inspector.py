@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from model import golden
-from model.detector import Detector
 from model.errors import ParityError
 from model.inspection import Decision, ImageSize
+from model.network import MambaAD
+from model.runtimes import Runtimes
 from service.blocks import SharedBlock
 from service.channel import (
     BatchRequest,
@@ -48,7 +49,7 @@ def inspector(weights):
 
 def make(weights: Path) -> Inspector:
     plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=2)
-    return Inspector(plan, SharedBlock(), DeviceThread())
+    return Inspector(plan, SharedBlock(), DeviceThread(), Runtimes("cpu", "auto", 1))
 
 
 @pytest.fixture
@@ -119,31 +120,29 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_without_saying_where(inspec
 
 
 def test_a_checkpoint_that_does_not_fit_the_device_says_so(inspector, monkeypatch):
-    def too_large(checkpoint, *_):
+    def too_large(network, *_):
         raise torch.OutOfMemoryError("tried to allocate 1 TiB at /secret")
 
-    monkeypatch.setattr(Detector, "from_checkpoint", too_large)
+    monkeypatch.setattr(MambaAD, "to", too_large)
     reply = inspector.load(Load(0, PARTS))
-    assert "OutOfMemoryError" in reply.loaded
+    assert "found no memory" in reply.loaded
     assert "secret" not in reply.loaded
 
 
 def test_golden_scores_are_compared_on_this_device(inspector, monkeypatch):
-    store = inspector._store
-    real = store.load
+    real = inspector._runtimes.open
     scores = {"off": 0.0}
 
-    def with_golden(*args):
-        checkpoint = real(*args)
-        detector = Detector.from_checkpoint(checkpoint)
+    def with_golden(directory):
+        checkpoint, detector = real(directory)
         images = golden.synthetic_images((64, 64), 2)
         known = golden.record(images, "bolt", detector.raw_scores, 0.1)
         shifted = tuple(score + scores["off"] for score in known.raw_scores)
         kept = golden.GoldenImages(images, shifted, known.tolerance)
         object.__setattr__(checkpoint, "golden", {"bolt": kept})
-        return checkpoint
+        return checkpoint, detector
 
-    monkeypatch.setattr(store, "load", with_golden)
+    monkeypatch.setattr(inspector._runtimes, "open", with_golden)
     assert 0 <= inspector.load(Load(0, PARTS)).loaded.golden_difference < 0.5
     scores["off"] = 0.1
     assert ParityError.__name__ not in (reason := inspector.load(Load(1, PARTS)).loaded)
@@ -202,8 +201,6 @@ def test_what_a_load_that_fails_had_taken_is_let_go_before_memory_is_given_back(
         raise ParityError("scores otherwise")
 
     monkeypatch.setattr(inspector, "_compare", fail)
-    monkeypatch.setattr(
-        "service.inspector.release_memory", lambda device: released.append(taken[0]() is None)
-    )
+    monkeypatch.setattr(inspector._runtimes, "release", lambda: released.append(taken[0]() is None))
     assert "otherwise" in inspector.load(Load(0, PARTS)).loaded
     assert released == [True]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from model.checkpoint import CheckpointStore
+from model.store import Store
 from service.channel import CheckpointKey, LoadReport, Resident
 from service.deployment import Deployment
 from service.errors import (
@@ -93,7 +93,7 @@ def stand(store, metrics, tmp_path):
         deployment = Deployment(state_dir)
         state = deployment.state.with_route("bolt", Assignment(stable=ONE))
         deployment.state = state
-        registry = Registry(CheckpointStore(store), metrics, state)
+        registry = Registry(Store(store), metrics, state)
         loader = FakeLoader(held={ONE})
         loader.gate.set()
         lifecycle = Lifecycle(registry, loader, drain_s)

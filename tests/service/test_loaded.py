@@ -9,6 +9,7 @@ import torch
 from model.anomaly import Scoring
 from model.calibration import Calibration
 from model.detector import Detector
+from model.errors import DeviceLost, OutOfMemory
 from model.inspection import Decision, ImageSize
 from model.preprocess import Preprocessing
 from service.channel import Failure, FailureKind, Finding, Item
@@ -118,9 +119,7 @@ def test_a_map_travels_only_when_it_is_wanted(detector):
     assert (found.pixel_scores < 0.5).all()
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("shape"), MemoryError(), torch.OutOfMemoryError("no memory")]
-)
+@pytest.mark.parametrize("error", [RuntimeError("shape"), MemoryError(), OutOfMemory("no memory")])
 def test_one_bad_image_in_16_fails_alone_after_few_tries(detector, error):
     items, pixels = batch(*["bolt", "nut"] * 8)
     pixels[:, 0, 0, 0] = 0
@@ -155,7 +154,7 @@ def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
 
 def test_a_batch_too_large_for_memory_is_halved_and_the_limit_remembered(detector):
     items, pixels = batch(*["bolt"] * 8)
-    faulty = FaultyDetector(detector, torch.OutOfMemoryError("no memory"), most=4)
+    faulty = FaultyDetector(detector, OutOfMemory("no memory"), most=4)
     loaded = LoadedCheckpoint(faulty)
     assert loaded.batch_limit is None
     found = loaded.inspect(items, pixels)
@@ -167,7 +166,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_the_limit_remembered(detecto
 
 
 def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):
-    faulty = FaultyDetector(detector, torch.OutOfMemoryError("no memory"), most=5)
+    faulty = FaultyDetector(detector, OutOfMemory("no memory"), most=5)
     loaded = LoadedCheckpoint(faulty)
 
     def quick(work):
@@ -192,13 +191,13 @@ def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector):
 def test_a_device_beyond_use_ends_the_worker(detector):
     items, pixels = batch("bolt")
     pixels[0, 0, 0, 0] = 7
-    error = torch.AcceleratorError("an illegal memory access was encountered")
-    with pytest.raises(torch.AcceleratorError):
+    error = DeviceLost("an illegal memory access was encountered")
+    with pytest.raises(DeviceLost):
         LoadedCheckpoint(FaultyDetector(detector, error)).inspect(items, pixels)
 
 
 def test_any_error_ends_the_worker_whose_device_no_longer_answers(detector, monkeypatch):
-    monkeypatch.setattr("service.loaded._device_answers", lambda device: False)
+    monkeypatch.setattr(detector.engine, "answers", lambda: False)
     items, pixels = batch("bolt", "nut")
     pixels[0, 0, 0, 0] = 7
     with pytest.raises(RuntimeError, match="cuDNN"):
@@ -214,7 +213,7 @@ def test_a_single_image_is_tried_again_when_what_it_had_allocated_is_free(detect
             return real(images, *rest)
         activations = torch.zeros(8)
         allocated.append(weakref.ref(activations))
-        raise torch.OutOfMemoryError("no memory")
+        raise OutOfMemory("no memory")
 
     monkeypatch.setattr(detector, "attempt", attempt)
     (found,) = LoadedCheckpoint(detector).inspect(*batch("bolt"))

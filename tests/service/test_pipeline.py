@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from model.checkpoint import CheckpointStore
 from model.inspection import ImageSize
+from model.store import Store
 from service.channel import Priority
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
@@ -43,7 +43,7 @@ class BrokenWorkers(SilentWorkers):
 
 @pytest.fixture
 def route(metrics, weights):
-    return Registry(CheckpointStore(weights), metrics).find("bolt")
+    return Registry(Store(weights), metrics).find("bolt")
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
 from model.inspection import ImageSize
+from model.store import Store
 from service.channel import CheckpointKey, Item, Priority
 from service.errors import NoWorkerReady, QueueFull
 from service.jobs import Job
@@ -30,7 +30,7 @@ NORMAL = Calibration(
 @pytest.fixture
 def pool(metrics, weights):
     settings = Settings(weights_dir=weights, devices=("cpu", "cuda:0", "cuda:1"), max_queue_size=2)
-    return WorkerPool(settings, Registry(CheckpointStore(weights), metrics), metrics)
+    return WorkerPool(settings, Registry(Store(weights), metrics), metrics)
 
 
 def set_ready(pool, *names):
@@ -88,7 +88,7 @@ def test_the_worker_that_will_be_done_first_takes_the_job(pool):
 def test_all_that_waits_together_is_bounded_in_bytes(weights, metrics):
     async def scenario():
         settings = Settings(weights_dir=weights, devices=("cpu", "cuda:0"), max_queue_bytes=1000)
-        pool = WorkerPool(settings, Registry(CheckpointStore(weights), metrics), metrics)
+        pool = WorkerPool(settings, Registry(Store(weights), metrics), metrics)
         set_ready(pool, "cpu", "cuda:0")
         pool.submit(job(held_bytes=5000))  # alone, even one that is larger is taken
         with pytest.raises(QueueFull, match="5192 bytes"):
@@ -156,7 +156,7 @@ def test_ready_means_every_worker_and_something_to_serve(pool, metrics, tmp_path
     set_ready(pool, "cpu", "cuda:0", "cuda:1")
     assert pool.readiness().ready
     settings = Settings(weights_dir=tmp_path)
-    empty = WorkerPool(settings, Registry(CheckpointStore(tmp_path), metrics), metrics)
+    empty = WorkerPool(settings, Registry(Store(tmp_path), metrics), metrics)
     set_ready(empty, "cpu")
     assert empty.readiness().reasons == ("no checkpoint can be served",)
 

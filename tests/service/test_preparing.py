@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.checkpoint import CheckpointStore
 from model.inspection import ImageSize
 from model.preprocess import Preprocessing
+from model.store import Store
 from service.decoding import ImageLimits
 from service.errors import ImageTooLarge, UndecodableImage
 from service.preparing import Preparer
@@ -25,7 +25,7 @@ def rule(**options):
 
 @pytest.fixture
 def route(metrics, weights):
-    return Registry(CheckpointStore(weights), metrics).find("bolt")
+    return Registry(Store(weights), metrics).find("bolt")
 
 
 @pytest.fixture

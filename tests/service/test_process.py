@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from service.channel import WorkerPlan
-from service.device import missing_device
 from service.process import ProcessDied, WorkerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -69,11 +68,6 @@ def test_a_process_that_is_late_to_start_is_ended():
         assert not is_running(pid)
 
     asyncio.run(scenario())
-
-
-def test_a_device_that_is_not_there_is_named():
-    assert missing_device("cpu") is None
-    assert "cuda:99" in missing_device("cuda:99")
 
 
 def test_a_process_without_its_device_says_why_it_ends():

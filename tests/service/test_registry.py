@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import CheckpointStore
+from model.store import Store
 from service.channel import CheckpointKey
 from service.deployment import State
 from service.errors import CheckpointUnavailable, NoSuchCategory, NoSuchModel
@@ -19,7 +19,7 @@ from service.thresholds import Threshold
 
 @pytest.fixture
 def registry(metrics):
-    return lambda root, state=None: Registry(CheckpointStore(root), metrics, state)
+    return lambda root, state=None: Registry(Store(root), metrics, state)
 
 
 def rewrite(folder, **values):

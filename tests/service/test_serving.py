@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from model.checkpoint import CheckpointStore
+from model.store import Store
 from service.channel import CheckpointKey
 from service.deployment import State
 from service.errors import NoSuchCategory, NoSuchVersion
@@ -22,7 +22,7 @@ def registry(tmp_path_factory, save):
         save(root, "parts", {"bolt": 0.5})
     canary = Canary(checkpoint=TWO, share=0.5)
     state = State().with_route("bolt", Assignment(stable=ONE, canary=canary, shadow=THREE))
-    return Registry(CheckpointStore(root), Metrics(CollectorRegistry()), state)
+    return Registry(Store(root), Metrics(CollectorRegistry()), state)
 
 
 def test_without_a_version_the_key_draws(registry):

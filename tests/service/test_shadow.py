@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from model.checkpoint import CheckpointStore
 from model.inspection import Decision, ImageSize
+from model.store import Store
 from service.channel import CheckpointKey, Finding, Priority
 from service.deployment import State
 from service.errors import InspectionFailed, QueueFull
@@ -54,7 +54,7 @@ def store(tmp_path_factory, save):
 @pytest.fixture
 def route(store, metrics):
     state = State().with_route("bolt", Assignment(stable=ONE, shadow=TWO))
-    return Registry(CheckpointStore(store), metrics, state).find("bolt")
+    return Registry(Store(store), metrics, state).find("bolt")
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""Tiny ONNX files with the inputs and outputs of `mambaad export`, and versions that hold them.
+
+The raw map is the brightness of each pixel, 0 to 1, and NaN for an image whose first value is
+`BROKEN`. The raw score, where there is one, is the highest value of the map.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model.golden import GoldenImages
+from model.manifest import BASELINES_FILE, GOLDEN_FILE, ONNX_FILE, Manifest
+from model.weight_files import serialise, sha256
+
+BROKEN = 7
+HALF = (0.5, 0.5, 0.5)
+
+
+def brightness(size: tuple[int, int] = (64, 64), outputs: tuple[str, ...] = ("raw_map",)) -> bytes:
+    """Return a file for images of a size (height, width)."""
+    constants = {
+        "scale": np.array(1 / 255, np.float32),
+        "broken": np.array(BROKEN, np.float32),
+        "nan": np.array(np.nan, np.float32),
+        "start": np.array([0, 0, 0], np.int64),
+        "end": np.array([1, 1, 1], np.int64),
+        "axes": np.array([1, 2, 3], np.int64),
+        "channel": np.array([1], np.int64),
+        "sides": np.array([1, 2], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "channel"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "scale"], ["map"]),
+        helper.make_node("Slice", ["pixels", "start", "end", "axes"], ["corner"]),
+        helper.make_node("Squeeze", ["corner", "channel"], ["first"]),
+        helper.make_node("Equal", ["first", "broken"], ["is_broken"]),
+        helper.make_node("Where", ["is_broken", "nan", "map"], ["raw_map"]),
+        helper.make_node("ReduceMax", ["raw_map", "sides"], ["raw_score"], keepdims=0),
+    ]
+    height, width = size
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 3, height, width]),
+            helper.make_tensor_value_info("category", TensorProto.INT64, ["batch"]),
+        ],
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.FLOAT, ["batch", height, width][: 3 if name == "raw_map" else 1]
+            )
+            for name in outputs
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def write_version(
+    root: Path,
+    name: str,
+    calibrations: dict[str, dict[str, object]],
+    *,
+    data: bytes | None = None,
+    scoring: dict[str, object] | None = None,
+    baselines: dict[str, np.ndarray] | None = None,
+    golden: dict[str, GoldenImages] | None = None,
+    size: tuple[int, int] = (64, 64),
+) -> Path:
+    """Write version 1 of a checkpoint that holds an ONNX file and no network; return its folder."""
+    files = {ONNX_FILE: brightness(size) if data is None else data}
+    if baselines:
+        files[BASELINES_FILE] = serialise("baselines", baselines)
+    if golden:
+        images = {category: known.images for category, known in golden.items()}
+        files[GOLDEN_FILE] = serialise("golden images", images)
+    values = {
+        "format_version": 1,
+        "name": name,
+        "version": "1",
+        "created": "2026-01-01T00:00:00+00:00",
+        "network": {},
+        "preprocessing": {"image_size": list(size), "mean": HALF, "std": HALF},
+        "scoring": scoring or {},
+        "calibrations": calibrations,
+        "encoder_file": "none-00000000.safetensors",
+        "sha256": {file: sha256(content) for file, content in files.items()},
+        "training": {},
+        "metrics": {},
+        "software": {},
+        "golden": {
+            category: {"raw_scores": known.raw_scores, "tolerance": known.tolerance}
+            for category, known in (golden or {}).items()
+        },
+    }
+    folder = root / name / "1"
+    folder.mkdir(parents=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    text = Manifest.from_values(json.loads(json.dumps(values))).to_json()
+    (folder / "manifest.json").write_text(text, "utf-8")
+    return folder
