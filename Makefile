@@ -23,7 +23,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format-check lint types imports fix bench soak load audit sbom demo-weights clean
+.PHONY: help run test test-gpu check format-check lint types imports fix bench soak load audit sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ audit: $(DEV) ## ask the package index which installed packages have known holes
 
 sbom: $(DEV) ## write what is installed as a CycloneDX bill of materials, sbom.cdx.json
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file sbom.cdx.json $(BIN)/python
+
+test-gpu: $(DEV) ## on a CUDA machine: the tests that need it, and the benchmark (8 minutes)
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m benchmarks.gpu --json $(LOAD)/gpu-$(NAME).json
 
 soak: $(DEV) ## mixed traffic for MINUTES (10), with memory and files watched: do they stay flat?
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --device $(DEVICE)

@@ -20,7 +20,7 @@ from model.cuda.choice import Choice
 from model.cuda.device import CudaDevice, Device
 from model.cuda.network import EncoderCopies, InferenceNetwork
 from model.cuda.operations import has_triton
-from model.cuda.plan import REFERENCE, Plan, candidates
+from model.cuda.plan import REFERENCE, Plan, Trial, candidates
 from model.engine import Lap
 from model.golden import Golden
 from model.network import MambaAD
@@ -86,6 +86,7 @@ class CudaEngine:
         agreement: Agreement | None = None,
     ) -> None:
         self.plan = REFERENCE
+        self.trials: Sequence[Trial] = ()
         self._share, self._device = share, share.device
         self._source = network.cpu().eval()  # keeps its encoder shared
         self._folded = fold_batch_norms(self._source)
@@ -123,7 +124,7 @@ class CudaEngine:
             self._built, self._agreement, self._device, plans, most, graphs=share.graphs
         )
         captures = [self._capturing(size, most) for size in bucket_sizes(most)[::-1]]
-        settle = [*choice.steps(), lambda: self._settle(choice.best)]
+        settle = [*choice.steps(), lambda: self._settle(choice)]
         return [self._on_device(step) for step in settle + (captures if share.graphs else [])]
 
     @own_errors()
@@ -195,7 +196,8 @@ class CudaEngine:
             self._device.torch_device, self._backend,
         )  # fmt: skip
 
-    def _settle(self, plan: Plan) -> None:
+    def _settle(self, choice: Choice) -> None:
+        plan, self.trials = choice.best, choice.trials
         if plan != self.plan or self._network is None:
             self._buckets.clear()
             self.plan, self._network = plan, self._built(plan)
