@@ -13,10 +13,7 @@ LOAD    := benchmarks/results
 APART   := $(if $(filter cpu,$(DEVICE)),--threads $(shell echo $$(($$(nproc) > 1 ? $$(nproc) - 1 : 1))))
 
 SOLAR   := data/solar
-RECIPE  := --depths 2,2,2,2 --directions 4 --state-size 4 --drop-path 0 --loss cosine \
-           --schedule onecycle --learning-rate 0.002 --batch-size 8 --epochs 6 --clip-norm 1 \
-           --hflip --vflip --alpha 0.05 --score-statistic top_mean --top-fraction 0.005 \
-           --scale-weights 0,1,2 --standardise
+RECIPE  := --recipe fast
 
 BIN     := $(VENV)/bin
 SERVE   := $(VENV)/.installed-serve

@@ -1,22 +1,12 @@
 """`mambaad train`."""
 
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from model.cli.options import STORE, Categories, Data, Device, Layout, LocalRoot, Weights
-from model.cli.values import read_depths, read_size, read_source, read_weights
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from model.anomaly import Scoring
-    from model.checkpoint import Checkpoint
-    from model.network import NetworkConfig
-    from model.training import Run, TrainingConfig, TrainingData
+from model.cli.recipes import read_recipe_options
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: what was to follow the training does not."""
@@ -35,6 +25,22 @@ def train(
     data: Data,
     *,
     name: Annotated[str, typer.Option(help="What to call the checkpoint.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="paper, paper-100, paper-300, fast, quality or a YAML file; options that are "
+            "given have the last word, the defaults below count without a recipe only.",
+            show_default=False,
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any value of a recipe; repeatable."),
+    ] = None,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="Print every value, and train nothing.")
+    ] = False,
     category: Categories = None,
     layout: Layout = None,
     local_root: LocalRoot = None,
@@ -124,7 +130,8 @@ def train(
     ] = None,
     weight_decay: Annotated[float, typer.Option(rich_help_panel=_RECIPE)] = 1e-4,
     loss: Annotated[
-        str, typer.Option(help="mse (the paper's) or cosine.", rich_help_panel=_RECIPE)
+        str,
+        typer.Option(help="mse (the paper's), cosine or global_cosine.", rich_help_panel=_RECIPE),
     ] = "mse",
     schedule: Annotated[
         str, typer.Option(help="step (the paper's), cosine or onecycle.", rich_help_panel=_RECIPE)
@@ -142,6 +149,17 @@ def train(
     ema_decay: Annotated[
         float, typer.Option(help="Average the weights; 0: no.", rich_help_panel=_RECIPE)
     ] = 0.0,
+    precision: Annotated[
+        str, typer.Option(help="float32 or bfloat16 (mixed).", rich_help_panel=_RECIPE)
+    ] = "float32",
+    patience: Annotated[
+        int,
+        typer.Option(
+            help="Stop after so many epochs without a lower loss on held-out good images, and keep "
+            "the best weights; 0: never.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = 0,
     hflip: Annotated[
         bool, typer.Option("--hflip", help="Mirror left-right.", rich_help_panel=_AUGMENT)
     ] = False,
@@ -175,8 +193,29 @@ def train(
         typer.Option("--restart", help="Give up an unfinished run.", rich_help_panel=_RUN),
     ] = False,
     save_every_minutes: Annotated[
-        float, typer.Option(help="Save the run's state.", rich_help_panel=_RUN)
+        float,
+        typer.Option(
+            "--checkpoint-minutes",
+            "--save-every-minutes",
+            help="Save the run's state: all that a crash can cost.",
+            rich_help_panel=_RUN,
+        ),
     ] = 5.0,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop then, and keep the best weights so far.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Log to this MLflow server.", rich_help_panel=_RUN),
+    ] = None,
+    mlflow_experiment: Annotated[
+        str, typer.Option(help="The experiment there.", rich_help_panel=_RUN)
+    ] = "mambaad",
     license_: Annotated[
         str | None, typer.Option("--license", help="For the manifest.", rich_help_panel=_RUN)
     ] = None,
@@ -186,91 +225,48 @@ def train(
 ) -> None:
     """Train a network on good images, calibrate it on held-out ones and save a checkpoint.
 
-    The defaults are the paper's recipe, but for the encoder (here the one
-    whose weights come with a package) and the epochs. Ctrl-C saves the run and
-    a checkpoint; --resume goes on exactly where it stopped.
+    Without --recipe the defaults are the paper's, but for the encoder (here
+    the one whose weights come with a package) and the epochs. Ctrl-C saves the
+    run and a checkpoint; --resume goes on exactly where it stopped.
 
     For example:
 
-      mambaad train data/mvtec --name all-parts
+      mambaad train data/mvtec --name all-parts --recipe paper
 
-      mambaad train data/mvtec --name bottle --category bottle --epochs 30
+      mambaad train data/mvtec --name bottle --category bottle --recipe fast
 
-      mambaad train data/mvtec --name bottle --category bottle --epochs 30 --resume
+      mambaad train data/mvtec --name bottle --category bottle --recipe fast --resume
+
+      torchrun --nproc-per-node 4 --no-python mambaad train data/mvtec --name parts --device cuda
     """
-    from rich.console import Console
+    from model.cli.training import Request, follow
+    from model.training.recipe import Recipe
 
-    from model.anomaly import Scoring
-    from model.checkpoint import CheckpointStore
-    from model.network import NetworkConfig
-    from model.training import Augmentation, Run, TrainingConfig, read_training_data
-
-    options = ctx.params | {"image_size": read_size(image_size), "depths": read_depths(depths)}
-    network = NetworkConfig(**select(NetworkConfig, options))
-    options["augmentation"] = Augmentation(**select(Augmentation, options))
-    config = TrainingConfig(**select(TrainingConfig, options))
-    images = read_training_data(
-        data, category, held_out, held_out_fraction, seed, layout, local_root
-    )
-    run = Run(
-        name=name,
-        folder=runs / name,
-        store=CheckpointStore(weights),
-        device=device,
-        encoder_weights=read_source(encoder_weights),
-        resume=resume,
-        restart=restart,
-        save_every_s=60 * save_every_minutes,
-        license=license_,
-        notice=notice,
-    )
-    options |= {"statistic": score_statistic, "scale_weights": read_weights(scale_weights)}
-    scoring = Scoring(**select(Scoring, options))
-    console = Console(stderr=True)
-    console.print(
-        f"{len(images.train)} good images to train on, {len(images.held_out)} held out, "
-        f"of {', '.join(images.categories)}",
-        highlight=False,
-    )
-    checkpoint = watch_training(console, run, config, network, images, scoring)
-    report(checkpoint, run)
-    if not checkpoint.manifest.training["finished"]:
-        raise typer.Exit(INTERRUPTED)
-
-
-def watch_training(
-    console: "Console",
-    run: "Run",
-    config: "TrainingConfig",
-    network: "NetworkConfig",
-    images: "TrainingData",
-    scoring: "Scoring",
-) -> "Checkpoint":
-    """Train with bars or lines on the console, and stop well on Ctrl-C."""
-    from model.training import run as training
-    from model.training.interrupt import stop_on_interrupt
-    from model.training.monitor import watch
-
-    def notice() -> None:
-        console.print("stopping after this step; Ctrl-C again stops at once, unsaved")
-
-    with watch(console) as monitor, stop_on_interrupt(notice) as stop:
-        return training.train(run, config, network, images, scoring, monitor=monitor, stop=stop)
-
-
-def report(checkpoint: "Checkpoint", run: "Run") -> None:
-    """Say what came of the run, and what each category's threshold promises."""
-    training = checkpoint.manifest.training
-    for category, calibration in checkpoint.calibrations.items():
-        print(f"{category}: {calibration.promise()}")
-    print(f"saved {checkpoint.name}, version {checkpoint.version}, in {run.store.root}")
-    if not training["finished"]:
-        print(
-            f"stopped in epoch {training['epochs_done'] + 1} of {training['recipe']['epochs']}: "
-            "the same command with --resume goes on"
+    resolved = Recipe.from_values(read_recipe_options(ctx, recipe, setting or []))
+    if print_recipe:
+        print(resolved.to_yaml(), end="")
+        return
+    checkpoint = follow(
+        Request(
+            recipe=resolved,
+            data=data,
+            categories=category,
+            layout=layout,
+            local_root=local_root,
+            held_out_dir=held_out,
+            name=name,
+            runs=runs,
+            weights=weights,
+            device=device,
+            resume=resume,
+            restart=restart,
+            save_every_minutes=save_every_minutes,
+            max_minutes=max_minutes,
+            mlflow=mlflow,
+            mlflow_experiment=mlflow_experiment,
+            license=license_,
+            notice=notice,
         )
-
-
-def select(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options named as the fields of a dataclass, each of which there must be."""
-    return {field.name: options[field.name] for field in fields(cls)}
+    )
+    if checkpoint and checkpoint.manifest.training["ended"] == "interrupted":
+        raise typer.Exit(INTERRUPTED)

@@ -78,6 +78,8 @@ class HSS(nn.Module):
         K = self.order.shape[0]
         u = rearrange(u, "B H W D -> B (H W) D")
         selection = F.linear(u, self.selection_weight.flatten(0, 1))  # one GEMM, all directions
+        if torch.is_autocast_enabled(u.device.type):  # a state adds up thousands of steps
+            u, selection = u.float(), selection.float()
         y = hybrid_scan(
             u, rearrange(selection, "B L (K S) -> B L K S", K=K), -torch.exp(self.A_log), self.D,
             self.dt_weight, self.dt_bias, self.order, backend=self.backend,

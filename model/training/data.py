@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.dataset import GOOD, IMAGE_SUFFIXES, Sample, read_dataset, split_good
@@ -15,10 +15,14 @@ HELD_OUT = "held_out"
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The good images: those learned from, and those held out to calibrate and to watch."""
+    """The good images: those learned from, and those held out to calibrate and to watch.
+
+    Those in `watch` are kept apart from both, to be watched in the place of the held-out ones.
+    """
 
     train: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
+    watch: tuple[Sample, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -31,7 +35,20 @@ class TrainingData:
 
     def identity(self) -> dict[str, dict[Category, str]]:
         """Say which images of each category these are, wherever they lie."""
-        return {"train": digests(self.train), "held_out": digests(self.held_out)}
+        found = {"train": digests(self.train), "held_out": digests(self.held_out)}
+        return found | {"watch": digests(self.watch)} if self.watch else found
+
+    @property
+    def watched(self) -> tuple[Sample, ...]:
+        """The good images whose loss is measured after each epoch."""
+        return self.watch or self.held_out
+
+    def keep_apart(self, fraction: float, seed: int) -> "TrainingData":
+        """Take a share of each category's images out of training, to be watched; 0: none."""
+        if not fraction:
+            return self
+        train, watch = split_good(self.train, fraction, seed)
+        return replace(self, train=tuple(train), watch=tuple(watch))
 
 
 def read_training_data(

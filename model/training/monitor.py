@@ -1,7 +1,7 @@
 """How a run is going: bars on a terminal, plain lines in a log."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -32,6 +32,36 @@ class Monitor:
     def epoch(self, record: EpochRecord) -> None:
         """Hear of an epoch's end."""
 
+    def end(self, outcome: Mapping[str, str] | None) -> None:
+        """Hear what became of the run, and let go of everything; None: it failed."""
+
+
+class Monitors(Monitor):
+    """Several that hear the same."""
+
+    def __init__(self, *monitors: Monitor) -> None:
+        self._monitors = monitors
+
+    def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.begin(epochs, steps_per_epoch, place)
+
+    def step(self, place: Place, loss: float) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.step(place, loss)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.epoch(record)
+
+    def end(self, outcome: Mapping[str, str] | None) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.end(outcome)
+
 
 class Bars(Monitor):
     """One bar for the run and one for the epoch, with loss and time left."""
@@ -52,7 +82,7 @@ class Bars(Monitor):
     def step(self, place: Place, loss: float) -> None:
         """Move both bars on by a step."""
         epoch = f"epoch {place.epoch + 1}/{self._epochs}"
-        note = f"loss {place.loss_sum / place.step:.4f}"
+        note = f"loss {place.loss_sum / place.step:.4f} {_speed(place)}"
         self._progress.update(self._run, advance=1)
         self._progress.update(self._epoch, completed=place.step, description=epoch, note=note)
 
@@ -92,14 +122,15 @@ class Lines(Monitor):
             mean = place.loss_sum / place.step
             self._say(
                 f"epoch {place.epoch + 1}/{self._epochs} step {place.step}/{self._steps} "
-                f"loss {mean:.4f} {self._left}"
+                f"loss {mean:.4f} {_speed(place)} {self._left}"
             )
 
     def epoch(self, record: EpochRecord) -> None:
         """Say how the epoch went."""
         self._say(
             f"epoch {record.epoch}/{self._epochs} {_losses(record)} "
-            f"lr {record.learning_rate:.2e} {record.images_per_second:.1f} images/s {self._left}"
+            f"lr {record.learning_rate:.2e} "
+            f"{_rate(record.images_per_second, record.wait_s, record.seconds)} {self._left}"
         )
 
     def _say(self, line: str) -> None:
@@ -124,6 +155,14 @@ def watch(console: Console) -> Iterator[Monitor]:
     )
     with Progress(*columns, console=console) as progress:
         yield Bars(progress)
+
+
+def _speed(place: Place) -> str:
+    return _rate(place.images / max(place.seconds, 1e-9), place.wait_s, place.seconds)
+
+
+def _rate(images_per_second: float, wait_s: float, seconds: float) -> str:
+    return f"{images_per_second:.1f} images/s ({wait_s / max(seconds, 1e-9):.0%} waiting)"
 
 
 def _losses(record: EpochRecord) -> str:

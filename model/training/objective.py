@@ -4,11 +4,14 @@ import math
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
-from model.training.config import TrainingConfig
+from model.training.config import LOSSES, TrainingConfig
+from model.training.emphasis import Emphasis, Gather
 
 MSE_WEIGHT = 5.0
+_PLAIN = Emphasis()
 _STEP_FACTOR = 0.1
 _ONECYCLE_CLIMB = 0.3
 _ONECYCLE_START = 1 / 25
@@ -16,26 +19,61 @@ _ONECYCLE_END = 1e-4
 
 
 def feature_loss(
-    name: str, teacher: Sequence[Tensor], student: Sequence[Tensor]
+    name: str,
+    teacher: Sequence[Float[Tensor, "B _ _ _"]],
+    student: Sequence[Float[Tensor, "B _ _ _"]],
+    emphasis: Emphasis = _PLAIN,
+    progress: float = 1.0,
+    gather: Gather = lambda values: values,
 ) -> Float[Tensor, ""]:
     """Return how far the student's maps are from the teacher's, summed over the scales.
 
     "mse" is the paper's: 5 x the mean squared error. "cosine" is the mean over the positions of
-    1 - cos along the channels, the very quantity that the anomaly map shows.
+    1 - cos along the channels, the very quantity that the anomaly map shows. "global_cosine" is
+    1 - cos of each image's whole map, as in ReContrast and Dinomaly: looser, since a position may
+    be off where others make up for it. Both sequences are fine to coarse and end with the coarsest
+    scale. `progress` is the share of the run that is done.
     """
-    if name == "mse":
-        terms = [
-            MSE_WEIGHT * nn.functional.mse_loss(s, t) for t, s in zip(teacher, student, strict=True)
-        ]
-    else:
-        terms = [
-            1 - nn.functional.cosine_similarity(s, t, dim=1).mean()
-            for t, s in zip(teacher, student, strict=True)
-        ]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
+    if name not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
+    pairs = list(zip(teacher, student, strict=True))
+    total = None
+    for weight, (t, s) in zip(emphasis.loss_weights[-len(pairs) :], pairs, strict=True):
+        if not weight:
+            continue
+        goal, made = t.float(), s.float()
+        if emphasis.hard_mining:
+            made = emphasis.loosen(made, _distance(name, goal, made), progress, gather)
+        term = weight * _scale_loss(name, goal, made, emphasis.position_weights(goal))
+        total = term if total is None else total + term
+    assert total is not None
     return total
+
+
+def _distance(
+    name: str, goal: Float[Tensor, "B C h w"], made: Float[Tensor, "B C h w"]
+) -> Float[Tensor, "B h w"]:
+    """Return how far apart the features are at each position."""
+    if name == "mse":
+        return F.mse_loss(made, goal, reduction="none").mean(dim=1)
+    return 1 - F.cosine_similarity(made, goal, dim=1)
+
+
+def _scale_loss(
+    name: str,
+    goal: Float[Tensor, "B C h w"],
+    made: Float[Tensor, "B C h w"],
+    weights: Float[Tensor, "h w"] | None,
+) -> Float[Tensor, ""]:
+    if name == "global_cosine":
+        if weights is not None:
+            goal, made = goal * weights.sqrt(), made * weights.sqrt()
+        return 1 - F.cosine_similarity(made.flatten(1), goal.flatten(1), dim=1).mean()
+    factor = MSE_WEIGHT if name == "mse" else 1.0
+    if name == "mse" and weights is None:
+        return factor * F.mse_loss(made, goal)
+    distance = _distance(name, goal, made)
+    return factor * (distance if weights is None else distance * weights).mean()
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData
 from model.training.golden import record_golden
-from model.training.monitor import Monitor
-from model.training.state import read_place
+from model.training.group import Group
+from model.training.monitor import Monitor, Monitors
+from model.training.records import Curve, TensorBoard, thinned, write_recipe
+from model.training.state import forget_leftovers, read_place
+from model.training.stopping import Budget, is_finished
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
 
@@ -35,10 +38,11 @@ def _never() -> bool:
 class Run:
     """Where a run leaves things, and what it does about an earlier one.
 
-    `folder` takes the unfinished run's state, every `save_every_s` seconds and when stopped;
-    `store` takes the checkpoint, as the next version of `name`. `resume` goes on with the run that
-    `folder` holds; `restart` gives up an unfinished one. `license` and `notice` go into the
-    manifest.
+    `folder` takes the unfinished run's state, every `save_every_s` seconds and when stopped, its
+    curve, and `recipe`, the text of what was asked for; `store` takes the checkpoint, as the next
+    version of `name`. `resume` goes on with the run that `folder` holds; `restart` gives up an
+    unfinished one. After `max_minutes` the best weights so far are kept. `license` and `notice` go
+    into the manifest. `group` are the processes that train together.
     """
 
     name: str
@@ -49,8 +53,11 @@ class Run:
     resume: bool = False
     restart: bool = False
     save_every_s: float = SAVE_EVERY_S
+    max_minutes: float | None = None
+    recipe: str = ""
     license: str | None = None
     notice: str | None = None
+    group: Group = field(default_factory=Group)
 
 
 def train(
@@ -62,33 +69,64 @@ def train(
     *,
     monitor: Monitor | None = None,
     stop: Callable[[], bool] = _never,
-) -> Checkpoint:
+) -> Checkpoint | None:
     """Train a network, calibrate it on the held-out images and save it as a checkpoint.
 
-    When `stop()` says yes after a step, the state is saved for `resume`, and the network as it is
-    becomes a checkpoint all the same. Raises `CheckpointError` where the folder holds an
+    When `stop()` says yes after a step, or the time is used up, the state is saved for `resume`,
+    and the network as it is becomes a checkpoint all the same. Of a group's processes the first
+    returns the checkpoint, the others None. Raises `CheckpointError` where the folder holds an
     unfinished run and neither `resume` nor `restart` is set.
     """
+    check_scales(config, scoring)
     _check_folder(run, config)
+    budget = Budget(run.max_minutes)
     device = read_device(run.device)
     network, preprocessing = build_network(network_config, run.encoder_weights, config.seed)
-    trainer = Trainer(config, network, preprocessing, data, device)
+    data = data.keep_apart(config.watch_fraction, config.seed)
+    watch_best = run.max_minutes is not None and bool(data.watched)
+    trainer = Trainer(config, network, preprocessing, data, device, run.group, watch_best)
+    if run.group.leads:
+        forget_leftovers(run.folder)
+        write_recipe(run.folder, run.recipe)
     if run.resume:
         trainer.resume(run.folder)
+    outcome: dict[str, str] | None = None
+    told = _monitors(run, config, monitor)
+    try:
+        ended = _train(run, trainer, told, stop, budget)
+        checkpoint = _keep(run, trainer, scoring, ended) if run.group.leads else None
+        if checkpoint:
+            outcome = {"checkpoint": f"{checkpoint.name}/{checkpoint.version}", "ended": ended}
+    finally:
+        told.end(outcome)
+    return checkpoint
+
+
+def _train(
+    run: Run, trainer: Trainer, monitor: Monitor, stop: Callable[[], bool], budget: Budget
+) -> str:
+    """Train, saving the state on the way; return why it ended."""
     saved = time.monotonic()
+    ended = ""
 
     def go_on() -> bool:
-        nonlocal saved
-        if stop():
+        nonlocal saved, ended
+        asked, late = run.group.total(float(stop()), float(budget.left_s <= 0))
+        if asked or late:
+            ended = "interrupted" if asked else "out of time"
             return False
         if time.monotonic() - saved >= run.save_every_s:
             trainer.save(run.folder)
             saved = time.monotonic()
         return True
 
-    trainer.run(monitor or Monitor(), go_on)
+    trainer.run(monitor, go_on)
     trainer.save(run.folder)
-    return _keep(run, trainer, scoring)
+    if trainer.finished:
+        return "all epochs" if trainer.place.epoch == trainer.config.epochs else "no improvement"
+    if trainer.best and trainer.place.step:
+        trainer.watch()  # after saving: a run that goes on has not seen this step as a candidate
+    return ended
 
 
 def build_network(
@@ -121,18 +159,35 @@ def read_device(name: str) -> torch.device:
     return device
 
 
+def check_scales(config: TrainingConfig, scoring: Scoring) -> None:
+    """Refuse to score by scales that the network will not have learned to rebuild."""
+    untrained = config.emphasis.unused_scales
+    if scoring.unused_scales < untrained:
+        raise ConfigError(
+            f"loss_weights {config.emphasis.loss_weights} leave the finest {untrained} scales "
+            f"untrained, and scale_weights {scoring.scale_weights} score by them: set those to 0"
+        )
+
+
 def _check_folder(run: Run, config: TrainingConfig) -> None:
     if run.resume or run.restart:
         return
     place = read_place(run.folder)
-    if place is not None and place.epoch < config.epochs:
+    if place is not None and not is_finished(config, place):
         raise CheckpointError(
             f"{run.folder} holds an unfinished run, {place.epoch} epochs done: give --resume to "
             "go on with it, or --restart to give it up"
         )
 
 
-def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
+def _monitors(run: Run, config: TrainingConfig, monitor: Monitor | None) -> Monitor:
+    if not run.group.leads:
+        return Monitor()
+    written = [Curve(run.folder), TensorBoard(run.folder, run.recipe)]
+    return Monitors(*written, monitor) if monitor else Monitors(*written)
+
+
+def _keep(run: Run, trainer: Trainer, scoring: Scoring, ended: str) -> Checkpoint:
     """Calibrate the network as it is and write it to the store."""
     with trainer.final_weights() as network:
         detector = Detector.from_network(
@@ -150,7 +205,7 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
             trainer.preprocessing,
             scoring,
             calibrations,
-            training=summary(trainer),
+            training=summary(trainer) | {"ended": ended},
             metrics={},
             license=run.license,
             notice=run.notice,
@@ -162,12 +217,18 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring) -> Checkpoint:
 def summary(trainer: Trainer) -> dict[str, Any]:
     """Say in JSON how a network was trained and how far the training came."""
     history = trainer.place.history
+    best = trainer.best
     return {
         "recipe": trainer.config.to_dict() | {"learning_rate": trainer.config.peak_learning_rate},
         "finished": trainer.finished,
         "epochs_done": trainer.place.epoch,
         "steps_done": trainer.place.epoch * trainer.steps_per_epoch + trainer.place.step,
+        "kept": {"epoch": best.epoch, "held_out_loss": best.loss}
+        if best and best.epoch
+        else "last",
         "images": trainer.data.identity(),
         "last_epoch": asdict(history[-1]) if history else None,
         "seconds": round(sum(record.seconds for record in history), 1),
+        "processes": trainer.group.size,
+        "curve": thinned(history),
     }

@@ -28,7 +28,10 @@ _HEADER = "record"
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What an epoch came to; `held_out_loss` is None where there was nothing to measure it on."""
+    """What an epoch came to; `held_out_loss` is None where there was nothing to measure it on.
+
+    Of its `seconds` the loop has waited `wait_s` for images.
+    """
 
     epoch: int
     loss: float
@@ -36,19 +39,23 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     images_per_second: float
+    wait_s: float = 0.0
 
 
 @dataclass(slots=True)
 class Place:
     """Where a run stands: the next step is number `step` of `epoch`, both counted from 0.
 
-    `loss_sum` is the sum of the losses of the epoch's steps so far and `seconds` their time.
+    `loss_sum` is the sum of the losses of the epoch's steps so far and `images` the number of their
+    images, `seconds` their time and `wait_s` how much of that was waiting for images.
     """
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    images: int = 0
     seconds: float = 0.0
+    wait_s: float = 0.0
     history: list[EpochRecord] = field(default_factory=list)
 
 
@@ -131,3 +138,10 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def forget_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed while it wrote has left half written."""
+    for file in (STATE_FILE, RECORD_FILE):
+        for leftover in folder.glob(f".{file}.*"):
+            leftover.unlink(missing_ok=True)

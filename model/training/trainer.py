@@ -1,35 +1,44 @@
 """The training loop: one network, one recipe, from wherever the run stands to its end."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from model.dataset import ImageDataset
-from model.errors import NonFiniteOutput
+from model.errors import ConfigError, NonFiniteOutput
 from model.network import MambaAD
 from model.preprocess import Preprocessing
 from model.torch_engine import normalise
+from model.training import features, snapshot
 from model.training.average import WeightAverage
 from model.training.batches import AUGMENTATION, STEP, epoch_order, load_batches, seed_for
+from model.training.best import BestWeights
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData
+from model.training.group import Group
 from model.training.monitor import Monitor
 from model.training.objective import feature_loss, learning_rate
 from model.training.state import EpochRecord, Place, load_state, save_state
+from model.training.stopping import is_finished
+from model.training.student import Student, distribute, quiet_strides
 
 BETAS = (0.9, 0.999)
 
 
 class Trainer:
-    """Trains `network` by `config` on `data`; everything random follows from the seed."""
+    """Trains `network` by `config` on `data`; everything random follows from the seed.
+
+    In a `group` it is one of several, each with its rows of every batch. `watch_best` keeps the
+    weights with the lowest loss on the watched images, as `config.keeps_best` does.
+    """
 
     def __init__(
         self,
@@ -38,23 +47,31 @@ class Trainer:
         preprocessing: Preprocessing,
         data: TrainingData,
         device: torch.device,
+        group: Group | None = None,
+        watch_best: bool = False,
     ) -> None:
         self.config = config
         self.network = network.to(device)
         self.preprocessing = preprocessing
         self.data = data
         self.device = device
+        self.group = group or Group()
         self.place = Place()
+        _check(config, data, preprocessing, self.group)
         augment = config.augmentation.apply if config.augmentation.changes_anything else None
         self._images = ImageDataset(
             data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed)
         )
-        self._held_out = ImageDataset(data.held_out, preprocessing) if data.held_out else None
+        self._watched = ImageDataset(data.watched, preprocessing) if data.watched else None
+        self._student = Student(network, config, self.group)
+        self._student.freeze_unused()
+        self._learner = distribute(self._student, self.group, device)
         self._parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
+        self.best = BestWeights() if config.keeps_best or watch_best else None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,8 +80,8 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether every epoch has been done."""
-        return self.place.epoch >= self.config.epochs
+        """Whether there is nothing left to do."""
+        return is_finished(self.config, self.place)
 
     def run(
         self,
@@ -76,6 +93,8 @@ class Trainer:
         When it is asked, the trainer stands between two steps: the moment to save. Raises
         `NonFiniteOutput` for a loss that is not a number.
         """
+        if self.config.standardise_features and not self.network.encoder.standardises:
+            self._standardise()
         monitor.begin(self.config.epochs, self.steps_per_epoch, self.place)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -84,20 +103,29 @@ class Trainer:
                     return
                 self._end_epoch(monitor)
 
+    def _standardise(self) -> None:
+        images = ImageDataset(self.data.train, self.preprocessing)
+        batches = load_batches(images, _in_order(len(images), self._batch_size))
+        features.standardise(self.network.encoder, map(self._normalised, batches))
+
     def _train_epoch(self, monitor: Monitor, go_on: Callable[[], bool]) -> bool:
         """Do the epoch's remaining steps; False when stopped after one of them."""
         place, config = self.place, self.config
         order = epoch_order(len(self._images), config.batch_size, config.seed, place.epoch)
+        mine = [self.group.share(batch) for batch in order[place.step :]]
         self._images.set_epoch(place.epoch)
-        self.network.train()
-        started = time.perf_counter()
-        for batch in load_batches(self._images, order[place.step :]):
+        self._learn(True)
+        batches = load_batches(self._images, mine)
+        started, waited = time.perf_counter(), 0.0
+        for batch in batches:
             loss = self._train_step(batch)
             place.step += 1
             place.loss_sum += loss
+            place.images += self._batch_size
             now = time.perf_counter()
             place.seconds += now - started
-            started = now
+            place.wait_s += batches.wait_s - waited
+            started, waited = now, batches.wait_s
             monitor.step(place, loss)
             if not go_on():
                 return False
@@ -110,26 +138,44 @@ class Trainer:
         rate = learning_rate(config, number, self.steps_per_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = self._loss(batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise NonFiniteOutput(
-                f"the training loss became {value} in epoch {epoch + 1}, step {step + 1}, at "
-                f"learning rate {rate:.3g}: try a lower one, a warm-up, or clipped gradients"
-            )
+        loss = self._loss(batch, number / (config.epochs * self.steps_per_epoch))
+        value = self.group.total(float(loss.detach()))[0] / self.group.size
+        self._check_finite("loss", value, rate)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self._parameters.values(), config.clip_norm)
+        with quiet_strides() if self.group.size > 1 else nullcontext():
+            loss.backward()  # type: ignore[no-untyped-call]
+        # Before the weights take the step: a state saved after it must be worth going on from.
+        self._check_finite("gradient", float(self._gradient_norm()), rate)
         self._optimizer.step()
         if self._average:
             self._average.update(self.network, number)
         return value
 
-    def _loss(self, batch: UInt8[Tensor, "B 3 H W"]) -> Tensor:
-        images = normalise(batch.to(self.device), self.preprocessing)
-        teacher, student = self.network(images)
-        return feature_loss(self.config.loss, teacher, student)
+    def _gradient_norm(self) -> Tensor:
+        """Return the gradient's norm, and clip it to the recipe's limit."""
+        parameters = self._parameters.values()
+        if self.config.clip_norm:
+            return clip_grad_norm_(parameters, self.config.clip_norm)
+        return get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    def _check_finite(self, what: str, value: float, rate: float) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteOutput(
+                f"the training {what} became {value} in epoch {self.place.epoch + 1}, step "
+                f"{self.place.step + 1}, at learning rate {rate:.3g}: try a lower one, a warm-up, "
+                "or clipped gradients"
+            )
+
+    def _loss(self, batch: UInt8[Tensor, "B 3 H W"], progress: float = 1.0) -> Tensor:
+        teacher = self.network.encoder(self._normalised(batch))
+        student = (self._learner if self._student.training else self._student)(teacher)
+        emphasis, used = self.config.emphasis, teacher[self.config.emphasis.unused_scales :]
+        return feature_loss(
+            self.config.loss, used, student, emphasis, progress, self.group.gather
+        )  # fmt: skip
+
+    def _normalised(self, batch: UInt8[Tensor, "B 3 H W"]) -> Tensor:
+        return normalise(batch.to(self.device), self.preprocessing)
 
     def _end_epoch(self, monitor: Monitor) -> None:
         place = self.place
@@ -137,10 +183,11 @@ class Trainer:
         record = EpochRecord(
             epoch=place.epoch + 1,
             loss=place.loss_sum / place.step,
-            held_out_loss=self._held_out_loss(),
+            held_out_loss=self.watch(),
             learning_rate=learning_rate(self.config, last, self.steps_per_epoch),
             seconds=place.seconds,
-            images_per_second=place.step * self._batch_size / max(place.seconds, 1e-9),
+            images_per_second=place.images / max(place.seconds, 1e-9),
+            wait_s=place.wait_s,
         )
         self.place = Place(epoch=place.epoch + 1, history=[*place.history, record])
         monitor.epoch(record)
@@ -150,31 +197,43 @@ class Trainer:
         return min(self.config.batch_size, len(self.data.train))
 
     @torch.no_grad()
-    def _held_out_loss(self) -> float | None:
-        """Return the loss on the held-out images, of the weights that would be kept now."""
-        if self._held_out is None:
+    def watch(self) -> float | None:
+        """Return the loss on the watched images, of the weights that would be kept now.
+
+        They become the best so far if there were none better, and best ones are looked for.
+        """
+        if self._watched is None:
             return None
-        size, count = self._batch_size, len(self._held_out)
-        order = [list(range(i, min(i + size, count))) for i in range(0, count, size)]
+        batches = [self.group.share(b) for b in _in_order(len(self._watched), self._batch_size)]
+        mine = [batch for batch in batches if batch]
         total = 0.0
-        with self.final_weights():
-            for batch in load_batches(self._held_out, order):
+        weights = self._average.weights if self._average else None
+        with self._lent(weights) as network:
+            for batch in load_batches(self._watched, mine):
                 total += float(self._loss(batch)) * len(batch)
-        return total / count
+            loss = self.group.total(total)[0] / len(self._watched)
+            if self.best:
+                self.best.offer(loss, self.place.epoch + 1, network.trained_state())
+        return loss
+
+    def _learn(self, mode: bool) -> None:
+        self.network.train(mode)
+        self._learner.train(mode)
 
     @contextmanager
     def final_weights(self) -> Iterator[MambaAD]:
-        """Lend the network for inference, with the weights to keep: their average, if taken."""
-        self.network.eval()
-        if self._average is None:
+        """Lend the network for inference with the weights to keep: the best, average or last."""
+        weights = self._average.weights if self._average else None
+        if self.best and self.best.weights:
+            weights = self.best.weights
+        with self._lent(weights) as network:
+            yield network
+
+    @contextmanager
+    def _lent(self, weights: Mapping[str, Tensor] | None) -> Iterator[MambaAD]:
+        self._learn(False)
+        with snapshot.lent(self.network, weights) if weights else nullcontext():
             yield self.network
-            return
-        live = {key: value.clone() for key, value in self.network.trained_state().items()}
-        self.network.load_trained_state(self._average.weights)
-        try:
-            yield self.network
-        finally:
-            self.network.load_trained_state(live)
 
     def identity(self) -> dict[str, Any]:
         """Say what this run is: what a resumed run must have in common with it."""
@@ -182,42 +241,49 @@ class Trainer:
             "training": self.config.to_dict(),
             "network": self.network.config.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),
-            "encoder": _weights_digest(self.network.encoder.state_dict()),
+            "encoder": snapshot.digest(self.network.encoder.net.state_dict()),
             "images": self.data.identity(),
         }
 
     def save(self, folder: Path) -> None:
         """Write the run's state; see `save_state`."""
-        tensors = {f"network/{k}": v for k, v in self.network.trained_state().items()}
-        if self._average:
-            tensors |= {f"average/{k}": v for k, v in self._average.weights.items()}
-        for name, parameter in self._parameters.items():
-            for key, value in self._optimizer.state[parameter].items():
-                tensors[f"optimizer/{key}/{name}"] = value
-        save_state(folder, self.identity(), self.place, tensors)
+        if self.group.leads:
+            tensors = snapshot.take(
+                self.network, self._parameters, self._optimizer, self._average, self.best
+            )
+            save_state(folder, self.identity(), self.place, tensors)
 
     def resume(self, folder: Path) -> None:
         """Go on from a state that `save` wrote; see `load_state` for the errors."""
-        self.place, tensors = load_state(folder, self.identity())
-        self.network.load_trained_state(_below("network/", tensors))
-        if self._average:
-            self._average.weights = _below("average/", tensors)
-        state: dict[int, dict[str, Tensor]] = {}
-        numbers = {name: number for number, name in enumerate(self._parameters)}
-        for key, value in _below("optimizer/", tensors).items():
-            quantity, name = key.split("/", 1)
-            state.setdefault(numbers[name], {})[quantity] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        found = load_state(folder, self.identity()) if self.group.leads else (Place(), {})
+        self.place, tensors = self.group.first(found)
+        snapshot.restore(
+            tensors, self.network, self._parameters, self._optimizer, self._average, self.best
+        )
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _in_order(count: int, size: int) -> list[list[int]]:
+    return [list(range(i, min(i + size, count))) for i in range(0, count, size)]
 
 
-def _weights_digest(weights: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256()
-    for key in sorted(weights):
-        found.update(key.encode())
-        found.update(weights[key].detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+def _check(
+    config: TrainingConfig, data: TrainingData, preprocessing: Preprocessing, group: Group
+) -> None:
+    """Refuse what would fail, or fail to mean anything, once the run is under way."""
+    size = min(config.batch_size, len(data.train))
+    if size % group.size:
+        raise ConfigError(
+            f"{group.size} processes cannot share batches of {size} images evenly: "
+            "choose another batch size or number of processes"
+        )
+    height, width = preprocessing.image_size
+    if size * (height // 32) * (width // 32) == 1:
+        raise ConfigError(
+            f"a batch of one {height} x {width} image is a single value a channel where the "
+            "features are fused: give more images, or larger ones"
+        )
+    if config.keeps_best and not data.watched:
+        raise ConfigError(
+            "keeping the best weights, or stopping early, takes good images to watch: hold some "
+            "out (held_out_fraction, --held-out-dir) or set watch_fraction"
+        )

@@ -7,27 +7,23 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
-from dataclasses import fields
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.cli import app
-from model.cli.train import train
 from model.cli.values import read_depths, read_size, read_weights
 from model.detector import Detector
 from model.errors import ConfigError
 from model.golden import check
-from model.network import NetworkConfig
-from model.training import Augmentation, TrainingConfig
 from model.training.monitor import Monitor
+from model.training.recipe import Recipe
 from tests.published import state_dict
 
 ROOT = Path(__file__).parents[2]
@@ -145,33 +141,36 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(data, tmp_path, monkeypa
     assert manifest(tmp_path / "weights").training["finished"]
 
 
-def test_every_field_of_the_configurations_is_an_option():
-    result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"})
-    options = result.output
-    names = {f.name for c in (NetworkConfig, Augmentation, TrainingConfig) for f in fields(c)}
-    names |= {f.name for f in fields(Scoring)} | {"score_statistic"}
-    names -= {"augmentation", "statistic"}
-    assert not [name for name in names if f"--{name.replace('_', '-')}" not in options]
-
-
-def test_cli_defaults_are_the_dataclasses_but_for_two():
+def test_cli_defaults_are_the_papers_but_for_two():
     """The encoder and the epochs are stated in the help; all else is the paper's."""
-    defaults = {name: p.default for name, p in signature(train).parameters.items()}
-    defaults["image_size"] = read_size(defaults["image_size"])
-    defaults["depths"] = read_depths(defaults["depths"])
-    differing = {
-        field.name
-        for config in (NetworkConfig(), Augmentation(), TrainingConfig())
-        for field in fields(config)
-        if field.name != "augmentation" and getattr(config, field.name) != defaults[field.name]
+    printed = run("train", "data", "--name", "parts", "--print-recipe").stdout
+    asked, paper = (dict(r.flat()) for r in (Recipe.from_values(yaml.safe_load(printed)), Recipe()))
+    assert {k for k in paper if asked[k] != paper[k]} == {"network.encoder", "training.epochs"}
+
+
+def test_options_and_settings_change_a_recipe_and_nothing_else():
+    command = ["train", "data", "--name", "parts", "--print-recipe", "--recipe", "fast"]
+    changes = ["--epochs", "3", "--image-size", "64", "--set", "hard_mining=0.9", "--set", "seed=5"]
+    plain, changed = (
+        dict(Recipe.from_values(yaml.safe_load(run(*command, *more).stdout)).flat())
+        for more in ([], changes)
+    )
+    assert {k: v for k, v in changed.items() if plain[k] != v} == {
+        "training.epochs": 3,
+        "training.seed": 5,
+        "training.emphasis.hard_mining": 0.9,
+        "network.image_size": [64, 64],
     }
-    assert differing == {"encoder", "epochs"}
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--depths", "2,2"], "4 stages"),
+        (["--depths", "2,2"], "network.depths: another number of values"),
+        (["--recipe", "fats"], "did you mean fast?"),
+        (["--set", "epohcs=3"], "did you mean epochs?"),
+        (["--set", "loss_weights=0,1,1"], "scale_weights"),
+        (["--batch-size", "5", "--patience", "-1"], "patience"),
         (["--depths", "two"], "--depths"),
         (["--image-size", "64px"], "--image-size"),
         (["--loss", "l1"], "loss must be one of"),

@@ -1,0 +1,137 @@
+"""A training run as the command line asks for it: shown, stopped well, reported."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from model.checkpoint import Checkpoint, CheckpointStore
+from model.cli.values import read_source
+from model.training import Run, TrainingData, read_training_data
+from model.training import monitor as monitoring
+from model.training import run as training
+from model.training.group import Group, join
+from model.training.interrupt import stop_on_interrupt
+from model.training.monitor import Monitor, Monitors
+from model.training.recipe import Recipe
+from model.training.tracking import MLflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for: the recipe, the images, and where everything goes."""
+
+    recipe: Recipe
+    data: Path
+    categories: list[str] | None
+    layout: str | None
+    local_root: Path | None
+    held_out_dir: Path | None
+    name: str
+    runs: Path
+    weights: Path
+    device: str
+    resume: bool
+    restart: bool
+    save_every_minutes: float
+    max_minutes: float | None
+    mlflow: str | None
+    mlflow_experiment: str
+    license: str | None
+    notice: str | None
+
+    def run(self, group: Group, device: str) -> Run:
+        """Return where the run leaves things, for one of the processes that train."""
+        return Run(
+            name=self.name,
+            folder=self.runs / self.name,
+            store=CheckpointStore(self.weights),
+            device=device,
+            encoder_weights=read_source(self.recipe.encoder_weights),
+            resume=self.resume,
+            restart=self.restart,
+            save_every_s=60 * self.save_every_minutes,
+            max_minutes=self.max_minutes,
+            recipe=self.recipe.to_yaml(),
+            license=self.license,
+            notice=self.notice,
+            group=group,
+        )
+
+
+def follow(request: Request) -> Checkpoint | None:
+    """Train; None in all processes but the first."""
+    config = request.recipe.training
+    images = read_training_data(
+        request.data,
+        request.categories,
+        request.held_out_dir,
+        config.held_out_fraction,
+        config.seed,
+        request.layout,
+        request.local_root,
+    )
+    with join(request.device) as (group, device):
+        console = Console(stderr=True, quiet=not group.leads)
+        console.print(
+            f"{len(images.train)} good images to train on, {len(images.held_out)} held out, "
+            f"of {', '.join(images.categories)}",
+            highlight=False,
+        )
+        checkpoint = watch_training(console, request, request.run(group, device), images)
+    if checkpoint:
+        report(checkpoint, request)
+    return checkpoint
+
+
+def watch_training(
+    console: Console, request: Request, run: Run, images: TrainingData
+) -> Checkpoint | None:
+    """Train with bars or lines on the console, and stop well on Ctrl-C."""
+
+    def notice() -> None:
+        console.print("stopping after this step; Ctrl-C again stops at once, unsaved")
+
+    recipe = request.recipe
+    with watched(console, request, run) as monitor, stop_on_interrupt(notice) as stop:
+        return training.train(
+            run,
+            recipe.training,
+            recipe.network,
+            images,
+            recipe.scoring,
+            monitor=monitor,
+            stop=stop,
+        )
+
+
+@contextmanager
+def watched(console: Console, request: Request, run: Run) -> Iterator[Monitor]:
+    """Show the run on the console, and to MLflow if that was asked for."""
+    with monitoring.watch(console) as shown:
+        if request.mlflow is None or not run.group.leads:
+            yield shown
+            return
+        parameters = dict(request.recipe.flat())
+        yield Monitors(
+            shown,
+            MLflow(request.mlflow, request.mlflow_experiment, run.name, run.folder, parameters),
+        )
+
+
+def report(checkpoint: Checkpoint, request: Request) -> None:
+    """Say what came of the run, and what each category's threshold promises."""
+    learned = checkpoint.manifest.training
+    for category, calibration in checkpoint.calibrations.items():
+        print(f"{category}: {calibration.promise()}")
+    print(f"saved {checkpoint.name}, version {checkpoint.version}, in {request.weights}")
+    if learned["kept"] != "last":
+        kept = learned["kept"]
+        print(f"kept epoch {kept['epoch']}, held-out loss {kept['held_out_loss']:.4f}")
+    if not learned["finished"]:
+        print(
+            f"stopped in epoch {learned['epochs_done'] + 1} of {learned['recipe']['epochs']}: "
+            "the same command with --resume goes on"
+        )

@@ -1,0 +1,64 @@
+"""A tiny network, its recipe, and noise to train it on."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model.network import NetworkConfig
+from model.preprocess import Preprocessing
+from model.training import TrainingConfig
+from model.training.monitor import Monitor
+
+TINY = NetworkConfig(
+    encoder="tf_efficientnet_lite0",
+    image_size=(64, 64),
+    directions=2,
+    depths=(2, 2, 2, 2),
+    state_size=2,
+)
+PREPROCESSING = Preprocessing(image_size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3, loss="cosine", seed=7)
+OPTIONS = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
+
+
+def write_images(folder, count, seed=0):
+    folder.mkdir(parents=True)
+    for number in range(count):
+        values = np.random.default_rng((seed, number)).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(values).save(folder / f"{number:03}.png")
+
+
+class Recorder(Monitor):
+    """Keeps what it hears."""
+
+    def __init__(self):
+        self.losses, self.records, self.outcomes = [], [], []
+
+    def step(self, place, loss):
+        self.losses.append(loss)
+
+    def epoch(self, record):
+        self.records.append(record)
+
+    def end(self, outcome):
+        self.outcomes.append(outcome)
+
+
+def always():
+    return True
+
+
+def after(count):
+    """A go_on that says no after so many steps."""
+    left = iter(range(count - 1))
+    return lambda: next(left, None) is not None
+
+
+def kept(trainer):
+    with trainer.final_weights() as network:
+        return {key: value.clone() for key, value in network.trained_state().items()}
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[key], second[key]) for key in first)
