@@ -70,10 +70,14 @@ def find_regions(
     outwards.
     """
     values = anomaly_map.values
-    labels, count = ndimage.label(values > anomaly_map.pixel_threshold, structure=_EIGHT_NEIGHBOURS)
-    peaks = ndimage.maximum(values, labels, np.arange(1, count + 1))
+    above = values > anomaly_map.pixel_threshold
+    if not above.any():
+        return ()
+    labels, count = ndimage.label(above, structure=_EIGHT_NEIGHBOURS)
+    peaks = np.full(count, -np.inf, dtype=values.dtype)
+    np.maximum.at(peaks, labels[above] - 1, values[above])  # scipy's maximum sorts every pixel
     windows = ndimage.find_objects(labels)
-    worst = np.argsort(-np.asarray(peaks), kind="stable")[:limit]
+    worst = np.argsort(-peaks, kind="stable")[:limit]
     return tuple(
         _region(anomaly_map, labels[windows[i]] == i + 1, windows[i], pixel_score) for i in worst
     )

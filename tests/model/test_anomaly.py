@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import find_objects, gaussian_filter, label, maximum
 
 from model.anomaly import Scoring, find_regions, peak_region
 from model.anomaly_map import anomaly_map
@@ -111,6 +111,23 @@ def test_a_region_is_strictly_above_the_threshold_and_joins_at_corners():
     values = np.zeros((4, 4))
     values[0, 0] = values[1, 1] = 0.9
     assert len(regions_of(values)) == 1
+
+
+def test_regions_are_scipys_objects_by_their_maximum():
+    values = gaussian_filter(np.random.default_rng(4).normal(size=(96, 80)), 2).astype(np.float32)
+    threshold = float(np.quantile(values, 0.9))
+    labels, count = label(values > threshold, structure=np.ones((3, 3)))
+    peaks = maximum(values, labels, np.arange(1, count + 1))
+    worst = np.argsort(-peaks)
+    boxes = [
+        (c.start, r.start, c.stop - c.start, r.stop - r.start) for r, c in find_objects(labels)
+    ]
+    mapped = AnomalyMap(values, ImageSize(96, 80), threshold)
+    found = find_regions(mapped, lambda value: value, limit=count)
+    assert count > 10
+    assert [region.box for region in found] == [boxes[i] for i in worst]
+    assert [region.peak_score for region in found] == [float(peaks[i]) for i in worst]
+    assert [region.area_px for region in found] == [int((labels == i + 1).sum()) for i in worst]
 
 
 def test_the_worst_regions_are_kept():
