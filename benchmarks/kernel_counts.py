@@ -35,6 +35,7 @@ from model.scan.cuda.plan import (
     Shape,
     plan_backward,
     plan_forward,
+    register_limit,
 )
 
 MULTIPROCESSORS = 132
@@ -135,7 +136,8 @@ def count(shape: Shape, dtype: str) -> Count:
     """Compile the scan for a shape, and count its loop."""
     plan = plan_forward(shape, MULTIPROCESSORS)
     constants = launch.sizes(shape, plan.block) | {"CHUNKED": plan.chunks > 1}
-    listing, usage = inspect(compile_kernel(scan_chunks, constants, TRITON_NAMES[dtype]))
+    limit = register_limit(shape, plan.block)
+    listing, usage = inspect(compile_kernel(scan_chunks, constants, TRITON_NAMES[dtype], limit))
     steps, kinds = loop_over_steps(listing)
     walks = 1 + 0.75 * (plan.chunks > 1)  # the walk for the ends has no output to make
     warp_steps = shape.images * shape.K * shape.L * -(-shape.D // plan.block) * walks
@@ -163,8 +165,10 @@ def backward_registers(shape: Shape) -> list[Registers]:
     block = plan_backward(shape, MULTIPROCESSORS).block
     sizes = launch.sizes(shape, block)
     binaries = {
-        "chunk_ends": compile_kernel(chunk_ends, sizes | {"REVERSED": True}, "fp32"),
-        "chunk_gradients": compile_kernel(chunk_gradients, sizes, "fp32"),
+        "chunk_ends": compile_kernel(
+            chunk_ends, sizes | {"REVERSED": True}, "fp32", register_limit(shape, block)
+        ),
+        "chunk_gradients": compile_kernel(chunk_gradients, sizes, "fp32", None),
     }
     uses = {name: inspect(binary)[1] for name, binary in binaries.items()}
     return [
@@ -178,7 +182,9 @@ def spilled(usage: dict[str, str]) -> int:
     return int(usage["STACK"]) + int(usage["LOCAL"])
 
 
-def compile_kernel(kernel: JITFunction[Any], constants: dict[str, int], dtype: str) -> bytes:
+def compile_kernel(
+    kernel: JITFunction[Any], constants: dict[str, int], dtype: str, registers: int | None
+) -> bytes:
     """Compile for an H100, with what Triton knows of the arguments at a launch; `dtype` is u's."""
     names = kernel.arg_names
     kinds = dict.fromkeys(names, "*fp32") | dict.fromkeys(_INTEGERS, "i32")
@@ -191,7 +197,7 @@ def compile_kernel(kernel: JITFunction[Any], constants: dict[str, int], dtype: s
         constexprs={(names.index(name),): value for name, value in constants.items()},
         attrs={(names.index(n),): [["tt.divisibility", 16]] for n in (*pointers, "L", "channels")},
     )
-    options = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": True}
+    options = launch.OPTIONS | {"maxnreg": registers}
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     binary: bytes = compiled.asm["cubin"]
     return binary

@@ -53,8 +53,8 @@ def scan(
     order: Tensor,
 ) -> Tensor:  # fmt: skip
     """Run the forward kernels as a torch operator; shapes as in `model.scan.hybrid_scan`."""
-    inputs = _inputs(u, selection, A, D, dt_weight, dt_bias, order)
-    shape = launch.shape_of(u, A, dt_weight)
+    inputs = launch.prepared(u, selection, A, D, dt_weight, dt_bias, order)
+    shape = launch.shape_of(u, inputs[2], inputs[4])
     return launch.forward(inputs, plan_forward(shape, launch.multiprocessors(u.device)))
 
 
@@ -64,22 +64,14 @@ def scan_backward(
     order: Tensor, grad_y: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Return the gradients of u, selection, A, D, dt_weight and dt_bias."""
-    inputs = _inputs(u, selection, A, D, dt_weight, dt_bias, order)
-    shape = launch.shape_of(u, A, dt_weight)
+    inputs = launch.prepared(u, selection, A, D, dt_weight, dt_bias, order)
+    shape = launch.shape_of(u, inputs[2], inputs[4])
     plan = plan_backward(shape, launch.multiprocessors(u.device))
-    of_u, of_rows, *of_parameters = launch.backward(inputs, grad_y.contiguous(), plan)
-    of_a, of_d, of_weight, of_bias = of_parameters
+    of_u, of_rows, of_a, of_d, of_weight, of_bias = launch.backward(
+        inputs, grad_y.contiguous(), plan
+    )
+    of_a, of_weight = (x.transpose(1, 2).contiguous() for x in (of_a, of_weight))
     return of_u, of_rows.to(selection.dtype), of_a, of_d, of_weight, of_bias
-
-
-def _inputs(*tensors: Tensor) -> list[Tensor]:
-    """Return the arguments as the kernels take them.
-
-    Every lane reads the whole row of the selection. Widened there, 16-bit rows would cost each
-    step more instructions than it has to spare; widened here, they cost one pass over them.
-    """
-    u, selection, *values, order = (tensor.detach().contiguous() for tensor in tensors)
-    return [u, selection.float(), *values, order.int()]
 
 
 @scan.register_fake

@@ -102,8 +102,9 @@ def _one_chunk(
     )  # fmt: skip
     tl.debug_barrier()
     n, r = tl.arange(0, NP)[:, None], tl.arange(0, RP)[:, None]
-    tl.store(grad_a + d[None, :] * N + n * unit, add_a, mask=live[None, :] & (n < N))
-    tl.store(grad_weight + d[None, :] * R + r * unit, add_weight, mask=live[None, :] & (r < R))
+    channel = d[None, :] + unit - 1
+    tl.store(grad_a + n * channels + channel, add_a, mask=live[None, :] & (n < N))
+    tl.store(grad_weight + r * channels + channel, add_weight, mask=live[None, :] & (r < R))
     tl.store(grad_d + d, add_d, mask=live)
     tl.store(grad_bias + d, add_bias, mask=live)
 
@@ -116,7 +117,7 @@ def _keep_states(
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     """Walk the chunk from state h, and keep the state before each step."""
-    place = tl.arange(0, NP)[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :] * unit
+    place = tl.arange(0, NP)[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :] + unit - 1
     for t in range(steps):
         u_now, dt, B, _ = load_rows(
             u, selection, tl.load(order + t), d, live, stride_u, stride_selection, N, R, NP, RP
@@ -136,7 +137,7 @@ def _walk_back(
 ) -> tl.tensor:  # fmt: skip
     """Walk the chunk from its last step; return what A, D, dt_weight and dt_bias gain by it."""
     n, r = tl.arange(0, NP), tl.arange(0, RP)
-    place = n[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :] * unit
+    place = n[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :] + unit - 1
     add_a, add_weight, add_bias, add_d = a2 * 0.0, weight * 0.0, bias * 0.0, bias * 0.0
     for i in range(steps):
         t = steps - 1 - i

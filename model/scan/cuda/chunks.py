@@ -51,7 +51,7 @@ def chunk_ends(
         N, R, NP, RP, REVERSED,
     )  # fmt: skip
     n = tl.arange(0, NP)[:, None]
-    place = row.to(tl.int64) * N * channels + n * channels + d[None, :] * unit
+    place = row.to(tl.int64) * N * channels + n * channels + d[None, :] + unit - 1
     tl.store(ends + place, h, mask=live[None, :] & (n < N))
     tl.store(sums + row.to(tl.int64) * channels + d, total, mask=live)
 
@@ -101,7 +101,7 @@ def carried(
     at the farthest chunk's; the strides lead on to nearer ones. `unit` is as in `load_parameters`.
     """
     n = tl.arange(0, NP)[:, None]
-    place = n * channels + d[None, :] * unit
+    place = n * channels + d[None, :] + unit - 1
     inside = live[None, :] & (n < N)
     state = a2 * 0.0
     for _ in range(count):

@@ -14,7 +14,7 @@ from model.scan.cuda.forward import scan_chunks, sum_groups
 from model.scan.cuda.plan import GradientPlan, Plan, Shape
 
 _SUM_BLOCK = 1024
-_OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": True}
+OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": True}
 _INTERPRETED_AS = 132  # multiprocessors; an H100's, where there is no card to ask
 
 
@@ -26,10 +26,24 @@ def multiprocessors(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
+def prepared(*tensors: Tensor) -> list[Tensor]:
+    """Return a scan's arguments as the kernels take them: contiguous, with int32 positions.
+
+    A becomes (K, N, D) and dt_weight (K, R, D), one lane beside the other; parameters that lie so
+    already are not copied. And every lane reads the whole row of the selection: widened there,
+    16-bit rows would cost each step more instructions than it has to spare; widened here, they
+    cost one pass over them.
+    """
+    u, selection, A, D, dt_weight, dt_bias, order = (tensor.detach() for tensor in tensors)
+    A, dt_weight = A.transpose(1, 2), dt_weight.transpose(1, 2)
+    inputs = (u, selection.float(), A, D, dt_weight, dt_bias, order.int())
+    return [tensor.contiguous() for tensor in inputs]
+
+
 def shape_of(u: Tensor, A: Tensor, dt_weight: Tensor) -> Shape:
-    """Return what the plans depend on."""
+    """Return what the plans depend on, of prepared arguments."""
     images, L, D = u.shape
-    return Shape(images, L, A.shape[0], D, A.shape[2], dt_weight.shape[2])
+    return Shape(images, L, A.shape[0], D, A.shape[1], dt_weight.shape[1])
 
 
 def sizes(shape: Shape, block: int) -> dict[str, int]:
@@ -38,16 +52,16 @@ def sizes(shape: Shape, block: int) -> dict[str, int]:
     return {"N": N, "R": R, "NP": planning.padded(N), "RP": planning.padded(R), "BLOCK": block}
 
 
-def launch(kernel: Any, programs: int, *arguments: Tensor | int, **sizes: int | bool) -> None:
-    """Run one kernel on the device of its first tensor."""
+def launch(kernel: Any, programs: int, *arguments: Tensor | int, **options: int | bool) -> None:
+    """Run one kernel on the device of its first tensor; `options` as the kernel or Triton names."""
     first = arguments[0]
     assert isinstance(first, Tensor)
     with torch.cuda.device(first.get_device()):  # -1, which changes nothing, on the CPU
-        kernel[(programs,)](*arguments, **sizes, **_OPTIONS)
+        kernel[(programs,)](*arguments, **options, **OPTIONS)
 
 
 def forward(inputs: list[Tensor], plan: Plan) -> Tensor:
-    """Scan `inputs` (u, selection, A, D, dt_weight, dt_bias, order; contiguous) as `plan` says."""
+    """Scan `inputs`, as `prepared` returns them, as `plan` says."""
     u, selection, A, D, dt_weight, dt_bias, order = inputs
     shape = shape_of(u, A, dt_weight)
     images, L, K, channels = shape.images, shape.L, shape.K, shape.D
@@ -57,6 +71,7 @@ def forward(inputs: list[Tensor], plan: Plan) -> Tensor:
         scan_chunks, plan.chunks * images * plan.groups * triton.cdiv(channels, plan.block), u,
         selection, A, D, dt_weight, dt_bias, order, ends, sums, parts, images, L, channels, K,
         K // plan.groups, plan.chunk, 1, CHUNKED=plan.chunks > 1, **sizes(shape, plan.block),
+        maxnreg=planning.register_limit(shape, plan.block),
     )  # fmt: skip
     return total(parts, u.dtype)
 
@@ -74,13 +89,13 @@ def _ends(
         launch(
             chunk_ends, (chunks - 1) * images * K * triton.cdiv(channels, block), walked,
             selection, A, dt_weight, dt_bias, order, ends, sums, images, L, channels, K, chunk, 1,
-            REVERSED=reverse, **sizes(shape, block),
+            REVERSED=reverse, **sizes(shape, block), maxnreg=planning.register_limit(shape, block),
         )  # fmt: skip
     return ends, sums
 
 
 def backward(inputs: list[Tensor], grad_y: Tensor, plan: GradientPlan) -> list[Tensor]:
-    """Return the gradients of u, selection, A, D, dt_weight and dt_bias, as `plan` says."""
+    """Return the gradients of u, selection, A, D, dt_weight and dt_bias, in `inputs`' layouts."""
     u, selection, A, D, dt_weight, dt_bias, order = inputs
     shape = shape_of(u, A, dt_weight)
     images, L, K, channels = shape.images, shape.L, shape.K, shape.D

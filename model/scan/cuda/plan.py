@@ -57,14 +57,23 @@ class Shape:
         return padded(self.N) / lanes, padded(self.R) / lanes
 
     def registers(self, block: int) -> float:
-        """Return about how many registers a lane needs."""
+        """Return how many registers a lane may take: what it needs, and no more programs less."""
         states, weights = self.rows(block)
-        return 30 + 6 * states + 3 * weights
+        return 46 + 6 * states + 3 * weights
 
     def step_cycles(self, block: int) -> float:
         """Return the cycles of a scheduler that one step takes, the wider of its two limits."""
         states, weights = self.rows(block)
         return max(55 + 5 * states + 1.4 * weights, CYCLES_AN_EXPONENTIAL * (states + 2))
+
+
+def register_limit(shape: Shape, block: int) -> int:
+    """Return the limit that the forward kernels are compiled with.
+
+    Without one, the loads before the loop take all registers there are, for programs that then
+    leave no room for others.
+    """
+    return min(255, -(-int(shape.registers(block)) // 8) * 8)
 
 
 def padded(n: int) -> int:
@@ -118,6 +127,7 @@ def _blocks(shape: Shape) -> list[int]:
 _GRADIENT_CHUNK = 64
 _SCRATCH_BYTES = 64 * 1024 * 1024
 _PROGRAMS_A_SCHEDULER = 2
+_MOST_BACKWARD = 200  # registers of the forward kernel, where the way back still fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +147,7 @@ class GradientPlan:
 @lru_cache(maxsize=256)
 def plan_backward(shape: Shape, multiprocessors: int) -> GradientPlan:
     """Return how the gradients of a scan are computed."""
-    narrow = [w for w in (32, 16, 8) if 2 * shape.registers(w) <= _REGISTERS * 1.5]
+    narrow = [w for w in (32, 16, 8) if shape.registers(w) <= _MOST_BACKWARD]
     block = (narrow or [8])[0]
     chunk = min(shape.L, _GRADIENT_CHUNK)
     chunks = -(-shape.L // chunk)

@@ -74,16 +74,17 @@ def load_parameters(
 ) -> tl.tensor:  # fmt: skip
     """Return direction k's A times log2(e), its weights and its bias, for channels d.
 
-    `unit` is 1, passed so that the compiler does not know it: what it knew to be contiguous along
-    the rows it would lay out along the lanes, and every step would pay for that.
+    A is (K, N, D) here, and dt_weight (K, R, D): Triton lays a tile out along what it finds
+    contiguous. `unit` is 1, which it does not know: it would give each thread four channels at
+    once, and share a channel's states among threads, if it found the rows aligned.
     """
     n, r = tl.arange(0, NP)[:, None], tl.arange(0, RP)[:, None]
-    channel = k * channels + d
-    rates = A + channel[None, :] * N + n * unit
+    channel = d + unit - 1
+    rates = A + k * N * channels + n * channels + channel[None, :]
     a2 = tl.load(rates, mask=live[None, :] & (n < N), other=0.0)
-    rows = dt_weight + channel[None, :] * R + r * unit
+    rows = dt_weight + k * R * channels + r * channels + channel[None, :]
     weight = tl.load(rows, mask=live[None, :] & (r < R), other=0.0)
-    bias = tl.load(dt_bias + channel, mask=live, other=0.0)
+    bias = tl.load(dt_bias + k * channels + d, mask=live, other=0.0)
     return a2.to(tl.float32) * LOG2_E, weight.to(tl.float32), bias.to(tl.float32)
 
 
