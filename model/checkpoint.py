@@ -10,6 +10,7 @@ from typing import Any
 
 from model import golden as golden_images
 from model.anomaly import Scoring
+from model.areas import Area
 from model.baseline import Baseline
 from model.baseline import to_arrays as baseline_arrays
 from model.calibration import Calibration
@@ -112,6 +113,7 @@ class CheckpointStore(Store):
         notice: str | None = None,
         baselines: Mapping[str, Baseline] | None = None,
         golden: Golden | None = None,
+        areas: Mapping[str, Area] | None = None,
     ) -> Checkpoint:
         """Write the next version under `name`: all of it or nothing, also beside other writers.
 
@@ -144,6 +146,7 @@ class CheckpointStore(Store):
                 "license": license,
                 "notice": notice,
                 "golden": golden_images.to_entries(golden or {}),
+                "areas": {k: v.model_dump() for k, v in sorted((areas or {}).items())},
             }
         )
         try:

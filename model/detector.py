@@ -14,8 +14,8 @@ from model.areas import Area, Areas
 from model.baseline import Baseline
 from model.calibration import Calibration
 from model.engine import Engine, Preparable
-from model.errors import ConfigError, ImageError, NonFiniteOutput, UnknownCategory
-from model.framing import TILE
+from model.errors import ImageError, NonFiniteOutput, UnknownCategory
+from model.framing import check_baselines
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
 from model.preprocess import Preprocessing
 
@@ -50,8 +50,7 @@ class Detector:
         baselines: Mapping[Category, Baseline] | None = None,
         areas: Mapping[Category, Area] | None = None,
     ) -> None:
-        if scoring.standardise and preprocessing.resize == TILE:
-            raise ConfigError("a baseline is of one place in the image: tiles have none")
+        check_baselines(preprocessing.resize, scoring.standardise)
         self.engine = engine
         self.preprocessing = preprocessing
         self.scoring = scoring

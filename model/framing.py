@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from model.errors import ConfigError
 from model.inspection import ImageSize
 
 STRETCH, LETTERBOX, TILE = "stretch", "letterbox", "tile"
@@ -169,6 +170,12 @@ def resampled(
         return values
     height, width = size
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def check_baselines(resize: str, standardise: bool) -> None:
+    """Raise `ConfigError` where maps are to be measured from baselines, and there can be none."""
+    if standardise and resize == TILE:
+        raise ConfigError("--standardise: a baseline is of one place in the image; tiles have none")
 
 
 def _side(length: int, scale: float, most: int | None = None) -> int:

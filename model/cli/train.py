@@ -5,6 +5,16 @@ from typing import Annotated
 
 import typer
 
+from model.cli.images import (
+    Cache,
+    GreyBits,
+    Ignore,
+    Resize,
+    Roi,
+    Tile,
+    TileOverlap,
+    TileScale,
+)
 from model.cli.options import STORE, Categories, Data, Device, Layout, LocalRoot, Weights
 from model.cli.recipes import read_recipe_options
 
@@ -44,6 +54,14 @@ def train(
     category: Categories = None,
     layout: Layout = None,
     local_root: LocalRoot = None,
+    resize: Resize = "stretch",
+    tile: Tile = False,
+    tile_overlap: TileOverlap = 0.25,
+    tile_scale: TileScale = 1.0,
+    grey_bits: GreyBits = 16,
+    roi: Roi = None,
+    ignore: Ignore = None,
+    cache: Cache = None,
     held_out: Annotated[
         Path | None,
         typer.Option(
@@ -242,7 +260,8 @@ def train(
     from model.cli.training import Request, follow
     from model.training.recipe import Recipe
 
-    resolved = Recipe.from_values(read_recipe_options(ctx, recipe, setting or []))
+    settings = [*(setting or []), *(["resize=tile"] if tile else [])]
+    resolved = Recipe.from_values(read_recipe_options(ctx, recipe, settings))
     if print_recipe:
         print(resolved.to_yaml(), end="")
         return
@@ -253,6 +272,9 @@ def train(
             categories=category,
             layout=layout,
             local_root=local_root,
+            roi=roi,
+            ignore=ignore,
+            cache=cache,
             held_out_dir=held_out,
             name=name,
             runs=runs,

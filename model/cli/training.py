@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from model.checkpoint import Checkpoint, CheckpointStore
+from model.cli.images import read_areas
 from model.cli.values import read_source
 from model.training import Run, TrainingData, read_training_data
 from model.training import monitor as monitoring
@@ -28,6 +29,9 @@ class Request:
     categories: list[str] | None
     layout: str | None
     local_root: Path | None
+    roi: list[str] | None
+    ignore: list[str] | None
+    cache: Path | None
     held_out_dir: Path | None
     name: str
     runs: Path
@@ -42,7 +46,7 @@ class Request:
     license: str | None
     notice: str | None
 
-    def run(self, group: Group, device: str) -> Run:
+    def run(self, group: Group, device: str, categories: tuple[str, ...]) -> Run:
         """Return where the run leaves things, for one of the processes that train."""
         return Run(
             name=self.name,
@@ -55,6 +59,9 @@ class Request:
             save_every_s=60 * self.save_every_minutes,
             max_minutes=self.max_minutes,
             recipe=self.recipe.to_yaml(),
+            images=self.recipe.images,
+            areas=read_areas(self.roi, self.ignore, categories),
+            cache=self.cache,
             license=self.license,
             notice=self.notice,
             group=group,
@@ -80,7 +87,9 @@ def follow(request: Request) -> Checkpoint | None:
             f"of {', '.join(images.categories)}",
             highlight=False,
         )
-        checkpoint = watch_training(console, request, request.run(group, device), images)
+        checkpoint = watch_training(
+            console, request, request.run(group, device, images.categories), images
+        )
     if checkpoint:
         report(checkpoint, request)
     return checkpoint

@@ -56,6 +56,7 @@ def save_with_golden(
         license=manifest.license,
         notice=manifest.notice,
         baselines=checkpoint.baselines,
+        areas=checkpoint.manifest.areas,
         golden={**checkpoint.golden, **golden},
     )
 

@@ -6,6 +6,7 @@
     network: {...}              the fields of `NetworkConfig`
     training: {...}             the fields of `TrainingConfig`, those of its parts below them
     scoring: {...}              the fields of `Scoring`
+    images: {...}               the fields of `ImageRule`: how images become inputs
 
 What a recipe does not say is as in the paper. A key that does not exist is an error.
 """
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from model.anomaly import Scoring
 from model.errors import ConfigError
 from model.network import NetworkConfig
+from model.preprocess import ImageRule
 from model.training.config import TrainingConfig
 
 BASE, TEXTS = "base", ("description", "encoder_weights")
@@ -31,6 +33,7 @@ SECTIONS: dict[str, type] = {
     "network": NetworkConfig,
     "training": TrainingConfig,
     "scoring": Scoring,
+    "images": ImageRule,
 }
 Values = dict[str, Any]
 
@@ -45,6 +48,7 @@ class Recipe(BaseModel):
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     scoring: Scoring = Scoring()
+    images: ImageRule = ImageRule()
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "Recipe":

@@ -1,7 +1,7 @@
 """A whole run: from good images to a calibrated checkpoint in the store."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ from typing import Any
 import torch
 
 from model.anomaly import Scoring
+from model.areas import Area
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.detector import Detector
 from model.errors import CheckpointError, ConfigError
+from model.framing import check_baselines
+from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
-from model.preprocess import Preprocessing
+from model.preprocess import ImageRule, Preprocessing
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData
@@ -42,7 +45,8 @@ class Run:
     curve, and `recipe`, the text of what was asked for; `store` takes the checkpoint, as the next
     version of `name`. `resume` goes on with the run that `folder` holds; `restart` gives up an
     unfinished one. After `max_minutes` the best weights so far are kept. `license` and `notice` go
-    into the manifest. `group` are the processes that train together.
+    into the manifest, as `areas` do, what counts of each category. `images` is how images become
+    inputs; `cache` a folder that keeps resized ones. `group` are the processes that train together.
     """
 
     name: str
@@ -57,6 +61,9 @@ class Run:
     recipe: str = ""
     license: str | None = None
     notice: str | None = None
+    images: ImageRule = field(default_factory=ImageRule)
+    areas: Mapping[Category, Area] = field(default_factory=dict)
+    cache: Path | None = None
     group: Group = field(default_factory=Group)
 
 
@@ -81,10 +88,15 @@ def train(
     _check_folder(run, config)
     budget = Budget(run.max_minutes)
     device = read_device(run.device)
-    network, preprocessing = build_network(network_config, run.encoder_weights, config.seed)
+    _check_frame(run, scoring, data)
+    network, preprocessing = build_network(
+        network_config, run.encoder_weights, config.seed, run.images
+    )
     data = data.keep_apart(config.watch_fraction, config.seed)
     watch_best = run.max_minutes is not None and bool(data.watched)
-    trainer = Trainer(config, network, preprocessing, data, device, run.group, watch_best)
+    trainer = Trainer(
+        config, network, preprocessing, data, device, run.group, watch_best, run.cache
+    )
     if run.group.leads:
         forget_leftovers(run.folder)
         write_recipe(run.folder, run.recipe)
@@ -130,7 +142,10 @@ def _train(
 
 
 def build_network(
-    config: NetworkConfig, encoder_weights: str | Path, seed: int
+    config: NetworkConfig,
+    encoder_weights: str | Path,
+    seed: int,
+    images: ImageRule | None = None,
 ) -> tuple[MambaAD, Preprocessing]:
     """Build a network to be trained, and the preprocessing that its encoder expects.
 
@@ -141,7 +156,8 @@ def build_network(
         network = MambaAD(config)
     load_encoder_weights(network.encoder, encoder_weights)
     mean, std = network.encoder.mean, network.encoder.std
-    return network, Preprocessing(image_size=config.image_size, mean=mean, std=std)
+    rule = images or ImageRule()
+    return network, rule.preprocessing(config.image_size, mean, std)
 
 
 def read_device(name: str) -> torch.device:
@@ -169,6 +185,15 @@ def check_scales(config: TrainingConfig, scoring: Scoring) -> None:
         )
 
 
+def _check_frame(run: Run, scoring: Scoring, data: TrainingData) -> None:
+    """Raise now what would be wrong with the frame or the areas at the end."""
+    check_baselines(run.images.resize, scoring.standardise)
+    unknown = sorted(run.areas.keys() - set(data.categories))
+    if unknown:
+        have = ", ".join(data.categories)
+        raise ConfigError(f"an area of {', '.join(unknown)}, which is not trained on; have: {have}")
+
+
 def _check_folder(run: Run, config: TrainingConfig) -> None:
     if run.resume or run.restart:
         return
@@ -191,7 +216,7 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring, ended: str) -> Checkpoin
     """Calibrate the network as it is and write it to the store."""
     with trainer.final_weights() as network:
         detector = Detector.from_network(
-            network, trainer.preprocessing, scoring, {}, str(trainer.device)
+            network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
         )
         if scoring.standardise:
             detector.baselines = fit_baselines(detector, trainer.data.train)
@@ -211,6 +236,7 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring, ended: str) -> Checkpoin
             notice=run.notice,
             baselines=detector.baselines,
             golden=record_golden(detector, held_out, calibrations),
+            areas=run.areas,
         )
 
 

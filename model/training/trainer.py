@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from model.dataset import ImageDataset
+from model.dataset import ImageDataset, PixelCache
 from model.errors import ConfigError, NonFiniteOutput
 from model.network import MambaAD
 from model.preprocess import Preprocessing
@@ -49,6 +49,7 @@ class Trainer:
         device: torch.device,
         group: Group | None = None,
         watch_best: bool = False,
+        cache: Path | None = None,
     ) -> None:
         self.config = config
         self.network = network.to(device)
@@ -59,10 +60,13 @@ class Trainer:
         self.place = Place()
         _check(config, data, preprocessing, self.group)
         augment = config.augmentation.apply if config.augmentation.changes_anything else None
+        kept = PixelCache(preprocessing, cache)
         self._images = ImageDataset(
-            data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed)
+            data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed), cache=kept
         )
-        self._watched = ImageDataset(data.watched, preprocessing) if data.watched else None
+        self._watched = None
+        if data.watched:
+            self._watched = ImageDataset(data.watched, preprocessing, cache=kept)
         self._student = Student(network, config, self.group)
         self._student.freeze_unused()
         self._learner = distribute(self._student, self.group, device)

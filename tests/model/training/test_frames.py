@@ -1,0 +1,93 @@
+"""Images of any shape, trained on as they are served: frames, areas and a cache."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from model.checkpoint import CheckpointStore
+from model.cli import app
+from model.cli.images import read_areas
+from model.detector import Detector
+from model.errors import ConfigError
+from tests.tiny import OPTIONS
+
+LABEL = [[[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]]
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Long images of noise on the left, and of a label of any brightness on the right."""
+    for number in range(8):
+        dice = np.random.default_rng(number)
+        pixels = dice.integers(80, 120, (64, 150), np.uint8)
+        pixels[:, 80:] = dice.integers(0, 255)
+        path = tmp_path / "bolt" / "good" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    (tmp_path / "label.json").write_text(json.dumps(LABEL))
+    return tmp_path
+
+
+def train(parts, *more):
+    command = [
+        "train", parts / "bolt", "--name", "bolt", *OPTIONS, "--batch-size", "4", "--epochs", "1",
+        "--weights", parts / "weights", "--runs", parts / "runs", *more,
+    ]  # fmt: skip
+    return CliRunner().invoke(app, [str(word) for word in command])
+
+
+def test_a_tiled_network_is_trained_calibrated_and_kept_as_such(parts):
+    result = train(
+        parts, "--tile", "--tile-overlap", "0.5", "--grey-bits", "12", "--ignore",
+        f"bolt={parts / 'label.json'}", "--cache-dir", parts / "cache",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    checkpoint = CheckpointStore(parts / "weights").load("bolt")
+    rule = checkpoint.preprocessing
+    assert (rule.resize, rule.tile_overlap, rule.grey_bits) == ("tile", 0.5, 12)
+    (area,) = checkpoint.manifest.areas.values()
+    assert area.exclude == tuple(tuple(map(tuple, polygon)) for polygon in LABEL)
+    assert (
+        len(list((parts / "cache").rglob("*.npy"))) == 8 - 2
+    )  # held out: no loss is taken of them
+    detector = Detector.from_checkpoint(checkpoint)
+    image = Image.open(parts / "bolt/good/0.png")
+    (found,) = detector.inspect_images([image], "bolt")
+    image.paste(255, (90, 0, 150, 64))
+    (relabelled,) = detector.inspect_images([image], "bolt")
+    assert found.anomaly_map.values.shape == (64, 150)
+    half = found.anomaly_map.values[:, :75]
+    assert found.raw_score == pytest.approx(float(half.max()))
+    assert relabelled.anomaly_map.values[:, 75:].max() <= relabelled.raw_score
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--tile", "--standardise"], "tiles have none"),
+        (["--resize", "crop"], "resize must be stretch, letterbox, tile"),
+        (["--grey-bits", "20"], "grey_bits must be 8 to 16"),
+        (["--roi", "nut=label.json"], "--roi: no category 'nut'; have: bolt"),
+        (["--roi", "none.json"], "none.json is not readable"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_trained(parts, options, says):
+    result = train(parts, *options)
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert not (parts / "weights").exists()
+
+
+def test_areas_are_told_by_category(parts):
+    file = str(parts / "label.json")
+    assert read_areas(None, None, ("bolt",)) == {}
+    assert list(read_areas([file], None, ("bolt",))) == ["bolt"]
+    both = read_areas([f"nut={file}"], [f"bolt={file}"], ("bolt", "nut"))
+    assert both["nut"].include == both["bolt"].exclude != ()
+    with pytest.raises(ConfigError, match="CATEGORY=FILE, of bolt, nut"):
+        read_areas([file], None, ("bolt", "nut"))
+    with pytest.raises(ConfigError, match="twice for 'bolt'"):
+        read_areas([file, f"bolt={file}"], None, ("bolt",))

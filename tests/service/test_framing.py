@@ -1,0 +1,133 @@
+"""What the service answers for letterboxed, tiled and masked checkpoints is what `Detector` says.
+
+From an encoded image through preparing, batches and the shared block into a worker's inspector, and
+back; all of it in this process.
+"""
+
+import asyncio
+import base64
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.anomaly import Scoring
+from model.areas import Area
+from model.checkpoint import CheckpointStore
+from model.detector import Detector
+from model.preprocess import Preprocessing
+from model.rendering import heatmap, scale_scores
+from service.blocks import SharedBlock
+from service.channel import CheckpointKey, Finding, Load, WorkerPlan
+from service.decoding import ImageLimits
+from service.device import DeviceThread
+from service.drift import DriftMonitor
+from service.inspector import Inspector
+from service.jobs import Batch
+from service.pipeline import InspectOptions, Pipeline
+from service.record import Record
+from service.registry import Registry
+from service.schemas import HeatmapKind
+from service.uploads import Upload
+
+SIZES = [(96, 48), (64, 64), (40, 130), (200, 150)]
+LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+CASES = {
+    "letterbox": ({"resize": "letterbox"}, None),
+    "tile": ({"resize": "tile", "tile_overlap": 0.5}, None),
+    "tiled area": ({"resize": "tile", "tile_scale": 0.75}, Area(exclude=(LEFT,))),
+}
+
+
+class InProcess:
+    """Workers that compute at once, by an inspector of this process, a batch for each `flush`."""
+
+    def __init__(self, inspector, block):
+        self.inspector = inspector
+        self.block = block
+        self.jobs = []
+
+    def admit(self, *_):
+        pass
+
+    def submit(self, job):
+        self.jobs.append(job)
+        if len(self.jobs) == len(SIZES):
+            self.flush()
+
+    def flush(self):
+        batch = Batch(tuple(self.jobs))
+        request = batch.request(1)
+        batch.write(request, self.block)
+        outcomes = self.inspector.inspect(request).outcomes
+        maps = self.block.maps(request.map_shapes, request.map_offsets)
+        for job, outcome, scores in zip(batch.jobs, outcomes, maps, strict=True):
+            assert isinstance(outcome, Finding)
+            job.taken_at = job.queued_at
+            job.settle(replace(outcome, pixel_scores=scores.copy()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=CASES)
+def store(request, tmp_path, network, calibration):
+    options, area = CASES[request.param]
+    net = network()
+    rule = Preprocessing(image_size=(64, 64), mean=net.encoder.mean, std=net.encoder.std, **options)
+    found = CheckpointStore(tmp_path / "weights")
+    found.save(
+        "parts", net, rule, Scoring(), {"bolt": calibration(1.045)}, training={}, metrics={},
+        areas={"bolt": area} if area else None,
+    )  # fmt: skip
+    return found
+
+
+def answers_of(store, metrics, contents):
+    block = SharedBlock()
+    plan = WorkerPlan("cpu", "cpu", "auto", 1, store.root, "INFO", max_batch_size=2)
+    inspector = Inspector(plan, block, DeviceThread())
+    inspector.load(Load(0, CheckpointKey("parts", "1")))
+    route = Registry(CheckpointStore(store.root), metrics).find("bolt")
+    options = InspectOptions(heatmap=HeatmapKind.MAP)
+
+    async def scenario():
+        with ThreadPoolExecutor(1) as threads:
+            line = Pipeline(
+                InProcess(inspector, block), threads, ImageLimits(10**6, 10**6),
+                max_preparing=8, timeout_s=60.0, record=Record(metrics, DriftMonitor(metrics)),
+            )  # fmt: skip
+            sent = (line.inspect(route, Upload(None, one), options) for one in contents)
+            return await asyncio.gather(*sent)
+
+    return asyncio.run(scenario())
+
+
+def test_the_service_answers_what_the_detector_finds(store, metrics, image):
+    contents = [image(*size, seed=n) for n, size in enumerate(SIZES)]
+    answers = answers_of(store, metrics, contents)
+    checkpoint = CheckpointStore(store.root).load("parts")
+    detector = Detector.from_checkpoint(checkpoint)
+    calibration = checkpoint.calibrations["bolt"]
+    for content, size, answer in zip(contents, SIZES, answers, strict=True):
+        (expected,) = detector.inspect_images([Image.open(BytesIO(content))], "bolt")
+        assert answer.decision == expected.decision
+        assert answer.raw_score == pytest.approx(expected.raw_score, rel=1e-4)
+        assert (answer.image.width, answer.image.height) == size
+        boxes = [(one.x, one.y, one.width, one.height) for one in answer.regions]
+        assert boxes == [region.box for region in expected.regions]
+        drawn = Image.open(BytesIO(base64.b64decode(answer.heatmap)))
+        assert drawn.size == size
+        scores = scale_scores(expected.anomaly_map.values, calibration.pixel_score)
+        difference = np.asarray(drawn).astype(int) - np.asarray(heatmap(scores, size))
+        assert np.abs(difference).max() <= 1
+    assert {len(answer.regions) for answer in answers} - {0, 1}  # there is something to compare
