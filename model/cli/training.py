@@ -82,9 +82,11 @@ def follow(request: Request) -> Checkpoint | None:
     )
     with join(request.device) as (group, device):
         console = Console(stderr=True, quiet=not group.leads)
+        parts = images.keep_apart(config.watch_fraction, config.seed)
+        watched = f"{len(parts.watch)} to watch, " if parts.watch else ""
         console.print(
-            f"{len(images.train)} good images to train on, {len(images.held_out)} held out, "
-            f"of {', '.join(images.categories)}",
+            f"{len(parts.train)} good images to train on, {watched}{len(parts.held_out)} held out, "
+            f"of {', '.join(parts.categories)}",
             highlight=False,
         )
         checkpoint = watch_training(

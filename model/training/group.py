@@ -96,6 +96,7 @@ def join(device: str) -> Iterator[tuple[Group, str]]:
         raise ConfigError(f"several processes train on cpu or cuda, each its own, not {device!r}")
     if device == "cuda":
         device = f"cuda:{dist.get_node_local_rank()}"
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device != "cpu" else "gloo", timeout=PATIENCE)
     try:
         yield joined(), device

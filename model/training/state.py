@@ -73,7 +73,10 @@ def save_state(
         write_durably(folder / STATE_FILE, safetensors.torch.save(plain, {_HEADER: record}))
         write_durably(folder / RECORD_FILE, (record + "\n").encode())
     except OSError as error:
-        raise CheckpointError(f"cannot save the run's state in {folder}: {error}") from error
+        raise CheckpointError(
+            f"cannot save the run's state in {folder}: {error}; what was saved before stands, so "
+            "make room and go on with --resume"
+        ) from error
 
 
 def read_place(folder: Path) -> Place | None:

@@ -30,7 +30,10 @@ class MLflow(Monitor):
             raise ConfigError(
                 "--mlflow needs MLflow: pip install 'mambaad-service[mlflow]'"
             ) from error
-        self._client: Any = MlflowClient(tracking_uri=uri)
+        try:
+            self._client: Any = MlflowClient(tracking_uri=uri)
+        except Exception as error:  # a scheme it does not know, a folder that it refuses
+            raise ConfigError(f"cannot log to MLflow at {uri!r}: {error}") from error
         self._experiment = experiment
         self._name = name
         self._file = folder / _RUN_FILE

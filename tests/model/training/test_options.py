@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from model.anomaly import Scoring
+from model.anomaly_map import anomaly_map
 from model.checkpoint import CheckpointStore
+from model.detector import Detector
 from model.errors import ConfigError
 from model.network import MambaAD
+from model.torch_engine import normalise
 from model.training import Run, TrainingConfig, TrainingData, train
 from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
@@ -147,13 +151,18 @@ def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
     saved = train(
         Run(name="bolts", folder=tmp_path / "run", store=store), config, TINY, data, Scoring()
     )
-    loaded = store.load("bolts").network
+    loaded = store.load("bolts").network.eval()
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         for first, second in zip(saved.network.encoder(image), loaded.encoder(image), strict=True):
             torch.testing.assert_close(first, second)
         assert loaded.encoder.standardises
-        assert not torch.allclose(loaded.encoder(image)[0], MambaAD(TINY).encoder(image)[0])
+    pixels = torch.zeros(1, 3, 64, 64, dtype=torch.uint8).numpy()
+    detector = Detector.from_checkpoint(store.load("bolts"))
+    blank = normalise(torch.from_numpy(pixels), detector.preprocessing)
+    with torch.no_grad():
+        expected = anomaly_map(*loaded(blank), (64, 64)).numpy()
+    np.testing.assert_allclose(detector.anomaly_maps(pixels), expected, atol=1e-4)
 
 
 # The best weights, and stopping for want of better ones

@@ -195,6 +195,15 @@ def test_a_server_that_is_gone_is_said_once_and_stops_nothing(tracked, caplog):
     ]
 
 
+def test_a_place_that_mlflow_refuses_is_said_before_training(tmp_path, monkeypatch):
+    def refusing(tracking_uri):
+        raise ValueError(f"no store for {tracking_uri}")
+
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=refusing))
+    with pytest.raises(ConfigError, match="cannot log to MLflow at 'ftp://x': no store"):
+        MLflow("ftp://x", "parts", "bolts", tmp_path, {})
+
+
 def test_mlflow_that_is_not_installed_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ConfigError, match=r"mambaad-service\[mlflow\]"):
