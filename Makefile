@@ -20,7 +20,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-gpu check format-check lint types imports fix bench soak load audit sbom demo-weights clean
+.PHONY: help run test test-gpu check format-check lint types imports fix bench bench-cpu soak load audit sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fix: $(DEV) ## format, and repair what the linter can repair
 bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on DEVICE
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --config paper
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --checkpoint solar
+
+bench-cpu: $(SERVE) ## every CPU figure of docs/performance.md, its table included (4 minutes, quiet machine)
+	$(BIN)/python -m benchmarks.cpu
 
 load: $(DEV) ## hold the service on DEVICE against each claim about its speed (10 minutes)
 	-$(BIN)/python -m benchmarks.load throughput --device $(DEVICE) $(APART) --json $(LOAD)/load-throughput-$(NAME).json

@@ -1,0 +1,96 @@
+"""Every figure of this CPU in docs/performance.md, in under 4 minutes on a quiet machine.
+
+    python -m benchmarks.cpu        # or: make bench-cpu
+
+The paper's configuration and the shipped checkpoint at batch 1 and 8, end to end from pixels to
+decisions, once with what the processor has and once held to AVX2; and the floor in both. Writes
+benchmarks/results/cpu-native.json and cpu-avx2.json, and the table in docs/performance.md.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RESULTS = Path(__file__).parent / "results"
+BATCH_SIZES = (1, 8)
+HELD_TO_AVX2 = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+bmi,+f16c",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+CONDITIONS: dict[str, dict[str, str]] = {"native": {}, "avx2": HELD_TO_AVX2}
+
+
+def measured(condition: str, checkpoint: str, repeats: int) -> dict[str, Any]:
+    """Measure in this process, whose environment already is that of `condition`."""
+    from benchmarks.floor import measure_floor  # noqa: PLC0415 - torch reads the environment
+    from model.benchmark import Subject, device_name, measure, of_checkpoint, of_paper, versions  # noqa: PLC0415
+    from model.checkpoint import CheckpointStore  # noqa: PLC0415
+
+    shipped = CheckpointStore(Path("weights")).load(checkpoint)
+    subjects = {"paper": of_paper("cpu"), "shipped": of_checkpoint(shipped, "cpu")}
+
+    def floor(subject: Subject) -> dict[str, Any]:
+        unused = subject.detector.scoring.unused_scales
+        return measure_floor(subject.network, unused).to_dict()
+
+    timings = []
+    for kind, subject in subjects.items():
+        for batch_size in BATCH_SIZES:
+            timing = measure(subject, batch_size, max(2, repeats // batch_size))
+            print(timing.text(), end="\n\n", flush=True)
+            timings.append({"subject": kind, **timing.to_dict()})
+    return {
+        "condition": condition,
+        "device_name": device_name("cpu"),
+        "versions": versions(),
+        "commit": commit(),
+        "floor": {kind: floor(subject) for kind, subject in subjects.items()},
+        "timings": timings,
+    }
+
+
+def commit() -> str | None:
+    """Return what is checked out, with "+" where files have changed since; None without git."""
+    found, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "-uno")
+    return found + "+" * bool(changed) if found else None
+
+
+def _git(*arguments: str) -> str:
+    here = Path(__file__).parent
+    done = subprocess.run(
+        ["git", *arguments], cwd=here, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def main(
+    checkpoint: Annotated[str, typer.Option(help="A checkpoint's name.")] = "solar",
+    repeats: Annotated[int, typer.Option(min=2, help="Batches of 1; an eighth of 8.")] = 24,
+    condition: Annotated[str | None, typer.Option(help="Only this one, here; internal.")] = None,
+    results: Annotated[Path, typer.Option(help="Where the files go.")] = RESULTS,
+) -> None:
+    """Measure under both conditions, each in a process of its own, and write the table."""
+    if condition is not None:
+        found = measured(condition, checkpoint, repeats)
+        results.mkdir(parents=True, exist_ok=True)
+        (results / f"cpu-{condition}.json").write_text(json.dumps(found, indent=2) + "\n")
+        return
+    options = ["--checkpoint", checkpoint, "--repeats", str(repeats), "--results", str(results)]
+    for name, held in CONDITIONS.items():
+        environment = {"THP_MEM_ALLOC_ENABLE": "1", **os.environ, **held}  # as `mambaad` sets it
+        command = [sys.executable, "-m", "benchmarks.cpu", "--condition", name, *options]
+        subprocess.run(command, env=environment, check=True)
+    if results == RESULTS:
+        subprocess.run([sys.executable, "-m", "benchmarks.performance_table"], check=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
