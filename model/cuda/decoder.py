@@ -54,6 +54,10 @@ class Placement:
         """Return a copy in float32."""
         return self._placed(parameter, torch.float32)
 
+    def along_channels(self, parameter: Float[Tensor, "K D n"]) -> Float[Tensor, "K D n"]:
+        """Return a copy in float32 that lies as the scan's kernels read it: K, n, D."""
+        return self.exact(parameter.transpose(1, 2)).transpose(1, 2)
+
     def norm(self, module: nn.LayerNorm) -> Norm:
         """Return a norm's parameters."""
         return Norm(self.exact(module.weight), self.exact(module.bias), module.eps)
@@ -78,9 +82,9 @@ class InferenceHSS:
         self._in_proj = placement.weight(block.in_proj.weight)
         self._windows, self._conv_bias = placement.windows(block.conv), _bias(block.conv, placement)
         self._selection = placement.weight(block.selection_weight.flatten(0, 1))
-        self._rates = placement.exact(-torch.exp(block.A_log))
+        self._rates = placement.along_channels(-torch.exp(block.A_log))
         self._skip = placement.exact(block.D)
-        self._dt_weight = placement.exact(block.dt_weight)
+        self._dt_weight = placement.along_channels(block.dt_weight)
         self._dt_bias = placement.exact(block.dt_bias)
         self._order = block.order.to(placement.device, copy=True)
         self._out_proj = placement.weight(block.out_proj.weight)

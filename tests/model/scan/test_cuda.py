@@ -203,6 +203,15 @@ def test_inputs_need_not_be_contiguous_and_the_order_may_be_int64():
     assert torch.equal(y, expected)
 
 
+def test_parameters_that_lie_along_the_channels_are_not_copied():
+    case = Case(1, (2, 2), 8, 2, 2, 3)
+    u, selection, A, D, dt_weight, dt_bias = case.inputs()
+    A, dt_weight = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (A, dt_weight))
+    arguments = (u, selection, A, D, dt_weight, dt_bias, case.order())
+    prepared = launch.prepared(*arguments)
+    assert [x.data_ptr() for x in prepared] == [x.data_ptr() for x in arguments]
+
+
 @pytest.mark.gpu
 @needs_device
 def test_the_same_input_gives_the_same_bits():
