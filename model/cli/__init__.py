@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from model.cli.benchmark import benchmark
 from model.cli.calibrate import calibrate
+from model.cli.compare import compare
 from model.cli.data import data
 from model.cli.evaluate import evaluate
 from model.cli.export import export
@@ -50,6 +51,7 @@ app.command()(train)
 app.command()(calibrate)
 app.command()(golden)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(predict)
 app.command("import")(import_checkpoint)
 app.command()(benchmark)

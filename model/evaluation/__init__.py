@@ -4,6 +4,7 @@ Metrics of ranking (AUROC, AP, F1-max, AUPRO, AUPIMO) need no threshold; the fal
 rates are what the calibrated threshold, left as it is, does to these images.
 """
 
+from model.evaluation.comparing import Change, Comparison, Difference, compare
 from model.evaluation.evaluating import evaluate
 from model.evaluation.results import (
     IMAGE_METRICS,
@@ -20,8 +21,12 @@ __all__ = [
     "PIXEL_METRICS",
     "RATES",
     "CategoryMetrics",
+    "Change",
+    "Comparison",
     "DefectMetrics",
+    "Difference",
     "Evaluation",
     "ImageRecord",
+    "compare",
     "evaluate",
 ]

@@ -1,5 +1,6 @@
 """From samples and the maps they gave to one category's metrics, intervals and kinds of defect."""
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -60,13 +61,19 @@ def measure_part(
                 spill.add(values, read_mask(samples[index], size))
             advance()
         pixels = measure(spill)
-        replicates = _image_replicates(records, resamplings)
+        seed = seed_of(samples)
+        replicates = _image_replicates(records, resamplings, seed)
         if pixels is not None:
             records = with_image_recalls(records, masked, pixels)
-            replicates |= pixel_replicates(spill, pixels, resamplings)
+            replicates |= pixel_replicates(spill, pixels, resamplings, seed)
         defects = _defects(records, masked, spill)
     metrics = _metrics(records, masked, pixels, replicates, defects)
     return Part(metrics=metrics, records=tuple(records), replicates=replicates)
+
+
+def seed_of(samples: Sequence[Sample]) -> int:
+    """Return a seed for one category's resamplings, the same for every checkpoint and method."""
+    return zlib.crc32(samples[0].category.encode())
 
 
 def with_pixel_truth(samples: Sequence[Sample]) -> list[int]:
@@ -156,11 +163,11 @@ def columns(records: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _image_replicates(
-    records: Sequence[ImageRecord], resamplings: int
+    records: Sequence[ImageRecord], resamplings: int, seed: int
 ) -> dict[str, Float[np.ndarray, " R"]]:
     defective, scores, rejected = columns(records)
     passed = np.array([record.is_escape for record in records])
-    return image_replicates(defective, scores, rejected, passed, resamplings)
+    return image_replicates(defective, scores, rejected, passed, resamplings, seed)
 
 
 def _defects(

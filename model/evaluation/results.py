@@ -1,10 +1,11 @@
 """What an evaluation found: image by image, per category and kind of defect, and on average."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from rich.console import Group
 from rich.table import Table
 
 from model.dataset import Sample
@@ -24,8 +25,8 @@ HEADINGS = {
     "pixel_auroc": "Pixel\nAUROC",
     "pixel_ap": "\nAP",
     "pixel_f1_max": "\nF1-max",
-    "aupro": "\nAUPRO",
-    "aupro_5": "AUPRO\n5 %",
+    "aupro": "AUPRO\n30 %",
+    "aupro_5": "\n5 %",
     "aupimo": "\nAUPIMO",
     "false_reject_rate": "False\nrejects",
     "escape_rate": "\nEscapes",
@@ -157,22 +158,30 @@ class Evaluation:
         intervals = {name: list(pair) for name, pair in self.mean_intervals.items()}
         return {"categories": categories, "mean": self.mean, "mean_intervals": intervals}
 
-    def table(self) -> Table:
-        """Return a table in percent, a row per category and the mean."""
-        shown = (*IMAGE_METRICS, *(PIXEL_METRICS if self.has_pixels else ()), *RATES)
-        table = Table(title="Evaluation, in percent")
+    def table(self) -> Group:
+        """Return tables in percent, a row per category and the mean: images, and pixels if any."""
+        images = self._table(
+            "Evaluation, in percent", ("good", "defective"), (*IMAGE_METRICS, *RATES)
+        )
+        if not self.has_pixels:
+            return Group(images)
+        return Group(images, self._table("Pixels, in percent", ("masked",), PIXEL_METRICS))
+
+    def _table(self, title: str, counts: Sequence[str], names: Sequence[str]) -> Table:
+        table = Table(title=title)
         table.add_column("\nCategory")
-        for heading in ("Images\ngood", "\ndefective", *(HEADINGS[name] for name in shown)):
+        heads = [f"{'' if number else 'Images'}\n{name}" for number, name in enumerate(counts)]
+        for heading in (*heads, *(HEADINGS[name] for name in names)):
             table.add_column(heading, justify="right")
         for category, found in self.categories.items():
-            cells = [percent(getattr(found, name)) for name in shown]
-            table.add_row(category, str(found.good), str(found.defective), *cells)
+            numbers = [str(getattr(found, name)) for name in counts]
+            cells = [percent(getattr(found, name)) for name in names]
+            table.add_row(category, *numbers, *cells)
         table.add_section()
-        mean = self.mean
-        good = sum(found.good for found in self.categories.values())
-        defective = sum(found.defective for found in self.categories.values())
-        cells = [percent(mean[name]) for name in shown]
-        table.add_row("mean", str(good), str(defective), *cells, style="bold")
+        every = self.categories.values()
+        numbers = [str(sum(getattr(found, name) for found in every)) for name in counts]
+        cells = [percent(self.mean[name]) for name in names]
+        table.add_row("mean", *numbers, *cells, style="bold")
         return table
 
     def _mean(self, name: str) -> float | None:

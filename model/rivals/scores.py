@@ -14,8 +14,8 @@ MARGIN = 1 / 16
 SCORES = {
     "max": "highest pixel",
     "top": "mean of the highest 1 %",
-    "max_inner": "highest pixel, without the border",
-    "top_inner": "mean of the highest 1 %, without the border",
+    "max_inner": "highest pixel, no border",
+    "top_inner": "mean of the highest 1 %, no border",
 }
 
 

@@ -97,12 +97,22 @@ def test_help_names_every_command_and_loads_no_torch():
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for command in ("train", "calibrate", "golden", "evaluate", "predict", "import", "benchmark"):
+    for command in (
+        "train",
+        "calibrate",
+        "golden",
+        "evaluate",
+        "compare",
+        "predict",
+        "import",
+        "benchmark",
+    ):
         assert f" {command} " in answer.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "calibrate", "golden", "evaluate", "predict", "import", "benchmark"]
+    "command",
+    ["train", "calibrate", "golden", "evaluate", "compare", "predict", "import", "benchmark"],
 )
 def test_every_commands_help_has_an_example(command):
     assert f"mambaad {command} " in run(command, "--help").output
@@ -326,6 +336,72 @@ def test_evaluate_prints_records_and_writes_json(data, store, tmp_path):
     assert written["checkpoint"] == {"name": "parts", "version": "1"}
     assert written["categories"]["nut"]["defective"] == 2
     assert manifest(store).metrics["mean"] == written["mean"]
+
+
+def test_evaluate_writes_a_report_and_sets_other_methods_beside(data, store, tmp_path):
+    page, out = tmp_path / "report.html", tmp_path / "found.json"
+    options = ["--weights", store, "--category", "bolt", "--no-record", "--json", out]
+    result = run("evaluate", "parts", data, "--baselines", "--report", page, *options)
+    assert "PatchCore" in result.stdout
+    assert f"wrote {page}" in result.stdout
+    text = page.read_text("utf-8")
+    assert "Beside other methods" in text
+    assert manifest(store).sha256["network.safetensors"] in text
+    rows = json.loads(out.read_text())["baselines"]["categories"]["bolt"]
+    assert {row["method"] for row in rows} == {"MambaAD", "PaDiM", "PatchCore"}
+
+
+def test_a_report_of_a_run_that_is_not_there_is_an_error(data, store, tmp_path):
+    options = ["--report", tmp_path / "report.html", "--run", tmp_path, "--weights", store]
+    assert "no run in" in one_line(run("evaluate", "parts", data, *options, code=2))
+
+
+def test_compare_lists_what_is_decided_differently(data, store, tmp_path):
+    checkpoint = CheckpointStore(store).load("parts")
+    loose = {
+        category: calibration.with_thresholds(image=-1.0)
+        for category, calibration in checkpoint.calibrations.items()
+    }
+    saved = CheckpointStore(store).save(
+        "strict",
+        checkpoint.network,
+        checkpoint.preprocessing,
+        checkpoint.scoring,
+        loose,
+        training={},
+        metrics={},
+        baselines=checkpoint.baselines,
+    )
+    page, out = tmp_path / "both.html", tmp_path / "both.json"
+    options = ["--weights", store, "--category", "nut", "--report", page, "--json", out]
+    result = run("compare", "parts/1", "strict", data, *options)
+    found = json.loads(out.read_text())
+    assert (found["first"], found["second"]) == ("parts/1", f"strict/{saved.version}")
+    # Everything is NG to the second: good parts are decided worse, defective ones better.
+    known = {(change["defect"], change["better"]) for change in found["changes"]}
+    assert known <= {("good", False), ("scratch", True)}
+    assert f"{len(found['changes'])} of 4 images are decided differently" in result.stdout
+    assert "Changed decisions" in page.read_text("utf-8")
+    assert found["categories"]["nut"]["image_auroc"]["difference"] == 0
+
+
+def test_checkpoints_of_other_categories_cannot_be_compared(data, store):
+    checkpoint = CheckpointStore(store).load("parts")
+    only = {"nut": checkpoint.calibrations["nut"]}
+    CheckpointStore(store).save(
+        "nuts",
+        checkpoint.network,
+        checkpoint.preprocessing,
+        checkpoint.scoring,
+        only,
+        training={},
+        metrics={},
+        baselines=checkpoint.baselines,
+    )
+    result = run("compare", "parts", "nuts", data, "--weights", store, "--category", "bolt", code=2)
+    assert "both checkpoints must be calibrated for bolt: parts has bolt, nut, nuts nut" in (
+        one_line(result)
+    )
 
 
 def test_evaluate_leaves_the_manifest_alone_when_asked(data, store):

@@ -161,12 +161,14 @@ def printed(table):
 
 def test_the_table_has_a_row_for_each_category_and_the_mean(parts):
     text = printed(evaluate(BrightnessDetector(), read_mvtec(parts).test).table())
-    assert "AUPRO" in text
     rows = [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")]
-    anchor, bolt, mean = ([cell.strip() for cell in row] for row in rows)
-    assert anchor == ["anchor", "1", "1", *["100.0"] * 3, *["-"] * 6, "0.0", "0.0"]
+    anchor, bolt, mean, *pixels = ([cell.strip() for cell in row] for row in rows)
+    assert anchor == ["anchor", "1", "1", *["100.0"] * 3, "0.0", "0.0"]
     assert bolt[:4] == ["bolt", "4", "3", "75.0"]
     assert mean[:4] == ["mean", "5", "4", "87.5"]
+    assert [row[:3] for row in pixels[:2]] == [["anchor", "0", "-"], ["bolt", "3", "85.3"]]
+    assert pixels[2][0] == "mean"
+    assert "AUPRO" in text
 
 
 def test_the_table_leaves_out_pixels_where_no_mask_is(parts):

@@ -1,0 +1,233 @@
+"""The checkpoint beside PaDiM and PatchCore, on the same images, features and image scores."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from torch import Tensor
+
+from model.dataset import Sample, inspection_batches, read_mask
+from model.errors import DatasetError
+from model.evaluation.evaluating import group_samples, progress_bar
+from model.evaluation.measuring import (
+    columns,
+    image_metrics,
+    pixel_metrics,
+    seed_of,
+    with_pixel_truth,
+)
+from model.evaluation.results import CategoryMetrics, Evaluation, ImageRecord, Interval, percent
+from model.framing import resampled
+from model.inspection import Category
+from model.metrics import MapSpill, Ranking, measure
+from model.metrics.resampling import RESAMPLINGS, draw, interval
+from model.rivals import SCORES, Features, Padim, PatchCore, score_maps, spread
+
+CALIBRATED = "calibrated"
+OURS = "MambaAD"
+METHODS = (OURS, "PaDiM", "PatchCore")
+SCORE_NAMES = {CALIBRATED: "as calibrated", **SCORES}
+_FIT_BATCH = 32
+_TEST_BATCH = 8
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One method under one image score. Pixel metrics are of the method's map, whatever the score.
+
+    `ahead` is how far the checkpoint's image AUROC, as calibrated, is above this one's, and
+    `ahead_interval` what 95 % of the paired resamplings say of that.
+    """
+
+    method: str
+    score: str
+    metrics: Mapping[str, float | None]
+    auroc_replicates: np.ndarray | None = field(default=None, compare=False, repr=False)
+    ahead: float | None = None
+    ahead_interval: Interval | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the resamplings as JSON values."""
+        pair = None if self.ahead_interval is None else list(self.ahead_interval)
+        about = {"method": self.method, "score": self.score, **self.metrics}
+        return {**about, "ahead": self.ahead, "ahead_interval": pair}
+
+
+@dataclass(frozen=True, slots=True)
+class Rivalry:
+    """Every method under every score, per category."""
+
+    categories: Mapping[Category, tuple[Standing, ...]]
+
+    @property
+    def mean(self) -> tuple[Standing, ...]:
+        """The means over the categories, of metrics that all of them have."""
+        rows = zip(*self.categories.values(), strict=True)
+        means = [_mean(row) for row in rows]
+        return tuple(_behind(one, means[0]) for one in means)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        found = {c: [one.to_dict() for one in rows] for c, rows in self.categories.items()}
+        return {"categories": found, "mean": [one.to_dict() for one in self.mean]}
+
+    def table(self) -> Table:
+        """Return the image AUROC in percent: a row for each method and score."""
+        table = Table(title="Image AUROC beside other methods on the same features, in percent")
+        for heading in ("Method", "Image score"):
+            table.add_column(heading)
+        for category in (*self.categories, "mean"):
+            table.add_column(category, justify="right")
+        for rows in zip(*self.categories.values(), self.mean, strict=True):
+            values = [percent(row.metrics["image_auroc"]) for row in rows]
+            table.add_row(rows[0].method, SCORE_NAMES[rows[0].score], *values)
+        return table
+
+
+def compare_with_rivals(
+    features: Features,
+    train: Sequence[Sample],
+    evaluation: Evaluation,
+    progress: bool = False,
+    resamplings: int = RESAMPLINGS,
+) -> Rivalry:
+    """Fit the rivals on good images and test them on those that were evaluated.
+
+    Raises `DatasetError` for a category without images to fit on.
+    """
+    records: dict[Category, list[ImageRecord]] = {
+        category: [] for category in evaluation.categories
+    }
+    for record in evaluation.records:
+        records[record.sample.category].append(record)
+    fitted_on = group_samples(train, 1)
+    missing = [category for category in records if category not in fitted_on]
+    if missing:
+        raise DatasetError(f"no good images of {', '.join(missing)} to fit the baselines on")
+    # Each image is read for both, and choosing patches takes about as long as a hundred images.
+    steps = sum(2 * len(fitted_on[c]) + 100 + len(own) for c, own in records.items())
+    found = {}
+    with progress_bar(progress) as bar:
+        task = bar.add_task("Baselines", total=steps)
+        for category, own in records.items():
+            contest = _Contest(features, fitted_on[category], lambda n: bar.advance(task, n))
+            metrics = evaluation.categories[category]
+            found[category] = contest.standings(own, metrics, resamplings)
+    return Rivalry(found)
+
+
+class _Contest:
+    """The rivals of one category, fitted."""
+
+    def __init__(self, features: Features, train: Sequence[Sample], advance: Advance) -> None:
+        self._features = features
+        self._advance = advance
+        self._rivals: dict[str, Padim | PatchCore] = {
+            "PaDiM": Padim.fit(self._scales(train)),
+            "PatchCore": PatchCore.fit(self._scales(train), len(train), advance=advance),
+        }
+
+    def standings(
+        self, records: Sequence[ImageRecord], ours: CategoryMetrics, resamplings: int
+    ) -> tuple[Standing, ...]:
+        """Score the records' images by every rival, and rank them all alike."""
+        samples = [record.sample for record in records]
+        scores: dict[tuple[str, str], np.ndarray] = {
+            (OURS, CALIBRATED): np.array([record.raw_score for record in records])
+        }
+        for name in SCORES:
+            scores[OURS, name] = np.array([record.map_scores[name] for record in records])
+        pixels = {OURS: {name: getattr(ours, name) for name in pixel_metrics(None)}}
+        found = self._test(samples, pixels)
+        for method in METHODS[1:]:
+            for name in SCORES:
+                scores[method, name] = found[method][name]
+        return _rank(columns(records)[0], scores, pixels, resamplings, seed_of(samples))
+
+    def _test(
+        self, samples: Sequence[Sample], pixels: dict[str, dict[str, float | None]]
+    ) -> dict[str, dict[str, np.ndarray]]:
+        wanted = set(with_pixel_truth(samples))
+        parts: dict[str, dict[str, list[np.ndarray]]] = {
+            method: {name: [] for name in SCORES} for method in self._rivals
+        }
+        with ExitStack() as stack:
+            spills = {method: stack.enter_context(MapSpill()) for method in self._rivals}
+            for place, found in enumerate(self._maps(samples)):
+                for method, values in found.items():
+                    for name, score in score_maps(values[None]).items():
+                        parts[method][name].append(score)
+                    if place in wanted:
+                        spills[method].add(values, read_mask(samples[place], values.shape))
+            for method, spill in spills.items():
+                pixels[method] = pixel_metrics(measure(spill))
+        return {m: {n: np.concatenate(v) for n, v in own.items()} for m, own in parts.items()}
+
+    def _maps(self, samples: Sequence[Sample]) -> Iterator[dict[str, np.ndarray]]:
+        """Yield every rival's map of each image, at the size that the metrics are taken at."""
+        preprocessing = self._features.preprocessing
+        for batch in inspection_batches(samples, preprocessing, _TEST_BATCH):
+            scales = self._features.scales(batch.images)
+            inputs = {
+                method: spread(rival.distances(scales), preprocessing.image_size)
+                for method, rival in self._rivals.items()
+            }
+            start = 0
+            for size in batch.image_sizes:
+                frame = preprocessing.frame(size)
+                own = slice(start, start + frame.inputs)
+                yield {
+                    method: resampled(frame.assemble(maps[own]), preprocessing.image_size)
+                    for method, maps in inputs.items()
+                }
+                start += frame.inputs
+                self._advance(1)
+
+    def _scales(self, samples: Sequence[Sample]) -> Iterator[list[Tensor]]:
+        for batch in inspection_batches(samples, self._features.preprocessing, _FIT_BATCH):
+            yield self._features.scales(batch.images)
+            self._advance(len(batch.samples))
+
+
+def _rank(
+    defective: np.ndarray,
+    scores: Mapping[tuple[str, str], np.ndarray],
+    pixels: Mapping[str, Mapping[str, float | None]],
+    resamplings: int,
+    seed: int,
+) -> tuple[Standing, ...]:
+    both = bool(defective.any()) and not bool(defective.all())
+    weights = draw(defective, resamplings, seed)
+    found = []
+    for (method, score), values in scores.items():
+        ranks = image_metrics(defective, values.astype(np.float64))
+        replicates = Ranking(defective, values).ranks(weights).auroc if both else None
+        found.append(Standing(method, score, {**ranks, **pixels[method]}, replicates))
+    return tuple(_behind(one, found[0]) for one in found)
+
+
+def _behind(one: Standing, first: Standing) -> Standing:
+    """Return a standing with its distance from the first, the checkpoint as calibrated."""
+    mine, best = one.metrics["image_auroc"], first.metrics["image_auroc"]
+    replicates, others = one.auroc_replicates, first.auroc_replicates
+    if one is first or mine is None or best is None or replicates is None or others is None:
+        return one
+    pair = interval(others - replicates)
+    return Standing(one.method, one.score, one.metrics, replicates, best - mine, pair)
+
+
+def _mean(rows: Sequence[Standing]) -> Standing:
+    """Average one method and score over categories; each category resamples by itself."""
+    means: dict[str, float | None] = {}
+    for name in rows[0].metrics:
+        values = [row.metrics[name] for row in rows]
+        have = [value for value in values if value is not None]
+        means[name] = sum(have) / len(have) if have and len(have) == len(values) else None
+    drawn = [row.auroc_replicates for row in rows if row.auroc_replicates is not None]
+    replicates = np.mean(drawn, axis=0) if len(drawn) == len(rows) else None
+    return Standing(rows[0].method, rows[0].score, means, replicates)

@@ -1,0 +1,114 @@
+"""The report of two checkpoints on the same images: differences, and what is decided otherwise."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from model.detector import Detector
+from model.evaluation import Change, Comparison, Difference
+from model.evaluation.comparing import better_higher
+from model.inspection import Category
+from model.manifest import Manifest
+from model.report import charts, facts
+from model.report.page import COLUMNS, Advance, write_page
+from model.report.pictures import Case, heatmap, inspect_again, mask, photograph
+
+SHOWN = 24
+"""Changed decisions that are shown of each kind; the table lists them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two checkpoints, what they are called on the page, and how they compare."""
+
+    names: tuple[str, str]
+    detectors: tuple[Detector, Detector]
+    manifests: tuple[Manifest, Manifest]
+    comparison: Comparison
+    data: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A metric's line in a table."""
+
+    name: str
+    found: Difference
+    verdict: str
+
+
+def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: None) -> None:
+    """Write the page. `advance` hears when another changed decision is drawn.
+
+    Raises `ModelError` for a folder that refuses.
+    """
+    comparison = pair.comparison
+    groups = {
+        "Worse in the second": [c for c in comparison.changes if c.is_better is False],
+        "Better in the second": [c for c in comparison.changes if c.is_better],
+        "Otherwise changed": [c for c in comparison.changes if c.is_better is None],
+    }
+    shown = {
+        title: list(_cases(pair, changes[:SHOWN], advance)) for title, changes in groups.items()
+    }
+    tables = {category: _rows(found) for category, found in comparison.categories.items()}
+    if len(tables) > 1:
+        tables["mean"] = _rows(comparison.mean)
+    device = pair.detectors[0].engine.device
+    context = {
+        "title": f"{pair.names[0]} and {pair.names[1]}",
+        "names": pair.names,
+        "tables": tables,
+        "chart": {category: _scatter(pair, category) for category in comparison.categories},
+        "groups": groups,
+        "shown": shown,
+        "changes": comparison.changes,
+        "images": len(comparison.first.records),
+        "kinds": facts.kinds([record.sample for record in comparison.first.records]),
+        "checkpoints": [facts.checkpoint_facts(manifest) for manifest in pair.manifests],
+        "run_facts": facts.run_facts(pair.data, device),
+    }
+    write_page(file, "comparison.html.j2", context)
+
+
+def _rows(found: Mapping[str, Difference]) -> list[Row]:
+    rows = []
+    for name, one in found.items():
+        if not one.is_sure:
+            verdict = "no sure difference"
+        else:
+            verdict = "better" if (one.difference > 0) == better_higher(name) else "worse"
+        rows.append(Row(COLUMNS.get(name, "Recall at PIMO's rate"), one, verdict))
+    return rows
+
+
+def _scatter(pair: Pair, category: Category) -> Markup:
+    """Draw every image's two scores, good and defective ones apart."""
+    records = zip(pair.comparison.first.records, pair.comparison.second.records, strict=True)
+    own = [(a, b) for a, b in records if a.sample.category == category]
+    points = {
+        kind: [(a.score, b.score) for a, b in own if a.sample.is_good is good]
+        for kind, good in (("good", True), ("defective", False))
+    }
+    return charts.scatter(f"Scores of {category} by both checkpoints", points, pair.names)
+
+
+def _cases(pair: Pair, changes: Sequence[Change], advance: Advance) -> Iterator[Case]:
+    for change in changes:
+        sample = change.sample
+        heatmaps = [
+            heatmap(detector, sample, inspect_again(detector, sample), f"heatmap by {name}")
+            for name, detector in zip(pair.names, pair.detectors, strict=True)
+        ]
+        shown = [photograph(pair.detectors[0], sample), *heatmaps, mask(sample)]
+        yield Case(
+            name=sample.path.name,
+            truth=sample.defect,
+            decision=str(change.second.decision),
+            score=change.second.score,
+            note=f"was {change.first.decision} at {change.first.score:.3f}",
+            pictures=tuple(picture for picture in shown if picture is not None),
+        )
+        advance(1)

@@ -1,0 +1,58 @@
+"""The frozen encoder's feature maps, as the rivals take them: several scales on one grid.
+
+B  batch    C  channels of all scales used    h, w  the grid, that of stride 8
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from model.network import Encoder
+from model.preprocess import Preprocessing
+from model.torch_engine import normalise
+
+SIGMA = 4.0
+"""The blur of a rival's map, in pixels: what both papers use."""
+
+
+class Features:
+    """What an encoder says of images, laid on the grid of its middle scale (stride 8)."""
+
+    def __init__(
+        self, encoder: Encoder, preprocessing: Preprocessing, device: str | torch.device = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.encoder = encoder.to(self.device)
+        self.preprocessing = preprocessing
+
+    @torch.inference_mode()
+    def scales(self, images: UInt8[np.ndarray, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Return the feature maps at strides 4, 8 and 16."""
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        maps: list[Tensor] = self.encoder(normalise(pixels, self.preprocessing))
+        return maps
+
+
+def on_one_grid(scales: list[Float[Tensor, "B _ _ _"]], size: tuple[int, int]) -> Tensor:
+    """Return the scales' channels side by side: finer maps are averaged, coarser interpolated."""
+    laid = [
+        F.adaptive_avg_pool2d(maps, size)
+        if maps.shape[-1] >= size[1]
+        else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+        for maps in scales
+    ]
+    return torch.cat(laid, dim=1).contiguous()
+
+
+def spread(
+    distances: Float[Tensor, "B h w"], size: tuple[int, int]
+) -> Float32[np.ndarray, "B H W"]:
+    """Return distances on the grid as anomaly maps of the image's size, blurred."""
+    maps = F.interpolate(distances[:, None], size=size, mode="bilinear", align_corners=False)
+    blurred: np.ndarray = ndimage.gaussian_filter(
+        maps[:, 0].float().cpu().numpy(), (0, SIGMA, SIGMA)
+    )
+    return blurred

@@ -1,0 +1,281 @@
+import base64
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.anomaly import Scoring
+from model.calibration import Calibration
+from model.dataset import read_mvtec
+from model.detector import Detector
+from model.errors import DatasetError, ModelError
+from model.evaluation import compare, evaluate
+from model.evaluation.rivalry import Rivalry, Standing
+from model.manifest import Manifest
+from model.preprocess import Preprocessing
+from model.report import Pair, Subject, charts, write_comparison, write_report
+from model.report.facts import promises, training_curve
+
+SIZE = (16, 32)
+SHA = "0123456789abcdef" * 4
+
+
+class Brightness:
+    """An engine whose map is the image's first channel, 0 to 1."""
+
+    device = "cpu"
+    nbytes = 0
+
+    def maps(self, images, lap):
+        return images[:, 0].astype(np.float32) / 255
+
+    def answers(self):
+        return True
+
+    def release(self):
+        return None
+
+
+def detector(threshold, category="bolt"):
+    preprocessing = Preprocessing(image_size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+    calibration = Calibration(threshold, threshold, 0.2, 0.2, 0.05, 60)
+    return Detector(Brightness(), preprocessing, Scoring(), {category: calibration})
+
+
+def manifest(name):
+    return Manifest.from_values(
+        {
+            "format_version": 1,
+            "name": name,
+            "version": "1",
+            "created": "2026-01-01T00:00:00+00:00",
+            "network": {"encoder": "resnet34", "scan": "hilbert"},
+            "preprocessing": {"image_size": [16, 32]},
+            "scoring": {"statistic": "max"},
+            "calibrations": {},
+            "encoder_file": "resnet34-01234567.safetensors",
+            "sha256": {"network.safetensors": SHA, "resnet34-01234567.safetensors": SHA},
+            "training": {},
+            "metrics": {},
+            "software": {},
+            "license": None,
+            "notice": None,
+        }
+    )
+
+
+def write(path, base, spot=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full(SIZE, base, dtype=np.uint8)
+    if spot is not None:
+        pixels[:4, :8] = spot
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Six good parts of which one is too bright, three cracks with masks, and two dents."""
+    bolt = tmp_path / "bolt"
+    for n, base in enumerate((10, 20, 30, 40, 50, 200)):
+        write(bolt / f"test/good/{n}.png", base)
+    for n, spot in enumerate((250, 240, 60)):
+        write(bolt / f"test/crack/c{n}.png", 5, spot)
+        write(bolt / f"ground_truth/crack/c{n}_mask.png", 0, 255)
+    write(bolt / "test/a <b>dent/d&0.png", 10, 255)
+    write(bolt / "test/a <b>dent/<i>.png", 10, 70)
+    return read_mvtec(tmp_path).test
+
+
+class Page(HTMLParser):
+    """What a page refers to, shows and says."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.said = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.said).split())
+
+
+def report(tmp_path, samples, **more):
+    found = detector(0.5)
+    subject = Subject(found, manifest("parts"), evaluate(found, samples), tmp_path, **more)
+    file = tmp_path / "out" / "report.html"
+    write_report(file, subject)
+    return file.read_text("utf-8")
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path, samples):
+    text = report(tmp_path, samples)
+    page = Page(text)
+    for attributes in page.named("a"):
+        assert attributes["href"].startswith("#")
+    assert all(attributes["src"].startswith("data:image/") for attributes in page.named("img"))
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"url\(|@import|https?://", text)
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert {attributes["href"][1:] for attributes in page.named("a")} <= ids
+
+
+def test_every_picture_can_be_seen_and_is_described(tmp_path, samples):
+    text = report(tmp_path, samples)
+    pictures = Page(text).named("img")
+    for attributes in pictures:
+        data = base64.b64decode(attributes["src"].partition(",")[2])
+        with Image.open(BytesIO(data)) as image:
+            image.load()
+        assert attributes["alt"]
+    # One false reject and two escapes; all three cracks with masks, and both dents.
+    with_masks = 3 + 1
+    assert len(pictures) == 2 * (1 + 2 + 3 + 2) + with_masks
+    for drawn in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        assert ElementTree.fromstring(drawn).find("title").text
+    assert "<html lang=" in text
+    assert Page(text).named("h1")
+
+
+def test_the_page_says_what_happened(tmp_path, samples):
+    page = Page(report(tmp_path, samples))
+    text = page.text
+    assert "5.png good, NG at" in text
+    assert "c2.png crack, OK at" in text
+    assert "Worst false rejects" in text
+    assert "Worst escapes" in text
+    assert "Of 6 good test images 1 were rejected: 16.7 %" in text
+    assert "Of good parts like the 60 held out, at most 5 % are rejected on average" in text
+    assert SHA in text
+    assert "parts, version 1" in text
+    assert "32 x 16 (11)" in text
+    assert "AUPRO 30 %" in text
+
+
+def test_names_of_files_and_defects_are_text(tmp_path, samples):
+    text = report(tmp_path, samples)
+    page = Page(text)
+    assert "<b>" not in text
+    assert "<i>" not in text
+    assert "a <b>dent" in page.text
+    assert "<i>.png" in page.text
+
+
+def test_good_parts_alone_and_the_nearest_to_rejection(tmp_path, samples):
+    good = [sample for sample in samples if sample.is_good][:5]
+    text = Page(report(tmp_path, good)).text
+    assert "No false rejects" in text
+    assert "4.png good, OK at" in text
+    assert "escapes" not in text.partition("Provenance")[0].partition("What the threshold")[2]
+
+
+def test_other_methods_and_the_training_curve(tmp_path, samples):
+    rows = (
+        Standing("MambaAD", "calibrated", {"image_auroc": 0.9, **metrics()}),
+        Standing("PaDiM", "top", {"image_auroc": 0.8, **metrics()}, None, 0.1, (0.02, 0.2)),
+    )
+    curve = {"epoch": [1, 2, 3], "loss": [0.5, 0.3, 0.2], "held_out_loss": [None, 0.4, 0.3]}
+    text = report(tmp_path, samples, rivalry=Rivalry({"bolt": rows}), curve=curve)
+    said = Page(text).text
+    assert "PaDiM" in said
+    assert "+10.0 +2.0 to +20.0" in said
+    assert "Loss while training" in text
+
+
+def metrics():
+    names = ("image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "aupro", "aupro_5")
+    return dict.fromkeys(names, 0.7)
+
+
+def test_a_folder_that_refuses_is_an_error(tmp_path, samples):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ModelError, match="cannot write the report"):
+        report(tmp_path, samples)
+
+
+def compared(samples, first=0.5, second=0.22):
+    detectors = (detector(first), detector(second))
+    found = [evaluate(one, samples) for one in detectors]
+    return detectors, compare(*found)
+
+
+def test_two_checkpoints_pair_by_pair(samples):
+    _, comparison = compared(samples)
+    found = comparison.categories["bolt"]
+    # The same scores, and only the threshold differs: ranking is the same in every resampling.
+    assert found["image_auroc"].difference == 0
+    assert found["image_auroc"].interval == (0, 0)
+    assert not found["image_auroc"].is_sure
+    assert found["escape_rate"].difference == pytest.approx(-2 / 5)
+    assert found["escape_rate"].interval[1] <= 0
+    changed = {change.sample.path.name: change.is_better for change in comparison.changes}
+    assert changed == {"c2.png": True, "<i>.png": True}
+    assert [c.is_better for c in compared(samples, 0.22, 0.5)[1].changes] == [False, False]
+    assert comparison.to_dict()["changes"][0]["decisions"] == ["OK", "NG"]
+
+
+def test_other_images_cannot_be_compared(samples):
+    found = [evaluate(detector(0.5), some) for some in (samples, samples[1:])]
+    with pytest.raises(DatasetError, match="the same images"):
+        compare(*found)
+
+
+def test_the_comparison_shows_both_heatmaps(tmp_path, samples):
+    detectors, comparison = compared(samples)
+    manifests = (manifest("old"), manifest("new"))
+    pair = Pair(("old", "new"), detectors, manifests, comparison, tmp_path)
+    file = tmp_path / "both.html"
+    write_comparison(file, pair)
+    page = Page(file.read_text("utf-8"))
+    assert "2 of 11 images are decided differently: 0 worse in new, 2 better" in page.text
+    assert [a["alt"] for a in page.named("img")].count("heatmap by old") == 2
+    assert len(page.named("img")) == 3 + 4
+    assert "c2.png crack, NG at" in page.text
+
+
+def test_a_histogram_is_drawn_to_scale():
+    drawn = charts.histogram("Scores", np.full(4, 0.11), np.array([0.9, 0.91]), 0.5)
+    good, defective = re.findall(r'<path d="(M[^"]*)Z"', drawn)
+    heights = {
+        name: [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", path)]
+        for name, path in (("good", good), ("defective", defective))
+    }
+    assert min(heights["good"]) == min(heights["defective"]) == pytest.approx(12)
+    widest = max(float(x) for x, _ in re.findall(r"([\d.]+) ([\d.]+)", good))
+    assert widest == pytest.approx(370)
+
+
+def test_long_curves_are_thinned_and_keep_their_ends():
+    x = np.linspace(0, 1, 5000)
+    drawn = charts.line_chart("Line", [charts.Line("a", x, x**2)], ("x", "y"))
+    path = re.search(r'<path d="(M[^"]*)" fill="none" stroke="#1f6f8b"', drawn)[1]
+    points = [tuple(map(float, p.split())) for p in path[1:].split("L")]
+    assert len(points) < 500
+    assert points[0] == pytest.approx((46, 218))
+    assert points[-1] == pytest.approx((370, 12))
+
+
+def test_what_more_images_would_promise():
+    found = promises(Calibration(1.0, 1.0, 1.0, 1.0, 0.05, 60))
+    assert [row.images for row in found if row.is_ours] == [60]
+    bounds = [row.bound for row in found]
+    assert bounds[0] == max(bounds)
+    assert bounds[-1] == min(bounds) < 0.06
+    assert all(row.rate <= 0.05 for row in found)
+
+
+def test_a_checkpoint_without_a_curve_has_none():
+    assert training_curve({}) is None
+    assert training_curve({"curve": {"epoch": [1], "loss": [0.1]}}) is None
