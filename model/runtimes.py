@@ -39,10 +39,20 @@ class Runtime(Protocol):
 class Runtimes:
     """The libraries that compute on `device` in this process, by so many `threads` each.
 
-    `backend` is "onnxruntime", or "auto", or one of the scan's for torch.
+    `backend` is "onnxruntime", or "auto", or one of the scan's for torch. `precision` and `graphs`
+    say how torch computes on CUDA.
     """
 
-    def __init__(self, device: str = "cpu", backend: str = AUTO, threads: int = 1) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        backend: str = AUTO,
+        threads: int = 1,
+        precision: str = AUTO,
+        *,
+        graphs: bool = True,
+    ) -> None:
+        self._precision, self._graphs = precision, graphs
         self._device = device
         self._backend = backend
         self._threads = threads
@@ -104,7 +114,9 @@ class Runtimes:
             return OnnxRuntime(self._device, self._threads)
         from model.torch_runtime import TorchRuntime  # noqa: PLC0415 - see the module's head
 
-        return TorchRuntime(self._device, self._backend, self._threads)
+        return TorchRuntime(
+            self._device, self._backend, self._threads, self._precision, graphs=self._graphs
+        )
 
 
 def library_for(manifest: Manifest, backend: str = AUTO) -> str:

@@ -45,6 +45,8 @@ class WorkerPlan:
     log_format: str = "json"
     max_batch_size: int = 16
     heartbeat_s: float = 1.0
+    precision: str = "auto"
+    cuda_graphs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

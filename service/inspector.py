@@ -59,7 +59,9 @@ def run(connection: Connection, plan: WorkerPlan, block: SharedBlock) -> None:
     """Serve requests from the pipe until it closes; the entry point of the spawned process."""
     _leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
-    runtimes = Runtimes(plan.device, plan.backend, plan.threads)
+    runtimes = Runtimes(
+        plan.device, plan.backend, plan.threads, plan.precision, graphs=plan.cuda_graphs
+    )
     try:
         runtimes.prepare(Store(plan.weights_dir).manifests())
     except BackendUnavailable as error:

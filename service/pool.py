@@ -189,6 +189,8 @@ def _plan(name: str, settings: Settings) -> WorkerPlan:
         log_level=settings.log_level,
         log_format=settings.log_format,
         max_batch_size=settings.max_batch_size,
+        precision=settings.precision,
+        cuda_graphs=settings.cuda_graphs,
         heartbeat_s=min(1.0, settings.heartbeat_timeout_ms / 1000 / 10),
     )
 

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
         description='"onnxruntime", or a backend of the scan for torch; "auto" takes torch where '
         "it is installed and the version has a network for it",
     )
+    precision: Literal["auto", "float32", "tf32", "float16", "bfloat16"] = Field(
+        "auto", description="on CUDA; auto measures which is fastest of those that agree"
+    )
+    cuda_graphs: bool = Field(True, description="on CUDA: replay kernels, launch none anew")
 
     max_batch_size: int = Field(16, ge=1, le=1024)
     max_queue_delay_ms: float = Field(

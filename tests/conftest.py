@@ -10,6 +10,7 @@ variable that says so when it is first imported.
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from jaxtyping import install_import_hook
 
@@ -33,3 +34,9 @@ def modules_with_shapes() -> list[str]:
 
 
 install_import_hook(modules_with_shapes(), "beartype.beartype")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")

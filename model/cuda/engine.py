@@ -151,7 +151,7 @@ class CudaEngine:
         return device_answers(self._device.torch_device)
 
     def release(self) -> None:
-        """Empty the caches of the device's memory."""
+        """Empty the caches of the device's memory; what graphs hold stays."""
         release_cached(self._device.torch_device)
 
     def _eager(
@@ -226,7 +226,7 @@ class CudaEngine:
 
     def _on_device(self, step: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
-            with torch.inference_mode(), self._device.running():
+            with own_errors(), torch.inference_mode(), self._device.running():
                 step()
 
         return run

@@ -218,3 +218,26 @@ def test_a_single_image_is_tried_again_when_what_it_had_allocated_is_free(detect
     monkeypatch.setattr(detector, "attempt", attempt)
     (found,) = LoadedCheckpoint(detector).inspect(*batch("bolt"))
     assert isinstance(found, Finding)
+
+
+def test_an_engine_is_prepared_before_it_is_timed(detector):
+    steps, threads = [], []
+
+    class Prepared(Detector):
+        def __init__(self):
+            self.__dict__.update(detector.__dict__)
+
+        def preparation(self, most):
+            return [lambda: steps.append(most), lambda: steps.append("captured")]
+
+        def attempt(self, images, *rest):
+            assert steps == [4, "captured"]
+            return super().attempt(images, *rest)
+
+    def on_device(work):
+        threads.append(work)
+        return work()
+
+    seconds = LoadedCheckpoint(Prepared()).warm_up([1, 4], on_device)
+    assert seconds.keys() == {1, 4}
+    assert len(threads) == 2 + 2 * 2  # each step goes by itself, as each pass does

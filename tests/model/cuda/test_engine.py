@@ -1,7 +1,9 @@
 """The engine's every step on the CPU, where `CpuDevice` replays instead of graphs."""
 
 import copy
+import gc
 import logging
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,7 +249,7 @@ def test_a_detector_computes_a_checkpoint_by_it(network, expected):
     )  # fmt: skip
     checkpoint = SimpleNamespace(
         network=network, preprocessing=PREPROCESSING, scoring=SCORING, golden={}, baselines={},
-        calibrations={"part": calibration},
+        calibrations={"part": calibration}, manifest=SimpleNamespace(areas={}),
     )  # fmt: skip
     detector = Detector.from_checkpoint(checkpoint, cuda=share(precision="float32"))
     for step in detector.preparation(2):
@@ -257,3 +259,17 @@ def test_a_detector_computes_a_checkpoint_by_it(network, expected):
     check(detector.anomaly_maps(pixels(2)), expected[:2])
     plain = Detector.from_network(copy.deepcopy(network), PREPROCESSING, SCORING, {})
     assert plain.preparation(2) == ()
+
+
+def test_nothing_keeps_an_engine_that_nobody_holds(network):
+    """Its graphs hold the device's memory: that must not wait for a cycle to be collected."""
+    gc.disable()
+    try:
+        engine = made(network, precision="tf32")
+        for step in engine.preparation(2):
+            step()
+        parts = [weakref.ref(x) for x in (engine._network, *engine._buckets[2].stages.values())]
+        del engine, step
+        assert [part() for part in parts] == [None] * len(parts)
+    finally:
+        gc.enable()
