@@ -99,7 +99,7 @@ $(BIN)/python:
 
 $(SERVE): pyproject.toml | $(BIN)/python
 	@echo "Installing what serving needs into $(VENV) (a minute or two, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch]'
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python

@@ -47,7 +47,10 @@ def test_every_copied_path_exists_and_is_sent():
 
 def test_stages_and_targets_exist():
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
-    assert {"cpu", "cuda"} <= stages
+    assert {"cpu", "cuda", "edge"} <= stages
+    edge = DOCKERFILE.partition("FROM runtime AS edge")[2].partition("\nFROM")[0]
+    assert "--from=build-edge" in edge  # and so without torch
+    assert "--from=build " not in edge
     parents = set(re.findall(r"^FROM ([a-z]\S*)|--from=(\S+)", DOCKERFILE, re.MULTILINE))
     assert {name for pair in parents for name in pair if name} <= stages
     target = COMPOSE["services"]["mambaad"]["build"]["target"]

@@ -26,6 +26,9 @@ __all__ = ["app"]
 MISTAKE = 2
 """Exit code for what the caller can put right, as for a misspelt option."""
 
+_OF_TORCH = {"torch", "torchvision", "timm", "numba", "einops"}
+"""What the extra `torch` brings, and serving ONNX files does without."""
+
 
 class Commands(TyperGroup):
     """Commands that say a `ModelError` in one line instead of a traceback."""
@@ -36,6 +39,15 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except ModelError as error:
             typer.echo(f"mambaad: {error}", err=True)
+            raise typer.Exit(MISTAKE) from error
+        except ModuleNotFoundError as error:
+            if error.name not in _OF_TORCH:
+                raise
+            typer.echo(
+                f"mambaad: this command needs {error.name}, which is not installed: "
+                "pip install 'mambaad-service[torch]'",
+                err=True,
+            )
             raise typer.Exit(MISTAKE) from error
 
 

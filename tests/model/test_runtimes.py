@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from model import runtimes
+from model.cli import app
 from model.errors import BackendUnavailable, CheckpointError
 from model.manifest import Manifest
 from model.runtimes import Runtimes, library_for
@@ -155,3 +157,15 @@ def test_what_serves_is_imported_without_torch(modules):
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout, found.stderr) == (0, "\n", "")
+
+
+def test_a_command_that_needs_torch_says_how_to_get_it(tmp_path, monkeypatch):
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("model.checkpoint.CheckpointStore.load", missing)
+    write_version(tmp_path, "parts", {"bolt": NORMAL})
+    arguments = ["predict", "parts", "photo.png", "--weights", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "pip install 'mambaad-service[torch]'" in result.stderr
