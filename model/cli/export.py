@@ -3,12 +3,15 @@
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from model.cli.options import STORE, Name, Version, Weights
 from model.errors import ExportError
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
 
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
@@ -72,6 +75,8 @@ def export(
     store = CheckpointStore(weights)
     directory = store.find(name, version)
     checkpoint = store.load(name, directory.name)
+    if not serve:
+        _check_frame(checkpoint)
     written = export_onnx(
         checkpoint,
         output or directory / ONNX_FILE,
@@ -81,6 +86,16 @@ def export(
     if serve:
         attach_onnx(directory, written.path.read_bytes())
     print(f"wrote {written.path}, {written.nbytes / 1e6:.1f} MB; {written.parity}")
+
+
+def _check_frame(checkpoint: "Checkpoint") -> None:
+    """Refuse a file that would decide on its own, and otherwise than the checkpoint does."""
+    if checkpoint.preprocessing.resize != "stretch" or checkpoint.manifest.areas:
+        raise ExportError(
+            f"{checkpoint.name!r} letterboxes or tiles its images, or counts an area of them, and "
+            "a file knows inputs alone: its scores and decisions would be others; --serve writes "
+            "it for the service, which does the rest"
+        )
 
 
 def _check_installed() -> None:

@@ -1,18 +1,22 @@
 """Images of any shape, trained on as they are served: frames, areas and a cache."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from model.anomaly import Scoring
+from model.areas import Area
 from model.checkpoint import CheckpointStore
 from model.cli import app
 from model.cli.images import read_areas
 from model.detector import Detector
 from model.errors import ConfigError
-from tests.tiny import OPTIONS
+from model.network import MambaAD
+from tests.tiny import OPTIONS, PREPROCESSING, TINY
 
 LABEL = [[[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]]
 
@@ -62,6 +66,30 @@ def test_a_tiled_network_is_trained_calibrated_and_kept_as_such(parts):
     half = found.anomaly_map.values[:, :75]
     assert found.raw_score == pytest.approx(float(half.max()))
     assert relabelled.anomaly_map.values[:, 75:].max() <= relabelled.raw_score
+
+
+@pytest.mark.parametrize(
+    ("options", "area"), [({"resize": "letterbox"}, None), ({}, Area(include=LABEL))]
+)
+def test_no_file_is_exported_that_would_decide_otherwise(tmp_path, options, area):
+    pytest.importorskip("onnx")
+    rule = replace(PREPROCESSING, **options)
+    CheckpointStore(tmp_path).save(
+        "bolt", MambaAD(TINY), rule, Scoring(), {}, training={}, metrics={},
+        areas={"bolt": area} if area else None,
+    )  # fmt: skip
+    command = [
+        "export",
+        "bolt",
+        "--output",
+        str(tmp_path / "bolt.onnx"),
+        "--weights",
+        str(tmp_path),
+    ]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "its scores and decisions would be others" in " ".join(result.stderr.split())
+    assert not (tmp_path / "bolt.onnx").exists()
 
 
 @pytest.mark.parametrize(
