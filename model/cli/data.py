@@ -1,11 +1,13 @@
 """`mambaad data`."""
 
 import json
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from model.cli.options import Categories, Data, Layout, LocalRoot
+from model.errors import DatasetError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +51,8 @@ def check(
     """
     from rich.console import Console
 
+    if find_spec("imagehash") is None:
+        raise DatasetError("checking data needs imagehash: pip install 'mambaad-service[train]'")
     from model.cli.watching import counting
     from model.dataset import missing_files, read_dataset, recognised
     from model.dataset.survey import survey
