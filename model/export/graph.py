@@ -84,13 +84,11 @@ class Graph:
         """X times its sigmoid."""
         return self.op("Mul", x, self.op("Sigmoid", x))
 
-    def scan(
-        self, body: onnx.GraphProto, state: Value, inputs: Sequence[Value], outputs: int = 1
-    ) -> list[Value]:
-        """Run `body` along the first axis of `inputs`; return what it gathered."""
-        names = [self._fresh("Scan") for _ in range(outputs)]
+    def scan(self, body: onnx.GraphProto, state: Value, inputs: Sequence[Value]) -> list[Value]:
+        """Run `body` along the first axis of `inputs`: its last state, and what it gathered."""
+        names = [self._fresh("Scan") for _ in body.output]
         attributes = {"body": body, "num_scan_inputs": len(inputs)}
-        return self._node("Scan", (state, *inputs), [self._fresh("state"), *names], attributes)[1:]
+        return self._node("Scan", (state, *inputs), names, attributes)
 
     def body(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.GraphProto:
         """Return what was written as the body of a loop, its tensors of any shape."""
