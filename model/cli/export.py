@@ -20,6 +20,15 @@ class Format(StrEnum):
     """What can be written."""
 
     ONNX = "onnx"
+    TORCH = "torch"
+
+
+class Precision(StrEnum):
+    """How weights are stored."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
 
 
 class ImageType(StrEnum):
@@ -33,7 +42,10 @@ def export(
     name: Name,
     *,
     format_: Annotated[
-        Format, typer.Option("--format", help="onnx: one file for onnxruntime and others.")
+        Format,
+        typer.Option(
+            "--format", help="onnx: for onnxruntime and others; torch: a torch.export program."
+        ),
     ] = Format.ONNX,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
@@ -48,6 +60,12 @@ def export(
         ImageType,
         typer.Option(help="Pixels 0 to 255 as uint8, or 0 to 1 as float32; RGB, channels first."),
     ] = ImageType.UINT8,
+    precision: Annotated[
+        Precision, typer.Option(help="How weights are stored; computing is in float32 always.")
+    ] = Precision.FP32,
+    tolerance: Annotated[
+        float, typer.Option(help="How far a score, 0 to 1, may move where that is not fp32.")
+    ] = 0.02,
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
@@ -61,14 +79,21 @@ def export(
       mambaad export bottle --output bottle.onnx
 
       mambaad export bottle --serve
+
+      mambaad export bottle --output small.onnx --precision int8 --tolerance 0.01
+
+      mambaad export bottle --format torch --output bottle.pt2
     """
-    _check_installed()
     if (output is None) == (not serve):
         raise ExportError("give either --output FILE or --serve, and not both")
     if serve and image is not ImageType.UINT8:
         raise ExportError("the service computes with --image uint8 alone")
+    plain = (image, precision, serve) == (ImageType.UINT8, Precision.FP32, False)
+    if format_ is Format.TORCH and not plain:
+        raise ExportError("--serve, --image and --precision go with --format onnx")
+    if format_ is Format.ONNX:
+        _check_installed()
     from model.checkpoint import CheckpointStore
-    from model.export.onnx_file import export_onnx
     from model.manifest import ONNX_FILE
     from model.store import attach_onnx
 
@@ -77,14 +102,19 @@ def export(
     checkpoint = store.load(name, directory.name)
     if not serve:
         _check_frame(checkpoint)
-    written = export_onnx(
-        checkpoint,
-        output or directory / ONNX_FILE,
-        image.value,
-        lambda text: print(f"{text} ..."),
-    )
+    path = output or directory / ONNX_FILE
+    if format_ is Format.ONNX:
+        from model.export import precision as precision_module
+        from model.export.onnx_file import export_onnx
+
+        stored = precision_module.Precision(precision.value)
+        written = export_onnx(checkpoint, path, image.value, _say, stored, tolerance)
+    else:
+        from model.export.program import export_program
+
+        written = export_program(checkpoint, path, _say)
     if serve:
-        attach_onnx(directory, written.path.read_bytes())
+        attach_onnx(directory, path.read_bytes())
     print(f"wrote {written.path}, {written.nbytes / 1e6:.1f} MB; {written.parity}")
 
 
@@ -96,6 +126,10 @@ def _check_frame(checkpoint: "Checkpoint") -> None:
             "a file knows inputs alone: its scores and decisions would be others; --serve writes "
             "it for the service, which does the rest"
         )
+
+
+def _say(text: str) -> None:
+    print(f"{text} ...", flush=True)
 
 
 def _check_installed() -> None:

@@ -10,8 +10,6 @@ anomaly_map  float32  (B, H, W)  what the thresholds are about: standardised whe
 raw_map      float32  (B, H, W)  before standardising
 """
 
-import importlib.metadata
-import json
 from collections.abc import Callable
 
 import numpy as np
@@ -19,15 +17,16 @@ import onnx
 from onnx import helper
 
 from model.checkpoint import Checkpoint
-from model.errors import ExportError
 from model.export.decoder import reconstruct
+from model.export.describing import metadata
 from model.export.encoder import encode
+from model.export.exported import check_exportable
 from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
 from model.export.scoring import decide, raw_map, raw_score, standardised
 from model.network.encoder import STRIDES
 
 INPUTS = ("uint8", "float32")
-FORMULATION = "scan"
+FORMULATION = "chunked Scan"
 
 _DOCUMENTATION = "MambaAD: from an RGB image to anomaly map, score and decision"
 
@@ -39,11 +38,7 @@ def build(
 
     Raises `ExportError` for a checkpoint that cannot decide yet.
     """
-    if not checkpoint.calibrations:
-        raise ExportError(
-            f"{checkpoint.name!r} has no thresholds, and an exported model decides: "
-            f"run `mambaad calibrate {checkpoint.name}` first"
-        )
+    check_exportable(checkpoint)
     height, width = checkpoint.config.image_size
     graph = Graph()
     say("tracing the encoder")
@@ -51,6 +46,10 @@ def build(
     teacher = encode(graph, checkpoint.network.encoder, normalised, (height, width))
     say("writing decoder and scoring")
     _decoded(graph, checkpoint, teacher)
+    properties = metadata(checkpoint) | {
+        "opset": str(OPSET), "scan_formulation": FORMULATION, "precision": "fp32",
+        "image_type": image_type,
+    }  # fmt: skip
     inputs = [
         tensor("image", image_type, "batch", 3, height, width),
         tensor("category", "int64", "batch"),
@@ -63,28 +62,7 @@ def build(
         tensor("anomaly_map", "float32", *maps),
         tensor("raw_map", "float32", *maps),
     ]
-    return _model(graph, inputs, outputs, metadata(checkpoint))
-
-
-def metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return what the file says of itself: strings, JSON where they hold more than a word."""
-    calibrations = checkpoint.calibrations
-    return {
-        "name": checkpoint.name,
-        "version": checkpoint.version,
-        "categories": json.dumps(list(checkpoint.manifest.categories)),
-        "thresholds": json.dumps({k: calibrations[k].to_dict() for k in sorted(calibrations)}),
-        "preprocessing": json.dumps(checkpoint.preprocessing.to_dict()),
-        "scoring": json.dumps(checkpoint.scoring.to_dict()),
-        "network": json.dumps(checkpoint.config.to_dict()),
-        "sha256": json.dumps(checkpoint.manifest.sha256),
-        "opset": str(OPSET),
-        "package_version": importlib.metadata.version("mambaad-service"),
-        "scan_formulation": FORMULATION,
-        "precision": "fp32",
-        "license": checkpoint.manifest.license or "",
-        "notice": checkpoint.manifest.notice or "",
-    }
+    return _model(graph, inputs, outputs, properties)
 
 
 def _normalise(graph: Graph, checkpoint: Checkpoint, image_type: str) -> Value:

@@ -1,23 +1,14 @@
 """`export_onnx`: build, hold against PyTorch, write."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import Checkpoint
-from model.errors import ExportError
 from model.export.artefact import build
-from model.export.parity import Parity, check
-from model.weight_files import write_durably
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written."""
-
-    path: Path
-    nbytes: int
-    parity: Parity
+from model.export.exported import Exported, write
+from model.export.parity import check
+from model.export.precision import TOLERANCE, Precision, check_precision, compress
+from model.export.session import Session
 
 
 def export_onnx(
@@ -25,19 +16,20 @@ def export_onnx(
     path: Path,
     image_type: str = "uint8",
     say: Callable[[str], None] = lambda _: None,
+    precision: Precision = Precision.FP32,
+    tolerance: float = TOLERANCE,
 ) -> Exported:
     """Write the ONNX file of a calibrated checkpoint, whole or not at all.
 
     Takes the checkpoint's network over. Raises `ExportError`, and `ParityError` for a file that
-    would not score as the checkpoint does.
+    would not score as the checkpoint does. Where `precision` is less than float32, scores may
+    differ by `tolerance`.
     """
     model = build(checkpoint, image_type, say)
     say("comparing with PyTorch")
-    parity = check(model, checkpoint)
-    data = model.SerializeToString()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, data)
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error}") from error
-    return Exported(path, len(data), parity)
+    parity = check(Session(model, checkpoint.manifest.categories), checkpoint)
+    if precision is not Precision.FP32:
+        say(f"storing weights as {precision.value}, and comparing again")
+        model = compress(model, precision)
+        parity = check_precision(model, checkpoint, tolerance)
+    return write(path, model.SerializeToString(), parity)

@@ -1,11 +1,10 @@
 """The parity gate: what is exported scores as what it was exported from, or is not written."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-import onnx
-import onnxruntime
 from jaxtyping import Float32, UInt8
 
 from model import golden
@@ -22,7 +21,6 @@ SCORE_TOLERANCE = 1e-3
 class Parity:
     """How far an exported model was found from PyTorch: on how many images, and of what kind."""
 
-    images: int
     kind: str
     difference: float
 
@@ -31,58 +29,42 @@ class Parity:
         return f"scores differ from PyTorch's by at most {self.difference:.1e} on {self.kind}"
 
 
-class Session:
-    """An exported model in onnxruntime, spoken to in categories."""
-
-    def __init__(self, model: onnx.ModelProto, categories: tuple[Category, ...]) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._categories = categories
-        self._floating = "float" in self._session.get_inputs()[0].type
-
-    def run(
-        self, name: str, images: UInt8[np.ndarray, "B 3 H W"], category: Category
-    ) -> np.ndarray:
-        """Return one of the outputs; a category that is none is asked for as the first."""
-        place = self._categories.index(category) if category in self._categories else 0
-        pixels = images.astype(np.float32) / 255 if self._floating else images
-        feeds = {"image": pixels, "category": np.full(len(images), place, np.int64)}
-        output: np.ndarray = self._session.run([name], feeds)[0]
-        return output
+Pictures: TypeAlias = Mapping[Category, UInt8[np.ndarray, "n 3 H W"]]
+Scores: TypeAlias = Mapping[Category, Float32[np.ndarray, " n"]]
+Runner: TypeAlias = Callable[[str, UInt8[np.ndarray, "n 3 H W"], Category], np.ndarray]
+"""Computes the named output for images of one category."""
 
 
-def check(model: onnx.ModelProto, checkpoint: Checkpoint) -> Parity:
-    """Hold `model` against the golden images' scores, and against PyTorch here and now.
+def check(run: Runner, checkpoint: Checkpoint) -> Parity:
+    """Hold an exported model against the golden images' scores, and PyTorch here and now.
 
     A checkpoint without golden images is compared on synthetic ones. Takes the checkpoint's network
     over, as a detector does. Raises `ParityError`.
     """
-    session = Session(model, checkpoint.manifest.categories)
     golden.check(
         checkpoint.golden,
-        lambda images, categories: session.run("raw_score", images, categories[0]).tolist(),
+        lambda images, categories: run("raw_score", images, categories[0]).tolist(),
     )
     pictures = images_to_compare(checkpoint)
-    worst = max(
-        float(np.abs(session.run("score", images, category) - wanted).max())
-        for (category, images), wanted in zip(
-            pictures.items(), torch_scores(checkpoint, pictures), strict=True
-        )
-    )
+    worst = difference(run, pictures, torch_scores(checkpoint, pictures))
     if not worst <= SCORE_TOLERANCE:
         raise ParityError(
             f"the exported model's scores differ from PyTorch's by {worst:.4g}, and "
             f"{SCORE_TOLERANCE:g} is tolerated: it is not written"
         )
     count = sum(map(len, pictures.values()))
-    kind = "golden" if checkpoint.golden else "synthetic"
-    return Parity(count, f"{count} {kind} images", worst)
+    return Parity(f"{count} {'golden' if checkpoint.golden else 'synthetic'} images", worst)
 
 
-def images_to_compare(checkpoint: Checkpoint) -> dict[Category, UInt8[np.ndarray, "n 3 H W"]]:
+def difference(run: Runner, pictures: Pictures, wanted: Scores) -> float:
+    """Return the largest difference of a score, 0 to 1."""
+    return max(
+        float(np.abs(run("score", images, category) - wanted[category]).max())
+        for category, images in pictures.items()
+    )
+
+
+def images_to_compare(checkpoint: Checkpoint) -> Pictures:
     """Return the golden images of each calibrated category, or synthetic ones in their place."""
     synthetic = golden.synthetic_images(checkpoint.config.image_size, 2)
     return {
@@ -91,18 +73,12 @@ def images_to_compare(checkpoint: Checkpoint) -> dict[Category, UInt8[np.ndarray
     }
 
 
-def torch_scores(
-    checkpoint: Checkpoint, pictures: Mapping[Category, UInt8[np.ndarray, "n 3 H W"]]
-) -> list[Float32[np.ndarray, " n"]]:
+def torch_scores(checkpoint: Checkpoint, pictures: Pictures) -> Scores:
     """Return the calibrated scores that PyTorch gives these images."""
     detector = Detector.from_checkpoint(checkpoint)
-    return [
-        np.array(
-            [
-                checkpoint.calibrations[category].score(raw)
-                for raw in detector.raw_scores(images, [category] * len(images))
-            ],
-            np.float32,
-        )
-        for category, images in pictures.items()
-    ]
+    scores = {}
+    for category, images in pictures.items():
+        raw = detector.raw_scores(images, [category] * len(images))
+        calibrated = [checkpoint.calibrations[category].score(score) for score in raw]
+        scores[category] = np.array(calibrated, np.float32)
+    return scores

@@ -17,7 +17,6 @@ from jaxtyping import Float32, Int
 
 from model.export.graph import Graph, Value
 
-
 CHUNK_ELEMENTS = 262_144
 """What one tensor of a chunk holds at most: 1 MB, enough for two threads to share."""
 

@@ -19,10 +19,10 @@ from model.baseline import Baseline
 from model.calibration import MEDIAN_SCORE, Calibration
 from model.export.graph import Graph, Value
 
-_LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
+LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _TINY = 1e-8  # the floor that torch's cosine_similarity puts under a norm
-_ABOVE_ZERO = np.array(np.finfo(np.float32).tiny)
-_BELOW_ONE = np.array(np.nextafter(np.float32(1), np.float32(0)))
+ABOVE_ZERO = np.array(np.finfo(np.float32).tiny)
+BELOW_ONE = np.array(np.nextafter(np.float32(1), np.float32(0)))
 
 
 def raw_map(
@@ -77,23 +77,26 @@ def raw_score(graph: Graph, maps: Value, scoring: Scoring, pixels: int, name: st
 
 def decide(graph: Graph, raw: Value, category: Value, calibrations: Sequence[Calibration]) -> None:
     """Write the outputs `score`, 0 to 1, and `decision`: 0 OK, 1 NG, 2 REVIEW, 3 UNDECIDED."""
-    image = [_rounded_down(c.image_threshold) for c in calibrations]
-    review = [
-        _rounded_down(c.image_threshold if c.review_threshold is None else c.review_threshold)
-        for c in calibrations
-    ]
-    slope = np.array([_LOG_ODDS / c.image_scale for c in calibrations], np.float32)
+    image = [rounded_down(c.image_threshold) for c in calibrations]
+    review = [lowest_asked(c) for c in calibrations]
+    slope = np.array([LOG_ODDS / c.image_scale for c in calibrations], np.float32)
     threshold = graph.op("Gather", np.array(image), category)
     above = graph.op("Sub", raw, threshold)
     odds = graph.op("Mul", above, graph.op("Gather", slope, category))
-    graph.op("Clip", graph.op("Sigmoid", odds), _ABOVE_ZERO, _BELOW_ONE, name="score")
+    graph.op("Clip", graph.op("Sigmoid", odds), ABOVE_ZERO, BELOW_ONE, name="score")
     asked = graph.op("Greater", raw, graph.op("Gather", np.array(review), category))
     decision = graph.op("Where", asked, np.array(2), np.array(0))
     decision = graph.op("Where", graph.op("Greater", raw, threshold), np.array(1), decision)
     graph.op("Where", graph.op("IsNaN", raw), np.array(3), decision, name="decision")
 
 
-def _rounded_down(threshold: float) -> np.float32:
+def lowest_asked(calibration: Calibration) -> np.float32:
+    """Return the raw score above which a person is asked, or the part rejected."""
+    review = calibration.review_threshold
+    return rounded_down(calibration.image_threshold if review is None else review)
+
+
+def rounded_down(threshold: float) -> np.float32:
     """Return the largest float32 not above: a float32 is above both or above neither."""
     nearest = np.float32(threshold)
     return nearest if nearest <= threshold else np.nextafter(nearest, np.float32(-np.inf))

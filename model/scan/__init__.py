@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -24,7 +24,7 @@ from model.scan.orders import DIRECTIONS, SCANS, order_table
 
 __all__ = ["BACKENDS", "DIRECTIONS", "SCANS", "hybrid_scan", "order_table"]
 
-_Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+Scan: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def _on_cpu(
@@ -88,7 +88,7 @@ def _fastest(u: Tensor, A: Tensor, dt_weight: Tensor) -> str:
     return "reference"
 
 
-BACKENDS: MappingProxyType[str, _Scan] = MappingProxyType(
+BACKENDS: MappingProxyType[str, Scan] = MappingProxyType(
     {"reference": reference.scan, "cpu": _on_cpu, "cuda": _on_cuda, "mamba_ssm": _on_mamba_ssm}
 )
 """The scan backends by name."""
@@ -102,7 +102,7 @@ def hybrid_scan(
     dt_weight: Float[Tensor, "K D R"],
     dt_bias: Float[Tensor, "K D"],
     order: Int[Tensor, "K L"],
-    backend: str = "auto",
+    backend: str | Scan = "auto",
 ) -> Float[Tensor, "b L D"]:
     """Scan `u` along every row of `order` and return the sum of the outputs, in place.
 
@@ -114,9 +114,11 @@ def hybrid_scan(
         y_t     = C_t h_t + D u_t
 
     `A` is negative. `order` is int32 or int64, as `order_table` makes it. `backend` is one of
-    `BACKENDS`, or "auto": the fastest for the tensors' device and dtype. Raises
-    `BackendUnavailable`.
+    `BACKENDS`, "auto" for the fastest for the tensors' device and dtype, or a function to be
+    called instead, which is how exports write the scan. Raises `BackendUnavailable`.
     """
+    if not isinstance(backend, str):
+        return backend(u, selection, A, D, dt_weight, dt_bias, order)
     if backend == "auto":
         backend = _fastest(u, A, dt_weight)
     if backend not in BACKENDS:

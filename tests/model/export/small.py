@@ -15,7 +15,7 @@ from model.preprocess import Preprocessing
 
 SIZE = (64, 64)
 SMALL = {
-    "encoder": "mobilenetv3_small_050", "image_size": SIZE, "scan": "sweep", "directions": 2,
+    "encoder": "tf_efficientnet_lite0", "image_size": SIZE, "scan": "sweep", "directions": 2,
     "depths": (2, 2, 2, 2), "state_size": 2,
 }  # fmt: skip
 
@@ -27,7 +27,7 @@ def calibration(threshold, review=None):
     )  # fmt: skip
 
 
-CALIBRATIONS = {"bolt": calibration(1.1), "nut": calibration(1.3, review=0.5)}
+CALIBRATIONS = {"bolt": calibration(0.9), "nut": calibration(1.3, review=0.5)}
 
 
 def vary_statistics(network):
@@ -50,15 +50,19 @@ def images(count=3, size=SIZE):
     return synthetic_images(size, count)
 
 
-def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, **config):
+def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="stretch", **config):
     """Save a random network of this configuration and scoring, calibrated for two categories."""
-    torch.manual_seed(0)
     config = NetworkConfig(**(SMALL | config))
-    network = MambaAD(config, encoder(config.encoder)).eval()
+    frozen = encoder(config.encoder)
+    torch.manual_seed(0)
+    network = MambaAD(config, frozen).eval()
     vary_statistics(network.fusion)
     maps = np.random.default_rng(0).uniform(0.1, 1, (2, 4, *config.image_size))
     preprocessing = Preprocessing(
-        image_size=config.image_size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)
+        image_size=config.image_size,
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.3, 0.4),
+        resize=resize,
     )
     return CheckpointStore(folder).save(
         "parts", network, preprocessing, scoring or Scoring(), calibrations, training={},

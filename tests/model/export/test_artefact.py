@@ -1,14 +1,17 @@
 """The ONNX file against PyTorch, over the configurations that there are."""
 
+import json
+
 import numpy as np
 import onnxruntime
 import pytest
 
 from model.anomaly import Scoring
 from model.detector import Detector
+from model.errors import ExportError
 from model.export.artefact import build
 from model.inspection import ImageSize
-from tests.model.export.small import images, save
+from tests.model.export.small import CALIBRATIONS, calibration, images, save
 
 CODES = {"OK": 0, "NG": 1, "REVIEW": 2}
 OUTPUTS = ["raw_score", "score", "decision", "anomaly_map", "raw_map"]
@@ -52,11 +55,16 @@ def test_every_scan_in_every_number_of_directions(tmp_path, scan, directions):
 @pytest.mark.parametrize(
     "config",
     [
-        {"encoder": "tf_efficientnet_lite0", "depths": (2, 3, 4, 2), "state_size": 4},
-        {"encoder": "resnet18", "depths": (3, 2, 2, 3), "state_size": 1, "scan": "hilbert"},
-        {"image_size": (64, 96), "directions": 4, "state_size": 16},
+        {"depths": (2, 3, 4, 2), "state_size": 16, "scan": "hilbert"},
+        {
+            "encoder": "resnet18",
+            "depths": (3, 2, 2, 3),
+            "state_size": 1,
+            "directions": 4,
+            "image_size": (64, 96),
+        },
     ],
-    ids=["efficientnet", "resnet", "not square"],
+    ids=["deep", "resnet, not square"],
 )
 def test_encoders_depths_states_and_sizes(tmp_path, config):
     assert_same(save(tmp_path, **config))
@@ -80,3 +88,54 @@ def test_scores_and_decisions_are_not_all_alike(tmp_path):
     found = assert_same(save(tmp_path))
     assert set(found["decision"].tolist()) == {1, 2}
     assert np.ptp(found["score"]) > 0.01
+
+
+def test_floating_point_pixels_are_the_same_image(tmp_path):
+    checkpoint = save(tmp_path)
+    model = build(checkpoint, "float32")
+    found = run(model, images().astype(np.float32) / 255)
+    np.testing.assert_allclose(
+        found["raw_map"], run(build(checkpoint), images())["raw_map"], atol=1e-5
+    )
+
+
+def test_a_map_that_is_not_finite_decides_nothing(tmp_path):
+    model = build(save(tmp_path), "float32")
+    batch = images().astype(np.float32) / 255
+    batch[1, 0, 5, 5] = np.nan
+    found = run(model, batch)
+    assert found["decision"].tolist()[1] == 3
+    assert np.isnan(found["raw_score"]).tolist() == [False, True, False]
+    assert 3 not in found["decision"][[0, 2]]
+
+
+def test_a_threshold_between_two_floats_decides_as_it_does_in_double_precision(tmp_path):
+    exact = run(build(save(tmp_path)), images())["raw_score"]
+    raw, above = float(exact[0]), float(np.nextafter(exact[0], np.float32(9)))
+    for threshold, decision in ((raw, 0), (raw - 1e-9, 1), ((raw + above) / 2, 0)):
+        calibrations = CALIBRATIONS | {"bolt": calibration(threshold)}
+        found = run(build(save(tmp_path, calibrations=calibrations)), images())
+        assert found["decision"][0] == decision, threshold
+
+
+def test_the_file_says_what_it_is(tmp_path):
+    checkpoint = save(tmp_path)
+    model = build(checkpoint)
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(said["categories"]) == ["bolt", "nut"]
+    assert json.loads(said["thresholds"])["nut"]["review_threshold"] == 0.5
+    assert json.loads(said["sha256"]) == checkpoint.manifest.sha256
+    assert (said["precision"], said["opset"]) == ("fp32", "21")
+    assert [entry.version for entry in model.opset_import] == [21]
+
+
+def test_the_graph_does_not_grow_with_the_image(tmp_path):
+    small = build(save(tmp_path, image_size=(64, 64)))
+    large = build(save(tmp_path, image_size=(128, 128)))
+    assert len(small.graph.node) == len(large.graph.node) < 700
+    assert large.ByteSize() < small.ByteSize() + 200_000
+
+
+def test_without_thresholds_nothing_is_exported(tmp_path):
+    with pytest.raises(ExportError, match="mambaad calibrate parts"):
+        build(save(tmp_path, calibrations={}))

@@ -1,0 +1,177 @@
+"""A `torch.export` program from image to decision: torch alone runs it, without this package.
+
+    B  batch       L  positions      K  directions    T  steps of a chunk
+    D  channels    N  states         R  rank of the delta projection
+
+The scan is rendered with torch's higher-order `scan` over chunks of T steps, since the kernels of
+`model.scan` are this package's own code. It takes what the ONNX artefact takes, and answers it.
+"""
+
+import io
+import json
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan as scan_over
+from torch.nn.functional import softplus
+
+from model.anomaly_map import anomaly_map
+from model.checkpoint import Checkpoint
+from model.export.describing import metadata
+from model.export.exported import Exported, check_exportable, write
+from model.export.parity import Runner, check
+from model.export.scoring import ABOVE_ZERO, BELOW_ONE, LOG_ODDS, rounded_down
+from model.inspection import Category
+from model.network.blocks import HSS
+from model.torch_engine import normalise
+
+CHUNK = 16
+OUTPUTS = ("raw_score", "score", "decision", "anomaly_map", "raw_map")
+
+
+def rendered_scan(
+    u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
+    order: Tensor,
+) -> Tensor:  # fmt: skip
+    """Scan as `model.scan.hybrid_scan`, in torch's own operators and a loop that is exported."""
+    K, L = order.shape
+    N, R = A.shape[2], dt_weight.shape[2]
+    T = next(steps for steps in range(min(CHUNK, L), 0, -1) if L % steps == 0)
+    visited, directions = order.long().T, torch.arange(K, device=u.device)
+    selected = selection.permute(1, 2, 0, 3)[visited, directions]  # (L, K, B, S)
+    dt, B, C = torch.split(selected, [R, N, N], dim=-1)
+    delta = softplus(torch.einsum("lkbr,kdr->lkbd", dt, dt_weight) + dt_bias.unsqueeze(1))
+    delta_u = delta * u.transpose(0, 1)[visited]
+    rates = A.transpose(1, 2).contiguous().unsqueeze(1)  # (K, 1, N, D)
+
+    def chunk(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        decay = torch.exp(now[0].unsqueeze(3) * rates)  # (T, K, B, N, D)
+        source = now[1].unsqueeze(3) * now[2].unsqueeze(4)
+        states = []
+        for t in range(T):
+            state = decay[t] * state + source[t]
+            states.append(state)
+        return state, torch.matmul(now[3].unsqueeze(3), torch.stack(states)).squeeze(3)
+
+    chunks = tuple(x.reshape(L // T, T, *x.shape[1:]).contiguous() for x in (delta, delta_u, B, C))
+    _, y = scan_over(chunk, u.new_zeros(K, u.shape[0], N, u.shape[2]), chunks)
+    steps = torch.argsort(order.long(), dim=1).T
+    back: Tensor = y.flatten(0, 1)[steps, directions].sum(1)  # (L, B, D)
+    return back.transpose(0, 1) + u * D.sum(0)
+
+
+class Program(nn.Module):
+    """From (image, category) to the outputs of `model.export.artefact`, by name."""
+
+    mean: Tensor
+    deviation: Tensor
+    thresholds: Tensor
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.network = deepcopy(checkpoint.network).eval().requires_grad_(False)
+        for module in self.network.modules():
+            if isinstance(module, HSS):
+                module.backend = cast(Any, rendered_scan)
+        self.preprocessing, self.scoring = checkpoint.preprocessing, checkpoint.scoring
+        names = checkpoint.manifest.categories
+        baselines = [checkpoint.baselines[name] for name in names] if self._standardises else []
+        for what in ("mean", "deviation"):
+            tables = [torch.from_numpy(getattr(baseline, what)) for baseline in baselines]
+            self.register_buffer(what, torch.stack(tables) if tables else torch.empty(0))
+        calibrations = [checkpoint.calibrations[name] for name in names]
+        rows = [
+            (
+                rounded_down(c.image_threshold),
+                rounded_down(
+                    c.image_threshold if c.review_threshold is None else c.review_threshold
+                ),
+                np.float32(LOG_ODDS / c.image_scale),
+            )
+            for c in calibrations
+        ]
+        self.register_buffer("thresholds", torch.tensor(np.array(rows)))
+
+    @property
+    def _standardises(self) -> bool:
+        return self.scoring.standardise
+
+    def forward(self, image: Tensor, category: Tensor) -> dict[str, Tensor]:
+        """Return every output."""
+        unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
+        teacher = self.network.encoder(normalise(image, self.preprocessing))
+        student = self.network.reconstruct(teacher, unused)
+        size = self.preprocessing.image_size
+        raw_map = anomaly_map(teacher[unused:], student, size, self.scoring.sigma, weights[unused:])
+        maps = raw_map
+        if self._standardises:
+            maps = (raw_map - self.mean[category]) / self.deviation[category]
+        raw = self._raw_score(maps)
+        score, decision = self._decided(raw, category)
+        return dict(zip(OUTPUTS, (raw, score, decision, maps, raw_map), strict=True))
+
+    def _raw_score(self, maps: Tensor) -> Tensor:
+        flat = maps.flatten(1)
+        nothing = (flat * 0).sum(1)  # NaN from infinity and NaN
+        if self.scoring.statistic == "max":
+            return flat.amax(1) + nothing
+        count = max(1, round(self.scoring.top_fraction * flat.shape[1]))
+        return flat.topk(count, sorted=False).values.mean(1) + nothing
+
+    def _decided(self, raw: Tensor, category: Tensor) -> tuple[Tensor, Tensor]:
+        image, review, slope = self.thresholds[category].unbind(1)
+        score = torch.sigmoid((raw - image) * slope).clamp(float(ABOVE_ZERO), float(BELOW_ONE))
+        decision = torch.where(raw > review, 2, 0)
+        decision = torch.where(raw > image, 1, decision)
+        return score, torch.where(raw.isnan(), 3, decision)
+
+
+def export_program(
+    checkpoint: Checkpoint, path: Path, say: Callable[[str], None] = lambda _: None
+) -> Exported:
+    """Write a calibrated checkpoint as a `.pt2` file, whole or not at all.
+
+    Raises `ExportError`, and `ParityError` for a program that would not score as the checkpoint.
+    """
+    check_exportable(checkpoint)
+    height, width = checkpoint.config.image_size
+    example = (
+        torch.zeros(2, 3, height, width, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+    )  # fmt: skip
+    batch = torch.export.Dim("batch")
+    say("tracing")
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch's own calls of what it is about to remove
+        warnings.simplefilter("ignore", FutureWarning)
+        traced = torch.export.export(
+            Program(checkpoint), example, dynamic_shapes=({0: batch}, {0: batch}), strict=False
+        )
+    say("comparing with the checkpoint")
+    parity = check(_runner(traced.module(), checkpoint.manifest.categories), checkpoint)
+    data = io.BytesIO()
+    with warnings.catch_warnings():
+        # it says so of every weight of a shape that another has, too
+        warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
+        torch.export.save(
+            traced, data, extra_files={"mambaad.json": json.dumps(metadata(checkpoint))}
+        )
+    return write(path, data.getvalue(), parity)
+
+
+def _runner(module: nn.Module, categories: tuple[Category, ...]) -> Runner:
+    """Speak to the program in categories; one that is none is asked for as the first."""
+
+    def run(name: str, images: np.ndarray, category: Category) -> np.ndarray:
+        place = categories.index(category) if category in categories else 0
+        with torch.no_grad():
+            found = module(torch.from_numpy(images), torch.full((len(images),), place))
+        output: np.ndarray = found[name].numpy()
+        return output
+
+    return run

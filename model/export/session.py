@@ -1,0 +1,31 @@
+"""An exported ONNX file in onnxruntime, to be compared."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from jaxtyping import UInt8
+
+from model.inspection import Category
+
+
+class Session:
+    """An exported model in onnxruntime, spoken to in categories."""
+
+    def __init__(self, model: onnx.ModelProto, categories: tuple[Category, ...]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._categories = categories
+        self._floating = "float" in self._session.get_inputs()[0].type
+
+    def __call__(
+        self, name: str, images: UInt8[np.ndarray, "B 3 H W"], category: Category
+    ) -> np.ndarray:
+        """Return one of the outputs; a category that is none is asked for as the first."""
+        place = self._categories.index(category) if category in self._categories else 0
+        pixels = images.astype(np.float32) / 255 if self._floating else images
+        feeds = {"image": pixels, "category": np.full(len(images), place, np.int64)}
+        output: np.ndarray = self._session.run([name], feeds)[0]
+        return output

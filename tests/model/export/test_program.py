@@ -1,0 +1,69 @@
+"""The `.pt2` program, run by torch alone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from model.anomaly import Scoring
+from model.detector import Detector
+from model.export.program import export_program, rendered_scan
+from model.inspection import ImageSize
+from model.scan import hybrid_scan, order_table
+from tests.model.export.small import images, save
+
+ALONE = """
+import sys, json
+sys.modules["model"] = None  # whoever imports it fails
+import numpy, torch
+extra = {"mambaad.json": ""}
+program = torch.export.load(sys.argv[1], extra_files=extra).module()
+with torch.no_grad():
+    found = program(torch.from_numpy(numpy.load(sys.argv[2])), torch.tensor([0, 1, 1]))
+numpy.savez(sys.argv[3], **{name: value.numpy() for name, value in found.items()})
+print(json.loads(extra["mambaad.json"])["categories"])
+"""
+
+
+@pytest.mark.slow
+def test_it_runs_where_this_package_is_not(tmp_path):
+    checkpoint = save(tmp_path, Scoring(statistic="top_mean", standardise=True))
+    written = export_program(checkpoint, tmp_path / "parts.pt2")
+    assert written.parity.difference < 1e-4
+    np.save(tmp_path / "images.npy", images())
+    answer = subprocess.run(
+        [sys.executable, "-c", ALONE, tmp_path / "parts.pt2", tmp_path / "images.npy",
+         tmp_path / "found.npz"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout) == ["bolt", "nut"]
+    found = np.load(tmp_path / "found.npz")
+    detector = Detector.from_checkpoint(checkpoint)
+    wanted = detector.inspect(images(), ("bolt", "nut", "nut"), [ImageSize(64, 64)] * 3)
+    np.testing.assert_allclose(found["score"], [w.score for w in wanted], atol=1e-4)
+    codes = {"OK": 0, "NG": 1, "REVIEW": 2}
+    assert found["decision"].tolist() == [codes[w.decision] for w in wanted]
+    maps = np.stack([w.anomaly_map.values for w in wanted])
+    np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
+
+
+def test_the_rendered_scan_is_the_scan():
+    random = torch.Generator().manual_seed(0)
+    K, D, N, R = 4, 5, 3, 2
+    for side in (3, 4):  # chunks of 9 steps, and of 16
+        L = side * side
+
+        def draw(*shape):
+            return torch.randn(*shape, generator=random)
+
+        inputs = (
+            draw(2, L, D), draw(2, L, K, R + 2 * N), -draw(K, D, N).exp(), draw(K, D),
+            draw(K, D, R), draw(K, D), torch.from_numpy(order_table("sweep", K, side, side).copy()),
+        )  # fmt: skip
+        wanted = hybrid_scan(*inputs, backend="reference")
+        found = hybrid_scan(*inputs, backend=rendered_scan)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
