@@ -9,13 +9,20 @@ six operators on the (K, B, N, D) state of all directions. The channels come las
 operator runs along contiguous memory and the sum over the states is a product of matrices.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 from jaxtyping import Float32, Int
 
 from model.export.graph import Graph, Value
+
+Recurrence: TypeAlias = Callable[
+    [Graph, "ScanWeights", tuple[Value, Value, Value, Value], str], Value
+]
+"""From delta, delta u (L, K, B, D), B and C (L, K, B, N) to y (L, K, B, 1, D)."""
 
 CHUNK_ELEMENTS = 262_144
 """What one tensor of a chunk holds at most: 1 MB, enough for two threads to share."""
@@ -34,16 +41,20 @@ class ScanWeights:
     order: Int[np.ndarray, "K L"]
 
 
-def scan(graph: Graph, u: Value, selection: Value, weights: ScanWeights, prefix: str) -> Value:
+def scan(
+    graph: Graph, u: Value, selection: Value, weights: ScanWeights, prefix: str,
+    recurrence: "Recurrence | None" = None,
+) -> Value:  # fmt: skip
     """Write the scan of `u` (B, L, D), with `selection` (B, L, K S), both row-major.
 
-    Returns the sum over the directions, (B, L, D) and row-major again.
+    Returns the sum over the directions, (B, L, D) and row-major again. `recurrence` is `chunked`,
+    unless another is measured against it.
     """
     steps = graph.transpose(u, 1, 0, 2)  # (L, B, D)
     delta, B, C = _selected(graph, selection, weights)
     u_now = graph.op("Gather", steps, _visited(weights), axis=0)  # (L, K, B, D)
     delta_u = graph.op("Mul", delta, u_now)
-    y = _recurrence(graph, weights, (delta, delta_u, B, C), prefix)
+    y = (recurrence or chunked)(graph, weights, (delta, delta_u, B, C), prefix)
     summed = _row_major(graph, y, weights)
     through = graph.op("Mul", steps, weights.D.sum(axis=0))
     return graph.transpose(graph.op("Add", summed, through), 1, 0, 2)
@@ -70,13 +81,13 @@ def _selected(graph: Graph, selection: Value, weights: ScanWeights) -> tuple[Val
     return delta, B, C
 
 
-def _recurrence(
+def chunked(
     graph: Graph, weights: ScanWeights, inputs: tuple[Value, Value, Value, Value], prefix: str
 ) -> Value:
     """Return y (L, K, B, 1, D), the states of each step summed by C."""
     K, D, N = weights.A.shape
     L, T = weights.order.shape[1], chunk_steps(weights)
-    state = _initial_state(graph, inputs[0], (K, N, D))
+    state = initial_state(graph, inputs[0], (K, N, D))
     shapes = ((1, D), (1, D), (N, 1), (1, N))
     chunks = [
         graph.reshape(x, L // T, T, K, -1, *shape) for x, shape in zip(inputs, shapes, strict=True)
@@ -109,7 +120,7 @@ def chunk_steps(weights: ScanWeights) -> int:
     return T
 
 
-def _initial_state(graph: Graph, delta: Value, sizes: tuple[int, int, int]) -> Value:
+def initial_state(graph: Graph, delta: Value, sizes: tuple[int, int, int]) -> Value:
     """Return zeros (K, B, N, D)."""
     K, N, D = sizes
     batch = graph.op("Shape", delta, start=2, end=3)

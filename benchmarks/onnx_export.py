@@ -1,0 +1,198 @@
+"""Time the forms of the scan in onnxruntime, and whole exported models.
+
+    python benchmarks/onnx_export.py --json benchmarks/results/onnx.json
+
+Each form (see docs/export.md) is timed on the scans of the paper's four stages, 256 x 256, Hilbert,
+8 directions, 16 states, and summed over its 16 blocks; then whole models, from pixels to decision.
+All at batch 1, the forms by turns, best of the repeats.
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import onnxruntime
+import torch
+import typer
+from cpu import commit  # its neighbour in this folder
+from onnx import helper
+
+from model.anomaly import Scoring
+from model.benchmark import device_name, versions
+from model.calibration import Calibration
+from model.checkpoint import Checkpoint, CheckpointStore
+from model.export.artefact import build
+from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
+from model.export.scan import Recurrence, ScanWeights, chunk_steps, chunked, initial_state, scan
+from model.network import MambaAD, NetworkConfig
+from model.preprocess import Preprocessing
+from model.scan import order_table
+
+STAGES = ((8, 512, 3), (16, 256, 4), (32, 128, 6), (64, 64, 3))
+"""Side, channels and HSS blocks of the paper's stages."""
+
+Timed = tuple[onnxruntime.InferenceSession, dict[str, np.ndarray]]
+
+Inputs = tuple[Value, Value, Value, Value]
+
+
+def step(graph: Graph, weights: ScanWeights, inputs: Inputs, prefix: str) -> Value:
+    """One step at a time, (K, B, N, D)."""
+    K, D, N = weights.A.shape
+    shapes = ((1, D), (1, D), (N, 1), (1, N))
+    rows = [
+        graph.reshape(x, weights.order.shape[1], K, -1, *s)
+        for x, s in zip(inputs, shapes, strict=True)
+    ]
+    body = Graph(graph, f"{prefix}step_")
+    names = [f"{prefix}{name}" for name in ("state", "delta", "delta_u", "B", "C")]
+    decay = body.op("Exp", body.op("Mul", names[1], weights.A.transpose(0, 2, 1)[:, None]))
+    kept = body.op("Mul", decay, names[0])
+    after = body.op("Add", kept, body.op("Mul", names[2], names[3]))
+    y = body.op("MatMul", names[4], after)
+    return graph.scan(
+        body.body(names, [after, y]), initial_state(graph, inputs[0], (K, N, D)), rows
+    )[1]
+
+
+def naive(graph: Graph, weights: ScanWeights, inputs: Inputs, prefix: str) -> Value:
+    """One step at a time, (K, B, D, N)."""
+    K, D, N = weights.A.shape
+    shapes = ((D, 1), (D, 1), (1, N), (N, 1))
+    rows = [
+        graph.reshape(x, weights.order.shape[1], K, -1, *s)
+        for x, s in zip(inputs, shapes, strict=True)
+    ]
+    body = Graph(graph, f"{prefix}step_")
+    names = [f"{prefix}{name}" for name in ("state", "delta", "delta_u", "B", "C")]
+    decay = body.op("Exp", body.op("Mul", names[1], weights.A[:, None]))
+    kept = body.op("Mul", decay, names[0])
+    after = body.op("Add", kept, body.op("Mul", names[2], names[3]))
+    y = body.op("MatMul", after, names[4])
+    state = initial_state(graph, inputs[0], (K, D, N))
+    return graph.scan(body.body(names, [after, y]), state, rows)[1]
+
+
+def split(graph: Graph, weights: ScanWeights, inputs: Inputs, prefix: str) -> Value:
+    """Chunks, taken apart and unrolled in the body."""
+    K, D, N = weights.A.shape
+    L, steps = weights.order.shape[1], chunk_steps(weights)
+    shapes = ((1, D), (1, D), (N, 1), (1, N))
+    rows = [
+        graph.reshape(x, L // steps, steps, K, -1, *s) for x, s in zip(inputs, shapes, strict=True)
+    ]
+    body = Graph(graph, f"{prefix}chunk_")
+    names = [f"{prefix}{name}" for name in ("state", "delta", "delta_u", "B", "C")]
+    decay = body.op("Exp", body.op("Mul", names[1], weights.A.transpose(0, 2, 1)[:, None]))
+    source = body.op("Mul", names[2], names[3])
+    decays, sources = (body.split(x, [1] * steps, axis=0) for x in (decay, source))
+    state = body.op("Unsqueeze", names[0], np.array([0]))
+    states = []
+    for now, new in zip(decays, sources, strict=True):
+        state = body.op("Add", body.op("Mul", now, state), new)
+        states.append(state)
+    last = body.op("Squeeze", state, np.array([0]))
+    y = body.op("MatMul", names[4], body.op("Concat", *states, axis=0))
+    first = initial_state(graph, inputs[0], (K, N, D))
+    return graph.scan(body.body(names, [last, y]), first, rows)[1]
+
+
+FORMS: dict[str, Recurrence] = {"naive": naive, "step": step, "split": split, "chunked": chunked}
+
+
+def scan_session(form: Recurrence, side: int, channels: int, threads: int) -> Timed:
+    """Return a session of one scan alone, and random inputs."""
+    K, N, D, R, L = 8, 16, 2 * channels, -(-channels // 16), side * side
+    random = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return random.normal(size=shape).astype(np.float32)
+
+    weights = ScanWeights(
+        -np.exp(normal(K, D, N)), normal(K, D), normal(K, D, R) * np.float32(0.5),
+        normal(K, D) - np.float32(4), order_table("hilbert", K, side, side),
+    )  # fmt: skip
+    graph = Graph()
+    y = graph.op("Identity", scan(graph, "u", "selection", weights, "scan_", form), name="y")
+    shapes = {"u": (1, L, D), "selection": (1, L, K * (R + 2 * N))}
+    proto = helper.make_graph(
+        graph.nodes, "scan", [tensor(n, "float32", *s) for n, s in shapes.items()],
+        [tensor(y, "float32", 1, L, D)], list(graph.initializers.values()),
+    )  # fmt: skip
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    feeds = {name: normal(*shape) * np.float32(0.5) for name, shape in shapes.items()}
+    return session_of(model.SerializeToString(), threads), feeds
+
+
+def session_of(data: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Open a model with so many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def paper(folder: Path) -> Checkpoint:
+    """Save the paper's configuration with random weights."""
+    torch.manual_seed(0)
+    half = (0.5, 0.5, 0.5)
+    preprocessing = Preprocessing(image_size=(256, 256), mean=half, std=half)
+    calibrations = {"part": Calibration.fit([0.5, 0.9], [1.0, 2.0])}
+    return CheckpointStore(folder).save(
+        "paper", MambaAD(NetworkConfig()).eval(), preprocessing, Scoring(), calibrations,
+        training={}, metrics={},
+    )  # fmt: skip
+
+
+def best_ms(sessions: dict[str, Timed], repeats: int) -> dict[str, float]:
+    """Run all by turns and return each one's best time."""
+    best = dict.fromkeys(sessions, float("inf"))
+    for _ in range(repeats + 1):
+        for name, (session, feeds) in sessions.items():
+            start = time.perf_counter()
+            session.run(None, feeds)
+            best[name] = min(best[name], (time.perf_counter() - start) * 1e3)
+    return best
+
+
+def main(
+    weights: Annotated[Path, typer.Option(help="The checkpoint store.")] = Path("weights"),
+    threads: int = 2,
+    repeats: int = 7,
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+) -> None:
+    """Print the best times in ms, and write them as JSON."""
+    forms = dict.fromkeys(FORMS, 0.0)
+    for side, channels, blocks in STAGES:
+        sessions = {n: scan_session(f, side, channels, threads) for n, f in FORMS.items()}
+        for name, ms in best_ms(sessions, repeats).items():
+            forms[name] += blocks * ms
+    print("all scans of the paper's network, ms:", {n: round(ms) for n, ms in forms.items()})
+    models = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for checkpoint in (paper(Path(folder)), CheckpointStore(weights).load("solar")):
+            data = build(checkpoint).SerializeToString()
+            start = time.perf_counter()
+            session = session_of(data, threads)
+            load_ms = (time.perf_counter() - start) * 1e3
+            image = np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256), dtype=np.uint8)
+            feeds = {"image": image, "category": np.zeros(1, np.int64)}
+            ms = best_ms({"whole": (session, feeds)}, repeats)["whole"]
+            models[checkpoint.name] = {"ms": ms, "load_ms": load_ms, "bytes": len(data)}
+    print(models)
+    if json_file is not None:
+        found = {
+            "device": device_name("cpu"), "threads": threads, "commit": commit(),
+            "versions": versions() | {"onnxruntime": onnxruntime.__version__},
+            "scans_ms": forms, "models": models,
+        }  # fmt: skip
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
