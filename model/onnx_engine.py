@@ -67,6 +67,8 @@ def _open(data: bytes, device: str, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    # Threads that spin between operators take the cores from those that decode the next images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = _providers(device)
     try:
         session = ort.InferenceSession(data, options, providers=wanted)
