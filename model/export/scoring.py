@@ -99,7 +99,7 @@ def lowest_asked(calibration: Calibration) -> np.float32:
 def rounded_down(threshold: float) -> np.float32:
     """Return the largest float32 not above: a float32 is above both or above neither."""
     nearest = np.float32(threshold)
-    return nearest if nearest <= threshold else np.nextafter(nearest, np.float32(-np.inf))
+    return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
 
 
 def _distance(graph: Graph, teacher: Value, student: Value) -> Value:
