@@ -22,7 +22,7 @@ from tests.tiny import CONFIG, TINY, same
 ROOT = Path(__file__).parents[3]
 EVERYTHING = replace(
     CONFIG,
-    epochs=3,
+    epochs=2,
     ema_decay=0.9,
     clip_norm=1.0,
     schedule="onecycle",

@@ -103,7 +103,7 @@ def test_nothing_is_disturbed_when_inspecting(trainer_of):
 
 
 def test_bfloat16_learns_nearly_the_same_and_leaves_float32_weights(trainer_of):
-    exact, mixed = trainer_of(epochs=4), trainer_of(epochs=4, precision="bfloat16")
+    exact, mixed = trainer_of(epochs=2), trainer_of(epochs=2, precision="bfloat16")
     exact.run(Monitor(), always)
     mixed.run(Monitor(), always)
     assert {v.dtype for v in kept(mixed).values()} == {v.dtype for v in kept(exact).values()}
