@@ -1,6 +1,6 @@
 """Raw scores of real good parts that a checkpoint has not learned from, for tests to draw from.
 
-    python -m demo.good_scores data/solar tests/model/data/solar_good_scores.json
+    python -m demo.good_scores data/solar tests/reference/solar_good_scores.json
 
 They pin no behaviour of the network: what is tested with them holds for any scores.
 """

@@ -10,7 +10,7 @@ from model.calibration import Calibration, conformal_quantile
 from model.errors import CalibrationError, NonFiniteOutput
 from model.inspection import Decision
 
-REAL_SCORES = Path(__file__).with_name("data") / "solar_good_scores.json"
+REAL_SCORES = Path(__file__).parents[1] / "reference" / "solar_good_scores.json"
 """Raw scores of good cells the shipped network has not learned from (`demo/good_scores.py`)."""
 
 
