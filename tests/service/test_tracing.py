@@ -46,7 +46,8 @@ def test_a_clients_trace_goes_on_in_answer_and_log(line, image, caplog):
     version, trace_id, span_id, flags = response.headers["traceparent"].split("-")
     assert (version, trace_id, flags) == ("00", TRACE, "01")
     assert span_id != PARENT
-    assert caplog.records[-1].fields["trace_id"] == TRACE
+    (logged,) = (record for record in caplog.records if record.name == "service.access")
+    assert logged.fields["trace_id"] == TRACE
     assert "traceparent" not in line.detect(category="bolt", content=image()).headers
 
 
