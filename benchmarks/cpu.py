@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
+from service.settings import tune_torch
+
 RESULTS = Path(__file__).parent / "results"
 BATCH_SIZES = (1, 8)
 HELD_TO_AVX2 = {
@@ -83,9 +85,10 @@ def main(
         results.mkdir(parents=True, exist_ok=True)
         (results / f"cpu-{condition}.json").write_text(json.dumps(found, indent=2) + "\n")
         return
+    tune_torch()  # as `mambaad` does
     options = ["--checkpoint", checkpoint, "--repeats", str(repeats), "--results", str(results)]
     for name, held in CONDITIONS.items():
-        environment = {"THP_MEM_ALLOC_ENABLE": "1", **os.environ, **held}  # as `mambaad` sets it
+        environment = {**os.environ, **held}
         command = [sys.executable, "-m", "benchmarks.cpu", "--condition", name, *options]
         subprocess.run(command, env=environment, check=True)
     if results == RESULTS:

@@ -30,7 +30,7 @@ from benchmarks.loading.claims import Effort, Verdict
 from benchmarks.loading.report import text_of
 from benchmarks.loading.sender import Target
 from benchmarks.loading.subject import about, parse_mix, target_of
-from service.settings import ClientSettings, prefer_huge_pages
+from service.settings import ClientSettings, tune_torch
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -229,7 +229,7 @@ def _write(json_file: Path | None, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    prefer_huge_pages()  # as the service that is measured does
+    tune_torch()  # as the service that is measured does
     try:
         app()
     except CannotMeasure as error:

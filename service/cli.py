@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from service import key_commands
 from service.detect import detect
 from service.keys import KeysUnusable
-from service.settings import Settings, prefer_huge_pages, unknown_variables
+from service.settings import Settings, tune_torch, unknown_variables
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -31,7 +31,7 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 def main() -> None:
     """Run the command line."""
-    prefer_huge_pages()
+    tune_torch()
     build_commands()()
 
 

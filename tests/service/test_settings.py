@@ -1,12 +1,11 @@
 """Settings: where they come from, and which cannot be."""
 
-import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, available_cores, prefer_huge_pages
+from service.settings import Settings, available_cores, tune_torch
 
 
 def test_defaults_take_what_waits_on_the_cpu(monkeypatch):
@@ -95,10 +94,17 @@ def test_settings_cannot_be_changed():
         Settings().port = 1
 
 
-@pytest.mark.parametrize(("given", "then"), [(None, "1"), ("0", "0")])
-def test_huge_pages_are_asked_for_unless_told_otherwise(monkeypatch, given, then):
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", given or "")
-    if given is None:
-        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
-    prefer_huge_pages()
-    assert os.environ["THP_MEM_ALLOC_ENABLE"] == then
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ({}, {"THP_MEM_ALLOC_ENABLE": "1", "GOMP_SPINCOUNT": "20000"}),
+        ({"THP_MEM_ALLOC_ENABLE": "0"}, {"GOMP_SPINCOUNT": "20000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"THP_MEM_ALLOC_ENABLE": "1"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"THP_MEM_ALLOC_ENABLE": "1"}),
+    ],
+)
+def test_torch_is_tuned_where_the_user_has_not_done_so(monkeypatch, given, then):
+    environment = {"PATH": "/bin", **given}
+    monkeypatch.setattr("service.settings.os.environ", environment)
+    tune_torch()
+    assert environment == {"PATH": "/bin", **given, **then}
