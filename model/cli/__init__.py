@@ -18,6 +18,7 @@ from model.cli.export import export
 from model.cli.golden import golden
 from model.cli.importing import import_checkpoint
 from model.cli.predict import predict
+from model.cli.reproduce import reproduce
 from model.cli.train import train
 from model.errors import ModelError
 
@@ -69,3 +70,4 @@ app.command("import")(import_checkpoint)
 app.command()(benchmark)
 app.add_typer(data, name="data")
 app.command()(export)
+app.command()(reproduce)

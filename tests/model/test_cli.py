@@ -106,13 +106,24 @@ def test_help_names_every_command_and_loads_no_torch():
         "predict",
         "import",
         "benchmark",
+        "reproduce",
     ):
         assert f" {command} " in answer.stdout
 
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "calibrate", "golden", "evaluate", "compare", "predict", "import", "benchmark"],
+    [
+        "train",
+        "calibrate",
+        "golden",
+        "evaluate",
+        "compare",
+        "predict",
+        "import",
+        "benchmark",
+        "reproduce",
+    ],
 )
 def test_every_commands_help_has_an_example(command):
     assert f"mambaad {command} " in run(command, "--help").output

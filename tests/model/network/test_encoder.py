@@ -113,3 +113,18 @@ def test_encoders_that_cannot_serve():
         Encoder("resnet35")
     with pytest.raises(ConfigError, match="no features at stride 4, 8"):
         Encoder("vit_tiny_patch16_224")
+
+
+def test_the_hubs_resnet34_is_the_one_mambaad_was_published_with(monkeypatch):
+    asked = []
+    plain = timm.create_model
+
+    def remember(name, pretrained=False):
+        asked.append((name, pretrained))
+        return plain(name.partition(".")[0], pretrained=False)
+
+    encoder = Encoder("resnet34")
+    monkeypatch.setattr("timm.create_model", remember)
+    load_encoder_weights(encoder, "hub")
+    assert asked == [("resnet34.bt_in1k", True)]
+    assert timm.get_pretrained_cfg("resnet34.bt_in1k").url.endswith("resnet34-43635321.pth")
