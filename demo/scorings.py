@@ -36,6 +36,15 @@ VARIANTS = (
     Scoring(
         statistic="top_mean", top_fraction=0.005, scale_weights=(0.0, 1.0, 2.0), standardise=True
     ),
+    Scoring(scale_weights=(0.0, 1.0, 1.0), distance="mahalanobis"),
+    Scoring(statistic="top_mean", scale_weights=(0.0, 0.0, 1.0), distance="mahalanobis"),
+    Scoring(statistic="top_mean", scale_weights=(0.0, 1.0, 1.0), distance="mahalanobis"),
+    Scoring(
+        statistic="top_mean",
+        top_fraction=0.005,
+        scale_weights=(0.0, 1.0, 1.0),
+        distance="mahalanobis",
+    ),
 )
 
 
@@ -54,7 +63,7 @@ def image_aurocs(
 ) -> dict[str, float | None]:
     """Return each category's image AUROC under one way of scoring."""
     detector = Detector.from_network(checkpoint.network, checkpoint.preprocessing, scoring, {})
-    if scoring.standardise:
+    if scoring.uses_baselines:
         detector.baselines = fit_baselines(detector, train)
     found = {}
     for category in sorted({sample.category for sample in test}):

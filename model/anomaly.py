@@ -12,6 +12,7 @@ from model.errors import ConfigError
 from model.inspection import AnomalyMap, Region
 from model.stored import Stored
 
+DISTANCES = ("cosine", "mahalanobis")
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
@@ -22,6 +23,9 @@ class Scoring(Stored):
     `statistic` is "max", or "top_mean": the mean of the highest `top_fraction` of the pixels.
     `sigma` blurs the map first, in pixels. `scale_weights` are the shares of the three scales in
     the map, fine to coarse; the finest scales with weight 0 need not be reconstructed at all.
+    `distance` is "cosine", between the features of encoder and decoder at each position, or
+    "mahalanobis": how unusual their difference is at that place, by its category's
+    `model.feature_baseline`; the used scales then count alike.
     `standardise` measures each pixel from its category's baseline (`model.baseline`) first.
     """
 
@@ -30,10 +34,18 @@ class Scoring(Stored):
     sigma: float = 4.0
     scale_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     standardise: bool = False
+    distance: str = "cosine"
 
     def __post_init__(self) -> None:
         if self.statistic not in ("max", "top_mean"):
             raise ConfigError(f"statistic must be 'max' or 'top_mean', got {self.statistic!r}")
+        if self.distance not in DISTANCES:
+            raise ConfigError(f"distance must be one of {DISTANCES}, got {self.distance!r}")
+        if self.standardise and self.distance == "mahalanobis":
+            raise ConfigError(
+                "standardise: with distance 'mahalanobis' every place is measured from what is "
+                "usual there already; set one of the two"
+            )
         if not 0 < self.top_fraction <= 1:
             raise ConfigError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
         if not 0 <= self.sigma < math.inf:
@@ -43,6 +55,11 @@ class Scoring(Stored):
             raise ConfigError(
                 f"scale_weights must be three numbers of at least 0, not all 0, got {weights}"
             )
+
+    @property
+    def uses_baselines(self) -> bool:
+        """Whether every category needs a baseline, which takes parts that lie the same way."""
+        return self.standardise or self.distance == "mahalanobis"
 
     @property
     def unused_scales(self) -> int:

@@ -6,7 +6,7 @@ place lifts the defects out of that pattern. The baseline is taken from the imag
 that the held-out ones, which set the thresholds, meet it as the parts to come will.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,25 +44,18 @@ class Baseline:
             raise CalibrationError("all good maps are the same: nothing deviates from them")
         return cls(mean.astype(np.float32), (deviation + floor).astype(np.float32))
 
-    def standardise(self, values: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-        """Return the map in deviations from what is usual at each place."""
+    @property
+    def nbytes(self) -> int:
+        """The memory it takes."""
+        return self.mean.nbytes + self.deviation.nbytes
+
+    def standardise(
+        self, values: Float[np.ndarray, "*batch h w"]
+    ) -> Float32[np.ndarray, "*batch h w"]:
+        """Return maps in deviations from what is usual at each place."""
         deviations: np.ndarray = ((values - self.mean) / self.deviation).astype(np.float32)
         return deviations
 
-
-def to_arrays(baselines: Mapping[str, Baseline]) -> dict[str, np.ndarray]:
-    """Return the baselines of several categories as arrays by name."""
-    arrays = {}
-    for category, baseline in baselines.items():
-        arrays[f"mean/{category}"] = baseline.mean
-        arrays[f"deviation/{category}"] = baseline.deviation
-    return arrays
-
-
-def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Baseline]:
-    """Read what `to_arrays` returned; raises `KeyError` where half of a baseline is missing."""
-    categories = [key.removeprefix("mean/") for key in arrays if key.startswith("mean/")]
-    return {
-        category: Baseline(arrays[f"mean/{category}"], arrays[f"deviation/{category}"])
-        for category in categories
-    }
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return what is stored."""
+        return {"mean": self.mean, "deviation": self.deviation}

@@ -11,8 +11,8 @@ from typing import Any
 from model import golden as golden_images
 from model.anomaly import Scoring
 from model.areas import Area
-from model.baseline import Baseline
-from model.baseline import to_arrays as baseline_arrays
+from model.baselines import AnyBaseline
+from model.baselines import to_arrays as baseline_arrays
 from model.calibration import Calibration
 from model.encoders import SharedEncoders, encoder_file_name
 from model.errors import CheckpointError, ModelError
@@ -111,7 +111,7 @@ class CheckpointStore(Store):
         metrics: Mapping[str, Any],
         license: str | None = None,
         notice: str | None = None,
-        baselines: Mapping[str, Baseline] | None = None,
+        baselines: Mapping[str, AnyBaseline] | None = None,
         golden: Golden | None = None,
         areas: Mapping[str, Area] | None = None,
     ) -> Checkpoint:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.anomaly import Scoring, find_regions, peak_region
 from model.areas import Area, Areas
-from model.baseline import Baseline
+from model.baselines import AnyBaseline, standardised
 from model.calibration import Calibration
 from model.engine import Engine, Preparable
 from model.errors import ImageError, NonFiniteOutput, UnknownCategory
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from model.store import StoredVersion
 
 _TILES_AT_ONCE = 16
+_MAPS = 3  # dimensions: batch, rows, columns
 _NOT_FINITE = (
     "the network answered NaN or infinity: the image was not inspected; "
     "check the checkpoint's weights"
@@ -35,7 +36,7 @@ _NOT_FINITE = (
 class Detector:
     """Inspects batches of images with one network, for each category it is calibrated for.
 
-    `baselines` are needed for every category where the scoring standardises; `areas` say which part
+    `baselines` are needed for every category where the scoring uses them; `areas` say which part
     of a category's images counts. Images come as the inputs that `Preprocessing.to_arrays` makes of
     them, one after the other, and a tiled image is several: how many follows from its size. No more
     than `inputs_at_once` are computed at a time, unless there are as many images.
@@ -47,10 +48,10 @@ class Detector:
         preprocessing: Preprocessing,
         scoring: Scoring,
         calibrations: Mapping[Category, Calibration],
-        baselines: Mapping[Category, Baseline] | None = None,
+        baselines: Mapping[Category, AnyBaseline] | None = None,
         areas: Mapping[Category, Area] | None = None,
     ) -> None:
-        check_baselines(preprocessing.resize, scoring.standardise)
+        check_baselines(preprocessing.resize, scoring.uses_baselines)
         self.engine = engine
         self.preprocessing = preprocessing
         self.scoring = scoring
@@ -74,7 +75,7 @@ class Detector:
         calibrations: Mapping[Category, Calibration],
         device: str = "cpu",
         backend: str = "auto",
-        baselines: Mapping[Category, Baseline] | None = None,
+        baselines: Mapping[Category, AnyBaseline] | None = None,
         areas: Mapping[Category, Area] | None = None,
     ) -> "Detector":
         """Compute with torch; the network is taken over, see `TorchEngine`."""
@@ -116,14 +117,23 @@ class Detector:
     ) -> Float32[np.ndarray, "B H W"]:
         """Return the raw anomaly map of each input, standardised as its category's are.
 
-        Without `categories`, the network's own maps. Inputs stand for themselves here: see
-        `image_maps` for those of images. Raises `NonFiniteOutput`, and `UnknownCategory` for a
-        category without the baseline that the scoring asks for.
+        Without `categories`, the network's own maps, where it has any. Inputs stand for themselves
+        here: see `image_maps` for those of images. Raises `NonFiniteOutput`, and `UnknownCategory`
+        for a category without the baseline that the scoring asks for.
         """
-        maps = self.engine.maps(images, _Stopwatch().lap)
-        if not np.isfinite(maps).all():
+        found = self.compare(images)
+        if categories is None:
+            if found.ndim != _MAPS:
+                raise UnknownCategory("distance 'mahalanobis' has no maps without a category")
+            return found
+        return self._standardised(found, categories)
+
+    def compare(self, images: UInt8[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B *what"]:
+        """Return what the engine makes of inputs; see `Engine`. Raises `NonFiniteOutput`."""
+        found = self.engine.compare(images, _Stopwatch().lap)
+        if not np.isfinite(found).all():
             raise NonFiniteOutput(_NOT_FINITE)
-        return maps if categories is None else self._standardised(maps, categories)
+        return found
 
     def raw_scores(
         self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]
@@ -218,36 +228,31 @@ class Detector:
         counts = [frame.inputs for frame in frames]
         if sum(counts) != len(images):
             raise ImageError(f"images of these sizes take {sum(counts)} inputs, got {len(images)}")
-        maps = self._input_maps(images, len(frames), stopwatch)
-        if self.scoring.standardise:  # an input is an image then: see __init__
+        maps = self._compared(images, len(frames), stopwatch)
+        if self.scoring.uses_baselines:  # an input is an image then: see __init__
             maps = self._standardised(maps, categories)
         ends = np.cumsum(counts)
         parts = zip(frames, ends - counts, ends, strict=True)
         return [frame.assemble(maps[start:end]) for frame, start, end in parts]
 
-    def _input_maps(
+    def _compared(
         self, images: UInt8[np.ndarray, "B 3 H W"], count: int, stopwatch: "_Stopwatch"
-    ) -> Float32[np.ndarray, "B H W"]:
+    ) -> Float32[np.ndarray, "B *what"]:
         """Compute inputs: those of `count` images at once, or tiles in batches that fit."""
         size = max(count, self.inputs_at_once)
         if len(images) <= size:
-            return self.engine.maps(images, stopwatch.lap)
+            return self.engine.compare(images, stopwatch.lap)
         starts = range(0, len(images), size)
         return np.concatenate(
-            [self.engine.maps(images[i : i + size], stopwatch.lap) for i in starts]
+            [self.engine.compare(images[i : i + size], stopwatch.lap) for i in starts]
         )
 
     def _standardised(
-        self, maps: Float32[np.ndarray, "B H W"], categories: Sequence[Category]
+        self, compared: Float32[np.ndarray, "B *what"], categories: Sequence[Category]
     ) -> Float32[np.ndarray, "B H W"]:
-        if not self.scoring.standardise:
-            return maps
-        missing = sorted(set(categories) - set(self.baselines))
-        if missing:
-            raise UnknownCategory(f"no baseline for {', '.join(missing)}; train with --standardise")
-        return np.stack(
-            [self.baselines[c].standardise(m) for c, m in zip(categories, maps, strict=True)]
-        )
+        if not self.scoring.uses_baselines:
+            return compared
+        return standardised(compared, categories, self.baselines, self.preprocessing.image_size)
 
     def _decide(
         self,

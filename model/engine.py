@@ -1,4 +1,4 @@
-"""What computes: from pixels to raw anomaly maps, by whatever library, on whatever device.
+"""What computes: from pixels to what the scoring compares, by whatever library and device.
 
 `Detector` holds one, and knows nothing else about the network.
 """
@@ -25,10 +25,15 @@ class Engine(Protocol):
     def nbytes(self) -> int:
         """The device memory of its weights, without an encoder that it may share."""
 
-    def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
-        """Return the raw map of each image: blurred, the scales weighted, not standardised.
+    def compare(
+        self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
+    ) -> Float32[np.ndarray, "B *what"]:
+        """Return how each image's features differ from the rebuilt ones, by `Scoring.distance`.
 
-        The array is the caller's. A network that fails answers NaN or infinity in its map. Raises
+        "cosine": the raw anomaly maps (B, H, W), blurred, the scales weighted, not standardised.
+        "mahalanobis": the differences (B, C, h, w) of `model.residuals`.
+
+        The array is the caller's. A network that fails answers NaN or infinity in it. Raises
         `OutOfMemory` for a batch that is too large, `DeviceLost` where nothing more will come.
         """
 

@@ -172,10 +172,13 @@ def resampled(
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def check_baselines(resize: str, standardise: bool) -> None:
+def check_baselines(resize: str, uses_baselines: bool) -> None:
     """Raise `ConfigError` where maps are to be measured from baselines, and there can be none."""
-    if standardise and resize == TILE:
-        raise ConfigError("--standardise: a baseline is of one place in the image; tiles have none")
+    if uses_baselines and resize == TILE:
+        raise ConfigError(
+            "scoring that measures from baselines (standardise, distance 'mahalanobis') needs "
+            "places in the image; tiles have none"
+        )
 
 
 def _side(length: int, scale: float, most: int | None = None) -> int:

@@ -7,8 +7,10 @@ from jaxtyping import Float32, UInt8
 from model.engine import Lap
 from model.errors import BackendUnavailable, CheckpointError, DeviceLost, OutOfMemory
 
-IMAGE, CATEGORY, MAP = "image", "category", "raw_map"
-"""The inputs and the output that are used; whatever else the file answers is left to others."""
+IMAGE, CATEGORY = "image", "category"
+"""The inputs."""
+MAP, RESIDUALS = "raw_map", "residuals"
+"""The outputs of which a file has one; whatever else it answers is left to others."""
 
 _ERRORS_ONLY = 3
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF_MEMORY")
@@ -28,21 +30,23 @@ class OnnxEngine:
         self.device = device
         self.nbytes = len(data)
         self._session = _open(data, device, threads)
-        self._asks_category = _check(self._session, size)
+        self._asks_category, self._output = _check(self._session, size)
         self._lost = False
 
-    def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
-        """Return the raw map of each image; the one lap is network."""
+    def compare(
+        self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
+    ) -> Float32[np.ndarray, "B *what"]:
+        """Return how far each image is rebuilt; the one lap is network."""
         feeds = {IMAGE: np.ascontiguousarray(images)}
-        if self._asks_category:  # a raw map is the same in every category
+        if self._asks_category:  # what is used is the same in every category
             feeds[CATEGORY] = np.zeros(len(images), np.int64)
         try:
-            (found,) = self._session.run([MAP], feeds)
+            (found,) = self._session.run([self._output], feeds)
         except Exception as error:
             raise self._own(error) from error
-        maps = np.require(found, np.float32, ["C", "W"])
+        compared = np.require(found, np.float32, ["C", "W"])
         lap("network")
-        return maps
+        return compared
 
     def answers(self) -> bool:
         """Say whether the device still answers: what it said last tells."""
@@ -92,11 +96,15 @@ def _providers(device: str) -> list[str | tuple[str, dict[str, int]]]:
     return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
 
-def _check(session: ort.InferenceSession, size: tuple[int, int]) -> bool:
-    """Raise `CheckpointError` unless inputs and output are ours; say whether it asks a category."""
+def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, str]:
+    """Raise `CheckpointError` unless inputs and output are ours.
+
+    Say whether it asks for a category, and which output to take.
+    """
     inputs = {one.name: one for one in session.get_inputs()}
     outputs = {one.name: one for one in session.get_outputs()}
-    image, found = inputs.pop(IMAGE, None), outputs.get(MAP)
+    output = RESIDUALS if RESIDUALS in outputs else MAP
+    image, found = inputs.pop(IMAGE, None), outputs.get(output)
     asks_category = inputs.pop(CATEGORY, None) is not None
     fits = (
         not inputs
@@ -104,14 +112,14 @@ def _check(session: ort.InferenceSession, size: tuple[int, int]) -> bool:
         and found is not None
         and (image.type, found.type) == ("tensor(uint8)", "tensor(float)")
         and list(image.shape[1:]) == [3, *size]
-        and list(found.shape[1:]) == list(size)
+        and (output == RESIDUALS or list(found.shape[1:]) == list(size))
         and not isinstance(image.shape[0], int)
     )
     if not fits:
         described = [(one.name, one.type, one.shape) for one in session.get_inputs()]
         raise CheckpointError(
             f"the ONNX file is none of `mambaad export`: expected {IMAGE} uint8 (batch, 3, "
-            f"{size[0]}, {size[1]}), {CATEGORY} and an output {MAP}; got {described} and "
-            f"{sorted(outputs)}"
+            f"{size[0]}, {size[1]}), {CATEGORY} and an output {MAP} or {RESIDUALS}; "
+            f"got {described} and {sorted(outputs)}"
         )
-    return asks_category
+    return asks_category, output

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from model import golden as golden_images
 from model.anomaly import Scoring
-from model.baseline import Baseline, from_arrays
+from model.baselines import AnyBaseline, from_arrays
 from model.calibration import Calibration
 from model.errors import CheckpointError, ModelError
 from model.golden import Golden
@@ -40,7 +40,7 @@ class StoredVersion:
     """A version in memory but for its network: what is needed around whatever computes it."""
 
     manifest: Manifest
-    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    baselines: Mapping[str, AnyBaseline] = field(default_factory=dict)
     golden: Golden = field(default_factory=dict)
 
     @classmethod
@@ -53,9 +53,10 @@ class StoredVersion:
         )
         try:
             golden = golden_images.from_arrays(images, manifest.model_dump()["golden"])
-            version = StoredVersion(
-                manifest=manifest, baselines=from_arrays(baselines), golden=golden
-            )
+            scoring = Scoring.from_dict(manifest.scoring)
+            size = Preprocessing.from_dict(manifest.preprocessing).image_size
+            known = from_arrays(baselines, scoring, size)
+            version = StoredVersion(manifest=manifest, baselines=known, golden=golden)
             version._read_everything()
         except (ModelError, TypeError, ValueError, KeyError) as error:
             raise does_not_fit(directory, error) from error
@@ -89,7 +90,7 @@ class StoredVersion:
     def _read_everything(self) -> None:
         """Raise at load, rather than at the first part, for what the manifest says wrongly."""
         _, calibrated = self.preprocessing, self.calibrations.keys()
-        if self.scoring.standardise and (missing := calibrated - self.baselines.keys()):
+        if self.scoring.uses_baselines and (missing := calibrated - self.baselines.keys()):
             raise CheckpointError(f"no baseline for {', '.join(sorted(missing))}")
 
 

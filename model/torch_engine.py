@@ -1,5 +1,6 @@
 """The engine that computes with torch: normalise, encoder, decoder, anomaly map."""
 
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -14,6 +15,7 @@ from model.network import MambaAD
 from model.network.folding import fold_batch_norms
 from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
+from model.residuals import residuals
 from model.torch_device import device_answers, own_errors, release_cached
 
 
@@ -55,19 +57,28 @@ class TorchEngine:
 
     @own_errors()
     @torch.inference_mode()
-    def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
-        """Return the raw map of each image; the laps are encoder, decoder and anomaly_map."""
+    def compare(
+        self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
+    ) -> Float32[np.ndarray, "B *what"]:
+        """Return how far each image is rebuilt; the laps are encoder, decoder and anomaly_map."""
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         teacher = self._prepared.encoder(normalise(pixels.to(self._device), self.preprocessing))
         self._end("encoder", lap)
         unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
         student = self._prepared.reconstruct(teacher, unused)
         self._end("decoder", lap)
-        size, sigma = self.preprocessing.image_size, self.scoring.sigma
-        found = anomaly_map(teacher[unused:], student, size, sigma, weights[unused:])
+        found = self._compared(teacher[unused:], student, weights[unused:])
         maps: np.ndarray = found.cpu().numpy()
         self._end("anomaly_map", lap)
         return maps
+
+    def _compared(
+        self, teacher: list[Tensor], student: list[Tensor], weights: Sequence[float]
+    ) -> Tensor:
+        if self.scoring.distance == "mahalanobis":
+            return residuals(teacher, student, weights)
+        size, sigma = self.preprocessing.image_size, self.scoring.sigma
+        return anomaly_map(teacher, student, size, sigma, weights)
 
     def answers(self) -> bool:
         """Ask a GPU for something small: after some errors it never answers again."""

@@ -15,7 +15,7 @@ from model.errors import CheckpointError
 
 
 def serialise(what: str, arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return the same bytes for the same weights, floats as float32.
+    """Return the same bytes for the same weights, floats as float32 unless they are narrower.
 
     Raises `CheckpointError` for weights that are not finite.
     """
@@ -23,7 +23,7 @@ def serialise(what: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     for key, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(f"the {what}'s {key!r} holds NaN or infinity: it is not saved")
-        dtype = np.float32 if np.issubdtype(array.dtype, np.floating) else array.dtype
+        dtype = np.float32 if array.dtype == np.float64 else array.dtype
         plain[key] = np.asarray(array, dtype, order="C")
     return safetensors.numpy.save(plain)
 

@@ -33,8 +33,13 @@ class LoadedCheckpoint:
 
     @property
     def nbytes(self) -> int:
-        """The device memory of its weights, without the encoder that it may share."""
-        return self._detector.engine.nbytes
+        """The device memory of its weights, without the encoder that it may share.
+
+        On a CPU, that of the baselines, too: whitening at every place may outweigh the network.
+        """
+        engine = self._detector.engine
+        known = self._detector.baselines.values() if engine.device == "cpu" else ()
+        return engine.nbytes + sum(baseline.nbytes for baseline in known)
 
     def warm_up(
         self, sizes: Sequence[int], on_device: Callable[[Callable[[], float]], float]

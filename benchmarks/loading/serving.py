@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.loading import CannotMeasure
-from model.baseline import from_arrays, to_arrays
+from model.anomaly import Scoring
+from model.baselines import from_arrays, to_arrays
 from model.manifest import BASELINES_FILE, ENCODERS, GOLDEN_FILE, MANIFEST_FILE, Manifest
+from model.preprocess import Preprocessing
 from model.weight_files import read_weights, serialise, sha256
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +63,9 @@ def _copy_checkpoint(
     values["sha256"] = {k: v for k, v in manifest.sha256.items() if k != GOLDEN_FILE}
     if BASELINES_FILE in manifest.sha256:
         stored = read_weights(source / BASELINES_FILE, manifest.sha256[BASELINES_FILE])
-        known = from_arrays(stored)
+        scoring = Scoring.from_dict(manifest.scoring)
+        size = Preprocessing.from_dict(manifest.preprocessing).image_size
+        known = from_arrays(stored, scoring, size)
         copied = to_arrays({new: known[old] for new, old in categories.items()})
         data = serialise("baselines", copied)
         (directory / BASELINES_FILE).write_bytes(data)

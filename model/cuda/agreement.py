@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from model.anomaly import Scoring
-from model.baseline import Baseline
+from model.baselines import AnyBaseline
 from model.golden import Golden, synthetic_images
 
 TOLERANCE = 1e-3
@@ -21,7 +21,7 @@ class Part:
     """The images of one category, and what its scores take and tolerate."""
 
     count: int
-    baseline: Baseline | None
+    baseline: AnyBaseline | None
     tolerance: float
 
 
@@ -39,7 +39,7 @@ class Agreement:
         scoring: Scoring,
         image_size: tuple[int, int],
         golden: Golden | None = None,
-        baselines: Mapping[str, Baseline] | None = None,
+        baselines: Mapping[str, AnyBaseline] | None = None,
     ) -> "Agreement":
         """Take a checkpoint's golden images, in order; `baselines` where its scores need them."""
         if not golden:
@@ -52,20 +52,26 @@ class Agreement:
         return cls(np.concatenate([one.images for one in golden.values()]), scoring, parts)
 
     def share(
-        self, expected: Float32[np.ndarray, "B H W"], found: Float32[np.ndarray, "B H W"]
+        self, expected: Float32[np.ndarray, "B *what"], found: Float32[np.ndarray, "B *what"]
     ) -> float:
         """Return the worst difference of a score over its tolerance; NaN where one is NaN.
 
-        Raw scores have `TOLERANCE`; those of golden images, standardised, their own beside it.
+        Raw scores have `TOLERANCE`, differences that have no score as a share of their length;
+        scores of golden images, measured from their baseline, their own beside it.
         """
-        shares = [_difference(self.scoring, expected, found) / TOLERANCE]
+        if self.scoring.distance == "mahalanobis":
+            shares = [_distance(expected, found) / TOLERANCE]
+        else:
+            shares = [_difference(self.scoring, expected, found) / TOLERANCE]
         start = 0
         for part in self.parts:
             these = slice(start, start + part.count)
             start += part.count
             before, after = expected[these], found[these]
-            if self.scoring.standardise and part.baseline is not None:
-                before, after = (_standardised(part.baseline, maps) for maps in (before, after))
+            if self.scoring.uses_baselines and part.baseline is not None:
+                before, after = (part.baseline.standardise(these) for these in (before, after))
+            elif self.scoring.distance == "mahalanobis":
+                continue
             shares.append(_difference(self.scoring, before, after) / part.tolerance)
         return float(np.max(shares))
 
@@ -78,7 +84,10 @@ def _difference(
     return float(np.abs(scoring.raw_scores(found) - scoring.raw_scores(expected)).max())
 
 
-def _standardised(
-    baseline: Baseline, maps: Float32[np.ndarray, "B H W"]
-) -> Float32[np.ndarray, "B H W"]:
-    return np.stack([baseline.standardise(values) for values in maps])
+def _distance(
+    expected: Float32[np.ndarray, "B *what"], found: Float32[np.ndarray, "B *what"]
+) -> float:
+    """Return the length of the difference over the length, of the image where it is largest."""
+    before, after = (values.reshape(len(values), -1) for values in (expected, found))
+    lengths = np.linalg.norm(before, axis=1)
+    return float((np.linalg.norm(after - before, axis=1) / np.maximum(lengths, 1e-30)).max())

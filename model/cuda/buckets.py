@@ -27,7 +27,7 @@ def bucket_for(count: int, buckets: Mapping[int, "Bucket"]) -> "Bucket | None":
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bucket:
-    """The three stages of one batch size, captured: `pixels` in, `maps` out, where they lie."""
+    """The three stages of one batch size, captured: `pixels` in, `answer` out, where they lie."""
 
     pixels: Tensor
     stages: Mapping[str, Captured]
@@ -36,7 +36,7 @@ class Bucket:
     def captured(cls, network: InferenceNetwork, device: Device, pixels: Tensor) -> "Bucket":
         """Warm up, then capture. Raises `RuntimeError`, of which running out of memory is one."""
         for _ in range(_WARM_UP):
-            network.maps(pixels)
+            network.answer(pixels)
         device.mark().synchronize()
         encoder = device.capture(lambda: network.encode(pixels))
         decoder = device.capture(lambda: network.reconstruct(encoder.outputs))
@@ -44,8 +44,8 @@ class Bucket:
         return cls(pixels, {"encoder": encoder, "decoder": decoder, "anomaly_map": compare})
 
     @property
-    def maps(self) -> Tensor:
-        """The anomaly maps of the latest replay."""
+    def answer(self) -> Tensor:
+        """What the latest replay answered: see `model.engine`."""
         return self.stages["anomaly_map"].outputs[0]
 
     def replay(self, device: Device) -> dict[str, Mark]:

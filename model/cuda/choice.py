@@ -54,7 +54,7 @@ class Choice:
     def _try(self, plan: Plan) -> None:
         network = self._build(plan)
         if plan.is_reference:
-            self._expected = self._maps(network)
+            self._expected = self._answers(network)
         trial = attempt(plan, lambda: self._seconds(network), lambda: self._share(network))
         if trial is not None:
             self.trials.append(trial)
@@ -66,12 +66,12 @@ class Choice:
         logger.info("computes by %s", self.best)
 
     def _share(self, network: InferenceNetwork) -> float:
-        return self._agreement.share(self._expected, self._maps(network))
+        return self._agreement.share(self._expected, self._answers(network))
 
-    def _maps(self, network: InferenceNetwork) -> np.ndarray:
-        """Return the maps of the images to agree on, one after the other: few fit everywhere."""
+    def _answers(self, network: InferenceNetwork) -> np.ndarray:
+        """Return the answers to the images to agree on, one after the other: few fit everywhere."""
         images = torch.from_numpy(self._agreement.images)
-        found = [network.maps(image[None].to(self._device.torch_device)) for image in images]
+        found = [network.answer(image[None].to(self._device.torch_device)) for image in images]
         return torch.cat(found).cpu().numpy()
 
     def _seconds(self, network: InferenceNetwork) -> float:
@@ -90,7 +90,7 @@ class Choice:
                 logger.warning("%s is not captured: %s", network.plan, error)
             else:
                 return lambda: bucket.replay(self._device)
-        return lambda: network.maps(pixels)
+        return lambda: network.answer(pixels)
 
     def _timed(self, run: Callable[[], object]) -> float:
         begin: Mark = self._device.mark()

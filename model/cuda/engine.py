@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from model.anomaly import Scoring
-from model.baseline import Baseline
+from model.baselines import AnyBaseline
 from model.cuda.agreement import Agreement
 from model.cuda.buckets import Bucket, bucket_for, bucket_sizes
 from model.cuda.choice import Choice
@@ -62,7 +62,7 @@ class CudaShare:
         scoring: Scoring,
         backend: str = "auto",
         golden: Golden | None = None,
-        baselines: Mapping[str, Baseline] | None = None,
+        baselines: Mapping[str, AnyBaseline] | None = None,
     ) -> "CudaEngine":
         """Return an engine of a checkpoint's parts, to agree with float32 on its golden images."""
         agreement = Agreement.of(scoring, preprocessing.image_size, golden, baselines)
@@ -94,7 +94,7 @@ class CudaEngine:
         self._agreement = agreement or Agreement.of(scoring, preprocessing.image_size)
         self._network: InferenceNetwork | None = None
         self._buckets: dict[int, Bucket] = {}
-        self._pixels = self._host_pixels = self._host_maps = torch.empty(0)
+        self._pixels = self._host_pixels = self._host_answer = torch.empty(0)
 
     @property
     def device(self) -> str:
@@ -129,8 +129,10 @@ class CudaEngine:
 
     @own_errors()
     @torch.inference_mode()
-    def maps(self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap) -> Float32[np.ndarray, "B H W"]:
-        """Return the raw map of each image; the laps are encoder, decoder and anomaly_map.
+    def compare(
+        self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
+    ) -> Float32[np.ndarray, "B *what"]:
+        """Return how far each image is rebuilt; the laps are encoder, decoder and anomaly_map.
 
         What overflows in 16 bits is computed again in float32.
         """
@@ -139,11 +141,11 @@ class CudaEngine:
             found = (
                 self._eager(images, lap) if bucket is None else self._replay(bucket, images, lap)
             )
-            broken = ~np.isfinite(found).all(axis=(1, 2))
+            broken = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
             if broken.any() and self.plan.may_overflow:
                 logger.warning("%d images overflow in %s", broken.sum(), self.plan)
                 pixels = torch.from_numpy(images[broken]).to(self._device.torch_device)
-                found[broken] = self._built(REFERENCE).maps(pixels).cpu().numpy()
+                found[broken] = self._built(REFERENCE).answer(pixels).cpu().numpy()
         return found
 
     def answers(self) -> bool:
@@ -156,7 +158,7 @@ class CudaEngine:
 
     def _eager(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
-    ) -> Float32[np.ndarray, "B H W"]:
+    ) -> Float32[np.ndarray, "B *what"]:
         if self._network is None:
             self._network = self._built(self.plan)
         network = self._network
@@ -165,9 +167,9 @@ class CudaEngine:
         self._end("encoder", lap)
         student = network.reconstruct(teacher)
         self._end("decoder", lap)
-        maps: np.ndarray = network.compare(teacher, student).cpu().numpy()
+        answer: np.ndarray = network.compare(teacher, student).cpu().numpy()
         self._end("anomaly_map", lap)
-        return maps
+        return answer
 
     def _end(self, stage: str, lap: Lap) -> None:
         self._device.mark().synchronize()
@@ -175,19 +177,19 @@ class CudaEngine:
 
     def _replay(
         self, bucket: Bucket, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
-    ) -> Float32[np.ndarray, "B H W"]:
+    ) -> Float32[np.ndarray, "B *what"]:
         """Copy in, replay, copy out; what lies in the rest of the bucket is computed and left."""
         count = len(images)
-        pixels, maps = self._host_pixels[:count], self._host_maps[:count]
+        pixels, answer = self._host_pixels[:count], self._host_answer[:count]
         pixels.numpy()[:] = images
         bucket.pixels[:count].copy_(pixels, non_blocking=True)
         marks = bucket.replay(self._device)
-        maps.copy_(bucket.maps[:count], non_blocking=True)
+        answer.copy_(bucket.answer[:count], non_blocking=True)
         marks["anomaly_map"] = self._device.mark()
         for stage, mark in marks.items():
             mark.synchronize()
             lap(stage)
-        found: np.ndarray = maps.numpy().copy()
+        found: np.ndarray = answer.numpy().copy()
         return found
 
     def _built(self, plan: Plan) -> InferenceNetwork:
@@ -204,25 +206,25 @@ class CudaEngine:
 
     def _capturing(self, size: int, most: int) -> Callable[[], None]:
         def capture() -> None:
-            assert self._network is not None  # settled before
-            self._reserve(most)
+            network = self._network
+            assert network is not None  # settled before
+            self._reserve(network, most)
             try:
-                self._buckets[size] = Bucket.captured(
-                    self._network, self._device, self._pixels[:size]
-                )
+                self._buckets[size] = Bucket.captured(network, self._device, self._pixels[:size])
             except RuntimeError as error:
                 self._device.check()
                 logger.warning("batches of %d are computed without a graph: %s", size, error)
 
         return capture
 
-    def _reserve(self, most: int) -> None:
-        """Make room for the pixels and maps of the largest batch; graphs keep what they read."""
+    def _reserve(self, network: InferenceNetwork, most: int) -> None:
+        """Make room for the pixels and answers of the largest batch; graphs keep what they read."""
         if len(self._pixels) < most:
             shape = (most, 3, *self._preprocessing.image_size)
             self._pixels = torch.zeros(shape, dtype=torch.uint8, device=self._device.torch_device)
             self._host_pixels = self._device.pinned(shape, torch.uint8)
-            self._host_maps = self._device.pinned((most, *shape[2:]), torch.float32)
+            one = network.answer(self._pixels[:1])
+            self._host_answer = self._device.pinned((most, *one.shape[1:]), torch.float32)
 
     def _on_device(self, step: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:

@@ -17,6 +17,7 @@ from model.cuda.plan import Plan, matrix_precision
 from model.cuda.smoothing import Smoothing
 from model.network import Encoder, MambaAD
 from model.preprocess import Preprocessing
+from model.residuals import residuals
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _Copies = WeakValueDictionary[torch.dtype, Encoder]
@@ -69,7 +70,8 @@ class InferenceNetwork:
         sizes = network.config.stage_sizes
         self._decoder = InferenceDecoder(network.decoder, sizes, placement)
         scales = sizes[::-1][self._unused : len(sizes) - 1]
-        weights = scoring.scale_weights[self._unused :]
+        self._weights = weights = scoring.scale_weights[self._unused :]
+        self._takes_residuals = scoring.distance == "mahalanobis"
         size = preprocessing.image_size
         self._smoothing = Smoothing(scales, size, scoring.sigma, weights, device)
         mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
@@ -103,15 +105,18 @@ class InferenceNetwork:
         self,
         teacher: Sequence[Float[Tensor, "B _ _ _"]],
         student: Sequence[Float[Tensor, "B _ _ _"]],
-    ) -> Float[Tensor, "B H W"]:
-        """Return the raw anomaly maps."""
+    ) -> Float[Tensor, "B *what"]:
+        """Return the raw anomaly maps, or the differences: see `model.engine`."""
+        if self._takes_residuals:
+            rebuilt = [features.permute(0, 3, 1, 2) for features in student]
+            return residuals(teacher[self._unused :], rebuilt, self._weights)
         with matrix_precision("float32"):
             pairs = zip(teacher[self._unused :], student, strict=True)
             return self._smoothing(
                 [self._operations.distance(t.permute(0, 2, 3, 1), s) for t, s in pairs]
             )
 
-    def maps(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B H W"]:
+    def answer(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B *what"]:
         """All three stages."""
         teacher = self.encode(pixels)
         return self.compare(teacher, self.reconstruct(teacher))

@@ -7,22 +7,26 @@ raw_score    float32  (B,)       in the network's units; NaN where the map is no
 score        float32  (B,)       0 to 1, 0.5 at the threshold
 decision     int64    (B,)       0 OK, 1 NG, 2 REVIEW, 3 UNDECIDED (a map that is not finite)
 anomaly_map  float32  (B, H, W)  what the thresholds are about: standardised where that is asked
-raw_map      float32  (B, H, W)  before standardising
+raw_map      float32  (B, H, W)  before standardising; or, for distance "mahalanobis":
+residuals    float32  (B, C, h, w)  the differences of `model.residuals`
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from model.baseline import Baseline
 from model.checkpoint import Checkpoint
 from model.export.decoder import reconstruct
 from model.export.describing import metadata
 from model.export.encoder import encode
 from model.export.exported import check_exportable
 from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
-from model.export.scoring import decide, raw_map, raw_score, standardised
+from model.export.scoring import decide, measured, raw_map, raw_score, residuals, standardised
+from model.feature_baseline import FeatureBaseline
 from model.network.encoder import STRIDES
 
 INPUTS = ("uint8", "float32")
@@ -55,12 +59,13 @@ def build(
         tensor("category", "int64", "batch"),
     ]
     maps = ("batch", height, width)
+    compared = _compared(checkpoint)
     outputs = [
         tensor("raw_score", "float32", "batch"),
         tensor("score", "float32", "batch"),
         tensor("decision", "int64", "batch"),
         tensor("anomaly_map", "float32", *maps),
-        tensor("raw_map", "float32", *maps),
+        tensor(compared[0], "float32", "batch", *compared[1]),
     ]
     return _model(graph, inputs, outputs, properties)
 
@@ -80,16 +85,39 @@ def _decoded(graph: Graph, checkpoint: Checkpoint, teacher: list[Value]) -> None
     scoring, size = checkpoint.scoring, checkpoint.config.image_size
     unused = scoring.unused_scales
     student = reconstruct(graph, checkpoint.network, teacher, unused)
-    sizes = [(size[0] // stride, size[1] // stride) for stride in STRIDES[unused:]]
-    found = raw_map(graph, teacher[unused:], student, sizes, scoring, size)
-    maps = graph.op("Identity", found, name="raw_map")
-    categories = checkpoint.manifest.categories
-    if scoring.standardise:
-        baselines = [checkpoint.baselines[category] for category in categories]
-        maps = standardised(graph, maps, "category", baselines)
+    maps = _maps(graph, checkpoint, teacher[unused:], student)
     maps = graph.op("Identity", maps, name="anomaly_map")
     raw = raw_score(graph, maps, scoring, size[0] * size[1], "raw_score")
-    decide(graph, raw, "category", [checkpoint.calibrations[c] for c in categories])
+    calibrations = [checkpoint.calibrations[c] for c in checkpoint.manifest.categories]
+    decide(graph, raw, "category", calibrations)
+
+
+def _maps(
+    graph: Graph, checkpoint: Checkpoint, teacher: Sequence[Value], student: Sequence[Value]
+) -> Value:
+    """Write what the scoring compares, as an output, and the maps that the thresholds are about."""
+    scoring, size = checkpoint.scoring, checkpoint.config.image_size
+    sizes = [(size[0] // s, size[1] // s) for s in STRIDES[scoring.unused_scales :]]
+    categories = checkpoint.manifest.categories
+    if scoring.distance == "mahalanobis":
+        weights = scoring.scale_weights[scoring.unused_scales :]
+        compared = residuals(graph, teacher, student, sizes, weights)
+        gaussians = [cast(FeatureBaseline, checkpoint.baselines[c]) for c in categories]
+        return measured(graph, compared, "category", gaussians)
+    found = raw_map(graph, teacher, student, sizes, scoring, size)
+    maps = graph.op("Identity", found, name="raw_map")
+    if not scoring.standardise:
+        return maps
+    baselines = [cast(Baseline, checkpoint.baselines[c]) for c in categories]
+    return standardised(graph, maps, "category", baselines)
+
+
+def _compared(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
+    """Return the name and shape, without the batch, of what the scoring compares."""
+    if checkpoint.scoring.distance != "mahalanobis":
+        return "raw_map", checkpoint.config.image_size
+    _, baseline = next(iter(checkpoint.baselines.items()))
+    return "residuals", baseline.mean.shape
 
 
 def _model(

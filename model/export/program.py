@@ -10,7 +10,7 @@ The scan is rendered with torch's higher-order `scan` over chunks of T steps, si
 import io
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
@@ -22,17 +22,21 @@ from torch._higher_order_ops.scan import scan as scan_over
 from torch.nn.functional import softplus
 
 from model.anomaly_map import anomaly_map
+from model.baselines import AnyBaseline
 from model.checkpoint import Checkpoint
 from model.export.describing import metadata
 from model.export.exported import Exported, check_exportable, write
 from model.export.parity import Runner, check
 from model.export.scoring import ABOVE_ZERO, BELOW_ONE, LOG_ODDS, rounded_down
+from model.feature_baseline import FeatureBaseline
 from model.inspection import Category
 from model.network.blocks import HSS
+from model.residuals import residuals
 from model.torch_engine import normalise
 
 CHUNK = 16
-OUTPUTS = ("raw_score", "score", "decision", "anomaly_map", "raw_map")
+OUTPUTS = ("raw_score", "score", "decision", "anomaly_map")
+"""Beside what the scoring compares: "raw_map", or "residuals"."""
 
 
 def rendered_scan(
@@ -71,6 +75,11 @@ class Program(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    whitening: Tensor
+    scale: Tensor
+    rows: Tensor
+    columns: Tensor
+    triangle: Tensor
     thresholds: Tensor
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -81,10 +90,9 @@ class Program(nn.Module):
                 module.backend = cast(Any, rendered_scan)
         self.preprocessing, self.scoring = checkpoint.preprocessing, checkpoint.scoring
         names = checkpoint.manifest.categories
-        baselines = [checkpoint.baselines[name] for name in names] if self._standardises else []
-        for what in ("mean", "deviation"):
-            tables = [torch.from_numpy(getattr(baseline, what)) for baseline in baselines]
-            self.register_buffer(what, torch.stack(tables) if tables else torch.empty(0))
+        self._keep_baselines(
+            [checkpoint.baselines[n] for n in names if self.scoring.uses_baselines]
+        )
         calibrations = [checkpoint.calibrations[name] for name in names]
         rows = [
             (
@@ -98,23 +106,50 @@ class Program(nn.Module):
         ]
         self.register_buffer("thresholds", torch.tensor(np.array(rows)))
 
-    @property
-    def _standardises(self) -> bool:
-        return self.scoring.standardise
+    def _keep_baselines(self, baselines: Sequence[AnyBaseline]) -> None:
+        tables = [baseline.to_arrays() for baseline in baselines]
+        for what in tables[0] if tables else ():
+            self.register_buffer(what, torch.from_numpy(np.stack([t[what] for t in tables])))
+        if baselines and isinstance(baselines[0], FeatureBaseline):
+            rows, columns = baselines[0].stretch
+            self.register_buffer("rows", torch.from_numpy(rows.copy()))
+            self.register_buffer("columns", torch.from_numpy(columns.copy()))
+            corner = np.tril_indices(len(baselines[0].mean))
+            self.register_buffer("triangle", torch.from_numpy(np.stack(corner)))
 
     def forward(self, image: Tensor, category: Tensor) -> dict[str, Tensor]:
         """Return every output."""
         unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
         teacher = self.network.encoder(normalise(image, self.preprocessing))
         student = self.network.reconstruct(teacher, unused)
-        size = self.preprocessing.image_size
-        raw_map = anomaly_map(teacher[unused:], student, size, self.scoring.sigma, weights[unused:])
-        maps = raw_map
-        if self._standardises:
-            maps = (raw_map - self.mean[category]) / self.deviation[category]
+        if self.scoring.distance == "mahalanobis":
+            compared = residuals(teacher[unused:], student, weights[unused:])
+            maps, name = self._measured(compared, category), "residuals"
+        else:
+            size, sigma = self.preprocessing.image_size, self.scoring.sigma
+            compared = anomaly_map(teacher[unused:], student, size, sigma, weights[unused:])
+            maps, name = compared, "raw_map"
+            if self.scoring.standardise:
+                maps = (compared - self.mean[category]) / self.deviation[category]
         raw = self._raw_score(maps)
         score, decision = self._decided(raw, category)
-        return dict(zip(OUTPUTS, (raw, score, decision, maps, raw_map), strict=True))
+        found = dict(zip(OUTPUTS, (raw, score, decision, maps), strict=True))
+        return found | {name: compared}
+
+    def _measured(self, differences: Tensor, category: Tensor) -> Tensor:
+        """Measure as `FeatureBaseline.standardise`, by every category, and keep each's own."""
+        centred = (differences - self.mean[category]).flatten(2).permute(2, 0, 1)  # (P, B, C)
+        channels = centred.shape[2]
+        found = centred.new_zeros(centred.shape[:2])
+        for number in range(len(self.mean)):
+            values = self.whitening[number].float() * self.scale[number].unsqueeze(1)
+            matrices = values.new_zeros(len(values), channels, channels)
+            matrices[:, self.triangle[0], self.triangle[1]] = values
+            white = torch.matmul(centred, matrices.transpose(1, 2))
+            found = torch.where(category == number, white.square().mean(2).sqrt(), found)
+        grid = found.T.reshape(-1, *differences.shape[2:])
+        maps: Tensor = self.rows @ grid @ self.columns
+        return maps
 
     def _raw_score(self, maps: Tensor) -> Tensor:
         flat = maps.flatten(1)

@@ -10,14 +10,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
+from onnx import TensorProto
 
 from model.anomaly import Scoring
-from model.anomaly_map import TRUNCATE
 from model.baseline import Baseline
 from model.calibration import MEDIAN_SCORE, Calibration
 from model.export.graph import Graph, Value
+from model.feature_baseline import FeatureBaseline
+from model.residuals import NEIGHBOURHOOD
+from model.smoothing import resize_and_blur
 
 LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _TINY = 1e-8  # the floor that torch's cosine_similarity puts under a norm
@@ -41,7 +42,7 @@ def raw_map(
         if share == 0:
             continue
         rows, columns = (
-            _resized_and_blurred(n, m, scoring.sigma) for n, m in zip(size, image_size, strict=True)
+            resize_and_blur(n, m, scoring.sigma) for n, m in zip(size, image_size, strict=True)
         )
         distance = graph.op("MatMul", (share * rows).astype(np.float32), _distance(graph, t, s))
         scaled = graph.op("MatMul", distance, columns.T.astype(np.float32))
@@ -57,6 +58,60 @@ def standardised(
     mean = graph.op("Gather", np.stack([b.mean for b in baselines]), category, axis=0)
     deviation = graph.op("Gather", np.stack([b.deviation for b in baselines]), category, axis=0)
     return graph.op("Div", graph.op("Sub", maps, mean), deviation)
+
+
+def residuals(
+    graph: Graph,
+    teacher: Sequence[Value],
+    student: Sequence[Value],
+    sizes: Sequence[tuple[int, int]],
+    weights: Sequence[float],
+) -> Value:
+    """Write `model.residuals.residuals` as the output of that name: (B, C, h, w)."""
+    used = [part for part in zip(teacher, student, sizes, weights, strict=True) if part[3]]
+    *_, (_, _, grid, _) = used
+    laid = []
+    for t, s, (height, width), _ in used:
+        block = [height // grid[0], width // grid[1]]
+        difference = graph.op("Sub", t, s)
+        if block != [1, 1]:
+            difference = graph.op("AveragePool", difference, kernel_shape=block, strides=block)
+        laid.append(difference)
+    joined = laid[0] if len(laid) == 1 else graph.op("Concat", *laid, axis=1)
+    half, side = NEIGHBOURHOOD // 2, [NEIGHBOURHOOD] * 2
+    return graph.op(
+        "AveragePool", joined, kernel_shape=side, pads=[half] * 4, count_include_pad=0,
+        name="residuals",
+    )  # fmt: skip
+
+
+def measured(
+    graph: Graph, differences: Value, category: Value, baselines: Sequence[FeatureBaseline]
+) -> Value:
+    """Write `FeatureBaseline.standardise`, each image by its category's: (B, H, W).
+
+    Every category's whitening is a product of its own; each image keeps its own category's.
+    """
+    channels, height, width = baselines[0].mean.shape
+    mean = graph.op("Gather", np.stack([b.mean for b in baselines]), category, axis=0)
+    centred = graph.reshape(graph.op("Sub", differences, mean), 0, channels, height * width)
+    places = graph.transpose(centred, 2, 0, 1)  # (P, B, C)
+    distances = None
+    for number, baseline in enumerate(baselines):
+        across = np.ascontiguousarray(baseline.matrices.transpose(0, 2, 1))
+        largest = np.abs(across).max(axis=(1, 2), keepdims=True)
+        half = graph.op("Cast", (across / largest).astype(np.float16), to=TensorProto.FLOAT)
+        white = graph.op("MatMul", places, graph.op("Mul", half, largest))
+        mean_square = graph.op(
+            "ReduceMean", graph.op("Mul", white, white), np.array([2]), keepdims=0
+        )
+        found = graph.op("Sqrt", mean_square)  # (P, B)
+        own = graph.op("Equal", category, np.array(number))
+        distances = found if distances is None else graph.op("Where", own, found, distances)
+    assert distances is not None  # there is no checkpoint without a category
+    grid = graph.reshape(graph.transpose(distances, 1, 0), -1, height, width)
+    rows, columns = baselines[0].stretch
+    return graph.op("MatMul", graph.op("MatMul", rows, grid), columns)
 
 
 def raw_score(graph: Graph, maps: Value, scoring: Scoring, pixels: int, name: str) -> Value:
@@ -112,18 +167,3 @@ def _distance(graph: Graph, teacher: Value, student: Value) -> Value:
     ]
     similarity = graph.op("Div", product, graph.op("Mul", *lengths))
     return graph.op("Sub", np.array(1, np.float32), similarity)
-
-
-def _resized_and_blurred(inputs: int, outputs: int, sigma: float) -> NDArray[np.float64]:
-    """Return the matrix (outputs, inputs) that stretches corner to corner, then blurs."""
-    at = np.arange(outputs) * ((inputs - 1) / max(outputs - 1, 1))
-    below = np.clip(np.floor(at).astype(int), 0, max(inputs - 2, 0))
-    matrix = np.zeros((outputs, inputs))
-    matrix[np.arange(outputs), below] += 1 - (at - below)
-    matrix[np.arange(outputs), np.minimum(below + 1, inputs - 1)] += at - below
-    if sigma == 0:
-        return matrix
-    blurred: NDArray[np.float64] = ndimage.gaussian_filter1d(
-        matrix, sigma, axis=0, mode="reflect", truncate=TRUNCATE
-    )
-    return blurred

@@ -27,7 +27,7 @@ def record_golden(
     scored by where scoring needs a category's baseline.
     """
     if not samples:
-        if detector.scoring.standardise:
+        if detector.scoring.uses_baselines:
             return {}
         images = synthetic_images(detector.preprocessing.image_size)
         return {SYNTHETIC: record(images, SYNTHETIC, detector.raw_scores, None)}

@@ -187,7 +187,7 @@ def check_scales(config: TrainingConfig, scoring: Scoring) -> None:
 
 def _check_frame(run: Run, scoring: Scoring, data: TrainingData) -> None:
     """Raise now what would be wrong with the frame or the areas at the end."""
-    check_baselines(run.images.resize, scoring.standardise)
+    check_baselines(run.images.resize, scoring.uses_baselines)
     unknown = sorted(run.areas.keys() - set(data.categories))
     if unknown:
         have = ", ".join(data.categories)
@@ -218,7 +218,7 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring, ended: str) -> Checkpoin
         detector = Detector.from_network(
             network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
         )
-        if scoring.standardise:
+        if scoring.uses_baselines:
             detector.baselines = fit_baselines(detector, trainer.data.train)
         held_out = trainer.data.held_out
         calibrations = {}

@@ -9,26 +9,36 @@ from jaxtyping import Float32
 
 from model.anomaly import Scoring
 from model.baseline import Baseline
+from model.baselines import AnyBaseline
 from model.calibration import Calibration
 from model.dataset import Sample, inspection_batches
 from model.detector import Detector
 from model.errors import CalibrationError
+from model.feature_baseline import FeatureBaseline
 from model.inspection import Category
 from model.operating_point import Goal
 
 
 def fit_baselines(
     detector: Detector, samples: Sequence[Sample], batch_size: int = 8
-) -> dict[Category, Baseline]:
-    """Return the baseline of each category's maps over the good `samples`, those trained on."""
+) -> dict[Category, AnyBaseline]:
+    """Return each category's baseline, as the scoring needs it, over the good `samples`.
 
-    def maps_of(category: Category) -> Iterator[Float32[np.ndarray, "B H W"]]:
+    Those are the ones trained on: see `model.baseline`.
+    """
+    scoring, size = detector.scoring, detector.preprocessing.image_size
+
+    def compared(category: Category) -> Iterator[Float32[np.ndarray, "B *what"]]:
         own = [sample for sample in samples if sample.category == category]
         for batch in inspection_batches(own, detector.preprocessing, batch_size):
-            yield detector.anomaly_maps(batch.images)
+            yield detector.compare(batch.images)
 
-    categories = sorted({sample.category for sample in samples})
-    return {category: Baseline.fit(maps_of(category)) for category in categories}
+    def fitted(category: Category) -> AnyBaseline:
+        if scoring.distance == "mahalanobis":
+            return FeatureBaseline.fit(compared(category), size, scoring.sigma)
+        return Baseline.fit(compared(category))
+
+    return {name: fitted(name) for name in sorted({sample.category for sample in samples})}
 
 
 @dataclass(slots=True)

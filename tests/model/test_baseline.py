@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from model.baseline import DEVIATION_FLOOR, Baseline, from_arrays, to_arrays
+from model.anomaly import Scoring
+from model.baseline import DEVIATION_FLOOR, Baseline
+from model.baselines import from_arrays, to_arrays
 from model.errors import CalibrationError
 
 
@@ -49,7 +51,8 @@ def test_too_few_or_equal_maps_are_refused():
 
 def test_arrays_and_back():
     baselines = {"solar-mono": Baseline.fit([maps()]), "a.b": Baseline.fit([maps(5)])}
-    back = from_arrays(to_arrays(baselines))
+    scoring = Scoring(standardise=True)
+    back = from_arrays(to_arrays(baselines), scoring, (4, 6))
     assert set(back) == set(baselines)
     for category, baseline in baselines.items():
         np.testing.assert_array_equal(back[category].mean, baseline.mean)
@@ -57,4 +60,4 @@ def test_arrays_and_back():
     half = to_arrays(baselines)
     del half["deviation/a.b"]
     with pytest.raises(KeyError):
-        from_arrays(half)
+        from_arrays(half, scoring, (4, 6))

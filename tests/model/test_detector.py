@@ -181,14 +181,14 @@ def test_a_broken_network_never_answers():
 def test_an_image_without_an_answer_leaves_the_others_theirs(monkeypatch):
     detector = make_detector({"a": calibration(0.0)})
     expected = detector.inspect(batch(), ["a"] * 3, SIZES)
-    real = detector.engine.maps
+    real = detector.engine.compare
 
     def with_nan(images, lap):
         maps = real(images, lap)
         maps[1, 5, 5] = np.nan
         return maps
 
-    monkeypatch.setattr(detector.engine, "maps", with_nan)
+    monkeypatch.setattr(detector.engine, "compare", with_nan)
     first, second, third = detector.attempt(batch(), ["a"] * 3, SIZES)
     assert isinstance(second, NonFiniteOutput)
     assert [one.raw_score for one in (first, third)] == [expected[i].raw_score for i in (0, 2)]

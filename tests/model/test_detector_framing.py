@@ -27,7 +27,7 @@ class Mirror:
     def __init__(self):
         self.batches = []
 
-    def maps(self, images, lap):
+    def compare(self, images, lap):
         self.batches.append(len(images))
         for stage in ("encoder", "decoder", "anomaly_map"):
             lap(stage)
@@ -117,14 +117,14 @@ def test_inputs_that_do_not_fit_the_sizes_are_refused():
 
 def test_one_bad_tile_fails_its_image_alone():
     tiled = detector("tile")
-    plain = tiled.engine.maps
+    plain = tiled.engine.compare
 
     def broken(images, lap):
         maps = plain(images, lap)
         maps[1] = np.nan
         return maps
 
-    tiled.engine.maps = broken
+    tiled.engine.compare = broken
     images = np.zeros((3, 3, 64, 64), np.uint8)
     sizes = [ImageSize(64, 112), ImageSize(64, 64)]
     found = tiled.attempt(images, ["bolt"] * 2, sizes)

@@ -32,7 +32,7 @@ def nothing(_stage):
 
 def test_the_raw_map_of_each_image_comes_back(engine):
     stages = []
-    maps = engine.maps(pixels(3), stages.append)
+    maps = engine.compare(pixels(3), stages.append)
     np.testing.assert_allclose(maps, pixels(3).mean(axis=1) / 255, atol=1e-6)
     assert (maps.dtype, stages, engine.device) == (np.float32, ["network"], "cpu")
     maps[:] = 0  # the array is the caller's
@@ -41,10 +41,12 @@ def test_the_raw_map_of_each_image_comes_back(engine):
 
 def test_pixels_may_lie_anywhere(engine):
     mirrored = pixels()[:, :, ::-1].copy()[:, :, ::-1]
-    np.testing.assert_array_equal(engine.maps(mirrored, nothing), engine.maps(pixels(), nothing))
+    np.testing.assert_array_equal(
+        engine.compare(mirrored, nothing), engine.compare(pixels(), nothing)
+    )
     kept = pixels()
     kept.flags.writeable = False
-    np.testing.assert_array_equal(engine.maps(kept, nothing), engine.maps(pixels(), nothing))
+    np.testing.assert_array_equal(engine.compare(kept, nothing), engine.compare(pixels(), nothing))
 
 
 def test_a_detector_decides_by_it_as_by_any_other(engine):
@@ -109,5 +111,5 @@ def test_errors_are_told_apart_by_what_they_say(said, device, expected, answers)
     engine = OnnxEngine(brightness(SIZE), SIZE)
     engine._session, engine.device = Failing(), device
     with pytest.raises(expected):
-        engine.maps(pixels(), nothing)
+        engine.compare(pixels(), nothing)
     assert engine.answers() is answers

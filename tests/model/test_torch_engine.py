@@ -42,19 +42,19 @@ def test_normalising_is_the_published_transform():
 
 def test_stages_are_named_in_their_order(engine):
     stages = []
-    maps = engine.maps(pixels(), stages.append)
+    maps = engine.compare(pixels(), stages.append)
     assert (maps.shape, maps.dtype) == ((2, 64, 64), np.float32)
     assert stages == ["encoder", "decoder", "anomaly_map"]
     assert engine.device == "cpu"
 
 
 def test_pixels_may_lie_anywhere_and_are_left_as_they_are(engine):
-    expected = engine.maps(pixels(), nothing)
+    expected = engine.compare(pixels(), nothing)
     kept = pixels()
     kept.flags.writeable = False
-    np.testing.assert_array_equal(engine.maps(kept, nothing), expected)
+    np.testing.assert_array_equal(engine.compare(kept, nothing), expected)
     mirrored = pixels()[:, :, ::-1].copy()[:, :, ::-1]  # the same values, backwards in memory
-    np.testing.assert_array_equal(engine.maps(mirrored, nothing), expected)
+    np.testing.assert_array_equal(engine.compare(mirrored, nothing), expected)
 
 
 def test_the_weight_of_a_network_is_without_its_encoder(engine):
@@ -83,7 +83,7 @@ def test_what_torch_raises_is_told_apart_and_keeps_no_memory(engine, monkeypatch
 
     monkeypatch.setattr(engine, "_prepared", SimpleNamespace(encoder=fail))
     try:
-        engine.maps(pixels(), nothing)
+        engine.compare(pixels(), nothing)
     except Exception as error:
         assert type(error) is expected
     assert allocated[0]() is None

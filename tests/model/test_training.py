@@ -23,6 +23,7 @@ from model.errors import (
     ConfigError,
     DatasetError,
     NonFiniteOutput,
+    UnknownCategory,
     WeightsError,
 )
 from model.network import MambaAD, NetworkConfig
@@ -536,6 +537,25 @@ def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
     np.testing.assert_allclose(maps, expected, atol=1e-3)
     assert checkpoint.calibrations == loaded.calibrations
     assert loaded.calibrations["bolt"].good_images == len(data.held_out)
+
+
+def test_gaussians_are_of_the_differences_of_the_images_trained_on(data, tmp_path):
+    run = new_run(tmp_path)
+    scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
+    checkpoint = train(run, CONFIG, TINY, data, scoring)
+    loaded = run.store.load(run.name)
+    detector = Detector.from_checkpoint(loaded)
+    images = ImageDataset(data.train, detector.preprocessing)
+    batch = np.stack([images[i][0].numpy() for i in range(len(images))])
+    differences = detector.compare(batch)
+    baseline = loaded.baselines["bolt"]
+    np.testing.assert_allclose(baseline.mean, differences.mean(axis=0), atol=1e-3)
+    assert checkpoint.calibrations == loaded.calibrations
+    assert loaded.golden["bolt"].raw_scores == pytest.approx(
+        detector.raw_scores(loaded.golden["bolt"].images, ["bolt"] * len(data.held_out)), rel=1e-4
+    )
+    with pytest.raises(UnknownCategory, match="no maps without a category"):
+        detector.anomaly_maps(batch)
 
 
 def test_stopped_runs_keep_a_checkpoint_and_go_on_to_the_same_weights(data, tmp_path):

@@ -10,6 +10,7 @@ from model.anomaly import Scoring
 from model.calibration import Calibration
 from model.detector import Detector
 from model.errors import DeviceLost, OutOfMemory
+from model.feature_baseline import FeatureBaseline
 from model.inspection import Decision, ImageSize
 from model.preprocess import Preprocessing
 from service.channel import Failure, FailureKind, Finding, Item
@@ -135,9 +136,18 @@ def test_one_bad_image_in_16_fails_alone_after_few_tries(detector, error):
     assert sorted(faulty.calls) == sorted(tries + again)
 
 
+def test_baselines_count_where_they_lie_in_the_devices_memory(detector):
+    random = np.random.default_rng(0)
+    loaded, alone = LoadedCheckpoint(detector), detector.engine.nbytes
+    assert loaded.nbytes == alone
+    differences = random.normal(0, 1, (5, 3, 4, 4)).astype(np.float32)
+    detector.baselines["bolt"] = FeatureBaseline.fit([differences], (64, 64), 4.0)
+    assert loaded.nbytes - alone > 16 * (6 * 2 + 9 * 4)  # packed, and to compute by
+
+
 def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
     items, pixels = batch(*["bolt", "nut"] * 8)
-    real, calls = detector.engine.maps, []
+    real, calls = detector.engine.compare, []
 
     def with_nan(images, lap):
         calls.append(len(images))
@@ -145,7 +155,7 @@ def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
         maps[9, 0, 0] = np.nan
         return maps
 
-    monkeypatch.setattr(detector.engine, "maps", with_nan)
+    monkeypatch.setattr(detector.engine, "compare", with_nan)
     found = LoadedCheckpoint(detector).inspect(items, pixels)
     assert [i for i, one in enumerate(found) if not isinstance(one, Finding)] == [9]
     assert found[9] == Failure(FailureKind.NON_FINITE)

@@ -11,7 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from model import runtimes
-from model.baseline import Baseline, to_arrays
+from model.baseline import Baseline
+from model.baselines import to_arrays
 from model.golden import GoldenImages
 from service.cli import build_commands
 from service.settings import Settings

@@ -4,6 +4,7 @@ import copy
 import gc
 import logging
 import weakref
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from model.cuda.device import CpuDevice
 from model.cuda.engine import CudaEngine, CudaShare
 from model.cuda.plan import REFERENCE, Plan
 from model.detector import Detector
+from model.feature_baseline import FeatureBaseline
 from model.golden import GoldenImages
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
@@ -61,7 +63,7 @@ def pixels(count=5):
 @pytest.fixture(scope="module")
 def expected(network):
     engine = TorchEngine(copy.deepcopy(network), PREPROCESSING, SCORING)
-    return engine.maps(pixels(), lambda _: None)
+    return engine.compare(pixels(), lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def check(found, expected):
 def test_unprepared_it_computes_what_the_network_does(network, expected):
     laps = []
     engine = made(network)
-    check(engine.maps(pixels(), laps.append), expected)
+    check(engine.compare(pixels(), laps.append), expected)
     assert laps == STAGES
     assert engine.captured == ()
     assert engine.nbytes > 0
@@ -89,26 +91,39 @@ def test_unprepared_it_computes_what_the_network_does(network, expected):
 def test_prepared_it_pads_to_a_bucket_and_cuts_off_what_it_added(prepared, expected, count):
     assert prepared.captured == (1, 2, 3, 4)
     laps = []
-    found = prepared.maps(pixels()[:count], laps.append)  # 5 are more than any bucket holds
+    found = prepared.compare(pixels()[:count], laps.append)  # 5 are more than any bucket holds
     check(found, expected[:count])
     assert laps == STAGES
 
 
+def test_differences_are_replayed_as_maps_are(network):
+    scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
+    plain = TorchEngine(copy.deepcopy(network), PREPROCESSING, scoring)
+    expected = plain.compare(pixels(), lambda _: None)
+    engine = CudaEngine(network, PREPROCESSING, scoring, share(precision="tf32"))
+    same = partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5)
+    same(engine.compare(pixels(), lambda _: None), expected)
+    for step in engine.preparation(4):
+        step()
+    assert engine.captured == (1, 2, 3, 4)
+    same(engine.compare(pixels(3), lambda _: None), expected[:3])
+
+
 def test_what_it_returns_is_the_callers(prepared):
-    first = prepared.maps(pixels(2), lambda _: None)
+    first = prepared.compare(pixels(2), lambda _: None)
     kept = first.copy()
-    prepared.maps(255 - pixels(2), lambda _: None)
+    prepared.compare(255 - pixels(2), lambda _: None)
     np.testing.assert_array_equal(first, kept)
 
 
 def test_padding_keeps_nothing_of_the_batch_before(prepared, expected):
-    prepared.maps(255 - pixels(4), lambda _: None)
-    check(prepared.maps(pixels(4)[:3], lambda _: None), expected[:3])
+    prepared.compare(255 - pixels(4), lambda _: None)
+    check(prepared.compare(pixels(4)[:3], lambda _: None), expected[:3])
 
 
 def test_the_network_itself_is_left_as_it_was(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    made(network, precision="bfloat16").maps(pixels(1), lambda _: None)
+    made(network, precision="bfloat16").compare(pixels(1), lambda _: None)
     after = network.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -161,7 +176,7 @@ def test_what_cannot_be_captured_stays_eager_and_the_log_says_why(network, expec
         engine = refusing(network, Refusing(error))
     assert engine.captured == (1, 2)
     assert f"batches of 4 are computed without a graph: {error}" in caplog.text
-    check(engine.maps(pixels(4), lambda _: None), expected[:4])
+    check(engine.compare(pixels(4), lambda _: None), expected[:4])
 
 
 def test_a_device_that_died_over_a_capture_is_not_hidden(network):
@@ -203,16 +218,16 @@ def test_what_overflows_in_16_bits_is_computed_again(network, expected, caplog):
     broken._shift = broken._shift + torch.inf
     engine._network = broken
     with caplog.at_level(logging.WARNING):
-        check(engine.maps(pixels(2), lambda _: None), expected[:2])
+        check(engine.compare(pixels(2), lambda _: None), expected[:2])
     assert "2 images overflow" in caplog.text
     engine.plan = TF32  # as large a range as float32's: what is infinite there is the network's
-    assert not np.isfinite(engine.maps(pixels(1), lambda _: None)).any()
+    assert not np.isfinite(engine.compare(pixels(1), lambda _: None)).any()
 
 
 def test_sixteen_bits_are_close(network, expected):
     engine = made(network)
     engine.plan = Plan("bfloat16", "bfloat16", fused=False)
-    found = engine.maps(pixels(2), lambda _: None)
+    found = engine.compare(pixels(2), lambda _: None)
     assert np.abs(found - expected[:2]).max() < 0.05
     assert np.abs(found - expected[:2]).max() > 1e-6  # it was not float32
 
@@ -240,6 +255,27 @@ def test_golden_images_have_tolerances_of_their_own():
     second = flat + np.float32([[[0]], [[1e-4]]])
     assert agreement.share(flat, second) == pytest.approx(1e-4 / TOLERANCE)
     assert len(Agreement.of(scoring, (32, 32)).images) == 4  # synthetic ones
+
+
+def test_differences_agree_by_their_length_and_by_the_scores_they_come_to():
+    random = np.random.default_rng(0)
+    differences = random.normal(0, 1, (3, 2, 4, 4)).astype(np.float32)
+    scoring, images = Scoring(distance="mahalanobis"), np.zeros((3, 3, 4, 4), np.uint8)
+    good = random.normal(0, 1, (50, 2, 4, 4)).astype(np.float32)
+    baselines = {"part": FeatureBaseline.fit([good], (4, 4), 0.0)}
+    loose = Agreement.of(
+        scoring, (4, 4), {"part": GoldenImages(images, (0.0,) * 3, 1.0)}, baselines
+    )
+    off = differences * np.float32(1 + 2e-4)
+    assert loose.share(differences, off) == pytest.approx(0.2, rel=1e-2)
+    strict = Agreement.of(
+        scoring, (4, 4), {"part": GoldenImages(images, (0.0,) * 3, 1e-5)}, baselines
+    )
+    before, after = (baselines["part"].standardise(d).max(axis=(1, 2)) for d in (differences, off))
+    expected = np.abs(after - before).max() / 5e-6
+    assert expected > 1
+    assert strict.share(differences, off) == pytest.approx(expected, rel=1e-2)
+    assert np.isnan(strict.share(differences, off * np.nan))
 
 
 def test_a_detector_computes_a_checkpoint_by_it(network, expected):

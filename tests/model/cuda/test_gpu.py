@@ -46,7 +46,7 @@ def pixels(config, count):
 
 def reference_maps(config, count):
     """On the CPU: another library, another kernel, the same numbers."""
-    return TorchEngine(*make(config), "cpu").maps(pixels(config, count), lambda _: None)
+    return TorchEngine(*make(config), "cpu").compare(pixels(config, count), lambda _: None)
 
 
 def prepared(config, share, most):
@@ -91,7 +91,7 @@ def test_every_plan_computes_the_network(plan):
             network, preprocessing, scoring, plan, EncoderCopies(device.torch_device),
             device.torch_device,
         )  # fmt: skip
-        found = made.maps(torch.from_numpy(pixels(SMALL, 3)).to(NAME)).cpu().numpy()
+        found = made.answer(torch.from_numpy(pixels(SMALL, 3)).to(NAME)).cpu().numpy()
     exact = plan.encoder == plan.decoder == "float32"
     np.testing.assert_allclose(found, reference_maps(SMALL, 3), atol=1e-4 if exact else 5e-2)
 
@@ -103,7 +103,7 @@ def test_prepared_scores_are_float32s(config):
     expected = reference_maps(config, 4)
     scoring = Scoring()
     for count in (1, 3, 4):
-        found = engine.maps(pixels(config, count), lambda _: None)
+        found = engine.compare(pixels(config, count), lambda _: None)
         scores = scoring.raw_scores(found) - scoring.raw_scores(expected[:count])
         assert np.abs(scores).max() <= 2e-3  # the plan's tolerance, and another device's rounding
 
@@ -111,22 +111,22 @@ def test_prepared_scores_are_float32s(config):
 def test_a_replay_depends_on_its_own_images_alone():
     engine = prepared(SMALL, CudaShare.on(NAME), 8)
     images = pixels(SMALL, 5)
-    first = engine.maps(images, lambda _: None)
-    engine.maps(255 - pixels(SMALL, 8), lambda _: None)
-    engine.maps(images[:1], lambda _: None)
-    np.testing.assert_array_equal(engine.maps(images, lambda _: None), first)
+    first = engine.compare(images, lambda _: None)
+    engine.compare(255 - pixels(SMALL, 8), lambda _: None)
+    engine.compare(images[:1], lambda _: None)
+    np.testing.assert_array_equal(engine.compare(images, lambda _: None), first)
 
 
 def test_networks_with_one_memory_do_not_disturb_each_other():
     share = CudaShare.on(NAME)
     engines = [prepared(config, share, 4) for config in (SMALL, replace(SMALL, scan="sweep"))]
     images = pixels(SMALL, 4)
-    alone = [engine.maps(images, lambda _: None) for engine in engines]
+    alone = [engine.compare(images, lambda _: None) for engine in engines]
     for _ in range(3):
         for engine, expected in zip(engines, alone, strict=True):
-            np.testing.assert_array_equal(engine.maps(images, lambda _: None), expected)
+            np.testing.assert_array_equal(engine.compare(images, lambda _: None), expected)
     del engines[0], engine
-    np.testing.assert_array_equal(engines[0].maps(images, lambda _: None), alone[1])
+    np.testing.assert_array_equal(engines[0].compare(images, lambda _: None), alone[1])
 
 
 def test_memory_is_flat_over_fifty_loads():
@@ -136,7 +136,7 @@ def test_memory_is_flat_over_fifty_loads():
         engine = CudaEngine(copy.deepcopy(network), *rest, share)
         for step in engine.preparation(2):
             step()
-        engine.maps(pixels(SMALL, 2), lambda _: None)
+        engine.compare(pixels(SMALL, 2), lambda _: None)
         del engine, step
         gc.collect()
         torch.cuda.empty_cache()

@@ -9,9 +9,12 @@ from model.anomaly import Scoring
 from model.baseline import Baseline
 from model.calibration import Calibration
 from model.checkpoint import CheckpointStore
+from model.feature_baseline import FeatureBaseline
 from model.golden import synthetic_images
 from model.network import Encoder, MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.residuals import residuals
+from model.torch_engine import normalise
 
 SIZE = (64, 64)
 SMALL = {
@@ -57,7 +60,6 @@ def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="s
     torch.manual_seed(0)
     network = MambaAD(config, frozen).eval()
     vary_statistics(network.fusion)
-    maps = np.random.default_rng(0).uniform(0.1, 1, (2, 4, *config.image_size))
     preprocessing = Preprocessing(
         image_size=config.image_size,
         mean=(0.4, 0.5, 0.6),
@@ -67,5 +69,22 @@ def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="s
     return CheckpointStore(folder).save(
         "parts", network, preprocessing, scoring or Scoring(), calibrations, training={},
         metrics={}, golden=golden,
-        baselines={name: Baseline.fit([m]) for name, m in zip(CALIBRATIONS, maps, strict=True)},
+        baselines=baselines(network, preprocessing, scoring or Scoring()),
     )  # fmt: skip
+
+
+def baselines(network, preprocessing, scoring):
+    """Fit a baseline of the kind that the scoring asks for to what nothing real showed."""
+    random, size = np.random.default_rng(0), preprocessing.image_size
+    if scoring.distance == "cosine":
+        maps = random.uniform(0.1, 1, (2, 4, *size))
+        return {name: Baseline.fit([m]) for name, m in zip(CALIBRATIONS, maps, strict=True)}
+    unused = scoring.unused_scales
+    with torch.inference_mode():
+        teacher, student = network(normalise(torch.from_numpy(images(6, size)), preprocessing))
+    found = residuals(teacher[unused:], student[unused:], scoring.scale_weights[unused:]).numpy()
+    spread = random.uniform(0.5, 2, (2, *found.shape)).astype(np.float32)
+    return {
+        name: FeatureBaseline.fit([found * by], size, scoring.sigma)
+        for name, by in zip(CALIBRATIONS, spread, strict=True)
+    }

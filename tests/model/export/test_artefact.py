@@ -15,22 +15,25 @@ from model.inspection import ImageSize
 from tests.model.export.small import images, save
 
 CODES = {"OK": 0, "NG": 1, "REVIEW": 2}
-OUTPUTS = ["raw_score", "score", "decision", "anomaly_map", "raw_map"]
+OUTPUTS = ["raw_score", "score", "decision", "anomaly_map"]
 NAMES = ("bolt", "nut", "nut")
 
 
-def run(model, batch, category=(0, 1, 1)):
+def run(model, batch, category=(0, 1, 1), compared="raw_map"):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     feeds = {"image": batch, "category": np.array(category[: len(batch)], np.int64)}
-    assert [output.name for output in session.get_outputs()] == OUTPUTS
-    return dict(zip(OUTPUTS, session.run(None, feeds), strict=True))
+    outputs = [*OUTPUTS, compared]
+    assert [output.name for output in session.get_outputs()] == outputs
+    return dict(zip(outputs, session.run(None, feeds), strict=True))
 
 
 def assert_same(checkpoint, model=None):
     """Every output is what the detector says, for images of two categories in one batch."""
     model = model or build(checkpoint)
     batch = images(3, checkpoint.config.image_size)
-    found = run(model, batch)
+    gaussian = checkpoint.scoring.distance == "mahalanobis"
+    compared = "residuals" if gaussian else "raw_map"
+    found = run(model, batch, compared=compared)
     detector = Detector.from_checkpoint(checkpoint)
     sizes = [ImageSize(*checkpoint.config.image_size)] * 3
     wanted = detector.inspect(batch, NAMES, sizes)
@@ -39,10 +42,10 @@ def assert_same(checkpoint, model=None):
     assert found["decision"].tolist() == [CODES[w.decision] for w in wanted]
     maps = np.stack([w.anomaly_map.values for w in wanted])
     np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
-    np.testing.assert_allclose(found["raw_map"], detector.anomaly_maps(batch), atol=1e-4)
+    np.testing.assert_allclose(found[compared], detector.compare(batch), atol=1e-4)
     assert {name: str(array.dtype) for name, array in found.items()} == {
         "raw_score": "float32", "score": "float32", "decision": "int64",
-        "anomaly_map": "float32", "raw_map": "float32",
+        "anomaly_map": "float32", compared: "float32",
     }  # fmt: skip
     return found
 
@@ -78,8 +81,17 @@ def test_encoders_depths_states_and_sizes(tmp_path, config):
         Scoring(standardise=True, sigma=0.0, scale_weights=(0.0, 1.0, 2.0)),
         Scoring(statistic="top_mean", top_fraction=1e-9, scale_weights=(1.0, 0.0, 3.0), sigma=1.7),
         Scoring(sigma=30.0, scale_weights=(0.0, 0.0, 1.0)),
+        Scoring(distance="mahalanobis", scale_weights=(1.0, 0.0, 2.0)),
+        Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 0.0), statistic="top_mean"),
     ],
-    ids=["standardised", "two scales", "a gap", "a blur wider than the map"],
+    ids=[
+        "standardised",
+        "two scales",
+        "a gap",
+        "a blur wider than the map",
+        "gaussians",
+        "gaussians of one scale",
+    ],
 )
 def test_statistics_and_standardising(tmp_path, scoring):
     assert_same(save(tmp_path, scoring))

@@ -6,12 +6,15 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
+from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.cli import app
+from model.detector import Detector
 from model.errors import ExportError, ParityError
 from model.export.onnx_file import export_onnx
 from model.export.precision import Precision, with_defects
 from model.golden import GoldenImages
+from model.onnx_engine import OnnxEngine
 from tests.model.export.small import images, save
 
 
@@ -65,6 +68,19 @@ def test_and_refused_with_the_figure_where_they_do_not(tmp_path, precision):
     with pytest.raises(ExportError, match=r"differ from the checkpoint's by \d.*1e-09 is toler"):
         export_onnx(save(tmp_path), tmp_path / "small.onnx", precision=precision, tolerance=1e-9)
     assert not (tmp_path / "small.onnx").exists()
+
+
+def test_the_service_decides_by_the_gaussians_as_pytorch_does(tmp_path):
+    scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
+    checkpoint = save(tmp_path, scoring)
+    written = export_onnx(checkpoint, tmp_path / "parts.onnx")
+    engine = OnnxEngine(written.path.read_bytes(), checkpoint.config.image_size)
+    served = Detector.of_version(checkpoint, engine)
+    wanted = Detector.from_checkpoint(checkpoint)
+    for category in ("bolt", "nut"):
+        names = [category] * 3
+        scores = wanted.raw_scores(images(), names)
+        np.testing.assert_allclose(served.raw_scores(images(), names), scores, rtol=1e-4)
 
 
 def test_defects_are_drawn_into_every_image():

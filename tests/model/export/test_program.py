@@ -10,7 +10,7 @@ import torch
 
 from model.anomaly import Scoring
 from model.detector import Detector
-from model.export.program import export_program, rendered_scan
+from model.export.program import Program, export_program, rendered_scan
 from model.inspection import ImageSize
 from model.scan import hybrid_scan, order_table
 from tests.model.export.small import images, save
@@ -49,6 +49,17 @@ def test_it_runs_where_this_package_is_not(tmp_path):
     assert found["decision"].tolist() == [codes[w.decision] for w in wanted]
     maps = np.stack([w.anomaly_map.values for w in wanted])
     np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
+
+
+def test_it_measures_by_the_gaussians_of_each_category(tmp_path):
+    checkpoint = save(tmp_path, Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0)))
+    with torch.no_grad():
+        found = Program(checkpoint)(torch.from_numpy(images()), torch.tensor([0, 1, 1]))
+    detector = Detector.from_checkpoint(checkpoint)
+    maps = detector.anomaly_maps(images(), ["bolt", "nut", "nut"])
+    np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
+    np.testing.assert_allclose(found["residuals"], detector.compare(images()), atol=1e-4)
+    np.testing.assert_allclose(found["raw_score"], maps.max(axis=(1, 2)), rtol=1e-4)
 
 
 def test_the_rendered_scan_is_the_scan():

@@ -30,7 +30,7 @@ class Brightness:
     device = "cpu"
     nbytes = 0
 
-    def maps(self, images, lap):
+    def compare(self, images, lap):
         return images[:, 0].astype(np.float32) / 255
 
     def answers(self):

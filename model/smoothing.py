@@ -1,0 +1,28 @@
+"""Resizing and blurring an anomaly map at once: a matrix for its rows, one for its columns."""
+
+import numpy as np
+from jaxtyping import Float64
+from scipy import ndimage
+
+TRUNCATE = 4.0
+"""The Gaussian is cut at so many sigma."""
+
+
+def resize_and_blur(
+    inputs: int, outputs: int, sigma: float
+) -> Float64[np.ndarray, "outputs inputs"]:
+    """Return the matrix that stretches corner to corner, then blurs, reflected at the edges.
+
+    Both are linear, in rows and in columns: `down @ map @ across.T` is the whole of it.
+    """
+    at = np.arange(outputs) * ((inputs - 1) / max(outputs - 1, 1))
+    below = np.clip(np.floor(at).astype(int), 0, max(inputs - 2, 0))
+    matrix = np.zeros((outputs, inputs))
+    matrix[np.arange(outputs), below] += 1 - (at - below)
+    matrix[np.arange(outputs), np.minimum(below + 1, inputs - 1)] += at - below
+    if sigma == 0:
+        return matrix
+    blurred: np.ndarray = ndimage.gaussian_filter1d(
+        matrix, sigma, axis=0, mode="reflect", truncate=TRUNCATE
+    )
+    return blurred
