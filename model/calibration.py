@@ -174,10 +174,13 @@ class Calibration:
         n, asked = self.good_images, percent(self.alpha)
         luck = f"With 95 % confidence this threshold rejects at most {percent(self.rate_bound())}."
         if self.folds is not None:
+            few = n < self.images_needed
+            more = f" ({asked} was asked, and takes {self.images_needed} images)" if few else ""
             return (
                 f"No good images were held out: {self.folds} networks scored {n}, each those it "
-                f"had not learned from. About {asked} of good parts are rejected where the final "
-                "network scores as they did; that is an estimate, and no promise."
+                f"had not learned from. About {percent(self.guaranteed_rate)} of good parts{more} "
+                "are rejected where the final network scores as they did; that is an estimate, and "
+                "no promise: hold good images out for one."
             )
         if self.review_alpha is not None:
             luck += f" At most {percent(self.review_alpha)} of good parts are rejected or reviewed."

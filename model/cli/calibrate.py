@@ -198,6 +198,11 @@ def held_out_of_training(
             f"{checkpoint.name!r} was not trained here, so which images of {data} it has learned "
             "from is not known: give good images that it has not seen by --images DIR"
         )
+    if training["recipe"].get("folds"):
+        raise CalibrationError(
+            f"{checkpoint.name!r} was trained in folds, on all good images: there are none held "
+            "out; give good images that it has not seen by --images DIR"
+        )
     fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
     samples = list(read_training_data(data, categories, None, fraction, seed).held_out)
     recorded = training["images"]["held_out"]

@@ -129,11 +129,13 @@ def trained_on(checkpoint: "Checkpoint", dataset: "Dataset") -> list["Sample"]:
     """
     from model.dataset import split_good
 
-    recipe = checkpoint.manifest.training.get("recipe", {})
+    training = checkpoint.manifest.training
+    recipe = training.get("recipe", {})
     apart = {sample.category for sample in dataset.held_out}
     whole = [sample for sample in dataset.train if sample.category in apart]
     shared = [sample for sample in dataset.train if sample.category not in apart]
-    if shared and "held_out_fraction" in recipe:
+    none_held_out = not training.get("images", {}).get("held_out", True)
+    if shared and "held_out_fraction" in recipe and not none_held_out:
         shared, _ = split_good(shared, recipe["held_out_fraction"], recipe["seed"])
     return whole + shared
 

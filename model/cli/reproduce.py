@@ -84,7 +84,7 @@ def reproduce(
       mambaad reproduce real-iad --data data/real-iad --category pcb --checkpoint parts/3
     """
     from model.cli.reproducing import Question, answer
-    from model.cli.train import INTERRUPTED
+    from model.cli.training import INTERRUPTED
 
     question = Question(
         name=dataset,

@@ -18,9 +18,6 @@ from model.cli.images import (
 from model.cli.options import STORE, Categories, Data, Device, Layout, LocalRoot, Weights
 from model.cli.recipes import read_recipe_options
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: what was to follow the training does not."""
-
 _NETWORK, _RECIPE, _AUGMENT, _SCORE, _RUN = (
     "The network",
     "The recipe",
@@ -75,6 +72,10 @@ def train(
     held_out_fraction: Annotated[
         float, typer.Option(help="The share of train/good held out.", rich_help_panel=_SCORE)
     ] = 0.2,
+    folds: Annotated[
+        int,
+        typer.Option(help="Hold none out, train so many more networks.", rich_help_panel=_SCORE),
+    ] = 0,
     alpha: Annotated[
         float,
         typer.Option(help="The false-reject rate to calibrate for.", rich_help_panel=_SCORE),
@@ -257,7 +258,7 @@ def train(
 
       torchrun --nproc-per-node 4 --no-python mambaad train data/mvtec --name parts --device cuda
     """
-    from model.cli.training import Request, follow
+    from model.cli.training import INTERRUPTED, Request, follow
     from model.training.recipe import Recipe
 
     settings = [*(setting or []), *(["resize=tile"] if tile else [])]

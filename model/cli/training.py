@@ -5,19 +5,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
 from rich.console import Console
 
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.cli.images import read_areas
 from model.cli.values import read_source
 from model.training import Run, TrainingData, read_training_data
+from model.training import folds as training
 from model.training import monitor as monitoring
-from model.training import run as training
 from model.training.group import Group, join
 from model.training.interrupt import stop_on_interrupt
 from model.training.monitor import Monitor, Monitors
 from model.training.recipe import Recipe
 from model.training.tracking import MLflow
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: what was to follow the training does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +83,24 @@ def follow(request: Request, images: TrainingData | None = None) -> Checkpoint |
         config.seed,
         request.layout,
         request.local_root,
+        config.folds,
     )
     with join(request.device) as (group, device):
         console = Console(stderr=True, quiet=not group.leads)
         parts = images.keep_apart(config.watch_fraction, config.seed)
         watched = f"{len(parts.watch)} to watch, " if parts.watch else ""
+        kept = f"in {config.folds} folds" if config.folds else f"{len(parts.held_out)} held out"
         console.print(
-            f"{len(parts.train)} good images to train on, {watched}{len(parts.held_out)} held out, "
+            f"{len(parts.train)} good images to train on, {watched}{kept}, "
             f"of {', '.join(parts.categories)}",
             highlight=False,
         )
         checkpoint = watch_training(
             console, request, request.run(group, device, images.categories), images
         )
+        if checkpoint is None and group.leads:
+            print("stopped before the last network: the same command with --resume goes on")
+            raise typer.Exit(INTERRUPTED)
     if checkpoint:
         report(checkpoint, request)
     return checkpoint
@@ -106,7 +115,7 @@ def watch_training(
         console.print("stopping after this step; Ctrl-C again stops at once, unsaved")
 
     recipe = request.recipe
-    with watched(console, request, run) as monitor, stop_on_interrupt(notice) as stop:
+    with watched(console, request, run) as (shown, monitor), stop_on_interrupt(notice) as stop:
         return training.train(
             run,
             recipe.training,
@@ -114,22 +123,21 @@ def watch_training(
             images,
             recipe.scoring,
             monitor=monitor,
+            fold_monitor=shown,
             stop=stop,
         )
 
 
 @contextmanager
-def watched(console: Console, request: Request, run: Run) -> Iterator[Monitor]:
-    """Show the run on the console, and to MLflow if that was asked for."""
+def watched(console: Console, request: Request, run: Run) -> Iterator[tuple[Monitor, Monitor]]:
+    """Give what shows a run on the console, and the same with MLflow if that was asked for."""
     with monitoring.watch(console) as shown:
         if request.mlflow is None or not run.group.leads:
-            yield shown
+            yield shown, shown
             return
         parameters = dict(request.recipe.flat())
-        yield Monitors(
-            shown,
-            MLflow(request.mlflow, request.mlflow_experiment, run.name, run.folder, parameters),
-        )
+        server = MLflow(request.mlflow, request.mlflow_experiment, run.name, run.folder, parameters)
+        yield shown, Monitors(shown, server)
 
 
 def report(checkpoint: Checkpoint, request: Request) -> None:

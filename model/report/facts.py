@@ -46,7 +46,12 @@ class Kind:
 
 
 def promises(calibration: Calibration) -> list[Promise]:
-    """Say what other numbers of held-out images would promise, and what ours do."""
+    """Say what other numbers of held-out images would promise, and what ours do.
+
+    Nothing where none were held out: there is nothing to set beside them.
+    """
+    if calibration.folds is not None:
+        return []
     ours = calibration.good_images
     found = []
     for images in sorted({*_PROMISES, ours}):

@@ -6,13 +6,14 @@ objective     loss and learning rate         average       the weights' moving a
 trainer       the loop                       state         an unfinished run on disk
 thresholds    calibration                    golden        images to compare devices by
 monitor       bars and log lines             interrupt     Ctrl-C
-run           all of it together
+run           all of it together             folds         thresholds where none are held out
 """
 
 from model.training.augmentation import Augmentation
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData, read_training_data
-from model.training.run import Run, build_network, train
+from model.training.folds import train
+from model.training.run import Run, build_network
 from model.training.thresholds import calibrate
 from model.training.trainer import Trainer
 

@@ -37,6 +37,9 @@ class TrainingConfig:
     images watched are those held out, or `watch_fraction` of the good images that are kept apart
     for that alone, so that those which set the thresholds have chosen nothing.
 
+    With `folds` no image is held out: the thresholds are from the scores that so many more networks
+    give the images which each of them has not learned from (`model.training.folds`).
+
     Raises `ConfigError`, with the reason, for a recipe that cannot be followed.
     """
 
@@ -58,6 +61,7 @@ class TrainingConfig:
     keep: str = "last"
     patience: int = 0
     watch_fraction: float = 0.0
+    folds: int = 0
     held_out_fraction: float = 0.2
     alpha: float = 0.01
     seed: int = 0
@@ -81,6 +85,8 @@ class TrainingConfig:
         for name in ("decay_at", "held_out_fraction", "alpha"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if self.folds < 0 or self.folds == 1:
+            raise ConfigError(f"folds must be 0 (none) or at least 2, got {self.folds}")
         self._check_warmup()
 
     def _check_warmup(self) -> None:

@@ -44,8 +44,11 @@ class TrainingData:
         return self.watch or self.held_out
 
     def keep_apart(self, fraction: float, seed: int) -> "TrainingData":
-        """Take a share of each category's images out of training, to be watched; 0: none."""
-        if not fraction:
+        """Take a share of each category's images out of training, to be watched.
+
+        None where the fraction is 0, or where some are watched already.
+        """
+        if not fraction or self.watch:
             return self
         train, watch = split_good(self.train, fraction, seed)
         return replace(self, train=tuple(train), watch=tuple(watch))
@@ -59,13 +62,15 @@ def read_training_data(
     seed: int,
     layout: str | None = None,
     local_root: Path | None = None,
+    folds: int = 0,
 ) -> TrainingData:
     """Find the good images below `root`, in any layout that is known, and hold some of them out.
 
     Held out are, of each category, the images in `held_out_dir`/<category>, or those that the
     data itself keeps apart (as in <category>/held_out/good), or else a share of those to train
-    on. Test images are never among them. `layout` and `local_root` are `read_dataset`'s. Raises
-    `DatasetError` for a category without good images.
+    on; none with `folds`. Test images are never among them. `layout` and `local_root` are
+    `read_dataset`'s. Raises `DatasetError` for a category without good images, or `folds` where
+    some are held out already.
     """
     dataset = read_dataset(root, categories, layout, local_root)
     train: list[Sample] = []
@@ -80,7 +85,12 @@ def read_training_data(
         apart = [sample for sample in dataset.held_out if sample.category == category]
         if held_out_dir is not None:
             apart = _kept_apart(held_out_dir, category, single=len(dataset.categories) == 1)
-        if not apart:
+        if folds and apart:
+            raise DatasetError(
+                f"good images of {category!r} are held out already, such as {apart[0].path}: "
+                "set thresholds from them, without folds, or let them be trained on, too"
+            )
+        if not apart and not folds:
             good, apart = split_good(good, held_out_fraction, seed)
         train += good
         held_out += apart

@@ -23,6 +23,9 @@ _LINE_EVERY_S = 60.0
 class Monitor:
     """Whoever wants to know how a run is going; this one does not."""
 
+    def stage(self, name: str) -> None:
+        """Hear which of several networks is trained next."""
+
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Hear how long the run is and where it starts from."""
 
@@ -41,6 +44,11 @@ class Monitors(Monitor):
 
     def __init__(self, *monitors: Monitor) -> None:
         self._monitors = monitors
+
+    def stage(self, name: str) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.stage(name)
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Tell all of them."""
@@ -72,6 +80,10 @@ class Bars(Monitor):
         self._epoch = progress.add_task("epoch", total=None, note="")
         self._epochs = self._steps = 0
 
+    def stage(self, name: str) -> None:
+        """Name the run's bar after it."""
+        self._progress.update(self._run, description=name)
+
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Draw both bars as far as the run has come."""
         self._epochs, self._steps = epochs, steps_per_epoch
@@ -102,6 +114,10 @@ class Lines(Monitor):
         self._steps_here = 0
         self._started = self._said = time.monotonic()
         self._left = ""
+
+    def stage(self, name: str) -> None:
+        """Say so."""
+        self._say(name)
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Say how long the run is."""

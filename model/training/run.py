@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 
 from model.anomaly import Scoring
 from model.areas import Area
+from model.calibration import Calibration
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.detector import Detector
 from model.errors import CheckpointError, ConfigError
@@ -24,13 +25,15 @@ from model.training.data import TrainingData
 from model.training.golden import record_golden
 from model.training.group import Group
 from model.training.monitor import Monitor, Monitors
-from model.training.records import Curve, TensorBoard, thinned, write_recipe
+from model.training.records import Curve, TensorBoard, write_recipe
 from model.training.state import forget_leftovers, read_place
 from model.training.stopping import Budget, is_finished
+from model.training.summary import summary
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
 
 SAVE_EVERY_S = 300.0
+_T = TypeVar("_T")
 
 
 def _never() -> bool:
@@ -76,19 +79,41 @@ def train(
     *,
     monitor: Monitor | None = None,
     stop: Callable[[], bool] = _never,
+    calibrations: Mapping[Category, Calibration] | None = None,
 ) -> Checkpoint | None:
     """Train a network, calibrate it on the held-out images and save it as a checkpoint.
 
     When `stop()` says yes after a step, or the time is used up, the state is saved for `resume`,
     and the network as it is becomes a checkpoint all the same. Of a group's processes the first
     returns the checkpoint, the others None. Raises `CheckpointError` where the folder holds an
-    unfinished run and neither `resume` nor `restart` is set.
+    unfinished run and neither `resume` nor `restart` is set. `calibrations` stand in the place of
+    the held-out images where there are none (`model.training.folds`).
     """
-    check_scales(config, scoring)
-    _check_folder(run, config)
+
+    def keep(trainer: Trainer, ended: str) -> Checkpoint | None:
+        return _keep(run, trainer, scoring, ended, calibrations) if run.group.leads else None
+
+    return learn(run, config, network_config, data, scoring, keep, monitor=monitor, stop=stop)
+
+
+def learn(
+    run: Run,
+    config: TrainingConfig,
+    network_config: NetworkConfig,
+    data: TrainingData,
+    scoring: Scoring,
+    finish: Callable[[Trainer, str], _T],
+    *,
+    monitor: Monitor | None = None,
+    stop: Callable[[], bool] = _never,
+) -> _T:
+    """Train a network as `train` does, and return what `finish` makes of it and why it ended.
+
+    Every process of a group calls `finish`.
+    """
+    check_run(run, config, data, scoring)
     budget = Budget(run.max_minutes)
     device = read_device(run.device)
-    _check_frame(run, scoring, data)
     network, preprocessing = build_network(
         network_config, run.encoder_weights, config.seed, run.images
     )
@@ -106,12 +131,13 @@ def train(
     told = _monitors(run, config, monitor)
     try:
         ended = _train(run, trainer, told, stop, budget)
-        checkpoint = _keep(run, trainer, scoring, ended) if run.group.leads else None
-        if checkpoint:
-            outcome = {"checkpoint": f"{checkpoint.name}/{checkpoint.version}", "ended": ended}
+        found = finish(trainer, ended)
+        outcome = {"ended": ended}
+        if isinstance(found, Checkpoint):
+            outcome["checkpoint"] = f"{found.name}/{found.version}"
     finally:
         told.end(outcome)
-    return checkpoint
+    return found
 
 
 def _train(
@@ -175,6 +201,13 @@ def read_device(name: str) -> torch.device:
     return device
 
 
+def check_run(run: Run, config: TrainingConfig, data: TrainingData, scoring: Scoring) -> None:
+    """Raise now what would be wrong later: a run in the way, a frame, areas, scales."""
+    check_scales(config, scoring)
+    _check_folder(run, config)
+    _check_frame(run, scoring, data)
+
+
 def check_scales(config: TrainingConfig, scoring: Scoring) -> None:
     """Refuse to score by scales that the network will not have learned to rebuild."""
     untrained = config.emphasis.unused_scales
@@ -212,18 +245,34 @@ def _monitors(run: Run, config: TrainingConfig, monitor: Monitor | None) -> Moni
     return Monitors(*written, monitor) if monitor else Monitors(*written)
 
 
-def _keep(run: Run, trainer: Trainer, scoring: Scoring, ended: str) -> Checkpoint:
-    """Calibrate the network as it is and write it to the store."""
+def build_detector(run: Run, trainer: Trainer, network: MambaAD, scoring: Scoring) -> Detector:
+    """Return a detector without thresholds, its baselines from the images trained on."""
+    detector = Detector.from_network(
+        network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
+    )
+    if scoring.uses_baselines:
+        detector.baselines = fit_baselines(detector, trainer.data.train)
+    return detector
+
+
+def _keep(
+    run: Run,
+    trainer: Trainer,
+    scoring: Scoring,
+    ended: str,
+    calibrations: Mapping[Category, Calibration] | None,
+) -> Checkpoint:
+    """Calibrate the network as it is, unless it comes with thresholds, and write it to the store.
+
+    Golden images are held-out ones, or with thresholds from elsewhere some of those trained on.
+    """
     with trainer.final_weights() as network:
-        detector = Detector.from_network(
-            network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
-        )
-        if scoring.uses_baselines:
-            detector.baselines = fit_baselines(detector, trainer.data.train)
+        detector = build_detector(run, trainer, network, scoring)
         held_out = trainer.data.held_out
-        calibrations = {}
-        if held_out:
-            calibrations = calibrate(detector, scoring, held_out, trainer.config.alpha)
+        known = trainer.data.train if calibrations else held_out
+        if calibrations is None:
+            alpha = trainer.config.alpha
+            calibrations = calibrate(detector, scoring, held_out, alpha) if held_out else {}
         return run.store.save(
             run.name,
             network,
@@ -235,26 +284,6 @@ def _keep(run: Run, trainer: Trainer, scoring: Scoring, ended: str) -> Checkpoin
             license=run.license,
             notice=run.notice,
             baselines=detector.baselines,
-            golden=record_golden(detector, held_out, calibrations),
+            golden=record_golden(detector, known, calibrations),
             areas=run.areas,
         )
-
-
-def summary(trainer: Trainer) -> dict[str, Any]:
-    """Say in JSON how a network was trained and how far the training came."""
-    history = trainer.place.history
-    best = trainer.best
-    return {
-        "recipe": trainer.config.to_dict() | {"learning_rate": trainer.config.peak_learning_rate},
-        "finished": trainer.finished,
-        "epochs_done": trainer.place.epoch,
-        "steps_done": trainer.place.epoch * trainer.steps_per_epoch + trainer.place.step,
-        "kept": {"epoch": best.epoch, "held_out_loss": best.loss}
-        if best and best.epoch
-        else "last",
-        "images": trainer.data.identity(),
-        "last_epoch": asdict(history[-1]) if history else None,
-        "seconds": round(sum(record.seconds for record in history), 1),
-        "processes": trainer.group.size,
-        "curve": thinned(history),
-    }

@@ -96,8 +96,7 @@ def load_state(folder: Path, identity: Mapping[str, Any]) -> tuple[Place, dict[s
     if not path.is_file():
         raise CheckpointError(f"nothing to resume: there is no {path}")
     record = _read_record(folder)
-    # Through JSON and back, so that tuples compare with the lists they were written as.
-    _check_identity(folder, json.loads(json.dumps(identity)), record["identity"])
+    check_identity(folder, identity, record["identity"])
     return _place(record["place"]), safetensors.torch.load_file(path)
 
 
@@ -119,8 +118,10 @@ def _place(values: Mapping[str, Any]) -> Place:
     return Place(**{**values, "history": history})
 
 
-def _check_identity(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    wanted, found = _flatten(wanted), _flatten(found)
+def check_identity(folder: Path, identity: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError`, naming what differs, unless a stored run is the one to resume."""
+    # Through JSON and back, so that tuples compare with the lists they were written as.
+    wanted, found = _flatten(json.loads(json.dumps(identity))), _flatten(stored)
     different = [
         f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}"
         for key in sorted(set(wanted) | set(found))

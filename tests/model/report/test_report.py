@@ -1,6 +1,7 @@
 import base64
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 
@@ -274,6 +275,30 @@ def test_what_more_images_would_promise():
     assert bounds[0] == max(bounds)
     assert bounds[-1] == min(bounds) < 0.06
     assert all(row.rate <= 0.05 for row in found)
+
+
+def test_thresholds_that_promise_nothing_or_stand_in_have_no_table_of_promises(tmp_path, samples):
+    found = detector(0.5)
+    result = evaluate(found, samples)
+    file = tmp_path / "report.html"
+    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    assert "Held-out good images" in Page(file.read_text("utf-8")).text
+
+    found.calibrations["bolt"] = replace(found.calibrations["bolt"], folds=5)
+    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    text = Page(file.read_text("utf-8")).text
+    assert "Held-out good images" not in text
+    assert "5 networks scored 60" in text
+    assert "no promise" in text
+
+    subject = Subject(
+        found, manifest("parts"), result, tmp_path, notes=("Not <this>.",), stand_in=True
+    )
+    write_report(file, subject)
+    text = Page(file.read_text("utf-8")).text
+    assert "Not <this>." in text
+    assert "What the threshold promises" not in text
+    assert "at the calibrated thresholds" not in text
 
 
 def test_a_checkpoint_without_a_curve_has_none():

@@ -1,0 +1,27 @@
+"""What a checkpoint says of its training."""
+
+from dataclasses import asdict
+from typing import Any
+
+from model.training.records import thinned
+from model.training.trainer import Trainer
+
+
+def summary(trainer: Trainer) -> dict[str, Any]:
+    """Say in JSON how a network was trained and how far the training came."""
+    history = trainer.place.history
+    best = trainer.best
+    return {
+        "recipe": trainer.config.to_dict() | {"learning_rate": trainer.config.peak_learning_rate},
+        "finished": trainer.finished,
+        "epochs_done": trainer.place.epoch,
+        "steps_done": trainer.place.epoch * trainer.steps_per_epoch + trainer.place.step,
+        "kept": {"epoch": best.epoch, "held_out_loss": best.loss}
+        if best and best.epoch
+        else "last",
+        "images": trainer.data.identity(),
+        "last_epoch": asdict(history[-1]) if history else None,
+        "seconds": round(sum(record.seconds for record in history), 1),
+        "processes": trainer.group.size,
+        "curve": thinned(history),
+    }
