@@ -1,0 +1,136 @@
+"""How long a line waits for its first answer: from the service's start to the first 200.
+
+    python -m benchmarks.start --json benchmarks/results/start-cpu.json
+
+Starts `mambaad serve` as `make run` does, several times, and each time asks until the service
+listens, until it is ready, and posts one image. The very first start may compile kernels, and fills
+the file cache: it is told apart, and the medians are of those after it.
+"""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.loading import CannotMeasure
+from benchmarks.loading.serving import ROOT
+from benchmarks.loading.subject import about, read_bodies, served_categories
+
+STAGES = ("listening_s", "ready_s", "answered_s")
+POLL_S = 0.02
+PATIENCE_S = 300.0
+_RUN = "from service.cli import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds since the process was started until each stage, and the image's own among them."""
+
+    listening_s: float
+    ready_s: float
+    answered_s: float
+
+    @property
+    def image_s(self) -> float:
+        """What the first image took of it."""
+        return self.answered_s - self.ready_s
+
+
+def summary(starts: Sequence[Start]) -> dict[str, dict[str, float]]:
+    """Return the median and the extremes of every stage, in seconds."""
+    columns = {stage: [getattr(start, stage) for start in starts] for stage in (*STAGES, "image_s")}
+    return {
+        stage: {"median": median(values), "least": min(values), "most": max(values)}
+        for stage, values in columns.items()
+    }
+
+
+def form(category: str, image: bytes) -> tuple[bytes, Mapping[str, str]]:
+    """Return the body and the headers of a POST /detect."""
+    boundary = "part-of-a-start"
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="category"\r\n\r\n{category}\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="part.png"\r\n\r\n'
+    )
+    body = head.encode() + image + f"\r\n--{boundary}--\r\n".encode()
+    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def await_answer(server: "subprocess.Popen[bytes]", request: urllib.request.Request) -> float:
+    """Ask until the answer is 200; return when, on the clock."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S):
+                return time.monotonic()
+        except (urllib.error.URLError, ConnectionError):  # not listening yet, or not ready
+            time.sleep(POLL_S)
+    raise CannotMeasure("the service ended, or did not answer 200; its log says why")
+
+
+def measured(samples: Path, options: Sequence[str]) -> tuple[Start, dict[str, Any]]:
+    """Start the service once, and stop it; return the seconds, and what was measured."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-c", _RUN, "serve", "--samples", str(samples)]
+    port = url.rpartition(":")[2]
+    with ExitStack() as stack:
+        began = time.monotonic()
+        server = stack.enter_context(
+            subprocess.Popen(
+                [*command, "--port", port, *options], cwd=ROOT, stdout=subprocess.DEVNULL
+            )
+        )
+        stack.callback(server.send_signal, signal.SIGTERM)
+        listening = await_answer(server, urllib.request.Request(f"{url}/livez"))
+        ready = await_answer(server, urllib.request.Request(f"{url}/readyz"))
+        category = served_categories(url, {})[0]
+        body, headers = form(category, read_bodies(samples, [category])[category][0])
+        post = urllib.request.Request(f"{url}/detect", data=body, headers=dict(headers))
+        answered = await_answer(server, post)
+        described = about(url)
+    return Start(listening - began, ready - began, answered - began), described
+
+
+def main(
+    starts: Annotated[int, typer.Option(min=1, help="Starts after the first one.")] = 3,
+    samples: Annotated[Path, typer.Option(help="Images as <category>/<image>.")] = ROOT / "samples",
+    serve: Annotated[str, typer.Option(help="Options for `mambaad serve`, as one string.")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write there.")] = None,
+) -> None:
+    """Start the service several times, and say how long its first answer took."""
+    first, described = measured(samples, shlex.split(serve))
+    again = [measured(samples, shlex.split(serve))[0] for _ in range(starts)]
+    result = described | {
+        "command": shlex.join(["python", "-m", "benchmarks.start", *sys.argv[1:]]),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg(),
+        "first": asdict(first),
+        "starts": [asdict(start) for start in again],
+        "seconds": summary(again),
+    }
+    print(f"the first start answered after {first.answered_s:.1f} s; of {starts} after it:")
+    for stage, found in result["seconds"].items():
+        print(
+            f"  {stage:<12} {found['median']:6.2f}  ({found['least']:.2f} to {found['most']:.2f})"
+        )
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,77 @@
+"""The start's arithmetic, and how it waits; the starts themselves are for the benchmark."""
+
+import threading
+import urllib.request
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from benchmarks.loading import CannotMeasure
+from benchmarks.start import Start, await_answer, form, summary
+
+
+class Running:
+    """A process that goes on."""
+
+    def poll(self):
+        return None
+
+
+class Ended:
+    """A process that has gone."""
+
+    def poll(self):
+        return 1
+
+
+@pytest.fixture
+def asked():
+    """A server that is not ready the first two times it is asked; yields its URL and the paths."""
+    paths = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            paths.append(self.path)
+            self.send_response(503 if len(paths) < 3 else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", paths
+        server.shutdown()
+        thread.join()
+
+
+def test_medians_and_extremes_are_of_each_stage():
+    starts = [Start(1.0, 7.0, 7.5), Start(3.0, 6.0, 6.25), Start(2.0, 8.0, 9.0)]
+    found = summary(starts)
+    assert found["listening_s"] == {"median": 2.0, "least": 1.0, "most": 3.0}
+    assert found["answered_s"] == {"median": 7.5, "least": 6.25, "most": 9.0}
+    assert found["image_s"] == {"median": 0.5, "least": 0.25, "most": 1.0}
+
+
+def test_the_form_is_one_that_parsers_read():
+    body, headers = form("solar", b"\x89PNG\r\n\x1a\n\x00")
+    head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
+    category, file = BytesParser().parsebytes(head + body).get_payload()
+    assert category.get_payload() == "solar"
+    assert category.get_param("name", header="content-disposition") == "category"
+    assert file.get_param("name", header="content-disposition") == "file"
+    assert b"\r\n\r\n\x89PNG\r\n\x1a\n\x00\r\n--" in body
+
+
+def test_it_asks_until_the_service_is_ready(asked):
+    url, paths = asked
+    await_answer(Running(), urllib.request.Request(f"{url}/readyz"))
+    assert paths == ["/readyz"] * 3
+
+
+def test_a_service_that_has_ended_is_not_waited_for(asked):
+    url, _ = asked
+    with pytest.raises(CannotMeasure, match="ended"):
+        await_answer(Ended(), urllib.request.Request(f"{url}/readyz"))
