@@ -10,6 +10,7 @@ import torch
 
 from model.anomaly import Scoring
 from model.detector import Detector
+from model.export import program
 from model.export.program import Program, export_program, rendered_scan
 from model.inspection import ImageSize
 from model.scan import hybrid_scan, order_table
@@ -29,7 +30,8 @@ print(json.loads(extra["mambaad.json"])["categories"])
 
 
 @pytest.mark.slow
-def test_it_runs_where_this_package_is_not(tmp_path):
+def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of one
     checkpoint = save(tmp_path, Scoring(statistic="top_mean", standardise=True))
     written = export_program(checkpoint, tmp_path / "parts.pt2")
     assert written.parity.difference < 1e-4
