@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import betaincinv
 
 from model.errors import CalibrationError
 
@@ -72,6 +73,14 @@ def check_rate(name: str, rate: float) -> None:
     """Raise `CalibrationError` unless `rate` lies between 0 and 1."""
     if not 0 < rate < 1:
         raise CalibrationError(f"{name} must be between 0 and 1 (0.01 means 1 %), got {rate}")
+
+
+def rate_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Return Clopper and Pearson's exact interval: none in 100 does not mean none ever."""
+    tail = (1 - level) / 2
+    low = float(betaincinv(count, total - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
+    return low, high
 
 
 def percent(rate: float) -> str:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from model.conformal import (
     Column,
@@ -27,6 +26,7 @@ from model.conformal import (
     conformal_lower_quantile,
     percent,
     ranks_above,
+    rate_interval,
 )
 from model.errors import CalibrationError
 from model.stored import Stored
@@ -234,8 +234,5 @@ def _cheapest_pair(low_cost: Column, high_cost: Column) -> tuple[int, int]:
 
 
 def _share(count: int, total: int) -> str:
-    interval = binomtest(count, total).proportion_ci(0.95)
-    return (
-        f"{count} ({percent(count / total)}; 95 % interval {percent(interval.low)} to "
-        f"{percent(interval.high)})"
-    )
+    low, high = rate_interval(count, total)
+    return f"{count} ({percent(count / total)}; 95 % interval {percent(low)} to {percent(high)})"

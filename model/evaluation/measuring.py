@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import betaincinv
 
+from model.conformal import rate_interval
 from model.dataset import Sample, read_mask
 from model.evaluation.results import (
     PIMO_RECALL,
@@ -15,7 +15,6 @@ from model.evaluation.results import (
     CategoryMetrics,
     DefectMetrics,
     ImageRecord,
-    Interval,
 )
 from model.framing import resampled
 from model.inspection import Decision, Inspection
@@ -122,7 +121,11 @@ def _metrics(
     ranks = image_metrics(defective, scores)
     intervals = {name: interval(values) for name, values in replicates.items()}
     rates = {"false_reject_rate": rejected[~defective], "escape_rate": passed[defective]}
-    intervals |= {name: _rate_interval(flags) for name, flags in rates.items() if flags.size}
+    intervals |= {
+        name: rate_interval(int(np.sum(flags)), len(flags), LEVEL)
+        for name, flags in rates.items()
+        if flags.size
+    }
     return CategoryMetrics(
         good=int(np.sum(~defective)),
         defective=int(np.sum(defective)),
@@ -195,12 +198,3 @@ def _defects(
 
 def _share(flags: Bool[np.ndarray, " n"]) -> float | None:
     return float(np.mean(flags)) if flags.size else None
-
-
-def _rate_interval(flags: Bool[np.ndarray, " n"]) -> Interval:
-    """Return Clopper and Pearson's exact interval: none in 100 does not mean none ever."""
-    count, wrong = len(flags), int(np.sum(flags))
-    tail = (1 - LEVEL) / 2
-    low = float(betaincinv(wrong, count - wrong + 1, tail)) if wrong else 0.0
-    high = float(betaincinv(wrong + 1, count - wrong, 1 - tail)) if wrong < count else 1.0
-    return low, high

@@ -5,9 +5,10 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from model.calibration import Calibration
-from model.conformal import conformal_lower_quantile
+from model.conformal import conformal_lower_quantile, rate_interval
 from model.errors import CalibrationError
 from model.inspection import Decision
 from model.operating_point import EscapeRate, HighestF1, LowestCost, OperatingPoint, choose
@@ -171,3 +172,10 @@ def test_a_review_band_can_stand_on_good_parts_alone():
     assert Calibration.from_dict(calibration.to_dict()) == calibration
     with pytest.raises(CalibrationError, match="review_alpha must be at least alpha"):
         Calibration.fit(good, good, 0.05, review_alpha=0.01)
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 40), (1, 1), (3, 40), (39, 40), (40, 40)])
+def test_a_rates_interval_is_clopper_and_pearsons(count, total):
+    for level in (0.9, 0.95):
+        known = binomtest(count, total).proportion_ci(level)
+        assert rate_interval(count, total, level) == pytest.approx((known.low, known.high))

@@ -138,7 +138,7 @@ def test_what_a_manifest_names_is_a_network_or_an_onnx_file():
 IMPORTS = """
 import sys
 import {modules}
-heavy = {{"torch", "torchvision", "timm", "numba", "einops", "onnx"}}
+heavy = {{"torch", "torchvision", "timm", "numba", "einops", "onnx", "scipy.stats"}}
 print(*sorted(heavy & set(sys.modules)))
 """
 
