@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from model.checkpoint import CheckpointStore
 from model.cli import app
+from model.cli.reproducing import read_published
 from model.dataset import Dataset, Sample
 from model.errors import DatasetError
 from model.evaluation.paper import PAPER_METRICS, PUBLISHED, published
@@ -139,6 +141,67 @@ def test_a_set_without_masks_is_not_as_published(tmp_path):
     data = write_set(tmp_path / "data", masks=False)
     result = run("reproduce", "mvtec", "--data", data, "--recipe", "fast", code=2)
     assert "screw lacks good images" in result.stderr
+
+
+def as_visa(mvtec, root):
+    """The same images under VisA's names."""
+    table = ["object,split,label,image,mask"]
+    for split, label, folder in (
+        ("train", "normal", "train/good"),
+        ("test", "normal", "test/good"),
+        ("test", "anomaly", "test/scratch"),
+    ):
+        for path in sorted((mvtec / "screw" / folder).iterdir()):
+            image = f"candle/Data/Images/{split}-{label}-{path.name}"
+            mask = f"candle/Data/Masks/{path.name}" if label == "anomaly" else ""
+            table.append(f"candle,{split},{label},{image},{mask}")
+            place_at(path, root / image)
+            if mask:
+                truth = mvtec / f"screw/ground_truth/scratch/{path.stem}_mask.png"
+                place_at(truth, root / mask)
+    (root / "split_csv").mkdir()
+    (root / "split_csv/1cls.csv").write_text("\n".join(table) + "\n")
+
+
+def as_real_iad(mvtec, root):
+    """The same images under Real-IAD's names."""
+    entries = {"train": [], "test": []}
+    for split, kind, folder in (
+        ("train", "OK", "train/good"),
+        ("test", "OK", "test/good"),
+        ("test", "HS", "test/scratch"),
+    ):
+        for path in sorted((mvtec / "screw" / folder).iterdir()):
+            image = f"{kind}/{split}/{path.name}"
+            mask = image.replace(".png", "_mask.png") if kind == "HS" else None
+            entries[split].append({"anomaly_class": kind, "image_path": image, "mask_path": mask})
+            place_at(path, root / "realiad_256/mint" / image)
+            if mask:
+                truth = mvtec / f"screw/ground_truth/scratch/{path.stem}_mask.png"
+                place_at(truth, root / "realiad_256/mint" / mask)
+    values = {"meta": {"prefix": "mint/", "normal_class": "OK"}, **entries}
+    (root / "realiad_jsons").mkdir()
+    (root / "realiad_jsons/mint.json").write_text(json.dumps(values))
+
+
+def place_at(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said_of_it"),
+    [("visa", as_visa, "1 of the 12 categories"), ("real-iad", as_real_iad, "1 of the 30")],
+)
+def test_visa_and_real_iad_are_read_as_they_are_published(tmp_path, name, write, said_of_it):
+    write(write_set(tmp_path / "mvtec"), tmp_path / "set")
+    question = SimpleNamespace(data=tmp_path / "set", categories=None, local_root=None)
+    paper = published(name)
+    dataset = read_published(question, paper)
+    assert (len(dataset.train), len(dataset.test)) == (6, 6)
+    assert all(sample.mask.is_file() for sample in dataset.test if not sample.is_good)
+    (note,) = paper.departures(dataset)
+    assert note.startswith(said_of_it)
 
 
 def paper_parts():

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from model.anomaly import Scoring
@@ -21,7 +22,7 @@ from model.report.facts import promises
 from model.training import Run, TrainingData, read_training_data, train
 from model.training import run as training
 from model.training.folds import SCORES_FILE, deal
-from model.training.monitor import Monitor
+from model.training.monitor import Bars, Monitor
 from model.training.state import STATE_FILE
 from tests.tiny import CONFIG, OPTIONS, TINY, write_images
 
@@ -219,6 +220,12 @@ def test_the_command_says_which_fold_it_is_in_and_that_nothing_is_promised(root,
     refused = CliRunner().invoke(app, again)
     assert refused.exit_code == 2
     assert "in folds, on all good images" in refused.stderr
+
+
+def test_bars_are_named_after_the_fold():
+    with Progress(disable=True) as progress:
+        Bars(progress).stage("fold 1/2")
+        assert [task.description for task in progress.tasks] == ["fold 1/2", "epoch"]
 
 
 def test_ctrl_c_in_a_fold_leaves_no_checkpoint_and_says_how_to_go_on(root, tmp_path, monkeypatch):
