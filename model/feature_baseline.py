@@ -94,18 +94,26 @@ class FeatureBaseline:
 
     def standardise(self, values: Float32[np.ndarray, "B C h w"]) -> Float32[np.ndarray, "B H W"]:
         """Return the anomaly maps of differences: root mean square deviations, about 1 if good."""
-        count, channels, height, width = values.shape
-        with np.errstate(invalid="ignore", over="ignore"):  # a failed network's stay not finite
-            centred = (values - self.mean).reshape(count, channels, -1)
-            white = np.matmul(self._matrices, np.ascontiguousarray(centred.transpose(2, 1, 0)))
-            distances = np.sqrt(np.square(white, out=white).mean(axis=1))  # (P, B)
-            grid = np.ascontiguousarray(distances.T).reshape(count, height, width)
-            maps: np.ndarray = self._rows @ grid @ self._columns
-        return maps
+        return np.stack([self._map(differences) for differences in values])
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return what is stored."""
         return {"mean": self.mean, "whitening": self.whitening, "scale": self.scale}
+
+    def _map(self, differences: Float32[np.ndarray, "C h w"]) -> Float32[np.ndarray, "H W"]:
+        """Measure one image.
+
+        By einsum, which computes here and now: a BLAS would wake threads of its own, and those go
+        on spinning for a while and hold up the network's.
+        """
+        channels, height, width = differences.shape
+        with np.errstate(invalid="ignore", over="ignore"):  # a failed network's stay not finite
+            centred = np.ascontiguousarray((differences - self.mean).reshape(channels, -1).T)
+            white = np.einsum("pij,pj->pi", self._matrices, centred)
+            distances = np.sqrt(np.square(white, out=white).mean(axis=1)).reshape(height, width)
+            tall = np.einsum("hk,kl->hl", self._rows, distances)
+            found: np.ndarray = np.einsum("hk,kw->hw", tall, self._columns)
+        return found
 
     def _unpacked(self) -> Float32[np.ndarray, "P C C"]:
         channels = len(self.mean)
