@@ -114,10 +114,18 @@ class Server:
     def _load(self) -> None:
         while True:
             request = self._loads.get()
-            if isinstance(request, Load):
-                self._send(self._inspector.load(request))
-            else:
-                self._send(self._inspector.unload(request))
+            # A thread that has computed with torch keeps OpenMP's helpers until it ends; and while
+            # there are more of those than cores, the device thread's go to sleep between any two
+            # operators, which doubles the time of an image.
+            one = threading.Thread(target=_or_die(partial(self._answer, request)), name="load-one")
+            one.start()
+            one.join()
+
+    def _answer(self, request: Load | Unload) -> None:
+        if isinstance(request, Load):
+            self._send(self._inspector.load(request))
+        else:
+            self._send(self._inspector.unload(request))
 
     def _beat(self) -> None:
         while True:

@@ -2,7 +2,9 @@
 
 import gc
 import logging
+import threading
 import weakref
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from service.channel import (
     WorkerPlan,
 )
 from service.device import DeviceThread
-from service.inspector import Inspector
+from service.inspector import Inspector, Server
 
 PARTS = CheckpointKey("parts", "1")
 POISONED = CheckpointKey("poisoned", "1")
@@ -213,3 +215,31 @@ def test_what_a_load_that_fails_had_taken_is_let_go_before_memory_is_given_back(
     monkeypatch.setattr(inspector._runtimes, "release", lambda: released.append(taken[0]() is None))
     assert "otherwise" in inspector.load(Load(0, PARTS)).loaded
     assert released == [True]
+
+
+def test_a_thread_that_loaded_is_gone_before_the_next_batch(weights):
+    """OpenMP counts its helpers for as long as it lives, and lets the device's sleep then."""
+    here, there = Pipe()
+    plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=1, heartbeat_s=60)
+    runtimes = Runtimes("cpu", "auto", 1)
+    opened, real = [], runtimes.open
+
+    def recorded(directory):
+        opened.append(threading.current_thread())
+        return real(directory)
+
+    runtimes.open = recorded
+    server = Server(there, plan, SharedBlock(), runtimes)
+    serving = threading.Thread(target=server._device.run, daemon=True)
+    serving.start()
+    threading.Thread(target=server._load, daemon=True).start()
+    for number in (1, 2):
+        server._loads.put(Load(number, PARTS))
+        reply = here.recv()
+        assert isinstance(reply.loaded, LoadReport)
+        server._loads.put(Unload(number + 10, PARTS))
+        here.recv()  # nothing is taken up before the one before has ended
+        assert not opened[-1].is_alive()
+    assert len(set(opened)) == 2
+    server._device.end()
+    serving.join(timeout=10)
