@@ -27,13 +27,12 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.loading import CannotMeasure
-from benchmarks.loading.serving import ROOT
+from benchmarks.loading.serving import MAMBAAD, ROOT
 from benchmarks.loading.subject import about, read_bodies, served_categories
 
 STAGES = ("listening_s", "ready_s", "answered_s")
 POLL_S = 0.02
 PATIENCE_S = 300.0
-_RUN = "from service.cli import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def measured(samples: Path, options: Sequence[str]) -> tuple[Start, dict[str, An
     """Start the service once, and stop it; return the seconds, and what was measured."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "-c", _RUN, "serve", "--samples", str(samples)]
+    command = [*MAMBAAD, "serve", "--samples", str(samples)]
     port = url.rpartition(":")[2]
     with ExitStack() as stack:
         began = time.monotonic()

@@ -41,7 +41,7 @@ class Scoring(Stored):
             raise ConfigError(f"statistic must be 'max' or 'top_mean', got {self.statistic!r}")
         if self.distance not in DISTANCES:
             raise ConfigError(f"distance must be one of {DISTANCES}, got {self.distance!r}")
-        if self.standardise and self.distance == "mahalanobis":
+        if self.standardise and self.measures_differences:
             raise ConfigError(
                 "standardise: with distance 'mahalanobis' every place is measured from what is "
                 "usual there already; set one of the two"
@@ -57,9 +57,14 @@ class Scoring(Stored):
             )
 
     @property
+    def measures_differences(self) -> bool:
+        """Whether an engine answers differences of features, in place of maps: see `distance`."""
+        return self.distance == "mahalanobis"
+
+    @property
     def uses_baselines(self) -> bool:
         """Whether every category needs a baseline, which takes parts that lie the same way."""
-        return self.standardise or self.distance == "mahalanobis"
+        return self.standardise or self.measures_differences
 
     @property
     def unused_scales(self) -> int:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-TRUNCATE = 4.0
+from model.smoothing import TRUNCATE
 
 
 def anomaly_map(

@@ -55,7 +55,7 @@ def from_arrays(
     Raises `KeyError` where a part is missing, `ValueError` where parts do not fit together.
     """
     categories = sorted({name.split("/", 1)[1] for name in arrays})
-    if scoring.distance == "mahalanobis":
+    if scoring.measures_differences:
         return {
             category: FeatureBaseline(
                 arrays[f"mean/{category}"],

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from model.store import StoredVersion
 
 _TILES_AT_ONCE = 16
-_MAPS = 3  # dimensions: batch, rows, columns
 _NOT_FINITE = (
     "the network answered NaN or infinity: the image was not inspected; "
     "check the checkpoint's weights"
@@ -123,7 +122,7 @@ class Detector:
         """
         found = self.compare(images)
         if categories is None:
-            if found.ndim != _MAPS:
+            if self.scoring.measures_differences:
                 raise UnknownCategory("distance 'mahalanobis' has no maps without a category")
             return found
         return self._standardised(found, categories)
@@ -228,9 +227,7 @@ class Detector:
         counts = [frame.inputs for frame in frames]
         if sum(counts) != len(images):
             raise ImageError(f"images of these sizes take {sum(counts)} inputs, got {len(images)}")
-        maps = self._compared(images, len(frames), stopwatch)
-        if self.scoring.uses_baselines:  # an input is an image then: see __init__
-            maps = self._standardised(maps, categories)
+        maps = self._standardised(self._compared(images, len(frames), stopwatch), categories)
         ends = np.cumsum(counts)
         parts = zip(frames, ends - counts, ends, strict=True)
         return [frame.assemble(maps[start:end]) for frame, start, end in parts]
@@ -250,6 +247,7 @@ class Detector:
     def _standardised(
         self, compared: Float32[np.ndarray, "B *what"], categories: Sequence[Category]
     ) -> Float32[np.ndarray, "B H W"]:
+        """Measure inputs, each an image (see `__init__`), where the scoring uses baselines."""
         if not self.scoring.uses_baselines:
             return compared
         return standardised(compared, categories, self.baselines, self.preprocessing.image_size)

@@ -75,7 +75,7 @@ class TorchEngine:
     def _compared(
         self, teacher: list[Tensor], student: list[Tensor], weights: Sequence[float]
     ) -> Tensor:
-        if self.scoring.distance == "mahalanobis":
+        if self.scoring.measures_differences:
             return residuals(teacher, student, weights)
         size, sigma = self.preprocessing.image_size, self.scoring.sigma
         return anomaly_map(teacher, student, size, sigma, weights)

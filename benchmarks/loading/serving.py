@@ -18,7 +18,8 @@ from model.preprocess import Preprocessing
 from model.weight_files import read_weights, serialise, sha256
 
 ROOT = Path(__file__).parents[2]
-_RUN = "from service.cli import main; main()"
+MAMBAAD = (sys.executable, "-c", "from service.cli import main; main()")
+"""The command line, whatever is on the PATH."""
 _READY = "Ready on "
 _STOP_S = 60.0
 
@@ -102,7 +103,7 @@ def started(
 def serving(store: Path, options: Sequence[str] = ()) -> Iterator[str]:
     """Serve a store as it is, its log beside it; as `started`."""
     log = store.parent / "service.log"
-    command = [sys.executable, "-c", _RUN, "serve", "--port", "0", "--weights", str(store)]
+    command = [*MAMBAAD, "serve", "--port", "0", "--weights", str(store)]
     with (
         log.open("w") as errors,
         subprocess.Popen(

@@ -59,7 +59,7 @@ class Agreement:
         Raw scores have `TOLERANCE`, differences that have no score as a share of their length;
         scores of golden images, measured from their baseline, their own beside it.
         """
-        if self.scoring.distance == "mahalanobis":
+        if self.scoring.measures_differences:
             shares = [_distance(expected, found) / TOLERANCE]
         else:
             shares = [_difference(self.scoring, expected, found) / TOLERANCE]
@@ -70,7 +70,7 @@ class Agreement:
             before, after = expected[these], found[these]
             if self.scoring.uses_baselines and part.baseline is not None:
                 before, after = (part.baseline.standardise(these) for these in (before, after))
-            elif self.scoring.distance == "mahalanobis":
+            elif self.scoring.measures_differences:
                 continue
             shares.append(_difference(self.scoring, before, after) / part.tolerance)
         return float(np.max(shares))

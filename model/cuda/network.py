@@ -71,7 +71,7 @@ class InferenceNetwork:
         self._decoder = InferenceDecoder(network.decoder, sizes, placement)
         scales = sizes[::-1][self._unused : len(sizes) - 1]
         self._weights = weights = scoring.scale_weights[self._unused :]
-        self._takes_residuals = scoring.distance == "mahalanobis"
+        self._takes_residuals = scoring.measures_differences
         size = preprocessing.image_size
         self._smoothing = Smoothing(scales, size, scoring.sigma, weights, device)
         mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)

@@ -10,10 +10,10 @@ matrices that only the sizes decide. Scales meet in the second product, by their
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
-TRUNCATE = 4.0
+from model.smoothing import resize_and_blur
 
 
 class Smoothing:
@@ -28,9 +28,9 @@ class Smoothing:
         device: torch.device,
     ) -> None:
         shares = [weight / sum(weights) for weight in weights]
-        rows = [_resize_and_blur(h, size[0], sigma) for h, _ in scales]
+        rows = [torch.from_numpy(resize_and_blur(h, size[0], sigma)) for h, _ in scales]
         columns = [
-            share * _resize_and_blur(w, size[1], sigma)
+            share * torch.from_numpy(resize_and_blur(w, size[1], sigma))
             for share, (_, w) in zip(shares, scales, strict=True)
         ]
         self._down = [matrix.float().to(device) for matrix in rows]  # (H, h) each
@@ -40,31 +40,3 @@ class Smoothing:
         """Return the weighted mean of the resized, blurred maps."""
         tall = [down @ found for down, found in zip(self._down, distances, strict=True)]
         return torch.cat(tall, dim=2) @ self._across
-
-
-def _resize_and_blur(before: int, after: int, sigma: float) -> Float64[Tensor, "after before"]:
-    return _gaussian(after, sigma) @ _bilinear(before, after)
-
-
-def _bilinear(before: int, after: int) -> Float64[Tensor, "after before"]:
-    """Interpolate between the two nearest, first and last aligned."""
-    places = torch.arange(after, dtype=torch.float64) * ((before - 1) / max(1, after - 1))
-    lower = places.floor().clamp(max=max(0, before - 2)).long()
-    upper = (lower + 1).clamp(max=before - 1)
-    matrix = torch.zeros(after, before, dtype=torch.float64)
-    rows, share = torch.arange(after), places - lower
-    matrix.index_put_((rows, lower), 1 - share, accumulate=True)
-    return matrix.index_put_((rows, upper), share, accumulate=True)
-
-
-def _gaussian(length: int, sigma: float) -> Float64[Tensor, "length length"]:
-    """Blur, reflected at the ends, the last value repeated; the identity for a sigma of 0."""
-    if sigma == 0:
-        return torch.eye(length, dtype=torch.float64)
-    radius = int(TRUNCATE * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-0.5 * (offsets / sigma).double() ** 2)
-    places = (torch.arange(length).unsqueeze(1) + offsets) % (2 * length)
-    mirrored = torch.minimum(places, 2 * length - 1 - places)  # (length, taps)
-    matrix = torch.zeros(length, length, dtype=torch.float64)
-    return matrix.scatter_add_(1, mirrored, (kernel / kernel.sum()).expand(length, -1))

@@ -99,7 +99,7 @@ def _maps(
     scoring, size = checkpoint.scoring, checkpoint.config.image_size
     sizes = [(size[0] // s, size[1] // s) for s in STRIDES[scoring.unused_scales :]]
     categories = checkpoint.manifest.categories
-    if scoring.distance == "mahalanobis":
+    if scoring.measures_differences:
         weights = scoring.scale_weights[scoring.unused_scales :]
         compared = residuals(graph, teacher, student, sizes, weights)
         gaussians = [cast(FeatureBaseline, checkpoint.baselines[c]) for c in categories]
@@ -114,9 +114,9 @@ def _maps(
 
 def _compared(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
     """Return the name and shape, without the batch, of what the scoring compares."""
-    if checkpoint.scoring.distance != "mahalanobis":
+    if not checkpoint.scoring.measures_differences:
         return "raw_map", checkpoint.config.image_size
-    _, baseline = next(iter(checkpoint.baselines.items()))
+    baseline = next(iter(checkpoint.baselines.values()))
     return "residuals", baseline.mean.shape
 
 

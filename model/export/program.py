@@ -122,7 +122,7 @@ class Program(nn.Module):
         unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
         teacher = self.network.encoder(normalise(image, self.preprocessing))
         student = self.network.reconstruct(teacher, unused)
-        if self.scoring.distance == "mahalanobis":
+        if self.scoring.measures_differences:
             compared = residuals(teacher[unused:], student, weights[unused:])
             maps, name = self._measured(compared, category), "residuals"
         else:

@@ -43,10 +43,6 @@ SCORES_FILE = "scores.json"
 _FOLDERS = "fold-"
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
     """One network of several: where it is trained, what on, and the images it is to score."""
@@ -65,7 +61,7 @@ def train(
     *,
     monitor: Monitor | None = None,
     fold_monitor: Monitor | None = None,
-    stop: Callable[[], bool] = _never,
+    stop: Callable[[], bool] = training.never,
 ) -> Checkpoint | None:
     """Train as `model.training.run.train` does, in folds first where the recipe asks for them.
 

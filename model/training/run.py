@@ -36,7 +36,8 @@ SAVE_EVERY_S = 300.0
 _T = TypeVar("_T")
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Say no, whenever a run asks whether to stop."""
     return False
 
 
@@ -78,7 +79,7 @@ def train(
     scoring: Scoring,
     *,
     monitor: Monitor | None = None,
-    stop: Callable[[], bool] = _never,
+    stop: Callable[[], bool] = never,
     calibrations: Mapping[Category, Calibration] | None = None,
 ) -> Checkpoint | None:
     """Train a network, calibrate it on the held-out images and save it as a checkpoint.
@@ -105,7 +106,7 @@ def learn(
     finish: Callable[[Trainer, str], _T],
     *,
     monitor: Monitor | None = None,
-    stop: Callable[[], bool] = _never,
+    stop: Callable[[], bool] = never,
 ) -> _T:
     """Train a network as `train` does, and return what `finish` makes of it and why it ended.
 

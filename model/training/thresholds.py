@@ -34,7 +34,7 @@ def fit_baselines(
             yield detector.compare(batch.images)
 
     def fitted(category: Category) -> AnyBaseline:
-        if scoring.distance == "mahalanobis":
+        if scoring.measures_differences:
             return FeatureBaseline.fit(compared(category), size, scoring.sigma)
         return Baseline.fit(compared(category))
 
