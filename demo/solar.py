@@ -133,11 +133,13 @@ def split(path: Path = SPLIT_FILE) -> None:
         print(f"{category:12} {name:12} {count:5}")
 
 
-def plan_copies(root: Path, source: Path, development: bool) -> dict[Path, Path]:
+def plan_copies(
+    root: Path, cells: Iterable[Cell], source: Path, development: bool
+) -> dict[Path, Path]:
     """Map every file to be written below `root` to the image it is a copy of."""
     return {
         root / cell.category / folder / Path(cell.file).name: source / cell.file
-        for cell in read_split()
+        for cell in cells
         for folder in places(cell, development)
     }
 
@@ -148,9 +150,12 @@ def prepare(
     development: Annotated[
         bool, typer.Option(help="Fill test/ from held-out good and development cells instead.")
     ] = False,
+    split_file: Annotated[
+        Path, typer.Option("--split", metavar="FILE", help="Another split than the committed one.")
+    ] = SPLIT_FILE,
 ) -> None:
     """Copy the cells into MVTec layout, ROOT/<category>/{train,held_out,test}/<kind>/."""
-    copies = plan_copies(root, data_folder(), development)
+    copies = plan_copies(root, read_split(split_file), data_folder(), development)
     strays = sorted(path for path in root.rglob("*") if path.is_file() and path not in copies)
     if strays:
         # A test image left in train/ by another split would spoil every figure.

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ from model.anomaly import Scoring, find_regions, peak_region
 from model.areas import Area, Areas
 from model.baselines import AnyBaseline, standardised
 from model.calibration import Calibration
-from model.engine import Engine, Preparable
+from model.engine import Divisible, Engine, Preparable
 from model.errors import ImageError, NonFiniteOutput, UnknownCategory
 from model.framing import check_baselines
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
@@ -173,9 +175,9 @@ class Detector:
         """Inspect a batch, each image by its category's threshold.
 
         `image_sizes` are those of the images before resizing, for regions and heatmaps; one of
-        `calibrations` for each image stands in for its category's. The timings, in ms, are the
-        whole batch's: encoder, decoder, anomaly_map, decision. Raises `UnknownCategory` before
-        anything is computed, and `NonFiniteOutput`.
+        `calibrations` for each image stands in for its category's. The timings, in ms, are those of
+        the part of the batch that the image was computed in: encoder, decoder, anomaly_map,
+        decision. Raises `UnknownCategory` before anything is computed, and `NonFiniteOutput`.
         """
         found = self.attempt(images, categories, image_sizes, calibrations)
         for one in found:
@@ -193,6 +195,29 @@ class Detector:
         """Inspect a batch like `inspect`; `NonFiniteOutput` stands in the place of its image."""
         if calibrations is None:
             calibrations = [self._calibration(category) for category in categories]
+        ends = [0, *np.cumsum(self._inputs(images, image_sizes))]
+        if not isinstance(self.engine, Divisible):
+            return self._attempt(images, categories, image_sizes, calibrations)
+        calls = [
+            partial(
+                self._attempt,
+                images[ends[part.start] : ends[part.stop]],
+                categories[part],
+                image_sizes[part],
+                calibrations[part],
+            )
+            for part in self.engine.divide(len(image_sizes))
+        ]
+        return list(chain.from_iterable(self.engine.side_by_side(calls)))
+
+    def _attempt(
+        self,
+        images: UInt8[np.ndarray, "B 3 H W"],
+        categories: Sequence[Category],
+        image_sizes: Sequence[ImageSize],
+        calibrations: Sequence[Calibration],
+    ) -> list[Inspection | NonFiniteOutput]:
+        """Inspect a part of a batch."""
         stopwatch = _Stopwatch()
         maps = self._image_maps(images, categories, image_sizes, stopwatch)
         found = [
@@ -215,6 +240,15 @@ class Detector:
             raise UnknownCategory(f"{category!r} is not calibrated; have: {have}")
         return self.calibrations[category]
 
+    def _inputs(
+        self, images: UInt8[np.ndarray, "B 3 H W"], image_sizes: Sequence[ImageSize]
+    ) -> list[int]:
+        """Return how many of the inputs are each image's; raises `ImageError` if not all are."""
+        counts = [self.preprocessing.frame(size).inputs for size in image_sizes]
+        if sum(counts) != len(images):
+            raise ImageError(f"images of these sizes take {sum(counts)} inputs, got {len(images)}")
+        return counts
+
     def _image_maps(
         self,
         images: UInt8[np.ndarray, "B 3 H W"],
@@ -224,9 +258,7 @@ class Detector:
     ) -> list[Float32[np.ndarray, "h w"]]:
         """Compute all inputs, and put the maps of each image together."""
         frames = [self.preprocessing.frame(size) for size in image_sizes]
-        counts = [frame.inputs for frame in frames]
-        if sum(counts) != len(images):
-            raise ImageError(f"images of these sizes take {sum(counts)} inputs, got {len(images)}")
+        counts = self._inputs(images, image_sizes)
         maps = self._standardised(self._compared(images, len(frames), stopwatch), categories)
         ends = np.cumsum(counts)
         parts = zip(frames, ends - counts, ends, strict=True)

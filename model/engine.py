@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+T = TypeVar("T")
 
 Lap: TypeAlias = Callable[[str], None]
 """Called with the name of a stage when it ends, and not before the device is done with it."""
@@ -52,4 +54,18 @@ class Preparable(Protocol):
         """Return steps that make batches of up to `most` images fast.
 
         Each is to be run in order on the engine's thread; batches may be computed between them.
+        """
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """An engine that computes parts of a batch side by side faster than the whole."""
+
+    def divide(self, count: int) -> Sequence[slice]:
+        """Return the parts that a batch of `count` images is best computed in, often only one."""
+
+    def side_by_side(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Make calls that each compute a part, and return in order what they return.
+
+        None is running any more when this returns or raises; what the first failed call raised.
         """

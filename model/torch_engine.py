@@ -1,13 +1,16 @@
 """The engine that computes with torch: normalise, encoder, decoder, anomaly map."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from model import lanes
 from model.anomaly import Scoring
 from model.anomaly_map import anomaly_map
 from model.engine import Lap
@@ -17,6 +20,8 @@ from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
 from model.residuals import residuals
 from model.torch_device import device_answers, own_errors, release_cached
+
+T = TypeVar("T")
 
 
 class TorchEngine:
@@ -55,12 +60,34 @@ class TorchEngine:
             if not name.startswith("encoder.")
         )
 
-    @own_errors()
-    @torch.inference_mode()
+    def divide(self, count: int) -> Sequence[slice]:
+        """Return the parts that a batch is best computed in; see `model.lanes`."""
+        return lanes.divide(count) if self._device.type == "cpu" else [slice(0, count)]
+
+    def side_by_side(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Make calls that each compute a part; see `model.lanes`."""
+        return lanes.side_by_side(calls)
+
     def compare(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
     ) -> Float32[np.ndarray, "B *what"]:
-        """Return how far each image is rebuilt; the laps are encoder, decoder and anomaly_map."""
+        """Return how far each image is rebuilt; the laps are encoder, decoder and anomaly_map.
+
+        Of a batch that is divided there is one lap, network.
+        """
+        parts = self.divide(len(images))
+        if len(parts) == 1:
+            return self._compare(images, lap)
+        calls = [partial(self._compare, images[part], _no_lap) for part in parts]
+        found = np.concatenate(self.side_by_side(calls))
+        lap("network")
+        return found
+
+    @own_errors()
+    @torch.inference_mode()
+    def _compare(
+        self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
+    ) -> Float32[np.ndarray, "B *what"]:
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         teacher = self._prepared.encoder(normalise(pixels.to(self._device), self.preprocessing))
         self._end("encoder", lap)
@@ -92,6 +119,10 @@ class TorchEngine:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         lap(stage)
+
+
+def _no_lap(stage: str) -> None:
+    """Parts that are computed side by side have no stages in common."""
 
 
 def normalise(
