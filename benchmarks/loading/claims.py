@@ -5,8 +5,11 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from benchmarks.loading.arrivals import Arrivals, schedule
 from benchmarks.loading.conducting import measure
+from benchmarks.loading.ideal import ideal_latencies, line_through
 from benchmarks.loading.report import Summary, summarise
 from benchmarks.loading.sender import ClosedLoop, OpenLoop, Target
 
@@ -86,7 +89,7 @@ def throughput(
         what = f"POST /detect, round {number + 1}"
         runs.append(closed(target, categories[:1], 2 * batch_size, effort, what))
     served, alone = median(run.achieved for run in runs), median(own)
-    seen = median(run.batches.mean if run.batches else 0.0 for run in runs)
+    seen = median(_mean_batch(run) for run in runs)
     verdict = Verdict(
         "throughput through POST /detect is at least 90 % of the Detector's own",
         served >= 0.9 * alone,
@@ -111,6 +114,11 @@ def latency(
     assert single.latency is not None, "no request was answered"
     assert full.batch_p50_ms is not None, "no request was answered"
     loaded = opened(target, Arrivals.POISSON, share * full.achieved, mix, effort, seed=0)
+    assert single.batch_p50_ms is not None, "no request was answered"
+    line = line_through(single.batch_p50_ms, full.batch_p50_ms, _mean_batch(full))
+    plan = schedule(Arrivals.POISSON, share * full.achieved, effort.seconds, mix)
+    waits = ideal_latencies([shot.at_s for shot in plan], line, batch_size)
+    ideal = {f"p{q}_ms": float(np.percentile(waits, q)) for q in (50, 95, 99)}
     limit = 2 * single.latency.p50_ms + full.batch_p50_ms
     p99 = loaded.latency_all.p99_ms if loaded.latency_all else float("inf")
     failed = loaded.requests - loaded.codes.get("200", 0)
@@ -120,10 +128,11 @@ def latency(
         p99,
         limit,
         f"p99 {p99:.1f} ms at {loaded.achieved:.2f}/s of {full.achieved:.2f}/s, {failed} failed; "
-        f"limit 2 x {single.latency.p50_ms:.1f} + {full.batch_p50_ms:.1f} = {limit:.1f} ms",
+        f"limit 2 x {single.latency.p50_ms:.1f} + {full.batch_p50_ms:.1f} = {limit:.1f} ms; a "
+        f"device as fast that did nothing else would come to {ideal['p99_ms']:.1f} ms",
     )
     runs = {"single": asdict(single), "capacity": asdict(full), "loaded": asdict(loaded)}
-    return verdict, runs
+    return verdict, {**runs, "ideal": ideal}
 
 
 def interleaved(
@@ -138,7 +147,7 @@ def interleaved(
         text = f"{len(categories)} categories, round {number + 1}"
         mixed.append(closed(target, categories, concurrency, effort, text))
     alone, together = (median(run.achieved for run in runs) for runs in (one, mixed))
-    sizes = [median(r.batches.mean if r.batches else 0.0 for r in runs) for runs in (one, mixed)]
+    sizes = [median(_mean_batch(run) for run in runs) for runs in (one, mixed)]
     verdict = Verdict(
         f"{len(categories)} categories interleaved have at least 90 % of one's throughput",
         together >= 0.9 * alone,
@@ -149,6 +158,10 @@ def interleaved(
         _drift([run.achieved for run in one], [run.achieved for run in mixed]),
     )
     return verdict, {"one": [asdict(r) for r in one], "interleaved": [asdict(r) for r in mixed]}
+
+
+def _mean_batch(run: Summary) -> float:
+    return run.batches.mean if run.batches else 0.0
 
 
 def _drift(reference: Sequence[float], compared: Sequence[float]) -> str | None:

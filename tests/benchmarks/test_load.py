@@ -18,6 +18,7 @@ from benchmarks import load
 from benchmarks.loading import CannotMeasure, claims
 from benchmarks.loading.arrivals import Arrivals, schedule
 from benchmarks.loading.conducting import Measured, batches_between, measure
+from benchmarks.loading.ideal import ideal_latencies, line_through
 from benchmarks.loading.report import latency_of, summarise, text_of, throughput
 from benchmarks.loading.sender import ClosedLoop, OpenLoop, Outcome, Target
 from benchmarks.loading.serving import copy_store, started
@@ -98,6 +99,20 @@ class FakeService:
 @pytest.fixture
 def fake():
     return FakeService()
+
+
+def test_an_ideal_device_takes_what_waits_and_loses_no_time():
+    line = line_through(single_s=3.0, batch_s=6.0, batch=4)
+    assert [line(n) for n in (1, 2, 4)] == [3.0, 4.0, 6.0]
+    # Alone; then two that waited for the first one; then one that found the device free.
+    assert ideal_latencies([0.0, 1.0, 2.0, 10.0], line, most=4) == [3.0, 6.0, 5.0, 3.0]
+    # No more than one at a time: each waits for all before it.
+    assert ideal_latencies([0.0, 1.0, 2.0], line, most=1) == [3.0, 5.0, 7.0]
+    assert ideal_latencies([], line, most=4) == []
+
+
+def test_of_batches_of_one_every_image_costs_the_same():
+    assert line_through(single_s=2.0, batch_s=9.0, batch=1)(5) == 10.0
 
 
 def test_constant_arrivals_keep_their_distance():

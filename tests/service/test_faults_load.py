@@ -166,10 +166,11 @@ def test_50_loads_and_unloads_at_once_disturb_nobody(live, image):
         with live.client() as client:
             return client.post(f"/models/parts/1/{('load', 'unload')[number % 2]}").status_code
 
-    turn(0), turn(1)
-    before = live.worker.memory_info().rss
-    with live.bystander(image()) as seconds, ThreadPoolExecutor(10) as threads:
-        statuses = list(threads.map(turn, range(50)))
+    with ThreadPoolExecutor(10) as threads:
+        list(threads.map(turn, range(20)))  # what the allocator keeps for later is kept by now
+        before = live.worker.memory_info().rss
+        with live.bystander(image()) as seconds:
+            statuses = list(threads.map(turn, range(50)))
     assert set(statuses) <= {200, 409}
     assert statuses.count(200) >= 25
     assert len(seconds) >= 1
