@@ -115,10 +115,10 @@ def latency(
     assert full.batch_p50_ms is not None, "no request was answered"
     loaded = opened(target, Arrivals.POISSON, share * full.achieved, mix, effort, seed=0)
     assert single.batch_p50_ms is not None, "no request was answered"
-    line = line_through(single.batch_p50_ms, full.batch_p50_ms, _mean_batch(full))
+    line = line_through(single.batch_p50_ms / 1e3, full.batch_p50_ms / 1e3, _mean_batch(full))
     plan = schedule(Arrivals.POISSON, share * full.achieved, effort.seconds, mix)
     waits = ideal_latencies([shot.at_s for shot in plan], line, batch_size)
-    ideal = {f"p{q}_ms": float(np.percentile(waits, q)) for q in (50, 95, 99)}
+    ideal = {f"p{q}_ms": 1e3 * float(np.percentile(waits, q)) for q in (50, 95, 99)}
     limit = 2 * single.latency.p50_ms + full.batch_p50_ms
     p99 = loaded.latency_all.p99_ms if loaded.latency_all else float("inf")
     failed = loaded.requests - loaded.codes.get("200", 0)
