@@ -1,8 +1,6 @@
 """Images in, inspections out: the one inference path of trainer, command line and service."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from model.errors import ImageError, NonFiniteOutput, UnknownCategory
 from model.framing import check_baselines
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
 from model.preprocess import Preprocessing
+from model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
@@ -131,7 +130,7 @@ class Detector:
 
     def compare(self, images: UInt8[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B *what"]:
         """Return what the engine makes of inputs; see `Engine`. Raises `NonFiniteOutput`."""
-        found = self.engine.compare(images, _Stopwatch().lap)
+        found = self.engine.compare(images, Stopwatch().lap)
         if not np.isfinite(found).all():
             raise NonFiniteOutput(_NOT_FINITE)
         return found
@@ -140,10 +139,8 @@ class Detector:
         self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]
     ) -> list[float]:
         """Return each input's raw score, with or without thresholds; raises as `anomaly_maps`."""
-        scores: list[float] = self.scoring.raw_scores(
-            self.anomaly_maps(images, categories)
-        ).tolist()
-        return scores
+        maps = self.anomaly_maps(images, categories)
+        return [float(score) for score in self.scoring.raw_scores(maps)]
 
     def image_maps(
         self,
@@ -156,7 +153,7 @@ class Detector:
         It spans the image edge to edge, and outside the category's area is as low as the lowest
         pixel that counts. Raises as `anomaly_maps`.
         """
-        maps = self._image_maps(images, categories, image_sizes, _Stopwatch())
+        maps = self._image_maps(images, categories, image_sizes, Stopwatch())
         if not all(np.isfinite(values).all() for values in maps):
             raise NonFiniteOutput(_NOT_FINITE)
         return [self.areas.lowered(*pair) for pair in zip(maps, categories, strict=True)]
@@ -193,21 +190,16 @@ class Detector:
         calibrations: Sequence[Calibration] | None = None,
     ) -> list[Inspection | NonFiniteOutput]:
         """Inspect a batch like `inspect`; `NonFiniteOutput` stands in the place of its image."""
-        if calibrations is None:
-            calibrations = [self._calibration(category) for category in categories]
-        ends = [0, *np.cumsum(self._inputs(images, image_sizes))]
+        known = calibrations or [self._calibration(category) for category in categories]
         if not isinstance(self.engine, Divisible):
-            return self._attempt(images, categories, image_sizes, calibrations)
-        calls = [
-            partial(
-                self._attempt,
-                images[ends[part.start] : ends[part.stop]],
-                categories[part],
-                image_sizes[part],
-                calibrations[part],
-            )
-            for part in self.engine.divide(len(image_sizes))
-        ]
+            return self._attempt(images, categories, image_sizes, known)
+        ends = [0, *np.cumsum(self._inputs(images, image_sizes))]
+
+        def attempt(part: slice) -> list[Inspection | NonFiniteOutput]:
+            inputs = images[ends[part.start] : ends[part.stop]]
+            return self._attempt(inputs, categories[part], image_sizes[part], known[part])
+
+        calls = [partial(attempt, part) for part in self.engine.divide(len(image_sizes))]
         return list(chain.from_iterable(self.engine.side_by_side(calls)))
 
     def _attempt(
@@ -218,14 +210,14 @@ class Detector:
         calibrations: Sequence[Calibration],
     ) -> list[Inspection | NonFiniteOutput]:
         """Inspect a part of a batch."""
-        stopwatch = _Stopwatch()
+        stopwatch = Stopwatch()
         maps = self._image_maps(images, categories, image_sizes, stopwatch)
         found = [
             self._decide(*parts) if np.isfinite(parts[2]).all() else NonFiniteOutput(_NOT_FINITE)
             for parts in zip(categories, calibrations, maps, image_sizes, strict=True)
         ]
         stopwatch.lap("decision")
-        return [_with_timings(one, stopwatch.laps_ms) for one in found]
+        return [stopwatch.stamped(one) for one in found]
 
     def inspect_images(self, images: Sequence[Image.Image], category: Category) -> list[Inspection]:
         """Inspect decoded images of one category. Raises `ImageError` beside `inspect`'s."""
@@ -254,7 +246,7 @@ class Detector:
         images: UInt8[np.ndarray, "B 3 H W"],
         categories: Sequence[Category],
         image_sizes: Sequence[ImageSize],
-        stopwatch: "_Stopwatch",
+        stopwatch: Stopwatch,
     ) -> list[Float32[np.ndarray, "h w"]]:
         """Compute all inputs, and put the maps of each image together."""
         frames = [self.preprocessing.frame(size) for size in image_sizes]
@@ -265,16 +257,15 @@ class Detector:
         return [frame.assemble(maps[start:end]) for frame, start, end in parts]
 
     def _compared(
-        self, images: UInt8[np.ndarray, "B 3 H W"], count: int, stopwatch: "_Stopwatch"
+        self, images: UInt8[np.ndarray, "B 3 H W"], count: int, stopwatch: Stopwatch
     ) -> Float32[np.ndarray, "B *what"]:
         """Compute inputs: those of `count` images at once, or tiles in batches that fit."""
         size = max(count, self.inputs_at_once)
         if len(images) <= size:
             return self.engine.compare(images, stopwatch.lap)
         starts = range(0, len(images), size)
-        return np.concatenate(
-            [self.engine.compare(images[i : i + size], stopwatch.lap) for i in starts]
-        )
+        parts = [self.engine.compare(images[i : i + size], stopwatch.lap) for i in starts]
+        return np.concatenate(parts)
 
     def _standardised(
         self, compared: Float32[np.ndarray, "B *what"], categories: Sequence[Category]
@@ -307,24 +298,3 @@ class Detector:
             anomaly_map=mapped,
             regions=regions,
         )
-
-
-class _Stopwatch:
-    """Splits the time since it was made into named laps, in ms."""
-
-    def __init__(self) -> None:
-        self.laps_ms: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps_ms[name] = (now - self._last) * 1e3
-        self._last = now
-
-
-def _with_timings(
-    inspection: Inspection | NonFiniteOutput, timings_ms: Mapping[str, float]
-) -> Inspection | NonFiniteOutput:
-    if isinstance(inspection, NonFiniteOutput):
-        return inspection
-    return replace(inspection, timings_ms=dict(timings_ms))
