@@ -36,7 +36,6 @@ from model.benchmark import versions
 
 RUN_LENGTH = 40
 """Consecutive files that are kept together."""
-BEST = "best score"
 
 
 class Kind(StrEnum):

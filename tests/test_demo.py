@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from demo import solar
+from demo import solar, splits
 
 
 @pytest.fixture
@@ -72,3 +72,41 @@ def test_prepare_refuses_a_folder_with_other_images(tmp_path):
     result = CliRunner().invoke(solar.app, ["prepare", str(tmp_path)])
     assert result.exit_code == 2
     assert list(tmp_path.rglob("*.png")) == [stray]
+
+
+@pytest.fixture
+def grouped():
+    return splits.draw_grouped(solar.read_labels(solar.data_folder()), seed=1)
+
+
+def test_a_run_of_files_lies_on_one_side(grouped):
+    assert sorted({cell.file for cell in grouped}) == [cell.file for cell in grouped]
+    for start in range(0, len(grouped), splits.RUN_LENGTH):
+        run = grouped[start : start + splits.RUN_LENGTH]
+        assert len({cell.split for cell in run if cell.is_good}) <= 1
+        tested = any(cell.split == "test" for cell in run)
+        assert not (tested and any(cell.split in {"train", "held_out"} for cell in run))
+
+
+def test_grouped_splits_leave_enough_to_learn_from_and_differ(grouped, cells):
+    counts = Counter((cell.category, cell.split) for cell in grouped if cell.is_good)
+    for category in ("solar-mono", "solar-poly"):
+        assert counts[category, "held_out"] >= solar.HELD_OUT
+        assert counts[category, "train"] > 250
+    assert splits.draw_grouped(cells, seed=2) != grouped
+    development = {cell.file for cell in cells if cell.split == "development"}
+    assert all(cell.split == "development" for cell in grouped if cell.file in development)
+
+
+def standing(method, score, auroc):
+    return {"method": method, "score": score, "image_auroc": auroc}
+
+
+def test_ours_counts_as_calibrated_and_a_rival_by_its_best_score():
+    ours = [standing("MambaAD", "calibrated", 0.9), standing("MambaAD", "max", 0.95)]
+    rival = [standing("PaDiM", "max", 0.8), standing("PaDiM", "top", 0.85)]
+    result = {"baselines": {"categories": {"a": ours + rival}}}
+    found = splits.image_aurocs(result)
+    assert found == {"MambaAD": {"a": 0.9}, "PaDiM": {"a": 0.85}}
+    trials = [{"split": "random", "image_auroc": found}] * 2
+    assert splits.means(trials, splits.Kind.RANDOM) == found
