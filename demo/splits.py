@@ -118,6 +118,9 @@ def run_one(kind: Kind, seed: int, root: Path) -> dict[str, Any]:
         "seed": seed,
         "defective_tested": dict(sorted(tested.items())),
         "image_auroc": image_aurocs(result),
+        "false_reject_rate": {
+            c: one["false_reject_rate"] for c, one in result["categories"].items()
+        },
     }
 
 

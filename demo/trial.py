@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-COMMAND = (sys.executable, "-c", "from service.cli import main; main()")
+from benchmarks.loading.serving import MAMBAAD
+
 NAME = "solar"
 RECIPE = "fast"
 
@@ -33,4 +33,4 @@ def run_trial(
 
 
 def _call(*arguments: str) -> None:
-    subprocess.run([*COMMAND, *arguments], check=True)
+    subprocess.run([*MAMBAAD, *arguments], check=True)

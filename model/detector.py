@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -15,7 +15,7 @@ from model.baselines import AnyBaseline, standardised
 from model.calibration import Calibration
 from model.engine import Divisible, Engine, Preparable
 from model.errors import ImageError, NonFiniteOutput, UnknownCategory
-from model.framing import check_baselines
+from model.framing import Frame, check_baselines
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
 from model.preprocess import Preprocessing
 from model.stopwatch import Stopwatch
@@ -31,6 +31,7 @@ _NOT_FINITE = (
     "the network answered NaN or infinity: the image was not inspected; "
     "check the checkpoint's weights"
 )
+_Asked: TypeAlias = tuple[Category, Calibration, ImageSize]
 
 
 class Detector:
@@ -153,7 +154,8 @@ class Detector:
         It spans the image edge to edge, and outside the category's area is as low as the lowest
         pixel that counts. Raises as `anomaly_maps`.
         """
-        maps = self._image_maps(images, categories, image_sizes, Stopwatch())
+        frames = self._frames(images, image_sizes)
+        maps = self._image_maps(images, categories, frames, Stopwatch())
         if not all(np.isfinite(values).all() for values in maps):
             raise NonFiniteOutput(_NOT_FINITE)
         return [self.areas.lowered(*pair) for pair in zip(maps, categories, strict=True)]
@@ -190,32 +192,27 @@ class Detector:
         calibrations: Sequence[Calibration] | None = None,
     ) -> list[Inspection | NonFiniteOutput]:
         """Inspect a batch like `inspect`; `NonFiniteOutput` stands in the place of its image."""
-        known = calibrations or [self._calibration(category) for category in categories]
+        if calibrations is None:
+            calibrations = [self._calibration(category) for category in categories]
+        frames = self._frames(images, image_sizes)
+        asked = list(zip(categories, calibrations, image_sizes, strict=True))
         if not isinstance(self.engine, Divisible):
-            return self._attempt(images, categories, image_sizes, known)
-        ends = [0, *np.cumsum(self._inputs(images, image_sizes))]
-
-        def attempt(part: slice) -> list[Inspection | NonFiniteOutput]:
-            inputs = images[ends[part.start] : ends[part.stop]]
-            return self._attempt(inputs, categories[part], image_sizes[part], known[part])
-
-        calls = [partial(attempt, part) for part in self.engine.divide(len(image_sizes))]
+            return self._attempt(images, frames, asked)
+        ends = np.cumsum([0, *(frame.inputs for frame in frames)])
+        calls = [
+            partial(self._attempt, images[ends[p.start] : ends[p.stop]], frames[p], asked[p])
+            for p in self.engine.divide(len(asked))
+        ]
         return list(chain.from_iterable(self.engine.side_by_side(calls)))
 
     def _attempt(
-        self,
-        images: UInt8[np.ndarray, "B 3 H W"],
-        categories: Sequence[Category],
-        image_sizes: Sequence[ImageSize],
-        calibrations: Sequence[Calibration],
+        self, images: UInt8[np.ndarray, "B 3 H W"], frames: Sequence[Frame], asked: Sequence[_Asked]
     ) -> list[Inspection | NonFiniteOutput]:
         """Inspect a part of a batch."""
         stopwatch = Stopwatch()
-        maps = self._image_maps(images, categories, image_sizes, stopwatch)
-        found = [
-            self._decide(*parts) if np.isfinite(parts[2]).all() else NonFiniteOutput(_NOT_FINITE)
-            for parts in zip(categories, calibrations, maps, image_sizes, strict=True)
-        ]
+        categories = [category for category, _, _ in asked]
+        maps = self._image_maps(images, categories, frames, stopwatch)
+        found = [self._decide(values, *one) for values, one in zip(maps, asked, strict=True)]
         stopwatch.lap("decision")
         return [stopwatch.stamped(one) for one in found]
 
@@ -232,28 +229,27 @@ class Detector:
             raise UnknownCategory(f"{category!r} is not calibrated; have: {have}")
         return self.calibrations[category]
 
-    def _inputs(
+    def _frames(
         self, images: UInt8[np.ndarray, "B 3 H W"], image_sizes: Sequence[ImageSize]
-    ) -> list[int]:
-        """Return how many of the inputs are each image's; raises `ImageError` if not all are."""
-        counts = [self.preprocessing.frame(size).inputs for size in image_sizes]
-        if sum(counts) != len(images):
-            raise ImageError(f"images of these sizes take {sum(counts)} inputs, got {len(images)}")
-        return counts
+    ) -> list[Frame]:
+        """Return how each image lies in the inputs; raises `ImageError` if not all are theirs."""
+        frames = [self.preprocessing.frame(size) for size in image_sizes]
+        count = sum(frame.inputs for frame in frames)
+        if count != len(images):
+            raise ImageError(f"images of these sizes take {count} inputs, got {len(images)}")
+        return frames
 
     def _image_maps(
         self,
         images: UInt8[np.ndarray, "B 3 H W"],
         categories: Sequence[Category],
-        image_sizes: Sequence[ImageSize],
+        frames: Sequence[Frame],
         stopwatch: Stopwatch,
     ) -> list[Float32[np.ndarray, "h w"]]:
         """Compute all inputs, and put the maps of each image together."""
-        frames = [self.preprocessing.frame(size) for size in image_sizes]
-        counts = self._inputs(images, image_sizes)
         maps = self._standardised(self._compared(images, len(frames), stopwatch), categories)
-        ends = np.cumsum(counts)
-        parts = zip(frames, ends - counts, ends, strict=True)
+        ends = np.cumsum([0, *(frame.inputs for frame in frames)])
+        parts = zip(frames, ends[:-1], ends[1:], strict=True)
         return [frame.assemble(maps[start:end]) for frame, start, end in parts]
 
     def _compared(
@@ -277,11 +273,13 @@ class Detector:
 
     def _decide(
         self,
+        values: Float32[np.ndarray, "H W"],
         category: Category,
         calibration: Calibration,
-        values: Float32[np.ndarray, "H W"],
         image_size: ImageSize,
-    ) -> Inspection:
+    ) -> Inspection | NonFiniteOutput:
+        if not np.isfinite(values).all():
+            return NonFiniteOutput(_NOT_FINITE)
         raw_score = self.raw_score(values, category)
         values = self.areas.lowered(values, category, calibration.pixel_threshold)
         mapped = AnomalyMap(values, image_size, calibration.pixel_threshold)
