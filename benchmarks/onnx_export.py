@@ -4,13 +4,14 @@
 
 Each form (see docs/export.md) is timed on the scans of the paper's four stages, 256 x 256, Hilbert,
 8 directions, 16 states, and summed over its 16 blocks; then whole models, from pixels to decision.
-All at batch 1, the forms by turns, best of the repeats.
+All at batch 1, the forms by turns, medians of the repeats after one that is not counted.
 """
 
 import json
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import numpy as np
@@ -148,28 +149,28 @@ def paper(folder: Path) -> Checkpoint:
     )  # fmt: skip
 
 
-def best_ms(sessions: dict[str, Timed], repeats: int) -> dict[str, float]:
-    """Run all by turns and return each one's best time."""
-    best = dict.fromkeys(sessions, float("inf"))
-    for _ in range(repeats + 1):
+def median_ms(sessions: dict[str, Timed], repeats: int) -> dict[str, float]:
+    """Run all by turns and return each one's median time; their first runs warm up."""
+    found: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(1 + repeats):
         for name, (session, feeds) in sessions.items():
             start = time.perf_counter()
             session.run(None, feeds)
-            best[name] = min(best[name], (time.perf_counter() - start) * 1e3)
-    return best
+            found[name].append((time.perf_counter() - start) * 1e3)
+    return {name: median(times[1:]) for name, times in found.items()}
 
 
 def main(
     weights: Annotated[Path, typer.Option(help="The checkpoint store.")] = Path("weights"),
     threads: int = 2,
-    repeats: int = 7,
+    repeats: int = 15,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
-    """Print the best times in ms, and write them as JSON."""
+    """Print the median times in ms, and write them as JSON."""
     forms = dict.fromkeys(FORMS, 0.0)
     for side, channels, blocks in STAGES:
         sessions = {n: scan_session(f, side, channels, threads) for n, f in FORMS.items()}
-        for name, ms in best_ms(sessions, repeats).items():
+        for name, ms in median_ms(sessions, repeats).items():
             forms[name] += blocks * ms
     print("all scans of the paper's network, ms:", {n: round(ms) for n, ms in forms.items()})
     models = {}
@@ -181,7 +182,7 @@ def main(
             load_ms = (time.perf_counter() - start) * 1e3
             image = np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256), dtype=np.uint8)
             feeds = {"image": image, "category": np.zeros(1, np.int64)}
-            ms = best_ms({"whole": (session, feeds)}, repeats)["whole"]
+            ms = median_ms({"whole": (session, feeds)}, repeats)["whole"]
             models[checkpoint.name] = {"ms": ms, "load_ms": load_ms, "bytes": len(data)}
     print(models)
     if json_file is not None:

@@ -31,6 +31,8 @@ from model.checkpoint import CheckpointStore
 from model.encoders import SharedEncoders
 from model.inspection import ImageSize
 from model.network import MambaAD, NetworkConfig
+from model.network.folding import fold_batch_norms
+from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
 from service.channel import CheckpointKey, Item
 from service.jobs import Job
@@ -175,8 +177,9 @@ def encoder_passes(
 ) -> list[Throughput]:
     """Compute teacher and student of a mixed batch, with a pass of the encoder each and for all."""
     encoders = SharedEncoders()
+    prepare = prepare_for_cpu if device == "cpu" else fold_batch_norms
     networks = [
-        store.load(f"m{number}", encoders=encoders).network.to(device)
+        prepare(store.load(f"m{number}", encoders=encoders).network.to(device))
         for number in range(CHECKPOINTS)
     ]
     share = batch_size // CHECKPOINTS
