@@ -126,8 +126,7 @@ def main(
         tune_torch()
         subjects = {one["variant"]: subject(root, one["variant"]) for one in record["scan"]}
         timed = times(subjects, repeats)
-        for one in record["scan"]:
-            one |= timed[one["variant"]]
+        record["scan"] = [one | timed[one["variant"]] for one in record["scan"]]
         print(json.dumps(timed, indent=2))
     if json_file is not None:
         json_file.write_text(json.dumps(record, indent=2) + "\n")
