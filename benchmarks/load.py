@@ -111,9 +111,7 @@ def throughput(
     """
     from benchmarks.loading.alone import detector_rate  # noqa: PLC0415 - senders need no torch
 
-    options = [*_options(device, batch_size), *shlex.split(serve)]
-    if threads is not None:
-        options += ["--threads", str(threads)]
+    options = [*_options(device, batch_size, threads), *shlex.split(serve)]
     alone = detector_rate(weights, device, batch_size, seconds, threads)
     with _service(None, weights, 1, 1, options) as address:
         target, served = _target(address, images)
@@ -128,6 +126,8 @@ def latency(
     device: Device = "cpu",
     batch_size: BatchSize = 8,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the capacity.")] = 0.7,
+    arrivals: Arrivals = Arrivals.POISSON,
+    threads: Threads = None,
     seconds: Seconds = 60.0,
     warm_up: WarmUp = 3.0,
     senders: Senders = 1,
@@ -136,13 +136,16 @@ def latency(
     serve: Serve = "",
     json_file: JsonFile = None,
 ) -> None:
-    """Hold p99 at 70 % load against twice the unloaded single latency plus one batch's time."""
-    options = [*_options(device, batch_size), *shlex.split(serve)]
+    """Hold p99 at 70 % load against twice the unloaded single latency plus one batch's time.
+
+    On a CPU, `--threads` one below the cores leaves one to the sender, the decoding and the front.
+    """
+    options = [*_options(device, batch_size, threads), *shlex.split(serve)]
     with _service(None, weights, 1, 2, options) as address:
         target, served = _target(address, images)
         effort = Effort(seconds, warm_up, 1, senders)
-        verdict, runs = claims.latency(target, served, batch_size, share, effort)
-        _conclude(verdict, runs, about(address), json_file)
+        verdict, runs = claims.latency(target, served, batch_size, share, effort, arrivals)
+        _conclude(verdict, runs, about(address) | {"threads": threads}, json_file)
 
 
 @app.command()
@@ -185,8 +188,9 @@ def _service(
         yield address
 
 
-def _options(device: str, batch_size: int) -> list[str]:
-    return ["--device", device, "--max-batch-size", str(batch_size), "--log-level", "warning"]
+def _options(device: str, batch_size: int, threads: int | None = None) -> list[str]:
+    options = ["--device", device, "--max-batch-size", str(batch_size), "--log-level", "warning"]
+    return options if threads is None else [*options, "--threads", str(threads)]
 
 
 def _target(

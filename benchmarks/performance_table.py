@@ -25,6 +25,9 @@ TARGETS = {
 }
 """What was aimed at, on two cores with AVX2."""
 
+EXPORTS = {"paper": ("paper", "at most 900 ms"), "solar": ("shipped", "at most 250 ms")}
+"""Checkpoints in `onnx.json`: whose they are, and what was aimed at with idle threads waiting."""
+
 ALTERNATIVES = {
     "PaDiM, ResNet18": 95,
     "Reverse Distillation, ResNet18": 126,
@@ -67,7 +70,66 @@ def table(results: Path = RESULTS) -> str:
         "|---|---:|",
         *(f"| {name} | {ms} ms |" for name, ms in sorted(ALTERNATIVES.items(), key=lambda x: x[1])),
     ]
-    return "\n\n".join("\n".join(part) for part in (measured, stages, rates, others))
+    parts = (measured, stages, rates, others, exports(results), scans(results))
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def exports(results: Path) -> list[str]:
+    """Return the lines about ONNX: the forms of the scan, and whole files."""
+    path = results / "onnx.json"
+    if not path.is_file():
+        return []
+    found = _read(path)
+    forms = found["scans_ms"]
+    return [
+        "| all scans of the paper's network, as ONNX | idle threads wait | idle threads spin |",
+        "|---|---:|---:|",
+        *(
+            f"| {form} | {ms:.0f} ms | {forms['spinning'][form]:.0f} ms |"
+            for form, ms in forms["waiting"].items()
+        ),
+        "",
+        "| one image in onnxruntime | idle threads wait | idle threads spin | target | loads in "
+        "| file |",
+        "|---|---:|---:|---|---:|---:|",
+        *(_exported(name, model) for name, model in found["models"].items()),
+        "",
+        f"(`onnx.json`: {found['device']}, {found['threads']} threads, batch 1, medians, "
+        f"{_packages(found)}, commit {found['commit']}.)",
+    ]
+
+
+def _exported(name: str, model: dict[str, Any]) -> str:
+    subject, target = EXPORTS[name]
+    return (
+        f"| {SUBJECTS[subject]} | {model['waiting_ms']:.0f} ms | {model['spinning_ms']:.0f} ms "
+        f"| {target} | {model['load_ms']:.0f} ms | {model['bytes'] / 1e6:.0f} MB |"
+    )
+
+
+def scans(results: Path) -> list[str]:
+    """Return the lines about smaller states and fewer directions."""
+    path = results / "solar-ablation.json"
+    if not path.is_file():
+        return []
+    found = _read(path)
+    return [
+        "| the demonstration's network with | mono | poly | one image | batch of 8 |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {one['variant']} | {one['image_auroc']['solar-mono']:.3f} "
+            f"| {one['image_auroc']['solar-poly']:.3f} | {one['batch_1_ms']:.1f} ms "
+            f"| {one['batch_8_ms']:.0f} ms |"
+            for one in found["scan"]
+        ),
+        "",
+        "(`solar-ablation.json`: image AUROC on development cells, medians of turns, "
+        f"{found['device_name']}, {_packages(found)}, commit {found['commit']}.)",
+    ]
+
+
+def _packages(result: dict[str, Any]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in result["versions"].items())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -96,13 +158,12 @@ def _stages(name: str, timing: dict[str, Any]) -> str:
 
 
 def _rates(name: str, result: dict[str, Any]) -> str:
-    floor, versions = result["floor"]["paper"], result["versions"]
-    packages = ", ".join(f"{package} {version}" for package, version in versions.items())
+    floor = result["floor"]["paper"]
     return (
         f"- **{CONDITIONS[name]}** (`cpu-{name}.json`): {result['device_name']}, "
-        f"{result['timings'][0]['threads']} threads, {packages}, commit {result['commit']}. "
-        f"Matrix products reach {floor['gemm_gflops']:.0f} Gflop/s, copies "
-        f"{floor['copy_gbytes']:.1f} GB/s. The paper's configuration takes {floor['gflop']:.1f} "
+        f"{result['timings'][0]['threads']} threads, {_packages(result)}, "
+        f"commit {result['commit']}. Matrix products reach {floor['gemm_gflops']:.0f} Gflop/s, "
+        f"copies {floor['copy_gbytes']:.1f} GB/s. The paper's configuration takes {floor['gflop']:.1f} "
         f"Gflop outside the scan and {floor['state_updates'] / 1e6:.0f} M state updates: "
         f"{floor['arithmetic_ms']:.0f} ms of arithmetic, {floor['memory_ms']:.0f} ms of memory."
     )

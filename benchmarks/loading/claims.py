@@ -104,7 +104,12 @@ def throughput(
 
 
 def latency(
-    target: Target, categories: Sequence[str], batch_size: int, share: float, effort: Effort
+    target: Target,
+    categories: Sequence[str],
+    batch_size: int,
+    share: float,
+    effort: Effort,
+    arrivals: Arrivals = Arrivals.POISSON,
 ) -> tuple[Verdict, dict[str, Any]]:
     """Hold p99 at a share of the capacity against two unloaded latencies and one batch."""
     mix = dict.fromkeys(categories, 1.0)
@@ -113,17 +118,18 @@ def latency(
     full = closed(target, categories, 2 * batch_size, effort, "capacity")
     assert single.latency is not None, "no request was answered"
     assert full.batch_p50_ms is not None, "no request was answered"
-    loaded = opened(target, Arrivals.POISSON, share * full.achieved, mix, effort, seed=0)
+    loaded = opened(target, arrivals, share * full.achieved, mix, effort, seed=0)
     assert single.batch_p50_ms is not None, "no request was answered"
     line = line_through(single.batch_p50_ms / 1e3, full.batch_p50_ms / 1e3, _mean_batch(full))
-    plan = schedule(Arrivals.POISSON, share * full.achieved, effort.seconds, mix)
+    plan = schedule(arrivals, share * full.achieved, effort.seconds, mix)
     waits = ideal_latencies([shot.at_s for shot in plan], line, batch_size)
     ideal = {f"p{q}_ms": 1e3 * float(np.percentile(waits, q)) for q in (50, 95, 99)}
     limit = 2 * single.latency.p50_ms + full.batch_p50_ms
     p99 = loaded.latency_all.p99_ms if loaded.latency_all else float("inf")
     failed = loaded.requests - loaded.codes.get("200", 0)
     verdict = Verdict(
-        f"at {share:.0%} load p99 is at most twice the unloaded single latency plus one batch",
+        f"at {share:.0%} load ({arrivals} arrivals) p99 is at most twice the unloaded single "
+        "latency plus one batch",
         p99 <= limit and not failed,
         p99,
         limit,

@@ -349,6 +349,15 @@ def test_latency_is_held_against_unloaded_ones(fake, monkeypatch):
     assert found.holds is (found.measured <= found.limit)
 
 
+def test_latency_is_measured_with_arrivals_like_a_lines_too(fake, monkeypatch):
+    """One at a time and evenly: an ideal device lets nobody wait."""
+    monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
+    with fake.running() as target:
+        found, runs = claims.latency(target, ["bolt"], 1, 0.3, EFFORT, Arrivals.CONSTANT)
+    assert "constant arrivals" in found.claim
+    assert runs["ideal"]["p99_ms"] == pytest.approx(runs["single"]["batch_p50_ms"])
+
+
 def test_many_categories_are_held_against_one(fake):
     with fake.running() as target:
         found, runs = claims.interleaved(target, ["bolt", "nut"], 2, EFFORT)

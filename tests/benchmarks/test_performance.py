@@ -52,6 +52,28 @@ def test_the_tables_follow_the_results(tmp_path):
     assert "| PatchCore, WideResNet50 | 860 ms |" in made
 
 
+def test_exports_and_smaller_states_have_tables_of_their_own(tmp_path):
+    without = table(tmp_path)
+    about = {"versions": {"torch": "2.13.0"}, "commit": "0123abc"}
+    model = {"load_ms": 155.6, "bytes": 100_915_714, "waiting_ms": 813.5, "spinning_ms": 693.8}
+    onnx = {
+        "device": "A processor", "threads": 2, **about, "models": {"paper": model},
+        "scans_ms": {"waiting": {"naive": 1502.7}, "spinning": {"naive": 1942.9}},
+    }  # fmt: skip
+    scan = {
+        "variant": "1 state, 2 directions", "image_auroc": {"solar-mono": 0.9512, "solar-poly": 1},
+        "batch_1_ms": 20.04, "batch_8_ms": 99.9,
+    }  # fmt: skip
+    ablation = {"device_name": "A processor", **about, "scan": [scan]}
+    (tmp_path / "onnx.json").write_text(json.dumps(onnx))
+    (tmp_path / "solar-ablation.json").write_text(json.dumps(ablation))
+    made = table(tmp_path)
+    assert made.startswith(without)
+    assert "| naive | 1503 ms | 1943 ms |" in made
+    assert "| paper's configuration | 814 ms | 694 ms | at most 900 ms | 156 ms | 101 MB |" in made
+    assert "| 1 state, 2 directions | 0.951 | 1.000 | 20.0 ms | 100 ms |" in made
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("cpu-*.json")), ids=lambda path: path.name)
 def test_each_result_says_on_what_and_of_what_it_is(path):
     found = json.loads(path.read_text("utf-8"))
