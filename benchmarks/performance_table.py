@@ -162,8 +162,10 @@ def _rates(name: str, result: dict[str, Any]) -> str:
     return (
         f"- **{CONDITIONS[name]}** (`cpu-{name}.json`): {result['device_name']}, "
         f"{result['timings'][0]['threads']} threads, {_packages(result)}, "
-        f"commit {result['commit']}. Matrix products reach {floor['gemm_gflops']:.0f} Gflop/s, "
-        f"copies {floor['copy_gbytes']:.1f} GB/s. The paper's configuration takes {floor['gflop']:.1f} "
+        f"commit {result['commit']}. "
+        f"Matrix products reach {floor['gemm_gflops']:.0f} Gflop/s, "
+        f"copies {floor['copy_gbytes']:.1f} GB/s. "
+        f"The paper's configuration takes {floor['gflop']:.1f} "
         f"Gflop outside the scan and {floor['state_updates'] / 1e6:.0f} M state updates: "
         f"{floor['arithmetic_ms']:.0f} ms of arithmetic, {floor['memory_ms']:.0f} ms of memory."
     )
