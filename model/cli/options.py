@@ -32,5 +32,14 @@ Categories: TypeAlias = Annotated[
 ]
 Device: TypeAlias = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 BatchSize: TypeAlias = Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")]
+Preset: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="PRESET",
+        help="The scan's size, whatever the recipe: paper, 16 states in 8 directions; or fast, "
+        "1 state in 2 directions (docs/performance.md says what that costs).",
+    ),
+]
 
 STORE = Path("weights")

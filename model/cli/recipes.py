@@ -15,23 +15,33 @@ READERS: dict[str, Callable[[str], object]] = {
 
 
 def read_recipe_options(
-    ctx: typer.Context, recipe: str | None, settings: list[str]
+    ctx: typer.Context, recipe: str | None, preset: str | None, settings: list[str]
 ) -> dict[str, Any]:
-    """Return what the recipe says, then the options, then --set; the last word counts.
+    """Return what the recipe says, then the preset, given options and --set; the last word counts.
 
-    Without a recipe every option counts, with one those that were given.
+    Without a recipe the options' defaults stand in its place.
     """
-    from model.training.recipe import merge, nest, paths, read_recipe, read_setting
+    from model.training.recipe import merge, read_preset, read_recipe, read_setting
+
+    values = read_recipe(recipe) if recipe else _options(ctx, given=False)
+    if preset is not None:
+        values = merge(values, read_preset(preset))
+    values = merge(values, _options(ctx, given=True))
+    for text in settings:
+        values = merge(values, read_setting(text))
+    return values
+
+
+def _options(ctx: typer.Context, *, given: bool) -> dict[str, Any]:
+    """Return the values of the options that were given, or of those that were not."""
+    from model.training.recipe import merge, nest, paths
 
     places = {path.rpartition(".")[2]: path for path in paths()}
     places["score_statistic"] = places.pop("statistic")
-    values = read_recipe(recipe) if recipe else {}
+    values: dict[str, Any] = {}
     for name, value in ctx.params.items():
         source = ctx.get_parameter_source(name)
-        given = source is not None and source.name == "COMMANDLINE"
-        if name in places and (given or not recipe):
+        if name in places and given is (source is not None and source.name == "COMMANDLINE"):
             read = READERS.get(name)
             values = merge(values, nest(places[name], read(value) if read else value))
-    for text in settings:
-        values = merge(values, read_setting(text))
     return values

@@ -15,7 +15,7 @@ from model.cli.images import (
     TileOverlap,
     TileScale,
 )
-from model.cli.options import STORE, Categories, Data, Device, Layout, LocalRoot, Weights
+from model.cli.options import STORE, Categories, Data, Device, Layout, LocalRoot, Preset, Weights
 from model.cli.recipes import read_recipe_options
 
 _NETWORK, _RECIPE, _AUGMENT, _SCORE, _RUN = (
@@ -41,6 +41,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    preset: Preset = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any value of a recipe; repeatable."),
@@ -262,7 +263,7 @@ def train(
     from model.training.recipe import Recipe
 
     settings = [*(setting or []), *(["resize=tile"] if tile else [])]
-    resolved = Recipe.from_values(read_recipe_options(ctx, recipe, settings))
+    resolved = Recipe.from_values(read_recipe_options(ctx, recipe, preset, settings))
     if print_recipe:
         print(resolved.to_yaml(), end="")
         return

@@ -37,6 +37,12 @@ SECTIONS: dict[str, type] = {
 }
 Values = dict[str, Any]
 
+PRESETS: dict[str, Values] = {
+    "paper": {"network": {"state_size": 16, "directions": 8}},
+    "fast": {"network": {"state_size": 1, "directions": 2}},
+}
+"""Sizes of the scan, whatever the recipe. What `fast` costs and gains is in docs/performance.md."""
+
 
 class Recipe(BaseModel):
     """A recipe, every value of it checked."""
@@ -107,6 +113,13 @@ def read_recipe(source: str, _seen: tuple[str, ...] = ()) -> Values:
             named if named in recipe_names() else str(beside), (*_seen, source)
         )  # fmt: skip
     return merge(below, values)
+
+
+def read_preset(name: str) -> Values:
+    """Return the values of one of `PRESETS`. Raises `ConfigError`."""
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {name!r}{_meant(name, list(PRESETS))}")
+    return PRESETS[name]
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:

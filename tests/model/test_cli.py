@@ -23,7 +23,7 @@ from model.detector import Detector
 from model.errors import ConfigError
 from model.golden import check
 from model.training.monitor import Monitor
-from model.training.recipe import Recipe
+from model.training.recipe import PRESETS, Recipe
 from tests.published import state_dict
 
 ROOT = Path(__file__).parents[2]
@@ -184,11 +184,26 @@ def test_options_and_settings_change_a_recipe_and_nothing_else():
     }
 
 
+@pytest.mark.parametrize("recipe", [[], ["--recipe", "quality"]], ids=["options", "recipe"])
+def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
+    command = ["train", "data", "--name", "parts", "--print-recipe", *recipe]
+    preset = PRESETS["fast"]["network"]
+    plain, fast, mixed = (
+        dict(Recipe.from_values(yaml.safe_load(run(*command, *more).stdout)).flat())
+        for more in ([], ["--preset", "fast"], ["--preset", "fast", "--directions", "4"])
+    )
+    assert {k: v for k, v in fast.items() if plain[k] != v} == {
+        f"network.{name}": value for name, value in preset.items()
+    }
+    assert mixed == fast | {"network.directions": 4}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--depths", "2,2"], "network.depths: another number of values"),
         (["--recipe", "fats"], "did you mean fast?"),
+        (["--preset", "fsat"], "did you mean fast?"),
         (["--set", "epohcs=3"], "did you mean epochs?"),
         (["--set", "loss_weights=0,1,1"], "scale_weights"),
         (["--batch-size", "5", "--patience", "-1"], "patience"),
