@@ -9,7 +9,7 @@ development split that are certainly defective; no test image is read.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,20 +35,10 @@ VARIANTS = (
     Scoring(
         statistic="top_mean", top_fraction=0.005, scale_weights=(0.0, 1.0, 2.0), standardise=True
     ),
-    Scoring(scale_weights=COARSE, distance="mahalanobis"),
-    Scoring(
-        statistic="top_mean", top_fraction=0.005, scale_weights=(0.0, 1.0, 0.0),
-        distance="mahalanobis",
-    ),
-    Scoring(
-        statistic="top_mean", top_fraction=0.005, scale_weights=(0.0, 0.0, 1.0),
-        distance="mahalanobis",
-    ),
-    Scoring(
-        statistic="top_mean", top_fraction=0.005, scale_weights=COARSE, distance="mahalanobis"
-    ),
-    Scoring(
-        statistic="top_mean", top_fraction=0.02, scale_weights=COARSE, distance="mahalanobis"
+    *(
+        replace(statistic, scale_weights=weights, distance="mahalanobis")
+        for weights in (COARSE, (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        for statistic in (Scoring(), Scoring(statistic="top_mean", top_fraction=0.005))
     ),
 )  # fmt: skip
 
@@ -69,7 +59,8 @@ def image_aurocs(
     """Return each category's image AUROC under one way of scoring."""
     detector = Detector.from_network(checkpoint.network, checkpoint.preprocessing, scoring, {})
     if scoring.uses_baselines:
-        detector.baselines = fit_baselines(detector, train)
+        shapes = checkpoint.network.feature_shapes
+        detector.baselines = fit_baselines(detector, train, shapes)
     found = {}
     for category in sorted({sample.category for sample in test}):
         own = [sample for sample in test if sample.category == category]

@@ -25,7 +25,7 @@ class Scoring(Stored):
     the map, fine to coarse; the finest scales with weight 0 need not be reconstructed at all.
     `distance` is "cosine", between the features of encoder and decoder at each position, or
     "mahalanobis": how unusual their difference is at that place, by its category's
-    `model.feature_baseline`; the used scales then count alike.
+    `model.feature_baseline`.
     `standardise` measures each pixel from its category's baseline (`model.baseline`) first.
     """
 

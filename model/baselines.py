@@ -1,5 +1,6 @@
 """The baselines of several categories, of whichever kind their scoring asks for, as arrays."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -54,19 +55,11 @@ def from_arrays(
 
     Raises `KeyError` where a part is missing, `ValueError` where parts do not fit together.
     """
-    categories = sorted({name.split("/", 1)[1] for name in arrays})
+    parts: defaultdict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    for name, array in sorted(arrays.items()):
+        what, category = name.split("/", 1)
+        parts[category][what] = array
     if scoring.measures_differences:
-        return {
-            category: FeatureBaseline(
-                arrays[f"mean/{category}"],
-                arrays[f"whitening/{category}"],
-                arrays[f"scale/{category}"],
-                size,
-                scoring.sigma,
-            )
-            for category in categories
-        }
-    return {
-        category: Baseline(arrays[f"mean/{category}"], arrays[f"deviation/{category}"])
-        for category in categories
-    }
+        made = (scoring.scale_weights, size, scoring.sigma)
+        return {name: FeatureBaseline.from_arrays(own, *made) for name, own in parts.items()}
+    return {name: Baseline(own["mean"], own["deviation"]) for name, own in parts.items()}

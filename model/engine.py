@@ -33,7 +33,8 @@ class Engine(Protocol):
         """Return how each image's features differ from the rebuilt ones, by `Scoring.distance`.
 
         "cosine": the raw anomaly maps (B, H, W), blurred, the scales weighted, not standardised.
-        "mahalanobis": the differences (B, C, h, w) of `model.residuals`.
+        "mahalanobis": the differences (B, F) of `model.residuals`, those of the used scales in one
+        flat row an image.
 
         The array is the caller's. A network that fails answers NaN or infinity in it. Raises
         `OutOfMemory` for a batch that is too large, `DeviceLost` where nothing more will come.

@@ -112,14 +112,14 @@ def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, 
         and found is not None
         and (image.type, found.type) == ("tensor(uint8)", "tensor(float)")
         and list(image.shape[1:]) == [3, *size]
-        and (output == RESIDUALS or list(found.shape[1:]) == list(size))
+        and (len(found.shape) == 2 if output == RESIDUALS else list(found.shape[1:]) == list(size))
         and not isinstance(image.shape[0], int)
     )
     if not fits:
         described = [(one.name, one.type, one.shape) for one in session.get_inputs()]
         raise CheckpointError(
             f"the ONNX file is none of `mambaad export`: expected {IMAGE} uint8 (batch, 3, "
-            f"{size[0]}, {size[1]}), {CATEGORY} and an output {MAP} or {RESIDUALS}; "
+            f"{size[0]}, {size[1]}), {CATEGORY} and an output {MAP} or flat {RESIDUALS}; "
             f"got {described} and {sorted(outputs)}"
         )
     return asks_category, output

@@ -1,6 +1,7 @@
 """From feature pairs to the differences that a `FeatureBaseline` measures, in torch.
 
-B  batch      C  channels of all used scales      h, w  the grid: the coarsest used scale's
+B  batch      C  channels of one scale      h, w  its grid, at least 2 x 2
+F  all differences of an image: the C * h * w of every used scale
 """
 
 from collections.abc import Sequence
@@ -10,25 +11,35 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-NEIGHBOURHOOD = 3
-"""Each place is the mean of so many by so many, as PatchCore's (Roth et al. 2022): a defect spreads
-over its neighbours, and what shifts a little between good parts evens out."""
+EDGE = 4 / 3
+"""Beyond an edge lies a quarter of the kernel, and nothing to average: the rest makes up for it."""
 
 
 def residuals(
     teacher: Sequence[Float[Tensor, "B _ _ _"]],
     student: Sequence[Float[Tensor, "B _ _ _"]],
     weights: Sequence[float],
-) -> Float[Tensor, "B C h w"]:
-    """Return teacher minus student of the scales with a weight, fine to coarse, on one grid.
+) -> Float[Tensor, "B F"]:
+    """Return teacher minus student of each scale with a weight, smoothed on its own grid.
 
-    Finer scales are averaged down to it. How large a weight is does not matter: what measures the
-    differences does so in their own deviations.
+    Scales lie end to end, fine to coarse, each flattened in the order C, h, w. How large a weight
+    is counts later, in the map.
     """
     pairs = zip(teacher, student, weights, strict=True)
-    differences = [t.float() - s.float() for t, s, weight in pairs if weight]
-    height, width = differences[-1].shape[2:]
-    laid = [F.avg_pool2d(d, (d.shape[2] // height, d.shape[3] // width)) for d in differences]
-    return F.avg_pool2d(
-        torch.cat(laid, dim=1), NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False
-    ).contiguous()
+    differences = [_smoothed(t.float() - s.float()) for t, s, weight in pairs if weight]
+    return torch.cat([smooth.flatten(1) for smooth in differences], dim=1)
+
+
+def _smoothed(differences: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+    """Average neighbours by outer([1, 2, 1], [1, 2, 1]), at the edges those that there are.
+
+    A defect spreads over its neighbours, and what shifts a little between good parts evens out.
+    Averaging 2 x 2 twice is that kernel.
+    """
+    # with the channels first, torch pools on a CPU several times as slowly
+    last = differences.contiguous(memory_format=torch.channels_last)
+    smooth = F.avg_pool2d(F.avg_pool2d(last, 2, 1, padding=1), 2, 1)
+    height, width = smooth.shape[2:]
+    smooth[:, :, :: height - 1].mul_(EDGE)
+    smooth[:, :, :, :: width - 1].mul_(EDGE)
+    return smooth

@@ -40,8 +40,14 @@ def brightness(size: tuple[int, int] = (64, 64), outputs: tuple[str, ...] = ("ra
         helper.make_node("Equal", ["first", "broken"], ["is_broken"]),
         helper.make_node("Where", ["is_broken", "nan", "map"], ["raw_map"]),
         helper.make_node("ReduceMax", ["raw_map", "sides"], ["raw_score"], keepdims=0),
+        helper.make_node("Identity", ["pixels"], ["residuals"]),
     ]
     height, width = size
+    shapes = {
+        "raw_map": ["batch", height, width],
+        "raw_score": ["batch"],
+        "residuals": ["batch", 3, height, width],
+    }
     graph = helper.make_graph(
         nodes,
         "brightness",
@@ -49,12 +55,7 @@ def brightness(size: tuple[int, int] = (64, 64), outputs: tuple[str, ...] = ("ra
             helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 3, height, width]),
             helper.make_tensor_value_info("category", TensorProto.INT64, ["batch"]),
         ],
-        [
-            helper.make_tensor_value_info(
-                name, TensorProto.FLOAT, ["batch", height, width][: 3 if name == "raw_map" else 1]
-            )
-            for name in outputs
-        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

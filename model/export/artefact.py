@@ -8,9 +8,10 @@ score        float32  (B,)       0 to 1, 0.5 at the threshold
 decision     int64    (B,)       0 OK, 1 NG, 2 REVIEW, 3 UNDECIDED (a map that is not finite)
 anomaly_map  float32  (B, H, W)  what the thresholds are about: standardised where that is asked
 raw_map      float32  (B, H, W)  before standardising; or, for distance "mahalanobis":
-residuals    float32  (B, C, h, w)  the differences of `model.residuals`
+residuals    float32  (B, F)     the differences of `model.residuals`
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -116,8 +117,8 @@ def _compared(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
     """Return the name and shape, without the batch, of what the scoring compares."""
     if not checkpoint.scoring.measures_differences:
         return "raw_map", checkpoint.config.image_size
-    baseline = next(iter(checkpoint.baselines.values()))
-    return "residuals", baseline.mean.shape
+    baseline = cast(FeatureBaseline, next(iter(checkpoint.baselines.values())))
+    return "residuals", (sum(math.prod(shape) for shape in baseline.shapes),)
 
 
 def _model(

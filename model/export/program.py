@@ -9,6 +9,7 @@ The scan is rendered with torch's higher-order `scan` over chunks of T steps, si
 
 import io
 import json
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -28,7 +29,7 @@ from model.export.describing import metadata
 from model.export.exported import Exported, check_exportable, write
 from model.export.parity import Runner, check
 from model.export.scoring import ABOVE_ZERO, BELOW_ONE, LOG_ODDS, rounded_down
-from model.feature_baseline import FeatureBaseline
+from model.feature_baseline import FeatureBaseline, Gaussians
 from model.inspection import Category
 from model.network.blocks import HSS
 from model.residuals import residuals
@@ -70,16 +71,49 @@ def rendered_scan(
     return back.transpose(0, 1) + u * D.sum(0)
 
 
+class MeasuredScale(nn.Module):
+    """One scale's share of the map, by the Gaussians of each category."""
+
+    mean: Tensor
+    whitening: Tensor
+    unit: Tensor
+    rows: Tensor
+    columns: Tensor
+    triangle: Tensor
+
+    def __init__(
+        self, gaussians: Sequence[Gaussians], stretch: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        super().__init__()
+        self.shape = gaussians[0].mean.shape
+        tables = [one.to_arrays() for one in gaussians]
+        arrays = {what: np.stack([table[what] for table in tables]) for what in tables[0]}
+        arrays |= {"rows": stretch[0].copy(), "columns": stretch[1].copy()}
+        arrays["triangle"] = np.stack(np.tril_indices(self.shape[0]))
+        for what, array in arrays.items():
+            self.register_buffer(what, torch.from_numpy(array))
+
+    def forward(self, differences: Tensor, category: Tensor) -> Tensor:
+        """Measure flat differences by every category, and keep each image's own."""
+        channels, height, width = self.shape
+        centred = differences.reshape(-1, *self.shape) - self.mean[category]
+        centred = centred.flatten(2).permute(2, 0, 1)  # (P, B, C)
+        found = centred.new_zeros(centred.shape[:2])
+        for number in range(len(self.mean)):
+            values = self.whitening[number].float() * self.unit[number].unsqueeze(1)
+            matrices = values.new_zeros(len(values), channels, channels)
+            matrices[:, self.triangle[0], self.triangle[1]] = values
+            white = torch.matmul(centred, matrices.transpose(1, 2))
+            found = torch.where(category == number, white.square().mean(2).sqrt(), found)
+        maps: Tensor = self.rows @ found.T.reshape(-1, height, width) @ self.columns
+        return maps
+
+
 class Program(nn.Module):
     """From (image, category) to the outputs of `model.export.artefact`, by name."""
 
     mean: Tensor
     deviation: Tensor
-    whitening: Tensor
-    scale: Tensor
-    rows: Tensor
-    columns: Tensor
-    triangle: Tensor
     thresholds: Tensor
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -107,15 +141,15 @@ class Program(nn.Module):
         self.register_buffer("thresholds", torch.tensor(np.array(rows)))
 
     def _keep_baselines(self, baselines: Sequence[AnyBaseline]) -> None:
+        if self.scoring.measures_differences:
+            known = [cast(FeatureBaseline, baseline) for baseline in baselines]
+            scales = zip(*(baseline.scales for baseline in known), strict=True)
+            pairs = zip(scales, known[0].stretches, strict=True)
+            self.scales = nn.ModuleList(MeasuredScale(*pair) for pair in pairs)
+            return
         tables = [baseline.to_arrays() for baseline in baselines]
         for what in tables[0] if tables else ():
             self.register_buffer(what, torch.from_numpy(np.stack([t[what] for t in tables])))
-        if baselines and isinstance(baselines[0], FeatureBaseline):
-            rows, columns = baselines[0].stretch
-            self.register_buffer("rows", torch.from_numpy(rows.copy()))
-            self.register_buffer("columns", torch.from_numpy(columns.copy()))
-            corner = np.tril_indices(len(baselines[0].mean))
-            self.register_buffer("triangle", torch.from_numpy(np.stack(corner)))
 
     def forward(self, image: Tensor, category: Tensor) -> dict[str, Tensor]:
         """Return every output."""
@@ -137,19 +171,12 @@ class Program(nn.Module):
         return found | {name: compared}
 
     def _measured(self, differences: Tensor, category: Tensor) -> Tensor:
-        """Measure as `FeatureBaseline.standardise`, by every category, and keep each's own."""
-        centred = (differences - self.mean[category]).flatten(2).permute(2, 0, 1)  # (P, B, C)
-        channels = centred.shape[2]
-        found = centred.new_zeros(centred.shape[:2])
-        for number in range(len(self.mean)):
-            values = self.whitening[number].float() * self.scale[number].unsqueeze(1)
-            matrices = values.new_zeros(len(values), channels, channels)
-            matrices[:, self.triangle[0], self.triangle[1]] = values
-            white = torch.matmul(centred, matrices.transpose(1, 2))
-            found = torch.where(category == number, white.square().mean(2).sqrt(), found)
-        grid = found.T.reshape(-1, *differences.shape[2:])
-        maps: Tensor = self.rows @ grid @ self.columns
-        return maps
+        """Measure as `FeatureBaseline.standardise`."""
+        scales = [cast(MeasuredScale, scale) for scale in self.scales]
+        parts = torch.split(differences, [math.prod(scale.shape) for scale in scales], dim=1)
+        found = [scale(part, category) for scale, part in zip(scales, parts, strict=True)]
+        total: Tensor = torch.stack(found).sum(0)
+        return total
 
     def _raw_score(self, maps: Tensor) -> Tensor:
         flat = maps.flatten(1)

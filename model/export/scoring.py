@@ -10,14 +10,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32
 from onnx import TensorProto
 
 from model.anomaly import Scoring
 from model.baseline import Baseline
 from model.calibration import MEDIAN_SCORE, Calibration
 from model.export.graph import Graph, Value
-from model.feature_baseline import FeatureBaseline
-from model.residuals import NEIGHBOURHOOD
+from model.feature_baseline import FeatureBaseline, Gaussians
+from model.residuals import EDGE
 from model.smoothing import resize_and_blur
 
 LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
@@ -67,51 +68,33 @@ def residuals(
     sizes: Sequence[tuple[int, int]],
     weights: Sequence[float],
 ) -> Value:
-    """Write `model.residuals.residuals` as the output of that name: (B, C, h, w)."""
-    used = [part for part in zip(teacher, student, sizes, weights, strict=True) if part[3]]
-    *_, (_, _, grid, _) = used
-    laid = []
-    for t, s, (height, width), _ in used:
-        block = [height // grid[0], width // grid[1]]
-        difference = graph.op("Sub", t, s)
-        if block != [1, 1]:
-            difference = graph.op("AveragePool", difference, kernel_shape=block, strides=block)
-        laid.append(difference)
-    joined = laid[0] if len(laid) == 1 else graph.op("Concat", *laid, axis=1)
-    half, side = NEIGHBOURHOOD // 2, [NEIGHBOURHOOD] * 2
-    return graph.op(
-        "AveragePool", joined, kernel_shape=side, pads=[half] * 4, count_include_pad=0,
-        name="residuals",
-    )  # fmt: skip
+    """Write `model.residuals.residuals` as the output of that name: (B, F)."""
+    flat = []
+    for t, s, size, weight in zip(teacher, student, sizes, weights, strict=True):
+        if weight == 0:
+            continue
+        side = [2, 2]
+        wide = graph.op(
+            "AveragePool", graph.op("Sub", t, s),
+            kernel_shape=side, pads=[1] * 4, count_include_pad=1,
+        )  # fmt: skip
+        smooth = graph.op("AveragePool", wide, kernel_shape=side)
+        flat.append(graph.reshape(graph.op("Mul", smooth, _edges(size)), 0, -1))
+    return graph.op("Concat", *flat, axis=1, name="residuals")
 
 
 def measured(
     graph: Graph, differences: Value, category: Value, baselines: Sequence[FeatureBaseline]
 ) -> Value:
-    """Write `FeatureBaseline.standardise`, each image by its category's: (B, H, W).
-
-    Every category's whitening is a product of its own; each image keeps its own category's.
-    """
-    channels, height, width = baselines[0].mean.shape
-    mean = graph.op("Gather", np.stack([b.mean for b in baselines]), category, axis=0)
-    centred = graph.reshape(graph.op("Sub", differences, mean), 0, channels, height * width)
-    places = graph.transpose(centred, 2, 0, 1)  # (P, B, C)
-    distances = None
-    for number, baseline in enumerate(baselines):
-        across = np.ascontiguousarray(baseline.matrices.transpose(0, 2, 1))
-        largest = np.abs(across).max(axis=(1, 2), keepdims=True)
-        half = graph.op("Cast", (across / largest).astype(np.float16), to=TensorProto.FLOAT)
-        white = graph.op("MatMul", places, graph.op("Mul", half, largest))
-        mean_square = graph.op(
-            "ReduceMean", graph.op("Mul", white, white), np.array([2]), keepdims=0
-        )
-        found = graph.op("Sqrt", mean_square)  # (P, B)
-        own = graph.op("Equal", category, np.array(number))
-        distances = found if distances is None else graph.op("Where", own, found, distances)
-    assert distances is not None  # there is no checkpoint without a category
-    grid = graph.reshape(graph.transpose(distances, 1, 0), -1, height, width)
-    rows, columns = baselines[0].stretch
-    return graph.op("MatMul", graph.op("MatMul", rows, grid), columns)
+    """Write `FeatureBaseline.standardise`, each image by its category's: (B, H, W)."""
+    first, total = baselines[0], None
+    parts = graph.split(differences, [math.prod(shape) for shape in first.shapes], axis=1)
+    for number, (part, (rows, columns)) in enumerate(zip(parts, first.stretches, strict=True)):
+        grid = _measured_scale(graph, part, category, [b.scales[number] for b in baselines])
+        scaled = graph.op("MatMul", graph.op("MatMul", rows, grid), columns)
+        total = scaled if total is None else graph.op("Add", total, scaled)
+    assert total is not None  # Scoring takes no weights that are all zero
+    return total
 
 
 def raw_score(graph: Graph, maps: Value, scoring: Scoring, pixels: int, name: str) -> Value:
@@ -155,6 +138,42 @@ def rounded_down(threshold: float) -> np.float32:
     """Return the largest float32 not above: a float32 is above both or above neither."""
     nearest = np.float32(threshold)
     return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
+
+
+def _measured_scale(
+    graph: Graph, differences: Value, category: Value, gaussians: Sequence[Gaussians]
+) -> Value:
+    """Write `Gaussians.distances` of flat differences, each image's by its category: (B, h, w).
+
+    Every category's whitening is a product of its own; each image keeps its own category's.
+    """
+    channels, height, width = gaussians[0].mean.shape
+    means = np.stack([one.mean.reshape(channels, -1) for one in gaussians])
+    laid = graph.reshape(differences, 0, channels, height * width)
+    centred = graph.op("Sub", laid, graph.op("Gather", means, category, axis=0))
+    places = graph.transpose(centred, 2, 0, 1)  # (P, B, C)
+    distances = None
+    for number, one in enumerate(gaussians):
+        across = np.ascontiguousarray(one.matrices.transpose(0, 2, 1))
+        largest = np.abs(across).max(axis=(1, 2), keepdims=True)
+        half = graph.op("Cast", (across / largest).astype(np.float16), to=TensorProto.FLOAT)
+        white = graph.op("MatMul", places, graph.op("Mul", half, largest))
+        mean_square = graph.op(
+            "ReduceMean", graph.op("Mul", white, white), np.array([2]), keepdims=0
+        )
+        found = graph.op("Sqrt", mean_square)  # (P, B)
+        own = graph.op("Equal", category, np.array(number))
+        distances = found if distances is None else graph.op("Where", own, found, distances)
+    assert distances is not None  # there is no checkpoint without a category
+    return graph.reshape(graph.transpose(distances, 1, 0), -1, height, width)
+
+
+def _edges(size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+    """Return what makes up for what an average lacks beyond the edges of a grid."""
+    height, width = (np.ones(side, np.float32) for side in size)
+    for side in (height, width):
+        side[[0, -1]] = EDGE
+    return np.outer(height, width)
 
 
 def _distance(graph: Graph, teacher: Value, student: Value) -> Value:

@@ -52,6 +52,13 @@ class MambaAD(nn.Module):
         student: list[Tensor] = self.decoder(self.fusion(teacher), unused_scales)
         return student
 
+    @property
+    def feature_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Channels, height and width of the features at strides 4, 8 and 16."""
+        sizes = self.config.stage_sizes[:0:-1]  # none is of the decoder's first stage
+        pairs = zip(self.encoder.channels, sizes, strict=True)
+        return tuple((channels, *size) for channels, size in pairs)
+
     def use_backend(self, backend: str) -> "MambaAD":
         """Scan with `backend` from now on; see `model.scan.hybrid_scan`."""
         if backend != "auto" and backend not in BACKENDS:

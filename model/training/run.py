@@ -252,7 +252,8 @@ def build_detector(run: Run, trainer: Trainer, network: MambaAD, scoring: Scorin
         network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
     )
     if scoring.uses_baselines:
-        detector.baselines = fit_baselines(detector, trainer.data.train)
+        shapes = network.feature_shapes
+        detector.baselines = fit_baselines(detector, trainer.data.train, shapes)
     return detector
 
 

@@ -14,17 +14,17 @@ from model.calibration import Calibration
 from model.dataset import Sample, inspection_batches
 from model.detector import Detector
 from model.errors import CalibrationError
-from model.feature_baseline import FeatureBaseline
+from model.feature_baseline import FeatureBaseline, Shape
 from model.inspection import Category
 from model.operating_point import Goal
 
 
 def fit_baselines(
-    detector: Detector, samples: Sequence[Sample], batch_size: int = 8
+    detector: Detector, samples: Sequence[Sample], shapes: Sequence[Shape], batch_size: int = 8
 ) -> dict[Category, AnyBaseline]:
     """Return each category's baseline, as the scoring needs it, over the good `samples`.
 
-    Those are the ones trained on: see `model.baseline`.
+    Those are the ones trained on: see `model.baseline`. `shapes` are `MambaAD.feature_shapes`.
     """
     scoring, size = detector.scoring, detector.preprocessing.image_size
 
@@ -35,7 +35,8 @@ def fit_baselines(
 
     def fitted(category: Category) -> AnyBaseline:
         if scoring.measures_differences:
-            return FeatureBaseline.fit(compared(category), size, scoring.sigma)
+            made = (scoring.scale_weights, size, scoring.sigma)
+            return FeatureBaseline.fit(compared(category), shapes, *made)
         return Baseline.fit(compared(category))
 
     return {name: fitted(name) for name in sorted({sample.category for sample in samples})}

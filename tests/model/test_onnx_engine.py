@@ -78,8 +78,9 @@ def test_a_detector_decides_by_it_as_by_any_other(engine):
         (b"not a model at all", "onnxruntime cannot use"),
         (brightness((64, 64)), "none of `mambaad export`"),
         (brightness(SIZE, ("raw_score",)), "an output raw_map"),
+        (brightness(SIZE, ("residuals",)), "or flat residuals"),
     ],
-    ids=["empty", "other", "another size", "no map"],
+    ids=["empty", "other", "another size", "no map", "differences on one grid"],
 )
 def test_another_file_is_refused_when_it_is_opened(data, words):
     with pytest.raises(CheckpointError, match=words):

@@ -549,7 +549,9 @@ def test_gaussians_are_of_the_differences_of_the_images_trained_on(data, tmp_pat
     batch = np.stack([images[i][0].numpy() for i in range(len(images))])
     differences = detector.compare(batch)
     baseline = loaded.baselines["bolt"]
-    np.testing.assert_allclose(baseline.mean, differences.mean(axis=0), atol=1e-3)
+    mean = np.concatenate([scale.mean.ravel() for scale in baseline.scales])
+    np.testing.assert_allclose(mean, differences.mean(axis=0), atol=1e-3)
+    assert baseline.shapes == list(loaded.network.feature_shapes[1:])
     assert checkpoint.calibrations == loaded.calibrations
     assert loaded.golden["bolt"].raw_scores == pytest.approx(
         detector.raw_scores(loaded.golden["bolt"].images, ["bolt"] * len(data.held_out)), rel=1e-4

@@ -140,8 +140,10 @@ def test_baselines_count_where_they_lie_in_the_devices_memory(detector):
     random = np.random.default_rng(0)
     loaded, alone = LoadedCheckpoint(detector), detector.engine.nbytes
     assert loaded.nbytes == alone
-    differences = random.normal(0, 1, (5, 3, 4, 4)).astype(np.float32)
-    detector.baselines["bolt"] = FeatureBaseline.fit([differences], (64, 64), 4.0)
+    differences = random.normal(0, 1, (5, 3 * 4 * 4)).astype(np.float32)
+    detector.baselines["bolt"] = FeatureBaseline.fit(
+        [differences], [(3, 4, 4)], [1.0], (64, 64), 4.0
+    )
     assert loaded.nbytes - alone > 16 * (6 * 2 + 9 * 4)  # packed, and to compute by
 
 

@@ -259,10 +259,10 @@ def test_golden_images_have_tolerances_of_their_own():
 
 def test_differences_agree_by_their_length_and_by_the_scores_they_come_to():
     random = np.random.default_rng(0)
-    differences = random.normal(0, 1, (3, 2, 4, 4)).astype(np.float32)
+    differences = random.normal(0, 1, (3, 2 * 4 * 4)).astype(np.float32)
     scoring, images = Scoring(distance="mahalanobis"), np.zeros((3, 3, 4, 4), np.uint8)
-    good = random.normal(0, 1, (50, 2, 4, 4)).astype(np.float32)
-    baselines = {"part": FeatureBaseline.fit([good], (4, 4), 0.0)}
+    good = random.normal(0, 1, (50, 2 * 4 * 4)).astype(np.float32)
+    baselines = {"part": FeatureBaseline.fit([good], [(2, 4, 4)], [1.0], (4, 4), 0.0)}
     loose = Agreement.of(
         scoring, (4, 4), {"part": GoldenImages(images, (0.0,) * 3, 1.0)}, baselines
     )

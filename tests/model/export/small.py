@@ -85,6 +85,8 @@ def baselines(network, preprocessing, scoring):
     found = residuals(teacher[unused:], student[unused:], scoring.scale_weights[unused:]).numpy()
     spread = random.uniform(0.5, 2, (2, *found.shape)).astype(np.float32)
     return {
-        name: FeatureBaseline.fit([found * by], size, scoring.sigma)
+        name: FeatureBaseline.fit(
+            [found * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
+        )
         for name, by in zip(CALIBRATIONS, spread, strict=True)
     }

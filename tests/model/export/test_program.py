@@ -30,9 +30,17 @@ print(json.loads(extra["mambaad.json"])["categories"])
 
 
 @pytest.mark.slow
-def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        Scoring(statistic="top_mean", standardise=True),
+        Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 2.0)),
+    ],
+    ids=["standardised", "gaussians"],
+)
+def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
     monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of one
-    checkpoint = save(tmp_path, Scoring(statistic="top_mean", standardise=True))
+    checkpoint = save(tmp_path, scoring)
     written = export_program(checkpoint, tmp_path / "parts.pt2")
     assert written.parity.difference < 1e-4
     np.save(tmp_path / "images.npy", images())

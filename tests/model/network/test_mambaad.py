@@ -39,8 +39,10 @@ def test_the_student_has_the_teachers_shapes(network):
 )
 def test_what_the_published_code_hard_wires_can_be_chosen(options):
     config = NetworkConfig(**{**SMALL.to_dict(), **options})
-    teacher, student = MambaAD(config).eval()(images(1, config.image_size))
+    network = MambaAD(config).eval()
+    teacher, student = network(images(1, config.image_size))
     assert [t.shape for t in teacher] == [s.shape for s in student]
+    assert network.feature_shapes == tuple(tuple(t.shape[1:]) for t in teacher)
 
 
 def test_backends_agree(network):

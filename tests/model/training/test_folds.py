@@ -135,9 +135,9 @@ def test_a_folds_baseline_is_of_the_images_it_learned_from(images, tmp_path, mon
     seen = []
     fitted = training.fit_baselines
 
-    def remember(detector, samples):
+    def remember(detector, samples, shapes):
         seen.append(set(samples))
-        return fitted(detector, samples)
+        return fitted(detector, samples, shapes)
 
     monkeypatch.setattr(training, "fit_baselines", remember)
     go(images, tmp_path, scoring=Scoring(standardise=True))
