@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from demo import solar, splits
+from demo import ablation, solar, splits
+from model.training.recipe import PRESETS, Recipe, merge, read_recipe, read_setting
 
 
 @pytest.fixture
@@ -110,3 +111,27 @@ def test_ours_counts_as_calibrated_and_a_rival_by_its_best_score():
     assert found == {"MambaAD": {"a": 0.9}, "PaDiM": {"a": 0.85}}
     trials = [{"split": "random", "image_auroc": found}] * 2
     assert splits.means(trials, splits.Kind.RANDOM) == found
+
+
+@pytest.mark.parametrize("group", sorted(ablation.GROUPS))
+def test_each_trial_of_the_ablation_changes_just_what_it_says(group):
+    shipped = dict(Recipe.from_values(read_recipe(ablation.RECIPE)).flat())
+    for variant, overrides in ablation.GROUPS[group].items():
+        values = read_recipe(ablation.RECIPE)
+        for override in overrides:
+            values = merge(values, read_setting(override))
+        changed = dict(Recipe.from_values(values).flat())
+        named = {override.partition("=")[0] for override in overrides}
+        assert {key for key in changed if changed[key] != shipped[key]} <= named, variant
+        if group == "scan":
+            size = changed["network.state_size"], changed["network.directions"]
+            assert variant == f"{size[0]} state{'s' * (size[0] > 1)}, {size[1]} directions"
+        elif overrides:
+            assert changed != shipped, variant
+
+
+def test_the_shipped_scan_is_the_fast_preset():
+    network = Recipe.from_values(read_recipe(ablation.RECIPE)).network
+    assert PRESETS["fast"]["network"] == {
+        "state_size": network.state_size, "directions": network.directions,
+    }  # fmt: skip
