@@ -124,7 +124,7 @@ def throughput(
 def latency(
     *,
     device: Device = "cpu",
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = 8,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the capacity.")] = 0.7,
     arrivals: Arrivals = Arrivals.POISSON,
     threads: Threads = None,
