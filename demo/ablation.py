@@ -4,10 +4,10 @@
     python -m demo.ablation data/solar-dev data/solar-ablation --group scan --group training \
         --json benchmarks/results/solar-ablation.json
 
-Every variant is the shipped recipe with one thing changed. Good cells are the
-held-out ones, defective cells those of the development split that are certainly defective. `scan`
-is what fewer states and directions cost and gain: those variants are timed, too, by turns, once all
-are trained. Trials that are done are not done again. Each takes about 10 minutes on two cores.
+Every variant is the shipped recipe with one thing changed. Good cells are the held-out ones,
+defective cells those of the development split that are certainly defective. `scan` is what fewer
+states and directions cost and gain: those variants are timed, too, by turns, once all are trained.
+Trials that are done are not done again. Each takes about 10 minutes on two cores.
 """
 
 import json
