@@ -41,7 +41,7 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
     """
     if len(calls) == 1:
         return [calls[0]()]
-    pool = _pool(torch.get_num_threads())
+    pool = lane_threads(torch.get_num_threads())
     returned: dict[int, T] = {}
     raised: dict[int, BaseException] = {}
 
@@ -63,8 +63,8 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
 
 
 @lru_cache
-def _pool(lanes: int) -> ThreadPoolExecutor:
-    """Start the threads, each of which has all of torch's work to itself."""
+def lane_threads(lanes: int) -> ThreadPoolExecutor:
+    """Return so many threads, started once, each of which computes with torch all by itself."""
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(lanes, "lane", _compute_alone)
     all_here = Barrier(lanes + 1)

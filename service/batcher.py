@@ -5,6 +5,9 @@ the device is busy, and goes when it is free. Urgent jobs go first, and then who
 With `max_queue_delay_ms` above 0 a group that is not full is held back until its oldest job is that
 old. A job whose caller has gone, or whose deadline has passed, is never computed.
 
+A worker of several lanes computes as many batches at once: a free one takes its share of what
+waits. A batch that is computed alone, by all threads, takes every lane; see `Sharing`.
+
 A group is open while its checkpoint lies on the device. Jobs of others wait aside.
 """
 
@@ -15,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
-from service.channel import CheckpointKey, Priority
+from service.channel import CheckpointKey, Priority, Sharing
 from service.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.group import Group
 from service.jobs import Batch, Job
@@ -39,9 +42,15 @@ class Batcher:
     """The jobs that wait for one worker. Belongs to one event loop and is not thread-safe."""
 
     def __init__(
-        self, worker: str, limits: BatchLimits, latencies: Latencies, metrics: Metrics
+        self,
+        worker: str,
+        limits: BatchLimits,
+        latencies: Latencies,
+        metrics: Metrics,
+        lanes: int = 1,
     ) -> None:
         self._worker = worker
+        self._lanes = lanes
         self._limits = limits
         self._latencies = latencies
         self._metrics = metrics
@@ -109,7 +118,8 @@ class Batcher:
             max(0.0, self._latencies.seconds(batch.checkpoint, batch.inputs) - (now - since))
             for batch, since in self._running.items()
         )
-        return running + sum(self._latencies.seconds(k, n) for k, n in counts.items())
+        work = running + sum(self._latencies.seconds(k, n) for k, n in counts.items())
+        return max(work / self._lanes, self._latencies.seconds(key, 1))
 
     def admit(self, key: CheckpointKey, deadline: float, priority: Priority) -> None:
         """Raise what would keep a job from being taken now: `QueueFull`, or `DeadlineExceeded`."""
@@ -141,21 +151,28 @@ class Batcher:
         self._changed.set()
 
     async def next_batch(self) -> Batch:
-        """Wait for a batch and take it off the queue; cancelling loses no job."""
+        """Wait for a batch and take it off the queue; cancelling loses no job.
+
+        To be called when a lane is free, by each lane for itself.
+        """
         while True:
             self._drop_expired()
             now = asyncio.get_running_loop().time()
             due = {key: self._due(key, group) for key, group in self._groups.items()}
             ready = [key for key, at in due.items() if at <= now]
             if ready:
-                return self._take(min(ready, key=lambda key: self._groups[key].rank(now)), now)
+                key = min(ready, key=lambda key: self._groups[key].rank(now))
+                alone = self._goes_alone(key)
+                if self._has_lanes(alone=alone):
+                    return self._take(key, now, alone=alone)
             self._changed.clear()
-            await self._wait(min(due.values(), default=None))
+            await self._wait(min((at for at in due.values() if at > now), default=None))
 
     def finish(self, batch: Batch) -> None:
         """Take note that a batch is not being computed any more."""
         self._running.pop(batch, None)
         self._left.set()
+        self._changed.set()
 
     def drain(self) -> list[Job]:
         """Take every waiting job off the queue, unanswered; first come first."""
@@ -187,13 +204,30 @@ class Batcher:
         full = group.inputs >= self._latencies.limit(key) or key not in self._open
         return group.oldest_at + (0.0 if full else self._limits.max_queue_delay_s)
 
-    def _take(self, key: CheckpointKey, now: float) -> Batch:
+    def _goes_alone(self, key: CheckpointKey) -> bool:
+        """Whether a group's next batch is computed by all threads: see `Sharing`."""
+        sharing = self._latencies.sharing.get(key, Sharing.ALWAYS)
+        if self._lanes == 1 or sharing is Sharing.ALWAYS:
+            return True
+        if self._running or self._depth > 1:
+            return False
+        return sharing is Sharing.IDLE or self._groups[key].inputs > 1
+
+    def _has_lanes(self, *, alone: bool) -> bool:
+        """Whether the lanes are free that a batch takes: all, or the one that asks."""
+        if self._lanes == 1:
+            return True
+        return not self._running if alone else not any(one.alone for one in self._running)
+
+    def _take(self, key: CheckpointKey, now: float, *, alone: bool) -> Batch:
         group, limit = self._groups[key], self._latencies.limit(key)
-        jobs = group.first(limit, now)
+        # Whatever is left goes to the next free lane, so that all lanes end at about one time.
+        share = group.inputs if alone else math.ceil(group.inputs / self._lanes)
+        jobs = group.first(min(limit, share), now)
         for job in jobs:
             job.taken_at = now
             self._remove(job)
-        batch = Batch(jobs)
+        batch = Batch(jobs, alone)
         reason = "full" if batch.inputs >= limit else self._why_now
         self._metrics.batches_released.labels(self._worker, reason).inc()
         self._metrics.batch_size.labels(self._worker).observe(len(jobs))

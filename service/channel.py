@@ -34,7 +34,10 @@ class CheckpointKey:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """All that a worker is told when it is spawned."""
+    """All that a worker is told when it is spawned.
+
+    With `lanes` above 1 it computes so many batches at once, by one thread each.
+    """
 
     name: str
     device: str
@@ -47,6 +50,7 @@ class WorkerPlan:
     heartbeat_s: float = 1.0
     precision: str = "auto"
     cuda_graphs: bool = True
+    lanes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,17 @@ class LatencyLine:
         return self.a_s * images + self.b_s
 
 
+class Sharing(StrEnum):
+    """When a worker with several lanes puts all of its threads to one batch.
+
+    An image that comes alone may be answered sooner so; what comes next then waits for it.
+    """
+
+    ALWAYS = "always"
+    IDLE = "idle"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class LoadReport:
     """How a checkpoint came onto a worker's device.
@@ -92,6 +107,7 @@ class LoadReport:
     seconds: float
     latency: LatencyLine | None
     golden_difference: float | None = None
+    sharing: Sharing = Sharing.ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +150,16 @@ class Item:
 class BatchRequest:
     """A batch for one checkpoint; `size` is (height, width) of the network's input.
 
-    The pixels are at the start of the block that both sides share. The maps that items want are
-    written behind them, in the items' order.
+    The pixels are at the start of that `block` of those which both sides share. The maps that items
+    want are written behind them, in the items' order. A batch that is not `alone` takes one lane.
     """
 
     id: int
     checkpoint: CheckpointKey
     items: tuple[Item, ...]
     size: tuple[int, int]
+    block: int = 0
+    alone: bool = True
 
     @property
     def pixels_shape(self) -> tuple[int, int, int, int]:

@@ -1,10 +1,12 @@
-"""The one thread of a worker that computes, and what its process holds."""
+"""The threads of a worker that compute, and what its process holds."""
 
+import ctypes
 import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cached_property, lru_cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -15,22 +17,35 @@ _STATM = Path("/proc/self/statm")
 
 
 class DeviceThread:
-    """The thread that made this object; others hand it their calls, and it takes them in order."""
+    """The thread that made this object; others hand it their calls, and it takes them in order.
 
-    def __init__(self) -> None:
+    A call that is not `alone` goes to one of so many `lanes`, threads that compute beside each
+    other; one that is waits until all of them are free.
+    """
+
+    def __init__(self, lanes: int = 1) -> None:
         self._owner = threading.get_ident()
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lanes = lanes
+        self._running: set[Future[None]] = set()
+        self._calls: SimpleQueue[tuple[Callable[[], None], bool] | None] = SimpleQueue()
 
     def run(self) -> None:
         """Make calls until the end; the owner's loop. Raises what a posted call raises."""
-        while (call := self._calls.get()) is not None:
-            call()
+        while (asked := self._calls.get()) is not None:
+            call, alone = asked
+            if alone or self._lanes == 1:
+                self._end_lanes()
+                call()
+            else:
+                self._running = {one for one in self._running if not one.done()}
+                self._running.add(self._lane_threads.submit(call))
+        self._end_lanes()
 
-    def post(self, call: Callable[[], None]) -> None:
-        """Have a call made, and do not wait for it."""
-        self._calls.put(call)
+    def post(self, call: Callable[[], None], *, alone: bool = True) -> None:
+        """Have a call made, and do not wait for it; in a lane, it must not raise."""
+        self._calls.put((call, alone))
 
-    def call(self, work: Callable[[], T]) -> T:
+    def call(self, work: Callable[[], T], *, alone: bool = True) -> T:
         """Have a call made and return what it returns, or raise what it raises."""
         if threading.get_ident() == self._owner:
             return work()
@@ -42,12 +57,22 @@ class DeviceThread:
             except BaseException as error:
                 future.set_exception(error)
 
-        self._calls.put(fulfil)
+        self._calls.put((fulfil, alone))
         return future.result()
 
     def end(self) -> None:
         """Let `run` return once what was handed over before is done."""
         self._calls.put(None)
+
+    @cached_property
+    def _lane_threads(self) -> ThreadPoolExecutor:
+        from model.lanes import lane_threads  # noqa: PLC0415 - torch, which not every worker has
+
+        return lane_threads(self._lanes)
+
+    def _end_lanes(self) -> None:
+        wait(self._running)
+        self._running = set()
 
 
 def process_bytes() -> int:
@@ -58,3 +83,22 @@ def process_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def return_free_memory() -> None:
+    """Give what was freed back to the machine, where the C library can be told to (glibc).
+
+    It keeps a heap for every few threads, and each is as large as the largest load it has seen. A
+    batch that comes next takes its pages anew: too dear for after every one.
+    """
+    if trim := _heap_trimmer():
+        trim(0)
+
+
+@lru_cache
+def _heap_trimmer() -> Callable[[int], int] | None:
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return None
+    return found

@@ -2,7 +2,8 @@
 
 It is spawned, never forked, and talks over one pipe. Its threads: one receives requests, one loads
 checkpoints, one sends a sign of life, and the main one computes, batches and warm-up passes by
-turns. It leaves when the pipe closes or the process that spawned it dies, whatever it is doing.
+turns, or hands them to lanes. It leaves when the pipe closes or the process that spawned it dies,
+whatever it is doing.
 """
 
 import gc
@@ -42,12 +43,13 @@ from service.channel import (
     LoadReport,
     Outcome,
     Ready,
+    Sharing,
     Unload,
     UnloadReply,
     WorkerPlan,
     WorkerStats,
 )
-from service.device import DeviceThread, process_bytes
+from service.device import DeviceThread, process_bytes, return_free_memory
 from service.latency import fit_line
 from service.loaded import LoadedCheckpoint, batch_sizes, is_fatal
 from service.logs import configure_logging
@@ -55,7 +57,7 @@ from service.logs import configure_logging
 logger = logging.getLogger(__name__)
 
 
-def run(connection: Connection, plan: WorkerPlan, block: SharedBlock) -> None:
+def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock]) -> None:
     """Serve requests from the pipe until it closes; the entry point of the spawned process."""
     _leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
@@ -69,7 +71,7 @@ def run(connection: Connection, plan: WorkerPlan, block: SharedBlock) -> None:
         return
     gc.collect()
     gc.freeze()  # what was imported stays: looking through it again would hold up batches
-    Server(connection, plan, block, runtimes).serve()
+    Server(connection, plan, blocks, runtimes).serve()
     os._exit(0)  # a checkpoint may still be loading, and nobody waits for it
 
 
@@ -77,14 +79,18 @@ class Server:
     """The threads around an inspector, and the pipe they share."""
 
     def __init__(
-        self, connection: Connection, plan: WorkerPlan, block: SharedBlock, runtimes: Runtimes
+        self,
+        connection: Connection,
+        plan: WorkerPlan,
+        blocks: Sequence[SharedBlock],
+        runtimes: Runtimes,
     ) -> None:
         self._connection = connection
         self._plan = plan
         self._sending = threading.Lock()
-        self._device = DeviceThread()
+        self._device = DeviceThread(plan.lanes)
         self._loads: SimpleQueue[Load | Unload] = SimpleQueue()
-        self._inspector = Inspector(plan, block, self._device, runtimes)
+        self._inspector = Inspector(plan, blocks, self._device, runtimes)
 
     def serve(self) -> None:
         """Answer requests until the pipe closes."""
@@ -103,7 +109,8 @@ class Server:
                 self._device.end()
                 return
             if isinstance(request, BatchRequest):
-                self._device.post(partial(self._compute, request, time.monotonic()))
+                compute = partial(self._compute, request, time.monotonic())
+                self._device.post(_or_die(compute), alone=request.alone)
             else:
                 self._loads.put(request)
 
@@ -144,10 +151,14 @@ class Inspector:
     """The networks of one worker."""
 
     def __init__(
-        self, plan: WorkerPlan, block: SharedBlock, device: DeviceThread, runtimes: Runtimes
+        self,
+        plan: WorkerPlan,
+        blocks: Sequence[SharedBlock],
+        device: DeviceThread,
+        runtimes: Runtimes,
     ) -> None:
         self._plan = plan
-        self._block = block
+        self._blocks = blocks
         self._device = device
         self._store = Store(plan.weights_dir)
         self._runtimes = runtimes
@@ -159,11 +170,14 @@ class Inspector:
     def load(self, request: Load) -> LoadReply:
         """Load, verify and warm up a checkpoint; what it cannot use, it refuses with a reason."""
         try:
-            return self._load(request)
+            reply = self._load(request)
         except Exception as error:
             if is_fatal(error):
                 raise
             why = self._reason(request.checkpoint, error)
+        else:
+            return_free_memory()  # of reading, and of a version that was there before
+            return reply
         self._release_memory()  # now that the error is gone, which held what was loaded
         return LoadReply(request.id, why, self._stats())
 
@@ -174,12 +188,16 @@ class Inspector:
         sizes = batch_sizes(self._plan.max_batch_size)
         if request.known_limit is not None:
             sizes = sorted({1, request.known_limit})
-        seconds = loaded.warm_up(sizes, self._device.call)
+        in_lanes = self._plan.lanes > 1 and loaded.fits_lanes
+        seconds = loaded.warm_up(sizes, partial(self._device.call, alone=not in_lanes))
+        sharing = Sharing.ALWAYS
+        if in_lanes:
+            sharing = loaded.sharing(seconds[1], self._device.call)
         difference = self._compare(version, detector)
         self._loaded[key] = loaded
         self._weigh()
         report = LoadReport(
-            loaded.nbytes, time.monotonic() - started, fit_line(seconds), difference
+            loaded.nbytes, time.monotonic() - started, fit_line(seconds), difference, sharing
         )
         return LoadReply(request.id, report, self._stats(), seconds, loaded.batch_limit)
 
@@ -198,10 +216,11 @@ class Inspector:
             failures = (Failure(FailureKind.CHECKPOINT),) * len(request.items)
             return BatchReply(request.id, failures, self._stats())
         started = time.monotonic()
-        pixels = self._block.array(request.pixels_shape, np.uint8)
+        pixels = self._blocks[request.block].array(request.pixels_shape, np.uint8)
         outcomes = self._put_maps(request, loaded.inspect(request.items, pixels))
+        took_s = time.monotonic() - started
         with self._counting:
-            self._compute_s += time.monotonic() - started
+            self._compute_s += took_s if request.alone else took_s / self._plan.lanes
         return BatchReply(
             request.id, outcomes, self._stats(), split=loaded.split, batch_limit=loaded.batch_limit
         )
@@ -221,7 +240,8 @@ class Inspector:
     def _put_maps(self, request: BatchRequest, outcomes: list[Outcome]) -> tuple[Outcome, ...]:
         """Move the maps from the outcomes into the block."""
         wanting = [i for i, item in enumerate(request.items) if item.wants_map]
-        maps = self._block.maps(request.map_shapes, request.map_offsets)
+        block = self._blocks[request.block]
+        maps = block.maps(request.map_shapes, request.map_offsets)
         for place, i in zip(maps, wanting, strict=True):
             outcome = outcomes[i]
             if isinstance(outcome, Finding):
@@ -240,6 +260,7 @@ class Inspector:
         """Give back what freed networks have left in caches."""
         gc.collect()
         self._runtimes.release()
+        return_free_memory()
 
     def _weigh(self) -> None:
         """Count the bytes of all weights, and the encoders: too long a list for every batch."""

@@ -74,9 +74,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Jobs of one checkpoint that are computed together; never empty."""
+    """Jobs of one checkpoint that are computed together; never empty.
+
+    One that is not `alone` takes one lane of its worker, and others are computed beside it.
+    """
 
     jobs: tuple[Job, ...]
+    alone: bool = True
 
     @property
     def checkpoint(self) -> CheckpointKey:
@@ -88,11 +92,11 @@ class Batch:
         """How many inputs of the network it is made of."""
         return sum(job.inputs for job in self.jobs)
 
-    def request(self, number: int) -> BatchRequest:
-        """Return the message for the worker."""
+    def request(self, number: int, block: int = 0) -> BatchRequest:
+        """Return the message for the worker; `block` is the one that `write` will be given."""
         height, width = self.jobs[0].pixels.shape[2:]
         items = tuple(job.item for job in self.jobs)
-        return BatchRequest(number, self.checkpoint, items, (height, width))
+        return BatchRequest(number, self.checkpoint, items, (height, width), block, self.alone)
 
     def write(self, request: BatchRequest, block: SharedBlock) -> None:
         """Copy the pixels to where the worker looks for them. Raises `OSError` without memory."""

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 
-from service.channel import CheckpointKey, LatencyLine
+from service.channel import CheckpointKey, LatencyLine, Sharing
 
 _MEMORY = 0.8
 """How much of a known time a new one leaves standing."""
@@ -22,7 +22,8 @@ _SMALLEST_S = 1e-6
 class Latencies:
     """What batches of each checkpoint took on one worker, and so how large they should be.
 
-    `efficiency` is the share of the highest throughput that a batch has to reach.
+    `efficiency` is the share of the highest throughput that a batch has to reach; `sharing` what
+    loading each checkpoint found out.
     """
 
     def __init__(self, max_batch_size: int, efficiency: float) -> None:
@@ -32,6 +33,7 @@ class Latencies:
         self._lines: dict[CheckpointKey, LatencyLine] = {}
         self._fitting: dict[CheckpointKey, int] = {}
         self._measured_at: dict[CheckpointKey, float] = {}
+        self.sharing: dict[CheckpointKey, Sharing] = {}
 
     def learn(self, key: CheckpointKey, seconds: Mapping[int, float]) -> None:
         """Take what warming up measured, by size of batch, in place of what was known."""

@@ -1,6 +1,7 @@
 """A checkpoint on a worker's device: warmed up, and inspecting batches of which some may fail."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -8,28 +9,41 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.detector import Detector
+from model.engine import Divisible
 from model.errors import DeviceLost, NonFiniteOutput, OutOfMemory
 from model.inspection import ImageSize, Inspection
 from model.rendering import scale_scores
-from service.channel import Failure, FailureKind, Finding, Item, Outcome
+from service.channel import Failure, FailureKind, Finding, Item, Outcome, Sharing
 
 logger = logging.getLogger(__name__)
 
 _SLOW_S = 2.0
 """A warm-up pass that takes this long is followed by no larger one."""
+_TRIALS = 3
+_WORTH_SHARING = 1.4
+"""How much sooner all threads must answer a lone image than one does, for them to be put to it."""
 
 
 class LoadedCheckpoint:
     """A detector on its device.
 
-    `batch_limit` is the largest batch that memory holds, once a larger one did not fit; `split` why
-    the latest batch was computed in parts, if it was.
+    `batch_limit` is the largest batch that memory holds, once a larger one did not fit.
     """
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
         self.batch_limit: int | None = None
-        self.split: str | None = None
+        self._latest = threading.local()
+
+    @property
+    def split(self) -> str | None:
+        """Why the latest batch of this very thread was computed in parts, if it was."""
+        return getattr(self._latest, "split", None)
+
+    @property
+    def fits_lanes(self) -> bool:
+        """Whether a thread of torch's own can compute a batch beside others'."""
+        return isinstance(self._detector.engine, Divisible)
 
     @property
     def nbytes(self) -> int:
@@ -69,12 +83,21 @@ class LoadedCheckpoint:
                 break
         return seconds
 
+    def sharing(self, lane_s: float, on_device: Callable[[Callable[[], float]], float]) -> Sharing:
+        """Say when all threads should compute one batch, where a lane takes `lane_s` for an image.
+
+        Two images side by side are done sooner than one after the other, unless all threads gain
+        much for each.
+        """
+        shared_s = min(on_device(lambda: self._pass(1)) for _ in range(_TRIALS))
+        return Sharing.IDLE if lane_s > _WORTH_SHARING * shared_s else Sharing.NEVER
+
     def inspect(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]) -> list[Outcome]:
         """Inspect a batch; where it fails, by halves, so that only the bad images do.
 
         Raises what the device raises when it is beyond use: the worker dies, and is replaced.
         """
-        self.split = None
+        self._latest.split = None
         return self._by_halves(items, pixels)
 
     def _by_halves(
@@ -94,7 +117,7 @@ class LoadedCheckpoint:
             self._shrink(len(items))
         if len(items) == 1:
             return self._once_more(items, pixels)
-        self.split = "out-of-memory" if out_of_memory else "failed"
+        self._latest.split = "out-of-memory" if out_of_memory else "failed"
         half = (len(items) + 1) // 2
         inputs = sum(item.inputs for item in items[:half])
         first = self._by_halves(items[:half], pixels[:inputs])

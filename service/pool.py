@@ -42,11 +42,12 @@ class WorkerPool:
 
     def _worker(self, name: str, settings: Settings, metrics: Metrics) -> Worker:
         latencies = Latencies(settings.max_batch_size, settings.batch_efficiency)
-        batcher = Batcher(name, _batch_limits(settings), latencies, metrics)
+        plan = _plan(name, settings)
+        batcher = Batcher(name, _batch_limits(settings), latencies, metrics, plan.lanes)
         limits = ResidencyLimits(settings.max_model_bytes, settings.startup_timeout_s)
         wanted = self._registry.checkpoints
         return Worker(
-            _plan(name, settings),
+            plan,
             batcher,
             Residency(name, wanted, limits, batcher, latencies, metrics),
             latencies,
@@ -191,6 +192,7 @@ def _plan(name: str, settings: Settings) -> WorkerPlan:
         max_batch_size=settings.max_batch_size,
         precision=settings.precision,
         cuda_graphs=settings.cuda_graphs,
+        lanes=settings.lanes_of(name.split("/", maxsplit=1)[0]),
         heartbeat_s=min(1.0, settings.heartbeat_timeout_ms / 1000 / 10),
     )
 

@@ -47,16 +47,17 @@ class ProcessDied(Exception):
 class WorkerProcess:
     """One spawned inspector, the pipe to it and the memory shared with it.
 
-    Several exchanges can be on the way, one batch among them. The pipe is read and written by
-    threads of their own, so that the event loop never waits.
+    Several exchanges can be on the way, a batch for each lane among them. The pipe is read and
+    written by threads of their own, so that the event loop never waits.
     """
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._connection, self._child_end = _SPAWN.Pipe()
-        self._block = SharedBlock()
+        self._blocks = [SharedBlock() for _ in range(plan.lanes)]
+        self._free = list(range(plan.lanes))
         self._process = _SPAWN.Process(
             target=run,
-            args=(self._child_end, plan, self._block),
+            args=(self._child_end, plan, self._blocks),
             name=f"mambaad {plan.name}",
             daemon=True,
         )
@@ -89,14 +90,19 @@ class WorkerProcess:
 
     async def compute(self, batch: Batch, timeout_s: float) -> BatchReply:
         """Have a batch computed. Raises `ProcessDied`, also when late; `OSError` without memory."""
-        request = batch.request(next(self._numbers))
+        number = self._free.pop()
+        request = batch.request(next(self._numbers), number)
         self._batches[request.id] = request
         try:
             reply = await self._exchange(
-                request, timeout_s, "computing a batch", lambda: batch.write(request, self._block)
+                request,
+                timeout_s,
+                "computing a batch",
+                lambda: batch.write(request, self._blocks[number]),
             )
         finally:
             del self._batches[request.id]
+            self._free.append(number)
         assert isinstance(reply, BatchReply)
         return reply
 
@@ -144,7 +150,8 @@ class WorkerProcess:
                 await self._burial
             await asyncio.to_thread(self._end, grace_s)
         self._connection.close()
-        self._block.close()
+        for block in self._blocks:
+            block.close()
         self._writer.shutdown(wait=False)
         self._fail_waiting("stopped")
         self._ready.cancel()
@@ -242,11 +249,12 @@ class WorkerProcess:
             future.set_result(message)
 
     def _with_maps(self, reply: BatchReply) -> BatchReply:
-        """Copy the maps out of the block, which the next batch will overwrite."""
+        """Copy the maps out of their block, which another batch will overwrite."""
         request = self._batches.get(reply.id)
         if request is None or not request.map_shapes:
             return reply
-        maps = iter(self._block.maps(request.map_shapes, request.map_offsets))
+        block = self._blocks[request.block]
+        maps = iter(block.maps(request.map_shapes, request.map_offsets))
         outcomes = []
         for item, outcome in zip(request.items, reply.outcomes, strict=True):
             scores = next(maps).copy() if item.wants_map else None

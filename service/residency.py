@@ -241,6 +241,7 @@ class Residency:
             self._metrics.model_loads.labels(*labels, "failed").inc()
             raise CheckpointUnavailable(reply.loaded, _RETRY_AFTER_S)
         report = reply.loaded
+        self._latencies.sharing[key] = report.sharing
         if measure:
             self._latencies.learn(key, reply.seconds)
         if reply.batch_limit is not None:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 _DEVICE = re.compile(r"cpu|cuda:\d{1,2}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _PREFIX = "MAMBAAD_"
+_MOST_LANES = 4
 
 
 class Settings(BaseSettings):
@@ -229,6 +230,14 @@ class Settings(BaseSettings):
             return self.threads_per_worker
         sharing = self.workers_per_device if "cpu" in self.devices else 1
         return max(1, available_cores() // sharing)
+
+    def lanes_of(self, device: str) -> int:
+        """How many batches a worker computes at once, by one thread each: more than one on a CPU.
+
+        With many threads, one alone would take too long for an image.
+        """
+        threads = self.worker_threads
+        return threads if device == "cpu" and threads <= _MOST_LANES else 1
 
 
 class ClientSettings(BaseSettings):

@@ -164,12 +164,19 @@ class Worker:
         watch = asyncio.create_task(process.watch(self._supervision.heartbeat_timeout_s))
         mending = asyncio.create_task(self._load_refused(refused))
         try:
-            while True:
-                batch = await self._next_batch(death)
-                await self._compute(process, batch)
+            async with asyncio.TaskGroup() as lanes:
+                for _ in range(self.plan.lanes):
+                    lanes.create_task(self._serve_lane(process, death))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
             for task in (death, watch, mending):
                 task.cancel()
+
+    async def _serve_lane(self, process: WorkerProcess, death: asyncio.Task[str]) -> None:
+        """Have one batch computed after the other."""
+        while True:
+            await self._compute(process, await self._next_batch(death))
 
     async def _load_refused(self, refused: dict[CheckpointKey, str]) -> None:
         """Try again, less and less often, to load what could not be: a disk may have come back."""

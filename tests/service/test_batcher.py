@@ -10,7 +10,15 @@ from model.calibration import Calibration
 from model.inspection import Decision, ImageSize
 from service.batcher import Batcher, BatchLimits
 from service.blocks import SharedBlock
-from service.channel import CheckpointKey, Failure, FailureKind, Finding, Item, Priority
+from service.channel import (
+    CheckpointKey,
+    Failure,
+    FailureKind,
+    Finding,
+    Item,
+    Priority,
+    Sharing,
+)
 from service.errors import (
     CheckpointUnavailable,
     DeadlineExceeded,
@@ -54,11 +62,15 @@ def job(
 
 @pytest.fixture
 def make(metrics):
-    def build(batch=4, delay_s=0.0, queue=8, worker="cpu", opened=(A, B), seconds=None):
+    def build(
+        batch=4, delay_s=0.0, queue=8, worker="cpu", opened=(A, B), seconds=None, lanes=1,
+        sharing=Sharing.NEVER,
+    ):  # fmt: skip
         latencies = Latencies(batch, efficiency=1.0)
         for key in opened:
             latencies.learn(key, seconds or {})
-        batcher = Batcher(worker, BatchLimits(delay_s, queue), latencies, metrics)
+            latencies.sharing[key] = sharing
+        batcher = Batcher(worker, BatchLimits(delay_s, queue), latencies, metrics, lanes)
         for key in opened:
             batcher.open(key)
         return batcher
@@ -465,5 +477,113 @@ def test_images_that_wait_for_another_checkpoint_to_load_shed_nobody(make):
         assert batcher.estimate_s(B, Priority.NORMAL) == pytest.approx(6)
         submit(batcher, job(A, timeout_s=2.0))
         assert (await batcher.next_batch()).checkpoint == A
+
+    asyncio.run(scenario())
+
+
+async def idle(batcher):
+    """Whether no batch is to be had for now."""
+    try:
+        async with asyncio.timeout(0.02):
+            await batcher.next_batch()
+    except TimeoutError:
+        return True
+    return False
+
+
+def test_each_lane_takes_its_share_of_what_waits(make):
+    async def scenario():
+        batcher = make(batch=8, lanes=2)
+        jobs = submit(batcher, *(job() for _ in range(5)))
+        batches = [await batcher.next_batch() for _ in range(2)]
+        assert [batch.jobs for batch in batches] == [jobs[:3], jobs[3:4]]
+        batcher.finish(batches[1])
+        assert (await batcher.next_batch()).jobs == jobs[4:]
+        assert not any(batch.alone or batch.request(1).alone for batch in batches)
+
+    asyncio.run(scenario())
+
+
+def test_a_lane_takes_no_more_than_a_batch_holds(make):
+    async def scenario():
+        batcher = make(batch=3, queue=16, lanes=2)
+        submit(batcher, *(job() for _ in range(12)))
+        assert len((await batcher.next_batch()).jobs) == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_lone_image_has_all_lanes_where_that_pays(make):
+    async def scenario():
+        batcher = make(lanes=2, sharing=Sharing.IDLE)
+        first, *others = submit(batcher, job())
+        alone = await batcher.next_batch()
+        assert (alone.jobs, alone.alone, alone.request(1).alone) == ((first,), True, True)
+        others = submit(batcher, job(), job(B))
+        assert await idle(batcher)
+        batcher.finish(alone)
+        beside = [await batcher.next_batch() for _ in range(2)]
+        assert [batch.jobs for batch in beside] == [(one,) for one in others]
+        assert not any(batch.alone for batch in beside)
+
+    asyncio.run(scenario())
+
+
+def test_a_lone_image_goes_into_a_lane_where_sharing_does_not_pay_unless_it_is_tiled(make):
+    async def scenario():
+        batcher = make(lanes=2)
+        submit(batcher, job())
+        one = await batcher.next_batch()
+        assert not one.alone
+        batcher.finish(one)
+        submit(batcher, job(inputs=4))
+        assert (await batcher.next_batch()).alone
+
+    asyncio.run(scenario())
+
+
+def test_what_always_shares_waits_for_all_lanes_and_is_not_overtaken_for_ever(make):
+    async def scenario():
+        batcher = make(lanes=2)
+        batcher._latencies.sharing[B] = Sharing.ALWAYS
+        submit(batcher, job())
+        running = await batcher.next_batch()
+        (waiting,) = submit(batcher, job(B, age_s=1.0))
+        (later,) = submit(batcher, job())
+        assert await idle(batcher)
+        batcher.finish(running)
+        batch = await batcher.next_batch()
+        assert (batch.jobs, batch.alone) == ((waiting,), True)
+        assert await idle(batcher)
+        batcher.finish(batch)
+        assert (await batcher.next_batch()).jobs == (later,)
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_that_ends_wakes_who_waits_for_its_lane(make):
+    async def scenario():
+        batcher = make(lanes=2, sharing=Sharing.IDLE)
+        submit(batcher, job())
+        alone = await batcher.next_batch()
+        (late,) = submit(batcher, job())
+        waiting = asyncio.create_task(batcher.next_batch())
+        await asyncio.sleep(0.01)
+        batcher.finish(alone)
+        async with asyncio.timeout(5):
+            assert (await waiting).jobs == (late,)
+
+    asyncio.run(scenario())
+
+
+def test_lanes_share_the_work_that_is_ahead(make):
+    async def scenario():
+        estimates = []
+        for lanes in (1, 2):
+            batcher = make(batch=1, queue=16, seconds={1: 1.0}, lanes=lanes)
+            assert batcher.estimate_s(A, Priority.NORMAL) == pytest.approx(1.0)
+            submit(batcher, *(job() for _ in range(7)))
+            estimates.append(batcher.estimate_s(A, Priority.NORMAL))
+        assert estimates == pytest.approx([8.0, 4.0])
 
     asyncio.run(scenario())

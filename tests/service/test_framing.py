@@ -96,7 +96,7 @@ def store(request, tmp_path, network, calibration):
 def answers_of(store, metrics, contents):
     block = SharedBlock()
     plan = WorkerPlan("cpu", "cpu", "auto", 1, store.root, "INFO", max_batch_size=2)
-    inspector = Inspector(plan, block, DeviceThread(), Runtimes("cpu", "auto", 1))
+    inspector = Inspector(plan, [block], DeviceThread(), Runtimes("cpu", "auto", 1))
     inspector.load(Load(0, CheckpointKey("parts", "1")))
     route = Registry(CheckpointStore(store.root), metrics).find("bolt")
     options = InspectOptions(heatmap=HeatmapKind.MAP)

@@ -60,7 +60,7 @@ def inspector(weights):
 
 def make(weights: Path) -> Inspector:
     plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=2)
-    return Inspector(plan, SharedBlock(), DeviceThread(), Runtimes("cpu", "auto", 1))
+    return Inspector(plan, [SharedBlock()], DeviceThread(), Runtimes("cpu", "auto", 1))
 
 
 @pytest.fixture
@@ -74,10 +74,10 @@ def request_of(calibration):
             for i, name in enumerate(categories)
         )
         request = BatchRequest(3, key, items, (64, 64))
-        inspector._block.reserve(request.nbytes)
+        inspector._blocks[0].reserve(request.nbytes)
         dice = np.random.default_rng(0)
         noise = dice.integers(0, 256, request.pixels_shape, dtype=np.uint8)
-        inspector._block.array(request.pixels_shape, np.uint8)[:] = noise
+        inspector._blocks[0].array(request.pixels_shape, np.uint8)[:] = noise
         return request
 
     return write
@@ -174,7 +174,7 @@ def test_maps_come_back_in_the_block_and_not_through_the_pipe(inspector, request
     reply = inspector.inspect(request)
     assert [one.decision for one in reply.outcomes] == [Decision.OK, Decision.NG, Decision.OK]
     assert all(one.pixel_scores is None for one in reply.outcomes)
-    maps = np.stack(inspector._block.maps(request.map_shapes, request.map_offsets))
+    maps = np.stack(inspector._blocks[0].maps(request.map_shapes, request.map_offsets))
     assert maps.shape == (2, 64, 64)
     assert ((maps > 0) & (maps < 0.5)).all()
     assert reply.stats.compute_s > 0
@@ -229,7 +229,7 @@ def test_a_thread_that_loaded_is_gone_before_the_next_batch(weights):
         return real(directory)
 
     runtimes.open = recorded
-    server = Server(there, plan, SharedBlock(), runtimes)
+    server = Server(there, plan, [SharedBlock()], runtimes)
     serving = threading.Thread(target=server._device.run, daemon=True)
     serving.start()
     threading.Thread(target=server._load, daemon=True).start()

@@ -1,6 +1,7 @@
 """A checkpoint on its device: batches, and what happens where one fails."""
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from model.errors import DeviceLost, OutOfMemory
 from model.feature_baseline import FeatureBaseline
 from model.inspection import Decision, ImageSize
 from model.preprocess import Preprocessing
-from service.channel import Failure, FailureKind, Finding, Item
+from service.channel import Failure, FailureKind, Finding, Item, Sharing
 from service.loaded import LoadedCheckpoint, batch_sizes
 
 
@@ -175,6 +176,23 @@ def test_a_batch_too_large_for_memory_is_halved_and_the_limit_remembered(detecto
     assert (loaded.batch_limit, loaded.split) == (4, "out-of-memory")
     loaded.inspect(items[:4], pixels[:4])
     assert (loaded.batch_limit, loaded.split) == (4, None)
+
+
+def test_why_a_batch_was_split_is_told_to_the_thread_that_computed_it(detector):
+    items, pixels = batch(*["bolt"] * 8)
+    loaded = LoadedCheckpoint(FaultyDetector(detector, OutOfMemory("no memory"), most=4))
+    with ThreadPoolExecutor(1) as other:
+        other.submit(loaded.inspect, items, pixels).result()
+        assert other.submit(lambda: loaded.split).result() == "out-of-memory"
+    assert loaded.split is None
+
+
+@pytest.mark.parametrize(("lane_s", "sharing"), [(1.3, Sharing.NEVER), (1.5, Sharing.IDLE)])
+def test_all_threads_are_put_to_a_lone_image_where_they_are_much_faster(detector, lane_s, sharing):
+    asked = iter((1.0, 3.0, 2.0))
+    loaded = LoadedCheckpoint(detector)
+    assert loaded.fits_lanes
+    assert loaded.sharing(lane_s, lambda step: step() and next(asked)) is sharing
 
 
 def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):

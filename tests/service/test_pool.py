@@ -29,7 +29,12 @@ NORMAL = Calibration(
 
 @pytest.fixture
 def pool(metrics, weights):
-    settings = Settings(weights_dir=weights, devices=("cpu", "cuda:0", "cuda:1"), max_queue_size=2)
+    settings = Settings(
+        weights_dir=weights,
+        devices=("cpu", "cuda:0", "cuda:1"),
+        threads_per_worker=1,
+        max_queue_size=2,
+    )
     return WorkerPool(settings, Registry(Store(weights), metrics), metrics)
 
 

@@ -43,6 +43,14 @@ def test_several_workers_share_the_cores_and_have_names_of_their_own():
 
 
 @pytest.mark.parametrize(
+    ("threads", "device", "lanes"),
+    [(1, "cpu", 1), (2, "cpu", 2), (4, "cpu", 4), (5, "cpu", 1), (2, "cuda:0", 1)],
+)
+def test_few_threads_of_a_cpu_compute_a_batch_each(threads, device, lanes):
+    assert Settings(threads_per_worker=threads).lanes_of(device) == lanes
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"devices": ()},

@@ -19,6 +19,7 @@ from service.channel import (
     LatencyLine,
     LoadReply,
     LoadReport,
+    Sharing,
     WorkerPlan,
     WorkerStats,
 )
@@ -52,6 +53,7 @@ class FakeProcess:
     def __init__(self, plan):
         self.death = asyncio.get_running_loop().create_future()
         self.timeouts = []
+        self.computing, self.held = [], None
         self.answer = lambda batch: BatchReply(0, (FINDING,) * len(batch.jobs), STATS)
         self.made.append(self)
 
@@ -62,11 +64,16 @@ class FakeProcess:
         if self.damaged:
             self.damaged.pop()
             return LoadReply(0, "cannot read network.safetensors", STATS)
-        report = LoadReport(100, 0.5, LatencyLine(0.01, 0.0))
+        report = LoadReport(100, 0.5, LatencyLine(0.01, 0.0), sharing=Sharing.NEVER)
         return LoadReply(0, report, STATS, {1: 2.0, 2: 4.0})
 
     async def compute(self, batch, timeout_s):
         self.timeouts.append(timeout_s)
+        self.computing.append(batch)
+        if self.held:
+            await asyncio.wait({self.held, self.death}, return_when=asyncio.FIRST_COMPLETED)
+            if self.death.done():
+                raise ProcessDied(self.death.result())
         return self.answer(batch)
 
     async def wait_dead(self):
@@ -85,15 +92,15 @@ def play(metrics, monkeypatch):
     monkeypatch.setattr(worker_module, "WorkerProcess", FakeProcess)
     monkeypatch.setattr(FakeProcess, "made", [])
 
-    def run(scenario):
+    def run(scenario, lanes=1):
         async def scene():
             reports, latencies = [], Latencies(4, 1.0)
-            batcher = Batcher("cpu", BatchLimits(0.0, 8), latencies, metrics)
+            batcher = Batcher("cpu", BatchLimits(0.0, 8), latencies, metrics, lanes)
             limits = ResidencyLimits(None, 10)
             residency = Residency("cpu", (A,), limits, batcher, latencies, metrics)
             supervision = Supervision(10, 120, 0.01, 0.02, 1, min_batch_timeout_s=5, reload_s=0.01)
             worker = Worker(
-                WorkerPlan("cpu", "cpu", "auto", 1, None, "INFO"),
+                WorkerPlan("cpu", "cpu", "auto", lanes, None, "INFO", lanes=lanes),
                 batcher, residency, latencies, supervision, metrics,
                 lambda _, refused: reports.append(dict(refused)), lambda _: None,
             )  # fmt: skip
@@ -272,3 +279,35 @@ def test_what_could_not_be_loaded_at_the_start_is_tried_again(disk_away, play):
         assert await submit(worker).future == FINDING
 
     play(scenario)
+
+
+def test_each_lane_has_a_batch_of_its_own(play):
+    async def scenario(worker):
+        process = FakeProcess.made[0]
+        process.held = asyncio.get_running_loop().create_future()
+        jobs = [submit(worker) for _ in range(3)]
+        while len(process.computing) < 2:
+            await asyncio.sleep(0)
+        assert [len(batch.jobs) for batch in process.computing] == [2, 1]
+        process.held.set_result(None)
+        assert [await job.future for job in jobs] == [FINDING] * 3
+
+    play(scenario, lanes=2)
+
+
+def test_a_death_is_answered_in_every_lane_and_the_next_process_has_them_all(play):
+    async def scenario(worker):
+        process = FakeProcess.made[0]
+        process.held = asyncio.get_running_loop().create_future()
+        lost = [submit(worker) for _ in range(2)]
+        while len(process.computing) < 2:
+            await asyncio.sleep(0)
+        process.death.set_result("ended, exit code -9")
+        for job in lost:
+            with pytest.raises(WorkerLost):
+                await job.future
+        later = [submit(worker) for _ in range(2)]
+        assert [await job.future for job in later] == [FINDING] * 2
+        assert len(FakeProcess.made) == 2
+
+    play(scenario, lanes=2)
