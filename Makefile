@@ -57,11 +57,13 @@ bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on 
 bench-cpu: $(SERVE) ## every CPU figure of docs/performance.md, its table included (4 minutes, quiet machine)
 	$(BIN)/python -m benchmarks.cpu
 
-load: $(DEV) ## hold the service on DEVICE against each claim about its speed (12 minutes)
+load: $(DEV) ## hold the service on DEVICE against each claim about its speed (15 minutes)
 	-$(BIN)/python -m benchmarks.load throughput --device $(DEVICE) $(APART) --json $(LOAD)/load-throughput-$(NAME).json
 	$(if $(APART),-$(BIN)/python -m benchmarks.load throughput --json $(LOAD)/load-throughput-cpu-shared.json)
 	-$(BIN)/python -m benchmarks.load latency --device $(DEVICE) $(APART) --json $(LOAD)/load-latency-$(NAME).json
 	$(if $(APART),-$(BIN)/python -m benchmarks.load latency --json $(LOAD)/load-latency-cpu-shared.json)
+	-$(BIN)/python -m benchmarks.load latency --arrivals constant --device $(DEVICE) $(APART) --json $(LOAD)/load-latency-$(NAME)-constant.json
+	$(if $(APART),-$(BIN)/python -m benchmarks.load latency --arrivals constant --json $(LOAD)/load-latency-cpu-shared-constant.json)
 	-$(BIN)/python -m benchmarks.load categories --device $(DEVICE) --json $(LOAD)/load-categories-$(NAME).json
 
 audit: $(DEV) ## ask the package index which installed packages have known holes; needs a network

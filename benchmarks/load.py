@@ -30,7 +30,7 @@ from benchmarks.loading.claims import Effort, Verdict
 from benchmarks.loading.report import text_of
 from benchmarks.loading.sender import Target
 from benchmarks.loading.subject import about, parse_mix, target_of
-from service.settings import ClientSettings, tune_torch
+from service.settings import ClientSettings, Settings, tune_torch
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -124,7 +124,7 @@ def throughput(
 def latency(
     *,
     device: Device = "cpu",
-    batch_size: BatchSize = 8,
+    batch_size: BatchSize = Settings.model_fields["max_batch_size"].default,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the capacity.")] = 0.7,
     arrivals: Arrivals = Arrivals.POISSON,
     threads: Threads = None,
@@ -144,7 +144,8 @@ def latency(
     with _service(None, weights, 1, 2, options) as address:
         target, served = _target(address, images)
         effort = Effort(seconds, warm_up, 1, senders)
-        verdict, runs = claims.latency(target, served, batch_size, share, effort, arrivals)
+        lanes = Settings(threads_per_worker=threads).lanes_of(device)
+        verdict, runs = claims.latency(target, served, batch_size, share, effort, arrivals, lanes)
         _conclude(verdict, runs, about(address) | {"threads": threads}, json_file)
 
 

@@ -34,10 +34,7 @@ class CheckpointKey:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """All that a worker is told when it is spawned.
-
-    With `lanes` above 1 it computes so many batches at once, by one thread each.
-    """
+    """All that a worker is told; several `lanes` compute a batch at once by one thread each."""
 
     name: str
     device: str

@@ -9,14 +9,12 @@ whatever it is doing.
 import gc
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
 import numpy as np
@@ -50,6 +48,7 @@ from service.channel import (
     WorkerStats,
 )
 from service.device import DeviceThread, process_bytes, return_free_memory
+from service.ending import leave_with_parent, or_die
 from service.latency import fit_line
 from service.loaded import LoadedCheckpoint, batch_sizes, is_fatal
 from service.logs import configure_logging
@@ -59,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock]) -> None:
     """Serve requests from the pipe until it closes; the entry point of the spawned process."""
-    _leave_with_parent()
+    leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
     runtimes = Runtimes(
         plan.device, plan.backend, plan.threads, plan.precision, graphs=plan.cuda_graphs
@@ -96,8 +95,8 @@ class Server:
         """Answer requests until the pipe closes."""
         self._send(Ready(os.getpid()))
         for work in (self._beat, self._receive, self._load):
-            threading.Thread(target=_or_die(work), name=work.__name__, daemon=True).start()
-        _or_die(self._device.run)()
+            threading.Thread(target=or_die(work), name=work.__name__, daemon=True).start()
+        or_die(self._device.run)()
 
     def _receive(self) -> None:
         while True:
@@ -110,7 +109,7 @@ class Server:
                 return
             if isinstance(request, BatchRequest):
                 compute = partial(self._compute, request, time.monotonic())
-                self._device.post(_or_die(compute), alone=request.alone)
+                self._device.post(or_die(compute), alone=request.alone)
             else:
                 self._loads.put(request)
 
@@ -124,7 +123,7 @@ class Server:
             # A thread that has computed with torch keeps OpenMP's helpers until it ends; and while
             # there are more of those than cores, the device thread's go to sleep between any two
             # operators, which doubles the time of an image.
-            one = threading.Thread(target=_or_die(partial(self._answer, request)), name="load-one")
+            one = threading.Thread(target=or_die(partial(self._answer, request)), name="load-one")
             one.start()
             one.join()
 
@@ -277,31 +276,3 @@ class Inspector:
         for root in (self._store.root.resolve(), self._store.root):
             reason = reason.replace(str(root), "weights")
         return reason
-
-
-def _or_die(work: Callable[[], None]) -> Callable[[], None]:
-    """End a worker that has lost a thread: it is none any more, and will be replaced."""
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException:
-            logger.exception("the worker cannot go on")
-            os._exit(1)
-
-    return guarded
-
-
-def _leave_with_parent() -> None:
-    """Die with the parent, and only then: its terminal's Ctrl-C is for the parent to handle."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()

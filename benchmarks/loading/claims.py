@@ -110,8 +110,12 @@ def latency(
     share: float,
     effort: Effort,
     arrivals: Arrivals = Arrivals.POISSON,
+    lanes: int = 1,
 ) -> tuple[Verdict, dict[str, Any]]:
-    """Hold p99 at a share of the capacity against two unloaded latencies and one batch."""
+    """Hold p99 at a share of the capacity against two unloaded latencies and one batch.
+
+    `lanes` is how many batches the service computes at once.
+    """
     mix = dict.fromkeys(categories, 1.0)
     short = Effort(_SINGLE_REQUESTS_S, effort.warm_up_s, 1)
     single = closed(target, categories[:1], 1, short, "one at a time")
@@ -122,7 +126,7 @@ def latency(
     assert single.batch_p50_ms is not None, "no request was answered"
     line = line_through(single.batch_p50_ms / 1e3, full.batch_p50_ms / 1e3, _mean_batch(full))
     plan = schedule(arrivals, share * full.achieved, effort.seconds, mix)
-    waits = ideal_latencies([shot.at_s for shot in plan], line, batch_size)
+    waits = ideal_latencies([shot.at_s for shot in plan], line, batch_size, lanes)
     ideal = {f"p{q}_ms": 1e3 * float(np.percentile(waits, q)) for q in (50, 95, 99)}
     limit = 2 * single.latency.p50_ms + full.batch_p50_ms
     p99 = loaded.latency_all.p99_ms if loaded.latency_all else float("inf")

@@ -1,9 +1,12 @@
 """The latencies that no service could go below: those of a device that does nothing but compute.
 
 Requests that come at random wait for each other, however little the service around the device
-costs. An ideal one takes all that waits whenever the device is free, and loses no time.
+costs. An ideal one takes all that waits whenever the device is free, and loses no time. Each of
+several lanes takes its share of what waits, as fast as if it were alone.
 """
 
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 
@@ -19,18 +22,19 @@ def line_through(single_s: float, batch_s: float, batch: float) -> Callable[[int
 
 
 def ideal_latencies(
-    arrivals: Sequence[float], seconds_of: Callable[[int], float], most: int
+    arrivals: Sequence[float], seconds_of: Callable[[int], float], most: int, lanes: int = 1
 ) -> list[float]:
     """Return how long each request waits and is computed, in seconds, in the order of `arrivals`.
 
     `arrivals` are times in seconds, ascending; batches are of `most` requests at most.
     """
     found: list[float] = []
-    now = 0.0
+    free = [0.0] * lanes
     while len(found) < len(arrivals):
-        waiting = arrivals[len(found) : len(found) + most]
-        now = max(now, waiting[0])
-        batch = [at for at in waiting if at <= now]
-        now += seconds_of(len(batch))
-        found += [now - at for at in batch]
+        now = max(min(free), arrivals[len(found)])
+        waiting = bisect_right(arrivals, now) - len(found)
+        batch = arrivals[len(found) :][: min(most, math.ceil(waiting / lanes))]
+        done = now + seconds_of(len(batch))
+        free[free.index(min(free))] = done
+        found += [done - at for at in batch]
     return found

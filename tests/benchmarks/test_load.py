@@ -111,6 +111,14 @@ def test_an_ideal_device_takes_what_waits_and_loses_no_time():
     assert ideal_latencies([], line, most=4) == []
 
 
+def test_ideal_lanes_share_what_waits():
+    line = line_through(single_s=3.0, batch_s=4.0, batch=2)
+    # At 3 both that came meanwhile wait, and a lane takes one; at 4 the other takes the second.
+    assert ideal_latencies([0.0, 1.0, 2.0, 2.5], line, most=4, lanes=2) == [3.0, 3.0, 4.0, 4.5]
+    # All at once: two and then one in the first, one in the second.
+    assert ideal_latencies([0.0] * 4, line, most=4, lanes=2) == [4.0, 4.0, 3.0, 6.0]
+
+
 def test_of_batches_of_one_every_image_costs_the_same():
     assert line_through(single_s=2.0, batch_s=9.0, batch=1)(5) == 10.0
 
