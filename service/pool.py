@@ -181,9 +181,10 @@ class WorkerPool:
 
 
 def _plan(name: str, settings: Settings) -> WorkerPlan:
+    device = name.split("/", maxsplit=1)[0]
     return WorkerPlan(
         name=name,
-        device=name.split("/", maxsplit=1)[0],
+        device=device,
         backend=settings.backend,
         threads=settings.worker_threads,
         weights_dir=settings.weights_dir,
@@ -192,7 +193,7 @@ def _plan(name: str, settings: Settings) -> WorkerPlan:
         max_batch_size=settings.max_batch_size,
         precision=settings.precision,
         cuda_graphs=settings.cuda_graphs,
-        lanes=settings.lanes_of(name.split("/", maxsplit=1)[0]),
+        lanes=settings.lanes_of(device),
         heartbeat_s=min(1.0, settings.heartbeat_timeout_ms / 1000 / 10),
     )
 

@@ -281,13 +281,19 @@ def test_what_could_not_be_loaded_at_the_start_is_tried_again(disk_away, play):
     play(scenario)
 
 
+async def fill_lanes(worker, count):
+    """Submit jobs, and have both lanes of the first process hold what they took of them."""
+    process = FakeProcess.made[0]
+    process.held = asyncio.get_running_loop().create_future()
+    jobs = [submit(worker) for _ in range(count)]
+    while len(process.computing) < 2:
+        await asyncio.sleep(0)
+    return process, jobs
+
+
 def test_each_lane_has_a_batch_of_its_own(play):
     async def scenario(worker):
-        process = FakeProcess.made[0]
-        process.held = asyncio.get_running_loop().create_future()
-        jobs = [submit(worker) for _ in range(3)]
-        while len(process.computing) < 2:
-            await asyncio.sleep(0)
+        process, jobs = await fill_lanes(worker, 3)
         assert [len(batch.jobs) for batch in process.computing] == [2, 1]
         process.held.set_result(None)
         assert [await job.future for job in jobs] == [FINDING] * 3
@@ -297,11 +303,7 @@ def test_each_lane_has_a_batch_of_its_own(play):
 
 def test_a_death_is_answered_in_every_lane_and_the_next_process_has_them_all(play):
     async def scenario(worker):
-        process = FakeProcess.made[0]
-        process.held = asyncio.get_running_loop().create_future()
-        lost = [submit(worker) for _ in range(2)]
-        while len(process.computing) < 2:
-            await asyncio.sleep(0)
+        process, lost = await fill_lanes(worker, 2)
         process.death.set_result("ended, exit code -9")
         for job in lost:
             with pytest.raises(WorkerLost):
