@@ -23,6 +23,7 @@ from service.errors import (
     ServiceError,
     TooManyConnections,
 )
+from service.gathering import GatheringTransport
 from service.logs import FIELDS
 from service.metrics import Metrics
 from service.problems import PROBLEM_JSON, problem_of, retry_headers
@@ -63,7 +64,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Take the connection, if need be in the place of one that only waits."""
         assert isinstance(transport, Transport)
-        super().connection_made(transport)
+        super().connection_made(GatheringTransport(transport, self.loop))
         self._wait(self.settings.header_timeout_s, self._cut_slow_headers)
         if len(self.connections) > self.settings.max_connections:
             self._make_room()

@@ -37,6 +37,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http=connection_class(settings, app.state.metrics),
+        loop="asyncio",  # uvloop, where it is installed, is no faster here and its clock is coarse
         log_config=None,  # ours stands, and `service.middleware` writes the line per request
         access_log=False,
         server_header=False,

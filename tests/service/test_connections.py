@@ -1,18 +1,21 @@
 """Connections by raw sockets: slow, greedy, silent and rude clients, and others beside them."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
 
 from service.connections import connection_class
-from service.server import Server, listen
+from service.server import Server, listen, server_config
 from service.settings import Settings
 from service.shutdown import Shutdown
 
@@ -132,6 +135,23 @@ def refusal(received, status, slug):
 def is_served(connect):
     with connect(REQUEST % b"echo") as client:
         return one_answer(client)[1] == b"echo 0"
+
+
+def test_an_answer_leaves_in_one_piece(connect):
+    with connect(REQUEST % b"echo") as client:
+        received = client.recv(2**16)
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.endswith(b"\r\n\r\necho 0")
+
+
+def test_uvloop_is_left_alone_where_it_is_installed(metrics, monkeypatch):
+    """Its transports are none of asyncio's, and its clock counts milliseconds."""
+    uvloop = SimpleNamespace(new_event_loop=lambda: pytest.fail("a loop of uvloop's"))
+    monkeypatch.setitem(sys.modules, "uvloop", uvloop)
+    app = SimpleNamespace(state=SimpleNamespace(metrics=metrics))
+    factory = server_config(app, Settings()).get_loop_factory()
+    with contextlib.closing(factory()) as loop:
+        assert isinstance(loop, asyncio.SelectorEventLoop)
 
 
 def test_headers_that_trickle_are_cut_and_others_are_served(connect, cut):
