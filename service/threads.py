@@ -1,9 +1,11 @@
 """The threads that decode and draw, and what their work may take at once."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -19,11 +21,30 @@ class Threads:
         self._large_picture = asyncio.Lock()
 
     def start(self, call: Callable[[], T], ended: Callable[[], None]) -> asyncio.Future[T]:
-        """Run a call; `ended` follows on the loop when the thread is done, waited for or not."""
+        """Run a call; `ended` follows on the loop when the thread is done, waited for or not.
+
+        Nothing is computed for a future that is cancelled before its turn. The loop is woken once:
+        a future of `concurrent.futures` would take another time for itself.
+        """
         loop = asyncio.get_running_loop()
-        running = self._pool.submit(call)
-        running.add_done_callback(lambda _: loop.call_soon_threadsafe(ended))
-        return asyncio.wrap_future(running)
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(outcome: "_Outcome[T]") -> None:
+            ended()
+            if future.done():
+                return
+            if outcome.error is not None:
+                future.set_exception(outcome.error)
+            else:
+                future.set_result(cast(T, outcome.result))
+
+        def run() -> None:
+            outcome: _Outcome[T] = _Outcome() if future.cancelled() else _outcome_of(call)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(settle, outcome)
+
+        self._pool.submit(run)
+        return future
 
     async def draw(self, size: tuple[int, int], call: Callable[[], T]) -> T:
         """Draw a picture of `size` (width, height), large ones one after the other."""
@@ -31,3 +52,17 @@ class Threads:
             return await self.start(call, lambda: None)
         await self._large_picture.acquire()
         return await self.start(call, self._large_picture.release)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome(Generic[T]):
+    result: T | None = None
+    error: BaseException | None = None
+
+
+def _outcome_of(call: Callable[[], T]) -> _Outcome[T]:
+    """Make a call, in a frame that knows no future: the error's traceback keeps it alive."""
+    try:
+        return _Outcome(call())
+    except BaseException as error:
+        return _Outcome(error=error)
