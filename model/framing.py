@@ -68,9 +68,10 @@ class Frame:
         height, width = self.scaled
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
-        # Grey is resized as one channel: the same values in a third of the time.
-        values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        values = values.transpose(2, 0, 1)
+        values = np.asarray(image)
+        # Grey is resized as one channel, and then repeated: the same values in a third of the time.
+        grey = image.mode == "L"
+        values = np.broadcast_to(values, (3, *values.shape)) if grey else values.transpose(2, 0, 1)
         if self.scaled == self.canvas:
             return np.array(values, order="C")
         margins = [

@@ -99,13 +99,13 @@ class WorkerPool:
         `DeadlineExceeded` where it would be late by what batches take.
         """
         worker = self._soonest(checkpoint, priority)
-        self._check_bytes(nbytes, worker.estimate_s(checkpoint, priority))
+        self._check_bytes(nbytes, worker, checkpoint, priority)
         worker.batcher.admit(checkpoint, deadline, priority)
 
     def submit(self, job: Job) -> None:
         """Queue a job where it will be computed soonest. Raises as `admit`."""
         worker = self._soonest(job.checkpoint, job.priority)
-        self._check_bytes(job.nbytes, worker.estimate_s(job.checkpoint, job.priority))
+        self._check_bytes(job.nbytes, worker, job.checkpoint, job.priority)
         worker.submit(job)
 
     def estimate_s(self, checkpoint: CheckpointKey, priority: Priority = Priority.NORMAL) -> float:
@@ -142,10 +142,13 @@ class WorkerPool:
         """Return what lies on each worker's device."""
         return {worker.plan.name: worker.residency.residents for worker in self.workers}
 
-    def _check_bytes(self, nbytes: int, wait_s: float) -> None:
+    def _check_bytes(
+        self, nbytes: int, worker: Worker, checkpoint: CheckpointKey, priority: Priority
+    ) -> None:
         """Raise `QueueFull` where waiting images would hold too much; one alone never does."""
         held = sum(worker.batcher.nbytes for worker in self.workers)
         if held and held + nbytes > self._max_queue_bytes:
+            wait_s = worker.estimate_s(checkpoint, priority)
             raise QueueFull(f"the images that wait hold {held} bytes already", math.ceil(wait_s))
 
     def _soonest(self, checkpoint: CheckpointKey, priority: Priority) -> Worker:
@@ -156,6 +159,8 @@ class WorkerPool:
                 "no worker is ready: they are starting, or starting again",
                 math.ceil(min(wait_s, 60.0)),
             )
+        if len(ready) == 1:
+            return ready[0]
         return min(
             ready,
             key=lambda worker: (
