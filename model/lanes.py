@@ -1,4 +1,4 @@
-"""Parts of a batch computed side by side on a CPU, by one thread each.
+"""Parts of a batch computed side by side on a CPU, by one thread each; by a single one in turn.
 
 torch shares every single operator among its threads, and waits for the slowest of them: whatever
 else the processor does, such as decoding the next images, holds all of them up. Parts that need
@@ -21,12 +21,12 @@ each, and the kernel clears it."""
 
 
 def divide(count: int) -> list[slice]:
-    """Cut a batch of `count` images into equal parts: one, unless threads would idle or wait.
+    """Cut a batch of `count` images into equal parts, none too large, that keep all threads busy.
 
     Fewer images than half of the threads are better shared, operator by operator.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or count < 2 or 2 * count < threads:
+    if count < 2 or 2 * count < threads:
         return [slice(0, count)]
     lanes = min(threads, count)
     parts = min(count, lanes * -(-count // (lanes * _MOST)))
@@ -39,9 +39,10 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
 
     None is running any more when this returns or raises; what the first failed call raised.
     """
-    if len(calls) == 1:
-        return [calls[0]()]
-    pool = lane_threads(torch.get_num_threads())
+    threads = torch.get_num_threads()
+    if len(calls) == 1 or threads == 1:
+        return [call() for call in calls]
+    pool = lane_threads(threads)
     returned: dict[int, T] = {}
     raised: dict[int, BaseException] = {}
 

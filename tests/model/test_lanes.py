@@ -39,7 +39,9 @@ def sizes(count):
 @pytest.mark.parametrize(
     ("processors", "count", "expected"),
     [
-        (1, 16, [16]),
+        (1, 4, [4]),
+        (1, 5, [2, 3]),
+        (1, 16, [4, 4, 4, 4]),
         (2, 1, [1]),
         (2, 2, [1, 1]),
         (2, 3, [1, 2]),
@@ -59,7 +61,7 @@ def test_a_batch_is_cut_into_equal_parts_that_keep_the_threads_busy(
     assert sizes(count) == expected
 
 
-@pytest.mark.parametrize("processors", [2, 3, 8])
+@pytest.mark.parametrize("processors", [1, 2, 3, 8])
 def test_parts_are_the_whole_batch_in_order(threads, processors):
     threads(processors)
     for count in range(1, 40):
@@ -80,6 +82,12 @@ def test_calls_run_at_the_same_time_each_with_torch_to_itself(threads):
     assert torch.get_num_threads() == 2
     with ThreadPoolExecutor(1) as fresh:
         assert fresh.submit(torch.get_num_threads).result() == 2
+
+
+def test_a_single_thread_makes_one_call_after_the_other(threads):
+    threads(1)
+    before = threading.get_ident()
+    assert lanes.side_by_side([threading.get_ident] * 3) == [before] * 3
 
 
 def test_a_single_call_keeps_every_thread(threads):
@@ -103,8 +111,9 @@ def test_a_failure_is_raised_when_nothing_runs_any_more(threads):
     assert ended
 
 
-def test_a_divided_batch_is_inspected_like_its_images_one_by_one(threads):
-    threads(2)
+@pytest.mark.parametrize("processors", [1, 2])
+def test_a_divided_batch_is_inspected_like_its_images_one_by_one(threads, processors):
+    threads(processors)
     torch.manual_seed(0)
     detector = Detector.from_network(MambaAD(CONFIG), HALF, Scoring(), {"a": NORMAL, "b": NORMAL})
     images = np.random.default_rng(0).integers(0, 256, (7, 3, 64, 64), dtype=np.uint8)

@@ -150,19 +150,20 @@ def test_baselines_count_where_they_lie_in_the_devices_memory(detector):
 
 def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
     items, pixels = batch(*["bolt", "nut"] * 8)
+    pixels[9] = 255
     real, calls = detector.engine.compare, []
 
     def with_nan(images, lap):
-        calls.append(len(images))
+        calls.extend(images)
         maps = real(images, lap)
-        maps[9, 0, 0] = np.nan
+        maps[(images == 255).all(axis=(1, 2, 3)), 0, 0] = np.nan
         return maps
 
     monkeypatch.setattr(detector.engine, "compare", with_nan)
     found = LoadedCheckpoint(detector).inspect(items, pixels)
     assert [i for i, one in enumerate(found) if not isinstance(one, Finding)] == [9]
     assert found[9] == Failure(FailureKind.NON_FINITE)
-    assert calls == [16]
+    assert len(calls) == 16
 
 
 def test_a_batch_too_large_for_memory_is_halved_and_the_limit_remembered(detector):
@@ -187,7 +188,7 @@ def test_why_a_batch_was_split_is_told_to_the_thread_that_computed_it(detector):
     assert loaded.split is None
 
 
-@pytest.mark.parametrize(("lane_s", "sharing"), [(1.3, Sharing.NEVER), (1.5, Sharing.IDLE)])
+@pytest.mark.parametrize(("lane_s", "sharing"), [(1.2, Sharing.NEVER), (1.3, Sharing.IDLE)])
 def test_all_threads_are_put_to_a_lone_image_where_they_are_much_faster(detector, lane_s, sharing):
     asked = iter((1.0, 3.0, 2.0))
     loaded = LoadedCheckpoint(detector)
