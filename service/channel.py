@@ -182,16 +182,24 @@ class BatchRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What an earlier load measured: how large batches should be, and when threads share one."""
+
+    limit: int
+    sharing: Sharing
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """Bring a checkpoint onto the device.
 
-    Where it is known how long its batches take, only a single image and a batch of `known_limit`
-    are computed to warm it up: it was there before, and somebody may be waiting for it.
+    Of one that was there before, only a single image and a batch as large as is `known` to pay are
+    computed to warm it up: somebody may be waiting for it.
     """
 
     id: int
     checkpoint: CheckpointKey
-    known_limit: int | None = None
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +253,7 @@ class WorkerStats:
     """What a worker measured about itself.
 
     `device_bytes` is what the process holds of its device's memory (of the machine's, on a CPU),
-    `model_bytes` the part that is weights, shared encoders counted once. `compute_s` is new since
-    the last reply.
+    `model_bytes` the weights', shared encoders counted once; `compute_s` is since the last reply.
     """
 
     device_bytes: int = 0
@@ -260,8 +267,7 @@ class BatchReply:
     """One outcome per item of the request, in its order.
 
     The batch waited `waited_s` in the worker, for a forward pass of another's warm-up. `split` says
-    why it was computed in parts, if it was: "failed" or "out-of-memory". `batch_limit` is there
-    once a larger batch ran out of memory.
+    why it was halved, if it was: "failed" or "out-of-memory"; `batch_limit` is what memory holds.
     """
 
     id: int
@@ -274,10 +280,7 @@ class BatchReply:
 
 @dataclass(frozen=True, slots=True)
 class LoadReply:
-    """A report, or the reason why the checkpoint is not on the device.
-
-    `seconds` are those that a batch of each size took when warming up.
-    """
+    """A report, or why the checkpoint is not there; `seconds` are those of each size of batch."""
 
     id: int
     loaded: LoadReport | str

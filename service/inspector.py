@@ -184,14 +184,16 @@ class Inspector:
         key, started = request.checkpoint, time.monotonic()
         version, detector = self._runtimes.open(self._store.find(key.name, key.version))
         loaded = LoadedCheckpoint(detector)
-        sizes = batch_sizes(self._plan.max_batch_size)
-        if request.known_limit is not None:
-            sizes = sorted({1, request.known_limit})
+        known = request.known
+        sizes = sorted({1, known.limit}) if known else batch_sizes(self._plan.max_batch_size)
         in_lanes = self._plan.lanes > 1 and loaded.fits_lanes
         seconds = loaded.warm_up(sizes, partial(self._device.call, alone=not in_lanes))
-        sharing = Sharing.ALWAYS
-        if in_lanes:
+        if known:
+            sharing = known.sharing
+        elif in_lanes:
             sharing = loaded.sharing(seconds[1], self._device.call)
+        else:
+            sharing = Sharing.ALWAYS
         difference = self._compare(version, detector)
         self._loaded[key] = loaded
         self._weigh()

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 
-from service.channel import CheckpointKey, LatencyLine, Sharing
+from service.channel import CheckpointKey, Known, LatencyLine, Sharing
 
 _MEMORY = 0.8
 """How much of a known time a new one leaves standing."""
@@ -59,6 +59,10 @@ class Latencies:
     def line(self, key: CheckpointKey) -> LatencyLine | None:
         """Return the line, None before anything was measured."""
         return self._lines.get(key)
+
+    def known(self, key: CheckpointKey) -> Known:
+        """Return what loading the checkpoint again need not measure."""
+        return Known(self.limit(key), self.sharing.get(key, Sharing.ALWAYS))
 
     def is_fresh(self, key: CheckpointKey) -> bool:
         """Whether the line was measured so lately that work may be refused by it."""

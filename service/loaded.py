@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _SLOW_S = 2.0
 """A warm-up pass that takes this long is followed by no larger one."""
 _TRIALS = 3
-_WORTH_SHARING = 1.4
+_WORTH_SHARING = 1.25
 """How much sooner all threads must answer a lone image than one does, for them to be put to it."""
 
 

@@ -19,6 +19,7 @@ from service.channel import (
     CannotStart,
     CheckpointKey,
     Finding,
+    Known,
     Load,
     LoadReply,
     Ready,
@@ -107,10 +108,10 @@ class WorkerProcess:
         return reply
 
     async def load(
-        self, key: CheckpointKey, timeout_s: float, known_limit: int | None = None
+        self, key: CheckpointKey, timeout_s: float, known: Known | None = None
     ) -> LoadReply:
         """Have a checkpoint brought onto the device. Raises `ProcessDied`, also when late."""
-        request = Load(next(self._numbers), key, known_limit)
+        request = Load(next(self._numbers), key, known)
         reply = await self._exchange(request, timeout_s, f"loading {key}")
         assert isinstance(reply, LoadReply)
         return reply

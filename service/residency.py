@@ -225,9 +225,9 @@ class Residency:
 
     async def _ask(self, key: CheckpointKey, *, measure: bool) -> LoadReply:
         process = self._attached()
-        known_limit = None if measure else self._latencies.limit(key)
+        known = None if measure else self._latencies.known(key)
         try:
-            reply = await process.load(key, self._limits.load_timeout_s, known_limit)
+            reply = await process.load(key, self._limits.load_timeout_s, known)
         except ProcessDied:
             self._deaths[key] += 1
             raise

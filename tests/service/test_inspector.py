@@ -23,8 +23,10 @@ from service.channel import (
     Failure,
     FailureKind,
     Item,
+    Known,
     Load,
     LoadReport,
+    Sharing,
     Unload,
     WorkerPlan,
 )
@@ -100,8 +102,10 @@ def test_a_load_reports_what_it_took_and_what_batches_take(inspector):
 def test_what_is_known_is_not_measured_again(inspector, monkeypatch):
     monkeypatch.setattr("service.inspector.batch_sizes", lambda most: [1, 2, 4])
     assert list(inspector.load(Load(0, PARTS)).seconds) == [1, 2, 4]
-    assert list(inspector.load(Load(1, PARTS, known_limit=3)).seconds) == [1, 3]
-    assert list(inspector.load(Load(2, PARTS, known_limit=1)).seconds) == [1]
+    for known, sizes in ((Known(3, Sharing.IDLE), [1, 3]), (Known(1, Sharing.NEVER), [1])):
+        reply = inspector.load(Load(1, PARTS, known))
+        assert list(reply.seconds) == sizes
+        assert reply.loaded.sharing is known.sharing
 
 
 def test_checkpoints_on_one_encoder_hold_it_once(inspector):

@@ -12,9 +12,11 @@ from service.channel import (
     CheckpointKey,
     Finding,
     Item,
+    Known,
     LatencyLine,
     LoadReply,
     LoadReport,
+    Sharing,
     UnloadReply,
     WorkerStats,
 )
@@ -42,7 +44,7 @@ class FakeProcess:
     def __init__(self):
         self.held = set()
         self.done = []
-        self.known_limits = []
+        self.known = []
         self.weighs = 100
         self.dies = False
         self.slow = asyncio.Event()
@@ -51,9 +53,9 @@ class FakeProcess:
     def stats(self):
         return WorkerStats(1000, self.weighs * len(self.held), 1)
 
-    async def load(self, key, timeout_s, known_limit=None):
+    async def load(self, key, timeout_s, known=None):
         await self.slow.wait()
-        self.known_limits.append(known_limit)
+        self.known.append(known)
         self.done.append(f"+{key.name}")
         if self.dies:
             raise ProcessDied("ended")
@@ -173,7 +175,12 @@ def test_the_one_used_longest_ago_makes_room(play):
         assert bench.process.held == {A, C}
         assert await bench.submit(B).future == FINDING  # evicted, and back when it is asked for
         assert bench.process.held == {B, C}
-        assert bench.process.known_limits == [None, None, None, 7]  # known, so quick to warm up
+        assert bench.process.known == [
+            None,
+            None,
+            None,
+            Known(7, Sharing.ALWAYS),
+        ]  # so quick to warm up
         assert bench.metric("mambaad_model_evictions_total") == 2
         assert bench.metric("mambaad_model_memory_bytes", model="a", version="1") is None
 

@@ -60,7 +60,7 @@ class FakeProcess:
     async def start(self, timeout_s):
         pass
 
-    async def load(self, key, timeout_s, known_limit=None):
+    async def load(self, key, timeout_s, known=None):
         if self.damaged:
             self.damaged.pop()
             return LoadReply(0, "cannot read network.safetensors", STATS)
