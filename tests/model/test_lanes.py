@@ -86,8 +86,8 @@ def test_calls_run_at_the_same_time_each_with_torch_to_itself(threads):
 
 def test_a_single_thread_makes_one_call_after_the_other(threads):
     threads(1)
-    before = threading.get_ident()
-    assert lanes.side_by_side([threading.get_ident] * 3) == [before] * 3
+    here = threading.get_ident()
+    assert lanes.side_by_side([threading.get_ident] * 3) == [here] * 3
 
 
 def test_a_single_call_keeps_every_thread(threads):

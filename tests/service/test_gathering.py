@@ -8,7 +8,7 @@ from service.gathering import GatheringTransport
 
 
 class Wire(Transport):
-    """A transport that remembers what reached it, and never sends what is past `window`."""
+    """A transport that remembers what reached it, and has 7 bytes of its own still to send."""
 
     def __init__(self):
         super().__init__()

@@ -175,12 +175,8 @@ def test_the_one_used_longest_ago_makes_room(play):
         assert bench.process.held == {A, C}
         assert await bench.submit(B).future == FINDING  # evicted, and back when it is asked for
         assert bench.process.held == {B, C}
-        assert bench.process.known == [
-            None,
-            None,
-            None,
-            Known(7, Sharing.ALWAYS),
-        ]  # so quick to warm up
+        known = Known(7, Sharing.ALWAYS)  # so quick to warm up
+        assert bench.process.known == [None, None, None, known]
         assert bench.metric("mambaad_model_evictions_total") == 2
         assert bench.metric("mambaad_model_memory_bytes", model="a", version="1") is None
 
