@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,9 +96,9 @@ def throughput(
     *,
     device: Device = "cpu",
     batch_size: BatchSize = 8,
-    seconds: Seconds = 20.0,
+    seconds: Seconds = 12.0,
     warm_up: WarmUp = 3.0,
-    rounds: Rounds = 3,
+    rounds: Rounds = 5,
     senders: Senders = 1,
     threads: Threads = None,
     weights: Weights = Path("weights"),
@@ -107,17 +108,25 @@ def throughput(
 ) -> None:
     """Hold the throughput of POST /detect against the Detector's own at the same batch size.
 
-    On a CPU, `--threads` one below the cores leaves one to the sender, the decoding and the front.
+    Each round starts both anew. On a CPU, `--threads` one below the cores leaves one to the sender,
+    the decoding and the front.
     """
-    from benchmarks.loading.alone import detector_rate  # noqa: PLC0415 - senders need no torch
+    from benchmarks.loading.alone import detector_rate  # noqa: PLC0415 - senders do without
 
     options = [*_options(device, batch_size, threads), *shlex.split(serve)]
-    alone = detector_rate(weights, device, batch_size, seconds, threads)
-    with _service(None, weights, 1, 1, options) as address:
-        target, served = _target(address, images)
-        effort = Effort(seconds, warm_up, rounds, senders)
-        verdict, runs = claims.throughput(target, served, batch_size, alone, effort)
-        _conclude(verdict, runs, about(address) | {"threads": threads}, json_file)
+    described: dict[str, Any] = {}
+
+    @contextmanager
+    def serving() -> Iterator[tuple[Target, list[str]]]:
+        with _service(None, weights, 1, 1, options) as address:
+            described.update(about(address))
+            yield _target(address, images)
+
+    alone = partial(detector_rate, weights, device, batch_size, seconds, threads)
+    lanes = Settings(threads_per_worker=threads).lanes_of(device)
+    effort = Effort(seconds, warm_up, rounds, senders)
+    verdict, runs = claims.throughput(serving, alone, batch_size, lanes, effort)
+    _conclude(verdict, runs, described | {"threads": threads}, json_file)
 
 
 @app.command()

@@ -153,7 +153,7 @@ class Batcher:
     async def next_batch(self) -> Batch:
         """Wait for a batch and take it off the queue; cancelling loses no job.
 
-        To be called when a lane is free, by each lane for itself.
+        To be called when a lane is free, or is about to be, by each lane for itself.
         """
         while True:
             self._drop_expired()
@@ -172,6 +172,16 @@ class Batcher:
         """Take note that a batch is not being computed any more."""
         self._running.pop(batch, None)
         self._left.set()
+        self._changed.set()
+
+    def take_back(self, batch: Batch) -> None:
+        """Let jobs wait again that were taken and never begun."""
+        for job in reversed(batch.jobs):
+            if not job.future.done():
+                job.taken_at = math.nan
+                groups = self._groups if job.checkpoint in self._open else self._aside
+                groups.setdefault(job.checkpoint, Group(self._limits.patience_s)).put_back(job)
+                self._count(+1, job.nbytes)
         self._changed.set()
 
     def drain(self) -> list[Job]:

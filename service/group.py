@@ -38,6 +38,10 @@ class Group:
         """Put a job behind those of its priority."""
         self._lanes[job.priority][job] = None
 
+    def put_back(self, job: Job) -> None:
+        """Put a job before those of its priority."""
+        self._lanes[job.priority] = {job: None, **self._lanes[job.priority]}
+
     def remove(self, job: Job) -> bool:
         """Take a job out; False when it is not here."""
         lane = self._lanes[job.priority]

@@ -104,9 +104,10 @@ class Batch:
         pixels = block.array(request.pixels_shape, np.uint8)
         np.concatenate([job.pixels for job in self.jobs], out=pixels)
 
-    def settle(self, outcomes: tuple[Outcome, ...]) -> None:
-        """Answer every job; one outcome each, in order."""
+    def settle(self, outcomes: tuple[Outcome, ...], waited_s: float = 0.0) -> None:
+        """Answer every job; one outcome each, in order. What they waited in the process counts."""
         for job, outcome in zip(self.jobs, outcomes, strict=True):
+            job.taken_at += waited_s
             job.settle(outcome)
 
     def fail(self, error: ServiceError) -> None:

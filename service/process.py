@@ -54,8 +54,9 @@ class WorkerProcess:
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._connection, self._child_end = _SPAWN.Pipe()
-        self._blocks = [SharedBlock() for _ in range(plan.lanes)]
-        self._free = list(range(plan.lanes))
+        # Two for each lane: the next batch is written while the last is computed.
+        self._blocks = [SharedBlock() for _ in range(2 * plan.lanes)]
+        self._free = list(range(2 * plan.lanes))
         self._process = _SPAWN.Process(
             target=run,
             args=(self._child_end, plan, self._blocks),

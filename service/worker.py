@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 _EXPECTED_START_S = 10.0
 _MAX_RELOAD_S = 3600.0
 
+_AHEAD = 0.125
+_MOST_AHEAD_S = 0.01
+"""How long before a lane should be free its next batch goes to the process, by what the present one
+should take: the lane waits for no messages then, and few images come too late for the batch."""
+
 
 class WorkerState(StrEnum):
     """Where a worker is in its life."""
@@ -66,6 +71,9 @@ class Supervision:
 class Worker:
     """A process on one device, its queue, and the supervision that keeps it there.
 
+    Each lane is given its next batch a moment before the present one should end. The process begins
+    batches in the order that it is given them, and computes as many at a time as it has lanes.
+
     `on_ready` is called with the checkpoints that a fresh process could not load, `on_death`
     whenever one has died.
     """
@@ -93,6 +101,7 @@ class Worker:
         self._on_ready = on_ready
         self._on_death = on_death
         self._deaths = 0
+        self._handed: list[Batch] = []
         self._start_took_s = _EXPECTED_START_S
         self._expected_at = math.inf
         self._metrics.worker_restarts.labels(plan.name)
@@ -164,19 +173,39 @@ class Worker:
         watch = asyncio.create_task(process.watch(self._supervision.heartbeat_timeout_s))
         mending = asyncio.create_task(self._load_refused(refused))
         try:
-            async with asyncio.TaskGroup() as lanes:
+            async with asyncio.TaskGroup() as tasks:
                 for _ in range(self.plan.lanes):
-                    lanes.create_task(self._serve_lane(process, death))
+                    tasks.create_task(self._serve_lane(process, death, tasks))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
+            self._handed.clear()
             for task in (death, watch, mending):
                 task.cancel()
 
-    async def _serve_lane(self, process: WorkerProcess, death: asyncio.Task[str]) -> None:
-        """Have one batch computed after the other."""
+    async def _serve_lane(
+        self, process: WorkerProcess, death: asyncio.Task[str], tasks: asyncio.TaskGroup
+    ) -> None:
+        """Have one batch computed after the other; at most one waits in the process for another."""
+        last: asyncio.Task[None] | None = None
         while True:
-            await self._compute(process, await self._next_batch(death))
+            batch = await self._next_batch(death)
+            computing = tasks.create_task(self._compute(process, batch))
+            if last is not None:
+                await asyncio.wait({last})
+            await asyncio.wait({computing}, timeout=self._until_next_s(batch))
+            last = computing
+
+    def _until_next_s(self, batch: Batch) -> float | None:
+        """How long after a batch began the next is handed over; None for not before it ended."""
+        expected_s = self._expected_s(batch)
+        return expected_s - min(_MOST_AHEAD_S, _AHEAD * expected_s) if expected_s else None
+
+    def _expected_s(self, batch: Batch) -> float:
+        """How long a batch should take; 0 where nothing is known."""
+        if self.residency.is_loading:  # it may wait for a warm-up pass, which may be compiling
+            return 0.0
+        return self._latencies.seconds(batch.checkpoint, batch.inputs)
 
     async def _load_refused(self, refused: dict[CheckpointKey, str]) -> None:
         """Try again, less and less often, to load what could not be: a disk may have come back."""
@@ -206,39 +235,44 @@ class Worker:
         clock = asyncio.get_running_loop()
         started = clock.time()
         self.residency.touch(batch.checkpoint)
-        expected_s = self._latencies.seconds(batch.checkpoint, batch.inputs)
-        if self.residency.is_loading:  # it may wait for a warm-up pass, which may be compiling
-            expected_s = 0.0
+        self._handed.append(batch)
         try:
-            reply = await process.compute(batch, self._supervision.patience_s(expected_s))
+            patience_s = self._supervision.patience_s(self._expected_s(batch))
+            reply = await process.compute(batch, patience_s)
         except (OSError, ValueError) as error:  # no memory, or images that do not fit together
             logger.error("a batch of %d was not handed over: %s", len(batch.jobs), error)  # noqa: TRY400
+            self._handed.remove(batch)
             batch.fail(InspectionFailed("the image could not be handed to the network"))
         except BaseException:
-            batch.fail(
-                WorkerLost(
-                    "the worker died with this image on it: it was not inspected",
-                    math.ceil(self._start_took_s),
-                )
-            )
+            self._lose(batch)
             raise
         else:
-            self._take_note(batch, reply, clock.time() - started)
-            batch.settle(reply.outcomes)
+            self._handed.remove(batch)
+            self._take_note(batch, reply, clock.time() - started - reply.waited_s)
+            batch.settle(reply.outcomes, reply.waited_s)
         finally:
             self.batcher.finish(batch)
+
+    def _lose(self, batch: Batch) -> None:
+        """Answer a batch that the process was at work on as it ended; others wait again."""
+        if batch not in self._handed[: self.plan.lanes]:
+            self.batcher.take_back(batch)
+            return
+        why = "the worker died with this image on it: it was not inspected"
+        batch.fail(WorkerLost(why, math.ceil(self._start_took_s)))
 
     def _take_note(self, batch: Batch, reply: BatchReply, seconds: float) -> None:
         """Learn from a batch; one that was halved tells nothing about the time of others."""
         self._deaths = 0
         self.residency.note(reply.stats)
+        self._metrics.batch_seconds.labels(self.plan.name).observe(seconds)
         key = batch.checkpoint
         if reply.batch_limit is not None:
             self._latencies.remember_limit(key, reply.batch_limit)
         if reply.split is not None:
             self._metrics.batches_split.labels(self.plan.name, reply.split).inc()
         elif all(isinstance(outcome, Finding) for outcome in reply.outcomes):
-            self._latencies.record(key, batch.inputs, seconds - reply.waited_s)
+            self._latencies.record(key, batch.inputs, seconds)
 
     async def _back_off(self, reason: str) -> None:
         self._deaths += 1

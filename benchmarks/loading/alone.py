@@ -1,24 +1,35 @@
 """The Detector by itself, as what a service around it is held against."""
 
-from collections.abc import Callable
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import torch
-
 from benchmarks.loading import CannotMeasure
-from model.benchmark import measure, of_checkpoint
-from model.checkpoint import CheckpointStore
 
 _TRIAL = 3
 
 
 def detector_rate(
     weights: Path, device: str, batch_size: int, seconds: float, threads: int | None = None
-) -> Callable[[], float]:
-    """Load the store's first checkpoint; return what measures its images a second when called.
+) -> float:
+    """Return the images a second of the store's first checkpoint, in a process of its own.
 
-    `threads` are torch's, and the scan's with them: of the whole process from now on.
+    `threads` are torch's, and the scan's with them.
     """
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawning) as process:
+        rate = process.submit(_rate, weights, device, batch_size, seconds, threads)
+        return rate.result()
+
+
+def _rate(
+    weights: Path, device: str, batch_size: int, seconds: float, threads: int | None
+) -> float:
+    import torch  # noqa: PLC0415 - nobody else here needs it
+
+    from model.benchmark import measure, of_checkpoint  # noqa: PLC0415
+    from model.checkpoint import CheckpointStore  # noqa: PLC0415
+
     if threads is not None:
         torch.set_num_threads(threads)
     store = CheckpointStore(weights)
@@ -28,4 +39,4 @@ def detector_rate(
     subject = of_checkpoint(store.load(manifests[0].name), device)
     trial = measure(subject, batch_size, _TRIAL)
     repeats = max(_TRIAL, round(seconds * trial.images_per_second / batch_size))
-    return lambda: measure(subject, batch_size, repeats).images_per_second
+    return measure(subject, batch_size, repeats).images_per_second

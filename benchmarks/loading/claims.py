@@ -1,12 +1,14 @@
 """The claims about speed, each measured and judged."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from benchmarks.loading import CannotMeasure
 from benchmarks.loading.arrivals import Arrivals, schedule
 from benchmarks.loading.conducting import measure
 from benchmarks.loading.ideal import ideal_latencies, line_through
@@ -75,29 +77,36 @@ def opened(
 
 
 def throughput(
-    target: Target,
-    categories: Sequence[str],
-    batch_size: int,
+    serving: Callable[[], AbstractContextManager[tuple[Target, Sequence[str]]]],
     detector_rate: Callable[[], float],
+    batch_size: int,
+    lanes: int,
     effort: Effort,
 ) -> tuple[Verdict, dict[str, Any]]:
-    """Hold `POST /detect` against the Detector's own, in rounds of one and the other."""
+    """Hold `POST /detect` against the Detector's own, in rounds of one and the other.
+
+    Each has a process of its own in every round, since two that do the same differ: by where the
+    kernel has put their memory. `lanes` is how many batches the service computes at once; each is
+    kept as large as the Detector's.
+    """
     own: list[float] = []
     runs: list[Summary] = []
     for number in range(effort.rounds):
         own.append(detector_rate())
-        what = f"POST /detect, round {number + 1}"
-        runs.append(closed(target, categories[:1], 2 * batch_size, effort, what))
+        with serving() as (target, categories):
+            what = f"POST /detect, round {number + 1}"
+            runs.append(closed(target, categories[:1], 2 * batch_size * lanes, effort, what))
     served, alone = median(run.achieved for run in runs), median(own)
+    ratio = median(run.achieved / rate for run, rate in zip(runs, own, strict=True))
     seen = median(_mean_batch(run) for run in runs)
     verdict = Verdict(
         "throughput through POST /detect is at least 90 % of the Detector's own",
-        served >= 0.9 * alone,
-        served / alone,
+        ratio >= 0.9,
+        ratio,
         0.9,
-        f"{served:.2f} images/s through POST /detect in batches of {seen:.1f} (median of "
-        f"{effort.rounds}), {alone:.2f} by the Detector in batches of {batch_size}: "
-        f"{served / alone:.1%}",
+        f"{served:.2f} images/s through POST /detect in batches of {seen:.1f}, {alone:.2f} by the "
+        f"Detector in batches of {batch_size} (medians of {effort.rounds} rounds); in a round, "
+        f"{ratio:.1%} (median)",
         _drift(own, [run.achieved for run in runs]),
     )
     return verdict, {"detector_per_s": own, "runs": [asdict(run) for run in runs]}
@@ -121,14 +130,13 @@ def latency(
     single = closed(target, categories[:1], 1, short, "one at a time")
     full = closed(target, categories, 2 * batch_size, effort, "capacity")
     assert single.latency is not None, "no request was answered"
-    assert full.batch_p50_ms is not None, "no request was answered"
     loaded = opened(target, arrivals, share * full.achieved, mix, effort, seed=0)
-    assert single.batch_p50_ms is not None, "no request was answered"
-    line = line_through(single.batch_p50_ms / 1e3, full.batch_p50_ms / 1e3, _mean_batch(full))
+    single_ms, batch_ms = _batch_ms(single), _batch_ms(full)
+    line = line_through(single_ms / 1e3, batch_ms / 1e3, _mean_batch(full))
     plan = schedule(arrivals, share * full.achieved, effort.seconds, mix)
     waits = ideal_latencies([shot.at_s for shot in plan], line, batch_size, lanes)
     ideal = {f"p{q}_ms": 1e3 * float(np.percentile(waits, q)) for q in (50, 95, 99)}
-    limit = 2 * single.latency.p50_ms + full.batch_p50_ms
+    limit = 2 * single.latency.p50_ms + batch_ms
     p99 = loaded.latency_all.p99_ms if loaded.latency_all else float("inf")
     failed = loaded.requests - loaded.codes.get("200", 0)
     verdict = Verdict(
@@ -138,8 +146,9 @@ def latency(
         p99,
         limit,
         f"p99 {p99:.1f} ms at {loaded.achieved:.2f}/s of {full.achieved:.2f}/s, {failed} failed; "
-        f"limit 2 x {single.latency.p50_ms:.1f} + {full.batch_p50_ms:.1f} = {limit:.1f} ms; a "
-        f"device as fast that did nothing else would come to {ideal['p99_ms']:.1f} ms",
+        f"limit 2 x {single.latency.p50_ms:.1f} + {batch_ms:.1f} (a batch of "
+        f"{_mean_batch(full):.1f}) = {limit:.1f} ms; a device as fast that did nothing else would "
+        f"come to {ideal['p99_ms']:.1f} ms",
     )
     runs = {"single": asdict(single), "capacity": asdict(full), "loaded": asdict(loaded)}
     return verdict, {**runs, "ideal": ideal}
@@ -168,6 +177,13 @@ def interleaved(
         _drift([run.achieved for run in one], [run.achieved for run in mixed]),
     )
     return verdict, {"one": [asdict(r) for r in one], "interleaved": [asdict(r) for r in mixed]}
+
+
+def _batch_ms(run: Summary) -> float:
+    """Return what a batch took, by the service's own measure. Raises `CannotMeasure`."""
+    if run.batches is None or run.batches.mean_ms is None:
+        raise CannotMeasure("the service's /metrics do not say what its batches took")
+    return run.batches.mean_ms
 
 
 def _mean_batch(run: Summary) -> float:

@@ -18,15 +18,21 @@ from benchmarks.loading.sender import READY, ClosedLoop, OpenLoop, Outcome, Sent
 _START_IN_S = 0.2
 _POLL_S = 0.1
 _SPAWN = multiprocessing.get_context("spawn")
+_HISTOGRAMS = {"mambaad_batch_size": "", "mambaad_batch_duration_seconds": "seconds "}
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSizes:
-    """The batches that the service formed; `up_to` maps a size to the batches at most as large."""
+class Batches:
+    """The batches that the service formed; `up_to` maps a size to the batches at most as large.
+
+    `mean` is of their images, and `mean_ms` of the time that they took by the service's own
+    measure; None where none ended.
+    """
 
     count: int
     mean: float
     up_to: Mapping[str, int]
+    mean_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Measured:
 
     outcomes: list[Outcome]
     seconds: float
-    batches: BatchSizes | None
+    batches: Batches | None
     sender_cpu_share: float
 
 
@@ -137,22 +143,27 @@ def _receive(pipe: Connection) -> int | str | Sent:
 
 
 def batch_counts(url: str) -> dict[str, float]:
-    """Return the service's histogram of batch sizes, all workers together; empty without one."""
+    """Return the service's histograms of batches, all workers together; empty without them.
+
+    Keys of batch sizes are the buckets' bounds, `count` and `sum`; those of the batches' seconds
+    begin with `seconds`.
+    """
     counts: dict[str, float] = {}
     with suppress(OSError), urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
         for family in text_string_to_metric_families(answer.read().decode()):
-            if family.name == "mambaad_batch_size":
-                for sample in family.samples:
-                    key = sample.labels.get("le") or sample.name.rpartition("_")[2]
-                    counts[key] = counts.get(key, 0.0) + sample.value
+            prefix = _HISTOGRAMS.get(family.name)
+            for sample in family.samples if prefix is not None else ():
+                key = f"{prefix}{sample.labels.get('le') or sample.name.rpartition('_')[2]}"
+                counts[key] = counts.get(key, 0.0) + sample.value
     return counts
 
 
-def batches_between(before: Mapping[str, float], after: Mapping[str, float]) -> BatchSizes | None:
+def batches_between(before: Mapping[str, float], after: Mapping[str, float]) -> Batches | None:
     """Return the batches formed between two readings; None where there are none."""
     change = {key: value - before.get(key, 0.0) for key, value in after.items()}
-    batches = change.get("count", 0.0)
+    batches, ended = change.get("count", 0.0), change.get("seconds count", 0.0)
     if not batches:
         return None
-    sizes = {key: int(n) for key, n in change.items() if key not in {"count", "sum", "created"}}
-    return BatchSizes(int(batches), change["sum"] / batches, sizes)
+    sizes = {key: int(n) for key, n in change.items() if key[0].isdigit() or key == "+Inf"}
+    mean_ms = 1000 * change["seconds sum"] / ended if ended else None
+    return Batches(int(batches), change["sum"] / batches, sizes, mean_ms)

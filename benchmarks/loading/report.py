@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.loading.conducting import BatchSizes, Measured
+from benchmarks.loading.conducting import Batches, Measured
 from benchmarks.loading.sender import Outcome
 
 PERCENTILES = (50, 95, 99, 100)
@@ -45,8 +45,7 @@ class Summary:
     codes: Mapping[str, int]
     problems: Mapping[str, int]
     decisions: Mapping[str, int]
-    batches: BatchSizes | None
-    batch_p50_ms: float | None
+    batches: Batches | None
     late_p99_ms: float
     late_max_ms: float
     sender_cpu_share: float
@@ -64,7 +63,6 @@ def summarise(
     good = [outcome for outcome in outcomes if outcome.status == 200]
     late = [outcome.lateness_ms for outcome in outcomes] or [0.0]
     late_p99 = float(np.percentile(late, 99))
-    batch_ms = [outcome.network_ms for outcome in good]
     return Summary(
         requests=len(outcomes),
         seconds=measured.seconds,
@@ -81,7 +79,6 @@ def summarise(
         problems=_counts(outcome.problem for outcome in outcomes if outcome.problem),
         decisions=_counts(outcome.decision for outcome in good),
         batches=measured.batches,
-        batch_p50_ms=float(np.median(batch_ms)) if batch_ms else None,
         late_p99_ms=late_p99,
         late_max_ms=max(late),
         sender_cpu_share=measured.sender_cpu_share,
@@ -146,7 +143,10 @@ def text_of(summary: Summary) -> str:
         if counts:
             lines.append(f"  {name}: " + ", ".join(f"{k} {n}" for k, n in counts.items()))
     if s.batches:
-        lines.append(f"  batches: {s.batches.count}, of {s.batches.mean:.2f} images on average")
+        took = f" and {s.batches.mean_ms:.1f} ms" if s.batches.mean_ms is not None else ""
+        lines.append(
+            f"  batches: {s.batches.count}, of {s.batches.mean:.2f} images{took} on average"
+        )
     lines.append(
         f"  sender: late by {s.late_p99_ms:.1f} ms (p99), {s.late_max_ms:.1f} ms (max); "
         f"{s.sender_cpu_share:.0%} of a core"

@@ -20,7 +20,6 @@ import aiohttp
 from benchmarks.loading.arrivals import Shot
 
 _REPORT_EVERY_S = 0.2
-_NETWORK = ("encoder", "decoder", "anomaly_map", "decision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,7 @@ class Target:
 
 
 class Outcome(NamedTuple):
-    """What became of a request; times in seconds after the start.
-
-    `status` 0 is no answer. `network_ms` is what the batch took that the image was part of.
-    """
+    """What became of a request; times in seconds after the start. `status` 0 is no answer."""
 
     category: str
     intended_s: float
@@ -47,7 +43,6 @@ class Outcome(NamedTuple):
     status: int
     problem: str
     decision: str
-    network_ms: float
 
     @property
     def latency_ms(self) -> float:
@@ -149,13 +144,11 @@ class _Sending:
     async def _fire(self, shot: Shot) -> None:
         bodies = self._target.bodies[shot.category]
         sent_s = self._now()
-        status, problem, decision, network_ms = await _outcome_of(
+        status, problem, decision = await _outcome_of(
             self._post(shot.category, bodies[shot.image % len(bodies)])
         )
         self.outcomes.append(
-            Outcome(
-                shot.category, shot.at_s, sent_s, self._now(), status, problem, decision, network_ms
-            )
+            Outcome(shot.category, shot.at_s, sent_s, self._now(), status, problem, decision)
         )
 
     async def _post(self, category: str, body: bytes) -> tuple[int, Any]:
@@ -169,21 +162,17 @@ class _Sending:
         return time.monotonic() - self._start
 
 
-async def _outcome_of(posting: Awaitable[tuple[int, Any]]) -> tuple[int, str, str, float]:
-    """Return status (0 for no answer), kind of problem, decision and the batch's milliseconds."""
+async def _outcome_of(posting: Awaitable[tuple[int, Any]]) -> tuple[int, str, str]:
+    """Return status (0 for no answer), kind of problem and decision."""
     try:
         status, answer = await posting
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        failed = next(word for kind, word in _FAILURES.items() if isinstance(error, kind))
-        return 0, failed, "", 0.0
+        return 0, next(word for kind, word in _FAILURES.items() if isinstance(error, kind)), ""
     if not isinstance(answer, dict):
-        return status, "not-json", "", 0.0
+        return status, "not-json", ""
     if status != 200:
-        return status, str(answer.get("type", "?")).rpartition(":")[2], "", 0.0
-    result = answer["results"][0]
-    timings = result.get("timings_ms", {})
-    network_ms = sum(timings.get(stage, 0.0) for stage in _NETWORK)
-    return status, "", str(result.get("decision")), network_ms
+        return status, str(answer.get("type", "?")).rpartition(":")[2], ""
+    return status, "", str(answer["results"][0].get("decision"))
 
 
 _FAILURES: dict[type[Exception], str] = {

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.metrics.labels import SECONDS
+
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -58,6 +60,13 @@ class WorkerMetrics:
             "Images per batch.",
             ("worker",),
             buckets=_BATCH,
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "mambaad_batch_duration_seconds",
+            "Time that a batch took, from when the device was free for it to its results.",
+            ("worker",),
+            buckets=SECONDS,
             registry=registry,
         )
         self.batches_released = Counter(

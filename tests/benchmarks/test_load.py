@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from benchmarks import load
 from benchmarks.loading import CannotMeasure, claims
+from benchmarks.loading.alone import detector_rate
 from benchmarks.loading.arrivals import Arrivals, schedule
 from benchmarks.loading.conducting import Measured, batches_between, measure
 from benchmarks.loading.ideal import ideal_latencies, line_through
@@ -39,7 +41,17 @@ class FakeService:
         self.answers = [200]
         self.asked = Counter()
         self.arrived = []
+        self.within = self.at_once = 0
         self.lock = threading.Lock()
+
+    def metrics(self):
+        """Every request is a batch of one, of 7 ms."""
+        count = len(self.arrived)
+        return "".join(
+            f'# TYPE {name} histogram\n{name}_bucket{{le="+Inf"}} {count}\n'
+            f"{name}_count {count}\n{name}_sum {count * each}\n"
+            for name, each in (("mambaad_batch_size", 1), ("mambaad_batch_duration_seconds", 0.007))
+        )
 
     def handler(self):
         fake = self
@@ -52,7 +64,7 @@ class FakeService:
 
             def do_GET(self):
                 if self.path == "/metrics":
-                    self.say(200, b"# TYPE mambaad_batch_size histogram\n", "text/plain")
+                    self.say(200, fake.metrics().encode(), "text/plain")
                 elif self.path == "/categories":
                     self.say(200, b'{"categories": [{"category": "bolt"}, {"category": "nut"}]}')
                 else:
@@ -63,10 +75,14 @@ class FakeService:
                     fake.arrived.append(time.monotonic())
                     fake.asked[self.path] += 1
                     status = fake.answers[sum(fake.asked.values()) % len(fake.answers)]
+                    fake.within += 1
+                    fake.at_once = max(fake.at_once, fake.within)
                 self.rfile.read(int(self.headers["Content-Length"]))
                 time.sleep(fake.service_s)
                 fake.pause.wait()
-                result = {"decision": "OK", "timings_ms": {"encoder": 3.0, "decoder": 4.0}}
+                with fake.lock:
+                    fake.within -= 1
+                result = {"decision": "OK"}
                 problem = {"type": "urn:mambaad:problem:queue-full"}
                 answer = {"results": [result]} if status == 200 else problem
                 self.say(status, json.dumps(answer).encode())
@@ -182,7 +198,7 @@ def test_images_are_found_by_the_beginning_of_a_category(tmp_path):
 def outcome(latency_ms, at_s=0.0, late_ms=0.0, status=200, category="bolt"):
     return Outcome(
         category, at_s, at_s + late_ms / 1000, at_s + latency_ms / 1000, status,
-        "" if status == 200 else "queue-full", "OK" if status == 200 else "", 7.0,
+        "" if status == 200 else "queue-full", "OK" if status == 200 else "",
     )  # fmt: skip
 
 
@@ -226,10 +242,14 @@ def test_a_sender_that_does_not_keep_up_says_so(late_ms, cpu_share, said):
 
 def test_batches_between_two_readings():
     before = {"1.0": 3.0, "2.0": 4.0, "+Inf": 4.0, "count": 4.0, "sum": 5.0}
+    before |= {"seconds 0.1": 2.0, "seconds count": 2.0, "seconds sum": 0.1}
     after = {"1.0": 3.0, "2.0": 6.0, "+Inf": 8.0, "count": 8.0, "sum": 17.0}
+    after |= {"seconds 0.1": 4.0, "seconds count": 5.0, "seconds sum": 0.7}
     found = batches_between(before, after)
     assert (found.count, found.mean) == (4, 3.0)
     assert found.up_to == {"1.0": 0, "2.0": 2, "+Inf": 4}
+    assert found.mean_ms == pytest.approx(200)  # of the three that ended
+    assert batches_between(before, after | {"seconds count": 2.0}).mean_ms is None
     assert batches_between(after, after) is None
     assert batches_between({}, {}) is None
 
@@ -290,7 +310,7 @@ def test_a_closed_loop_keeps_so_many_on_their_way_through_the_categories_in_turn
     assert summary.codes == {"200": summary.requests}
     asked = {path.partition("category=")[2].partition("&")[0]: n for path, n in fake.asked.items()}
     assert asked["bolt"] == pytest.approx(asked["nut"], abs=4)
-    assert summary.batch_p50_ms == 7.0
+    assert summary.batches.mean_ms == pytest.approx(7.0)
 
 
 def test_errors_are_counted_by_code_and_kind(fake):
@@ -309,6 +329,8 @@ def test_nobody_there_is_an_error_too():
     assert summary.problems == {"cannot-connect": 4}
     assert summary.latency is None
     assert summary.batches is None
+    with pytest.raises(CannotMeasure, match="what its batches took"):
+        claims._batch_ms(summary)
 
 
 def test_the_command_reports_and_writes(fake, tmp_path):
@@ -330,10 +352,46 @@ def test_the_command_reports_and_writes(fake, tmp_path):
     ("verdict", "factor"), [(True, 0.5), (False, 100.0)], ids=["holds", "does not hold"]
 )
 def test_throughput_is_held_against_the_detectors_own(fake, verdict, factor):
-    with fake.running() as target:
-        found, runs = claims.throughput(target, ["bolt"], 2, lambda: 20 * factor, EFFORT)
+    starts = []
+
+    @contextmanager
+    def serving():
+        starts.append("service")
+        with fake.running() as target:
+            yield target, ["bolt", "nut"]
+
+    def rate():
+        starts.append("detector")
+        return 20 * factor
+
+    effort = replace(EFFORT, rounds=3)
+    found, runs = claims.throughput(serving, rate, 2, lanes=3, effort=effort)
+    assert starts == ["detector", "service"] * 3  # both anew in every round
+    assert set(fake.asked) == {"/detect?category=bolt&heatmap=none"}
     assert found.holds is verdict
-    assert found.measured == pytest.approx(runs["runs"][0]["achieved"] / (20 * factor))
+    achieved = sorted(run["achieved"] for run in runs["runs"])
+    assert found.measured == pytest.approx(achieved[1] / (20 * factor))
+
+
+def test_each_lane_is_kept_as_full_as_the_detector(fake):
+    """Twice a batch for each of two lanes: one that is computed and one that waits."""
+    fake.pause.clear()
+    releasing = when_arrived(fake, 8, fake.pause.set)
+
+    @contextmanager
+    def serving():
+        with fake.running() as target:
+            yield target, ["bolt"]
+
+    claims.throughput(serving, lambda: 20.0, 2, lanes=2, effort=EFFORT)
+    releasing.join()
+    assert fake.at_once == 8
+
+
+def test_the_detector_is_measured_in_a_process_of_its_own():
+    assert detector_rate(ROOT / "weights", "cpu", 1, 0.1, threads=1) > 0.5
+    with pytest.raises(CannotMeasure, match="no checkpoint in nowhere"):
+        detector_rate(Path("nowhere"), "cpu", 1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +410,7 @@ def test_latency_is_held_against_unloaded_ones(fake, monkeypatch):
     with fake.running() as target:
         found, runs = claims.latency(target, ["bolt", "nut"], 1, 0.3, EFFORT)
     single = runs["single"]["latency"]["p50_ms"]
-    assert found.limit == pytest.approx(2 * single + 7.0)
+    assert found.limit == pytest.approx(2 * single + 7.0)  # a batch's, as /metrics has it
     assert found.measured == runs["loaded"]["latency_all"]["p99_ms"]
     assert found.holds is (found.measured <= found.limit)
 
@@ -363,7 +421,7 @@ def test_latency_is_measured_with_arrivals_like_a_lines_too(fake, monkeypatch):
     with fake.running() as target:
         found, runs = claims.latency(target, ["bolt"], 1, 0.3, EFFORT, Arrivals.CONSTANT)
     assert "constant arrivals" in found.claim
-    assert runs["ideal"]["p99_ms"] == pytest.approx(runs["single"]["batch_p50_ms"])
+    assert runs["ideal"]["p99_ms"] == pytest.approx(7.0)
 
 
 def test_many_categories_are_held_against_one(fake):

@@ -421,6 +421,40 @@ def test_a_drained_job_can_wait_elsewhere(make):
     asyncio.run(scenario())
 
 
+def test_what_was_taken_and_not_begun_waits_again_before_what_came_later(make):
+    async def scenario():
+        batcher = make(batch=3)
+        urgent = job(priority=Priority.HIGH)
+        first, gone, second = submit(batcher, job(age_s=0.2), job(), job())
+        taken = await batcher.next_batch()
+        later, _ = submit(batcher, job(), urgent)
+        gone.future.cancel()
+        batcher.take_back(taken)
+        batcher.finish(taken)
+        assert math.isnan(first.queue_ms)
+        assert len(batcher) == 4
+        assert batcher.nbytes == 4 * first.nbytes
+        assert (await batcher.next_batch()).jobs == (urgent, first, second)
+        assert (await batcher.next_batch()).jobs == (later,)
+
+    asyncio.run(scenario())
+
+
+def test_what_is_taken_back_of_a_checkpoint_that_is_gone_waits_aside(make):
+    async def scenario():
+        batcher = make()
+        submit(batcher, job(A))
+        taken = await batcher.next_batch()
+        batcher.close_all()
+        batcher.take_back(taken)
+        batcher.finish(taken)
+        assert batcher.unopened == [A]
+        batcher.open(A)
+        assert (await batcher.next_batch()).jobs == taken.jobs
+
+    asyncio.run(scenario())
+
+
 def test_outcomes_reach_their_own_jobs(make):
     async def scenario():
         batcher = make()

@@ -1,11 +1,15 @@
 """The threads of a worker that compute, and the memory that it gives back."""
 
+import os
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
 
+from model.lanes import lane_threads
 from service.device import DeviceThread, process_bytes, return_free_memory
 
 
@@ -43,6 +47,55 @@ def test_lanes_compute_at_the_same_time_by_one_thread_of_torch_each():
         return answers
 
     assert run(2, scenario) == [1, 1]
+
+
+def processors_of_lanes(lanes):
+    """Return the processors that each lane's thread may use."""
+
+    def scenario(device):
+        all_here, found = threading.Barrier(lanes, timeout=10), queue.SimpleQueue()
+
+        def call():
+            all_here.wait()
+            found.put(os.sched_getaffinity(0))
+
+        for _ in range(lanes):
+            device.post(call, alone=False)
+        return [found.get(timeout=10) for _ in range(lanes)]
+
+    return run(lanes, scenario)
+
+
+@pytest.fixture
+def fresh_lanes():
+    """Threads that no other test has set, and that set none of another's."""
+    lane_threads.cache_clear()
+    yield
+    lane_threads.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_lanes")
+def test_as_many_lanes_as_processors_have_one_each():
+    own = os.sched_getaffinity(0)
+    two = set(sorted(own)[:2])
+    if len(two) < 2:
+        pytest.skip("this machine has one processor")
+    os.sched_setaffinity(0, two)
+    try:
+        found = processors_of_lanes(2)
+    finally:
+        os.sched_setaffinity(0, own)
+    assert sorted(found, key=min) == [{processor} for processor in sorted(two)]
+
+
+@pytest.mark.usefixtures("fresh_lanes")
+def test_fewer_lanes_than_processors_go_where_the_kernel_puts_them(monkeypatch):
+    own = os.sched_getaffinity(0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: own | {max(own) + 1})
+    kept_apart = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, only: kept_apart.append(only))
+    processors_of_lanes(len(own))
+    assert not kept_apart
 
 
 def test_what_goes_alone_waits_for_the_lanes_and_they_for_it():

@@ -313,3 +313,91 @@ def test_a_death_is_answered_in_every_lane_and_the_next_process_has_them_all(pla
         assert len(FakeProcess.made) == 2
 
     play(scenario, lanes=2)
+
+
+async def turns(count=50):
+    """Let every task do what it can do without waiting."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def hand_ahead(worker, count, lanes=1):
+    """Have every lane hold a batch of the first process, and `count` more jobs be handed over."""
+    worker._latencies.learn(A, {1: 0.5})
+    process = FakeProcess.made[0]
+    process.held = asyncio.get_running_loop().create_future()
+    running = [submit(worker) for _ in range(lanes)]
+    await turns()
+    assert len(process.computing) == lanes
+    ahead = [submit(worker) for _ in range(count)]
+    await turns()
+    assert len(process.computing) == lanes  # half a second is far too early
+    while sum(len(batch.jobs) for batch in process.computing) < lanes + count:
+        await asyncio.sleep(0.01)
+    return process, running, ahead
+
+
+def test_the_next_batch_is_handed_over_shortly_before_the_last_should_end(play):
+    async def scenario(worker):
+        process, (running,), ahead = await hand_ahead(worker, 2)
+        assert not running.future.done()
+        later = submit(worker)
+        await asyncio.sleep(0.6)
+        assert [len(batch.jobs) for batch in process.computing] == [1, 2]  # one ahead, no more
+        process.held.set_result(None)
+        process.held = None
+        for job in (running, *ahead, later):
+            assert await job.future == FINDING
+
+    play(scenario)
+
+
+def test_a_batch_that_nothing_is_known_about_is_waited_for(play):
+    async def scenario(worker):
+        worker._latencies.learn(A, {1: 0.05})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Residency, "is_loading", property(lambda _: True))
+            process = FakeProcess.made[0]
+            process.held = asyncio.get_running_loop().create_future()
+            first = submit(worker)
+            await turns()
+            second = submit(worker)
+            await asyncio.sleep(0.2)
+            assert len(process.computing) == 1
+            process.held.set_result(None)
+            assert [await job.future for job in (first, second)] == [FINDING] * 2
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_a_dead_process_had_not_begun_is_computed_by_the_next(lanes, play):
+    async def scenario(worker):
+        process, running, ahead = await hand_ahead(worker, 2, lanes)
+        process.death.set_result("ended, exit code -9")
+        errors = await asyncio.gather(*(job.future for job in running), return_exceptions=True)
+        assert [type(error) for error in errors] == [WorkerLost] * lanes
+        assert [await job.future for job in ahead] == [FINDING] * 2
+        assert len(FakeProcess.made) == 2
+        assert not worker._handed
+
+    play(scenario, lanes)
+
+
+def test_waiting_in_the_process_counts_as_waiting_and_not_as_the_batchs_time(play, metrics):
+    async def scenario(worker):
+        process = FakeProcess.made[0]
+        process.answer = lambda batch: BatchReply(0, (FINDING,), STATS, waited_s=0.25)
+        process.held = asyncio.get_running_loop().create_future()
+        job = submit(worker)
+        await asyncio.sleep(0.5)
+        process.held.set_result(None)
+        await job.future
+        assert 250 <= job.queue_ms < 450
+
+    play(scenario)
+    labels = {"worker": "cpu"}
+    took = metrics.registry.get_sample_value("mambaad_batch_duration_seconds_sum", labels)
+    assert took == pytest.approx(0.25, abs=0.2)  # of half a second
+    count = metrics.registry.get_sample_value("mambaad_batch_duration_seconds_count", labels)
+    assert count == 1
