@@ -266,9 +266,8 @@ class WorkerStats:
 class BatchReply:
     """One outcome per item of the request, in its order.
 
-    The batch waited `waited_s` in the worker, for the batch before it, or for a forward pass of
-    another's warm-up. `split` says why it was halved, if it was: "failed" or "out-of-memory";
-    `batch_limit` is what memory holds.
+    The batch waited `waited_s` in the worker, for another or for a pass of a warm-up. `split` says
+    why it was halved, if it was: "failed" or "out-of-memory"; `batch_limit` is what memory holds.
     """
 
     id: int

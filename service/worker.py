@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from service.batcher import Batcher
 from service.channel import BatchReply, CheckpointKey, Finding, Priority, WorkerPlan
 from service.errors import CheckpointUnavailable, InspectionFailed, WorkerLost
 from service.jobs import Batch, Job
+from service.lane import Lane
 from service.latency import Latencies
 from service.metrics import Metrics
 from service.process import ProcessDied, WorkerProcess
@@ -21,11 +23,6 @@ logger = logging.getLogger(__name__)
 
 _EXPECTED_START_S = 10.0
 _MAX_RELOAD_S = 3600.0
-
-_AHEAD = 0.125
-_MOST_AHEAD_S = 0.01
-"""How long before a lane should be free its next batch goes to the process, by what the present one
-should take: the lane waits for no messages then, and few images come too late for the batch."""
 
 
 class WorkerState(StrEnum):
@@ -71,8 +68,8 @@ class Supervision:
 class Worker:
     """A process on one device, its queue, and the supervision that keeps it there.
 
-    Each lane is given its next batch a moment before the present one should end. The process begins
-    batches in the order that it is given them, and computes as many at a time as it has lanes.
+    The process begins batches in the order that it is given them, and computes as many at a time as
+    it has lanes.
 
     `on_ready` is called with the checkpoints that a fresh process could not load, `on_death`
     whenever one has died.
@@ -175,31 +172,14 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(self.plan.lanes):
-                    tasks.create_task(self._serve_lane(process, death, tasks))
+                    lane = Lane(self.batcher, self._expected_s, partial(self._compute, process))
+                    tasks.create_task(lane.serve(death, tasks))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
             self._handed.clear()
             for task in (death, watch, mending):
                 task.cancel()
-
-    async def _serve_lane(
-        self, process: WorkerProcess, death: asyncio.Task[str], tasks: asyncio.TaskGroup
-    ) -> None:
-        """Have one batch computed after the other; at most one waits in the process for another."""
-        last: asyncio.Task[None] | None = None
-        while True:
-            batch = await self._next_batch(death)
-            computing = tasks.create_task(self._compute(process, batch))
-            if last is not None:
-                await asyncio.wait({last})
-            await asyncio.wait({computing}, timeout=self._until_next_s(batch))
-            last = computing
-
-    def _until_next_s(self, batch: Batch) -> float | None:
-        """How long after a batch began the next is handed over; None for not before it ended."""
-        expected_s = self._expected_s(batch)
-        return expected_s - min(_MOST_AHEAD_S, _AHEAD * expected_s) if expected_s else None
 
     def _expected_s(self, batch: Batch) -> float:
         """How long a batch should take; 0 where nothing is known."""
@@ -220,16 +200,6 @@ class Worker:
             if mended:
                 refused = {key: why for key, why in refused.items() if key not in mended}
                 self._on_ready(self.plan.name, refused)
-
-    async def _next_batch(self, death: asyncio.Task[str]) -> Batch:
-        taking = asyncio.create_task(self.batcher.next_batch())
-        try:
-            await asyncio.wait({taking, death}, return_when=asyncio.FIRST_COMPLETED)
-            if taking.done():
-                return taking.result()
-            raise ProcessDied(f"{death.result()} while idle")
-        finally:
-            taking.cancel()
 
     async def _compute(self, process: WorkerProcess, batch: Batch) -> None:
         clock = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,6 +10,9 @@ import httpx
 import pytest
 
 from service.settings import Settings
+
+OVERDUE_S = 0.5
+"""More than twice what a batch of the tests' network takes."""
 
 
 @pytest.fixture
@@ -38,12 +42,13 @@ def waiting(server, eventually):
 
 @pytest.fixture
 def occupy(server, post, eventually):
-    """Give the stopped worker a batch, so that whatever comes next has to wait."""
+    """Give the stopped worker a batch that is overdue: whatever comes next has to wait."""
 
     def start() -> Future[httpx.Response]:
         batches = server.metric("mambaad_batch_size_count")
         response = post()
         eventually(lambda: server.metric("mambaad_batch_size_count") > batches, "a batch")
+        time.sleep(OVERDUE_S)
         return response
 
     return start

@@ -370,6 +370,22 @@ def test_a_batch_that_nothing_is_known_about_is_waited_for(play):
     play(scenario)
 
 
+def test_a_process_that_is_overdue_is_given_no_more(play):
+    async def scenario(worker):
+        worker._latencies.learn(A, {1: 0.05})
+        process = FakeProcess.made[0]
+        process.held = asyncio.get_running_loop().create_future()
+        first = submit(worker)
+        await asyncio.sleep(0.3)
+        second = submit(worker)
+        await asyncio.sleep(0.2)
+        assert len(process.computing) == 1
+        process.held.set_result(None)
+        assert [await job.future for job in (first, second)] == [FINDING] * 2
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_what_a_dead_process_had_not_begun_is_computed_by_the_next(lanes, play):
     async def scenario(worker):
