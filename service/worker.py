@@ -187,6 +187,13 @@ class Worker:
             return 0.0
         return self._latencies.seconds(batch.checkpoint, batch.inputs)
 
+    def _patience_s(self, batch: Batch) -> float:
+        """How long a batch may take; with the one that it may have to wait for."""
+        before = self._handed[:-1] if len(self._handed) > self.plan.lanes else []
+        own_s, *others_s = map(self._expected_s, (batch, *before))
+        known = own_s and all(others_s)
+        return self._supervision.patience_s(own_s + max(others_s, default=0.0) if known else 0.0)
+
     async def _load_refused(self, refused: dict[CheckpointKey, str]) -> None:
         """Try again, less and less often, to load what could not be: a disk may have come back."""
         delay_s = self._supervision.reload_s
@@ -207,8 +214,7 @@ class Worker:
         self.residency.touch(batch.checkpoint)
         self._handed.append(batch)
         try:
-            patience_s = self._supervision.patience_s(self._expected_s(batch))
-            reply = await process.compute(batch, patience_s)
+            reply = await process.compute(batch, self._patience_s(batch))
         except (OSError, ValueError) as error:  # no memory, or images that do not fit together
             logger.error("a batch of %d was not handed over: %s", len(batch.jobs), error)  # noqa: TRY400
             self._handed.remove(batch)

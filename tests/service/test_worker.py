@@ -341,6 +341,7 @@ def test_the_next_batch_is_handed_over_shortly_before_the_last_should_end(play):
     async def scenario(worker):
         process, (running,), ahead = await hand_ahead(worker, 2)
         assert not running.future.done()
+        assert process.timeouts == [5.0, 15.0]  # ten times 0.5 s; and of both, where one waits
         later = submit(worker)
         await asyncio.sleep(0.6)
         assert [len(batch.jobs) for batch in process.computing] == [1, 2]  # one ahead, no more
