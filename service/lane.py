@@ -78,10 +78,15 @@ class Lane:
         try:
             ending = {taking, death, *others}
             await asyncio.wait(ending, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-            if taking.done():
-                return taking.result()
-            if death.done():
-                raise ProcessDied(f"{death.result()} while idle")
-            return None
+        except asyncio.CancelledError:
+            if taking.done():  # in this very moment: nobody else will have it computed
+                self._batcher.take_back(taking.result())
+                self._batcher.finish(taking.result())
+            raise
         finally:
             taking.cancel()
+        if taking.done():
+            return taking.result()
+        if death.done():
+            raise ProcessDied(f"{death.result()} while idle")
+        return None
