@@ -85,9 +85,9 @@ def throughput(
 ) -> tuple[Verdict, dict[str, Any]]:
     """Hold `POST /detect` against the Detector's own, in rounds of one and the other.
 
-    Each has a process of its own in every round, since two that do the same differ: by where the
-    kernel has put their memory. `lanes` is how many batches the service computes at once; each is
-    kept as large as the Detector's.
+    Each has a process of its own in every round, since two that do the same differ by some 5 %.
+    `lanes` is how many batches the service computes at once; each is kept as large as the
+    Detector's.
     """
     own: list[float] = []
     runs: list[Summary] = []

@@ -353,36 +353,31 @@ def test_the_next_batch_is_handed_over_shortly_before_the_last_should_end(play):
     play(scenario)
 
 
-def test_a_batch_that_nothing_is_known_about_is_waited_for(play):
+async def wait_for_the_first(worker, later_s):
+    """Hold a batch of some 50 ms, submit another so much later: it is handed over afterwards."""
+    worker._latencies.learn(A, {1: 0.05})
+    process = FakeProcess.made[0]
+    process.held = asyncio.get_running_loop().create_future()
+    first = submit(worker)
+    await asyncio.sleep(later_s)
+    second = submit(worker)
+    await asyncio.sleep(0.2)
+    assert len(process.computing) == 1
+    process.held.set_result(None)
+    assert [await job.future for job in (first, second)] == [FINDING] * 2
+
+
+def test_a_batch_that_nothing_is_known_about_is_waited_for(play, monkeypatch):
     async def scenario(worker):
-        worker._latencies.learn(A, {1: 0.05})
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Residency, "is_loading", property(lambda _: True))
-            process = FakeProcess.made[0]
-            process.held = asyncio.get_running_loop().create_future()
-            first = submit(worker)
-            await turns()
-            second = submit(worker)
-            await asyncio.sleep(0.2)
-            assert len(process.computing) == 1
-            process.held.set_result(None)
-            assert [await job.future for job in (first, second)] == [FINDING] * 2
+        monkeypatch.setattr(Residency, "is_loading", property(lambda _: True))
+        await wait_for_the_first(worker, later_s=0.01)
 
     play(scenario)
 
 
 def test_a_process_that_is_overdue_is_given_no_more(play):
     async def scenario(worker):
-        worker._latencies.learn(A, {1: 0.05})
-        process = FakeProcess.made[0]
-        process.held = asyncio.get_running_loop().create_future()
-        first = submit(worker)
-        await asyncio.sleep(0.3)
-        second = submit(worker)
-        await asyncio.sleep(0.2)
-        assert len(process.computing) == 1
-        process.held.set_result(None)
-        assert [await job.future for job in (first, second)] == [FINDING] * 2
+        await wait_for_the_first(worker, later_s=0.3)
 
     play(scenario)
 
