@@ -115,13 +115,7 @@ def throughput(
 
     options = [*_options(device, batch_size, threads), *shlex.split(serve)]
     described: dict[str, Any] = {}
-
-    @contextmanager
-    def serving() -> Iterator[tuple[Target, list[str]]]:
-        with _service(None, weights, 1, 1, options) as address:
-            described.update(about(address))
-            yield _target(address, images)
-
+    serving = partial(_fresh_service, weights, images, 1, options, described)
     alone = partial(detector_rate, weights, device, batch_size, seconds, threads)
     lanes = Settings(threads_per_worker=threads).lanes_of(device)
     effort = Effort(seconds, warm_up, rounds, senders)
@@ -137,8 +131,9 @@ def latency(
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the capacity.")] = 0.7,
     arrivals: Arrivals = Arrivals.POISSON,
     threads: Threads = None,
-    seconds: Seconds = 60.0,
+    seconds: Seconds = 40.0,
     warm_up: WarmUp = 3.0,
+    rounds: Rounds = 5,
     senders: Senders = 1,
     weights: Weights = Path("weights"),
     images: Images = Path("samples"),
@@ -147,15 +142,16 @@ def latency(
 ) -> None:
     """Hold p99 at 70 % load against twice the unloaded single latency plus one batch's time.
 
-    On a CPU, `--threads` one below the cores leaves one to the sender, the decoding and the front.
+    Each round starts a service anew. On a CPU, `--threads` one below the cores leaves one to the
+    sender, the decoding and the front.
     """
     options = [*_options(device, batch_size, threads), *shlex.split(serve)]
-    with _service(None, weights, 1, 2, options) as address:
-        target, served = _target(address, images)
-        effort = Effort(seconds, warm_up, 1, senders)
-        lanes = Settings(threads_per_worker=threads).lanes_of(device)
-        verdict, runs = claims.latency(target, served, batch_size, share, effort, arrivals, lanes)
-        _conclude(verdict, runs, about(address) | {"threads": threads}, json_file)
+    described: dict[str, Any] = {}
+    serving = partial(_fresh_service, weights, images, 2, options, described)
+    effort = Effort(seconds, warm_up, rounds, senders)
+    lanes = Settings(threads_per_worker=threads).lanes_of(device)
+    verdict, runs = claims.latency(serving, batch_size, share, effort, arrivals, lanes)
+    _conclude(verdict, runs, described | {"threads": threads}, json_file)
 
 
 @app.command()
@@ -196,6 +192,16 @@ def _service(
 
     with started(weights, checkpoints, categories, options) as address:
         yield address
+
+
+@contextmanager
+def _fresh_service(
+    weights: Path, images: Path, categories: int, options: list[str], described: dict[str, Any]
+) -> Iterator[tuple[Target, list[str]]]:
+    """Start a service of one checkpoint for the block, and put what it is into `described`."""
+    with _service(None, weights, 1, categories, options) as address:
+        described.update(about(address))
+        yield _target(address, images)
 
 
 def _options(device: str, batch_size: int, threads: int | None = None) -> list[str]:

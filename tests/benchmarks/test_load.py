@@ -404,24 +404,51 @@ def test_a_machine_whose_speed_drifts_is_noticed(reference, compared, doubted):
     assert ("NOT TO BE TRUSTED" in verdict.text()) is doubted
 
 
-def test_latency_is_held_against_unloaded_ones(fake, monkeypatch):
+def test_latency_is_held_against_unloaded_ones_in_every_round(fake, monkeypatch):
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
     fake.service_s = 0.02
-    with fake.running() as target:
-        found, runs = claims.latency(target, ["bolt", "nut"], 1, 0.3, EFFORT)
-    single = runs["single"]["latency"]["p50_ms"]
-    assert found.limit == pytest.approx(2 * single + 7.0)  # a batch's, as /metrics has it
-    assert found.measured == runs["loaded"]["latency_all"]["p99_ms"]
-    assert found.holds is (found.measured <= found.limit)
+    starts, serving = _starting(fake, ["bolt", "nut"])
+    found, runs = claims.latency(serving, 1, 0.3, replace(EFFORT, rounds=3))
+    assert len(starts) == 3  # a service of its own for each
+    for one in runs["rounds"]:
+        limit = 2 * one["single"]["latency"]["p50_ms"] + 7.0  # a batch's, as /metrics has it
+        assert one["limit_ms"] == pytest.approx(limit)
+        assert one["ratio"] == pytest.approx(one["loaded"]["latency_all"]["p99_ms"] / limit)
+    assert found.measured == sorted(one["ratio"] for one in runs["rounds"])[1]
+    assert found.holds is (found.measured <= 1)
+    offered = [one["loaded"]["requests"] / one["loaded"]["offered"] for one in runs["rounds"]]
+    assert len(set(offered)) == 3  # arrivals are drawn anew
+
+
+def test_latency_does_not_hold_where_requests_fail(fake, monkeypatch):
+    monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
+    monkeypatch.setattr(claims._Loaded, "failed", property(lambda _: 1))
+    monkeypatch.setattr(claims._Loaded, "ratio", property(lambda _: 0.5))
+    _, serving = _starting(fake, ["bolt"])
+    found, _ = claims.latency(serving, 1, 0.3, EFFORT)
+    assert not found.holds and "1 requests failed" in found.explanation
 
 
 def test_latency_is_measured_with_arrivals_like_a_lines_too(fake, monkeypatch):
     """One at a time and evenly: an ideal device lets nobody wait."""
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
-    with fake.running() as target:
-        found, runs = claims.latency(target, ["bolt"], 1, 0.3, EFFORT, Arrivals.CONSTANT)
+    _, serving = _starting(fake, ["bolt"])
+    found, runs = claims.latency(serving, 1, 0.3, EFFORT, Arrivals.CONSTANT)
     assert "constant arrivals" in found.claim
-    assert runs["ideal"]["p99_ms"] == pytest.approx(7.0)
+    assert runs["rounds"][0]["ideal"]["p99_ms"] == pytest.approx(7.0)
+
+
+def _starting(fake, categories):
+    """Return a list that grows with each start, and what starts the service."""
+    starts = []
+
+    @contextmanager
+    def serving():
+        starts.append("service")
+        with fake.running() as target:
+            yield target, categories
+
+    return starts, serving
 
 
 def test_many_categories_are_held_against_one(fake):
