@@ -57,7 +57,7 @@ bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on 
 bench-cpu: $(SERVE) ## every CPU figure of docs/performance.md, its table included (4 minutes, quiet machine)
 	$(BIN)/python -m benchmarks.cpu
 
-load: $(DEV) ## hold the service on DEVICE against each claim about its speed (15 minutes)
+load: $(DEV) ## hold the service on DEVICE against each claim about its speed (45 minutes)
 	-$(BIN)/python -m benchmarks.load throughput --device $(DEVICE) $(APART) --json $(LOAD)/load-throughput-$(NAME).json
 	$(if $(APART),-$(BIN)/python -m benchmarks.load throughput --json $(LOAD)/load-throughput-cpu-shared.json)
 	-$(BIN)/python -m benchmarks.load latency --device $(DEVICE) $(APART) --json $(LOAD)/load-latency-$(NAME).json
