@@ -136,6 +136,7 @@ def latency(
         print(f"round {number + 1}: {one.text()}")
     failed = sum(one.failed for one in found)
     ratios = [one.ratio for one in found]
+    capacities = [one.full.achieved for one in found]
     verdict = Verdict(
         f"at {share:.0%} load ({arrivals} arrivals) p99 is at most twice the unloaded single "
         "latency plus one batch",
@@ -144,7 +145,7 @@ def latency(
         1.0,
         f"p99 is {median(ratios):.2f} of the limit (median of {effort.rounds} rounds, "
         f"{min(ratios):.2f} to {max(ratios):.2f}), {failed} requests failed",
-        _drift([one.full.achieved for one in found]),
+        _drift(capacities, capacities),
     )
     return verdict, {"rounds": [one.as_dict(batch_size, lanes) for one in found]}
 
@@ -249,9 +250,8 @@ def _mean_batch(run: Summary) -> float:
     return run.batches.mean if run.batches else 0.0
 
 
-def _drift(reference: Sequence[float], compared: Sequence[float] | None = None) -> str | None:
+def _drift(reference: Sequence[float], compared: Sequence[float]) -> str | None:
     """Say whether the machine's speed changed between runs by more than a claim's tenth allows."""
-    compared = reference if compared is None else compared
     spread = max(max(rates) / max(min(rates), 1e-9) for rates in (reference, compared))
     ratio = median(compared) / max(median(reference), 1e-9)
     if max(spread, ratio) <= _STEADY:

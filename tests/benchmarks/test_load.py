@@ -117,6 +117,19 @@ def fake():
     return FakeService()
 
 
+def starting(fake, categories):
+    """Return a list that grows with each start, and what starts the service."""
+    starts = []
+
+    @contextmanager
+    def serving():
+        starts.append("service")
+        with fake.running() as target:
+            yield target, categories
+
+    return starts, serving
+
+
 def test_an_ideal_device_takes_what_waits_and_loses_no_time():
     line = line_through(single_s=3.0, batch_s=6.0, batch=4)
     assert [line(n) for n in (1, 2, 4)] == [3.0, 4.0, 6.0]
@@ -352,13 +365,7 @@ def test_the_command_reports_and_writes(fake, tmp_path):
     ("verdict", "factor"), [(True, 0.5), (False, 100.0)], ids=["holds", "does not hold"]
 )
 def test_throughput_is_held_against_the_detectors_own(fake, verdict, factor):
-    starts = []
-
-    @contextmanager
-    def serving():
-        starts.append("service")
-        with fake.running() as target:
-            yield target, ["bolt", "nut"]
+    starts, serving = starting(fake, ["bolt", "nut"])
 
     def rate():
         starts.append("detector")
@@ -378,11 +385,7 @@ def test_each_lane_is_kept_as_full_as_the_detector(fake):
     fake.pause.clear()
     releasing = when_arrived(fake, 8, fake.pause.set)
 
-    @contextmanager
-    def serving():
-        with fake.running() as target:
-            yield target, ["bolt"]
-
+    _, serving = starting(fake, ["bolt"])
     claims.throughput(serving, lambda: 20.0, 2, lanes=2, effort=EFFORT)
     releasing.join()
     assert fake.at_once == 8
@@ -407,7 +410,7 @@ def test_a_machine_whose_speed_drifts_is_noticed(reference, compared, doubted):
 def test_latency_is_held_against_unloaded_ones_in_every_round(fake, monkeypatch):
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
     fake.service_s = 0.02
-    starts, serving = _starting(fake, ["bolt", "nut"])
+    starts, serving = starting(fake, ["bolt", "nut"])
     found, runs = claims.latency(serving, 1, 0.3, replace(EFFORT, rounds=3))
     assert len(starts) == 3  # a service of its own for each
     for one in runs["rounds"]:
@@ -422,33 +425,22 @@ def test_latency_is_held_against_unloaded_ones_in_every_round(fake, monkeypatch)
 
 def test_latency_does_not_hold_where_requests_fail(fake, monkeypatch):
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
-    monkeypatch.setattr(claims._Loaded, "failed", property(lambda _: 1))
+    fake.answers = [200, 200, 503]
     monkeypatch.setattr(claims._Loaded, "ratio", property(lambda _: 0.5))
-    _, serving = _starting(fake, ["bolt"])
-    found, _ = claims.latency(serving, 1, 0.3, EFFORT)
-    assert not found.holds and "1 requests failed" in found.explanation
+    _, serving = starting(fake, ["bolt"])
+    found, runs = claims.latency(serving, 1, 0.3, EFFORT)
+    failed = runs["rounds"][0]["loaded"]["codes"]["503"]
+    assert not found.holds
+    assert f" {failed} requests failed" in found.explanation
 
 
 def test_latency_is_measured_with_arrivals_like_a_lines_too(fake, monkeypatch):
     """One at a time and evenly: an ideal device lets nobody wait."""
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
-    _, serving = _starting(fake, ["bolt"])
+    _, serving = starting(fake, ["bolt"])
     found, runs = claims.latency(serving, 1, 0.3, EFFORT, Arrivals.CONSTANT)
     assert "constant arrivals" in found.claim
     assert runs["rounds"][0]["ideal"]["p99_ms"] == pytest.approx(7.0)
-
-
-def _starting(fake, categories):
-    """Return a list that grows with each start, and what starts the service."""
-    starts = []
-
-    @contextmanager
-    def serving():
-        starts.append("service")
-        with fake.running() as target:
-            yield target, categories
-
-    return starts, serving
 
 
 def test_many_categories_are_held_against_one(fake):
