@@ -15,7 +15,7 @@ import torch
 
 T = TypeVar("T")
 
-_MOST = 4
+MOST = 4
 """Images in a part. The arrays of larger ones are past 32 MiB, where glibc maps memory anew for
 each, and the kernel clears it."""
 
@@ -29,7 +29,7 @@ def divide(count: int) -> list[slice]:
     if count < 2 or 2 * count < threads:
         return [slice(0, count)]
     lanes = min(threads, count)
-    parts = min(count, lanes * -(-count // (lanes * _MOST)))
+    parts = min(count, lanes * -(-count // (lanes * MOST)))
     ends = [count * (i + 1) // parts for i in range(parts)]
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 

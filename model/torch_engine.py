@@ -1,5 +1,7 @@
 """The engine that computes with torch: normalise, encoder, decoder, anomaly map."""
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
@@ -18,10 +20,18 @@ from model.network import MambaAD
 from model.network.folding import fold_batch_norms
 from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
+from model.recording import NotRecordable, Recording
 from model.residuals import residuals
 from model.torch_device import device_answers, own_errors, release_cached
 
 T = TypeVar("T")
+
+_SLOW_S = 0.2
+"""Of a pass that takes this long, the Python between the operators is no part that counts."""
+_TOLERANCE = 1e-5
+"""Relative norm by which a recording may depart from what it records."""
+
+logger = logging.getLogger(__name__)
 
 
 class TorchEngine:
@@ -45,6 +55,7 @@ class TorchEngine:
             self._prepared = prepare_for_cpu(network) if on_cpu else fold_batch_norms(network)
         self.preprocessing = preprocessing
         self.scoring = scoring
+        self._recordings: dict[int, Recording] = {}
 
     @property
     def device(self) -> str:
@@ -59,6 +70,15 @@ class TorchEngine:
             for name, tensor in chain(self.network.named_parameters(), self.network.named_buffers())
             if not name.startswith("encoder.")
         )
+
+    def preparation(self, most: int) -> Sequence[Callable[[], None]]:
+        """Return steps that record what parts of a batch of up to `most` images call on a CPU.
+
+        They go the faster way then; see `model.recording`. Batches may be computed meanwhile.
+        """
+        if self._device.type != "cpu":
+            return ()
+        return [partial(self._record, count) for count in range(1, min(most, lanes.MOST) + 1)]
 
     def divide(self, count: int) -> Sequence[slice]:
         """Return the parts that a batch is best computed in; see `model.lanes`."""
@@ -88,16 +108,19 @@ class TorchEngine:
     def _compare(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
     ) -> Float32[np.ndarray, "B *what"]:
-        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        teacher = self._prepared.encoder(normalise(pixels.to(self._device), self.preprocessing))
-        self._end("encoder", lap)
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self._device)
+        compute = self._recordings.get(len(images), self._computed)
+        maps: np.ndarray = compute(pixels, partial(self._end, lap)).cpu().numpy()
+        lap("anomaly_map")
+        return maps
+
+    def _computed(self, pixels: UInt8[Tensor, "B 3 H W"], lap: Lap) -> Float[Tensor, "B *what"]:
+        teacher = self._prepared.encoder(normalise(pixels, self.preprocessing))
+        lap("encoder")
         unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
         student = self._prepared.reconstruct(teacher, unused)
-        self._end("decoder", lap)
-        found = self._compared(teacher[unused:], student, weights[unused:])
-        maps: np.ndarray = found.cpu().numpy()
-        self._end("anomaly_map", lap)
-        return maps
+        lap("decoder")
+        return self._compared(teacher[unused:], student, weights[unused:])
 
     def _compared(
         self, teacher: list[Tensor], student: list[Tensor], weights: Sequence[float]
@@ -115,7 +138,33 @@ class TorchEngine:
         """Empty the caches of a GPU's memory."""
         release_cached(self._device)
 
-    def _end(self, stage: str, lap: Lap) -> None:
+    @own_errors()
+    @torch.inference_mode()
+    def _record(self, count: int) -> None:
+        """Record a batch of so many images, unless that brings nothing or answers differently."""
+        if self._recordings.keys() != set(range(1, count)):
+            return  # a smaller one has been given up
+        random = torch.Generator().manual_seed(count)
+        shape = (count, 3, *self.preprocessing.image_size)
+        images, others = (
+            torch.randint(256, shape, dtype=torch.uint8, generator=random) for _ in range(2)
+        )
+        try:
+            recording = Recording(self._computed, images)
+        except (NotRecordable, NotImplementedError) as error:
+            logger.info("the network runs unrecorded: %s", error)
+            return
+        started = time.perf_counter()
+        expected = self._computed(others, _no_lap)
+        if time.perf_counter() - started > _SLOW_S:
+            return
+        difference = (recording(others, _no_lap) - expected).norm() / expected.norm()
+        if difference <= _TOLERANCE:
+            self._recordings[count] = recording
+        else:
+            logger.warning("the network runs unrecorded: it would differ by %.1e", difference)
+
+    def _end(self, lap: Lap, stage: str) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         lap(stage)

@@ -40,6 +40,7 @@ class HSS(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.in_proj = nn.Linear(channels, 2 * D, bias=False)
         self.conv = nn.Conv2d(D, D, 3, padding=1, groups=D)
+        self.act = nn.SiLU()
         self.selection_weight = nn.Parameter(torch.empty(K, R + 2 * N, D))
         self.dt_weight = nn.Parameter(torch.empty(K, D, R))
         self.dt_bias = nn.Parameter(torch.empty(K, D))
@@ -68,7 +69,7 @@ class HSS(nn.Module):
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """X plus the gated, scanned and projected x."""
         u, gate = self.in_proj(self.norm(x)).chunk(2, dim=-1)  # (B, H, W, D) each
-        u = F.silu(_depthwise(self.conv, u))
+        u = _depthwise(self.conv, u, self.act)
         y = self.out_norm(self._scan(u)) * F.silu(gate)
         out: Tensor = x + self.drop_path(self.out_proj(y))
         return out
@@ -136,8 +137,11 @@ def _pointwise(conv: nn.Conv2d, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B
     return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
-def _depthwise(conv: nn.Conv2d, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+def _depthwise(
+    conv: nn.Conv2d, x: Float[Tensor, "B H W C"], act: nn.Module | None = None
+) -> Float[Tensor, "B H W C"]:
     y: Tensor = conv(rearrange(x, "B H W C -> B C H W"))
+    y = y if act is None else act(y)
     return rearrange(y, "B C H W -> B H W C").contiguous()
 
 

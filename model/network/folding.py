@@ -65,18 +65,23 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 @torch.no_grad()
-def transformed(network: MambaAD, transform: Transform) -> MambaAD:
+def transformed(
+    network: MambaAD, transform: Transform, of_decoder: Transform | None = None
+) -> MambaAD:
     """Return `network` for inference, its encoder and its fusion transformed.
 
-    The decoder is shared by both. So is a transformed encoder by all networks of the same image
-    size that share the encoder.
+    The decoder is shared by both, unless it has a transform of its own. A transformed encoder is
+    shared by all networks of the same image size that share the encoder.
     """
     device = next(network.fusion.parameters()).device
     image = torch.zeros(1, 3, *network.config.image_size, device=device)
     twin = copy.copy(network)
     twin._modules = dict(network._modules)
     twin._modules["encoder"] = _once(network.encoder, transform, image)
-    twin._modules["fusion"] = transform(network.fusion, network.encoder(image))
+    features = network.encoder(image)
+    twin._modules["fusion"] = transform(network.fusion, features)
+    if of_decoder is not None:
+        twin._modules["decoder"] = of_decoder(network.decoder, network.fusion(features))
     return twin
 
 

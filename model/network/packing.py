@@ -8,6 +8,7 @@ needed to call them. Where they are missing, or answer differently, nothing is p
 
 import copy
 import logging
+from itertools import chain
 from typing import Any
 
 import torch
@@ -39,22 +40,27 @@ def prepare_for_cpu(network: MambaAD) -> MambaAD:
     """Return a network that computes the same on this CPU, faster; `network` stays as it is.
 
     Batch norms are folded, and convolutions packed. It takes images of the configured size only.
+    What is not packed of the decoder, it shares with `network`.
     """
-    return transformed(network, folded_and_packed)
+    return transformed(network, folded_and_packed, packed)
 
 
 def folded_and_packed(module: nn.Module, example: object) -> nn.Module:
     """Return a copy of `module` with batch norms folded and, if possible, convolutions packed."""
-    plain = folded(module, example)
+    return packed(folded(module, example), example)
+
+
+def packed(module: nn.Module, example: object) -> nn.Module:
+    """Return `module` with convolutions packed, and all else shared; or itself where they can't."""
     try:
-        twin = _packed(plain, example)
-        difference = _difference(twin, plain, example)
+        twin = _packed(module, example)
+        difference = _difference(twin, module, example)
     except _REFUSALS as error:
         logger.info("convolutions stay unpacked: %s", error)
-        return plain
+        return module
     if not difference <= TOLERANCE:
         logger.warning("convolutions stay unpacked: they would differ by %.1e here", difference)
-        return plain
+        return module
     return twin
 
 
@@ -80,7 +86,8 @@ class PackedConv(nn.Module):
 
 
 def _packed(module: nn.Module, example: object) -> nn.Module:
-    twin = copy.deepcopy(module)
+    shared = chain(module.parameters(), module.buffers())
+    twin = copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
     children = dict(twin.named_modules())
     wiring = Wiring(twin, example)
     activations = wiring.pairs(
