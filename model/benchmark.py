@@ -107,7 +107,9 @@ def of_paper(device: str) -> Subject:
 
 
 def measure(subject: Subject, batch_size: int, repeats: int) -> Timing:
-    """Time `repeats` inspections of a batch of random images, after a warm-up."""
+    """Time `repeats` inspections of a batch of random images, prepared for and warmed up."""
+    for step in subject.detector.preparation(batch_size):
+        step()
     height, width = subject.detector.preprocessing.image_size
     shape = (batch_size, 3, height, width)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

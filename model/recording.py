@@ -120,8 +120,8 @@ class _Recorder(TorchDispatchMode):
     def _note(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
     ) -> None:
-        if self._follow(kwargs):
-            raise NotRecordable(f"{func} takes computed tensors by name")
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(kwargs)):
+            raise NotRecordable(f"{func} takes tensors by name")
         written = (
             value
             for argument, value in zip(func._schema.arguments, args, strict=False)

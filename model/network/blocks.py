@@ -138,7 +138,7 @@ def _pointwise(conv: nn.Conv2d, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B
 
 
 def _depthwise(
-    conv: nn.Conv2d, x: Float[Tensor, "B H W C"], act: nn.Module | None = None
+    conv: nn.Module, x: Float[Tensor, "B H W C"], act: nn.Module | None = None
 ) -> Float[Tensor, "B H W C"]:
     y: Tensor = conv(rearrange(x, "B H W C -> B C H W"))
     y = y if act is None else act(y)

@@ -54,14 +54,18 @@ def packed(module: nn.Module, example: object) -> nn.Module:
     """Return `module` with convolutions packed, and all else shared; or itself where they can't."""
     try:
         twin = _packed(module, example)
-        difference = _difference(twin, module, example)
+        _check(twin, module, example)
+    except _Differs as error:
+        logger.warning("convolutions stay unpacked: %s", error)
+        return module
     except _REFUSALS as error:
         logger.info("convolutions stay unpacked: %s", error)
         return module
-    if not difference <= TOLERANCE:
-        logger.warning("convolutions stay unpacked: they would differ by %.1e here", difference)
-        return module
     return twin
+
+
+class _Differs(Exception):
+    """A packed module computes something else."""
 
 
 class PackedConv(nn.Module):
@@ -98,16 +102,22 @@ def _packed(module: nn.Module, example: object) -> nn.Module:
         if isinstance(conv, nn.Conv2d) and name in wiring.inputs and _is_plain(conv):
             after = activations.get(name)
             activation = None if after is None else children[after]
-            twin.set_submodule(name, PackedConv(conv, activation, wiring.inputs[name].shape))
+            seen = wiring.inputs[name]
+            packed_conv = PackedConv(conv, activation, seen.shape)
+            # a residual path around it may hide from the whole module what a convolution gets wrong
+            _check(packed_conv, nn.Sequential(conv, activation or nn.Identity()), seen)
+            twin.set_submodule(name, packed_conv)
             if after is not None:
                 twin.set_submodule(after, nn.Identity())
     return twin
 
 
-def _difference(one: nn.Module, other: nn.Module, example: object) -> float:
-    """Return the largest relative norm of a difference between results."""
+def _check(one: nn.Module, other: nn.Module, example: object) -> None:
+    """Raise `_Differs` where the relative norm of a difference between results is too large."""
     pairs = zip(tree_leaves(one(example)), tree_leaves(other(example)), strict=True)
-    return max(float((a - b).norm() / b.norm().clamp(min=1e-30)) for a, b in pairs)
+    largest = max(float((a - b).norm() / b.norm().clamp(min=1e-30)) for a, b in pairs)
+    if not largest <= TOLERANCE:
+        raise _Differs(f"they would differ by {largest:.1e} here")
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:

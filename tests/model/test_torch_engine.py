@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from model import torch_engine
 from model.anomaly import Scoring
 from model.errors import BackendUnavailable, DeviceLost, OutOfMemory
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.recording import Recording
 from model.torch_device import check_device
 from model.torch_engine import TorchEngine, normalise
 
@@ -21,8 +23,7 @@ IMAGENET = Preprocessing(image_size=(64, 64), mean=(0.485, 0.456, 0.406), std=(0
 
 @pytest.fixture(scope="module")
 def engine():
-    torch.manual_seed(0)
-    return TorchEngine(MambaAD(CONFIG), IMAGENET, Scoring())
+    return build()
 
 
 def pixels(count=2):
@@ -63,6 +64,87 @@ def test_the_weight_of_a_network_is_without_its_encoder(engine):
     assert engine.nbytes < own
     shared = sum(t.nbytes for t in network.encoder.state_dict().values())
     assert engine.nbytes >= own - shared  # buffers outside the state are weighed, too
+
+
+def build(scoring=None):
+    torch.manual_seed(0)
+    return TorchEngine(MambaAD(CONFIG), IMAGENET, scoring or Scoring())
+
+
+def prepared(engine, most=16):
+    for step in engine.preparation(most):
+        step()
+    return engine
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """Return the batches that recordings have computed."""
+    counts = []
+    plain = Recording.__call__
+
+    def call(self, x, lap):
+        counts.append(len(x))
+        return plain(self, x, lap)
+
+    monkeypatch.setattr(Recording, "__call__", call)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [Scoring(), Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))],
+    ids=["cosine", "mahalanobis"],
+)
+def test_a_prepared_engine_answers_the_same_from_recordings(scoring, recordings):
+    plain, quick = build(scoring), prepared(build(scoring))
+    recordings.clear()
+    for count in (1, 2, 3, 4):
+        stages = []
+        found = quick._compare(pixels(count), stages.append)
+        np.testing.assert_allclose(found, plain._compare(pixels(count), nothing), rtol=1e-4)
+        assert stages == ["encoder", "decoder", "anomaly_map"]
+    assert recordings == [1, 2, 3, 4]
+    np.testing.assert_allclose(
+        quick._compare(pixels(5), nothing), plain._compare(pixels(5), nothing), rtol=1e-4
+    )
+    assert recordings == [1, 2, 3, 4]
+
+
+def test_no_larger_parts_are_recorded_than_are_asked_for(recordings):
+    engine = prepared(build(), most=2)
+    assert set(recordings) == {1, 2}
+    prepared(engine, most=2)  # once is enough
+    assert len(recordings) == 2
+
+
+def test_a_slow_network_is_not_recorded(monkeypatch, recordings):
+    monkeypatch.setattr(torch_engine, "_SLOW_S", 0.0)
+    engine = prepared(build())
+    engine.compare(pixels(1), nothing)
+    assert recordings == []
+
+
+def test_a_recording_that_answers_otherwise_is_not_used(monkeypatch, caplog):
+    plain = Recording.__call__
+    monkeypatch.setattr(Recording, "__call__", lambda *args: 1.001 * plain(*args))
+    engine = prepared(build())
+    np.testing.assert_array_equal(
+        engine.compare(pixels(1), nothing), build().compare(pixels(1), nothing)
+    )
+    assert "unrecorded" in caplog.text
+
+
+def test_a_network_that_cannot_be_recorded_runs_as_it_is(caplog):
+    engine = build()
+    right = engine._compared
+    engine._compared = lambda *args: right(*args) + float(args[0][0].sum() > 1e9)
+    with caplog.at_level("INFO"):
+        prepared(engine)
+    assert "values are looked at" in caplog.text
+    np.testing.assert_array_equal(
+        engine.compare(pixels(1), nothing), build().compare(pixels(1), nothing)
+    )
 
 
 @pytest.mark.parametrize(

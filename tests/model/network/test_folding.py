@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from model.network import Encoder, MambaAD, NetworkConfig, packing
+from model.network.blocks import HSS
 from model.network.folding import fold_batch_norms, folded
 from model.network.packing import PackedConv, prepare_for_cpu
 
@@ -47,10 +48,12 @@ def norms(module):
 
 @torch.no_grad()
 def assert_same(one, other, count=1):
-    """The decoder is shared; encoder and fusion are what folding and packing change."""
     features, expected = one.encoder(images(count)), other.encoder(images(count))
+    fused, wanted_fused = one.fusion(features), other.fusion(expected)
     for value, wanted in zip(
-        [*features, one.fusion(features)], [*expected, other.fusion(expected)], strict=True
+        [*features, fused, *one.decoder(fused)],
+        [*expected, wanted_fused, *other.decoder(wanted_fused)],
+        strict=True,
     ):
         assert (value - wanted).norm() < TOLERANCE * wanted.norm()
 
@@ -73,6 +76,12 @@ def test_packing_changes_only_the_arithmetic(encoder):
     packed = prepare_for_cpu(network)
     assert any(isinstance(m, PackedConv) for m in packed.encoder.modules())
     assert not any(type(m) is nn.Conv2d for m in packed.fusion.modules())
+    blocks = [block for block in packed.decoder.modules() if isinstance(block, HSS)]
+    assert blocks and all(isinstance(block.conv, PackedConv) for block in blocks)
+    assert all(isinstance(block.act, nn.Identity) for block in blocks)
+    shared = {id(p) for p in network.decoder.parameters()}
+    assert {id(p) for p in packed.decoder.parameters()} < shared
+    assert all(p.requires_grad for p in network.decoder.parameters())
     assert_same(packed, network)
     assert_same(packed, network, count=3)
 
