@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -76,11 +77,11 @@ class _Slot(int):
 _INPUT = _Slot(0)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator whose arguments follow from the example."""
 
     def __init__(self, example: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._stages: list[tuple[str, list[_Step]]] = []
         self._steps: list[_Step] = []
         self._slots = {id(example): _INPUT}
@@ -88,11 +89,11 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: Any,
+        func: OpOverload,
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> object:
         """Call the operator, and note the call unless its result is a constant."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
@@ -126,7 +127,7 @@ class _Recorder(TorchDispatchMode):
         return stages
 
     def _note(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
+        self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
     ) -> None:
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(kwargs)):
             raise NotRecordable(f"{func} takes tensors by name")
@@ -148,7 +149,7 @@ class _Recorder(TorchDispatchMode):
         else:
             raise NotRecordable(f"{func} returns {type(result).__name__}: values are looked at")
 
-    def _argument(self, argument: Any) -> Any:
+    def _argument(self, argument: object) -> object:
         if id(argument) in self._slots:
             return self._slots[id(argument)]
         if isinstance(argument, tuple | list):
@@ -192,7 +193,7 @@ def _call(step: _Step, constants: list[Tensor]) -> str:
     return f"torch.ops.{step.func._schema.name.replace('::', '.')}({', '.join(given)})"
 
 
-def _typed(value: Any, wanted: Any, constants: list[Tensor]) -> str:
+def _typed(value: object, wanted: Any, constants: list[Tensor]) -> str:  # noqa: ANN401 - no name
     """Write down an argument; lists whose elements do not tell their type with it."""
     text = _literal(value, constants)
     if not isinstance(value, list):
@@ -201,7 +202,7 @@ def _typed(value: Any, wanted: Any, constants: list[Tensor]) -> str:
     return f"torch.jit.annotate({wanted.annotation_str}, {text})" if optional or not value else text
 
 
-def _literal(value: Any, constants: list[Tensor]) -> str:
+def _literal(value: object, constants: list[Tensor]) -> str:
     """Write down a value; a constant tensor becomes one of `constants`."""
     if isinstance(value, _Slot):
         return f"v{int(value)}"
