@@ -152,7 +152,7 @@ class TorchEngine:
         try:
             recording = Recording(self._computed, images)
         except (NotRecordable, NotImplementedError) as error:
-            logger.info("the network runs unrecorded: %s", error)
+            logger.info("the network runs unrecorded: %s", str(error))
             return
         started = time.perf_counter()
         expected = self._computed(others, _no_lap)

@@ -31,7 +31,8 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, tuple[float, ...]]] = {
     nn.Hardswish: ("hardswish", ()),
     nn.Sigmoid: ("sigmoid", ()),
 }
-_REFUSALS = (AttributeError, NotImplementedError, RuntimeError, ValueError)
+_REFUSALS = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What operators and copies raise: such as of a module that a process group trains."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +57,10 @@ def packed(module: nn.Module, example: object) -> nn.Module:
         twin = _packed(module, example)
         _check(twin, module, example)
     except _Differs as error:
-        logger.warning("convolutions stay unpacked: %s", error)
+        logger.warning("convolutions stay unpacked: %s", str(error))  # which holds no frames
         return module
     except _REFUSALS as error:
-        logger.info("convolutions stay unpacked: %s", error)
+        logger.info("convolutions stay unpacked: %s", str(error))
         return module
     return twin
 

@@ -209,7 +209,8 @@ def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):
     assert list(LoadedCheckpoint(detector).warm_up(batch_sizes(3), quick)) == [1, 2, 3]
 
 
-def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector):
+def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector, monkeypatch):
+    monkeypatch.setattr(detector, "preparation", lambda _most: ())
     times = [30.0, 0.5, 3.0]  # the first one compiles, which counts for nothing
 
     def slow(work):

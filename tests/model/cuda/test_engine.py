@@ -294,7 +294,7 @@ def test_a_detector_computes_a_checkpoint_by_it(network, expected):
     assert detector.engine.captured == (1, 2)
     check(detector.anomaly_maps(pixels(2)), expected[:2])
     plain = Detector.from_network(copy.deepcopy(network), PREPROCESSING, SCORING, {})
-    assert plain.preparation(2) == ()
+    assert len(plain.preparation(2)) == 2  # recordings, on a CPU
 
 
 def test_nothing_keeps_an_engine_that_nobody_holds(network):
