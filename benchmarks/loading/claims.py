@@ -1,5 +1,6 @@
 """The claims about speed, each measured and judged."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from benchmarks.loading.conducting import measure
 from benchmarks.loading.ideal import ideal_latencies, line_through
 from benchmarks.loading.report import Summary, summarise
 from benchmarks.loading.sender import ClosedLoop, OpenLoop, Target
+from benchmarks.loading.steadiness import Steadiness, machine_speed
 
 _SINGLE_REQUESTS_S = 10.0
 _STEADY = 1.2
@@ -158,6 +160,7 @@ class _Loaded:
     full: Summary
     loaded: Summary
     planned_s: Sequence[float]
+    steadiness: Steadiness | None
 
     @property
     def limit_ms(self) -> float:
@@ -181,6 +184,7 @@ class _Loaded:
             f"p99 {self.p99_ms:.1f} ms at {self.loaded.achieved:.2f}/s of "
             f"{self.full.achieved:.2f}/s; limit {self.limit_ms:.1f} ms, of which "
             f"{_batch_ms(self.full):.1f} for a batch of {_mean_batch(self.full):.1f}"
+            f"{f'; {self.steadiness.text()}' if self.steadiness else ''}"
         )
 
     def as_dict(self, batch_size: int, lanes: int) -> dict[str, Any]:
@@ -192,7 +196,9 @@ class _Loaded:
         ideal = {f"p{q}_ms": 1e3 * float(np.percentile(waits, q)) for q in (50, 95, 99)}
         runs = {"single": self.single, "capacity": self.full, "loaded": self.loaded}
         told = {name: asdict(run) for name, run in runs.items()}
-        return told | {"ideal": ideal, "limit_ms": self.limit_ms, "ratio": self.ratio}
+        steady = self.steadiness and asdict(self.steadiness)
+        told |= {"ideal": ideal, "machine": steady}
+        return told | {"limit_ms": self.limit_ms, "ratio": self.ratio}
 
 
 def _loaded(
@@ -206,12 +212,18 @@ def _loaded(
 ) -> _Loaded:
     mix = dict.fromkeys(categories, 1.0)
     short = Effort(_SINGLE_REQUESTS_S, effort.warm_up_s, 1)
-    single = closed(target, categories[:1], 1, short, "one at a time")
-    full = closed(target, categories, 2 * batch_size, effort, "capacity")
-    rate = share * full.achieved
-    loaded = opened(target, arrivals, rate, mix, effort, seed)
+    with machine_speed() as speed:
+        single = closed(target, categories[:1], 1, short, "one at a time")
+        times = [time.monotonic()]
+        full = closed(target, categories, 2 * batch_size, effort, "capacity")
+        times.append(time.monotonic())
+        rate = share * full.achieved
+        loaded = opened(target, arrivals, rate, mix, effort, seed)
+        times.append(time.monotonic())
+        speed.collect()
+    steadiness = speed.steadiness(*times[1:], speed.work_s(*times[:2]))
     plan = schedule(arrivals, rate, effort.seconds, mix, seed)
-    return _Loaded(single, full, loaded, [shot.at_s for shot in plan])
+    return _Loaded(single, full, loaded, [shot.at_s for shot in plan], steadiness)
 
 
 def interleaved(

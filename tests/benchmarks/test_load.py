@@ -417,6 +417,7 @@ def test_latency_is_held_against_unloaded_ones_in_every_round(fake, monkeypatch)
         limit = 2 * one["single"]["latency"]["p50_ms"] + 7.0  # a batch's, as /metrics has it
         assert one["limit_ms"] == pytest.approx(limit)
         assert one["ratio"] == pytest.approx(one["loaded"]["latency_all"]["p99_ms"] / limit)
+        assert one["machine"]["slowest"] > 0
     assert found.measured == sorted(one["ratio"] for one in runs["rounds"])[1]
     assert found.holds is (found.measured <= 1)
     offered = [one["loaded"]["requests"] / one["loaded"]["offered"] for one in runs["rounds"]]
