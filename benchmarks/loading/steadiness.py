@@ -38,7 +38,10 @@ class Steadiness:
 
     def text(self) -> str:
         """Return it for people."""
-        return f"the machine up to {self.slowest:.2f} times as slow as usual"
+        return (
+            f"the machine up to {self.slowest:.2f} times as slow as usual, and over "
+            f"{SLOWED} times in {self.slowed:.0%} of the seconds"
+        )
 
 
 class MachineSpeed:

@@ -38,7 +38,9 @@ def test_a_slow_second_is_told_from_the_others():
     speed = collected(usual + slow, usual + slow)
     assert speed.work_s(0, 4) == 0.001
     assert speed.steadiness(2, 6, usual_s=0.001) == Steadiness(pytest.approx(1.5), 0.25)
-    assert "1.50 times" in speed.steadiness(2, 6, usual_s=0.001).text()
+    text = speed.steadiness(2, 6, usual_s=0.001).text()
+    assert "1.50 times" in text
+    assert "25% of the seconds" in text
 
 
 def test_without_samples_nothing_is_known():
