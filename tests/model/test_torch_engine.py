@@ -1,3 +1,4 @@
+import math
 import weakref
 from types import SimpleNamespace
 
@@ -77,6 +78,12 @@ def prepared(engine, most=16):
     return engine
 
 
+@pytest.fixture(autouse=True)
+def _never_slow(monkeypatch):
+    """Record whatever this machine is busy with besides."""
+    monkeypatch.setattr(torch_engine, "_SLOW_S", math.inf)
+
+
 @pytest.fixture
 def recordings(monkeypatch):
     """Return the batches that recordings have computed."""
@@ -115,7 +122,7 @@ def test_no_larger_parts_are_recorded_than_are_asked_for(recordings):
     engine = prepared(build(), most=2)
     assert set(recordings) == {1, 2}
     prepared(engine, most=2)  # once is enough
-    assert len(recordings) == 4  # two calls each, to be checked
+    assert len(recordings) == 2  # a call each, to be checked
 
 
 def test_a_slow_network_is_not_recorded(monkeypatch, recordings):
