@@ -75,11 +75,12 @@ class MachineSpeed:
 
 @contextmanager
 def machine_speed() -> Iterator[MachineSpeed]:
-    """Watch the machine's speed for as long as the block runs."""
-    ends = [_SPAWN.Pipe() for _ in os.sched_getaffinity(0)]
+    """Watch the machine's speed while the block runs; not where cores cannot be named."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+    ends = [_SPAWN.Pipe() for _ in cores]
     workers = [
         _SPAWN.Process(target=_watch, args=(theirs, core), daemon=True)
-        for (_, theirs), core in zip(ends, os.sched_getaffinity(0), strict=True)
+        for (_, theirs), core in zip(ends, cores, strict=True)
     ]
     for worker in workers:
         worker.start()

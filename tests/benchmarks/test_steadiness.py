@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import os
 import time
 
 import numpy as np
@@ -60,3 +61,10 @@ def test_the_machine_is_watched_while_the_block_runs():
         assert set(multiprocessing.active_children()) > before
     assert 0 < speed.work_s(started, ended) < 1
     assert set(multiprocessing.active_children()) == before
+
+
+def test_where_cores_cannot_be_named_nothing_is_known(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    with machine_speed() as speed:
+        speed.collect()
+    assert speed.steadiness(0, 4, usual_s=0.001) is None

@@ -1,4 +1,5 @@
 import math
+import time
 import weakref
 from types import SimpleNamespace
 
@@ -130,6 +131,19 @@ def test_a_slow_network_is_not_recorded(monkeypatch, recordings):
     engine = prepared(build())
     engine.compare(pixels(1), nothing)
     assert recordings == []
+
+
+def test_a_network_that_only_waits_for_the_processor_is_recorded(monkeypatch, recordings):
+    monkeypatch.setattr(torch_engine, "_SLOW_S", 0.5)
+    plain = TorchEngine._computed
+
+    def waiting(*args):
+        time.sleep(0.6)
+        return plain(*args)
+
+    monkeypatch.setattr(TorchEngine, "_computed", waiting)
+    prepared(build(), most=1)
+    assert recordings == [1]
 
 
 def test_a_recording_that_answers_otherwise_is_not_used(monkeypatch, caplog):
