@@ -10,6 +10,8 @@ variable that says so when it is first imported.
 import os
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tiny networks gain nothing by more
+
 import pytest
 import torch
 from jaxtyping import install_import_hook
