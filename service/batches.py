@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.errors import NoWorkerReady, ServiceError
-from service.pipeline import InspectOptions
+from service.options import InspectOptions
 from service.problems import problem_of
 from service.schemas import BatchAnswer, ImageAnswer
 from service.serving import Service, options_for

@@ -39,7 +39,7 @@ from service.lookout_schemas import (
     PixelAnomaly,
 )
 from service.middleware import request_id_of
-from service.pipeline import InspectOptions
+from service.options import InspectOptions
 from service.registry import Route
 from service.schemas import ImageAnswer
 from service.serving import (
@@ -50,7 +50,7 @@ from service.serving import (
     read_body,
     unless_client_leaves,
 )
-from service.uploads import Upload
+from service.sources import Upload
 
 LATEST = "latest"
 _PNG_COMPRESSION = 1

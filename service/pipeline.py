@@ -5,63 +5,29 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-from jaxtyping import Float32
 from PIL.Image import Image
 
-from service.channel import Finding, Item, Priority
+from service.channel import Finding, Item
 from service.decoding import ImageLimits
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
 from service.jobs import Job
-from service.pictures import picture
+from service.options import InspectOptions
+from service.pictures import HeatmapKind, picture
 from service.pool import WorkerPool
 from service.preparing import Prepared, Preparer
 from service.record import Record
 from service.registry import Route
-from service.schemas import HeatmapKind, ImageAnswer, PartFields
+from service.schemas import ImageAnswer
 from service.shadow import Shadows
+from service.sources import Source, Upload
 from service.threads import Threads
 from service.tracing import Tracing
-from service.uploads import Source, Upload
 
 T = TypeVar("T")
 
-_NO_FIELDS = PartFields()
 _PATIENCE_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class InspectOptions:
-    """How to inspect one image.
-
-    `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
-    event loop's clock, or else from the call; a `deadline` of that clock stands instead of both.
-    Where there is no room for the image, `patient` waits for it. `part` is answered as it came.
-    `take_scores` is called with the pixel scores (see `Finding`) of an image that was inspected;
-    `hold_answer` with the bytes of its picture, and may raise a `ServiceError`.
-    """
-
-    heatmap: HeatmapKind = HeatmapKind.NONE
-    timeout_s: float | None = None
-    priority: Priority = Priority.NORMAL
-    part: PartFields = _NO_FIELDS
-    received_at: float | None = None
-    deadline: float | None = None
-    patient: bool = False
-    take_scores: Callable[[Float32[np.ndarray, "h w"]], None] | None = None
-    hold_answer: Callable[[int], None] | None = None
-
-    @property
-    def wants_map(self) -> bool:
-        """Whether the anomaly map is asked for, or a picture of it."""
-        return self.heatmap is not HeatmapKind.NONE or self.take_scores is not None
-
-    def within(self, longest_s: float) -> float:
-        """Return the seconds that the image has, at most `longest_s`."""
-        return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
 
 
 class Pipeline:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.batcher import Batcher, BatchLimits
-from service.channel import CheckpointKey, LoadReport, Priority, Resident, WorkerPlan
+from service.channel import CheckpointKey, LoadReport, Resident, WorkerPlan
 from service.errors import NoWorkerReady, QueueFull, ServiceError
-from service.jobs import Job
+from service.jobs import Job, Priority
 from service.latency import Latencies
 from service.metrics import Metrics
 from service.registry import Registry

@@ -15,7 +15,7 @@ from service.decoding import DecodedImage, ImageLimits, check_pixels, check_tile
 from service.errors import ServiceError, UndecodableImage
 from service.registry import Route
 from service.room import Room
-from service.uploads import Base64Upload, Source, Upload
+from service.sources import Base64Upload, Source, Upload
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from service.decisions import decision_headers
 from service.fields import AskedInText
 from service.idempotency import Answered, digest_of, key_of
 from service.middleware import problem_response, request_id_of
-from service.pipeline import InspectOptions
+from service.options import InspectOptions
 from service.problems import problem_of, retry_headers
 from service.schemas import (
     BatchAnswer,

@@ -1,61 +1,22 @@
 """What the service answers, as OpenAPI shows it."""
 
-import json
 from collections import Counter
-from enum import StrEnum
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from model.inspection import Decision, Region
 from service.channel import Finding
-from service.decisions import combined, fail_safe
+from service.decisions import fail_safe
+from service.options import PartFields
 from service.problems import Problem
 from service.registry import Refusal, Route
-
-
-class HeatmapKind(StrEnum):
-    """Which picture of the anomaly map to answer with."""
-
-    NONE = "none"
-    MAP = "map"
-    OVERLAY = "overlay"
-    MASK = "mask"
-    RAW = "raw"
+from service.result import combined
 
 
 class Answer(BaseModel):
     """A part of an answer."""
 
     model_config = ConfigDict(frozen=True)
-
-
-MAX_META_BYTES = 4096
-_Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
-
-
-class PartFields(BaseModel):
-    """What a client says of its part; it comes back with the answer, and decides nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    part_id: _Name | None = Field(None, description="the client's name of the part")
-    station: _Name | None = Field(None, description="where on the line the image was taken")
-    job_id: _Name | None = Field(None, description="the client's job, order or lot")
-    meta: dict[str, JsonValue] | None = Field(
-        None, description=f"any JSON object of at most {MAX_META_BYTES} bytes"
-    )
-
-    @field_validator("meta")
-    @classmethod
-    def _check_size(cls, meta: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
-        try:
-            size = len(json.dumps(meta, allow_nan=False).encode())
-        except ValueError as error:
-            raise ValueError("meta may hold finite numbers only") from error
-        if size > MAX_META_BYTES:
-            raise ValueError(f"meta may have {MAX_META_BYTES} bytes as JSON, got {size}")
-        return meta
 
 
 class PointAnswer(Answer):

@@ -15,11 +15,12 @@ from service.idempotency import Answers
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import received_at
-from service.pipeline import InspectOptions, Pipeline
+from service.options import InspectOptions
+from service.pictures import HeatmapKind
+from service.pipeline import Pipeline
 from service.pool import WorkerPool
 from service.registry import Registry, Route
 from service.rollout import Rollout
-from service.schemas import HeatmapKind
 from service.security import Guard
 from service.shadow import Shadows
 from service.uploads import BodyLimits, read_raw

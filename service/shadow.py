@@ -18,9 +18,9 @@ from jaxtyping import UInt8
 
 from model.inspection import Category, ImageSize
 from service.catalogue import Route
-from service.channel import CheckpointKey, Finding, Item, Priority
+from service.channel import CheckpointKey, Finding, Item
 from service.errors import ServiceError
-from service.jobs import Job
+from service.jobs import Job, Priority
 from service.metrics import Metrics
 from service.pool import WorkerPool
 

@@ -15,15 +15,16 @@ from PIL.Image import Image
 from pydantic import ValidationError
 
 from service import v2_openapi
-from service.channel import Priority
 from service.compression import chosen_coding, compress
-from service.decisions import combined, decision_headers
+from service.decisions import decision_headers
 from service.errors import InvalidTensor, NoWorkerReady
+from service.jobs import Priority
 from service.middleware import problem_response, request_id_of
-from service.pipeline import InspectOptions
+from service.options import InspectOptions, PartFields
 from service.problems import problem_of, retry_headers
 from service.registry import Route
-from service.schemas import ImageAnswer, PartFields
+from service.result import combined
+from service.schemas import ImageAnswer
 from service.serving import (
     Service,
     ServiceDependency,
@@ -33,7 +34,7 @@ from service.serving import (
     read_body,
     unless_client_leaves,
 )
-from service.uploads import BodyLimits, Upload
+from service.sources import Upload
 from service.v2_codec import HEADER_LENGTH, read_json, read_request, write_answer
 from service.v2_schemas import (
     IndexAsked,
@@ -195,16 +196,16 @@ async def infer(
     base = options_of(request)
     limits = service.limits
     body = await read_body(request, limits.max_request_bytes, service.pipeline.deadline(base))
-    call = await asyncio.to_thread(_read, request, body, limits, base)
+    call = await asyncio.to_thread(_read, request, body, limits.max_files, base)
     count_images(request, len(call.images))
     key = call.options.part.part_id or request_id_of(request.scope)
     route = find_version(service.registry, model, version, key)
     return await unless_client_leaves(request, _infer(request, service, route, call))
 
 
-def _read(request: Request, body: bytes, limits: BodyLimits, base: InspectOptions) -> _Call:
+def _read(request: Request, body: bytes, max_images: int, base: InspectOptions) -> _Call:
     asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH))
-    images = read_images(tensors, asked.parameters, limits.max_files)
+    images = read_images(tensors, asked.parameters, max_images)
     outputs = choose_outputs(asked.outputs, asked.parameters)
     return _Call(asked, images, outputs, _options(asked, base))
 

@@ -21,7 +21,7 @@ from model.framing import resampled
 from model.inspection import ImageSize
 from service.errors import BodyTooLarge, InvalidTensor
 from service.schemas import ImageAnswer
-from service.uploads import Upload
+from service.sources import Upload
 from service.v2_codec import Output, Tensor
 from service.v2_schemas import OutputAsked, Parameters, TensorMetadata
 

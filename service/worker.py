@@ -10,9 +10,9 @@ from enum import StrEnum
 from functools import partial
 
 from service.batcher import Batcher
-from service.channel import BatchReply, CheckpointKey, Finding, Priority, WorkerPlan
+from service.channel import BatchReply, CheckpointKey, Finding, WorkerPlan
 from service.errors import CheckpointUnavailable, InspectionFailed, WorkerLost
-from service.jobs import Batch, Job
+from service.jobs import Batch, Job, Priority
 from service.lane import Lane
 from service.latency import Latencies
 from service.metrics import Metrics

@@ -29,11 +29,12 @@ from service.device import DeviceThread
 from service.drift import DriftMonitor
 from service.inspector import Inspector
 from service.jobs import Batch
-from service.pipeline import InspectOptions, Pipeline
+from service.options import InspectOptions
+from service.pictures import HeatmapKind
+from service.pipeline import Pipeline
 from service.record import Record
 from service.registry import Registry
-from service.schemas import HeatmapKind
-from service.uploads import Upload
+from service.sources import Upload
 
 SIZES = [(96, 48), (64, 64), (40, 130), (200, 150)]
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

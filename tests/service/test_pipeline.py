@@ -11,16 +11,17 @@ from PIL import Image
 
 from model.inspection import ImageSize
 from model.store import Store
-from service.channel import Priority
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
 from service.errors import DeadlineExceeded, ImageTooLarge, QueueFull
-from service.pipeline import InspectOptions, Pipeline
+from service.jobs import Priority
+from service.options import InspectOptions
+from service.pictures import HeatmapKind
+from service.pipeline import Pipeline
 from service.preparing import Preparer
 from service.record import Record
 from service.registry import Registry
-from service.schemas import HeatmapKind
-from service.uploads import Upload
+from service.sources import Upload
 
 
 class SilentWorkers:

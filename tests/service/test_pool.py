@@ -9,9 +9,9 @@ import pytest
 from model.calibration import Calibration
 from model.inspection import ImageSize
 from model.store import Store
-from service.channel import CheckpointKey, Item, Priority
+from service.channel import CheckpointKey, Item
 from service.errors import NoWorkerReady, QueueFull
-from service.jobs import Job
+from service.jobs import Job, Priority
 from service.pool import WorkerPool
 from service.registry import Registry
 from service.settings import Settings

@@ -9,9 +9,10 @@ import pytest
 
 from model.inspection import Decision, ImageSize
 from model.store import Store
-from service.channel import CheckpointKey, Finding, Priority
+from service.channel import CheckpointKey, Finding
 from service.deployment import State
 from service.errors import InspectionFailed, QueueFull
+from service.jobs import Priority
 from service.registry import Registry
 from service.routing import Assignment
 from service.shadow import Shadows

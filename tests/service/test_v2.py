@@ -11,9 +11,9 @@ import tritonclient.http as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from service.channel import Priority
 from service.errors import QueueFull
-from service.schemas import PartFields
+from service.jobs import Priority
+from service.options import PartFields
 from service.v2_codec import HEADER_LENGTH
 
 COLUMNS = ["score", "raw_score", "threshold", "decision"]

@@ -6,7 +6,7 @@ import pytest
 from model.inspection import Decision, ImageSize
 from service.errors import BodyTooLarge, InvalidTensor
 from service.schemas import ImageAnswer
-from service.uploads import Upload
+from service.sources import Upload
 from service.v2_codec import Tensor
 from service.v2_schemas import OutputAsked
 from service.v2_tensors import (
