@@ -9,15 +9,56 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import Depends, Request
 
 from service.errors import NoWorkerReady, ServiceError
+from service.idempotency import Answers
 from service.options import InspectOptions
 from service.problems import problem_of
 from service.schemas import BatchAnswer, ImageAnswer
 from service.serving import Service, options_for
-from service.uploads import Posted
+from service.shutdown import Shutdown
+from service.uploads import BodyLimits, Posted
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a request for many images may be and how long it may take; how many run at once.
+
+    Of a service that is leaving it gets no more than `leaving_s`.
+    """
+
+    body: BodyLimits
+    timeout_s: float
+    at_once: int
+    leaving_s: float
+
+    def deadline(self, options: InspectOptions) -> float:
+        """Return when the whole request has to be answered, by the event loop's clock."""
+        began = options.received_at
+        began = asyncio.get_running_loop().time() if began is None else began
+        return began + options.within(self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectDoor:
+    """What `/detect` and `/detect/batch` alone stand on: limits, answers kept, the shutdown."""
+
+    batches: BatchLimits
+    answers: Answers
+    shutdown: Shutdown
+
+
+async def _door(request: Request) -> DetectDoor:  # not async, it would run in a thread
+    door: DetectDoor = request.app.state.detect
+    return door
+
+
+DetectDoorDependency = Annotated[DetectDoor, Depends(_door)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +70,24 @@ class Batch:
     request_id: str
 
 
-async def inspect_batch(service: Service, batch: Batch) -> BatchAnswer:
+async def inspect_batch(service: Service, door: DetectDoor, batch: Batch) -> BatchAnswer:
     """Inspect every image of the batch; never raises for one of them."""
-    options = replace(batch.options, deadline=service.batches.deadline(batch.options), patient=True)
+    options = replace(batch.options, deadline=door.batches.deadline(batch.options), patient=True)
     batch = replace(batch, options=options)
-    turns = asyncio.Semaphore(service.batches.at_once)
+    turns = asyncio.Semaphore(door.batches.at_once)
 
     async def outcome(image: Posted) -> ImageAnswer:
         async with turns:
-            return await _outcome(service, batch, image)
+            return await _outcome(service, door, batch, image)
 
     return BatchAnswer.of(await asyncio.gather(*map(outcome, batch.images)))
 
 
-async def _outcome(service: Service, batch: Batch, image: Posted) -> ImageAnswer:
+async def _outcome(service: Service, door: DetectDoor, batch: Batch, image: Posted) -> ImageAnswer:
     category = image.asked.category
     result: ImageAnswer | Exception
     try:
-        _check_leaving(service)
+        _check_leaving(door)
         key = image.asked.part_id or batch.request_id
         route = service.registry.find(image.asked.required_category(), canary_key=key)
         source = await image.read()
@@ -64,6 +105,6 @@ async def _outcome(service: Service, batch: Batch, image: Posted) -> ImageAnswer
     return ImageAnswer.failed(image.filename, category, image.asked.part, problem)
 
 
-def _check_leaving(service: Service) -> None:
-    if service.workers.shutdown.since_s > service.batches.leaving_s:
+def _check_leaving(door: DetectDoor) -> None:
+    if door.shutdown.since_s > door.batches.leaving_s:
         raise NoWorkerReady("the service is shutting down, and did not come to this image")

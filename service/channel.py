@@ -102,7 +102,6 @@ class LoadReport:
 
     bytes: int
     seconds: float
-    latency: LatencyLine | None
     golden_difference: float | None = None
     sharing: Sharing = Sharing.ALWAYS
 

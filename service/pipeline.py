@@ -15,8 +15,8 @@ from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
 from service.jobs import Job
 from service.options import InspectOptions
 from service.pictures import HeatmapKind, picture
-from service.pool import WorkerPool
 from service.preparing import Prepared, Preparer
+from service.protocol import Workers
 from service.record import Record
 from service.registry import Route
 from service.schemas import ImageAnswer
@@ -39,7 +39,7 @@ class Pipeline:
 
     def __init__(
         self,
-        workers: WorkerPool,
+        workers: Workers,
         threads: ThreadPoolExecutor,
         limits: ImageLimits,
         max_preparing: int,

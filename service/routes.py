@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from service import openapi, openapi_bodies
-from service.batches import Batch, inspect_batch
+from service.batches import Batch, DetectDoorDependency, inspect_batch
 from service.decisions import decision_headers
 from service.fields import AskedInText
-from service.idempotency import Answered, digest_of, key_of
+from service.idempotency import Answered, Answers, digest_of, key_of
 from service.middleware import problem_response, request_id_of
 from service.options import InspectOptions
 from service.problems import problem_of, retry_headers
@@ -48,7 +48,10 @@ _FEW_RESULTS = 16
     openapi_extra=openapi_bodies.DETECT_BODY,
 )
 async def detect(
-    request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
+    request: Request,
+    service: ServiceDependency,
+    door: DetectDoorDependency,
+    asked: Annotated[AskedInText, Query()],
 ) -> Response:
     """Post images of one category as a form, as JSON, or one image as the body.
 
@@ -62,7 +65,7 @@ async def detect(
     async with posted_images(request, asked, service.limits, deadline, each=False) as images:
         count_images(request, len(images))
         work = partial(_detect, service, images, options, request_id_of(request.scope))
-        answering = _once(request, service, images, deadline, work)
+        answering = _once(request, door.answers, images, deadline, work)
         return await unless_client_leaves(request, answering)
 
 
@@ -113,7 +116,10 @@ def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) 
     openapi_extra=openapi_bodies.BATCH_BODY,
 )
 async def detect_batch(
-    request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
+    request: Request,
+    service: ServiceDependency,
+    door: DetectDoorDependency,
+    asked: Annotated[AskedInText, Query()],
 ) -> Response:
     """Post many images, each with fields of its own, as JSON or a form.
 
@@ -123,22 +129,22 @@ async def detect_batch(
     for room instead of being refused; what is not inspected within the request's time is UNDECIDED.
     """
     options = options_of(request)
-    deadline = service.batches.deadline(options)
-    body = service.batches.body
+    deadline = door.batches.deadline(options)
+    body = door.batches.body
     async with posted_images(request, asked, body, deadline, each=True) as images:
         count_images(request, len(images))
         batch = Batch(images, options, request_id_of(request.scope))
 
         async def work() -> Answered:
-            return await _answer(await inspect_batch(service, batch))
+            return await _answer(await inspect_batch(service, door, batch))
 
-        answering = _once(request, service, images, deadline, work)
+        answering = _once(request, door.answers, images, deadline, work)
         return await unless_client_leaves(request, answering)
 
 
 async def _once(
     request: Request,
-    service: Service,
+    answers: Answers,
     images: Sequence[Posted],
     deadline: float,
     work: Callable[[], Awaitable[Answered]],
@@ -148,7 +154,7 @@ async def _once(
     if key is None:
         return (await work()).response
     digest = await digest_of(request.url.path, images)
-    return await service.answers.once(key, digest, deadline, work)
+    return await answers.once(key, digest, deadline, work)
 
 
 async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:

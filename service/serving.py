@@ -11,14 +11,14 @@ from starlette.requests import ClientDisconnect
 from model.inspection import Category
 from service.errors import ClientGone, DeadlineExceeded, NoSuchVersion
 from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
-from service.idempotency import Answers
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import received_at
 from service.options import InspectOptions
 from service.pictures import HeatmapKind
 from service.pipeline import Pipeline
-from service.pool import WorkerPool
+from service.protocol import Workers
+from service.readiness import ReadinessCheck
 from service.registry import Registry, Route
 from service.rollout import Rollout
 from service.security import Guard
@@ -29,37 +29,17 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """How large a request for many images may be and how long it may take; how many run at once.
-
-    Of a service that is leaving it gets no more than `leaving_s`.
-    """
-
-    body: BodyLimits
-    timeout_s: float
-    at_once: int
-    leaving_s: float
-
-    def deadline(self, options: InspectOptions) -> float:
-        """Return when the whole request has to be answered, by the event loop's clock."""
-        began = options.received_at
-        began = asyncio.get_running_loop().time() if began is None else began
-        return began + options.within(self.timeout_s)
-
-
-@dataclass(frozen=True, slots=True)
 class Service:
     """What the routes stand on."""
 
     registry: Registry
-    workers: WorkerPool
+    workers: Workers
+    readiness: ReadinessCheck
     pipeline: Pipeline
     lifecycle: Lifecycle
     rollout: Rollout
     shadows: Shadows
     limits: BodyLimits
-    batches: BatchLimits
-    answers: Answers
     metrics: Metrics
 
 

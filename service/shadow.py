@@ -22,7 +22,7 @@ from service.channel import CheckpointKey, Finding, Item
 from service.errors import ServiceError
 from service.jobs import Job, Priority
 from service.metrics import Metrics
-from service.pool import WorkerPool
+from service.protocol import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Shadows:
     """Has shadow versions score parts that were inspected. Belongs to one event loop."""
 
     def __init__(
-        self, workers: WorkerPool, metrics: Metrics, max_waiting: int, timeout_s: float
+        self, workers: Workers, metrics: Metrics, max_waiting: int, timeout_s: float
     ) -> None:
         self._workers = workers
         self._metrics = metrics
@@ -101,7 +101,7 @@ class Shadows:
         task.add_done_callback(self._tasks.discard)
 
     def _busy(self) -> bool:
-        waiting = sum(len(worker.batcher) for worker in self._workers.workers)
+        waiting = sum(worker.waiting for worker in self._workers.status())
         return max(waiting, len(self._tasks)) >= self._max_waiting
 
     def _in_memory(self, key: CheckpointKey) -> bool:

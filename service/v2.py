@@ -295,6 +295,6 @@ def _answer(
 
 
 def _check_ready(service: Service) -> None:
-    readiness = service.workers.readiness()
+    readiness = service.readiness()
     if not readiness.ready:
         raise NoWorkerReady("not ready: " + "; ".join(readiness.reasons))

@@ -13,6 +13,7 @@ from model.calibration import Calibration
 from model.inspection import Decision
 from model.preprocess import Preprocessing
 from service.app import create_app
+from service.batches import BatchLimits, DetectDoor
 from service.channel import CheckpointKey, Finding
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
@@ -23,7 +24,7 @@ from service.middleware import RequestLog
 from service.pipeline import Pipeline
 from service.record import Record
 from service.registry import Route
-from service.serving import BatchLimits, Service
+from service.serving import Service
 from service.settings import Settings
 from service.tracing import Tracing
 from service.uploads import BodyLimits
@@ -119,10 +120,10 @@ class Line:
         batches = BatchLimits(
             replace(limits, max_files=20), timeout_s=60.0, at_once=4, leaving_s=5.0
         )
+        self.app.state.detect = DetectDoor(batches, self.answers, self.shutdown)
         return Service(
-            registry=self, workers=self, pipeline=pipeline, lifecycle=None, rollout=None,
-            shadows=None, limits=limits, batches=batches, answers=self.answers,
-            metrics=self.metrics,
+            registry=self, workers=self, readiness=None, pipeline=pipeline, lifecycle=None,
+            rollout=None, shadows=None, limits=limits, metrics=self.metrics,
         )  # type: ignore[arg-type] # fmt: skip
 
     def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:

@@ -30,10 +30,13 @@ class FakeWorkers:
     """Workers that keep every job; so many images wait before each of them."""
 
     def __init__(self, waiting=0, resident=True, error=None):
-        self.workers = [SimpleNamespace(batcher=[None] * waiting)]
+        self.waiting = waiting
         self.resident = resident
         self.error = error
         self.jobs = []
+
+    def status(self):
+        return [SimpleNamespace(waiting=self.waiting)]
 
     def residents(self):
         return {"cpu": {TWO: None} if self.resident else {}}
