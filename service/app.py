@@ -24,16 +24,18 @@ from service.deployment import Deployment
 from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError
 from service.idempotency import Answers
+from service.inspect_part import InspectPart
 from service.lifecycle import Lifecycle
 from service.lookout_errors import LookoutErrors
 from service.metrics import Metrics
 from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
+from service.observers import LogObserver, MetricsObserver, Observers, TracingObserver
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
+from service.preparing import Preparer
 from service.problems import http_problem, problem_of, retry_headers
 from service.protocol import Workers
 from service.readiness import ReadinessCheck
-from service.record import Record
 from service.registry import Registry
 from service.rollout import Rollout
 from service.security import Gate, Guard, admin_scope, detect_scope
@@ -147,19 +149,18 @@ def _service(
     metrics: Metrics,
     tracing: Tracing,
 ) -> Service:
-    drift = DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share)
     timeout_s = settings.request_timeout_ms / 1000
     shadows = Shadows(workers, metrics, settings.max_batch_size, timeout_s)
+    image_limits = ImageLimits(
+        settings.max_image_bytes, settings.max_image_pixels, settings.max_image_tiles
+    )
     pipeline = Pipeline(
         workers,
         threads,
-        ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_tiles),
+        Preparer(image_limits, settings.max_queue_bytes),
+        _observers(settings, metrics, tracing, shadows),
         max_preparing=settings.max_queue_size * len(settings.worker_names),
         timeout_s=timeout_s,
-        record=Record(metrics, drift),
-        shadows=shadows,
-        tracing=tracing,
-        max_decoded_bytes=settings.max_queue_bytes,
     )
     limits = BodyLimits(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request
@@ -168,7 +169,31 @@ def _service(
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
     rollout = Rollout(registry, lifecycle, deployment, metrics)
     return Service(
-        registry, workers, readiness, pipeline, lifecycle, rollout, shadows, limits, metrics
+        registry,
+        workers,
+        readiness,
+        InspectPart(registry, pipeline),
+        lifecycle,
+        rollout,
+        shadows,
+        limits,
+        metrics,
+    )
+
+
+def _observers(
+    settings: Settings, metrics: Metrics, tracing: Tracing, shadows: Shadows
+) -> Observers:
+    """Return who is told of every inspection; none is required."""
+    return Observers(
+        [
+            MetricsObserver(metrics),
+            DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share),
+            LogObserver(),
+            TracingObserver(tracing),
+            shadows,
+        ],
+        metrics,
     )
 
 

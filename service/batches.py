@@ -15,8 +15,10 @@ from fastapi import Depends, Request
 
 from service.errors import NoWorkerReady, ServiceError
 from service.idempotency import Answers
+from service.inspect_part import PartRequest
 from service.options import InspectOptions
 from service.problems import problem_of
+from service.result import Inspected, ViewResult
 from service.schemas import BatchAnswer, ImageAnswer
 from service.serving import Service, options_for
 from service.shutdown import Shutdown
@@ -39,9 +41,7 @@ class BatchLimits:
 
     def deadline(self, options: InspectOptions) -> float:
         """Return when the whole request has to be answered, by the event loop's clock."""
-        began = options.received_at
-        began = asyncio.get_running_loop().time() if began is None else began
-        return began + options.within(self.timeout_s)
+        return options.deadline_within(self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +84,27 @@ async def inspect_batch(service: Service, door: DetectDoor, batch: Batch) -> Bat
 
 
 async def _outcome(service: Service, door: DetectDoor, batch: Batch, image: Posted) -> ImageAnswer:
-    category = image.asked.category
-    result: ImageAnswer | Exception
+    result: ViewResult
     try:
         _check_leaving(door)
-        key = image.asked.part_id or batch.request_id
-        route = service.registry.find(image.asked.required_category(), canary_key=key)
-        source = await image.read()
-        result = await service.pipeline.attempt(
-            route, source, options_for(image.asked, batch.options)
-        )
+        category = image.asked.required_category()
+        options = options_for(image.asked, batch.options)
+        part = PartRequest(category, [await image.read()], options, batch.request_id)
+        (result,) = (await service.inspect_part(part)).views
     except ServiceError as error:
         result = error
     except Exception as error:
         logger.exception("reading an image of a batch failed")
         result = error
-    if isinstance(result, ImageAnswer):
-        return result
-    problem = problem_of(result, batch.request_id)
-    return ImageAnswer.failed(image.filename, category, image.asked.part, problem)
+    return answer_of(image, result, batch.request_id)
+
+
+def answer_of(image: Posted, result: ViewResult, request_id: str) -> ImageAnswer:
+    """Write what was found in a posted image, or why it was not inspected."""
+    if isinstance(result, Inspected):
+        return ImageAnswer.of(image.filename, result)
+    problem = problem_of(result, request_id)
+    return ImageAnswer.failed(image.filename, image.asked.category, image.asked.part, problem)
 
 
 def _check_leaving(door: DetectDoor) -> None:

@@ -1,14 +1,14 @@
 """How a part is to be inspected, and what its client says of it."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
-import numpy as np
-from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from service.channel import Finding
 from service.jobs import Priority
 from service.pictures import HeatmapKind
 
@@ -43,6 +43,11 @@ class PartFields(BaseModel):
 _NO_FIELDS = PartFields()
 
 
+Drawing: TypeAlias = Callable[[Finding, tuple[int, int]], str]
+"""Makes text for an answer, in a thread, of a finding with its map and the image's size (width,
+height)."""
+
+
 @dataclass(frozen=True, slots=True)
 class InspectOptions:
     """How to inspect one image.
@@ -50,8 +55,12 @@ class InspectOptions:
     `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
     event loop's clock, or else from the call; a `deadline` of that clock stands instead of both.
     Where there is no room for the image, `patient` waits for it. `part` is answered as it came.
-    `take_scores` is called with the pixel scores (see `Finding`) of an image that was inspected;
-    `hold_answer` with the bytes of its picture, and may raise a `ServiceError`.
+    With `anomaly_map` the result has the pixel scores (see `Finding`). `draw` makes the picture
+    where a door has one of its own, in place of `heatmap`.
+
+    `hold_answer` reserves the memory of the answer: it is called with the bytes of the picture
+    before any observer is told of the image, and raises a `ServiceError` where there is no room.
+    The part is UNDECIDED then, for the client and for every observer.
     """
 
     heatmap: HeatmapKind = HeatmapKind.NONE
@@ -61,14 +70,28 @@ class InspectOptions:
     received_at: float | None = None
     deadline: float | None = None
     patient: bool = False
-    take_scores: Callable[[Float32[np.ndarray, "h w"]], None] | None = None
+    anomaly_map: bool = False
+    draw: Drawing | None = None
     hold_answer: Callable[[int], None] | None = None
 
     @property
     def wants_map(self) -> bool:
         """Whether the anomaly map is asked for, or a picture of it."""
-        return self.heatmap is not HeatmapKind.NONE or self.take_scores is not None
+        return self.anomaly_map or self.wants_picture
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether anything is drawn of the anomaly map."""
+        return self.heatmap is not HeatmapKind.NONE or self.draw is not None
 
     def within(self, longest_s: float) -> float:
         """Return the seconds that the image has, at most `longest_s`."""
         return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
+
+    def deadline_within(self, longest_s: float) -> float:
+        """Return when the answer has to be there, by the event loop's clock."""
+        if self.deadline is not None:
+            return self.deadline
+        began = self.received_at
+        began = asyncio.get_running_loop().time() if began is None else began
+        return began + self.within(longest_s)

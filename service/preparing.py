@@ -37,9 +37,12 @@ class Prepared:
 
 
 class Preparer:
-    """Prepares images within limits; decoded ones hold no more than `max_decoded_bytes`."""
+    """Prepares images within limits; decoded ones hold no more than `max_decoded_bytes`.
 
-    def __init__(self, limits: ImageLimits, max_decoded_bytes: int) -> None:
+    Those that an overlay is going to be drawn on count until they are let go.
+    """
+
+    def __init__(self, limits: ImageLimits, max_decoded_bytes: int = 2**30) -> None:
         self._limits = limits
         self._room = Room(max_decoded_bytes)
 

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from service import openapi, openapi_bodies
-from service.batches import Batch, DetectDoorDependency, inspect_batch
+from service.batches import Batch, DetectDoorDependency, answer_of, inspect_batch
 from service.decisions import decision_headers
 from service.fields import AskedInText
 from service.idempotency import Answered, Answers, digest_of, key_of
+from service.inspect_part import PartRequest
 from service.middleware import problem_response, request_id_of
 from service.options import InspectOptions
 from service.problems import problem_of, retry_headers
@@ -21,7 +22,6 @@ from service.schemas import (
     CategoriesAnswer,
     CategoryAnswer,
     DetectAnswer,
-    ImageAnswer,
     RefusalAnswer,
 )
 from service.serving import (
@@ -61,7 +61,7 @@ async def detect(
     X-Decision stand for all images as views of one part.
     """
     options = options_of(request)
-    deadline = service.pipeline.deadline(options)
+    deadline = service.inspect_part.deadline(options)
     async with posted_images(request, asked, service.limits, deadline, each=False) as images:
         count_images(request, len(images))
         work = partial(_detect, service, images, options, request_id_of(request.scope))
@@ -72,25 +72,15 @@ async def detect(
 async def _detect(
     service: Service, images: Sequence[Posted], base: InspectOptions, request_id: str
 ) -> Answered:
-    asked = images[0].asked
-    # The same part again meets the same version, where two share the traffic.
-    key = asked.part_id or request_id
-    route = service.registry.find(asked.required_category(), canary_key=key)
-    options = [options_for(image.asked, base) for image in images]
-    sources = [await image.read() for image in images]
-    results = await asyncio.gather(*map(partial(service.pipeline.attempt, route), sources, options))
-    errors = [result for result in results if isinstance(result, Exception)]
-    if len(errors) == len(results):
+    asked = images[0].asked  # the same for all: they are views of one part
+    category, options = asked.required_category(), options_for(asked, base)
+    views = [await image.read() for image in images]
+    result = await service.inspect_part(PartRequest(category, views, options, request_id))
+    errors = list(result.errors.values())
+    if len(errors) == len(images):
         return Answered(_failed(images, errors, request_id))
-    answers = [
-        result
-        if isinstance(result, ImageAnswer)
-        else ImageAnswer.failed(
-            image.filename, route.category, image.asked.part, problem_of(result, request_id)
-        )
-        for image, result in zip(images, results, strict=True)
-    ]
-    return await _answer(DetectAnswer.of(answers))
+    found = zip(images, result.views, strict=True)
+    return await _answer(DetectAnswer.of([answer_of(*one, request_id) for one in found]))
 
 
 def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) -> Response:

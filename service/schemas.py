@@ -5,12 +5,11 @@ from collections import Counter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from model.inspection import Decision, Region
-from service.channel import Finding
 from service.decisions import fail_safe
 from service.options import PartFields
 from service.problems import Problem
 from service.registry import Refusal, Route
-from service.result import combined
+from service.result import Inspected, combined
 
 
 class Answer(BaseModel):
@@ -104,30 +103,22 @@ class ImageAnswer(Answer):
     error: Problem | None = Field(None, description="why the image was not inspected")
 
     @classmethod
-    def of(
-        cls,
-        filename: str | None,
-        route: Route,
-        size: tuple[int, int],
-        finding: Finding,
-        heatmap: str | None,
-        timings_ms: dict[str, float],
-        part: PartFields | None = None,
-    ) -> "ImageAnswer":
-        """Write a finding; `size` is (width, height)."""
+    def of(cls, filename: str | None, inspected: Inspected) -> "ImageAnswer":
+        """Write what was found in an image."""
+        finding, (width, height) = inspected.finding, inspected.size
         return cls(
             filename=filename,
-            **(part.model_dump() if part else {}),
-            category=route.category,
+            **inspected.part.model_dump(),
+            category=inspected.route.category,
             decision=finding.decision,
             score=finding.score,
             raw_score=finding.raw_score,
             threshold=finding.threshold,
             regions=[RegionAnswer.of(region) for region in finding.regions],
-            model=ModelAnswer.of(route),
-            timings_ms={stage: round(ms, 3) for stage, ms in timings_ms.items()},
-            image=SizeAnswer(width=size[0], height=size[1]),
-            heatmap=heatmap,
+            model=ModelAnswer.of(inspected.route),
+            timings_ms={stage: round(ms, 3) for stage, ms in inspected.timings_ms.items()},
+            image=SizeAnswer(width=width, height=height),
+            heatmap=inspected.picture,
         )
 
     @classmethod

@@ -8,18 +8,17 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
-from model.inspection import Category
-from service.errors import ClientGone, DeadlineExceeded, NoSuchVersion
+from service.errors import ClientGone, DeadlineExceeded
 from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
+from service.inspect_part import InspectPart
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import received_at
 from service.options import InspectOptions
 from service.pictures import HeatmapKind
-from service.pipeline import Pipeline
 from service.protocol import Workers
 from service.readiness import ReadinessCheck
-from service.registry import Registry, Route
+from service.registry import Registry
 from service.rollout import Rollout
 from service.security import Guard
 from service.shadow import Shadows
@@ -35,7 +34,7 @@ class Service:
     registry: Registry
     workers: Workers
     readiness: ReadinessCheck
-    pipeline: Pipeline
+    inspect_part: InspectPart
     lifecycle: Lifecycle
     rollout: Rollout
     shadows: Shadows
@@ -49,24 +48,6 @@ async def _service(request: Request) -> Service:  # not async, it would run in a
 
 
 ServiceDependency = Annotated[Service, Depends(_service)]
-
-
-def find_version(registry: Registry, category: Category, version: str | None, key: str) -> Route:
-    """Return the route of a request that may ask for a version; None takes whichever answers.
-
-    `key` draws the canary then. Raises what `Registry.find` does, and `NoSuchVersion` for one that
-    answers no request.
-    """
-    if version is None:
-        return registry.find(category, canary_key=key)
-    answering = registry.answering(category)
-    for route in answering:
-        if route.checkpoint.version == version:
-            return route
-    have = ", ".join(route.checkpoint.version for route in answering)
-    raise NoSuchVersion(
-        f"version {version[:50]!r} does not serve the category {category!r}; serving: {have}"
-    )
 
 
 async def read_body(request: Request, max_bytes: int, deadline: float | None = None) -> bytes:
