@@ -9,12 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-from service.errors import (
-    INTERNAL,
-    PROBLEM_TYPES,
-    InspectionFailed,
-    ServiceError,
-)
+from service.errors import INTERNAL, PROBLEM_TYPES, InspectionFailed, ServiceError
 from service.logs import note_image
 from service.metrics import Metrics
 from service.options import PartFields

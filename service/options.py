@@ -42,10 +42,8 @@ class PartFields(BaseModel):
 
 _NO_FIELDS = PartFields()
 
-
 Drawing: TypeAlias = Callable[[Finding, tuple[int, int]], str]
-"""Makes text for an answer, in a thread, of a finding with its map and the image's size (width,
-height)."""
+"""Makes text of a finding with its map, and of the image's (width, height); runs in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
