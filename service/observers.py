@@ -18,7 +18,7 @@ from service.registry import Route
 from service.result import Inspected
 from service.tracing import Tracing
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.record")
 
 _UNDECIDED = "UNDECIDED"
 
