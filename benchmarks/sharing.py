@@ -38,8 +38,10 @@ from service.channel import CheckpointKey, Item
 from service.jobs import Job
 from service.metrics import Metrics
 from service.pool import WorkerPool
+from service.readiness import ReadinessCheck
 from service.registry import Registry
 from service.settings import Settings
+from service.shutdown import Shutdown
 
 CHECKPOINTS = 4
 CATEGORIES = 16
@@ -140,8 +142,8 @@ async def through_worker(
     registry = Registry(store, metrics)
     alone: list[float] = []
     mixed: list[float] = []
-    async with WorkerPool(settings, registry, metrics) as pool:
-        await pool.wait_ready()
+    async with WorkerPool(settings, registry.checkpoints, metrics, registry.report) as pool:
+        await ReadinessCheck(pool, registry, Shutdown()).wait()
         for _ in range(rounds + 1):
             alone.append(await one_round(pool, registry, [0] * images))
             mixed.append(await one_round(pool, registry, [i % CATEGORIES for i in range(images)]))

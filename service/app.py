@@ -5,7 +5,6 @@ import platform
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -17,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from model.store import Store
 from service import admin, lookout, openapi, operations, routes, security, v2
+from service.batches import BatchLimits, DetectDoor
 from service.bodies import BodyBudget, BodyGuard
 from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.decoding import ImageLimits
@@ -24,18 +24,22 @@ from service.deployment import Deployment
 from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError
 from service.idempotency import Answers
+from service.inspect_part import InspectPart
 from service.lifecycle import Lifecycle
 from service.lookout_errors import LookoutErrors
 from service.metrics import Metrics
 from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
+from service.observers import LogObserver, MetricsObserver, Observers, TracingObserver
 from service.pipeline import Pipeline
 from service.pool import WorkerPool
+from service.preparing import Preparer
 from service.problems import http_problem, problem_of, retry_headers
-from service.record import Record
+from service.protocol import Workers
+from service.readiness import ReadinessCheck
 from service.registry import Registry
 from service.rollout import Rollout
 from service.security import Gate, Guard, admin_scope, detect_scope
-from service.serving import BatchLimits, Service
+from service.serving import Service
 from service.settings import Settings
 from service.shadow import Shadows
 from service.shutdown import Shutdown
@@ -61,14 +65,13 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ThreadPoolExecutor(settings.decode_threads, "decode") as threads:
-            async with WorkerPool(settings, registry, metrics) as workers:
-                workers.shutdown = app.state.shutdown
-                metrics.ready.set_function(lambda: float(workers.readiness().ready))
-                service = _service(
-                    settings, registry, deployment, workers, threads, metrics, tracing
+            pool = WorkerPool(settings, registry.checkpoints, metrics, registry.report)
+            async with pool as workers:
+                readiness = ReadinessCheck(workers, registry, app.state.shutdown)
+                app.state.service = service = _service(
+                    settings, registry, deployment, workers, readiness, threads, metrics, tracing
                 )
-                app.state.service = service
-                announcing = asyncio.create_task(_announce(workers, on_ready))
+                announcing = asyncio.create_task(_announce(readiness, on_ready))
                 yield
                 announcing.cancel()
                 await service.shadows.close()
@@ -81,6 +84,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.state.metrics = metrics
     app.state.guard = Guard(settings, metrics)
     app.state.body_budget = BodyBudget.of(settings)
+    app.state.detect = _detect_door(settings, app.state.shutdown, metrics)
     app.include_router(routes.router, dependencies=[Depends(detect_scope)])
     app.include_router(operations.router)
     app.include_router(v2.health)
@@ -139,34 +143,69 @@ def _service(
     settings: Settings,
     registry: Registry,
     deployment: Deployment,
-    workers: WorkerPool,
+    workers: Workers,
+    readiness: ReadinessCheck,
     threads: ThreadPoolExecutor,
     metrics: Metrics,
     tracing: Tracing,
 ) -> Service:
-    drift = DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share)
     timeout_s = settings.request_timeout_ms / 1000
     shadows = Shadows(workers, metrics, settings.max_batch_size, timeout_s)
+    image_limits = ImageLimits(
+        settings.max_image_bytes, settings.max_image_pixels, settings.max_image_tiles
+    )
     pipeline = Pipeline(
         workers,
         threads,
-        ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_tiles),
-        max_preparing=settings.max_queue_size * len(workers.workers),
+        Preparer(image_limits, settings.max_queue_bytes),
+        _observers(settings, metrics, tracing, shadows),
+        max_preparing=settings.max_queue_size * len(settings.worker_names),
         timeout_s=timeout_s,
-        record=Record(metrics, drift),
-        shadows=shadows,
-        tracing=tracing,
-        max_decoded_bytes=settings.max_queue_bytes,
     )
     limits = BodyLimits(
         settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request
     )
+    metrics.ready.set_function(lambda: float(readiness().ready))
+    lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
+    rollout = Rollout(registry, lifecycle, deployment, metrics)
+    return Service(
+        registry,
+        workers,
+        readiness,
+        InspectPart(registry, pipeline),
+        lifecycle,
+        rollout,
+        shadows,
+        limits,
+        metrics,
+    )
+
+
+def _observers(
+    settings: Settings, metrics: Metrics, tracing: Tracing, shadows: Shadows
+) -> Observers:
+    """Return who is told of every inspection; none is required."""
+    return Observers(
+        [
+            MetricsObserver(metrics),
+            DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share),
+            LogObserver(),
+            TracingObserver(tracing),
+            shadows,
+        ],
+        metrics,
+    )
+
+
+def _detect_door(settings: Settings, shutdown: Shutdown, metrics: Metrics) -> DetectDoor:
     batches = BatchLimits(
-        replace(limits, max_files=settings.max_images_per_batch),
+        BodyLimits(
+            settings.max_image_bytes, settings.max_request_bytes, settings.max_images_per_batch
+        ),
         timeout_s=settings.batch_request_timeout_ms / 1000,
         # Enough to fill the next batch while one is computed, and room for others in the queue.
-        at_once=2 * settings.max_batch_size * len(workers.workers),
-        leaving_s=timeout_s,
+        at_once=2 * settings.max_batch_size * len(settings.worker_names),
+        leaving_s=settings.request_timeout_ms / 1000,
     )
     answers = Answers(
         settings.idempotency_max_answers,
@@ -174,15 +213,11 @@ def _service(
         settings.idempotency_ttl_s,
         metrics,
     )
-    lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
-    rollout = Rollout(registry, lifecycle, deployment, metrics)
-    return Service(
-        registry, workers, pipeline, lifecycle, rollout, shadows, limits, batches, answers, metrics
-    )
+    return DetectDoor(batches, answers, shutdown)
 
 
-async def _announce(workers: WorkerPool, on_ready: Callable[[], None] | None) -> None:
-    await workers.wait_ready()
+async def _announce(readiness: ReadinessCheck, on_ready: Callable[[], None] | None) -> None:
+    await readiness.wait()
     if on_ready:
         on_ready()
 

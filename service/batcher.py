@@ -18,10 +18,10 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
-from service.channel import CheckpointKey, Priority, Sharing
+from service.channel import CheckpointKey, Sharing
 from service.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.group import Group
-from service.jobs import Batch, Job
+from service.jobs import Batch, Job, Priority
 from service.latency import Latencies
 from service.metrics import Metrics
 

@@ -9,15 +9,56 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import Depends, Request
 
 from service.errors import NoWorkerReady, ServiceError
-from service.pipeline import InspectOptions
+from service.idempotency import Answers
+from service.inspect_part import PartRequest
+from service.options import InspectOptions
 from service.problems import problem_of
+from service.result import Inspected, ViewResult
 from service.schemas import BatchAnswer, ImageAnswer
 from service.serving import Service, options_for
-from service.uploads import Posted
+from service.shutdown import Shutdown
+from service.uploads import BodyLimits, Posted
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a request for many images may be and how long it may take; how many run at once.
+
+    Of a service that is leaving it gets no more than `leaving_s`.
+    """
+
+    body: BodyLimits
+    timeout_s: float
+    at_once: int
+    leaving_s: float
+
+    def deadline(self, options: InspectOptions) -> float:
+        """Return when the whole request has to be answered, by the event loop's clock."""
+        return options.deadline_within(self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectDoor:
+    """What `/detect` and `/detect/batch` alone stand on: limits, answers kept, the shutdown."""
+
+    batches: BatchLimits
+    answers: Answers
+    shutdown: Shutdown
+
+
+async def _door(request: Request) -> DetectDoor:  # not async, it would run in a thread
+    door: DetectDoor = request.app.state.detect
+    return door
+
+
+DetectDoorDependency = Annotated[DetectDoor, Depends(_door)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,41 +70,43 @@ class Batch:
     request_id: str
 
 
-async def inspect_batch(service: Service, batch: Batch) -> BatchAnswer:
+async def inspect_batch(service: Service, door: DetectDoor, batch: Batch) -> BatchAnswer:
     """Inspect every image of the batch; never raises for one of them."""
-    options = replace(batch.options, deadline=service.batches.deadline(batch.options), patient=True)
+    options = replace(batch.options, deadline=door.batches.deadline(batch.options), patient=True)
     batch = replace(batch, options=options)
-    turns = asyncio.Semaphore(service.batches.at_once)
+    turns = asyncio.Semaphore(door.batches.at_once)
 
     async def outcome(image: Posted) -> ImageAnswer:
         async with turns:
-            return await _outcome(service, batch, image)
+            return await _outcome(service, door, batch, image)
 
     return BatchAnswer.of(await asyncio.gather(*map(outcome, batch.images)))
 
 
-async def _outcome(service: Service, batch: Batch, image: Posted) -> ImageAnswer:
-    category = image.asked.category
-    result: ImageAnswer | Exception
+async def _outcome(service: Service, door: DetectDoor, batch: Batch, image: Posted) -> ImageAnswer:
+    result: ViewResult
     try:
-        _check_leaving(service)
-        key = image.asked.part_id or batch.request_id
-        route = service.registry.find(image.asked.required_category(), canary_key=key)
-        source = await image.read()
-        result = await service.pipeline.attempt(
-            route, source, options_for(image.asked, batch.options)
-        )
+        _check_leaving(door)
+        category = image.asked.required_category()
+        options = options_for(image.asked, batch.options)
+        part = PartRequest(category, [await image.read()], options, batch.request_id)
+        (result,) = (await service.inspect_part(part)).views
     except ServiceError as error:
         result = error
     except Exception as error:
         logger.exception("reading an image of a batch failed")
         result = error
-    if isinstance(result, ImageAnswer):
-        return result
-    problem = problem_of(result, batch.request_id)
-    return ImageAnswer.failed(image.filename, category, image.asked.part, problem)
+    return answer_of(image, result, batch.request_id)
 
 
-def _check_leaving(service: Service) -> None:
-    if service.workers.shutdown.since_s > service.batches.leaving_s:
+def answer_of(image: Posted, result: ViewResult, request_id: str) -> ImageAnswer:
+    """Write what was found in a posted image, or why it was not inspected."""
+    if isinstance(result, Inspected):
+        return ImageAnswer.of(image.filename, result)
+    problem = problem_of(result, request_id)
+    return ImageAnswer.failed(image.filename, image.asked.category, image.asked.part, problem)
+
+
+def _check_leaving(door: DetectDoor) -> None:
+    if door.shutdown.since_s > door.batches.leaving_s:
         raise NoWorkerReady("the service is shutting down, and did not come to this image")

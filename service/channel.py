@@ -7,7 +7,7 @@ Pixels and maps do not go through the pipe but lie in a block of memory that bot
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
@@ -102,7 +102,6 @@ class LoadReport:
 
     bytes: int
     seconds: float
-    latency: LatencyLine | None
     golden_difference: float | None = None
     sharing: Sharing = Sharing.ALWAYS
 
@@ -117,13 +116,6 @@ class Resident:
     latency_line: LatencyLine | None
     golden: float | None = None
     since: float = 0.0
-
-
-class Priority(IntEnum):
-    """Which images go first; one that waits long enough goes before any that came later."""
-
-    HIGH = 0
-    NORMAL = 1
 
 
 @dataclass(frozen=True, slots=True)

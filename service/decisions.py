@@ -4,7 +4,7 @@ Within a request that inspects, whatever refuses it says UNDECIDED and the confi
 request's context knows that it inspects, so no place that answers an error has to think of it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -13,7 +13,6 @@ from model.inspection import Decision
 DECISION_HEADER = "X-Decision"
 FAIL_SAFE_HEADER = "X-Fail-Safe"
 
-_GRAVEST_FIRST = (Decision.NG, Decision.UNDECIDED, Decision.REVIEW, Decision.OK)
 _PATHS = ("/detect", "/detect/batch", "/infer")
 
 _fail_safe: ContextVar[str | None] = ContextVar("fail_safe", default=None)
@@ -37,16 +36,6 @@ def deciding(fail_safe: str | None) -> Iterator[None]:
 def fail_safe() -> str | None:
     """Return what the line should do with an UNDECIDED part; None in a request for no decision."""
     return _fail_safe.get()
-
-
-def combined(decisions: Iterable[Decision]) -> Decision:
-    """Return the one decision that stands for several images: OK only where every one is.
-
-    NG goes before UNDECIDED: a part that is NG in one view is so whatever another would show.
-    UNDECIDED where there are none.
-    """
-    found = set(decisions)
-    return next((decision for decision in _GRAVEST_FIRST if decision in found), Decision.UNDECIDED)
 
 
 def decision_headers(decision: Decision) -> dict[str, str]:

@@ -32,6 +32,11 @@ from model.calibration import QUANTILES, Calibration
 from model.inspection import Category
 from service.channel import CheckpointKey
 from service.metrics import Metrics
+from service.observers import Observer
+from service.options import PartFields
+from service.preparing import Prepared
+from service.registry import Route
+from service.result import Inspected
 
 WATCH = 0.1
 SHIFTED = 0.25
@@ -115,7 +120,7 @@ class _Window:
         self.seen = 0
 
 
-class DriftMonitor:
+class DriftMonitor(Observer):
     """Follows the scores of every category, by checkpoint: a canary's are not the stable one's.
 
     `window` is how many parts count, at least `MIN_PARTS`; `max_over` is the share over the
@@ -124,12 +129,23 @@ class DriftMonitor:
     meanwhile holds for the whole window.
     """
 
+    name = "drift"
+
     def __init__(self, metrics: Metrics, window: int = 500, max_over: float = 0.5) -> None:
         self._metrics = metrics
         self._size = window
         self._max_over = max_over
         self._windows: dict[Category, dict[CheckpointKey, _Window]] = {}
         self._parts: dict[Category, int] = {}
+
+    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+        """Take the score of an image."""
+        route = inspected.route
+        raw_score = inspected.finding.raw_score
+        self.note(route.category, route.checkpoint, route.calibration, raw_score)
+
+    async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
+        """Take no note: it has no score."""
 
     def note(
         self, category: Category, checkpoint: CheckpointKey, calibration: Calibration, raw: float

@@ -7,9 +7,10 @@ from typing import Literal, TypeVar
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, ValidationError
 
-from service.channel import Priority
 from service.errors import InvalidRequest, MalformedBody
-from service.schemas import HeatmapKind, PartFields
+from service.jobs import Priority
+from service.options import PartFields
+from service.pictures import HeatmapKind
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 PRIORITY_HEADER = "X-Priority"

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from service.channel import Priority
-from service.jobs import Job
+from service.jobs import Job, Priority
 
 
 class Rank(NamedTuple):

@@ -20,7 +20,8 @@ from starlette.responses import Response
 from service.errors import DeadlineExceeded, IdempotencyKeyReused, InvalidRequest
 from service.logs import note
 from service.metrics import Metrics
-from service.uploads import Posted, Upload
+from service.sources import Upload
+from service.uploads import Posted
 
 KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"

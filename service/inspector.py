@@ -49,7 +49,6 @@ from service.channel import (
 )
 from service.device import DeviceThread, process_bytes, return_free_memory
 from service.ending import leave_with_parent, or_die
-from service.latency import fit_line
 from service.loaded import LoadedCheckpoint, batch_sizes, is_fatal
 from service.logs import configure_logging
 
@@ -197,9 +196,7 @@ class Inspector:
         difference = self._compare(version, detector)
         self._loaded[key] = loaded
         self._weigh()
-        report = LoadReport(
-            loaded.nbytes, time.monotonic() - started, fit_line(seconds), difference, sharing
-        )
+        report = LoadReport(loaded.nbytes, time.monotonic() - started, difference, sharing)
         return LoadReply(request.id, report, self._stats(), seconds, loaded.batch_limit)
 
     def unload(self, request: Unload) -> UnloadReply:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,7 +17,6 @@ from service.channel import (
     Finding,
     Item,
     Outcome,
-    Priority,
 )
 from service.errors import (
     CheckpointUnavailable,
@@ -24,6 +24,13 @@ from service.errors import (
     NonFiniteResult,
     ServiceError,
 )
+
+
+class Priority(IntEnum):
+    """Which images go first; one that waits long enough goes before any that came later."""
+
+    HIGH = 0
+    NORMAL = 1
 
 
 @dataclass(eq=False, slots=True)

@@ -9,13 +9,13 @@ then unloaded.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
 
-from service.channel import CheckpointKey, LoadReport, Resident
+from service.channel import CheckpointKey, Resident
 from service.errors import CheckpointUnavailable, Conflict, ModelRefused
+from service.protocol import Workers
 from service.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -32,25 +32,12 @@ class ModelState(StrEnum):
     UNLOADED = "unloaded"
 
 
-class Loader(Protocol):
-    """What holds checkpoints on devices: `WorkerPool`."""
-
-    async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
-        """Load and verify on every worker; raises `CheckpointUnavailable`."""
-
-    async def unload(self, key: CheckpointKey) -> None:
-        """Finish what is queued for it, and free it on every worker."""
-
-    def residents(self) -> Mapping[str, Mapping[CheckpointKey, Resident]]:
-        """Return what each worker holds; nothing of one that is starting."""
-
-
 class Lifecycle:
     """Loads and unloads, one thing at a time for each version. Belongs to one event loop."""
 
-    def __init__(self, registry: Registry, loader: Loader, drain_s: float) -> None:
+    def __init__(self, registry: Registry, workers: Workers, drain_s: float) -> None:
         self._registry = registry
-        self._loader = loader
+        self._workers = workers
         self._drain_s = drain_s
         self._loading: dict[CheckpointKey, asyncio.Task[None]] = {}
         self._draining: dict[CheckpointKey, asyncio.Task[None]] = {}
@@ -69,7 +56,7 @@ class Lifecycle:
 
     def state(self, key: CheckpointKey) -> ModelState:
         """Say where a version is in its life."""
-        held = self._loader.residents()
+        held = self._workers.residents()
         if key in self._loading:
             return ModelState.LOADING
         if key in self._draining or key in self._unloading:
@@ -92,7 +79,7 @@ class Lifecycle:
 
     def residents(self, key: CheckpointKey) -> dict[str, Resident]:
         """Return what is known of a version, by the workers that hold it."""
-        found = self._loader.residents()
+        found = self._workers.residents()
         return {worker: held[key] for worker, held in found.items() if key in held}
 
     async def rescan(self) -> list[CheckpointKey]:
@@ -118,7 +105,7 @@ class Lifecycle:
         for key in dict.fromkeys(keys):
             self.keep(key)
             async with self._locks[key]:  # an unloading that has begun comes first
-                held = self._loader.residents()
+                held = self._workers.residents()
             if not held or not all(key in own for own in held.values()):
                 await self.load(key)
 
@@ -147,7 +134,7 @@ class Lifecycle:
     async def _load(self, key: CheckpointKey) -> None:
         async with self._locks[key]:
             try:
-                await self._loader.load(key)
+                await self._workers.load(key)
             except CheckpointUnavailable as error:
                 why = self._registry.without_paths(str(error))
                 self._failed[key] = why, asyncio.get_running_loop().time()
@@ -176,7 +163,7 @@ class Lifecycle:
                 return
             self._unloading.add(key)
             try:
-                await self._loader.unload(key)
+                await self._workers.unload(key)
             finally:
                 self._unloading.discard(key)
             self._unloaded.add(key)

@@ -12,21 +12,19 @@ service's words:
 Errors are that service's, see `lookout_errors`. Signatures are not verified.
 """
 
-import asyncio
 import base64
 from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from jaxtyping import Float32
 from PIL import Image
-from pydantic_core import to_json
 
 from model import rendering
 from model.inspection import Decision
+from service.channel import Finding
 from service.decisions import decision_headers
-from service.errors import DeadlineExceeded
+from service.inspect_part import PartRequest
 from service.lookout_schemas import (
     ANOMALY_COLOUR,
     BACKGROUND_COLOUR,
@@ -39,18 +37,14 @@ from service.lookout_schemas import (
     PixelAnomaly,
 )
 from service.middleware import request_id_of
-from service.pipeline import InspectOptions
-from service.registry import Route
-from service.schemas import ImageAnswer
 from service.serving import (
     Service,
     ServiceDependency,
-    find_version,
     options_of,
     read_body,
     unless_client_leaves,
 )
-from service.uploads import Upload
+from service.sources import Upload
 
 LATEST = "latest"
 _PNG_COMPRESSION = 1
@@ -71,56 +65,50 @@ async def detect_anomalies(
 ) -> Response:
     """Inspect the image that is the body; `project` is a category."""
     options = options_of(request)
-    deadline = service.pipeline.deadline(options)
+    deadline = service.inspect_part.deadline(options)
     content = await read_body(request, service.limits.max_image_bytes, deadline)
-    asked = None if version == LATEST else version
-    route = find_version(service.registry, project, asked, request_id_of(request.scope))
-    return await unless_client_leaves(request, _detect(service, route, content, options))
+    part = PartRequest(
+        category=project,
+        views=[Upload(None, content)],
+        options=replace(options, draw=_document),
+        request_id=request_id_of(request.scope),
+        version=None if version == LATEST else version,
+    )
+    return await unless_client_leaves(request, _detect(service, part))
 
 
-async def _detect(
-    service: Service, route: Route, content: bytes, options: InspectOptions
-) -> Response:
-    maps: list[Float32[np.ndarray, "h w"]] = []
-    options = replace(options, take_scores=maps.append)
-    answer = await service.pipeline.inspect(route, Upload(None, content), options)
-    assert answer.image is not None
-    size = (answer.image.width, answer.image.height)
-    try:
-        async with asyncio.timeout_at(service.pipeline.deadline(options)):
-            document = await service.pipeline.threads.draw(
-                size, lambda: to_json(write(answer, maps[0]))
-            )
-    except TimeoutError as error:
-        raise DeadlineExceeded("inspected, but the answer was not written in time") from error
-    if options.hold_answer:
-        options.hold_answer(len(document))
-    headers = decision_headers(answer.decision)
-    return Response(document, headers=headers, media_type="application/json")
+async def _detect(service: Service, part: PartRequest) -> Response:
+    (found,) = (await service.inspect_part(part)).views
+    if isinstance(found, Exception):
+        raise found
+    headers = decision_headers(found.finding.decision)
+    return Response(found.picture, headers=headers, media_type="application/json")
 
 
-def write(answer: ImageAnswer, scores: Float32[np.ndarray, "h w"]) -> DetectAnomaliesResponse:
-    """Say what was found in Lookout's words; `scores` are the pixels', see `Finding`."""
-    assert answer.image is not None
-    size = (answer.image.width, answer.image.height)
-    anomalous = np.asarray(rendering.mask(scores, size)) > 0
+def _document(finding: Finding, size: tuple[int, int]) -> str:
+    return write(finding, size).model_dump_json()
+
+
+def write(finding: Finding, size: tuple[int, int]) -> DetectAnomaliesResponse:
+    """Say what was found, with its map, in Lookout's words; `size` is (width, height)."""
+    assert finding.pixel_scores is not None
+    anomalous = np.asarray(rendering.mask(finding.pixel_scores, size)) > 0
     share = float(anomalous.mean())
     anomalies = [_anomaly("background", 1 - share, BACKGROUND_COLOUR)]
     if share:
         anomalies.append(_anomaly("anomaly", share, ANOMALY_COLOUR))
     result = DetectAnomalyResult(
-        IsAnomalous=answer.decision is not Decision.OK,
-        Confidence=confidence(answer),
+        IsAnomalous=finding.decision is not Decision.OK,
+        Confidence=confidence(finding),
         Anomalies=anomalies,
         AnomalyMask=base64.b64encode(_mask(anomalous)).decode("ascii"),
     )
     return DetectAnomaliesResponse(DetectAnomalyResult=result)
 
 
-def confidence(answer: ImageAnswer) -> float:
+def confidence(finding: Finding) -> float:
     """Return the score towards the side decided on; REVIEW has decided for none."""
-    assert answer.score is not None
-    return max(0.5, 1 - answer.score if answer.decision is Decision.OK else answer.score)
+    return max(0.5, 1 - finding.score if finding.decision is Decision.OK else finding.score)
 
 
 def _anomaly(name: str, share: float, colour: tuple[int, int, int]) -> Anomaly:

@@ -50,18 +50,18 @@ async def live() -> LiveAnswer:
 )
 async def ready(service: ServiceDependency) -> Response:
     """Answer 200 once every worker is warm and at least one category can be inspected, else 503."""
-    readiness = service.workers.readiness()
+    readiness = service.readiness()
     answer = ReadyAnswer(
         ready=readiness.ready,
         reasons=list(readiness.reasons),
         workers=[
             WorkerAnswer(
-                name=worker.plan.name,
+                name=worker.name,
                 state=worker.state,
                 reason=worker.reason,
-                waiting=len(worker.batcher),
+                waiting=worker.waiting,
             )
-            for worker in service.workers.workers
+            for worker in service.workers.status()
         ],
         refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
     )

@@ -3,6 +3,7 @@
 import base64
 import zlib
 from collections.abc import Sequence
+from enum import StrEnum
 from io import BytesIO
 
 import numpy as np
@@ -11,9 +12,18 @@ from PIL.Image import Image
 
 from model import rendering
 from model.inspection import Region
-from service.schemas import HeatmapKind
 
 _PNG_COMPRESSION = 1  # a picture that is looked at once is not worth more time
+
+
+class HeatmapKind(StrEnum):
+    """Which picture of the anomaly map to answer with."""
+
+    NONE = "none"
+    MAP = "map"
+    OVERLAY = "overlay"
+    MASK = "mask"
+    RAW = "raw"
 
 
 def picture(

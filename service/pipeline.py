@@ -5,116 +5,71 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
-import numpy as np
-from jaxtyping import Float32
 from PIL.Image import Image
 
-from service.channel import Finding, Item, Priority
-from service.decoding import ImageLimits
+from service.channel import Finding, Item
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
 from service.jobs import Job
-from service.pictures import picture
-from service.pool import WorkerPool
+from service.observers import Observers
+from service.options import InspectOptions
+from service.pictures import HeatmapKind, picture
 from service.preparing import Prepared, Preparer
-from service.record import Record
+from service.protocol import Workers
 from service.registry import Route
-from service.schemas import HeatmapKind, ImageAnswer, PartFields
-from service.shadow import Shadows
+from service.result import Inspected, ViewResult
+from service.sources import Source, Upload
 from service.threads import Threads
-from service.tracing import Tracing
-from service.uploads import Source, Upload
 
 T = TypeVar("T")
 
-_NO_FIELDS = PartFields()
 _PATIENCE_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class InspectOptions:
-    """How to inspect one image.
-
-    `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
-    event loop's clock, or else from the call; a `deadline` of that clock stands instead of both.
-    Where there is no room for the image, `patient` waits for it. `part` is answered as it came.
-    `take_scores` is called with the pixel scores (see `Finding`) of an image that was inspected;
-    `hold_answer` with the bytes of its picture, and may raise a `ServiceError`.
-    """
-
-    heatmap: HeatmapKind = HeatmapKind.NONE
-    timeout_s: float | None = None
-    priority: Priority = Priority.NORMAL
-    part: PartFields = _NO_FIELDS
-    received_at: float | None = None
-    deadline: float | None = None
-    patient: bool = False
-    take_scores: Callable[[Float32[np.ndarray, "h w"]], None] | None = None
-    hold_answer: Callable[[int], None] | None = None
-
-    @property
-    def wants_map(self) -> bool:
-        """Whether the anomaly map is asked for, or a picture of it."""
-        return self.heatmap is not HeatmapKind.NONE or self.take_scores is not None
-
-    def within(self, longest_s: float) -> float:
-        """Return the seconds that the image has, at most `longest_s`."""
-        return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
 
 
 class Pipeline:
     """Takes images through the service; everything that computes runs in threads or workers.
 
-    `max_preparing` bounds the images that are decoded, or wait to be, at once; `max_decoded_bytes`
-    what decoded ones hold, also those that an overlay is going to be drawn on.
+    `max_preparing` bounds the images that are decoded, or wait to be, at once.
     """
 
     def __init__(
         self,
-        workers: WorkerPool,
+        workers: Workers,
         threads: ThreadPoolExecutor,
-        limits: ImageLimits,
+        preparer: Preparer,
+        observers: Observers,
         max_preparing: int,
         timeout_s: float,
-        record: Record,
-        shadows: Shadows | None = None,
-        tracing: Tracing | None = None,
-        max_decoded_bytes: int = 2**30,
     ) -> None:
         self._workers = workers
-        self.threads = Threads(threads)
-        self._preparer = Preparer(limits, max_decoded_bytes)
+        self._threads = Threads(threads)
+        self._preparer = preparer
+        self._observers = observers
         self._max_preparing = max_preparing
         self._timeout_s = timeout_s
-        self._record = record
-        self._shadows = shadows
-        self._tracing = tracing or Tracing()
         self._preparing = 0
 
     def deadline(self, options: InspectOptions) -> float:
         """Return when the image has to be answered, by the event loop's clock."""
-        if options.deadline is not None:
-            return options.deadline
-        began = options.received_at
-        began = asyncio.get_running_loop().time() if began is None else began
-        return began + options.within(self._timeout_s)
+        return options.deadline_within(self._timeout_s)
 
     async def attempt(
         self, route: Route, source: Source | Image, options: InspectOptions
-    ) -> ImageAnswer | Exception:
+    ) -> ViewResult:
         """Inspect an image; what goes wrong with it is returned, so that others do not suffer."""
         try:
             return await self.inspect(route, source, options)
-        except Exception as error:  # recorded already
+        except Exception as error:  # the observers know already
             # Without the frames that it came through: they hold the decoded image.
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
 
     async def inspect(
         self, route: Route, source: Source | Image, options: InspectOptions
-    ) -> ImageAnswer:
+    ) -> Inspected:
         """Inspect an image, encoded or decoded already.
 
         Raises `ServiceError`; cancelling it drops its job.
@@ -122,19 +77,19 @@ class Pipeline:
         try:
             return await self._inspect(route, source, options)
         except Exception as error:
-            self._record.failed(route.category, error, options.part.part_id)
+            await self._observers.failed(route, error, options.part)
             raise
 
     async def _inspect(
         self, route: Route, source: Source | Image, options: InspectOptions
-    ) -> ImageAnswer:
+    ) -> Inspected:
         started = time.perf_counter()
         deadline = self.deadline(options)
         try:
             async with asyncio.timeout_at(deadline):
                 prepared = await self._prepare(route, source, options, deadline)
                 finding, queue_ms = await self._compute(route, prepared, options, deadline)
-                drawn, heatmap_ms = await self._draw(prepared, finding, options.heatmap)
+                drawn, heatmap_ms = await self._draw(prepared, finding, options)
                 if drawn and options.hold_answer:
                     options.hold_answer(len(drawn))
         except TimeoutError as error:
@@ -142,15 +97,11 @@ class Pipeline:
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
         timings_ms |= {} if drawn is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
-        self._record.inspected(route, finding, timings_ms, options.part.part_id)
-        self._tracing.inspected(route.category, finding.decision.value, timings_ms)
-        self._offer(route, prepared, finding)
-        if options.take_scores and finding.pixel_scores is not None:
-            options.take_scores(finding.pixel_scores)
-        filename = None if isinstance(source, Image) else source.filename
-        return ImageAnswer.of(
-            filename, route, prepared.size, finding, drawn, timings_ms, options.part
-        )
+        if drawn is not None and not options.anomaly_map:  # else maps pile up until all are there
+            finding = replace(finding, pixel_scores=None)
+        inspected = Inspected(route, finding, prepared.size, timings_ms, options.part, drawn)
+        await self._observers.inspected(inspected, prepared)
+        return inspected
 
     async def _prepare(
         self, route: Route, source: Source | Image, options: InspectOptions, deadline: float
@@ -165,7 +116,7 @@ class Pipeline:
             self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
             if self._preparing >= self._max_preparing:
                 raise QueueFull(f"{self._preparing} images are being decoded: no more are taken")
-            decoding = self.threads.start(
+            decoding = self._threads.start(
                 lambda: self._preparer.prepare(route, source, keep), self._end_preparing
             )
             self._preparing += 1
@@ -175,11 +126,6 @@ class Pipeline:
 
     def _end_preparing(self) -> None:
         self._preparing -= 1
-
-    def _offer(self, route: Route, prepared: Prepared, finding: Finding) -> None:
-        """Let the route's shadow, if it has one, score what was answered."""
-        if self._shadows and prepared.shadow_pixels is not None:
-            self._shadows.offer(route, prepared.shadow_pixels, prepared.image_size, finding)
 
     async def _compute(
         self, route: Route, prepared: Prepared, options: InspectOptions, deadline: float
@@ -212,17 +158,19 @@ class Pipeline:
         return await job.future, job.queue_ms
 
     async def _draw(
-        self, prepared: Prepared, finding: Finding, heatmap: HeatmapKind
+        self, prepared: Prepared, finding: Finding, options: InspectOptions
     ) -> tuple[str | None, float]:
-        """Return the base64 of the picture asked for, and the milliseconds it took."""
-        scores = finding.pixel_scores
-        if heatmap is HeatmapKind.NONE or scores is None:
+        """Return the picture asked for, and the milliseconds it took."""
+        scores, size = finding.pixel_scores, prepared.size
+        if scores is None or not options.wants_picture:
             return None, math.nan
         started = time.perf_counter()
-        image, regions = prepared.image, finding.regions
-        drawn = await self.threads.draw(
-            prepared.size, lambda: picture(heatmap, scores, prepared.size, image, regions)
-        )
+        if options.draw:
+            draw = partial(options.draw, finding, size)
+        else:
+            image, regions = prepared.image, finding.regions
+            draw = partial(picture, options.heatmap, scores, size, image, regions)
+        drawn = await self._threads.draw(size, draw)
         return drawn, (time.perf_counter() - started) * 1000
 
     def _late(self, options: InspectOptions) -> str:

@@ -1,51 +1,51 @@
-"""All workers together: which one takes a job, and whether the service is ready."""
+"""All workers together: which one takes a job."""
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from service.batcher import Batcher, BatchLimits
-from service.channel import CheckpointKey, LoadReport, Priority, Resident, WorkerPlan
+from service.channel import CheckpointKey, LoadReport, Resident, WorkerPlan
 from service.errors import NoWorkerReady, QueueFull, ServiceError
-from service.jobs import Job
+from service.jobs import Job, Priority
 from service.latency import Latencies
 from service.metrics import Metrics
-from service.registry import Registry
+from service.protocol import WorkerStatus
 from service.residency import Residency, ResidencyLimits
 from service.settings import Settings
-from service.shutdown import Shutdown
 from service.worker import Supervision, Worker
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether the service can inspect, and what stands in the way."""
-
-    ready: bool
-    reasons: tuple[str, ...]
-
-
 class WorkerPool:
-    """The supervised workers of one service."""
+    """The supervised workers of one service, processes of this machine; see `Workers`.
 
-    def __init__(self, settings: Settings, registry: Registry, metrics: Metrics) -> None:
-        self._registry = registry
+    Each loads what is `wanted` when its process starts, and then calls `on_refused` with its name
+    and the checkpoints that it could not load, each with why: none where all are there.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        wanted: tuple[CheckpointKey, ...],
+        metrics: Metrics,
+        on_refused: Callable[[str, Mapping[CheckpointKey, str]], None],
+    ) -> None:
+        self._on_refused = on_refused
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
-        self.shutdown = Shutdown()
         self._max_queue_bytes = settings.max_queue_bytes
         self.workers: Sequence[Worker] = tuple(
-            self._worker(name, settings, metrics) for name in settings.worker_names
+            self._worker(name, wanted, settings, metrics) for name in settings.worker_names
         )
 
-    def _worker(self, name: str, settings: Settings, metrics: Metrics) -> Worker:
+    def _worker(
+        self, name: str, wanted: tuple[CheckpointKey, ...], settings: Settings, metrics: Metrics
+    ) -> Worker:
         latencies = Latencies(settings.max_batch_size, settings.batch_efficiency)
         plan = _plan(name, settings)
         batcher = Batcher(name, _batch_limits(settings), latencies, metrics, plan.lanes)
         limits = ResidencyLimits(settings.max_model_bytes, settings.startup_timeout_s)
-        wanted = self._registry.checkpoints
         return Worker(
             plan,
             batcher,
@@ -71,24 +71,14 @@ class WorkerPool:
             for job in worker.batcher.drain():
                 job.fail(NoWorkerReady("the service is shutting down"))
 
-    def readiness(self) -> Readiness:
-        """Ready means: every worker is, and at least one category can be inspected."""
-        reasons = [
-            f"worker {worker.plan.name} is {worker.state}: {worker.reason}"
-            for worker in self.workers
-            if not worker.is_ready
-        ]
-        if not self._registry.routes:
-            reasons.append("no checkpoint can be served")
-        if self.shutdown.begun:
-            reasons.append("the service is shutting down")
-        return Readiness(not reasons, tuple(reasons))
+    def status(self) -> list[WorkerStatus]:
+        """Return how each worker is."""
+        return [worker.status for worker in self.workers]
 
-    async def wait_ready(self) -> None:
-        """Wait until `readiness` is ready."""
-        while not self.readiness().ready:
-            self._changed.clear()
-            await self._changed.wait()
+    async def wait_change(self) -> None:
+        """Wait until a worker becomes ready that was not."""
+        self._changed.clear()
+        await self._changed.wait()
 
     def admit(
         self, checkpoint: CheckpointKey, deadline: float, priority: Priority, nbytes: int
@@ -171,7 +161,7 @@ class WorkerPool:
         )
 
     def _note_ready(self, name: str, refused: Mapping[CheckpointKey, str]) -> None:
-        self._registry.report(name, refused)
+        self._on_refused(name, refused)
         self._changed.set()
 
     def _hand_over(self, dead: Worker) -> None:

@@ -15,7 +15,7 @@ from service.decoding import DecodedImage, ImageLimits, check_pixels, check_tile
 from service.errors import ServiceError, UndecodableImage
 from service.registry import Route
 from service.room import Room
-from service.uploads import Base64Upload, Source, Upload
+from service.sources import Base64Upload, Source, Upload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +37,12 @@ class Prepared:
 
 
 class Preparer:
-    """Prepares images within limits; decoded ones hold no more than `max_decoded_bytes`."""
+    """Prepares images within limits; decoded ones hold no more than `max_decoded_bytes`.
 
-    def __init__(self, limits: ImageLimits, max_decoded_bytes: int) -> None:
+    Those that an overlay is going to be drawn on count until they are let go.
+    """
+
+    def __init__(self, limits: ImageLimits, max_decoded_bytes: int = 2**30) -> None:
         self._limits = limits
         self._room = Room(max_decoded_bytes)
 

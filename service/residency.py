@@ -214,7 +214,7 @@ class Residency:
         async with self._changing:
             known = self._residents.get(key)
             if known is not None and not again:
-                return LoadReport(known.bytes, known.loaded_s, known.latency_line, known.golden)
+                return LoadReport(known.bytes, known.loaded_s, known.golden)
             await self._make_room(key, self._expected_bytes(key))
             measure = again or self._latencies.line(key) is None
             report = self._accept(key, await self._ask(key, measure=measure), measure=measure)
@@ -248,7 +248,7 @@ class Residency:
             self._latencies.remember_limit(key, reply.batch_limit)
         now = asyncio.get_running_loop().time()
         self._residents[key] = Resident(
-            report.bytes, report.seconds, now, report.latency, report.golden_difference, now
+            report.bytes, report.seconds, now, None, report.golden_difference, now
         )
         self._wanted[key] = None
         self._sizes[key] = report.bytes

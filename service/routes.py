@@ -9,19 +9,19 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from service import openapi, openapi_bodies
-from service.batches import Batch, inspect_batch
+from service.batches import Batch, DetectDoorDependency, answer_of, inspect_batch
 from service.decisions import decision_headers
 from service.fields import AskedInText
-from service.idempotency import Answered, digest_of, key_of
+from service.idempotency import Answered, Answers, digest_of, key_of
+from service.inspect_part import PartRequest
 from service.middleware import problem_response, request_id_of
-from service.pipeline import InspectOptions
+from service.options import InspectOptions
 from service.problems import problem_of, retry_headers
 from service.schemas import (
     BatchAnswer,
     CategoriesAnswer,
     CategoryAnswer,
     DetectAnswer,
-    ImageAnswer,
     RefusalAnswer,
 )
 from service.serving import (
@@ -48,7 +48,10 @@ _FEW_RESULTS = 16
     openapi_extra=openapi_bodies.DETECT_BODY,
 )
 async def detect(
-    request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
+    request: Request,
+    service: ServiceDependency,
+    door: DetectDoorDependency,
+    asked: Annotated[AskedInText, Query()],
 ) -> Response:
     """Post images of one category as a form, as JSON, or one image as the body.
 
@@ -58,36 +61,26 @@ async def detect(
     X-Decision stand for all images as views of one part.
     """
     options = options_of(request)
-    deadline = service.pipeline.deadline(options)
+    deadline = service.inspect_part.deadline(options)
     async with posted_images(request, asked, service.limits, deadline, each=False) as images:
         count_images(request, len(images))
         work = partial(_detect, service, images, options, request_id_of(request.scope))
-        answering = _once(request, service, images, deadline, work)
+        answering = _once(request, door.answers, images, deadline, work)
         return await unless_client_leaves(request, answering)
 
 
 async def _detect(
     service: Service, images: Sequence[Posted], base: InspectOptions, request_id: str
 ) -> Answered:
-    asked = images[0].asked
-    # The same part again meets the same version, where two share the traffic.
-    key = asked.part_id or request_id
-    route = service.registry.find(asked.required_category(), canary_key=key)
-    options = [options_for(image.asked, base) for image in images]
-    sources = [await image.read() for image in images]
-    results = await asyncio.gather(*map(partial(service.pipeline.attempt, route), sources, options))
-    errors = [result for result in results if isinstance(result, Exception)]
-    if len(errors) == len(results):
+    asked = images[0].asked  # the same for all: they are views of one part
+    category, options = asked.required_category(), options_for(asked, base)
+    views = [await image.read() for image in images]
+    result = await service.inspect_part(PartRequest(category, views, options, request_id))
+    errors = list(result.errors.values())
+    if len(errors) == len(images):
         return Answered(_failed(images, errors, request_id))
-    answers = [
-        result
-        if isinstance(result, ImageAnswer)
-        else ImageAnswer.failed(
-            image.filename, route.category, image.asked.part, problem_of(result, request_id)
-        )
-        for image, result in zip(images, results, strict=True)
-    ]
-    return await _answer(DetectAnswer.of(answers))
+    found = zip(images, result.views, strict=True)
+    return await _answer(DetectAnswer.of([answer_of(*one, request_id) for one in found]))
 
 
 def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) -> Response:
@@ -113,7 +106,10 @@ def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) 
     openapi_extra=openapi_bodies.BATCH_BODY,
 )
 async def detect_batch(
-    request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
+    request: Request,
+    service: ServiceDependency,
+    door: DetectDoorDependency,
+    asked: Annotated[AskedInText, Query()],
 ) -> Response:
     """Post many images, each with fields of its own, as JSON or a form.
 
@@ -123,22 +119,22 @@ async def detect_batch(
     for room instead of being refused; what is not inspected within the request's time is UNDECIDED.
     """
     options = options_of(request)
-    deadline = service.batches.deadline(options)
-    body = service.batches.body
+    deadline = door.batches.deadline(options)
+    body = door.batches.body
     async with posted_images(request, asked, body, deadline, each=True) as images:
         count_images(request, len(images))
         batch = Batch(images, options, request_id_of(request.scope))
 
         async def work() -> Answered:
-            return await _answer(await inspect_batch(service, batch))
+            return await _answer(await inspect_batch(service, door, batch))
 
-        answering = _once(request, service, images, deadline, work)
+        answering = _once(request, door.answers, images, deadline, work)
         return await unless_client_leaves(request, answering)
 
 
 async def _once(
     request: Request,
-    service: Service,
+    answers: Answers,
     images: Sequence[Posted],
     deadline: float,
     work: Callable[[], Awaitable[Answered]],
@@ -148,7 +144,7 @@ async def _once(
     if key is None:
         return (await work()).response
     digest = await digest_of(request.url.path, images)
-    return await service.answers.once(key, digest, deadline, work)
+    return await answers.once(key, digest, deadline, work)
 
 
 async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:

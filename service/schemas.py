@@ -1,61 +1,21 @@
 """What the service answers, as OpenAPI shows it."""
 
-import json
 from collections import Counter
-from enum import StrEnum
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from model.inspection import Decision, Region
-from service.channel import Finding
-from service.decisions import combined, fail_safe
+from service.decisions import fail_safe
+from service.options import PartFields
 from service.problems import Problem
 from service.registry import Refusal, Route
-
-
-class HeatmapKind(StrEnum):
-    """Which picture of the anomaly map to answer with."""
-
-    NONE = "none"
-    MAP = "map"
-    OVERLAY = "overlay"
-    MASK = "mask"
-    RAW = "raw"
+from service.result import Inspected, combined
 
 
 class Answer(BaseModel):
     """A part of an answer."""
 
     model_config = ConfigDict(frozen=True)
-
-
-MAX_META_BYTES = 4096
-_Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
-
-
-class PartFields(BaseModel):
-    """What a client says of its part; it comes back with the answer, and decides nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    part_id: _Name | None = Field(None, description="the client's name of the part")
-    station: _Name | None = Field(None, description="where on the line the image was taken")
-    job_id: _Name | None = Field(None, description="the client's job, order or lot")
-    meta: dict[str, JsonValue] | None = Field(
-        None, description=f"any JSON object of at most {MAX_META_BYTES} bytes"
-    )
-
-    @field_validator("meta")
-    @classmethod
-    def _check_size(cls, meta: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
-        try:
-            size = len(json.dumps(meta, allow_nan=False).encode())
-        except ValueError as error:
-            raise ValueError("meta may hold finite numbers only") from error
-        if size > MAX_META_BYTES:
-            raise ValueError(f"meta may have {MAX_META_BYTES} bytes as JSON, got {size}")
-        return meta
 
 
 class PointAnswer(Answer):
@@ -143,30 +103,22 @@ class ImageAnswer(Answer):
     error: Problem | None = Field(None, description="why the image was not inspected")
 
     @classmethod
-    def of(
-        cls,
-        filename: str | None,
-        route: Route,
-        size: tuple[int, int],
-        finding: Finding,
-        heatmap: str | None,
-        timings_ms: dict[str, float],
-        part: PartFields | None = None,
-    ) -> "ImageAnswer":
-        """Write a finding; `size` is (width, height)."""
+    def of(cls, filename: str | None, inspected: Inspected) -> "ImageAnswer":
+        """Write what was found in an image."""
+        finding, (width, height) = inspected.finding, inspected.size
         return cls(
             filename=filename,
-            **(part.model_dump() if part else {}),
-            category=route.category,
+            **inspected.part.model_dump(),
+            category=inspected.route.category,
             decision=finding.decision,
             score=finding.score,
             raw_score=finding.raw_score,
             threshold=finding.threshold,
             regions=[RegionAnswer.of(region) for region in finding.regions],
-            model=ModelAnswer.of(route),
-            timings_ms={stage: round(ms, 3) for stage, ms in timings_ms.items()},
-            image=SizeAnswer(width=size[0], height=size[1]),
-            heatmap=heatmap,
+            model=ModelAnswer.of(inspected.route),
+            timings_ms={stage: round(ms, 3) for stage, ms in inspected.timings_ms.items()},
+            image=SizeAnswer(width=width, height=height),
+            heatmap=inspected.picture,
         )
 
     @classmethod

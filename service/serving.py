@@ -8,18 +8,18 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
-from model.inspection import Category
-from service.errors import ClientGone, DeadlineExceeded, NoSuchVersion
+from service.errors import ClientGone, DeadlineExceeded
 from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
-from service.idempotency import Answers
+from service.inspect_part import InspectPart
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import received_at
-from service.pipeline import InspectOptions, Pipeline
-from service.pool import WorkerPool
-from service.registry import Registry, Route
+from service.options import InspectOptions
+from service.pictures import HeatmapKind
+from service.protocol import Workers
+from service.readiness import ReadinessCheck
+from service.registry import Registry
 from service.rollout import Rollout
-from service.schemas import HeatmapKind
 from service.security import Guard
 from service.shadow import Shadows
 from service.uploads import BodyLimits, read_raw
@@ -28,37 +28,17 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """How large a request for many images may be and how long it may take; how many run at once.
-
-    Of a service that is leaving it gets no more than `leaving_s`.
-    """
-
-    body: BodyLimits
-    timeout_s: float
-    at_once: int
-    leaving_s: float
-
-    def deadline(self, options: InspectOptions) -> float:
-        """Return when the whole request has to be answered, by the event loop's clock."""
-        began = options.received_at
-        began = asyncio.get_running_loop().time() if began is None else began
-        return began + options.within(self.timeout_s)
-
-
-@dataclass(frozen=True, slots=True)
 class Service:
     """What the routes stand on."""
 
     registry: Registry
-    workers: WorkerPool
-    pipeline: Pipeline
+    workers: Workers
+    readiness: ReadinessCheck
+    inspect_part: InspectPart
     lifecycle: Lifecycle
     rollout: Rollout
     shadows: Shadows
     limits: BodyLimits
-    batches: BatchLimits
-    answers: Answers
     metrics: Metrics
 
 
@@ -68,24 +48,6 @@ async def _service(request: Request) -> Service:  # not async, it would run in a
 
 
 ServiceDependency = Annotated[Service, Depends(_service)]
-
-
-def find_version(registry: Registry, category: Category, version: str | None, key: str) -> Route:
-    """Return the route of a request that may ask for a version; None takes whichever answers.
-
-    `key` draws the canary then. Raises what `Registry.find` does, and `NoSuchVersion` for one that
-    answers no request.
-    """
-    if version is None:
-        return registry.find(category, canary_key=key)
-    answering = registry.answering(category)
-    for route in answering:
-        if route.checkpoint.version == version:
-            return route
-    have = ", ".join(route.checkpoint.version for route in answering)
-    raise NoSuchVersion(
-        f"version {version[:50]!r} does not serve the category {category!r}; serving: {have}"
-    )
 
 
 async def read_body(request: Request, max_bytes: int, deadline: float | None = None) -> bytes:

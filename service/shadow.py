@@ -18,11 +18,15 @@ from jaxtyping import UInt8
 
 from model.inspection import Category, ImageSize
 from service.catalogue import Route
-from service.channel import CheckpointKey, Finding, Item, Priority
+from service.channel import CheckpointKey, Finding, Item
 from service.errors import ServiceError
-from service.jobs import Job
+from service.jobs import Job, Priority
 from service.metrics import Metrics
-from service.pool import WorkerPool
+from service.observers import Observer
+from service.options import PartFields
+from service.preparing import Prepared
+from service.protocol import Workers
+from service.result import Inspected
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +67,13 @@ class Comparison:
         return self.total_difference / self.compared if self.compared else None
 
 
-class Shadows:
+class Shadows(Observer):
     """Has shadow versions score parts that were inspected. Belongs to one event loop."""
 
+    name = "shadow"
+
     def __init__(
-        self, workers: WorkerPool, metrics: Metrics, max_waiting: int, timeout_s: float
+        self, workers: Workers, metrics: Metrics, max_waiting: int, timeout_s: float
     ) -> None:
         self._workers = workers
         self._metrics = metrics
@@ -79,6 +85,15 @@ class Shadows:
     def __iter__(self) -> Iterator[Comparison]:
         """Yield every comparison since the service started, by category."""
         return iter([self._comparisons[key] for key in sorted(self._comparisons)])
+
+    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+        """Let the route's shadow, if it has one, score what was answered."""
+        pixels = prepared.shadow_pixels
+        if pixels is not None:
+            self.offer(inspected.route, pixels, prepared.image_size, inspected.finding)
+
+    async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
+        """Score nothing: there is no answer to compare with."""
 
     def offer(
         self, route: Route, pixels: UInt8[np.ndarray, "n 3 h w"], size: ImageSize, given: Finding
@@ -101,7 +116,7 @@ class Shadows:
         task.add_done_callback(self._tasks.discard)
 
     def _busy(self) -> bool:
-        waiting = sum(len(worker.batcher) for worker in self._workers.workers)
+        waiting = sum(worker.waiting for worker in self._workers.status())
         return max(waiting, len(self._tasks)) >= self._max_waiting
 
     def _in_memory(self, key: CheckpointKey) -> bool:

@@ -11,10 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from starlette.datastructures import Headers
-from starlette.types import Scope
+from typing import TYPE_CHECKING, Any
 
 from service.logs import note
 
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
 TRACEPARENT = "traceparent"
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_CARRYING = frozenset({TRACEPARENT.encode(), b"tracestate"})
 _TOTAL = "total"
 
 
@@ -69,9 +67,9 @@ class Tracing:
     """Carries traces on, and collects nothing."""
 
     @contextmanager
-    def request(self, scope: Scope) -> Iterator[RequestTrace]:
+    def request(self, scope: Mapping[str, Any]) -> Iterator[RequestTrace]:
         """Stand around a request; what is inspected within belongs to it."""
-        given = TraceParent.parse(Headers(scope=scope).get(TRACEPARENT, ""))
+        given = TraceParent.parse(_carried(scope).get(TRACEPARENT, ""))
         if given:
             note(trace_id=given.trace_id)
             given = TraceParent(given.trace_id, secrets.token_hex(8), given.flags)
@@ -95,13 +93,11 @@ class OpenTelemetry(Tracing):
         self._propagator = tracecontext.TraceContextTextMapPropagator()
 
     @contextmanager
-    def request(self, scope: Scope) -> Iterator[RequestTrace]:
+    def request(self, scope: Mapping[str, Any]) -> Iterator[RequestTrace]:
         """Stand around a request with a span, part of the client's trace where it sent one."""
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - an extra
 
-        headers = Headers(scope=scope)
-        carried = {name: headers[name] for name in (TRACEPARENT, "tracestate") if name in headers}
-        context = self._propagator.extract(carried)
+        context = self._propagator.extract(_carried(scope))
         with self._tracer.start_as_current_span(
             f"{scope['method']}", context, SpanKind.SERVER
         ) as span:
@@ -148,6 +144,15 @@ class _SpanOfRequest(RequestTrace):
             "http.route": route,
             "http.response.status_code": status or 0,
         }
+
+
+def _carried(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of an ASGI request that carry a trace; of several, the first."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in _CARRYING:
+            found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return found
 
 
 def tracing_to(endpoint: str | None, version: str) -> Tracing:

@@ -1,13 +1,10 @@
 """A request's body: images and what is asked of them, within its limits."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
 
 from pydantic import Field, RootModel
 from starlette.datastructures import FormData, UploadFile
@@ -21,9 +18,9 @@ from service.errors import (
     DeadlineExceeded,
     InvalidRequest,
     MalformedBody,
-    UndecodableImage,
 )
 from service.fields import Asked, AskedInText, Strict, check_json, check_text
+from service.sources import Base64Upload, Source, Upload
 
 _FIELDS = tuple(AskedInText.model_fields)
 _IMAGES = "images"
@@ -38,42 +35,6 @@ class BodyLimits:
     max_image_bytes: int
     max_request_bytes: int
     max_files: int
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One posted image file."""
-
-    filename: str | None
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Base64Upload:
-    """One posted image file, in base64 as JSON carries it."""
-
-    filename: str | None
-    text: str
-
-    @property
-    def size(self) -> int:
-        """How many bytes the text stands for."""
-        return len(self.text) // 4 * 3 - self.text[-2:].count("=")
-
-    def decode(self, max_bytes: int) -> bytes:
-        """Return the file. Raises `BodyTooLarge`, with nothing decoded, or `UndecodableImage`."""
-        if self.size > max_bytes:
-            raise BodyTooLarge(f"an image may have {max_bytes} bytes, got {self.size}")
-        try:
-            return base64.b64decode(self.text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise UndecodableImage(
-                "the image's content is not base64: expected RFC 4648's letters, padded and "
-                "without line breaks"
-            ) from error
-
-
-Source: TypeAlias = Upload | Base64Upload
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,32 +8,27 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
-from jaxtyping import Float32
-from PIL.Image import Image
 from pydantic import ValidationError
 
 from service import v2_openapi
-from service.channel import Priority
 from service.compression import chosen_coding, compress
-from service.decisions import combined, decision_headers
+from service.decisions import decision_headers
 from service.errors import InvalidTensor, NoWorkerReady
+from service.inspect_part import PartRequest, find_version
+from service.jobs import Priority
 from service.middleware import problem_response, request_id_of
-from service.pipeline import InspectOptions
+from service.options import InspectOptions, PartFields
 from service.problems import problem_of, retry_headers
-from service.registry import Route
-from service.schemas import ImageAnswer, PartFields
+from service.result import Inspected, PartResult
 from service.serving import (
     Service,
     ServiceDependency,
     count_images,
-    find_version,
     options_of,
     read_body,
     unless_client_leaves,
 )
-from service.uploads import BodyLimits, Upload
 from service.v2_codec import HEADER_LENGTH, read_json, read_request, write_answer
 from service.v2_schemas import (
     IndexAsked,
@@ -72,9 +67,8 @@ class _Call:
     """An inference request, read."""
 
     asked: InferAsked
-    images: Sequence[Upload | Image]
+    part: PartRequest
     outputs: Sequence[OutputChoice]
-    options: InspectOptions
 
 
 @health.get("/live", summary="Does the process answer?")
@@ -194,19 +188,24 @@ async def infer(
     """
     base = options_of(request)
     limits = service.limits
-    body = await read_body(request, limits.max_request_bytes, service.pipeline.deadline(base))
-    call = await asyncio.to_thread(_read, request, body, limits, base)
-    count_images(request, len(call.images))
-    key = call.options.part.part_id or request_id_of(request.scope)
-    route = find_version(service.registry, model, version, key)
-    return await unless_client_leaves(request, _infer(request, service, route, call))
+    deadline = service.inspect_part.deadline(base)
+    body = await read_body(request, limits.max_request_bytes, deadline)
+    part = PartRequest(model, [], base, request_id_of(request.scope), version)
+    call = await asyncio.to_thread(_read, request, body, limits.max_files, part)
+    count_images(request, len(call.part.views))
+    return await unless_client_leaves(request, _infer(request, service, call))
 
 
-def _read(request: Request, body: bytes, limits: BodyLimits, base: InspectOptions) -> _Call:
+def _read(request: Request, body: bytes, max_images: int, part: PartRequest) -> _Call:
+    """Read the body into the part that the path and the headers ask for."""
     asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH))
-    images = read_images(tensors, asked.parameters, limits.max_files)
+    views = read_images(tensors, asked.parameters, max_images)
     outputs = choose_outputs(asked.outputs, asked.parameters)
-    return _Call(asked, images, outputs, _options(asked, base))
+    options = replace(
+        _options(asked, part.options),
+        anomaly_map=any(choice.name == ANOMALY_MAP for choice in outputs),
+    )
+    return _Call(asked, replace(part, views=views, options=options), outputs)
 
 
 def _options(asked: InferAsked, base: InspectOptions) -> InspectOptions:
@@ -236,22 +235,12 @@ def _whole(parameters: Parameters, name: str) -> int:
     return value
 
 
-async def _infer(request: Request, service: Service, route: Route, call: _Call) -> Response:
-    wants_map = any(choice.name == ANOMALY_MAP for choice in call.outputs)
-    maps: dict[int, Float32[np.ndarray, "h w"]] = {}
-
-    async def attempt(index: int, image: Upload | Image) -> ImageAnswer | Exception:
-        take = (lambda scores: maps.update({index: scores})) if wants_map else None
-        return await service.pipeline.attempt(route, image, replace(call.options, take_scores=take))
-
-    results = await asyncio.gather(*(attempt(i, image) for i, image in enumerate(call.images)))
-    errors = {i: result for i, result in enumerate(results) if isinstance(result, Exception)}
-    if errors:
-        return _failed(errors, len(results), request_id_of(request.scope))
-    answers = [result for result in results if isinstance(result, ImageAnswer)]
+async def _infer(request: Request, service: Service, call: _Call) -> Response:
+    result = await service.inspect_part(call.part)
+    if result.errors:
+        return _failed(result.errors, len(result.views), call.part.request_id)
     coding = chosen_coding(request.headers.get("accept-encoding", ""))
-    in_order = [maps[i] for i in range(len(answers))] if wants_map else []
-    return await asyncio.to_thread(_answer, route, call, answers, in_order, coding)
+    return await asyncio.to_thread(_answer, call, result, coding)
 
 
 def _failed(errors: dict[int, Exception], count: int, request_id: str) -> Response:
@@ -268,14 +257,8 @@ def _failed(errors: dict[int, Exception], count: int, request_id: str) -> Respon
     return problem_response(problem, headers)
 
 
-def _answer(
-    route: Route,
-    call: _Call,
-    answers: Sequence[ImageAnswer],
-    maps: Sequence[Float32[np.ndarray, "h w"]],
-    coding: str | None,
-) -> Response:
-    parameters = call.asked.parameters
+def _answer(call: _Call, result: PartResult, coding: str | None) -> Response:
+    route, parameters = result.route, call.asked.parameters
     response = InferAnswer(
         model_name=route.category,
         model_version=route.checkpoint.version,
@@ -283,10 +266,11 @@ def _answer(
         parameters={k: v for k, v in parameters.items() if k not in _OWN_PARAMETERS} or None,
         outputs=[],
     )
-    outputs = write_outputs(call.outputs, answers, maps, route.image_size)
+    findings = [view.finding for view in result.views if isinstance(view, Inspected)]
+    outputs = write_outputs(call.outputs, findings, route.image_size)
     content, header_length = write_answer(response, outputs)
     content, headers = compress(content, coding)
-    headers |= decision_headers(combined(answer.decision for answer in answers))
+    headers |= decision_headers(result.decision)
     if header_length is None:
         return Response(content, headers=headers, media_type="application/json")
     headers[HEADER_LENGTH] = str(header_length)
@@ -294,6 +278,6 @@ def _answer(
 
 
 def _check_ready(service: Service) -> None:
-    readiness = service.workers.readiness()
+    readiness = service.readiness()
     if not readiness.ready:
         raise NoWorkerReady("not ready: " + "; ".join(readiness.reasons))

@@ -19,9 +19,9 @@ from PIL import Image
 
 from model.framing import resampled
 from model.inspection import ImageSize
+from service.channel import Finding
 from service.errors import BodyTooLarge, InvalidTensor
-from service.schemas import ImageAnswer
-from service.uploads import Upload
+from service.sources import Upload
 from service.v2_codec import Output, Tensor
 from service.v2_schemas import OutputAsked, Parameters, TensorMetadata
 
@@ -35,15 +35,15 @@ class _Column:
     """An output with one element per image."""
 
     datatype: str
-    value: Callable[[ImageAnswer], object]
+    value: Callable[[Finding], object]
 
 
 _COLUMNS = {
-    "score": _Column("FP32", lambda answer: answer.score),
+    "score": _Column("FP32", lambda finding: finding.score),
     # In 64 bits, so that comparing the two says what the decision says.
-    "raw_score": _Column("FP64", lambda answer: answer.raw_score),
-    "threshold": _Column("FP64", lambda answer: answer.threshold),
-    "decision": _Column("BYTES", lambda answer: answer.decision),
+    "raw_score": _Column("FP64", lambda finding: finding.raw_score),
+    "threshold": _Column("FP64", lambda finding: finding.threshold),
+    "decision": _Column("BYTES", lambda finding: finding.decision),
 }
 
 
@@ -120,11 +120,10 @@ def choose_outputs(
 
 def write_outputs(
     choices: Sequence[OutputChoice],
-    answers: Sequence[ImageAnswer],
-    maps: Sequence[Float32[np.ndarray, "h w"]],
+    findings: Sequence[Finding],
     size: ImageSize,
 ) -> list[Output]:
-    """Return the outputs chosen, over all images; `maps` is needed for the map alone.
+    """Return the outputs chosen, over all images; findings have maps where one is.
 
     Each map spans its image, whatever its resolution is, and is given at that of the network's
     input, `size`.
@@ -132,11 +131,11 @@ def write_outputs(
     outputs = []
     for choice in choices:
         if choice.name == ANOMALY_MAP:
-            alike = np.stack([resampled(one, (size.height, size.width)) for one in maps])
+            alike = np.stack([_map_of(finding, size) for finding in findings])
             outputs.append(Output(ANOMALY_MAP, "FP32", alike, choice.binary))
             continue
         column = _COLUMNS[choice.name]
-        values = [column.value(answer) for answer in answers]
+        values = [column.value(finding) for finding in findings]
         if column.datatype == "BYTES":
             texts = [str(value) for value in values]
             outputs.append(Output(choice.name, column.datatype, texts, choice.binary))
@@ -144,6 +143,11 @@ def write_outputs(
             numbers = np.array(values, np.float64 if column.datatype == "FP64" else np.float32)
             outputs.append(Output(choice.name, column.datatype, numbers, choice.binary))
     return outputs
+
+
+def _map_of(finding: Finding, size: ImageSize) -> Float32[np.ndarray, "h w"]:
+    assert finding.pixel_scores is not None
+    return resampled(finding.pixel_scores, (size.height, size.width))
 
 
 def _files(tensor: Tensor) -> list[Upload | Image.Image]:

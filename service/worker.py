@@ -6,32 +6,23 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 
 from service.batcher import Batcher
-from service.channel import BatchReply, CheckpointKey, Finding, Priority, WorkerPlan
+from service.channel import BatchReply, CheckpointKey, Finding, WorkerPlan
 from service.errors import CheckpointUnavailable, InspectionFailed, WorkerLost
-from service.jobs import Batch, Job
+from service.jobs import Batch, Job, Priority
 from service.lane import Lane
 from service.latency import Latencies
 from service.metrics import Metrics
 from service.process import ProcessDied, WorkerProcess
+from service.protocol import WorkerState, WorkerStatus
 from service.residency import Residency
 
 logger = logging.getLogger(__name__)
 
 _EXPECTED_START_S = 10.0
 _MAX_RELOAD_S = 3600.0
-
-
-class WorkerState(StrEnum):
-    """Where a worker is in its life."""
-
-    STARTING = "starting"
-    READY = "ready"
-    RESTARTING = "restarting"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +99,11 @@ class Worker:
     def is_ready(self) -> bool:
         """Whether its process is warm and takes batches."""
         return self.state is WorkerState.READY
+
+    @property
+    def status(self) -> WorkerStatus:
+        """How it is, for those who look on."""
+        return WorkerStatus(self.plan.name, self.state, self.reason, len(self.batcher))
 
     @property
     def expected_in_s(self) -> float:

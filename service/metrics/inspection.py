@@ -34,6 +34,14 @@ class InspectionMetrics:
             registry=registry,
         )
 
+        self.observer_errors = Counter(
+            "mambaad_observer_errors_total",
+            "Images that an observer of inspections (metrics, drift, log, tracing, shadow) could "
+            "not take note of.",
+            ("observer",),
+            registry=registry,
+        )
+
     def _declare_scores(self, registry: CollectorRegistry) -> None:
         self.scores = Histogram(
             "mambaad_score",

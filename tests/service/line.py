@@ -13,17 +13,26 @@ from model.calibration import Calibration
 from model.inspection import Decision
 from model.preprocess import Preprocessing
 from service.app import create_app
+from service.batches import BatchLimits, DetectDoor
 from service.channel import CheckpointKey, Finding
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
 from service.errors import NonFiniteResult, NoSuchCategory
 from service.idempotency import Answers
+from service.inspect_part import InspectPart
 from service.metrics import Metrics
 from service.middleware import RequestLog
+from service.observers import (
+    LogObserver,
+    MetricsObserver,
+    Observer,
+    Observers,
+    TracingObserver,
+)
 from service.pipeline import Pipeline
-from service.record import Record
+from service.preparing import Preparer
 from service.registry import Route
-from service.serving import BatchLimits, Service
+from service.serving import Service
 from service.settings import Settings
 from service.tracing import Tracing
 from service.uploads import BodyLimits
@@ -47,6 +56,7 @@ class Line:
         self.jobs: list[Any] = []
         self.silent_widths: set[int] = set()
         self.tracing = Tracing()
+        self.observers: list[Observer] = []
         self.shutdown = self.app.state.shutdown
         self.answers = Answers(3, 20_000, 3600.0, metrics)
         self.admit_error: Callable[[], Exception | None] = lambda: None
@@ -110,19 +120,28 @@ class Line:
         pipeline = Pipeline(
             self,  # type: ignore[arg-type]
             threads,
-            ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels),
+            Preparer(ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels)),
+            Observers(
+                [
+                    MetricsObserver(self.metrics),
+                    DriftMonitor(self.metrics),
+                    LogObserver(),
+                    TracingObserver(self.tracing),
+                    *self.observers,
+                ],
+                self.metrics,
+            ),
             max_preparing=64,
             timeout_s=30.0,
-            tracing=self.tracing,
-            record=Record(self.metrics, DriftMonitor(self.metrics)),
         )
         batches = BatchLimits(
             replace(limits, max_files=20), timeout_s=60.0, at_once=4, leaving_s=5.0
         )
+        self.app.state.detect = DetectDoor(batches, self.answers, self.shutdown)
         return Service(
-            registry=self, workers=self, pipeline=pipeline, lifecycle=None, rollout=None,
-            shadows=None, limits=limits, batches=batches, answers=self.answers,
-            metrics=self.metrics,
+            registry=self, workers=self, readiness=None,
+            inspect_part=InspectPart(self, pipeline), lifecycle=None,
+            rollout=None, shadows=None, limits=limits, metrics=self.metrics,
         )  # type: ignore[arg-type] # fmt: skip
 
     def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:

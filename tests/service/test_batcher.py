@@ -10,15 +10,7 @@ from model.calibration import Calibration
 from model.inspection import Decision, ImageSize
 from service.batcher import Batcher, BatchLimits
 from service.blocks import SharedBlock
-from service.channel import (
-    CheckpointKey,
-    Failure,
-    FailureKind,
-    Finding,
-    Item,
-    Priority,
-    Sharing,
-)
+from service.channel import CheckpointKey, Failure, FailureKind, Finding, Item, Sharing
 from service.errors import (
     CheckpointUnavailable,
     DeadlineExceeded,
@@ -27,7 +19,7 @@ from service.errors import (
     QueueFull,
     WorkerLost,
 )
-from service.jobs import Job
+from service.jobs import Job, Priority
 from service.latency import Latencies
 
 A, B = CheckpointKey("a", "1"), CheckpointKey("b", "1")

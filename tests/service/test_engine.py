@@ -20,8 +20,10 @@ from service.errors import CheckpointUnavailable, WorkerLost
 from service.jobs import Job
 from service.metrics import Metrics
 from service.pool import WorkerPool
+from service.readiness import ReadinessCheck
 from service.registry import Registry
 from service.settings import Settings
+from service.shutdown import Shutdown
 
 PARTS = CheckpointKey("parts", "1")
 OTHERS = tuple(CheckpointKey(f"other{i}", "1") for i in range(3))
@@ -49,8 +51,11 @@ class Engine:
 
     async def _start(self, root: Path) -> WorkerPool:
         registry = Registry(Store(root), self._metrics)
-        pool = await WorkerPool(self._settings, registry, self._metrics).__aenter__()
-        await asyncio.wait_for(pool.wait_ready(), TIMEOUT_S)
+        pool = await WorkerPool(
+            self._settings, registry.checkpoints, self._metrics, registry.report
+        ).__aenter__()
+        self.readiness = ReadinessCheck(pool, registry, Shutdown())
+        await asyncio.wait_for(self.readiness.wait(), TIMEOUT_S)
         return pool
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -180,10 +185,12 @@ def test_a_load_that_fails_or_succeeds_disturbs_nobody(engine, make_job):
         with pytest.raises(CheckpointUnavailable, match="sha256"):
             await engine.pool.load(CheckpointKey("rotten", "1"))
         report = (await engine.pool.load(OTHERS[0]))["cpu"]
+        loaded = engine.pool.residents()["cpu"][OTHERS[0]]
         await engine.pool.unload(OTHERS[0])
         done.set()
         await inspecting
-        assert report.latency.seconds(1) > 0
+        assert report.seconds > 0
+        assert loaded.latency_line.seconds(1) > 0
         assert OTHERS[0] not in engine.pool.residents()["cpu"]
         assert len(found) > 3
         assert {one.decision for one in found} == {Decision.OK}
@@ -202,7 +209,7 @@ def test_a_worker_killed_under_load_loses_one_batch_and_nothing_else(engine, mak
         lost = [one for one in found if not isinstance(one, Finding)]
         assert all(isinstance(one, WorkerLost) for one in lost), lost
         assert len(lost) <= 4
-        assert engine.pool.readiness().ready
+        assert engine.readiness().ready
         assert engine.metric("mambaad_worker_restarts_total") == 1
 
     engine.run(scenario())
@@ -216,7 +223,7 @@ def test_a_worker_held_still_is_found_and_replaced(engine, make_job):
         os.kill(pid, signal.SIGSTOP)  # while idle: no batch of its own would tell
         while engine.pool.workers[0].pid == pid:
             await asyncio.sleep(0.02)
-        assert not engine.pool.readiness().ready
+        assert not engine.readiness().ready
         await engine.ready()
         (job,) = submit(engine, make_job())
         assert isinstance(await job.future, Finding)

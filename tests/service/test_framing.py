@@ -29,11 +29,13 @@ from service.device import DeviceThread
 from service.drift import DriftMonitor
 from service.inspector import Inspector
 from service.jobs import Batch
-from service.pipeline import InspectOptions, Pipeline
-from service.record import Record
+from service.observers import MetricsObserver, Observers
+from service.options import InspectOptions
+from service.pictures import HeatmapKind
+from service.pipeline import Pipeline
+from service.preparing import Preparer
 from service.registry import Registry
-from service.schemas import HeatmapKind
-from service.uploads import Upload
+from service.sources import Upload
 
 SIZES = [(96, 48), (64, 64), (40, 130), (200, 150)]
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -104,8 +106,9 @@ def answers_of(store, metrics, contents):
     async def scenario():
         with ThreadPoolExecutor(1) as threads:
             line = Pipeline(
-                InProcess(inspector, block), threads, ImageLimits(10**6, 10**6),
-                max_preparing=8, timeout_s=60.0, record=Record(metrics, DriftMonitor(metrics)),
+                InProcess(inspector, block), threads, Preparer(ImageLimits(10**6, 10**6)),
+                Observers([MetricsObserver(metrics), DriftMonitor(metrics)], metrics),
+                max_preparing=8, timeout_s=60.0,
             )  # fmt: skip
             sent = (line.inspect(route, Upload(None, one), options) for one in contents)
             return await asyncio.gather(*sent)
@@ -121,14 +124,17 @@ def test_the_service_answers_what_the_detector_finds(store, metrics, image):
     calibration = checkpoint.calibrations["bolt"]
     for content, size, answer in zip(contents, SIZES, answers, strict=True):
         (expected,) = detector.inspect_images([Image.open(BytesIO(content))], "bolt")
-        assert answer.decision == expected.decision
-        assert answer.raw_score == pytest.approx(expected.raw_score, rel=1e-4)
-        assert (answer.image.width, answer.image.height) == size
-        boxes = [(one.x, one.y, one.width, one.height) for one in answer.regions]
+        assert answer.finding.decision == expected.decision
+        assert answer.finding.raw_score == pytest.approx(expected.raw_score, rel=1e-4)
+        assert answer.size == size
+        boxes = [region.box for region in answer.finding.regions]
         assert boxes == [region.box for region in expected.regions]
-        drawn = Image.open(BytesIO(base64.b64decode(answer.heatmap)))
+        drawn = Image.open(BytesIO(base64.b64decode(answer.picture)))
         assert drawn.size == size
         scores = scale_scores(expected.anomaly_map.values, calibration.pixel_score)
         difference = np.asarray(drawn).astype(int) - np.asarray(heatmap(scores, size))
         assert np.abs(difference).max() <= 1
-    assert {len(answer.regions) for answer in answers} - {0, 1}  # there is something to compare
+    assert {len(answer.finding.regions) for answer in answers} - {
+        0,
+        1,
+    }  # there is something to compare

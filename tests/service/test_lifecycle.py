@@ -46,7 +46,7 @@ class FakeLoader:
         if key in self.refused:
             raise CheckpointUnavailable(self.refused[key])
         self.held.add(key)
-        return {"cpu": LoadReport(100, 0.5, None)}
+        return {"cpu": LoadReport(100, 0.5)}
 
     async def unload(self, key):
         self.calls.append(("unload", key))

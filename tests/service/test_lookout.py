@@ -12,11 +12,12 @@ from botocore.session import Session
 from PIL import Image
 
 from model.inspection import Decision
+from service.channel import Finding
 from service.errors import PROBLEM_TYPES, QueueFull
 from service.keys import Scope, add_key
 from service.lookout import confidence, write
 from service.lookout_errors import exception_of
-from service.schemas import ImageAnswer, SizeAnswer
+from service.pipeline import Pipeline
 from service.settings import Settings
 
 
@@ -41,6 +42,10 @@ def detect(client, content, project="bolt", version="1", kind="image/png"):
     return client.detect_anomalies(
         ProjectName=project, ModelVersion=version, Body=content, ContentType=kind
     )
+
+
+def finding(decision, score, scores=None):
+    return Finding(decision, score, score, 0.5, (), {}, scores)
 
 
 def mask_of(result):
@@ -80,10 +85,7 @@ def test_an_anomalous_part(lookout, image, kind):
 def test_mask_and_area_say_which_pixels_are_over_the_threshold():
     scores = np.full((8, 8), 0.2, np.float32)
     scores[:, 6:] = 0.9
-    answer = ImageAnswer(
-        category="bolt", decision=Decision.NG, score=0.8, image=SizeAnswer(width=80, height=40)
-    )
-    result = write(answer, scores).DetectAnomalyResult
+    result = write(finding(Decision.NG, 0.8, scores), (80, 40)).DetectAnomalyResult
     mask = np.asarray(Image.open(BytesIO(base64.b64decode(result.AnomalyMask))))
     assert mask.shape == (40, 80, 3)
     covered = (mask != 255).any(axis=-1)
@@ -146,7 +148,7 @@ def test_a_full_queue_throttles(server, lookout, image, monkeypatch):
     async def refuse(*_):
         raise QueueFull("5 images are waiting", retry_after_s=7)
 
-    monkeypatch.setattr(server.app.state.service.pipeline, "inspect", refuse)
+    monkeypatch.setattr(Pipeline, "inspect", refuse)
     with pytest.raises(lookout.exceptions.ThrottlingException) as refusal:
         detect(lookout, image())
     assert refusal.value.response["Error"]["Message"] == "5 images are waiting"
@@ -188,10 +190,8 @@ def test_a_wrong_key_is_denied(keyed, image):
 
 
 def test_a_part_for_review_is_not_passed():
-    answer = ImageAnswer(
-        category="bolt", decision=Decision.REVIEW, score=0.4, image=SizeAnswer(width=8, height=8)
-    )
-    result = write(answer, np.zeros((8, 8), np.float32)).DetectAnomalyResult
+    scores = np.zeros((8, 8), np.float32)
+    result = write(finding(Decision.REVIEW, 0.4, scores), (8, 8)).DetectAnomalyResult
     assert result.IsAnomalous
     assert result.Confidence == 0.5
     assert [one.Name for one in result.Anomalies] == ["background"]
@@ -225,5 +225,4 @@ def test_other_operations_are_not_found(lookout, server):
     ],
 )
 def test_confidence_is_the_distance_from_the_threshold(decision, score, expected):
-    answer = ImageAnswer(category="bolt", decision=decision, score=score)
-    assert confidence(answer) == pytest.approx(expected)
+    assert confidence(finding(decision, score)) == pytest.approx(expected)

@@ -9,7 +9,8 @@ from service.app import create_app
 from service.decisions import deciding
 from service.errors import PROBLEM_TYPES, ClientGone
 from service.fields import Asked, AskedInText
-from service.schemas import BatchAnswer, DetectAnswer, HeatmapKind, ImageAnswer
+from service.pictures import HeatmapKind
+from service.schemas import BatchAnswer, DetectAnswer, ImageAnswer
 from service.settings import Settings
 from service.uploads import BatchBody, DetectBody
 

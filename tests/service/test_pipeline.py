@@ -6,21 +6,30 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from model.inspection import ImageSize
+from model.inspection import Decision, ImageSize
 from model.store import Store
-from service.channel import Priority
+from service.channel import Finding
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
-from service.errors import DeadlineExceeded, ImageTooLarge, QueueFull
-from service.pipeline import InspectOptions, Pipeline
+from service.errors import (
+    BodiesFull,
+    DeadlineExceeded,
+    ImageTooLarge,
+    InspectionFailed,
+    QueueFull,
+)
+from service.jobs import Priority
+from service.observers import LogObserver, MetricsObserver, Observer, Observers
+from service.options import InspectOptions
+from service.pictures import HeatmapKind
+from service.pipeline import Pipeline
 from service.preparing import Preparer
-from service.record import Record
 from service.registry import Registry
-from service.schemas import HeatmapKind
-from service.uploads import Upload
+from service.sources import Upload
 
 
 class SilentWorkers:
@@ -47,16 +56,16 @@ def route(metrics, weights):
 
 
 @contextmanager
-def pipeline(workers, metrics, *, timeout_s=30.0, max_preparing=4, **more):
+def pipeline(workers, metrics, *others, timeout_s=30.0, max_preparing=4, max_decoded_bytes=2**30):
+    observers = [MetricsObserver(metrics), DriftMonitor(metrics), LogObserver(), *others]
     with ThreadPoolExecutor(2) as threads:
         yield Pipeline(
             workers,
             threads,
-            ImageLimits(10**6, 10**6),
+            Preparer(ImageLimits(10**6, 10**6), max_decoded_bytes),
+            Observers(observers, metrics),
             max_preparing=max_preparing,
             timeout_s=timeout_s,
-            record=Record(metrics, DriftMonitor(metrics)),
-            **more,
         )
 
 
@@ -172,3 +181,106 @@ def test_the_patient_wait_for_room(route, metrics, image):
             return await asyncio.gather(*(line.attempt(route, s, overlay) for s in sources))
 
     assert {type(result) for result in asyncio.run(scenario())} == {DeadlineExceeded}
+
+
+class AnsweringWorkers(SilentWorkers):
+    """Workers that find the same in every image, at once."""
+
+    def submit(self, job):
+        job.taken_at = job.queued_at
+        scores = np.zeros((64, 64), np.float32) if job.item.wants_map else None
+        job.future.set_result(Finding(Decision.OK, 0.1, 0.1, 0.5, (), {}, scores))
+
+
+class Witness(Observer):
+    """Writes down what it is told."""
+
+    name = "witness"
+
+    def __init__(self, *, required=False, error=None):
+        self.required = required
+        self.error = error
+        self.told = []
+
+    async def inspected(self, inspected, prepared):
+        self.told.append((inspected.finding.decision, inspected.picture, prepared.size))
+        if self.error:
+            raise self.error
+
+    async def failed(self, route, error, part):
+        self.told.append(type(error))
+
+
+def decisions(metrics):
+    sample = metrics.registry.get_sample_value
+    names = ("OK", "UNDECIDED")
+    labels = ({"category": "bolt", "decision": name} for name in names)
+    return [sample("mambaad_decisions_total", one) or 0 for one in labels]
+
+
+def test_the_answers_memory_is_reserved_before_anyone_is_told(route, metrics, image):
+    """Else the part would be on record as OK while the line gets 503."""
+    held = []
+
+    def refuse(nbytes):
+        held.append(nbytes)
+        raise BodiesFull("no room for the answer")
+
+    async def scenario(hold):
+        witness = Witness()
+        options = InspectOptions(heatmap=HeatmapKind.MAP, hold_answer=hold)
+        with pipeline(AnsweringWorkers(), metrics, witness) as line:
+            return await line.attempt(route, Upload("x", image()), options), witness.told
+
+    answer, told = asyncio.run(scenario(refuse))
+    assert isinstance(answer, BodiesFull)
+    assert told == [BodiesFull]
+    assert decisions(metrics) == [0, 1]
+    answer, told = asyncio.run(scenario(held.append))
+    assert held == [len(answer.picture)] * 2
+    assert told == [(Decision.OK, answer.picture, (96, 48))]
+    assert decisions(metrics) == [1, 1]
+
+
+def test_a_part_that_a_required_observer_cannot_note_is_undecided(route, metrics, image):
+    async def scenario(*, required):
+        witness = Witness(required=required, error=OSError("no space"))
+        with pipeline(AnsweringWorkers(), metrics, witness) as line:
+            return await line.attempt(route, Upload("x", image()), InspectOptions()), witness.told
+
+    answer, told = asyncio.run(scenario(required=True))
+    assert isinstance(answer, InspectionFailed)
+    assert told == [(Decision.OK, None, (96, 48)), InspectionFailed]
+    assert decisions(metrics) == [0, 1]
+    answer, told = asyncio.run(scenario(required=False))
+    assert answer.finding.decision is Decision.OK
+    assert told == [(Decision.OK, None, (96, 48))]
+    assert decisions(metrics) == [1, 1]
+
+
+def test_the_map_is_in_the_result_where_it_is_asked_for_and_else_let_go(route, metrics, image):
+    async def scenario(**options):
+        with pipeline(AnsweringWorkers(), metrics) as line:
+            return await line.inspect(route, Upload("x", image()), InspectOptions(**options))
+
+    drawn = asyncio.run(scenario(heatmap=HeatmapKind.MAP))
+    assert (drawn.picture is not None, drawn.finding.pixel_scores) == (True, None)
+    both = asyncio.run(scenario(heatmap=HeatmapKind.MAP, anomaly_map=True))
+    assert both.picture == drawn.picture
+    assert both.finding.pixel_scores.shape == (64, 64)
+    alone = asyncio.run(scenario(anomaly_map=True))
+    assert (alone.picture, alone.finding.pixel_scores.shape) == (None, (64, 64))
+
+
+def test_a_door_may_draw_a_picture_of_its_own(route, metrics, image):
+    def draw(finding, size):
+        return f"{finding.decision} {finding.pixel_scores.shape} {size}"
+
+    async def scenario():
+        options = InspectOptions(draw=draw)
+        with pipeline(AnsweringWorkers(), metrics) as line:
+            return await line.inspect(route, Upload("x", image()), options)
+
+    found = asyncio.run(scenario())
+    assert found.picture == "OK (64, 64) (96, 48)"
+    assert "heatmap" in found.timings_ms

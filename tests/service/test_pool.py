@@ -9,13 +9,14 @@ import pytest
 from model.calibration import Calibration
 from model.inspection import ImageSize
 from model.store import Store
-from service.channel import CheckpointKey, Item, Priority
+from service.channel import CheckpointKey, Item
 from service.errors import NoWorkerReady, QueueFull
-from service.jobs import Job
+from service.jobs import Job, Priority
 from service.pool import WorkerPool
+from service.protocol import WorkerState
 from service.registry import Registry
 from service.settings import Settings
-from service.worker import Supervision, WorkerState
+from service.worker import Supervision
 
 NORMAL = Calibration(
     image_threshold=1.0,
@@ -35,7 +36,11 @@ def pool(metrics, weights):
         threads_per_worker=1,
         max_queue_size=2,
     )
-    return WorkerPool(settings, Registry(Store(weights), metrics), metrics)
+    return pool_of(settings, Registry(Store(weights), metrics), metrics)
+
+
+def pool_of(settings, registry, metrics):
+    return WorkerPool(settings, registry.checkpoints, metrics, registry.report)
 
 
 def set_ready(pool, *names):
@@ -93,7 +98,7 @@ def test_the_worker_that_will_be_done_first_takes_the_job(pool):
 def test_all_that_waits_together_is_bounded_in_bytes(weights, metrics):
     async def scenario():
         settings = Settings(weights_dir=weights, devices=("cpu", "cuda:0"), max_queue_bytes=1000)
-        pool = WorkerPool(settings, Registry(Store(weights), metrics), metrics)
+        pool = pool_of(settings, Registry(Store(weights), metrics), metrics)
         set_ready(pool, "cpu", "cuda:0")
         pool.submit(job(held_bytes=5000))  # alone, even one that is larger is taken
         with pytest.raises(QueueFull, match="5192 bytes"):
@@ -155,17 +160,6 @@ def test_alone_a_dead_workers_queue_waits_for_it(pool):
     asyncio.run(scenario())
 
 
-def test_ready_means_every_worker_and_something_to_serve(pool, metrics, tmp_path):
-    set_ready(pool, "cpu", "cuda:0")
-    assert pool.readiness().reasons == ("worker cuda:1 is restarting: test",)
-    set_ready(pool, "cpu", "cuda:0", "cuda:1")
-    assert pool.readiness().ready
-    settings = Settings(weights_dir=tmp_path)
-    empty = WorkerPool(settings, Registry(Store(tmp_path), metrics), metrics)
-    set_ready(empty, "cpu")
-    assert empty.readiness().reasons == ("no checkpoint can be served",)
-
-
 def test_each_death_in_a_row_doubles_the_wait_up_to_a_limit():
     patience = Supervision(1, 1, backoff_s=0.5, max_backoff_s=3, stop_grace_s=1)
     assert [patience.delay_s(deaths) for deaths in (1, 2, 3, 4, 10_000)] == [0.5, 1, 2, 3, 3]
@@ -179,3 +173,28 @@ def test_a_load_that_fails_leaves_starting_workers_what_they_are_to_load(pool):
         assert all(worker.residency.keeps(key) for worker in pool.workers)
 
     asyncio.run(scenario())
+
+
+def test_it_says_how_each_worker_is(pool):
+    set_ready(pool, "cpu")
+    assert [(one.name, one.state, one.waiting) for one in pool.status()] == [
+        ("cpu", WorkerState.READY, 0),
+        ("cuda:0", WorkerState.RESTARTING, 0),
+        ("cuda:1", WorkerState.RESTARTING, 0),
+    ]
+
+
+def test_it_tells_what_a_fresh_process_refused_and_that_something_changed(metrics, weights):
+    told = []
+    key = CheckpointKey("parts", "1")
+
+    async def scenario():
+        settings = Settings(weights_dir=weights, devices=("cpu",))
+        pool = WorkerPool(settings, (key,), metrics, lambda *refused: told.append(refused))
+        waiting = asyncio.create_task(pool.wait_change())
+        await asyncio.sleep(0)
+        pool._note_ready("cpu", {key: "damaged"})
+        await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(scenario())
+    assert told == [("cpu", {key: "damaged"})]

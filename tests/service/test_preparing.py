@@ -14,7 +14,7 @@ from service.decoding import ImageLimits
 from service.errors import ImageTooLarge, UndecodableImage
 from service.preparing import Preparer
 from service.registry import Registry
-from service.uploads import Upload
+from service.sources import Upload
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -13,7 +13,6 @@ from service.channel import (
     Finding,
     Item,
     Known,
-    LatencyLine,
     LoadReply,
     LoadReport,
     Sharing,
@@ -62,7 +61,7 @@ class FakeProcess:
         if key == BAD:
             return LoadReply(0, "its sha256 is wrong", self.stats())
         self.held.add(key)
-        report = LoadReport(100, 0.5, LatencyLine(0.01, 0.02))
+        report = LoadReport(100, 0.5)
         return LoadReply(0, report, self.stats(), {1: 0.03, 2: 0.04}, 7)
 
     async def unload(self, key, timeout_s):

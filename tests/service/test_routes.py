@@ -415,3 +415,21 @@ def test_a_half_sent_body_is_let_go(server):
         with pytest.raises((httpx.HTTPError, ConnectionAbortedError)):
             client.post("/detect?category=bolt", content=chunks())
     assert server.metric("mambaad_worker_up") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/detect?category=bolt&heatmap=map", 503),
+        ("/2020-11-20/projects/bolt/models/latest/detect", 429),
+    ],
+)
+def test_a_part_whose_answer_has_no_room_is_on_record_as_undecided(line, image, path, status):
+    content = image()
+    line.app.state.body_budget.max_inflight_bytes = len(content) + 10
+    response = line.post(path, content=content)
+    assert (response.status_code, response.headers["x-decision"]) == (status, "UNDECIDED")
+    sample = line.metrics.registry.get_sample_value
+    decided = {name: {"category": "bolt", "decision": name} for name in ("OK", "UNDECIDED")}
+    assert sample("mambaad_decisions_total", decided["OK"]) is None
+    assert sample("mambaad_decisions_total", decided["UNDECIDED"]) == 1

@@ -9,9 +9,10 @@ import pytest
 
 from model.inspection import Decision, ImageSize
 from model.store import Store
-from service.channel import CheckpointKey, Finding, Priority
+from service.channel import CheckpointKey, Finding
 from service.deployment import State
 from service.errors import InspectionFailed, QueueFull
+from service.jobs import Priority
 from service.registry import Registry
 from service.routing import Assignment
 from service.shadow import Shadows
@@ -29,10 +30,13 @@ class FakeWorkers:
     """Workers that keep every job; so many images wait before each of them."""
 
     def __init__(self, waiting=0, resident=True, error=None):
-        self.workers = [SimpleNamespace(batcher=[None] * waiting)]
+        self.waiting = waiting
         self.resident = resident
         self.error = error
         self.jobs = []
+
+    def status(self):
+        return [SimpleNamespace(waiting=self.waiting)]
 
     def residents(self):
         return {"cpu": {TWO: None} if self.resident else {}}

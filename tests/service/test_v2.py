@@ -11,9 +11,10 @@ import tritonclient.http as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from service.channel import Priority
 from service.errors import QueueFull
-from service.schemas import PartFields
+from service.jobs import Priority
+from service.options import PartFields
+from service.pipeline import Pipeline
 from service.v2_codec import HEADER_LENGTH
 
 COLUMNS = ["score", "raw_score", "threshold", "decision"]
@@ -223,11 +224,11 @@ def test_id_and_foreign_parameters_are_echoed(v2, image):
 def test_parameters_reach_the_pipeline(server, v2, image, monkeypatch):
     given = []
 
-    async def attempt(_, __, options):
+    async def attempt(_, __, ___, options):
         given.append(options)
         raise QueueFull("enough is known")
 
-    monkeypatch.setattr(server.app.state.service.pipeline, "attempt", attempt)
+    monkeypatch.setattr(Pipeline, "attempt", attempt)
     with pytest.raises(InferenceServerException, match="enough"):
         v2.infer(
             "bolt",

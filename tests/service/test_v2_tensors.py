@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from model.inspection import Decision, ImageSize
+from service.channel import Finding
 from service.errors import BodyTooLarge, InvalidTensor
-from service.schemas import ImageAnswer
-from service.uploads import Upload
+from service.sources import Upload
 from service.v2_codec import Tensor
 from service.v2_schemas import OutputAsked
 from service.v2_tensors import (
@@ -138,15 +138,13 @@ def test_other_outputs_are_refused(asked):
 
 
 def test_outputs_are_columns_over_the_images():
-    answers = [
-        ImageAnswer(
-            category="bolt", decision=decision, score=score, raw_score=0.1 + score, threshold=0.3
-        )
-        for decision, score in ((Decision.NG, 0.75), (Decision.REVIEW, 0.25))
+    found = ((Decision.NG, 0.75, 0.0), (Decision.REVIEW, 0.25, 1.0))
+    findings = [
+        Finding(decision, score, 0.1 + score, 0.3, (), {}, np.full((2, 3), pixel, np.float32))
+        for decision, score, pixel in found
     ]
-    maps = [np.full((2, 3), value, np.float32) for value in (0.0, 1.0)]
     asked = [OutputAsked(name=metadata.name) for metadata in output_metadata(ImageSize(2, 3))]
-    outputs = write_outputs(choose_outputs(asked, {}), answers, maps, ImageSize(2, 3))
+    outputs = write_outputs(choose_outputs(asked, {}), findings, ImageSize(2, 3))
     by_name = {output.name: output for output in outputs}
     assert list(by_name["decision"].values) == ["NG", "REVIEW"]
     assert by_name["score"].values.tolist() == [0.75, 0.25]
@@ -156,9 +154,12 @@ def test_outputs_are_columns_over_the_images():
 
 
 def test_maps_of_many_sizes_are_given_at_that_of_the_input():
-    maps = [np.full(size, 0.5, np.float32) for size in ((2, 3), (7, 1), (40, 60))]
+    findings = [
+        Finding(Decision.OK, 0.1, 0.1, 0.3, (), {}, np.full(size, 0.5, np.float32))
+        for size in ((2, 3), (7, 1), (40, 60))
+    ]
     asked = [OutputAsked(name="anomaly_map")]
-    (output,) = write_outputs(choose_outputs(asked, {}), [], maps, ImageSize(2, 3))
+    (output,) = write_outputs(choose_outputs(asked, {}), findings, ImageSize(2, 3))
     assert output.shape == [3, 2, 3]
     assert np.allclose(output.values, 0.5)
 

@@ -16,7 +16,6 @@ from service.channel import (
     FailureKind,
     Finding,
     Item,
-    LatencyLine,
     LoadReply,
     LoadReport,
     Sharing,
@@ -27,8 +26,9 @@ from service.errors import InspectionFailed, WorkerLost
 from service.jobs import Job
 from service.latency import Latencies
 from service.process import ProcessDied, WorkerProcess
+from service.protocol import WorkerState
 from service.residency import Residency, ResidencyLimits
-from service.worker import Supervision, Worker, WorkerState
+from service.worker import Supervision, Worker
 
 A = CheckpointKey("a", "1")
 NORMAL = Calibration(
@@ -64,7 +64,7 @@ class FakeProcess:
         if self.damaged:
             self.damaged.pop()
             return LoadReply(0, "cannot read network.safetensors", STATS)
-        report = LoadReport(100, 0.5, LatencyLine(0.01, 0.0), sharing=Sharing.NEVER)
+        report = LoadReport(100, 0.5, sharing=Sharing.NEVER)
         return LoadReply(0, report, STATS, {1: 2.0, 2: 4.0})
 
     async def compute(self, batch, timeout_s):
