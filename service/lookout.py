@@ -26,6 +26,7 @@ from pydantic_core import to_json
 from model import rendering
 from model.inspection import Decision
 from service.decisions import decision_headers
+from service.declaration import Scope, declares
 from service.errors import DeadlineExceeded
 from service.lookout_schemas import (
     ANOMALY_COLOUR,
@@ -66,6 +67,7 @@ router = APIRouter(tags=["lookout for vision"])
     responses=RESPONSES,
     openapi_extra=REQUEST_BODY,
 )
+@declares(inspects=True, scope=Scope.DETECT)
 async def detect_anomalies(
     request: Request, service: ServiceDependency, project: str, version: str
 ) -> Response:

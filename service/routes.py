@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from service import openapi, openapi_bodies
 from service.batches import Batch, inspect_batch
 from service.decisions import decision_headers
+from service.declaration import Scope, declares
 from service.fields import AskedInText
 from service.idempotency import Answered, digest_of, key_of
 from service.middleware import problem_response, request_id_of
@@ -47,6 +48,7 @@ _FEW_RESULTS = 16
     responses=openapi.DETECT_RESPONSES,
     openapi_extra=openapi_bodies.DETECT_BODY,
 )
+@declares(inspects=True, scope=Scope.DETECT)
 async def detect(
     request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
 ) -> Response:
@@ -112,6 +114,7 @@ def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) 
     responses=openapi.BATCH_RESPONSES,
     openapi_extra=openapi_bodies.BATCH_BODY,
 )
+@declares(inspects=True, scope=Scope.DETECT)
 async def detect_batch(
     request: Request, service: ServiceDependency, asked: Annotated[AskedInText, Query()]
 ) -> Response:
@@ -162,6 +165,7 @@ async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:
 
 
 @router.get("/categories", tags=["inspection"], summary="What can be inspected")
+@declares(scope=Scope.DETECT)
 async def categories(service: ServiceDependency) -> CategoriesAnswer:
     """List the categories, with checkpoint, threshold and what the threshold promises."""
     return CategoriesAnswer(

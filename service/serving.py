@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from model.inspection import Category
 from service.errors import ClientGone, DeadlineExceeded, NoSuchVersion
 from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
+from service.guard import Guard
 from service.idempotency import Answers
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -20,7 +21,6 @@ from service.pool import WorkerPool
 from service.registry import Registry, Route
 from service.rollout import Rollout
 from service.schemas import HeatmapKind
-from service.security import Guard
 from service.shadow import Shadows
 from service.uploads import BodyLimits, read_raw
 

@@ -12,8 +12,9 @@ from botocore.session import Session
 from PIL import Image
 
 from model.inspection import Decision
+from service.declaration import Scope
 from service.errors import PROBLEM_TYPES, QueueFull
-from service.keys import Scope, add_key
+from service.keys import add_key
 from service.lookout import confidence, write
 from service.lookout_errors import exception_of
 from service.schemas import ImageAnswer, SizeAnswer
