@@ -16,7 +16,6 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import (
-    PROBLEM_TYPES,
     HeadersTooLarge,
     HeadersTooSlow,
     MalformedRequest,
@@ -26,6 +25,7 @@ from service.errors import (
 from service.gathering import GatheringTransport
 from service.logs import FIELDS
 from service.metrics import Metrics
+from service.problem_types import PROBLEM_TYPES
 from service.problems import PROBLEM_JSON, problem_of, retry_headers
 from service.settings import Settings
 

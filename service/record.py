@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from model.inspection import Category
 from service.channel import Finding
 from service.drift import DriftMonitor
-from service.errors import INTERNAL, PROBLEM_TYPES, ServiceError
+from service.errors import ServiceError
 from service.logs import note_image
 from service.metrics import Metrics
+from service.problem_types import INTERNAL, PROBLEM_TYPES
 from service.registry import Route
 
 logger = logging.getLogger(__name__)

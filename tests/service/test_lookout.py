@@ -13,10 +13,11 @@ from PIL import Image
 
 from model.inspection import Decision
 from service.declaration import Scope
-from service.errors import PROBLEM_TYPES, QueueFull
+from service.errors import QueueFull
 from service.keys import add_key
 from service.lookout import confidence, write
 from service.lookout_errors import exception_of
+from service.problem_types import PROBLEM_TYPES
 from service.schemas import ImageAnswer, SizeAnswer
 from service.settings import Settings
 

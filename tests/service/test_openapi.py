@@ -7,8 +7,9 @@ import pytest
 from service import admin_schemas, schemas
 from service.app import create_app
 from service.decisions import deciding
-from service.errors import PROBLEM_TYPES, ClientGone
+from service.errors import ClientGone
 from service.fields import Asked, AskedInText
+from service.problem_types import PROBLEM_TYPES
 from service.schemas import BatchAnswer, DetectAnswer, HeatmapKind, ImageAnswer
 from service.settings import Settings
 from service.uploads import BatchBody, DetectBody
