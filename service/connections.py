@@ -3,6 +3,9 @@
 A request's headers have a size and a time to arrive in, an idle connection is let go and so is a
 client that does not take its answer, and there is an end to how many connections there are. Bodies
 are the business of `bodies`, which alone knows whether the client is waited for or the application.
+
+uvicorn promises nothing of the methods that are overridden here: pyproject.toml bounds its version,
+a test notices when one is no longer called, and MAMBAAD_CONNECTION_LIMITS=false does without them.
 """
 
 import logging
@@ -96,9 +99,9 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as offer:
             if self.parser.get_method() != b"CONNECT":
                 return self._without_upgrade() + data[offer.args[0] :]
-            self.send_400_response("")
+            self._refuse_malformed()
         except httptools.HttpParserError:
-            self.send_400_response("")
+            self._refuse_malformed()
         return b""
 
     def _without_upgrade(self) -> bytes:
@@ -166,11 +169,6 @@ class Connection(HttpToolsProtocol):
         else:
             self._wait(_LINGER_S, self._abort)
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or what a callback above would not take."""
-        refusal, self._refusal = self._refusal, None
-        self._refuse(refusal or MalformedRequest("the request is not HTTP/1.1"))
-
     def shutdown(self) -> None:
         """Leave once what has begun is finished; a new connection may still send its request."""
         self._leaving = True
@@ -232,6 +230,11 @@ class Connection(HttpToolsProtocol):
             raise self._refusal
 
     # What is done about it
+
+    def _refuse_malformed(self) -> None:
+        """Answer what is no HTTP, or what a callback above would not take."""
+        refusal, self._refusal = self._refusal, None
+        self._refuse(refusal or MalformedRequest("the request is not HTTP/1.1"))
 
     def _make_room(self) -> None:
         """Let go of the connection that has waited longest, or else of this one."""
