@@ -17,7 +17,7 @@ from service.schemas import BatchAnswer, ImageAnswer
 from service.serving import Service, options_for
 from service.uploads import Posted
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.batches")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from service.problem_types import PROBLEM_TYPES
 from service.problems import PROBLEM_JSON, problem_of, retry_headers
 from service.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.connections")
 
 _LINGER_S = 5.0
 """How long a client may go on sending a body that was answered without being read."""

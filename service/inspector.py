@@ -53,7 +53,7 @@ from service.latency import fit_line
 from service.loaded import LoadedCheckpoint, batch_sizes, is_fatal
 from service.logs import configure_logging
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.inspector")
 
 
 def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock]) -> None:

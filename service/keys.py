@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.declaration import Scope
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.keys")
 
 _PREFIX = "mambaad_"
 _MAX_SECRET = 256

@@ -21,7 +21,7 @@ from service.problems import PROBLEM_JSON, Problem, problem_of
 from service.shutdown import Shutdown
 from service.tracing import TRACEPARENT, Tracing
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.middleware")
 access = logging.getLogger("service.access")
 
 REQUEST_ID_HEADER = "X-Request-ID"

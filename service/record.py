@@ -12,7 +12,7 @@ from service.metrics import Metrics
 from service.problem_types import INTERNAL, PROBLEM_TYPES
 from service.registry import Route
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.record")
 
 _UNDECIDED = "UNDECIDED"
 

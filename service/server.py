@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from service.settings import Settings
 from service.shutdown import Shutdown
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.server")
 
 _OTHER_FILES = 256
 """Open files that are no connections: pipes, shared memory, checkpoints."""

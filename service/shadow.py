@@ -24,7 +24,7 @@ from service.jobs import Job
 from service.metrics import Metrics
 from service.pool import WorkerPool
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.shadow")
 
 
 @dataclass(slots=True)
