@@ -26,6 +26,7 @@ from service.errors import InvalidRequest, ServiceError
 from service.guard import Guard
 from service.idempotency import Answers
 from service.lifecycle import Lifecycle
+from service.limits import BodyLimits
 from service.lookout_errors import LookoutErrors
 from service.matching import Matching
 from service.metrics import Metrics
@@ -42,7 +43,6 @@ from service.settings import Settings
 from service.shadow import Shadows
 from service.shutdown import Shutdown
 from service.tracing import Tracing, tracing_to
-from service.uploads import BodyLimits
 
 _MAX_FAULTS = 20
 _OWN = "mambaad-service"

@@ -1,24 +1,16 @@
-"""What a client asks for, wherever it says so: in the query, a form, JSON or headers."""
+"""What a client asks for, wherever it says so: in the query, a form or JSON."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, ValidationError
 
-from service.channel import Priority
 from service.errors import InvalidRequest, MalformedBody
 from service.schemas import HeatmapKind, PartFields
 
-TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-PRIORITY_HEADER = "X-Priority"
-
 PriorityName = Literal["high", "normal"]
 Model = TypeVar("Model", bound=BaseModel)
-
-_MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
-_PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority.NORMAL}
 
 
 class Strict(BaseModel):
@@ -82,28 +74,6 @@ def check_json(model: type[Model], content: bytes | str, where: str) -> Model:
     Raises `MalformedBody` for what is no JSON, `RequestValidationError` for any other.
     """
     return _checked(lambda: model.model_validate_json(content, strict=True), where)
-
-
-def priority_of(name: str | None) -> Priority:
-    """Return the priority of a name; normal for none. Raises `InvalidRequest`."""
-    try:
-        return _PRIORITIES[(name or "normal").lower()]
-    except KeyError as error:
-        raise InvalidRequest(
-            f"priority must be one of {', '.join(_PRIORITIES)}, got {str(name)[:50]!r}"
-        ) from error
-
-
-def timeout_s_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a client gives its request. Raises `InvalidRequest`."""
-    given = headers.get(TIMEOUT_HEADER)
-    if given is None:
-        return None
-    if not _MILLISECONDS.fullmatch(given.strip()) or float(given) == 0:
-        raise InvalidRequest(
-            f"{TIMEOUT_HEADER} must be a number of milliseconds above 0, got {given[:50]!r}"
-        )
-    return float(given) / 1000
 
 
 def _checked(read: Callable[[], Model], where: str) -> Model:

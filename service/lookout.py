@@ -42,15 +42,9 @@ from service.lookout_schemas import (
 from service.middleware import request_id_of
 from service.pipeline import InspectOptions
 from service.registry import Route
+from service.requests import options_of, read_body, unless_client_leaves
 from service.schemas import ImageAnswer
-from service.serving import (
-    Service,
-    ServiceDependency,
-    find_version,
-    options_of,
-    read_body,
-    unless_client_leaves,
-)
+from service.serving import Service, ServiceDependency, find_version
 from service.uploads import Upload
 
 LATEST = "latest"

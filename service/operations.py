@@ -5,8 +5,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
+from service.answers import Answer, RefusalAnswer
 from service.declaration import Access, declares
-from service.schemas import Answer, RefusalAnswer
 from service.serving import ServiceDependency
 
 router = APIRouter()

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from service import openapi, openapi_bodies
+from service.answers import CategoriesAnswer, CategoryAnswer, RefusalAnswer
 from service.batches import Batch, inspect_batch
 from service.decisions import decision_headers
 from service.declaration import Scope, declares
@@ -17,22 +18,9 @@ from service.idempotency import Answered, digest_of, key_of
 from service.middleware import problem_response, request_id_of
 from service.pipeline import InspectOptions
 from service.problems import problem_of, retry_headers
-from service.schemas import (
-    BatchAnswer,
-    CategoriesAnswer,
-    CategoryAnswer,
-    DetectAnswer,
-    ImageAnswer,
-    RefusalAnswer,
-)
-from service.serving import (
-    Service,
-    ServiceDependency,
-    count_images,
-    options_for,
-    options_of,
-    unless_client_leaves,
-)
+from service.requests import count_images, options_of, unless_client_leaves
+from service.schemas import BatchAnswer, DetectAnswer, ImageAnswer
+from service.serving import Service, ServiceDependency, options_for
 from service.uploads import Posted, posted_images
 
 router = APIRouter()

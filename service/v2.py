@@ -20,21 +20,15 @@ from service.compression import chosen_coding, compress
 from service.decisions import combined, decision_headers
 from service.declaration import Scope, declares
 from service.errors import InvalidTensor
+from service.limits import BodyLimits
 from service.middleware import problem_response, request_id_of
 from service.pipeline import InspectOptions
 from service.problems import problem_of, retry_headers
 from service.registry import Route
+from service.requests import count_images, options_of, read_body, unless_client_leaves
 from service.schemas import ImageAnswer, PartFields
-from service.serving import (
-    Service,
-    ServiceDependency,
-    count_images,
-    find_version,
-    options_of,
-    read_body,
-    unless_client_leaves,
-)
-from service.uploads import BodyLimits, Upload
+from service.serving import Service, ServiceDependency, find_version
+from service.uploads import Upload
 from service.v2_codec import HEADER_LENGTH, read_json, read_request, write_answer
 from service.v2_health import check_ready
 from service.v2_schemas import (

@@ -18,6 +18,7 @@ from service.decoding import ImageLimits
 from service.drift import DriftMonitor
 from service.errors import NonFiniteResult, NoSuchCategory
 from service.idempotency import Answers
+from service.limits import BodyLimits
 from service.metrics import Metrics
 from service.middleware import RequestLog
 from service.pipeline import Pipeline
@@ -26,7 +27,6 @@ from service.registry import Route
 from service.serving import BatchLimits, Service
 from service.settings import Settings
 from service.tracing import Tracing
-from service.uploads import BodyLimits
 
 DECISIONS = {
     "bolt": Decision.OK,

@@ -172,6 +172,14 @@ def test_a_scope_is_asked_for_before_the_body_is_read(wired, secrets):
     assert read == []
 
 
+def test_who_lacks_the_scope_is_counted_under_the_route_and_who_has_no_key_is_not(wired, secrets):
+    for key in ("admin", "unknown"):
+        wired.post("/door/measure", json={}, headers=bearer(secrets.get(key, key)))
+    sample = wired.app.state.metrics.registry.get_sample_value
+    for route, code in (("/door/measure", "403"), ("unmatched", "401")):
+        assert sample("mambaad_requests_total", {"route": route, "code": code}) == 1
+
+
 def test_the_log_the_metrics_and_the_document_know_it(wired, secrets, caplog, metrics):
     with caplog.at_level(logging.DEBUG, "service"):
         assert wired.run(

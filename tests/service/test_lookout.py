@@ -12,13 +12,14 @@ from botocore.session import Session
 from PIL import Image
 
 from model.inspection import Decision
+from service.answers import SizeAnswer
 from service.declaration import Scope
 from service.errors import QueueFull
 from service.keys import add_key
 from service.lookout import confidence, write
 from service.lookout_errors import exception_of
 from service.problem_types import PROBLEM_TYPES
-from service.schemas import ImageAnswer, SizeAnswer
+from service.schemas import ImageAnswer
 from service.settings import Settings
 
 
