@@ -115,7 +115,7 @@ def _entries(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[_Entry]:
 
 
 def _flat(routes: Sequence[BaseRoute]) -> Iterable[Any]:
-    """Return the routes with those of included routers, which FastAPI holds as such since 0.140."""
+    """Return the routes with those of included routers, which a newer FastAPI holds as such."""
     contexts = getattr(routing, "iter_route_contexts", None)
     return contexts(routes) if contexts else routes
 
