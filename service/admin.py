@@ -26,11 +26,12 @@ from service.admin_schemas import (
 )
 from service.catalogue import Version
 from service.channel import CheckpointKey
+from service.declaration import Scope, declares
 from service.errors import InvalidRequest, NoSuchCategory
+from service.guard import Caller
 from service.middleware import request_id_of
 from service.rollout import Author
 from service.routing import Assignment, Role
-from service.security import Caller
 from service.serving import Service, ServiceDependency
 from service.thresholds import Threshold
 
@@ -41,6 +42,7 @@ _WITH_BODY = openapi.problems(400, 408, 413, 415)
 
 
 @router.get("/models", summary="Every version in the store")
+@declares(scope=Scope.ADMIN)
 async def models(service: ServiceDependency) -> ModelsAnswer:
     """List the versions, with their state, what they serve, and where they lie in memory.
 
@@ -55,6 +57,7 @@ async def models(service: ServiceDependency) -> ModelsAnswer:
 
 
 @router.post("/models/rescan", summary="Look for new versions")
+@declares(scope=Scope.ADMIN)
 async def rescan(service: ServiceDependency) -> RescanAnswer:
     """Look through the store for versions that were put there while the service runs."""
     new = await service.lifecycle.rescan()
@@ -62,6 +65,7 @@ async def rescan(service: ServiceDependency) -> RescanAnswer:
 
 
 @router.post("/models/{name}/{version}/load", summary="Load and verify a version")
+@declares(scope=Scope.ADMIN)
 async def load(
     request: Request, service: ServiceDependency, name: str, version: str
 ) -> VersionAnswer:
@@ -75,6 +79,7 @@ async def load(
 
 
 @router.post("/models/{name}/{version}/warm", summary="Have a version in memory")
+@declares(scope=Scope.ADMIN)
 async def warm(service: ServiceDependency, name: str, version: str) -> VersionAnswer:
     """Load a version where it is not in memory: before a change-over, so that no part waits."""
     key = await _find(service, name, version)
@@ -83,6 +88,7 @@ async def warm(service: ServiceDependency, name: str, version: str) -> VersionAn
 
 
 @router.post("/models/{name}/{version}/unload", summary="Free a version's memory")
+@declares(scope=Scope.ADMIN)
 async def unload(service: ServiceDependency, name: str, version: str) -> VersionAnswer:
     """Finish what a version has to do, and free it. 409 for one that serves a category."""
     key = await _find(service, name, version)
@@ -91,6 +97,7 @@ async def unload(service: ServiceDependency, name: str, version: str) -> Version
 
 
 @router.post("/categories/{category}/warm", summary="Have a category's versions in memory")
+@declares(scope=Scope.ADMIN)
 async def warm_category(service: ServiceDependency, category: str) -> RouteAnswer:
     """Load every version that serves a category where it is not in memory."""
     assignment = _assignment(service, category)
@@ -99,6 +106,7 @@ async def warm_category(service: ServiceDependency, category: str) -> RouteAnswe
 
 
 @router.get("/categories/{category}/route", summary="Which versions serve a category")
+@declares(scope=Scope.ADMIN)
 async def read_route(service: ServiceDependency, category: str) -> RouteAnswer:
     """Answer which version is stable, which is canary or shadow."""
     return RouteAnswer.of(category, _assignment(service, category))
@@ -109,6 +117,7 @@ async def read_route(service: ServiceDependency, category: str) -> RouteAnswer:
     summary="Let other versions serve a category",
     responses=_WITH_BODY,
 )
+@declares(scope=Scope.ADMIN)
 async def route(
     request: Request, service: ServiceDependency, category: str, body: RouteBody
 ) -> RouteAnswer:
@@ -125,6 +134,7 @@ async def route(
 
 
 @router.get("/categories/{category}/threshold", summary="What a category is decided by")
+@declares(scope=Scope.ADMIN)
 async def read_threshold(
     service: ServiceDependency,
     category: str,
@@ -139,6 +149,7 @@ async def read_threshold(
     summary="Decide by another threshold",
     responses=_WITH_BODY,
 )
+@declares(scope=Scope.ADMIN)
 async def set_threshold(
     request: Request, service: ServiceDependency, category: str, body: ThresholdBody
 ) -> ThresholdAnswer:
@@ -166,6 +177,7 @@ async def set_threshold(
 
 
 @router.delete("/categories/{category}/threshold", summary="Decide by the calibrated threshold")
+@declares(scope=Scope.ADMIN)
 async def reset_threshold(
     request: Request,
     service: ServiceDependency,

@@ -4,29 +4,32 @@ import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from model.store import Store
-from service import admin, lookout, openapi, operations, routes, security, v2
+from service import admin, lookout, operations, routes, v2, v2_health
 from service.batches import BatchLimits, DetectDoor
 from service.bodies import BodyBudget, BodyGuard
 from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.decoding import ImageLimits
 from service.deployment import Deployment
+from service.docs_page import documented_app
 from service.drift import DriftMonitor
 from service.errors import InvalidRequest, ServiceError
+from service.guard import Guard
 from service.idempotency import Answers
 from service.inspect_part import InspectPart
 from service.lifecycle import Lifecycle
+from service.limits import BodyLimits
 from service.lookout_errors import LookoutErrors
+from service.matching import Matching
 from service.metrics import Metrics
 from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.observers import LogObserver, MetricsObserver, Observers, TracingObserver
@@ -38,13 +41,12 @@ from service.protocol import Workers
 from service.readiness import ReadinessCheck
 from service.registry import Registry
 from service.rollout import Rollout
-from service.security import Gate, Guard, admin_scope, detect_scope
+from service.security import Gate, takes_key
 from service.serving import Service
 from service.settings import Settings
 from service.shadow import Shadows
 from service.shutdown import Shutdown
 from service.tracing import Tracing, tracing_to
-from service.uploads import BodyLimits
 
 _MAX_FAULTS = 20
 _OWN = "mambaad-service"
@@ -79,38 +81,29 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
         await asyncio.to_thread(tracing.close)
         deployment.release()
 
-    app = _documented_app(lifespan)
+    app = documented_app(lifespan, _version(_OWN))
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
     app.state.guard = Guard(settings, metrics)
     app.state.body_budget = BodyBudget.of(settings)
     app.state.detect = _detect_door(settings, app.state.shutdown, metrics)
-    app.include_router(routes.router, dependencies=[Depends(detect_scope)])
-    app.include_router(operations.router)
-    app.include_router(v2.health)
-    app.include_router(v2.router, dependencies=[Depends(detect_scope)])
-    app.include_router(lookout.router, dependencies=[Depends(detect_scope)])
-    app.include_router(admin.router, dependencies=[Depends(admin_scope)])
+    _open_doors(app)
     _protect(app, settings)
     app.add_middleware(RequestLog, metrics=metrics, fail_safe=settings.fail_safe, tracing=tracing)
     app.add_middleware(AnswerHeaders, shutdown=app.state.shutdown)
     app.add_middleware(LookoutErrors)
+    app.add_middleware(Matching, routes=app.routes)
     return app
 
 
-def _documented_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
-    """Make an application that serves the page /docs by itself: a factory has no internet."""
-    return FastAPIOffline(
-        docs_url="/docs",
-        redoc_url=None,
-        redirect_slashes=False,  # a redirect is an answer without a decision
-        static_url=security.DOCS_ASSETS,
-        swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
-        title="MambaAD inspection service",
-        version=_version(_OWN),
-        description=openapi.DESCRIPTION,
-        lifespan=lifespan,
-    )
+def _open_doors(app: FastAPI) -> None:
+    """Include every router; each says of its routes what they are."""
+    app.include_router(routes.router, dependencies=[Depends(takes_key)])
+    app.include_router(operations.router)
+    app.include_router(v2_health.router)
+    app.include_router(v2.router, dependencies=[Depends(takes_key)])
+    app.include_router(lookout.router, dependencies=[Depends(takes_key)])
+    app.include_router(admin.router, dependencies=[Depends(takes_key)])
 
 
 def _protect(app: FastAPI, settings: Settings) -> None:

@@ -14,17 +14,19 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.errors import NoWorkerReady, ServiceError
+from service.fields import options_for
 from service.idempotency import Answers
 from service.inspect_part import PartRequest
+from service.limits import BodyLimits
 from service.options import InspectOptions
 from service.problems import problem_of
 from service.result import Inspected, ViewResult
 from service.schemas import BatchAnswer, ImageAnswer
-from service.serving import Service, options_for
+from service.serving import Service
 from service.shutdown import Shutdown
-from service.uploads import BodyLimits, Posted
+from service.uploads import Posted
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.batches")
 
 
 @dataclass(frozen=True, slots=True)

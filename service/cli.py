@@ -23,7 +23,7 @@ from service.settings import Settings, tune_torch, unknown_variables
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.cli")
 
 _OWN_PACKAGES = {"model", "service"}
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}

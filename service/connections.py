@@ -3,6 +3,9 @@
 A request's headers have a size and a time to arrive in, an idle connection is let go and so is a
 client that does not take its answer, and there is an end to how many connections there are. Bodies
 are the business of `bodies`, which alone knows whether the client is waited for or the application.
+
+uvicorn promises nothing of the methods that are overridden here: pyproject.toml bounds its version,
+a test notices when one is no longer called, and MAMBAAD_CONNECTION_LIMITS=false does without them.
 """
 
 import logging
@@ -16,7 +19,6 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import (
-    PROBLEM_TYPES,
     HeadersTooLarge,
     HeadersTooSlow,
     MalformedRequest,
@@ -26,10 +28,11 @@ from service.errors import (
 from service.gathering import GatheringTransport
 from service.logs import FIELDS
 from service.metrics import Metrics
+from service.problem_types import PROBLEM_TYPES
 from service.problems import PROBLEM_JSON, problem_of, retry_headers
 from service.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.connections")
 
 _LINGER_S = 5.0
 """How long a client may go on sending a body that was answered without being read."""
@@ -96,9 +99,9 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as offer:
             if self.parser.get_method() != b"CONNECT":
                 return self._without_upgrade() + data[offer.args[0] :]
-            self.send_400_response("")
+            self._refuse_malformed()
         except httptools.HttpParserError:
-            self.send_400_response("")
+            self._refuse_malformed()
         return b""
 
     def _without_upgrade(self) -> bytes:
@@ -166,11 +169,6 @@ class Connection(HttpToolsProtocol):
         else:
             self._wait(_LINGER_S, self._abort)
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or what a callback above would not take."""
-        refusal, self._refusal = self._refusal, None
-        self._refuse(refusal or MalformedRequest("the request is not HTTP/1.1"))
-
     def shutdown(self) -> None:
         """Leave once what has begun is finished; a new connection may still send its request."""
         self._leaving = True
@@ -232,6 +230,11 @@ class Connection(HttpToolsProtocol):
             raise self._refusal
 
     # What is done about it
+
+    def _refuse_malformed(self) -> None:
+        """Answer what is no HTTP, or what a callback above would not take."""
+        refusal, self._refusal = self._refusal, None
+        self._refuse(refusal or MalformedRequest("the request is not HTTP/1.1"))
 
     def _make_room(self) -> None:
         """Let go of the connection that has waited longest, or else of this one."""

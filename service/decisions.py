@@ -13,14 +13,8 @@ from model.inspection import Decision
 DECISION_HEADER = "X-Decision"
 FAIL_SAFE_HEADER = "X-Fail-Safe"
 
-_PATHS = ("/detect", "/detect/batch", "/infer")
 
 _fail_safe: ContextVar[str | None] = ContextVar("fail_safe", default=None)
-
-
-def inspects(method: str, path: str) -> bool:
-    """Whether a request asks for a decision, by its path; slashes at the end do not matter."""
-    return method == "POST" and path.rstrip("/").endswith(_PATHS)
 
 
 @contextmanager

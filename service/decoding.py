@@ -32,7 +32,7 @@ from service.errors import (
 )
 from service.room import Room
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.decoding")
 
 # Beside our own limit: where Pillow only warns of a bomb, it shall raise, in every thread.
 warnings.simplefilter("error", DecompressionBombWarning)

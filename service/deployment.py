@@ -25,7 +25,7 @@ from service.errors import StateNotWritten
 from service.routing import Assignment
 from service.thresholds import Threshold
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.deployment")
 
 DEPLOYMENT_FILE = "deployment.json"
 AUDIT_FILE = "audit.jsonl"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.ending")
 
 
 def or_die(work: Callable[[], None]) -> Callable[[], None]:

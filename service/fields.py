@@ -1,25 +1,19 @@
-"""What a client asks for, wherever it says so: in the query, a form, JSON or headers."""
+"""What a client asks for, wherever it says so: in the query, a form or JSON."""
 
-import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, ValidationError
 
 from service.errors import InvalidRequest, MalformedBody
-from service.jobs import Priority
-from service.options import PartFields
+from service.options import InspectOptions, PartFields
 from service.pictures import HeatmapKind
-
-TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-PRIORITY_HEADER = "X-Priority"
+from service.requests import priority_of
 
 PriorityName = Literal["high", "normal"]
 Model = TypeVar("Model", bound=BaseModel)
-
-_MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
-_PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority.NORMAL}
 
 
 class Strict(BaseModel):
@@ -72,6 +66,16 @@ class AskedInText(Asked):
     )
 
 
+def options_for(asked: Asked, base: InspectOptions) -> InspectOptions:
+    """Return how to inspect an image, where `base` says what the headers ask for."""
+    return replace(
+        base,
+        heatmap=asked.heatmap or HeatmapKind.NONE,
+        priority=priority_of(asked.priority) if asked.priority else base.priority,
+        part=asked.part,
+    )
+
+
 def check_text(fields: Mapping[str, str], where: str) -> AskedInText:
     """Read fields that are text, as of a form. Raises `RequestValidationError`."""
     return _checked(lambda: AskedInText.model_validate(fields), where)
@@ -83,28 +87,6 @@ def check_json(model: type[Model], content: bytes | str, where: str) -> Model:
     Raises `MalformedBody` for what is no JSON, `RequestValidationError` for any other.
     """
     return _checked(lambda: model.model_validate_json(content, strict=True), where)
-
-
-def priority_of(name: str | None) -> Priority:
-    """Return the priority of a name; normal for none. Raises `InvalidRequest`."""
-    try:
-        return _PRIORITIES[(name or "normal").lower()]
-    except KeyError as error:
-        raise InvalidRequest(
-            f"priority must be one of {', '.join(_PRIORITIES)}, got {str(name)[:50]!r}"
-        ) from error
-
-
-def timeout_s_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a client gives its request. Raises `InvalidRequest`."""
-    given = headers.get(TIMEOUT_HEADER)
-    if given is None:
-        return None
-    if not _MILLISECONDS.fullmatch(given.strip()) or float(given) == 0:
-        raise InvalidRequest(
-            f"{TIMEOUT_HEADER} must be a number of milliseconds above 0, got {given[:50]!r}"
-        )
-    return float(given) / 1000
 
 
 def _checked(read: Callable[[], Model], where: str) -> Model:

@@ -52,7 +52,7 @@ from service.ending import leave_with_parent, or_die
 from service.loaded import LoadedCheckpoint, batch_sizes, is_fatal
 from service.logs import configure_logging
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.inspector")
 
 
 def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock]) -> None:

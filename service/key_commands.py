@@ -5,7 +5,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from service.keys import KeysUnusable, Scope, add_key, read_keys, remove_key
+from service.declaration import Scope
+from service.keys import KeysUnusable, add_key, read_keys, remove_key
 from service.settings import Settings
 
 commands = typer.Typer(

@@ -17,23 +17,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-logger = logging.getLogger(__name__)
+from service.declaration import Scope
+
+logger = logging.getLogger("service.keys")
 
 _PREFIX = "mambaad_"
 _MAX_SECRET = 256
 _RECHECK_S = 1.0
-
-
-class Scope(StrEnum):
-    """What a key may be used for; neither holds the other."""
-
-    DETECT = "detect"
-    ADMIN = "admin"
 
 
 class ApiKey(BaseModel):

@@ -18,7 +18,7 @@ from service.errors import CheckpointUnavailable, Conflict, ModelRefused
 from service.protocol import Workers
 from service.registry import Registry
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.lifecycle")
 
 
 class ModelState(StrEnum):

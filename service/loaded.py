@@ -15,7 +15,7 @@ from model.inspection import ImageSize, Inspection
 from model.rendering import scale_scores
 from service.channel import Failure, FailureKind, Finding, Item, Outcome, Sharing
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.loaded")
 
 _SLOW_S = 2.0
 """A warm-up pass that takes this long is followed by no larger one."""

@@ -2,6 +2,9 @@
 
 A request writes one line, by `middleware`. What is learned of it on the way is noted here and goes
 into that line: never image bytes, headers, query strings or keys.
+
+A logger is named `service.` and a word, written out where it is made: the line says it, and it
+stays the same wherever its module moves.
 """
 
 import json

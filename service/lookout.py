@@ -24,6 +24,7 @@ from model import rendering
 from model.inspection import Decision
 from service.channel import Finding
 from service.decisions import decision_headers
+from service.declaration import Scope, declares
 from service.inspect_part import PartRequest
 from service.lookout_schemas import (
     ANOMALY_COLOUR,
@@ -37,13 +38,8 @@ from service.lookout_schemas import (
     PixelAnomaly,
 )
 from service.middleware import request_id_of
-from service.serving import (
-    Service,
-    ServiceDependency,
-    options_of,
-    read_body,
-    unless_client_leaves,
-)
+from service.requests import options_of, read_body, unless_client_leaves
+from service.serving import Service, ServiceDependency
 from service.sources import Upload
 
 LATEST = "latest"
@@ -60,6 +56,7 @@ router = APIRouter(tags=["lookout for vision"])
     responses=RESPONSES,
     openapi_extra=REQUEST_BODY,
 )
+@declares(inspects=True, scope=Scope.DETECT)
 async def detect_anomalies(
     request: Request, service: ServiceDependency, project: str, version: str
 ) -> Response:

@@ -11,12 +11,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.lookout_schemas import PREFIX, LookoutError
+from service.errors import NoSuchVersion
+from service.lookout_schemas import ERRORS, PREFIX, LookoutError
 from service.middleware import REQUEST_ID_HEADER
+from service.problem_types import PROBLEM_TYPES
 from service.problems import PROBLEM_JSON
 
 _REQUEST_ID = "x-amzn-RequestId"
-_BUSY = {"queue-full", "bodies-full", "deadline-exceeded", "rate-limited"}
+_THROTTLES = {kind.slug for kind in PROBLEM_TYPES.values() if kind.throttles}
 _REPLACED = {"content-type", "content-length"}
 
 
@@ -54,15 +56,15 @@ class LookoutErrors:
 
 def exception_of(slug: str, status: int) -> tuple[str, int]:
     """Return the name and the status of Lookout's exception for a problem."""
-    if slug in _BUSY:
-        return "ThrottlingException", 429
-    if status in {401, 403}:
-        return "AccessDeniedException", 403
-    if status == 404:
-        return "ResourceNotFoundException", 404
-    if status >= 500:
-        return "InternalServerException", 500
-    return "ValidationException", 400
+    if slug in _THROTTLES:
+        theirs = 429
+    elif status in {401, 403}:
+        theirs = 403
+    elif status == 404:
+        theirs = 404
+    else:
+        theirs = 500 if status >= 500 else 400
+    return ERRORS[theirs], theirs
 
 
 def _translated(path: str, start: Message, body: bytes) -> JSONResponse:
@@ -81,7 +83,7 @@ def _translated(path: str, start: Message, body: bytes) -> JSONResponse:
 def _resource(path: str, slug: str) -> dict[str, str]:
     """Name what was not found: a version of a project, or else the project."""
     project, _, rest = path.removeprefix(PREFIX).removeprefix("projects/").partition("/")
-    if slug == "unknown-version":
+    if slug == PROBLEM_TYPES[NoSuchVersion].slug:
         version = rest.removeprefix("models/").partition("/")[0]
         return {"ResourceId": version, "ResourceType": "MODEL"}
     return {"ResourceId": project, "ResourceType": "PROJECT"}

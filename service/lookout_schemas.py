@@ -67,7 +67,7 @@ REQUEST_BODY: dict[str, Any] = {
         "content": dict.fromkeys(("image/png", "image/jpeg"), _IMAGE),
     }
 }
-_ERRORS = {
+ERRORS = {
     400: "ValidationException",
     403: "AccessDeniedException",
     404: "ResourceNotFoundException",
@@ -75,5 +75,5 @@ _ERRORS = {
     500: "InternalServerException",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": name, "model": LookoutError} for status, name in _ERRORS.items()
+    status: {"description": name, "model": LookoutError} for status, name in ERRORS.items()
 }

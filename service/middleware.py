@@ -13,23 +13,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.inspection import Decision
-from service.decisions import DECISION_HEADER, deciding, decision_headers, fail_safe, inspects
+from service.decisions import DECISION_HEADER, deciding, decision_headers, fail_safe
+from service.declaration import declaration_of
 from service.logs import FIELDS, members, note, taking_notes
 from service.metrics import Metrics
 from service.problems import PROBLEM_JSON, Problem, problem_of
 from service.shutdown import Shutdown
 from service.tracing import TRACEPARENT, Tracing
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.middleware")
 access = logging.getLogger("service.access")
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _NO_ROUTE = "unmatched"
-_PROBES = {
-    "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
-    "/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready",
-}  # fmt: skip
 _ANSWER_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -37,11 +34,6 @@ _ANSWER_HEADERS = {
     "Cache-Control": "no-store",
 }
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
-# The page of Swagger UI starts with a line of script and sets styles from it.
-_DOCS_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; frame-ancestors 'none'"
-)
 
 
 def request_id_of(scope: Scope) -> str:
@@ -87,7 +79,7 @@ class AnswerHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _ANSWER_HEADERS.items():
                     headers.setdefault(name, value)
-                policy = _DOCS_POLICY if scope["path"].startswith("/docs") else _POLICY
+                policy = declaration_of(scope).page_policy or _POLICY
                 headers.setdefault("Content-Security-Policy", policy)
                 if self._shutdown.begun:
                     headers["Connection"] = "close"  # the next request finds another service
@@ -134,7 +126,7 @@ class RequestLog:
             await send(message)
 
         started = time.perf_counter()
-        safe = self._fail_safe if inspects(scope["method"], scope["path"]) else None
+        safe = self._fail_safe if declaration_of(scope).inspects else None
         in_progress = self._metrics.requests_in_progress.track_inprogress()
         with (
             deciding(safe),
@@ -169,9 +161,11 @@ class RequestLog:
             "duration_ms": round(seconds * 1000, 1),
             **members(notes),
         }
-        if "problem" in notes and route not in _PROBES:
+        # A probe that was refused before it came to its route is worth a line: its key is wrong.
+        is_probe = declaration_of(scope).is_probe and route != _NO_ROUTE
+        if "problem" in notes and not is_probe:
             self._metrics.rejected.labels(notes["problem"]).inc()
-        level = logging.DEBUG if route in _PROBES else logging.INFO
+        level = logging.DEBUG if is_probe else logging.INFO
         access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
 
 

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-from service.errors import INTERNAL, PROBLEM_TYPES, InspectionFailed, ServiceError
+from service.errors import InspectionFailed, ServiceError
 from service.logs import note_image
 from service.metrics import Metrics
 from service.options import PartFields
 from service.preparing import Prepared
+from service.problem_types import INTERNAL, PROBLEM_TYPES
 from service.registry import Route
 from service.result import Inspected
 from service.tracing import Tracing

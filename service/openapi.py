@@ -6,16 +6,18 @@ from typing import Any
 from model.inspection import Decision
 from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.errors import (
-    PROBLEM_TYPES,
     BodyTooLarge,
     ClientGone,
     DeadlineExceeded,
     IdempotencyKeyReused,
     InvalidRequest,
     MalformedBody,
+    RateLimited,
     ServiceError,
+    Unavailable,
     UndecodableImage,
 )
+from service.problem_types import PROBLEM_TYPES
 from service.problems import PROBLEM_JSON
 
 DESCRIPTION = """Inspects parts by camera with MambaAD networks that know only good parts.
@@ -25,45 +27,6 @@ own where it sent one. Every answer to an inspection carries `decision`, and in 
 `X-Decision`: OK, NG, REVIEW (a person decides) or UNDECIDED (not inspected, whatever went wrong).
 With UNDECIDED goes `fail_safe`, in the header `X-Fail-Safe`: what the line is to do then."""
 
-_DETAILS = {
-    "malformed-body": "Missing boundary in multipart.",
-    "invalid-tensor": "expected one input, 'image'; got 'images'",
-    "unknown-version": "version '7' does not serve the category 'solar-mono'; serving: 1",
-    "malformed-request": "the request is not HTTP/1.1",
-    "unauthenticated": "no API key: expected Authorization: Bearer <key>, or X-API-Key: <key>",
-    "forbidden": "the key 'line-3' has the scope detect, and this needs admin",
-    "unknown-category": "no checkpoint serves the category 'botle'; have: solar-mono, solar-poly",
-    "headers-too-slow": "the headers did not arrive within 10 s",
-    "body-too-slow": "the body did not arrive in time: 1000 bytes in 20 s",
-    "body-too-large": "an image may have 33554432 bytes, got 40000000",
-    "image-too-large": "an image may have 50000000 pixels, got 50000 x 50000 = 2500000000",
-    "answer-too-large": "the pictures of one answer may have 268435456 bytes: ask for fewer",
-    "unsupported-image": "the content is none of the image formats taken: JPEG, PNG, BMP, TIFF, "
-    "WebP",
-    "unsupported-encoding": "Content-Encoding 'br' is not taken; have: gzip, deflate",
-    "invalid-request": "no category: expected it as ?category= or as a form field",
-    "idempotency-key-reused": "this Idempotency-Key was used with another body or path: use a new "
-    "key for a new request, and the same only to repeat one",
-    "undecodable-image": "the PNG image of 2000 bytes is truncated or damaged: expected a complete "
-    "image file",
-    "non-finite-result": "the network's answer to this image is not a finite number: the part "
-    "counts neither as OK nor as NG",
-    "inspection-failed": "the network failed on this image: it counts neither as OK nor as NG",
-    "headers-too-large": "headers may have 32768 bytes",
-    "rate-limited": "'line-3' may send 20 images a second; try again in 1 s",
-    "too-many-connections": "too many connections are open",
-    "bodies-full": "2147483648 bytes of requests are being received, and no more are taken",
-    "queue-full": "128 images are waiting, and no more are taken",
-    "no-worker-ready": "no worker is ready: they are starting, or starting again",
-    "worker-lost": "the worker died with this image on it: it was not inspected",
-    "unknown-model": "no version '3' of a model 'solar'; have: solar/1, solar/2",
-    "conflict": "solar/1 is the stable version of 'solar-mono': route that to another first",
-    "model-refused": "solar/2 was not loaded, and nothing has changed: network.safetensors is not "
-    "the file that was saved",
-    "state-not-written": "the change could not be kept and was not made: No space left on device",
-    "checkpoint-unavailable": "checkpoint solar/2, which serves 'solar-mono', cannot be loaded",
-    "deadline-exceeded": "not inspected within 30 s",
-}
 _REQUEST_ID = "5f0c7c9e8d1b4c5a9b3f6e2d1a0c4b7e"
 _RETRY_AFTER = {
     "Retry-After": {
@@ -119,9 +82,9 @@ _BATCH_EXAMPLE = {
                 "type": PROBLEM_TYPES[UndecodableImage].uri,
                 "title": PROBLEM_TYPES[UndecodableImage].title,
                 "status": 422,
-                "detail": _DETAILS["undecodable-image"],
+                "detail": PROBLEM_TYPES[UndecodableImage].example,
                 "request_id": _REQUEST_ID,
-                "error": _DETAILS["undecodable-image"],
+                "error": PROBLEM_TYPES[UndecodableImage].example,
             },
         },
     ],
@@ -136,11 +99,12 @@ def _problems(
 ) -> dict[str, Any]:
     undecided = {"decision": "UNDECIDED", "fail_safe": "NG"} if inspecting else {}
     headers = _DECISION_HEADERS if inspecting else {}
-    kinds = [
-        kind
+    raised = [
+        error
         for error, kind in PROBLEM_TYPES.items()
         if kind.status == status and (errors is None or error in errors)
     ]
+    kinds = [PROBLEM_TYPES[error] for error in raised]
     examples = {
         kind.slug: {
             "summary": kind.title,
@@ -148,10 +112,10 @@ def _problems(
                 "type": kind.uri,
                 "title": kind.title,
                 "status": status,
-                "detail": _DETAILS[kind.slug],
+                "detail": kind.example,
                 "request_id": _REQUEST_ID,
                 **undecided,
-                "error": _DETAILS[kind.slug],
+                "error": kind.example,
             },
         }
         for kind in kinds
@@ -161,8 +125,8 @@ def _problems(
         "description": "; ".join(kind.title for kind in kinds),
         "content": {PROBLEM_JSON: {"schema": schema, "examples": examples}},
     }
-    waiting = _RETRY_AFTER if status in {429, 503} else {}
-    return {**response, "headers": {**headers, **waiting}}
+    passes = any(issubclass(error, Unavailable | RateLimited) for error in raised)
+    return {**response, "headers": {**headers, **(_RETRY_AFTER if passes else {})}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

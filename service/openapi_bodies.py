@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.fields import PRIORITY_HEADER, TIMEOUT_HEADER, Asked, AskedInText
+from service.fields import Asked, AskedInText
+from service.requests import PRIORITY_HEADER, TIMEOUT_HEADER
 from service.uploads import BatchBody, DetectBody
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}

@@ -5,7 +5,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
-from service.schemas import Answer, RefusalAnswer
+from service.answers import Answer, RefusalAnswer
+from service.declaration import Access, declares
 from service.serving import ServiceDependency
 
 router = APIRouter()
@@ -36,6 +37,7 @@ class ReadyAnswer(Answer):
 
 
 @router.get("/livez", tags=["operations"], summary="Does the process answer?")
+@declares(access=Access.OPEN, is_probe=True)
 async def live() -> LiveAnswer:
     """Answer 200 as long as the process answers at all."""
     return LiveAnswer(live=True)
@@ -48,6 +50,7 @@ async def live() -> LiveAnswer:
     response_model=ReadyAnswer,
     responses={503: {"model": ReadyAnswer, "description": "Not ready; `reasons` says why"}},
 )
+@declares(access=Access.OPEN, is_probe=True)
 async def ready(service: ServiceDependency) -> Response:
     """Answer 200 once every worker is warm and at least one category can be inspected, else 503."""
     readiness = service.readiness()
@@ -75,6 +78,7 @@ async def ready(service: ServiceDependency) -> Response:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
+@declares(access=Access.OPEN_FOR_METRICS, is_probe=True)
 async def metrics(service: ServiceDependency) -> Response:
     """Write every metric in Prometheus' text format."""
     return Response(

@@ -1,4 +1,4 @@
-"""An error as it is answered: problem+json (RFC 9457), by the table in `service.errors`.
+"""An error as it is answered: problem+json (RFC 9457), by the table in `problem_types`.
 
 Its `detail` comes from a `ServiceError` or from the HTTP framework, never from any other exception:
 those are logged and answered as a plain 500.
@@ -9,17 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from service.errors import (
-    INTERNAL,
-    PROBLEM_TYPES,
-    BodyTooSlow,
-    ProblemType,
-    RateLimited,
-    ServiceError,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedEncoding,
-)
+from service.errors import ServiceError
+from service.problem_types import INTERNAL, PROBLEM_TYPES, ProblemType
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -63,15 +54,12 @@ def http_problem(status: int, detail: str, request_id: str) -> Problem:
 
 def retry_headers(error: Exception) -> dict[str, str]:
     """Return the headers that an error's answer carries."""
-    if isinstance(error, Unavailable | RateLimited):
-        return {"Retry-After": str(error.retry_after_s)}
-    if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": 'Bearer realm="mambaad"'}
-    if isinstance(error, BodyTooSlow):
-        return {"Connection": "close"}  # what is left of the body would be taken for a request
-    if isinstance(error, UnsupportedEncoding):
-        return {"Accept-Encoding": "gzip, deflate"}
-    return {}
+    if not isinstance(error, ServiceError):
+        return {}
+    headers = dict(PROBLEM_TYPES[type(error)].headers)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return headers
 
 
 def _problem(kind: ProblemType, detail: str, request_id: str) -> Problem:

@@ -31,7 +31,7 @@ from service.channel import (
 from service.inspector import run
 from service.jobs import Batch
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.process")
 
 R = TypeVar("R")
 

@@ -23,7 +23,7 @@ from service.metrics import Metrics
 from service.routing import Assignment, Canary, Role
 from service.thresholds import promise
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.registry")
 
 __all__ = ["Refusal", "Registry", "Route"]
 

@@ -19,7 +19,7 @@ from service.latency import Latencies
 from service.metrics import Metrics
 from service.process import ProcessDied, WorkerProcess
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.residency")
 
 _RETRY_AFTER_S = 60
 _REFUSAL_HOLDS_S = 5.0

@@ -22,7 +22,7 @@ from service.registry import Registry
 from service.routing import Assignment
 from service.thresholds import Threshold
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.rollout")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,29 +9,19 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from service import openapi, openapi_bodies
+from service.answers import CategoriesAnswer, CategoryAnswer, RefusalAnswer
 from service.batches import Batch, DetectDoorDependency, answer_of, inspect_batch
 from service.decisions import decision_headers
-from service.fields import AskedInText
+from service.declaration import Scope, declares
+from service.fields import AskedInText, options_for
 from service.idempotency import Answered, Answers, digest_of, key_of
 from service.inspect_part import PartRequest
 from service.middleware import problem_response, request_id_of
 from service.options import InspectOptions
 from service.problems import problem_of, retry_headers
-from service.schemas import (
-    BatchAnswer,
-    CategoriesAnswer,
-    CategoryAnswer,
-    DetectAnswer,
-    RefusalAnswer,
-)
-from service.serving import (
-    Service,
-    ServiceDependency,
-    count_images,
-    options_for,
-    options_of,
-    unless_client_leaves,
-)
+from service.requests import count_images, options_of, unless_client_leaves
+from service.schemas import BatchAnswer, DetectAnswer
+from service.serving import Service, ServiceDependency
 from service.uploads import Posted, posted_images
 
 router = APIRouter()
@@ -47,6 +37,7 @@ _FEW_RESULTS = 16
     responses=openapi.DETECT_RESPONSES,
     openapi_extra=openapi_bodies.DETECT_BODY,
 )
+@declares(inspects=True, scope=Scope.DETECT)
 async def detect(
     request: Request,
     service: ServiceDependency,
@@ -105,6 +96,7 @@ def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) 
     responses=openapi.BATCH_RESPONSES,
     openapi_extra=openapi_bodies.BATCH_BODY,
 )
+@declares(inspects=True, scope=Scope.DETECT)
 async def detect_batch(
     request: Request,
     service: ServiceDependency,
@@ -158,6 +150,7 @@ async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:
 
 
 @router.get("/categories", tags=["inspection"], summary="What can be inspected")
+@declares(scope=Scope.DETECT)
 async def categories(service: ServiceDependency) -> CategoriesAnswer:
     """List the categories, with checkpoint, threshold and what the threshold promises."""
     return CategoriesAnswer(

@@ -12,15 +12,15 @@ import signal
 import socket
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
-from service.connections import connection_class
 from service.settings import Settings
 from service.shutdown import Shutdown
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.server")
 
 _OTHER_FILES = 256
 """Open files that are no connections: pipes, shared memory, checkpoints."""
@@ -32,11 +32,20 @@ class CannotListen(Exception):
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Configure uvicorn for the application."""
+    connections: dict[str, Any] = {
+        "http": "auto",
+        "limit_concurrency": settings.max_connections + 1,
+    }
+    if settings.connection_limits:
+        # Imported here, since it may not fit a uvicorn that is newer than it.
+        from service.connections import connection_class  # noqa: PLC0415
+
+        connections = {"http": connection_class(settings, app.state.metrics)}
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=connection_class(settings, app.state.metrics),
+        **connections,
         loop="asyncio",  # uvloop, where it is installed, is no faster here and its clock is coarse
         log_config=None,  # ours stands, and `service.middleware` writes the line per request
         access_log=False,
@@ -45,7 +54,8 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=list(settings.trusted_proxies),
         ws="none",
         lifespan="on",
-        timeout_keep_alive=math.ceil(settings.keep_alive_s) + 1,  # `connections` keeps the real one
+        # `connections` keeps the real one, where it is asked to.
+        timeout_keep_alive=math.ceil(settings.keep_alive_s) + settings.connection_limits,
         timeout_graceful_shutdown=math.ceil(
             settings.request_timeout_ms / 1000 + settings.body_timeout_s + 1
         ),

@@ -1,30 +1,19 @@
-"""What every router stands on, and how long it works for a client."""
+"""What every router stands on."""
 
-import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.requests import ClientDisconnect
 
-from service.errors import ClientGone, DeadlineExceeded
-from service.fields import PRIORITY_HEADER, Asked, priority_of, timeout_s_of
 from service.inspect_part import InspectPart
 from service.lifecycle import Lifecycle
+from service.limits import BodyLimits
 from service.metrics import Metrics
-from service.middleware import received_at
-from service.options import InspectOptions
-from service.pictures import HeatmapKind
 from service.protocol import Workers
 from service.readiness import ReadinessCheck
 from service.registry import Registry
 from service.rollout import Rollout
-from service.security import Guard
 from service.shadow import Shadows
-from service.uploads import BodyLimits, read_raw
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,60 +37,3 @@ async def _service(request: Request) -> Service:  # not async, it would run in a
 
 
 ServiceDependency = Annotated[Service, Depends(_service)]
-
-
-async def read_body(request: Request, max_bytes: int, deadline: float | None = None) -> bytes:
-    """Read the whole body. Raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await read_raw(request, max_bytes)
-    except TimeoutError as error:
-        raise DeadlineExceeded("the body was not there in time") from error
-    except ClientDisconnect as error:
-        raise ClientGone("the connection closed within the body") from error
-
-
-def count_images(request: Request, count: int) -> None:
-    """Hold a request's images against the rate of its caller."""
-    guard: Guard = request.app.state.guard
-    guard.count_images(request.scope["state"].get("caller"), count)
-
-
-def options_of(request: Request) -> InspectOptions:
-    """Return what a request's headers ask for: its time and priority. Raises `InvalidRequest`."""
-    return InspectOptions(
-        timeout_s=timeout_s_of(request.headers),
-        priority=priority_of(request.headers.get(PRIORITY_HEADER)),
-        received_at=received_at(request.scope),
-        hold_answer=request.scope["state"].get("hold_answer"),
-    )
-
-
-def options_for(asked: Asked, base: InspectOptions) -> InspectOptions:
-    """Return how to inspect an image, where `base` says what the headers ask for."""
-    return replace(
-        base,
-        heatmap=asked.heatmap or HeatmapKind.NONE,
-        priority=priority_of(asked.priority) if asked.priority else base.priority,
-        part=asked.part,
-    )
-
-
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, and cancel it when the client disconnects; raises `ClientGone` then."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_client_leaves(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGone("the connection closed before the answer")
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _client_leaves(request: Request) -> None:
-    """Wait for the disconnect; after the body, `receive` has nothing else to say."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -137,6 +137,9 @@ class Settings(BaseSettings):
         None, description="where spans go by OTLP over HTTP; needs the extra `otel`"
     )
 
+    connection_limits: bool = Field(
+        True, description="false serves by uvicorn's own connections, without limits on headers"
+    )
     max_connections: int = Field(1024, ge=1, le=100_000)
     max_header_bytes: int = Field(32 * 2**10, ge=1024)
     max_inflight_bytes: int = Field(

@@ -28,7 +28,7 @@ from service.preparing import Prepared
 from service.protocol import Workers
 from service.result import Inspected
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.shadow")
 
 
 @dataclass(slots=True)

@@ -10,31 +10,21 @@ from pydantic import Field, RootModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
 
 from service.errors import (
-    BodyTooLarge,
     ClientGone,
     DeadlineExceeded,
     InvalidRequest,
     MalformedBody,
 )
 from service.fields import Asked, AskedInText, Strict, check_json, check_text
+from service.limits import BodyLimits, limited, read_raw
 from service.sources import Base64Upload, Source, Upload
 
 _FIELDS = tuple(AskedInText.model_fields)
 _IMAGES = "images"
 _JSON_BYTES_PER_IMAGE = 8192
 _SHORT_JSON_BYTES = 512 * 2**10
-
-
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """How large a request may be, in bytes, and how many images it may hold."""
-
-    max_image_bytes: int
-    max_request_bytes: int
-    max_files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +120,11 @@ def _read_json(body: bytes, query: Asked, limits: BodyLimits, *, each: bool) -> 
 
 
 async def _form(request: Request, limits: BodyLimits) -> FormData:
-    limited = _limited(request, limits.max_request_bytes)
+    bounded = limited(request, limits.max_request_bytes)
     try:
         parser = MultiPartParser(
-            limited.headers,
-            limited.stream(),
+            bounded.headers,
+            bounded.stream(),
             max_files=limits.max_files,
             max_fields=2 * len(_FIELDS),
             max_part_size=_JSON_BYTES_PER_IMAGE * max(limits.max_files, 128),
@@ -187,30 +177,6 @@ async def _read_file(file: UploadFile, max_bytes: int) -> Upload:
     """Read one part; one byte more than allowed is enough for `decoding` to refuse it."""
     await file.seek(0)
     return Upload(file.filename or None, await file.read(max_bytes + 1))
-
-
-async def read_raw(request: Request, max_bytes: int) -> bytes:
-    """Read a body that is one thing. Raises `BodyTooLarge`, or Starlette's `ClientDisconnect`."""
-    return await _limited(request, max_bytes).body()
-
-
-def _limited(request: Request, max_bytes: int) -> Request:
-    """Return the request with a body that raises `BodyTooLarge` beyond `max_bytes`."""
-    refusal = BodyTooLarge(f"the body may have {max_bytes} bytes, and has more")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise refusal
-    received = 0
-
-    async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > max_bytes:
-            raise refusal
-        return message
-
-    return Request(request.scope, receive)
 
 
 def _check_names(form: FormData, names: tuple[str, ...]) -> None:

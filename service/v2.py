@@ -1,7 +1,7 @@
 """The Open Inference Protocol (v2) over HTTP: each category is a model.
 
 What tensors there are and what they mean stands in `v2_tensors`, how they travel in `v2_codec`.
-Health may be asked by anyone, as `/livez` may; everything else is in `router`.
+Health, which may be asked by anyone, is in `v2_health`; everything else is in `router`.
 """
 
 import asyncio
@@ -14,32 +14,26 @@ from pydantic import ValidationError
 from service import v2_openapi
 from service.compression import chosen_coding, compress
 from service.decisions import decision_headers
-from service.errors import InvalidTensor, NoWorkerReady
+from service.declaration import Scope, declares
+from service.errors import InvalidTensor
 from service.inspect_part import PartRequest, find_version
 from service.jobs import Priority
 from service.middleware import problem_response, request_id_of
 from service.options import InspectOptions, PartFields
 from service.problems import problem_of, retry_headers
+from service.requests import count_images, options_of, read_body, unless_client_leaves
 from service.result import Inspected, PartResult
-from service.serving import (
-    Service,
-    ServiceDependency,
-    count_images,
-    options_of,
-    read_body,
-    unless_client_leaves,
-)
+from service.serving import Service, ServiceDependency
 from service.v2_codec import HEADER_LENGTH, read_json, read_request, write_answer
+from service.v2_health import check_ready
 from service.v2_schemas import (
     IndexAsked,
     IndexEntry,
     InferAnswer,
     InferAsked,
-    LiveHealth,
     ModelMetadata,
     ModelReady,
     Parameters,
-    ReadyHealth,
     ServerMetadata,
 )
 from service.v2_tensors import (
@@ -53,7 +47,6 @@ from service.v2_tensors import (
 )
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
-health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 
 EXTENSIONS = ["binary_tensor_data", "parameters", "schedule_policy", "model_repository(index)"]
 _PLATFORM = "mambaad_pytorch"
@@ -71,20 +64,8 @@ class _Call:
     outputs: Sequence[OutputChoice]
 
 
-@health.get("/live", summary="Does the process answer?")
-async def live() -> LiveHealth:
-    """Answer 200 as long as the process answers at all."""
-    return LiveHealth(live=True)
-
-
-@health.get("/ready", summary="Can images be inspected?", responses=v2_openapi.NOT_READY)
-async def ready(service: ServiceDependency) -> ReadyHealth:
-    """Answer 200 when `/readyz` does, else the problem."""
-    _check_ready(service)
-    return ReadyHealth(live=True, ready=True)
-
-
 @router.get("", summary="What serves", responses=v2_openapi.NO_ENTRY)
+@declares(scope=Scope.DETECT)
 async def server_metadata(request: Request) -> ServerMetadata:
     """Name the service and the extensions of the protocol that it knows."""
     return ServerMetadata(name="mambaad", version=request.app.version, extensions=EXTENSIONS)
@@ -102,6 +83,7 @@ async def server_metadata(request: Request) -> ServerMetadata:
     response_model_exclude_none=True,
     responses=v2_openapi.NO_MODEL,
 )
+@declares(scope=Scope.DETECT)
 async def model_metadata(
     service: ServiceDependency, model: str, version: str | None = None
 ) -> ModelMetadata:
@@ -121,12 +103,13 @@ async def model_metadata(
     "/models/{model}/ready", summary="Can it be sent images?", responses=v2_openapi.NO_MODEL
 )
 @router.get("/models/{model}/versions/{version}/ready", responses=v2_openapi.NO_MODEL)
+@declares(scope=Scope.DETECT, is_probe=True)
 async def model_ready(
     service: ServiceDependency, model: str, version: str | None = None
 ) -> ModelReady:
     """Answer 200 when images of this category can be inspected, else the problem."""
     find_version(service.registry, model, version, key="")
-    _check_ready(service)
+    check_ready(service)
     return ModelReady(name=model, ready=True)
 
 
@@ -136,6 +119,7 @@ async def model_ready(
     responses=v2_openapi.PROBLEMS,
     openapi_extra=v2_openapi.INDEX_BODY,
 )
+@declares(scope=Scope.DETECT)
 async def repository_index(request: Request, service: ServiceDependency) -> list[IndexEntry]:
     """List the models, those that cannot be used with why."""
     body = await read_body(request, _MAX_INDEX_BYTES)
@@ -178,6 +162,7 @@ async def repository_index(request: Request, service: ServiceDependency) -> list
     responses=v2_openapi.PROBLEMS,
     openapi_extra=v2_openapi.INFER_BODY,
 )
+@declares(inspects=True, scope=Scope.DETECT)
 async def infer(
     request: Request, service: ServiceDependency, model: str, version: str | None = None
 ) -> Response:
@@ -275,9 +260,3 @@ def _answer(call: _Call, result: PartResult, coding: str | None) -> Response:
         return Response(content, headers=headers, media_type="application/json")
     headers[HEADER_LENGTH] = str(header_length)
     return Response(content, headers=headers, media_type="application/octet-stream")
-
-
-def _check_ready(service: Service) -> None:
-    readiness = service.readiness()
-    if not readiness.ready:
-        raise NoWorkerReady("not ready: " + "; ".join(readiness.reasons))

@@ -19,7 +19,7 @@ from service.process import ProcessDied, WorkerProcess
 from service.protocol import WorkerState, WorkerStatus
 from service.residency import Residency
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("service.worker")
 
 _EXPECTED_START_S = 10.0
 _MAX_RELOAD_S = 3600.0

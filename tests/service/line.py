@@ -20,6 +20,7 @@ from service.drift import DriftMonitor
 from service.errors import NonFiniteResult, NoSuchCategory
 from service.idempotency import Answers
 from service.inspect_part import InspectPart
+from service.limits import BodyLimits
 from service.metrics import Metrics
 from service.middleware import RequestLog
 from service.observers import (
@@ -35,7 +36,6 @@ from service.registry import Route
 from service.serving import Service
 from service.settings import Settings
 from service.tracing import Tracing
-from service.uploads import BodyLimits
 
 DECISIONS = {
     "bolt": Decision.OK,

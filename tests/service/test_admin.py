@@ -19,8 +19,9 @@ from model.store import Store
 from model.training.golden import record_golden, save_with_golden
 from service.app import create_app
 from service.channel import CheckpointKey
+from service.declaration import Scope
 from service.deployment import Deployment, State
-from service.keys import Scope, add_key
+from service.keys import add_key
 from service.registry import Registry
 from service.routing import Assignment
 from service.settings import Settings

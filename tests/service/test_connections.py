@@ -13,8 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.connections import connection_class
+from service import connections
+from service.connections import Connection, connection_class
 from service.server import Server, listen, server_config
 from service.settings import Settings
 from service.shutdown import Shutdown
@@ -142,6 +145,89 @@ def test_an_answer_leaves_in_one_piece(connect):
         received = client.recv(2**16)
     assert received.startswith(b"HTTP/1.1 200 ")
     assert received.endswith(b"\r\n\r\necho 0")
+
+
+BY_THE_PARSER = {
+    "on_message_begin", "on_url", "on_header", "on_headers_complete", "on_message_complete",
+}  # fmt: skip
+BY_THE_LOOP = {
+    "connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing",
+}  # fmt: skip
+BY_UVICORN = {"on_response_complete", "shutdown"}
+
+
+@pytest.fixture
+def callers(monkeypatch):
+    """From which files each method of a connection that uvicorn has too was called."""
+    seen = {name: set() for name in vars(Connection) if hasattr(HttpToolsProtocol, name)}
+    seen = {name: files for name, files in seen.items() if not name.startswith("__")}
+
+    def watched(name, method):
+        def call(self, *args):
+            seen[name].add(sys._getframe(1).f_code.co_filename)
+            return method(self, *args)
+
+        return call
+
+    for name in seen:
+        monkeypatch.setattr(Connection, name, watched(name, getattr(Connection, name)))
+    return seen
+
+
+def test_uvicorn_still_calls_what_is_overridden(serve, callers):
+    """Where this fails with a newer uvicorn, its limits are gone: see `service.connections`."""
+    assert set(callers) == BY_THE_PARSER | BY_THE_LOOP | BY_UVICORN
+    with serve() as connect:
+        with connect(REQUEST % b"big") as client:
+            time.sleep(0.1)  # until the answer has filled the buffers
+            assert len(one_answer(client)[1]) == 20_000_000
+        idle = connect(POST % (b"echo", 3) + b"abc")
+        assert one_answer(idle)[1] == b"echo 3"
+    assert everything(idle) == b""
+    assert not [name for name, files in callers.items() if not files]
+    for name in BY_UVICORN:
+        assert any("uvicorn" in file for file in callers[name]), name
+    for name in BY_THE_PARSER:
+        assert any(file == connections.__file__ for file in callers[name]), name
+
+
+def test_uvicorn_still_asks_the_server_when_to_leave(monkeypatch):
+    called = []
+    for name in ("handle_exit", "on_tick"):
+        assert hasattr(uvicorn.Server, name)
+        method = getattr(Server, name)
+        monkeypatch.setattr(
+            Server, name, lambda *args, m=method: called.append(m.__name__) or m(*args)
+        )
+    server = Server(uvicorn.Config(application, lifespan="off", log_config=None), Shutdown(), 0.0)
+    with server.capture_signals():
+        signal.raise_signal(signal.SIGINT)
+    asyncio.run(server.main_loop())
+    assert called == ["handle_exit", "on_tick"]
+    assert server.should_exit
+
+
+def test_without_limits_it_serves_by_uvicorns_own_connections(monkeypatch, metrics):
+    """And does not even import ours, which may not fit the uvicorn that is there."""
+    monkeypatch.setitem(sys.modules, "service.connections", None)
+    settings = LIMITS.model_copy(update={"connection_limits": False})
+    app = FastAPI()
+    app.state.metrics = metrics
+    app.get("/echo")(lambda: "served")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(server_config(app, settings), Shutdown(), 0.0)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            with socket.create_connection(listener.getsockname(), timeout=10) as client:
+                client.sendall(b"GET /echo HTTP/1.1\r\n")
+                time.sleep(2 * settings.header_timeout_s)
+                client.sendall(b"Host: x\r\nX-A: " + bytes(b"a" * 5000) + b"\r\n\r\n")
+                assert one_answer(client)[1] == b'"served"'
+                assert everything(client) == b""  # it does not idle for ever
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 def test_uvloop_is_left_alone_where_it_is_installed(metrics, monkeypatch):

@@ -5,8 +5,10 @@ from http import HTTPStatus
 import pytest
 
 from service import errors
-from service.errors import PROBLEM_TYPES, ServiceError
+from service.errors import ServiceError
+from service.problem_types import INTERNAL, PROBLEM_TYPES
 from service.problems import problem_of, retry_headers
+from tests.service.problem_docs import API, HEAD, advice_rows
 
 
 def leaves(base: type[ServiceError]) -> set[type[ServiceError]]:
@@ -19,10 +21,19 @@ def test_every_error_has_exactly_one_answer():
     assert len({kind.slug for kind in PROBLEM_TYPES.values()}) == len(PROBLEM_TYPES)
 
 
-def test_the_docstring_draws_the_whole_tree():
-    for error, kind in PROBLEM_TYPES.items():
-        line = next(line for line in errors.__doc__.splitlines() if error.__name__ in line)
-        assert kind.status == 503 or str(kind.status) in line
+def test_every_problem_is_shown_by_an_example():
+    assert {kind.slug for kind in PROBLEM_TYPES.values() if not kind.example} == {"client-gone"}
+
+
+def test_the_docs_say_what_to_do_about_each():
+    """Where this fails after a change of the table, run `python -m tests.service.problem_docs`."""
+    rows = advice_rows()
+    assert HEAD + "\n".join(rows) + "\n\n" in API.read_text("utf-8")
+    for kind in (INTERNAL, *PROBLEM_TYPES.values()):
+        if kind.advice:
+            (row,) = (row for row in rows if f"`{kind.slug}`" in row)
+            assert str(kind.status) in row
+            assert kind.advice in row
 
 
 def test_every_status_exists():
@@ -45,6 +56,19 @@ def test_any_other_error_tells_nothing_of_itself(error):
 @pytest.mark.parametrize(("given", "stated"), [(0, "1"), (7, "7")])
 def test_whoever_is_refused_for_now_is_told_when_to_return(given, stated):
     assert retry_headers(errors.QueueFull("full", given)) == {"Retry-After": stated}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.Unauthenticated("no"), {"WWW-Authenticate": 'Bearer realm="mambaad"'}),
+        (errors.BodyTooSlow("no"), {"Connection": "close"}),
+        (errors.UnsupportedEncoding("no"), {"Accept-Encoding": "gzip, deflate"}),
+        (errors.RateLimited("no", 3), {"Retry-After": "3"}),
+    ],
+)
+def test_an_answer_carries_what_its_problem_needs(error, expected):
+    assert retry_headers(error) == expected
 
 
 def test_nobody_else_is_told_to_return():

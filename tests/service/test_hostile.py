@@ -12,7 +12,8 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from service.app import create_app
-from service.keys import Scope, add_key
+from service.declaration import Scope
+from service.keys import add_key
 from service.settings import Settings
 
 OPEN = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/docs"}

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from service import cli, keys
-from service.keys import KeyRing, KeysUnusable, Scope, add_key, read_keys, remove_key
+from service.declaration import Scope
+from service.keys import KeyRing, KeysUnusable, add_key, read_keys, remove_key
 
 A_KEY = {"name": "a", "sha256": "0" * 64, "scopes": ["detect"]}
 

@@ -13,11 +13,13 @@ from PIL import Image
 
 from model.inspection import Decision
 from service.channel import Finding
-from service.errors import PROBLEM_TYPES, QueueFull
-from service.keys import Scope, add_key
+from service.declaration import Scope
+from service.errors import QueueFull
+from service.keys import add_key
 from service.lookout import confidence, write
 from service.lookout_errors import exception_of
 from service.pipeline import Pipeline
+from service.problem_types import PROBLEM_TYPES
 from service.settings import Settings
 
 

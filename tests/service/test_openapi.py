@@ -4,12 +4,13 @@ import re
 
 import pytest
 
-from service import admin_schemas, schemas
+from service import admin_schemas, answers, schemas
 from service.app import create_app
 from service.decisions import deciding
-from service.errors import PROBLEM_TYPES, ClientGone
+from service.errors import ClientGone
 from service.fields import Asked, AskedInText
 from service.pictures import HeatmapKind
+from service.problem_types import PROBLEM_TYPES
 from service.schemas import BatchAnswer, DetectAnswer, ImageAnswer
 from service.settings import Settings
 from service.uploads import BatchBody, DetectBody
@@ -132,7 +133,11 @@ def properties(schema, where):
 
 def test_every_field_of_an_inspection_is_described(document):
     components = document["components"]["schemas"]
-    own = {name: components[name] for name in components if hasattr(schemas, name)}
+    own = {
+        name: components[name]
+        for name in components
+        if hasattr(schemas, name) or hasattr(answers, name)
+    }
     own["Problem"] = components["Problem"]
     for path in ("/detect", "/detect/batch"):
         contents = document["paths"][path]["post"]["requestBody"]["content"]

@@ -35,6 +35,7 @@ def test_it_tells_what_became_of_the_part(client, line_of, image):
     assert response.status_code == 200, response.text
     record = line_of(response)
     line = json.loads(JsonFormatter().format(record))
+    assert (line["logger"], line["message"]) == ("service.access", "POST /detect")
     assert (line["method"], line["path"], line["status"]) == ("POST", "/detect", 200)
     assert (line["category"], line["decision"], line["model"]) == ("nut", "NG", "parts/1")
     assert 0.5 < line["score"] <= 1

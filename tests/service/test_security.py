@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from functools import partial
 
 import httpx
 import pytest
@@ -10,11 +11,14 @@ from fastapi import Depends, FastAPI
 
 from service import keys
 from service.app import create_app
+from service.declaration import Access, Scope, declares
 from service.errors import ServiceError
-from service.keys import Scope, add_key
+from service.guard import Guard
+from service.keys import add_key
+from service.matching import Matching
 from service.middleware import RequestLog, problem_response, request_id_of
 from service.problems import problem_of, retry_headers
-from service.security import Gate, Guard, admin_scope, detect_scope
+from service.security import Gate, takes_key
 from service.settings import Settings
 
 LOCAL = "http://127.0.0.1:8000"
@@ -46,17 +50,20 @@ def ask(metrics):
         async def answer():
             return {}
 
-        for route in ("/livez", "/readyz", "/metrics", "/unthought"):
-            app.get(route)(answer)
-        app.api_route("/detect", methods=["GET", "POST"], dependencies=[Depends(detect_scope)])(
-            answer
-        )
-        app.api_route("/models", methods=["GET", "POST"], dependencies=[Depends(admin_scope)])(
-            answer
-        )
+        def route(path, methods=("GET",), **declared):
+            endpoint = declares(**declared)(partial(answer))
+            app.api_route(path, methods=methods, dependencies=[Depends(takes_key)])(endpoint)
+
+        app.get("/unthought")(answer)
+        for probe in ("/livez", "/readyz"):
+            app.get(probe)(declares(access=Access.OPEN)(partial(answer)))
+        app.get("/metrics")(declares(access=Access.OPEN_FOR_METRICS)(partial(answer)))
+        route("/detect", ["GET", "POST"], scope=Scope.DETECT)
+        route("/models", ["GET", "POST"], scope=Scope.ADMIN)
         app.add_exception_handler(ServiceError, answer_error)
         app.add_middleware(Gate, guard=guard, metrics_require_key=chosen.metrics_require_key)
         app.add_middleware(RequestLog, metrics=metrics)
+        app.add_middleware(Matching, routes=app.routes)
 
         def get(path, headers=None, method="GET", base_url=LOCAL, client="127.0.0.1"):
             async def scenario():

@@ -1,0 +1,281 @@
+"""How each error is answered, told once: problems, OpenAPI, Lookout's words and the docs use it.
+
+`service.problems` writes the answer; `python -m tests.service.problem_docs` writes the table in
+docs/api.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from service import errors
+
+_REPAIR_BODY = "repair the client: the body is no form, or no JSON"
+_GIVE_KEY = "give the client a key with the scope `detect`"
+_REPAIR_NAME = "repair the name, or load the model; `detail` lists the categories"
+_LOOK_AT_NETWORK = "look at the network, then try again"
+_SEND_LESS = "send less, or raise the limit; ask for fewer heatmaps at once"
+_SEND_FORMAT = "send JPEG, PNG, BMP, TIFF or WebP"
+_TAKE_AGAIN = "take the picture again: the file is damaged, empty, or no base64"
+_REPAIR_FIELD = "repair the client; `errors` names the field"
+_WAIT = "wait for `Retry-After` seconds"
+_READ_LOG = "the log tells more under the request id; trying again rarely helps"
+_TRY_AGAIN = "try again after `Retry-After` seconds, if the part can wait"
+_TOO_LATE = "the part has gone by; fewer requests, or a faster device"
+
+# What is left of the body would be taken for a request.
+_CLOSE = {"Connection": "close"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """How one kind of error is answered; `slug` is its stable name for programs."""
+
+    status: int
+    slug: str
+    title: str
+    example: str = ""
+    """A message as the service writes it."""
+
+    advice: str = ""
+    """What to do about a part that is UNDECIDED by it."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Headers of the answer, beside the Retry-After of an error that has one."""
+
+    throttles: bool = False
+    """It is over once less is asked for."""
+
+    @property
+    def uri(self) -> str:
+        """The identifier in a problem's `type`."""
+        return f"urn:mambaad:problem:{self.slug}"
+
+
+INTERNAL = ProblemType(500, "internal-error", "The service failed", advice=_READ_LOG)
+PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
+    errors.MalformedBody: ProblemType(
+        400,
+        "malformed-body",
+        "The body cannot be parsed",
+        example="Missing boundary in multipart.",
+        advice=_REPAIR_BODY,
+    ),
+    errors.InvalidTensor: ProblemType(
+        400,
+        "invalid-tensor",
+        "The tensors do not fit the model",
+        example="expected one input, 'image'; got 'images'",
+    ),
+    errors.Unauthenticated: ProblemType(
+        401,
+        "unauthenticated",
+        "No API key, or none that is known",
+        example="no API key: expected Authorization: Bearer <key>, or X-API-Key: <key>",
+        advice=_GIVE_KEY,
+        headers={"WWW-Authenticate": 'Bearer realm="mambaad"'},
+    ),
+    errors.Forbidden: ProblemType(
+        403,
+        "forbidden",
+        "The caller may not do this",
+        example="the key 'line-3' has the scope detect, and this needs admin",
+        advice=_GIVE_KEY,
+    ),
+    errors.NoSuchCategory: ProblemType(
+        404,
+        "unknown-category",
+        "No checkpoint serves this category",
+        example="no checkpoint serves the category 'botle'; have: solar-mono, solar-poly",
+        advice=_REPAIR_NAME,
+    ),
+    errors.NoSuchVersion: ProblemType(
+        404,
+        "unknown-version",
+        "This version does not serve the category",
+        example="version '7' does not serve the category 'solar-mono'; serving: 1",
+    ),
+    errors.MalformedRequest: ProblemType(
+        400, "malformed-request", "Not an HTTP request", example="the request is not HTTP/1.1"
+    ),
+    errors.HeadersTooSlow: ProblemType(
+        408,
+        "headers-too-slow",
+        "The headers did not arrive in time",
+        example="the headers did not arrive within 10 s",
+        advice=_LOOK_AT_NETWORK,
+    ),
+    errors.BodyTooSlow: ProblemType(
+        408,
+        "body-too-slow",
+        "The body did not arrive in time",
+        example="the body did not arrive in time: 1000 bytes in 20 s",
+        advice=_LOOK_AT_NETWORK,
+        headers=_CLOSE,
+    ),
+    errors.NoSuchModel: ProblemType(
+        404,
+        "unknown-model",
+        "No such version in the store",
+        example="no version '3' of a model 'solar'; have: solar/1, solar/2",
+    ),
+    errors.Conflict: ProblemType(
+        409,
+        "conflict",
+        "Not as things stand",
+        example="solar/1 is the stable version of 'solar-mono': route that to another first",
+    ),
+    errors.ModelRefused: ProblemType(
+        409,
+        "model-refused",
+        "The version does not load",
+        example="solar/2 was not loaded, and nothing has changed: network.safetensors is not the "
+        "file that was saved",
+    ),
+    errors.BodyTooLarge: ProblemType(
+        413,
+        "body-too-large",
+        "Too many bytes",
+        example="an image may have 33554432 bytes, got 40000000",
+        advice=_SEND_LESS,
+    ),
+    errors.ImageTooLarge: ProblemType(
+        413,
+        "image-too-large",
+        "Too many pixels",
+        example="an image may have 50000000 pixels, got 50000 x 50000 = 2500000000",
+        advice=_SEND_LESS,
+    ),
+    errors.AnswerTooLarge: ProblemType(
+        413,
+        "answer-too-large",
+        "Too large an answer",
+        example="the pictures of one answer may have 268435456 bytes: ask for fewer",
+        advice=_SEND_LESS,
+    ),
+    errors.UnsupportedImage: ProblemType(
+        415,
+        "unsupported-image",
+        "Not an image format that is taken",
+        example="the content is none of the image formats taken: JPEG, PNG, BMP, TIFF, WebP",
+        advice=_SEND_FORMAT,
+    ),
+    errors.UnsupportedEncoding: ProblemType(
+        415,
+        "unsupported-encoding",
+        "Not an encoding that is taken",
+        example="Content-Encoding 'br' is not taken; have: gzip, deflate",
+        advice=_SEND_FORMAT,
+        headers={"Accept-Encoding": "gzip, deflate"},
+    ),
+    errors.InvalidRequest: ProblemType(
+        422,
+        "invalid-request",
+        "A field is missing or impossible",
+        example="no category: expected it as ?category= or as a form field",
+        advice=_REPAIR_FIELD,
+    ),
+    errors.IdempotencyKeyReused: ProblemType(
+        422,
+        "idempotency-key-reused",
+        "Another request's key",
+        example="this Idempotency-Key was used with another body or path: use a new key for a "
+        "new request, and the same only to repeat one",
+        advice=_REPAIR_FIELD,
+    ),
+    errors.UndecodableImage: ProblemType(
+        422,
+        "undecodable-image",
+        "The image cannot be decoded",
+        example="the PNG image of 2000 bytes is truncated or damaged: expected a complete image "
+        "file",
+        advice=_TAKE_AGAIN,
+    ),
+    errors.RateLimited: ProblemType(
+        429,
+        "rate-limited",
+        "Too many requests",
+        example="'line-3' may send 20 images a second; try again in 1 s",
+        advice=_WAIT,
+        throttles=True,
+    ),
+    errors.HeadersTooLarge: ProblemType(
+        431,
+        "headers-too-large",
+        "Too many bytes of headers",
+        example="headers may have 32768 bytes",
+    ),
+    errors.ClientGone: ProblemType(499, "client-gone", "The client closed the connection"),
+    errors.NonFiniteResult: ProblemType(
+        500,
+        "non-finite-result",
+        "The network's answer is not a number",
+        example="the network's answer to this image is not a finite number: the part counts "
+        "neither as OK nor as NG",
+        advice=_READ_LOG,
+    ),
+    errors.InspectionFailed: ProblemType(
+        500,
+        "inspection-failed",
+        "The image could not be inspected",
+        example="the network failed on this image: it counts neither as OK nor as NG",
+        advice=_READ_LOG,
+    ),
+    errors.TooManyConnections: ProblemType(
+        503,
+        "too-many-connections",
+        "Too many connections are open",
+        example="too many connections are open",
+        advice=_TRY_AGAIN,
+    ),
+    errors.BodiesFull: ProblemType(
+        503,
+        "bodies-full",
+        "Too much is being received",
+        example="2147483648 bytes of requests are being received, and no more are taken",
+        advice=_TRY_AGAIN,
+        throttles=True,
+    ),
+    errors.QueueFull: ProblemType(
+        503,
+        "queue-full",
+        "Too much is waiting",
+        example="128 images are waiting, and no more are taken",
+        advice=_TRY_AGAIN,
+        throttles=True,
+    ),
+    errors.NoWorkerReady: ProblemType(
+        503,
+        "no-worker-ready",
+        "No worker is ready",
+        example="no worker is ready: they are starting, or starting again",
+        advice=_TRY_AGAIN,
+    ),
+    errors.WorkerLost: ProblemType(
+        503,
+        "worker-lost",
+        "The worker died on this image",
+        example="the worker died with this image on it: it was not inspected",
+        advice=_TRY_AGAIN,
+    ),
+    errors.StateNotWritten: ProblemType(
+        503,
+        "state-not-written",
+        "The change could not be kept",
+        example="the change could not be kept and was not made: No space left on device",
+    ),
+    errors.CheckpointUnavailable: ProblemType(
+        503,
+        "checkpoint-unavailable",
+        "It cannot be loaded now",
+        example="checkpoint solar/2, which serves 'solar-mono', cannot be loaded",
+        advice=_TRY_AGAIN,
+    ),
+    errors.DeadlineExceeded: ProblemType(
+        504,
+        "deadline-exceeded",
+        "Not inspected in time",
+        example="not inspected within 30 s",
+        advice=_TOO_LATE,
+        throttles=True,
+    ),
+}
