@@ -11,8 +11,8 @@ from model.detector import Detector
 from model.errors import NonFiniteOutput, UnknownCategory
 from model.inspection import Decision, ImageSize
 from model.network import MambaAD, NetworkConfig
+from model.network.normalise import normalise
 from model.preprocess import Preprocessing
-from model.torch_engine import normalise
 
 CONFIG = NetworkConfig(
     encoder="tf_efficientnet_lite0", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,

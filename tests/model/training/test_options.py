@@ -12,7 +12,7 @@ from model.checkpoint import CheckpointStore
 from model.detector import Detector
 from model.errors import ConfigError
 from model.network import MambaAD
-from model.torch_engine import normalise
+from model.network.normalise import normalise
 from model.training import Run, TrainingConfig, TrainingData, train
 from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
