@@ -19,6 +19,7 @@ from model.evaluation import evaluate
 from model.evaluation.paper import Published, Reproduction, published
 from model.inspection import Category
 from model.report import Subject, write_report
+from model.torch_runtime import open_checkpoint
 from model.training import TrainingData, calibrate
 from model.training.data import digests
 from model.training.departures import departures
@@ -73,7 +74,7 @@ def answer(question: Question) -> bool:
         return True
     if checkpoint.manifest.training.get("ended") == "interrupted" and question.recipe:
         return False
-    detector = Detector.from_checkpoint(checkpoint, device=question.device)
+    detector = open_checkpoint(checkpoint, device=question.device)
     stand_in = add_thresholds(detector, dataset)
     found = evaluate(detector, dataset.test, question.batch_size, progress=True)
     notes = [*notes_on(checkpoint, dataset, paper), _SAME_RULES, *([_STAND_IN] if stand_in else [])]

@@ -19,6 +19,7 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.preprocess import ImageRule, Preprocessing
+from model.torch_runtime import torch_detector
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData
@@ -248,7 +249,7 @@ def _monitors(run: Run, config: TrainingConfig, monitor: Monitor | None) -> Moni
 
 def build_detector(run: Run, trainer: Trainer, network: MambaAD, scoring: Scoring) -> Detector:
     """Return a detector without thresholds, its baselines from the images trained on."""
-    detector = Detector.from_network(
+    detector = torch_detector(
         network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
     )
     if scoring.uses_baselines:

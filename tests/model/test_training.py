@@ -16,7 +16,6 @@ from rich.console import Console
 from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.dataset import GOOD, ImageDataset, Sample
-from model.detector import Detector
 from model.errors import (
     CalibrationError,
     CheckpointError,
@@ -28,6 +27,7 @@ from model.errors import (
 )
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.torch_runtime import open_checkpoint, torch_detector
 from model.training import (
     Augmentation,
     Run,
@@ -518,9 +518,7 @@ def test_a_run_ends_in_a_calibrated_checkpoint(data, tmp_path):
     assert manifest.training["recipe"]["loss"] == "cosine"
 
     images = [Image.open(sample.path) for sample in data.held_out]
-    scores = [
-        i.raw_score for i in Detector.from_checkpoint(checkpoint).inspect_images(images, "bolt")
-    ]
+    scores = [i.raw_score for i in open_checkpoint(checkpoint).inspect_images(images, "bolt")]
     assert checkpoint.calibrations["bolt"].image_threshold == pytest.approx(max(scores), rel=1e-5)
 
 
@@ -528,7 +526,7 @@ def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
     run = new_run(tmp_path)
     checkpoint = train(run, CONFIG, TINY, data, Scoring(standardise=True))
     loaded = run.store.load(run.name)
-    detector = Detector.from_checkpoint(loaded)
+    detector = open_checkpoint(loaded)
     images = ImageDataset(data.train, detector.preprocessing)
     batch = np.stack([images[i][0].numpy() for i in range(len(images))])
     plain = detector.anomaly_maps(batch)
@@ -544,7 +542,7 @@ def test_gaussians_are_of_the_differences_of_the_images_trained_on(data, tmp_pat
     scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
     checkpoint = train(run, CONFIG, TINY, data, scoring)
     loaded = run.store.load(run.name)
-    detector = Detector.from_checkpoint(loaded)
+    detector = open_checkpoint(loaded)
     images = ImageDataset(data.train, detector.preprocessing)
     batch = np.stack([images[i][0].numpy() for i in range(len(images))])
     differences = detector.compare(batch)
@@ -603,7 +601,7 @@ def test_a_device_that_is_not_here_is_said(name):
 
 
 def test_calibration_takes_good_images_only(data):
-    detector = Detector.from_network(MambaAD(TINY), PREPROCESSING, Scoring(), {})
+    detector = torch_detector(MambaAD(TINY), PREPROCESSING, Scoring(), {})
     with pytest.raises(CalibrationError, match="no held-out"):
         calibrate(detector, Scoring(), [], 0.01)
     bad = replace(data.held_out[0], defect="scratch")

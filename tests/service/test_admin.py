@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from model.checkpoint import CheckpointStore
-from model.detector import Detector
 from model.store import Store
+from model.torch_runtime import open_checkpoint
 from model.training.golden import record_golden, save_with_golden
 from service.app import create_app
 from service.channel import CheckpointKey
@@ -34,7 +34,7 @@ def save_with_golden_images(root, gone_by):
     """Save parts/2 once more, with golden images whose scores in the manifest are off."""
     store = CheckpointStore(root)
     checkpoint = store.load("parts", "2")
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     saved = save_with_golden(store, checkpoint, record_golden(detector, [], {}))
     path = store.find("parts", saved.version) / "manifest.json"
     manifest = json.loads(path.read_text())

@@ -9,10 +9,10 @@ import torch
 from model.anomaly import Scoring
 from model.anomaly_map import anomaly_map
 from model.checkpoint import CheckpointStore
-from model.detector import Detector
 from model.errors import ConfigError
 from model.network import MambaAD
 from model.network.normalise import normalise
+from model.torch_runtime import open_checkpoint
 from model.training import Run, TrainingConfig, TrainingData, train
 from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
@@ -158,7 +158,7 @@ def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
             torch.testing.assert_close(first, second)
         assert loaded.encoder.standardises
     pixels = torch.zeros(1, 3, 64, 64, dtype=torch.uint8).numpy()
-    detector = Detector.from_checkpoint(store.load("bolts"))
+    detector = open_checkpoint(store.load("bolts"))
     blank = normalise(torch.from_numpy(pixels), detector.preprocessing)
     with torch.no_grad():
         expected = anomaly_map(*loaded(blank), (64, 64)).numpy()
