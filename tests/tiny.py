@@ -6,7 +6,7 @@ from PIL import Image
 
 from model.network import NetworkConfig
 from model.preprocess import Preprocessing
-from model.training import TrainingConfig
+from model.training import Recipe, TrainingConfig
 from model.training.monitor import Monitor
 
 TINY = NetworkConfig(
@@ -19,6 +19,11 @@ TINY = NetworkConfig(
 PREPROCESSING = Preprocessing(image_size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3, loss="cosine", seed=7)
 OPTIONS = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
+
+
+def recipe(config=CONFIG, **sections):
+    """The tiny network, to be trained so."""
+    return Recipe(network=TINY, training=config, **sections)
 
 
 def write_images(folder, count, seed=0):

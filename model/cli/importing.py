@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from model.dataset import Sample
     from model.detector import Detector
     from model.network import MambaAD
-    from model.torch_runtime import torch_detector
 
 
 def import_checkpoint(
@@ -79,6 +78,7 @@ def build_detector(network: "MambaAD", device: str) -> "Detector":
     """Return a detector without thresholds."""
     from model.anomaly import Scoring
     from model.preprocess import Preprocessing
+    from model.torch_runtime import torch_detector
 
     preprocessing = Preprocessing(
         image_size=network.config.image_size, mean=network.encoder.mean, std=network.encoder.std

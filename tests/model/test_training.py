@@ -30,6 +30,7 @@ from model.preprocess import Preprocessing
 from model.torch_runtime import open_checkpoint, torch_detector
 from model.training import (
     Augmentation,
+    Recipe,
     Run,
     Trainer,
     TrainingConfig,
@@ -495,14 +496,20 @@ def test_a_disk_that_refuses_leaves_the_earlier_state(tmp_path, monkeypatch):
 # A whole run
 
 
-def new_run(tmp_path, **changes):
-    return Run(
-        name="bolts", folder=tmp_path / "run", store=CheckpointStore(tmp_path / "w"), **changes
-    )
+def recipe(config=CONFIG, **sections):
+    return Recipe(network=TINY, training=config, **sections)
 
 
-def go(run, data, config=CONFIG, stop=lambda: False):
-    return train(run, config, TINY, data, Scoring(statistic="top_mean"), stop=stop)
+ASKED = recipe(scoring=Scoring(statistic="top_mean"))
+
+
+def new_run(tmp_path, asked=ASKED, **changes):
+    store = CheckpointStore(tmp_path / "w")
+    return Run(name="bolts", folder=tmp_path / "run", store=store, recipe=asked, **changes)
+
+
+def go(run, data, stop=lambda: False):
+    return train(run, data, stop=stop)
 
 
 def test_a_run_ends_in_a_calibrated_checkpoint(data, tmp_path):
@@ -523,8 +530,8 @@ def test_a_run_ends_in_a_calibrated_checkpoint(data, tmp_path):
 
 
 def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
-    run = new_run(tmp_path)
-    checkpoint = train(run, CONFIG, TINY, data, Scoring(standardise=True))
+    run = new_run(tmp_path, recipe(scoring=Scoring(standardise=True)))
+    checkpoint = go(run, data)
     loaded = run.store.load(run.name)
     detector = open_checkpoint(loaded)
     images = ImageDataset(data.train, detector.preprocessing)
@@ -538,9 +545,9 @@ def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
 
 
 def test_gaussians_are_of_the_differences_of_the_images_trained_on(data, tmp_path):
-    run = new_run(tmp_path)
     scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
-    checkpoint = train(run, CONFIG, TINY, data, scoring)
+    run = new_run(tmp_path, recipe(scoring=scoring))
+    checkpoint = go(run, data)
     loaded = run.store.load(run.name)
     detector = open_checkpoint(loaded)
     images = ImageDataset(data.train, detector.preprocessing)
@@ -585,13 +592,13 @@ def test_restart_gives_up_an_unfinished_run(data, tmp_path):
 def test_the_state_is_saved_on_the_way(data, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(Trainer, "save", lambda self, folder: saved.append(self.place.step))
-    go(new_run(tmp_path, save_every_s=0.0), data, replace(CONFIG, epochs=1))
+    go(new_run(tmp_path, recipe(replace(CONFIG, epochs=1)), save_every_s=0.0), data)
     assert saved == [1, 2, 0]
 
 
 def test_wrong_encoder_weights_are_refused_before_training(data, tmp_path):
     with pytest.raises(WeightsError, match="no weights file"):
-        go(new_run(tmp_path, encoder_weights=tmp_path / "none.pth"), data)
+        go(new_run(tmp_path, recipe(encoder_weights=str(tmp_path / "none.pth"))), data)
 
 
 @pytest.mark.parametrize("name", ["tpu", "mps", "cuda:99"])

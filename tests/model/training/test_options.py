@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from model.anomaly import Scoring
 from model.anomaly_map import anomaly_map
 from model.checkpoint import CheckpointStore
 from model.errors import ConfigError
@@ -19,7 +18,7 @@ from model.training.emphasis import Emphasis
 from model.training.features import standardise
 from model.training.group import Group
 from model.training.monitor import Monitor
-from tests.tiny import CONFIG, TINY, after, always, kept, same
+from tests.tiny import CONFIG, TINY, after, always, kept, recipe, same
 
 ALONE = Group()
 
@@ -128,9 +127,10 @@ def test_scales_that_weigh_nothing_are_not_trained(trainer_of):
 
 def test_scoring_by_untrained_scales_is_refused(data, tmp_path):
     config = replace(CONFIG, emphasis=Emphasis(loss_weights=(0.0, 1.0, 1.0)))
-    run = Run(name="bolts", folder=tmp_path / "run", store=CheckpointStore(tmp_path / "w"))
+    store = CheckpointStore(tmp_path / "w")
+    run = Run(name="bolts", folder=tmp_path / "run", store=store, recipe=recipe(config))
     with pytest.raises(ConfigError, match="scale_weights"):
-        train(run, config, TINY, data, Scoring())
+        train(run, data)
 
 
 def test_standardised_features_have_mean_zero_and_deviation_one():
@@ -148,9 +148,8 @@ def test_standardised_features_have_mean_zero_and_deviation_one():
 def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
     store = CheckpointStore(tmp_path / "w")
     config = replace(CONFIG, epochs=1, standardise_features=True)
-    saved = train(
-        Run(name="bolts", folder=tmp_path / "run", store=store), config, TINY, data, Scoring()
-    )
+    run = Run(name="bolts", folder=tmp_path / "run", store=store, recipe=recipe(config))
+    saved = train(run, data)
     loaded = store.load("bolts").network.eval()
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
