@@ -13,13 +13,13 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model.durable import append_durably, replace_file, sync_folder
 from model.inspection import Category
 from service.errors import StateNotWritten
 from service.routing import Assignment
@@ -189,50 +189,17 @@ def _read_audit(path: Path) -> list[AuditRecord]:
 
 def _write(folder: Path, state: State, record: AuditRecord) -> None:
     """Write the audit and the state; the last step, a rename, is the one that counts."""
-    staging = folder / f".{DEPLOYMENT_FILE}.new"
+    line = record.model_dump_json(by_alias=True).encode() + b"\n"
+    take_back = append_durably(folder / AUDIT_FILE, line)
     try:
-        _write_through(staging, "wb", state.model_dump_json(indent=2).encode() + b"\n")
-        size = _append(folder / AUDIT_FILE, record.model_dump_json(by_alias=True).encode() + b"\n")
-        try:
-            staging.replace(folder / DEPLOYMENT_FILE)
-        except OSError:
-            os.truncate(folder / AUDIT_FILE, size)
-            raise
-    finally:
-        with suppress(OSError):
-            staging.unlink(missing_ok=True)
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    """Make the rename survive a power cut; by now the change is made, whatever comes of this."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        replace_file(folder / DEPLOYMENT_FILE, state.model_dump_json(indent=2).encode() + b"\n")
     except OSError:
-        logger.warning("a change of the state may not survive a power cut", exc_info=True)
-
-
-def _append(path: Path, line: bytes) -> int:
-    """Append a line, or leave the file as it was; return how long it was."""
-    size = path.stat().st_size if path.exists() else 0
-    try:
-        _write_through(path, "ab", line)
-    except OSError:
-        with suppress(OSError):
-            os.truncate(path, size)
+        take_back()
         raise
-    return size
-
-
-def _write_through(path: Path, mode: str, data: bytes) -> None:
-    with path.open(mode) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        sync_folder(folder)
+    except OSError:  # by now the change is made, whatever comes of this
+        logger.warning("a change of the state may not survive a power cut", exc_info=True)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model.durable import write_durably
+
 logger = logging.getLogger(__name__)
 
 _PREFIX = "mambaad_"
@@ -137,17 +139,7 @@ def _changing(path: Path) -> Iterator[list[ApiKey]]:
 
 def _replace(path: Path, keys: list[ApiKey]) -> None:
     lines = [key.model_dump(mode="json", exclude_none=True) for key in keys]
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"keys": lines}, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    write_durably(path, (json.dumps({"keys": lines}, indent=2) + "\n").encode(), 0o600)
 
 
 class KeyRing:

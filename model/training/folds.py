@@ -25,6 +25,7 @@ from typing import Any
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.dataset import Sample
+from model.durable import write_durably
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.inspection import Category
 from model.training import run as training
@@ -35,7 +36,6 @@ from model.training.run import Run
 from model.training.state import RECORD_FILE, STATE_FILE, check_identity
 from model.training.thresholds import Shown, show
 from model.training.trainer import Trainer
-from model.weight_files import write_durably
 
 SCORES_FILE = "scores.json"
 _FOLDERS = "fold-"

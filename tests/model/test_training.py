@@ -486,7 +486,7 @@ def test_a_disk_that_refuses_leaves_the_earlier_state(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("model.weight_files.os.fsync", full)
+    monkeypatch.setattr("model.durable.os.fsync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         save_state(tmp_path, {}, Place(epoch=2), {"x": torch.zeros(2)})
     place, tensors = load_state(tmp_path, {})

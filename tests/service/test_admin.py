@@ -269,18 +269,20 @@ def test_what_cannot_be_is_refused(client, problem, site, method, path, body, st
     assert (site.settings.state_dir / "deployment.json").read_bytes() == before
 
 
-def test_a_state_that_cannot_be_written_changes_nothing(client, inspect, problem, site):
-    staging = site.settings.state_dir / ".deployment.json.new"
-    staging.mkdir()
-    try:
-        refused = client.put(THRESHOLD, json={"threshold": -5.0, **ADA})
-        body = problem(refused, 503, "state-not-written")
-        assert str(site.settings.state_dir) not in body["detail"]
-        assert int(refused.headers["retry-after"]) > 1
-        assert inspect()["decision"] == "OK"
-        assert client.get(THRESHOLD).json()["threshold"] == 10.0
-    finally:
-        staging.rmdir()
+def test_a_state_that_cannot_be_written_changes_nothing(
+    client, inspect, problem, site, monkeypatch
+):
+    def refuse(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("service.deployment.replace_file", refuse)
+    refused = client.put(THRESHOLD, json={"threshold": -5.0, **ADA})
+    body = problem(refused, 503, "state-not-written")
+    assert "No space left" in body["detail"]
+    assert str(site.settings.state_dir) not in body["detail"]
+    assert int(refused.headers["retry-after"]) > 1
+    assert inspect()["decision"] == "OK"
+    assert client.get(THRESHOLD).json()["threshold"] == 10.0
 
 
 def test_no_request_fails_while_routes_switch(client, site, image):

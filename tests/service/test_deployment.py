@@ -3,6 +3,7 @@
 import json
 import resource
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_a_full_disk_changes_nothing(tmp_path):
     assert Deployment(tmp_path).state == State()
 
 
-@pytest.mark.parametrize("file", [".deployment.json.new", "audit.jsonl", "deployment.json"])
+@pytest.mark.parametrize("file", ["audit.jsonl", "deployment.json"])
 def test_a_file_that_cannot_be_written_changes_nothing(tmp_path, file):
     deployment = Deployment(tmp_path)
     (tmp_path / file / "in-the-way").mkdir(parents=True)
@@ -135,6 +136,23 @@ def test_a_file_that_cannot_be_written_changes_nothing(tmp_path, file):
     left = files(tmp_path)
     assert left.get("audit.jsonl", b"") == b""
     assert "deployment.json" not in left
+
+
+def test_a_state_that_is_not_written_takes_its_line_of_the_audit_back(tmp_path, monkeypatch):
+    deployment = Deployment(tmp_path)
+    deployment.commit(decided(), record(1))
+    before, replace = files(tmp_path), Path.replace
+
+    def full(self, target):
+        assert len(files(tmp_path)["audit.jsonl"]) > len(before["audit.jsonl"])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert "No space left" in str(refuses(deployment))
+    assert files(tmp_path) == before
+    monkeypatch.setattr(Path, "replace", replace)
+    deployment.commit(State(), record(2))
+    assert [found.request_id for found in Deployment(tmp_path).audit] == ["1", "2"]
 
 
 def test_a_folder_serves_one_service_at_a_time(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model import weight_files
+from model import durable
 from model.checkpoint import CheckpointStore
 from model.errors import CheckpointError
 from model.training import Augmentation, Run, Trainer, read_training_data, train
@@ -60,7 +60,7 @@ def hang_in_a_save(root, folder):
         fsync(descriptor)
 
     Trainer.save = counted
-    weight_files.os.fsync = standing
+    durable.os.fsync = standing
     go(Path(root), Path(folder))
 
 

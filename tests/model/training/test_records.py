@@ -105,7 +105,7 @@ def test_a_full_disk_is_an_error_that_names_the_record(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"tensorboard: .*No space left"):
         board.step(Place(step=1), 0.5)
     board.end(None)
-    monkeypatch.setattr("model.weight_files.os.fsync", full)
+    monkeypatch.setattr("model.durable.os.fsync", full)
     with pytest.raises(CheckpointError, match=r"curve\.jsonl: .*No space left"):
         Curve(tmp_path).begin(3, 2, Place())
 
