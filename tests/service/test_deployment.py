@@ -2,6 +2,8 @@
 
 import json
 import resource
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from service.errors import StateNotWritten
 from service.routing import Assignment, Canary
 from service.thresholds import Threshold
 
+ROOT = Path(__file__).parents[2]
 ONE, TWO = CheckpointKey("parts", "1"), CheckpointKey("parts", "2")
 NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 ROUTE = Assignment(stable=ONE, canary=Canary(checkpoint=TWO, share=0.25), shadow=None)
@@ -162,5 +165,31 @@ def test_a_folder_serves_one_service_at_a_time(tmp_path):
     first.commit(decided(), record())
     first.release()
     assert Deployment.claim(tmp_path).state == decided()
-    assert set(files(tmp_path)) == {"deployment.json", "audit.jsonl"}
+    assert set(files(tmp_path)) == {"deployment.json", "audit.jsonl", ".lock"}
     Deployment.claim(None).release()
+
+
+def test_a_service_that_was_killed_leaves_its_folder_free(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from service.deployment import Deployment; "
+        "held = Deployment.claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StateUnreadable, match="another service that runs"):
+            Deployment.claim(tmp_path)
+        other.kill()
+        other.wait()
+    Deployment.claim(tmp_path).release()
+
+
+def test_a_folder_that_cannot_be_locked_is_used_all_the_same(tmp_path, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("service.deployment.FileLock.acquire", refuse)
+    deployment = Deployment.claim(tmp_path)
+    assert "let no other service use it" in caplog.text
+    deployment.commit(decided(), record())
+    deployment.release()
