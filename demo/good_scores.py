@@ -14,8 +14,8 @@ from PIL import Image
 from rich.progress import track
 
 from demo.solar import read_split
-from model import Detector
 from model.checkpoint import CheckpointStore
+from model.torch_runtime import open_checkpoint
 
 _BATCH = 8
 
@@ -27,7 +27,7 @@ def main(
     weights: Annotated[Path, typer.Option(help="The store it lies in.")] = Path("weights"),
 ) -> None:
     """Score the good cells held out and those of the test split, by category."""
-    detector = Detector.from_checkpoint(CheckpointStore(weights).load(name))
+    detector = open_checkpoint(CheckpointStore(weights).load(name))
     kept = [cell for cell in read_split() if cell.is_good and cell.split in ("held_out", "test")]
     scores: dict[str, list[float]] = {}
     for category in sorted({cell.category for cell in kept}):

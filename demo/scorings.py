@@ -22,6 +22,7 @@ from model.checkpoint import Checkpoint, CheckpointStore
 from model.dataset import ImageDataset, Sample, read_mvtec
 from model.detector import Detector
 from model.metrics import auroc
+from model.torch_runtime import torch_detector
 from model.training.thresholds import fit_baselines
 
 BATCH = 8
@@ -57,7 +58,7 @@ def image_aurocs(
     checkpoint: Checkpoint, scoring: Scoring, train: Sequence[Sample], test: Sequence[Sample]
 ) -> dict[str, float | None]:
     """Return each category's image AUROC under one way of scoring."""
-    detector = Detector.from_network(checkpoint.network, checkpoint.preprocessing, scoring, {})
+    detector = torch_detector(checkpoint.network, checkpoint.preprocessing, scoring, {})
     if scoring.uses_baselines:
         shapes = checkpoint.network.feature_shapes
         detector.baselines = fit_baselines(detector, train, shapes)

@@ -7,14 +7,16 @@ if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.detector import Detector
     from model.network import MambaAD, NetworkConfig
+    from model.torch_runtime import open_checkpoint
 
-__all__ = ["Checkpoint", "Detector", "MambaAD", "NetworkConfig"]
+__all__ = ["Checkpoint", "Detector", "MambaAD", "NetworkConfig", "open_checkpoint"]
 
 _HOMES = {
     "Checkpoint": "model.checkpoint",
     "Detector": "model.detector",
     "MambaAD": "model.network",
     "NetworkConfig": "model.network",
+    "open_checkpoint": "model.torch_runtime",
 }
 
 

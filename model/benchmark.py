@@ -22,6 +22,7 @@ from model.errors import UnknownCategory
 from model.inspection import ImageSize
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.torch_runtime import open_checkpoint, torch_detector
 
 WARM_UP = 3
 _PACKAGES = ("torch", "numba", "numpy", "timm")
@@ -81,7 +82,7 @@ def of_checkpoint(checkpoint: Checkpoint, device: str) -> Subject:
     categories = checkpoint.manifest.categories
     if not categories:
         raise UnknownCategory(f"{checkpoint.name!r} is not calibrated, so it cannot decide")
-    detector = Detector.from_checkpoint(checkpoint, device=device)
+    detector = open_checkpoint(checkpoint, device=device)
     label = f"{checkpoint.name} {checkpoint.version}"
     return Subject(label, detector, categories[0], checkpoint.config, device)
 
@@ -102,7 +103,7 @@ def of_paper(device: str) -> Subject:
         alpha=0.01,
         good_images=1,
     )
-    detector = Detector.from_network(network, preprocessing, Scoring(), {_PART: normal}, device)
+    detector = torch_detector(network, preprocessing, Scoring(), {_PART: normal}, device)
     return Subject("paper (random weights)", detector, _PART, config, device)
 
 

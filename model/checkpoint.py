@@ -14,6 +14,7 @@ from model.areas import Area
 from model.baselines import AnyBaseline
 from model.baselines import to_arrays as baseline_arrays
 from model.calibration import Calibration
+from model.durable import rename_if_free, write_durably
 from model.encoders import SharedEncoders, encoder_file_name
 from model.errors import CheckpointError, ModelError
 from model.golden import Golden
@@ -34,14 +35,7 @@ from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 from model.store import Store, StoredVersion, does_not_fit
 from model.tensors import to_arrays, to_tensors
-from model.weight_files import (
-    read_verified,
-    read_weights,
-    rename_if_free,
-    serialise,
-    sha256,
-    write_durably,
-)
+from model.weight_files import read_verified, read_weights, serialise, sha256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -19,12 +19,6 @@ from model.framing import Frame, check_baselines
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
 from model.preprocess import Preprocessing
 from model.stopwatch import Stopwatch
-
-if TYPE_CHECKING:
-    from model.checkpoint import Checkpoint
-    from model.cuda.engine import CudaShare
-    from model.network import MambaAD
-    from model.store import StoredVersion
 
 _TILES_AT_ONCE = 16
 _NOT_FINITE = (
@@ -60,49 +54,6 @@ class Detector:
         self.baselines = dict(baselines or {})
         self.areas = Areas(areas or {})
         self.inputs_at_once = _TILES_AT_ONCE
-
-    @classmethod
-    def of_version(cls, version: "StoredVersion", engine: Engine) -> "Detector":
-        """Decide as a stored version does, by what an engine computes for it."""
-        parts = (version.preprocessing, version.scoring, version.calibrations)
-        return cls(engine, *parts, version.baselines, version.manifest.areas)
-
-    @classmethod
-    def from_network(
-        cls,
-        network: "MambaAD",
-        preprocessing: Preprocessing,
-        scoring: Scoring,
-        calibrations: Mapping[Category, Calibration],
-        device: str = "cpu",
-        backend: str = "auto",
-        baselines: Mapping[Category, AnyBaseline] | None = None,
-        areas: Mapping[Category, Area] | None = None,
-    ) -> "Detector":
-        """Compute with torch; the network is taken over, see `TorchEngine`."""
-        from model.torch_engine import TorchEngine  # noqa: PLC0415 - only where torch is used
-
-        engine = TorchEngine(network, preprocessing, scoring, device, backend)
-        return cls(engine, preprocessing, scoring, calibrations, baselines, areas)
-
-    @classmethod
-    def from_checkpoint(
-        cls,
-        checkpoint: "Checkpoint",
-        device: str = "cpu",
-        backend: str = "auto",
-        cuda: "CudaShare | None" = None,
-    ) -> "Detector":
-        """Build the detector that a loaded checkpoint describes.
-
-        With `cuda`, it computes there, and fast after its `preparation`; see `CudaEngine`.
-        """
-        parts = (checkpoint.network, checkpoint.preprocessing, checkpoint.scoring)
-        if cuda is None:
-            rest = (checkpoint.baselines, checkpoint.manifest.areas)
-            return cls.from_network(*parts, checkpoint.calibrations, device, backend, *rest)
-        engine = cuda.engine(*parts, backend, checkpoint.golden, checkpoint.baselines)
-        return cls.of_version(checkpoint, engine)
 
     def preparation(self, most: int) -> Sequence[Callable[[], None]]:
         """Return what can be done first to be fast, if anything; see `Preparable`."""

@@ -18,6 +18,9 @@ from jaxtyping import Float32
 Category: TypeAlias = str
 """Name of a kind of part: letters, digits, '.', '_' and '-', e.g. ``solar-mono``."""
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""What names a category, and a checkpoint."""
+
 
 class Decision(StrEnum):
     """What the line should do with a part.

@@ -20,6 +20,7 @@ from pydantic import (
 
 from model.areas import Area
 from model.errors import CheckpointError
+from model.inspection import NAME_PATTERN
 
 FORMAT_VERSION = 1
 """Raised whenever an older program could misread what a newer one wrote."""
@@ -35,7 +36,6 @@ ONNX_FILE = "model.onnx"
 ENCODERS = "encoders"
 """The folder of the shared encoders, and so never a checkpoint's name."""
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 
 _PACKAGES = ("mambaad-service", "torch", "timm", "numba")

@@ -5,6 +5,7 @@ from weakref import WeakSet
 
 from model.detector import Detector
 from model.onnx_engine import OnnxEngine
+from model.runtime import detector_of
 from model.store import StoredVersion, read_onnx
 
 
@@ -23,7 +24,7 @@ class OnnxRuntime:
         size = version.preprocessing.image_size
         engine = OnnxEngine(data, size, self._device, self._threads)
         self._engines.add(engine)
-        return version, Detector.of_version(version, engine)
+        return version, detector_of(version, engine)
 
     @property
     def encoders(self) -> tuple[int, int]:

@@ -7,33 +7,15 @@ needs only one of the two installed, and a process imports only what it uses.
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 from model.detector import Detector
 from model.errors import BackendUnavailable
 from model.manifest import ONNX_FILE, Manifest
+from model.runtime import Runtime
 from model.store import StoredVersion
 
 AUTO, TORCH, ONNXRUNTIME = "auto", "torch", "onnxruntime"
 _EXTRAS = {TORCH: "torch", ONNXRUNTIME: "edge"}
-
-
-class Runtime(Protocol):
-    """A library on one device."""
-
-    def open(self, directory: Path) -> tuple[StoredVersion, Detector]:
-        """Load a version from its folder. Raises `CheckpointError` and `OutOfMemory`."""
-
-    @property
-    def encoders(self) -> tuple[int, int]:
-        """How many encoders several networks may share, and their bytes."""
-
-    @property
-    def held_bytes(self) -> int:
-        """What this process holds of a GPU's memory through it; nothing on a CPU."""
-
-    def release(self) -> None:
-        """Give back memory that freed networks have left in caches."""
 
 
 class Runtimes:

@@ -19,6 +19,7 @@ from model import golden as golden_images
 from model.anomaly import Scoring
 from model.baselines import AnyBaseline, from_arrays
 from model.calibration import Calibration
+from model.durable import write_durably
 from model.errors import CheckpointError, ModelError
 from model.golden import Golden
 from model.manifest import (
@@ -32,7 +33,7 @@ from model.manifest import (
     versions_in,
 )
 from model.preprocess import Preprocessing
-from model.weight_files import read_verified, read_weights, sha256, write_durably
+from model.weight_files import read_verified, read_weights, sha256
 
 
 @dataclass(frozen=True, kw_only=True)

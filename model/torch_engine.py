@@ -18,6 +18,7 @@ from model.anomaly_map import anomaly_map
 from model.engine import Lap
 from model.network import MambaAD
 from model.network.folding import fold_batch_norms
+from model.network.normalise import normalise
 from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
 from model.recording import NotRecordable, Recording
@@ -173,12 +174,3 @@ class TorchEngine:
 
 def _no_lap(stage: str) -> None:
     """Parts that are computed side by side have no stages in common."""
-
-
-def normalise(
-    batch: UInt8[Tensor, "B 3 H W"], preprocessing: Preprocessing
-) -> Float[Tensor, "B 3 H W"]:
-    """Return (values / 255 - mean) / std, in float32."""
-    mean = torch.tensor(preprocessing.mean, device=batch.device).view(3, 1, 1) * 255
-    std = torch.tensor(preprocessing.std, device=batch.device).view(3, 1, 1) * 255
-    return (batch.float() - mean) / std

@@ -1,15 +1,25 @@
 """Stored versions as torch computes them, those on the same encoder sharing it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from model.anomaly import Scoring
+from model.areas import Area
+from model.baselines import AnyBaseline
+from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.cuda.engine import CudaShare
 from model.detector import Detector
 from model.encoders import SharedEncoders
+from model.inspection import Category
+from model.network import MambaAD
+from model.preprocess import Preprocessing
+from model.runtime import detector_of
 from model.store import StoredVersion
 from model.torch_device import check_device, release_cached
+from model.torch_engine import TorchEngine
 
 
 class TorchRuntime:
@@ -39,7 +49,7 @@ class TorchRuntime:
     def open(self, directory: Path) -> tuple[StoredVersion, Detector]:
         """Load a version's network, every hash verified."""
         checkpoint = Checkpoint.load(directory, self._encoders)
-        detector = Detector.from_checkpoint(checkpoint, self._device, self._backend, self._cuda)
+        detector = open_checkpoint(checkpoint, self._device, self._backend, self._cuda)
         return checkpoint, detector
 
     @property
@@ -55,3 +65,35 @@ class TorchRuntime:
     def release(self) -> None:
         """Empty the caches of a GPU's memory."""
         release_cached(torch.device(self._device))
+
+
+def open_checkpoint(
+    checkpoint: Checkpoint,
+    device: str = "cpu",
+    backend: str = "auto",
+    cuda: CudaShare | None = None,
+) -> Detector:
+    """Build the detector that a loaded checkpoint describes.
+
+    With `cuda`, it computes there, and fast after its `preparation`; see `CudaEngine`.
+    """
+    parts = (checkpoint.network, checkpoint.preprocessing, checkpoint.scoring)
+    if cuda is None:
+        return detector_of(checkpoint, TorchEngine(*parts, device, backend))
+    engine = cuda.engine(*parts, backend, checkpoint.golden, checkpoint.baselines)
+    return detector_of(checkpoint, engine)
+
+
+def torch_detector(
+    network: MambaAD,
+    preprocessing: Preprocessing,
+    scoring: Scoring,
+    calibrations: Mapping[Category, Calibration],
+    device: str = "cpu",
+    backend: str = "auto",
+    baselines: Mapping[Category, AnyBaseline] | None = None,
+    areas: Mapping[Category, Area] | None = None,
+) -> Detector:
+    """Compute with torch; the network is taken over, see `TorchEngine`."""
+    engine = TorchEngine(network, preprocessing, scoring, device, backend)
+    return Detector(engine, preprocessing, scoring, calibrations, baselines, areas)

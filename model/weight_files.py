@@ -1,9 +1,6 @@
-"""Weights on disk: safetensors, hashed before they are parsed, written whole or not at all."""
+"""Weights on disk: safetensors, hashed before they are parsed."""
 
-import errno
 import hashlib
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,38 +64,3 @@ def parse_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
 def sha256(data: bytes) -> str:
     """Return the hash of a file's content, in hex."""
     return hashlib.sha256(data).hexdigest()
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Put `data` under `path` in one step: a reader sees the old file or the new one."""
-    staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with staging.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def rename_if_free(folder: Path, target: Path) -> bool:
-    """Move a complete folder to `target` in one step; False when another one stands there."""
-    try:
-        folder.rename(target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    _sync_folder(target.parent)
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

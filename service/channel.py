@@ -17,19 +17,9 @@ from jaxtyping import Float32
 
 from model.calibration import Calibration
 from model.inspection import Category, Decision, ImageSize, Region
+from model.key import CheckpointKey as CheckpointKey  # noqa: PLC0414 - handed on
 
 _ALIGNMENT = 64
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class CheckpointKey:
-    """The name and version under which a checkpoint lies in the store."""
-
-    name: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.version}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,24 @@
 
     <state_dir>/deployment.json   what holds now, replaced in one step
     <state_dir>/audit.jsonl       every change, one JSON object a line, only ever appended to
+    <state_dir>/.lock             held by the service that runs
 
 Both are on the disk before a change takes effect, or neither is and it does not. Without a
 `state_dir` they are kept in memory, until the service stops. A service that runs holds a lock on
 the folder, which ends with its process however that ends.
 """
 
-import fcntl
 import logging
-import os
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from filelock import BaseFileLock, FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model.durable import append_durably, replace_file, sync_folder
 from model.inspection import Category
 from service.errors import StateNotWritten
 from service.routing import Assignment
@@ -29,6 +29,7 @@ logger = logging.getLogger("service.deployment")
 
 DEPLOYMENT_FILE = "deployment.json"
 AUDIT_FILE = "audit.jsonl"
+LOCK_FILE = ".lock"
 _RETRY_AFTER_S = 60
 
 
@@ -110,7 +111,7 @@ class Deployment:
         lock = None if state_dir is None else _lock(state_dir)  # what is read then stays so
         deployment = cls(state_dir)
         if lock is not None:
-            deployment.release = weakref.finalize(deployment, os.close, lock)
+            deployment.release = weakref.finalize(deployment, lock.release)
         return deployment
 
     def commit(self, state: State, record: AuditRecord) -> None:
@@ -133,23 +134,22 @@ class Deployment:
         self.audit.append(record)
 
 
-def _lock(folder: Path) -> int:
-    """Lock the folder itself, where its file system can; return the descriptor that holds it."""
+def _lock(folder: Path) -> BaseFileLock:
+    """Lock the folder, where its file system can; return what holds it until it is released."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise StateUnreadable(f"cannot use state_dir: {error}") from error
+    lock = FileLock(folder / LOCK_FILE, thread_local=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
+        lock.acquire(blocking=False)
+    except Timeout as error:
         raise StateUnreadable(
             f"{folder} is the state_dir of another service that runs: give each one its own"
         ) from error
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:
         logger.warning("%s cannot be locked (%s): let no other service use it", folder, error)
-    return descriptor
+    return lock
 
 
 def _read_state(path: Path) -> State:
@@ -189,50 +189,17 @@ def _read_audit(path: Path) -> list[AuditRecord]:
 
 def _write(folder: Path, state: State, record: AuditRecord) -> None:
     """Write the audit and the state; the last step, a rename, is the one that counts."""
-    staging = folder / f".{DEPLOYMENT_FILE}.new"
+    line = record.model_dump_json(by_alias=True).encode() + b"\n"
+    take_back = append_durably(folder / AUDIT_FILE, line)
     try:
-        _write_through(staging, "wb", state.model_dump_json(indent=2).encode() + b"\n")
-        size = _append(folder / AUDIT_FILE, record.model_dump_json(by_alias=True).encode() + b"\n")
-        try:
-            staging.replace(folder / DEPLOYMENT_FILE)
-        except OSError:
-            os.truncate(folder / AUDIT_FILE, size)
-            raise
-    finally:
-        with suppress(OSError):
-            staging.unlink(missing_ok=True)
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    """Make the rename survive a power cut; by now the change is made, whatever comes of this."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        replace_file(folder / DEPLOYMENT_FILE, state.model_dump_json(indent=2).encode() + b"\n")
     except OSError:
-        logger.warning("a change of the state may not survive a power cut", exc_info=True)
-
-
-def _append(path: Path, line: bytes) -> int:
-    """Append a line, or leave the file as it was; return how long it was."""
-    size = path.stat().st_size if path.exists() else 0
-    try:
-        _write_through(path, "ab", line)
-    except OSError:
-        with suppress(OSError):
-            os.truncate(path, size)
+        take_back()
         raise
-    return size
-
-
-def _write_through(path: Path, mode: str, data: bytes) -> None:
-    with path.open(mode) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        sync_folder(folder)
+    except OSError:  # by now the change is made, whatever comes of this
+        logger.warning("a change of the state may not survive a power cut", exc_info=True)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -5,12 +5,10 @@ JSON, `{"keys": [{"name", "sha256", "scopes", ...}]}`; `mambaad keys` writes it,
 runs notices the change.
 """
 
-import fcntl
 import hashlib
 import hmac
 import json
 import logging
-import os
 import secrets
 import stat
 import time
@@ -19,8 +17,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model.durable import write_durably
 from service.declaration import Scope
 
 logger = logging.getLogger("service.keys")
@@ -115,33 +115,22 @@ def remove_key(path: Path, name: str) -> None:
 def _changing(path: Path) -> Iterator[list[ApiKey]]:
     """Hand out the keys to change, then replace the file at once; one writer at a time."""
     try:
-        folder = os.open(path.absolute().parent, os.O_RDONLY)
+        path.absolute().parent.stat()  # a folder that is missing would be made for the lock
+        lock = FileLock(path.with_name(f".{path.name}.lock"), mode=0o600).acquire()
     except OSError as error:
         raise KeysUnusable(f"{path.parent} cannot be opened: {error.strerror}") from error
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        keys = list(read_keys(path)) if path.exists() else []
-        yield keys
-        _replace(path, keys)
+        with lock:
+            keys = list(read_keys(path)) if path.exists() else []
+            yield keys
+            _replace(path, keys)
     except OSError as error:
         raise KeysUnusable(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        os.close(folder)
 
 
 def _replace(path: Path, keys: list[ApiKey]) -> None:
     lines = [key.model_dump(mode="json", exclude_none=True) for key in keys]
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"keys": lines}, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    write_durably(path, (json.dumps({"keys": lines}, indent=2) + "\n").encode(), 0o600)
 
 
 class KeyRing:

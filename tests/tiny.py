@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from model.network import Encoder, NetworkConfig
 from model.preprocess import Preprocessing
-from model.training import TrainingConfig
+from model.training import Recipe, TrainingConfig
 from model.training.monitor import Monitor
 
 TINY = NetworkConfig(
@@ -42,6 +42,12 @@ def options(folder):
         "--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2",
         "--encoder", TINY.encoder, "--encoder-weights", str(encoder_weights(folder)),
     ]  # fmt: skip
+
+
+def recipe(folder, config=CONFIG, **sections):
+    """The tiny network, to be trained so; its encoder's weights lie in the folder."""
+    weights = {"encoder_weights": str(encoder_weights(folder))}
+    return Recipe(network=TINY, training=config, **{**weights, **sections})
 
 
 def write_images(folder, count, seed=0):

@@ -18,6 +18,7 @@ from model.inspection import ImageSize
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 from model.torch_engine import TorchEngine
+from model.torch_runtime import open_checkpoint
 
 PAPER = NetworkConfig()
 TINY = NetworkConfig(
@@ -57,7 +58,7 @@ def checkpoint(load: Callable[[], Checkpoint]) -> Subject:
     """Return a stored checkpoint; each detector gets its own copy of the weights."""
 
     def build(share: CudaShare | None, device: str) -> Detector:
-        return Detector.from_checkpoint(load(), device, cuda=share)
+        return open_checkpoint(load(), device, cuda=share)
 
     manifest = load().manifest
     return Subject(f"checkpoint {manifest.name} {manifest.version}", build)

@@ -98,11 +98,11 @@ def _fit(
     batch_size: int, device: str,
 ) -> None:  # fmt: skip
     from model.cli.watching import counting
-    from model.detector import Detector
+    from model.torch_runtime import open_checkpoint
     from model.training import calibrate as fit
     from model.training.data import digests
 
-    detector = Detector.from_checkpoint(checkpoint, device=device)
+    detector = open_checkpoint(checkpoint, device=device)
     with counting(len(good) + len(defects), "calibrating") as advance:
         calibrations = fit(
             detector,

@@ -61,8 +61,8 @@ def compare(
     from model.checkpoint import CheckpointStore
     from model.cli.watching import counting
     from model.dataset import read_dataset
-    from model.detector import Detector
     from model.report import Pair, write_comparison
+    from model.torch_runtime import open_checkpoint
 
     store = CheckpointStore(weights)
     one, two = (store.load(*split_name(name)) for name in (first, second))
@@ -70,7 +70,7 @@ def compare(
     samples = read_dataset(data, chosen, layout, local_root).test
     if not samples:
         raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
-    detectors = [Detector.from_checkpoint(checkpoint, device) for checkpoint in (one, two)]
+    detectors = [open_checkpoint(checkpoint, device) for checkpoint in (one, two)]
     found = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
     comparison = evaluation.compare(found[0], found[1])
     Console().print(comparison.table((first, second)))

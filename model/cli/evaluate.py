@@ -79,8 +79,8 @@ def evaluate(
     from model.checkpoint import CheckpointStore
     from model.cli.watching import counting
     from model.dataset import read_dataset
-    from model.detector import Detector
     from model.report import Subject, write_report
+    from model.torch_runtime import open_checkpoint
 
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
@@ -89,7 +89,7 @@ def evaluate(
     if not dataset.test:
         raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
     curve = None if report is None else read_curve(checkpoint, run)
-    detector = Detector.from_checkpoint(checkpoint, device=device)
+    detector = open_checkpoint(checkpoint, device=device)
     found = evaluation.evaluate(detector, dataset.test, batch_size, progress=True)
     Console().print(found.table())
     results = found.to_dict()

@@ -42,7 +42,7 @@ def golden(
       mambaad golden bottle --images line-3/good --category bottle
     """
     from model.checkpoint import CheckpointStore
-    from model.detector import Detector
+    from model.torch_runtime import open_checkpoint
     from model.training.golden import record_golden, save_with_golden
 
     if (data is None) == (images is None):
@@ -54,7 +54,7 @@ def golden(
         if data is not None
         else new_images(checkpoint, images or Path(), category)
     )
-    detector = Detector.from_checkpoint(checkpoint, device=device)
+    detector = open_checkpoint(checkpoint, device=device)
     found = record_golden(detector, samples, checkpoint.calibrations)
     saved = save_with_golden(store, checkpoint, found)
     count = sum(len(one.images) for one in found.values())

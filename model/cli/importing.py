@@ -77,13 +77,13 @@ def read_network(file: Path) -> "MambaAD":
 def build_detector(network: "MambaAD", device: str) -> "Detector":
     """Return a detector without thresholds."""
     from model.anomaly import Scoring
-    from model.detector import Detector
     from model.preprocess import Preprocessing
+    from model.torch_runtime import torch_detector
 
     preprocessing = Preprocessing(
         image_size=network.config.image_size, mean=network.encoder.mean, std=network.encoder.std
     )
-    return Detector.from_network(network, preprocessing, Scoring(), {}, device)
+    return torch_detector(network, preprocessing, Scoring(), {}, device)
 
 
 def good_images(folder: Path | None, categories: list[str] | None) -> list["Sample"]:

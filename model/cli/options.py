@@ -43,3 +43,5 @@ Preset: TypeAlias = Annotated[
 ]
 
 STORE = Path("weights")
+CALIBRATION = "Calibration"
+"""The panel of the options that thresholds come from."""

@@ -52,12 +52,12 @@ def predict(
       mambaad predict all-parts shot.png --category bottle --json --fail-on-ng
     """
     from model.checkpoint import CheckpointStore
-    from model.detector import Detector
     from model.preprocess import open_image
+    from model.torch_runtime import open_checkpoint
 
     checkpoint = CheckpointStore(weights).load(name, version)
     chosen = choose_category(checkpoint, category)
-    detector = Detector.from_checkpoint(checkpoint, device=device)
+    detector = open_checkpoint(checkpoint, device=device)
     pictures = output_files(images, output)
     seen_ng = False
     if not as_json:

@@ -7,6 +7,7 @@ import typer
 
 from model.cli.images import Cache
 from model.cli.options import STORE, BatchSize, Categories, Device, LocalRoot, Weights
+from model.cli.train_options import RunOptions
 
 _TRAINING = "Where it is trained"
 
@@ -97,13 +98,9 @@ def reproduce(
         report=report,
         json_file=json_file,
         batch_size=batch_size,
-        device=device,
-        weights=weights,
         trained_name=name or f"reproduce-{dataset}",
-        runs=runs,
-        resume=resume,
-        restart=restart,
         cache=cache,
+        run=RunOptions(device=device, weights=weights, runs=runs, resume=resume, restart=restart),
     )
     if not answer(question):
         raise typer.Exit(INTERRUPTED)

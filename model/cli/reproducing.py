@@ -10,7 +10,8 @@ from rich.console import Console
 from model.checkpoint import Checkpoint, CheckpointStore
 from model.cli.compare import split_name
 from model.cli.importing import build_detector, keep, read_network
-from model.cli.training import Request, follow
+from model.cli.train_options import RunOptions, SourceOptions
+from model.cli.training import TrainRequest, follow
 from model.cli.watching import counting
 from model.dataset import Dataset, Sample, read_dataset
 from model.detector import Detector
@@ -19,6 +20,7 @@ from model.evaluation import evaluate
 from model.evaluation.paper import Published, Reproduction, published
 from model.inspection import Category
 from model.report import Subject, write_report
+from model.torch_runtime import open_checkpoint
 from model.training import TrainingData, calibrate
 from model.training.data import digests
 from model.training.departures import departures
@@ -51,13 +53,9 @@ class Question:
     report: Path | None
     json_file: Path | None
     batch_size: int
-    device: str
-    weights: Path
     trained_name: str
-    runs: Path
-    resume: bool
-    restart: bool
     cache: Path | None
+    run: RunOptions
 
 
 def answer(question: Question) -> bool:
@@ -73,7 +71,7 @@ def answer(question: Question) -> bool:
         return True
     if checkpoint.manifest.training.get("ended") == "interrupted" and question.recipe:
         return False
-    detector = Detector.from_checkpoint(checkpoint, device=question.device)
+    detector = open_checkpoint(checkpoint, device=question.run.device)
     stand_in = add_thresholds(detector, dataset)
     found = evaluate(detector, dataset.test, question.batch_size, progress=True)
     notes = [*notes_on(checkpoint, dataset, paper), _SAME_RULES, *([_STAND_IN] if stand_in else [])]
@@ -118,7 +116,7 @@ def load(question: Question) -> Checkpoint:
     source = str(question.checkpoint)
     file = Path(source)
     if file.suffix not in {".pth", ".pt"} and not file.is_file():
-        return CheckpointStore(question.weights).load(*split_name(source))
+        return CheckpointStore(question.run.weights).load(*split_name(source))
     network = read_network(file)
     detector = build_detector(network, "cpu")
     with TemporaryDirectory() as folder:  # read as any other, and left out of the store
@@ -132,28 +130,11 @@ def train(question: Question, dataset: Dataset) -> Checkpoint | None:
     values = read_recipe(str(question.recipe))
     for text in question.settings:
         values = merge(values, read_setting(text))
-    request = Request(
-        recipe=Recipe.from_values(values),
-        data=question.data,
-        categories=question.categories,
-        layout=None,
-        local_root=question.local_root,
-        roi=None,
-        ignore=None,
-        cache=question.cache,
-        held_out_dir=None,
+    request = TrainRequest(
         name=question.trained_name,
-        runs=question.runs,
-        weights=question.weights,
-        device=question.device,
-        resume=question.resume,
-        restart=question.restart,
-        save_every_minutes=5.0,
-        max_minutes=None,
-        mlflow=None,
-        mlflow_experiment="mambaad",
-        license=None,
-        notice=None,
+        recipe=Recipe.from_values(values),
+        source=SourceOptions(data=question.data, cache=question.cache),
+        run=question.run,
     )
     return follow(request, TrainingData(tuple(dataset.train), tuple(dataset.held_out)))
 

@@ -1,7 +1,6 @@
 """Options that are more than one word or number, read from their text."""
 
 import re
-from pathlib import Path
 
 from model.errors import ConfigError
 
@@ -30,8 +29,3 @@ def read_weights(text: str) -> tuple[float, float, float]:
             f"--scale-weights are three numbers as in 0,1,2, fine to coarse, got {text!r}"
         ) from error
     return fine, middle, coarse
-
-
-def read_source(text: str) -> str | Path:
-    """Tell a file of encoder weights from the name of a place they come from."""
-    return text if text in {"package", "hub"} else Path(text)

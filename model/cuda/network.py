@@ -11,8 +11,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from model.anomaly import Scoring
+from model.cuda import plain
 from model.cuda.decoder import InferenceDecoder, Placement
-from model.cuda.operations import has_triton, operations
+from model.cuda.operations import Operations, has_triton
 from model.cuda.plan import Plan, matrix_precision
 from model.cuda.smoothing import Smoothing
 from model.network import Encoder, MambaAD
@@ -21,6 +22,15 @@ from model.residuals import residuals
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _Copies = WeakValueDictionary[torch.dtype, Encoder]
+
+
+def operations(*, fused: bool) -> Operations:
+    """Return the fused kernels, which need Triton, or torch's own operations."""
+    if not fused:
+        return plain
+    from model.cuda import fused as kernels  # noqa: PLC0415 - Triton is not everywhere
+
+    return kernels
 
 
 class EncoderCopies:

@@ -50,14 +50,3 @@ class Operations(Protocol):
 def has_triton() -> bool:
     """Whether the fused kernels can be imported."""
     return importlib.util.find_spec("triton") is not None
-
-
-def operations(*, fused: bool) -> Operations:
-    """Return the fused kernels, which need Triton, or torch's own operations."""
-    if fused:
-        from model.cuda import fused as kernels  # noqa: PLC0415 - Triton is not everywhere
-
-        return kernels
-    from model.cuda import plain  # noqa: PLC0415 - beside the other
-
-    return plain

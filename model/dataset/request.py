@@ -7,8 +7,7 @@ from pathlib import Path
 
 from model.dataset.sample import Dataset
 from model.errors import DatasetError
-from model.inspection import Category
-from model.manifest import NAME_PATTERN
+from model.inspection import NAME_PATTERN, Category
 
 
 @dataclass(frozen=True, slots=True)

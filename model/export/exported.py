@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import Checkpoint
+from model.durable import write_durably
 from model.errors import ExportError
 from model.export.parity import Parity
-from model.weight_files import write_durably
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from jaxtyping import Float32, UInt8
 
 from model import golden
 from model.checkpoint import Checkpoint
-from model.detector import Detector
 from model.errors import ParityError
 from model.inspection import Category
+from model.torch_runtime import open_checkpoint
 
 SCORE_TOLERANCE = 1e-3
 """What a score, 0 to 1, may differ by from PyTorch's."""
@@ -75,7 +75,7 @@ def images_to_compare(checkpoint: Checkpoint) -> Pictures:
 
 def torch_scores(checkpoint: Checkpoint, pictures: Pictures) -> Scores:
     """Return the calibrated scores that PyTorch gives these images."""
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     scores = {}
     for category, images in pictures.items():
         raw = detector.raw_scores(images, [category] * len(images))

@@ -32,8 +32,8 @@ from model.export.scoring import ABOVE_ZERO, BELOW_ONE, LOG_ODDS, rounded_down
 from model.feature_baseline import FeatureBaseline, Gaussians
 from model.inspection import Category
 from model.network.blocks import HSS
+from model.network.normalise import normalise
 from model.residuals import residuals
-from model.torch_engine import normalise
 
 CHUNK = 16
 OUTPUTS = ("raw_score", "score", "decision", "anomaly_map")

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from model.network import Encoder
+from model.network.normalise import normalise
 from model.preprocess import Preprocessing
-from model.torch_engine import normalise
 
 SIGMA = 4.0
 """The blur of a rival's map, in pixels: what both papers use."""

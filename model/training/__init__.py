@@ -13,12 +13,14 @@ from model.training.augmentation import Augmentation
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData, read_training_data
 from model.training.folds import train
+from model.training.recipe import Recipe
 from model.training.run import Run, build_network
 from model.training.thresholds import calibrate
 from model.training.trainer import Trainer
 
 __all__ = [
     "Augmentation",
+    "Recipe",
     "Run",
     "Trainer",
     "TrainingConfig",

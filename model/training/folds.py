@@ -22,13 +22,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from model.anomaly import Scoring
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.dataset import Sample
+from model.durable import write_durably
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.inspection import Category
-from model.network import NetworkConfig
 from model.training import run as training
 from model.training.config import TrainingConfig
 from model.training.data import TrainingData, digests
@@ -37,7 +36,6 @@ from model.training.run import Run
 from model.training.state import RECORD_FILE, STATE_FILE, check_identity
 from model.training.thresholds import Shown, show
 from model.training.trainer import Trainer
-from model.weight_files import write_durably
 
 SCORES_FILE = "scores.json"
 _FOLDERS = "fold-"
@@ -54,10 +52,7 @@ class Fold:
 
 def train(
     run: Run,
-    config: TrainingConfig,
-    network_config: NetworkConfig,
     data: TrainingData,
-    scoring: Scoring,
     *,
     monitor: Monitor | None = None,
     fold_monitor: Monitor | None = None,
@@ -70,29 +65,27 @@ def train(
     """
     calibrations = None
     folds: list[Fold] = []
+    config = run.recipe.training
     if config.folds:
-        check(run, config, data)
-        training.check_run(run, config, data, scoring)
+        check(run, data)
+        training.check_run(run, data)
         told = fold_monitor or Monitor()
         data = data.keep_apart(config.watch_fraction, config.seed)
-        folds = deal(run, data, config)
-        begin(run, config, folds)
-        shown = show_folds(folds, config, network_config, scoring, told, stop)
+        folds = deal(run, data)
+        begin(run, folds)
+        shown = show_folds(folds, told, stop)
         if shown is None:
             return None
         calibrations = fit(shown, config)
         told.stage("all images")
         run = replace(run, resume=run.resume and has_begun(run))
-    checkpoint = training.train(
-        run, config, network_config, data, scoring,
-        monitor=monitor, stop=stop, calibrations=calibrations,
-    )  # fmt: skip
+    checkpoint = training.train(run, data, monitor=monitor, stop=stop, calibrations=calibrations)
     if checkpoint and checkpoint.manifest.training["finished"]:
         forget_networks(folds)
     return checkpoint
 
 
-def check(run: Run, config: TrainingConfig, data: TrainingData) -> None:
+def check(run: Run, data: TrainingData) -> None:
     """Refuse what folds cannot go with, before anything is trained."""
     if data.held_out:
         raise ConfigError(
@@ -106,11 +99,12 @@ def check(run: Run, config: TrainingConfig, data: TrainingData) -> None:
         )
 
 
-def deal(run: Run, data: TrainingData, config: TrainingConfig) -> list[Fold]:
+def deal(run: Run, data: TrainingData) -> list[Fold]:
     """Deal each category's good images into folds, by seed and name; see `split_good`.
 
     Raises `DatasetError` for a category with fewer images than folds.
     """
+    config = run.recipe.training
     groups: dict[Category, list[Sample]] = defaultdict(list)
     for sample in sorted(data.train, key=lambda sample: (sample.path.name, sample.path)):
         groups[sample.category].append(sample)
@@ -137,7 +131,7 @@ def has_begun(run: Run) -> bool:
     return run.group.first((run.folder / STATE_FILE).is_file())
 
 
-def begin(run: Run, config: TrainingConfig, folds: Sequence[Fold]) -> None:
+def begin(run: Run, folds: Sequence[Fold]) -> None:
     """Clear the ground for a run from its start, unless one is to be resumed or is unfinished."""
     begun = [fold.run.folder.name for fold in folds if has_begun(fold.run)]
     scored = any((fold.run.folder / SCORES_FILE).is_file() for fold in folds)
@@ -147,7 +141,7 @@ def begin(run: Run, config: TrainingConfig, folds: Sequence[Fold]) -> None:
         return
     if begun and not run.restart:
         raise CheckpointError(
-            f"{run.folder} holds an unfinished run, in {begun[-1]} of {config.folds}: give "
+            f"{run.folder} holds an unfinished run, in {begun[-1]} of {len(folds)}: give "
             "--resume to go on with it, or --restart to give it up"
         )
     if run.group.leads:
@@ -157,12 +151,7 @@ def begin(run: Run, config: TrainingConfig, folds: Sequence[Fold]) -> None:
 
 
 def show_folds(
-    folds: Sequence[Fold],
-    config: TrainingConfig,
-    network_config: NetworkConfig,
-    scoring: Scoring,
-    monitor: Monitor,
-    stop: Callable[[], bool],
+    folds: Sequence[Fold], monitor: Monitor, stop: Callable[[], bool]
 ) -> dict[Category, Shown] | None:
     """Return what every image showed to the network that had not learned from it.
 
@@ -170,11 +159,11 @@ def show_folds(
     """
     shown: defaultdict[Category, Shown] = defaultdict(Shown)
     for number, fold in enumerate(folds, 1):
-        identity = identify(fold, config, network_config, scoring)
+        identity = identify(fold)
         found = fold.run.group.first(read_scores(fold, identity))
         if found is None:
             monitor.stage(f"fold {number}/{len(folds)}")
-            found = learn_fold(fold, config, network_config, scoring, monitor, stop)
+            found = learn_fold(fold, monitor, stop)
             if found is None:
                 return None
             if fold.run.group.leads:
@@ -186,12 +175,7 @@ def show_folds(
 
 
 def learn_fold(
-    fold: Fold,
-    config: TrainingConfig,
-    network_config: NetworkConfig,
-    scoring: Scoring,
-    monitor: Monitor,
-    stop: Callable[[], bool],
+    fold: Fold, monitor: Monitor, stop: Callable[[], bool]
 ) -> dict[Category, Shown] | None:
     """Train one fold's network and let it score what it has not seen; None where stopped."""
     run = replace(fold.run, resume=fold.run.resume and has_begun(fold.run))
@@ -202,12 +186,10 @@ def learn_fold(
         if not run.group.leads:
             return {}
         with trainer.final_weights() as network:
-            detector = training.build_detector(run, trainer, network, scoring)
-            return show(detector, scoring, fold.left_out)
+            detector = training.build_detector(run, trainer, network)
+            return show(detector, run.recipe.scoring, fold.left_out)
 
-    return training.learn(
-        run, config, network_config, fold.data, scoring, finish, monitor=monitor, stop=stop
-    )
+    return training.learn(run, fold.data, finish, monitor=monitor, stop=stop)
 
 
 def fit(shown: Mapping[Category, Shown], config: TrainingConfig) -> dict[Category, Calibration]:
@@ -218,17 +200,16 @@ def fit(shown: Mapping[Category, Shown], config: TrainingConfig) -> dict[Categor
     }
 
 
-def identify(
-    fold: Fold, config: TrainingConfig, network_config: NetworkConfig, scoring: Scoring
-) -> dict[str, Any]:
+def identify(fold: Fold) -> dict[str, Any]:
     """Say what a fold's scores are of: what a resumed run must have in common with them."""
+    recipe = fold.run.recipe
     return {
-        "training": config.to_dict(),
-        "network": network_config.to_dict(),
-        "scoring": scoring.to_dict(),
+        "training": recipe.training.to_dict(),
+        "network": recipe.network.to_dict(),
+        "scoring": recipe.scoring.to_dict(),
         "images": fold.data.identity() | {"left_out": digests(fold.left_out)},
-        "encoder_weights": str(fold.run.encoder_weights),
-        "preprocessing": fold.run.images.to_dict(),
+        "encoder_weights": recipe.encoder_weights,
+        "preprocessing": recipe.images.to_dict(),
         "areas": {k: area.model_dump() for k, area in sorted(fold.run.areas.items())},
     }
 

@@ -16,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from model.durable import write_durably
 from model.errors import CheckpointError, ConfigError
 from model.training.monitor import Monitor
 from model.training.state import EpochRecord, Place
-from model.weight_files import write_durably
 
 CURVE_FILE = "curve.jsonl"
 RECIPE_FILE = "recipe.yaml"

@@ -19,12 +19,14 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.preprocess import ImageRule, Preprocessing
+from model.torch_runtime import torch_detector
 from model.training.batches import INITIAL_WEIGHTS, seed_for
-from model.training.config import TrainingConfig
 from model.training.data import TrainingData
+from model.training.emphasis import Emphasis
 from model.training.golden import record_golden
 from model.training.group import Group
 from model.training.monitor import Monitor, Monitors
+from model.training.recipe import Recipe
 from model.training.records import Curve, TensorBoard, write_recipe
 from model.training.state import forget_leftovers, read_place
 from model.training.stopping import Budget, is_finished
@@ -43,29 +45,27 @@ def never() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Where a run leaves things, and what it does about an earlier one.
+    """What is trained, where it leaves things, and what it does about an earlier run.
 
-    `folder` takes the unfinished run's state, every `save_every_s` seconds and when stopped, its
-    curve, and `recipe`, the text of what was asked for; `store` takes the checkpoint, as the next
-    version of `name`. `resume` goes on with the run that `folder` holds; `restart` gives up an
+    `recipe` is what was asked for. `folder` takes it, the unfinished run's state, every
+    `save_every_s` seconds and when stopped, and its curve; `store` takes the checkpoint, as the
+    next version of `name`. `resume` goes on with the run that `folder` holds; `restart` gives up an
     unfinished one. After `max_minutes` the best weights so far are kept. `license` and `notice` go
-    into the manifest, as `areas` do, what counts of each category. `images` is how images become
-    inputs; `cache` a folder that keeps resized ones. `group` are the processes that train together.
+    into the manifest, as `areas` do, what counts of each category. `cache` is a folder that keeps
+    resized images. `group` are the processes that train together.
     """
 
     name: str
     folder: Path
     store: CheckpointStore
+    recipe: Recipe = field(default_factory=Recipe)
     device: str = "cpu"
-    encoder_weights: str | Path = "package"
     resume: bool = False
     restart: bool = False
     save_every_s: float = SAVE_EVERY_S
     max_minutes: float | None = None
-    recipe: str = ""
     license: str | None = None
     notice: str | None = None
-    images: ImageRule = field(default_factory=ImageRule)
     areas: Mapping[Category, Area] = field(default_factory=dict)
     cache: Path | None = None
     group: Group = field(default_factory=Group)
@@ -73,10 +73,7 @@ class Run:
 
 def train(
     run: Run,
-    config: TrainingConfig,
-    network_config: NetworkConfig,
     data: TrainingData,
-    scoring: Scoring,
     *,
     monitor: Monitor | None = None,
     stop: Callable[[], bool] = never,
@@ -92,17 +89,14 @@ def train(
     """
 
     def keep(trainer: Trainer, ended: str) -> Checkpoint | None:
-        return _keep(run, trainer, scoring, ended, calibrations) if run.group.leads else None
+        return _keep(run, trainer, ended, calibrations) if run.group.leads else None
 
-    return learn(run, config, network_config, data, scoring, keep, monitor=monitor, stop=stop)
+    return learn(run, data, keep, monitor=monitor, stop=stop)
 
 
 def learn(
     run: Run,
-    config: TrainingConfig,
-    network_config: NetworkConfig,
     data: TrainingData,
-    scoring: Scoring,
     finish: Callable[[Trainer, str], _T],
     *,
     monitor: Monitor | None = None,
@@ -112,11 +106,12 @@ def learn(
 
     Every process of a group calls `finish`.
     """
-    check_run(run, config, data, scoring)
+    check_run(run, data)
+    recipe, config = run.recipe, run.recipe.training
     budget = Budget(run.max_minutes)
     device = read_device(run.device)
     network, preprocessing = build_network(
-        network_config, run.encoder_weights, config.seed, run.images
+        recipe.network, recipe.encoder_weights, config.seed, recipe.images
     )
     data = data.keep_apart(config.watch_fraction, config.seed)
     watch_best = run.max_minutes is not None and bool(data.watched)
@@ -125,11 +120,11 @@ def learn(
     )
     if run.group.leads:
         forget_leftovers(run.folder)
-        write_recipe(run.folder, run.recipe)
+        write_recipe(run.folder, recipe.to_yaml())
     if run.resume:
         trainer.resume(run.folder)
     outcome: dict[str, str] | None = None
-    told = _monitors(run, config, monitor)
+    told = _monitors(run, monitor)
     try:
         ended = _train(run, trainer, told, stop, budget)
         found = finish(trainer, ended)
@@ -202,53 +197,54 @@ def read_device(name: str) -> torch.device:
     return device
 
 
-def check_run(run: Run, config: TrainingConfig, data: TrainingData, scoring: Scoring) -> None:
+def check_run(run: Run, data: TrainingData) -> None:
     """Raise now what would be wrong later: a run in the way, a frame, areas, scales."""
-    check_scales(config, scoring)
-    _check_folder(run, config)
-    _check_frame(run, scoring, data)
+    _check_scales(run.recipe.training.emphasis, run.recipe.scoring)
+    _check_folder(run)
+    _check_frame(run, data)
 
 
-def check_scales(config: TrainingConfig, scoring: Scoring) -> None:
+def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
     """Refuse to score by scales that the network will not have learned to rebuild."""
-    untrained = config.emphasis.unused_scales
+    untrained = emphasis.unused_scales
     if scoring.unused_scales < untrained:
         raise ConfigError(
-            f"loss_weights {config.emphasis.loss_weights} leave the finest {untrained} scales "
+            f"loss_weights {emphasis.loss_weights} leave the finest {untrained} scales "
             f"untrained, and scale_weights {scoring.scale_weights} score by them: set those to 0"
         )
 
 
-def _check_frame(run: Run, scoring: Scoring, data: TrainingData) -> None:
+def _check_frame(run: Run, data: TrainingData) -> None:
     """Raise now what would be wrong with the frame or the areas at the end."""
-    check_baselines(run.images.resize, scoring.uses_baselines)
+    check_baselines(run.recipe.images.resize, run.recipe.scoring.uses_baselines)
     unknown = sorted(run.areas.keys() - set(data.categories))
     if unknown:
         have = ", ".join(data.categories)
         raise ConfigError(f"an area of {', '.join(unknown)}, which is not trained on; have: {have}")
 
 
-def _check_folder(run: Run, config: TrainingConfig) -> None:
+def _check_folder(run: Run) -> None:
     if run.resume or run.restart:
         return
     place = read_place(run.folder)
-    if place is not None and not is_finished(config, place):
+    if place is not None and not is_finished(run.recipe.training, place):
         raise CheckpointError(
             f"{run.folder} holds an unfinished run, {place.epoch} epochs done: give --resume to "
             "go on with it, or --restart to give it up"
         )
 
 
-def _monitors(run: Run, config: TrainingConfig, monitor: Monitor | None) -> Monitor:
+def _monitors(run: Run, monitor: Monitor | None) -> Monitor:
     if not run.group.leads:
         return Monitor()
-    written = [Curve(run.folder), TensorBoard(run.folder, run.recipe)]
+    written = [Curve(run.folder), TensorBoard(run.folder, run.recipe.to_yaml())]
     return Monitors(*written, monitor) if monitor else Monitors(*written)
 
 
-def build_detector(run: Run, trainer: Trainer, network: MambaAD, scoring: Scoring) -> Detector:
+def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
     """Return a detector without thresholds, its baselines from the images trained on."""
-    detector = Detector.from_network(
+    scoring = run.recipe.scoring
+    detector = torch_detector(
         network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
     )
     if scoring.uses_baselines:
@@ -260,7 +256,6 @@ def build_detector(run: Run, trainer: Trainer, network: MambaAD, scoring: Scorin
 def _keep(
     run: Run,
     trainer: Trainer,
-    scoring: Scoring,
     ended: str,
     calibrations: Mapping[Category, Calibration] | None,
 ) -> Checkpoint:
@@ -268,8 +263,9 @@ def _keep(
 
     Golden images are held-out ones, or with thresholds from elsewhere some of those trained on.
     """
+    scoring = run.recipe.scoring
     with trainer.final_weights() as network:
-        detector = build_detector(run, trainer, network, scoring)
+        detector = build_detector(run, trainer, network)
         held_out = trainer.data.held_out
         known = trainer.data.train if calibrations else held_out
         if calibrations is None:

@@ -18,8 +18,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from model.durable import write_durably
 from model.errors import CheckpointError
-from model.weight_files import write_durably
 
 STATE_FILE = "state.safetensors"
 RECORD_FILE = "state.json"

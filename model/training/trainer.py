@@ -15,8 +15,8 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from model.dataset import ImageDataset, PixelCache
 from model.errors import ConfigError, NonFiniteOutput
 from model.network import MambaAD
+from model.network.normalise import normalise
 from model.preprocess import Preprocessing
-from model.torch_engine import normalise
 from model.training import features, snapshot
 from model.training.average import WeightAverage
 from model.training.batches import AUGMENTATION, STEP, epoch_order, load_batches, seed_for

@@ -7,10 +7,10 @@ from model.anomaly import Scoring
 from model.benchmark import Subject, device_name, measure, of_checkpoint, of_paper, versions
 from model.calibration import Calibration
 from model.checkpoint import CheckpointStore
-from model.detector import Detector
 from model.errors import UnknownCategory
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.torch_runtime import torch_detector
 
 TINY = NetworkConfig(
     encoder="test_efficientnet",
@@ -30,7 +30,7 @@ def network():
 
 
 def test_a_timing_adds_up(network):
-    detector = Detector.from_network(network, PREPROCESSING, Scoring(), {"bolt": CALIBRATION})
+    detector = torch_detector(network, PREPROCESSING, Scoring(), {"bolt": CALIBRATION})
     timing = measure(Subject("tiny", detector, "bolt", TINY, "cpu"), batch_size=3, repeats=4)
     assert 0 < timing.p50_ms <= timing.p95_ms <= timing.p99_ms
     assert set(timing.stages_p50_ms) == {"encoder", "decoder", "anomaly_map", "decision"}

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from model.checkpoint import CheckpointStore
 from model.cli import app
 from model.cli.values import read_depths, read_size, read_weights
-from model.detector import Detector
 from model.errors import ConfigError
 from model.golden import check
+from model.torch_runtime import open_checkpoint
 from model.training.monitor import Monitor
 from model.training.recipe import PRESETS, Recipe
 from tests.published import state_dict
@@ -336,7 +336,7 @@ def test_training_keeps_golden_images_of_what_was_held_out(trained):
     assert {category: len(known.images) for category, known in golden.items()} == {
         "bolt": 3, "nut": 3
     }  # fmt: skip
-    assert check(golden, Detector.from_checkpoint(checkpoint).raw_scores) <= 1
+    assert check(golden, open_checkpoint(checkpoint).raw_scores) <= 1
 
 
 def test_golden_images_make_a_new_version_with_the_same_weights(data, store):

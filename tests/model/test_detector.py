@@ -7,12 +7,12 @@ from model.anomaly import Scoring
 from model.anomaly_map import anomaly_map
 from model.baseline import Baseline
 from model.calibration import Calibration
-from model.detector import Detector
 from model.errors import NonFiniteOutput, UnknownCategory
 from model.inspection import Decision, ImageSize
 from model.network import MambaAD, NetworkConfig
+from model.network.normalise import normalise
 from model.preprocess import Preprocessing
-from model.torch_engine import normalise
+from model.torch_runtime import torch_detector
 
 CONFIG = NetworkConfig(
     encoder="test_efficientnet", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,
@@ -31,7 +31,7 @@ def calibration(image_threshold, pixel_threshold=1e9):
 def make_detector(calibrations, scoring=Scoring(), baselines=None):  # noqa: B008 (frozen)
     torch.manual_seed(0)
     preprocessing = Preprocessing(image_size=(64, 64), mean=HALF, std=HALF)
-    return Detector.from_network(
+    return torch_detector(
         MambaAD(CONFIG), preprocessing, scoring, calibrations, baselines=baselines
     )
 

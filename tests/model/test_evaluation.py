@@ -8,12 +8,12 @@ from rich.console import Console
 from model.anomaly import Scoring
 from model.calibration import Calibration
 from model.dataset import read_mvtec
-from model.detector import Detector
 from model.errors import DatasetError, ImageError, UnknownCategory
 from model.evaluation import evaluate
 from model.inspection import AnomalyMap, Decision, Inspection
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.torch_runtime import torch_detector
 
 SIZE = (8, 16)
 
@@ -210,7 +210,7 @@ def test_a_real_detector_is_evaluated_as_it_stands(parts):
     )
     preprocessing = Preprocessing(image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
     nothing_passes = Calibration(-1.0, -1.0, 1.0, 1.0, 0.01, 120)
-    detector = Detector.from_network(
+    detector = torch_detector(
         MambaAD(config), preprocessing, Scoring(), {"bolt": nothing_passes}, backend="reference"
     )
     bolt = evaluate(detector, read_mvtec(parts, ["bolt"]).test).categories["bolt"]

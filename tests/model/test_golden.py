@@ -8,11 +8,11 @@ import torch
 from model.anomaly import Scoring
 from model.calibration import Calibration
 from model.checkpoint import CheckpointStore
-from model.detector import Detector
 from model.errors import CheckpointError, ParityError
 from model.golden import TOLERANCE, GoldenImages, check, record, synthetic_images
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
+from model.torch_runtime import open_checkpoint, torch_detector
 
 CONFIG = NetworkConfig(
     encoder="mobilenetv3_small_050", image_size=(64, 64), scan="sweep", directions=2,
@@ -33,7 +33,7 @@ def network():
 def recorded(network, tmp_path_factory):
     """A checkpoint with golden images of bolts, and its store."""
     store = CheckpointStore(tmp_path_factory.mktemp("recorded"))
-    detector = Detector.from_network(network, PREPROCESSING, Scoring(), {})
+    detector = torch_detector(network, PREPROCESSING, Scoring(), {})
     images = synthetic_images((64, 64))
     known = record(images, "bolt", detector.raw_scores, CALIBRATIONS["bolt"].image_scale)
     checkpoint = store.save(
@@ -62,8 +62,8 @@ def known(*scores, tolerance=0.1):
 def test_a_device_that_computes_the_same_passes(saved):
     store, _ = saved
     loaded = store.load("parts")
-    assert check(loaded.golden, Detector.from_checkpoint(loaded).raw_scores) < 0.01
-    slow = Detector.from_checkpoint(loaded, backend="reference")
+    assert check(loaded.golden, open_checkpoint(loaded).raw_scores) < 0.01
+    slow = open_checkpoint(loaded, backend="reference")
     assert check(loaded.golden, slow.raw_scores) < 0.01
 
 
@@ -74,7 +74,7 @@ def test_weights_that_are_not_those_saved_with_fail(saved):
         for parameter in loaded.network.decoder.parameters():
             parameter.mul_(1.05)
     with pytest.raises(ParityError, match=r"golden images of 'bolt' score otherwise"):
-        check(checkpoint.golden, Detector.from_checkpoint(loaded).raw_scores)
+        check(checkpoint.golden, open_checkpoint(loaded).raw_scores)
 
 
 def test_the_largest_difference_counts_as_a_share_of_what_is_tolerated():

@@ -11,10 +11,10 @@ import torch
 from model import lanes
 from model.anomaly import Scoring
 from model.calibration import Calibration
-from model.detector import Detector
 from model.inspection import ImageSize
 from model.network import MambaAD
 from model.preprocess import Preprocessing
+from model.torch_runtime import torch_detector
 from tests.model.test_torch_engine import CONFIG
 
 HALF = Preprocessing(image_size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -115,7 +115,7 @@ def test_a_failure_is_raised_when_nothing_runs_any_more(threads):
 def test_a_divided_batch_is_inspected_like_its_images_one_by_one(threads, processors):
     threads(processors)
     torch.manual_seed(0)
-    detector = Detector.from_network(MambaAD(CONFIG), HALF, Scoring(), {"a": NORMAL, "b": NORMAL})
+    detector = torch_detector(MambaAD(CONFIG), HALF, Scoring(), {"a": NORMAL, "b": NORMAL})
     images = np.random.default_rng(0).integers(0, 256, (7, 3, 64, 64), dtype=np.uint8)
     names = list("abbabaa")
     together = detector.inspect(images, names, [ImageSize(64, 64)] * 7)

@@ -5,13 +5,13 @@ from PIL import Image
 from model.anomaly import Scoring
 from model.calibration import Calibration
 from model.dataset import read_mvtec
-from model.detector import Detector
 from model.errors import DatasetError
 from model.evaluation import evaluate
 from model.evaluation.rivalry import METHODS, compare_with_rivals
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 from model.rivals import SCORES, Features
+from model.torch_runtime import torch_detector
 
 CONFIG = NetworkConfig(
     encoder="mobilenetv3_small_050",
@@ -55,7 +55,7 @@ def network():
 def detector(network, preprocessing):
     calibration = Calibration(1.0, 1.0, 1.0, 1.0, 0.01, 120)
     known = {"bolt": calibration, "nut": calibration}
-    return Detector.from_network(network, preprocessing, Scoring(), known, backend="reference")
+    return torch_detector(network, preprocessing, Scoring(), known, backend="reference")
 
 
 def test_every_method_is_scored_alike_on_the_same_images(parts, network):

@@ -11,10 +11,11 @@ from model import torch_engine
 from model.anomaly import Scoring
 from model.errors import BackendUnavailable, DeviceLost, OutOfMemory
 from model.network import MambaAD, NetworkConfig
+from model.network.normalise import normalise
 from model.preprocess import Preprocessing
 from model.recording import Recording
 from model.torch_device import check_device
-from model.torch_engine import TorchEngine, normalise
+from model.torch_engine import TorchEngine
 
 CONFIG = NetworkConfig(
     encoder="mobilenetv3_small_050", image_size=(64, 64), scan="sweep", directions=2,

@@ -16,7 +16,6 @@ from rich.console import Console
 from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.dataset import GOOD, ImageDataset, Sample
-from model.detector import Detector
 from model.errors import (
     CalibrationError,
     CheckpointError,
@@ -27,6 +26,7 @@ from model.errors import (
     WeightsError,
 )
 from model.network import MambaAD
+from model.torch_runtime import open_checkpoint, torch_detector
 from model.training import (
     Augmentation,
     Run,
@@ -49,7 +49,7 @@ from tests.tiny import (
     TINY,
     Recorder,
     always,
-    encoder_weights,
+    recipe,
     same,
     write_images,
 )
@@ -458,7 +458,7 @@ def test_a_disk_that_refuses_leaves_the_earlier_state(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("model.weight_files.os.fsync", full)
+    monkeypatch.setattr("model.durable.os.fsync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         save_state(tmp_path, {}, Place(epoch=2), {"x": torch.zeros(2)})
     place, tensors = load_state(tmp_path, {})
@@ -468,17 +468,14 @@ def test_a_disk_that_refuses_leaves_the_earlier_state(tmp_path, monkeypatch):
 # A whole run
 
 
-def new_run(tmp_path, **changes):
-    return Run(
-        name="bolts",
-        folder=tmp_path / "run",
-        store=CheckpointStore(tmp_path / "w"),
-        **{"encoder_weights": encoder_weights(tmp_path.parent), **changes},
-    )
+def new_run(tmp_path, asked=None, **changes):
+    store = CheckpointStore(tmp_path / "w")
+    asked = asked or recipe(tmp_path.parent, scoring=Scoring(statistic="top_mean"))
+    return Run(name="bolts", folder=tmp_path / "run", store=store, recipe=asked, **changes)
 
 
-def go(run, data, config=CONFIG, stop=lambda: False):
-    return train(run, config, TINY, data, Scoring(statistic="top_mean"), stop=stop)
+def go(run, data, stop=lambda: False):
+    return train(run, data, stop=stop)
 
 
 def test_a_run_ends_in_a_calibrated_checkpoint(data, tmp_path):
@@ -494,17 +491,15 @@ def test_a_run_ends_in_a_calibrated_checkpoint(data, tmp_path):
     assert manifest.training["recipe"]["loss"] == "cosine"
 
     images = [Image.open(sample.path) for sample in data.held_out]
-    scores = [
-        i.raw_score for i in Detector.from_checkpoint(checkpoint).inspect_images(images, "bolt")
-    ]
+    scores = [i.raw_score for i in open_checkpoint(checkpoint).inspect_images(images, "bolt")]
     assert checkpoint.calibrations["bolt"].image_threshold == pytest.approx(max(scores), rel=1e-5)
 
 
 def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
-    run = new_run(tmp_path)
-    checkpoint = train(run, CONFIG, TINY, data, Scoring(standardise=True))
+    run = new_run(tmp_path, recipe(tmp_path.parent, scoring=Scoring(standardise=True)))
+    checkpoint = go(run, data)
     loaded = run.store.load(run.name)
-    detector = Detector.from_checkpoint(loaded)
+    detector = open_checkpoint(loaded)
     images = ImageDataset(data.train, detector.preprocessing)
     batch = np.stack([images[i][0].numpy() for i in range(len(images))])
     plain = detector.anomaly_maps(batch)
@@ -516,11 +511,11 @@ def test_standardising_measures_from_the_images_trained_on(data, tmp_path):
 
 
 def test_gaussians_are_of_the_differences_of_the_images_trained_on(data, tmp_path):
-    run = new_run(tmp_path)
     scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
-    checkpoint = train(run, CONFIG, TINY, data, scoring)
+    run = new_run(tmp_path, recipe(tmp_path.parent, scoring=scoring))
+    checkpoint = go(run, data)
     loaded = run.store.load(run.name)
-    detector = Detector.from_checkpoint(loaded)
+    detector = open_checkpoint(loaded)
     images = ImageDataset(data.train, detector.preprocessing)
     batch = np.stack([images[i][0].numpy() for i in range(len(images))])
     differences = detector.compare(batch)
@@ -563,13 +558,15 @@ def test_restart_gives_up_an_unfinished_run(data, tmp_path):
 def test_the_state_is_saved_on_the_way(data, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(Trainer, "save", lambda self, folder: saved.append(self.place.step))
-    go(new_run(tmp_path, save_every_s=0.0), data, replace(CONFIG, epochs=1))
+    one = recipe(tmp_path.parent, replace(CONFIG, epochs=1))
+    go(new_run(tmp_path, one, save_every_s=0.0), data)
     assert saved == [1, 2, 0]
 
 
 def test_wrong_encoder_weights_are_refused_before_training(data, tmp_path):
+    none = recipe(tmp_path.parent, encoder_weights=str(tmp_path / "none.pth"))
     with pytest.raises(WeightsError, match="no weights file"):
-        go(new_run(tmp_path, encoder_weights=tmp_path / "none.pth"), data)
+        go(new_run(tmp_path, none), data)
 
 
 @pytest.mark.parametrize("name", ["tpu", "mps", "cuda:99"])
@@ -579,7 +576,7 @@ def test_a_device_that_is_not_here_is_said(name):
 
 
 def test_calibration_takes_good_images_only(data):
-    detector = Detector.from_network(MambaAD(TINY), PREPROCESSING, Scoring(), {})
+    detector = torch_detector(MambaAD(TINY), PREPROCESSING, Scoring(), {})
     with pytest.raises(CalibrationError, match="no held-out"):
         calibrate(detector, Scoring(), [], 0.01)
     bad = replace(data.held_out[0], defect="scratch")

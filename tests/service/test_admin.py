@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from model.checkpoint import CheckpointStore
-from model.detector import Detector
 from model.store import Store
+from model.torch_runtime import open_checkpoint
 from model.training.golden import record_golden, save_with_golden
 from service.app import create_app
 from service.channel import CheckpointKey
@@ -35,7 +35,7 @@ def save_with_golden_images(root, gone_by):
     """Save parts/2 once more, with golden images whose scores in the manifest are off."""
     store = CheckpointStore(root)
     checkpoint = store.load("parts", "2")
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     saved = save_with_golden(store, checkpoint, record_golden(detector, [], {}))
     path = store.find("parts", saved.version) / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -270,18 +270,20 @@ def test_what_cannot_be_is_refused(client, problem, site, method, path, body, st
     assert (site.settings.state_dir / "deployment.json").read_bytes() == before
 
 
-def test_a_state_that_cannot_be_written_changes_nothing(client, inspect, problem, site):
-    staging = site.settings.state_dir / ".deployment.json.new"
-    staging.mkdir()
-    try:
-        refused = client.put(THRESHOLD, json={"threshold": -5.0, **ADA})
-        body = problem(refused, 503, "state-not-written")
-        assert str(site.settings.state_dir) not in body["detail"]
-        assert int(refused.headers["retry-after"]) > 1
-        assert inspect()["decision"] == "OK"
-        assert client.get(THRESHOLD).json()["threshold"] == 10.0
-    finally:
-        staging.rmdir()
+def test_a_state_that_cannot_be_written_changes_nothing(
+    client, inspect, problem, site, monkeypatch
+):
+    def refuse(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("service.deployment.replace_file", refuse)
+    refused = client.put(THRESHOLD, json={"threshold": -5.0, **ADA})
+    body = problem(refused, 503, "state-not-written")
+    assert "No space left" in body["detail"]
+    assert str(site.settings.state_dir) not in body["detail"]
+    assert int(refused.headers["retry-after"]) > 1
+    assert inspect()["decision"] == "OK"
+    assert client.get(THRESHOLD).json()["threshold"] == 10.0
 
 
 def test_no_request_fails_while_routes_switch(client, site, image):

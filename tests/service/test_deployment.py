@@ -2,7 +2,10 @@
 
 import json
 import resource
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from service.errors import StateNotWritten
 from service.routing import Assignment, Canary
 from service.thresholds import Threshold
 
+ROOT = Path(__file__).parents[2]
 ONE, TWO = CheckpointKey("parts", "1"), CheckpointKey("parts", "2")
 NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 ROUTE = Assignment(stable=ONE, canary=Canary(checkpoint=TWO, share=0.25), shadow=None)
@@ -125,7 +129,7 @@ def test_a_full_disk_changes_nothing(tmp_path):
     assert Deployment(tmp_path).state == State()
 
 
-@pytest.mark.parametrize("file", [".deployment.json.new", "audit.jsonl", "deployment.json"])
+@pytest.mark.parametrize("file", ["audit.jsonl", "deployment.json"])
 def test_a_file_that_cannot_be_written_changes_nothing(tmp_path, file):
     deployment = Deployment(tmp_path)
     (tmp_path / file / "in-the-way").mkdir(parents=True)
@@ -137,6 +141,23 @@ def test_a_file_that_cannot_be_written_changes_nothing(tmp_path, file):
     assert "deployment.json" not in left
 
 
+def test_a_state_that_is_not_written_takes_its_line_of_the_audit_back(tmp_path, monkeypatch):
+    deployment = Deployment(tmp_path)
+    deployment.commit(decided(), record(1))
+    before, replace = files(tmp_path), Path.replace
+
+    def full(self, target):
+        assert len(files(tmp_path)["audit.jsonl"]) > len(before["audit.jsonl"])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert "No space left" in str(refuses(deployment))
+    assert files(tmp_path) == before
+    monkeypatch.setattr(Path, "replace", replace)
+    deployment.commit(State(), record(2))
+    assert [found.request_id for found in Deployment(tmp_path).audit] == ["1", "2"]
+
+
 def test_a_folder_serves_one_service_at_a_time(tmp_path):
     first = Deployment.claim(tmp_path)
     with pytest.raises(StateUnreadable, match="another service that runs"):
@@ -144,5 +165,31 @@ def test_a_folder_serves_one_service_at_a_time(tmp_path):
     first.commit(decided(), record())
     first.release()
     assert Deployment.claim(tmp_path).state == decided()
-    assert set(files(tmp_path)) == {"deployment.json", "audit.jsonl"}
+    assert set(files(tmp_path)) == {"deployment.json", "audit.jsonl", ".lock"}
     Deployment.claim(None).release()
+
+
+def test_a_service_that_was_killed_leaves_its_folder_free(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from service.deployment import Deployment; "
+        "held = Deployment.claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StateUnreadable, match="another service that runs"):
+            Deployment.claim(tmp_path)
+        other.kill()
+        other.wait()
+    Deployment.claim(tmp_path).release()
+
+
+def test_a_folder_that_cannot_be_locked_is_used_all_the_same(tmp_path, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("service.deployment.FileLock.acquire", refuse)
+    deployment = Deployment.claim(tmp_path)
+    assert "let no other service use it" in caplog.text
+    deployment.commit(decided(), record())
+    deployment.release()

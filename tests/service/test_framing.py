@@ -18,10 +18,10 @@ from PIL import Image
 from model.anomaly import Scoring
 from model.areas import Area
 from model.checkpoint import CheckpointStore
-from model.detector import Detector
 from model.preprocess import Preprocessing
 from model.rendering import heatmap, scale_scores
 from model.runtimes import Runtimes
+from model.torch_runtime import open_checkpoint
 from service.blocks import SharedBlock
 from service.channel import CheckpointKey, Finding, Load, WorkerPlan
 from service.decoding import ImageLimits
@@ -120,7 +120,7 @@ def test_the_service_answers_what_the_detector_finds(store, metrics, image):
     contents = [image(*size, seed=n) for n, size in enumerate(SIZES)]
     answers = answers_of(store, metrics, contents)
     checkpoint = CheckpointStore(store.root).load("parts")
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     calibration = checkpoint.calibrations["bolt"]
     for content, size, answer in zip(contents, SIZES, answers, strict=True):
         (expected,) = detector.inspect_images([Image.open(BytesIO(content))], "bolt")

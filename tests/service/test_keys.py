@@ -41,7 +41,9 @@ def test_a_key_is_found_again_and_stands_nowhere(path):
 def test_only_the_owner_can_read_the_file(path):
     add_key(path, "a", [Scope.DETECT])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [p.name for p in path.parent.iterdir()] == ["keys.json"]
+    lock = path.parent / ".keys.json.lock"
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    assert {p.name for p in path.parent.iterdir()} == {"keys.json", lock.name}
 
 
 def test_a_file_that_others_may_write_is_refused(path):

@@ -14,6 +14,7 @@ from model.errors import DeviceLost, OutOfMemory
 from model.feature_baseline import FeatureBaseline
 from model.inspection import Decision, ImageSize
 from model.preprocess import Preprocessing
+from model.torch_runtime import torch_detector
 from service.channel import Failure, FailureKind, Finding, Item, Sharing
 from service.loaded import LoadedCheckpoint, batch_sizes
 
@@ -71,7 +72,7 @@ def one_thread():
 def detector(network):
     net = network()
     preprocessing = Preprocessing(image_size=(64, 64), mean=net.encoder.mean, std=net.encoder.std)
-    return Detector.from_network(net, preprocessing, Scoring(), THRESHOLDS)
+    return torch_detector(net, preprocessing, Scoring(), THRESHOLDS)
 
 
 def assert_same(found, expected):

@@ -20,12 +20,12 @@ from model.cuda.buckets import bucket_sizes
 from model.cuda.device import CpuDevice
 from model.cuda.engine import CudaEngine, CudaShare
 from model.cuda.plan import REFERENCE, Plan
-from model.detector import Detector
 from model.feature_baseline import FeatureBaseline
 from model.golden import GoldenImages
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 from model.torch_engine import TorchEngine
+from model.torch_runtime import open_checkpoint, torch_detector
 
 CONFIG = NetworkConfig(
     encoder="tf_efficientnet_lite0", image_size=(32, 64), scan="sweep", directions=2,
@@ -287,13 +287,13 @@ def test_a_detector_computes_a_checkpoint_by_it(network, expected):
         network=network, preprocessing=PREPROCESSING, scoring=SCORING, golden={}, baselines={},
         calibrations={"part": calibration}, manifest=SimpleNamespace(areas={}),
     )  # fmt: skip
-    detector = Detector.from_checkpoint(checkpoint, cuda=share(precision="float32"))
+    detector = open_checkpoint(checkpoint, cuda=share(precision="float32"))
     for step in detector.preparation(2):
         step()
     assert isinstance(detector.engine, CudaEngine)
     assert detector.engine.captured == (1, 2)
     check(detector.anomaly_maps(pixels(2)), expected[:2])
-    plain = Detector.from_network(copy.deepcopy(network), PREPROCESSING, SCORING, {})
+    plain = torch_detector(copy.deepcopy(network), PREPROCESSING, SCORING, {})
     assert len(plain.preparation(2)) == 2  # recordings, on a CPU
 
 

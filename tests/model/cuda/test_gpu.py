@@ -12,8 +12,8 @@ from model.anomaly import Scoring
 from model.cuda import plain
 from model.cuda.device import CudaDevice
 from model.cuda.engine import CudaEngine, CudaShare
-from model.cuda.network import EncoderCopies, InferenceNetwork
-from model.cuda.operations import Norm, operations
+from model.cuda.network import EncoderCopies, InferenceNetwork, operations
+from model.cuda.operations import Norm
 from model.cuda.plan import CANDIDATES, REFERENCE, matrix_precision
 from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing

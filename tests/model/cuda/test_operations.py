@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from model.cuda import plain
-from model.cuda.operations import Norm, operations
+from model.cuda.network import operations
+from model.cuda.operations import Norm
 
 pytest.importorskip("triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -12,9 +12,9 @@ from model.checkpoint import CheckpointStore
 from model.feature_baseline import FeatureBaseline
 from model.golden import synthetic_images
 from model.network import Encoder, MambaAD, NetworkConfig
+from model.network.normalise import normalise
 from model.preprocess import Preprocessing
 from model.residuals import residuals
-from model.torch_engine import normalise
 
 SIZE = (64, 64)
 SMALL = {

@@ -7,11 +7,11 @@ import onnxruntime
 import pytest
 
 from model.anomaly import Scoring
-from model.detector import Detector
 from model.errors import ExportError
 from model.export.artefact import build
 from model.export.scoring import rounded_down
 from model.inspection import ImageSize
+from model.torch_runtime import open_checkpoint
 from tests.model.export.small import images, save
 
 CODES = {"OK": 0, "NG": 1, "REVIEW": 2}
@@ -34,7 +34,7 @@ def assert_same(checkpoint, model=None):
     gaussian = checkpoint.scoring.distance == "mahalanobis"
     compared = "residuals" if gaussian else "raw_map"
     found = run(model, batch, compared=compared)
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     sizes = [ImageSize(*checkpoint.config.image_size)] * 3
     wanted = detector.inspect(batch, NAMES, sizes)
     np.testing.assert_allclose(found["score"], [w.score for w in wanted], atol=1e-4)

@@ -9,12 +9,13 @@ from typer.testing import CliRunner
 from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.cli import app
-from model.detector import Detector
 from model.errors import ExportError, ParityError
 from model.export.onnx_file import export_onnx
 from model.export.precision import Precision, with_defects
 from model.golden import GoldenImages
 from model.onnx_engine import OnnxEngine
+from model.runtime import detector_of
+from model.torch_runtime import open_checkpoint
 from tests.model.export.small import images, save
 
 
@@ -75,8 +76,8 @@ def test_the_service_decides_by_the_gaussians_as_pytorch_does(tmp_path):
     checkpoint = save(tmp_path, scoring)
     written = export_onnx(checkpoint, tmp_path / "parts.onnx")
     engine = OnnxEngine(written.path.read_bytes(), checkpoint.config.image_size)
-    served = Detector.of_version(checkpoint, engine)
-    wanted = Detector.from_checkpoint(checkpoint)
+    served = detector_of(checkpoint, engine)
+    wanted = open_checkpoint(checkpoint)
     for category in ("bolt", "nut"):
         names = [category] * 3
         scores = wanted.raw_scores(images(), names)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from model.anomaly import Scoring
-from model.detector import Detector
 from model.export import program
 from model.export.program import Program, export_program, rendered_scan
 from model.inspection import ImageSize
 from model.scan import hybrid_scan, order_table
+from model.torch_runtime import open_checkpoint
 from tests.model.export.small import images, save
 
 ALONE = """
@@ -52,7 +52,7 @@ def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout) == ["bolt", "nut"]
     found = np.load(tmp_path / "found.npz")
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     wanted = detector.inspect(images(), ("bolt", "nut", "nut"), [ImageSize(64, 64)] * 3)
     np.testing.assert_allclose(found["score"], [w.score for w in wanted], atol=1e-4)
     codes = {"OK": 0, "NG": 1, "REVIEW": 2}
@@ -65,7 +65,7 @@ def test_it_measures_by_the_gaussians_of_each_category(tmp_path):
     checkpoint = save(tmp_path, Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0)))
     with torch.no_grad():
         found = Program(checkpoint)(torch.from_numpy(images()), torch.tensor([0, 1, 1]))
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     maps = detector.anomaly_maps(images(), ["bolt", "nut", "nut"])
     np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
     np.testing.assert_allclose(found["residuals"], detector.compare(images()), atol=1e-4)

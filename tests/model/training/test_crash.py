@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from model import weight_files
-from model.anomaly import Scoring
+from model import durable
 from model.checkpoint import CheckpointStore
 from model.errors import CheckpointError
 from model.training import Augmentation, Run, Trainer, read_training_data, train
 from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
 from model.training.state import STATE_FILE, read_place
-from tests.tiny import CONFIG, TINY, encoder_weights, same
+from tests.tiny import CONFIG, recipe, same
 
 ROOT = Path(__file__).parents[3]
 EVERYTHING = replace(
@@ -39,9 +38,9 @@ KILLED_IN_SAVE = 4
 def go(root, folder, **options):
     run = Run(
         name="bolts", folder=folder / "run", store=CheckpointStore(folder / "w"),
-        save_every_s=0.0, encoder_weights=encoder_weights(root), **options,
+        recipe=recipe(root, EVERYTHING), save_every_s=0.0, **options,
     )  # fmt: skip
-    return train(run, EVERYTHING, TINY, read_training_data(root, ["bolt"], None, 0.2, 0), Scoring())
+    return train(run, read_training_data(root, ["bolt"], None, 0.2, 0))
 
 
 def hang_in_a_save(root, folder):
@@ -61,7 +60,7 @@ def hang_in_a_save(root, folder):
         fsync(descriptor)
 
     Trainer.save = counted
-    weight_files.os.fsync = standing
+    durable.os.fsync = standing
     go(Path(root), Path(folder))
 
 
@@ -97,15 +96,12 @@ def test_killed_while_saving_and_resumed_is_uninterrupted(root, tmp_path):
 
 def test_the_time_used_up_keeps_the_best_and_can_go_on(root, data, tmp_path):
     store = CheckpointStore(tmp_path / "w")
-    run = Run(
-        name="bolts", folder=tmp_path / "run", store=store, max_minutes=0.0,
-        encoder_weights=encoder_weights(tmp_path.parent),
-    )  # fmt: skip
-    config = replace(CONFIG, epochs=2)
-    cut = train(run, config, TINY, data, Scoring()).manifest.training
+    asked = recipe(tmp_path.parent, replace(CONFIG, epochs=2))
+    run = Run(name="bolts", folder=tmp_path / "run", store=store, recipe=asked, max_minutes=0.0)
+    cut = train(run, data).manifest.training
     assert (cut["ended"], cut["finished"], cut["steps_done"]) == ("out of time", False, 1)
     assert cut["kept"]["epoch"] == 1
     assert store.load("bolts").calibrations
     longer = replace(run, resume=True, max_minutes=None)
-    rest = train(longer, config, TINY, data, Scoring()).manifest.training
+    rest = train(longer, data).manifest.training
     assert (rest["ended"], rest["finished"], rest["kept"]) == ("all epochs", True, "last")

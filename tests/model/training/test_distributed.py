@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.errors import ConfigError
 from model.training import Augmentation, Run, read_training_data, train
@@ -21,7 +20,7 @@ from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
 from model.training.group import Group, join
 from model.training.run import build_network
-from tests.tiny import CONFIG, TINY, Recorder, encoder_weights
+from tests.tiny import CONFIG, TINY, Recorder, encoder_weights, recipe
 
 ROOT = Path(__file__).parents[3]
 CONFIG = replace(
@@ -38,11 +37,9 @@ CONFIG = replace(
 def go(root, folder, group, monitor=None):
     data = read_training_data(Path(root), ["bolt"], None, 0.2, 0)
     store = CheckpointStore(Path(folder) / "w")
-    run = Run(
-        name="bolts", folder=Path(folder) / "run", store=store, group=group,
-        encoder_weights=encoder_weights(Path(folder).parent),
-    )  # fmt: skip
-    return train(run, CONFIG, TINY, data, Scoring(), monitor=monitor)
+    asked = recipe(Path(folder).parent, CONFIG)
+    run = Run(name="bolts", folder=Path(folder) / "run", store=store, recipe=asked, group=group)
+    return train(run, data, monitor=monitor)
 
 
 def second(root, folder):

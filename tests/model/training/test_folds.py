@@ -24,7 +24,7 @@ from model.training import run as training
 from model.training.folds import SCORES_FILE, deal
 from model.training.monitor import Bars, Monitor
 from model.training.state import STATE_FILE
-from tests.tiny import CONFIG, TINY, encoder_weights, write_images
+from tests.tiny import CONFIG, recipe, write_images
 from tests.tiny import options as tiny_options
 
 FOLDED = replace(CONFIG, epochs=2, folds=2, alpha=0.2)
@@ -63,12 +63,14 @@ def go(images, folder, hearing=None, config=FOLDED, scoring=None, **options):
     hearing = hearing or Hearing()
     run = Run(
         name="bolts", folder=folder / "run", store=CheckpointStore(folder / "w"),
-        encoder_weights=encoder_weights(folder.parent), **options,
+        recipe=recipe(folder.parent, config, scoring=scoring or Scoring()), **options,
     )  # fmt: skip
-    return train(
-        run, config, TINY, images, scoring or Scoring(),
-        monitor=hearing, fold_monitor=hearing, stop=hearing.stop,
-    )  # fmt: skip
+    return train(run, images, monitor=hearing, fold_monitor=hearing, stop=hearing.stop)
+
+
+def run_of(folder, config):
+    asked = recipe(folder.parent, config)
+    return Run(name="x", folder=folder, store=CheckpointStore(folder), recipe=asked)
 
 
 def scores(folder):
@@ -86,8 +88,7 @@ def whole(images, tmp_path_factory):
 
 def test_no_image_is_held_out_and_each_is_left_out_once(images, tmp_path):
     assert (len(images.train), images.held_out) == (GOOD_IMAGES, ())
-    run = Run(name="bolts", folder=tmp_path, store=CheckpointStore(tmp_path))
-    folds = deal(run, images, replace(FOLDED, folds=3))
+    folds = deal(run_of(tmp_path, replace(FOLDED, folds=3)), images)
     left_out = [sample for fold in folds for sample in fold.left_out]
     assert sorted(len(fold.left_out) for fold in folds) == [2, 2, 3]
     assert sorted(left_out, key=str) == sorted(images.train, key=str)
@@ -99,8 +100,8 @@ def test_no_image_is_held_out_and_each_is_left_out_once(images, tmp_path):
 
 def test_every_category_is_dealt_evenly(tmp_path):
     samples = [Sample(tmp_path / f"{c}{n}.png", c, GOOD) for c in ("a", "b") for n in range(6)]
-    run = Run(name="x", folder=tmp_path, store=CheckpointStore(tmp_path))
-    for fold in deal(run, TrainingData(tuple(samples), ()), replace(FOLDED, folds=3)):
+    run = run_of(tmp_path, replace(FOLDED, folds=3))
+    for fold in deal(run, TrainingData(tuple(samples), ())):
         assert [sample.category for sample in fold.left_out] == ["a", "a", "b", "b"]
 
 
@@ -145,8 +146,7 @@ def test_a_folds_baseline_is_of_the_images_it_learned_from(images, tmp_path, mon
 
     monkeypatch.setattr(training, "fit_baselines", remember)
     go(images, tmp_path, scoring=Scoring(standardise=True))
-    run = Run(name="bolts", folder=tmp_path, store=CheckpointStore(tmp_path))
-    folds = deal(run, images, FOLDED)
+    folds = deal(run_of(tmp_path, FOLDED), images)
     assert seen == [*(set(fold.data.train) for fold in folds), set(images.train)]
 
 

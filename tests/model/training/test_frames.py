@@ -13,9 +13,9 @@ from model.areas import Area
 from model.checkpoint import CheckpointStore
 from model.cli import app
 from model.cli.images import read_areas
-from model.detector import Detector
 from model.errors import ConfigError
 from model.network import MambaAD
+from model.torch_runtime import open_checkpoint
 from tests.tiny import PREPROCESSING, TINY, options
 
 LABEL = [[[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]]
@@ -58,7 +58,7 @@ def test_a_tiled_network_is_trained_calibrated_and_kept_as_such(parts):
     assert (
         len(list((parts / "cache").rglob("*.npy"))) == 8 - 2
     )  # held out: no loss is taken of them
-    detector = Detector.from_checkpoint(checkpoint)
+    detector = open_checkpoint(checkpoint)
     image = Image.open(parts / "bolt/good/0.png")
     (found,) = detector.inspect_images([image], "bolt")
     image.paste(255, (90, 0, 150, 64))

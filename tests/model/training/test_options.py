@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from model.anomaly import Scoring
 from model.anomaly_map import anomaly_map
 from model.checkpoint import CheckpointStore
-from model.detector import Detector
 from model.errors import ConfigError
 from model.network import MambaAD
-from model.torch_engine import normalise
+from model.network.normalise import normalise
+from model.torch_runtime import open_checkpoint
 from model.training import Run, TrainingConfig, TrainingData, train
 from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
 from model.training.features import standardise
 from model.training.group import Group
 from model.training.monitor import Monitor
-from tests.tiny import CONFIG, TINY, after, always, encoder_weights, kept, same
+from tests.tiny import CONFIG, TINY, after, always, kept, recipe, same
 
 ALONE = Group()
 
@@ -128,9 +127,12 @@ def test_scales_that_weigh_nothing_are_not_trained(trainer_of):
 
 def test_scoring_by_untrained_scales_is_refused(data, tmp_path):
     config = replace(CONFIG, emphasis=Emphasis(loss_weights=(0.0, 1.0, 1.0)))
-    run = Run(name="bolts", folder=tmp_path / "run", store=CheckpointStore(tmp_path / "w"))
+    store = CheckpointStore(tmp_path / "w")
+    run = Run(
+        name="bolts", folder=tmp_path / "run", store=store, recipe=recipe(tmp_path.parent, config)
+    )
     with pytest.raises(ConfigError, match="scale_weights"):
-        train(run, config, TINY, data, Scoring())
+        train(run, data)
 
 
 def test_standardised_features_have_mean_zero_and_deviation_one():
@@ -149,10 +151,9 @@ def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
     store = CheckpointStore(tmp_path / "w")
     config = replace(CONFIG, epochs=1, standardise_features=True)
     run = Run(
-        name="bolts", folder=tmp_path / "run", store=store,
-        encoder_weights=encoder_weights(tmp_path.parent),
-    )  # fmt: skip
-    saved = train(run, config, TINY, data, Scoring())
+        name="bolts", folder=tmp_path / "run", store=store, recipe=recipe(tmp_path.parent, config)
+    )
+    saved = train(run, data)
     loaded = store.load("bolts").network.eval()
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -160,7 +161,7 @@ def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
             torch.testing.assert_close(first, second)
         assert loaded.encoder.standardises
     pixels = torch.zeros(1, 3, 64, 64, dtype=torch.uint8).numpy()
-    detector = Detector.from_checkpoint(store.load("bolts"))
+    detector = open_checkpoint(store.load("bolts"))
     blank = normalise(torch.from_numpy(pixels), detector.preprocessing)
     with torch.no_grad():
         expected = anomaly_map(*loaded(blank), (64, 64)).numpy()

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 from tensorboardX.proto import event_pb2
 
-from model.anomaly import Scoring
 from model.checkpoint import CheckpointStore
 from model.errors import CheckpointError, ConfigError
 from model.training import Run, train
@@ -17,7 +16,7 @@ from model.training.monitor import Monitors
 from model.training.records import CURVE_FILE, RECIPE_FILE, Curve, TensorBoard, read_curve, thinned
 from model.training.state import EpochRecord, Place
 from model.training.tracking import MLflow
-from tests.tiny import CONFIG, TINY, encoder_weights
+from tests.tiny import CONFIG, recipe
 
 
 def record(epoch, held_out_loss=0.25):
@@ -39,10 +38,10 @@ def events(folder):
 def test_a_run_leaves_its_recipe_curve_and_events(data, tmp_path):
     run = Run(
         name="bolts", folder=tmp_path / "run", store=CheckpointStore(tmp_path / "w"),
-        recipe="training: {epochs: 2}\n", encoder_weights=encoder_weights(tmp_path.parent),
+        recipe=recipe(tmp_path.parent, replace(CONFIG, epochs=2)),
     )  # fmt: skip
-    manifest = train(run, replace(CONFIG, epochs=2), TINY, data, Scoring()).manifest
-    assert (tmp_path / "run" / RECIPE_FILE).read_text() == run.recipe
+    manifest = train(run, data).manifest
+    assert (tmp_path / "run" / RECIPE_FILE).read_text() == run.recipe.to_yaml()
     curve = read_curve(tmp_path / "run")
     assert [r.epoch for r in curve] == [1, 2]
     assert all(0 <= r.wait_s <= r.seconds for r in curve)
@@ -106,7 +105,7 @@ def test_a_full_disk_is_an_error_that_names_the_record(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"tensorboard: .*No space left"):
         board.step(Place(step=1), 0.5)
     board.end(None)
-    monkeypatch.setattr("model.weight_files.os.fsync", full)
+    monkeypatch.setattr("model.durable.os.fsync", full)
     with pytest.raises(CheckpointError, match=r"curve\.jsonl: .*No space left"):
         Curve(tmp_path).begin(3, 2, Place())
 
