@@ -119,9 +119,8 @@ def prepared(
     target: Target, image: Image, root: Path, work: Path, weights: Path
 ) -> Iterator[Sandbox]:
     """Lay the volumes of docker-compose.yml over the image, the samples, and the store for edge."""
-    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"][
-        "mambaad"
-    ]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    service = compose["services"]["mambaad"]
     volumes = [Volume(ROOT / "samples", "/mnt")]
     if target.name == "edge":
         volumes.append(Volume(weights, "/srv/mambaad/weights"))

@@ -21,8 +21,8 @@ def image_name(target: str) -> str:
 def build(targets: Iterable[str], base: str, pip: PipMounts, torch_index: str = "") -> None:
     """Build the targets of the Dockerfile.
 
-    The stages that run pip are built first, with pip's places mounted. For each mount buildah leaves
-    an empty folder in the layer, so the stages that become images are built afterwards without any.
+    The stages that run pip are built first, with pip's places mounted. For each mount buildah
+    leaves an empty folder in the layer, so what becomes an image is built afterwards without any.
     """
     with tempfile.TemporaryDirectory() as work:
         context = Path(work) / "context"
@@ -32,10 +32,11 @@ def build(targets: Iterable[str], base: str, pip: PipMounts, torch_index: str = 
         command = ["buildah", "build", "--isolation=chroot", "--layers", "--format=docker"]
         command += [f"--file={context}/docker/Dockerfile", *arguments]
         for stage in INSTALLING_STAGES:
-            run(*command, *mounts, "--jobs=2", f"--target={stage}", context, show=True)
+            print(f"building the stage {stage}", flush=True)
+            run(*command, *mounts, "--jobs=2", f"--target={stage}", context)
         for target in targets:
-            name = f"--tag={image_name(target)}"
-            run(*command, f"--target={target}", name, context, show=True)
+            print(f"building the image {target}", flush=True)
+            run(*command, f"--target={target}", f"--tag={image_name(target)}", context)
 
 
 def copy_context(context: Path) -> None:

@@ -36,6 +36,8 @@ class Image:
         about: dict[str, Any] = json.loads(text)
         config = about["Docker"]["config"]
         layers = json.loads(about["Manifest"])["layers"]
+        if config["User"].partition(":")[0] in {"", "0", "root"}:
+            raise CheckFailed(f"{name} runs as root")
         kind, *health = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
         return cls(
             name=name,

@@ -86,7 +86,7 @@ def serving(sandbox: Sandbox, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Ask for readiness until it is there. Raises `CheckFailed` if the service ends or takes ages."""
+    """Wait for readiness. Raises `CheckFailed` if the service ends or takes too long."""
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if server.poll() is not None:

@@ -84,10 +84,9 @@ def translate(options: dict[str, dict[str, str]]) -> PipMounts:
         for name, value in values.items():
             words = [word_inside(word, name, places) for word in value.split()]
             parser.set(section, name, "\n".join(words))
-    words = {
-        word for values in options.values() for value in values.values() for word in value.split()
-    }
-    return PipMounts(as_text(parser), places, frozenset(filter(None, map(private_part, words))))
+    named = [value for values in options.values() for value in values.values()]
+    private = {private_part(word) for value in named for word in value.split()}
+    return PipMounts(as_text(parser), places, frozenset(word for word in private if word))
 
 
 def word_inside(word: str, option: str, places: dict[str, Path]) -> str:

@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGES = {
@@ -34,26 +34,22 @@ def require(*programs: str) -> None:
 def run(
     *command: str | Path,
     timeout_s: float = 1800,
-    environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    show: bool = False,
 ) -> str:
-    """Run a program and return its output; with `show` the user sees it instead."""
+    """Run a program and return its output. Raises `CheckFailed` with its last words if it fails."""
     words = [str(word) for word in command]
     answer = subprocess.run(
         words,
-        stdout=None if show else subprocess.PIPE,
-        stderr=None if show else subprocess.PIPE,
+        capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,
         timeout=timeout_s,
-        env=environment,
         cwd=folder,
         check=False,
     )
     if answer.returncode:
         raise CheckFailed(failure(words, answer.returncode, f"{answer.stdout}\n{answer.stderr}"))
-    return answer.stdout or ""
+    return answer.stdout
 
 
 def failure(command: Sequence[str], status: int, output: str) -> str:

@@ -68,10 +68,10 @@ class Sandbox:
         return [*unshare, "sh", "-euc", self._inner(command)]
 
     def _inner(self, command: Sequence[str]) -> str:
-        """Return the script that mounts everything, gives up all rights, and becomes the program."""
+        """Return the script that mounts everything, drops its rights and becomes the program."""
         for volume in self.volumes:  # an engine makes these folders, too
             (self.root / volume.inside.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        mounts = [
+        mounts: list[list[str | Path]] = [
             ["mount", "--bind", self.root, self.root],
             ["mount", "-o", "remount,bind,ro", self.root],
             ["mount", "-t", "proc", "proc", self.root / "proc"],
@@ -90,17 +90,18 @@ class Sandbox:
         """Return the mounts of a /dev that holds hardly anything, as an engine makes it."""
         folder = self.root / "dev"
         files = [folder / name for name in DEVICES]
+        binds: list[list[str | Path]] = [["mount", "--bind", f"/dev/{f.name}", f] for f in files]
         return [
             ["mount", "-t", "tmpfs", "-o", "mode=755,size=64k", "tmpfs", folder],
             ["touch", *files],
-            *(["mount", "--bind", f"/dev/{file.name}", file] for file in files),
+            *binds,
             ["mkdir", folder / "shm"],
             ["mount", "-t", "tmpfs", "-o", f"size=64m,{TMPFS}", "tmpfs", folder / "shm"],
             ["ln", "-s", "/proc/self/fd", folder / "fd"],
         ]
 
     def _become(self, command: Sequence[str]) -> str:
-        """Return the command that enters the root as the image's user with nothing but its rights."""
+        """Return the command that enters the root as the image's user, and gains no rights."""
         variables = dict(pair.split("=", 1) for pair in self.image.environment)
         variables |= self.environment
         words = ["setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid"]
