@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from service import cli
 
 ROOT = Path(__file__).parents[1]
-FILES = ("docker-compose.yml", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docker/compose*.yml")))
+OVERLAYS = sorted(ROOT.glob("docker/compose*.yml"))
+FILES = ("docker-compose.yml", *(str(path.relative_to(ROOT)) for path in OVERLAYS))
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text("utf-8")
 SCHEMA = json.loads((ROOT / "tests/reference/compose/compose-spec.json").read_text("utf-8"))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -71,6 +72,8 @@ def check_images(options: argparse.Namespace) -> None:
         raise CheckFailed("building and running images without an engine needs root")
     start = time.monotonic()
     pip = find_pip_mounts()
+    torch_host = urlsplit(options.torch_index).hostname
+    private_words = pip.private_words | ({torch_host} if torch_host else set())
     if not options.no_build:
         base = options.python_image or ensure_base()
         build([target.name for target in TARGETS], base, pip, options.torch_index)
@@ -82,7 +85,7 @@ def check_images(options: argparse.Namespace) -> None:
         expected = read_predictions(mambaad(*predict_command("samples", str(weights))))
         leave_network()
         for target in TARGETS:
-            check(target, Path(work), weights, expected, pip.private_words)
+            check(target, Path(work), weights, expected, private_words)
     print(f"image-check passed after {time.monotonic() - start:.0f} s")
 
 

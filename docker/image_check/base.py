@@ -67,13 +67,13 @@ def keep_licences(documentation: Path) -> None:
 
 
 def apt_mirrors() -> list[str]:
-    """Return the mirrors that apt has here for the suite's main part, maybe none."""
+    """Return the mirrors of the suite's main part in apt's sources that debootstrap can read."""
     if shutil.which("apt-get") is None:
         return []
     targets = run("apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(SITE)")
     lines = [line.split() for line in targets.splitlines()]
     mirrors = [line[2] for line in lines if line[:2] == [SUITE, "main"] and len(line) == 3]
-    return [mirror.replace("mirror+", "", 1) for mirror in dict.fromkeys(mirrors)]
+    return [mirror for mirror in mirrors if mirror.startswith(("http:", "https:", "file:"))]
 
 
 def commit(root: Path) -> None:
