@@ -114,15 +114,22 @@ def run_server(settings: Settings, samples: Path) -> None:
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.deployment import StateUnreadable  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415
-    from service.server import CannotListen, Server, listen, server_config  # noqa: PLC0415
+    from service.server import (  # noqa: PLC0415
+        CannotListen,
+        Server,
+        fit_open_files,
+        listen,
+        server_config,
+    )
     from service.tracing import TracingUnavailable  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     _require_checkpoints(settings)
     url = _Url(settings.host)
     try:
+        settings = fit_open_files(settings)
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
-    except (KeysUnusable, StateUnreadable, TracingUnavailable) as error:
+    except (CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable) as error:
         _refuse(str(error))
     server = Server(server_config(app, settings), app.state.shutdown, settings.shutdown_grace_s)
     try:

@@ -7,7 +7,6 @@ ends the grace, a third drops what is unfinished. SIGINT is for a person at a te
 
 import logging
 import math
-import resource
 import signal
 import socket
 import time
@@ -20,6 +19,11 @@ from fastapi import FastAPI
 from service.settings import Settings
 from service.shutdown import Shutdown
 
+try:
+    import resource
+except ImportError:  # only Unix has it, and its limit of open files
+    resource = None  # type: ignore[assignment]
+
 logger = logging.getLogger("service.server")
 
 _OTHER_FILES = 256
@@ -27,7 +31,7 @@ _OTHER_FILES = 256
 
 
 class CannotListen(Exception):
-    """The address cannot be listened on, or not by so many; the message says why."""
+    """The service cannot listen on the address, or not for so many; the message says why."""
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -64,7 +68,6 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 def listen(settings: Settings) -> socket.socket:
     """Bind the address. Raises `CannotListen`."""
-    _allow_files(settings.max_connections + _OTHER_FILES)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms more for nearly every answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -80,15 +83,43 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _allow_files(count: int) -> None:
+def fit_open_files(settings: Settings) -> Settings:
+    """Raise the limit of open files, or else lower the default of `max_connections` to fit it.
+
+    Raises `CannotListen` where someone set `max_connections` to more than fits, or nothing fits.
+    """
+    needed = settings.max_connections + _OTHER_FILES
+    allowed = _raise_open_files(needed)
+    if allowed >= needed:
+        return settings
+    fitting = allowed - _OTHER_FILES
+    if "max_connections" in settings.model_fields_set or fitting < 1:
+        raise CannotListen(
+            f"MAMBAAD_MAX_CONNECTIONS is {settings.max_connections}, which needs {needed} open "
+            f"files, and this process may have {allowed}: raise its limit (`ulimit -n {needed}`), "
+            f"or set MAMBAAD_MAX_CONNECTIONS to {max(1, fitting)}"
+        )
+    logger.warning(
+        "taking at most %d connections, not %d, because this process may have %d open files; "
+        "`ulimit -n %d` before the start allows them all",
+        fitting,
+        settings.max_connections,
+        allowed,
+        needed,
+    )
+    return settings.model_copy(update={"max_connections": fitting})
+
+
+def _raise_open_files(count: int) -> int:
+    """Raise the limit of open files to `count` if the system lets us; return how many it allows."""
+    if resource is None:
+        return count
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
-        return
-    if hard != resource.RLIM_INFINITY and hard < count:
-        raise CannotListen(
-            f"MAMBAAD_MAX_CONNECTIONS needs {count} open files, and this process may have {hard}"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+        return count
+    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 class Server(uvicorn.Server):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("model", "service")
-FOLDERS = (*PACKAGES, "benchmarks", "demo")
+FOLDERS = (*PACKAGES, "benchmarks", "demo", "docker")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 SETTINGS = ROOT / "service" / "settings.py"
 FILE_LINES = 300

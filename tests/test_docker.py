@@ -146,7 +146,10 @@ def test_mounted_files_exist(service: str):
             assert source in COMPOSE["volumes"]
 
 
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
+@pytest.mark.skipif(
+    shutil.which("docker-compose") is None,
+    reason="no docker-compose: apt-get install docker-compose",
+)
 @pytest.mark.parametrize("files", [COMPOSE_FILES[:1], COMPOSE_FILES[:2], COMPOSE_FILES[::2]])
 def test_compose_takes_the_files(files: tuple[str, ...]):
     options = [option for name in files for option in ("-f", name)]

@@ -19,6 +19,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 RUN = "from service.cli import main; main()"
+FEW_FILES = 'ulimit -n 1024 && exec "$@"'  # the limit of open files that most systems set
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, 
     sample.write_bytes(image())
     options = ["--port", "0", "--weights", str(weights), "--samples", str(tmp_path / "samples")]
     with subprocess.Popen(
-        [sys.executable, "-c", RUN, "serve", *options],
+        ["sh", "-c", FEW_FILES, "sh", sys.executable, "-c", RUN, "serve", *options],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -225,3 +226,4 @@ def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, 
     assert status == 0, "".join(log)
     assert not any("Traceback" in line for line in log)
     assert any('"path": "/detect"' in line for line in log)
+    assert sum("taking at most 768 connections, not 1024" in line for line in log) == 1

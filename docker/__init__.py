@@ -1,0 +1,1 @@
+"""The container files, and the programs that build and try the images."""

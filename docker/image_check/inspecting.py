@@ -1,0 +1,140 @@
+"""Serves with an image, inspects samples, and stops it: each step fails with what it saw."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from docker.image_check.programs import CheckFailed, run
+from docker.image_check.sandbox import Sandbox, process_inside
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = "solar"
+CATEGORY = "solar-mono"
+SAMPLES = {"good-1.png": "OK", "defective-1.png": "NG"}
+URL = "http://127.0.0.1:8000"  # as the image's command says
+START_S = 300.0
+TRY_TO_WRITE = """
+import pathlib, sys
+for folder in sys.argv[1:]:
+    try:
+        (pathlib.Path(folder) / "written").write_text("x")
+        print("written", folder)
+    except OSError as error:
+        print(error.strerror, folder)
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the decision about a sample was."""
+
+    decision: str
+    score: float
+
+
+def mambaad(*arguments: str | Path) -> str:
+    """Run the command line of this checkout, outside any image."""
+    program = "from service.cli import main; main()"
+    return run(sys.executable, "-c", program, *arguments, folder=ROOT)
+
+
+def predict_command(samples: str, weights: str) -> list[str]:
+    """Return the arguments of `mambaad` that inspect the samples without a service."""
+    files = [f"{samples}/{CATEGORY}/{name}" for name in SAMPLES]
+    return [
+        *("predict", CHECKPOINT, *files),
+        *("--category", CATEGORY, "--json", "--weights", weights),
+    ]
+
+
+def read_predictions(output: str) -> dict[str, Answer]:
+    """Read the lines of `mambaad predict --json`, by the sample's name."""
+    lines = [json.loads(line) for line in output.splitlines()]
+    return {Path(line["image"]).name: Answer(line["decision"], line["score"]) for line in lines}
+
+
+def check_read_only(sandbox: Sandbox) -> None:
+    """Check that writing works in volumes and /tmp, and fails in the user's own home."""
+    writable = [volume.inside for volume in sandbox.volumes if volume.writable]
+    folders = [*writable, "/tmp", "/home/mambaad", sandbox.image.folder]
+    said = sandbox.run("python", "-c", TRY_TO_WRITE, *folders).splitlines()
+    expected = [f"written {folder}" for folder in folders[:-2]]
+    expected += [f"Read-only file system {folder}" for folder in folders[-2:]]
+    if said != expected:
+        raise CheckFailed(f"expected {expected} from writing here and there, got {said}")
+
+
+@contextmanager
+def serving(sandbox: Sandbox, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start the image's command, wait until it is ready, and kill it if it is left running."""
+    server = sandbox.start(*sandbox.image.command, output=log)
+    try:
+        wait_until_ready(server, log)
+        yield server
+    finally:
+        if server.poll() is None:
+            server.kill()  # unshare takes all its processes along
+            server.wait()
+
+
+def wait_until_ready(server: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait for readiness. Raises `CheckFailed` if the service ends or takes too long."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise CheckFailed(f"the service ended with {server.returncode}:\n{tail(log)}")
+        try:
+            if httpx.get(f"{URL}/readyz", timeout=5).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise CheckFailed(f"not ready after {START_S:.0f} s:\n{tail(log)}")
+
+
+def check_answers(expected: dict[str, Answer], tolerance: float) -> None:
+    """Post the samples and compare decisions and scores with those from outside the image."""
+    for name, decision in SAMPLES.items():
+        content = (ROOT / "samples" / CATEGORY / name).read_bytes()
+        form = {"category": CATEGORY}
+        answer = httpx.post(f"{URL}/detect", data=form, files={"file": (name, content)}, timeout=60)
+        if answer.status_code != httpx.codes.OK:
+            raise CheckFailed(f"{name}: {answer.status_code} {answer.text[:1000]}")
+        (result,) = answer.json()["results"]
+        compare(name, Answer(result["decision"], result["score"]), expected[name], tolerance)
+        if result["decision"] != decision:
+            raise CheckFailed(f"{name}: expected {decision}, got {result['decision']}")
+
+
+def compare(name: str, answer: Answer, expected: Answer, tolerance: float) -> None:
+    """Raise `CheckFailed` if two decisions or scores are not the same."""
+    if answer.decision != expected.decision or abs(answer.score - expected.score) > tolerance:
+        raise CheckFailed(f"{name}: expected {expected} as outside the image, got {answer}")
+
+
+def check_stop(server: "subprocess.Popen[bytes]", log: Path, grace_s: float) -> float:
+    """Send SIGTERM, as engines do; return the seconds until the service ended with status 0."""
+    start = time.monotonic()
+    subprocess.run(["kill", f"-{signal.SIGTERM}", str(process_inside(server))], check=True)
+    try:
+        status = server.wait(grace_s)
+    except subprocess.TimeoutExpired as error:
+        raise CheckFailed(f"still running {grace_s} s after SIGTERM:\n{tail(log)}") from error
+    if status:
+        raise CheckFailed(f"SIGTERM ended the service with {status}:\n{tail(log)}")
+    if "Traceback" in log.read_text("utf-8", "replace"):
+        raise CheckFailed(f"the service's output holds a traceback:\n{tail(log)}")
+    return time.monotonic() - start
+
+
+def tail(log: Path) -> str:
+    """Return the end of what the service said."""
+    return log.read_text("utf-8", "replace")[-3000:]
