@@ -30,11 +30,12 @@ from model.calibration import Calibration
 from model.checkpoint import CheckpointStore
 from model.encoders import SharedEncoders
 from model.inspection import ImageSize
+from model.key import CheckpointKey
 from model.network import MambaAD, NetworkConfig
 from model.network.folding import fold_batch_norms
 from model.network.packing import prepare_for_cpu
 from model.preprocess import Preprocessing
-from service.channel import CheckpointKey, Item
+from service.channel import Item
 from service.jobs import Job
 from service.metrics import Metrics
 from service.pool import WorkerPool

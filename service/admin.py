@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
+from model.key import CheckpointKey
 from service import openapi
 from service.admin_schemas import (
     ChangeAnswer,
@@ -25,7 +26,6 @@ from service.admin_schemas import (
     Who,
 )
 from service.catalogue import Version
-from service.channel import CheckpointKey
 from service.declaration import Scope, declares
 from service.errors import InvalidRequest, NoSuchCategory
 from service.guard import Caller

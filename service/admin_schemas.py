@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from model.key import CheckpointKey
 from service.catalogue import Version
-from service.channel import CheckpointKey, Resident
+from service.channel import Resident
 from service.deployment import AuditRecord
 from service.routing import Assignment, Canary, Role
 from service.shadow import Comparison

@@ -18,7 +18,8 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
-from service.channel import CheckpointKey, Sharing
+from model.key import CheckpointKey
+from service.channel import Sharing
 from service.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.group import Group
 from service.jobs import Batch, Job, Priority

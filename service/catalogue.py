@@ -8,10 +8,10 @@ from itertools import groupby
 from model.calibration import Calibration
 from model.errors import CheckpointError, ModelError
 from model.inspection import Category, ImageSize
+from model.key import CheckpointKey
 from model.manifest import Manifest
 from model.preprocess import Preprocessing
 from model.store import Store
-from service.channel import CheckpointKey
 from service.routing import Role
 
 

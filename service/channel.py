@@ -17,7 +17,7 @@ from jaxtyping import Float32
 
 from model.calibration import Calibration
 from model.inspection import Category, Decision, ImageSize, Region
-from model.key import CheckpointKey as CheckpointKey  # noqa: PLC0414 - handed on
+from model.key import CheckpointKey
 
 _ALIGNMENT = 64
 

@@ -30,7 +30,7 @@ from scipy.special import chdtri
 
 from model.calibration import QUANTILES, Calibration
 from model.inspection import Category
-from service.channel import CheckpointKey
+from model.key import CheckpointKey
 from service.metrics import Metrics
 from service.observers import Observer
 from service.options import PartFields

@@ -24,6 +24,7 @@ from model import golden
 from model.detector import Detector
 from model.errors import BackendUnavailable, ModelError
 from model.inspection import Category
+from model.key import CheckpointKey
 from model.runtimes import Runtimes
 from model.store import Store, StoredVersion
 from service.blocks import SharedBlock
@@ -32,7 +33,6 @@ from service.channel import (
     BatchRequest,
     Beat,
     CannotStart,
-    CheckpointKey,
     Failure,
     FailureKind,
     Finding,

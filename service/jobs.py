@@ -8,16 +8,9 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import UInt8
 
+from model.key import CheckpointKey
 from service.blocks import SharedBlock
-from service.channel import (
-    BatchRequest,
-    CheckpointKey,
-    Failure,
-    FailureKind,
-    Finding,
-    Item,
-    Outcome,
-)
+from service.channel import BatchRequest, Failure, FailureKind, Finding, Item, Outcome
 from service.errors import (
     CheckpointUnavailable,
     InspectionFailed,

@@ -10,7 +10,8 @@ import math
 import time
 from collections.abc import Mapping
 
-from service.channel import CheckpointKey, Known, LatencyLine, Sharing
+from model.key import CheckpointKey
+from service.channel import Known, LatencyLine, Sharing
 
 _MEMORY = 0.8
 """How much of a known time a new one leaves standing."""

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from functools import partial
 
-from service.channel import CheckpointKey, Resident
+from model.key import CheckpointKey
+from service.channel import Resident
 from service.errors import CheckpointUnavailable, Conflict, ModelRefused
 from service.protocol import Workers
 from service.registry import Registry

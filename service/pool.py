@@ -5,8 +5,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
+from model.key import CheckpointKey
 from service.batcher import Batcher, BatchLimits
-from service.channel import CheckpointKey, LoadReport, Resident, WorkerPlan
+from service.channel import LoadReport, Resident, WorkerPlan
 from service.errors import NoWorkerReady, QueueFull, ServiceError
 from service.jobs import Job, Priority
 from service.latency import Latencies

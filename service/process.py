@@ -11,13 +11,13 @@ from dataclasses import replace
 from itertools import count
 from typing import TypeVar
 
+from model.key import CheckpointKey
 from service.blocks import SharedBlock
 from service.channel import (
     BatchReply,
     BatchRequest,
     Beat,
     CannotStart,
-    CheckpointKey,
     Finding,
     Known,
     Load,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from service.channel import CheckpointKey, LoadReport, Resident
+from model.key import CheckpointKey
+from service.channel import LoadReport, Resident
 from service.jobs import Job, Priority
 
 

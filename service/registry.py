@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from model.calibration import Calibration
 from model.inspection import Category
+from model.key import CheckpointKey
 from model.store import Store
 from service.catalogue import Catalogue, Route, Version
-from service.channel import CheckpointKey
 from service.deployment import State
 from service.errors import CheckpointUnavailable, NoSuchCategory, NoSuchModel
 from service.metrics import Metrics

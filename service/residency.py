@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from model.key import CheckpointKey
 from service.batcher import Batcher
-from service.channel import CheckpointKey, LoadReply, LoadReport, Resident, WorkerStats
+from service.channel import LoadReply, LoadReport, Resident, WorkerStats
 from service.errors import CheckpointUnavailable, NoWorkerReady
 from service.latency import Latencies
 from service.metrics import Metrics

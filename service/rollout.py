@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from model.calibration import Calibration
 from model.inspection import Category
-from service.channel import CheckpointKey
+from model.key import CheckpointKey
 from service.deployment import AuditRecord, Deployment, State
 from service.errors import InvalidRequest
 from service.lifecycle import Lifecycle

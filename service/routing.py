@@ -13,7 +13,7 @@ from hashlib import sha256
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.inspection import Category
-from service.channel import CheckpointKey
+from model.key import CheckpointKey
 
 _HASHED_BYTES = 8
 

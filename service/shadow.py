@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.inspection import Category, ImageSize
+from model.key import CheckpointKey
 from service.catalogue import Route
-from service.channel import CheckpointKey, Finding, Item
+from service.channel import Finding, Item
 from service.errors import ServiceError
 from service.jobs import Job, Priority
 from service.metrics import Metrics

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from model.key import CheckpointKey
 from service.batcher import Batcher
-from service.channel import BatchReply, CheckpointKey, Finding, WorkerPlan
+from service.channel import BatchReply, Finding, WorkerPlan
 from service.errors import CheckpointUnavailable, InspectionFailed, WorkerLost
 from service.jobs import Batch, Job, Priority
 from service.lane import Lane

@@ -11,10 +11,11 @@ import numpy as np
 
 from model.calibration import Calibration
 from model.inspection import Decision
+from model.key import CheckpointKey
 from model.preprocess import Preprocessing
 from service.app import create_app
 from service.batches import BatchLimits, DetectDoor
-from service.channel import CheckpointKey, Finding
+from service.channel import Finding
 from service.decoding import ImageLimits
 from service.drift import DriftMonitor
 from service.errors import NonFiniteResult, NoSuchCategory

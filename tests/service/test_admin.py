@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from model.checkpoint import CheckpointStore
+from model.key import CheckpointKey
 from model.store import Store
 from model.torch_runtime import open_checkpoint
 from model.training.golden import record_golden, save_with_golden
 from service.app import create_app
-from service.channel import CheckpointKey
 from service.declaration import Scope
 from service.deployment import Deployment, State
 from service.keys import add_key

@@ -8,9 +8,10 @@ import pytest
 
 from model.calibration import Calibration
 from model.inspection import Decision, ImageSize
+from model.key import CheckpointKey
 from service.batcher import Batcher, BatchLimits
 from service.blocks import SharedBlock
-from service.channel import CheckpointKey, Failure, FailureKind, Finding, Item, Sharing
+from service.channel import Failure, FailureKind, Finding, Item, Sharing
 from service.errors import (
     CheckpointUnavailable,
     DeadlineExceeded,

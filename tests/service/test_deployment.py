@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.channel import CheckpointKey
+from model.key import CheckpointKey
 from service.deployment import AuditRecord, Deployment, State, StateUnreadable
 from service.errors import StateNotWritten
 from service.routing import Assignment, Canary

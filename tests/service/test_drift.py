@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.calibration import Calibration
-from service.channel import CheckpointKey
+from model.key import CheckpointKey
 from service.drift import MIN_PARTS, SHIFTED, WATCH, DriftMonitor, measure, stability_index
 
 STABLE = CheckpointKey("parts", "1")

@@ -13,9 +13,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.inspection import Decision, ImageSize
+from model.key import CheckpointKey
 from model.network import MambaAD
 from model.store import Store
-from service.channel import CheckpointKey, Finding, Item
+from service.channel import Finding, Item
 from service.errors import CheckpointUnavailable, WorkerLost
 from service.jobs import Job
 from service.metrics import Metrics

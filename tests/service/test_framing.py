@@ -18,12 +18,13 @@ from PIL import Image
 from model.anomaly import Scoring
 from model.areas import Area
 from model.checkpoint import CheckpointStore
+from model.key import CheckpointKey
 from model.preprocess import Preprocessing
 from model.rendering import heatmap, scale_scores
 from model.runtimes import Runtimes
 from model.torch_runtime import open_checkpoint
 from service.blocks import SharedBlock
-from service.channel import CheckpointKey, Finding, Load, WorkerPlan
+from service.channel import Finding, Load, WorkerPlan
 from service.decoding import ImageLimits
 from service.device import DeviceThread
 from service.drift import DriftMonitor

@@ -7,8 +7,9 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from model.inspection import Decision
+from model.key import CheckpointKey
 from model.store import Store
-from service.channel import CheckpointKey, Finding
+from service.channel import Finding
 from service.deployment import State
 from service.errors import ImageTooLarge, NoSuchCategory, NoSuchVersion
 from service.inspect_part import InspectPart, PartRequest, find_version

@@ -14,12 +14,12 @@ import torch
 from model import golden
 from model.errors import ParityError
 from model.inspection import Decision, ImageSize
+from model.key import CheckpointKey
 from model.network import MambaAD
 from model.runtimes import Runtimes
 from service.blocks import SharedBlock
 from service.channel import (
     BatchRequest,
-    CheckpointKey,
     Failure,
     FailureKind,
     Item,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from service.channel import CheckpointKey, LatencyLine
+from model.key import CheckpointKey
+from service.channel import LatencyLine
 from service.latency import Latencies, fit_line
 
 A = CheckpointKey("a", "1")

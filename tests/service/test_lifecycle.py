@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from model.key import CheckpointKey
 from model.store import Store
-from service.channel import CheckpointKey, LoadReport, Resident
+from service.channel import LoadReport, Resident
 from service.deployment import Deployment
 from service.errors import (
     CheckpointUnavailable,

@@ -6,8 +6,9 @@ import logging
 import pytest
 
 from model.inspection import Decision
+from model.key import CheckpointKey
 from model.preprocess import Preprocessing
-from service.channel import CheckpointKey, Finding
+from service.channel import Finding
 from service.errors import InspectionFailed, QueueFull, StateNotWritten
 from service.logs import taking_notes
 from service.metrics import OTHER, BoundedLabel

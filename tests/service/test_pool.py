@@ -8,8 +8,9 @@ import pytest
 
 from model.calibration import Calibration
 from model.inspection import ImageSize
+from model.key import CheckpointKey
 from model.store import Store
-from service.channel import CheckpointKey, Item
+from service.channel import Item
 from service.errors import NoWorkerReady, QueueFull
 from service.jobs import Job, Priority
 from service.pool import WorkerPool

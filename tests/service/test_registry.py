@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from model.key import CheckpointKey
 from model.store import Store
-from service.channel import CheckpointKey
 from service.deployment import State
 from service.errors import CheckpointUnavailable, NoSuchCategory, NoSuchModel
 from service.registry import Registry

@@ -7,9 +7,9 @@ import pytest
 
 from model.calibration import Calibration
 from model.inspection import Decision, ImageSize
+from model.key import CheckpointKey
 from service.batcher import Batcher, BatchLimits
 from service.channel import (
-    CheckpointKey,
     Finding,
     Item,
     Known,

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from service.channel import CheckpointKey
+from model.key import CheckpointKey
 from service.routing import Assignment, Canary, Role
 
 ONE, TWO, THREE = (CheckpointKey("parts", str(n)) for n in (1, 2, 3))

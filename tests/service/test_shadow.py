@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from model.inspection import Decision, ImageSize
+from model.key import CheckpointKey
 from model.store import Store
-from service.channel import CheckpointKey, Finding
+from service.channel import Finding
 from service.deployment import State
 from service.errors import InspectionFailed, QueueFull
 from service.jobs import Priority

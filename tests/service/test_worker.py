@@ -7,11 +7,11 @@ import pytest
 
 from model.calibration import Calibration
 from model.inspection import Decision, ImageSize
+from model.key import CheckpointKey
 from service import worker as worker_module
 from service.batcher import Batcher, BatchLimits
 from service.channel import (
     BatchReply,
-    CheckpointKey,
     Failure,
     FailureKind,
     Finding,
