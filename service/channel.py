@@ -277,6 +277,3 @@ class UnloadReply:
 
     id: int
     stats: WorkerStats
-
-
-Reply: TypeAlias = BatchReply | LoadReply | UnloadReply

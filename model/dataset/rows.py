@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +116,6 @@ def field_of(row: Mapping[str, Any], name: str, place: str) -> str:
     if value is None or value == "":
         raise DatasetError(f"{place}: no {name!r}: has {', '.join(map(str, row)) or 'nothing'}")
     return str(value)
-
-
-def in_category(row: Row, category: str) -> Row:
-    """Return the same row as another category's."""
-    return replace(row, sample=replace(row.sample, category=category))
 
 
 def _drawn(name: str) -> bool:

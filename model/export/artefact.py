@@ -30,7 +30,6 @@ from model.export.scoring import decide, measured, raw_map, raw_score, residuals
 from model.feature_baseline import FeatureBaseline
 from model.network.encoder import STRIDES
 
-INPUTS = ("uint8", "float32")
 FORMULATION = "chunked Scan"
 
 _DOCUMENTATION = "MambaAD: from an RGB image to anomaly map, score and decision"

@@ -10,8 +10,6 @@ from model.dataset import GOOD, IMAGE_SUFFIXES, Sample, read_dataset, split_good
 from model.errors import DatasetError
 from model.inspection import Category
 
-HELD_OUT = "held_out"
-
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
