@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -64,9 +65,19 @@ def count_images(request: Request, count: int) -> None:
 
 async def read_body(request: Request, max_bytes: int, deadline: float | None = None) -> bytes:
     """Read the whole body. Raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`."""
+    async with reading_until(deadline):
+        return await read_raw(request, max_bytes)
+
+
+@asynccontextmanager
+async def reading_until(deadline: float | None) -> AsyncIterator[None]:
+    """Raise `DeadlineExceeded` where a body read within is late, `ClientGone` where it ends early.
+
+    `deadline` is a time of the event loop's clock.
+    """
     try:
         async with asyncio.timeout_at(deadline):
-            return await read_raw(request, max_bytes)
+            yield
     except TimeoutError as error:
         raise DeadlineExceeded("the body was not there in time") from error
     except ClientDisconnect as error:

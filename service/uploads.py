@@ -9,16 +9,12 @@ from functools import partial
 from pydantic import Field, RootModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from service.errors import (
-    ClientGone,
-    DeadlineExceeded,
-    InvalidRequest,
-    MalformedBody,
-)
+from service.errors import InvalidRequest, MalformedBody
 from service.fields import Asked, AskedInText, Strict, check_json, check_text
 from service.limits import BodyLimits, limited, read_raw
+from service.requests import reading_until
 from service.sources import Base64Upload, Source, Upload
 
 _FIELDS = tuple(AskedInText.model_fields)
@@ -75,13 +71,8 @@ async def posted_images(
     open until the context ends.
     """
     async with AsyncExitStack() as files:
-        try:
-            async with asyncio.timeout_at(deadline):
-                images = await _read(request, query, limits, files, each=each)
-        except TimeoutError as error:
-            raise DeadlineExceeded("the body was not there in time") from error
-        except ClientDisconnect as error:
-            raise ClientGone("the connection closed within the body") from error
+        async with reading_until(deadline):
+            images = await _read(request, query, limits, files, each=each)
         yield images
 
 
