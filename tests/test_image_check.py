@@ -150,12 +150,11 @@ def test_a_program_that_fails_is_shown_with_its_last_words():
 
 
 def test_another_score_or_decision_is_a_fault():
-    expected = Answer("OK", 0.25)
-    compare("one.png", Answer("OK", 0.25005), expected, 1e-4)
-    with pytest.raises(CheckFailed, match=r"one\.png: expected"):
-        compare("one.png", Answer("OK", 0.2502), expected, 1e-4)
-    with pytest.raises(CheckFailed):
-        compare("one.png", Answer("NG", 0.25), expected, 1e-4)
+    expected = {"one.png": Answer("OK", 0.25)}
+    compare({"one.png": Answer("OK", 0.25005)}, expected, 1e-4)
+    for wrong in ({"one.png": Answer("OK", 0.2502)}, {"one.png": Answer("NG", 0.25)}, {}):
+        with pytest.raises(CheckFailed, match=r"one\.png"):
+            compare(wrong, expected, 1e-4)
 
 
 def test_predictions_are_read_by_the_sample_s_name():

@@ -4,9 +4,14 @@ Its file system is read-only but for volumes and /tmp; its process is number 1 o
 namespace, has the image's user, no capability and no way to gain one.
 """
 
+import os
 import shlex
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,34 +42,37 @@ class Sandbox:
     environment: Mapping[str, str]
     tmp_options: str = f"size=1g,mode=1777,{TMPFS}"
 
-    def start(self, *command: str, output: Path) -> "subprocess.Popen[bytes]":
-        """Start a program; the process returned stands for it and ends with its status."""
+    @contextmanager
+    def start(self, *command: str, output: Path) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run a program beside this one; its status is that of the process given. Ends with it."""
         with output.open("wb") as sink:
-            return subprocess.Popen(
+            outer = subprocess.Popen(
                 self._outer(command), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
             )
+        try:
+            yield outer
+        finally:
+            kill(outer)
 
     def run(self, *command: str, timeout_s: float = 300) -> str:
-        """Run a program and return its output. Raises `CheckFailed` if it fails."""
-        answer = self.attempt(*command, timeout_s=timeout_s)
-        if answer.returncode:
-            raise CheckFailed(failure(command, answer.returncode, answer.stdout + answer.stderr))
-        return answer.stdout
-
-    def attempt(self, *command: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Run a program to its end, whichever that is."""
-        return subprocess.run(
-            self._outer(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        """Run a program and return its output. Raises `CheckFailed` if it fails or takes longer."""
+        with tempfile.TemporaryDirectory() as work:
+            log = Path(work) / "log"
+            with self.start(*command, output=log) as outer:
+                try:
+                    status: int | None = outer.wait(timeout_s)
+                except subprocess.TimeoutExpired:
+                    status = None
+            output = log.read_text("utf-8", "replace")
+        if status is None:
+            raise CheckFailed(f"{command[0]} took over {timeout_s} s:\n{output[-3000:]}")
+        if status:
+            raise CheckFailed(failure(command, status, output))
+        return output
 
     def _outer(self, command: Sequence[str]) -> list[str]:
         """Return the command that makes the namespaces and, in them, runs `_inner`."""
-        unshare = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL"]
+        unshare = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork"]
         return [*unshare, "sh", "-euc", self._inner(command)]
 
     def _inner(self, command: Sequence[str]) -> str:
@@ -111,9 +119,22 @@ class Sandbox:
         return shlex.join([*words, *command])
 
 
-def process_inside(outer: "subprocess.Popen[bytes]") -> int:
-    """Return the number that this machine gives to the program that `Sandbox.start` started."""
-    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text("utf-8").split()
-    if len(children) != 1:
-        raise CheckFailed("the service is not running")
-    return int(children[0])
+def processes_inside(outer: "subprocess.Popen[bytes]") -> list[int]:
+    """Return the number that this machine gives to a sandbox's program, if it runs."""
+    try:
+        text = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def kill(outer: "subprocess.Popen[bytes]") -> None:
+    """Kill a sandbox's program; all other processes of its namespace end with it.
+
+    Killing `unshare` would not do: its --kill-child is forgotten when the program changes its user.
+    """
+    while outer.poll() is None:
+        for process in processes_inside(outer):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
