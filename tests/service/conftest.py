@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -179,7 +179,8 @@ class RunningServer:
             yield pid
         finally:
             if self.worker.pid == pid:
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):  # killed, and not yet seen to be
+                    os.kill(pid, signal.SIGCONT)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a sample of /metrics, 0 where there is none yet."""

@@ -29,6 +29,7 @@ from service.shutdown import Shutdown
 PARTS = CheckpointKey("parts", "1")
 OTHERS = tuple(CheckpointKey(f"other{i}", "1") for i in range(3))
 TIMEOUT_S = 120
+MODEL_BYTES = 4 * 2**20
 
 
 class Engine:
@@ -99,8 +100,8 @@ def store(tmp_path_factory, save, network) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(store):
-    # 18 MiB hold the encoder and two of the four checkpoints.
-    engine = Engine(store, max_model_bytes=18 * 2**20, heartbeat_timeout_ms=4000)
+    # They hold the encoder and two of the four checkpoints.
+    engine = Engine(store, max_model_bytes=MODEL_BYTES, heartbeat_timeout_ms=4000)
     yield engine
     engine.close()
 
@@ -167,7 +168,7 @@ def test_more_checkpoints_than_fit_are_served_and_memory_bounded(engine, make_jo
         held = engine.pool.residents()["cpu"]
         assert 1 <= len(held) <= 2
         assert engine.metric("mambaad_model_evictions_total") >= 2
-        assert engine.metric("mambaad_weights_memory_bytes") <= 18 * 2**20
+        assert engine.metric("mambaad_weights_memory_bytes") <= MODEL_BYTES
 
     engine.run(scenario())
 
