@@ -16,11 +16,14 @@ SOLAR   := data/solar
 RECIPE  := --recipe fast
 
 BIN     := $(VENV)/bin
+PYTEST  := $(BIN)/python -m pytest
+# Two processes, whatever the machine: a test that fails with two fails everywhere.
+SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-gpu image-check check format-check lint types imports fix bench bench-cpu soak load audit sbom demo-weights clean
+.PHONY: help run test test-quick test-long test-gpu image-check check format-check lint types imports fix bench bench-cpu soak load audit sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +32,15 @@ run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://12
 	@echo "Starting the service on http://$(HOST):$(PORT) (Ctrl-C stops it); the first start compiles kernels"
 	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT) --samples $(abspath $(SAMPLES))
 
-test: $(DEV) ## run every test
-	$(BIN)/python -m pytest
+test: $(DEV) ## run every test but the long ones (8 minutes on two cores)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not serial and not long"
+	$(PYTEST) -m "serial and not long"
+
+test-quick: $(DEV) ## run the tests that take no time, for work in progress (90 s)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not serial and not long"
+
+test-long: $(DEV) ## run the soaks and the longest fault runs, which `test` leaves out
+	$(PYTEST) -m long
 
 check: format-check lint types imports test ## everything CI demands: format, lint, types, layers, tests
 
@@ -73,7 +83,7 @@ sbom: $(DEV) ## write what is installed as a CycloneDX bill of materials, sbom.c
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file sbom.cdx.json $(BIN)/python
 
 test-gpu: $(DEV) ## on a CUDA machine: the tests that need it, and the benchmark (8 minutes)
-	$(BIN)/python -m pytest -m gpu
+	$(PYTEST) -m gpu
 	$(BIN)/python -m benchmarks.gpu --json $(LOAD)/gpu-$(NAME).json
 
 soak: $(DEV) ## mixed traffic for MINUTES (10), with memory and files watched: do they stay flat?

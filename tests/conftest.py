@@ -1,7 +1,12 @@
-"""Every test runs with the shapes in `model`'s signatures checked.
+"""How all tests run: shapes checked, one thread each, and in groups that two processes share.
+
+Every test runs with the shapes in `model`'s signatures checked.
 
 beartype checks them on each call, through jaxtyping's import hook, which has to be in place before
 the first import of `model`. Modules that Numba compiles are left out: it cannot compile a wrapper.
+
+pytest-xdist gives a group of tests to one process. All tests of a started service are one group, so
+that it is started once; any other group is a file. The longest groups are taken first.
 
 Without a CUDA device, Triton's kernels run under its interpreter, on the CPU. Triton reads the
 variable that says so when it is first imported.
@@ -9,6 +14,8 @@ variable that says so when it is first imported.
 
 import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tiny networks gain nothing by more
 
 import pytest
 import torch
@@ -34,6 +41,51 @@ def modules_with_shapes() -> list[str]:
 
 
 install_import_hook(modules_with_shapes(), "beartype.beartype")
+
+
+STARTED_ONCE = {"live_service": "live", "server": "server"}
+"""The fixtures that start a service for tests of several files, and the group of these tests."""
+
+LONGEST_FIRST = [
+    "live",
+    "server",
+    "tests/model/export/test_program.py",
+    "tests/service/test_admin.py",
+    "tests/model/test_official.py",
+    "tests/model/test_cli.py",
+    "tests/model/export/test_artefact.py",
+    "tests/benchmarks/test_load.py",
+    "tests/model/export/test_onnx_file.py",
+    "tests/model/training/test_folds.py",
+    "tests/service/test_inspector.py",
+    "tests/service/test_cli.py",
+    "tests/benchmarks/test_gpu.py",
+    "tests/service/test_engine.py",
+    "tests/model/scan/test_kernel_cache.py",
+    "tests/model/scan/test_hybrid_scan.py",
+    "tests/model/training/test_crash.py",
+    "tests/service/test_process.py",
+    "tests/service/test_shutdown.py",
+]
+"""Groups of 10 s and more; `make test-quick` leaves out their tests, which are marked `slow`."""
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the group of tests that one process runs."""
+    fixtures = getattr(item, "fixturenames", ())
+    started = [group for fixture, group in STARTED_ONCE.items() if fixture in fixtures]
+    return started[0] if started else item.nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each test into its group, the longest groups first."""
+    place = {group: number for number, group in enumerate(LONGEST_FIRST)}
+    groups = {item: group_of(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+        if group in place:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: place.get(groups[item], len(place)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

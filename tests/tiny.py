@@ -1,16 +1,20 @@
 """A tiny network, its recipe, and noise to train it on."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from model.network import NetworkConfig
+from model.network import Encoder, NetworkConfig
 from model.preprocess import Preprocessing
 from model.training import TrainingConfig
 from model.training.monitor import Monitor
 
 TINY = NetworkConfig(
-    encoder="tf_efficientnet_lite0",
+    encoder="test_efficientnet",
     image_size=(64, 64),
     directions=2,
     depths=(2, 2, 2, 2),
@@ -18,7 +22,26 @@ TINY = NetworkConfig(
 )
 PREPROCESSING = Preprocessing(image_size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3, loss="cosine", seed=7)
-OPTIONS = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
+
+
+def encoder_weights(folder):
+    """Write weights for the tiny network's encoder, always the same; return their file."""
+    path = Path(folder) / "encoder.safetensors"
+    if not path.exists():
+        torch.manual_seed(20)
+        half = path.with_suffix(f".{os.getpid()}")
+        state = Encoder(TINY.encoder).net.state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, half)
+        half.rename(path)
+    return path
+
+
+def options(folder):
+    """Return the options of `mambaad train` that ask for the tiny network."""
+    return [
+        "--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2",
+        "--encoder", TINY.encoder, "--encoder-weights", str(encoder_weights(folder)),
+    ]  # fmt: skip
 
 
 def write_images(folder, count, seed=0):

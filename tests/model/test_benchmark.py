@@ -13,7 +13,7 @@ from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 
 TINY = NetworkConfig(
-    encoder="tf_efficientnet_lite0",
+    encoder="test_efficientnet",
     image_size=(64, 64),
     directions=2,
     depths=(2, 2, 2, 2),

@@ -15,7 +15,7 @@ from model.preprocess import Preprocessing
 from model.torch_engine import normalise
 
 CONFIG = NetworkConfig(
-    encoder="tf_efficientnet_lite0", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,
+    encoder="test_efficientnet", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,
     state_size=2,
 )  # fmt: skip
 HALF = (0.5, 0.5, 0.5)

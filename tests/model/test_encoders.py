@@ -14,7 +14,7 @@ from model.network import MambaAD, NetworkConfig
 from model.preprocess import Preprocessing
 
 CONFIG = NetworkConfig(
-    encoder="tf_efficientnet_lite0", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,
+    encoder="test_efficientnet", image_size=(64, 64), depths=(2, 2, 2, 2), directions=2,
     state_size=2,
 )  # fmt: skip
 NORMAL = Calibration(

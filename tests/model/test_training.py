@@ -26,8 +26,7 @@ from model.errors import (
     UnknownCategory,
     WeightsError,
 )
-from model.network import MambaAD, NetworkConfig
-from model.preprocess import Preprocessing
+from model.network import MambaAD
 from model.training import (
     Augmentation,
     Run,
@@ -44,24 +43,18 @@ from model.training.monitor import Bars, Lines, Monitor, watch
 from model.training.objective import feature_loss, learning_rate
 from model.training.run import read_device
 from model.training.state import STATE_FILE, EpochRecord, Place, load_state, read_place, save_state
-
-TINY = NetworkConfig(
-    encoder="tf_efficientnet_lite0",
-    image_size=(64, 64),
-    directions=2,
-    depths=(2, 2, 2, 2),
-    state_size=2,
+from tests.tiny import (
+    CONFIG,
+    PREPROCESSING,
+    TINY,
+    Recorder,
+    always,
+    encoder_weights,
+    same,
+    write_images,
 )
-PREPROCESSING = Preprocessing(image_size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3, loss="cosine", seed=7)
+
 CPU = torch.device("cpu")
-
-
-def write_images(folder, count, seed=0):
-    folder.mkdir(parents=True)
-    for number in range(count):
-        values = np.random.default_rng((seed, number)).integers(0, 256, (64, 64, 3), np.uint8)
-        Image.fromarray(values).save(folder / f"{number:03}.png")
 
 
 @pytest.fixture(scope="session")
@@ -89,29 +82,9 @@ def steps(count):
     return lambda: next(left, None) is not None
 
 
-def always():
-    return True
-
-
 def weights(trainer):
     with trainer.final_weights() as network:
         return {key: value.clone() for key, value in network.trained_state().items()}
-
-
-def same(first, second):
-    assert first.keys() == second.keys()
-    return all(torch.equal(first[key], second[key]) for key in first)
-
-
-class Recorder(Monitor):
-    def __init__(self):
-        self.losses, self.records = [], []
-
-    def step(self, place, loss):
-        self.losses.append(loss)
-
-    def epoch(self, record):
-        self.records.append(record)
 
 
 # The recipe
@@ -497,7 +470,10 @@ def test_a_disk_that_refuses_leaves_the_earlier_state(tmp_path, monkeypatch):
 
 def new_run(tmp_path, **changes):
     return Run(
-        name="bolts", folder=tmp_path / "run", store=CheckpointStore(tmp_path / "w"), **changes
+        name="bolts",
+        folder=tmp_path / "run",
+        store=CheckpointStore(tmp_path / "w"),
+        **{"encoder_weights": encoder_weights(tmp_path.parent), **changes},
     )
 
 

@@ -67,7 +67,7 @@ def calibration() -> Callable[[float], Calibration]:
 def network() -> Callable[[], MambaAD]:
     """Small networks, all with the same random weights."""
     config = NetworkConfig(
-        encoder="tf_efficientnet_lite0",
+        encoder="test_efficientnet",
         image_size=INPUT,
         depths=(2, 2, 2, 2),
         directions=2,

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 from service import cli
 from service.settings import Settings
+from tests.programs import program
 
 ROOT = Path(__file__).parents[2]
 RUN = "from service.cli import main; main()"
@@ -191,8 +191,8 @@ def test_the_address_that_is_shown_can_be_reached(host, reached):
     assert cli._Url(host).host == reached
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, tmp_path):
+    program("curl")
     sample = tmp_path / "samples" / "bolt" / "one.png"
     sample.parent.mkdir(parents=True)
     sample.write_bytes(image())

@@ -577,6 +577,7 @@ def dripping(*, head):
             thread.join()
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("head", [True, False])
 def test_an_answer_that_drips_does_not_outlast_the_deadline(head):
     started = time.monotonic()
@@ -586,6 +587,7 @@ def test_an_answer_that_drips_does_not_outlast_the_deadline(head):
         assert time.monotonic() - started < 2
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("head", [True, False])
 def test_nor_does_it_where_one_awaits_it(head):
     async def scenario(url):

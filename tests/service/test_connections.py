@@ -154,6 +154,7 @@ def test_uvloop_is_left_alone_where_it_is_installed(metrics, monkeypatch):
         assert isinstance(loop, asyncio.SelectorEventLoop)
 
 
+@pytest.mark.serial
 def test_headers_that_trickle_are_cut_and_others_are_served(connect, cut):
     slow = [connect(b"GET /echo HTTP/1.1\r\n") for _ in range(5)]
     started = time.monotonic()
@@ -166,6 +167,7 @@ def test_headers_that_trickle_are_cut_and_others_are_served(connect, cut):
     assert cut("headers-too-slow") == 5
 
 
+@pytest.mark.serial
 def test_bytes_that_go_on_trickling_do_not_help(connect):
     client, started = connect(b"GET /echo HTTP/1.1\r\n"), time.monotonic()
     with pytest.raises(OSError), client:
@@ -242,6 +244,7 @@ def test_an_offer_of_another_protocol_is_passed_over(connect, upgrade, pause_s):
         assert one_answer(client)[1] == b"next 0"
 
 
+@pytest.mark.serial
 def test_a_connection_is_used_again_and_idles_only_so_long(connect):
     client = connect()
     for _ in range(3):
@@ -260,6 +263,7 @@ def test_requests_one_after_the_other_in_one_piece_are_answered_in_order(connect
     assert received.index(b"a 0") < received.index(b"b 0") < received.index(b"c 0")
 
 
+@pytest.mark.serial
 def test_a_million_chunks_of_a_byte_hold_nobody_up(connect):
     chunks = b"1\r\na\r\n" * 1_000_000
     head = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -125,6 +125,7 @@ def test_without_lanes_calls_are_made_one_by_one_in_the_devices_thread():
     assert len(run(1, scenario)) == 1
 
 
+@pytest.mark.serial
 def test_memory_that_was_freed_leaves_the_process():
     """As loading leaves it: freed pages below one that is still held, where no heap shrinks."""
     blocks = [np.ones(2**15) for _ in range(800)]  # 256 KiB each, on the heap of this thread

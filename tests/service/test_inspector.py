@@ -4,6 +4,7 @@ import gc
 import logging
 import threading
 import weakref
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -60,8 +61,8 @@ def inspector(weights):
     return make(weights)
 
 
-def make(weights: Path) -> Inspector:
-    plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=2)
+def make(weights: Path, max_batch_size: int = 2) -> Inspector:
+    plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=max_batch_size)
     return Inspector(plan, [SharedBlock()], DeviceThread(), Runtimes("cpu", "auto", 1))
 
 
@@ -191,7 +192,14 @@ def test_a_batch_for_what_is_not_loaded_fails(inspector, request_of):
 
 
 @pytest.mark.slow
-def test_fifty_loads_and_unloads_leave_memory_as_it_was(inspector, frozen):
+@pytest.mark.serial
+@pytest.mark.parametrize("loads", [8, pytest.param(45, marks=pytest.mark.long)])
+def test_loads_and_unloads_leave_memory_as_it_was(tmp_path, save, network, frozen, loads):
+    """A checkpoint of few operators and much weight: what a load leaves behind shows the sooner."""
+    heavy = replace(network().config, encoder="test_resnet")
+    save(tmp_path, "parts", {"bolt": 10.0}, MambaAD(heavy))
+    inspector = make(tmp_path, max_batch_size=1)
+
     def cycle(count):
         for number in range(count):
             inspector.load(Load(number, PARTS))
@@ -199,11 +207,11 @@ def test_fifty_loads_and_unloads_leave_memory_as_it_was(inspector, frozen):
         gc.collect()
         return stats
 
-    before = cycle(5)
-    after = cycle(45)
+    before = cycle(3)
+    after = cycle(loads)
     assert (after.model_bytes, after.encoders) == (0, 0)
-    weight = 7 * 2**20  # of one checkpoint without its encoder
-    assert after.device_bytes < before.device_bytes + 6 * weight
+    weight = 19 * 2**20  # of one checkpoint without its encoder
+    assert after.device_bytes < before.device_bytes + weight // 4
 
 
 def test_what_a_load_that_fails_had_taken_is_let_go_before_memory_is_given_back(

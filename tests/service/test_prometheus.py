@@ -1,7 +1,6 @@
 """A real Prometheus scrapes a real service, takes the shipped rules, and answers the dashboard."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -11,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+
+from tests.programs import program
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docker/prometheus/alerts.yml"
@@ -38,17 +39,9 @@ QUIET = {
 }
 
 
-def tool(name: str) -> str:
-    """Return a program of Debian's package `prometheus`; CI must have it, others may not."""
-    found = shutil.which(name)
-    if found is None and os.environ.get("CI"):
-        pytest.fail(f"{name} is not installed, and CI installs it: see .ci/run")
-    return found or pytest.skip(f"{name} is not installed: apt-get install prometheus")
-
-
 def promtool(*arguments: str | Path) -> None:
     answer = subprocess.run(
-        [tool("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False
+        [program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
@@ -60,7 +53,7 @@ def test_promtool_takes_the_configuration_and_the_rules():
 
 def test_promtool_takes_what_the_service_writes(client, tmp_path):
     answer = subprocess.run(
-        [tool("promtool"), "check", "metrics"],
+        [program("promtool"), "check", "metrics"],
         input=client.get("/metrics").text,
         capture_output=True,
         text=True,
@@ -100,7 +93,6 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def prometheus(server, eventually, tmp_path_factory, image):
     """Prometheus with the shipped configuration, but for the target and the pace."""
-    program = tool("prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
     shutil.copy(RULES, folder)
     pace = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -111,7 +103,8 @@ def prometheus(server, eventually, tmp_path_factory, image):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
-        program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+        program("prometheus"),
+        f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
     ]  # fmt: skip
     with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:

@@ -18,7 +18,7 @@ from model.torch_engine import normalise
 
 SIZE = (64, 64)
 SMALL = {
-    "encoder": "tf_efficientnet_lite0", "image_size": SIZE, "scan": "sweep", "directions": 2,
+    "encoder": "test_efficientnet", "image_size": SIZE, "scan": "sweep", "directions": 2,
     "depths": (2, 2, 2, 2), "state_size": 2,
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from model.training import Augmentation, Run, Trainer, read_training_data, train
 from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
 from model.training.state import STATE_FILE, read_place
-from tests.tiny import CONFIG, TINY, same
+from tests.tiny import CONFIG, TINY, encoder_weights, same
 
 ROOT = Path(__file__).parents[3]
 EVERYTHING = replace(
@@ -39,7 +39,7 @@ KILLED_IN_SAVE = 4
 def go(root, folder, **options):
     run = Run(
         name="bolts", folder=folder / "run", store=CheckpointStore(folder / "w"),
-        save_every_s=0.0, **options,
+        save_every_s=0.0, encoder_weights=encoder_weights(root), **options,
     )  # fmt: skip
     return train(run, EVERYTHING, TINY, read_training_data(root, ["bolt"], None, 0.2, 0), Scoring())
 
@@ -97,7 +97,10 @@ def test_killed_while_saving_and_resumed_is_uninterrupted(root, tmp_path):
 
 def test_the_time_used_up_keeps_the_best_and_can_go_on(root, data, tmp_path):
     store = CheckpointStore(tmp_path / "w")
-    run = Run(name="bolts", folder=tmp_path / "run", store=store, max_minutes=0.0)
+    run = Run(
+        name="bolts", folder=tmp_path / "run", store=store, max_minutes=0.0,
+        encoder_weights=encoder_weights(tmp_path.parent),
+    )  # fmt: skip
     config = replace(CONFIG, epochs=2)
     cut = train(run, config, TINY, data, Scoring()).manifest.training
     assert (cut["ended"], cut["finished"], cut["steps_done"]) == ("out of time", False, 1)

@@ -21,7 +21,7 @@ from model.training.disturbance import Disturbance
 from model.training.emphasis import Emphasis
 from model.training.group import Group, join
 from model.training.run import build_network
-from tests.tiny import CONFIG, TINY, Recorder
+from tests.tiny import CONFIG, TINY, Recorder, encoder_weights
 
 ROOT = Path(__file__).parents[3]
 CONFIG = replace(
@@ -38,7 +38,10 @@ CONFIG = replace(
 def go(root, folder, group, monitor=None):
     data = read_training_data(Path(root), ["bolt"], None, 0.2, 0)
     store = CheckpointStore(Path(folder) / "w")
-    run = Run(name="bolts", folder=Path(folder) / "run", store=store, group=group)
+    run = Run(
+        name="bolts", folder=Path(folder) / "run", store=store, group=group,
+        encoder_weights=encoder_weights(Path(folder).parent),
+    )  # fmt: skip
     return train(run, CONFIG, TINY, data, Scoring(), monitor=monitor)
 
 
@@ -87,7 +90,7 @@ def test_two_processes_learn_what_one_does(root, tmp_path, monkeypatch):
     # rounding grows from step to step, as AdamW follows the sign of whatever gradient is near 0.
     assert heard.losses[0] == pytest.approx(expected.losses[0], rel=1e-6)
     assert heard.losses == pytest.approx(expected.losses, rel=3e-3)
-    start = build_network(TINY, "package", CONFIG.seed)[0].trained_state()
+    start = build_network(TINY, encoder_weights(tmp_path), CONFIG.seed)[0].trained_state()
     first, second = (c.network.trained_state() for c in (alone, shared))
     assert distance(first, second) < 0.01 * distance(first, start)
 

@@ -24,7 +24,8 @@ from model.training import run as training
 from model.training.folds import SCORES_FILE, deal
 from model.training.monitor import Bars, Monitor
 from model.training.state import STATE_FILE
-from tests.tiny import CONFIG, OPTIONS, TINY, write_images
+from tests.tiny import CONFIG, TINY, encoder_weights, write_images
+from tests.tiny import options as tiny_options
 
 FOLDED = replace(CONFIG, epochs=2, folds=2, alpha=0.2)
 GOOD_IMAGES = 7
@@ -60,7 +61,10 @@ class Hearing(Monitor):
 
 def go(images, folder, hearing=None, config=FOLDED, scoring=None, **options):
     hearing = hearing or Hearing()
-    run = Run(name="bolts", folder=folder / "run", store=CheckpointStore(folder / "w"), **options)
+    run = Run(
+        name="bolts", folder=folder / "run", store=CheckpointStore(folder / "w"),
+        encoder_weights=encoder_weights(folder.parent), **options,
+    )  # fmt: skip
     return train(
         run, config, TINY, images, scoring or Scoring(),
         monitor=hearing, fold_monitor=hearing, stop=hearing.stop,
@@ -207,7 +211,8 @@ def test_watched_images_are_in_no_fold(images, tmp_path):
 
 
 def test_the_command_says_which_fold_it_is_in_and_that_nothing_is_promised(root, tmp_path):
-    options = [*OPTIONS, "--epochs", "1", "--batch-size", "4", "--weights", str(tmp_path / "w")]
+    options = [*tiny_options(tmp_path.parent), "--epochs", "1", "--batch-size", "4"]
+    options += ["--weights", str(tmp_path / "w")]
     command = ["train", str(root), "--name", "bolts", "--folds", "2", *options]
     result = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 0, result.output
@@ -234,7 +239,8 @@ def test_ctrl_c_in_a_fold_leaves_no_checkpoint_and_says_how_to_go_on(root, tmp_p
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("model.training.monitor.watch", lambda _: nullcontext(Interrupted()))
-    options = [*OPTIONS, "--epochs", "2", "--batch-size", "4", "--weights", str(tmp_path / "w")]
+    options = [*tiny_options(tmp_path.parent), "--epochs", "2", "--batch-size", "4"]
+    options += ["--weights", str(tmp_path / "w")]
     command = ["train", str(root), "--name", "bolts", "--folds", "2", *options]
     result = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 130

@@ -16,7 +16,7 @@ from model.cli.images import read_areas
 from model.detector import Detector
 from model.errors import ConfigError
 from model.network import MambaAD
-from tests.tiny import OPTIONS, PREPROCESSING, TINY
+from tests.tiny import PREPROCESSING, TINY, options
 
 LABEL = [[[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]]
 
@@ -37,8 +37,9 @@ def parts(tmp_path):
 
 def train(parts, *more):
     command = [
-        "train", parts / "bolt", "--name", "bolt", *OPTIONS, "--batch-size", "4", "--epochs", "1",
-        "--weights", parts / "weights", "--runs", parts / "runs", *more,
+        "train", parts / "bolt", "--name", "bolt", *options(parts.parent),
+        "--batch-size", "4", "--epochs", "1", "--weights", parts / "weights",
+        "--runs", parts / "runs", *more,
     ]  # fmt: skip
     return CliRunner().invoke(app, [str(word) for word in command])
 

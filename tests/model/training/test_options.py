@@ -19,7 +19,7 @@ from model.training.emphasis import Emphasis
 from model.training.features import standardise
 from model.training.group import Group
 from model.training.monitor import Monitor
-from tests.tiny import CONFIG, TINY, after, always, kept, same
+from tests.tiny import CONFIG, TINY, after, always, encoder_weights, kept, same
 
 ALONE = Group()
 
@@ -148,9 +148,11 @@ def test_standardised_features_have_mean_zero_and_deviation_one():
 def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
     store = CheckpointStore(tmp_path / "w")
     config = replace(CONFIG, epochs=1, standardise_features=True)
-    saved = train(
-        Run(name="bolts", folder=tmp_path / "run", store=store), config, TINY, data, Scoring()
-    )
+    run = Run(
+        name="bolts", folder=tmp_path / "run", store=store,
+        encoder_weights=encoder_weights(tmp_path.parent),
+    )  # fmt: skip
+    saved = train(run, config, TINY, data, Scoring())
     loaded = store.load("bolts").network.eval()
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

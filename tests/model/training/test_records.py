@@ -17,7 +17,7 @@ from model.training.monitor import Monitors
 from model.training.records import CURVE_FILE, RECIPE_FILE, Curve, TensorBoard, read_curve, thinned
 from model.training.state import EpochRecord, Place
 from model.training.tracking import MLflow
-from tests.tiny import CONFIG, TINY
+from tests.tiny import CONFIG, TINY, encoder_weights
 
 
 def record(epoch, held_out_loss=0.25):
@@ -39,7 +39,7 @@ def events(folder):
 def test_a_run_leaves_its_recipe_curve_and_events(data, tmp_path):
     run = Run(
         name="bolts", folder=tmp_path / "run", store=CheckpointStore(tmp_path / "w"),
-        recipe="training: {epochs: 2}\n",
+        recipe="training: {epochs: 2}\n", encoder_weights=encoder_weights(tmp_path.parent),
     )  # fmt: skip
     manifest = train(run, replace(CONFIG, epochs=2), TINY, data, Scoring()).manifest
     assert (tmp_path / "run" / RECIPE_FILE).read_text() == run.recipe
