@@ -1,9 +1,7 @@
 """The compose files keep to the compose specification, and real programs take their commands."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from service import cli
+from tests.programs import program
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = sorted(ROOT.glob("docker/compose*.yml"))
@@ -74,15 +73,12 @@ def here(argument: str, service: dict[str, Any], data: Path) -> str:
 
 
 def test_prometheus_starts_with_the_command_of_the_compose_file(tmp_path: Path):
-    program = shutil.which("prometheus")
-    if program is None:
-        assert not os.environ.get("CI"), "CI installs prometheus: see .ci/run"
-        pytest.skip("prometheus is not installed: apt-get install prometheus")
     service = COMPOSE["services"]["prometheus"]
     command = [here(argument, service, tmp_path) for argument in service["command"]]
     assert any(str(ROOT) in argument for argument in command)
+    command = [program("prometheus"), *command]
     command += [f"--storage.tsdb.path={tmp_path}", "--web.listen-address=127.0.0.1:0"]
-    with subprocess.Popen([program, *command], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         lines = []
         for line in process.stderr:
             lines.append(line)
@@ -97,8 +93,8 @@ def test_the_command_of_the_image_is_taken_by_the_program(monkeypatch: pytest.Mo
     assert "command" not in COMPOSE["services"]["mambaad"]
     served = []
     monkeypatch.setattr(cli, "run_server", lambda settings, samples: served.append(settings))
-    (program,) = json.loads(re.search(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
-    assert f'{program} = "service.cli:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    (entry,) = json.loads(re.search(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
+    assert f'{entry} = "service.cli:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
     command = json.loads(re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
     result = CliRunner().invoke(cli.build_commands(), command)
     assert result.exit_code == 0, result.output

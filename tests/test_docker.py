@@ -180,7 +180,7 @@ def test_the_build_makes_a_whole_package_from_what_is_sent(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_bill_of_materials_is_written_as_in_the_image(tmp_path: Path):
-    stage = DOCKERFILE.partition(" AS sbom")[2].partition("\nFROM")[0]
+    stage = DOCKERFILE.partition(" AS sbom\n")[2].partition("\nFROM")[0]
     options = re.search(r"cyclonedx-py (.*?) /opt/venv", stage.replace("\\\n", " "))[1].split()
     bill, empty = tmp_path / "sbom.json", tmp_path / "venv"
     venv.create(empty, symlinks=True)  # of this whole environment it takes half a minute

@@ -26,7 +26,7 @@ def require(*programs: str) -> None:
     if missing:
         packages = " ".join(sorted({PACKAGES[program] for program in missing}))
         raise CheckFailed(
-            f"{' and '.join(missing)} not found; install: "
+            f"{', '.join(missing)} not found; install: "
             f"apt-get install --no-install-recommends {packages}"
         )
 
