@@ -25,7 +25,7 @@ import typer
 from PIL import Image, features
 
 from model.benchmark import device_name, versions
-from model.preprocess import Preprocessing, upright
+from model.images.preprocess import Preprocessing, upright
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SIZES = {0.3: (640, 480), 5.0: (2592, 1944), 20.0: (5472, 3648)}

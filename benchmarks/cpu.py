@@ -34,7 +34,7 @@ def measured(condition: str, checkpoint: str, repeats: int) -> dict[str, Any]:
     """Measure in this process, whose environment already is that of `condition`."""
     from benchmarks.floor import measure_floor  # noqa: PLC0415 - torch reads the environment
     from model.benchmark import Subject, device_name, measure, of_checkpoint, of_paper, versions  # noqa: PLC0415
-    from model.checkpoint import CheckpointStore  # noqa: PLC0415
+    from model.checkpoints.checkpoint import CheckpointStore  # noqa: PLC0415
 
     shipped = CheckpointStore(Path("weights")).load(checkpoint)
     subjects = {"paper": of_paper("cpu"), "shipped": of_checkpoint(shipped, "cpu")}

@@ -27,8 +27,8 @@ from benchmarks.gpu_parts.clock import device_for
 from benchmarks.gpu_parts.targets import Verdict, verdicts
 from benchmarks.gpu_parts.yardsticks import yardsticks
 from model.benchmark import device_name, versions
-from model.checkpoint import CheckpointStore
-from model.cuda.engine import CudaShare
+from model.checkpoints.checkpoint import CheckpointStore
+from model.engines.cuda.engine import CudaShare
 
 NOT_MEASURED = "no CUDA device was at hand when this was written"
 _OPTIONAL = ("triton", "mamba_ssm")

@@ -25,11 +25,11 @@ from triton import JITFunction
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model.scan.cuda import launch
-from model.scan.cuda.backward import chunk_gradients
-from model.scan.cuda.chunks import chunk_ends
-from model.scan.cuda.forward import scan_chunks
-from model.scan.cuda.plan import (
+from model.scan.triton import launch
+from model.scan.triton.backward import chunk_gradients
+from model.scan.triton.chunks import chunk_ends
+from model.scan.triton.forward import scan_chunks
+from model.scan.triton.plan import (
     CYCLES_AN_EXPONENTIAL,
     SCHEDULERS,
     Shape,

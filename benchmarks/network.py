@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from model.benchmark import measure, of_checkpoint, of_paper
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
 
 BATCH_SIZES = (1, 8)
 

@@ -21,16 +21,16 @@ import typer
 from cpu import commit  # its neighbour in this folder
 from onnx import helper
 
-from model.anomaly import Scoring
 from model.benchmark import device_name, versions
-from model.calibration import Calibration
-from model.checkpoint import Checkpoint, CheckpointStore
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.export.artefact import build
 from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
 from model.export.scan import Recurrence, ScanWeights, chunk_steps, chunked, initial_state, scan
+from model.images.preprocess import Preprocessing
 from model.network import MambaAD, NetworkConfig
-from model.preprocess import Preprocessing
 from model.scan import order_table
+from model.scoring.scores import Scoring
 
 STAGES = ((8, 512, 3), (16, 256, 4), (32, 128, 6), (64, 64, 3))
 """Side, channels and HSS blocks of the paper's stages."""

@@ -3,9 +3,10 @@
     python -m benchmarks.recording --json benchmarks/results/recording-cpu.json
 
 The shipped checkpoint and the paper's configuration (random weights), from pixels to raw maps. All
-three ways compute in the same lanes (`model.lanes`): a lone image by all threads, a batch in parts
-of one thread each. Every round asks each way once, in an order that turns, so that a machine whose
-speed drifts drifts for all of them; medians count, and the median of each round's own ratio.
+three ways compute in the same lanes (`model.engines.torch.lanes`): a lone image by all threads, a
+batch in parts of one thread each. Every round asks each way once, in an order that turns, so that a
+machine whose speed drifts drifts for all of them; medians count, and the median of each round's own
+ratio.
 """
 
 import copy
@@ -31,17 +32,18 @@ import torch
 import typer
 
 from benchmarks.cpu import commit
-from model import lanes, torch_engine
-from model.anomaly import Scoring
 from model.benchmark import device_name, versions
-from model.calibration import Calibration
-from model.checkpoint import Checkpoint, CheckpointStore
-from model.engine import Engine, Lap
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.engines.onnx.engine import OnnxEngine
+from model.engines.torch import engine as torch_engine
+from model.engines.torch import lanes
+from model.engines.torch.engine import TorchEngine
 from model.export.artefact import build
+from model.images.preprocess import Preprocessing
+from model.inference.engine import Engine, Lap
 from model.network import MambaAD, NetworkConfig
-from model.onnx_engine import OnnxEngine
-from model.preprocess import Preprocessing
-from model.torch_engine import TorchEngine
+from model.scoring.scores import Scoring
 from service.settings import tune_torch
 
 RECORDED, PLAIN, ONNX = "recorded", "unrecorded", "onnxruntime"

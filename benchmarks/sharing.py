@@ -24,25 +24,25 @@ import torch
 import typer
 from prometheus_client import CollectorRegistry
 
-from model.anomaly import Scoring
 from model.benchmark import device_name, versions
-from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
-from model.encoders import SharedEncoders
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import CheckpointStore
+from model.checkpoints.key import CheckpointKey
+from model.checkpoints.shared_encoders import SharedEncoders
+from model.engines.torch.folding import fold_batch_norms
+from model.engines.torch.packing import prepare_for_cpu
+from model.images.preprocess import Preprocessing
 from model.inspection import ImageSize
-from model.key import CheckpointKey
 from model.network import MambaAD, NetworkConfig
-from model.network.folding import fold_batch_norms
-from model.network.packing import prepare_for_cpu
-from model.preprocess import Preprocessing
-from service.channel import Item
-from service.jobs import Job
-from service.metrics import Metrics
-from service.pool import WorkerPool
-from service.readiness import ReadinessCheck
-from service.registry import Registry
+from model.scoring.scores import Scoring
+from service.inspection.readiness import ReadinessCheck
 from service.settings import Settings
 from service.shutdown import Shutdown
+from service.telemetry.metrics import Metrics
+from service.versions.registry import Registry
+from service.workers.jobs import Job
+from service.workers.pipe.messages import Item
+from service.workers.pool import WorkerPool
 
 CHECKPOINTS = 4
 CATEGORIES = 16

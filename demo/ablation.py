@@ -22,7 +22,7 @@ from benchmarks.cpu import commit
 from demo.scorings import DEFECTIVE
 from demo.trial import NAME, RECIPE, run_trial
 from model.benchmark import Subject, device_name, measure, of_checkpoint, versions
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
 from service.settings import tune_torch
 
 SHIPPED = "shipped"

@@ -14,8 +14,8 @@ from PIL import Image
 from rich.progress import track
 
 from demo.solar import read_split
-from model.checkpoint import CheckpointStore
-from model.torch_runtime import open_checkpoint
+from model.checkpoints.checkpoint import CheckpointStore
+from model.runtimes.torch import open_checkpoint
 
 _BATCH = 8
 

@@ -16,13 +16,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from model.anomaly import Scoring
 from model.benchmark import versions
-from model.checkpoint import Checkpoint, CheckpointStore
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.dataset import ImageDataset, Sample, read_mvtec
-from model.detector import Detector
+from model.inference.detector import Detector
 from model.metrics import auroc
-from model.torch_runtime import torch_detector
+from model.runtimes.torch import torch_detector
+from model.scoring.scores import Scoring
 from model.training.thresholds import fit_baselines
 
 BATCH = 8

@@ -4,19 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from model.checkpoint import Checkpoint
-    from model.detector import Detector
+    from model.checkpoints.checkpoint import Checkpoint
+    from model.inference.detector import Detector
     from model.network import MambaAD, NetworkConfig
-    from model.torch_runtime import open_checkpoint
+    from model.runtimes.torch import open_checkpoint
 
 __all__ = ["Checkpoint", "Detector", "MambaAD", "NetworkConfig", "open_checkpoint"]
 
 _HOMES = {
-    "Checkpoint": "model.checkpoint",
-    "Detector": "model.detector",
+    "Checkpoint": "model.checkpoints.checkpoint",
+    "Detector": "model.inference.detector",
     "MambaAD": "model.network",
     "NetworkConfig": "model.network",
-    "open_checkpoint": "model.torch_runtime",
+    "open_checkpoint": "model.runtimes.torch",
 }
 
 

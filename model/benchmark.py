@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.anomaly import Scoring
-from model.calibration import Calibration
-from model.checkpoint import Checkpoint
-from model.detector import Detector
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import Checkpoint
 from model.errors import UnknownCategory
+from model.images.preprocess import Preprocessing
+from model.inference.detector import Detector
 from model.inspection import ImageSize
 from model.network import MambaAD, NetworkConfig
-from model.preprocess import Preprocessing
-from model.torch_runtime import open_checkpoint, torch_detector
+from model.runtimes.torch import open_checkpoint, torch_detector
+from model.scoring.scores import Scoring
 
 WARM_UP = 3
 _PACKAGES = ("torch", "numba", "numpy", "timm")

@@ -13,40 +13,45 @@ from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
-from model.store import Store
-from service import admin, lookout, operations, routes, v2, v2_health
-from service.batches import BatchLimits, DetectDoor
-from service.bodies import BodyBudget, BodyGuard
-from service.decisions import DECISION_HEADER, FAIL_SAFE_HEADER
-from service.decoding import ImageLimits
-from service.deployment import Deployment
-from service.docs_page import documented_app
-from service.drift import DriftMonitor
+from model.checkpoints.store import Store
+from service.access.gate import Gate, takes_key
+from service.access.guard import Guard
+from service.api import health as operations
+from service.api.admin import routes as admin
+from service.api.detect import routes
+from service.api.detect.batch import BatchLimits, DetectDoor
+from service.api.detect.idempotency import Answers
+from service.api.docs_page import documented_app
+from service.api.limits import BodyLimits
+from service.api.lookout import routes as lookout
+from service.api.lookout.errors import LookoutErrors
+from service.api.service import Service
+from service.api.v2 import health as v2_health
+from service.api.v2 import routes as v2
 from service.errors import InvalidRequest, ServiceError
-from service.guard import Guard
-from service.idempotency import Answers
-from service.inspect_part import InspectPart
-from service.lifecycle import Lifecycle
-from service.limits import BodyLimits
-from service.lookout_errors import LookoutErrors
-from service.matching import Matching
-from service.metrics import Metrics
-from service.middleware import AnswerHeaders, RequestLog, problem_response, request_id_of
-from service.observers import LogObserver, MetricsObserver, Observers, TracingObserver
-from service.pipeline import Pipeline
-from service.pool import WorkerPool
-from service.preparing import Preparer
-from service.problems import http_problem, problem_of, retry_headers
-from service.protocol import Workers
-from service.readiness import ReadinessCheck
-from service.registry import Registry
-from service.rollout import Rollout
-from service.security import Gate, takes_key
-from service.serving import Service
+from service.http.bodies import BodyBudget, BodyGuard
+from service.http.decision_headers import DECISION_HEADER, FAIL_SAFE_HEADER
+from service.http.matching import Matching
+from service.http.problems import http_problem, problem_of, retry_headers
+from service.http.request_log import AnswerHeaders, RequestLog, problem_response, request_id_of
+from service.inspection.drift import DriftMonitor
+from service.inspection.images.decoding import ImageLimits
+from service.inspection.images.preparing import Preparer
+from service.inspection.inspect_part import InspectPart
+from service.inspection.observers import LogObserver, MetricsObserver, Observers, TracingObserver
+from service.inspection.pipeline import Pipeline
+from service.inspection.readiness import ReadinessCheck
+from service.inspection.shadow import Shadows
 from service.settings import Settings
-from service.shadow import Shadows
 from service.shutdown import Shutdown
-from service.tracing import Tracing, tracing_to
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing, tracing_to
+from service.versions.lifecycle import Lifecycle
+from service.versions.registry import Registry
+from service.versions.rollout import Rollout
+from service.versions.state import Deployment
+from service.workers.pool import WorkerPool
+from service.workers.protocol import Workers
 
 _MAX_FAULTS = 20
 _OWN = "mambaad-service"

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model.golden import GoldenImages
-from model.manifest import BASELINES_FILE, GOLDEN_FILE, ONNX_FILE, Manifest
-from model.weight_files import serialise, sha256
+from model.checkpoints.files import serialise, sha256
+from model.checkpoints.golden import GoldenImages
+from model.checkpoints.manifest import BASELINES_FILE, GOLDEN_FILE, ONNX_FILE, Manifest
 
 BROKEN = 7
 HALF = (0.5, 0.5, 0.5)

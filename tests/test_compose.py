@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from service import cli
+from service.cli import main as cli
 from tests.programs import program
 
 ROOT = Path(__file__).parents[1]
@@ -94,7 +94,7 @@ def test_the_command_of_the_image_is_taken_by_the_program(monkeypatch: pytest.Mo
     served = []
     monkeypatch.setattr(cli, "run_server", lambda settings, samples: served.append(settings))
     (entry,) = json.loads(re.search(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
-    assert f'{entry} = "service.cli:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert f'{entry} = "service.cli.main:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
     command = json.loads(re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
     result = CliRunner().invoke(cli.build_commands(), command)
     assert result.exit_code == 0, result.output

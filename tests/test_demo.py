@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from demo import ablation, solar, splits
-from model.training.recipe import PRESETS, Recipe, merge, read_recipe, read_setting
+from model.training.recipe.recipe import PRESETS, Recipe, merge, read_recipe, read_setting
 
 
 @pytest.fixture

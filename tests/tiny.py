@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from model.images.preprocess import Preprocessing
 from model.network import Encoder, NetworkConfig
-from model.preprocess import Preprocessing
 from model.training import Recipe, TrainingConfig
-from model.training.monitor import Monitor
+from model.training.progress.monitor import Monitor
 
 TINY = NetworkConfig(
     encoder="test_efficientnet",

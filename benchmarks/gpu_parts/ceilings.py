@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.gpu_parts.clock import timed
-from model.cuda.device import Device
-from model.cuda.plan import matrix_precision
+from model.engines.cuda.device import Device
+from model.engines.cuda.plan import matrix_precision
 
 _EXPONENTIALS_A_CYCLE = 16  # special function units of a multiprocessor, Volta to Hopper
 _FLOPS_A_CYCLE = 256  # 128 float32 lanes, each with a fused multiply-add, Ampere to Hopper

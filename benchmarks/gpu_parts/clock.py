@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.cuda.device import CpuDevice, CudaDevice, Device
+from model.engines.cuda.device import CpuDevice, CudaDevice, Device
 
 WARM_UP = 3
 

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_parts.yardsticks import Scan, scanning_by
-from model.anomaly import Scoring
-from model.calibration import Calibration
-from model.checkpoint import Checkpoint
-from model.cuda.engine import CudaEngine, CudaShare
-from model.detector import Detector
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import Checkpoint
+from model.engines.cuda.engine import CudaEngine, CudaShare
+from model.engines.torch.engine import TorchEngine
+from model.images.preprocess import Preprocessing
+from model.inference.detector import Detector
 from model.inspection import ImageSize
 from model.network import MambaAD, NetworkConfig
-from model.preprocess import Preprocessing
-from model.torch_engine import TorchEngine
-from model.torch_runtime import open_checkpoint
+from model.runtimes.torch import open_checkpoint
+from model.scoring.scores import Scoring
 
 PAPER = NetworkConfig()
 TINY = NetworkConfig(

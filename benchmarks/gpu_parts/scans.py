@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.gpu_parts.ceilings import Ceilings
 from benchmarks.gpu_parts.clock import timed_as_graph
 from benchmarks.gpu_parts.yardsticks import Scan
-from model.cuda.device import Device
-from model.cuda.operations import has_triton
+from model.engines.cuda.device import Device
+from model.engines.cuda.operations import has_triton
 from model.scan import hybrid_scan, order_table
 
 _FLOPS_AN_UPDATE = 6

@@ -28,7 +28,7 @@ def _rate(
     import torch  # noqa: PLC0415 - nobody else here needs it
 
     from model.benchmark import measure, of_checkpoint  # noqa: PLC0415
-    from model.checkpoint import CheckpointStore  # noqa: PLC0415
+    from model.checkpoints.checkpoint import CheckpointStore  # noqa: PLC0415
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -11,14 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.loading import CannotMeasure
-from model.anomaly import Scoring
-from model.baselines import from_arrays, to_arrays
-from model.manifest import BASELINES_FILE, ENCODERS, GOLDEN_FILE, MANIFEST_FILE, Manifest
-from model.preprocess import Preprocessing
-from model.weight_files import read_weights, serialise, sha256
+from model.checkpoints.files import read_weights, serialise, sha256
+from model.checkpoints.manifest import (
+    BASELINES_FILE,
+    ENCODERS,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    Manifest,
+)
+from model.images.preprocess import Preprocessing
+from model.scoring.baselines import from_arrays, to_arrays
+from model.scoring.scores import Scoring
 
 ROOT = Path(__file__).parents[2]
-MAMBAAD = (sys.executable, "-c", "from service.cli import main; main()")
+MAMBAAD = (sys.executable, "-c", "from service.cli.main import main; main()")
 """The command line, whatever is on the PATH."""
 _READY = "Ready on "
 _STOP_S = 60.0

@@ -43,7 +43,7 @@ class Answer:
 
 def mambaad(*arguments: str | Path) -> str:
     """Run the command line of this checkout, outside any image."""
-    program = "from service.cli import main; main()"
+    program = "from service.cli.main import main; main()"
     return run(sys.executable, "-c", program, *arguments, folder=ROOT)
 
 

@@ -10,16 +10,16 @@ import typer
 from typer.core import TyperGroup
 
 from model.cli.benchmark import benchmark
-from model.cli.calibrate import calibrate
-from model.cli.compare import compare
+from model.cli.checkpoints.calibrate import calibrate
+from model.cli.checkpoints.export import export
+from model.cli.checkpoints.golden import golden
+from model.cli.checkpoints.importing import import_checkpoint
 from model.cli.data import data
-from model.cli.evaluate import evaluate
-from model.cli.export import export
-from model.cli.golden import golden
-from model.cli.importing import import_checkpoint
+from model.cli.evaluate.compare import compare
+from model.cli.evaluate.evaluate import evaluate
+from model.cli.evaluate.reproduce import reproduce
 from model.cli.predict import predict
-from model.cli.reproduce import reproduce
-from model.cli.train import train
+from model.cli.train.train import train
 from model.errors import ModelError
 
 __all__ = ["app"]

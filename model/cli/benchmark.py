@@ -37,7 +37,7 @@ def benchmark(
       mambaad benchmark --checkpoint solar --batch-size 8 --json solar.json
     """
     from model.benchmark import measure, of_checkpoint, of_paper
-    from model.checkpoint import CheckpointStore
+    from model.checkpoints.checkpoint import CheckpointStore
 
     if (checkpoint is None) == (config is None):
         raise ConfigError("give either --checkpoint NAME or --config paper, and not both")

@@ -14,8 +14,8 @@ from model.errors import ImageError, UnknownCategory
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from model.calibration import Calibration
-    from model.checkpoint import Checkpoint
+    from model.calibration.calibration import Calibration
+    from model.checkpoints.checkpoint import Checkpoint
     from model.inspection import Inspection
 
 FOUND_NG = 1
@@ -51,9 +51,9 @@ def predict(
 
       mambaad predict all-parts shot.png --category bottle --json --fail-on-ng
     """
-    from model.checkpoint import CheckpointStore
-    from model.preprocess import open_image
-    from model.torch_runtime import open_checkpoint
+    from model.checkpoints.checkpoint import CheckpointStore
+    from model.images.preprocess import open_image
+    from model.runtimes.torch import open_checkpoint
 
     checkpoint = CheckpointStore(weights).load(name, version)
     chosen = choose_category(checkpoint, category)
@@ -134,8 +134,8 @@ def write_overlay(
     file: Path, image: "Image", inspection: "Inspection", calibration: "Calibration"
 ) -> None:
     """Write the image, upright, under its heatmap."""
-    from model.preprocess import to_rgb
-    from model.rendering import overlay, scale_scores
+    from model.images.preprocess import to_rgb
+    from model.scoring.rendering import overlay, scale_scores
 
     scores = scale_scores(inspection.anomaly_map.values, calibration.pixel_score)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,12 @@
 
 from model.dataset.batches import InspectionBatch, inspection_batches
 from model.dataset.cache import PixelCache
-from model.dataset.folders import IMAGE_SUFFIXES
 from model.dataset.images import Augment, ImageDataset
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
 from model.dataset.loader import Loader
 from model.dataset.masks import marked_pixels, read_mask, upright_size
-from model.dataset.mvtec import read_mvtec
+from model.dataset.readers.folders import IMAGE_SUFFIXES
+from model.dataset.readers.mvtec import read_mvtec
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.dataset.split import split_good
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.dataset.sample import Sample
+from model.images.preprocess import Preprocessing, open_image
 from model.inspection import Category, ImageSize
-from model.preprocess import Preprocessing, open_image
 
 
 @dataclass(frozen=True, slots=True, eq=False)

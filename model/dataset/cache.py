@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.errors import ImageError
+from model.images.preprocess import Preprocessing, open_image
 from model.inspection import ImageSize
-from model.preprocess import Preprocessing, open_image
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _FORM = 1
 
 
 class PixelCache:
-    """Reads images as they lie on their canvas, before they are cut (see `model.framing`).
+    """Reads images as they lie on their canvas, before they are cut (see `model.images.framing`).
 
     Without a `folder` nothing is kept. Where the disk refuses to keep more, that is logged once,
     and images are decoded each time.

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from model.dataset.cache import PixelCache
 from model.dataset.sample import Sample
-from model.preprocess import Preprocessing
+from model.images.preprocess import Preprocessing
 
 Augment: TypeAlias = Callable[[Tensor, Generator], Tensor]
 """Changes a uint8 image (3, H, W) as the generator's draws decide."""

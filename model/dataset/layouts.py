@@ -3,18 +3,18 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from model.dataset.ader import ADER
-from model.dataset.folders import listing
-from model.dataset.lists import LIST
-from model.dataset.lookout import LOOKOUT
-from model.dataset.mvtec import BTAD, MVTEC
-from model.dataset.mvtec_3d import MVTEC_3D
-from model.dataset.mvtec_loco import MVTEC_LOCO
-from model.dataset.plain import PLAIN
-from model.dataset.real_iad import REAL_IAD
-from model.dataset.request import Layout, Request
+from model.dataset.readers.ader import ADER
+from model.dataset.readers.folders import listing
+from model.dataset.readers.lists import LIST
+from model.dataset.readers.lookout import LOOKOUT
+from model.dataset.readers.mvtec import BTAD, MVTEC
+from model.dataset.readers.mvtec_3d import MVTEC_3D
+from model.dataset.readers.mvtec_loco import MVTEC_LOCO
+from model.dataset.readers.plain import PLAIN
+from model.dataset.readers.real_iad import REAL_IAD
+from model.dataset.readers.request import Layout, Request
+from model.dataset.readers.visa import VISA
 from model.dataset.sample import Dataset
-from model.dataset.visa import VISA
 from model.errors import DatasetError
 from model.inspection import Category
 

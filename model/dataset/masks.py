@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import ExifTags, Image
 
-from model.dataset.folders import image_files
+from model.dataset.readers.folders import image_files
 from model.dataset.sample import Sample
 from model.errors import DatasetError
-from model.preprocess import open_image
+from model.images.preprocess import open_image
 
 _LOSSY_SUFFIXES = {".jpg", ".jpeg", ".webp"}
 _EXIF_SIDEWAYS = {5, 6, 7, 8}

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.dataset import Sample, inspection_batches
-from model.detector import Detector
 from model.errors import DatasetError
 from model.evaluation.measuring import Part, measure_part
 from model.evaluation.results import Evaluation
+from model.inference.detector import Detector
 from model.inspection import Category, Inspection
 from model.metrics.resampling import RESAMPLINGS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from model.conformal import rate_interval
+from model.calibration.conformal import rate_interval
 from model.dataset import Sample, read_mask
 from model.evaluation.results import (
     PIMO_RECALL,
@@ -16,7 +16,7 @@ from model.evaluation.results import (
     DefectMetrics,
     ImageRecord,
 )
-from model.framing import resampled
+from model.images.framing import resampled
 from model.inspection import Decision, Inspection
 from model.metrics import MapSpill, PixelMetrics, Ranking, measure
 from model.metrics.resampling import (

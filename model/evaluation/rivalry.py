@@ -20,7 +20,7 @@ from model.evaluation.measuring import (
     with_pixel_truth,
 )
 from model.evaluation.results import CategoryMetrics, Evaluation, ImageRecord, Interval, percent
-from model.framing import resampled
+from model.images.framing import resampled
 from model.inspection import Category
 from model.metrics import MapSpill, Ranking, measure
 from model.metrics.resampling import RESAMPLINGS, draw, interval

@@ -8,7 +8,7 @@ score        float32  (B,)       0 to 1, 0.5 at the threshold
 decision     int64    (B,)       0 OK, 1 NG, 2 REVIEW, 3 UNDECIDED (a map that is not finite)
 anomaly_map  float32  (B, H, W)  what the thresholds are about: standardised where that is asked
 raw_map      float32  (B, H, W)  before standardising; or, for distance "mahalanobis":
-residuals    float32  (B, F)     the differences of `model.residuals`
+residuals    float32  (B, F)     the differences of `model.scoring.residuals`
 """
 
 import math
@@ -19,16 +19,16 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from model.baseline import Baseline
-from model.checkpoint import Checkpoint
+from model.checkpoints.checkpoint import Checkpoint
 from model.export.decoder import reconstruct
 from model.export.describing import metadata
 from model.export.encoder import encode
 from model.export.exported import check_exportable
 from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
 from model.export.scoring import decide, measured, raw_map, raw_score, residuals, standardised
-from model.feature_baseline import FeatureBaseline
 from model.network.encoder import STRIDES
+from model.scoring.map_baseline import Baseline
+from model.scoring.residual_baseline import FeatureBaseline
 
 FORMULATION = "chunked Scan"
 

@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 
-from model.checkpoint import Checkpoint
+from model.checkpoints.checkpoint import Checkpoint
 
 
 def metadata(checkpoint: Checkpoint) -> dict[str, str]:

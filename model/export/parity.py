@@ -7,11 +7,11 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from model import golden
-from model.checkpoint import Checkpoint
+from model.checkpoints import golden
+from model.checkpoints.checkpoint import Checkpoint
 from model.errors import ParityError
 from model.inspection import Category
-from model.torch_runtime import open_checkpoint
+from model.runtimes.torch import open_checkpoint
 
 SCORE_TOLERANCE = 1e-3
 """What a score, 0 to 1, may differ by from PyTorch's."""

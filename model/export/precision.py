@@ -13,7 +13,7 @@ import onnx
 from jaxtyping import UInt8
 from onnx import TensorProto, helper, numpy_helper
 
-from model.checkpoint import Checkpoint
+from model.checkpoints.checkpoint import Checkpoint
 from model.errors import ExportError
 from model.export.parity import Parity, Pictures, difference, images_to_compare, torch_scores
 from model.export.session import Session

@@ -22,18 +22,18 @@ from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan as scan_over
 from torch.nn.functional import softplus
 
-from model.anomaly_map import anomaly_map
-from model.baselines import AnyBaseline
-from model.checkpoint import Checkpoint
+from model.checkpoints.checkpoint import Checkpoint
 from model.export.describing import metadata
 from model.export.exported import Exported, check_exportable, write
 from model.export.parity import Runner, check
 from model.export.scoring import ABOVE_ZERO, BELOW_ONE, LOG_ODDS, rounded_down
-from model.feature_baseline import FeatureBaseline, Gaussians
 from model.inspection import Category
 from model.network.blocks import HSS
 from model.network.normalise import normalise
-from model.residuals import residuals
+from model.scoring.baselines import AnyBaseline
+from model.scoring.cosine_map import anomaly_map
+from model.scoring.residual_baseline import FeatureBaseline, Gaussians
+from model.scoring.residuals import residuals
 
 CHUNK = 16
 OUTPUTS = ("raw_score", "score", "decision", "anomaly_map")

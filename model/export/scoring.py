@@ -1,4 +1,4 @@
-"""From features to map, score and decision as ONNX nodes: `model.anomaly` to `calibration`.
+"""From features to map, score and decision as ONNX nodes: `model.scoring.scores` to `calibration`.
 
 B  batch     h, w  size of one scale's maps     H, W  size of the anomaly map     Q  categories
 
@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float32
 from onnx import TensorProto
 
-from model.anomaly import Scoring
-from model.baseline import Baseline
-from model.calibration import MEDIAN_SCORE, Calibration
+from model.calibration.calibration import MEDIAN_SCORE, Calibration
 from model.export.graph import Graph, Value
-from model.feature_baseline import FeatureBaseline, Gaussians
-from model.residuals import EDGE
-from model.smoothing import resize_and_blur
+from model.scoring.map_baseline import Baseline
+from model.scoring.residual_baseline import FeatureBaseline, Gaussians
+from model.scoring.residuals import EDGE
+from model.scoring.scores import Scoring
+from model.scoring.smoothing import resize_and_blur
 
 LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _TINY = 1e-8  # the floor that torch's cosine_similarity puts under a norm
@@ -35,7 +35,7 @@ def raw_map(
     scoring: Scoring,
     image_size: tuple[int, int],
 ) -> Value:
-    """Write `model.anomaly.anomaly_map` of the used scales' features (B, C, h, w): (B, H, W)."""
+    """Write `model.scoring.cosine_map.anomaly_map` of used scales (B, C, h, w): (B, H, W)."""
     weights = scoring.scale_weights[scoring.unused_scales :]
     shares = [weight / sum(weights) for weight in weights]
     total = None
@@ -68,7 +68,7 @@ def residuals(
     sizes: Sequence[tuple[int, int]],
     weights: Sequence[float],
 ) -> Value:
-    """Write `model.residuals.residuals` as the output of that name: (B, F)."""
+    """Write `model.scoring.residuals.residuals` as the output of that name: (B, F)."""
     flat = []
     for t, s, size, weight in zip(teacher, student, sizes, weights, strict=True):
         if weight == 0:

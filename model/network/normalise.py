@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from model.preprocess import Preprocessing
+from model.images.preprocess import Preprocessing
 
 
 def normalise(

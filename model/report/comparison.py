@@ -6,11 +6,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from model.detector import Detector
+from model.checkpoints.manifest import Manifest
 from model.evaluation import Change, Comparison, Difference
 from model.evaluation.comparing import better_higher
+from model.inference.detector import Detector
 from model.inspection import Category
-from model.manifest import Manifest
 from model.report import charts, facts
 from model.report.page import COLUMNS, Advance, write_page
 from model.report.pictures import Case, heatmap, inspect_again, mask, photograph

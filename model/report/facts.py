@@ -13,10 +13,10 @@ from typing import Any
 
 from PIL import Image
 
-from model.calibration import Calibration
+from model.calibration.calibration import Calibration
+from model.checkpoints.manifest import Manifest
 from model.dataset import Sample, upright_size
 from model.inspection import Category
-from model.manifest import Manifest
 
 _PACKAGES = ("mambaad-service", "torch", "timm", "numpy", "scipy", "pillow")
 _PROMISES = (20, 50, 100, 200, 500, 1000, 2000)

@@ -9,8 +9,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from model.calibration import Calibration
-from model.detector import Detector
+from model.calibration.calibration import Calibration
+from model.checkpoints.manifest import Manifest
 from model.errors import ModelError
 from model.evaluation import (
     IMAGE_METRICS,
@@ -21,8 +21,8 @@ from model.evaluation import (
     ImageRecord,
 )
 from model.evaluation.rivalry import SCORE_NAMES, Rivalry
+from model.inference.detector import Detector
 from model.inspection import Category, Decision
-from model.manifest import Manifest
 from model.metrics import Ranking
 from model.report import charts, facts
 from model.report.pictures import Case, cases

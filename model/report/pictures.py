@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from model.dataset import Sample, marked_pixels
-from model.detector import Detector
 from model.errors import DatasetError
 from model.evaluation import ImageRecord
+from model.images.preprocess import open_image
+from model.inference.detector import Detector
 from model.inspection import Inspection
-from model.preprocess import open_image
-from model.rendering import overlay, scale_scores
+from model.scoring.rendering import overlay, scale_scores
 
 SIDE = 224
 """The longer side of a picture, in pixels; wide enough for print at the size it is shown."""

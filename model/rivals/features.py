@@ -10,9 +10,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from model.images.preprocess import Preprocessing
 from model.network import Encoder
 from model.network.normalise import normalise
-from model.preprocess import Preprocessing
 
 SIGMA = 4.0
 """The blur of a rival's map, in pixels: what both papers use."""

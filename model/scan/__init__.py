@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from model.errors import BackendUnavailable
-from model.scan import cpu, mamba_ssm, reference
+from model.scan import mamba_ssm, reference
+from model.scan.numba import backend as cpu
 from model.scan.orders import DIRECTIONS, SCANS, order_table
 
 __all__ = ["BACKENDS", "DIRECTIONS", "SCANS", "hybrid_scan", "order_table"]
@@ -52,7 +53,7 @@ def _kernels() -> Any:
         raise BackendUnavailable(
             "the cuda scan needs Triton, which comes with torch for CUDA, or: pip install triton"
         )
-    return import_module("model.scan.cuda")
+    return import_module("model.scan.triton")
 
 
 def _on_cuda(

@@ -9,11 +9,11 @@ monitor       bars and log lines             interrupt     Ctrl-C
 run           all of it together             folds         thresholds where none are held out
 """
 
-from model.training.augmentation import Augmentation
-from model.training.config import TrainingConfig
 from model.training.data import TrainingData, read_training_data
 from model.training.folds import train
-from model.training.recipe import Recipe
+from model.training.recipe.augmentation import Augmentation
+from model.training.recipe.config import TrainingConfig
+from model.training.recipe.recipe import Recipe
 from model.training.run import Run, build_network
 from model.training.thresholds import calibrate
 from model.training.trainer import Trainer

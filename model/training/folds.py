@@ -22,18 +22,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from model.calibration import Calibration
-from model.checkpoint import Checkpoint
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import Checkpoint
 from model.dataset import Sample
 from model.durable import write_durably
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.inspection import Category
 from model.training import run as training
-from model.training.config import TrainingConfig
 from model.training.data import TrainingData, digests
-from model.training.monitor import Monitor
+from model.training.progress.monitor import Monitor
+from model.training.progress.state import RECORD_FILE, STATE_FILE, check_identity
+from model.training.recipe.config import TrainingConfig
 from model.training.run import Run
-from model.training.state import RECORD_FILE, STATE_FILE, check_identity
 from model.training.thresholds import Shown, show
 from model.training.trainer import Trainer
 

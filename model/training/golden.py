@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from model.calibration import Calibration
-from model.checkpoint import Checkpoint, CheckpointStore
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.checkpoints.golden import SYNTHETIC, GoldenImages, record, synthetic_images
 from model.dataset import ImageDataset, Sample
-from model.detector import Detector
-from model.golden import SYNTHETIC, GoldenImages, record, synthetic_images
+from model.inference.detector import Detector
 from model.inspection import Category
 
 IMAGES = 4

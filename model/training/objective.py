@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from model.training.config import LOSSES, TrainingConfig
-from model.training.emphasis import Emphasis, Gather
+from model.training.recipe.config import LOSSES, TrainingConfig
+from model.training.recipe.emphasis import Emphasis, Gather
 
 MSE_WEIGHT = 5.0
 _PLAIN = Emphasis()

@@ -8,28 +8,28 @@ from typing import TypeVar
 
 import torch
 
-from model.anomaly import Scoring
-from model.areas import Area
-from model.calibration import Calibration
-from model.checkpoint import Checkpoint, CheckpointStore
-from model.detector import Detector
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.errors import CheckpointError, ConfigError
-from model.framing import check_baselines
+from model.images.areas import Area
+from model.images.framing import check_baselines
+from model.images.preprocess import ImageRule, Preprocessing
+from model.inference.detector import Detector
 from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
-from model.preprocess import ImageRule, Preprocessing
-from model.torch_runtime import torch_detector
+from model.runtimes.torch import torch_detector
+from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
-from model.training.emphasis import Emphasis
 from model.training.golden import record_golden
-from model.training.group import Group
-from model.training.monitor import Monitor, Monitors
-from model.training.recipe import Recipe
-from model.training.records import Curve, TensorBoard, write_recipe
-from model.training.state import forget_leftovers, read_place
-from model.training.stopping import Budget, is_finished
+from model.training.parallel.group import Group
+from model.training.progress.monitor import Monitor, Monitors
+from model.training.progress.records import Curve, TensorBoard, write_recipe
+from model.training.progress.state import forget_leftovers, read_place
+from model.training.progress.stopping import Budget, is_finished
+from model.training.recipe.emphasis import Emphasis
+from model.training.recipe.recipe import Recipe
 from model.training.summary import summary
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer

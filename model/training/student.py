@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model.network import MambaAD
-from model.training.config import TrainingConfig
-from model.training.group import Group
-from model.training.sharing import share_layers
+from model.training.parallel.group import Group
+from model.training.parallel.sharing import share_layers
+from model.training.recipe.config import TrainingConfig
 
 
 class Student(nn.Module):

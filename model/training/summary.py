@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from model.training.records import thinned
+from model.training.progress.records import thinned
 from model.training.trainer import Trainer
 
 

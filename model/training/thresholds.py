@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
-from model.anomaly import Scoring
-from model.baseline import Baseline
-from model.baselines import AnyBaseline
-from model.calibration import Calibration
+from model.calibration.calibration import Calibration
+from model.calibration.operating_point import Goal
 from model.dataset import Sample, inspection_batches
-from model.detector import Detector
 from model.errors import CalibrationError
-from model.feature_baseline import FeatureBaseline, Shape
+from model.inference.detector import Detector
 from model.inspection import Category
-from model.operating_point import Goal
+from model.scoring.baselines import AnyBaseline
+from model.scoring.map_baseline import Baseline
+from model.scoring.residual_baseline import FeatureBaseline, Shape
+from model.scoring.scores import Scoring
 
 
 def fit_baselines(
@@ -24,7 +24,8 @@ def fit_baselines(
 ) -> dict[Category, AnyBaseline]:
     """Return each category's baseline, as the scoring needs it, over the good `samples`.
 
-    Those are the ones trained on: see `model.baseline`. `shapes` are `MambaAD.feature_shapes`.
+    Those are the ones trained on: see `model.scoring.map_baseline`. `shapes` are
+    `MambaAD.feature_shapes`.
     """
     scoring, size = detector.scoring, detector.preprocessing.image_size
 

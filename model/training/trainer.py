@@ -14,20 +14,21 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from model.dataset import ImageDataset, PixelCache
 from model.errors import ConfigError, NonFiniteOutput
+from model.images.preprocess import Preprocessing
 from model.network import MambaAD
 from model.network.normalise import normalise
-from model.preprocess import Preprocessing
-from model.training import features, snapshot
-from model.training.average import WeightAverage
+from model.training import features
 from model.training.batches import AUGMENTATION, STEP, epoch_order, load_batches, seed_for
-from model.training.best import BestWeights
-from model.training.config import TrainingConfig
 from model.training.data import TrainingData
-from model.training.group import Group
-from model.training.monitor import Monitor
 from model.training.objective import feature_loss, learning_rate
-from model.training.state import EpochRecord, Place, load_state, save_state
-from model.training.stopping import is_finished
+from model.training.parallel.group import Group
+from model.training.progress import snapshot
+from model.training.progress.average import WeightAverage
+from model.training.progress.best import BestWeights
+from model.training.progress.monitor import Monitor
+from model.training.progress.state import EpochRecord, Place, load_state, save_state
+from model.training.progress.stopping import is_finished
+from model.training.recipe.config import TrainingConfig
 from model.training.student import Student, distribute, quiet_strides
 
 BETAS = (0.9, 0.999)

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("triton")
 
 from benchmarks.kernel_counts import least_bytes, loop_over_steps  # needs Triton
-from model.scan.cuda.plan import Shape
+from model.scan.triton.plan import Shape
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,7 +25,7 @@ from benchmarks.loading.report import latency_of, summarise, text_of, throughput
 from benchmarks.loading.sender import ClosedLoop, OpenLoop, Outcome, Target
 from benchmarks.loading.serving import copy_store, started
 from benchmarks.loading.subject import parse_mix, read_bodies
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
 
 ROOT = Path(__file__).parents[2]
 EFFORT = claims.Effort(seconds=0.8, warm_up_s=0.2, rounds=1)

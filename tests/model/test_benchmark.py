@@ -3,14 +3,14 @@ import json
 import pytest
 import torch
 
-from model.anomaly import Scoring
 from model.benchmark import Subject, device_name, measure, of_checkpoint, of_paper, versions
-from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import CheckpointStore
 from model.errors import UnknownCategory
+from model.images.preprocess import Preprocessing
 from model.network import MambaAD, NetworkConfig
-from model.preprocess import Preprocessing
-from model.torch_runtime import torch_detector
+from model.runtimes.torch import torch_detector
+from model.scoring.scores import Scoring
 
 TINY = NetworkConfig(
     encoder="test_efficientnet",

@@ -25,15 +25,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from model import MambaAD, NetworkConfig
-from model.anomaly import Scoring
-from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
-from model.preprocess import Preprocessing
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import CheckpointStore
+from model.images.preprocess import Preprocessing
+from model.scoring.scores import Scoring
 from service.app import create_app
-from service.metrics import Metrics
-from service.server import Server, server_config
+from service.http.server import Server, server_config
 from service.settings import Settings
-from service.worker import Worker
+from service.telemetry.metrics import Metrics
+from service.workers.worker import Worker
 from tests.service.line import Line
 from tests.service.live import Live, serving
 

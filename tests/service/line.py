@@ -9,34 +9,34 @@ from typing import Any
 import httpx
 import numpy as np
 
-from model.calibration import Calibration
+from model.calibration.calibration import Calibration
+from model.checkpoints.key import CheckpointKey
+from model.images.preprocess import Preprocessing
 from model.inspection import Decision
-from model.key import CheckpointKey
-from model.preprocess import Preprocessing
+from service.api.detect.batch import BatchLimits, DetectDoor
+from service.api.detect.idempotency import Answers
+from service.api.limits import BodyLimits
+from service.api.service import Service
 from service.app import create_app
-from service.batches import BatchLimits, DetectDoor
-from service.channel import Finding
-from service.decoding import ImageLimits
-from service.drift import DriftMonitor
 from service.errors import NonFiniteResult, NoSuchCategory
-from service.idempotency import Answers
-from service.inspect_part import InspectPart
-from service.limits import BodyLimits
-from service.metrics import Metrics
-from service.middleware import RequestLog
-from service.observers import (
+from service.http.request_log import RequestLog
+from service.inspection.drift import DriftMonitor
+from service.inspection.images.decoding import ImageLimits
+from service.inspection.images.preparing import Preparer
+from service.inspection.inspect_part import InspectPart
+from service.inspection.observers import (
     LogObserver,
     MetricsObserver,
     Observer,
     Observers,
     TracingObserver,
 )
-from service.pipeline import Pipeline
-from service.preparing import Preparer
-from service.registry import Route
-from service.serving import Service
+from service.inspection.pipeline import Pipeline
 from service.settings import Settings
-from service.tracing import Tracing
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
+from service.versions.registry import Route
+from service.workers.pipe.messages import Finding
 
 DECISIONS = {
     "bolt": Decision.OK,

@@ -20,7 +20,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[2]
-RUN = "from service.cli import main; main()"
+RUN = "from service.cli.main import main; main()"
 READY = re.compile(r"Ready on (http://\S+) for")
 TIMEOUT_S = 60.0
 

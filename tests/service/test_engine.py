@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from model.checkpoints.key import CheckpointKey
+from model.checkpoints.store import Store
 from model.inspection import Decision, ImageSize
-from model.key import CheckpointKey
 from model.network import MambaAD
-from model.store import Store
-from service.channel import Finding, Item
 from service.errors import CheckpointUnavailable, WorkerLost
-from service.jobs import Job
-from service.metrics import Metrics
-from service.pool import WorkerPool
-from service.readiness import ReadinessCheck
-from service.registry import Registry
+from service.inspection.readiness import ReadinessCheck
 from service.settings import Settings
 from service.shutdown import Shutdown
+from service.telemetry.metrics import Metrics
+from service.versions.registry import Registry
+from service.workers.jobs import Job
+from service.workers.pipe.messages import Finding, Item
+from service.workers.pool import WorkerPool
 
 PARTS = CheckpointKey("parts", "1")
 OTHERS = tuple(CheckpointKey(f"other{i}", "1") for i in range(3))

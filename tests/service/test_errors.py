@@ -6,9 +6,9 @@ import pytest
 
 from service import errors
 from service.errors import ServiceError
+from service.http.problems import problem_of, retry_headers
 from service.problem_types import INTERNAL, PROBLEM_TYPES
-from service.problems import problem_of, retry_headers
-from tests.service.problem_docs import API, HEAD, advice_rows
+from tests.service.api.problem_docs import API, HEAD, advice_rows
 
 
 def leaves(base: type[ServiceError]) -> set[type[ServiceError]]:
@@ -26,7 +26,7 @@ def test_every_problem_is_shown_by_an_example():
 
 
 def test_the_docs_say_what_to_do_about_each():
-    """Where this fails after a change of the table, run `python -m tests.service.problem_docs`."""
+    """After a change of the table: `python -m tests.service.api.problem_docs`."""
     rows = advice_rows()
     assert HEAD + "\n".join(rows) + "\n\n" in API.read_text("utf-8")
     for kind in (INTERNAL, *PROBLEM_TYPES.values()):

@@ -15,28 +15,28 @@ import pytest
 import torch
 from PIL import Image
 
-from model.anomaly import Scoring
-from model.areas import Area
-from model.checkpoint import CheckpointStore
-from model.key import CheckpointKey
-from model.preprocess import Preprocessing
-from model.rendering import heatmap, scale_scores
-from model.runtimes import Runtimes
-from model.torch_runtime import open_checkpoint
-from service.blocks import SharedBlock
-from service.channel import Finding, Load, WorkerPlan
-from service.decoding import ImageLimits
-from service.device import DeviceThread
-from service.drift import DriftMonitor
-from service.inspector import Inspector
-from service.jobs import Batch
-from service.observers import MetricsObserver, Observers
-from service.options import InspectOptions
-from service.pictures import HeatmapKind
-from service.pipeline import Pipeline
-from service.preparing import Preparer
-from service.registry import Registry
-from service.sources import Upload
+from model.checkpoints.checkpoint import CheckpointStore
+from model.checkpoints.key import CheckpointKey
+from model.images.areas import Area
+from model.images.preprocess import Preprocessing
+from model.runtimes.runtimes import Runtimes
+from model.runtimes.torch import open_checkpoint
+from model.scoring.rendering import heatmap, scale_scores
+from model.scoring.scores import Scoring
+from service.inspection.drift import DriftMonitor
+from service.inspection.images.decoding import ImageLimits
+from service.inspection.images.pictures import HeatmapKind
+from service.inspection.images.preparing import Preparer
+from service.inspection.images.sources import Upload
+from service.inspection.observers import MetricsObserver, Observers
+from service.inspection.options import InspectOptions
+from service.inspection.pipeline import Pipeline
+from service.versions.registry import Registry
+from service.workers.child.inspector import Inspector
+from service.workers.child.threads import DeviceThread
+from service.workers.jobs import Batch
+from service.workers.pipe.memory import SharedBlock
+from service.workers.pipe.messages import Finding, Load, WorkerPlan
 
 SIZES = [(96, 48), (64, 64), (40, 130), (200, 150)]
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from service.access.keys import add_key
 from service.app import create_app
-from service.declaration import Scope
-from service.keys import add_key
+from service.http.declaration import Scope
 from service.settings import Settings
 
 OPEN = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/docs"}

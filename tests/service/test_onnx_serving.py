@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from model import runtimes
-from model.baseline import Baseline
-from model.baselines import to_arrays
-from model.golden import GoldenImages
-from service.cli import build_commands
+from model.checkpoints.golden import GoldenImages
+from model.runtimes import runtimes
+from model.scoring.baselines import to_arrays
+from model.scoring.map_baseline import Baseline
+from service.cli.main import build_commands
 from service.settings import Settings
 from tests.onnx_files import BROKEN, write_version
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RUN = "from service.cli import main; main()"
+RUN = "from service.cli.main import main; main()"
 READY = re.compile(r"Ready on (\S+) for")
 
 

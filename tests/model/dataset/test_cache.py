@@ -7,7 +7,7 @@ from PIL import Image
 
 from model.dataset import ImageDataset, PixelCache, Sample
 from model.errors import ImageError
-from model.preprocess import Preprocessing
+from model.images.preprocess import Preprocessing
 
 
 def preprocessing(**options):

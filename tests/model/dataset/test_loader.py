@@ -8,7 +8,7 @@ import torch
 from model.dataset import ImageDataset, Loader, Sample
 from model.dataset import loader as loader_module
 from model.errors import ImageError
-from model.preprocess import Preprocessing
+from model.images.preprocess import Preprocessing
 
 PREPROCESSING = Preprocessing(image_size=(16, 24), mean=(0.5,) * 3, std=(0.5,) * 3)
 ORDER = [[3, 0, 5], [1, 4, 2], [7, 6]]

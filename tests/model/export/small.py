@@ -5,16 +5,16 @@ from functools import cache
 import numpy as np
 import torch
 
-from model.anomaly import Scoring
-from model.baseline import Baseline
-from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
-from model.feature_baseline import FeatureBaseline
-from model.golden import synthetic_images
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import CheckpointStore
+from model.checkpoints.golden import synthetic_images
+from model.images.preprocess import Preprocessing
 from model.network import Encoder, MambaAD, NetworkConfig
 from model.network.normalise import normalise
-from model.preprocess import Preprocessing
-from model.residuals import residuals
+from model.scoring.map_baseline import Baseline
+from model.scoring.residual_baseline import FeatureBaseline
+from model.scoring.residuals import residuals
+from model.scoring.scores import Scoring
 
 SIZE = (64, 64)
 SMALL = {

@@ -6,12 +6,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from model.anomaly import Scoring
 from model.errors import ExportError
 from model.export.artefact import build
 from model.export.scoring import rounded_down
 from model.inspection import ImageSize
-from model.torch_runtime import open_checkpoint
+from model.runtimes.torch import open_checkpoint
+from model.scoring.scores import Scoring
 from tests.model.export.small import images, save
 
 CODES = {"OK": 0, "NG": 1, "REVIEW": 2}

@@ -6,16 +6,16 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
-from model.anomaly import Scoring
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
+from model.checkpoints.golden import GoldenImages
 from model.cli import app
+from model.engines.onnx.engine import OnnxEngine
 from model.errors import ExportError, ParityError
 from model.export.onnx_file import export_onnx
 from model.export.precision import Precision, with_defects
-from model.golden import GoldenImages
-from model.onnx_engine import OnnxEngine
-from model.runtime import detector_of
-from model.torch_runtime import open_checkpoint
+from model.runtimes.runtime import detector_of
+from model.runtimes.torch import open_checkpoint
+from model.scoring.scores import Scoring
 from tests.model.export.small import images, save
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.anomaly import Scoring
 from model.export import program
 from model.export.program import Program, export_program, rendered_scan
 from model.inspection import ImageSize
+from model.runtimes.torch import open_checkpoint
 from model.scan import hybrid_scan, order_table
-from model.torch_runtime import open_checkpoint
+from model.scoring.scores import Scoring
 from tests.model.export.small import images, save
 
 ALONE = """

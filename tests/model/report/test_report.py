@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.anomaly import Scoring
-from model.calibration import Calibration
+from model.calibration.calibration import Calibration
+from model.checkpoints.manifest import Manifest
 from model.dataset import read_mvtec
-from model.detector import Detector
 from model.errors import DatasetError, ModelError
 from model.evaluation import compare, evaluate
 from model.evaluation.rivalry import Rivalry, Standing
-from model.manifest import Manifest
-from model.preprocess import Preprocessing
+from model.images.preprocess import Preprocessing
+from model.inference.detector import Detector
 from model.report import Pair, Subject, charts, write_comparison, write_report
 from model.report.facts import promises, training_curve
+from model.scoring.scores import Scoring
 
 SIZE = (16, 32)
 SHA = "0123456789abcdef" * 4

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from model.errors import BackendUnavailable
-from model.scan import DIRECTIONS, SCANS, cpu, hybrid_scan, order_table
+from model.scan import DIRECTIONS, SCANS, hybrid_scan, order_table
+from model.scan.numba import backend as cpu
 
 TOLERANCE = {torch.float32: 1e-6}
 """Relative norm of the difference to the reference in float64, per dtype of a fast backend."""

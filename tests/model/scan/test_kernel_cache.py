@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.scan import cpu
+from model.scan.numba import backend as cpu
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,7 +35,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch):
 
 SCRIPT = """
 import torch
-from model.scan import cpu, hybrid_scan, order_table
+from model.scan.numba import backend as cpu, hybrid_scan, order_table
 order = torch.from_numpy(order_table("sweep", 2, 2, 2).copy())
 shapes = (1, 4, 8), (1, 4, 2, 3), (2, 8, 1), (2, 8), (2, 8, 1), (2, 8)
 print(float(hybrid_scan(*(-torch.ones(s) for s in shapes), order).sum()) != 0)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from model import durable
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
 from model.errors import CheckpointError
 from model.training import Augmentation, Run, Trainer, read_training_data, train
-from model.training.disturbance import Disturbance
-from model.training.emphasis import Emphasis
-from model.training.state import STATE_FILE, read_place
+from model.training.progress.state import STATE_FILE, read_place
+from model.training.recipe.disturbance import Disturbance
+from model.training.recipe.emphasis import Emphasis
 from tests.tiny import CONFIG, recipe, same
 
 ROOT = Path(__file__).parents[3]

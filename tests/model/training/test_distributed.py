@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
 from model.errors import ConfigError
 from model.training import Augmentation, Run, read_training_data, train
-from model.training import group as groups
-from model.training.disturbance import Disturbance
-from model.training.emphasis import Emphasis
-from model.training.group import Group, join
+from model.training.parallel import group as groups
+from model.training.parallel.group import Group, join
+from model.training.recipe.disturbance import Disturbance
+from model.training.recipe.emphasis import Emphasis
 from model.training.run import build_network
 from tests.tiny import CONFIG, TINY, Recorder, encoder_weights, recipe
 

@@ -10,20 +10,20 @@ import pytest
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from model.anomaly import Scoring
-from model.areas import Area
-from model.calibration import Calibration
-from model.checkpoint import CheckpointStore
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import CheckpointStore
 from model.cli import app
-from model.cli.evaluate import trained_on
+from model.cli.evaluate.evaluate import trained_on
 from model.dataset import GOOD, Sample, read_dataset
 from model.errors import CheckpointError, ConfigError, DatasetError
+from model.images.areas import Area
 from model.report.facts import promises
+from model.scoring.scores import Scoring
 from model.training import Run, TrainingData, read_training_data, train
 from model.training import run as training
 from model.training.folds import SCORES_FILE, deal
-from model.training.monitor import Bars, Monitor
-from model.training.state import STATE_FILE
+from model.training.progress.monitor import Bars, Monitor
+from model.training.progress.state import STATE_FILE
 from tests.tiny import CONFIG, recipe, write_images
 from tests.tiny import options as tiny_options
 
@@ -238,7 +238,9 @@ def test_ctrl_c_in_a_fold_leaves_no_checkpoint_and_says_how_to_go_on(root, tmp_p
         def step(self, place, loss):
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("model.training.monitor.watch", lambda _: nullcontext(Interrupted()))
+    monkeypatch.setattr(
+        "model.training.progress.monitor.watch", lambda _: nullcontext(Interrupted())
+    )
     options = [*tiny_options(tmp_path.parent), "--epochs", "2", "--batch-size", "4"]
     options += ["--weights", str(tmp_path / "w")]
     command = ["train", str(root), "--name", "bolts", "--folds", "2", *options]

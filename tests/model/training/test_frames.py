@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from model.anomaly import Scoring
-from model.areas import Area
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
 from model.cli import app
-from model.cli.images import read_areas
+from model.cli.train.images import read_areas
 from model.errors import ConfigError
+from model.images.areas import Area
 from model.network import MambaAD
-from model.torch_runtime import open_checkpoint
+from model.runtimes.torch import open_checkpoint
+from model.scoring.scores import Scoring
 from tests.tiny import PREPROCESSING, TINY, options
 
 LABEL = [[[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]]

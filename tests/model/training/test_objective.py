@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from model.errors import ConfigError
-from model.training.emphasis import Emphasis
 from model.training.objective import feature_loss
+from model.training.recipe.emphasis import Emphasis
 
 
 def features(seed, *shapes):

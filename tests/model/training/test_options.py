@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from model.anomaly_map import anomaly_map
-from model.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import CheckpointStore
 from model.errors import ConfigError
 from model.network import MambaAD
 from model.network.normalise import normalise
-from model.torch_runtime import open_checkpoint
+from model.runtimes.torch import open_checkpoint
+from model.scoring.cosine_map import anomaly_map
 from model.training import Run, TrainingConfig, TrainingData, train
-from model.training.disturbance import Disturbance
-from model.training.emphasis import Emphasis
 from model.training.features import standardise
-from model.training.group import Group
-from model.training.monitor import Monitor
+from model.training.parallel.group import Group
+from model.training.progress.monitor import Monitor
+from model.training.recipe.disturbance import Disturbance
+from model.training.recipe.emphasis import Emphasis
 from tests.tiny import CONFIG, TINY, after, always, kept, recipe, same
 
 ALONE = Group()

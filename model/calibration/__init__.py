@@ -1,0 +1,1 @@
+"""Thresholds from scores of good and defective parts."""

@@ -1,0 +1,205 @@
+"""Checkpoints that torch computes: a stored version with its network, loaded and saved."""
+
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from model.calibration.calibration import Calibration
+from model.checkpoints import golden as golden_images
+from model.checkpoints.files import read_verified, read_weights, serialise, sha256
+from model.checkpoints.golden import Golden
+from model.checkpoints.manifest import (
+    BASELINES_FILE,
+    ENCODERS,
+    FORMAT_VERSION,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    NETWORK_FILE,
+    ONNX_FILE,
+    Manifest,
+    check_name,
+    software,
+    versions_in,
+)
+from model.checkpoints.shared_encoders import SharedEncoders, encoder_file_name
+from model.checkpoints.store import Store, StoredVersion, does_not_fit
+from model.checkpoints.tensors import to_arrays, to_tensors
+from model.durable import rename_if_free, write_durably
+from model.errors import CheckpointError, ModelError
+from model.images.areas import Area
+from model.images.preprocess import Preprocessing
+from model.network import MambaAD, NetworkConfig
+from model.scoring.baselines import AnyBaseline
+from model.scoring.baselines import to_arrays as baseline_arrays
+from model.scoring.scores import Scoring
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(StoredVersion):
+    """A network in memory, and the manifest that says what it is."""
+
+    network: MambaAD
+
+    @classmethod
+    def load(cls, directory: Path, encoders: SharedEncoders | None = None) -> "Checkpoint":
+        """Load `<root>/<name>/<version>`, every hash verified, ready for inference on the CPU.
+
+        An encoder that is among `encoders` already is used where it is, on whatever device.
+        Raises `CheckpointError` for anything missing, damaged, altered or from a newer version.
+        """
+        directory = directory.resolve()
+        version = StoredVersion.read(directory)
+        manifest, hashes = version.manifest, version.manifest.sha256
+        if not manifest.has_network:
+            raise CheckpointError(
+                f"{version.name}/{version.version} holds no network for torch, only {ONNX_FILE}: "
+                "serve it with onnxruntime, or use the checkpoint that it was exported from"
+            )
+        encoder_path = directory.parent.parent / ENCODERS / manifest.encoder_file
+        encoder_hash = hashes[manifest.encoder_file]
+        frozen = read_verified(encoder_path, encoder_hash)
+        trained = read_weights(directory / NETWORK_FILE, hashes[NETWORK_FILE])
+        try:
+            config = NetworkConfig.from_dict(manifest.network)
+            shared = SharedEncoders() if encoders is None else encoders
+            encoder = shared.get(config.encoder, encoder_path, encoder_hash, frozen)
+            network = MambaAD(config, encoder)
+            network.load_trained_state(to_tensors(trained))
+        except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
+            raise does_not_fit(directory, error) from error
+        return cls(
+            manifest=manifest,
+            baselines=version.baselines,
+            golden=version.golden,
+            network=network.eval(),
+        )
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The network's configuration."""
+        return NetworkConfig.from_dict(self.manifest.network)
+
+
+class CheckpointStore(Store):
+    """A store whose networks torch loads and saves."""
+
+    def load(
+        self, name: str, version: str | None = None, encoders: SharedEncoders | None = None
+    ) -> Checkpoint:
+        """Load a checkpoint, by default its newest version; see `Checkpoint.load`."""
+        return Checkpoint.load(self.find(name, version), encoders)
+
+    def save(
+        self,
+        name: str,
+        network: MambaAD,
+        preprocessing: Preprocessing,
+        scoring: Scoring,
+        calibrations: Mapping[str, Calibration],
+        *,
+        training: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        license: str | None = None,
+        notice: str | None = None,
+        baselines: Mapping[str, AnyBaseline] | None = None,
+        golden: Golden | None = None,
+        areas: Mapping[str, Area] | None = None,
+    ) -> Checkpoint:
+        """Write the next version under `name`: all of it or nothing, also beside other writers.
+
+        `training` and `metrics` hold JSON values. Raises `CheckpointError` for a name or value
+        that cannot be stored, weights that are not finite, or a disk that refuses.
+        """
+        check_name(name)
+        files = {NETWORK_FILE: serialise("network", to_arrays(network.trained_state()))}
+        if baselines:
+            files[BASELINES_FILE] = serialise("baselines", baseline_arrays(baselines))
+        if golden:
+            files[GOLDEN_FILE] = serialise("golden images", golden_images.to_arrays(golden))
+        encoder = serialise("encoder", to_arrays(network.encoder.state_dict()))
+        encoder_file = encoder_file_name(network.config.encoder, encoder)
+        manifest = Manifest.from_values(
+            {
+                "format_version": FORMAT_VERSION,
+                "name": name,
+                "version": "1",
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "network": network.config.to_dict(),
+                "preprocessing": preprocessing.to_dict(),
+                "scoring": scoring.to_dict(),
+                "calibrations": {k: v.to_dict() for k, v in sorted(calibrations.items())},
+                "encoder_file": encoder_file,
+                "sha256": {k: sha256(v) for k, v in (files | {encoder_file: encoder}).items()},
+                "training": dict(training),
+                "metrics": dict(metrics),
+                "software": software(),
+                "license": license,
+                "notice": notice,
+                "golden": golden_images.to_entries(golden or {}),
+                "areas": {k: v.model_dump() for k, v in sorted((areas or {}).items())},
+            }
+        )
+        try:
+            self._write_encoder(encoder_file, encoder)
+            saved = self._write_version(manifest, files)
+            return Checkpoint(
+                manifest=saved, baselines=baselines or {}, golden=golden or {}, network=network
+            )
+        except OSError as error:
+            raise CheckpointError(f"cannot save {name!r} in {self.root}: {error}") from error
+
+    def update(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        calibrations: Mapping[str, Calibration] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        source: str = "",
+    ) -> Checkpoint:
+        """Rewrite a saved checkpoint's manifest in one step; its weights stay as they are.
+
+        `calibrations`, from `source`, replace those of the categories they name; `metrics` all.
+        """
+        directory = self.find(checkpoint.name, checkpoint.version)
+        manifest = Manifest.read(directory)
+        if manifest.sha256 != checkpoint.manifest.sha256:
+            raise CheckpointError(
+                f"{directory} holds other weights than the checkpoint to update: load it again"
+            )
+        values = manifest.recalibrated(calibrations or {}, source).model_dump()
+        values["metrics"] = manifest.metrics if metrics is None else dict(metrics)
+        text = Manifest.from_values(values).to_json()
+        try:
+            write_durably(directory / MANIFEST_FILE, text.encode())
+        except OSError as error:
+            raise CheckpointError(f"cannot update {directory}: {error}") from error
+        return replace(checkpoint, manifest=Manifest.from_json(text))
+
+    def _write_encoder(self, file: str, data: bytes) -> None:
+        path = self.root / ENCODERS / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The name is the content's: the same bytes are already there, or a damaged copy to mend.
+        if not path.is_file() or sha256(path.read_bytes()) != sha256(data):
+            write_durably(path, data)
+
+    def _write_version(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+        """Write beside the versions, then take the next free number by one rename."""
+        parent = self.root / manifest.name
+        parent.mkdir(parents=True, exist_ok=True)
+        staging = parent / f".saving-{secrets.token_hex(8)}"
+        staging.mkdir()
+        try:
+            for name, data in files.items():
+                write_durably(staging / name, data)
+            while True:
+                version = str(int(next(iter(versions_in(parent)), "0")) + 1)
+                text = manifest.model_copy(update={"version": version}).to_json()
+                write_durably(staging / MANIFEST_FILE, text.encode())
+                if rename_if_free(staging, parent / version):
+                    return Manifest.from_json(text)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)

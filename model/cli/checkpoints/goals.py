@@ -1,0 +1,99 @@
+"""Options of `mambaad calibrate` about defective examples, and the goal they add up to."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from model.calibration.operating_point import EscapeRate, Goal, HighestF1, LowestCost
+from model.errors import CalibrationError
+
+_PANEL = "With defective examples"
+
+Defects: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--defects",
+        metavar="DIR",
+        help="Defective examples, none of them from the test split: DIR/<category>/, or DIR "
+        "itself for a single --category. They may lie in folders by kind.",
+        rich_help_panel=_PANEL,
+    ),
+]
+TargetEscapeRate: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="Let at most this share of defects pass as OK: what lies between that threshold and "
+        "NG becomes REVIEW.",
+        rich_help_panel=_PANEL,
+    ),
+]
+NoReview: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--no-review",
+        help="With --target-escape-rate: NG instead of REVIEW, whatever --alpha asks.",
+        rich_help_panel=_PANEL,
+    ),
+]
+F1Max: TypeAlias = Annotated[
+    bool, typer.Option("--f1-max", help="Put NG where F1 is highest.", rich_help_panel=_PANEL)
+]
+CostFalseReject: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="What a good part costs that is rejected; with --cost-escape, the thresholds with "
+        "the lowest cost a part.",
+        rich_help_panel=_PANEL,
+    ),
+]
+CostEscape: TypeAlias = Annotated[
+    float | None,
+    typer.Option(help="What a defect costs that passes as OK.", rich_help_panel=_PANEL),
+]
+CostReview: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="What a look by a person costs; opens a REVIEW band where it pays.",
+        rich_help_panel=_PANEL,
+    ),
+]
+DefectRate: TypeAlias = Annotated[
+    float,
+    typer.Option(help="With costs: the share of defective parts.", rich_help_panel=_PANEL),
+]
+
+
+def goal_of(
+    target_escape_rate: float | None,
+    no_review: bool,
+    f1_max: bool,
+    cost_false_reject: float | None,
+    cost_escape: float | None,
+    cost_review: float | None,
+    defect_rate: float,
+) -> Goal | None:
+    """Return the goal that was asked for; raises `CalibrationError` for half of one, or two."""
+    costs = {"--cost-false-reject": cost_false_reject, "--cost-escape": cost_escape}
+    given = [name for name, cost in costs.items() if cost is not None]
+    asked = [target_escape_rate is not None, f1_max, bool(given)]
+    if sum(asked) > 1:
+        raise CalibrationError("give one of --target-escape-rate, --f1-max and the costs")
+    if given and len(given) < len(costs):
+        raise CalibrationError(f"{given[0]} needs the other cost, too: {' and '.join(costs)}")
+    if cost_review is not None and not given:
+        raise CalibrationError(f"--cost-review needs {' and '.join(costs)}")
+    if no_review and target_escape_rate is None:
+        raise CalibrationError("--no-review needs --target-escape-rate")
+    if target_escape_rate is not None:
+        return EscapeRate(target_escape_rate, review=not no_review)
+    if f1_max:
+        return HighestF1()
+    if cost_false_reject is None or cost_escape is None:
+        return None
+    return LowestCost(
+        false_reject=cost_false_reject,
+        escape=cost_escape,
+        review=cost_review,
+        defect_rate=defect_rate,
+    )

@@ -1,0 +1,61 @@
+"""`mambaad golden`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.cli.checkpoints.calibrate import held_out_of_training, new_images
+from model.cli.options import STORE, Categories, Device, Name, Version, Weights
+from model.errors import CalibrationError
+
+
+def golden(
+    name: Name,
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="The data trained on: its held-out images are used."),
+    ] = None,
+    *,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Other good images: DIR/<category>/, or DIR itself for a single --category.",
+        ),
+    ] = None,
+    category: Categories = None,
+    device: Device = "cpu",
+    version: Version = None,
+    weights: Weights = STORE,
+) -> None:
+    """Add golden images to a checkpoint that has none, as a new version of it.
+
+    A few good images go into the checkpoint with the scores that they have now.
+    Whoever loads it then, on whatever device, compares before serving. Training
+    and import add them by themselves.
+
+    For example:
+
+      mambaad golden bottle data/mvtec
+
+      mambaad golden bottle --images line-3/good --category bottle
+    """
+    from model.checkpoints.checkpoint import CheckpointStore
+    from model.runtimes.torch import open_checkpoint
+    from model.training.golden import record_golden, save_with_golden
+
+    if (data is None) == (images is None):
+        raise CalibrationError("give either DATA or --images DIR, and not both")
+    store = CheckpointStore(weights)
+    checkpoint = store.load(name, version)
+    samples = (
+        held_out_of_training(checkpoint, data, category)
+        if data is not None
+        else new_images(checkpoint, images or Path(), category)
+    )
+    detector = open_checkpoint(checkpoint, device=device)
+    found = record_golden(detector, samples, checkpoint.calibrations)
+    saved = save_with_golden(store, checkpoint, found)
+    count = sum(len(one.images) for one in found.values())
+    print(f"saved {saved.name}, version {saved.version}, with {count} golden images")

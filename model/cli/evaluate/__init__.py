@@ -1,0 +1,1 @@
+"""`mambaad evaluate`, `compare` and `reproduce`."""

@@ -1,0 +1,157 @@
+"""`mambaad evaluate`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model.cli.options import (
+    STORE,
+    BatchSize,
+    Categories,
+    Data,
+    Device,
+    Layout,
+    LocalRoot,
+    Name,
+    Version,
+    Weights,
+)
+from model.errors import CheckpointError, DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from model.checkpoints.checkpoint import Checkpoint
+    from model.dataset import Dataset, Sample
+    from model.evaluation import Evaluation
+    from model.evaluation.rivalry import Rivalry
+
+
+def evaluate(
+    name: Name,
+    data: Data,
+    *,
+    category: Categories = None,
+    layout: Layout = None,
+    local_root: LocalRoot = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Write the results as JSON.")
+    ] = None,
+    record: Annotated[
+        bool, typer.Option(help="Keep the results in the checkpoint's manifest.")
+    ] = True,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="OUT.html", help="Write a report: one HTML file."),
+    ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="Set PaDiM and PatchCore beside it, on its features."),
+    ] = False,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder, for the report's training curve."),
+    ] = None,
+    batch_size: BatchSize = 8,
+    device: Device = "cpu",
+    version: Version = None,
+    weights: Weights = STORE,
+) -> None:
+    """Measure a checkpoint on the test images of DATA, per category and in the mean.
+
+    Pixel metrics are given where DATA marks defects. Rates are those at the
+    calibrated threshold, which evaluation never changes. --baselines fits on
+    the images that the checkpoint was trained on, in DATA's train split.
+
+    For example:
+
+      mambaad evaluate bottle data/mvtec
+
+      mambaad evaluate bottle data/mvtec --baselines --report bottle.html
+
+      mambaad evaluate bottle data/other --no-record --json other.json
+    """
+    from rich.console import Console
+
+    from model import evaluation
+    from model.checkpoints.checkpoint import CheckpointStore
+    from model.cli.watching import counting
+    from model.dataset import read_dataset
+    from model.report import Subject, write_report
+    from model.runtimes.torch import open_checkpoint
+
+    store = CheckpointStore(weights)
+    checkpoint = store.load(name, version)
+    chosen = category or checkpoint.manifest.categories
+    dataset = read_dataset(data, chosen, layout, local_root)
+    if not dataset.test:
+        raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
+    curve = None if report is None else read_curve(checkpoint, run)
+    detector = open_checkpoint(checkpoint, device=device)
+    found = evaluation.evaluate(detector, dataset.test, batch_size, progress=True)
+    Console().print(found.table())
+    results = found.to_dict()
+    rivalry = None
+    if baselines:
+        rivalry = contest(checkpoint, found, dataset, device)
+        Console().print(rivalry.table())
+        results["baselines"] = rivalry.to_dict()
+    if record:
+        store.update(checkpoint, metrics=results)
+    if json_file is not None:
+        about = {"name": checkpoint.name, "version": checkpoint.version}
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps({"checkpoint": about, **results}, indent=2) + "\n")
+    if report is not None:
+        subject = Subject(detector, checkpoint.manifest, found, data, rivalry, curve)
+        with counting(len(found.categories), "writing the report") as advance:
+            write_report(report, subject, advance)
+        print(f"wrote {report}")
+
+
+def contest(
+    checkpoint: "Checkpoint", found: "Evaluation", dataset: "Dataset", device: str
+) -> "Rivalry":
+    """Fit the other methods on what the checkpoint was trained on, and test them beside it."""
+    from model.evaluation.rivalry import compare_with_rivals
+    from model.rivals import Features
+
+    features = Features(checkpoint.network.encoder, checkpoint.preprocessing, device)
+    return compare_with_rivals(features, trained_on(checkpoint, dataset), found, progress=True)
+
+
+def trained_on(checkpoint: "Checkpoint", dataset: "Dataset") -> list["Sample"]:
+    """Return the good images of `dataset` that the checkpoint was trained on.
+
+    Where it was trained here, those not held out, as its recipe says; else all of the train split.
+    """
+    from model.dataset import split_good
+
+    training = checkpoint.manifest.training
+    recipe = training.get("recipe", {})
+    apart = {sample.category for sample in dataset.held_out}
+    whole = [sample for sample in dataset.train if sample.category in apart]
+    shared = [sample for sample in dataset.train if sample.category not in apart]
+    none_held_out = not training.get("images", {}).get("held_out", True)
+    if shared and "held_out_fraction" in recipe and not none_held_out:
+        shared, _ = split_good(shared, recipe["held_out_fraction"], recipe["seed"])
+    return whole + shared
+
+
+def read_curve(
+    checkpoint: "Checkpoint", run: Path | None
+) -> "Mapping[str, Sequence[float | None]] | None":
+    """Return the training curve that the checkpoint keeps, or that of a run's folder."""
+    from model.report.facts import training_curve
+    from model.training.progress.state import read_place
+
+    if run is None:
+        return training_curve(checkpoint.manifest.training)
+    place = read_place(run)
+    if place is None:
+        raise CheckpointError(f"no run in {run}: expected the folder of a training, runs/NAME")
+    columns = ("epoch", "loss", "held_out_loss")
+    history = {name: [getattr(record, name) for record in place.history] for name in columns}
+    return training_curve({"curve": history})

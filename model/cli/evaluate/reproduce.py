@@ -1,0 +1,106 @@
+"""`mambaad reproduce`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.cli.options import STORE, BatchSize, Categories, Device, LocalRoot, Weights
+from model.cli.train.images import Cache
+from model.cli.train.options import RunOptions
+
+_TRAINING = "Where it is trained"
+
+
+def reproduce(
+    dataset: Annotated[
+        str, typer.Argument(metavar="SET", help="mvtec, visa or real-iad, as it is published.")
+    ],
+    *,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where the set lies.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="A published checkpoint (.pth), or a stored one: NAME or NAME/VERSION.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="Train first: paper, paper-100, paper-300, another recipe or a YAML file.",
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any value of the recipe; repeatable."),
+    ] = None,
+    category: Categories = None,
+    local_root: LocalRoot = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="OUT.html", help="Write a report: one HTML file."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Write the figures as JSON.")
+    ] = None,
+    batch_size: BatchSize = 8,
+    device: Device = "cpu",
+    weights: Weights = STORE,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What to call what is trained; by default reproduce-SET.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    runs: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Unfinished runs: DIR/NAME.", rich_help_panel=_TRAINING),
+    ] = Path("runs"),
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where it stopped.", rich_help_panel=_TRAINING),
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Give up an unfinished run.", rich_help_panel=_TRAINING),
+    ] = False,
+    cache: Cache = None,
+) -> None:
+    """Set a checkpoint's figures on MVTec-AD, VisA or Real-IAD beside the paper's.
+
+    Loads the published checkpoint, or trains by a recipe on all good images
+    of the train split, as the paper does; evaluates on the test split; prints
+    our figures, the paper's means and the difference in points, and whatever
+    is not as in the paper.
+
+    For example:
+
+      mambaad reproduce mvtec --data data/mvtec --checkpoint net.pth --device cuda
+
+      mambaad reproduce visa --data data/visa --recipe paper-100 --device cuda --report visa.html
+
+      mambaad reproduce real-iad --data data/real-iad --category pcb --checkpoint parts/3
+    """
+    from model.cli.evaluate.reproduction import Question, answer
+    from model.cli.train.run import INTERRUPTED
+
+    question = Question(
+        name=dataset,
+        data=data,
+        checkpoint=checkpoint,
+        recipe=recipe,
+        settings=setting or [],
+        categories=category,
+        local_root=local_root,
+        report=report,
+        json_file=json_file,
+        batch_size=batch_size,
+        trained_name=name or f"reproduce-{dataset}",
+        cache=cache,
+        run=RunOptions(device=device, weights=weights, runs=runs, resume=resume, restart=restart),
+    )
+    if not answer(question):
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,193 @@
+"""A checkpoint beside the paper's figures: loaded or trained, evaluated, and told apart."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.cli.checkpoints.importing import build_detector, keep, read_network
+from model.cli.evaluate.compare import split_name
+from model.cli.train.options import RunOptions, SourceOptions
+from model.cli.train.run import TrainRequest, follow
+from model.cli.watching import counting
+from model.dataset import Dataset, Sample, read_dataset
+from model.errors import ConfigError, DatasetError
+from model.evaluation import evaluate
+from model.evaluation.paper import Published, Reproduction, published
+from model.inference.detector import Detector
+from model.inspection import Category
+from model.report import Subject, write_report
+from model.runtimes.torch import open_checkpoint
+from model.training import TrainingData, calibrate
+from model.training.data import digests
+from model.training.recipe.departures import departures
+from model.training.recipe.recipe import Recipe, merge, read_recipe, read_setting
+
+STAND_IN_IMAGES = 20
+"""Images trained on, of each category, by which a threshold stands in where there is none."""
+
+_SAME_RULES = (
+    "AUPRO is exact here; the published evaluator steps through 100 thresholds, and can be off by "
+    "a point or more in either direction (docs/evaluation.md)."
+)
+_STAND_IN = (
+    "The thresholds stand in: they are from images that the network has learned from, and promise "
+    "nothing. No figure of this table depends on them."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What was asked: the set by its name and place, the checkpoint or recipe, the outputs."""
+
+    name: str
+    data: Path
+    checkpoint: str | None
+    recipe: str | None
+    settings: list[str]
+    categories: list[str] | None
+    local_root: Path | None
+    report: Path | None
+    json_file: Path | None
+    batch_size: int
+    trained_name: str
+    cache: Path | None
+    run: RunOptions
+
+
+def answer(question: Question) -> bool:
+    """Print the figures, and write what was asked for; False where training was interrupted."""
+    paper = published(question.name)
+    if (question.checkpoint is None) == (question.recipe is None):
+        raise ConfigError("give either --checkpoint FILE or NAME, or --recipe to train by")
+    if question.settings and question.recipe is None:
+        raise ConfigError("--set changes a recipe: give one by --recipe")
+    dataset = read_published(question, paper)
+    checkpoint = load(question) if question.checkpoint else train(question, dataset)
+    if checkpoint is None:  # of several processes the first one goes on
+        return True
+    if checkpoint.manifest.training.get("ended") == "interrupted" and question.recipe:
+        return False
+    detector = open_checkpoint(checkpoint, device=question.run.device)
+    stand_in = add_thresholds(detector, dataset)
+    found = evaluate(detector, dataset.test, question.batch_size, progress=True)
+    notes = [*notes_on(checkpoint, dataset, paper), _SAME_RULES, *([_STAND_IN] if stand_in else [])]
+    reproduction = Reproduction(found, paper, notes)
+    show(reproduction)
+    if question.json_file is not None:
+        write_json(question.json_file, checkpoint, reproduction)
+    if question.report is not None:
+        subject = Subject(
+            detector, checkpoint.manifest, found, question.data,
+            notes=tuple(notes), stand_in=stand_in,
+        )  # fmt: skip
+        with counting(len(found.categories), "writing the report") as advance:
+            write_report(question.report, subject, advance)
+        print(f"wrote {question.report}")
+    return True
+
+
+def read_published(question: Question, paper: Published) -> Dataset:
+    """Read the set in the layout it is published in; raises `DatasetError` for anything else."""
+    dataset = read_dataset(question.data, question.categories, paper.layout, question.local_root)
+    bare = [c for c in dataset.categories if not _complete(dataset, c)]
+    if bare:
+        raise DatasetError(
+            f"{question.data} is not {paper.title} as published: {', '.join(bare)} lacks good "
+            "images to train on, or good and defective ones to test, the defects with masks"
+        )
+    return dataset
+
+
+def _complete(dataset: Dataset, category: Category) -> bool:
+    own = dataset.of([category])
+    return (
+        bool(own.train)
+        and any(sample.is_good for sample in own.test)
+        and any(not sample.is_good and sample.mask for sample in own.test)
+    )
+
+
+def load(question: Question) -> Checkpoint:
+    """Return the published checkpoint of a file, or a stored one."""
+    source = str(question.checkpoint)
+    file = Path(source)
+    if file.suffix not in {".pth", ".pt"} and not file.is_file():
+        return CheckpointStore(question.run.weights).load(*split_name(source))
+    network = read_network(file)
+    detector = build_detector(network, "cpu")
+    with TemporaryDirectory() as folder:  # read as any other, and left out of the store
+        store = CheckpointStore(Path(folder))
+        keep(store, "published", file, network, detector, [], {})
+        return store.load("published")
+
+
+def train(question: Question, dataset: Dataset) -> Checkpoint | None:
+    """Train on every good image to train on, as the paper does: none of them is held out."""
+    values = read_recipe(str(question.recipe))
+    for text in question.settings:
+        values = merge(values, read_setting(text))
+    request = TrainRequest(
+        name=question.trained_name,
+        recipe=Recipe.from_values(values),
+        source=SourceOptions(data=question.data, cache=question.cache),
+        run=question.run,
+    )
+    return follow(request, TrainingData(tuple(dataset.train), tuple(dataset.held_out)))
+
+
+def add_thresholds(detector: Detector, dataset: Dataset) -> bool:
+    """Let every category be decided; True where a threshold is from images trained on.
+
+    Rankings need no threshold, but heatmaps are drawn about one.
+    """
+    missing = [c for c in dataset.categories if c not in detector.calibrations]
+    samples = [s for c in missing for s in _spread(dataset.of([c]).train)]
+    if not samples:
+        return False
+    with counting(len(samples), "thresholds to draw by") as advance:
+        detector.calibrations |= calibrate(
+            detector, detector.scoring, samples, 1 / (STAND_IN_IMAGES + 1), advance=advance
+        )
+    return True
+
+
+def _spread(samples: list[Sample]) -> list[Sample]:
+    return samples[:: -(-len(samples) // STAND_IN_IMAGES)]
+
+
+def notes_on(checkpoint: Checkpoint, dataset: Dataset, paper: Published) -> list[str]:
+    """Say in what data, network, recipe and images learned from are not the paper's."""
+    manifest = checkpoint.manifest
+    recipe = manifest.training.get("recipe")
+    different = departures(manifest.network, manifest.scoring, manifest.preprocessing, recipe)
+    notes = paper.departures(dataset)
+    if different:
+        notes.append(f"Not the paper's configuration: {'; '.join(different)}.")
+    if recipe is None:
+        source = manifest.training.get("imported_from", "elsewhere")
+        notes.append(f"Trained elsewhere ({source}): how, and on what, is not known here.")
+    elif not manifest.training.get("finished"):
+        notes.append(f"Stopped after {manifest.training.get('epochs_done')} epochs.")
+    learned = manifest.training.get("images", {}).get("train")
+    if learned is not None and learned != digests(dataset.train):
+        notes.append("Not trained on just the train split of these data, as the paper's is.")
+    return notes
+
+
+def show(reproduction: Reproduction) -> None:
+    """Print the table and, below it, what it may be compared for."""
+    console = Console()
+    console.print(reproduction.table())
+    for note in reproduction.notes:
+        console.print(f"- {note}", highlight=False, soft_wrap=True)
+
+
+def write_json(file: Path, checkpoint: Checkpoint, reproduction: Reproduction) -> None:
+    """Write the figures, with the checkpoint's name."""
+    about = {"name": checkpoint.name, "version": checkpoint.version}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"checkpoint": about, **reproduction.to_dict()}, indent=2) + "\n")

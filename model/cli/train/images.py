@@ -1,0 +1,82 @@
+"""Options about images that a training takes: their frame, and what counts of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from model.images.areas import Area
+
+_PANEL = "Images (docs/data.md)"
+
+Resize: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="How an image becomes the network's input: stretch, letterbox or tile.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Tile: TypeAlias = Annotated[
+    bool, typer.Option("--tile", help="The same as --resize tile.", rich_help_panel=_PANEL)
+]
+TileOverlap: TypeAlias = Annotated[
+    float,
+    typer.Option(help="The least that tiles overlap, of their side.", rich_help_panel=_PANEL),
+]
+TileScale: TypeAlias = Annotated[
+    float, typer.Option(help="Resize images by this before tiling.", rich_help_panel=_PANEL)
+]
+GreyBits: TypeAlias = Annotated[
+    int,
+    typer.Option(help="Bits in use of 16-bit grey images: 8 to 16.", rich_help_panel=_PANEL),
+]
+Roi: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[CATEGORY=]FILE",
+        help="What counts: a picture, white there, or polygons in JSON; may be repeated.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Ignore: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[CATEGORY=]FILE", help="What does not count, likewise.", rich_help_panel=_PANEL
+    ),
+]
+Cache: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir", metavar="DIR", help="Keep resized images there.", rich_help_panel=_PANEL
+    ),
+]
+
+
+def read_areas(
+    roi: list[str] | None, ignore: list[str] | None, categories: tuple[str, ...]
+) -> dict[str, "Area"]:
+    """Read each category's area from its files; raises `ConfigError`."""
+    from model.images.areas import read_area
+
+    regions, ignored = _files("--roi", roi, categories), _files("--ignore", ignore, categories)
+    named = sorted(regions.keys() | ignored.keys())
+    return {name: read_area(regions.get(name), ignored.get(name)) for name in named}
+
+
+def _files(option: str, given: list[str] | None, categories: tuple[str, ...]) -> dict[str, Path]:
+    """Tell which file is whose: one without a category's name is the only category's."""
+    found: dict[str, Path] = {}
+    for text in given or []:
+        name, equals, file = text.rpartition("=")
+        if not equals and len(categories) > 1:
+            raise ConfigError(f"{option} takes CATEGORY=FILE, of {', '.join(categories)}")
+        category = name if equals else categories[0]
+        if category not in categories:
+            raise ConfigError(f"{option}: no category {category!r}; have: {', '.join(categories)}")
+        if category in found:
+            raise ConfigError(f"{option} is given twice for {category!r}")
+        found[category] = Path(file)
+    return found

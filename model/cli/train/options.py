@@ -1,0 +1,120 @@
+"""What `mambaad train` is told beside the recipe: the images, and where everything goes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model.cli.options import (
+    CALIBRATION,
+    STORE,
+    Categories,
+    Data,
+    Device,
+    Layout,
+    LocalRoot,
+    Weights,
+)
+from model.cli.train.images import Cache, Ignore, Roi
+from model.cli.train.option_groups import OptionGroup
+
+if TYPE_CHECKING:
+    from model.training import TrainingConfig, TrainingData
+
+_SCORE, _RUN = CALIBRATION, "The run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions(OptionGroup):
+    """Which images are learned from, and what counts of them."""
+
+    data: Data
+    categories: Categories = None
+    layout: Layout = None
+    local_root: LocalRoot = None
+    roi: Roi = None
+    ignore: Ignore = None
+    cache: Cache = None
+    held_out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--held-out-dir",
+            metavar="DIR",
+            help="Good images to calibrate with, DIR/<category>/; by default "
+            "DATA/<category>/held_out/good, or else a share of train/good.",
+            rich_help_panel=_SCORE,
+        ),
+    ] = None
+
+    def read(self, config: "TrainingConfig") -> "TrainingData":
+        """Find the good images, and hold some of them out; see `read_training_data`."""
+        from model.training import read_training_data
+
+        return read_training_data(
+            self.data,
+            self.categories,
+            self.held_out_dir,
+            config.held_out_fraction,
+            config.seed,
+            self.layout,
+            self.local_root,
+            config.folds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingOptions(OptionGroup):
+    """Where else a run is followed."""
+
+    mlflow: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Log to this MLflow server.", rich_help_panel=_RUN),
+    ] = None
+    mlflow_experiment: Annotated[
+        str, typer.Option(help="The experiment there.", rich_help_panel=_RUN)
+    ] = "mambaad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(OptionGroup):
+    """Where a run leaves things, and what it does about an earlier one."""
+
+    device: Device = "cpu"
+    weights: Weights = STORE
+    runs: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Unfinished runs: DIR/NAME.", rich_help_panel=_RUN),
+    ] = Path("runs")
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the run stopped.", rich_help_panel=_RUN),
+    ] = False
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Give up an unfinished run.", rich_help_panel=_RUN),
+    ] = False
+    save_every_minutes: Annotated[
+        float,
+        typer.Option(
+            "--checkpoint-minutes",
+            "--save-every-minutes",
+            help="Save the run's state: all that a crash can cost.",
+            rich_help_panel=_RUN,
+        ),
+    ] = 5.0
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop then, and keep the best weights so far.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None
+    tracking: TrackingOptions = TrackingOptions()
+    license: Annotated[
+        str | None, typer.Option("--license", help="For the manifest.", rich_help_panel=_RUN)
+    ] = None
+    notice: Annotated[
+        str | None, typer.Option(help="For the manifest: credits.", rich_help_panel=_RUN)
+    ] = None

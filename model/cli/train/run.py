@@ -1,0 +1,118 @@
+"""A training run as the command line asks for it: shown, stopped well, reported."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import typer
+from rich.console import Console
+
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.cli.train.images import read_areas
+from model.cli.train.options import RunOptions, SourceOptions, TrackingOptions
+from model.training import Run, TrainingData
+from model.training import folds as training
+from model.training.parallel.group import Group, join
+from model.training.progress import monitor as monitoring
+from model.training.progress.interrupt import stop_on_interrupt
+from model.training.progress.monitor import Monitor, Monitors
+from model.training.progress.tracking import MLflow
+from model.training.recipe.recipe import Recipe
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: what was to follow the training does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """What was asked for: the recipe, the images, and where everything goes."""
+
+    name: str
+    recipe: Recipe
+    source: SourceOptions
+    run: RunOptions
+
+    def begin(self, group: Group, device: str, categories: tuple[str, ...]) -> Run:
+        """Return the run as one of the processes that train has it."""
+        return Run(
+            name=self.name,
+            folder=self.run.runs / self.name,
+            store=CheckpointStore(self.run.weights),
+            recipe=self.recipe,
+            device=device,
+            resume=self.run.resume,
+            restart=self.run.restart,
+            save_every_s=60 * self.run.save_every_minutes,
+            max_minutes=self.run.max_minutes,
+            areas=read_areas(self.source.roi, self.source.ignore, categories),
+            cache=self.source.cache,
+            license=self.run.license,
+            notice=self.run.notice,
+            group=group,
+        )
+
+
+def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
+    """Train on these images; None in all processes but the first."""
+    config = request.recipe.training
+    with join(request.run.device) as (group, device):
+        console = Console(stderr=True, quiet=not group.leads)
+        parts = images.keep_apart(config.watch_fraction, config.seed)
+        watched = f"{len(parts.watch)} to watch, " if parts.watch else ""
+        kept = f"in {config.folds} folds" if config.folds else f"{len(parts.held_out)} held out"
+        console.print(
+            f"{len(parts.train)} good images to train on, {watched}{kept}, "
+            f"of {', '.join(parts.categories)}",
+            highlight=False,
+        )
+        run = request.begin(group, device, images.categories)
+        checkpoint = watch_training(console, run, images, request.run.tracking)
+        if checkpoint is None and group.leads:
+            print("stopped before the last network: the same command with --resume goes on")
+            raise typer.Exit(INTERRUPTED)
+    if checkpoint:
+        report(checkpoint, run.store)
+    return checkpoint
+
+
+def watch_training(
+    console: Console, run: Run, images: TrainingData, tracking: TrackingOptions
+) -> Checkpoint | None:
+    """Train with bars or lines on the console, and stop well on Ctrl-C."""
+
+    def notice() -> None:
+        console.print("stopping after this step; Ctrl-C again stops at once, unsaved")
+
+    with watched(console, run, tracking) as (shown, monitor), stop_on_interrupt(notice) as stop:
+        return training.train(run, images, monitor=monitor, fold_monitor=shown, stop=stop)
+
+
+@contextmanager
+def watched(
+    console: Console, run: Run, tracking: TrackingOptions
+) -> Iterator[tuple[Monitor, Monitor]]:
+    """Give what shows a run on the console, and the same with MLflow if that was asked for."""
+    with monitoring.watch(console) as shown:
+        if tracking.mlflow is None or not run.group.leads:
+            yield shown, shown
+            return
+        parameters = dict(run.recipe.flat())
+        experiment = tracking.mlflow_experiment
+        server = MLflow(tracking.mlflow, experiment, run.name, run.folder, parameters)
+        yield shown, Monitors(shown, server)
+
+
+def report(checkpoint: Checkpoint, store: CheckpointStore) -> None:
+    """Say what came of the run, and what each category's threshold promises."""
+    learned = checkpoint.manifest.training
+    for category, calibration in checkpoint.calibrations.items():
+        print(f"{category}: {calibration.promise()}")
+    print(f"saved {checkpoint.name}, version {checkpoint.version}, in {store.root}")
+    if learned["kept"] != "last":
+        kept = learned["kept"]
+        print(f"kept epoch {kept['epoch']}, held-out loss {kept['held_out_loss']:.4f}")
+    if not learned["finished"]:
+        print(
+            f"stopped in epoch {learned['epochs_done'] + 1} of {learned['recipe']['epochs']}: "
+            "the same command with --resume goes on"
+        )

@@ -1,0 +1,28 @@
+"""MVTec 3D-AD: the colour images in each kind's `rgb`, the masks in its `gt`.
+
+    <category>/train/good/rgb/*.png     validation/good/rgb/*.png
+    <category>/test/<defect>/rgb/*.png  test/<defect>/gt/*.png
+
+The point clouds in `xyz` are not read. Source: Bergmann et al., "The MVTec 3D-AD dataset", 2022.
+"""
+
+from pathlib import Path
+
+from model.dataset.readers.request import Layout
+from model.dataset.readers.trees import Tree
+
+TREE = Tree("mvtec-3d", "MVTec 3D-AD", images="rgb", masks="gt")
+
+
+def _recognises(root: Path) -> bool:
+    folders = TREE.categories_in(root).values()
+    places = (folder / split / "good" / "rgb" for folder in folders for split in ("train", "test"))
+    return any(place.is_dir() for place in places)
+
+
+MVTEC_3D = Layout(
+    "mvtec-3d",
+    "<category>/train/good/rgb/*.png, test/<defect>/{rgb,gt}/*.png",
+    _recognises,
+    TREE.read,
+)

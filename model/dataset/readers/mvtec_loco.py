@@ -1,0 +1,37 @@
+"""MVTec LOCO AD: logical and structural anomalies, each image's masks in a folder of its own.
+
+    <category>/{train,validation}/good/*.png
+    <category>/test/{good,logical_anomalies,structural_anomalies}/*.png
+    <category>/ground_truth/<kind>/<stem>/000.png, 001.png, ...
+
+A mask's grey value names the kind of defect in `defects_config.json`; here all of an image's masks
+count as one, whatever their values. The validation images are held out for the thresholds. Source:
+Bergmann et al., "Beyond dents and scratches", IJCV 2022.
+"""
+
+from pathlib import Path
+
+from model.dataset.readers.folders import folders_in
+from model.dataset.readers.request import Layout
+from model.dataset.readers.trees import Tree
+
+TREE = Tree("mvtec-loco", "MVTec LOCO")
+_KINDS = ("logical_anomalies", "structural_anomalies")
+
+
+def _recognises(root: Path) -> bool:
+    for folder in TREE.categories_in(root).values():
+        if any((folder / "test" / kind).is_dir() for kind in _KINDS):
+            return True
+        if any(folders_in(kind) for kind in folders_in(folder / "ground_truth")):
+            return True
+    return False
+
+
+MVTEC_LOCO = Layout(
+    "mvtec-loco",
+    "<category>/{train,validation}/good/*.png, test/{logical,structural}_anomalies/*.png, "
+    "ground_truth/<kind>/<stem>/*.png",
+    _recognises,
+    TREE.read,
+)

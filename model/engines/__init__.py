@@ -1,0 +1,1 @@
+"""What computes the network: one room for each library."""

@@ -1,0 +1,1 @@
+"""The network by torch, on a CPU or a GPU."""

@@ -1,0 +1,175 @@
+"""From an image to the pixels that a network takes, the same in training and in serving."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from model.errors import ConfigError, ImageError
+from model.images.framing import RESIZES, STRETCH, TILE, Frame, Framing
+from model.inspection import ImageSize
+from model.stored import Stored
+
+SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_TURNED = range(2, 9)
+"""EXIF's orientations but for 1, which is upright."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing(Stored):
+    """How images become the network's inputs, the same in training and in serving.
+
+    `image_size` is the input's (height, width) in pixels. `resize` is "stretch", "letterbox" or
+    "tile" (see `model.images.framing`); tiles overlap by at least the share `tile_overlap`, of an
+    image resized by `tile_scale`. Resizing is PIL's bilinear, with antialiasing. `grey_bits` are
+    those of a 16-bit grey image that are used: 16 keeps the high byte, 12 the eight below the upper
+    four. `mean` and `std` are the encoder's, per channel, of values 0 to 1. What an older manifest
+    says nothing of has its default.
+    """
+
+    image_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bilinear"
+    resize: str = STRETCH
+    tile_overlap: float = 0.25
+    tile_scale: float = 1.0
+    grey_bits: int = 16
+
+    def __post_init__(self) -> None:
+        if self.interpolation != "bilinear":
+            raise ConfigError(f"interpolation must be 'bilinear', got {self.interpolation!r}")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ConfigError(f"image_size must be (height, width), got {self.image_size}")
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)):
+            raise ConfigError(f"mean and std take three numbers, got {self.mean} and {self.std}")
+        if min(self.std) <= 0:
+            raise ConfigError(f"std must be above 0, got {self.std}")
+        self._check_framing()
+
+    def _check_framing(self) -> None:
+        if self.resize not in RESIZES:
+            raise ConfigError(f"resize must be {', '.join(RESIZES)}, got {self.resize!r}")
+        if not 0 <= self.tile_overlap <= 0.75:
+            raise ConfigError(f"tile_overlap must be 0 to 0.75, got {self.tile_overlap}")
+        if not 0.01 <= self.tile_scale <= 10:
+            raise ConfigError(f"tile_scale must be 0.01 to 10, got {self.tile_scale}")
+        if not 8 <= self.grey_bits <= 16:
+            raise ConfigError(f"grey_bits must be 8 to 16, got {self.grey_bits}")
+        if self.resize == TILE and any(side % 8 for side in self.image_size):
+            raise ConfigError(f"tiles have sides of multiples of 8, got {self.image_size}")
+
+    @property
+    def pixels_key(self) -> tuple[object, ...]:
+        """What the pixels of an input depend on: where it is equal, so are they."""
+        framing = (self.resize, self.tile_overlap, self.tile_scale)
+        rule = framing if self.resize == TILE else (self.resize,)
+        return (self.image_size, self.interpolation, *rule, self.grey_bits)
+
+    def frame(self, size: ImageSize) -> Frame:
+        """Return how an image of this size, upright, becomes inputs, and their maps its map."""
+        return _framing(self.image_size, self.resize, self.tile_overlap, self.tile_scale).frame(
+            size
+        )
+
+    def upright(self, image: Image.Image) -> Image.Image:
+        """Return the image upright and in 8 bits; see `upright`."""
+        return upright(image, self.grey_bits)
+
+    def to_arrays(self, image: Image.Image) -> UInt8[np.ndarray, "n 3 H W"]:
+        """Return the image as the network takes it: in one input, or in several where it is tiled.
+
+        Raises `ImageError`.
+        """
+        turned = self.upright(image)
+        frame = self.frame(ImageSize(turned.height, turned.width))
+        return frame.cut(frame.pixels(turned))
+
+    def to_array(self, image: Image.Image) -> UInt8[np.ndarray, "3 H W"]:
+        """Return the image as one input. Raises `ImageError`, also where it takes several."""
+        arrays = self.to_arrays(image)
+        if len(arrays) > 1:
+            raise ImageError(
+                f"an image of {image.size} takes {len(arrays)} tiles, and one is asked"
+            )
+        array: UInt8[np.ndarray, "3 H W"] = arrays[0]
+        return array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRule(Stored):
+    """The part of the preprocessing that whoever trains may choose; see `Preprocessing`."""
+
+    resize: str = STRETCH
+    tile_overlap: float = 0.25
+    tile_scale: float = 1.0
+    grey_bits: int = 16
+
+    def __post_init__(self) -> None:
+        self.preprocessing((64, 64), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+    def preprocessing(
+        self,
+        image_size: tuple[int, int],
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> Preprocessing:
+        """Return the preprocessing for an input of this size and an encoder's values."""
+        return Preprocessing(image_size=image_size, mean=mean, std=std, **self.to_dict())
+
+
+@lru_cache(maxsize=256)
+def _framing(tile: tuple[int, int], resize: str, overlap: float, scale: float) -> Framing:
+    return Framing(tile, resize, overlap, scale)
+
+
+def open_image(path: Path) -> Image.Image:
+    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except FileNotFoundError as error:
+        raise ImageError(f"no image file {path}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{path} is not a readable image: {error}") from error
+    return image
+
+
+def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
+    """Return the image upright (EXIF orientation applied) and in 8 bits, as "L" or "RGB".
+
+    The one rule for every image that is trained on, checked or served. 16-bit grey keeps the upper
+    eight of its `grey_bits`, and what is above them is white; transparency is laid over black;
+    palettes, CMYK and the rest are converted by PIL, which keeps the high bytes of 16-bit colour.
+    Of several frames it is the first. An image that is so already is returned itself, and never
+    copied: 50 megapixels are 150 MB. Raises `ImageError` for floating-point and 32-bit images,
+    whose range nothing tells.
+    """
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+    image = ImageOps.exif_transpose(image) if turned else image
+    if image.mode in SIXTEEN_BIT:
+        values = np.asarray(image).astype(np.uint16)
+        return Image.fromarray(np.minimum(values >> (grey_bits - 8), 255).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            f"cannot tell the value range of a {image.mode!r} image (32 bits a pixel); "
+            "send 8-bit, or 16-bit grey"
+        )
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        coloured = image.convert("RGBA")
+        black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, coloured).convert("RGB")
+    return image if image.mode == "L" else image.convert("RGB")
+
+
+def to_rgb(image: Image.Image, grey_bits: int = 16) -> Image.Image:
+    """Return the image as `upright` does, and in RGB: grey is repeated over the channels."""
+    turned = upright(image, grey_bits)
+    return turned if turned.mode == "RGB" else turned.convert("RGB")

@@ -1,0 +1,1 @@
+"""The one path from pixels to a result, above any engine."""

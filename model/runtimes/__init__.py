@@ -1,0 +1,1 @@
+"""Which library a version needs; it is imported only then."""

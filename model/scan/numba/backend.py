@@ -1,0 +1,292 @@
+"""The CPU backend: Numba kernels that walk the un-permuted arrays, on torch's number of threads.
+
+    b  batch        L  positions, H * W    K  directions
+    D  channels     N  states a channel    R  rank of the delta projection
+    W  channels a kernel advances at once (a block)
+    G  groups of directions, each with an output of its own, so that threads never share one
+
+Forward, a thread takes (group, image, block) units: the block's state, decay rates and projection
+weights stay in the first-level cache while it walks all positions of a direction. Backward, it
+takes (group, image) units and goes through the blocks itself, since those share the gradients of
+B and C. Nothing is stored between the two: the way back recomputes the states chunk by chunk.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from model.scan.numba import steps, vector
+from model.scan.numba.steps import backward_step, forward_step, recompute_step
+from model.scan.numba.vector import LOG2_E
+
+BlockShape: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+
+MULTIPLE = 8
+"""The kernels take channel counts that are multiples of this."""
+
+_ALIGN = 64
+_CHUNK_BYTES = 128 * 1024  # what the recomputed states of one chunk may take of the cache
+_FLOAT = 4
+_STEPS_DIGEST = hashlib.sha256(
+    b"".join(Path(str(module.__file__)).read_bytes() for module in (steps, vector))
+).hexdigest()[:12]
+
+
+def _kernel(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile without the GIL, and keep the machine code on disk where that can be written.
+
+    Numba's cache watches the file of the kernel alone, so the kernel's name in it carries a digest
+    of the files that generate its body.
+    """
+    function.__qualname__ += f"-{_STEPS_DIGEST}"
+    try:
+        compiled: Callable[..., None] = njit(function, cache=True, nogil=True)
+    except RuntimeError as error:
+        warnings.warn(f"the scan kernels are compiled at every start: {error}", stacklevel=2)
+        compiled = njit(function, nogil=True)
+    return compiled
+
+
+@njit(inline="always")
+def _aligned(rows: int, width: int) -> Any:
+    """Return an (rows, width) float32 array that starts on a cache line, filled with zeros."""
+    raw = np.zeros(rows * width + _ALIGN // _FLOAT, dtype=np.float32)
+    shift = (-np.int64(raw.ctypes.data)) % _ALIGN // _FLOAT
+    return raw[shift : shift + rows * width].reshape(rows, width)
+
+
+@_kernel
+def _forward_units(
+    block: BlockShape, u: Any, selection: Any, A: Any, D: Any, dt_weight: Any, dt_bias: Any,
+    order: Any, y: Any, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Fill y (G, b, L, D) for units `start` to `stop` of the G * b * D / W."""
+    images, L, channels = u.shape
+    K, _, N = A.shape
+    R = dt_weight.shape[2]
+    W = len(block[0]) * len(block[1])
+    blocks = channels // W
+    per_group = K // y.shape[0]
+    state, a2, weight = _aligned(N, W), _aligned(N, W), _aligned(R, W)
+    for unit in range(start, stop):
+        group, rest = divmod(unit, images * blocks)
+        image, index = divmod(rest, blocks)
+        c = index * W
+        for k in range(group * per_group, (group + 1) * per_group):
+            first = k == group * per_group
+            state[:] = 0
+            a2[:] = A[k, c : c + W].T * np.float32(LOG2_E)
+            weight[:] = dt_weight[k, c : c + W].T
+            for t in range(L):
+                p = order[k, t]
+                forward_step(
+                    block, state.ctypes.data, a2.ctypes.data, weight.ctypes.data,
+                    dt_bias[k, c:].ctypes.data, D[k, c:].ctypes.data, u[image, p, c:].ctypes.data,
+                    selection[image, p, k].ctypes.data, y[group, image, p, c:].ctypes.data,
+                    R, N, first,
+                )  # fmt: skip
+
+
+@_kernel
+def _recompute(
+    block: BlockShape, u: Any, selection: Any, parameters: Any, dt_bias: Any, order: Any,
+    states: Any, decays: Any, deltas: Any, N: int, R: int, kept: int,
+) -> None:  # fmt: skip
+    """Walk `order` from the first row of `states`, keeping every state, or only the last.
+
+    `kept` is 1 to move on a row at each step, 0 to stay in the first.
+    """
+    weight = parameters[N:]
+    for i in range(len(order)):
+        p, row = order[i], i * kept
+        recompute_step(
+            block, states[row * N].ctypes.data, states[(row + kept) * N].ctypes.data,
+            decays[row * N].ctypes.data, deltas[row].ctypes.data, parameters.ctypes.data,
+            weight.ctypes.data, dt_bias.ctypes.data, u[p].ctypes.data,
+            selection[p].ctypes.data, R, N,
+        )  # fmt: skip
+
+
+@_kernel
+def _backward_block(
+    block: BlockShape, u: Any, selection: Any, parameters: Any, D: Any, dt_bias: Any, order: Any,
+    grad_y: Any, grad_u: Any, grad_selection: Any, N: int, R: int, first_direction: bool,
+    first_block: bool,
+) -> None:  # fmt: skip
+    """One direction of one block: forward to the heads of the chunks, then back chunk by chunk."""
+    L, W = len(order), len(block[0]) * len(block[1])
+    chunk = min(L, max(8, _CHUNK_BYTES // (2 * N * W * _FLOAT)))
+    chunks = (L + chunk - 1) // chunk
+    heads, grad_state = _aligned(chunks * N, W), _aligned(N, W)
+    states, decays, deltas = (
+        _aligned((chunk + 1) * N, W),
+        _aligned(chunk * N, W),
+        _aligned(chunk, W),
+    )
+    for index in range(chunks - 1):
+        _recompute(
+            block, u, selection, parameters, dt_bias, order[index * chunk : (index + 1) * chunk],
+            states, decays, deltas, N, R, 0,
+        )  # fmt: skip
+        heads[(index + 1) * N : (index + 2) * N] = states[:N]
+    weight, sums = parameters[N:], parameters[N + R :]
+    for index in range(chunks - 1, -1, -1):
+        steps = order[index * chunk : (index + 1) * chunk]
+        states[:N] = heads[index * N : (index + 1) * N]
+        _recompute(block, u, selection, parameters, dt_bias, steps, states, decays, deltas, N, R, 1)
+        for i in range(len(steps) - 1, -1, -1):
+            p = steps[i]
+            backward_step(
+                block, states[i * N].ctypes.data, states[(i + 1) * N].ctypes.data,
+                decays[i * N].ctypes.data, deltas[i].ctypes.data, parameters.ctypes.data,
+                weight.ctypes.data, D.ctypes.data, u[p].ctypes.data, selection[p].ctypes.data,
+                grad_y[p].ctypes.data, grad_state.ctypes.data, sums.ctypes.data,
+                sums[N].ctypes.data, sums[N + R].ctypes.data, sums[N + R + 1].ctypes.data,
+                grad_u[p].ctypes.data, grad_selection[p].ctypes.data,
+                R, N, first_direction, first_block,
+            )  # fmt: skip
+
+
+@_kernel
+def _backward_units(
+    block: BlockShape, u: Any, selection: Any, A: Any, D: Any, dt_weight: Any, dt_bias: Any,
+    order: Any, grad_y: Any, grad_u: Any, grad_selection: Any, grad_a: Any, grad_d: Any,
+    grad_weight: Any, grad_bias: Any, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Add units `start` to `stop` of the G * b to one thread's parameter gradients."""
+    images, channels = u.shape[0], u.shape[2]
+    K, _, N = A.shape
+    R = dt_weight.shape[2]
+    W = len(block[0]) * len(block[1])
+    per_group = K // grad_u.shape[0]
+    parameters = _aligned(2 * N + 2 * R + 2, W)
+    for unit in range(start, stop):
+        group, image = divmod(unit, images)
+        for k in range(group * per_group, (group + 1) * per_group):
+            for c in range(0, channels, W):
+                parameters[:] = 0
+                parameters[:N] = A[k, c : c + W].T * np.float32(LOG2_E)
+                parameters[N : N + R] = dt_weight[k, c : c + W].T
+                _backward_block(
+                    block, u[image, :, c:], selection[image, :, k], parameters, D[k, c:],
+                    dt_bias[k, c:], order[k], grad_y[image, :, c:], grad_u[group, image, :, c:],
+                    grad_selection[image, :, k], N, R, k == group * per_group, c == 0,
+                )  # fmt: skip
+                sums = parameters[N + R :]
+                grad_a[k, c : c + W] += sums[:N].T
+                grad_weight[k, c : c + W] += sums[N : N + R].T
+                grad_bias[k, c : c + W] += sums[N + R]
+                grad_d[k, c : c + W] += sums[N + R + 1]
+
+
+@lru_cache(maxsize=64)
+def block_shape(channels: int) -> BlockShape:
+    """Return the widest block that divides `channels`, as tuples of that many ones."""
+    lanes = 16 if channels % 16 == 0 else MULTIPLE
+    vectors = next(v for v in (4, 3, 5, 2, 1) if channels // lanes % v == 0)
+    return (1,) * vectors, (1,) * lanes
+
+
+def _groups(units: int, directions: int, threads: int) -> int:
+    """Return the fewest groups of directions that keep every thread busy."""
+    groups = 1
+    while groups < directions and (units * groups) % threads and units * groups < 4 * threads:
+        groups *= 2
+    return groups
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="hybrid-scan")
+
+
+def _share(units: int, threads: int, work: Callable[[int, int, int], None]) -> None:
+    """Call work(thread, start, stop) over `units` split evenly, the first part in this thread."""
+    threads = min(units, threads)
+    bounds = [units * i // threads for i in range(threads + 1)]
+    others = [_pool(threads).submit(work, i, bounds[i], bounds[i + 1]) for i in range(1, threads)]
+    work(0, bounds[0], bounds[1])
+    wait(others)
+    for other in others:
+        other.result()
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+@torch.library.custom_op("mambaad::hybrid_scan", mutates_args=(), device_types="cpu")
+def scan(
+    u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
+    order: Tensor,
+) -> Tensor:  # fmt: skip
+    """Run the forward kernel as a torch operator; shapes as in `model.scan.hybrid_scan`."""
+    inputs = _arrays(u, selection, A, D, dt_weight, dt_bias, order)
+    images, L, channels = u.shape
+    block = block_shape(channels)
+    blocks = channels // (len(block[0]) * len(block[1]))
+    threads = torch.get_num_threads()
+    groups = _groups(images * blocks, order.shape[0], threads)
+    y = torch.empty(groups, images, L, channels)
+
+    def work(_: int, start: int, stop: int) -> None:
+        _forward_units(block, *inputs, y.numpy(), start, stop)
+
+    _share(groups * images * blocks, threads, work)
+    return y[0] if groups == 1 else y.sum(dim=0)
+
+
+@torch.library.custom_op("mambaad::hybrid_scan_backward", mutates_args=(), device_types="cpu")
+def scan_backward(
+    u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
+    order: Tensor, grad_y: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return the gradients of u, selection, A, D, dt_weight and dt_bias."""
+    inputs = _arrays(u, selection, A, D, dt_weight, dt_bias, order, grad_y)
+    images, L, channels = u.shape
+    block = block_shape(channels)
+    threads = torch.get_num_threads()
+    groups = _groups(images, order.shape[0], threads)
+    grad_u = torch.empty(groups, images, L, channels)
+    grad_selection = torch.empty_like(selection, memory_format=torch.contiguous_format)
+    shares = [torch.zeros(threads, *p.shape) for p in (A, D, dt_weight, dt_bias)]
+
+    def work(thread: int, start: int, stop: int) -> None:
+        own = (share[thread].numpy() for share in shares)
+        outputs = (grad_u.numpy(), grad_selection.numpy(), *own)
+        _backward_units(block, *inputs, *outputs, start, stop)
+
+    _share(groups * images, threads, work)
+    total_u = grad_u[0] if groups == 1 else grad_u.sum(dim=0)
+    grad_a, grad_d, grad_weight, grad_bias = (share.sum(dim=0) for share in shares)
+    return total_u, grad_selection, grad_a, grad_d, grad_weight, grad_bias
+
+
+@scan.register_fake
+def _(u: Tensor, *_: Tensor) -> Tensor:
+    return torch.empty_like(u)
+
+
+@scan_backward.register_fake
+def _(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(tensor) for tensor in tensors[:6])
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    return (*scan_backward(*ctx.saved_tensors, grad_y), None)
+
+
+scan.register_autograd(_backward, setup_context=_save_inputs)

@@ -1,0 +1,189 @@
+"""One step of the scan for one block of channels, as intrinsics of the Numba kernels.
+
+    N  states a channel      R  rank of the delta projection
+    W  channels a block      `block` is a pair of tuples whose lengths are vectors and lanes:
+                             a length is part of a tuple's type, so each block shape compiles
+                             to code of its own
+
+Every array argument is an address: (N, W) for `state`, `decay` and `a2` (A times log2 e),
+(R, W) for `weight`, (W,) for `bias`, `d`, `u`, `y`, and (R + 2 N,) for `selection`.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from model.scan.numba.vector import LN_2, LOG2_E, Block, Lanes, Loop
+
+_F32 = ir.FloatType()
+_I64 = ir.IntType(64)
+
+
+def _lanes(builder: Any, block: Any) -> Lanes:
+    vectors, lanes = block.types
+    return Lanes(builder, len(vectors), len(lanes))
+
+
+def _delta(v: Lanes, weight: Any, bias: Any, dt: Any, R: Any) -> Block:
+    """softplus(weight @ dt + bias)."""
+    loop = Loop(v.builder, R, [v.load(bias)])
+    term = v.fma(v.scalar(dt, loop.index), v.load(v.row(weight, loop.index)), loop.carried[0])
+    (projected,) = loop.close(term)
+    return v.softplus(projected)
+
+
+def _accumulate(v: Lanes, value: Block, pointer: Any, first: Any) -> None:
+    """Pointer += value, or = where `first` is not 0."""
+    fresh = v.builder.icmp_signed("!=", first, _I64(0))
+    zero = v.constant(0)
+    old = [v.builder.select(fresh, z, x) for z, x in zip(zero, v.load(pointer), strict=True)]
+    v.store(v.add(old, value), pointer)
+
+
+def _accumulate_scalar(v: Lanes, value: Any, pointer: Any, first: Any) -> None:
+    fresh = v.builder.icmp_signed("!=", first, _I64(0))
+    old = v.builder.select(fresh, ir.Constant(_F32, 0.0), v.builder.load(pointer))
+    v.builder.store(v.builder.fadd(old, value), pointer)
+
+
+@intrinsic
+def forward_step(
+    typing: Any, block: Any, state: Any, a2: Any, weight: Any, bias: Any, d: Any, u: Any,
+    selection: Any, y: Any, R: Any, N: Any, first: Any,
+) -> Any:  # fmt: skip
+    """Advance `state` in place and add the block's output to `y` (or set it, where `first`)."""
+    signature = types.void(block, *[types.uintp] * 8, *[types.int64] * 3)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        v = _lanes(builder, block)
+        state, a2, weight, bias, d, u, selection, y = (v.pointer(p) for p in arguments[1:9])
+        R, N, first = arguments[9:]
+        delta = _delta(v, weight, bias, selection, R)
+        u_now = v.load(u)
+        delta_u = v.mul(delta, u_now)
+        B = builder.gep(selection, [R])
+        C = builder.gep(B, [N])
+        loop = Loop(builder, N, [v.mul(v.load(d), u_now)])
+        h = v.row(state, loop.index)
+        decay = v.exp2_of_product(delta, v.load(v.row(a2, loop.index)))
+        now = v.fma(decay, v.load(h), v.mul(delta_u, v.scalar(B, loop.index)))
+        v.store(now, h)
+        (output,) = loop.close(v.fma(now, v.scalar(C, loop.index), loop.carried[0]))
+        _accumulate(v, output, y, first)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def recompute_step(
+    typing: Any, block: Any, before: Any, after: Any, decay: Any, delta: Any, a2: Any,
+    weight: Any, bias: Any, u: Any, selection: Any, R: Any, N: Any,
+) -> Any:  # fmt: skip
+    """Advance the state from `before` to `after`, keeping `decay` and `delta` for the way back."""
+    signature = types.void(block, *[types.uintp] * 9, *[types.int64] * 2)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        v = _lanes(builder, block)
+        before, after, decay, delta, a2, weight, bias, u, selection = (
+            v.pointer(p) for p in arguments[1:10]
+        )
+        R, N = arguments[10:]
+        delta_now = _delta(v, weight, bias, selection, R)
+        v.store(delta_now, delta)
+        delta_u = v.mul(delta_now, v.load(u))
+        B = builder.gep(selection, [R])
+        loop = Loop(builder, N)
+        decay_now = v.exp2_of_product(delta_now, v.load(v.row(a2, loop.index)))
+        v.store(decay_now, v.row(decay, loop.index))
+        source = v.mul(delta_u, v.scalar(B, loop.index))
+        now = v.fma(decay_now, v.load(v.row(before, loop.index)), source)
+        v.store(now, v.row(after, loop.index))
+        loop.close()
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def backward_step(
+    typing: Any, block: Any, before: Any, after: Any, decay: Any, delta: Any, a2: Any,
+    weight: Any, d: Any, u: Any, selection: Any, grad_y: Any, grad_state: Any, grad_a: Any,
+    grad_weight: Any, grad_bias: Any, grad_d: Any, grad_u: Any, grad_selection: Any,
+    R: Any, N: Any, first_direction: Any, first_block: Any,
+) -> Any:  # fmt: skip
+    """Take one step back through the recurrence, adding to every gradient.
+
+    `grad_state` (N, W) holds dL/dh of this step on entry but for this step's own output, and that
+    of the step before on return. `grad_a` is with respect to A, not `a2`.
+    """
+    signature = types.void(block, *[types.uintp] * 17, *[types.int64] * 4)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        v = _lanes(builder, block)
+        (before, after, decay, delta, a2, weight, d, u, selection, grad_y, grad_state, grad_a,
+         grad_weight, grad_bias, grad_d, grad_u, grad_selection) = (
+            v.pointer(p) for p in arguments[1:18]
+        )  # fmt: skip
+        R, N, first_direction, first_block = arguments[18:]
+        dy, delta_now, u_now = v.load(grad_y), v.load(delta), v.load(u)
+        delta_u = v.mul(delta_now, u_now)
+        B, grad_B = builder.gep(selection, [R]), builder.gep(grad_selection, [R])
+        C, grad_C = builder.gep(B, [N]), builder.gep(grad_B, [N])
+
+        d_source, d_exponent = _backward_states(
+            v, dy, delta_now, delta_u, (before, after, decay, a2, grad_state, grad_a),
+            (B, C, grad_B, grad_C), N, first_block,
+        )  # fmt: skip
+        _accumulate(v, v.fma(delta_now, d_source, v.mul(dy, v.load(d))), grad_u, first_direction)
+        v.store(v.fma(dy, u_now, v.load(grad_d)), grad_d)
+        d_delta = v.fma(u_now, d_source, v.mul(v.constant(LN_2), d_exponent))
+        # softplus' is the sigmoid of its input, and 1 - e^-softplus(x) is that sigmoid
+        sigmoid = v.sub(v.constant(1), v.exp2_of_product(delta_now, v.constant(-LOG2_E)))
+        d_projected = v.mul(d_delta, sigmoid)
+        v.store(v.add(v.load(grad_bias), d_projected), grad_bias)
+        _backward_projection(
+            v, d_projected, weight, selection, grad_weight, grad_selection, R, first_block
+        )
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _backward_states(
+    v: Lanes, dy: Block, delta: Block, delta_u: Block, rows: tuple[Any, ...],
+    scalars: tuple[Any, ...], N: Any, first_block: Any,
+) -> tuple[Block, ...]:  # fmt: skip
+    """Go through the states; return the gradients of the source term B u delta and of delta a2."""
+    before, after, decay, a2, grad_state, grad_a = rows
+    B, C, grad_B, grad_C = scalars
+    loop = Loop(v.builder, N, [v.constant(0), v.constant(0)])
+    n = loop.index
+    g = v.fma(dy, v.scalar(C, n), v.load(v.row(grad_state, n)))
+    h = v.load(v.row(after, n))
+    _accumulate_scalar(v, v.total(v.mul(dy, h)), v.builder.gep(grad_C, [n]), first_block)
+    _accumulate_scalar(v, v.total(v.mul(g, delta_u)), v.builder.gep(grad_B, [n]), first_block)
+    carried_back = v.mul(g, v.load(v.row(decay, n)))
+    v.store(carried_back, v.row(grad_state, n))
+    exponent = v.mul(carried_back, v.load(v.row(before, n)))
+    row_a = v.row(grad_a, n)
+    v.store(v.fma(exponent, delta, v.load(row_a)), row_a)
+    return loop.close(
+        v.fma(g, v.scalar(B, n), loop.carried[0]),
+        v.fma(exponent, v.load(v.row(a2, n)), loop.carried[1]),
+    )
+
+
+def _backward_projection(
+    v: Lanes, d_projected: Block, weight: Any, dt: Any, grad_weight: Any, grad_dt: Any,
+    R: Any, first_block: Any,
+) -> None:  # fmt: skip
+    loop = Loop(v.builder, R)
+    r = loop.index
+    row = v.row(grad_weight, r)
+    v.store(v.fma(d_projected, v.scalar(dt, r), v.load(row)), row)
+    total = v.total(v.mul(d_projected, v.load(v.row(weight, r))))
+    _accumulate_scalar(v, total, v.builder.gep(grad_dt, [r]), first_block)
+    loop.close()

@@ -1,0 +1,111 @@
+"""Pictures of an inspection: the anomaly map as grey values, as a mask, and laid over the image.
+
+Scores are on the 0 to 1 scale of `Calibration.pixel_score`, where 0.5 is the pixel threshold.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt16
+from PIL import Image, ImageDraw
+
+from model.inspection import Region
+
+_STOPS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+_COLOURS = np.array(
+    [(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float64
+)
+_OPACITY = 0.7
+_DEEPEST = 65535
+_BOX_COLOUR = (255, 255, 255)
+_BOX_EDGE = (0, 0, 0)
+
+
+def scale_scores(
+    values: Float32[np.ndarray, "h w"], score: Callable[[float], float]
+) -> Float[np.ndarray, "h w"]:
+    """Return raw map values as scores, by a `score` that rises with the value.
+
+    It is asked at 512 values and read off between them, closer than 8-bit pictures can show; one
+    of them is where it crosses 0.5, so that no value changes sides of the threshold.
+    """
+    low, high = float(values.min()), float(values.max())
+    raw = np.linspace(low, high, 512)
+    if score(low) < 0.5 < score(high):
+        raw = np.sort(np.append(raw, _crossing(low, high, score)))
+    scores: Float[np.ndarray, "h w"] = np.interp(values, raw, [score(float(r)) for r in raw])
+    return scores
+
+
+def _crossing(low: float, high: float, score: Callable[[float], float]) -> float:
+    """Return the highest number from `low` to `high` whose score is at most 0.5."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (low, middle) if score(middle) > 0.5 else (middle, high)
+    return low
+
+
+def levels(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
+    """Return 65535 times the scores at `size` (width, height), bilinear, rounded, halves down.
+
+    A level is above 32767 exactly where the score at that pixel is above 0.5.
+    """
+    clipped = Image.fromarray(np.clip(scores, 0, 1).astype(np.float32))
+    spread = np.asarray(clipped.resize(size, Image.Resampling.BILINEAR))
+    found = np.empty(spread.shape, np.uint16)
+    for rows, row in zip(found, spread, strict=True):  # 64 bits of one row at a time
+        rows[:] = np.ceil(row.astype(np.float64) * _DEEPEST - 0.5)
+    return found
+
+
+def raw(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
+    """Return scores as a 16-bit grey image ("I;16") of `size` (width, height); see `levels`."""
+    return Image.fromarray(levels(scores, size))
+
+
+def mask(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
+    """Return 255 where the score is above 0.5 and 0 elsewhere, an "L" of `size` (width, height)."""
+    above = levels(scores, size) > _DEEPEST // 2
+    return Image.fromarray(np.where(above, np.uint8(255), np.uint8(0)))
+
+
+def heatmap(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
+    """Return scores as an 8-bit grey image ("L") of `size` (width, height), 255 being score 1."""
+    # PIL cuts floats off when it makes them whole: half a step more rounds them.
+    levels = np.clip(scores, 0, 1).astype(np.float32) * 255 + np.float32(0.5)
+    return Image.fromarray(levels).resize(size, Image.Resampling.BILINEAR).convert("L")
+
+
+def colours(grey: Image.Image) -> Image.Image:
+    """Return grey values ("L") as colours ("RGB"), from black through red to pale yellow."""
+    position = np.arange(256) / 255
+    tables = [np.rint(np.interp(position, _STOPS, channel)) for channel in _COLOURS.T]
+    return Image.merge("RGB", [grey.point(table.astype(int).tolist()) for table in tables])
+
+
+def overlay(
+    image: Image.Image,
+    scores: Float[np.ndarray, "h w"],
+    regions: Sequence[Region] = (),
+) -> Image.Image:
+    """Return the image ("RGB", same size) under its heatmap, with a box around each region.
+
+    `image` is upright and 8-bit, as `model.images.preprocess.to_rgb` gives it.
+    The heatmap covers more the higher the score: a normal part of the image stays as it is.
+    """
+    grey = heatmap(scores, image.size)
+    opacity = grey.point([round(level * _OPACITY) for level in range(256)])
+    picture = Image.composite(colours(grey), image.convert("RGB"), opacity)
+    _draw_boxes(picture, regions)
+    return picture
+
+
+def _draw_boxes(picture: Image.Image, regions: Sequence[Region]) -> None:
+    draw = ImageDraw.Draw(picture)
+    line = max(1, round(max(picture.size) / 300))
+    for region in regions:
+        x, y, width, height = region.box
+        box = (x, y, x + width - 1, y + height - 1)
+        # A dark line outside the light one shows on bright and on dark parts alike.
+        outer = (box[0] - line, box[1] - line, box[2] + line, box[3] + line)
+        draw.rectangle(outer, outline=_BOX_EDGE, width=line)
+        draw.rectangle(box, outline=_BOX_COLOUR, width=line)

@@ -1,0 +1,145 @@
+"""From an anomaly map to a score and to regions."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from model.errors import ConfigError
+from model.inspection import AnomalyMap, Region
+from model.stored import Stored
+
+DISTANCES = ("cosine", "mahalanobis")
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring(Stored):
+    """How an anomaly map becomes one number; the defaults are the paper's.
+
+    `statistic` is "max", or "top_mean": the mean of the highest `top_fraction` of the pixels.
+    `sigma` blurs the map first, in pixels. `scale_weights` are the shares of the three scales in
+    the map, fine to coarse; the finest scales with weight 0 need not be reconstructed at all.
+    `distance` is "cosine", between the features of encoder and decoder at each position, or
+    "mahalanobis": how unusual their difference is at that place, by its category's
+    `model.scoring.residual_baseline`.
+    `standardise` measures each pixel from its category's baseline (`model.scoring.map_baseline`)
+    first.
+    """
+
+    statistic: str = "max"
+    top_fraction: float = 0.01
+    sigma: float = 4.0
+    scale_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    standardise: bool = False
+    distance: str = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.statistic not in ("max", "top_mean"):
+            raise ConfigError(f"statistic must be 'max' or 'top_mean', got {self.statistic!r}")
+        if self.distance not in DISTANCES:
+            raise ConfigError(f"distance must be one of {DISTANCES}, got {self.distance!r}")
+        if self.standardise and self.measures_differences:
+            raise ConfigError(
+                "standardise: with distance 'mahalanobis' every place is measured from what is "
+                "usual there already; set one of the two"
+            )
+        if not 0 < self.top_fraction <= 1:
+            raise ConfigError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
+        if not 0 <= self.sigma < math.inf:
+            raise ConfigError(f"sigma must be at least 0 pixels, got {self.sigma}")
+        weights = self.scale_weights
+        if len(weights) != 3 or not all(0 <= w < math.inf for w in weights) or not sum(weights):
+            raise ConfigError(
+                f"scale_weights must be three numbers of at least 0, not all 0, got {weights}"
+            )
+
+    @property
+    def measures_differences(self) -> bool:
+        """Whether an engine answers differences of features, in place of maps: see `distance`."""
+        return self.distance == "mahalanobis"
+
+    @property
+    def uses_baselines(self) -> bool:
+        """Whether every category needs a baseline, which takes parts that lie the same way."""
+        return self.standardise or self.measures_differences
+
+    @property
+    def unused_scales(self) -> int:
+        """How many scales, counted from the finest, the map does without."""
+        return next(i for i, weight in enumerate(self.scale_weights) if weight)
+
+    def raw_scores(self, maps: Float[np.ndarray, "B H W"]) -> Float[np.ndarray, " B"]:
+        """Return one score a map, in the map's own units."""
+        flat = maps.reshape(len(maps), -1)
+        if self.statistic == "max":
+            highest: np.ndarray = flat.max(axis=1)
+            return highest
+        count = max(1, round(self.top_fraction * flat.shape[1]))
+        top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
+        mean: np.ndarray = top.mean(axis=1, dtype=np.float64).astype(flat.dtype)
+        return mean
+
+
+def find_regions(
+    anomaly_map: AnomalyMap, pixel_score: Callable[[float], float], limit: int = 5
+) -> tuple[Region, ...]:
+    """Return connected patches above the pixel threshold, most anomalous first, at most `limit`.
+
+    `pixel_score` turns a raw value into the 0 to 1 scale. Boxes are in input-image pixels, rounded
+    outwards.
+    """
+    values = anomaly_map.values
+    above = values > anomaly_map.pixel_threshold
+    if not above.any():
+        return ()
+    labels, count = ndimage.label(above, structure=_EIGHT_NEIGHBOURS)
+    peaks = np.full(count, -np.inf, dtype=values.dtype)
+    np.maximum.at(peaks, labels[above] - 1, values[above])  # scipy's maximum sorts every pixel
+    windows = ndimage.find_objects(labels)
+    worst = np.argsort(-peaks, kind="stable")[:limit]
+    return tuple(
+        _region(anomaly_map, labels[windows[i]] == i + 1, windows[i], pixel_score) for i in worst
+    )
+
+
+def peak_region(anomaly_map: AnomalyMap, pixel_score: Callable[[float], float]) -> Region:
+    """Return the patch around the highest pixel, down to half-way from there to the median.
+
+    For an anomalous image of which no pixel is above the pixel threshold: its score is made of
+    many pixels, and whoever looks should still be shown where.
+    """
+    values = anomaly_map.values
+    peak = values.max()
+    half_way = (np.median(values) + peak) / 2
+    threshold = float(min(half_way, np.nextafter(peak, -np.inf, dtype=values.dtype)))
+    (region,) = find_regions(replace(anomaly_map, pixel_threshold=threshold), pixel_score, limit=1)
+    return region
+
+
+def _region(
+    anomaly_map: AnomalyMap,
+    inside: Bool[np.ndarray, "rows columns"],
+    window: tuple[slice, slice],
+    pixel_score: Callable[[float], float],
+) -> Region:
+    height, width = anomaly_map.values.shape
+    down = anomaly_map.image_size.height / height
+    across = anomaly_map.image_size.width / width
+    rows, columns = window
+    left, top = math.floor(columns.start * across), math.floor(rows.start * down)
+    right, bottom = math.ceil(columns.stop * across), math.ceil(rows.stop * down)
+    values = np.where(inside, anomaly_map.values[window], -np.inf)
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    return Region(
+        box=(left, top, right - left, bottom - top),
+        area_px=round(np.count_nonzero(inside) * down * across),
+        peak=(
+            int((columns.start + column + 0.5) * across),
+            int((rows.start + row + 0.5) * down),
+        ),
+        peak_score=pixel_score(float(values[row, column])),
+    )

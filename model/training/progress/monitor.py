@@ -1,0 +1,187 @@
+"""How a run is going: bars on a terminal, plain lines in a log."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from model.training.progress.state import EpochRecord, Place
+
+_LINE_EVERY_S = 60.0
+
+
+class Monitor:
+    """Whoever wants to know how a run is going; this one does not."""
+
+    def stage(self, name: str) -> None:
+        """Hear which of several networks is trained next."""
+
+    def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
+        """Hear how long the run is and where it starts from."""
+
+    def step(self, place: Place, loss: float) -> None:
+        """Hear of a step's loss; `place` is already the next step's."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Hear of an epoch's end."""
+
+    def end(self, outcome: Mapping[str, str] | None) -> None:
+        """Hear what became of the run, and let go of everything; None: it failed."""
+
+
+class Monitors(Monitor):
+    """Several that hear the same."""
+
+    def __init__(self, *monitors: Monitor) -> None:
+        self._monitors = monitors
+
+    def stage(self, name: str) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.stage(name)
+
+    def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.begin(epochs, steps_per_epoch, place)
+
+    def step(self, place: Place, loss: float) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.step(place, loss)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.epoch(record)
+
+    def end(self, outcome: Mapping[str, str] | None) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.end(outcome)
+
+
+class Bars(Monitor):
+    """One bar for the run and one for the epoch, with loss and time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._run = progress.add_task("run", total=None, note="")
+        self._epoch = progress.add_task("epoch", total=None, note="")
+        self._epochs = self._steps = 0
+
+    def stage(self, name: str) -> None:
+        """Name the run's bar after it."""
+        self._progress.update(self._run, description=name)
+
+    def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
+        """Draw both bars as far as the run has come."""
+        self._epochs, self._steps = epochs, steps_per_epoch
+        done = place.epoch * steps_per_epoch + place.step
+        self._progress.reset(self._run, total=epochs * steps_per_epoch, completed=done)
+        self._progress.reset(self._epoch, total=steps_per_epoch, completed=place.step)
+
+    def step(self, place: Place, loss: float) -> None:
+        """Move both bars on by a step."""
+        epoch = f"epoch {place.epoch + 1}/{self._epochs}"
+        note = f"loss {place.loss_sum / place.step:.4f} {_speed(place)}"
+        self._progress.update(self._run, advance=1)
+        self._progress.update(self._epoch, completed=place.step, description=epoch, note=note)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Note the epoch's losses on the run's bar and begin the next one's."""
+        self._progress.update(self._run, note=_losses(record))
+        if record.epoch < self._epochs:
+            self._progress.reset(self._epoch, total=self._steps)
+
+
+class Lines(Monitor):
+    """A line an epoch, and one a minute where epochs are longer than that."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._epochs = self._steps = 0
+        self._steps_here = 0
+        self._started = self._said = time.monotonic()
+        self._left = ""
+
+    def stage(self, name: str) -> None:
+        """Say so."""
+        self._say(name)
+
+    def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
+        """Say how long the run is."""
+        self._epochs, self._steps = epochs, steps_per_epoch
+        self._started = self._said = time.monotonic()
+        where = f" from epoch {place.epoch + 1}, step {place.step + 1}" if place != Place() else ""
+        self._say(f"{epochs} epochs of {steps_per_epoch} steps{where}")
+
+    def step(self, place: Place, loss: float) -> None:
+        """Say where the run stands, now and then."""
+        now = time.monotonic()
+        self._steps_here += 1
+        done = place.epoch * self._steps + place.step
+        each = (now - self._started) / self._steps_here
+        left = timedelta(seconds=round(each * (self._epochs * self._steps - done)))
+        self._left = f"{left} left"
+        if now - self._said >= _LINE_EVERY_S:
+            mean = place.loss_sum / place.step
+            self._say(
+                f"epoch {place.epoch + 1}/{self._epochs} step {place.step}/{self._steps} "
+                f"loss {mean:.4f} {_speed(place)} {self._left}"
+            )
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Say how the epoch went."""
+        self._say(
+            f"epoch {record.epoch}/{self._epochs} {_losses(record)} "
+            f"lr {record.learning_rate:.2e} "
+            f"{_rate(record.images_per_second, record.wait_s, record.seconds)} {self._left}"
+        )
+
+    def _say(self, line: str) -> None:
+        self._said = time.monotonic()
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def watch(console: Console) -> Iterator[Monitor]:
+    """Show a run on the console: bars on a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bars(progress)
+
+
+def _speed(place: Place) -> str:
+    return _rate(place.images / max(place.seconds, 1e-9), place.wait_s, place.seconds)
+
+
+def _rate(images_per_second: float, wait_s: float, seconds: float) -> str:
+    return f"{images_per_second:.1f} images/s ({wait_s / max(seconds, 1e-9):.0%} waiting)"
+
+
+def _losses(record: EpochRecord) -> str:
+    if record.held_out_loss is None:
+        return f"loss {record.loss:.4f}"
+    return f"loss {record.loss:.4f} held out {record.held_out_loss:.4f}"

@@ -1,0 +1,259 @@
+"""Recipes: everything that decides what a training run comes to, as one typed file.
+
+    description: ...            what it is for
+    base: fast                  another recipe, by name or file, that this one only changes
+    encoder_weights: package
+    network: {...}              the fields of `NetworkConfig`
+    training: {...}             the fields of `TrainingConfig`, those of its parts below them
+    scoring: {...}              the fields of `Scoring`
+    images: {...}               the fields of `ImageRule`: how images become inputs
+
+What a recipe does not say is as in the paper. A key that does not exist is an error.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model.errors import ConfigError
+from model.images.preprocess import ImageRule
+from model.network import NetworkConfig
+from model.scoring.scores import Scoring
+from model.training.recipe.config import TrainingConfig
+
+BASE, TEXTS = "base", ("description", "encoder_weights")
+SECTIONS: dict[str, type] = {
+    "network": NetworkConfig,
+    "training": TrainingConfig,
+    "scoring": Scoring,
+    "images": ImageRule,
+}
+Values = dict[str, Any]
+
+PRESETS: dict[str, Values] = {
+    "paper": {"network": {"state_size": 16, "directions": 8}},
+    "fast": {"network": {"state_size": 1, "directions": 2}},
+}
+"""Sizes of the scan, whatever the recipe. What `fast` costs and gains is in docs/performance.md."""
+
+
+class Recipe(BaseModel):
+    """A recipe, every value of it checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    description: str = ""
+    encoder_weights: str = "package"
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    scoring: Scoring = Scoring()
+    images: ImageRule = ImageRule()
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Check nested values; raises `ConfigError` naming what is wrong and what may be meant."""
+        check_keys(values)
+        try:
+            return cls.model_validate(
+                {k: _sized(v) if k == "network" else v for k, v in values.items() if k != BASE}
+            )
+        except ValidationError as error:
+            raise ConfigError(f"not a recipe: {_faults(error)}") from error
+
+    def to_values(self) -> Values:
+        """Return every value, given or by default, as YAML has them."""
+        texts = {"description": self.description, "encoder_weights": self.encoder_weights}
+        sections = {name: _plain(asdict(getattr(self, name))) for name in SECTIONS}
+        return texts | sections
+
+    def flat(self) -> Iterator[tuple[str, Any]]:
+        """Yield every key, such as training.augmentation.hflip, with its value."""
+        for path in paths():
+            value: Any = self.to_values()
+            for part in path.split("."):
+                value = value[part]
+            yield path, value
+
+    def to_yaml(self) -> str:
+        """Return a file that `read_recipe` reads as this recipe."""
+        return yaml.safe_dump(self.to_values(), sort_keys=False, default_flow_style=None, width=100)
+
+
+def recipe_names() -> list[str]:
+    """Return the recipes that the package carries, in order of name."""
+    folder = resources.files("model.training") / "recipes"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name[-5:] == ".yaml")
+
+
+def read_recipe(source: str, _seen: tuple[str, ...] = ()) -> Values:
+    """Return the values that a recipe and those it builds on give, the last word being its own.
+
+    `source` is a name of `recipe_names()` or a YAML file. Raises `ConfigError`.
+    """
+    if source in _seen:
+        raise ConfigError(f"recipes build on each other in a circle: {' -> '.join(_seen)}")
+    values = _parse(source, _text(source))
+    try:
+        check_keys(values)
+    except ConfigError as error:
+        raise ConfigError(f"recipe {source}: {error}") from error
+    base = values.pop(BASE, None)
+    below: Values = {}
+    if base is not None:
+        named = str(base)
+        beside = Path(source).parent / named
+        below = read_recipe(
+            named if named in recipe_names() else str(beside), (*_seen, source)
+        )  # fmt: skip
+    return merge(below, values)
+
+
+def read_preset(name: str) -> Values:
+    """Return the values of one of `PRESETS`. Raises `ConfigError`."""
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {name!r}{_meant(name, list(PRESETS))}")
+    return PRESETS[name]
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
+    """Return what both say, `above` having the last word."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(cast(Values, old), value) if both else value
+    return merged
+
+
+def read_setting(text: str) -> Values:
+    """Read "key=value" as nested values.
+
+    The key is a field's name, or as much of the path before it as tells it apart, such as
+    "epochs", "scoring.sigma" or "augmentation.hflip"; the value is YAML, or numbers as in 2,2,2,2.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes key=value, got {text!r}")
+    found = [path for path in paths() if f".{path}".endswith(f".{name.strip()}")]
+    if not found:
+        raise ConfigError(f"no recipe has {name!r}{_meant(name, [*paths(), *_leaves()])}")
+    if len(found) > 1:
+        raise ConfigError(f"{name!r} may be {' or '.join(found)}: say which")
+    listed = "," in value and not value.startswith("[")
+    return nest(found[0], value.split(",") if listed else _yaml(text, value))
+
+
+def nest(path: str, value: object) -> Values:
+    """Return {"a": {"b": value}} for the path "a.b"."""
+    first, _, rest = path.partition(".")
+    return {first: nest(rest, value) if rest else value}
+
+
+def check_keys(values: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a key that does not exist, naming the one that may be meant."""
+    _check_keys("", values, [BASE, *TEXTS, *SECTIONS])
+    for section, cls in SECTIONS.items():
+        if section in values:
+            _check_section(section, values[section], cls)
+
+
+def _check_section(path: str, values: object, cls: type) -> None:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path} holds keys and values, got {values!r}")
+    _check_keys(f"{path}.", values, [field.name for field in fields(cls)])
+    for field in fields(cls):
+        if field.name in values and is_dataclass(field.type) and isinstance(field.type, type):
+            _check_section(f"{path}.{field.name}", values[field.name], field.type)
+
+
+def _check_keys(prefix: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in values:
+        if key not in known:
+            where = [path for path in paths() if path.endswith(f".{key}")]
+            hint = f"; did you mean {where[0]}?" if where else _meant(str(key), known)
+            raise ConfigError(f"no recipe has {prefix}{key}{hint}")
+
+
+def paths() -> Iterator[str]:
+    """Yield every key that has a value, such as training.augmentation.hflip."""
+    yield from TEXTS
+    for section, cls in SECTIONS.items():
+        yield from _paths_below(section, cls)
+
+
+def _paths_below(path: str, cls: type) -> Iterator[str]:
+    for field in fields(cls):
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            yield from _paths_below(f"{path}.{field.name}", field.type)
+        else:
+            yield f"{path}.{field.name}"
+
+
+def _leaves() -> list[str]:
+    return [path.rpartition(".")[2] for path in paths()]
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    return _close(name, known) or f"; have: {', '.join(known)}"
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _text(source: str) -> str:
+    if source in recipe_names():
+        return (resources.files("model.training") / "recipes" / f"{source}.yaml").read_text("utf-8")
+    try:
+        return Path(source).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read a recipe from {source!r}: expected {', '.join(recipe_names())} or a YAML "
+            f"file{_close(source, recipe_names())} ({error})"
+        ) from error
+
+
+def _parse(source: str, text: str) -> Values:
+    values = _yaml(f"recipe {source}", text)
+    if not isinstance(values, dict):
+        raise ConfigError(f"recipe {source} holds keys and values, got {values!r}")
+    return values
+
+
+def _yaml(what: str, text: str) -> Any:  # noqa: ANN401 (YAML says what it is)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _faults(error: ValidationError) -> str:
+    """Say what is wrong with each value, one line for a list of the wrong length."""
+    found = {}
+    for fault in error.errors():
+        path = ".".join(part for part in fault["loc"] if isinstance(part, str))
+        reason = "another number of values" if fault["type"] == "missing" else fault["msg"]
+        found[path] = f"{path}: {reason}, got {fault['input']!r}"
+    return "; ".join(found.values())
+
+
+def _sized(network: Mapping[str, Any]) -> Values:
+    """Read an image size that is one number, or HEIGHTxWIDTH, as the two that it means."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(network.get("image_size")))
+    if match is None:
+        return dict(network)
+    return {**network, "image_size": (int(match[1]), int(match[2] or match[1]))}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,137 @@
+"""Who is asking, and not too often: by the keys, the rates and the addresses of the settings."""
+
+import ipaddress
+import math
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+from service.access.keys import KeyRing
+from service.access.rates import RateLimiter, caller_of_address
+from service.errors import Forbidden, RateLimited, Unauthenticated
+from service.http.declaration import Scope
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+_AWS_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256\s+Credential=([^/,\s]+)/")
+_EXPECTED = "expected Authorization: Bearer <key>, or X-API-Key: <key>"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a key by its name, or an address without one."""
+
+    name: str
+    scopes: frozenset[Scope]
+    rate_per_s: float | None
+
+
+class Guard:
+    """Knows the callers by the settings: their keys, their rates, and whether one is needed."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Read the keys file. Raises `KeysUnusable`."""
+        self._metrics = metrics
+        self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
+        self._needs_keys = settings.needs_keys
+        self._anonymous_by_address = not settings.allow_anonymous
+        self._rate_per_s = settings.rate_limit_per_s
+        self._origins = frozenset(settings.cors_origins)
+        self._rates = RateLimiter()
+
+    def admit(self, method: str, headers: Headers, address: str) -> Caller:
+        """Return who asks. Raises `Unauthenticated`, `Forbidden` or `RateLimited`."""
+        caller = self._by_key(headers) or self._anonymous(method, headers, address)
+        rate = caller.rate_per_s or self._rate_per_s
+        wait_s = self._rates.take(caller.name, rate) if rate else 0.0
+        if wait_s:
+            label = self._metrics.key_label(caller.name.partition("@")[0])
+            self._metrics.rate_limited.labels(label).inc()
+            seconds = math.ceil(wait_s)
+            raise RateLimited(
+                f"{caller.name!r} may send {rate:g} images a second; try again in {seconds} s",
+                seconds,
+            )
+        return caller
+
+    def count_images(self, caller: Caller | None, count: int) -> None:
+        """Count the images of a request beyond its first, which `admit` has counted."""
+        if caller is not None and count > 1:
+            self._rates.charge(caller.name, count - 1)
+
+    def require(self, caller: Caller | None, scope: Scope | None) -> None:
+        """Raise `Forbidden` for a caller without the scope; None is for every caller."""
+        if caller is None:  # no `Gate` stood before the route
+            raise self._unauthenticated("missing", f"no API key: {_EXPECTED}")
+        if scope is not None and scope not in caller.scopes:
+            self._metrics.unauthorized.labels("scope").inc()
+            have = ", ".join(sorted(caller.scopes))
+            raise Forbidden(f"{caller.name!r} has the scope {have}, and this needs {scope}")
+
+    def _unauthenticated(self, reason: str, detail: str) -> Unauthenticated:
+        self._metrics.unauthorized.labels(reason).inc()
+        return Unauthenticated(detail)
+
+    def _by_key(self, headers: Headers) -> Caller | None:
+        if self._ring is None:
+            return None
+        secret, is_meant = _secret(headers)
+        if secret is None:
+            return None
+        key = self._ring.find(secret)
+        if key:
+            return Caller(key.name, key.scopes, key.rate_per_s)
+        if is_meant or self._needs_keys:
+            raise self._unauthenticated("unknown", "the API key is not known, or not any more")
+        return None
+
+    def _anonymous(self, method: str, headers: Headers, address: str) -> Caller:
+        if self._needs_keys:
+            raise self._unauthenticated("missing", f"no API key: {_EXPECTED}")
+        self._check_page(method, headers)
+        # Where there are keys and none is needed, what changes the service still takes one.
+        scopes = frozenset({Scope.DETECT}) if self._ring else frozenset(Scope)
+        return Caller(f"anonymous@{caller_of_address(address)}", scopes, None)
+
+    def _check_page(self, method: str, headers: Headers) -> None:
+        """Refuse what a browser sends for some other site's page: it asks in its user's place."""
+        host = headers.get("host", "")
+        if self._anonymous_by_address and not _is_this_machine(host):
+            raise Forbidden(
+                f"the Host {host[:100]!r} is not this machine's: without keys, only localhost and "
+                "addresses in numbers are served, unless MAMBAAD_ALLOW_ANONYMOUS is true"
+            )
+        origin = headers.get("origin")
+        if origin is None or method in {"GET", "HEAD"} or origin in self._origins:
+            return
+        if origin.partition("://")[2] != host:
+            raise Forbidden(f"pages of {origin[:100]!r} may not ask; see MAMBAAD_CORS_ORIGINS")
+
+
+def _secret(headers: Headers) -> tuple[str | None, bool]:
+    """Return the key that was sent, and whether it was meant as one of ours.
+
+    Amazon's clients sign with an access key's id, which is where a key of ours may stand.
+    """
+    authorization = headers.get("authorization", "")
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip(), True
+    credential = _AWS_CREDENTIAL.match(authorization)
+    if credential:
+        return credential[1], False
+    return headers.get("x-api-key"), True
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a Host header is one that no name server can point here."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

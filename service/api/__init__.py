@@ -1,0 +1,1 @@
+"""The HTTP doors, and what all of them share."""

@@ -1,0 +1,1 @@
+"""The door for versions, routes and thresholds."""

@@ -1,0 +1,1 @@
+"""The door `POST /detect` and `POST /detect/batch`."""

@@ -1,0 +1,114 @@
+"""Many images in one request: a few at a time, each with an outcome of its own.
+
+An image waits for room where `POST /detect` would be refused for now, and is UNDECIDED only when
+something is wrong with it, its batch was lost with a worker, or the request's time is over. Nothing
+that happens to one image reaches another's outcome.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.api.detect.fields import options_for
+from service.api.detect.idempotency import Answers
+from service.api.detect.schemas import BatchAnswer, ImageAnswer
+from service.api.detect.uploads import Posted
+from service.api.limits import BodyLimits
+from service.api.service import Service
+from service.errors import NoWorkerReady, ServiceError
+from service.http.problems import problem_of
+from service.inspection.inspect_part import PartRequest
+from service.inspection.options import InspectOptions
+from service.inspection.result import Inspected, ViewResult
+from service.shutdown import Shutdown
+
+logger = logging.getLogger("service.batches")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a request for many images may be and how long it may take; how many run at once.
+
+    Of a service that is leaving it gets no more than `leaving_s`.
+    """
+
+    body: BodyLimits
+    timeout_s: float
+    at_once: int
+    leaving_s: float
+
+    def deadline(self, options: InspectOptions) -> float:
+        """Return when the whole request has to be answered, by the event loop's clock."""
+        return options.deadline_within(self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectDoor:
+    """What `/detect` and `/detect/batch` alone stand on: limits, answers kept, the shutdown."""
+
+    batches: BatchLimits
+    answers: Answers
+    shutdown: Shutdown
+
+
+async def _door(request: Request) -> DetectDoor:  # not async, it would run in a thread
+    door: DetectDoor = request.app.state.detect
+    return door
+
+
+DetectDoorDependency = Annotated[DetectDoor, Depends(_door)]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One request for many images."""
+
+    images: Sequence[Posted]
+    options: InspectOptions
+    request_id: str
+
+
+async def inspect_batch(service: Service, door: DetectDoor, batch: Batch) -> BatchAnswer:
+    """Inspect every image of the batch; never raises for one of them."""
+    options = replace(batch.options, deadline=door.batches.deadline(batch.options), patient=True)
+    batch = replace(batch, options=options)
+    turns = asyncio.Semaphore(door.batches.at_once)
+
+    async def outcome(image: Posted) -> ImageAnswer:
+        async with turns:
+            return await _outcome(service, door, batch, image)
+
+    return BatchAnswer.of(await asyncio.gather(*map(outcome, batch.images)))
+
+
+async def _outcome(service: Service, door: DetectDoor, batch: Batch, image: Posted) -> ImageAnswer:
+    result: ViewResult
+    try:
+        _check_leaving(door)
+        category = image.asked.required_category()
+        options = options_for(image.asked, batch.options)
+        part = PartRequest(category, [await image.read()], options, batch.request_id)
+        (result,) = (await service.inspect_part(part)).views
+    except ServiceError as error:
+        result = error
+    except Exception as error:
+        logger.exception("reading an image of a batch failed")
+        result = error
+    return answer_of(image, result, batch.request_id)
+
+
+def answer_of(image: Posted, result: ViewResult, request_id: str) -> ImageAnswer:
+    """Write what was found in a posted image, or why it was not inspected."""
+    if isinstance(result, Inspected):
+        return ImageAnswer.of(image.filename, result)
+    problem = problem_of(result, request_id)
+    return ImageAnswer.failed(image.filename, image.asked.category, image.asked.part, problem)
+
+
+def _check_leaving(door: DetectDoor) -> None:
+    if door.shutdown.since_s > door.batches.leaving_s:
+        raise NoWorkerReady("the service is shutting down, and did not come to this image")

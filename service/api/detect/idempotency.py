@@ -1,0 +1,173 @@
+"""Answers kept by the client's Idempotency-Key, so that a retry is not another inspection.
+
+A client that lost its answer asks again with the same key and gets the same answer; one that asks
+again too soon waits for the first. Only what is final is kept: an answer that says "try again" is
+never what the next try gets. Answers live in memory, bounded in number, bytes and age, and end with
+the process; a key belongs to the caller that used it.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.detect.uploads import Posted
+from service.errors import DeadlineExceeded, IdempotencyKeyReused, InvalidRequest
+from service.inspection.images.sources import Upload
+from service.telemetry.logs import note
+from service.telemetry.metrics import Metrics
+
+KEY_HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_FINAL = frozenset({200, 400, 413, 415, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A response, and the statuses of the images in it that were not inspected."""
+
+    response: Response
+    image_statuses: Sequence[int] = ()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try could not end otherwise."""
+        return {self.response.status_code, *self.image_statuses} <= _FINAL
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    digest: bytes
+    expires_at: float
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: Response | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.answer.body) if self.answer else 0
+
+
+class Answers:
+    """The answers kept. Belongs to one event loop and is not thread-safe."""
+
+    def __init__(self, max_answers: int, max_bytes: int, ttl_s: float, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._max_answers = max_answers
+        self._max_bytes = max_bytes
+        self._ttl_s = ttl_s
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes of answers are kept."""
+        return sum(entry.nbytes for entry in self._entries.values())
+
+    async def once(
+        self, key: str, digest: bytes, deadline: float, work: Callable[[], Awaitable[Answered]]
+    ) -> Response:
+        """Return the key's answer, or do the work for it, once however many ask at a time.
+
+        Raises `IdempotencyKeyReused` where the key stands for another request, or
+        `DeadlineExceeded` where another request with it is not answered by the `deadline`.
+        """
+        while (entry := self._current(key)) is not None:
+            if entry.digest != digest:
+                self._metrics.idempotent_answers.labels("conflict").inc()
+                raise IdempotencyKeyReused(
+                    f"this {KEY_HEADER} was used with another body or path: use a new key for a "
+                    "new request, and the same only to repeat one"
+                )
+            if entry.answer is not None:
+                self._entries.move_to_end(key)
+                self._metrics.idempotent_answers.labels("replayed").inc()
+                return _replay(entry.answer)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await entry.done.wait()
+            except TimeoutError as error:
+                raise DeadlineExceeded(
+                    f"another request with this {KEY_HEADER} was not answered in time"
+                ) from error
+        return await self._first(key, digest, work)
+
+    async def _first(
+        self, key: str, digest: bytes, work: Callable[[], Awaitable[Answered]]
+    ) -> Response:
+        entry = _Entry(digest, float("inf"))
+        self._entries[key] = entry
+        self._metrics.idempotent_answers.labels("computed").inc()
+        try:
+            answered = await work()
+            if answered.is_final and len(answered.response.body) <= self._max_bytes:
+                entry.answer = answered.response
+                entry.expires_at = asyncio.get_running_loop().time() + self._ttl_s
+            return answered.response
+        finally:
+            if entry.answer is None:  # whoever waited does the work now
+                del self._entries[key]
+            entry.done.set()
+            self._trim()
+
+    def _current(self, key: str) -> _Entry | None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.expires_at <= asyncio.get_running_loop().time():
+            del self._entries[key]
+            return None
+        return entry
+
+    def _trim(self) -> None:
+        """Let go of the answers unused for longest; never of one that is still being made."""
+        kept = [key for key, entry in self._entries.items() if entry.answer is not None]
+        nbytes = self.nbytes
+        for key in kept:
+            if len(self._entries) <= self._max_answers and nbytes <= self._max_bytes:
+                return
+            nbytes -= self._entries.pop(key).nbytes
+
+
+def key_of(request: Request) -> str | None:
+    """Return the request's key, as the caller's own. Raises `InvalidRequest`."""
+    given = request.headers.get(KEY_HEADER)
+    if given is None:
+        return None
+    if not _KEY.fullmatch(given):
+        raise InvalidRequest(f"{KEY_HEADER} must be 1 to 255 letters, digits or signs")
+    caller = request.scope["state"].get("caller")
+    return f"{getattr(caller, 'name', '')} {given}"
+
+
+async def digest_of(path: str, images: Sequence[Posted]) -> bytes:
+    """Return what tells one request from another: the images and what is asked of them.
+
+    A form's boundaries are not part of it, since a repeated form has others.
+    """
+    digest = hashlib.sha256(path.encode())
+    for image in images:
+        source = await image.read()
+        content = source.content if isinstance(source, Upload) else source.text.encode()
+        head = json.dumps([image.filename, image.asked.model_dump(mode="json")], sort_keys=True)
+        await asyncio.to_thread(_update, digest, head.encode(), content)
+    return digest.digest()
+
+
+def _update(digest: "hashlib._Hash", *pieces: bytes) -> None:
+    for piece in pieces:
+        digest.update(len(piece).to_bytes(8, "big"))
+        digest.update(piece)
+
+
+def _replay(answer: Response) -> Response:
+    note(idempotency="replayed")
+    headers: Mapping[str, str] = {**answer.headers, REPLAYED_HEADER: "true"}
+    return Response(answer.body, answer.status_code, headers)

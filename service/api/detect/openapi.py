@@ -1,0 +1,114 @@
+"""What OpenAPI shows of the requests that inspect: bodies, with examples, and headers."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.api.detect.fields import Asked, AskedInText
+from service.api.detect.uploads import BatchBody, DetectBody
+from service.api.requests import PRIORITY_HEADER, TIMEOUT_HEADER
+
+_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+_IMAGE_TYPES = ("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp")
+_IMAGE_TEXT = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+_ASKED_EXAMPLE = {
+    "category": "solar-mono", "part_id": "cell-00042", "station": "EL-3", "job_id": "lot-17",
+    "meta": {"exposure_ms": 40}, "heatmap": "mask",
+}  # fmt: skip
+
+
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:  # noqa: ANN401
+    where = {"name": name, "in": "header", "required": False, "description": description}
+    return {**where, "schema": {"type": "string", **schema}}
+
+
+REQUEST_HEADERS = [
+    _header(
+        TIMEOUT_HEADER,
+        "milliseconds after which the answer is of no use; only ever shortens the service's own. "
+        "They count from when the request's headers are in",
+        pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$",
+        examples=["500"],
+    ),
+    _header(
+        PRIORITY_HEADER, "as the field `priority`, which goes before it", enum=["high", "normal"]
+    ),
+    _header(
+        "Idempotency-Key",
+        "a key of the client's for this request: repeated with the same body, it gets the same "
+        "answer again, with the header `Idempotency-Replayed: true`",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+    ),
+    _header("X-Request-ID", "an id for the log; comes back with the answer", maxLength=128),
+    _header("traceparent", "W3C Trace Context: the trace that this request is part of"),
+]
+
+
+def _inline(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+    """Return a JSON schema with what its references mean in their place."""
+    if isinstance(schema, list):
+        return [_inline(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        meant = definitions[schema["$ref"].rpartition("/")[2]]
+        schema = {**meant, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return {key: _inline(value, definitions) for key, value in schema.items() if key != "$defs"}
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    inlined: dict[str, Any] = _inline(schema, schema.get("$defs", {}))
+    return inlined
+
+
+def _body(description: str, json_body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = {
+        "file": {"type": "array", "minItems": 1, "items": _FILE, "description": "image files"},
+        **_schema(AskedInText)["properties"],
+    }
+    if issubclass(json_body, BatchBody):
+        form["images"] = {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"type": "array", "items": _schema(Asked)},
+            "description": "a JSON array with the fields of each file, in the order of the files",
+        }
+    return {
+        "parameters": REQUEST_HEADERS,
+        "requestBody": {
+            "required": True,
+            "description": description,
+            "content": {
+                "application/json": {"schema": _schema(json_body), "example": example},
+                "multipart/form-data": {
+                    "schema": {"type": "object", "required": ["file"], "properties": form},
+                    "encoding": {"file": {"contentType": ", ".join(_IMAGE_TYPES)}},
+                },
+                **{media_type: {"schema": _FILE} for media_type in _IMAGE_TYPES},
+            },
+        },
+    }
+
+
+DETECT_BODY = _body(
+    "A form, JSON, or any other body as one image. What it asks for goes before the query. An "
+    "image's format is recognised by its content: JPEG, PNG, BMP, TIFF or WebP.",
+    DetectBody,
+    {**_ASKED_EXAMPLE, "images": [{"content": _IMAGE_TEXT, "filename": "cell.png"}]},
+)
+
+BATCH_BODY = _body(
+    "JSON or a form with many images (or one image as the body). Each image may have fields of its "
+    "own; they go before those of the whole body, and those before the query.",
+    BatchBody,
+    {
+        "heatmap": "none",
+        "images": [
+            {"content": _IMAGE_TEXT, "category": "solar-mono", "part_id": "cell-00042"},
+            {"content": _IMAGE_TEXT, "category": "solar-poly", "part_id": "cell-00043"},
+        ],
+    },
+)

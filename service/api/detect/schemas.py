@@ -1,0 +1,161 @@
+"""What the service answers, as OpenAPI shows it."""
+
+from collections import Counter
+
+from pydantic import Field, JsonValue
+
+from model.inspection import Decision, Region
+from service.api.schemas import Answer, ModelAnswer, SizeAnswer
+from service.http.decision_headers import fail_safe
+from service.http.problems import Problem
+from service.inspection.options import PartFields
+from service.inspection.result import Inspected, combined
+
+
+class PointAnswer(Answer):
+    """A pixel of the input image; (0, 0) is its upper left corner."""
+
+    x: int = Field(description="pixels from the left edge")
+    y: int = Field(description="pixels from the upper edge")
+
+
+class RegionAnswer(Answer):
+    """A connected patch of anomalous pixels, in pixels of the upright input image."""
+
+    x: int = Field(description="left edge of the box")
+    y: int = Field(description="upper edge of the box")
+    width: int = Field(description="of the box")
+    height: int = Field(description="of the box")
+    area_px: int = Field(description="anomalous pixels in the box")
+    peak: PointAnswer = Field(description="the most anomalous pixel")
+    peak_score: float = Field(description="its score; 0.5 is the pixel threshold")
+
+    @classmethod
+    def of(cls, region: Region) -> "RegionAnswer":
+        """Write a region."""
+        (x, y, width, height), (peak_x, peak_y) = region.box, region.peak
+        return cls(
+            x=x, y=y, width=width, height=height, area_px=region.area_px,
+            peak=PointAnswer(x=peak_x, y=peak_y), peak_score=region.peak_score,
+        )  # fmt: skip
+
+
+class ImageAnswer(Answer):
+    """What was found in one image, or, in `error`, why it was not inspected.
+
+    An image with an `error` is UNDECIDED: it counts neither as OK nor as NG.
+    """
+
+    filename: str | None = Field(None, description="as posted")
+    part_id: str | None = Field(None, description="as posted")
+    station: str | None = Field(None, description="as posted")
+    job_id: str | None = Field(None, description="as posted")
+    meta: dict[str, JsonValue] | None = Field(None, description="as posted")
+    category: str | None = Field(
+        description="kind of part; null where a batch names none for an image"
+    )
+    decision: Decision = Field(
+        description="NG means raw_score > threshold; REVIEW is for a person to decide; UNDECIDED "
+        "means not inspected"
+    )
+    fail_safe: str | None = Field(
+        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
+    )
+    score: float | None = Field(None, description="0 to 1, 0.5 at the threshold")
+    raw_score: float | None = Field(None, description="in the network's own units")
+    threshold: float | None = Field(None, description="of raw_score")
+    regions: list[RegionAnswer] = Field(default=[], description="most anomalous first")
+    model: ModelAnswer | None = Field(None, description="the checkpoint that inspected")
+    timings_ms: dict[str, float] = Field(
+        default={},
+        description="decode, preprocess, queue, encoder, decoder, anomaly_map, decision, heatmap "
+        "(when asked for) and total; those of the network are of the batch the image was part of",
+    )
+    image: SizeAnswer | None = Field(None, description="the upright input image")
+    heatmap: str | None = Field(
+        None, description="base64 of a PNG in the geometry of the upright input image"
+    )
+    error: Problem | None = Field(None, description="why the image was not inspected")
+
+    @classmethod
+    def of(cls, filename: str | None, inspected: Inspected) -> "ImageAnswer":
+        """Write what was found in an image."""
+        finding, (width, height) = inspected.finding, inspected.size
+        return cls(
+            filename=filename,
+            **inspected.part.model_dump(),
+            category=inspected.route.category,
+            decision=finding.decision,
+            score=finding.score,
+            raw_score=finding.raw_score,
+            threshold=finding.threshold,
+            regions=[RegionAnswer.of(region) for region in finding.regions],
+            model=ModelAnswer.of(inspected.route),
+            timings_ms={stage: round(ms, 3) for stage, ms in inspected.timings_ms.items()},
+            image=SizeAnswer(width=width, height=height),
+            heatmap=inspected.picture,
+        )
+
+    @classmethod
+    def failed(
+        cls, filename: str | None, category: str | None, part: PartFields, error: Problem
+    ) -> "ImageAnswer":
+        """Say why an image was not inspected."""
+        return cls(
+            filename=filename,
+            **part.model_dump(),
+            category=category,
+            decision=Decision.UNDECIDED,
+            fail_safe=fail_safe(),
+            error=error,
+        )
+
+
+class DetectAnswer(Answer):
+    """One result per posted image, in the order posted."""
+
+    decision: Decision = Field(
+        description="of all images as views of one part: NG if any is NG, else UNDECIDED if any "
+        "is, else REVIEW if any is, else OK; the header X-Decision says the same"
+    )
+    fail_safe: str | None = Field(
+        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
+    )
+    results: list[ImageAnswer] = Field(description="in the order posted")
+
+    @classmethod
+    def of(cls, results: list[ImageAnswer]) -> "DetectAnswer":
+        """Collect the results; one of them is UNDECIDED where the fail-safe is wanted."""
+        decision = combined(result.decision for result in results)
+        safe = fail_safe() if decision is Decision.UNDECIDED else None
+        return cls(decision=decision, fail_safe=safe, results=results)
+
+
+class CountsAnswer(Answer):
+    """How many images came to each decision."""
+
+    OK: int = Field(0, description="good parts")
+    NG: int = Field(0, description="bad parts")
+    REVIEW: int = Field(0, description="for a person to decide")
+    UNDECIDED: int = Field(0, description="not inspected; each has an `error`")
+
+
+class BatchAnswer(Answer):
+    """One result per posted image, in the order posted, whatever became of the others."""
+
+    decision: Decision = Field(
+        description="OK only if every image is, else the gravest: NG, UNDECIDED, REVIEW"
+    )
+    fail_safe: str | None = Field(
+        None, description="what to do with UNDECIDED parts, as configured: NG, REVIEW or STOP"
+    )
+    counts: CountsAnswer = Field(description="images by decision; they add up to all of them")
+    results: list[ImageAnswer] = Field(description="in the order posted")
+
+    @classmethod
+    def of(cls, results: list[ImageAnswer]) -> "BatchAnswer":
+        """Collect and count the results."""
+        counts = CountsAnswer(**Counter(result.decision.value for result in results))
+        safe = fail_safe() if counts.UNDECIDED else None
+        decision = combined(result.decision for result in results)
+        return cls(decision=decision, fail_safe=safe, counts=counts, results=results)

@@ -1,0 +1,86 @@
+"""The routes for those who run the service: is it alive, is it ready, what does it measure."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field
+
+from service.api.schemas import Answer, RefusalAnswer
+from service.api.service import ServiceDependency
+from service.http.declaration import Access, declares
+
+router = APIRouter()
+
+
+class LiveAnswer(Answer):
+    """The process answers."""
+
+    live: bool = Field(description="always true")
+
+
+class WorkerAnswer(Answer):
+    """One worker."""
+
+    name: str = Field(description="its device, numbered where a device has several")
+    state: str = Field(description="`ready`, or what it does instead")
+    reason: str = Field(description="why it is in that state")
+    waiting: int = Field(description="images in its queue")
+
+
+class ReadyAnswer(Answer):
+    """Whether images can be inspected, and why not."""
+
+    ready: bool = Field(description="whether images can be inspected")
+    reasons: list[str] = Field(description="what stands in the way")
+    workers: list[WorkerAnswer] = Field(description="every worker")
+    refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
+
+
+@router.get("/livez", tags=["operations"], summary="Does the process answer?")
+@declares(access=Access.OPEN, is_probe=True)
+async def live() -> LiveAnswer:
+    """Answer 200 as long as the process answers at all."""
+    return LiveAnswer(live=True)
+
+
+@router.get(
+    "/readyz",
+    tags=["operations"],
+    summary="Can images be inspected?",
+    response_model=ReadyAnswer,
+    responses={503: {"model": ReadyAnswer, "description": "Not ready; `reasons` says why"}},
+)
+@declares(access=Access.OPEN, is_probe=True)
+async def ready(service: ServiceDependency) -> Response:
+    """Answer 200 once every worker is warm and at least one category can be inspected, else 503."""
+    readiness = service.readiness()
+    answer = ReadyAnswer(
+        ready=readiness.ready,
+        reasons=list(readiness.reasons),
+        workers=[
+            WorkerAnswer(
+                name=worker.name,
+                state=worker.state,
+                reason=worker.reason,
+                waiting=worker.waiting,
+            )
+            for worker in service.workers.status()
+        ],
+        refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
+    )
+    return JSONResponse(answer.model_dump(mode="json"), 200 if readiness.ready else 503)
+
+
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+@declares(access=Access.OPEN_FOR_METRICS, is_probe=True)
+async def metrics(service: ServiceDependency) -> Response:
+    """Write every metric in Prometheus' text format."""
+    return Response(
+        generate_latest(service.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )

@@ -1,0 +1,1 @@
+"""The door that answers as Lookout for Vision does."""

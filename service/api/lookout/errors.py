@@ -1,0 +1,89 @@
+"""Every problem of a request in Lookout's words, as the exception that says what to do about it.
+
+Keys, limits and the router refuse before any route of ours is reached, so the answers are put into
+other words on their way out. Log and metrics know them by their own names and statuses.
+"""
+
+import json
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.lookout.schemas import ERRORS, PREFIX, LookoutError
+from service.errors import NoSuchVersion
+from service.http.problems import PROBLEM_JSON
+from service.http.request_log import REQUEST_ID_HEADER
+from service.problem_types import PROBLEM_TYPES
+
+_REQUEST_ID = "x-amzn-RequestId"
+_THROTTLES = {kind.slug for kind in PROBLEM_TYPES.values() if kind.throttles}
+_REPLACED = {"content-type", "content-length"}
+
+
+class LookoutErrors:
+    """ASGI middleware, outermost: puts the problems of Lookout's paths into Lookout's words."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection; paths of others are left alone."""
+        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+            await self._app(scope, receive, send)
+            return
+        held: Message | None = None
+        body = b""
+
+        async def send_translated(message: Message) -> None:
+            nonlocal held, body
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type") == PROBLEM_JSON:
+                    held = message
+                    return
+                headers[_REQUEST_ID] = headers.get(REQUEST_ID_HEADER, "")
+            if held is None:
+                await send(message)
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                await _translated(scope["path"], held, body)(scope, receive, send)
+
+        await self._app(scope, receive, send_translated)
+
+
+def exception_of(slug: str, status: int) -> tuple[str, int]:
+    """Return the name and the status of Lookout's exception for a problem."""
+    if slug in _THROTTLES:
+        theirs = 429
+    elif status in {401, 403}:
+        theirs = 403
+    elif status == 404:
+        theirs = 404
+    else:
+        theirs = 500 if status >= 500 else 400
+    return ERRORS[theirs], theirs
+
+
+def _translated(path: str, start: Message, body: bytes) -> JSONResponse:
+    problem: dict[str, Any] = json.loads(body)
+    slug = problem["type"].rpartition(":")[2]
+    name, status = exception_of(slug, problem["status"])
+    error = LookoutError(Message=problem["detail"])
+    if status == 404:
+        error = error.model_copy(update=_resource(path, slug))
+    given = Headers(raw=start["headers"]).items()
+    headers = {header: value for header, value in given if header not in _REPLACED}
+    headers |= {"x-amzn-ErrorType": name, _REQUEST_ID: problem["request_id"]}
+    return JSONResponse(error.model_dump(exclude_none=True), status, headers)
+
+
+def _resource(path: str, slug: str) -> dict[str, str]:
+    """Name what was not found: a version of a project, or else the project."""
+    project, _, rest = path.removeprefix(PREFIX).removeprefix("projects/").partition("/")
+    if slug == PROBLEM_TYPES[NoSuchVersion].slug:
+        version = rest.removeprefix("models/").partition("/")[0]
+        return {"ResourceId": version, "ResourceType": "MODEL"}
+    return {"ResourceId": project, "ResourceType": "PROJECT"}

@@ -1,0 +1,122 @@
+"""Amazon Lookout for Vision's DetectAnomalies, for clients whose service ended in October 2025.
+
+A project is a category, and a model version is the checkpoint's or `latest`. The answer is in that
+service's words:
+
+- `IsAnomalous` is false for OK alone: a part that a person should look at is not passed.
+- `Confidence` is our score, which is 0.5 at the threshold, counted towards the side decided on:
+  0.5 to 1, and 0.5 for REVIEW. It is a distance from the threshold, and no probability.
+- `Anomalies` has `background` and, where pixels are over the pixel threshold, `anomaly`; a
+  `TotalPercentageArea` is a share, 0 to 1. `AnomalyMask` is a PNG in the geometry of the image.
+
+Errors are that service's, see `lookout_errors`. Signatures are not verified.
+"""
+
+import base64
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from PIL import Image
+
+from model.inspection import Decision
+from model.scoring import rendering
+from service.api.lookout.schemas import (
+    ANOMALY_COLOUR,
+    BACKGROUND_COLOUR,
+    PREFIX,
+    REQUEST_BODY,
+    RESPONSES,
+    Anomaly,
+    DetectAnomaliesResponse,
+    DetectAnomalyResult,
+    PixelAnomaly,
+)
+from service.api.requests import options_of, read_body, unless_client_leaves
+from service.api.service import Service, ServiceDependency
+from service.http.decision_headers import decision_headers
+from service.http.declaration import Scope, declares
+from service.http.request_log import request_id_of
+from service.inspection.images.sources import Upload
+from service.inspection.inspect_part import PartRequest
+from service.workers.pipe.messages import Finding
+
+LATEST = "latest"
+_PNG_COMPRESSION = 1
+
+
+router = APIRouter(tags=["lookout for vision"])
+
+
+@router.post(
+    PREFIX + "projects/{project}/models/{version}/detect",
+    summary="Detect anomalies as Amazon Lookout for Vision did",
+    response_model=DetectAnomaliesResponse,
+    responses=RESPONSES,
+    openapi_extra=REQUEST_BODY,
+)
+@declares(inspects=True, scope=Scope.DETECT)
+async def detect_anomalies(
+    request: Request, service: ServiceDependency, project: str, version: str
+) -> Response:
+    """Inspect the image that is the body; `project` is a category."""
+    options = options_of(request)
+    deadline = service.inspect_part.deadline(options)
+    content = await read_body(request, service.limits.max_image_bytes, deadline)
+    part = PartRequest(
+        category=project,
+        views=[Upload(None, content)],
+        options=replace(options, draw=_document),
+        request_id=request_id_of(request.scope),
+        version=None if version == LATEST else version,
+    )
+    return await unless_client_leaves(request, _detect(service, part))
+
+
+async def _detect(service: Service, part: PartRequest) -> Response:
+    (found,) = (await service.inspect_part(part)).views
+    if isinstance(found, Exception):
+        raise found
+    headers = decision_headers(found.finding.decision)
+    return Response(found.picture, headers=headers, media_type="application/json")
+
+
+def _document(finding: Finding, size: tuple[int, int]) -> str:
+    return write(finding, size).model_dump_json()
+
+
+def write(finding: Finding, size: tuple[int, int]) -> DetectAnomaliesResponse:
+    """Say what was found, with its map, in Lookout's words; `size` is (width, height)."""
+    assert finding.pixel_scores is not None
+    anomalous = np.asarray(rendering.mask(finding.pixel_scores, size)) > 0
+    share = float(anomalous.mean())
+    anomalies = [_anomaly("background", 1 - share, BACKGROUND_COLOUR)]
+    if share:
+        anomalies.append(_anomaly("anomaly", share, ANOMALY_COLOUR))
+    result = DetectAnomalyResult(
+        IsAnomalous=finding.decision is not Decision.OK,
+        Confidence=confidence(finding),
+        Anomalies=anomalies,
+        AnomalyMask=base64.b64encode(_mask(anomalous)).decode("ascii"),
+    )
+    return DetectAnomaliesResponse(DetectAnomalyResult=result)
+
+
+def confidence(finding: Finding) -> float:
+    """Return the score towards the side decided on; REVIEW has decided for none."""
+    return max(0.5, 1 - finding.score if finding.decision is Decision.OK else finding.score)
+
+
+def _anomaly(name: str, share: float, colour: tuple[int, int, int]) -> Anomaly:
+    area = PixelAnomaly(TotalPercentageArea=share, Color="#" + bytes(colour).hex().upper())
+    return Anomaly(Name=name, PixelAnomaly=area)
+
+
+def _mask(anomalous: np.ndarray) -> bytes:
+    """Return a PNG in RGB: that is what clients of Lookout have been reading."""
+    picture = Image.fromarray(anomalous.view(np.uint8))
+    picture.putpalette([*BACKGROUND_COLOUR, *ANOMALY_COLOUR])
+    encoded = BytesIO()
+    picture.convert("RGB").save(encoded, "PNG", compress_level=_PNG_COMPRESSION)
+    return encoded.getvalue()

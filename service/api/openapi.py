@@ -1,0 +1,166 @@
+"""What OpenAPI cannot see in the code of the routes: bodies, examples and problems."""
+
+from collections.abc import Container
+from typing import Any
+
+from model.inspection import Decision
+from service.errors import (
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    MalformedBody,
+    RateLimited,
+    ServiceError,
+    Unavailable,
+    UndecodableImage,
+)
+from service.http.decision_headers import DECISION_HEADER, FAIL_SAFE_HEADER
+from service.http.problems import PROBLEM_JSON
+from service.problem_types import PROBLEM_TYPES
+
+DESCRIPTION = """Inspects parts by camera with MambaAD networks that know only good parts.
+
+Errors are `application/problem+json` (RFC 9457). Every answer carries `X-Request-ID`, the client's
+own where it sent one. Every answer to an inspection carries `decision`, and in the header
+`X-Decision`: OK, NG, REVIEW (a person decides) or UNDECIDED (not inspected, whatever went wrong).
+With UNDECIDED goes `fail_safe`, in the header `X-Fail-Safe`: what the line is to do then."""
+
+_REQUEST_ID = "5f0c7c9e8d1b4c5a9b3f6e2d1a0c4b7e"
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "seconds after which it is worth trying again",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+_DECISION_HEADERS = {
+    DECISION_HEADER: {
+        "description": "the answer's decision, for clients that read no JSON",
+        "schema": {"enum": [decision.value for decision in Decision]},
+    },
+    FAIL_SAFE_HEADER: {
+        "description": "only with UNDECIDED: what the line is configured to do then",
+        "schema": {"enum": ["NG", "REVIEW", "STOP"]},
+    },
+}
+_RESULT_EXAMPLE: dict[str, Any] = {
+    "filename": "cell.png",
+    "part_id": "cell-00042", "station": "EL-3", "job_id": "lot-17",
+    "meta": {"exposure_ms": 40},
+    "category": "solar-mono",
+    "decision": "NG",
+    "score": 0.913,
+    "raw_score": 0.402,
+    "threshold": 0.287,
+    "regions": [
+        {
+            "x": 96, "y": 140, "width": 61, "height": 38, "area_px": 1604,
+            "peak": {"x": 121, "y": 158}, "peak_score": 0.957,
+        }
+    ],
+    "model": {"name": "solar", "version": "1"},
+    "timings_ms": {
+        "decode": 2.1, "preprocess": 1.4, "queue": 0.2, "encoder": 21.7, "decoder": 48.9,
+        "anomaly_map": 3.2, "decision": 0.8, "total": 80.6,
+    },
+    "image": {"width": 300, "height": 300},
+}  # fmt: skip
+_DETECT_EXAMPLE = {"decision": "NG", "results": [_RESULT_EXAMPLE]}
+_BATCH_EXAMPLE = {
+    "decision": "NG",
+    "fail_safe": "NG",
+    "counts": {"OK": 0, "NG": 1, "REVIEW": 0, "UNDECIDED": 1},
+    "results": [
+        _RESULT_EXAMPLE,
+        {
+            "part_id": "cell-00043",
+            "category": "solar-poly",
+            "decision": "UNDECIDED",
+            "fail_safe": "NG",
+            "error": {
+                "type": PROBLEM_TYPES[UndecodableImage].uri,
+                "title": PROBLEM_TYPES[UndecodableImage].title,
+                "status": 422,
+                "detail": PROBLEM_TYPES[UndecodableImage].example,
+                "request_id": _REQUEST_ID,
+                "error": PROBLEM_TYPES[UndecodableImage].example,
+            },
+        },
+    ],
+}
+
+
+def _problems(
+    status: int,
+    errors: Container[type[ServiceError]] | None = None,
+    *,
+    inspecting: bool = True,
+) -> dict[str, Any]:
+    undecided = {"decision": "UNDECIDED", "fail_safe": "NG"} if inspecting else {}
+    headers = _DECISION_HEADERS if inspecting else {}
+    raised = [
+        error
+        for error, kind in PROBLEM_TYPES.items()
+        if kind.status == status and (errors is None or error in errors)
+    ]
+    kinds = [PROBLEM_TYPES[error] for error in raised]
+    examples = {
+        kind.slug: {
+            "summary": kind.title,
+            "value": {
+                "type": kind.uri,
+                "title": kind.title,
+                "status": status,
+                "detail": kind.example,
+                "request_id": _REQUEST_ID,
+                **undecided,
+                "error": kind.example,
+            },
+        }
+        for kind in kinds
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    response: dict[str, Any] = {
+        "description": "; ".join(kind.title for kind in kinds),
+        "content": {PROBLEM_JSON: {"schema": schema, "examples": examples}},
+    }
+    passes = any(issubclass(error, Unavailable | RateLimited) for error in raised)
+    return {**response, "headers": {**headers, **(_RETRY_AFTER if passes else {})}}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the responses of a route that inspects nothing, and its problems."""
+    return {status: _problems(status, inspecting=False) for status in statuses}
+
+
+DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": _DECISION_HEADERS,
+        "content": {"application/json": {"example": _DETECT_EXAMPLE}},
+    },
+    **{
+        status: _problems(status)
+        for status in sorted(
+            {kind.status for error, kind in PROBLEM_TYPES.items() if error is not ClientGone}
+        )
+    },
+}
+
+_REFUSED_AS_A_WHOLE = (
+    MalformedBody,
+    BodyTooLarge,
+    InvalidRequest,
+    IdempotencyKeyReused,
+    DeadlineExceeded,
+)
+BATCH_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": _DECISION_HEADERS,
+        "content": {"application/json": {"example": _BATCH_EXAMPLE}},
+    },
+    **{
+        PROBLEM_TYPES[error].status: _problems(PROBLEM_TYPES[error].status, _REFUSED_AS_A_WHOLE)
+        for error in _REFUSED_AS_A_WHOLE
+    },
+}

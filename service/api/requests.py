@@ -1,0 +1,104 @@
+"""What a request asks by its headers, its body, and how long it is worked for."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from service.access.guard import Guard
+from service.api.limits import read_raw
+from service.errors import ClientGone, DeadlineExceeded, InvalidRequest
+from service.http.request_log import received_at
+from service.inspection.options import InspectOptions
+from service.workers.jobs import Priority
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+PRIORITY_HEADER = "X-Priority"
+
+T = TypeVar("T")
+
+_MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+_PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority.NORMAL}
+
+
+def options_of(request: Request) -> InspectOptions:
+    """Return what a request's headers ask for: its time and priority. Raises `InvalidRequest`."""
+    return InspectOptions(
+        timeout_s=timeout_s_of(request.headers),
+        priority=priority_of(request.headers.get(PRIORITY_HEADER)),
+        received_at=received_at(request.scope),
+        hold_answer=request.scope["state"].get("hold_answer"),
+    )
+
+
+def priority_of(name: str | None) -> Priority:
+    """Return the priority of a name; normal for none. Raises `InvalidRequest`."""
+    try:
+        return _PRIORITIES[(name or "normal").lower()]
+    except KeyError as error:
+        raise InvalidRequest(
+            f"priority must be one of {', '.join(_PRIORITIES)}, got {str(name)[:50]!r}"
+        ) from error
+
+
+def timeout_s_of(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a client gives its request. Raises `InvalidRequest`."""
+    given = headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return None
+    if not _MILLISECONDS.fullmatch(given.strip()) or float(given) == 0:
+        raise InvalidRequest(
+            f"{TIMEOUT_HEADER} must be a number of milliseconds above 0, got {given[:50]!r}"
+        )
+    return float(given) / 1000
+
+
+def count_images(request: Request, count: int) -> None:
+    """Hold a request's images against the rate of its caller."""
+    guard: Guard = request.app.state.guard
+    guard.count_images(request.scope["state"].get("caller"), count)
+
+
+async def read_body(request: Request, max_bytes: int, deadline: float | None = None) -> bytes:
+    """Read the whole body. Raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`."""
+    async with reading_until(deadline):
+        return await read_raw(request, max_bytes)
+
+
+@asynccontextmanager
+async def reading_until(deadline: float | None) -> AsyncIterator[None]:
+    """Raise `DeadlineExceeded` where a body read within is late, `ClientGone` where it ends early.
+
+    `deadline` is a time of the event loop's clock.
+    """
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded("the body was not there in time") from error
+    except ClientDisconnect as error:
+        raise ClientGone("the connection closed within the body") from error
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`, and cancel it when the client disconnects; raises `ClientGone` then."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_client_leaves(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGone("the connection closed before the answer")
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _client_leaves(request: Request) -> None:
+    """Wait for the disconnect; after the body, `receive` has nothing else to say."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,39 @@
+"""What every router stands on."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.api.limits import BodyLimits
+from service.inspection.inspect_part import InspectPart
+from service.inspection.readiness import ReadinessCheck
+from service.inspection.shadow import Shadows
+from service.telemetry.metrics import Metrics
+from service.versions.lifecycle import Lifecycle
+from service.versions.registry import Registry
+from service.versions.rollout import Rollout
+from service.workers.protocol import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the routes stand on."""
+
+    registry: Registry
+    workers: Workers
+    readiness: ReadinessCheck
+    inspect_part: InspectPart
+    lifecycle: Lifecycle
+    rollout: Rollout
+    shadows: Shadows
+    limits: BodyLimits
+    metrics: Metrics
+
+
+async def _service(request: Request) -> Service:  # not async, it would run in a thread
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDependency = Annotated[Service, Depends(_service)]

@@ -1,0 +1,1 @@
+"""The door of the Open Inference Protocol, `/v2`."""

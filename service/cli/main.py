@@ -1,0 +1,238 @@
+"""The command `mambaad`: what `model.cli` does offline, `serve`, and `detect`.
+
+Nothing heavy is imported before a command runs, so that `--help` and bad options answer at once.
+"""
+
+import gc
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from service.access.keys import KeysUnusable
+from service.cli import keys as key_commands
+from service.cli.detect import detect
+from service.settings import Settings, tune_torch, unknown_variables
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger("service.cli")
+
+_OWN_PACKAGES = {"model", "service"}
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
+
+
+def main() -> None:
+    """Run the command line."""
+    tune_torch()
+    build_commands()()
+
+
+def build_commands() -> typer.Typer:
+    """Put `serve`, `detect` and `keys` beside the commands of `model.cli`."""
+    commands = _offline_commands() or typer.Typer(
+        help="Inspect parts for defects.", no_args_is_help=True
+    )
+    # Twice the same command is once: the last of a name stands.
+    commands.command()(serve)
+    commands.command()(detect)
+    commands.add_typer(key_commands.commands, name="keys")
+    return commands
+
+
+def _offline_commands() -> typer.Typer | None:
+    """Import the offline commands, which may need packages that serving does not."""
+    try:
+        from model.cli import app  # noqa: PLC0415 - see the module's docstring
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
+            raise
+        typer.echo(
+            f"{error.name} is not installed, so only `serve` and `detect` are there; for the other "
+            "commands: pip install 'mambaad-service[train]'",
+            err=True,
+        )
+        return None
+    return app
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint store to serve from.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help='"cpu" or "cuda:N"; give it once per device.')
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on each device.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that each worker computes with; by default all.")
+    ] = None,
+    max_batch_size: Annotated[int | None, typer.Option(help="Images computed together.")] = None,
+    max_queue_delay_ms: Annotated[
+        float | None, typer.Option(help="How long a batch may wait to fill.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of <category>/<image> to show how to post one; by default `samples` "
+            "beside the weights.",
+        ),
+    ] = None,
+) -> None:
+    """Serve the checkpoints over HTTP; options go before variables named MAMBAAD_..."""
+    settings = _settings(
+        host=host,
+        port=port,
+        weights_dir=weights,
+        devices=tuple(device) if device else None,
+        workers_per_device=workers,
+        threads_per_worker=threads,
+        max_batch_size=max_batch_size,
+        max_queue_delay_ms=max_queue_delay_ms,
+        log_level=log_level.upper() if log_level else None,
+    )
+    run_server(settings, samples or settings.weights_dir.resolve().parent / "samples")
+
+
+def run_server(settings: Settings, samples: Path) -> None:
+    """Serve until a signal says stop: then finish what was accepted, and leave with status 0."""
+    if lines := settings.contradictions():
+        _refuse(*lines)
+    # Until the server itself listens to signals, there is nothing that would have to be finished.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    from service.app import create_app  # noqa: PLC0415 - see the module's docstring
+    from service.http.server import (  # noqa: PLC0415
+        CannotListen,
+        Server,
+        fit_open_files,
+        listen,
+        server_config,
+    )
+    from service.telemetry.logs import configure_logging  # noqa: PLC0415
+    from service.telemetry.tracing import TracingUnavailable  # noqa: PLC0415
+    from service.versions.state import StateUnreadable  # noqa: PLC0415
+
+    configure_logging(settings.log_level, settings.log_format)
+    _require_checkpoints(settings)
+    url = _Url(settings.host)
+    try:
+        settings = fit_open_files(settings)
+        app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
+    except (CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable) as error:
+        _refuse(str(error))
+    server = Server(server_config(app, settings), app.state.shutdown, settings.shutdown_grace_s)
+    try:
+        socket = listen(settings)
+    except CannotListen as error:
+        _refuse(str(error))
+    url.port = socket.getsockname()[1]
+    _tune_collector()
+    server.run(sockets=[socket])
+    if not server.started:
+        _refuse("the service could not start; the log says why")
+    raise typer.Exit(1 if server.force_exit else 0)
+
+
+def _tune_collector() -> None:
+    """Have the garbage collector look less often, and never at what was made until now.
+
+    By default it looks after every 700th object, which is several times for each request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+
+
+class _Url:
+    """Where the service can be reached from this machine."""
+
+    def __init__(self, host: str) -> None:
+        self.host = _ANY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
+        self.port = 0
+
+    def __str__(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+def _settings(**given: Any) -> Settings:  # noqa: ANN401 - pydantic checks each of them
+    """Make the settings from the options given; bad ones end the program, one line each."""
+    lines = [
+        f"{name} is no setting" + (f"; did you mean {near}?" if near else "")
+        for name, near in unknown_variables().items()
+    ]
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        lines += [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+            for fault in error.errors()
+        ]
+    if lines:
+        _refuse(*lines)
+    return settings
+
+
+def _require_checkpoints(settings: Settings) -> None:
+    """Refuse to serve where there is nothing that could be, for want of weights or of a library."""
+    from model.checkpoints.store import Store  # noqa: PLC0415
+    from model.errors import BackendUnavailable  # noqa: PLC0415 - see the module's docstring
+    from model.runtimes.runtimes import library_for  # noqa: PLC0415
+
+    weights = settings.weights_dir
+    store = Store(weights)
+    for place, why in store.problems().items():
+        logger.error("checkpoint %s cannot be read: %s", place, why)
+    missing: list[str] = []
+    for manifest in store.manifests():
+        try:
+            library_for(manifest, settings.backend)
+        except BackendUnavailable as error:
+            missing.append(str(error))
+        else:
+            return
+    if missing:
+        _refuse(*missing)
+    _refuse(f"no checkpoint in {weights}: make one with `mambaad train` or `mambaad import`")
+
+
+def _refuse(*lines: str) -> NoReturn:
+    for line in lines:
+        typer.echo(f"mambaad serve: {line}", err=True)
+    raise typer.Exit(2)
+
+
+def _say_ready(app: "FastAPI", url: str, samples: Path) -> None:
+    categories = [route.category for route in app.state.service.registry.routes]
+    lines = ["", f"Ready on {url} for {', '.join(categories)}. The API to try: {url}/docs"]
+    example = find_sample(samples, categories)
+    if example:
+        lines += ["Inspect a sample:", "", f"  {curl_command(url, *example)}"]
+    typer.echo("\n".join([*lines, ""]))
+
+
+def find_sample(samples: Path, categories: Iterable[str]) -> tuple[str, Path] | None:
+    """Return a category and one of its sample images, the first by name."""
+    for category in categories:
+        folder = samples / category
+        if folder.is_dir():
+            images = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
+            if images:
+                return category, images[0]
+    return None
+
+
+def curl_command(url: str, category: str, image: Path) -> str:
+    """Return a command for the shell that posts the image."""
+    form = [f"category={category}", f"file=@{image}"]
+    return shlex.join(["curl", "-F", form[0], "-F", form[1], f"{url}/detect"])

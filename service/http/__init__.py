@@ -1,0 +1,1 @@
+"""The HTTP server below every door: connections, bodies, problems, the request log."""

@@ -1,0 +1,244 @@
+"""Every request's body, whatever the route: how large, how slow and how compressed it may be.
+
+What is held for an answer is counted beside it, until the client has taken nearly all of it.
+
+Bytes are counted as they come and again as they inflate, so that neither a chunked body nor a
+compressed one grows past the limit; and only while the application waits for the client does the
+clock run against it.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import (
+    AnswerTooLarge,
+    BodiesFull,
+    BodyTooLarge,
+    BodyTooSlow,
+    MalformedBody,
+    ServiceError,
+    UnsupportedEncoding,
+)
+from service.http.problems import problem_of, retry_headers
+from service.http.request_log import problem_response, request_id_of
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+_INFLATED_AT_ONCE = 256 * 2**10
+_SENT_AT_ONCE = 256 * 2**10
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+_REPLACED = frozenset({b"content-encoding", b"content-length"})
+
+
+@dataclass(slots=True)
+class BodyBudget:
+    """What bodies may take: each in bytes and time, and all together in bytes."""
+
+    max_bytes: int
+    max_inflight_bytes: int
+    timeout_s: float
+    min_bytes_per_s: int
+    held: int = field(default=0, init=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "BodyBudget":
+        """Take the limits from the settings."""
+        return cls(
+            settings.max_request_bytes,
+            settings.max_inflight_bytes,
+            settings.body_timeout_s,
+            settings.min_body_bytes_per_s,
+        )
+
+    def check(self, count: int) -> None:
+        """Raise `BodyTooLarge` for a body of so many bytes."""
+        if count > self.max_bytes:
+            raise BodyTooLarge(f"a request's body may have {self.max_bytes} bytes, and has more")
+
+    def hold(self, count: int) -> None:
+        """Count bytes that are kept in memory. Raises `BodiesFull`."""
+        if self.held + count > self.max_inflight_bytes:
+            raise BodiesFull(f"{self.held} bytes of requests are held, and no more are taken")
+        self.held += count
+
+
+class BodyGuard:
+    """ASGI middleware between the routes and the client's body."""
+
+    def __init__(self, app: ASGIApp, budget: BodyBudget, metrics: Metrics) -> None:
+        self._app = app
+        self._budget = budget
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal started
+            if body.refusal is None or started:
+                started = True
+                await _send_in_pieces(send, message)
+
+        body = _Body(self._budget, receive)
+        scope["state"]["hold_answer"] = body.hold_answer
+        try:
+            inflated = body.prepare(scope)
+            await self._app(inflated, body.receive, send_unless_refused)
+        except ServiceError as error:
+            if error is not body.refusal:
+                raise
+        finally:
+            self._budget.held -= body.held + body.held_of_answer
+        if isinstance(body.refusal, BodyTooSlow):
+            self._metrics.connections_cut.labels("body-too-slow").inc()
+        if body.refusal is not None and not started:
+            problem = problem_of(body.refusal, request_id_of(scope))
+            response = problem_response(problem, retry_headers(body.refusal))
+            await response(scope, receive, send)
+
+
+async def _send_in_pieces(send: Send, message: Message) -> None:
+    """Send a large body as the client takes it, and not into a buffer that nobody counts."""
+    body = message.get("body", b"")
+    for start in range(0, len(body) - _SENT_AT_ONCE, _SENT_AT_ONCE):
+        piece = body[start : start + _SENT_AT_ONCE]
+        await send({**message, "body": piece, "more_body": True})
+    rest = max(0, (len(body) - 1) // _SENT_AT_ONCE) * _SENT_AT_ONCE
+    await send({**message, "body": body[rest:]} if rest else message)
+
+
+class _Body:
+    """One body on its way in; `refusal` says why it came no further."""
+
+    def __init__(self, budget: BodyBudget, receive: Receive) -> None:
+        self._budget = budget
+        self._client = receive
+        self._inflate: Callable[[bytes, bool], Awaitable[bytes]] | None = None
+        self._arrived = 0
+        self._waited_s = 0.0
+        self._complete = False
+        self.held = 0
+        self.held_of_answer = 0
+        self.refusal: ServiceError | None = None
+
+    def prepare(self, scope: Scope) -> Scope:
+        """Check what the headers declare; return the scope as the application shall see it."""
+        headers = Headers(scope=scope)
+        try:
+            declared = headers.get("content-length", "")
+            if declared.isdecimal():
+                self._budget.check(int(declared))
+            encoding = headers.get("content-encoding", "").strip().lower()
+            if encoding in {"", "identity"}:
+                return scope
+            self._inflate = _Inflater(encoding, self._take).feed
+        except ServiceError as error:
+            self.refusal = error
+            raise
+        kept = [(name, value) for name, value in scope["headers"] if name not in _REPLACED]
+        scope["headers"] = kept  # in place: log and metrics read the route off this very scope
+        return scope
+
+    def hold_answer(self, count: int) -> None:
+        """Count bytes kept for the answer. Raises `AnswerTooLarge` or `BodiesFull`."""
+        if self.held_of_answer + count > self._budget.max_bytes:
+            raise AnswerTooLarge(
+                f"the pictures of one answer may have {self._budget.max_bytes} bytes: ask for fewer"
+            )
+        self._budget.hold(count)
+        self.held_of_answer += count
+
+    async def receive(self) -> Message:
+        """Return the next piece, within the limits; after the last one, wait without any."""
+        if self._complete:
+            return await self._client()
+        try:
+            message = await self._in_time()
+            return await self._counted(message) if message["type"] == "http.request" else message
+        except ServiceError as error:
+            self.refusal = error
+            raise
+
+    async def _in_time(self) -> Message:
+        """Wait for the client; what has arrived earns it more time."""
+        earned_s = self._arrived / self._budget.min_bytes_per_s
+        left_s = self._budget.timeout_s + earned_s - self._waited_s
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                return await self._client()
+        except TimeoutError as error:
+            raise BodyTooSlow(
+                f"the body did not arrive in time: {self._arrived} bytes in "
+                f"{self._waited_s + loop.time() - started:.0f} s"
+            ) from error
+        finally:
+            self._waited_s += loop.time() - started
+
+    async def _counted(self, message: Message) -> Message:
+        content = message.get("body", b"")
+        self._arrived += len(content)
+        self._budget.check(self._arrived)
+        self._complete = not message.get("more_body", False)
+        if self._inflate is None:
+            self._take(len(content))
+            return message
+        return {**message, "body": await self._inflate(content, self._complete)}
+
+    def _take(self, count: int) -> None:
+        self._budget.check(self.held + count)
+        self._budget.hold(count)
+        self.held += count
+
+
+class _Inflater:
+    """A compressed body becomes what it was, a bounded piece at a time."""
+
+    def __init__(self, encoding: str, take: Callable[[int], None]) -> None:
+        """Raise `UnsupportedEncoding` for what is neither gzip nor deflate; `take` counts bytes."""
+        if encoding not in _ENCODINGS:
+            raise UnsupportedEncoding(
+                f"Content-Encoding {encoding[:50]!r} is not taken; have: gzip, deflate"
+            )
+        self._encoding = encoding
+        self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._take = take
+
+    async def feed(self, content: bytes, complete: bool) -> bytes:
+        """Inflate a piece of the body. Raises `MalformedBody` for what is no such stream."""
+        pieces: list[bytes] = []
+        while content and not self._stream.eof:
+            piece = self._decompress(content)
+            self._take(len(piece))
+            pieces.append(piece)
+            content = self._stream.unconsumed_tail
+            await asyncio.sleep(0)  # a bomb is inflated beside the other requests, not before them
+        if self._stream.eof and (self._stream.unused_data or content):
+            raise MalformedBody(f"bytes follow the end of the {self._encoding} body")
+        if complete and not self._stream.eof:
+            raise MalformedBody(f"the {self._encoding} body ends before its end")
+        return b"".join(pieces)
+
+    def _decompress(self, content: bytes) -> bytes:
+        try:
+            piece = self._stream.decompress(content, _INFLATED_AT_ONCE)
+            # Output may be left inside although all input went in.
+            while not self._stream.unconsumed_tail and len(piece) % _INFLATED_AT_ONCE == 0:
+                more = self._stream.decompress(b"", _INFLATED_AT_ONCE)
+                if not more:
+                    break
+                piece += more
+        except zlib.error as error:
+            raise MalformedBody(f"the body is not {self._encoding}, as its header says") from error
+        return piece

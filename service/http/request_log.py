@@ -1,0 +1,180 @@
+"""Around every request: its id, one log line, its metrics, and an answer whatever happens."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from model.inspection import Decision
+from service.http.decision_headers import DECISION_HEADER, deciding, decision_headers, fail_safe
+from service.http.declaration import declaration_of
+from service.http.problems import PROBLEM_JSON, Problem, problem_of
+from service.shutdown import Shutdown
+from service.telemetry.logs import FIELDS, members, note, taking_notes
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import TRACEPARENT, Tracing
+
+logger = logging.getLogger("service.middleware")
+access = logging.getLogger("service.access")
+
+REQUEST_ID_HEADER = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_NO_ROUTE = "unmatched"
+_ANSWER_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id that `RequestLog` gave to the request."""
+    request_id: str = scope["state"]["request_id"]
+    return request_id
+
+
+def received_at(scope: Scope) -> float:
+    """Return when the request's headers were in, by the event loop's clock."""
+    moment: float = scope["state"]["received_at"]
+    return moment
+
+
+def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """Answer with a problem, which the request's log line names too.
+
+    Where an inspection was asked for, it says that the part is UNDECIDED and what to do with it.
+    """
+    safe = fail_safe()
+    if safe is not None:
+        undecided = {"decision": Decision.UNDECIDED.value, "fail_safe": safe}
+        problem = problem.model_copy(update=undecided)
+        headers = {**(headers or {}), **decision_headers(Decision.UNDECIDED)}
+    known = problem.type.rpartition(":")[2]
+    note(problem=f"http-{problem.status}" if known == "blank" else known)
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, problem.status, headers, media_type=PROBLEM_JSON)
+
+
+class AnswerHeaders:
+    """ASGI middleware for what answers tell browsers, and clients when the service leaves."""
+
+    def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
+        self._app = app
+        self._shutdown = shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _ANSWER_HEADERS.items():
+                    headers.setdefault(name, value)
+                policy = declaration_of(scope).page_policy or _POLICY
+                headers.setdefault("Content-Security-Policy", policy)
+                if self._shutdown.begun:
+                    headers["Connection"] = "close"  # the next request finds another service
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class RequestLog:
+    """ASGI middleware, outermost: whatever raises inside is logged and answered as a plain 500."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        fail_safe: str = "NG",
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._app = app
+        self._tracing = tracing or Tracing()
+        self._metrics = metrics
+        self._fail_safe = fail_safe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection; only HTTP requests are of interest."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        now = asyncio.get_running_loop().time()
+        scope.setdefault("state", {}).update(request_id=request_id, received_at=now)
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                if trace.parent:
+                    headers[TRACEPARENT] = str(trace.parent)
+                if status >= 400 and fail_safe() and DECISION_HEADER not in headers:
+                    headers.update(decision_headers(Decision.UNDECIDED))
+            await send(message)
+
+        started = time.perf_counter()
+        safe = self._fail_safe if declaration_of(scope).inspects else None
+        in_progress = self._metrics.requests_in_progress.track_inprogress()
+        with (
+            deciding(safe),
+            taking_notes() as notes,
+            in_progress,
+            self._tracing.request(scope) as trace,
+        ):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:
+                logger.exception("request failed", extra={FIELDS: {"request_id": request_id}})
+                if status is not None:  # half an answer is out: only cutting it off is honest
+                    raise
+                response = problem_response(problem_of(error, request_id))
+                await response(scope, receive, send_with_id)
+            finally:
+                trace.answered(_route_of(scope), status)
+                self._write(scope, status, time.perf_counter() - started, notes)
+
+    def _write(
+        self, scope: Scope, status: int | None, seconds: float, notes: Mapping[str, Any]
+    ) -> None:
+        route = _route_of(scope)
+        self._metrics.requests.labels(route, str(status or 0)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        fields = {
+            "request_id": request_id_of(scope),
+            "client": (scope.get("client") or ("",))[0],
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "duration_ms": round(seconds * 1000, 1),
+            **members(notes),
+        }
+        # A probe that was refused before it came to its route is worth a line: its key is wrong.
+        is_probe = declaration_of(scope).is_probe and route != _NO_ROUTE
+        if "problem" in notes and not is_probe:
+            self._metrics.rejected.labels(notes["problem"]).inc()
+        level = logging.DEBUG if is_probe else logging.INFO
+        access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
+
+
+def _route_of(scope: Scope) -> str:
+    route: str = getattr(scope.get("route"), "path", _NO_ROUTE)
+    return route
+
+
+def _request_id(scope: Scope) -> str:
+    """Take the client's id, if it is one that is safe to log and to echo."""
+    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,148 @@
+"""The server around the application: its socket, its limits, and how it leaves.
+
+On SIGTERM the service says at once that it is not ready, serves on for a grace in which whoever
+sends it work learns that, then takes no more connections and finishes what it took. A second signal
+ends the grace, a third drops what is unfinished. SIGINT is for a person at a terminal: no grace.
+"""
+
+import logging
+import math
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.settings import Settings
+from service.shutdown import Shutdown
+
+try:
+    import resource
+except ImportError:  # only Unix has it, and its limit of open files
+    resource = None  # type: ignore[assignment]
+
+logger = logging.getLogger("service.server")
+
+_OTHER_FILES = 256
+"""Open files that are no connections: pipes, shared memory, checkpoints."""
+
+
+class CannotListen(Exception):
+    """The service cannot listen on the address, or not for so many; the message says why."""
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Configure uvicorn for the application."""
+    connections: dict[str, Any] = {
+        "http": "auto",
+        "limit_concurrency": settings.max_connections + 1,
+    }
+    if settings.connection_limits:
+        # Imported here, since it may not fit a uvicorn that is newer than it.
+        from service.http.connection import connection_class  # noqa: PLC0415
+
+        connections = {"http": connection_class(settings, app.state.metrics)}
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        **connections,
+        loop="asyncio",  # uvloop, where it is installed, is no faster here and its clock is coarse
+        log_config=None,  # ours stands, and `service.middleware` writes the line per request
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),  # others may write there what they like
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ws="none",
+        lifespan="on",
+        # `connections` keeps the real one, where it is asked to.
+        timeout_keep_alive=math.ceil(settings.keep_alive_s) + settings.connection_limits,
+        timeout_graceful_shutdown=math.ceil(
+            settings.request_timeout_ms / 1000 + settings.body_timeout_s + 1
+        ),
+    )
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Bind the address. Raises `CannotListen`."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms more for nearly every answer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
+        ) from error
+    listener.set_inheritable(False)  # else a worker would keep the port of a front that died
+    return listener
+
+
+def fit_open_files(settings: Settings) -> Settings:
+    """Raise the limit of open files, or else lower the default of `max_connections` to fit it.
+
+    Raises `CannotListen` where someone set `max_connections` to more than fits, or nothing fits.
+    """
+    needed = settings.max_connections + _OTHER_FILES
+    allowed = _raise_open_files(needed)
+    if allowed >= needed:
+        return settings
+    fitting = allowed - _OTHER_FILES
+    if "max_connections" in settings.model_fields_set or fitting < 1:
+        raise CannotListen(
+            f"MAMBAAD_MAX_CONNECTIONS is {settings.max_connections}, which needs {needed} open "
+            f"files, and this process may have {allowed}: raise its limit (`ulimit -n {needed}`), "
+            f"or set MAMBAAD_MAX_CONNECTIONS to {max(1, fitting)}"
+        )
+    logger.warning(
+        "taking at most %d connections, not %d, because this process may have %d open files; "
+        "`ulimit -n %d` before the start allows them all",
+        fitting,
+        settings.max_connections,
+        allowed,
+        needed,
+    )
+    return settings.model_copy(update={"max_connections": fitting})
+
+
+def _raise_open_files(count: int) -> int:
+    """Raise the limit of open files to `count` if the system lets us; return how many it allows."""
+    if resource is None:
+        return count
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return count
+    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, leaving with a grace."""
+
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown, grace_s: float) -> None:
+        super().__init__(config)
+        self._shutdown = shutdown
+        self._grace_s = grace_s
+        self._leave_at = math.inf
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave; again, and faster, with each further signal."""
+        if not self._shutdown.begun:
+            self._shutdown.begin()
+            grace_s = self._grace_s if sig == signal.SIGTERM else 0.0
+            self._leave_at = time.monotonic() + grace_s
+        elif not self.should_exit:
+            self._leave_at = -math.inf
+        else:
+            self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look ten times a second whether it is time."""
+        self.should_exit = self.should_exit or time.monotonic() >= self._leave_at
+        return await super().on_tick(counter)

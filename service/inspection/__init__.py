@@ -1,0 +1,1 @@
+"""One inspection behind every door: from images to a result, without any protocol."""

@@ -1,0 +1,185 @@
+"""Whether a category's scores are still those that it was calibrated on.
+
+Two numbers, over a sliding window of the latest parts, since one cannot tell the two ways apart in
+which a line goes wrong:
+
+- The share over the threshold. It rises with worse parts as with a changed camera.
+- The population stability index of the scores up to the threshold, against those of the held-out
+  good parts: PSI = sum (p - q) ln(p / q) over bins that hold equal shares q of the good scores up
+  to that threshold. Production contains defects, and they stay out of it as long as they are
+  found: the index asks whether parts that pass still look like good ones, whatever the share of
+  NG is. A changed camera shows here as far as it changes scores, also where every score falls
+  and every part passes.
+
+By the usual rule of thumb the index is calm below 0.1, to be watched above, and shifted above 0.25.
+With N parts up to the threshold against M held out, chance alone makes it (1/N + 1/M) times a
+chi-squared of (bins - 1) degrees (Yurdakul, "Statistical properties of the population stability
+index", 2018): the alarm wants 0.25 and also what chance passes once in ten thousand windows.
+
+What is assumed: the held-out parts stand for the line's good ones, and successive parts are not
+much alike. Drift of the defects themselves, all of them still found, shows in the share only.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import chdtri
+
+from model.calibration.calibration import QUANTILES, Calibration
+from model.checkpoints.key import CheckpointKey
+from model.inspection import Category
+from service.inspection.images.preparing import Prepared
+from service.inspection.observers import Observer
+from service.inspection.options import PartFields
+from service.inspection.result import Inspected
+from service.telemetry.metrics import Metrics
+from service.versions.registry import Route
+
+WATCH = 0.1
+SHIFTED = 0.25
+MIN_PARTS = 100
+"""Parts in the window before anything is said."""
+
+_BINS = 5
+_MIN_BELOW = 50  # parts up to the threshold before their index is worth saying
+_CHANCE = 1e-4
+_EVERY = 10  # parts from one measurement to the next
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the latest scores are from the calibration's.
+
+    `psi` is None where there is nothing to compare: no quantiles in the calibration, or too few
+    parts up to the threshold. `limit` is what `psi` would have to exceed.
+    """
+
+    parts: int
+    over_threshold: float
+    psi: float | None
+    limit: float
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether parts that pass do not look like the good ones that were held out."""
+        return self.psi is not None and self.psi > self.limit
+
+
+def measure(scores: npt.ArrayLike, calibration: Calibration) -> Drift:
+    """Compare raw `scores`, at least one, with the calibration that decides by them."""
+    raw = np.asarray(scores, dtype=np.float64)
+    below = raw[raw <= calibration.image_threshold]
+    over = 1 - len(below) / len(raw)
+    good_below = _share_of_good(calibration)
+    edges = None if calibration.good_quantiles is None else _edges(calibration, good_below)
+    if edges is None or len(below) < _MIN_BELOW:
+        return Drift(len(raw), over, None, SHIFTED)
+    counts = np.bincount(np.searchsorted(edges, below), minlength=_BINS)
+    noise = 1 / len(below) + 1 / (good_below * calibration.good_images)
+    limit = max(SHIFTED, noise * float(chdtri(_BINS - 1, _CHANCE)))
+    return Drift(len(raw), over, stability_index(counts), limit)
+
+
+def stability_index(counts: npt.ArrayLike) -> float:
+    """Return the PSI of counts in bins of equal expected shares; half a part is added to each."""
+    smoothed = np.asarray(counts, dtype=np.float64) + 0.5
+    actual = smoothed / smoothed.sum()
+    expected = 1 / len(actual)
+    return float(np.sum((actual - expected) * np.log(actual / expected)))
+
+
+def _share_of_good(calibration: Calibration) -> float:
+    """Return the share of held-out good parts up to the threshold."""
+    if calibration.good_quantiles is None:
+        return 0.0
+    share = np.interp(
+        calibration.image_threshold, calibration.good_quantiles, QUANTILES, left=0.0, right=1.0
+    )
+    return float(share)
+
+
+def _edges(calibration: Calibration, good_below: float) -> npt.NDArray[np.float64] | None:
+    """Return the inner edges of the bins; None where the good scores do not fill that many."""
+    inner = good_below * np.arange(1, _BINS) / _BINS
+    edges = np.interp(inner, QUANTILES, calibration.good_quantiles or ())
+    return edges if len(np.unique(edges)) == _BINS - 1 else None
+
+
+class _Window:
+    """The latest scores by one checkpoint.
+
+    `count` is how many there were in all, `seen` how many its category had had by the latest.
+    """
+
+    def __init__(self, parts: int) -> None:
+        self.scores: deque[float] = deque(maxlen=parts)
+        self.count = 0
+        self.seen = 0
+
+
+class DriftMonitor(Observer):
+    """Follows the scores of every category, by checkpoint: a canary's are not the stable one's.
+
+    `window` is how many parts count, at least `MIN_PARTS`; `max_over` is the share over the
+    threshold above which something must be wrong. A checkpoint that has had none of the latest
+    2 x `window` parts of its category is forgotten: a swap starts afresh, and a threshold set
+    meanwhile holds for the whole window.
+    """
+
+    name = "drift"
+
+    def __init__(self, metrics: Metrics, window: int = 500, max_over: float = 0.5) -> None:
+        self._metrics = metrics
+        self._size = window
+        self._max_over = max_over
+        self._windows: dict[Category, dict[CheckpointKey, _Window]] = {}
+        self._parts: dict[Category, int] = {}
+
+    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+        """Take the score of an image."""
+        route = inspected.route
+        raw_score = inspected.finding.raw_score
+        self.note(route.category, route.checkpoint, route.calibration, raw_score)
+
+    async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
+        """Take no note: it has no score."""
+
+    def note(
+        self, category: Category, checkpoint: CheckpointKey, calibration: Calibration, raw: float
+    ) -> None:
+        """Take a part's raw score, and the calibration that it was decided by."""
+        windows = self._windows.setdefault(category, {})
+        window = windows.setdefault(checkpoint, _Window(self._size))
+        window.scores.append(raw)
+        window.count += 1
+        window.seen = self._parts[category] = self._parts.get(category, 0) + 1
+        if window.seen % _EVERY == 0:
+            self._forget_idle(category, windows)
+        if window.count >= MIN_PARTS and window.count % _EVERY == 0:
+            self._publish(category, checkpoint, measure(window.scores, calibration))
+
+    def _forget_idle(self, category: Category, windows: Mapping[CheckpointKey, _Window]) -> None:
+        oldest = self._parts[category] - 2 * self._size
+        for checkpoint in [key for key, window in windows.items() if window.seen < oldest]:
+            del self._windows[category][checkpoint]
+            labels = (category, checkpoint.name, checkpoint.version)
+            self._metrics.drift_window.remove(*labels)
+            self._metrics.over_threshold.remove(*labels)
+            self._metrics.drift_psi.remove(*labels)
+            self._metrics.drift_alarm.remove(*labels, "shape")
+            self._metrics.drift_alarm.remove(*labels, "share")
+
+    def _publish(self, category: Category, checkpoint: CheckpointKey, drift: Drift) -> None:
+        labels = (category, checkpoint.name, checkpoint.version)
+        self._metrics.drift_window.labels(*labels).set(drift.parts)
+        self._metrics.over_threshold.labels(*labels).set(drift.over_threshold)
+        if drift.psi is None:
+            self._metrics.drift_psi.remove(*labels)
+        else:
+            self._metrics.drift_psi.labels(*labels).set(drift.psi)
+        self._metrics.drift_alarm.labels(*labels, "shape").set(drift.is_shifted)
+        over = drift.over_threshold > self._max_over
+        self._metrics.drift_alarm.labels(*labels, "share").set(over)

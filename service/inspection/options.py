@@ -1,0 +1,95 @@
+"""How a part is to be inspected, and what its client says of it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+
+from service.inspection.images.pictures import HeatmapKind
+from service.workers.jobs import Priority
+from service.workers.pipe.messages import Finding
+
+MAX_META_BYTES = 4096
+_Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class PartFields(BaseModel):
+    """What a client says of its part; it comes back with the answer, and decides nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    part_id: _Name | None = Field(None, description="the client's name of the part")
+    station: _Name | None = Field(None, description="where on the line the image was taken")
+    job_id: _Name | None = Field(None, description="the client's job, order or lot")
+    meta: dict[str, JsonValue] | None = Field(
+        None, description=f"any JSON object of at most {MAX_META_BYTES} bytes"
+    )
+
+    @field_validator("meta")
+    @classmethod
+    def _check_size(cls, meta: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        try:
+            size = len(json.dumps(meta, allow_nan=False).encode())
+        except ValueError as error:
+            raise ValueError("meta may hold finite numbers only") from error
+        if size > MAX_META_BYTES:
+            raise ValueError(f"meta may have {MAX_META_BYTES} bytes as JSON, got {size}")
+        return meta
+
+
+_NO_FIELDS = PartFields()
+
+Drawing: TypeAlias = Callable[[Finding, tuple[int, int]], str]
+"""Makes text of a finding with its map, and of the image's (width, height); runs in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectOptions:
+    """How to inspect one image.
+
+    `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
+    event loop's clock, or else from the call; a `deadline` of that clock stands instead of both.
+    Where there is no room for the image, `patient` waits for it. `part` is answered as it came.
+    With `anomaly_map` the result has the pixel scores (see `Finding`). `draw` makes the picture
+    where a door has one of its own, in place of `heatmap`.
+
+    `hold_answer` reserves the memory of the answer: it is called with the bytes of the picture
+    before any observer is told of the image, and raises a `ServiceError` where there is no room.
+    The part is UNDECIDED then, for the client and for every observer.
+    """
+
+    heatmap: HeatmapKind = HeatmapKind.NONE
+    timeout_s: float | None = None
+    priority: Priority = Priority.NORMAL
+    part: PartFields = _NO_FIELDS
+    received_at: float | None = None
+    deadline: float | None = None
+    patient: bool = False
+    anomaly_map: bool = False
+    draw: Drawing | None = None
+    hold_answer: Callable[[int], None] | None = None
+
+    @property
+    def wants_map(self) -> bool:
+        """Whether the anomaly map is asked for, or a picture of it."""
+        return self.anomaly_map or self.wants_picture
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether anything is drawn of the anomaly map."""
+        return self.heatmap is not HeatmapKind.NONE or self.draw is not None
+
+    def within(self, longest_s: float) -> float:
+        """Return the seconds that the image has, at most `longest_s`."""
+        return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
+
+    def deadline_within(self, longest_s: float) -> float:
+        """Return when the answer has to be there, by the event loop's clock."""
+        if self.deadline is not None:
+            return self.deadline
+        began = self.received_at
+        began = asyncio.get_running_loop().time() if began is None else began
+        return began + self.within(longest_s)

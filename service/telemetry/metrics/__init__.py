@@ -1,0 +1,52 @@
+"""Every Prometheus metric of the service, declared once.
+
+`traffic` is what clients see, `inspection` what became of parts, `workers` how batches are
+computed, `models` which checkpoints do it. A counter's name ends in `_total`, a unit stands in the
+name, and units are seconds, bytes and ratios.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
+
+from service.telemetry.metrics.inspection import InspectionMetrics
+from service.telemetry.metrics.labels import OTHER, BoundedLabel
+from service.telemetry.metrics.models import ModelMetrics
+from service.telemetry.metrics.traffic import TrafficMetrics
+from service.telemetry.metrics.workers import WorkerMetrics
+
+__all__ = ["OTHER", "BoundedLabel", "Metrics"]
+
+_SUFFIXES = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_sum", "_count"),
+}
+_WITHOUT_SUM = {
+    "mambaad_score_margin_ratio"
+}  # its values can be below 0: a sum would not only rise
+
+
+class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics):
+    """The service's metrics in one registry.
+
+    Label values are bounded: `route` is a route's template, `category`, `model` and `version` come
+    from the checkpoint store, `worker` from the settings, `key` passes a `BoundedLabel`, and the
+    rest are words from the code. Nothing that a client sends ever becomes a label.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        ProcessCollector(registry=registry)
+        TrafficMetrics.__init__(self, registry)
+        InspectionMetrics.__init__(self, registry)
+        WorkerMetrics.__init__(self, registry)
+        ModelMetrics.__init__(self, registry)
+
+    def names(self) -> Iterator[str]:
+        """Yield the name of every time series, as a query would write it."""
+        for family in self.registry.collect():
+            for suffix in _SUFFIXES[family.type]:
+                if suffix != "_sum" or family.name not in _WITHOUT_SUM:
+                    yield family.name + suffix

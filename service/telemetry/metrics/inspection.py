@@ -1,0 +1,95 @@
+"""What became of parts: stages, decisions, scores, drift."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.telemetry.metrics.labels import SECONDS
+
+_SCORES = tuple(step / 20 for step in range(1, 21))
+_MARGINS = (
+    -3.0, -2.0, -1.5, -1.25, -1.0, -0.75, -0.5, -0.25, -0.1, 0.0,
+    0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0,
+)  # fmt: skip
+
+
+class InspectionMetrics:
+    """What was found in the parts of each category."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._declare_inspections(registry)
+        self._declare_scores(registry)
+        self._declare_drift(registry)
+
+    def _declare_inspections(self, registry: CollectorRegistry) -> None:
+        self.stage_seconds = Histogram(
+            "mambaad_stage_duration_seconds",
+            "Time that an image spent in each stage; network stages are those of its batch.",
+            ("stage", "category"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "mambaad_decisions_total",
+            "Parts by decision (OK, NG, REVIEW, or UNDECIDED where there was no result).",
+            ("category", "decision"),
+            registry=registry,
+        )
+
+        self.observer_errors = Counter(
+            "mambaad_observer_errors_total",
+            "Images that an observer of inspections (metrics, drift, log, tracing, shadow) could "
+            "not take note of.",
+            ("observer",),
+            registry=registry,
+        )
+
+    def _declare_scores(self, registry: CollectorRegistry) -> None:
+        self.scores = Histogram(
+            "mambaad_score",
+            "Scores of inspected parts from 0 to 1; the threshold is at 0.5.",
+            ("category",),
+            buckets=_SCORES,
+            registry=registry,
+        )
+        self.score_margin = Histogram(
+            "mambaad_score_margin_ratio",
+            "Raw score less threshold, by the threshold less the median good part as calibrated: "
+            "0 at the threshold, -1 at the median good part.",
+            ("category",),
+            buckets=_MARGINS,
+            registry=registry,
+        )
+        self.threshold = Gauge(
+            "mambaad_threshold",
+            "Raw score above which a part is NG (kind image) or for review (kind review).",
+            ("category", "kind"),
+            registry=registry,
+        )
+
+    def _declare_drift(self, registry: CollectorRegistry) -> None:
+        labels = ("category", "model", "version")
+        self.drift_window = Gauge(
+            "mambaad_drift_window_parts",
+            "Latest parts that the drift of a category under a checkpoint is told from.",
+            labels,
+            registry=registry,
+        )
+        self.drift_psi = Gauge(
+            "mambaad_score_psi_ratio",
+            "Population stability index of scores up to the threshold against those of held-out "
+            "good parts: below 0.1 stable, above 0.25 shifted.",
+            labels,
+            registry=registry,
+        )
+        self.over_threshold = Gauge(
+            "mambaad_over_threshold_ratio",
+            "Share of the latest parts whose score is above the threshold.",
+            labels,
+            registry=registry,
+        )
+        self.drift_alarm = Gauge(
+            "mambaad_drift_alarm",
+            "1 while a category's scores are not what they were calibrated on, by reason "
+            "(shape or share).",
+            (*labels, "reason"),
+            registry=registry,
+        )

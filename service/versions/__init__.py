@@ -1,0 +1,1 @@
+"""Which version of which checkpoint serves a category, and how that changes."""

@@ -1,0 +1,46 @@
+"""Thresholds that an operator has set, in place of the calibrated ones.
+
+A threshold is in one network's units, so it belongs to a category *and* a version: another version
+decides by its own.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from model.calibration.calibration import Calibration
+
+
+class Threshold(BaseModel):
+    """A threshold of raw scores that was set by hand; who set it, when and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    threshold: float
+    review_threshold: float | None = None
+    who: str
+    reason: str
+    at: datetime
+
+    @model_validator(mode="after")
+    def _check_review(self) -> "Threshold":
+        if self.review_threshold is not None and self.review_threshold >= self.threshold:
+            raise ValueError(
+                f"review_threshold must be below threshold ({self.threshold:g}), "
+                f"got {self.review_threshold:g}"
+            )
+        return self
+
+    def applied_to(self, calibration: Calibration) -> Calibration:
+        """Return the calibration with these thresholds in place of its own."""
+        return calibration.with_thresholds(image=self.threshold, review=self.review_threshold)
+
+
+def promise(calibration: Calibration, threshold: Threshold | None) -> str:
+    """Say what the threshold in force promises about good parts."""
+    if threshold is None:
+        return calibration.promise()
+    return (
+        f"Set by {threshold.who} on {threshold.at:%Y-%m-%d}, and promises nothing. The calibrated "
+        f"threshold is {calibration.image_threshold:.6g}: {calibration.promise()}"
+    )

@@ -1,0 +1,1 @@
+"""The worker pool: batches formed, sent to processes, and their results brought back."""

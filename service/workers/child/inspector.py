@@ -1,0 +1,277 @@
+"""What runs inside a worker: a process of its own that loads networks and computes batches.
+
+It is spawned, never forked, and talks over one pipe. Its threads: one receives requests, one loads
+checkpoints, one sends a sign of life, and the main one computes, batches and warm-up passes by
+turns, or hands them to lanes. It leaves when the pipe closes or the process that spawned it dies,
+whatever it is doing.
+"""
+
+import gc
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+
+import numpy as np
+from jaxtyping import UInt8
+
+from model.checkpoints import golden
+from model.checkpoints.key import CheckpointKey
+from model.checkpoints.store import Store, StoredVersion
+from model.errors import BackendUnavailable, ModelError
+from model.inference.detector import Detector
+from model.inspection import Category
+from model.runtimes.runtimes import Runtimes
+from service.telemetry.logs import configure_logging
+from service.workers.child.checkpoint import LoadedCheckpoint, batch_sizes, is_fatal
+from service.workers.child.ending import leave_with_parent, or_die
+from service.workers.child.threads import DeviceThread, process_bytes, return_free_memory
+from service.workers.pipe.memory import SharedBlock
+from service.workers.pipe.messages import (
+    BatchReply,
+    BatchRequest,
+    Beat,
+    CannotStart,
+    Failure,
+    FailureKind,
+    Finding,
+    Load,
+    LoadReply,
+    LoadReport,
+    Outcome,
+    Ready,
+    Sharing,
+    Unload,
+    UnloadReply,
+    WorkerPlan,
+    WorkerStats,
+)
+
+logger = logging.getLogger("service.inspector")
+
+
+def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock]) -> None:
+    """Serve requests from the pipe until it closes; the entry point of the spawned process."""
+    leave_with_parent()
+    configure_logging(plan.log_level, plan.log_format)
+    runtimes = Runtimes(
+        plan.device, plan.backend, plan.threads, plan.precision, graphs=plan.cuda_graphs
+    )
+    try:
+        runtimes.prepare(Store(plan.weights_dir).manifests())
+    except BackendUnavailable as error:
+        connection.send(CannotStart(str(error)))
+        return
+    gc.collect()
+    gc.freeze()  # what was imported stays: looking through it again would hold up batches
+    Server(connection, plan, blocks, runtimes).serve()
+    os._exit(0)  # a checkpoint may still be loading, and nobody waits for it
+
+
+class Server:
+    """The threads around an inspector, and the pipe they share."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        plan: WorkerPlan,
+        blocks: Sequence[SharedBlock],
+        runtimes: Runtimes,
+    ) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._sending = threading.Lock()
+        self._device = DeviceThread(plan.lanes)
+        self._loads: SimpleQueue[Load | Unload] = SimpleQueue()
+        self._inspector = Inspector(plan, blocks, self._device, runtimes)
+
+    def serve(self) -> None:
+        """Answer requests until the pipe closes."""
+        self._send(Ready(os.getpid()))
+        for work in (self._beat, self._receive, self._load):
+            threading.Thread(target=or_die(work), name=work.__name__, daemon=True).start()
+        or_die(self._device.run)()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                request = self._connection.recv()
+            except (EOFError, OSError):
+                request = None
+            if request is None:
+                self._device.end()
+                return
+            if isinstance(request, BatchRequest):
+                compute = partial(self._compute, request, time.monotonic())
+                self._device.post(or_die(compute), alone=request.alone)
+            else:
+                self._loads.put(request)
+
+    def _compute(self, request: BatchRequest, received: float) -> None:
+        waited_s = time.monotonic() - received
+        self._send(replace(self._inspector.inspect(request), waited_s=waited_s))
+
+    def _load(self) -> None:
+        while True:
+            request = self._loads.get()
+            # A thread that has computed with torch keeps OpenMP's helpers until it ends; and while
+            # there are more of those than cores, the device thread's go to sleep between any two
+            # operators, which doubles the time of an image.
+            one = threading.Thread(target=or_die(partial(self._answer, request)), name="load-one")
+            one.start()
+            one.join()
+
+    def _answer(self, request: Load | Unload) -> None:
+        if isinstance(request, Load):
+            self._send(self._inspector.load(request))
+        else:
+            self._send(self._inspector.unload(request))
+
+    def _beat(self) -> None:
+        while True:
+            self._send(Beat())
+            time.sleep(self._plan.heartbeat_s)
+
+    def _send(self, message: object) -> None:
+        try:
+            with self._sending:
+                self._connection.send(message)
+        except OSError:  # the service has closed the pipe: `_receive` sees it, too
+            logger.debug("nobody is left to tell")
+
+
+class Inspector:
+    """The networks of one worker."""
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        blocks: Sequence[SharedBlock],
+        device: DeviceThread,
+        runtimes: Runtimes,
+    ) -> None:
+        self._plan = plan
+        self._blocks = blocks
+        self._device = device
+        self._store = Store(plan.weights_dir)
+        self._runtimes = runtimes
+        self._loaded: dict[CheckpointKey, LoadedCheckpoint] = {}
+        self._weights = (0, 0)
+        self._counting = threading.Lock()
+        self._compute_s = 0.0
+
+    def load(self, request: Load) -> LoadReply:
+        """Load, verify and warm up a checkpoint; what it cannot use, it refuses with a reason."""
+        try:
+            reply = self._load(request)
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            why = self._reason(request.checkpoint, error)
+        else:
+            return_free_memory()  # of reading, and of a version that was there before
+            return reply
+        self._release_memory()  # now that the error is gone, which held what was loaded
+        return LoadReply(request.id, why, self._stats())
+
+    def _load(self, request: Load) -> LoadReply:
+        key, started = request.checkpoint, time.monotonic()
+        version, detector = self._runtimes.open(self._store.find(key.name, key.version))
+        loaded = LoadedCheckpoint(detector)
+        known = request.known
+        sizes = sorted({1, known.limit}) if known else batch_sizes(self._plan.max_batch_size)
+        in_lanes = self._plan.lanes > 1 and loaded.fits_lanes
+        seconds = loaded.warm_up(sizes, partial(self._device.call, alone=not in_lanes))
+        if known:
+            sharing = known.sharing
+        elif in_lanes:
+            sharing = loaded.sharing(seconds[1], self._device.call)
+        else:
+            sharing = Sharing.ALWAYS
+        difference = self._compare(version, detector)
+        self._loaded[key] = loaded
+        self._weigh()
+        report = LoadReport(loaded.nbytes, time.monotonic() - started, difference, sharing)
+        return LoadReply(request.id, report, self._stats(), seconds, loaded.batch_limit)
+
+    def unload(self, request: Unload) -> UnloadReply:
+        """Free a checkpoint."""
+        self._loaded.pop(request.checkpoint, None)
+        self._release_memory()
+        self._weigh()
+        return UnloadReply(request.id, self._stats())
+
+    def inspect(self, request: BatchRequest) -> BatchReply:
+        """Inspect a batch; a checkpoint that is not there fails every item of it."""
+        loaded = self._loaded.get(request.checkpoint)
+        if loaded is None:
+            logger.error("a batch for checkpoint %s, which is not loaded", request.checkpoint)
+            failures = (Failure(FailureKind.CHECKPOINT),) * len(request.items)
+            return BatchReply(request.id, failures, self._stats())
+        started = time.monotonic()
+        pixels = self._blocks[request.block].array(request.pixels_shape, np.uint8)
+        outcomes = self._put_maps(request, loaded.inspect(request.items, pixels))
+        took_s = time.monotonic() - started
+        with self._counting:
+            self._compute_s += took_s if request.alone else took_s / self._plan.lanes
+        return BatchReply(
+            request.id, outcomes, self._stats(), split=loaded.split, batch_limit=loaded.batch_limit
+        )
+
+    def _compare(self, version: StoredVersion, detector: Detector) -> float | None:
+        """Compare with the golden scores; raises `ParityError` where they differ too much."""
+        if not version.golden:
+            return None
+
+        def score(
+            images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]
+        ) -> list[float]:
+            return self._device.call(lambda: detector.raw_scores(images, categories))
+
+        return golden.check(version.golden, score)
+
+    def _put_maps(self, request: BatchRequest, outcomes: list[Outcome]) -> tuple[Outcome, ...]:
+        """Move the maps from the outcomes into the block."""
+        wanting = [i for i, item in enumerate(request.items) if item.wants_map]
+        block = self._blocks[request.block]
+        maps = block.maps(request.map_shapes, request.map_offsets)
+        for place, i in zip(maps, wanting, strict=True):
+            outcome = outcomes[i]
+            if isinstance(outcome, Finding):
+                place[:] = outcome.pixel_scores
+                outcomes[i] = replace(outcome, pixel_scores=None)
+        return tuple(outcomes)
+
+    def _stats(self) -> WorkerStats:
+        with self._counting:
+            computed, self._compute_s = self._compute_s, 0.0
+        on_cpu = self._plan.device == "cpu"
+        held = process_bytes() if on_cpu else self._runtimes.held_bytes
+        return WorkerStats(held, *self._weights, computed)
+
+    def _release_memory(self) -> None:
+        """Give back what freed networks have left in caches."""
+        gc.collect()
+        self._runtimes.release()
+        return_free_memory()
+
+    def _weigh(self) -> None:
+        """Count the bytes of all weights, and the encoders: too long a list for every batch."""
+        networks = sum(loaded.nbytes for loaded in self._loaded.values())
+        encoders, nbytes = self._runtimes.encoders
+        self._weights = (networks + nbytes, encoders)
+
+    def _reason(self, key: CheckpointKey, error: Exception) -> str:
+        """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""
+        if not isinstance(error, ModelError | OSError):
+            logger.error("loading checkpoint %s failed", key, exc_info=error)
+            return f"loading it failed with {type(error).__name__}; the service's log says more"
+        reason = str(error)
+        for root in (self._store.root.resolve(), self._store.root):
+            reason = reason.replace(str(root), "weights")
+        return reason

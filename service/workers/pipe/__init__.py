@@ -1,0 +1,1 @@
+"""What the service and a worker process say to each other, and the memory they share."""

@@ -1,0 +1,214 @@
+"""All workers together: which one takes a job."""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from model.checkpoints.key import CheckpointKey
+from service.errors import NoWorkerReady, QueueFull, ServiceError
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.workers.batcher import Batcher, BatchLimits
+from service.workers.jobs import Job, Priority
+from service.workers.latency import Latencies
+from service.workers.pipe.messages import LoadReport, Resident, WorkerPlan
+from service.workers.protocol import WorkerStatus
+from service.workers.residency import Residency, ResidencyLimits
+from service.workers.worker import Supervision, Worker
+
+
+class WorkerPool:
+    """The supervised workers of one service, processes of this machine; see `Workers`.
+
+    Each loads what is `wanted` when its process starts, and then calls `on_refused` with its name
+    and the checkpoints that it could not load, each with why: none where all are there.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        wanted: tuple[CheckpointKey, ...],
+        metrics: Metrics,
+        on_refused: Callable[[str, Mapping[CheckpointKey, str]], None],
+    ) -> None:
+        self._on_refused = on_refused
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._max_queue_bytes = settings.max_queue_bytes
+        self.workers: Sequence[Worker] = tuple(
+            self._worker(name, wanted, settings, metrics) for name in settings.worker_names
+        )
+
+    def _worker(
+        self, name: str, wanted: tuple[CheckpointKey, ...], settings: Settings, metrics: Metrics
+    ) -> Worker:
+        latencies = Latencies(settings.max_batch_size, settings.batch_efficiency)
+        plan = _plan(name, settings)
+        batcher = Batcher(name, _batch_limits(settings), latencies, metrics, plan.lanes)
+        limits = ResidencyLimits(settings.max_model_bytes, settings.startup_timeout_s)
+        return Worker(
+            plan,
+            batcher,
+            Residency(name, wanted, limits, batcher, latencies, metrics),
+            latencies,
+            _supervision(settings),
+            metrics,
+            self._note_ready,
+            self._hand_over,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Start every worker; they become ready later."""
+        self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop every worker; what still waits is answered 503."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for worker in self.workers:
+            for job in worker.batcher.drain():
+                job.fail(NoWorkerReady("the service is shutting down"))
+
+    def status(self) -> list[WorkerStatus]:
+        """Return how each worker is."""
+        return [worker.status for worker in self.workers]
+
+    async def wait_change(self) -> None:
+        """Wait until a worker becomes ready that was not."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    def admit(
+        self, checkpoint: CheckpointKey, deadline: float, priority: Priority, nbytes: int
+    ) -> None:
+        """Raise what would keep a job from being taken now, before anything is spent on it.
+
+        `nbytes` is what it will keep in memory. Raises `Unavailable`, with when to try again, or
+        `DeadlineExceeded` where it would be late by what batches take.
+        """
+        worker = self._soonest(checkpoint, priority)
+        self._check_bytes(nbytes, worker, checkpoint, priority)
+        worker.batcher.admit(checkpoint, deadline, priority)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job where it will be computed soonest. Raises as `admit`."""
+        worker = self._soonest(job.checkpoint, job.priority)
+        self._check_bytes(job.nbytes, worker, job.checkpoint, job.priority)
+        worker.submit(job)
+
+    def estimate_s(self, checkpoint: CheckpointKey, priority: Priority = Priority.NORMAL) -> float:
+        """How long a new job would take, by what batches took; 0 where none was measured."""
+        ready = [worker for worker in self.workers if worker.is_ready]
+        return min((worker.estimate_s(checkpoint, priority) for worker in ready), default=0.0)
+
+    async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
+        """Bring a checkpoint onto every worker's device, verified and warm, while others serve.
+
+        Returns a report for each worker's name. Raises `CheckpointUnavailable` with the reason;
+        then no worker keeps what it did not have before.
+        """
+        before = {worker for worker in self.workers if worker.residency.keeps(key)}
+        loads = [worker.residency.load(key) for worker in self.workers]
+        reports = await asyncio.gather(*loads, return_exceptions=True)
+        failures = [report for report in reports if isinstance(report, BaseException)]
+        if failures:
+            for worker in self.workers:
+                if worker not in before:
+                    await worker.residency.unload(key)
+            raise failures[0]
+        return {
+            worker.plan.name: report
+            for worker, report in zip(self.workers, reports, strict=True)
+            if isinstance(report, LoadReport)
+        }
+
+    async def unload(self, key: CheckpointKey) -> None:
+        """Free a checkpoint on every worker, once its queued and running jobs are done."""
+        await asyncio.gather(*(worker.residency.unload(key) for worker in self.workers))
+
+    def residents(self) -> dict[str, Mapping[CheckpointKey, Resident]]:
+        """Return what lies on each worker's device."""
+        return {worker.plan.name: worker.residency.residents for worker in self.workers}
+
+    def _check_bytes(
+        self, nbytes: int, worker: Worker, checkpoint: CheckpointKey, priority: Priority
+    ) -> None:
+        """Raise `QueueFull` where waiting images would hold too much; one alone never does."""
+        held = sum(worker.batcher.nbytes for worker in self.workers)
+        if held and held + nbytes > self._max_queue_bytes:
+            wait_s = worker.estimate_s(checkpoint, priority)
+            raise QueueFull(f"the images that wait hold {held} bytes already", math.ceil(wait_s))
+
+    def _soonest(self, checkpoint: CheckpointKey, priority: Priority) -> Worker:
+        ready = [worker for worker in self.workers if worker.is_ready]
+        if not ready:
+            wait_s = min((worker.expected_in_s for worker in self.workers), default=math.inf)
+            raise NoWorkerReady(
+                "no worker is ready: they are starting, or starting again",
+                math.ceil(min(wait_s, 60.0)),
+            )
+        if len(ready) == 1:
+            return ready[0]
+        return min(
+            ready,
+            key=lambda worker: (
+                worker.estimate_s(checkpoint, priority),
+                len(worker.batcher),
+                checkpoint not in worker.residency.residents,
+            ),
+        )
+
+    def _note_ready(self, name: str, refused: Mapping[CheckpointKey, str]) -> None:
+        self._on_refused(name, refused)
+        self._changed.set()
+
+    def _hand_over(self, dead: Worker) -> None:
+        """Give a dead worker's queue to the others; without any, it waits for the restart."""
+        if not any(worker.is_ready for worker in self.workers):
+            return
+        for job in dead.batcher.drain():
+            try:
+                self.submit(job)
+            except ServiceError as error:
+                job.fail(error)
+
+
+def _plan(name: str, settings: Settings) -> WorkerPlan:
+    device = name.split("/", maxsplit=1)[0]
+    return WorkerPlan(
+        name=name,
+        device=device,
+        backend=settings.backend,
+        threads=settings.worker_threads,
+        weights_dir=settings.weights_dir,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        max_batch_size=settings.max_batch_size,
+        precision=settings.precision,
+        cuda_graphs=settings.cuda_graphs,
+        lanes=settings.lanes_of(device),
+        heartbeat_s=min(1.0, settings.heartbeat_timeout_ms / 1000 / 10),
+    )
+
+
+def _batch_limits(settings: Settings) -> BatchLimits:
+    return BatchLimits(
+        settings.max_queue_delay_ms / 1000,
+        settings.max_queue_size,
+        settings.priority_patience_ms / 1000,
+    )
+
+
+def _supervision(settings: Settings) -> Supervision:
+    return Supervision(
+        startup_timeout_s=settings.startup_timeout_s,
+        batch_timeout_s=settings.batch_timeout_ms / 1000,
+        backoff_s=settings.restart_backoff_s,
+        max_backoff_s=settings.max_restart_backoff_s,
+        stop_grace_s=settings.stop_grace_s,
+        heartbeat_timeout_s=settings.heartbeat_timeout_ms / 1000,
+        min_batch_timeout_s=settings.min_batch_timeout_ms / 1000,
+    )

@@ -1,0 +1,581 @@
+"""The commands, run as a user runs them, on tiny parts and a tiny network."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from model.checkpoints.checkpoint import CheckpointStore
+from model.checkpoints.golden import check
+from model.cli import app
+from model.cli.train.values import read_depths, read_size, read_weights
+from model.errors import ConfigError
+from model.runtimes.torch import open_checkpoint
+from model.training.progress.monitor import Monitor
+from model.training.recipe.recipe import PRESETS, Recipe
+from tests.published import state_dict
+
+ROOT = Path(__file__).parents[3]
+TINY = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
+RECIPE = ["--epochs", "2", "--batch-size", "4", "--loss", "cosine"]
+
+
+def write_images(folder, count, seed, size=(80, 64)):
+    folder.mkdir(parents=True)
+    for number in range(count):
+        values = np.random.default_rng((seed, number)).integers(90, 110, (*size, 3), np.uint8)
+        Image.fromarray(values).save(folder / f"{number:03}.png")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for seed, category in enumerate(("bolt", "nut")):
+        write_images(root / category / "train" / "good", 6, 10 * seed)
+        write_images(root / category / "held_out" / "good", 3, 10 * seed + 1)
+        write_images(root / category / "test" / "good", 2, 10 * seed + 2)
+        write_images(root / category / "test" / "scratch", 2, 10 * seed + 3)
+    return root
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A store with the checkpoint "parts"; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    weights, runs = folder / "weights", folder / "runs"
+    return weights, run(
+        "train", data, "--name", "parts", *TINY, *RECIPE, "--weights", weights, "--runs", runs
+    )
+
+
+@pytest.fixture
+def store(trained, tmp_path):
+    return Path(shutil.copytree(trained[0], tmp_path / "weights"))
+
+
+def manifest(store, name="parts"):
+    return CheckpointStore(store).load(name).manifest
+
+
+def one_line(result, after=None):
+    """The only line on stderr, or the only one after the line that holds `after`."""
+    lines = result.stderr.splitlines()
+    if after is not None:
+        assert after in lines.pop(0)
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+def test_help_names_every_command_and_loads_no_torch():
+    code = (
+        "import sys; from typer.testing import CliRunner; from model.cli import app; "
+        "print(CliRunner().invoke(app, ['--help']).output); assert 'torch' not in sys.modules"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for command in (
+        "train",
+        "calibrate",
+        "golden",
+        "evaluate",
+        "compare",
+        "predict",
+        "import",
+        "benchmark",
+        "reproduce",
+    ):
+        assert f" {command} " in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "calibrate",
+        "golden",
+        "evaluate",
+        "compare",
+        "predict",
+        "import",
+        "benchmark",
+        "reproduce",
+    ],
+)
+def test_every_commands_help_has_an_example(command):
+    assert f"mambaad {command} " in run(command, "--help").output
+
+
+def test_train_saves_a_calibrated_checkpoint_and_says_so(trained):
+    weights, result = trained
+    saved = manifest(weights)
+    assert saved.categories == ("bolt", "nut")
+    assert saved.training["recipe"]["loss"] == "cosine"
+    assert saved.network["state_size"] == 2
+    assert "12 good images to train on, 6 held out, of bolt, nut" in result.stderr
+    assert "epoch 2/2" in result.stderr
+    assert "bolt: 3 held-out good images cannot promise 1 %" in result.stdout
+    assert "saved parts, version 1" in result.stdout
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(data, tmp_path, monkeypatch):
+    class Interrupted(Monitor):
+        def step(self, place, loss):
+            if place.step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    command = ["train", data, "--name", "parts", *TINY, *RECIPE]
+    command += ["--weights", tmp_path / "weights", "--runs", tmp_path / "runs"]
+    with monkeypatch.context() as patch:
+        patch.setattr("model.training.progress.monitor.watch", lambda _: nullcontext(Interrupted()))
+        stopped = run(*command, code=130)
+    assert "stopping after this step" in stopped.stderr
+    assert "stopped in epoch 1 of 2: the same command with --resume goes on" in stopped.stdout
+    assert manifest(tmp_path / "weights").categories == ("bolt", "nut")
+
+    assert "--resume" in one_line(run(*command, code=2), after="held out")
+    run(*command, "--resume")
+    assert manifest(tmp_path / "weights").version == "2"
+    assert manifest(tmp_path / "weights").training["finished"]
+
+
+def test_cli_defaults_are_the_papers_but_for_two():
+    """The encoder and the epochs are stated in the help; all else is the paper's."""
+    printed = run("train", "data", "--name", "parts", "--print-recipe").stdout
+    asked, paper = (dict(r.flat()) for r in (Recipe.from_values(yaml.safe_load(printed)), Recipe()))
+    assert {k for k in paper if asked[k] != paper[k]} == {"network.encoder", "training.epochs"}
+
+
+def test_options_and_settings_change_a_recipe_and_nothing_else():
+    command = ["train", "data", "--name", "parts", "--print-recipe", "--recipe", "fast"]
+    changes = ["--epochs", "3", "--image-size", "64", "--set", "hard_mining=0.9", "--set", "seed=5"]
+    plain, changed = (
+        dict(Recipe.from_values(yaml.safe_load(run(*command, *more).stdout)).flat())
+        for more in ([], changes)
+    )
+    assert {k: v for k, v in changed.items() if plain[k] != v} == {
+        "training.epochs": 3,
+        "training.seed": 5,
+        "training.emphasis.hard_mining": 0.9,
+        "network.image_size": [64, 64],
+    }
+
+
+@pytest.mark.parametrize("recipe", [[], ["--recipe", "quality"]], ids=["options", "recipe"])
+def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
+    command = ["train", "data", "--name", "parts", "--print-recipe", *recipe]
+    preset = PRESETS["fast"]["network"]
+    plain, fast, mixed = (
+        dict(Recipe.from_values(yaml.safe_load(run(*command, *more).stdout)).flat())
+        for more in ([], ["--preset", "fast"], ["--preset", "fast", "--directions", "4"])
+    )
+    assert {k: v for k, v in fast.items() if plain[k] != v} == {
+        f"network.{name}": value for name, value in preset.items()
+    }
+    assert mixed == fast | {"network.directions": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--depths", "2,2"], "network.depths: another number of values"),
+        (["--recipe", "fats"], "did you mean fast?"),
+        (["--preset", "fsat"], "did you mean fast?"),
+        (["--set", "epohcs=3"], "did you mean epochs?"),
+        (["--set", "loss_weights=0,1,1"], "scale_weights"),
+        (["--batch-size", "5", "--patience", "-1"], "patience"),
+        (["--depths", "two"], "--depths"),
+        (["--image-size", "64px"], "--image-size"),
+        (["--loss", "l1"], "loss must be one of"),
+        (["--score-statistic", "median"], "statistic"),
+        (["--encoder-weights", "nowhere.pth"], "nowhere.pth"),
+        (["--category", "screw"], "screw"),
+        (["--device", "tpu"], "tpu"),
+        (["--resume"], "nothing to resume"),
+    ],
+)
+def test_train_says_what_is_wrong_in_one_line(data, tmp_path, options, said):
+    folders = ["--weights", tmp_path / "weights", "--runs", tmp_path / "runs"]
+    result = run("train", data, "--name", "parts", *TINY, *RECIPE, *folders, *options, code=2)
+    *progress, error = result.stderr.splitlines()
+    assert error.startswith("mambaad: ")
+    assert said in error
+    assert len(progress) <= 1
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize("text", ["", "x64", "64x", "64x64x64", "-64"])
+def test_sizes_that_are_none_are_refused(text):
+    with pytest.raises(ConfigError, match="HEIGHTxWIDTH"):
+        read_size(text)
+
+
+def test_sizes_and_depths_are_read():
+    assert read_size("256") == (256, 256)
+    assert read_size("128x320") == (128, 320)
+    assert read_depths("3,4,6,3") == (3, 4, 6, 3)
+    assert read_weights("0,1,2.5") == (0.0, 1.0, 2.5)
+    for text in ("1,2", "1,2,x", ""):
+        with pytest.raises(ConfigError, match="--scale-weights are three numbers"):
+            read_weights(text)
+
+
+def test_calibrate_uses_the_images_held_out_in_training(data, store):
+    before = CheckpointStore(store).load("parts").calibrations
+    run("calibrate", "parts", data, "--alpha", "0.5", "--weights", store)
+    after = CheckpointStore(store).load("parts").calibrations
+    assert {c.good_images for c in after.values()} == {3}
+    assert all(after[c].image_threshold < before[c].image_threshold for c in before)
+
+
+def test_calibrate_on_new_images_leaves_other_categories_alone(data, store):
+    before = CheckpointStore(store).load("parts").calibrations
+    folder = data / "bolt" / "test" / "good"
+    result = run("calibrate", "parts", "--images", folder, "--category", "bolt", "--weights", store)
+    after = CheckpointStore(store).load("parts").calibrations
+    assert after["bolt"].good_images == 2
+    assert after["nut"] == before["nut"]
+    assert "nut" not in result.stdout
+
+
+def test_calibrate_refuses_images_that_were_perhaps_trained_on(data, store, tmp_path):
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    shutil.rmtree(other / "bolt" / "held_out")
+    result = run("calibrate", "parts", other, "--weights", store, code=2)
+    assert "'bolt'" in one_line(result)
+    assert "--images" in result.stderr
+
+
+def test_calibrations_are_numbered_and_can_be_taken_up_again(data, store):
+    first = manifest(store).calibrations
+    assert manifest(store).calibration_version == 1
+    result = run("calibrate", "parts", data, "--alpha", "0.5", "--weights", store)
+    assert "has calibration 2" in result.stdout
+    second = manifest(store)
+    assert second.calibration_version == 2
+    assert second.calibrations != first
+    assert "good bolt, 3 images" in second.calibration_log[-1].source
+    listed = run("calibrate", "parts", "--use", "1", "--weights", store)
+    assert "calibration 3" in listed.stdout
+    assert "calibration 1 again" in listed.stdout
+    assert manifest(store).calibrations == first
+    assert [entry.version for entry in manifest(store).calibration_log] == [1, 2, 3]
+    unknown = run("calibrate", "parts", "--use", "9", "--weights", store, code=2)
+    assert "no calibration 9; have: 1, 2, 3" in one_line(unknown)
+
+
+def test_the_log_of_a_new_checkpoint_is_its_own_calibration(store):
+    assert "calibration 1, as it was made" in run(
+        "calibrate", "parts", "--log", "--weights", store
+    ).stdout  # fmt: skip
+
+
+def test_calibrate_keeps_to_an_escape_rate_of_defective_examples(data, store, tmp_path):
+    defects = tmp_path / "rejects"
+    for category in ("bolt", "nut"):
+        shutil.copytree(data / category / "test" / "scratch", defects / category / "scratch")
+    arguments = ["calibrate", "parts", data, "--weights", store, "--defects", defects]
+    result = run(*arguments, "--target-escape-rate", "0.3", "--no-review")
+    point = manifest(store).calibrations["bolt"]["operating_point"]
+    assert (point["defect_images"], point["escapes"]) == (2, 0)
+    assert "an escape rate of at most 30 %" in result.stdout
+    costs = ["--cost-false-reject", "2", "--cost-escape", "500"]
+    assert "a false reject 2, an escape 500" in run(*arguments, *costs).stdout
+    assert "defective bolt, 2 images" in manifest(store).calibration_log[-1].source
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--f1-max"], "--defects DIR goes with"),
+        (["--defects", "x"], "--defects DIR goes with"),
+        (["--defects", "x", "--f1-max", "--target-escape-rate", "0.1"], "give one of"),
+        (["--defects", "x", "--cost-escape", "5"], "--cost-escape needs the other cost"),
+        (["--defects", "x", "--cost-review", "5"], "--cost-review needs"),
+        (["--defects", "x", "--no-review"], "--no-review needs --target-escape-rate"),
+        (["--defects", "x", "--f1-max"], "no defective examples of 'bolt'"),
+    ],
+)
+def test_half_a_goal_is_refused(data, store, options, said):
+    result = run("calibrate", "parts", data, *options, "--weights", store, code=2)
+    assert said in one_line(result)
+
+
+def test_calibrate_takes_data_or_images(store, data):
+    for arguments in ([], [data, "--images", data]):
+        result = run("calibrate", "parts", *arguments, "--weights", store, code=2)
+        assert "either DATA or --images" in one_line(result)
+
+
+def test_training_keeps_golden_images_of_what_was_held_out(trained):
+    checkpoint = CheckpointStore(trained[0]).load("parts")
+    golden = checkpoint.golden
+    assert {category: len(known.images) for category, known in golden.items()} == {
+        "bolt": 3, "nut": 3
+    }  # fmt: skip
+    assert check(golden, open_checkpoint(checkpoint).raw_scores) <= 1
+
+
+def test_golden_images_make_a_new_version_with_the_same_weights(data, store):
+    before = manifest(store)
+    folder = data / "bolt" / "test" / "good"
+    result = run("golden", "parts", "--images", folder, "--category", "bolt", "--weights", store)
+    assert "saved parts, version 2, with 2 golden images" in result.stdout
+    after = manifest(store)
+    assert (len(after.golden["bolt"].raw_scores), after.version) == (2, "2")
+    assert after.golden["nut"] == before.golden["nut"]
+    same = ("network.safetensors", after.encoder_file)
+    assert [after.sha256[file] for file in same] == [before.sha256[file] for file in same]
+    assert after.calibrations == before.calibrations
+    assert "either DATA or --images" in one_line(run("golden", "parts", code=2))
+
+
+def test_evaluate_prints_records_and_writes_json(data, store, tmp_path):
+    out = tmp_path / "results" / "out.json"
+    result = run("evaluate", "parts", data, "--json", out, "--weights", store)
+    assert "bolt" in result.stdout
+    assert "mean" in result.stdout
+    written = json.loads(out.read_text())
+    assert written["checkpoint"] == {"name": "parts", "version": "1"}
+    assert written["categories"]["nut"]["defective"] == 2
+    assert manifest(store).metrics["mean"] == written["mean"]
+
+
+def test_evaluate_writes_a_report_and_sets_other_methods_beside(data, store, tmp_path):
+    page, out = tmp_path / "report.html", tmp_path / "found.json"
+    options = ["--weights", store, "--category", "bolt", "--no-record", "--json", out]
+    result = run("evaluate", "parts", data, "--baselines", "--report", page, *options)
+    assert "PatchCore" in result.stdout
+    assert f"wrote {page}" in result.stdout
+    text = page.read_text("utf-8")
+    assert "Beside other methods" in text
+    assert manifest(store).sha256["network.safetensors"] in text
+    rows = json.loads(out.read_text())["baselines"]["categories"]["bolt"]
+    assert {row["method"] for row in rows} == {"MambaAD", "PaDiM", "PatchCore"}
+
+
+def test_a_report_of_a_run_that_is_not_there_is_an_error(data, store, tmp_path):
+    options = ["--report", tmp_path / "report.html", "--run", tmp_path, "--weights", store]
+    assert "no run in" in one_line(run("evaluate", "parts", data, *options, code=2))
+
+
+def test_compare_lists_what_is_decided_differently(data, store, tmp_path):
+    checkpoint = CheckpointStore(store).load("parts")
+    loose = {
+        category: calibration.with_thresholds(image=-1.0)
+        for category, calibration in checkpoint.calibrations.items()
+    }
+    saved = CheckpointStore(store).save(
+        "strict",
+        checkpoint.network,
+        checkpoint.preprocessing,
+        checkpoint.scoring,
+        loose,
+        training={},
+        metrics={},
+        baselines=checkpoint.baselines,
+    )
+    page, out = tmp_path / "both.html", tmp_path / "both.json"
+    options = ["--weights", store, "--category", "nut", "--report", page, "--json", out]
+    result = run("compare", "parts/1", "strict", data, *options)
+    found = json.loads(out.read_text())
+    assert (found["first"], found["second"]) == ("parts/1", f"strict/{saved.version}")
+    # Everything is NG to the second: good parts are decided worse, defective ones better.
+    known = {(change["defect"], change["better"]) for change in found["changes"]}
+    assert known <= {("good", False), ("scratch", True)}
+    assert f"{len(found['changes'])} of 4 images are decided differently" in result.stdout
+    assert "Changed decisions" in page.read_text("utf-8")
+    assert found["categories"]["nut"]["image_auroc"]["difference"] == 0
+
+
+def test_checkpoints_of_other_categories_cannot_be_compared(data, store):
+    checkpoint = CheckpointStore(store).load("parts")
+    only = {"nut": checkpoint.calibrations["nut"]}
+    CheckpointStore(store).save(
+        "nuts",
+        checkpoint.network,
+        checkpoint.preprocessing,
+        checkpoint.scoring,
+        only,
+        training={},
+        metrics={},
+        baselines=checkpoint.baselines,
+    )
+    result = run("compare", "parts", "nuts", data, "--weights", store, "--category", "bolt", code=2)
+    assert "both checkpoints must be calibrated for bolt: parts has bolt, nut, nuts nut" in (
+        one_line(result)
+    )
+
+
+def test_evaluate_leaves_the_manifest_alone_when_asked(data, store):
+    run("evaluate", "parts", data, "--no-record", "--category", "nut", "--weights", store)
+    assert manifest(store).metrics == {}
+
+
+def test_calibrating_again_drops_rates_that_are_no_longer_true(data, store):
+    run("evaluate", "parts", data, "--weights", store)
+    run("calibrate", "parts", data, "--weights", store)
+    assert manifest(store).metrics == {}
+
+
+def test_predict_decides_and_draws(data, store, tmp_path):
+    images = sorted((data / "bolt" / "test" / "scratch").glob("*.png"))
+    bright = tmp_path / "bright.png"
+    values = pixels(images[0]).copy()
+    values[20:50, 20:50] = np.random.default_rng(0).integers(0, 256, (30, 30, 3))
+    Image.fromarray(values).save(bright)
+    result = run(
+        "predict", "parts", *images, bright, "--category", "bolt",
+        "--output", tmp_path / "out", "--batch-size", "2", "--weights", store,
+    )  # fmt: skip
+    heading, *lines = result.stdout.splitlines()
+    assert heading.split() == ["decision", "score", "raw", "score", "threshold", "image"]
+    assert [line.split()[-1] for line in lines] == [str(path) for path in (*images, bright)]
+    assert {line.split()[0] for line in lines} <= {"OK", "NG"}
+    for path in (*images, bright):
+        picture = pixels(tmp_path / "out" / path.name)
+        assert picture.shape == pixels(path).shape == (80, 64, 3)
+
+
+def predict_json(store, *arguments, code=0):
+    result = run("predict", *arguments, "--json", "--weights", store, code=code)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_predict_as_json_is_consistent(data, store):
+    image = next((data / "nut" / "test" / "good").glob("*.png"))
+    (found,) = predict_json(store, "parts", image, "--category", "nut")
+    assert found["image"] == str(image)
+    assert (found["decision"] == "NG") == (found["raw_score"] > found["threshold"])
+    assert (found["decision"] == "NG") == (found["score"] > 0.5)
+
+
+def test_fail_on_ng_follows_the_decision(data, store):
+    image = next((data / "bolt" / "test" / "good").glob("*.png"))
+    checkpoints = CheckpointStore(store)
+    loaded = checkpoints.load("parts")
+    raw = predict_json(store, "parts", image, "--category", "bolt")[0]["raw_score"]
+    for threshold, code in ((raw * 1.01, 0), (raw * 0.99, 1)):
+        moved = loaded.calibrations["bolt"].to_dict() | {"image_threshold": threshold}
+        calibration = type(loaded.calibrations["bolt"]).from_dict(moved)
+        checkpoints.update(loaded, calibrations={"bolt": calibration})
+        arguments = ("parts", image, "--category", "bolt")
+        (found,) = predict_json(store, *arguments, "--fail-on-ng", code=code)
+        assert found["decision"] == ("NG" if code else "OK")
+        predict_json(store, *arguments)
+
+
+def test_predict_says_what_is_wrong_in_one_line(data, store, tmp_path):
+    image = next((data / "bolt" / "test" / "good").glob("*.png"))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(image.read_bytes()[:200])
+    for arguments, said in (
+        (("parts", image), "no --category given; 'parts' has: bolt, nut"),
+        (("parts", image, "--category", "screw"), "no category 'screw'"),
+        (("none", image), "no checkpoint 'none'"),
+        (("parts", tmp_path / "none.png", "--category", "bolt"), "none.png"),
+        (("parts", broken, "--category", "bolt"), "broken.png"),
+        (("parts", image, "--category", "bolt", "--output", image.parent), "overwrite"),
+    ):
+        assert said in one_line(run("predict", *arguments, "--weights", store, code=2))
+
+
+def test_predict_refuses_two_pictures_of_one_name(data, store, tmp_path):
+    images = [data / category / "test" / "good" / "000.png" for category in ("bolt", "nut")]
+    result = run(
+        "predict", "parts", *images, "--category", "bolt", "--output", tmp_path / "out",
+        "--weights", store, code=2,
+    )  # fmt: skip
+    assert "would both be written" in one_line(result)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "net.pth"
+    torch.save({"net": state_dict("hilbert", 2, (2, 2, 2, 2))}, path)
+    return path
+
+
+def test_an_import_without_images_cannot_decide_until_calibrated(published, data, tmp_path):
+    weights = tmp_path / "weights"
+    result = run("import", published, "--name", "net", "--weights", weights)
+    assert "cannot decide yet: run mambaad calibrate net" in result.stdout
+    assert manifest(weights, "net").categories == ()
+    assert manifest(weights, "net").training["imported_from"] == "net.pth"
+    assert set(manifest(weights, "net").golden) == {"synthetic"}
+
+    image = data / "bolt" / "test" / "good" / "000.png"
+    undecided = run("predict", "net", image, "--weights", weights, code=2)
+    assert "mambaad calibrate net" in one_line(undecided)
+    unknown = run("calibrate", "net", data, "--weights", weights, code=2)
+    assert "was not trained here" in one_line(unknown)
+
+    folder = data / "bolt" / "held_out" / "good"
+    run("calibrate", "net", "--images", folder, "--category", "bolt", "--weights", weights)
+    run("predict", "net", image, "--weights", weights)
+
+
+def test_an_import_calibrates_at_once(published, data, tmp_path):
+    weights = tmp_path / "weights"
+    images = ["--category", "bolt", "--calibrate-images", data / "bolt" / "held_out"]
+    result = run("import", published, "--name", "net", *images, "--weights", weights)
+    assert manifest(weights, "net").categories == ("bolt",)
+    assert "bolt: 3 held-out good images" in result.stdout
+
+
+def test_import_says_what_is_wrong_in_one_line(published, tmp_path):
+    weights = tmp_path / "weights"
+    junk = tmp_path / "junk.pth"
+    junk.write_bytes(b"junk")
+    one_line(run("import", junk, "--name", "net", "--weights", weights, code=2))
+    half = run(
+        "import", published, "--name", "net", "--category", "bolt", "--weights", weights, code=2
+    )
+    assert "go together" in one_line(half)
+    assert not weights.exists()
+
+
+def test_benchmark_prints_and_writes_json(store, tmp_path):
+    out = tmp_path / "timing.json"
+    result = run(
+        "benchmark", "--checkpoint", "parts", "--batch-size", "2", "--repeats", "2",
+        "--json", out, "--weights", store,
+    )  # fmt: skip
+    assert "parts 1: batch 2, 2 repeats" in result.stdout
+    assert json.loads(out.read_text())["batch_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "either --checkpoint"),
+        (["--config", "paper", "--checkpoint", "parts"], "either --checkpoint"),
+        (["--config", "small"], "must be paper"),
+    ],
+)
+def test_benchmark_says_what_is_wrong_in_one_line(options, said):
+    assert said in one_line(run("benchmark", *options, code=2))

@@ -1,0 +1,35 @@
+"""The table of problems in docs/api.md, made from the one in `service.problem_types`.
+
+`python -m tests.service.api.problem_docs` writes it anew.
+"""
+
+from pathlib import Path
+
+from service.problem_types import INTERNAL, PROBLEM_TYPES, ProblemType
+
+API = Path(__file__).parents[3] / "docs" / "api.md"
+HEAD = "| status | `type` ends in | do |\n|---|---|---|\n"
+
+
+def advice_rows() -> list[str]:
+    """A row for each thing to do, with the problems that it is good against."""
+    by_advice: dict[str, list[ProblemType]] = {}
+    for kind in sorted([*PROBLEM_TYPES.values(), INTERNAL], key=lambda kind: kind.status):
+        if kind.advice:
+            by_advice.setdefault(kind.advice, []).append(kind)
+    return [
+        f"| {', '.join(dict.fromkeys(str(kind.status) for kind in kinds))} "
+        f"| {', '.join(f'`{kind.slug}`' for kind in kinds)} | {advice} |"
+        for advice, kinds in by_advice.items()
+    ]
+
+
+def main() -> None:
+    """Write the table into the page, in the place of the one that is there."""
+    before, _, rest = API.read_text("utf-8").partition(HEAD)
+    after = rest[rest.index("\n\n") :]
+    API.write_text(before + HEAD + "\n".join(advice_rows()) + after, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,346 @@
+"""Routes say what they are where they are defined, and whatever stands around them goes by that."""
+
+import ast
+import asyncio
+import itertools
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
+from starlette.routing import Mount, Route
+
+import service
+from service.access.gate import takes_key
+from service.access.keys import add_key
+from service.errors import NoWorkerReady
+from service.http.declaration import (
+    UNDECLARED,
+    Access,
+    Scope,
+    declaration_of,
+    declared_by,
+    declares,
+    match_of,
+)
+from service.http.matching import Matching, RouteTable
+from service.settings import Settings
+from service.telemetry.logs import FIELDS
+from tests.service.line import Line
+
+PACKAGE = Path(service.__file__).parent
+NAMES_PATHS = {"cli.py", "client"}
+"""What speaks to a service from outside."""
+
+
+class Part(BaseModel):
+    """The body of a request to the door below."""
+
+    length_mm: float
+
+
+def door():
+    """A door as it would stand in a folder of its own; nothing else knows of it."""
+    router = APIRouter(tags=["measuring"])
+
+    @router.post("/door/measure")
+    @declares(inspects=True, scope=Scope.DETECT)
+    async def measure(part: Part, fault: str = "") -> dict[str, str]:
+        if fault == "ours":
+            raise RuntimeError(fault)
+        if fault == "unavailable":
+            raise NoWorkerReady("no worker is ready")
+        return {"decision": "OK"}
+
+    @router.get("/door/{name}")
+    @declares(scope=Scope.ADMIN, is_probe=True)
+    async def describe(name: str) -> dict[str, str]:
+        return {"name": name}
+
+    return router
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "keys.json"
+
+
+@pytest.fixture
+def secrets(path):
+    return {
+        "detect": add_key(path, "line-3", [Scope.DETECT]),
+        "admin": add_key(path, "boss", [Scope.ADMIN]),
+        "slow": add_key(path, "slow", [Scope.DETECT], 0.001),
+    }
+
+
+@pytest.fixture
+def wired(tmp_path, metrics, path, secrets):
+    """The service with one more door, which took one line of wiring."""
+    line = Line(
+        Settings(
+            weights_dir=tmp_path,
+            api_keys_file=path,
+            fail_safe="STOP",
+            max_image_bytes=1000,
+            max_request_bytes=1000,
+        ),
+        metrics,
+    )
+    line.app.include_router(door(), dependencies=[Depends(takes_key)])
+    return line
+
+
+def bearer(secret):
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        (401, {"key": None}),
+        (401, {"key": "unknown"}),
+        (403, {"key": "admin"}),
+        (404, {"path": "/door/measure/"}),
+        (404, {"path": "/behind/a/proxy/door/measure"}),
+        (413, {"content": bytes(2000)}),
+        (415, {"headers": {"Content-Encoding": "br"}}),
+        (422, {"content": b"{"}),
+        (422, {"content": b'{"width_mm": 3}'}),
+        (422, {"content": b"\xff", "headers": {"Content-Type": "multipart/form-data"}}),
+        (500, {"path": "/door/measure?fault=ours"}),
+        (503, {"path": "/door/measure?fault=unavailable"}),
+    ],
+)
+def test_a_route_of_any_name_that_inspects_is_undecided_when_it_fails(
+    wired, secrets, status, asked
+):
+    key = asked.get("key", "detect")
+    headers = bearer(secrets.get(key, key)) if key else {}
+    response = wired.post(
+        asked.get("path", "/door/measure"),
+        content=asked.get("content", b'{"length_mm": 3}'),
+        headers={"Content-Type": "application/json", **headers, **asked.get("headers", {})},
+    )
+    assert response.status_code == status, response.text
+    assert (response.headers["x-decision"], response.headers["x-fail-safe"]) == (
+        "UNDECIDED",
+        "STOP",
+    )
+    assert (response.json()["decision"], response.json()["fail_safe"]) == ("UNDECIDED", "STOP")
+
+
+def test_a_caller_that_asks_too_often_is_undecided(wired, secrets):
+    asked = {"json": {"length_mm": 3}, "headers": bearer(secrets["slow"])}
+    first, second = (wired.post("/door/measure", **asked) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert second.headers["x-decision"] == second.json()["decision"] == "UNDECIDED"
+
+
+def test_a_service_that_leaves_still_says_undecided(wired, secrets):
+    wired.shutdown.begin()
+    response = wired.post("/door/measure", json={}, headers=bearer(secrets["detect"]))
+    assert (response.status_code, response.headers["connection"]) == (422, "close")
+    assert response.headers["x-fail-safe"] == "STOP"
+
+
+def test_its_other_routes_say_no_decision(wired, secrets):
+    for method, key, status in (("GET", "detect", 403), ("DELETE", "admin", 405), ("GET", "", 401)):
+        response = wired.run(
+            lambda client, method=method, key=key: client.request(
+                method, "/door/measure", headers=bearer(secrets.get(key, "x"))
+            )
+        )
+        assert response.status_code == status
+        assert "x-decision" not in response.headers
+        assert "decision" not in response.json()
+
+
+def test_a_scope_is_asked_for_before_the_body_is_read(wired, secrets):
+    async def scenario(client):
+        async def body():
+            read.append(1)
+            yield b"{"
+
+        return await client.post("/door/measure", content=body(), headers=bearer(secrets["admin"]))
+
+    read = []
+    assert wired.run(scenario).status_code == 403
+    assert read == []
+
+
+def test_who_lacks_the_scope_is_counted_under_the_route_and_who_has_no_key_is_not(wired, secrets):
+    for key in ("admin", "unknown"):
+        wired.post("/door/measure", json={}, headers=bearer(secrets.get(key, key)))
+    sample = wired.app.state.metrics.registry.get_sample_value
+    for route, code in (("/door/measure", "403"), ("unmatched", "401")):
+        assert sample("mambaad_requests_total", {"route": route, "code": code}) == 1
+
+
+def test_the_log_the_metrics_and_the_document_know_it(wired, secrets, caplog, metrics):
+    with caplog.at_level(logging.DEBUG, "service"):
+        assert wired.run(
+            lambda client: client.get("/door/x", headers=bearer(secrets["admin"]))
+        ).is_success
+        wired.post("/door/measure", json={"length_mm": 3}, headers=bearer(secrets["detect"]))
+    lines = {
+        getattr(record, FIELDS)["path"]: record.levelname
+        for record in caplog.records
+        if hasattr(record, FIELDS)
+    }
+    assert lines == {"/door/x": "DEBUG", "/door/measure": "INFO"}
+    own = wired.app.state.metrics.registry.get_sample_value
+    for route in ("/door/{name}", "/door/measure"):
+        assert own("mambaad_requests_total", {"route": route, "code": "200"}) == 1
+    assert wired.app.openapi()["paths"]["/door/measure"]["post"]["security"]
+
+
+def test_every_route_of_the_service_declares_something(line):
+    for route in iter_route_contexts(line.app.routes):
+        endpoint = route.app if isinstance(route.original_route, Mount) else route.endpoint
+        assert declared_by(endpoint) is not UNDECLARED, route.path
+
+
+def test_what_inspects_and_what_is_open(line):
+    found = {
+        (route.path, declared_by(route.endpoint))
+        for route in iter_route_contexts(line.app.routes)
+        if not isinstance(route.original_route, Mount)
+    }
+    model = "/v2/models/{model}"
+    assert {path for path, declared in found if declared.inspects} == {
+        "/detect",
+        "/detect/batch",
+        f"{model}/infer",
+        f"{model}/versions/{{version}}/infer",
+        "/2020-11-20/projects/{project}/models/{version}/detect",
+    }
+    assert {path for path, declared in found if declared.access is not Access.KEYED} == {
+        "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
+        "/docs", "/openapi.json",
+    }  # fmt: skip
+    assert {path for path, declared in found if declared.is_probe} == {
+        "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
+        f"{model}/ready", f"{model}/versions/{{version}}/ready",
+    }  # fmt: skip
+    for path, declared in found:
+        if declared.inspects:
+            assert declared.scope is Scope.DETECT, path
+        if path.startswith(("/models", "/categories/")):
+            assert declared.scope is Scope.ADMIN, path
+
+
+def test_only_the_pages_files_are_open(tmp_path, path, secrets, metrics):
+    line = Line(Settings(weights_dir=tmp_path, api_keys_file=path), metrics)
+    assets = "/docs/assets/"
+    opened = ("/docs", "/openapi.json", assets + "swagger-ui.css", assets + "favicon.png")
+    assert [line.get(one).status_code for one in opened] == [200] * len(opened)
+    closed = ("/docs/", "/docs/oauth2-redirect", assets + "redoc.standalone.js", assets, "/docsx")
+    assert [line.get(one).status_code for one in closed] == [401] * len(closed)
+    assert "script-src" in line.get("/docs").headers["content-security-policy"]
+
+
+def variants(template):
+    filled = template.format(
+        **dict.fromkeys(("model", "version", "project", "category", "name"), "x")
+    )
+    return (filled, filled + "/", filled + "\n", "/" + filled, filled.upper(), filled + "/x")
+
+
+def test_a_route_is_found_as_the_router_finds_it(line):
+    """Else a path that is read in two ways could be asked with a key of the wrong scope."""
+    templates = {route.path for route in iter_route_contexts(line.app.routes)}
+    reached = 0
+
+    async def ask(method, path):
+        scope = {
+            "type": "http", "method": method, "path": path, "raw_path": path.encode(),
+            "query_string": b"", "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80), "scheme": "http", "http_version": "1.1", "root_path": "",
+        }  # fmt: skip
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        await line.app(scope, receive, lambda _: asyncio.sleep(0))
+        return scope
+
+    async def ask_all():
+        return [await ask(*asked) for asked in itertools.product(methods, paths)]
+
+    methods = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
+    paths = sorted({path for template in templates for path in variants(template)})
+    for scope in asyncio.run(ask_all()):
+        endpoint = scope.get("endpoint")
+        if endpoint is None or scope["path"].startswith("/docs/assets"):
+            continue
+        reached += 1
+        declared = declared_by(endpoint)
+        route = match_of(scope).route
+        assert route is scope.get("route", route)
+        if scope["method"] not in route.methods:
+            assert declaration_of(scope).scope is None
+            assert declaration_of(scope).access is declared.access
+        else:
+            assert declaration_of(scope) == declared, scope["path"]
+    assert reached > 100
+
+
+def test_mounted_and_included_routes_are_found_too():
+    inner, outer, mounted = APIRouter(prefix="/in"), APIRouter(), FastAPI()
+    for owner, name in ((inner, "a"), (mounted, "b")):
+        owner.get(f"/{name}/{{x:int}}")(declares(is_probe=True)(lambda: None))
+    outer.include_router(inner, prefix="/out")
+    app = FastAPI()
+    app.include_router(outer, prefix="/far")
+    app.mount("/sub", mounted)
+    app.router.routes.append(Route("/plain", declares(inspects=True)(SimpleNamespace())))
+    table = RouteTable(app.routes)
+    found = {
+        path: table.find("GET", path).declaration
+        for path in ("/far/out/in/a/1", "/sub/b/1", "/far/out/in/a/x", "/sub/c", "/in/a/1")
+    }
+    assert [declared.is_probe for declared in found.values()] == [True, True, False, False, False]
+    assert table.find("POST", "/plain").declaration.inspects
+
+
+def test_what_no_middleware_matched_is_undeclared():
+    assert declaration_of({"type": "http"}) is UNDECLARED
+
+
+def test_a_root_path_is_not_part_of_a_route(line):
+    matching = Matching(lambda *_: asyncio.sleep(0), line.app.routes)
+    for path, root, inspects in (
+        ("/hall/detect", "/hall", True),
+        ("/detect", "", True),
+        ("/hallway", "/hall", False),
+    ):
+        scope = {"type": "http", "method": "POST", "path": path, "root_path": root}
+        asyncio.run(matching(scope, None, None))
+        assert declaration_of(scope).inspects is inspects
+
+
+def test_no_module_but_a_routes_own_names_its_path(line):
+    paths = {}
+    for route in iter_route_contexts(line.app.routes):
+        module = getattr(route.endpoint, "__module__", "")
+        paths[route.path] = module.removeprefix("service.")
+    elsewhere = [
+        f"{file.relative_to(PACKAGE)}: {text}"
+        for file in PACKAGE.rglob("*.py")
+        if file.relative_to(PACKAGE).parts[0] not in NAMES_PATHS
+        for text in texts(file)
+        if text in paths and paths[text] not in {file.stem, file.parent.name}
+    ]
+    assert {found.partition(":")[0] for found in elsewhere} <= {"docs_page.py"}
+
+
+def texts(file):
+    return {
+        node.value
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }

@@ -1,0 +1,142 @@
+"""Who is told of every image, and what becomes of one that an observer cannot take note of."""
+
+import asyncio
+import logging
+
+import pytest
+
+from model.checkpoints.key import CheckpointKey
+from model.images.preprocess import Preprocessing
+from model.inspection import Decision
+from service.errors import InspectionFailed, QueueFull, StateNotWritten
+from service.inspection.observers import LogObserver, MetricsObserver, Observers
+from service.inspection.options import PartFields
+from service.inspection.result import Inspected
+from service.telemetry.logs import taking_notes
+from service.telemetry.metrics import OTHER, BoundedLabel
+from service.versions.registry import Route
+from service.workers.pipe.messages import Finding
+
+
+@pytest.fixture
+def finding():
+    return Finding(Decision.NG, 0.75, 30.0, 20.0, (), {})
+
+
+@pytest.fixture
+def route(calibration):
+    preprocessing = Preprocessing(image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
+    checkpoint = CheckpointKey("parts", "1")
+    return Route("bolt", checkpoint, preprocessing, calibration(20.0), None, None)
+
+
+@pytest.fixture
+def inspected(route, finding):
+    return Inspected(route, finding, (96, 48), {"decode": 3.0}, PartFields(part_id="part-7"))
+
+
+class Witness:
+    """An observer that writes down what it is told, and fails where it is to."""
+
+    def __init__(self, name, told, *, required=False, error=None):
+        self.name = name
+        self.required = required
+        self.error = error
+        self.told = told
+
+    async def inspected(self, inspected, prepared):
+        await asyncio.sleep(0)
+        self.told.append((self.name, inspected.finding.decision.value, prepared))
+        if self.error:
+            raise self.error
+
+    async def failed(self, route, error, part):
+        await asyncio.sleep(0)
+        self.told.append((self.name, route.category, type(error).__name__, part.part_id))
+        if self.error:
+            raise self.error
+
+
+def observers(metrics):
+    return Observers([MetricsObserver(metrics), LogObserver()], metrics)
+
+
+def sample(metrics, name, **labels):
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_an_inspected_image_is_counted_measured_and_noted(metrics, inspected):
+    with taking_notes() as notes:
+        asyncio.run(observers(metrics).inspected(inspected, None))
+    assert sample(metrics, "mambaad_decisions_total", category="bolt", decision="NG") == 1
+    assert sample(metrics, "mambaad_score_sum", category="bolt") == 0.75
+    stage = {"stage": "decode", "category": "bolt"}
+    assert sample(metrics, "mambaad_stage_duration_seconds_sum", **stage) == 0.003
+    # The threshold is 20 and the scale 10: 30 lies one scale above it.
+    margin = {"category": "bolt", "le": "1.0"}
+    assert sample(metrics, "mambaad_score_margin_ratio_bucket", **margin) == 1
+    assert sample(metrics, "mambaad_score_margin_ratio_bucket", **margin | {"le": "0.5"}) == 0
+    (image,) = notes["images"]
+    part = {"part_id": "part-7", "category": "bolt", "model": "parts/1"}
+    assert image == part | {"decision": "NG", "score": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [(QueueFull("full"), "queue-full"), (RuntimeError("secret"), "internal-error")],
+)
+def test_a_failed_image_is_undecided(metrics, route, caplog, error, problem):
+    with taking_notes() as notes, caplog.at_level(logging.ERROR):
+        asyncio.run(observers(metrics).failed(route, error, PartFields()))
+    undecided = {"category": "bolt", "decision": "UNDECIDED"}
+    assert sample(metrics, "mambaad_decisions_total", **undecided) == 1
+    assert sample(metrics, "mambaad_image_errors_total", problem=problem) == 1
+    assert notes["images"] == [undecided | {"problem": problem}]
+    assert bool(caplog.records) == (problem == "internal-error")
+
+
+def test_each_is_awaited_in_order_and_those_first_that_are_required(metrics, inspected, route):
+    told = []
+    names = {"first": False, "second": True, "third": False, "fourth": True}
+    everyone = Observers([Witness(n, told, required=r) for n, r in names.items()], metrics)
+    asyncio.run(everyone.inspected(inspected, "pixels"))
+    assert told == [(name, "NG", "pixels") for name in ("second", "fourth", "first", "third")]
+    told.clear()
+    asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part))
+    assert [one[0] for one in told] == ["second", "fourth", "first", "third"]
+    assert {one[1:] for one in told} == {("bolt", "QueueFull", "part-7")}
+
+
+def test_where_one_fails_that_is_not_required_the_others_go_on(metrics, inspected, route, caplog):
+    told = []
+    broken = Witness("broken", told, error=RuntimeError("a mistake of ours"))
+    everyone = Observers([broken, Witness("sound", told)], metrics)
+    assert sample(metrics, "mambaad_observer_errors_total", observer="broken") == 0
+    asyncio.run(everyone.inspected(inspected, None))
+    asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part))
+    assert [one[0] for one in told] == ["broken", "sound"] * 2
+    assert sample(metrics, "mambaad_observer_errors_total", observer="broken") == 2
+    assert sample(metrics, "mambaad_observer_errors_total", observer="sound") == 0
+    assert "a mistake of ours" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(OSError("no space"), InspectionFailed), (StateNotWritten("no space"), StateNotWritten)],
+)
+def test_where_a_required_one_fails_nobody_else_counts_the_part(
+    metrics, inspected, caplog, error, expected
+):
+    told = []
+    journal = Witness("journal", told, required=True, error=error)
+    everyone = Observers([Witness("metrics", told), journal], metrics)
+    with pytest.raises(expected):
+        asyncio.run(everyone.inspected(inspected, None))
+    assert [one[0] for one in told] == ["journal"]
+    assert sample(metrics, "mambaad_observer_errors_total", observer="journal") == 1
+    assert "no space" in caplog.text
+
+
+def test_a_label_that_others_choose_takes_a_bounded_number_of_values():
+    label = BoundedLabel(2)
+    assert [label(name) for name in ("a", "b", "c", "a", "d")] == ["a", "b", OTHER, "a", OTHER]

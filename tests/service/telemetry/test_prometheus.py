@@ -1,0 +1,174 @@
+"""A real Prometheus scrapes a real service, takes the shipped rules, and answers the dashboard."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.programs import program
+
+ROOT = Path(__file__).parents[3]
+RULES = ROOT / "docker/prometheus/alerts.yml"
+CONFIG = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text("utf-8"))
+DASHBOARD = json.loads((ROOT / "docker/grafana/dashboards/mambaad.json").read_text("utf-8"))
+QUERIES = {
+    target["expr"]: panel["title"]
+    for panel in DASHBOARD["panels"]
+    for target in panel.get("targets", [])
+}
+# Panels about what did not happen to this service while it was scraped.
+QUIET = {
+    "Alarms",
+    "Batches computed again in parts",
+    "Changes",
+    "Connections ended by the service",
+    "Distance of a shadow's score",
+    "Images that no worker computed",
+    "Keys and rates",
+    "Parts that tell it",
+    "Requests with an Idempotency-Key",
+    "Shadows",
+    "Share over the threshold",
+    "Stability index",
+}
+
+
+def promtool(*arguments: str | Path) -> None:
+    answer = subprocess.run(
+        [program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_promtool_takes_the_configuration_and_the_rules():
+    promtool("check", "config", ROOT / "docker/prometheus/prometheus.yml")
+    promtool("check", "rules", "--lint-fatal", RULES)
+
+
+def test_promtool_takes_what_the_service_writes(client, tmp_path):
+    answer = subprocess.run(
+        [program("promtool"), "check", "metrics"],
+        input=client.get("/metrics").text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_the_alerts_fire_when_they_should_and_not_before():
+    promtool("test", "rules", ROOT / "tests/service/telemetry/alerts.yml")
+
+
+class Prometheus:
+    """What a running Prometheus answers."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(base_url=url, timeout=30)
+
+    def get(self, path: str, **parameters: str) -> dict:
+        answer = self._client.get(f"/api/v1/{path}", params=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def query(self, expression: str) -> list:
+        return self.get("query", query=expression)["result"]
+
+    def answers(self) -> bool:
+        try:
+            return self._client.get("/-/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(server, eventually, tmp_path_factory, image):
+    """Prometheus with the shipped configuration, but for the target and the pace."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    shutil.copy(RULES, folder)
+    pace = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (job,) = CONFIG["scrape_configs"]
+    target = [{"targets": [server.url.removeprefix("http://")]}]
+    config = CONFIG | {"global": pace, "scrape_configs": [job | {"static_configs": target}]}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        program("prometheus"),
+        f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        watching = Prometheus(f"http://127.0.0.1:{port}")
+        try:
+            eventually(watching.answers, "Prometheus' readiness")
+            inspect_parts(server, image)
+            eventually(lambda: watching.query('up{job="mambaad"} == 1'), "the first scrape")
+            inspect_parts(server, image)
+            twice = "count_over_time(mambaad_decisions_total[1m]) > 2"
+            eventually(lambda: watching.query(twice), "a second scrape")
+            yield watching
+        finally:
+            watching.close()
+            process.terminate()
+
+
+def inspect_parts(server, image) -> None:
+    """Have one part of each kind: OK, NG, damaged, refused."""
+    with server.client() as client:
+        for category in ("bolt", "nut", "ghost", "nonesuch"):
+            client.post(f"/detect?category={category}&heatmap=map", content=image())
+        client.post("/detect?category=bolt", content=b"no image")
+
+
+def test_it_scrapes_the_service(prometheus):
+    (target,) = prometheus.get("targets")["activeTargets"]
+    assert (target["health"], target["lastError"]) == ("up", "")
+    assert target["scrapePool"] == "mambaad"
+    decided = 'sum by (decision) (mambaad_decisions_total{category=~"bolt|nut|ghost"})'
+    counted = {
+        one["metric"]["decision"]: float(one["value"][1]) for one in prometheus.query(decided)
+    }
+    assert set(counted) == {"OK", "NG", "UNDECIDED"}
+    assert min(counted.values()) >= 2
+
+
+def test_it_evaluates_every_rule(prometheus, eventually):
+    def evaluated() -> list:
+        rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+        return rules if all(rule["health"] != "unknown" for rule in rules) else []
+
+    rules = eventually(evaluated, "the first evaluation")
+    shipped = [
+        rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    ]
+    assert len(rules) == len(shipped)
+    assert {
+        rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"
+    } == {}
+
+
+@pytest.mark.parametrize("expression", QUERIES, ids=lambda query: f"{QUERIES[query]}: {query[:40]}")
+def test_it_answers_every_query_of_the_dashboard(prometheus, expression):
+    asked = expression.replace("$__rate_interval", "1m").replace("$category", ".*")
+    found = prometheus.query(asked)
+    if QUERIES[expression] not in QUIET:
+        assert found, asked
+
+
+def test_every_label_in_a_legend_is_in_the_answer(prometheus):
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", []):
+            asked = target["expr"].replace("$__rate_interval", "1m").replace("$category", ".*")
+            wanted = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            for series in prometheus.query(asked):
+                assert wanted <= set(series["metric"]), (panel["title"], series["metric"])

@@ -1,0 +1,263 @@
+"""Which checkpoint serves a category."""
+
+import json
+import logging
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from model.checkpoints.key import CheckpointKey
+from model.checkpoints.store import Store
+from service.errors import CheckpointUnavailable, NoSuchCategory, NoSuchModel
+from service.versions.assignment import Assignment, Canary, Role
+from service.versions.registry import Registry
+from service.versions.state import State
+from service.versions.thresholds import Threshold
+
+
+@pytest.fixture
+def registry(metrics):
+    return lambda root, state=None: Registry(Store(root), metrics, state)
+
+
+def rewrite(folder, **values):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")
+
+
+def test_an_empty_store_serves_nothing(registry, tmp_path):
+    found = registry(tmp_path / "nowhere")
+    assert (found.routes, found.refusals, found.checkpoints) == ([], [], ())
+    with pytest.raises(NoSuchCategory, match="none"):
+        found.find("bolt")
+
+
+def test_a_route_says_how_its_category_is_inspected(registry, tmp_path, save, calibration):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    route = registry(tmp_path).find("bolt")
+    assert route.checkpoint == CheckpointKey("parts", "1")
+    assert route.calibration == calibration(0.5)
+    assert (route.image_size.height, route.image_size.width) == (64, 64)
+    assert (route.license, route.notice) == ("CC0-1.0", "Random weights.")
+
+
+def test_the_newest_version_serves_and_its_number_is_a_number(registry, tmp_path, save):
+    folders = [save(tmp_path, "parts", {"bolt": 0.5}) for _ in range(2)]
+    folders[1].rename(tmp_path / "parts" / "10")
+    rewrite(tmp_path / "parts" / "10", version="10")
+    folders[0].rename(tmp_path / "parts" / "9")
+    rewrite(tmp_path / "parts" / "9", version="9")
+    assert registry(tmp_path).find("bolt").checkpoint.version == "10"
+
+
+def test_an_older_version_never_steps_in_unnoticed(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    newest = save(tmp_path, "parts", {"bolt": 0.5})
+    (newest / "manifest.json").write_text("{", "utf-8")
+    found = registry(tmp_path)
+    assert found.routes == []
+    assert [refusal.checkpoint for refusal in found.refusals] == [CheckpointKey("parts", "2")]
+
+
+def test_an_older_version_that_cannot_be_read_is_nobodys_concern(registry, tmp_path, save):
+    oldest = save(tmp_path, "parts", {"bolt": 0.5})
+    save(tmp_path, "parts", {"bolt": 0.5})
+    (oldest / "manifest.json").write_text("{", "utf-8")
+    found = registry(tmp_path)
+    assert found.find("bolt").checkpoint.version == "2"
+    assert found.refusals == []
+
+
+@pytest.mark.parametrize("later", ["early", "late"])
+def test_of_two_claims_the_later_serves_and_the_log_says_so(
+    registry, tmp_path, save, caplog, later
+):
+    for name in ("early", "late"):
+        created = f"2025-0{2 if name == later else 1}-01T00:00:00+00:00"
+        rewrite(save(tmp_path, name, {"bolt": 0.5, f"of-{name}": 0.5}), created=created)
+    with caplog.at_level(logging.WARNING, "service"):
+        found = registry(tmp_path)
+    assert found.find("bolt").checkpoint.name == later
+    assert [route.category for route in found.routes] == ["bolt", "of-early", "of-late"]
+    (warning,) = caplog.messages
+    assert "early/1" in warning
+    assert "late/1" in warning
+
+
+def test_a_manifest_that_does_not_fit_together_is_refused(registry, tmp_path, save):
+    rewrite(save(tmp_path, "parts", {"bolt": 0.5}), preprocessing={"image_size": [0, 0]})
+    found = registry(tmp_path)
+    assert found.routes == []
+    assert "does not fit together" in found.refusals[0].reason
+
+
+def test_an_unknown_category_is_told_which_there_are(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
+    with pytest.raises(NoSuchCategory, match=r"'botl'.*have: bolt, nut"):
+        registry(tmp_path).find("botl")
+
+
+@pytest.mark.parametrize("name", ["../parts", "%2e%2e", "", "bolt\0", "ß", "x" * 10_000])
+def test_names_are_looked_up_and_never_paths(registry, tmp_path, save, name):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    with pytest.raises(NoSuchCategory) as caught:
+        registry(tmp_path).find(name)
+    assert len(str(caught.value)) < 300
+
+
+def test_what_a_worker_cannot_load_is_refused_until_it_can(registry, tmp_path, save, metrics):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    key = CheckpointKey("parts", "1")
+    found.report("cpu", {key: f"{tmp_path}/parts/1 is damaged"})
+    assert found.routes == []
+    assert found.refusals == [(key, "weights/parts/1 is damaged")]
+    assert found.checkpoints == (key,)
+    with pytest.raises(CheckpointUnavailable, match="parts/1"):
+        found.find("bolt")
+    info = {"category": "bolt", "model": "parts", "version": "1"}
+    assert metrics.registry.get_sample_value("mambaad_category_info", info) is None
+    assert metrics.registry.get_sample_value("mambaad_checkpoints_refused") == 1
+    found.report("cpu", {})
+    assert found.find("bolt").checkpoint == key
+    assert metrics.registry.get_sample_value("mambaad_category_info", info) == 1
+    assert metrics.registry.get_sample_value("mambaad_checkpoints_refused") == 0
+
+
+def test_a_reason_tells_no_path_of_the_machine_though_the_store_is_relative(
+    registry, tmp_path, save, monkeypatch
+):
+    save(tmp_path / "store", "parts", {"bolt": 0.5})
+    monkeypatch.chdir(tmp_path)
+    found = registry(Path("store"))
+    found.report("cpu", {CheckpointKey("parts", "1"): f"{tmp_path}/store/parts/1 is damaged"})
+    assert found.refusals[0].reason == "weights/parts/1 is damaged"
+
+
+def test_one_of_two_workers_is_enough_to_refuse(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    found.report("cpu", {CheckpointKey("parts", "1"): "damaged"})
+    found.report("cuda:0", {})
+    assert found.routes == []
+
+
+ONE, TWO = CheckpointKey("parts", "1"), CheckpointKey("parts", "2")
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
+
+
+def test_what_was_routed_serves_though_there_is_a_newer_one(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
+    assert (found.find("bolt").checkpoint, found.find("nut").checkpoint) == (ONE, TWO)
+    assert found.checkpoints == (ONE, TWO)
+    assert found.roles(ONE) == [("bolt", Role.STABLE)]
+
+
+def test_a_route_to_what_is_gone_makes_its_category_unavailable(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=TWO)))
+    with pytest.raises(CheckpointUnavailable, match=r"parts/2.*'bolt'"):
+        found.find("bolt")
+    assert found.find("nut").checkpoint == ONE
+    assert found.refusals[0].checkpoint == TWO
+    assert "not in the store" in found.refusals[0].reason
+    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert found.find("bolt").checkpoint == ONE
+    assert found.refusals == []
+
+
+def test_a_new_version_is_found_and_does_not_serve_unasked(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    with pytest.raises(NoSuchModel, match=r"'2'.*have: parts/1"):
+        found.version("parts", "2")
+    save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
+    assert found.rescan() == [TWO]
+    assert found.rescan() == []
+    assert found.version("parts", "2").categories == ("bolt", "nut")
+    assert found.find("bolt").checkpoint == ONE
+    with pytest.raises(NoSuchCategory):
+        found.find("nut")
+
+
+def test_what_serves_stays_as_it_was_found(registry, tmp_path, save, calibration):
+    folder = save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    rewrite(folder, calibrations={"bolt": calibration(0.7).to_dict()})
+    found.rescan()
+    assert found.find("bolt").calibration.image_threshold == 0.5
+    found.take_up(found.read(ONE))
+    assert found.find("bolt").calibration.image_threshold == 0.7
+    shutil.rmtree(folder)
+    found.rescan()
+    assert found.read(ONE) is None
+    assert found.find("bolt").calibration.image_threshold == 0.7
+
+
+def test_what_left_the_store_and_does_not_serve_is_forgotten(registry, tmp_path, save):
+    folders = [save(tmp_path, "parts", {"bolt": 0.5}) for _ in range(2)]
+    found = registry(tmp_path)
+    shutil.rmtree(folders[0])
+    found.rescan()
+    assert [version.key for version in found.versions] == [TWO]
+
+
+def test_a_version_that_could_not_be_read_is_read_again(registry, tmp_path, save):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    path = save(tmp_path, "parts", {"bolt": 0.5}) / "manifest.json"
+    whole = path.read_text("utf-8")
+    path.write_text("{", "utf-8")
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
+    assert found.refusals == []
+    assert "JSON" in found.problem(TWO)
+    path.write_text(whole, "utf-8")
+    found.rescan()
+    assert found.problem(TWO) is None
+
+
+def test_a_canary_gets_its_share_and_each_key_the_same_version(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5})
+    canary = Canary(checkpoint=TWO, share=0.5)
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, canary=canary)))
+    routes = {key: found.find("bolt", key) for key in map(str, range(100))}
+    assert {(r.checkpoint, r.role) for r in routes.values()} == {
+        (ONE, Role.STABLE), (TWO, Role.CANARY)
+    }  # fmt: skip
+    assert all(found.find("bolt", key) == route for key, route in routes.items())
+    assert found.find("bolt").checkpoint == ONE
+    found.report("cpu", {TWO: "damaged"})
+    assert {found.find("bolt", key).checkpoint for key in routes} == {ONE}
+    assert found.find("bolt").checkpoint == ONE
+
+
+def test_a_shadow_comes_with_the_route_until_it_cannot_be_used(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, shadow=TWO)))
+    shadow = found.find("bolt").shadow
+    assert (shadow.checkpoint, shadow.role) == (TWO, Role.SHADOW)
+    found.report("cpu", {TWO: "damaged"})
+    assert found.find("bolt").shadow is None
+    found.accept(TWO)
+    assert found.find("bolt").shadow == shadow
+
+
+def test_a_threshold_is_of_one_version_and_of_no_other(registry, tmp_path, save):
+    for _ in range(2):
+        save(tmp_path, "parts", {"bolt": 0.5})
+    found = registry(tmp_path)
+    before = found.find("bolt")
+    own = Threshold(threshold=0.9, review_threshold=0.8, who="Ada", reason="lamp", at=NOW)
+    found.apply(State().with_threshold("bolt", "parts/2", own))
+    route = found.find("bolt")
+    assert (route.calibration.image_threshold, route.calibration.review_threshold) == (0.9, 0.8)
+    assert "Set by Ada on 2026-03-04, and promises nothing" in route.promise
+    assert before.calibration.image_threshold == 0.5
+    assert found.calibration("bolt", TWO).image_threshold == 0.5
+    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert found.find("bolt").calibration.image_threshold == 0.5

@@ -1,0 +1,140 @@
+"""The threads of a worker that compute, and the memory that it gives back."""
+
+import os
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from model.engines.torch.lanes import lane_threads
+from service.workers.child.threads import DeviceThread, process_bytes, return_free_memory
+
+
+def run(lanes, scenario):
+    """Let a scenario hand calls to a device's threads; return what it returns."""
+    started, found = threading.Event(), []
+
+    def serve():
+        found.append(DeviceThread(lanes))
+        started.set()
+        found[0].run()
+
+    with ThreadPoolExecutor() as threads:
+        serving = threads.submit(serve)
+        started.wait(10)
+        try:
+            return threads.submit(scenario, found[0]).result(30)
+        finally:
+            found[0].end()
+            serving.result(30)
+
+
+def test_lanes_compute_at_the_same_time_by_one_thread_of_torch_each():
+    def scenario(device):
+        both, answers, done = threading.Barrier(2, timeout=10), [], threading.Semaphore(0)
+
+        def call():
+            both.wait()
+            answers.append(torch.get_num_threads())
+            done.release()
+
+        for _ in range(2):
+            device.post(call, alone=False)
+        assert all(done.acquire(timeout=10) for _ in range(2))
+        return answers
+
+    assert run(2, scenario) == [1, 1]
+
+
+def processors_of_lanes(lanes):
+    """Return the processors that each lane's thread may use."""
+
+    def scenario(device):
+        all_here, found = threading.Barrier(lanes, timeout=10), queue.SimpleQueue()
+
+        def call():
+            all_here.wait()
+            found.put(os.sched_getaffinity(0))
+
+        for _ in range(lanes):
+            device.post(call, alone=False)
+        return [found.get(timeout=10) for _ in range(lanes)]
+
+    return run(lanes, scenario)
+
+
+@pytest.fixture
+def fresh_lanes():
+    """Threads that no other test has set, and that set none of another's."""
+    lane_threads.cache_clear()
+    yield
+    lane_threads.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_lanes")
+def test_as_many_lanes_as_processors_have_one_each():
+    own = os.sched_getaffinity(0)
+    two = set(sorted(own)[:2])
+    if len(two) < 2:
+        pytest.skip("this machine has one processor")
+    os.sched_setaffinity(0, two)
+    try:
+        found = processors_of_lanes(2)
+    finally:
+        os.sched_setaffinity(0, own)
+    assert sorted(found, key=min) == [{processor} for processor in sorted(two)]
+
+
+@pytest.mark.usefixtures("fresh_lanes")
+def test_fewer_lanes_than_processors_go_where_the_kernel_puts_them(monkeypatch):
+    own = os.sched_getaffinity(0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: own | {max(own) + 1})
+    kept_apart = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, only: kept_apart.append(only))
+    processors_of_lanes(len(own))
+    assert not kept_apart
+
+
+def test_what_goes_alone_waits_for_the_lanes_and_they_for_it():
+    def scenario(device):
+        order, leave = [], threading.Event()
+
+        def slow():
+            leave.wait(10)
+            order.append("lane")
+
+        device.post(slow, alone=False)
+        device.post(lambda: order.append("alone"))
+        threading.Timer(0.1, leave.set).start()
+        device.call(lambda: order.append("lane again"), alone=False)
+        return order
+
+    assert run(2, scenario) == ["lane", "alone", "lane again"]
+
+
+def test_without_lanes_calls_are_made_one_by_one_in_the_devices_thread():
+    def scenario(device):
+        places = []
+        for alone in (True, False):
+            device.post(lambda: places.append(threading.get_ident()), alone=alone)
+        return {*places, device.call(threading.get_ident)}
+
+    assert len(run(1, scenario)) == 1
+
+
+@pytest.mark.serial
+def test_memory_that_was_freed_leaves_the_process():
+    """As loading leaves it: freed pages below one that is still held, where no heap shrinks."""
+    blocks = [np.ones(2**15) for _ in range(800)]  # 256 KiB each, on the heap of this thread
+    del blocks[:-1]
+    return_free_memory()
+    kept = process_bytes()
+    again = [np.ones(2**15) for _ in range(800)]
+    held = process_bytes()
+    del again[:-1]
+    return_free_memory()
+    assert held > kept + 100 * 2**20
+    assert process_bytes() < held - 100 * 2**20
