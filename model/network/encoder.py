@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.errors import ConfigError, WeightsError
-from model.network.torchvision_ops import ensure_importable
+from model.torchvision_ops import ensure_importable
 
 ensure_importable()
 

@@ -35,7 +35,8 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch):
 
 SCRIPT = """
 import torch
-from model.scan.numba import backend as cpu, hybrid_scan, order_table
+from model.scan import hybrid_scan, order_table
+from model.scan.numba import backend as cpu
 order = torch.from_numpy(order_table("sweep", 2, 2, 2).copy())
 shapes = (1, 4, 8), (1, 4, 2, 3), (2, 8, 1), (2, 8), (2, 8, 1), (2, 8)
 print(float(hybrid_scan(*(-torch.ones(s) for s in shapes), order).sum()) != 0)

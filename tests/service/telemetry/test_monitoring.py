@@ -134,7 +134,7 @@ def test_the_document_tells_of_every_metric(metrics):
 
 
 def test_every_metric_is_set_by_the_service(metrics):
-    sources = (DOCKER.parent / "service").glob("*.py")
+    sources = (DOCKER.parent / "service").rglob("*.py")
     code = "".join(path.read_text("utf-8") for path in sources)
     declared = {name for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
     unset = {name for name in declared if not re.search(rf"metrics\.{name}\b", code)}

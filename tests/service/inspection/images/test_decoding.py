@@ -147,7 +147,7 @@ def test_pixels_are_counted_before_they_are_decoded(content):
 def test_what_pillow_only_warns_of_is_an_error():
     program = """
 from PIL import Image
-import service.decoding
+import service.inspection.images.decoding
 Image.MAX_IMAGE_PIXELS = 100
 Image.new("L", (20, 20)).crop((0, 0, 12, 12))
 """
