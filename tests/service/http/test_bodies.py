@@ -124,8 +124,8 @@ def test_a_bomb_stops_at_the_limit(budget):
     ("content", "said"),
     [
         (b"not gzip at all", "is not gzip"),
-        (gzip.compress(b"part")[:-3], "ends before"),
-        (gzip.compress(b"part") + b"more", "follow"),
+        (gzip.compress(b"part", mtime=0)[:-3], "ends before"),
+        (gzip.compress(b"part", mtime=0) + b"more", "follow"),
     ],
 )
 @pytest.mark.parametrize("app", [echo, swallow])
