@@ -1,7 +1,7 @@
 """The wheel holds every module, and each can be imported from it; most of them without torch.
 
 Machines at a line install the extra `edge`, which has no torch: what serves there must not import
-it, and a room without an `__init__.py` would not be packaged everywhere.
+it. A room without an `__init__.py` is no package, and tools overlook it.
 """
 
 import json
