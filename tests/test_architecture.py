@@ -1,9 +1,10 @@
-"""The house rules that no tool checks: layers, sizes, and where the environment is read."""
+"""The house rules that no tool checks: rooms, layers, sizes, and where the environment is read."""
 
 import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,13 @@ PACKAGES = ("model", "service")
 FOLDERS = (*PACKAGES, "benchmarks", "demo", "docker")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 SETTINGS = ROOT / "service" / "settings.py"
+TESTS = ROOT / "tests"
 FILE_LINES = 300
 BODY_LINES = 40
+ROOM_MODULES = 15
+ACROSS_ROOMS = {"service/faults"}
+"""Folders of tests that mirror no room, since they are about all rooms together."""
+
 READS_ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
 MACHINE_PATH = re.compile(r"(?<![\w./:-])/(?:home|root|work|farm|Users|tmp/[\w-]*venv)/[\w.-]+")
 
@@ -52,6 +58,30 @@ def imported(node: ast.ImportFrom) -> set[str]:
     return {f"{node.module}.{alias.name}" for alias in node.names}
 
 
+def rooms() -> dict[str, list[str]]:
+    """Map each room of the two packages to its modules, without `__init__`."""
+    files = [file for file in SOURCES if file.relative_to(ROOT).parts[0] in PACKAGES]
+    found: dict[str, list[str]] = {name_of(file.parent): [] for file in files}
+    for file in files:
+        if file.stem != "__init__":
+            found[name_of(file.parent)].append(file.stem)
+    return found
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def logger_names(source: str) -> list[str]:
+    """Return what `logging.getLogger` is called with, as the source has it."""
+    return [
+        ast.unparse(argument)
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "logging.getLogger"
+        for argument in call.args
+    ]
+
+
 def tracked_text_files() -> list[Path]:
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -72,6 +102,42 @@ def test_the_layers_hold():
         [command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_every_room_that_holds_rooms_has_layers_that_name_them_all():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    layered = {
+        container.replace(".", "/")
+        for contract in contracts["contracts"]
+        if contract["type"] == "layers" and contract.get("exhaustive")
+        for container in contract["containers"]
+    }
+    assert {str(Path(room).parent) for room in rooms()} - {"."} - layered == set()
+
+
+def test_rooms_are_small():
+    large = {room: len(modules) for room, modules in rooms().items() if len(modules) > ROOM_MODULES}
+    assert not large, f"over {ROOM_MODULES} modules: make rooms"
+
+
+def test_tests_lie_where_the_modules_lie():
+    folders = {
+        file.parent.relative_to(TESTS).as_posix()
+        for package in PACKAGES
+        for file in (TESTS / package).rglob("test_*.py")
+    }
+    assert folders - ACROSS_ROOMS - set(rooms()) == set()
+    assert folders >= ACROSS_ROOMS
+
+
+def test_a_loggers_name_says_a_part_of_the_service_and_no_place_in_its_folders():
+    """Lines keep their `logger` where modules move, and none is silenced with another's."""
+    files = sorted((ROOT / "service").rglob("*.py"))
+    names = [name for file in files for name in logger_names(file.read_text("utf-8"))]
+    assert len(names) > 10
+    assert "'service.access'" in names
+    assert not [name for name in names if not re.fullmatch(r"'service\.[a-z]+'", name)]
+    assert len(set(names)) == len(names)
 
 
 def test_files_are_short():
@@ -112,6 +178,7 @@ def test_no_file_names_a_path_of_one_machine():
 def test_the_measures_see_what_they_should():
     source = 'def f():\n    """Doc."""\n    x = 1\n\n    return x\n'
     assert [body_length(function) for function in functions(source)] == [3]
+    assert logger_names("import logging\nx = logging.getLogger(__name__)\n") == ["__name__"]
     assert environment_reads("import os\nfrom os import getenv\nx = os.environ['A']\n") == [2, 3]
     assert MACHINE_PATH.search(" ".join(["cd", "/" + "home/someone/x"]))
     assert not MACHINE_PATH.search("POST /work or https://example.com/home/page or ./work/a")

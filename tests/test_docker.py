@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import venv
-import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -158,24 +157,6 @@ def test_compose_takes_the_files(files: tuple[str, ...]):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-
-
-@pytest.mark.slow
-def test_the_build_makes_a_whole_package_from_what_is_sent(tmp_path: Path):
-    """The steps of the stage `build` that install no dependency, on the context that is sent."""
-    context = tmp_path / "context"
-    context.mkdir()
-    for source in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "model", "service"):
-        assert is_sent(source)
-        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-        copy(ROOT / source, context / source)
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", tmp_path, context], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    held = set(zipfile.ZipFile(wheel).namelist())
-    sources = [p for p in [*ROOT.glob("model/**/*"), *ROOT.glob("service/**/*")] if p.is_file()]
-    wanted = {str(p.relative_to(ROOT)) for p in sources if "__pycache__" not in p.parts}
-    assert wanted - held == set()
 
 
 @pytest.mark.slow

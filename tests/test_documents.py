@@ -1,6 +1,8 @@
-"""What the documents say is there, is there: settings, commands, links, targets of make."""
+"""The documents name only things that exist: settings, commands, links, paths, modules, rooms."""
 
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,23 @@ from pydantic_core import PydanticUndefined
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
+PACKAGES = ("model", "service")
+FOLDERS = (*PACKAGES, "benchmarks", "demo", "docker", "docs", "tests")
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "*/*.md", "benchmarks/*/*.md", "tests/*/*.md")
+    for path in ROOT.glob(pattern)
+)
+PROGRAMS = [ROOT / "Makefile", ROOT / ".ci/run", ROOT / "docker/Dockerfile"]
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+PATH = re.compile(rf"(?<![\w./:-])(?:{'|'.join(FOLDERS)})/[\w./*-]*[\w*/]")
+SOURCE = re.compile(r"(?<![\w./-])[\w/]+\.py\b")
+RUN_AS_MODULE = re.compile(r"\bpython[\d.]* -m ([\w.]*\w)")
+DOTTED = re.compile(rf"`((?:{'|'.join(PACKAGES)})\.[\w.]*\w)")
+NO_MODULES = {"model.onnx"}  # a file of a checkpoint
+NO_SOURCES = {"utils.py"}  # there is none: CONTRIBUTING.md says why
 
 
 def settings_table() -> dict[str, str]:
@@ -37,11 +53,86 @@ def test_the_stated_defaults_are_the_real_ones(name: str, stated: str):
         assert default in (None, ()) or default is PydanticUndefined
 
 
+def endings(sources: list[Path]) -> set[str]:
+    """Return every way to name a file: alone, with its folder, with the folder above, ..."""
+    parts = [path.relative_to(ROOT).parts for path in sources]
+    return {"/".join(names[start:]) for names in parts for start in range(len(names))}
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or is found in one."""
+    try:
+        import_module(name)
+    except ModuleNotFoundError:
+        module, _, attribute = name.rpartition(".")
+        return hasattr(import_module(module), attribute)
+    return True
+
+
+def runs(module: str) -> bool:
+    """Whether `python -m module` finds something to run."""
+    spec = find_spec(module)
+    is_package = spec is not None and spec.submodule_search_locations is not None
+    return find_spec(f"{module}.__main__") is not None if is_package else spec is not None
+
+
+def rooms_in_the_tree() -> list[str]:
+    """Read the rooms off the tree in ARCHITECTURE.md: two spaces further in is one room below."""
+    tree = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("```")[1]
+    above: list[str] = []
+    rooms = []
+    for indent, name in re.findall(r"^( *)(\w+)/(?: |$)", tree, re.MULTILINE):
+        above = [*above[: len(indent) // 2], name]
+        rooms.append("/".join(above))
+    return rooms
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path):
     text = document.read_text("utf-8")
     missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_paths_and_modules_in_the_documents_exist(document: Path):
+    text = document.read_text("utf-8")
+    assert [path for path in PATH.findall(text) if not any(ROOT.glob(path))] == []
+    assert set(SOURCE.findall(text)) - endings(SOURCES) - NO_SOURCES == set()
+    assert [n for n in DOTTED.findall(text) if n not in NO_MODULES and not resolves(n)] == []
+
+
+def test_what_is_run_by_python_m_can_be_run():
+    named = {
+        module
+        for file in {*DOCUMENTS, *SOURCES, *PROGRAMS} - {Path(__file__)}
+        for module in RUN_AS_MODULE.findall(file.read_text("utf-8"))
+    }
+    assert {"benchmarks.load", "docker.image_check", "demo.solar"} <= named
+    assert [module for module in sorted(named) if not runs(module)] == []
+
+
+def test_the_tree_in_the_architecture_names_every_room_once():
+    folders = {file.parent.relative_to(ROOT).as_posix() for file in SOURCES}
+    assert sorted(rooms_in_the_tree()) == sorted(
+        folder for folder in folders if folder.partition("/")[0] in PACKAGES
+    )
+
+
+def test_what_does_not_exist_is_noticed():
+    assert PATH.findall("see `service/gone.py` and tests/gone/, ./model/x, a/model/y") == [
+        "service/gone.py",
+        "tests/gone/",
+    ]
+    assert SOURCE.findall("`plan.py`, http/gone.py::test_x") == ["plan.py", "http/gone.py"]
+    assert RUN_AS_MODULE.findall("`python -m benchmarks.gone --json` or python3 -m pip.") == [
+        "benchmarks.gone",
+        "pip",
+    ]
+    assert not runs("benchmarks.gone")
+    assert not runs("service.api")
+    assert not resolves("model.images.preprocess.gone")
+    assert resolves("model.images.preprocess.upright")
 
 
 def test_the_make_commands_in_the_documents_exist():

@@ -1,1 +1,1 @@
-"""Thresholds from scores of good and defective parts."""
+"""Thresholds from scores of good parts (and of defective ones), and scores from 0 to 1 by them."""

@@ -1,7 +1,7 @@
-"""Data as it comes: images on a disk in the layouts that data sets have, read, split and loaded.
+"""Data sets: images on a disk in the layouts that data sets have, read, split and loaded.
 
-`read_dataset` tells the layout by itself; each has a module: `mvtec` (and BTAD, MPDD), `mvtec_3d`,
-`mvtec_loco`, `visa`, `real_iad`, `ader`, `plain`, `lists` (CSV and JSON lines), `lookout`.
+`read_dataset` tells the layout by itself; each has a module in `readers`: `mvtec` (and BTAD, MPDD),
+`mvtec_3d`, `mvtec_loco`, `visa`, `real_iad`, `ader`, `plain`, `lists` (CSV, JSON lines), `lookout`.
 """
 
 from model.dataset.batches import InspectionBatch, inspection_batches

@@ -1,1 +1,1 @@
-"""From an image to the network's pixels: framing, areas, preprocessing."""
+"""An image on its way to the network: upright (EXIF), framed, its areas that count, its pixels."""

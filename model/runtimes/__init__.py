@@ -1,1 +1,1 @@
-"""Which library a version needs; it is imported only then."""
+"""Opens a stored version with the library that it needs, torch or onnxruntime; imports no other."""

@@ -1,9 +1,21 @@
 """The hybrid scan: one selective state space scan over K orders of the same positions.
 
-`hybrid_scan` is the seam between the network and its kernels. The inputs stay in the row-major
-order of the map; each backend walks them through `order` and adds all directions into one output,
-so that no direction's permuted copy ever exists. Delta enters as a low-rank factor, for the same
-reason: its (b, L, K, D) expansion would be the largest tensor of the network by far.
+A state-space block walks a map as sequences: in 2, 4 or 8 directions, along one of five curves. The
+published code writes each direction out as a permuted copy, scans the copies, and permutes the
+results back. Here a direction is a row of a table (`orders`): the position that it visits at each
+step. Rotations, transposes and reversals are all in the table, and its inverse is never needed.
+
+`hybrid_scan` is the seam between the network and its kernels; nothing above it knows which backend
+runs. The inputs stay in the row-major order of the map; each backend walks them through `order` and
+adds all directions into one output, so that no direction's permuted copy ever exists. A block's
+projections work on each position by itself, so they are computed once for all directions together.
+
+The low rank of delta ends inside the kernel. Delta has a value for each position, direction and
+channel, made from only R numbers (a sixteenth of the block's input width). Made outside, it is
+(b, L, K, D), by far the largest tensor of the network: written to fresh memory, read once, thrown
+away. So the seam takes those R numbers, with B and C beside them, and the kernel makes delta in
+registers. On a CPU those few multiplications are cheaper than the page faults of the tensor, and on
+a GPU than the trips to its memory.
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""API keys: who asks, what they may do, and how often."""
+"""API keys: who calls, what the key allows, and how often the caller may call."""

@@ -1,1 +1,1 @@
-"""The command `mambaad`."""
+"""The program `mambaad`: `serve`, `detect`, `keys`, and the offline commands of `model.cli`."""

@@ -1,1 +1,1 @@
-"""The HTTP server below every door: connections, bodies, problems, the request log."""
+"""The HTTP server below every door: connections, body limits, error answers, the request log."""

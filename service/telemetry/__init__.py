@@ -1,1 +1,1 @@
-"""Metrics, logs and traces."""
+"""How the service reports on itself: Prometheus metrics, JSON logs, and OpenTelemetry traces."""

@@ -1,1 +1,1 @@
-"""The commands that make, change and export checkpoints."""
+"""Commands that make or change checkpoints: `mambaad calibrate`, `golden`, `export`, `import`."""

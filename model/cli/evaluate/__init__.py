@@ -1,1 +1,1 @@
-"""`mambaad evaluate`, `compare` and `reproduce`."""
+"""Commands that measure checkpoints: `mambaad evaluate`, `compare` and `reproduce`."""

@@ -1,1 +1,1 @@
-"""`mambaad train`."""
+"""The command `mambaad train`: its options, the recipe they make, and the run."""

@@ -1,1 +1,1 @@
-"""One reader for each layout of a dataset."""
+"""One reader for each data set layout; `model.dataset.layouts` picks the one for a folder."""

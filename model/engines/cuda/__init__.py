@@ -1,1 +1,1 @@
-"""Inference on CUDA: weights prepared for it, fused kernels, graphs, precision by measurement."""
+"""The network on a CUDA GPU: fused kernels, CUDA graphs, and a precision chosen by measurement."""

@@ -1,1 +1,1 @@
-"""The network by onnxruntime."""
+"""The network from an ONNX file, computed by onnxruntime; needs no torch."""

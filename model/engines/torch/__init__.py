@@ -1,1 +1,1 @@
-"""The network by torch, on a CPU or a GPU."""
+"""The network computed by torch, with folded, packed and recorded operators on a CPU."""

@@ -1,1 +1,1 @@
-"""Training by several processes."""
+"""Training by several processes: each takes its rows of every batch."""

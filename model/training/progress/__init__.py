@@ -1,1 +1,1 @@
-"""What a run reports and keeps while it goes on, and when it stops."""
+"""A training run as it goes on: its log, its state saved on disk, its end, and what it keeps."""

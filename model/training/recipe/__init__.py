@@ -1,1 +1,1 @@
-"""What a run is asked to do."""
+"""The recipe of a training run: every value that decides its result."""

@@ -1,1 +1,1 @@
-"""The door for versions, routes and thresholds."""
+"""The door for operators: load versions, choose which one serves a category, set thresholds."""

@@ -1,1 +1,1 @@
-"""The door `POST /detect` and `POST /detect/batch`."""
+"""The service's own door: `POST /detect` for one part, `POST /detect/batch` for many images."""

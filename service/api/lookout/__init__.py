@@ -1,1 +1,1 @@
-"""The door that answers as Lookout for Vision does."""
+"""The door for clients of Amazon Lookout for Vision: DetectAnomalies, in that service's words."""

@@ -1,1 +1,1 @@
-"""The door of the Open Inference Protocol, `/v2`."""
+"""The door for clients of the Open Inference Protocol (KServe, Triton): `/v2/models/...`."""

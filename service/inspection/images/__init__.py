@@ -1,1 +1,1 @@
-"""An image on its way in and out: decoded, prepared, drawn, and what that holds in memory."""
+"""An image before and after the network: decoded within limits, turned upright, framed, drawn."""

@@ -1,1 +1,1 @@
-"""What runs inside a worker process."""
+"""The code inside a worker process: it loads checkpoints and runs `Detector.inspect` on batches."""

@@ -1,1 +1,1 @@
-"""What the service and a worker process say to each other, and the memory they share."""
+"""The messages between the service and a worker process, and the memory that both share."""

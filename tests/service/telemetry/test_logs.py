@@ -1,15 +1,11 @@
 """One JSON object per line."""
 
-import ast
 import io
 import json
 import logging
-import re
-from pathlib import Path
 
 import pytest
 
-import service
 from service.telemetry.logs import (
     FIELDS,
     MAX_TEXT,
@@ -121,16 +117,3 @@ def test_a_single_images_notes_are_the_lines_own():
         note_image(category="nut")
     assert members(notes)["image_count"] == 2
     assert members({}) == {}
-
-
-def test_a_loggers_name_says_a_part_of_the_service_and_no_place_in_its_folders():
-    """Lines keep their `logger` where modules move, and none is silenced with another's."""
-    names = []
-    for file in sorted(Path(service.__file__).parent.rglob("*.py")):
-        for call in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "logging.getLogger":
-                names += [ast.unparse(name) for name in call.args]
-    assert len(names) > 10
-    assert "'service.access'" in names
-    assert not [name for name in names if not re.fullmatch(r"'service\.[a-z]+'", name)]
-    assert len(set(names)) == len(names)

