@@ -31,4 +31,7 @@ def test_every_test_of_faults_is_named():
     assert len(files) >= 5
     for file in files:
         tests = set(re.findall(r"^def (test_\w+)\(", file.read_text("utf-8"), re.MULTILINE))
-        assert tests - {test for name, test in NAMED if name == str(file.relative_to(service))} == set()
+        assert (
+            tests - {test for name, test in NAMED if name == str(file.relative_to(service))}
+            == set()
+        )
