@@ -31,7 +31,7 @@ from benchmarks.loading.claims import Effort, Verdict
 from benchmarks.loading.report import text_of
 from benchmarks.loading.sender import Target
 from benchmarks.loading.subject import about, parse_mix, target_of
-from service.settings import ClientSettings, Settings, tune_torch
+from service.settings import ClientSettings, Settings, WorkerSettings, tune_torch
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -117,7 +117,7 @@ def throughput(
     described: dict[str, Any] = {}
     serving = partial(_fresh_service, weights, images, 1, options, described)
     alone = partial(detector_rate, weights, device, batch_size, seconds, threads)
-    lanes = Settings(threads_per_worker=threads).lanes_of(device)
+    lanes = Settings(workers={"threads_per_worker": threads}).workers.lanes_of(device)
     effort = Effort(seconds, warm_up, rounds, senders)
     verdict, runs = claims.throughput(serving, alone, batch_size, lanes, effort)
     _conclude(verdict, runs, described | {"threads": threads}, json_file)
@@ -127,7 +127,7 @@ def throughput(
 def latency(
     *,
     device: Device = "cpu",
-    batch_size: BatchSize = Settings.model_fields["max_batch_size"].default,
+    batch_size: BatchSize = WorkerSettings.model_fields["max_batch_size"].default,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the capacity.")] = 0.7,
     arrivals: Arrivals = Arrivals.POISSON,
     threads: Threads = None,
@@ -149,7 +149,7 @@ def latency(
     described: dict[str, Any] = {}
     serving = partial(_fresh_service, weights, images, 2, options, described)
     effort = Effort(seconds, warm_up, rounds, senders)
-    lanes = Settings(threads_per_worker=threads).lanes_of(device)
+    lanes = Settings(workers={"threads_per_worker": threads}).workers.lanes_of(device)
     verdict, runs = claims.latency(serving, batch_size, share, effort, arrivals, lanes)
     _conclude(verdict, runs, described | {"threads": threads}, json_file)
 

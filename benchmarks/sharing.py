@@ -36,7 +36,7 @@ from model.inspection import ImageSize
 from model.network import MambaAD, NetworkConfig
 from model.scoring.scores import Scoring
 from service.inspection.readiness import ReadinessCheck
-from service.settings import Settings
+from service.settings import TelemetrySettings, WorkerSettings
 from service.shutdown import Shutdown
 from service.telemetry.metrics import Metrics
 from service.versions.registry import Registry
@@ -132,18 +132,19 @@ async def through_worker(
     store: CheckpointStore, device: str, images: int, rounds: int, batch_size: int
 ) -> list[Throughput]:
     """Have a worker compute rounds of images of one category and of all, by turns."""
-    settings = Settings(
-        weights_dir=store.root,
-        devices=(device,),
-        max_batch_size=batch_size,
-        max_queue_size=images,
-        log_level="ERROR",
-    )
+    settings = WorkerSettings(devices=(device,), max_batch_size=batch_size, max_queue_size=images)
     metrics = Metrics(CollectorRegistry())
     registry = Registry(store, metrics)
     alone: list[float] = []
     mixed: list[float] = []
-    async with WorkerPool(settings, registry.checkpoints, metrics, registry.report) as pool:
+    async with WorkerPool(
+        settings,
+        registry.checkpoints,
+        metrics,
+        registry.report,
+        weights_dir=store.root,
+        logs=TelemetrySettings(log_level="ERROR"),
+    ) as pool:
         await ReadinessCheck(pool, registry, Shutdown()).wait()
         for _ in range(rounds + 1):
             alone.append(await one_round(pool, registry, [0] * images))

@@ -42,7 +42,7 @@ from service.inspection.observers import LogObserver, MetricsObserver, Observers
 from service.inspection.pipeline import Pipeline
 from service.inspection.readiness import ReadinessCheck
 from service.inspection.shadow import Shadows
-from service.settings import Settings
+from service.settings import AccessSettings, InspectionSettings, Settings
 from service.shutdown import Shutdown
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing, tracing_to
@@ -63,17 +63,16 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     `on_ready` is called once, on the event loop, when the service is first ready. Raises
     `KeysUnusable`, `StateUnreadable` and `TracingUnavailable`.
     """
-    tracing = tracing_to(settings.trace_endpoint, _version(_OWN))
+    tracing = tracing_to(settings.telemetry.trace_endpoint, _version(_OWN))
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(_version(_OWN), platform.python_version(), _version("torch")).set(1)
-    deployment = Deployment.claim(settings.state_dir)
-    registry = Registry(Store(settings.weights_dir), metrics, deployment.state)
+    deployment = Deployment.claim(settings.versions.state_dir)
+    registry = Registry(Store(settings.versions.weights_dir), metrics, deployment.state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(settings.decode_threads, "decode") as threads:
-            pool = WorkerPool(settings, registry.checkpoints, metrics, registry.report)
-            async with pool as workers:
+        with ThreadPoolExecutor(settings.inspection.decode_threads, "decode") as threads:
+            async with _worker_pool(settings, registry, metrics) as workers:
                 readiness = ReadinessCheck(workers, registry, app.state.shutdown)
                 app.state.service = service = _service(
                     settings, registry, deployment, workers, readiness, threads, metrics, tracing
@@ -89,12 +88,14 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app = documented_app(lifespan, _version(_OWN))
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
-    app.state.guard = Guard(settings, metrics)
-    app.state.body_budget = BodyBudget.of(settings)
+    app.state.guard = Guard(settings.access, metrics, needs_keys=settings.needs_keys)
+    app.state.body_budget = BodyBudget.of(settings.http)
     app.state.detect = _detect_door(settings, app.state.shutdown, metrics)
     _open_doors(app)
-    _protect(app, settings)
-    app.add_middleware(RequestLog, metrics=metrics, fail_safe=settings.fail_safe, tracing=tracing)
+    _protect(app, settings.access)
+    app.add_middleware(
+        RequestLog, metrics=metrics, fail_safe=settings.inspection.fail_safe, tracing=tracing
+    )
     app.add_middleware(AnswerHeaders, shutdown=app.state.shutdown)
     app.add_middleware(LookoutErrors)
     app.add_middleware(Matching, routes=app.routes)
@@ -111,7 +112,7 @@ def _open_doors(app: FastAPI) -> None:
     app.include_router(admin.router, dependencies=[Depends(takes_key)])
 
 
-def _protect(app: FastAPI, settings: Settings) -> None:
+def _protect(app: FastAPI, settings: AccessSettings) -> None:
     """Put the guards around the routes; what is added last is met first."""
     app.add_exception_handler(ServiceError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -137,6 +138,17 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _worker_pool(settings: Settings, registry: Registry, metrics: Metrics) -> WorkerPool:
+    return WorkerPool(
+        settings.workers,
+        registry.checkpoints,
+        metrics,
+        registry.report,
+        weights_dir=settings.versions.weights_dir,
+        logs=settings.telemetry,
+    )
+
+
 def _service(
     settings: Settings,
     registry: Registry,
@@ -147,21 +159,25 @@ def _service(
     metrics: Metrics,
     tracing: Tracing,
 ) -> Service:
-    timeout_s = settings.request_timeout_ms / 1000
-    shadows = Shadows(workers, metrics, settings.max_batch_size, timeout_s)
+    timeout_s = settings.http.request_timeout_ms / 1000
+    shadows = Shadows(workers, metrics, settings.workers.max_batch_size, timeout_s)
     image_limits = ImageLimits(
-        settings.max_image_bytes, settings.max_image_pixels, settings.max_image_tiles
+        settings.inspection.max_image_bytes,
+        settings.inspection.max_image_pixels,
+        settings.inspection.max_image_tiles,
     )
     pipeline = Pipeline(
         workers,
         threads,
-        Preparer(image_limits, settings.max_queue_bytes),
-        _observers(settings, metrics, tracing, shadows),
-        max_preparing=settings.max_queue_size * len(settings.worker_names),
+        Preparer(image_limits, settings.workers.max_queue_bytes),
+        _observers(settings.inspection, metrics, tracing, shadows),
+        max_preparing=settings.workers.max_queue_size * len(settings.workers.worker_names),
         timeout_s=timeout_s,
     )
     limits = BodyLimits(
-        settings.max_image_bytes, settings.max_request_bytes, settings.max_files_per_request
+        settings.inspection.max_image_bytes,
+        settings.http.max_request_bytes,
+        settings.api.max_files_per_request,
     )
     metrics.ready.set_function(lambda: float(readiness().ready))
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
@@ -180,7 +196,7 @@ def _service(
 
 
 def _observers(
-    settings: Settings, metrics: Metrics, tracing: Tracing, shadows: Shadows
+    settings: InspectionSettings, metrics: Metrics, tracing: Tracing, shadows: Shadows
 ) -> Observers:
     """Return who is told of every inspection; none is required."""
     return Observers(
@@ -198,17 +214,19 @@ def _observers(
 def _detect_door(settings: Settings, shutdown: Shutdown, metrics: Metrics) -> DetectDoor:
     batches = BatchLimits(
         BodyLimits(
-            settings.max_image_bytes, settings.max_request_bytes, settings.max_images_per_batch
+            settings.inspection.max_image_bytes,
+            settings.http.max_request_bytes,
+            settings.api.max_images_per_batch,
         ),
-        timeout_s=settings.batch_request_timeout_ms / 1000,
+        timeout_s=settings.api.batch_request_timeout_ms / 1000,
         # Enough to fill the next batch while one is computed, and room for others in the queue.
-        at_once=2 * settings.max_batch_size * len(settings.worker_names),
-        leaving_s=settings.request_timeout_ms / 1000,
+        at_once=2 * settings.workers.max_batch_size * len(settings.workers.worker_names),
+        leaving_s=settings.http.request_timeout_ms / 1000,
     )
     answers = Answers(
-        settings.idempotency_max_answers,
-        settings.idempotency_max_bytes,
-        settings.idempotency_ttl_s,
+        settings.api.idempotency_max_answers,
+        settings.api.idempotency_max_bytes,
+        settings.api.idempotency_ttl_s,
         metrics,
     )
     return DetectDoor(batches, answers, shutdown)

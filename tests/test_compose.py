@@ -100,7 +100,7 @@ def test_the_command_of_the_image_is_taken_by_the_program(monkeypatch: pytest.Mo
     assert result.exit_code == 0, result.output
     (settings,) = served
     (port,) = COMPOSE["services"]["mambaad"]["ports"]
-    assert (settings.host, settings.port) == ("0.0.0.0", int(port.rpartition(":")[2]))
+    assert (settings.http.host, settings.http.port) == ("0.0.0.0", int(port.rpartition(":")[2]))
 
 
 def test_the_command_that_makes_a_key_makes_one(tmp_path: Path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.settings import Settings
+from service.settings import Settings, variables
 
 ROOT = Path(__file__).parents[1]
 COMPOSE_FILES = ("docker-compose.yml", "docker/compose.cuda.yml", "docker/compose.keys.yml")
@@ -63,9 +63,9 @@ def test_images_do_not_run_as_root():
 
 
 def test_the_settings_of_the_image_are_settings():
-    named = set(re.findall(r"\bMAMBAAD_(\w+)=", DOCKERFILE))
+    named = set(re.findall(r"\b(MAMBAAD_\w+)=", DOCKERFILE))
     assert named
-    assert {name.lower() for name in named} <= set(Settings.model_fields)
+    assert named <= set(variables())
 
 
 def test_no_image_holds_a_compiler_or_a_secret():
@@ -84,19 +84,18 @@ def test_health_is_asked_where_no_key_is_needed():
 @pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_the_settings_of_the_compose_files_are_settings(name: str):
     service = yaml.safe_load((ROOT / name).read_text("utf-8"))["services"]["mambaad"]
-    named = {key.removeprefix("MAMBAAD_").lower() for key in service.get("environment", {})}
-    assert named <= set(Settings.model_fields)
+    assert set(service.get("environment", {})) <= set(variables())
 
 
 @pytest.mark.parametrize("overlay", [(), ("docker/compose.keys.yml",)])
-def test_the_composed_service_may_start(overlay: tuple[str, ...]):
+def test_the_composed_service_may_start(overlay: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     """It listens beyond its container, which start-up refuses without a word on keys."""
-    environment = {}
+    monkeypatch.setenv("MAMBAAD_HTTP__HOST", "0.0.0.0")
     for name in (COMPOSE_FILES[0], *overlay):
         service = yaml.safe_load((ROOT / name).read_text("utf-8"))["services"]["mambaad"]
-        environment |= service["environment"]
-    values = {name.removeprefix("MAMBAAD_").lower(): each for name, each in environment.items()}
-    settings = Settings(host="0.0.0.0", **values)
+        for variable, value in service["environment"].items():
+            monkeypatch.setenv(variable, value)
+    settings = Settings()
     assert settings.contradictions() == []
     assert settings.needs_keys is bool(overlay)
 
@@ -127,10 +126,10 @@ def test_what_the_service_writes_lies_in_volumes_that_its_user_owns():
 def test_the_engine_waits_longer_than_the_service_takes_to_leave():
     settings = Settings()
     longest_s = (
-        settings.shutdown_grace_s
-        + settings.request_timeout_ms / 1000
-        + settings.body_timeout_s
-        + settings.stop_grace_s
+        settings.http.shutdown_grace_s
+        + settings.http.request_timeout_ms / 1000
+        + settings.http.body_timeout_s
+        + settings.workers.stop_grace_s
     )
     assert int(COMPOSE["services"]["mambaad"]["stop_grace_period"].rstrip("s")) > longest_s + 5
 

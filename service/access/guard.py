@@ -12,7 +12,7 @@ from service.access.keys import KeyRing
 from service.access.rates import RateLimiter, caller_of_address
 from service.errors import Forbidden, RateLimited, Unauthenticated
 from service.http.declaration import Scope
-from service.settings import Settings
+from service.settings.access import AccessSettings
 from service.telemetry.metrics import Metrics
 
 _AWS_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256\s+Credential=([^/,\s]+)/")
@@ -31,11 +31,11 @@ class Caller:
 class Guard:
     """Knows the callers by the settings: their keys, their rates, and whether one is needed."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: AccessSettings, metrics: Metrics, *, needs_keys: bool) -> None:
         """Read the keys file. Raises `KeysUnusable`."""
         self._metrics = metrics
         self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
-        self._needs_keys = settings.needs_keys
+        self._needs_keys = needs_keys
         self._anonymous_by_address = not settings.allow_anonymous
         self._rate_per_s = settings.rate_limit_per_s
         self._origins = frozenset(settings.cors_origins)
@@ -101,13 +101,15 @@ class Guard:
         if self._anonymous_by_address and not _is_this_machine(host):
             raise Forbidden(
                 f"the Host {host[:100]!r} is not this machine's: without keys, only localhost and "
-                "addresses in numbers are served, unless MAMBAAD_ALLOW_ANONYMOUS is true"
+                "addresses in numbers are served, unless MAMBAAD_ACCESS__ALLOW_ANONYMOUS is true"
             )
         origin = headers.get("origin")
         if origin is None or method in {"GET", "HEAD"} or origin in self._origins:
             return
         if origin.partition("://")[2] != host:
-            raise Forbidden(f"pages of {origin[:100]!r} may not ask; see MAMBAAD_CORS_ORIGINS")
+            raise Forbidden(
+                f"pages of {origin[:100]!r} may not ask; see MAMBAAD_ACCESS__CORS_ORIGINS"
+            )
 
 
 def _secret(headers: Headers) -> tuple[str | None, bool]:

@@ -7,7 +7,7 @@ import typer
 
 from service.access.keys import KeysUnusable, add_key, read_keys, remove_key
 from service.http.declaration import Scope
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 commands = typer.Typer(
     help="API keys: make one, list them, take one back. A running service notices within a second.",
@@ -15,7 +15,7 @@ commands = typer.Typer(
 )
 
 File = Annotated[
-    Path | None, typer.Option("--file", help="Keys file; by default MAMBAAD_API_KEYS_FILE.")
+    Path | None, typer.Option("--file", help="Keys file; by default MAMBAAD_ACCESS__API_KEYS_FILE.")
 ]
 Name = Annotated[str, typer.Option(help="Who will use it; the log names it.")]
 
@@ -57,9 +57,12 @@ def remove(name: Name, file: File = None) -> None:
 
 
 def _file(given: Path | None) -> Path:
-    path = given or Settings().api_keys_file
+    try:
+        path = given or Settings().access.api_keys_file
+    except SettingsError as error:
+        _refuse(str(error))
     if path is None:
-        _refuse("which file? give --file, or set MAMBAAD_API_KEYS_FILE")
+        _refuse("which file? give --file, or set MAMBAAD_ACCESS__API_KEYS_FILE")
     return path
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from service.access.keys import KeysUnusable
 from service.cli import keys as key_commands
 from service.cli.detect import detect
-from service.settings import Settings, tune_torch, unknown_variables
+from service.settings import Settings, SettingsError, tune_torch, unknown_variables
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -91,17 +91,20 @@ def serve(
 ) -> None:
     """Serve the checkpoints over HTTP; options go before variables named MAMBAAD_..."""
     settings = _settings(
-        host=host,
-        port=port,
-        weights_dir=weights,
-        devices=tuple(device) if device else None,
-        workers_per_device=workers,
-        threads_per_worker=threads,
-        max_batch_size=max_batch_size,
-        max_queue_delay_ms=max_queue_delay_ms,
-        log_level=log_level.upper() if log_level else None,
+        {
+            "http": {"host": host, "port": port},
+            "versions": {"weights_dir": weights},
+            "workers": {
+                "devices": tuple(device) if device else None,
+                "workers_per_device": workers,
+                "threads_per_worker": threads,
+                "max_batch_size": max_batch_size,
+                "max_queue_delay_ms": max_queue_delay_ms,
+            },
+            "telemetry": {"log_level": log_level.upper() if log_level else None},
+        }
     )
-    run_server(settings, samples or settings.weights_dir.resolve().parent / "samples")
+    run_server(settings, samples or settings.versions.weights_dir.resolve().parent / "samples")
 
 
 def run_server(settings: Settings, samples: Path) -> None:
@@ -123,17 +126,18 @@ def run_server(settings: Settings, samples: Path) -> None:
     from service.telemetry.tracing import TracingUnavailable  # noqa: PLC0415
     from service.versions.state import StateUnreadable  # noqa: PLC0415
 
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
     _require_checkpoints(settings)
-    url = _Url(settings.host)
+    url = _Url(settings.http.host)
     try:
-        settings = fit_open_files(settings)
+        http = fit_open_files(settings.http)
+        settings = settings.model_copy(update={"http": http})
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
     except (CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable) as error:
         _refuse(str(error))
-    server = Server(server_config(app, settings), app.state.shutdown, settings.shutdown_grace_s)
+    server = Server(server_config(app, http), app.state.shutdown, http.shutdown_grace_s)
     try:
-        socket = listen(settings)
+        socket = listen(http)
     except CannotListen as error:
         _refuse(str(error))
     url.port = socket.getsockname()[1]
@@ -165,18 +169,28 @@ class _Url:
         return f"http://{self.host}:{self.port}"
 
 
-def _settings(**given: Any) -> Settings:  # noqa: ANN401 - pydantic checks each of them
-    """Make the settings from the options given; bad ones end the program, one line each."""
+def _settings(options: dict[str, dict[str, object]]) -> Settings:
+    """Make the settings from options by room, None where not given.
+
+    Bad ones end the program, one line each.
+    """
     lines = [
         f"{name} is no setting" + (f"; did you mean {near}?" if near else "")
         for name, near in unknown_variables().items()
     ]
+    given: dict[str, Any] = {
+        room: {name: value for name, value in fields.items() if value is not None}
+        for room, fields in options.items()
+    }
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**given)
+    except SettingsError as error:
+        lines += str(error).splitlines()
     except ValidationError as error:
         lines += [
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
             for fault in error.errors()
+            if fault["type"] != "extra_forbidden"  # a variable, and so among the unknown ones
         ]
     if lines:
         _refuse(*lines)
@@ -189,14 +203,14 @@ def _require_checkpoints(settings: Settings) -> None:
     from model.errors import BackendUnavailable  # noqa: PLC0415 - see the module's docstring
     from model.runtimes.runtimes import library_for  # noqa: PLC0415
 
-    weights = settings.weights_dir
+    weights = settings.versions.weights_dir
     store = Store(weights)
     for place, why in store.problems().items():
         logger.error("checkpoint %s cannot be read: %s", place, why)
     missing: list[str] = []
     for manifest in store.manifests():
         try:
-            library_for(manifest, settings.backend)
+            library_for(manifest, settings.workers.backend)
         except BackendUnavailable as error:
             missing.append(str(error))
         else:

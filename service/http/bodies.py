@@ -26,7 +26,7 @@ from service.errors import (
 )
 from service.http.problems import problem_of, retry_headers
 from service.http.request_log import problem_response, request_id_of
-from service.settings import Settings
+from service.settings.http import HttpSettings
 from service.telemetry.metrics import Metrics
 
 _INFLATED_AT_ONCE = 256 * 2**10
@@ -47,7 +47,7 @@ class BodyBudget:
     held: int = field(default=0, init=False)
 
     @classmethod
-    def of(cls, settings: Settings) -> "BodyBudget":
+    def of(cls, settings: HttpSettings) -> "BodyBudget":
         """Take the limits from the settings."""
         return cls(
             settings.max_request_bytes,

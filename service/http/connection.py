@@ -5,7 +5,7 @@ client that does not take its answer, and there is an end to how many connection
 are the business of `bodies`, which alone knows whether the client is waited for or the application.
 
 uvicorn promises nothing of the methods that are overridden here: pyproject.toml bounds its version,
-a test notices when one is no longer called, and MAMBAAD_CONNECTION_LIMITS=false does without them.
+a test notices when one is no longer called, and MAMBAAD_HTTP__CONNECTION_LIMITS=false needs none.
 """
 
 import logging
@@ -28,7 +28,7 @@ from service.errors import (
 from service.http.problems import PROBLEM_JSON, problem_of, retry_headers
 from service.http.transport import GatheringTransport
 from service.problem_types import PROBLEM_TYPES
-from service.settings import Settings
+from service.settings.http import HttpSettings
 from service.telemetry.logs import FIELDS
 from service.telemetry.metrics import Metrics
 
@@ -41,7 +41,7 @@ _FRESH_S = 1.0
 """How long a leaving service waits for the first request of a connection that it took."""
 
 
-def connection_class(settings: Settings, metrics: Metrics) -> type[Protocol]:
+def connection_class(settings: HttpSettings, metrics: Metrics) -> type[Protocol]:
     """Return the class of connections with the limits of the settings, as uvicorn wants it."""
     return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics})
 
@@ -49,7 +49,7 @@ def connection_class(settings: Settings, metrics: Metrics) -> type[Protocol]:
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, and what the client still owes it, by when."""
 
-    settings: ClassVar[Settings]
+    settings: ClassVar[HttpSettings]
     metrics: ClassVar[Metrics]
 
     _timer: TimerHandle | None = None

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from service.settings import Settings
+from service.settings.http import HttpSettings
 from service.shutdown import Shutdown
 
 try:
@@ -34,7 +34,7 @@ class CannotListen(Exception):
     """The service cannot listen on the address, or not for so many; the message says why."""
 
 
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
     """Configure uvicorn for the application."""
     connections: dict[str, Any] = {
         "http": "auto",
@@ -66,7 +66,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: HttpSettings) -> socket.socket:
     """Bind the address. Raises `CannotListen`."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms more for nearly every answer.
@@ -83,7 +83,7 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def fit_open_files(settings: Settings) -> Settings:
+def fit_open_files(settings: HttpSettings) -> HttpSettings:
     """Raise the limit of open files, or else lower the default of `max_connections` to fit it.
 
     Raises `CannotListen` where someone set `max_connections` to more than fits, or nothing fits.
@@ -95,9 +95,9 @@ def fit_open_files(settings: Settings) -> Settings:
     fitting = allowed - _OTHER_FILES
     if "max_connections" in settings.model_fields_set or fitting < 1:
         raise CannotListen(
-            f"MAMBAAD_MAX_CONNECTIONS is {settings.max_connections}, which needs {needed} open "
-            f"files, and this process may have {allowed}: raise its limit (`ulimit -n {needed}`), "
-            f"or set MAMBAAD_MAX_CONNECTIONS to {max(1, fitting)}"
+            f"MAMBAAD_HTTP__MAX_CONNECTIONS is {settings.max_connections}, which needs {needed} "
+            f"open files, and this process may have {allowed}: raise its limit (`ulimit -n "
+            f"{needed}`), or set MAMBAAD_HTTP__MAX_CONNECTIONS to {max(1, fitting)}"
         )
     logger.warning(
         "taking at most %d connections, not %d, because this process may have %d open files; "

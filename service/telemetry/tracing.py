@@ -171,7 +171,7 @@ def tracing_to(endpoint: str | None, version: str) -> Tracing:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise TracingUnavailable(
-            "MAMBAAD_TRACE_ENDPOINT is set, and OpenTelemetry is not installed: "
+            "MAMBAAD_TELEMETRY__TRACE_ENDPOINT is set, and OpenTelemetry is not installed: "
             "pip install 'mambaad-service[otel]'"
         ) from error
     provider = TracerProvider(

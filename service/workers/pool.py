@@ -3,11 +3,13 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 from model.checkpoints.key import CheckpointKey
 from service.errors import NoWorkerReady, QueueFull, ServiceError
-from service.settings import Settings
+from service.settings.telemetry import TelemetrySettings
+from service.settings.workers import WorkerSettings
 from service.telemetry.metrics import Metrics
 from service.workers.batcher import Batcher, BatchLimits
 from service.workers.jobs import Job, Priority
@@ -27,30 +29,37 @@ class WorkerPool:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: WorkerSettings,
         wanted: tuple[CheckpointKey, ...],
         metrics: Metrics,
         on_refused: Callable[[str, Mapping[CheckpointKey, str]], None],
+        *,
+        weights_dir: Path,
+        logs: TelemetrySettings,
     ) -> None:
         self._on_refused = on_refused
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._max_queue_bytes = settings.max_queue_bytes
         self.workers: Sequence[Worker] = tuple(
-            self._worker(name, wanted, settings, metrics) for name in settings.worker_names
+            self._worker(_plan(name, settings, weights_dir, logs), wanted, settings, metrics)
+            for name in settings.worker_names
         )
 
     def _worker(
-        self, name: str, wanted: tuple[CheckpointKey, ...], settings: Settings, metrics: Metrics
+        self,
+        plan: WorkerPlan,
+        wanted: tuple[CheckpointKey, ...],
+        settings: WorkerSettings,
+        metrics: Metrics,
     ) -> Worker:
         latencies = Latencies(settings.max_batch_size, settings.batch_efficiency)
-        plan = _plan(name, settings)
-        batcher = Batcher(name, _batch_limits(settings), latencies, metrics, plan.lanes)
+        batcher = Batcher(plan.name, _batch_limits(settings), latencies, metrics, plan.lanes)
         limits = ResidencyLimits(settings.max_model_bytes, settings.startup_timeout_s)
         return Worker(
             plan,
             batcher,
-            Residency(name, wanted, limits, batcher, latencies, metrics),
+            Residency(plan.name, wanted, limits, batcher, latencies, metrics),
             latencies,
             _supervision(settings),
             metrics,
@@ -176,16 +185,18 @@ class WorkerPool:
                 job.fail(error)
 
 
-def _plan(name: str, settings: Settings) -> WorkerPlan:
+def _plan(
+    name: str, settings: WorkerSettings, weights_dir: Path, logs: TelemetrySettings
+) -> WorkerPlan:
     device = name.split("/", maxsplit=1)[0]
     return WorkerPlan(
         name=name,
         device=device,
         backend=settings.backend,
         threads=settings.worker_threads,
-        weights_dir=settings.weights_dir,
-        log_level=settings.log_level,
-        log_format=settings.log_format,
+        weights_dir=weights_dir,
+        log_level=logs.log_level,
+        log_format=logs.log_format,
         max_batch_size=settings.max_batch_size,
         precision=settings.precision,
         cuda_graphs=settings.cuda_graphs,
@@ -194,7 +205,7 @@ def _plan(name: str, settings: Settings) -> WorkerPlan:
     )
 
 
-def _batch_limits(settings: Settings) -> BatchLimits:
+def _batch_limits(settings: WorkerSettings) -> BatchLimits:
     return BatchLimits(
         settings.max_queue_delay_ms / 1000,
         settings.max_queue_size,
@@ -202,7 +213,7 @@ def _batch_limits(settings: Settings) -> BatchLimits:
     )
 
 
-def _supervision(settings: Settings) -> Supervision:
+def _supervision(settings: WorkerSettings) -> Supervision:
     return Supervision(
         startup_timeout_s=settings.startup_timeout_s,
         batch_timeout_s=settings.batch_timeout_ms / 1000,

@@ -31,7 +31,14 @@ from model.images.preprocess import Preprocessing
 from model.scoring.scores import Scoring
 from service.app import create_app
 from service.http.server import Server, server_config
-from service.settings import Settings
+from service.settings import (
+    ApiSettings,
+    HttpSettings,
+    InspectionSettings,
+    Settings,
+    VersionSettings,
+    WorkerSettings,
+)
 from service.telemetry.metrics import Metrics
 from service.workers.worker import Worker
 from tests.service.line import Line
@@ -198,7 +205,9 @@ class RunningServer:
 def running(settings: Settings) -> Iterator[RunningServer]:
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(server_config(app, settings), app.state.shutdown, settings.shutdown_grace_s)
+    server = Server(
+        server_config(app, settings.http), app.state.shutdown, settings.http.shutdown_grace_s
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     log: list[logging.LogRecord] = []
     handler = logging.Handler()
@@ -241,20 +250,21 @@ def eventually() -> Callable[..., Any]:
 def server(weights: Path, eventually: Callable[..., Any]) -> Iterator[RunningServer]:
     """One server for all tests, ready; small limits, so that each can be reached."""
     settings = Settings(
-        weights_dir=weights,
-        max_batch_size=4,
-        batch_efficiency=1.0,
-        heartbeat_timeout_ms=120_000,
-        request_timeout_ms=120_000,
-        max_queue_size=5,
-        max_image_bytes=200_000,
-        max_image_pixels=40_000,
-        max_request_bytes=500_000,
-        max_files_per_request=6,
-        restart_backoff_s=0.1,
-        stop_grace_s=2,
-        threads_per_worker=1,
-        decode_threads=4,
+        versions=VersionSettings(weights_dir=weights),
+        workers=WorkerSettings(
+            max_batch_size=4,
+            batch_efficiency=1.0,
+            heartbeat_timeout_ms=120_000,
+            max_queue_size=5,
+            restart_backoff_s=0.1,
+            stop_grace_s=2,
+            threads_per_worker=1,
+        ),
+        http=HttpSettings(request_timeout_ms=120_000, max_request_bytes=500_000),
+        inspection=InspectionSettings(
+            max_image_bytes=200_000, max_image_pixels=40_000, decode_threads=4
+        ),
+        api=ApiSettings(max_files_per_request=6),
     )
     with running(settings) as server:
         eventually(lambda: is_ready(server), "readiness")
@@ -295,12 +305,12 @@ def problem() -> Callable[..., dict[str, Any]]:
 def line(tmp_path: Path, metrics: Metrics) -> Line:
     """A service whose workers answer at once; see `Line`."""
     settings = Settings(
-        weights_dir=tmp_path,
-        max_image_bytes=200_000,
-        max_image_pixels=40_000,
-        max_request_bytes=800_000,
-        max_files_per_request=6,
-        fail_safe="STOP",
+        versions=VersionSettings(weights_dir=tmp_path),
+        inspection=InspectionSettings(
+            max_image_bytes=200_000, max_image_pixels=40_000, fail_safe="STOP"
+        ),
+        http=HttpSettings(max_request_bytes=800_000),
+        api=ApiSettings(max_files_per_request=6),
     )
     return Line(settings, metrics)
 
@@ -319,19 +329,19 @@ def live_service(live_store: Path) -> Iterator[Live]:
     """One `mambaad serve` for all tests of faults; small limits, so that each can be reached."""
     with serving(
         live_store,
-        state_dir=live_store.parent / "state",
-        batch_efficiency=1,
-        max_queue_size=256,
-        max_image_bytes=2_000_000,
-        max_image_pixels=4_000_000,
-        max_request_bytes=8_000_000,
-        max_files_per_request=20,
-        header_timeout_s=2,
-        body_timeout_s=2,
-        min_body_bytes_per_s=100_000,
-        restart_backoff_s=0.1,
-        stop_grace_s=2,
-        shutdown_grace_s=0,
+        versions__state_dir=live_store.parent / "state",
+        workers__batch_efficiency=1,
+        workers__max_queue_size=256,
+        inspection__max_image_bytes=2_000_000,
+        inspection__max_image_pixels=4_000_000,
+        http__max_request_bytes=8_000_000,
+        api__max_files_per_request=20,
+        http__header_timeout_s=2,
+        http__body_timeout_s=2,
+        http__min_body_bytes_per_s=100_000,
+        workers__restart_backoff_s=0.1,
+        workers__stop_grace_s=2,
+        http__shutdown_grace_s=0,
     ) as live:
         yield live
 

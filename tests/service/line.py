@@ -114,14 +114,19 @@ class Line:
 
     def service(self, threads: ThreadPoolExecutor) -> Service:
         limits = BodyLimits(
-            self.settings.max_image_bytes,
-            self.settings.max_request_bytes,
-            self.settings.max_files_per_request,
+            self.settings.inspection.max_image_bytes,
+            self.settings.http.max_request_bytes,
+            self.settings.api.max_files_per_request,
         )
         pipeline = Pipeline(
             self,  # type: ignore[arg-type]
             threads,
-            Preparer(ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels)),
+            Preparer(
+                ImageLimits(
+                    self.settings.inspection.max_image_bytes,
+                    self.settings.inspection.max_image_pixels,
+                )
+            ),
             Observers(
                 [
                     MetricsObserver(self.metrics),

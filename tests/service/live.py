@@ -198,7 +198,10 @@ def _is_trouble(line: str) -> bool:
 
 @contextmanager
 def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -> Iterator[Live]:
-    """Serve a store on a free port until the block ends; `path` goes before the modules'."""
+    """Serve a store on a free port until the block ends; `path` goes before the modules'.
+
+    Settings are named as in `workers__max_batch_size=4`.
+    """
     command = [sys.executable, "-c", RUN, "serve", "--port", "0", "--weights", str(weights)]
     environment = {f"MAMBAAD_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
@@ -208,7 +211,7 @@ def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT))),
             "OMP_NUM_THREADS": "1",
-            "MAMBAAD_THREADS_PER_WORKER": "1",
+            "MAMBAAD_WORKERS__THREADS_PER_WORKER": "1",
             **environment,
         },
         stdout=subprocess.PIPE,

@@ -18,7 +18,7 @@ from model.inspection import Decision, ImageSize
 from model.network import MambaAD
 from service.errors import CheckpointUnavailable, WorkerLost
 from service.inspection.readiness import ReadinessCheck
-from service.settings import Settings
+from service.settings import TelemetrySettings, WorkerSettings
 from service.shutdown import Shutdown
 from service.telemetry.metrics import Metrics
 from service.versions.registry import Registry
@@ -40,8 +40,7 @@ class Engine:
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         self._metrics = Metrics(CollectorRegistry())
-        self._settings = Settings(
-            weights_dir=root,
+        self._settings = WorkerSettings(
             threads_per_worker=1,
             max_batch_size=4,
             batch_efficiency=1.0,
@@ -54,7 +53,12 @@ class Engine:
     async def _start(self, root: Path) -> WorkerPool:
         registry = Registry(Store(root), self._metrics)
         pool = await WorkerPool(
-            self._settings, registry.checkpoints, self._metrics, registry.report
+            self._settings,
+            registry.checkpoints,
+            self._metrics,
+            registry.report,
+            weights_dir=root,
+            logs=TelemetrySettings(),
         ).__aenter__()
         self.readiness = ReadinessCheck(pool, registry, Shutdown())
         await asyncio.wait_for(self.readiness.wait(), TIMEOUT_S)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from service.settings import Settings
+from service.settings import Settings, VersionSettings, WorkerSettings
 
 OVERDUE_S = 0.5
 """More than twice what a batch of the tests' network takes."""
@@ -162,7 +162,10 @@ def test_a_worker_outlives_signals_meant_for_its_parent(server, post):
 
 
 def test_a_service_that_is_starting_says_so_and_can_be_stopped(start_server, weights, image):
-    settings = Settings(weights_dir=weights, threads_per_worker=1, stop_grace_s=1)
+    settings = Settings(
+        versions=VersionSettings(weights_dir=weights),
+        workers=WorkerSettings(threads_per_worker=1, stop_grace_s=1),
+    )
     with start_server(settings) as starting, starting.client() as client:
         response = client.get("/readyz")
         assert response.status_code == 503

@@ -14,7 +14,7 @@ from fastapi.routing import iter_route_contexts
 from service.access.keys import add_key
 from service.app import create_app
 from service.http.declaration import Scope
-from service.settings import Settings
+from service.settings import AccessSettings, Settings, VersionSettings
 
 OPEN = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/docs"}
 OPEN_FILES = re.compile(r"/openapi\.json|/docs/assets/.*")
@@ -37,7 +37,11 @@ def guarded(weights, tmp_path_factory):
     """The application with keys, and one key for each scope."""
     path = tmp_path_factory.mktemp("keys") / "keys.json"
     secrets = {scope: add_key(path, scope, [scope]) for scope in Scope}
-    return create_app(Settings(weights_dir=weights, api_keys_file=path)), secrets
+    return create_app(
+        Settings(
+            versions=VersionSettings(weights_dir=weights), access=AccessSettings(api_keys_file=path)
+        )
+    ), secrets
 
 
 def statuses(app, requests, headers=None):

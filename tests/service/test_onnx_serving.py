@@ -15,7 +15,7 @@ from model.runtimes import runtimes
 from model.scoring.baselines import to_arrays
 from model.scoring.map_baseline import Baseline
 from service.cli.main import build_commands
-from service.settings import Settings
+from service.settings import Settings, VersionSettings, WorkerSettings
 from tests.onnx_files import BROKEN, write_version
 
 DARK, BRIGHT = 51, 204
@@ -55,7 +55,10 @@ def site(tmp_path_factory, start_server, eventually):
     wrong = golden_of(BRIGHT, 0.1)
     write_version(root, "off", {"bolt": calibration(0.5), "cog": calibration(0.5)}, golden=wrong)
     write_version(root, "junk", {"nut": calibration(0.5)}, data=b"junk")
-    settings = Settings(weights_dir=root, threads_per_worker=1, stop_grace_s=2, max_batch_size=4)
+    settings = Settings(
+        versions=VersionSettings(weights_dir=root),
+        workers=WorkerSettings(threads_per_worker=1, stop_grace_s=2, max_batch_size=4),
+    )
     with start_server(settings) as server, server.client() as client:
         eventually(lambda: client.get("/readyz").status_code == 200, "readiness")
         yield server

@@ -34,7 +34,7 @@ def start(weights, tmp_path):
                     **os.environ,
                     "PYTHONPATH": str(ROOT),
                     "OMP_NUM_THREADS": "1",
-                    "MAMBAAD_THREADS_PER_WORKER": "1",
+                    "MAMBAAD_WORKERS__THREADS_PER_WORKER": "1",
                     **environment,
                 },
                 stdout=subprocess.PIPE,
@@ -85,7 +85,10 @@ class Load:
 
 
 def test_sigterm_under_load_fails_no_request(start, image):
-    with start(MAMBAAD_SHUTDOWN_GRACE_S="1") as (process, url), ThreadPoolExecutor(9) as threads:
+    with (
+        start(MAMBAAD_HTTP__SHUTDOWN_GRACE_S="1") as (process, url),
+        ThreadPoolExecutor(9) as threads,
+    ):
         load = Load(url, image())
         working = [threads.submit(load.run) for _ in range(8)]
         watching = threads.submit(load.watch)

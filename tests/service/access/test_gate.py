@@ -19,7 +19,7 @@ from service.http.declaration import Access, Scope, declares
 from service.http.matching import Matching
 from service.http.problems import problem_of, retry_headers
 from service.http.request_log import RequestLog, problem_response, request_id_of
-from service.settings import Settings
+from service.settings import AccessSettings, HttpSettings, Settings, VersionSettings
 
 LOCAL = "http://127.0.0.1:8000"
 
@@ -40,12 +40,12 @@ def secrets(path):
 
 @pytest.fixture
 def ask(metrics):
-    """Ask a small application behind the gate; `settings` are the service's."""
+    """Ask a small application behind the gate; `settings` are those of access."""
 
-    def make(**settings):
-        chosen = Settings(**settings)
+    def make(host="127.0.0.1", **settings):
+        chosen = Settings(http=HttpSettings(host=host), access=AccessSettings(**settings))
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        guard = app.state.guard = Guard(chosen, metrics)
+        guard = app.state.guard = Guard(chosen.access, metrics, needs_keys=chosen.needs_keys)
 
         async def answer():
             return {}
@@ -61,7 +61,7 @@ def ask(metrics):
         route("/detect", ["GET", "POST"], scope=Scope.DETECT)
         route("/models", ["GET", "POST"], scope=Scope.ADMIN)
         app.add_exception_handler(ServiceError, answer_error)
-        app.add_middleware(Gate, guard=guard, metrics_require_key=chosen.metrics_require_key)
+        app.add_middleware(Gate, guard=guard, metrics_require_key=chosen.access.metrics_require_key)
         app.add_middleware(RequestLog, metrics=metrics)
         app.add_middleware(Matching, routes=app.routes)
 
@@ -218,7 +218,7 @@ def test_no_key_is_ever_logged(ask, path, secrets, caplog):
 
 @pytest.fixture(scope="module")
 def schema(weights):
-    return create_app(Settings(weights_dir=weights)).openapi()
+    return create_app(Settings(versions=VersionSettings(weights_dir=weights))).openapi()
 
 
 def test_the_schema_says_that_keys_are_taken(schema):

@@ -121,8 +121,9 @@ def run(*arguments):
     return CliRunner().invoke(cli.build_commands(), ["keys", *arguments])
 
 
-def test_the_command_prints_a_key_once(path, monkeypatch):
-    monkeypatch.setenv("MAMBAAD_API_KEYS_FILE", str(path))
+@pytest.mark.parametrize("name", ["MAMBAAD_ACCESS__API_KEYS_FILE", "MAMBAAD_API_KEYS_FILE"])
+def test_the_command_prints_a_key_once(path, monkeypatch, name):
+    monkeypatch.setenv(name, str(path))
     made = run("new", "--name", "line-3", "--scope", "detect", "--rate", "5")
     assert made.exit_code == 0, made.output
     assert KeyRing(path).find(made.output.strip()).name == "line-3"
@@ -151,6 +152,15 @@ def test_what_cannot_be_done_is_said_in_a_line(path, arguments, said, monkeypatc
     assert line.startswith("mambaad keys: ")
     assert said in line
     assert not path.exists()
+
+
+def test_two_files_by_the_two_names_are_refused_in_a_line(path, monkeypatch):
+    monkeypatch.setenv("MAMBAAD_API_KEYS_FILE", str(path))
+    monkeypatch.setenv("MAMBAAD_ACCESS__API_KEYS_FILE", "other.json")
+    result = run("list")
+    assert result.exit_code == 2
+    (line,) = result.output.strip().splitlines()
+    assert line.startswith("mambaad keys: MAMBAAD_ACCESS__API_KEYS_FILE is 'other.json' and ")
 
 
 def test_a_folder_that_is_not_there_is_said_too(path):

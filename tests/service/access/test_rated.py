@@ -5,13 +5,19 @@ import json
 
 import pytest
 
-from service.settings import Settings
+from service.settings import AccessSettings, Settings, VersionSettings
 from tests.service.line import Line
 
 
 @pytest.fixture
 def rated(tmp_path, metrics):
-    return Line(Settings(weights_dir=tmp_path, rate_limit_per_s=5), metrics)
+    return Line(
+        Settings(
+            versions=VersionSettings(weights_dir=tmp_path),
+            access=AccessSettings(rate_limit_per_s=5),
+        ),
+        metrics,
+    )
 
 
 def bodies(content):

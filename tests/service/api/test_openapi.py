@@ -15,12 +15,14 @@ from service.errors import ClientGone
 from service.http.decision_headers import deciding
 from service.inspection.images.pictures import HeatmapKind
 from service.problem_types import PROBLEM_TYPES
-from service.settings import Settings
+from service.settings import Settings, VersionSettings
 
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory):
-    return create_app(Settings(weights_dir=tmp_path_factory.mktemp("empty"))).openapi()
+    return create_app(
+        Settings(versions=VersionSettings(weights_dir=tmp_path_factory.mktemp("empty")))
+    ).openapi()
 
 
 def references(node):

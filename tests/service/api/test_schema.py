@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import Settings, VersionSettings
 
 EXAMPLES = 20
 REFUSALS = {503, 504}
@@ -39,7 +39,7 @@ CONFORMANCE = [
 
 def operations():
     """What can be asked, by the document that the application writes."""
-    app = create_app(Settings(weights_dir=Path("nowhere")))
+    app = create_app(Settings(versions=VersionSettings(weights_dir=Path("nowhere"))))
     found = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
     return {operation.label: operation for operation in (result.ok() for result in found)}
 

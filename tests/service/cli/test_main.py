@@ -14,7 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import main as cli
-from service.settings import Settings
+from service.settings import (
+    HttpSettings,
+    Settings,
+    TelemetrySettings,
+    VersionSettings,
+    WorkerSettings,
+)
 from tests.programs import program
 
 ROOT = Path(__file__).parents[3]
@@ -41,14 +47,15 @@ def test_options_become_settings(invoke):
     result, settings, _ = invoke(*options.split())
     assert result.exit_code == 0, result.output
     assert settings == Settings(
-        host="0.0.0.0",
-        port=9000,
-        weights_dir=Path("w"),
-        devices=("cuda:0", "cuda:1"),
-        workers_per_device=2,
-        threads_per_worker=3,
-        max_batch_size=8,
-        log_level="DEBUG",
+        http=HttpSettings(host="0.0.0.0", port=9000),
+        versions=VersionSettings(weights_dir=Path("w")),
+        workers=WorkerSettings(
+            devices=("cuda:0", "cuda:1"),
+            workers_per_device=2,
+            threads_per_worker=3,
+            max_batch_size=8,
+        ),
+        telemetry=TelemetrySettings(log_level="DEBUG"),
     )
 
 
@@ -56,7 +63,7 @@ def test_what_is_not_given_comes_from_the_environment(invoke, monkeypatch):
     monkeypatch.setenv("MAMBAAD_PORT", "9001")
     monkeypatch.setenv("MAMBAAD_MAX_QUEUE_SIZE", "3")
     _, settings, _ = invoke("--port", "9002")
-    assert (settings.port, settings.max_queue_size) == (9002, 3)
+    assert (settings.http.port, settings.workers.max_queue_size) == (9002, 3)
 
 
 def test_samples_lie_beside_the_weights(invoke, tmp_path):
@@ -86,18 +93,44 @@ def test_a_bad_setting_is_refused_in_a_line(invoke, options, said):
 
 def test_a_misspelt_variable_is_noticed(invoke, monkeypatch):
     monkeypatch.setenv("MAMBAAD_MAX_BATCHSIZE", "8")
+    monkeypatch.setenv("MAMBAAD_WORKERS__MAX_QUEUESIZE", "8")
     monkeypatch.setenv("mambaad_zzz", "8")
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
     assert result.output.splitlines() == [
         "mambaad serve: MAMBAAD_MAX_BATCHSIZE is no setting; did you mean MAMBAAD_MAX_BATCH_SIZE?",
+        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUESIZE is no setting; did you mean "
+        "MAMBAAD_WORKERS__MAX_QUEUE_SIZE?",
         "mambaad serve: MAMBAAD_ZZZ is no setting",
     ]
+
+
+def test_a_setting_of_two_values_by_its_two_names_is_refused(invoke, monkeypatch):
+    monkeypatch.setenv("MAMBAAD_MAX_QUEUE_SIZE", "3")
+    monkeypatch.setenv("MAMBAAD_WORKERS__MAX_QUEUE_SIZE", "4")
+    result, settings, _ = invoke()
+    assert (result.exit_code, settings) == (2, None)
+    assert result.output.splitlines() == [
+        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUE_SIZE is '4' and MAMBAAD_MAX_QUEUE_SIZE, its "
+        "older name, is '3': set one of them"
+    ]
+
+
+@pytest.mark.parametrize("text", ["9000", "{", '{"port": 9000}'])
+def test_a_room_in_one_variable_is_refused(invoke, monkeypatch, text):
+    monkeypatch.setenv("MAMBAAD_HTTP", text)
+    result, settings, _ = invoke()
+    assert (result.exit_code, settings) == (2, None)
+    assert result.output.startswith("mambaad serve: MAMBAAD_HTTP is no setting")
 
 
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
+        ({"MAMBAAD_HTTP__HOST": "0.0.0.0"}, "no API keys"),
+        ({"MAMBAAD_ACCESS__METRICS_REQUIRE_KEY": "1"}, "API_KEYS_FILE"),
+        ({"MAMBAAD_INSPECTION__MAX_IMAGE_BYTES": "999999999"}, "MAX_REQUEST_BYTES"),
+        ({"MAMBAAD_HTTP__MAX_INFLIGHT_BYTES": "1"}, "MAX_INFLIGHT_BYTES"),
         ({"MAMBAAD_HOST": "0.0.0.0"}, "no API keys"),
         ({"MAMBAAD_HOST": ""}, "no API keys"),
         ({"MAMBAAD_METRICS_REQUIRE_KEY": "1"}, "API_KEYS_FILE"),

@@ -41,10 +41,10 @@ def troubled(live_store, clock):
     with serving(
         live_store,
         path=(clock.parent,),
-        shutdown_grace_s=0.2,
-        rate_limit_per_s=1000,
-        heartbeat_timeout_ms=5000,
-        request_timeout_ms=20_000,
+        http__shutdown_grace_s=0.2,
+        access__rate_limit_per_s=1000,
+        workers__heartbeat_timeout_ms=5000,
+        http__request_timeout_ms=20_000,
     ) as live:
         yield live
 

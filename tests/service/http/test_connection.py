@@ -19,10 +19,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.http import connection as connections
 from service.http.connection import Connection, connection_class
 from service.http.server import Server, listen, server_config
-from service.settings import Settings
+from service.settings import HttpSettings
 from service.shutdown import Shutdown
 
-LIMITS = Settings(
+LIMITS = HttpSettings(
     max_connections=8,
     max_header_bytes=4000,
     header_timeout_s=0.3,
@@ -212,7 +212,7 @@ def test_uvicorn_still_asks_the_server_when_to_leave(monkeypatch):
 
 def test_without_limits_it_serves_by_uvicorns_own_connections(monkeypatch, metrics):
     """And does not even import ours, which may not fit the uvicorn that is there."""
-    monkeypatch.setitem(sys.modules, "service.connections", None)
+    monkeypatch.setitem(sys.modules, "service.http.connection", None)
     settings = LIMITS.model_copy(update={"connection_limits": False})
     app = FastAPI()
     app.state.metrics = metrics
@@ -238,7 +238,7 @@ def test_uvloop_is_left_alone_where_it_is_installed(metrics, monkeypatch):
     uvloop = SimpleNamespace(new_event_loop=lambda: pytest.fail("a loop of uvloop's"))
     monkeypatch.setitem(sys.modules, "uvloop", uvloop)
     app = SimpleNamespace(state=SimpleNamespace(metrics=metrics))
-    factory = server_config(app, Settings()).get_loop_factory()
+    factory = server_config(app, HttpSettings()).get_loop_factory()
     with contextlib.closing(factory()) as loop:
         assert isinstance(loop, asyncio.SelectorEventLoop)
 
@@ -501,5 +501,5 @@ def test_the_second_half_of_an_answer_does_not_wait_for_the_clients_ack():
             await reader.read()
             writer.close()
 
-    asyncio.run(scenario(listen(Settings(port=0))))
+    asyncio.run(scenario(listen(HttpSettings(port=0))))
     assert accepted == [1]

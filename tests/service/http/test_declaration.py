@@ -27,7 +27,13 @@ from service.http.declaration import (
     match_of,
 )
 from service.http.matching import Matching, RouteTable
-from service.settings import Settings
+from service.settings import (
+    AccessSettings,
+    HttpSettings,
+    InspectionSettings,
+    Settings,
+    VersionSettings,
+)
 from service.telemetry.logs import FIELDS
 from tests.service.line import Line
 
@@ -82,11 +88,10 @@ def wired(tmp_path, metrics, path, secrets):
     """The service with one more door, which took one line of wiring."""
     line = Line(
         Settings(
-            weights_dir=tmp_path,
-            api_keys_file=path,
-            fail_safe="STOP",
-            max_image_bytes=1000,
-            max_request_bytes=1000,
+            versions=VersionSettings(weights_dir=tmp_path),
+            access=AccessSettings(api_keys_file=path),
+            inspection=InspectionSettings(fail_safe="STOP", max_image_bytes=1000),
+            http=HttpSettings(max_request_bytes=1000),
         ),
         metrics,
     )
@@ -234,7 +239,13 @@ def test_what_inspects_and_what_is_open(line):
 
 
 def test_only_the_pages_files_are_open(tmp_path, path, secrets, metrics):
-    line = Line(Settings(weights_dir=tmp_path, api_keys_file=path), metrics)
+    line = Line(
+        Settings(
+            versions=VersionSettings(weights_dir=tmp_path),
+            access=AccessSettings(api_keys_file=path),
+        ),
+        metrics,
+    )
     assets = "/docs/assets/"
     opened = ("/docs", "/openapi.json", assets + "swagger-ui.css", assets + "favicon.png")
     assert [line.get(one).status_code for one in opened] == [200] * len(opened)

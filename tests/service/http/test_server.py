@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.http import server
-from service.settings import Settings
+from service.settings import HttpSettings
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
@@ -18,7 +18,7 @@ from service.http.server import CannotListen, fit_open_files
 from service.settings import Settings
 logging.basicConfig(format="%(message)s")
 try:
-    connections = fit_open_files(Settings()).max_connections
+    connections = fit_open_files(Settings().http).max_connections
 except CannotListen as error:
     sys.exit(f"refused: {error}")
 print(json.dumps([connections, *resource.getrlimit(resource.RLIMIT_NOFILE)]))
@@ -43,24 +43,34 @@ def test_the_limit_is_raised_where_the_system_lets_us():
     assert not answer.stderr
 
 
-def test_too_few_open_files_lower_the_default_and_the_log_says_so():
-    answer = limited(512, 1024)
+@pytest.mark.parametrize("others", [{}, {"MAMBAAD_HTTP__PORT": "9000", "MAMBAAD_HOST": "::1"}])
+def test_too_few_open_files_lower_the_default_and_the_log_says_so(others):
+    answer = limited(512, 1024, **others)
     assert json.loads(answer.stdout) == [768, 1024, 1024]
     (line,) = answer.stderr.splitlines()
     assert "at most 768 connections, not 1024" in line
     assert "1024 open files" in line
 
 
-def test_a_number_set_by_hand_is_refused_where_it_does_not_fit():
-    answer = limited(1024, 1024, MAMBAAD_MAX_CONNECTIONS="1024")
+BY_HAND = pytest.mark.parametrize(
+    "name", ["MAMBAAD_HTTP__MAX_CONNECTIONS", "MAMBAAD_MAX_CONNECTIONS"]
+)
+
+
+@BY_HAND
+def test_a_number_set_by_hand_is_refused_where_it_does_not_fit(name):
+    answer = limited(1024, 1024, **{name: "1024"})
     assert answer.returncode == 1
     (line,) = answer.stderr.splitlines()
-    assert line.startswith("refused: MAMBAAD_MAX_CONNECTIONS is 1024, which needs 1280 open files")
-    assert line.endswith("or set MAMBAAD_MAX_CONNECTIONS to 768")
+    assert line.startswith(
+        "refused: MAMBAAD_HTTP__MAX_CONNECTIONS is 1024, which needs 1280 open files"
+    )
+    assert line.endswith("or set MAMBAAD_HTTP__MAX_CONNECTIONS to 768")
 
 
-def test_a_number_set_by_hand_is_taken_where_it_fits():
-    answer = limited(512, 1024, MAMBAAD_MAX_CONNECTIONS="700")
+@BY_HAND
+def test_a_number_set_by_hand_is_taken_where_it_fits(name):
+    answer = limited(512, 1024, **{name: "700"})
     assert json.loads(answer.stdout) == [700, 956, 1024]
     assert not answer.stderr
 
@@ -73,4 +83,4 @@ def test_with_hardly_any_open_files_nothing_is_served():
 
 def test_without_the_module_there_is_no_limit_to_ask(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "resource", None)
-    assert server.fit_open_files(Settings()).max_connections == 1024
+    assert server.fit_open_files(HttpSettings()).max_connections == 1024

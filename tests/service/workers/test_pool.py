@@ -11,7 +11,7 @@ from model.checkpoints.key import CheckpointKey
 from model.checkpoints.store import Store
 from model.inspection import ImageSize
 from service.errors import NoWorkerReady, QueueFull
-from service.settings import Settings
+from service.settings import TelemetrySettings, WorkerSettings
 from service.versions.registry import Registry
 from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import Item
@@ -31,17 +31,18 @@ NORMAL = Calibration(
 
 @pytest.fixture
 def pool(metrics, weights):
-    settings = Settings(
-        weights_dir=weights,
-        devices=("cpu", "cuda:0", "cuda:1"),
-        threads_per_worker=1,
-        max_queue_size=2,
+    settings = WorkerSettings(
+        devices=("cpu", "cuda:0", "cuda:1"), threads_per_worker=1, max_queue_size=2
     )
-    return pool_of(settings, Registry(Store(weights), metrics), metrics)
+    return pool_of(settings, weights, metrics)
 
 
-def pool_of(settings, registry, metrics):
-    return WorkerPool(settings, registry.checkpoints, metrics, registry.report)
+def pool_of(settings, weights, metrics):
+    registry = Registry(Store(weights), metrics)
+    return WorkerPool(
+        settings, registry.checkpoints, metrics, registry.report,
+        weights_dir=weights, logs=TelemetrySettings(),
+    )  # fmt: skip
 
 
 def set_ready(pool, *names):
@@ -98,8 +99,8 @@ def test_the_worker_that_will_be_done_first_takes_the_job(pool):
 
 def test_all_that_waits_together_is_bounded_in_bytes(weights, metrics):
     async def scenario():
-        settings = Settings(weights_dir=weights, devices=("cpu", "cuda:0"), max_queue_bytes=1000)
-        pool = pool_of(settings, Registry(Store(weights), metrics), metrics)
+        settings = WorkerSettings(devices=("cpu", "cuda:0"), max_queue_bytes=1000)
+        pool = pool_of(settings, weights, metrics)
         set_ready(pool, "cpu", "cuda:0")
         pool.submit(job(held_bytes=5000))  # alone, even one that is larger is taken
         with pytest.raises(QueueFull, match="5192 bytes"):
@@ -190,8 +191,11 @@ def test_it_tells_what_a_fresh_process_refused_and_that_something_changed(metric
     key = CheckpointKey("parts", "1")
 
     async def scenario():
-        settings = Settings(weights_dir=weights, devices=("cpu",))
-        pool = WorkerPool(settings, (key,), metrics, lambda *refused: told.append(refused))
+        pool = WorkerPool(
+            WorkerSettings(devices=("cpu",)), (key,), metrics,
+            lambda *refused: told.append(refused),
+            weights_dir=weights, logs=TelemetrySettings(),
+        )  # fmt: skip
         waiting = asyncio.create_task(pool.wait_change())
         await asyncio.sleep(0)
         pool._note_ready("cpu", {key: "damaged"})

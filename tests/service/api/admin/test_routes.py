@@ -21,7 +21,7 @@ from model.training.golden import record_golden, save_with_golden
 from service.access.keys import add_key
 from service.app import create_app
 from service.http.declaration import Scope
-from service.settings import Settings
+from service.settings import AccessSettings, Settings, VersionSettings, WorkerSettings
 from service.versions.assignment import Assignment
 from service.versions.registry import Registry
 from service.versions.state import Deployment, State
@@ -60,9 +60,11 @@ def site(tmp_path_factory, save, start_server, eventually):
     (folder / "state").mkdir()
     (folder / "state" / "deployment.json").write_text(state.model_dump_json())
     settings = Settings(
-        weights_dir=folder / "weights", state_dir=folder / "state", threads_per_worker=1,
-        stop_grace_s=2, max_batch_size=4, max_queue_size=64,
-    )  # fmt: skip
+        versions=VersionSettings(weights_dir=folder / "weights", state_dir=folder / "state"),
+        workers=WorkerSettings(
+            threads_per_worker=1, stop_grace_s=2, max_batch_size=4, max_queue_size=64
+        ),
+    )
     with start_server(settings) as server, server.client() as client:
         eventually(lambda: client.get("/readyz").status_code == 200, "readiness")
         yield server
@@ -121,14 +123,14 @@ def test_a_route_switches_and_switches_back(client, inspect):
 
 def test_a_damaged_version_is_refused_and_nothing_changes(client, inspect, problem, site):
     three = {"name": "parts", "version": "3"}
-    before = (site.settings.state_dir / "deployment.json").read_bytes()
+    before = (site.settings.versions.state_dir / "deployment.json").read_bytes()
     body = problem(client.post(ROUTE, json={"stable": three}), 409, "model-refused")
     assert "weights/parts/3/network.safetensors is not the file that was saved" in body["detail"]
-    assert str(site.settings.weights_dir) not in body["detail"]
+    assert str(site.settings.versions.weights_dir) not in body["detail"]
     found = models(client)["parts/3"]
     assert (found["state"], found["serves"]) == ("failed", [])
     assert "not the file that was saved" in found["reason"]
-    assert (site.settings.state_dir / "deployment.json").read_bytes() == before
+    assert (site.settings.versions.state_dir / "deployment.json").read_bytes() == before
     assert inspect()["model"] == ONE
     problem(client.post("/models/parts/3/load"), 409, "model-refused")
     assert client.get("/readyz").json()["ready"]
@@ -148,7 +150,7 @@ def test_a_device_that_scores_otherwise_is_found_by_golden_images(client, inspec
 
 
 def test_a_new_version_is_listed_and_waits_to_be_asked(client, inspect, save, site):
-    save(site.settings.weights_dir, "screws", {"bolt": -10.0, "screw": 10.0})
+    save(site.settings.versions.weights_dir, "screws", {"bolt": -10.0, "screw": 10.0})
     new = {"name": "screws", "version": "1"}
     assert client.post("/models/rescan").json() == {"new": [new]}
     assert models(client)["screws/1"]["state"] == "available"
@@ -228,7 +230,7 @@ def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
         (raw + 0.1, 10.0), (raw - 0.1, raw + 0.1), (10.0, raw - 0.1)
     ]  # fmt: skip
     assert {(one["who"], one["caller"]) for one in history} == {("Ada", "anonymous@127.0.0.1")}
-    kept = Deployment(site.settings.state_dir)
+    kept = Deployment(site.settings.versions.state_dir)
     assert [r.category for r in kept.audit if r.action == "threshold"] == ["bolt"] * 5
 
 
@@ -261,13 +263,13 @@ def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(client, problem, site, method, path, body, status, slug):
-    before = (site.settings.state_dir / "deployment.json").read_bytes()
+    before = (site.settings.versions.state_dir / "deployment.json").read_bytes()
     response = client.request(method, path, json=body)
     assert response.status_code == status, response.text
     if slug:
         problem(response, status, slug)
-    assert str(site.settings.weights_dir) not in response.text
-    assert (site.settings.state_dir / "deployment.json").read_bytes() == before
+    assert str(site.settings.versions.weights_dir) not in response.text
+    assert (site.settings.versions.state_dir / "deployment.json").read_bytes() == before
 
 
 def test_a_state_that_cannot_be_written_changes_nothing(
@@ -280,7 +282,7 @@ def test_a_state_that_cannot_be_written_changes_nothing(
     refused = client.put(THRESHOLD, json={"threshold": -5.0, **ADA})
     body = problem(refused, 503, "state-not-written")
     assert "No space left" in body["detail"]
-    assert str(site.settings.state_dir) not in body["detail"]
+    assert str(site.settings.versions.state_dir) not in body["detail"]
     assert int(refused.headers["retry-after"]) > 1
     assert inspect()["decision"] == "OK"
     assert client.get(THRESHOLD).json()["threshold"] == 10.0
@@ -341,7 +343,11 @@ def test_fifty_loads_and_unloads_at_once_hurt_nobody(client, site, image):
 def test_those_who_may_inspect_may_not_change_what_serves(tmp_path, weights):
     path = tmp_path / "keys.json"
     secret = add_key(path, "line-3", [Scope.DETECT])
-    app = create_app(Settings(weights_dir=weights, api_keys_file=path))
+    app = create_app(
+        Settings(
+            versions=VersionSettings(weights_dir=weights), access=AccessSettings(api_keys_file=path)
+        )
+    )
 
     async def scenario():
         transport = httpx.ASGITransport(app)
@@ -363,8 +369,8 @@ def test_those_who_may_inspect_may_not_change_what_serves(tmp_path, weights):
 def test_a_service_starts_again_as_it_was_left(client, site, metrics):
     client.post(ROUTE, json={"stable": TWO, "shadow": ONE, "keep_previous": True})
     client.put(THRESHOLD, json={"threshold": 0.5, **ADA})
-    state = Deployment(site.settings.state_dir).state
-    route = Registry(Store(site.settings.weights_dir), metrics, state).find("bolt")
+    state = Deployment(site.settings.versions.state_dir).state
+    route = Registry(Store(site.settings.versions.weights_dir), metrics, state).find("bolt")
     assert (route.checkpoint.version, route.shadow.checkpoint.version) == ("2", "1")
     assert route.calibration.image_threshold == 0.5
     client.delete(THRESHOLD, params=ADA)

@@ -19,7 +19,7 @@ from service.errors import QueueFull
 from service.http.declaration import Scope
 from service.inspection.pipeline import Pipeline
 from service.problem_types import PROBLEM_TYPES
-from service.settings import Settings
+from service.settings import AccessSettings, Settings, VersionSettings, WorkerSettings
 from service.workers.pipe.messages import Finding
 
 
@@ -163,7 +163,11 @@ def keyed(start_server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("keyed")
     keys = folder / "keys.json"
     secret = add_key(keys, "line", [Scope.DETECT])
-    settings = Settings(weights_dir=folder / "weights", api_keys_file=keys, stop_grace_s=0.1)
+    settings = Settings(
+        versions=VersionSettings(weights_dir=folder / "weights"),
+        access=AccessSettings(api_keys_file=keys),
+        workers=WorkerSettings(stop_grace_s=0.1),
+    )
     with start_server(settings) as server:
         yield server, secret
 

@@ -1,0 +1,135 @@
+"""Every setting of the service, a model for each room; `environment` alone reads variables.
+
+    settings = Settings(workers=WorkerSettings(max_batch_size=4))
+    settings.workers.max_batch_size, settings.http.port
+
+A new room adds a module here with its `RoomSettings`, and a field to `Settings`.
+"""
+
+import difflib
+from itertools import chain
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from service.settings.access import AccessSettings
+from service.settings.api import ApiSettings
+from service.settings.client import ClientSettings
+from service.settings.cores import available_cores
+from service.settings.environment import (
+    DELIMITER,
+    PREFIX,
+    given_variables,
+    tune_torch,
+    variable_of,
+)
+from service.settings.flat_names import FLAT_NAMES, FlatNames
+from service.settings.http import HttpSettings
+from service.settings.inspection import InspectionSettings
+from service.settings.room import RoomSettings
+from service.settings.telemetry import TelemetrySettings
+from service.settings.versions import VersionSettings
+from service.settings.workers import WorkerSettings
+
+__all__ = [
+    "AccessSettings",
+    "ApiSettings",
+    "ClientSettings",
+    "HttpSettings",
+    "InspectionSettings",
+    "Settings",
+    "SettingsError",
+    "TelemetrySettings",
+    "VersionSettings",
+    "WorkerSettings",
+    "available_cores",
+    "tune_torch",
+    "unknown_variables",
+    "variables",
+]
+
+
+class Settings(BaseSettings):
+    """How the service runs: from arguments, then from variables `MAMBAAD_<ROOM>__<FIELD>`.
+
+    A room given as a dict is laid over the environment's; one given as its model is taken whole.
+
+    Raises pydantic's `ValidationError` for a value that cannot work, and `SettingsError` for
+    variables that cannot be read or contradict each other.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=DELIMITER, frozen=True, extra="forbid"
+    )
+
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    access: AccessSettings = Field(default_factory=AccessSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    inspection: InspectionSettings = Field(default_factory=InspectionSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
+    versions: VersionSettings = Field(default_factory=VersionSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first before the others."""
+        return init_settings, env_settings, FlatNames(settings_cls)
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether a key is asked for."""
+        has_keys = self.access.api_keys_file is not None
+        return not self.access.allow_anonymous and (has_keys or not self.http.is_loopback)
+
+    def contradictions(self) -> list[str]:
+        """Return what cannot work together, one line for each."""
+        lines = []
+        if self.needs_keys and self.access.api_keys_file is None:
+            lines.append(
+                f"other machines can reach {self.http.host or 'every address'}, and there are no "
+                "API keys: make one with `mambaad keys new` and set "
+                "MAMBAAD_ACCESS__API_KEYS_FILE, or set MAMBAAD_ACCESS__ALLOW_ANONYMOUS=true"
+            )
+        if self.access.metrics_require_key and self.access.api_keys_file is None:
+            lines.append("MAMBAAD_ACCESS__METRICS_REQUIRE_KEY needs MAMBAAD_ACCESS__API_KEYS_FILE")
+        if self.inspection.max_image_bytes > self.http.max_request_bytes:
+            lines.append(
+                "MAMBAAD_INSPECTION__MAX_IMAGE_BYTES is more than MAMBAAD_HTTP__MAX_REQUEST_BYTES"
+            )
+        if self.http.max_request_bytes > self.http.max_inflight_bytes:
+            lines.append(
+                "MAMBAAD_HTTP__MAX_REQUEST_BYTES is more than MAMBAAD_HTTP__MAX_INFLIGHT_BYTES"
+            )
+        return lines
+
+
+def variables() -> dict[str, tuple[str, str]]:
+    """Map each variable of the service, flat names too, to its room and field."""
+    named: dict[str, tuple[str, str]] = {}
+    for room, field in Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, RoomSettings)
+        named |= {variable_of(room, name): (room, name) for name in model.model_fields}
+    return named | FLAT_NAMES
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Return variables of the environment that look like settings, each with the nearest one."""
+    of_client = (PREFIX + name.upper() for name in ClientSettings.model_fields)
+    known = [name.removeprefix(PREFIX) for name in chain(variables(), of_client)]
+    unknown = sorted({name.removeprefix(PREFIX) for name in given_variables()} - {*known})
+    near = {name: difflib.get_close_matches(name, known, 1) for name in unknown}
+    return {PREFIX + name: PREFIX + found[0] if found else None for name, found in near.items()}

@@ -1,0 +1,34 @@
+"""Settings of `service.access`: who may ask, and how often."""
+
+import re
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from service.settings.room import CommaSeparated, RoomSettings
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+
+
+class AccessSettings(RoomSettings):
+    """Variables named `MAMBAAD_ACCESS__<FIELD>`."""
+
+    api_keys_file: Path | None = Field(None, description="as `mambaad keys` writes it")
+    allow_anonymous: bool = Field(
+        False, description="serve without a key, which is otherwise done on loopback alone"
+    )
+    metrics_require_key: bool = Field(False, description="of any scope, for GET /metrics")
+    rate_limit_per_s: float | None = Field(
+        None, gt=0, description="images of a key without a rate of its own, or of an address"
+    )
+    cors_origins: CommaSeparated = Field(
+        (), description="web origins whose pages may ask, separated by commas"
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [origin for origin in origins if not _ORIGIN.fullmatch(origin)]
+        if wrong:
+            raise ValueError(f"expected origins like https://line-7.example:8443, got {wrong}")
+        return origins

@@ -1,0 +1,26 @@
+"""Settings of `service.inspection`: images as they may come, and how a part is told of."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.settings.cores import available_cores
+from service.settings.room import RoomSettings
+
+
+class InspectionSettings(RoomSettings):
+    """Variables named `MAMBAAD_INSPECTION__<FIELD>`."""
+
+    max_image_bytes: int = Field(32 * 2**20, ge=1)
+    max_image_pixels: int = Field(50_000_000, ge=1)
+    max_image_tiles: int = Field(512, ge=1)
+    decode_threads: int = Field(default_factory=lambda: min(8, available_cores()), ge=1, le=256)
+    fail_safe: Literal["NG", "REVIEW", "STOP"] = Field(
+        "NG", description="what the line is told to do with a part that is UNDECIDED"
+    )
+    drift_window_parts: int = Field(
+        500, ge=100, le=100_000, description="latest parts of a category that tell its drift"
+    )
+    drift_max_ng_share: float = Field(
+        0.5, gt=0, le=1, description="share over the threshold above which drift is alarmed"
+    )
