@@ -19,6 +19,10 @@ BIN     := $(VENV)/bin
 PYTEST  := $(BIN)/python -m pytest
 # Two processes, whatever the machine: a test that fails with two fails everywhere.
 SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
+# The files that hold serial tests, so that no other is read for them.
+SERIAL  := $(shell grep -rl --include='test_*.py' 'mark.serial' tests)
+# The tests start a hundred processes: let each find the modules compiled.
+unexport PYTHONDONTWRITEBYTECODE
 SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
@@ -34,7 +38,7 @@ run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://12
 
 test: $(DEV) ## run every test but the long ones (8 minutes on two cores)
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not serial and not long"
-	$(PYTEST) -m "serial and not long"
+	$(PYTEST) -m "serial and not long" $(SERIAL)
 
 test-quick: $(DEV) ## run the tests that take no time, for work in progress (90 s)
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not serial and not long"
