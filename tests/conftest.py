@@ -66,8 +66,23 @@ LONGEST_FIRST = [
     "tests/model/training/test_crash.py",
     "tests/service/workers/test_process.py",
     "tests/service/test_shutdown.py",
+    "tests/model/training/test_training.py",
+    "tests/benchmarks/test_kernel_counts.py",
+    "tests/service/http/test_connection.py",
+    "tests/model/scan/triton/test_triton.py",
+    "tests/model/test_torchvision_ops.py",
+    "tests/model/engines/torch/test_engine.py",
+    "tests/model/engines/cuda/test_engine.py",
+    "tests/service/faults/test_process.py",
+    "tests/model/training/test_distributed.py",
+    "tests/model/checkpoints/test_checkpoint.py",
+    "tests/model/metrics/test_ranking_and_regions.py",
+    "tests/model/metrics/test_pixels.py",
+    "tests/model/inference/test_detector.py",
+    "tests/model/training/test_options.py",
+    "tests/test_wheel.py",
 ]
-"""Groups of 10 s and more; `make test-quick` leaves out their tests, which are marked `slow`."""
+"""Groups of 5 s and more; `make test-quick` leaves out their tests, which are marked `slow`."""
 
 
 def group_of(item: pytest.Item) -> str:

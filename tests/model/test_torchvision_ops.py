@@ -95,3 +95,10 @@ def test_any_other_failure_is_raised_and_leaves_no_module(tmp_path: Path, error:
         tmp_path,
     )
     assert answer.stdout.strip() == error.replace('"', "'") + " []", answer.stderr
+
+
+@pytest.mark.parametrize("module", ["folding", "packing", "engine"])
+def test_a_module_of_the_torch_engine_may_be_imported_first(module: str) -> None:
+    command = [sys.executable, "-c", f"import model.engines.torch.{module}"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
