@@ -45,6 +45,7 @@ test-quick: $(DEV) ## run the tests that take no time, for work in progress (90 
 
 test-long: $(DEV) ## run the soaks and the longest fault runs, which `test` leaves out
 	$(PYTEST) -m long
+	$(BIN)/python -m benchmarks.soak --minutes 3
 
 check: format-check lint types imports test ## everything CI demands: format, lint, types, layers, tests
 

@@ -9,7 +9,7 @@ process's own, libraries and interpreter included.
 """
 
 import json
-import resource
+import resource  # Unix alone has it
 import time
 from pathlib import Path
 from typing import Annotated
