@@ -12,7 +12,7 @@ import pytest
 from service.settings import Settings, VersionSettings, WorkerSettings
 
 OVERDUE_S = 1.0
-"""More than twice what a batch of the tests' network was measured to take, on a busy machine too."""
+"""More than twice what a batch of the tests' network takes, on a busy machine too."""
 
 
 @pytest.fixture
