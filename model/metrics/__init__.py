@@ -1,12 +1,16 @@
 """How well scores tell defective from good: the field's metrics on plain arrays.
 
-A metric that does not exist for the images at hand (no good ones, no defective ones, no marked
-region) is None. Labels are True for defective.
+A metric that is undefined for a set of images (no good ones, no defective ones, no marked region)
+is None. Labels are True for defective.
 
-    ranking.py     AUROC, AP, F1-max and their curves, of one set of scores or of many resamplings
-    regions.py     AUPRO in memory, as its definition reads
+    >>> import numpy as np
+    >>> auroc(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.3, 0.9]))
+    0.75
+
+    ranking.py     AUROC, AP, F1-max and their curves, for one set of scores or many resamplings
+    regions.py     AUPRO in memory, straight from its definition
     spill.py       the values of many maps, sorted, in a temporary file
-    pixels.py      the pixel metrics of such a file, exact, in bounded memory
+    pixels.py      exact pixel metrics from that file, in bounded memory
     resampling.py  bootstrap intervals, over images
 """
 

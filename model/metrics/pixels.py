@@ -1,14 +1,14 @@
-"""The pixel metrics of many maps, exact, one range of values at a time.
+"""Exact pixel metrics of many maps, computed one range of values at a time.
 
-All of them are sums over the marked pixels of what the counts above each one say: how many
-unmarked pixels are higher, how many tie, and the same of marked ones. So the values need be in
-order, and never in memory together: bins of float32 values are counted exactly, from the highest
-down, either in a table of every float32 there is in a bin or, where there are few, sorted.
+Each metric is a sum over the marked pixels that depends only on counts: how many unmarked and
+marked pixels are higher, and how many tie. Bins of float32 values are therefore counted from the
+highest down and never loaded together: a full bin in a table of all its float32 values, sparse bins
+by sorting.
 
-AUROC, AP and F1-max are scikit-learn's; AUPRO is joined by straight lines between all distinct
-values, up to a limit of the false-positive rate over unmarked pixels, and averaged over regions.
-PIMO (Bertoldo et al. 2024) asks each defective image for its recall where a false-positive rate
-over *good images alone* is reached, and AUPIMO averages that over the rate's logarithm.
+AUROC, AP and F1-max equal scikit-learn's. AUPRO joins all distinct values by straight lines, up to
+a limit of the false-positive rate over unmarked pixels, and averages over regions. PIMO (Bertoldo
+et al. 2024) is each defective image's recall at a false-positive rate over *good images alone*;
+AUPIMO averages it over the logarithm of that rate.
 """
 
 import math
@@ -23,7 +23,7 @@ from model.metrics.spill import BIN_KEYS, BINS, Column, MapSpill
 
 FPR_LIMITS = (0.3, 0.05)
 PIMO_BOUNDS = (1e-5, 1e-4)
-"""Between these false-positive rates AUPIMO is taken; the per-image recall is that at the upper."""
+"""The range of false-positive rates for AUPIMO; recall by image is taken at the upper one."""
 
 _FEW = 2**20
 _PART = 2**16
@@ -33,10 +33,10 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelMetrics:
-    """The metrics over all pixels, and recall by image at the rates that PIMO asks for.
+    """The metrics over all pixels, and PIMO's recall by image.
 
-    `aupimo` and `recall` are means over images with a marked pixel, and None without a good image;
-    `image_aupimo` and `image_recall` are those of each image, NaN where it has none.
+    `aupimo` and `recall` are means over images with a marked pixel, None if no image is good.
+    `image_aupimo` and `image_recall` have one value an image, NaN where it is undefined.
     """
 
     auroc: float
@@ -50,7 +50,7 @@ class PixelMetrics:
     image_recall: Float[np.ndarray, " n"]
 
     def named(self) -> dict[str, float | None]:
-        """Return the metrics of all images by the names that evaluations have for them."""
+        """Return the metrics over all images by their names in evaluations."""
         return {
             "pixel_auroc": self.auroc,
             "pixel_ap": self.average_precision,
@@ -67,9 +67,9 @@ def measure(
     images: Sequence[int] | None = None,
     advance: Advance = lambda _pixels: None,
 ) -> PixelMetrics | None:
-    """Return the metrics of all maps, or of some; None where pixels are all marked, or none is.
+    """Return the metrics of all maps, or of `images`; None if all pixels are marked, or none.
 
-    `advance` hears how many pixels were gone through.
+    `advance` is called with the number of pixels done since its last call.
     """
     chosen = range(len(spill)) if images is None else images
     good = [image for image in chosen if spill.is_good(image)]
@@ -87,38 +87,38 @@ def measure(
     for low, high in _ranges(sources):
         inside = np.array([source.counts[low:high].sum() for source in sources])
         if inside[2]:
-            counted = [
+            counters = [
                 source.count(low, high, int(base))
                 for source, base in zip(sources, higher, strict=True)
             ]
             for keys, regions in spill.marked.read_numbered(defective, low, high):
                 for part in _parts(len(keys)):
-                    sums.add([one(keys[part]) for one in counted], regions[part])
+                    sums.add([count(keys[part]) for count in counters], regions[part])
         higher += inside
         advance(int(inside.sum()))
     return sums.metrics(defective)
 
 
 def _parts(count: int) -> Iterator[slice]:
-    """Cut many numbers into so few that what is made of them stays in the cache."""
+    """Cut an array into slices whose intermediate results fit the CPU cache."""
     return (slice(start, start + _PART) for start in range(0, count, _PART))
 
 
 def _ranges(sources: Sequence["_Source"]) -> Iterator[tuple[int, int]]:
     """Yield ranges of bins from the highest down: a full bin alone, emptier ones together."""
     counts = np.sum([source.counts for source in sources], axis=0)
-    high, held = BINS, 0
+    high, keys = BINS, 0
     for bin_ in range(BINS - 1, -1, -1):
-        if held and held + counts[bin_] > _FEW:
+        if keys and keys + counts[bin_] > _FEW:
             yield bin_ + 1, high
-            high, held = bin_ + 1, 0
-        held += int(counts[bin_])
-    if held:
+            high, keys = bin_ + 1, 0
+        keys += int(counts[bin_])
+    if keys:
         yield 0, high
 
 
 Counts = Callable[[UInt32[np.ndarray, " n"]], tuple[np.ndarray, np.ndarray]]
-"""For each key, how many are higher and how many are equal."""
+"""Returns, for each key, how many are higher and how many are equal."""
 
 
 class _Source:
@@ -130,9 +130,9 @@ class _Source:
         self.counts = column.counts(images)
 
     def count(self, low: int, high: int, base: int) -> Counts:
-        """Count the keys in a range of bins, above which there are `base`."""
+        """Count the keys in a range of bins, with `base` keys above the range."""
         inside = int(self.counts[low:high].sum())
-        if inside > _FEW:  # then the range is a single bin
+        if inside > _FEW:  # only a single bin can hold more
             return self._count_in_table(low, base)
         keys = [np.zeros(0, np.uint32), *self._column.read(self._images, low, high)]
         ordered = np.sort(np.concatenate(keys))
@@ -159,7 +159,7 @@ class _Source:
 
 
 class _Sums:
-    """What the marked pixels come to, as they are gone through."""
+    """Running sums over the marked pixels."""
 
     def __init__(self, spill: MapSpill, totals: Sequence[int]) -> None:
         self._good, self._beside, self._marked = totals
@@ -169,20 +169,21 @@ class _Sums:
         regions = len(self._sizes)
         self._overlaps = {limit: np.zeros(regions) for limit in FPR_LIMITS}
         self._pimo = np.zeros(regions)
-        self._found = np.zeros(regions)
+        self._recalled = np.zeros(regions)
         self._maps = len(spill)
 
     def add(
         self, counts: Sequence[tuple[np.ndarray, np.ndarray]], regions: Int[np.ndarray, " n"]
     ) -> None:
-        """Take some marked pixels: counts above and at each, of the three kinds."""
+        """Add marked pixels, given the counts above and at each, of the three kinds of pixel."""
         (good, good_ties), (beside, beside_ties), (hits, hit_ties) = counts
         unmarked = self._good + self._beside
         higher, ties = good + beside, good_ties + beside_ties
         self._area += float(np.sum(unmarked - higher - ties / 2))
-        alarms, found = higher + ties, hits + hit_ties
-        self._precision += float(np.sum(found / (found + alarms)))
-        self._f1 = max(self._f1, float(np.max(2 * found / (found + alarms + self._marked))))
+        alarms, detected = higher + ties, hits + hit_ties
+        self._precision += float(np.sum(detected / (detected + alarms)))
+        f1 = 2 * detected / (detected + alarms + self._marked)
+        self._f1 = max(self._f1, float(np.max(f1)))
         for limit in FPR_LIMITS:
             within = higher < limit * unmarked
             area = covered_area(higher[within] / unmarked, alarms[within] / unmarked, limit)
@@ -195,17 +196,17 @@ class _Sums:
         rate = np.maximum(alarms[within] / max(self._good, 1), low)
         share = np.log(high / rate) / math.log(high / low)
         self._pimo += np.bincount(regions[within], share, minlength=len(self._pimo))
-        self._found += np.bincount(regions[within], minlength=len(self._found))
+        self._recalled += np.bincount(regions[within], minlength=len(self._recalled))
 
     def metrics(self, defective: Sequence[int]) -> PixelMetrics:
-        """Return the metrics, once every marked pixel of these images was taken."""
-        ours = np.isin(self._images, defective)
+        """Return the metrics, once every marked pixel of these images has been added."""
+        measured = np.isin(self._images, defective)
         overlaps = [
-            float(np.mean(sums[ours] / self._sizes[ours]) / limit)
+            float(np.mean(sums[measured] / self._sizes[measured]) / limit)
             for limit, sums in self._overlaps.items()
         ]
         pimo = self._by_image(self._pimo, defective)
-        recall = self._by_image(self._found, defective)
+        recall = self._by_image(self._recalled, defective)
         return PixelMetrics(
             auroc=self._area / (self._good + self._beside) / self._marked,
             average_precision=self._precision / self._marked,
@@ -221,10 +222,10 @@ class _Sums:
     def _by_image(
         self, regions: Float[np.ndarray, " r"], defective: Sequence[int]
     ) -> Float[np.ndarray, " n"]:
-        """Return the share that marked pixels of each image come to; NaN for other images."""
-        found = np.full(self._maps, np.nan)
+        """Return the regions' sums of each image over its marked pixels; NaN for other images."""
+        shares = np.full(self._maps, np.nan)
         if self._good:
             sums = np.bincount(self._images, regions, minlength=self._maps)
             sizes = np.bincount(self._images, self._sizes, minlength=self._maps)
-            found[defective] = sums[defective] / sizes[defective]
-        return found
+            shares[defective] = sums[defective] / sizes[defective]
+        return shares

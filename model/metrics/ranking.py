@@ -1,8 +1,7 @@
 """How well scores rank the defective above the good: AUROC, AP, F1-max, and their curves.
 
-Every distinct score is a threshold, from the highest down, and what ties goes over together, as in
-scikit-learn. Counts may be weighted, one weight a score and resampling: one sort then serves a
-whole bootstrap.
+Every distinct score is a threshold, from the highest down; ties cross it together, as in
+scikit-learn. Each resampling may weight each score, so that one sort serves a whole bootstrap.
 
     R  resamplings    n  scores    d  distinct scores
 """
@@ -16,12 +15,12 @@ from jaxtyping import Bool, Float, Int, Shaped
 from model.errors import NonFiniteOutput
 
 _BLOCK = 4_000_000
-"""Numbers held at once for each count of resamplings."""
+"""Largest size of one (resamplings, scores) array."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """AUROC, AP and F1-max, of each resampling."""
+    """AUROC, AP and F1-max of each resampling."""
 
     auroc: Float[np.ndarray, " R"]
     average_precision: Float[np.ndarray, " R"]
@@ -30,7 +29,7 @@ class Ranks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """Scores from the highest down, and which of them are defective; there are some of each."""
+    """Scores with their labels, at least one good and one defective."""
 
     labels: Bool[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"]
@@ -39,7 +38,7 @@ class Ranking:
 
     def __post_init__(self) -> None:
         if not has_both(self.labels, self.scores):
-            raise ValueError("a ranking needs good and defective ones")
+            raise ValueError("a ranking needs both good and defective labels; all are of one kind")
         order = np.argsort(-self.scores, kind="stable")
         ranked = self.scores[order]
         object.__setattr__(self, "_order", order)
@@ -50,11 +49,11 @@ class Ranking:
     @property
     def thresholds(self) -> Float[np.ndarray, " d"]:
         """The distinct scores, from the highest down."""
-        found: np.ndarray = self.scores[self._order][self._ends]
-        return found
+        distinct: np.ndarray = self.scores[self._order][self._ends]
+        return distinct
 
     def roc(self) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
-        """Return false-positive rate and recall, from 0, 0 to 1, 1."""
+        """Return false-positive rate and recall, from (0, 0) to (1, 1)."""
         hits, alarms = self._counts(None)
         start = np.zeros(1)
         return (
@@ -68,7 +67,7 @@ class Ranking:
         return hits[0] / hits[0, -1], hits[0] / (hits[0] + alarms[0])
 
     def ranks(self, weights: Int[np.ndarray, "R n"] | None = None) -> Ranks:
-        """Return the metrics under each row of weights, or of the scores as they are."""
+        """Return the metrics under each row of weights, or one unweighted row."""
         if weights is None:
             return _ranks(*self._counts(None))
         rows = max(1, _BLOCK // len(self.scores))
@@ -85,12 +84,12 @@ class Ranking:
     def _counts(
         self, weights: Int[np.ndarray, "R n"] | None
     ) -> tuple[Float[np.ndarray, "R d"], Float[np.ndarray, "R d"]]:
-        """Return how many defective and how many good ones are at or above each threshold."""
+        """Count defective and good scores at or above each threshold."""
         labels = self.labels[self._order]
         ranked = np.ones((1, len(labels))) if weights is None else weights[:, self._order]
         hits = np.cumsum(ranked * labels, axis=1, dtype=np.float64)
-        every = np.cumsum(ranked, axis=1, dtype=np.float64)
-        return hits[:, self._ends], (every - hits)[:, self._ends]
+        flagged = np.cumsum(ranked, axis=1, dtype=np.float64)
+        return hits[:, self._ends], (flagged - hits)[:, self._ends]
 
 
 def _ranks(hits: Float[np.ndarray, "R d"], alarms: Float[np.ndarray, "R d"]) -> Ranks:
@@ -98,7 +97,7 @@ def _ranks(hits: Float[np.ndarray, "R d"], alarms: Float[np.ndarray, "R d"]) -> 
     rises = np.diff(hits, axis=1, prepend=0)
     widths = np.diff(alarms, axis=1, prepend=0)
     area = np.sum(widths * (hits - rises / 2), axis=1)
-    # At least one of something is above a threshold that anything of this resampling stands on.
+    # A threshold that no drawn score reaches adds no rise: dividing by 1 there changes nothing.
     precision = hits / np.maximum(hits + alarms, 1)
     return Ranks(
         area / (defective * good)[:, 0],
@@ -108,7 +107,7 @@ def _ranks(hits: Float[np.ndarray, "R d"], alarms: Float[np.ndarray, "R d"]) -> 
 
 
 def auroc(labels: Bool[np.ndarray, "*n"], scores: Float[np.ndarray, "*n"]) -> float | None:
-    """Return the area under the ROC curve: how often a defective one scores above a good one."""
+    """Return the area under the ROC curve: how often a defective image scores above a good one."""
     ranking = rank(labels, scores)
     return None if ranking is None else float(ranking.ranks().auroc[0])
 
@@ -116,28 +115,28 @@ def auroc(labels: Bool[np.ndarray, "*n"], scores: Float[np.ndarray, "*n"]) -> fl
 def average_precision(
     labels: Bool[np.ndarray, "*n"], scores: Float[np.ndarray, "*n"]
 ) -> float | None:
-    """Return the average precision: the precision at each defective one's rank, averaged."""
+    """Return the average precision: the mean of the precision at each defective image."""
     ranking = rank(labels, scores)
     return None if ranking is None else float(ranking.ranks().average_precision[0])
 
 
 def f1_max(labels: Bool[np.ndarray, "*n"], scores: Float[np.ndarray, "*n"]) -> float | None:
-    """Return the highest F1 score that any threshold reaches."""
+    """Return the highest F1 score over all thresholds."""
     ranking = rank(labels, scores)
     return None if ranking is None else float(ranking.ranks().f1_max[0])
 
 
 def rank(labels: Bool[np.ndarray, "*n"], scores: Float[np.ndarray, "*n"]) -> Ranking | None:
-    """Return the ranking of scores of any shape, None where all are of one kind."""
+    """Return the ranking of scores of any shape, or None if all labels are equal."""
     if not has_both(labels, scores):
         return None
     return Ranking(labels.ravel(), scores.ravel())
 
 
 def has_both(labels: Shaped[np.ndarray, "*n"], scores: Shaped[np.ndarray, "*m"]) -> bool:
-    """Check the arrays, and say whether there are good and defective ones to tell apart.
+    """Return whether the labels hold both good and defective.
 
-    Raises `ValueError` for shapes that differ, `NonFiniteOutput` for NaN or infinity.
+    Raises `ValueError` if the shapes differ, `NonFiniteOutput` for NaN or infinity.
     """
     if labels.shape != scores.shape:
         raise ValueError(f"need one score per label, got {scores.shape} and {labels.shape}")

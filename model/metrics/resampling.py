@@ -1,13 +1,13 @@
 """Bootstrap: how far a metric would move with other images of the same kind.
 
-Images are drawn again with replacement, as many good and as many defective ones as there are
-(stratified: a test set's mix is its maker's choice, not chance). Pixels of one image are not
-independent, so pixel metrics too are resampled by image. The same images and the same seed draw
-the same resamplings, so that two networks can be compared pair by pair.
+Images are drawn with replacement, good and defective ones apart (stratified: the mix of a test set
+is chosen, not random). Pixels of one image are not independent, so pixel metrics are resampled by
+image too. The same images and seed give the same resamplings, so that two networks can be compared
+pair by pair.
 
-For pixel metrics each image keeps counts in some hundreds of bins instead of its values. Their
-edges are quantiles, laid densely where false-positive rates are low, and what binning does to the
-metric of the images as they are is taken off every resampling.
+For pixel metrics, counts in some hundreds of bins stand for the values of an image. The bins' edges
+are quantiles, dense where false-positive rates are low. Each resampling is corrected by the error
+that binning makes in the metric of the original images.
 """
 
 import math
@@ -30,11 +30,11 @@ _ALL_RATES = np.linspace(0, 1, 160)
 _BLOCK = 100
 
 Replicates = Mapping[str, Float[np.ndarray, " R"]]
-"""A metric's values, one for each resampling."""
+"""The values of each metric, one for each resampling."""
 
 
 def draw(defective: Bool[np.ndarray, " n"], resamplings: int, seed: int) -> Int[np.ndarray, "R n"]:
-    """Return how often each image is drawn in each resampling, good and defective ones apart."""
+    """Return how often each image is drawn in each resampling."""
     rng = np.random.default_rng(seed)
     weights = np.zeros((resamplings, len(defective)), dtype=np.int32)
     for kind in (~defective, defective):
@@ -54,19 +54,19 @@ def image_replicates(
 ) -> dict[str, Float[np.ndarray, " R"]]:
     """Return the replicates of the image metrics and rates that exist for these images."""
     weights = draw(defective, resamplings, seed)
-    found: dict[str, np.ndarray] = {}
+    replicates: dict[str, np.ndarray] = {}
     if defective.any() and not defective.all():
         ranks = Ranking(defective, scores).ranks(weights)
-        found["image_auroc"] = ranks.auroc
-        found["image_ap"] = ranks.average_precision
-        found["image_f1_max"] = ranks.f1_max
+        replicates["image_auroc"] = ranks.auroc
+        replicates["image_ap"] = ranks.average_precision
+        replicates["image_f1_max"] = ranks.f1_max
     for name, kind, wrong in (
         ("false_reject_rate", ~defective, rejected),
         ("escape_rate", defective, passed),
     ):
         if kind.any():
-            found[name] = weights[:, kind] @ wrong[kind] / np.sum(kind)
-    return found
+            replicates[name] = weights[:, kind] @ wrong[kind] / np.sum(kind)
+    return replicates
 
 
 def interval(replicates: Float[np.ndarray, " R"], level: float = LEVEL) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def interval(replicates: Float[np.ndarray, " R"], level: float = LEVEL) -> tuple
 def pixel_replicates(
     spill: MapSpill, exact: PixelMetrics, resamplings: int = RESAMPLINGS, seed: int = 0
 ) -> dict[str, Float[np.ndarray, " R"]]:
-    """Return the replicates of the pixel metrics; `exact` are those of the maps as they are."""
+    """Return the replicates of the pixel metrics; `exact` are those of the original maps."""
     binned = _bin(spill, _edges(spill))
     weights = draw(binned.defective, resamplings, seed)
     plain = _curves(binned, np.ones((1, len(spill)), dtype=np.int32))
@@ -94,8 +94,8 @@ def pixel_replicates(
 class _Binned:
     """Each image's pixels by bin, from the highest down.
 
-    `overlaps` are shares of regions, and `regions` how many there are; `shares` are of all that
-    the image has marked.
+    `regions` counts them; `overlaps` are shares of each region's pixels, `shares` of all marked
+    pixels of the image.
     """
 
     defective: Bool[np.ndarray, " n"]
@@ -107,7 +107,7 @@ class _Binned:
 
 
 def _edges(spill: MapSpill) -> UInt32[np.ndarray, " edges"]:
-    """Choose keys, ascending, that cut the values finely where the metrics look closely."""
+    """Choose ascending keys as bin edges, dense where the metrics depend on them most."""
     images = range(len(spill))
     good = [image for image in images if spill.is_good(image)]
     defective = [image for image in images if not spill.is_good(image)]
@@ -123,7 +123,7 @@ def _edges(spill: MapSpill) -> UInt32[np.ndarray, " edges"]:
 
 
 def _sketch(keys: UInt32[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-    """Return keys at ranks that grow from the highest down, and how many each stands for."""
+    """Return keys at geometrically spaced ranks, and how many keys each stands for."""
     if not len(keys):
         return keys, np.zeros(0)
     ranks = np.unique(np.geomspace(1, len(keys), _RANKS).astype(np.int64))
@@ -133,14 +133,14 @@ def _sketch(keys: UInt32[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
 def _quantiles(
     sketches: Sequence[tuple[np.ndarray, np.ndarray]], rates: Float[np.ndarray, " k"]
 ) -> UInt32[np.ndarray, " k"]:
-    """Return the keys above which these shares of all that the sketches stand for lie."""
+    """Return the keys above which these shares of all sketched keys lie."""
     keys = np.concatenate([keys for keys, _ in sketches])
     weights = np.concatenate([weights for _, weights in sketches])
     order = np.argsort(keys)[::-1]
     reached = np.cumsum(weights[order])
     places = np.searchsorted(reached, rates * reached[-1])
-    found: np.ndarray = keys[order][np.minimum(places, len(keys) - 1)]
-    return found
+    quantiles: np.ndarray = keys[order][np.minimum(places, len(keys) - 1)]
+    return quantiles
 
 
 def _bin(spill: MapSpill, edges: UInt32[np.ndarray, " edges"]) -> _Binned:
@@ -169,7 +169,7 @@ def _curves(binned: _Binned, weights: Int[np.ndarray, "R n"]) -> dict[str, np.nd
     rates = alarms / alarms[:, -1:]
     overlap = _rising(drawn @ binned.overlaps) / (weights @ binned.regions)[:, None]
     recall = hits / hits[:, -1:]
-    found = {
+    metrics = {
         "pixel_auroc": _area(rates, recall, 1.0),
         "pixel_ap": np.sum(
             np.diff(recall, axis=1) * (hits / np.maximum(hits + alarms, 1))[:, 1:], 1
@@ -177,34 +177,34 @@ def _curves(binned: _Binned, weights: Int[np.ndarray, "R n"]) -> dict[str, np.nd
         "pixel_f1_max": np.max(2 * hits / (hits + alarms + hits[:, -1:]), axis=1),
     }
     for name, limit in zip(("aupro", "aupro_5"), FPR_LIMITS, strict=True):
-        found[name] = _area(rates, overlap, limit) / limit
+        metrics[name] = _area(rates, overlap, limit) / limit
     if not binned.defective.all():
         false = _rising(good @ binned.unmarked)
         seen = _rising(drawn @ binned.shares) / np.sum(weights * binned.defective, 1)[:, None]
-        found["aupimo"], found["pimo_recall"] = _pimo(false / false[:, -1:], seen)
-    return found
+        metrics["aupimo"], metrics["pimo_recall"] = _pimo(false / false[:, -1:], seen)
+    return metrics
 
 
 def _rising(counts: Float32[np.ndarray, "R bins"]) -> Float[np.ndarray, "R points"]:
-    """Return the counts at or above each edge, from none to all."""
+    """Return the counts at or above each edge, from 0 to all."""
     return np.pad(np.cumsum(counts, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
 
 
 def _area(
     x: Float[np.ndarray, "R points"], y: Float[np.ndarray, "R points"], limit: float
 ) -> Float[np.ndarray, " R"]:
-    """Return the area under each curve of straight lines, from 0 to `limit`."""
+    """Return the area under each piecewise linear curve, from 0 to `limit`."""
     width = np.diff(x, axis=1)
-    kept = np.clip(limit - x[:, :-1], 0, width)
-    share = kept / np.maximum(width, np.finfo(np.float64).tiny)
-    found: np.ndarray = np.sum(kept * (y[:, :-1] + share * np.diff(y, axis=1) / 2), axis=1)
-    return found
+    clipped = np.clip(limit - x[:, :-1], 0, width)
+    share = clipped / np.maximum(width, np.finfo(np.float64).tiny)
+    area: np.ndarray = np.sum(clipped * (y[:, :-1] + share * np.diff(y, axis=1) / 2), axis=1)
+    return area
 
 
 def _pimo(
     rates: Float[np.ndarray, "R points"], recall: Float[np.ndarray, "R points"]
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
-    """Return AUPIMO and the recall at its upper bound, the recall rising in steps."""
+    """Return AUPIMO and the recall at its upper bound; recall is a step function."""
     low, high = PIMO_BOUNDS
     logs = np.log(np.clip(rates, low, high))
     steps = np.diff(logs, axis=1, append=math.log(high))

@@ -1,9 +1,8 @@
-"""The values of many anomaly maps, sorted, in a temporary file: memory need not hold them.
+"""The values of many anomaly maps, sorted, in temporary files instead of memory.
 
-A float32 is kept as the unsigned integer that sorts as it does (its key), so that values can be
-counted exactly, ties and all. Of every map the keys of its marked pixels and those of the others
-lie sorted in the file, and memory keeps where each bin of them starts, so that one range of values
-can be read back from all maps at once.
+Each float32 is stored as its key, an unsigned integer in the same order, so that counts are exact,
+ties included. The keys of each map are sorted, marked and unmarked pixels apart. Memory holds where
+each bin starts, so that one range of values can be read back from all maps.
 """
 
 import tempfile
@@ -20,7 +19,7 @@ from model.metrics.ranking import check_finite
 from model.metrics.regions import label_regions
 
 BIN_KEYS = 2**22
-"""Keys in a bin: half of a power of two's floats."""
+"""Keys in a bin: half the floats between two powers of two."""
 BINS = 2**32 // BIN_KEYS
 _CHUNK = 2**22
 _EDGES = (np.arange(BINS, dtype=np.uint64) * BIN_KEYS).astype(np.uint32)
@@ -28,7 +27,7 @@ _SIGN = np.uint32(1 << 31)
 
 
 def to_keys(values: Float32[np.ndarray, "*n"]) -> UInt32[np.ndarray, "*n"]:
-    """Return integers in the order of the values; 0 and -0 are one."""
+    """Return integers in the order of the values; 0 and -0 have the same key."""
     bits: np.ndarray = (values + np.float32(0)).view(np.uint32)
     flips = (bits.view(np.int32) >> 31).view(np.uint32) | _SIGN
     keys: np.ndarray = bits ^ flips
@@ -37,14 +36,14 @@ def to_keys(values: Float32[np.ndarray, "*n"]) -> UInt32[np.ndarray, "*n"]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Sorted keys of one map: where they start in their file, and where each bin starts in them."""
+    """Sorted keys of one map: their start in the file, and the start of each bin among them."""
 
     start: int
     bins: Int[np.ndarray, " bins"]
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of keys."""
         return int(self.bins[-1])
 
     def within(self, low: int, high: int) -> tuple[int, int]:
@@ -54,7 +53,7 @@ class Segment:
 
 
 class Column:
-    """Keys of many maps in one temporary file, and what belongs to each in another."""
+    """Keys of many maps in one temporary file and, if `numbered`, their regions in another."""
 
     def __init__(self, folder: Path | None, numbered: bool) -> None:
         self.segments: list[Segment] = []
@@ -65,7 +64,7 @@ class Column:
     def append(
         self, keys: UInt32[np.ndarray, " n"], numbers: Int[np.ndarray, " n"] | None = None
     ) -> None:
-        """Write one map's keys, ascending, and the numbers of the regions that they are in."""
+        """Write one map's ascending keys and the number of each key's region."""
         bins = np.append(np.searchsorted(keys, _EDGES), len(keys)).astype(np.int32)
         self._keys.write(keys.tobytes())
         if self._numbers is not None and numbers is not None:
@@ -74,7 +73,7 @@ class Column:
         self._length += len(keys)
 
     def counts(self, images: Sequence[int]) -> Int[np.ndarray, " bins"]:
-        """Return how many keys these images have in each bin."""
+        """Count the keys of these images in each bin."""
         total = np.zeros(BINS, dtype=np.int64)
         for image in images:
             total += np.diff(self.segments[image].bins)
@@ -90,7 +89,7 @@ class Column:
     def read_numbered(
         self, images: Sequence[int], low: int, high: int
     ) -> Iterator[tuple[UInt32[np.ndarray, " n"], Int[np.ndarray, " n"]]]:
-        """Yield keys as `read` does, and the number that belongs to each."""
+        """Yield keys like `read`, each with its region's number."""
         yield from self._chunks(images, low, high)
 
     def segment(self, image: int) -> UInt32[np.ndarray, " _"]:
@@ -100,12 +99,12 @@ class Column:
     def numbered_segment(
         self, image: int
     ) -> tuple[UInt32[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-        """Return all keys of one image, ascending, and the number that belongs to each."""
+        """Return all keys of one image, ascending, each with its region's number."""
         none = (np.zeros(0, np.uint32), np.zeros(0, np.int32))
         return next(self.read_numbered([image], 0, BINS), none)
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Delete the temporary files."""
         self._keys.close()
         if self._numbers is not None:
             self._numbers.close()
@@ -115,7 +114,7 @@ class Column:
     ) -> Iterator[tuple[UInt32[np.ndarray, " n"], Int[np.ndarray, " n"]]]:
         keys: list[np.ndarray] = []
         numbers: list[np.ndarray] = []
-        held = 0
+        pending = 0
         for image in images:
             place, count = self.segments[image].within(low, high)
             if not count:
@@ -125,19 +124,19 @@ class Column:
             if self._numbers is not None:
                 self._numbers.seek(4 * place)
                 numbers.append(np.fromfile(self._numbers, np.int32, count))
-            held += count
-            if held >= _CHUNK:
+            pending += count
+            if pending >= _CHUNK:
                 yield _joined(keys, np.uint32), _joined(numbers, np.int32)
-                keys, numbers, held = [], [], 0
-        if held:
+                keys, numbers, pending = [], [], 0
+        if pending:
             yield _joined(keys, np.uint32), _joined(numbers, np.int32)
 
 
 class MapSpill:
-    """The maps of one category: of each, its marked pixels by region, and the others.
+    """The maps of one category, their marked and unmarked pixels apart.
 
-    Takes 4 bytes of disk a pixel in `folder`, by default the system's for temporary files, and a
-    few kilobytes of memory a map. Maps without a marked pixel are those of good parts.
+    Uses 4 bytes a pixel on disk, in `folder` (default: the system's temporary folder), and a few
+    kilobytes of memory a map. A map without a marked pixel is a good part's.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -162,24 +161,24 @@ class MapSpill:
         self.close()
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Delete the temporary files."""
         self.unmarked.close()
         self.marked.close()
 
     def add(self, values: Float32[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> None:
-        """Keep one map. Raises `NonFiniteOutput` for NaN, `ModelError` for a disk that refuses."""
+        """Add one map. Raises `NonFiniteOutput` for NaN, `ModelError` if it cannot be written."""
         check_finite(values)
         try:
             self._add(to_keys(values), mask)
         except OSError as error:
             place = self.folder or tempfile.gettempdir()
             raise ModelError(
-                f"cannot keep the maps in {place}: {error}; TMPDIR names a folder with room for "
-                "4 bytes a pixel"
+                f"cannot write anomaly maps to {place}: {error}; set TMPDIR to a folder with "
+                "4 bytes free for each pixel"
             ) from error
 
     def is_good(self, image: int) -> bool:
-        """Say whether nothing is marked in this map."""
+        """Return whether no pixel of this map is marked."""
         return self.marked.segments[image].count == 0
 
     def _add(self, keys: UInt32[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> None:
@@ -187,14 +186,14 @@ class MapSpill:
             self.unmarked.append(np.sort(keys, axis=None))
             self.marked.append(np.zeros(0, np.uint32), np.zeros(0, np.int32))
             return
-        labels, found = label_regions(mask)
+        labels, regions = label_regions(mask)
         inside, numbers = keys[mask], labels[mask] - 1
         order = np.argsort(inside)
         image, first = len(self), len(self.region_images)
         self.unmarked.append(np.sort(keys[~mask]))
         self.marked.append(inside[order], numbers[order] + first)
-        self.region_images += [image] * found
-        self.region_sizes += np.bincount(numbers, minlength=found).tolist()
+        self.region_images += [image] * regions
+        self.region_sizes += np.bincount(numbers, minlength=regions).tolist()
 
 
 def _joined(parts: list[np.ndarray], kind: type[np.generic]) -> np.ndarray:

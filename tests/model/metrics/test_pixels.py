@@ -138,7 +138,7 @@ def test_a_full_disk_says_where_and_how_much(spilled):
 
     kept.unmarked.append = refuse
     masks, maps = blobs()
-    with pytest.raises(ModelError, match=r"No space left.*TMPDIR.*4 bytes a pixel"):
+    with pytest.raises(ModelError, match=r"No space left.*TMPDIR.*4 bytes free for each pixel"):
         kept.add(maps[0], masks[0])
 
 
