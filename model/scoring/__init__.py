@@ -1,14 +1,17 @@
 """From features to an anomaly map, and from the map to a raw score, regions and pictures.
 
-Two ways to measure how far a part's features are from the rebuilt ones:
+    scoring = Scoring(statistic="top_mean", top_fraction=0.01)
+    scoring.raw_scores(maps)  # one score a map
+
+A part's features are compared with the reconstructed ones in one of two ways:
 
 - `cosine_map`, the paper's: one minus the cosine at each place, averaged over three scales. With
-  `Scoring.standardise`, each pixel is then measured from the mean that good parts show there, in
-  their deviations (`map_baseline`).
+  `Scoring.standardise`, `map_baseline` then subtracts the mean of good parts from each pixel and
+  divides by their deviation there.
 - `residuals` and `residual_baseline`, with `Scoring.distance` "mahalanobis": a Gaussian of the
-  differences at each place of each scale's own grid; the map is the mean of the distances from it.
+  differences at each place of each scale's grid; the map is the mean of the distances from it.
 
-Both baselines suit parts that lie the same way in every image. A baseline is fitted on the images
-trained on, never on the held-out ones: those have to meet it as new parts will, or the conformal
-promise would not hold. A finest scale that `Scoring.scale_weights` sets to 0 is not rebuilt at all.
+Both baselines suit parts that lie the same way in every image. A baseline is fitted on the training
+images, never on the held-out ones: those must be as new to it as future parts, or the conformal
+guarantee fails. The finest scales are not reconstructed if `Scoring.scale_weights` sets them to 0.
 """

@@ -1,4 +1,4 @@
-"""The baselines of several categories, of whichever kind their scoring asks for, as arrays."""
+"""The baselines of several categories, of either kind: applied, stored, restored."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.scores import Scoring
 
 AnyBaseline: TypeAlias = Baseline | FeatureBaseline
-"""Makes an anomaly map of what an engine answers for an image: see `model.inference.engine`."""
+"""Turns an engine's output for an image into an anomaly map: see `model.inference.engine`."""
 
 
 def to_arrays(baselines: Mapping[str, AnyBaseline]) -> dict[str, np.ndarray]:
-    """Return the baselines of several categories as arrays by name, "<what>/<category>"."""
+    """Return the baselines of several categories as arrays named "<array>/<category>"."""
     return {
-        f"{what}/{category}": array
+        f"{name}/{category}": array
         for category, baseline in baselines.items()
-        for what, array in baseline.to_arrays().items()
+        for name, array in baseline.to_arrays().items()
     }
 
 
@@ -32,9 +32,9 @@ def standardised(
     baselines: Mapping[Category, AnyBaseline],
     size: tuple[int, int],
 ) -> Float32[np.ndarray, "B H W"]:
-    """Measure each input from its category's baseline, those of one category together.
+    """Return the anomaly map of each input, measured from its category's baseline.
 
-    Raises `UnknownCategory` for one that has none.
+    Raises `UnknownCategory` for a category without a baseline.
     """
     missing = sorted(set(categories) - set(baselines))
     if missing:
@@ -43,23 +43,23 @@ def standardised(
         )
     maps = np.empty((len(compared), *size), np.float32)
     for category in sorted(set(categories)):
-        own = np.array([name == category for name in categories])
-        maps[own] = baselines[category].standardise(compared[own])
+        members = np.array([name == category for name in categories])
+        maps[members] = baselines[category].standardise(compared[members])
     return maps
 
 
 def from_arrays(
     arrays: Mapping[str, np.ndarray], scoring: Scoring, size: tuple[int, int]
 ) -> dict[str, AnyBaseline]:
-    """Put together what `to_arrays` returned, for maps of `size` (height, width) pixels.
+    """Restore baselines from `to_arrays` output, for maps of `size` (height, width) pixels.
 
-    Raises `KeyError` where a part is missing, `ValueError` where parts do not fit together.
+    Raises `KeyError` if an array is missing, `ValueError` if shapes do not fit together.
     """
     parts: defaultdict[str, dict[str, np.ndarray]] = defaultdict(dict)
-    for name, array in sorted(arrays.items()):
-        what, category = name.split("/", 1)
-        parts[category][what] = array
+    for path, array in sorted(arrays.items()):
+        name, category = path.split("/", 1)
+        parts[category][name] = array
     if scoring.measures_differences:
-        made = (scoring.scale_weights, size, scoring.sigma)
-        return {name: FeatureBaseline.from_arrays(own, *made) for name, own in parts.items()}
-    return {name: Baseline(own["mean"], own["deviation"]) for name, own in parts.items()}
+        geometry = (scoring.scale_weights, size, scoring.sigma)
+        return {name: FeatureBaseline.from_arrays(part, *geometry) for name, part in parts.items()}
+    return {name: Baseline(part["mean"], part["deviation"]) for name, part in parts.items()}

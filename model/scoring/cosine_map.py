@@ -22,10 +22,10 @@ def anomaly_map(
 ) -> Float[Tensor, "B H W"]:
     """Return 1 - cosine similarity per scale, resized to `size`, averaged and blurred; 0 to 2.
 
-    Bilinear with aligned corners; then a Gaussian of `sigma` pixels, reflected at the edges and
-    cut at 4 sigma, as `scipy.ndimage.gaussian_filter`. `weights` are the scales' shares in the
-    average, equal by default. Source: MambaAD section 3.4. The published evaluator divides the sum
-    of the three scales by 3 twice: its maps are a third of these.
+    Resizing is bilinear with aligned corners. The Gaussian of `sigma` pixels is reflected at the
+    edges and cut at 4 sigma, like `scipy.ndimage.gaussian_filter`. `weights` are the scales' shares
+    in the average, equal by default. Source: MambaAD section 3.4; the published evaluator divides
+    the sum of the three scales by 3 twice, so its maps are a third of these.
     """
     weights = weights or [1.0] * len(teacher)
     total = torch.zeros(1, 1, *size, device=teacher[0].device)

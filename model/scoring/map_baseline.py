@@ -1,9 +1,8 @@
-"""What the anomaly map usually is at each place of a good part.
+"""The usual anomaly map of a good part, pixel by pixel.
 
-Some places of a good part are harder to reconstruct than others: bus bars, edges, print. Where
-parts lie the same way in every image, measuring each pixel from what good parts show at that very
-place lifts the defects out of that pattern. The baseline is taken from the images trained on, so
-that the held-out ones, which set the thresholds, meet it as the parts to come will.
+Some places of a good part are harder to reconstruct than others: bus bars, edges, print. If parts
+lie the same way in every image, measuring each pixel from the values of good parts at that place
+makes defects stand out from that pattern.
 """
 
 from collections.abc import Iterable
@@ -15,8 +14,8 @@ from jaxtyping import Float, Float32
 from model.errors import CalibrationError
 
 DEVIATION_FLOOR = 0.5
-"""The share of the mean deviation that is added everywhere: places that hardly ever vary must not
-turn noise into alarms."""
+"""Added to every deviation, as a share of the mean one: without it, noise in places that hardly
+vary would raise alarms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +27,7 @@ class Baseline:
 
     @classmethod
     def fit(cls, batches: Iterable[Float[np.ndarray, "_ h w"]]) -> "Baseline":
-        """Take the baseline of maps that come in batches. Raises `CalibrationError` below two."""
+        """Fit on batches of maps. Raises `CalibrationError` for fewer than two, or equal maps."""
         count, total, squares = 0, np.zeros(()), np.zeros(())
         for maps in batches:
             exact = maps.astype(np.float64)
@@ -41,21 +40,23 @@ class Baseline:
         deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
         floor = DEVIATION_FLOOR * deviation.mean()
         if not floor > 0:
-            raise CalibrationError("all good maps are the same: nothing deviates from them")
+            raise CalibrationError(
+                "all good maps are equal, so they have no deviation; add different good images"
+            )
         return cls(mean.astype(np.float32), (deviation + floor).astype(np.float32))
 
     @property
     def nbytes(self) -> int:
-        """The memory it takes."""
+        """Memory in bytes."""
         return self.mean.nbytes + self.deviation.nbytes
 
     def standardise(
         self, values: Float[np.ndarray, "*batch h w"]
     ) -> Float32[np.ndarray, "*batch h w"]:
-        """Return maps in deviations from what is usual at each place."""
+        """Return maps as deviations from the mean at each pixel."""
         deviations: np.ndarray = ((values - self.mean) / self.deviation).astype(np.float32)
         return deviations
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return what is stored."""
+        """Return the arrays to store."""
         return {"mean": self.mean, "deviation": self.deviation}

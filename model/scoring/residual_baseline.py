@@ -1,14 +1,13 @@
-"""How the encoder's and the decoder's features usually differ at each place of a good part.
+"""How the features of encoder and decoder usually differ at each place of a good part.
 
-Cosine similarity weighs every channel of a difference alike. Where parts lie the same way in every
-image, good ones also tell how the difference varies at that very place, channel by channel and all
-together: a Gaussian. What it makes of a part's difference is Mahalanobis' distance, as PaDiM's
-(Defard et al. 2021), but of what the decoder could not rebuild instead of the features themselves,
-and of each scale on its own grid.
+Cosine similarity weighs all channels of a difference alike. If parts lie the same way in every
+image, a Gaussian fitted on good ones describes how the difference varies at each place, across all
+channels. A part's value is its Mahalanobis distance, as in PaDiM (Defard et al. 2021), but of the
+reconstruction's error instead of the features, and on each scale's grid.
 
     P  places, h * w      C  channels of one scale    B  batch
     h, w  a scale's grid  H, W  size of the anomaly map
-    F  all differences of an image, as `model.scoring.residuals` lays them
+    F  all differences of an image, in the order of `model.scoring.residuals`
 """
 
 import math
@@ -27,18 +26,18 @@ Shape: TypeAlias = tuple[int, int, int]
 """Channels, height and width of one scale's features."""
 
 _FLOOR = 1e-6
-"""What is added to every variance, as a share of the mean one: channels that never vary."""
+"""Added to every variance, as a share of the mean one, for channels that never vary."""
 _STAIR = 16
-"""So many rows of the triangles are multiplied at once, no farther than the last one's diagonal:
-half the memory and half the products of squares."""
+"""Rows of a triangle multiplied at once, up to the last row's diagonal: half the memory and half
+the products of full squares."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gaussians:
-    """One scale's mean difference at each place of its grid, and what whitens the rest.
+    """One scale's mean difference at each place of its grid, and the whitening matrices.
 
-    `whitening` holds the lower triangles row by row, each in its place's `unit`: 16 bits an entry
-    are enough then.
+    `whitening` holds their lower triangles row by row, divided by each place's `unit` so that 16
+    bits an entry are enough.
     """
 
     mean: Float32[np.ndarray, "C h w"]
@@ -51,8 +50,8 @@ class Gaussians:
         places, triangle = height * width, channels * (channels + 1) // 2
         if self.whitening.shape != (places, triangle) or self.unit.shape != (places,):
             raise ValueError(
-                f"{self.whitening.shape} in units {self.unit.shape} does not whiten "
-                f"{self.mean.shape}"
+                f"whitening {self.whitening.shape} and unit {self.unit.shape} do not fit mean "
+                f"{self.mean.shape}: expected {(places, triangle)} and {(places,)}"
             )
         matrices, steps = self.matrices, range(0, channels, _STAIR)
         stairs = tuple(matrices[:, n : n + _STAIR, : n + _STAIR].copy() for n in steps)
@@ -60,7 +59,7 @@ class Gaussians:
 
     @property
     def matrices(self) -> Float32[np.ndarray, "P C C"]:
-        """What whitens a centred difference, place by place; made anew at every call."""
+        """The whitening matrix of each place; computed at every call."""
         channels = len(self.mean)
         matrices = np.zeros((len(self.whitening), channels, channels), np.float32)
         triangles = self.whitening.astype(np.float32) * self.unit[:, None]
@@ -69,15 +68,15 @@ class Gaussians:
 
     @property
     def nbytes(self) -> int:
-        """The memory it takes."""
+        """Memory in bytes."""
         stored = sum(array.nbytes for array in self.to_arrays().values())
         return stored + sum(stair.nbytes for stair in self._stairs)
 
     def distances(self, differences: Float32[np.ndarray, "C h w"]) -> Float32[np.ndarray, "h w"]:
         """Return one image's root mean square deviations, about 1 where it is good.
 
-        By einsum, which computes here and now: a BLAS would wake threads of its own, and those go
-        on spinning for a while and hold up the network's.
+        Uses einsum, which runs in this thread: a BLAS's threads would go on spinning after the call
+        and slow down the network's.
         """
         channels, height, width = differences.shape
         centred = np.ascontiguousarray((differences - self.mean).reshape(channels, -1).T)
@@ -85,20 +84,20 @@ class Gaussians:
         for stair in self._stairs:
             white = np.einsum("pij,pj->pi", stair, centred[:, : stair.shape[2]])
             squares += np.einsum("pi,pi->p", white, white)
-        found: np.ndarray = np.sqrt(squares / np.float32(channels)).reshape(height, width)
-        return found
+        distances: np.ndarray = np.sqrt(squares / np.float32(channels)).reshape(height, width)
+        return distances
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return what is stored."""
+        """Return the arrays to store."""
         return {"mean": self.mean, "whitening": self.whitening, "unit": self.unit}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureBaseline:
-    """One category's Gaussians of each used scale, fine to coarse, and the map of their distances.
+    """One category's Gaussians of each used scale, fine to coarse.
 
-    A map is `size` (H, W) pixels large, blurred by `sigma` of them, and the mean of the scales' own
-    by `weights`, one above 0 for each.
+    A map has `size` (H, W) pixels; it is the mean of the scales' distances, weighted by `weights`
+    (all above 0), blurred by `sigma` pixels.
     """
 
     scales: tuple[Gaussians, ...]
@@ -114,7 +113,7 @@ class FeatureBaseline:
         pairs = zip(self.shapes, shares, strict=True)
         down = [s * resize_and_blur(h, height, self.sigma) for (_, h, _), s in pairs]
         across = [resize_and_blur(w, width, self.sigma).T for _, _, w in self.shapes]
-        # a pixel is made of the few places around it
+        # sparse: a pixel depends on few places
         joined = sparse.csr_array(np.concatenate(down, axis=1).astype(np.float32))
         object.__setattr__(self, "_down", joined)
         object.__setattr__(self, "_across", tuple(a.astype(np.float32, order="C") for a in across))
@@ -128,18 +127,19 @@ class FeatureBaseline:
         size: tuple[int, int],
         sigma: float,
     ) -> "FeatureBaseline":
-        """Take the baseline of differences that come in batches; `shapes` are all scales'.
+        """Fit on batches of differences; `shapes` and `weights` are those of all scales.
 
-        Covariances are drawn towards their mean variance by as much as their own samples ask for
-        (Chen et al. 2010, OAS). Raises `CalibrationError` below two images, or where all are equal,
+        Each covariance is shrunk towards its mean variance, by an amount estimated from its samples
+        (OAS, Chen et al. 2010). Raises `CalibrationError` for fewer than two images, or equal ones,
         `ValueError` for differences of other shapes.
         """
         used = [shape for shape, weight in zip(shapes, weights, strict=True) if weight]
         moments = [_Moments(shape) for shape in used]
         for batch in batches:
-            for one, part in zip(moments, _cut(batch, used), strict=True):
-                one.add(part)
-        return cls(tuple(one.gaussians() for one in moments), _above_0(weights), size, sigma)
+            for moment, part in zip(moments, _cut(batch, used), strict=True):
+                moment.add(part)
+        gaussians = tuple(moment.gaussians() for moment in moments)
+        return cls(gaussians, _above_0(weights), size, sigma)
 
     @classmethod
     def from_arrays(
@@ -149,13 +149,13 @@ class FeatureBaseline:
         size: tuple[int, int],
         sigma: float,
     ) -> "FeatureBaseline":
-        """Put together what `to_arrays` returned. Raises `ValueError` where that is another's."""
+        """Restore from `to_arrays` output. Raises `ValueError` if names or shapes do not fit."""
         used = _above_0(weights)
         names = [(f"mean_{k}", f"whitening_{k}", f"unit_{k}") for k in range(len(used))]
         expected = {name for scale in names for name in scale}
         if arrays.keys() != expected:
             raise ValueError(
-                f"{len(used)} scales are measured by {', '.join(sorted(expected))}; "
+                f"a baseline of {len(used)} scales needs {', '.join(sorted(expected))}; "
                 f"got {', '.join(sorted(arrays))}"
             )
         scales = tuple(Gaussians(*(arrays[name] for name in scale)) for scale in names)
@@ -163,19 +163,19 @@ class FeatureBaseline:
 
     @property
     def stretches(self) -> list[tuple[Float32[np.ndarray, "_ _"], Float32[np.ndarray, "_ _"]]]:
-        """What makes each scale's share of the map of its distances: (H, h) left, (w, W) right."""
+        """The matrices from each scale's distances to its share of the map: (H, h), (w, W)."""
         ends = np.cumsum([height for _, height, _ in self.shapes])[:-1]
         down = np.split(self._down.toarray(), ends, axis=1)
         return list(zip(down, self._across, strict=True))
 
     @property
     def shapes(self) -> list[Shape]:
-        """Those of the used scales."""
+        """The shapes of the used scales."""
         return [scale.mean.shape for scale in self.scales]
 
     @property
     def nbytes(self) -> int:
-        """The memory it takes."""
+        """Memory in bytes."""
         return sum(scale.nbytes for scale in self.scales)
 
     def standardise(self, values: Float32[np.ndarray, "B F"]) -> Float32[np.ndarray, "B H W"]:
@@ -185,7 +185,7 @@ class FeatureBaseline:
         """
         maps = np.empty((len(values), *self.size), np.float32)
         parts = _cut(values, self.shapes)
-        with np.errstate(invalid="ignore", over="ignore"):  # a failed network's stay not finite
+        with np.errstate(invalid="ignore", over="ignore"):  # a failed network's NaN passes through
             for number, differences in enumerate(zip(*parts, strict=True)):
                 distances = [s.distances(d) for s, d in zip(self.scales, differences, strict=True)]
                 pairs = zip(distances, self._across, strict=True)
@@ -194,16 +194,16 @@ class FeatureBaseline:
         return maps
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return what is stored, "<what>_<number of the used scale>"."""
+        """Return the arrays to store, named "<array>_<index of the used scale>"."""
         return {
-            f"{what}_{number}": array
+            f"{name}_{number}": array
             for number, scale in enumerate(self.scales)
-            for what, array in scale.to_arrays().items()
+            for name, array in scale.to_arrays().items()
         }
 
 
 class _Moments:
-    """First and second moments at each place, about the first image so that none cancels out."""
+    """First and second moments at each place, about the first image to limit rounding errors."""
 
     def __init__(self, shape: Shape) -> None:
         channels, height, width = shape
@@ -227,7 +227,9 @@ class _Moments:
         mean = (self._sum / self._count).astype(np.float32)
         covariance = self._products / self._count - mean[:, :, None] * mean[:, None]
         if not np.trace(covariance, axis1=1, axis2=2).sum() > 0:
-            raise CalibrationError("all good images are the same: nothing varies between them")
+            raise CalibrationError(
+                "all good images are equal, so they have no variance; add different good images"
+            )
         factors = np.linalg.inv(np.linalg.cholesky(_shrunk(covariance, self._count)))
         triangles = factors[:, *np.tril_indices(factors.shape[1])]
         unit = np.abs(triangles).max(axis=1)
@@ -247,14 +249,14 @@ def _cut(
     sizes = [math.prod(shape) for shape in shapes]
     if values.shape[1] != sum(sizes):
         raise ValueError(
-            f"differences of shapes {shapes} are {sum(sizes)} an image, got {values.shape[1]}"
+            f"shapes {shapes} need {sum(sizes)} differences an image, got {values.shape[1]}"
         )
     parts = np.split(values, np.cumsum(sizes)[:-1], axis=1)
     return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _shrunk(covariance: Float32[np.ndarray, "P C C"], count: int) -> Float32[np.ndarray, "P C C"]:
-    """Return each covariance drawn towards a multiple of the identity, in place."""
+    """Shrink each covariance towards a multiple of the identity, in place."""
     channels = covariance.shape[1]
     diagonal = np.einsum("pcc->pc", covariance)  # a view
     variance = diagonal.mean(axis=1)

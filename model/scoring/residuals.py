@@ -1,4 +1,4 @@
-"""From feature pairs to the differences that a `FeatureBaseline` measures, in torch.
+"""From feature pairs to the input of a `FeatureBaseline`, in torch.
 
 B  batch      C  channels of one scale      h, w  its grid, at least 2 x 2
 F  all differences of an image: the C * h * w of every used scale
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 EDGE = 4 / 3
-"""Beyond an edge lies a quarter of the kernel, and nothing to average: the rest makes up for it."""
+"""At an edge a quarter of the kernel lies outside the image; this scales the rest back up."""
 
 
 def residuals(
@@ -20,10 +20,10 @@ def residuals(
     student: Sequence[Float[Tensor, "B _ _ _"]],
     weights: Sequence[float],
 ) -> Float[Tensor, "B F"]:
-    """Return teacher minus student of each scale with a weight, smoothed on its own grid.
+    """Return teacher minus student of each scale whose weight is not 0, smoothed on its grid.
 
-    Scales lie end to end, fine to coarse, each flattened in the order C, h, w. How large a weight
-    is counts later, in the map.
+    Scales are concatenated fine to coarse, each flattened in the order C, h, w. The weights
+    themselves apply later, to the map.
     """
     pairs = zip(teacher, student, weights, strict=True)
     differences = [_smoothed(t.float() - s.float()) for t, s, weight in pairs if weight]
@@ -31,12 +31,11 @@ def residuals(
 
 
 def _smoothed(differences: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-    """Average neighbours by outer([1, 2, 1], [1, 2, 1]), at the edges those that there are.
+    """Average neighbours by outer([1, 2, 1], [1, 2, 1]), at the edges only those inside.
 
-    A defect spreads over its neighbours, and what shifts a little between good parts evens out.
-    Averaging 2 x 2 twice is that kernel.
+    Small shifts between good parts even out. Averaging 2 x 2 twice equals that kernel.
     """
-    # with the channels first, torch pools on a CPU several times as slowly
+    # channels last: several times faster pooling on a CPU
     last = differences.contiguous(memory_format=torch.channels_last)
     smooth = F.avg_pool2d(F.avg_pool2d(last, 2, 1, padding=1), 2, 1)
     height, width = smooth.shape[2:]

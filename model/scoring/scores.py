@@ -18,16 +18,14 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring(Stored):
-    """How an anomaly map becomes one number; the defaults are the paper's.
+    """How features become an anomaly map and the map one number; the defaults are the paper's.
 
     `statistic` is "max", or "top_mean": the mean of the highest `top_fraction` of the pixels.
     `sigma` blurs the map first, in pixels. `scale_weights` are the shares of the three scales in
-    the map, fine to coarse; the finest scales with weight 0 need not be reconstructed at all.
-    `distance` is "cosine", between the features of encoder and decoder at each position, or
-    "mahalanobis": how unusual their difference is at that place, by its category's
-    `model.scoring.residual_baseline`.
-    `standardise` measures each pixel from its category's baseline (`model.scoring.map_baseline`)
-    first.
+    the map, fine to coarse; the finest ones are not reconstructed if their weight is 0.
+    `distance` compares the features of encoder and decoder at each position: "cosine", or
+    "mahalanobis" from the category's `model.scoring.residual_baseline`. `standardise` measures
+    each pixel of a cosine map from the category's `model.scoring.map_baseline`.
     """
 
     statistic: str = "max"
@@ -44,8 +42,8 @@ class Scoring(Stored):
             raise ConfigError(f"distance must be one of {DISTANCES}, got {self.distance!r}")
         if self.standardise and self.measures_differences:
             raise ConfigError(
-                "standardise: with distance 'mahalanobis' every place is measured from what is "
-                "usual there already; set one of the two"
+                "standardise cannot be combined with distance 'mahalanobis', which has a baseline "
+                "already; set one of the two"
             )
         if not 0 < self.top_fraction <= 1:
             raise ConfigError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
@@ -59,21 +57,21 @@ class Scoring(Stored):
 
     @property
     def measures_differences(self) -> bool:
-        """Whether an engine answers differences of features, in place of maps: see `distance`."""
+        """Whether an engine returns differences of features instead of maps: see `distance`."""
         return self.distance == "mahalanobis"
 
     @property
     def uses_baselines(self) -> bool:
-        """Whether every category needs a baseline, which takes parts that lie the same way."""
+        """Whether every category needs a baseline, and parts that lie the same way."""
         return self.standardise or self.measures_differences
 
     @property
     def unused_scales(self) -> int:
-        """How many scales, counted from the finest, the map does without."""
+        """The number of finest scales that the map does not use."""
         return next(i for i, weight in enumerate(self.scale_weights) if weight)
 
     def raw_scores(self, maps: Float[np.ndarray, "B H W"]) -> Float[np.ndarray, " B"]:
-        """Return one score a map, in the map's own units."""
+        """Return one score a map, in the map's units."""
         flat = maps.reshape(len(maps), -1)
         if self.statistic == "max":
             highest: np.ndarray = flat.max(axis=1)
@@ -109,8 +107,8 @@ def find_regions(
 def peak_region(anomaly_map: AnomalyMap, pixel_score: Callable[[float], float]) -> Region:
     """Return the patch around the highest pixel, down to half-way from there to the median.
 
-    For an anomalous image of which no pixel is above the pixel threshold: its score is made of
-    many pixels, and whoever looks should still be shown where.
+    For an anomalous image without a pixel above the pixel threshold, because its score comes from
+    many pixels: it still shows people where to look.
     """
     values = anomaly_map.values
     peak = values.max()

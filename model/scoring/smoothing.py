@@ -1,19 +1,19 @@
-"""Resizing and blurring an anomaly map at once: a matrix for its rows, one for its columns."""
+"""Resizing and blurring an anomaly map in one step: one matrix for rows, one for columns."""
 
 import numpy as np
 from jaxtyping import Float64
 from scipy import ndimage
 
 TRUNCATE = 4.0
-"""The Gaussian is cut at so many sigma."""
+"""Radius of the Gaussian, in sigma."""
 
 
 def resize_and_blur(
     inputs: int, outputs: int, sigma: float
 ) -> Float64[np.ndarray, "outputs inputs"]:
-    """Return the matrix that stretches corner to corner, then blurs, reflected at the edges.
+    """Return the matrix that resizes with aligned corners, then blurs, reflected at the edges.
 
-    Both are linear, in rows and in columns: `down @ map @ across.T` is the whole of it.
+    `down @ map @ across.T` does both for a map.
     """
     at = np.arange(outputs) * ((inputs - 1) / max(outputs - 1, 1))
     below = np.clip(np.floor(at).astype(int), 0, max(inputs - 2, 0))

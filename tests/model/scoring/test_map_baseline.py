@@ -45,7 +45,7 @@ def test_too_few_or_equal_maps_are_refused():
         Baseline.fit([maps(1)])
     with pytest.raises(CalibrationError, match="got 0"):
         Baseline.fit([])
-    with pytest.raises(CalibrationError, match="all good maps are the same"):
+    with pytest.raises(CalibrationError, match="all good maps are equal"):
         Baseline.fit([np.ones((3, 2, 2), dtype=np.float32)])
 
 

@@ -140,14 +140,14 @@ def test_too_few_or_equal_images_are_refused():
         fitted(differences(1))
     with pytest.raises(CalibrationError, match="got 0"):
         FeatureBaseline.fit([], SHAPES, WEIGHTS, SIZE, SIGMA)
-    with pytest.raises(CalibrationError, match="all good images are the same"):
+    with pytest.raises(CalibrationError, match="all good images are equal"):
         fitted(np.ones_like(differences(5)))
 
 
 def test_differences_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"are 408 an image, got 407"):
+    with pytest.raises(ValueError, match=r"need 408 differences an image, got 407"):
         fitted(differences()[:, 1:])
-    with pytest.raises(ValueError, match=r"are 408 an image, got 409"):
+    with pytest.raises(ValueError, match=r"need 408 differences an image, got 409"):
         fitted().standardise(np.zeros((2, 409), np.float32))
 
 
@@ -167,19 +167,19 @@ def test_arrays_and_back():
 def test_arrays_that_do_not_fit_are_refused():
     stored = to_arrays({"solar": fitted()})
     one_grid = {f"{what}/solar": np.zeros(1) for what in ("mean", "scale", "whitening")}
-    with pytest.raises(ValueError, match=r"2 scales are measured by .*; got mean, scale, whit"):
+    with pytest.raises(ValueError, match=r"baseline of 2 scales needs .*; got mean, scale, whit"):
         from_arrays(one_grid, SCORING, SIZE)
     less = {name: array for name, array in stored.items() if name != "unit_1/solar"}
     with pytest.raises(ValueError, match="unit_1"):
         from_arrays(less, SCORING, SIZE)
-    with pytest.raises(ValueError, match="3 scales are measured by"):
+    with pytest.raises(ValueError, match="baseline of 3 scales needs"):
         from_arrays(stored, replace(SCORING, scale_weights=(1.0, 1.0, 1.0)), SIZE)
     whitening, unit = stored["whitening_1/solar"], stored["unit_1/solar"]
     for cut in (
         {"whitening_1/solar": whitening[:, :-1]},
         {"whitening_1/solar": whitening[:-1], "unit_1/solar": unit[:-1]},
     ):
-        with pytest.raises(ValueError, match="does not whiten"):
+        with pytest.raises(ValueError, match="do not fit mean"):
             from_arrays({**stored, **cut}, SCORING, SIZE)
 
 
