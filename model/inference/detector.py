@@ -22,19 +22,19 @@ from model.scoring.scores import Scoring, find_regions, peak_region
 
 _TILES_AT_ONCE = 16
 _NOT_FINITE = (
-    "the network answered NaN or infinity: the image was not inspected; "
+    "the network returned NaN or infinity, so the image was not inspected; "
     "check the checkpoint's weights"
 )
-_Asked: TypeAlias = tuple[Category, Calibration, ImageSize]
+_Request: TypeAlias = tuple[Category, Calibration, ImageSize]
 
 
 class Detector:
     """Inspects batches of images with one network, for each category it is calibrated for.
 
-    `baselines` are needed for every category where the scoring uses them; `areas` say which part
-    of a category's images counts. Images come as the inputs that `Preprocessing.to_arrays` makes of
-    them, one after the other, and a tiled image is several: how many follows from its size. No more
-    than `inputs_at_once` are computed at a time, unless there are as many images.
+    `baselines` must have every category if the scoring uses them; `areas` limit the pixels that
+    count in a category's images. Images are passed as the inputs from `Preprocessing.to_arrays`,
+    concatenated; a tiled image has several, depending on its size. At most `inputs_at_once` inputs,
+    or one for each image if that is more, are computed at a time.
     """
 
     def __init__(
@@ -56,41 +56,42 @@ class Detector:
         self.inputs_at_once = _TILES_AT_ONCE
 
     def preparation(self, most: int) -> Sequence[Callable[[], None]]:
-        """Return what can be done first to be fast, if anything; see `Preparable`."""
+        """Return steps that make later batches fast; see `Preparable`."""
         return self.engine.preparation(most) if isinstance(self.engine, Preparable) else ()
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """The categories that can be decided."""
+        """The calibrated categories."""
         return tuple(self.calibrations)
 
     def anomaly_maps(
         self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category] | None = None
     ) -> Float32[np.ndarray, "B H W"]:
-        """Return the raw anomaly map of each input, standardised as its category's are.
+        """Return the raw anomaly map of each input, standardised by its category's baseline.
 
-        Without `categories`, the network's own maps, where it has any. Inputs stand for themselves
-        here: see `image_maps` for those of images. Raises `NonFiniteOutput`, and `UnknownCategory`
-        for a category without the baseline that the scoring asks for.
+        Without `categories`, the maps are not standardised. For whole images see `image_maps`.
+        Raises `NonFiniteOutput`, and `UnknownCategory` for a category whose baseline is missing.
         """
-        found = self.compare(images)
+        compared = self.compare(images)
         if categories is None:
             if self.scoring.measures_differences:
-                raise UnknownCategory("distance 'mahalanobis' has no maps without a category")
-            return found
-        return self._standardised(found, categories)
+                raise UnknownCategory(
+                    "distance 'mahalanobis' has no maps without a category; pass `categories`"
+                )
+            return compared
+        return self._standardised(compared, categories)
 
     def compare(self, images: UInt8[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B *what"]:
-        """Return what the engine makes of inputs; see `Engine`. Raises `NonFiniteOutput`."""
-        found = self.engine.compare(images, Stopwatch().lap)
-        if not np.isfinite(found).all():
+        """Return the engine's output for inputs; see `Engine`. Raises `NonFiniteOutput`."""
+        compared = self.engine.compare(images, Stopwatch().lap)
+        if not np.isfinite(compared).all():
             raise NonFiniteOutput(_NOT_FINITE)
-        return found
+        return compared
 
     def raw_scores(
         self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]
     ) -> list[float]:
-        """Return each input's raw score, with or without thresholds; raises as `anomaly_maps`."""
+        """Return each input's raw score; needs no thresholds. Raises like `anomaly_maps`."""
         maps = self.anomaly_maps(images, categories)
         return [float(score) for score in self.scoring.raw_scores(maps)]
 
@@ -100,10 +101,10 @@ class Detector:
         categories: Sequence[Category],
         image_sizes: Sequence[ImageSize],
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """Return the map of each image, as its category's thresholds take it.
+        """Return the map of each image, on the scale of its category's thresholds.
 
-        It spans the image edge to edge, and outside the category's area is as low as the lowest
-        pixel that counts. Raises as `anomaly_maps`.
+        It spans the image edge to edge. Pixels outside the category's area get the value of the
+        lowest pixel inside. Raises like `anomaly_maps`.
         """
         frames = self._frames(images, image_sizes)
         maps = self._image_maps(images, categories, frames, Stopwatch())
@@ -124,16 +125,16 @@ class Detector:
     ) -> list[Inspection]:
         """Inspect a batch, each image by its category's threshold.
 
-        `image_sizes` are those of the images before resizing, for regions and heatmaps; one of
-        `calibrations` for each image stands in for its category's. The timings, in ms, are those of
-        the part of the batch that the image was computed in: encoder, decoder, anomaly_map,
-        decision. Raises `UnknownCategory` before anything is computed, and `NonFiniteOutput`.
+        `image_sizes` are the sizes before resizing, for regions and heatmaps. `calibrations`, one
+        for each image, replace those of the categories. The timings, in ms, are those of the
+        image's part of the batch: encoder, decoder, anomaly_map, decision. Raises
+        `UnknownCategory` before anything is computed, and `NonFiniteOutput`.
         """
-        found = self.attempt(images, categories, image_sizes, calibrations)
-        for one in found:
-            if isinstance(one, NonFiniteOutput):
-                raise one
-        return [one for one in found if isinstance(one, Inspection)]
+        results = self.attempt(images, categories, image_sizes, calibrations)
+        for result in results:
+            if isinstance(result, NonFiniteOutput):
+                raise result
+        return [result for result in results if isinstance(result, Inspection)]
 
     def attempt(
         self,
@@ -142,33 +143,37 @@ class Detector:
         image_sizes: Sequence[ImageSize],
         calibrations: Sequence[Calibration] | None = None,
     ) -> list[Inspection | NonFiniteOutput]:
-        """Inspect a batch like `inspect`; `NonFiniteOutput` stands in the place of its image."""
+        """Like `inspect`, but returns `NonFiniteOutput` in the place of its image."""
         if calibrations is None:
             calibrations = [self._calibration(category) for category in categories]
         frames = self._frames(images, image_sizes)
-        asked = list(zip(categories, calibrations, image_sizes, strict=True))
+        requests = list(zip(categories, calibrations, image_sizes, strict=True))
         if not isinstance(self.engine, Divisible):
-            return self._attempt(images, frames, asked)
+            return self._attempt(images, frames, requests)
         ends = np.cumsum([0, *(frame.inputs for frame in frames)])
         calls = [
-            partial(self._attempt, images[ends[p.start] : ends[p.stop]], frames[p], asked[p])
-            for p in self.engine.divide(len(asked))
+            partial(self._attempt, images[ends[p.start] : ends[p.stop]], frames[p], requests[p])
+            for p in self.engine.divide(len(requests))
         ]
         return list(chain.from_iterable(self.engine.side_by_side(calls)))
 
     def _attempt(
-        self, images: UInt8[np.ndarray, "B 3 H W"], frames: Sequence[Frame], asked: Sequence[_Asked]
+        self,
+        images: UInt8[np.ndarray, "B 3 H W"],
+        frames: Sequence[Frame],
+        requests: Sequence[_Request],
     ) -> list[Inspection | NonFiniteOutput]:
         """Inspect a part of a batch."""
         stopwatch = Stopwatch()
-        categories = [category for category, _, _ in asked]
+        categories = [category for category, _, _ in requests]
         maps = self._image_maps(images, categories, frames, stopwatch)
-        found = [self._decide(values, *one) for values, one in zip(maps, asked, strict=True)]
+        pairs = zip(maps, requests, strict=True)
+        results = [self._decide(values, *request) for values, request in pairs]
         stopwatch.lap("decision")
-        return [stopwatch.stamped(one) for one in found]
+        return [stopwatch.stamped(result) for result in results]
 
     def inspect_images(self, images: Sequence[Image.Image], category: Category) -> list[Inspection]:
-        """Inspect decoded images of one category. Raises `ImageError` beside `inspect`'s."""
+        """Inspect decoded images of one category. Raises like `inspect`, and `ImageError`."""
         turned = [self.preprocessing.upright(image) for image in images]
         batch = np.concatenate([self.preprocessing.to_arrays(image) for image in turned])
         sizes = [ImageSize(image.height, image.width) for image in turned]
@@ -176,18 +181,18 @@ class Detector:
 
     def _calibration(self, category: Category) -> Calibration:
         if category not in self.calibrations:
-            have = ", ".join(self.calibrations) or "none yet: run `mambaad calibrate`"
-            raise UnknownCategory(f"{category!r} is not calibrated; have: {have}")
+            calibrated = ", ".join(self.calibrations) or "none yet: run `mambaad calibrate`"
+            raise UnknownCategory(f"{category!r} is not calibrated; have: {calibrated}")
         return self.calibrations[category]
 
     def _frames(
         self, images: UInt8[np.ndarray, "B 3 H W"], image_sizes: Sequence[ImageSize]
     ) -> list[Frame]:
-        """Return how each image lies in the inputs; raises `ImageError` if not all are theirs."""
+        """Return each image's place in the inputs. Raises `ImageError` if their number differs."""
         frames = [self.preprocessing.frame(size) for size in image_sizes]
         count = sum(frame.inputs for frame in frames)
         if count != len(images):
-            raise ImageError(f"images of these sizes take {count} inputs, got {len(images)}")
+            raise ImageError(f"images of these sizes need {count} inputs, got {len(images)}")
         return frames
 
     def _image_maps(
@@ -197,7 +202,7 @@ class Detector:
         frames: Sequence[Frame],
         stopwatch: Stopwatch,
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """Compute all inputs, and put the maps of each image together."""
+        """Compute all inputs and assemble the map of each image."""
         maps = self._standardised(self._compared(images, len(frames), stopwatch), categories)
         ends = np.cumsum([0, *(frame.inputs for frame in frames)])
         parts = zip(frames, ends[:-1], ends[1:], strict=True)
@@ -206,7 +211,7 @@ class Detector:
     def _compared(
         self, images: UInt8[np.ndarray, "B 3 H W"], count: int, stopwatch: Stopwatch
     ) -> Float32[np.ndarray, "B *what"]:
-        """Compute inputs: those of `count` images at once, or tiles in batches that fit."""
+        """Compute the inputs of `count` images, in several batches if tiles make them too many."""
         size = max(count, self.inputs_at_once)
         if len(images) <= size:
             return self.engine.compare(images, stopwatch.lap)
@@ -217,7 +222,10 @@ class Detector:
     def _standardised(
         self, compared: Float32[np.ndarray, "B *what"], categories: Sequence[Category]
     ) -> Float32[np.ndarray, "B H W"]:
-        """Measure inputs, each an image (see `__init__`), where the scoring uses baselines."""
+        """Standardise by the categories' baselines, if the scoring uses them.
+
+        Inputs and images match one to one: `__init__` refuses baselines with tiles.
+        """
         if not self.scoring.uses_baselines:
             return compared
         return standardised(compared, categories, self.baselines, self.preprocessing.image_size)

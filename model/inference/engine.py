@@ -1,6 +1,6 @@
-"""What computes: from pixels to what the scoring compares, by whatever library and device.
+"""An engine computes the network: from pixels to the input of the scoring.
 
-`Detector` holds one, and knows nothing else about the network.
+`Detector` reaches the network only through this Protocol, whatever the library and device.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 T = TypeVar("T")
 
 Lap: TypeAlias = Callable[[str], None]
-"""Called with the name of a stage when it ends, and not before the device is done with it."""
+"""Called with the name of a stage when the device has finished it."""
 
 
 @runtime_checkable
@@ -21,52 +21,51 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it computes: "cpu" or "cuda:N"."""
+        """The device: "cpu" or "cuda:N"."""
 
     @property
     def nbytes(self) -> int:
-        """The device memory of its weights, without an encoder that it may share."""
+        """The device memory of its weights, without a shared encoder."""
 
     def compare(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
     ) -> Float32[np.ndarray, "B *what"]:
-        """Return how each image's features differ from the rebuilt ones, by `Scoring.distance`.
+        """Compare each image's features with the reconstructed ones, by `Scoring.distance`.
 
         "cosine": the raw anomaly maps (B, H, W), blurred, the scales weighted, not standardised.
-        "mahalanobis": the differences (B, F) of `model.scoring.residuals`, those of the used scales
-        in one flat row an image.
+        "mahalanobis": the differences (B, F) of `model.scoring.residuals`, one flat row an image.
 
-        The array is the caller's. A network that fails answers NaN or infinity in it. Raises
-        `OutOfMemory` for a batch that is too large, `DeviceLost` where nothing more will come.
+        The caller may change the array. A network that fails fills it with NaN or infinity. Raises
+        `OutOfMemory` if the batch is too large, `DeviceLost` if the device is unusable from now on.
         """
 
     def answers(self) -> bool:
-        """Say whether the device still answers, after an error that says nothing about it."""
+        """Return whether the device still works, after an error that leaves this open."""
 
     def release(self) -> None:
-        """Give back memory that is only kept for later batches."""
+        """Free memory that is cached for later batches."""
 
 
 @runtime_checkable
 class Preparable(Protocol):
-    """An engine that can be made faster before it is used."""
+    """An engine that runs faster after some preparation."""
 
     def preparation(self, most: int) -> Sequence[Callable[[], None]]:
         """Return steps that make batches of up to `most` images fast.
 
-        Each is to be run in order on the engine's thread; batches may be computed between them.
+        Run them in order on the engine's thread; batches may be computed between them.
         """
 
 
 @runtime_checkable
 class Divisible(Protocol):
-    """An engine that computes parts of a batch side by side faster than the whole."""
+    """An engine that computes parts of a batch side by side faster than the batch at once."""
 
     def divide(self, count: int) -> Sequence[slice]:
-        """Return the parts that a batch of `count` images is best computed in, often only one."""
+        """Return the fastest division of a batch of `count` images, often a single part."""
 
     def side_by_side(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Make calls that each compute a part, and return in order what they return.
+        """Run calls that each compute a part, and return their results in order.
 
-        None is running any more when this returns or raises; what the first failed call raised.
+        All have ended when this returns or raises. Raises the exception of the first failed call.
         """

@@ -1,4 +1,4 @@
-"""The frozen encoder's feature maps, as the rivals take them: several scales on one grid.
+"""The frozen encoder's feature maps on one grid, as input of the rivals.
 
 B  batch    C  channels of all scales used    h, w  the grid, that of stride 8
 """
@@ -15,11 +15,11 @@ from model.network import Encoder
 from model.network.normalise import normalise
 
 SIGMA = 4.0
-"""The blur of a rival's map, in pixels: what both papers use."""
+"""The blur of a rival's map in pixels, from both papers."""
 
 
 class Features:
-    """What an encoder says of images, laid on the grid of its middle scale (stride 8)."""
+    """An encoder with its preprocessing, on one device."""
 
     def __init__(
         self, encoder: Encoder, preprocessing: Preprocessing, device: str | torch.device = "cpu"
@@ -37,20 +37,20 @@ class Features:
 
 
 def on_one_grid(scales: list[Float[Tensor, "B _ _ _"]], size: tuple[int, int]) -> Tensor:
-    """Return the scales' channels side by side: finer maps are averaged, coarser interpolated."""
-    laid = [
+    """Concatenate the scales' channels: averages finer maps, interpolates coarser ones."""
+    resized = [
         F.adaptive_avg_pool2d(maps, size)
         if maps.shape[-1] >= size[1]
         else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
         for maps in scales
     ]
-    return torch.cat(laid, dim=1).contiguous()
+    return torch.cat(resized, dim=1).contiguous()
 
 
 def spread(
     distances: Float[Tensor, "B h w"], size: tuple[int, int]
 ) -> Float32[np.ndarray, "B H W"]:
-    """Return distances on the grid as anomaly maps of the image's size, blurred."""
+    """Resize distances on the grid to anomaly maps of `size`, and blur them."""
     maps = F.interpolate(distances[:, None], size=size, mode="bilinear", align_corners=False)
     blurred: np.ndarray = ndimage.gaussian_filter(
         maps[:, 0].float().cpu().numpy(), (0, SIGMA, SIGMA)

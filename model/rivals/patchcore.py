@@ -1,10 +1,10 @@
-"""PatchCore: the distance to the nearest patch that good parts have shown (Roth et al. 2022).
+"""PatchCore: the distance to the nearest patch of good parts (Roth et al. 2022).
 
-A patch is a place's features at strides 8 and 16, each averaged over 3 x 3 places. Of all patches
-at most `CANDIDATES` are drawn, the same number from each image, and of those a coreset is chosen:
-greedily, always the patch farthest from all chosen so far, by distances in a random projection.
-The paper's further weighting of an image's score by its neighbours is left out: all methods are
-scored alike here (`model.rivals.scores`).
+A patch is a place's features at strides 8 and 16, each averaged over 3 x 3 places. About
+`CANDIDATES` patches are drawn, the same number from each image. A coreset of them is chosen
+greedily: always the patch farthest from all chosen so far, by distances in a random projection.
+The paper's weighting of an image's score by its neighbours is left out, so that all methods are
+scored alike (`model.rivals.scores`).
 
     B  batch    C  channels    n  candidates    k  patches remembered
 """
@@ -33,7 +33,7 @@ def _ignore(_chosen: int) -> None:
 
 
 class PatchCore:
-    """The patches remembered, and the grid that they lie on."""
+    """The remembered patches and their grid."""
 
     def __init__(self, patches: Float[Tensor, "k C"], grid: tuple[int, int]) -> None:
         self.patches = patches
@@ -48,15 +48,15 @@ class PatchCore:
         seed: int = 0,
         advance: Advance = _ignore,
     ) -> "PatchCore":
-        """Fit on the scales of so many good images; `advance` hears of every percent chosen."""
+        """Fit on the scales of `images` good images; `advance` gets the percent newly chosen."""
         generator = torch.Generator().manual_seed(seed)
-        each = math.ceil(CANDIDATES / max(images, 1))
+        draws = math.ceil(CANDIDATES / max(images, 1))
         drawn: list[Tensor] = []
         grid = (0, 0)
         for scales in batches:
             grid = (scales[1].shape[2], scales[1].shape[3])
             for patches in _patches(scales, grid):
-                some = torch.randperm(len(patches), generator=generator)[:each]
+                some = torch.randperm(len(patches), generator=generator)[:draws]
                 drawn.append(patches[some.to(patches.device)])
         if not drawn:
             raise CalibrationError("PatchCore needs at least one good image")
@@ -67,9 +67,9 @@ class PatchCore:
 
     @torch.inference_mode()
     def distances(self, scales: list[Tensor]) -> Float[Tensor, "B h w"]:
-        """Return each place's distance to the nearest patch remembered."""
-        found = [self._nearest(patches) for patches in _patches(scales, self.grid)]
-        return torch.stack(found).reshape(-1, *self.grid)
+        """Return each place's distance to the nearest remembered patch."""
+        nearest = [self._nearest(patches) for patches in _patches(scales, self.grid)]
+        return torch.stack(nearest).reshape(-1, *self.grid)
 
     def _nearest(self, patches: Float[Tensor, "P C"]) -> Float[Tensor, " P"]:
         squares = torch.addmm(self._squares, patches, self.patches.T, alpha=-2).amin(dim=1)
@@ -80,8 +80,8 @@ class PatchCore:
 def farthest_first(points: Float[Tensor, "n d"], count: int, advance: Advance = _ignore) -> Tensor:
     """Return the indices of `count` points, each the farthest from those before it.
 
-    Begins with the point farthest from the points' mean. No point is farther from its nearest
-    chosen one than twice what the best choice of as many could do (Gonzalez 1985).
+    Begins with the point farthest from the points' mean. The largest distance to the nearest chosen
+    point is at most twice the optimum for `count` points (Gonzalez 1985).
     """
     nearest = torch.full((len(points),), math.inf, device=points.device)
     newest = (points - points.mean(dim=0)).square().sum(dim=1).argmax()

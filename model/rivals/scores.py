@@ -1,7 +1,7 @@
-"""Ways to make one number of an anomaly map, the same for every method that is compared.
+"""Ways to reduce an anomaly map to one number, the same for every compared method.
 
-The highest pixel, or the mean of the highest 1 %; of the whole map, or without its border, a margin
-of a sixteenth of each side: convolutions see padding there, and some methods score it highest.
+The highest pixel or the mean of the highest 1 %, each with and without a border of a sixteenth of
+each side: convolutions see padding there, and some methods score it highest.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ def score_maps(maps: Float[np.ndarray, "n h w"]) -> Mapping[str, Float[np.ndarra
     height, width = maps.shape[1:]
     rows, columns = round(MARGIN * height), round(MARGIN * width)
     inner = maps[:, rows : height - rows, columns : width - columns]
-    found = {}
+    scores = {}
     for name, part in (("", maps), ("_inner", inner)):
         flat = part.reshape(len(maps), -1)
         count = max(1, round(TOP_FRACTION * flat.shape[1]))
         top = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
-        found[f"max{name}"] = flat.max(axis=1)
-        found[f"top{name}"] = top.mean(axis=1, dtype=np.float64)
-    return found
+        scores[f"max{name}"] = flat.max(axis=1)
+        scores[f"top{name}"] = top.mean(axis=1, dtype=np.float64)
+    return scores

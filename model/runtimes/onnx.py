@@ -1,4 +1,4 @@
-"""Stored versions as onnxruntime computes them."""
+"""Opens stored versions with onnxruntime."""
 
 from pathlib import Path
 from weakref import WeakSet
@@ -10,7 +10,7 @@ from model.runtimes.runtime import detector_of
 
 
 class OnnxRuntime:
-    """onnxruntime on one device, by so many threads."""
+    """onnxruntime on one device, with `threads` threads."""
 
     def __init__(self, device: str, threads: int) -> None:
         self._device = device
@@ -18,7 +18,7 @@ class OnnxRuntime:
         self._engines: WeakSet[OnnxEngine] = WeakSet()
 
     def open(self, directory: Path) -> tuple[StoredVersion, Detector]:
-        """Load a version's ONNX file, its hash verified before it is parsed."""
+        """Load a version's ONNX file, verifying its hash before parsing it."""
         version = StoredVersion.read(directory)
         data = read_onnx(directory, version.manifest)
         size = version.preprocessing.image_size
@@ -28,13 +28,13 @@ class OnnxRuntime:
 
     @property
     def encoders(self) -> tuple[int, int]:
-        """Return no encoders: each ONNX file has its own inside."""
+        """No shared encoders: each ONNX file contains its encoder."""
         return 0, 0
 
     @property
     def held_bytes(self) -> int:
-        """What its networks weigh: onnxruntime does not tell what else it holds of a GPU."""
+        """The size of its networks; onnxruntime does not report its other GPU memory."""
         return sum(engine.nbytes for engine in self._engines)
 
     def release(self) -> None:
-        """Give back nothing: a session takes its memory with it."""
+        """Do nothing: a session frees its memory when it ends."""

@@ -1,4 +1,4 @@
-"""A library that computes stored versions, and the detector that it makes of one."""
+"""A library that computes stored versions."""
 
 from pathlib import Path
 from typing import Protocol
@@ -16,17 +16,17 @@ class Runtime(Protocol):
 
     @property
     def encoders(self) -> tuple[int, int]:
-        """How many encoders several networks may share, and their bytes."""
+        """The number of encoders that networks can share, and their bytes."""
 
     @property
     def held_bytes(self) -> int:
-        """What this process holds of a GPU's memory through it; nothing on a CPU."""
+        """GPU memory that this library holds in this process, in bytes; 0 on a CPU."""
 
     def release(self) -> None:
-        """Give back memory that freed networks have left in caches."""
+        """Free memory that deleted networks left in caches."""
 
 
 def detector_of(version: StoredVersion, engine: Engine) -> Detector:
-    """Decide as a stored version does, by what an engine computes for it."""
+    """Build the detector of a stored version around its engine."""
     parts = (version.preprocessing, version.scoring, version.calibrations)
     return Detector(engine, *parts, version.baselines, version.manifest.areas)

@@ -1,7 +1,7 @@
-"""The libraries that compute networks: which one a version needs, and each imported only then.
+"""The libraries that compute networks, each imported only when a version needs it.
 
-A version is computed by torch from its own weights, or by onnxruntime from its ONNX file. A machine
-needs only one of the two installed, and a process imports only what it uses.
+torch computes a version from its weights, onnxruntime from its ONNX file. A machine needs only one
+of the two installed.
 """
 
 from collections.abc import Iterable
@@ -19,10 +19,10 @@ _EXTRAS = {TORCH: "torch", ONNXRUNTIME: "edge"}
 
 
 class Runtimes:
-    """The libraries that compute on `device` in this process, by so many `threads` each.
+    """The libraries that compute on `device` in this process, each with `threads` threads.
 
-    `backend` is "onnxruntime", or "auto", or one of the scan's for torch. `precision` and `graphs`
-    say how torch computes on CUDA.
+    `backend` is "auto", "onnxruntime", or one of `model.scan.BACKENDS` for torch. `precision` and
+    `graphs` configure torch on CUDA.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Runtimes:
         self._device = device
         self._backend = backend
         self._threads = threads
-        self._known: dict[str, Runtime] = {}
+        self._runtimes: dict[str, Runtime] = {}
 
     def prepare(self, manifests: Iterable[Manifest]) -> None:
-        """Import what these versions need, so that loading them does not wait for it.
+        """Import the libraries that these versions need, so that loading is not delayed.
 
-        Raises `BackendUnavailable` where the device cannot be used, or no version at all computed.
+        Raises `BackendUnavailable` if the device cannot be used, or none of the versions.
         """
         missing: list[BackendUnavailable] = []
         needed = set()
@@ -54,7 +54,7 @@ class Runtimes:
                 missing.append(error)
         if missing and not needed:
             raise missing[0]
-        if not needed and self._device != "cpu":  # an empty store: is there such a device at all?
+        if not needed and self._device != "cpu":  # an empty store: check the device
             torch = self._backend != ONNXRUNTIME and _installed(TORCH)
             needed.add(TORCH if torch else ONNXRUNTIME)
         for library in sorted(needed):
@@ -63,31 +63,31 @@ class Runtimes:
     def open(self, directory: Path) -> tuple[StoredVersion, Detector]:
         """Load a version from its folder `<root>/<name>/<version>`, ready to inspect.
 
-        Raises `CheckpointError`, `OutOfMemory`, and `BackendUnavailable` where the library that it
+        Raises `CheckpointError`, `OutOfMemory`, and `BackendUnavailable` if the library that it
         needs is not installed.
         """
         return self._runtime(library_for(Manifest.read(directory), self._backend)).open(directory)
 
     @property
     def encoders(self) -> tuple[int, int]:
-        """How many encoders networks share here, and their bytes."""
-        found = [runtime.encoders for runtime in self._known.values()]
-        return sum(count for count, _ in found), sum(size for _, size in found)
+        """The number of shared encoders, and their bytes."""
+        encoders = [runtime.encoders for runtime in self._runtimes.values()]
+        return sum(count for count, _ in encoders), sum(size for _, size in encoders)
 
     @property
     def held_bytes(self) -> int:
-        """What this process holds of a GPU's memory; nothing on a CPU."""
-        return sum(runtime.held_bytes for runtime in self._known.values())
+        """GPU memory that this process holds, in bytes; 0 on a CPU."""
+        return sum(runtime.held_bytes for runtime in self._runtimes.values())
 
     def release(self) -> None:
-        """Give back memory that freed networks have left in caches."""
-        for runtime in self._known.values():
+        """Free memory that deleted networks left in caches."""
+        for runtime in self._runtimes.values():
             runtime.release()
 
     def _runtime(self, library: str) -> Runtime:
-        if library not in self._known:
-            self._known[library] = self._start(library)
-        return self._known[library]
+        if library not in self._runtimes:
+            self._runtimes[library] = self._start(library)
+        return self._runtimes[library]
 
     def _start(self, library: str) -> Runtime:
         if library == ONNXRUNTIME:
@@ -102,9 +102,9 @@ class Runtimes:
 
 
 def library_for(manifest: Manifest, backend: str = AUTO) -> str:
-    """Return what computes a version: torch, unless its ONNX file is asked for or all there is.
+    """Return the library for a version: torch, unless `backend` or the files need onnxruntime.
 
-    Raises `BackendUnavailable` where that is not installed.
+    Raises `BackendUnavailable` if it is not installed.
     """
     library = TORCH
     if backend == ONNXRUNTIME:
@@ -118,13 +118,15 @@ def library_for(manifest: Manifest, backend: str = AUTO) -> str:
 
 def _advice(manifest: Manifest, library: str) -> str:
     place = f"{manifest.name}/{manifest.version}"
-    said = (
-        f"{place} is computed by {library}, which is not installed: "
+    advice = (
+        f"{place} needs {library}, which is not installed: "
         f"pip install 'mambaad-service[{_EXTRAS[library]}]'"
     )
     if library == TORCH and not manifest.has_onnx:
-        said += f"; or, where torch is, make its {ONNX_FILE} by `mambaad export --serve`"
-    return said
+        advice += (
+            f"; or create its {ONNX_FILE} with `mambaad export --serve` where torch is installed"
+        )
+    return advice
 
 
 def _installed(library: str) -> bool:

@@ -1,4 +1,4 @@
-"""Stored versions as torch computes them, those on the same encoder sharing it."""
+"""Opens stored versions with torch; versions with the same encoder share it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,10 +23,10 @@ from model.scoring.scores import Scoring
 
 
 class TorchRuntime:
-    """torch on one device, by so many threads; raises `BackendUnavailable` where it is not there.
+    """torch on one device, with `threads` threads.
 
-    `backend` is the scan's, as `model.scan` knows them; `precision` and `graphs` are for CUDA, see
-    `CudaShare`.
+    `backend` is one of `model.scan.BACKENDS` or "auto"; `precision` and `graphs` are for CUDA, see
+    `CudaShare`. Raises `BackendUnavailable` if there is no such device.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TorchRuntime:
         graphs: bool = True,
     ) -> None:
         check_device(device)
-        torch.set_num_threads(threads)  # the scan's CPU backend goes by it, too
+        torch.set_num_threads(threads)  # the scan's CPU backend follows it
         self._device = device
         self._backend = backend
         self._encoders = SharedEncoders()
@@ -47,23 +47,23 @@ class TorchRuntime:
         self._cuda = None if on_cpu else CudaShare.on(device, precision, graphs=graphs)
 
     def open(self, directory: Path) -> tuple[StoredVersion, Detector]:
-        """Load a version's network, every hash verified."""
+        """Load a version's network, verifying every hash."""
         checkpoint = Checkpoint.load(directory, self._encoders)
         detector = open_checkpoint(checkpoint, self._device, self._backend, self._cuda)
         return checkpoint, detector
 
     @property
     def encoders(self) -> tuple[int, int]:
-        """How many encoders there are, and their bytes."""
+        """The number of encoders, and their bytes."""
         return len(self._encoders), self._encoders.nbytes
 
     @property
     def held_bytes(self) -> int:
-        """What this process holds of a GPU's memory; nothing on a CPU."""
+        """GPU memory that this process holds, in bytes; 0 on a CPU."""
         return torch.cuda.memory_reserved(self._device) if self._device != "cpu" else 0
 
     def release(self) -> None:
-        """Empty the caches of a GPU's memory."""
+        """Empty torch's cache of GPU memory."""
         release_cached(torch.device(self._device))
 
 
@@ -73,9 +73,9 @@ def open_checkpoint(
     backend: str = "auto",
     cuda: CudaShare | None = None,
 ) -> Detector:
-    """Build the detector that a loaded checkpoint describes.
+    """Build the detector of a loaded checkpoint.
 
-    With `cuda`, it computes there, and fast after its `preparation`; see `CudaEngine`.
+    With `cuda`, it computes on that GPU, and is fast after its `preparation`; see `CudaEngine`.
     """
     parts = (checkpoint.network, checkpoint.preprocessing, checkpoint.scoring)
     if cuda is None:
@@ -94,6 +94,6 @@ def torch_detector(
     baselines: Mapping[Category, AnyBaseline] | None = None,
     areas: Mapping[Category, Area] | None = None,
 ) -> Detector:
-    """Compute with torch; the network is taken over, see `TorchEngine`."""
+    """Build a detector that computes with torch; takes over the network, see `TorchEngine`."""
     engine = TorchEngine(network, preprocessing, scoring, device, backend)
     return Detector(engine, preprocessing, scoring, calibrations, baselines, areas)
