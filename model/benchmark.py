@@ -1,7 +1,9 @@
 """How long an inspection takes, from the uint8 tensor to the decision.
 
-Every stage of `Detector.inspect` is in the time: encoder, decoder, anomaly map, decision. Reading
-and resizing the image file is not.
+The time covers every stage of `Detector.inspect`: encoder, decoder, anomaly map, decision. It does
+not cover reading and resizing the image file.
+
+    print(measure(of_checkpoint(checkpoint, "cpu"), batch_size=1, repeats=20).text())
 """
 
 import importlib.metadata
@@ -32,7 +34,7 @@ _PART = "part"
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: a detector, one of its categories, and what to call it."""
+    """A detector to time, one of its categories, and a label for the result."""
 
     label: str
     detector: Detector
@@ -43,7 +45,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Latencies of a batch in milliseconds, their medians by stage, and where they were taken."""
+    """Latencies of a batch, their medians by stage, and the machine they were measured on."""
 
     label: str
     network: dict[str, Any]
@@ -64,7 +66,7 @@ class Timing:
         return asdict(self)
 
     def text(self) -> str:
-        """Return the result for people."""
+        """Return the result as readable text."""
         stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stages_p50_ms.items())
         versions = ", ".join(f"{package} {version}" for package, version in self.versions.items())
         return (
@@ -78,17 +80,17 @@ class Timing:
 
 
 def of_checkpoint(checkpoint: Checkpoint, device: str) -> Subject:
-    """Return a checkpoint to time; raises `UnknownCategory` when it is not calibrated."""
+    """Return a checkpoint to time. Raises `UnknownCategory` if it is not calibrated."""
     categories = checkpoint.manifest.categories
     if not categories:
-        raise UnknownCategory(f"{checkpoint.name!r} is not calibrated, so it cannot decide")
+        raise UnknownCategory(f"{checkpoint.name!r} is not calibrated; run `mambaad calibrate`")
     detector = open_checkpoint(checkpoint, device=device)
     label = f"{checkpoint.name} {checkpoint.version}"
     return Subject(label, detector, categories[0], checkpoint.config, device)
 
 
 def of_paper(device: str) -> Subject:
-    """Return the paper's configuration to time; its weights are random, which time does not see."""
+    """Return the paper's configuration to time, with random weights (the time does not change)."""
     config = NetworkConfig()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -108,7 +110,7 @@ def of_paper(device: str) -> Subject:
 
 
 def measure(subject: Subject, batch_size: int, repeats: int) -> Timing:
-    """Time `repeats` inspections of a batch of random images, prepared for and warmed up."""
+    """Time `repeats` inspections of a batch of random images, after preparation and warm-up."""
     for step in subject.detector.preparation(batch_size):
         step()
     height, width = subject.detector.preprocessing.image_size
@@ -143,7 +145,7 @@ def measure(subject: Subject, batch_size: int, repeats: int) -> Timing:
 
 
 def device_name(device: str) -> str:
-    """Return the name of the processor or GPU as its maker gives it, as far as it is known."""
+    """Return the model name of the processor or GPU, or the architecture if it is unknown."""
     if torch.device(device).type == "cuda":
         return str(torch.cuda.get_device_name(device))
     if _CPU_INFO.is_file():
@@ -155,5 +157,5 @@ def device_name(device: str) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions that a timing depends on."""
-    found = {"python": platform.python_version()}
-    return found | {package: importlib.metadata.version(package) for package in _PACKAGES}
+    packages = {package: importlib.metadata.version(package) for package in _PACKAGES}
+    return {"python": platform.python_version()} | packages

@@ -1,4 +1,4 @@
-"""Files that survive a power cut, written whole or not at all: the one way to write them.
+"""Write files so that they survive a power cut, complete or not at all.
 
 write_durably(folder / "state.json", text.encode())
 """
@@ -12,15 +12,15 @@ from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Put `data` under `path` in one step: a reader sees the old file or the new one."""
+    """Write `data` to `path` in one step: a reader sees the old file or the new one."""
     replace_file(path, data, mode)
     sync_folder(path.parent)
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Do all of `write_durably` but the last step: a power cut may bring back the old file.
+    """Like `write_durably`, but a power cut may bring back the old file.
 
-    Raises `OSError`, and then the old file stands. `mode` is a new file's, less the umask.
+    Raises `OSError` and leaves the old file. `mode` applies to a new file, less the umask.
     """
     staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -32,7 +32,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def append_durably(path: Path, line: bytes) -> Callable[[], None]:
-    """Append a line, or leave the file as it was; return what takes the line back."""
+    """Append a line, or leave the file unchanged; return a function that removes the line."""
     size = path.stat().st_size if path.exists() else 0
 
     def take_back() -> None:
@@ -48,7 +48,7 @@ def append_durably(path: Path, line: bytes) -> Callable[[], None]:
 
 
 def rename_if_free(folder: Path, target: Path) -> bool:
-    """Move a complete folder to `target` in one step; False when another one stands there."""
+    """Move a complete folder to `target` in one step; return False if `target` exists."""
     try:
         folder.rename(target)
     except OSError as error:
@@ -60,7 +60,7 @@ def rename_if_free(folder: Path, target: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows opens no folder, and does it by itself."""
+    """Make a rename survive a power cut; Windows cannot open folders, nor needs to."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -70,8 +70,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_through(path: Path, how: str, data: bytes, mode: int = 0o666) -> None:
-    with open(path, how, opener=lambda name, flags: os.open(name, flags, mode)) as file:
+def _write_through(path: Path, open_mode: str, data: bytes, mode: int = 0o666) -> None:
+    with open(path, open_mode, opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

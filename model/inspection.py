@@ -1,10 +1,10 @@
-"""The words everyone shares: what is inspected, and what comes back.
+"""The types that everyone shares: the input of an inspection and its result.
 
 Category     a kind of part that a checkpoint was trained and calibrated for
 AnomalyMap   one raw anomaly value per pixel of the network's input
 Region       a connected patch of anomalous pixels, in the geometry of the input image
 Decision     OK, NG, REVIEW or UNDECIDED
-Inspection   everything known about one inspected image
+Inspection   the result for one image
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,14 @@ Category: TypeAlias = str
 """Name of a kind of part: letters, digits, '.', '_' and '-', e.g. ``solar-mono``."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-"""What names a category, and a checkpoint."""
+"""A valid name of a category or a checkpoint."""
 
 
 class Decision(StrEnum):
     """What the line should do with a part.
 
-    REVIEW asks a person: the score lies above the review threshold, where there is one, and not
-    above the image threshold. UNDECIDED is never the network's: it is said where there is no
-    answer of its.
+    REVIEW asks a person: the score is above the review threshold, if one is set, but not above the
+    image threshold. UNDECIDED means that the network gave no answer.
     """
 
     OK = "OK"
@@ -48,9 +47,9 @@ class ImageSize:
 class AnomalyMap:
     """Raw anomaly values at the resolution of the network's input.
 
-    Higher `values` are more anomalous, and comparable with `pixel_threshold`; they are at least 0
-    (up to float rounding), or deviations from a baseline, which can be below. `image_size` is the
-    size of the image that was inspected, which the map spans edge to edge.
+    Higher `values` are more anomalous; compare them with `pixel_threshold`. They are at least 0 (up
+    to float rounding), unless they are deviations from a baseline. `image_size` is the size of the
+    inspected image, which the map spans edge to edge.
     """
 
     values: Float32[np.ndarray, "h w"]
@@ -60,11 +59,11 @@ class AnomalyMap:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A connected patch of anomalous pixels, in input-image pixels.
+    """A connected patch of pixels above the pixel threshold, in input-image pixels.
 
-    They are above the pixel threshold; or, in an image that is not OK without any such pixel,
-    around the highest one. `box` is (x, y, width, height), `peak` the (x, y) of the most anomalous
-    pixel and `peak_score` its value on the 0 to 1 scale, where 0.5 is the pixel threshold.
+    An image that is not OK but has no such pixel gets one region around its highest pixel. `box` is
+    (x, y, width, height), `peak` the (x, y) of the most anomalous pixel and `peak_score` its value
+    from 0 to 1, where 0.5 is the pixel threshold.
     """
 
     box: tuple[int, int, int, int]
@@ -77,10 +76,9 @@ class Region:
 class Inspection:
     """The result of inspecting one image.
 
-    `score` lies in 0 to 1 with 0.5 at the threshold; `raw_score` and `threshold` are in the
-    network's own units and NG means `raw_score > threshold`; see `Calibration.decide`. `regions`
-    come most anomalous first.
-    `timings_ms` has one entry per stage of the batch that the image was part of.
+    `score` is from 0 to 1 with 0.5 at the threshold; `raw_score` and `threshold` are in the
+    network's units, and NG means `raw_score > threshold` (see `Calibration.decide`). `regions` are
+    sorted, most anomalous first. `timings_ms` has one entry per stage of the image's batch.
     """
 
     category: Category

@@ -1,4 +1,4 @@
-"""Configurations that a manifest keeps: to JSON values and back."""
+"""Configurations stored in a manifest: to JSON values and back."""
 
 from dataclasses import MISSING, fields
 from typing import Any, Self, cast
@@ -17,10 +17,9 @@ class Stored:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from `to_dict` output, or from what JSON made of it.
+        """Build from `to_dict` output, also after a round trip through JSON.
 
-        Raises `ConfigError` for a field that does not exist or has to be there and is not, and
-        whatever the class itself checks.
+        Raises `ConfigError` for an unknown or missing field, or a value that the class refuses.
         """
         unknown = sorted(values.keys() - _names(cls))
         if unknown:
@@ -36,5 +35,8 @@ def _names(cls: type) -> list[str]:
 
 
 def _required(cls: type) -> list[str]:
-    found = fields(cast(Any, cls))
-    return [f.name for f in found if f.default is MISSING and f.default_factory is MISSING]
+    return [
+        field.name
+        for field in fields(cast(Any, cls))
+        if field.default is MISSING and field.default_factory is MISSING
+    ]

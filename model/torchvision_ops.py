@@ -1,9 +1,9 @@
-"""Make `import torchvision`, which timm needs, work beside a torch it was not built for.
+"""Make `import torchvision`, which timm needs, work with a torch it was not built for.
 
-The torchvision of the public package index is compiled against the CUDA build of torch. Beside a
-CPU-only torch its compiled part does not load, which torchvision tolerates, until it attaches shape
-functions to two operators that only the compiled part declares, and its import dies. Nothing here
-ever calls those two (non-maximum suppression of boxes), so their declarations alone will do.
+PyPI's torchvision is compiled against the CUDA build of torch. With a CPU-only torch, its compiled
+part does not load. torchvision tolerates that until it attaches shape functions to two operators
+declared only there, and the import fails. We never call those two (non-maximum suppression of
+boxes), so declaring them is enough.
 """
 
 import importlib
@@ -17,23 +17,22 @@ OPERATORS = {"nms": SUPPRESSION, "qnms": SUPPRESSION}
 
 
 def ensure_importable() -> None:
-    """Import torchvision, declaring the operators of its compiled part where that did not load.
+    """Import torchvision; if its compiled part did not load, declare those operators first.
 
-    Does nothing more than the import where torchvision imports by itself. Any other failure of the
-    import is raised as it came, and leaves no half-imported module behind.
+    Any other import error is raised unchanged and leaves no half-imported module behind.
     """
     try:
-        _import_whole()
+        _import_package()
     except RuntimeError as error:
         if f"operator {PACKAGE}::" not in str(error):
             raise
         for name, schema in OPERATORS.items():
-            torch.library.define(f"{PACKAGE}::{name}", schema)  # torch keeps it for good
-        _import_whole()
+            torch.library.define(f"{PACKAGE}::{name}", schema)  # for the whole process
+        _import_package()
 
 
-def _import_whole() -> None:
-    """Import torchvision, or leave `sys.modules` without any of it."""
+def _import_package() -> None:
+    """Import torchvision, or remove all of it from `sys.modules`."""
     try:
         importlib.import_module(PACKAGE)
     except BaseException:
