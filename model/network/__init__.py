@@ -1,8 +1,11 @@
 """The MambaAD network: a frozen encoder (teacher), a fusion, and a decoder (student).
 
 The teacher is trained on ImageNet and frozen. Its features at strides 4, 8 and 16 are fused and
-halved once more, and the student, a decoder of state-space blocks, rebuilds them from there. It has
-only ever rebuilt good parts, so where teacher and student disagree, the part is unlike good ones.
+halved once more; the student, a decoder of state-space blocks, reconstructs them from there. It is
+trained on good parts only, so the two differ where a part is anomalous.
+
+    network = MambaAD(NetworkConfig(encoder="resnet34")).eval()
+    teacher, student = network(torch.zeros(1, 3, 256, 256))  # features at strides 4, 8 and 16
 """
 
 from model.network.config import NetworkConfig

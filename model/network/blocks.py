@@ -55,7 +55,7 @@ class HSS(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Delta starts log-uniform in `DELTA_RANGE`, as in Mamba."""
+        """Initialise the parameters; delta is log-uniform in `DELTA_RANGE`, as in Mamba."""
         _, D, R = self.dt_weight.shape
         self.selection_weight.uniform_(-(D**-0.5), D**-0.5)
         self.dt_weight.uniform_(-(R**-0.5), R**-0.5)
@@ -67,7 +67,7 @@ class HSS(nn.Module):
         _init_conv(self.conv)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
-        """X plus the gated, scanned and projected x."""
+        """Return x plus the gated, scanned and projected x."""
         u, gate = self.in_proj(self.norm(x)).chunk(2, dim=-1)  # (B, H, W, D) each
         u = _depthwise(self.conv, u, self.act)
         y = self.out_norm(self._scan(u)) * F.silu(gate)
@@ -120,7 +120,7 @@ class LSS(nn.Module):
                 _init_conv(module)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
-        """X plus the merged global and local paths."""
+        """Return x plus the merged global and local paths."""
         paths = torch.cat([self.hss(x), self.branch5(x), self.branch7(x)], dim=-1)
         return x + _pointwise(self.merge, paths)
 

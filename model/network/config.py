@@ -1,4 +1,4 @@
-"""What a MambaAD network is made of."""
+"""The architecture of a MambaAD network."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ STAGES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig(Stored):
-    """The choices that fix a MambaAD network; the defaults are the paper's.
+    """The architecture of a MambaAD network; the defaults are the paper's.
 
     `image_size` is (height, width) in pixels, each a multiple of 32. `depths` are the numbers of
     HSS blocks in the four decoder stages, coarse to fine. `encoder` is any timm model name with
     features at strides 4, 8 and 16; the decoder's widths follow its channels.
 
-    Raises `ConfigError`, with the reason, for a network that cannot exist.
+    Raises `ConfigError`, with the reason, for an impossible network.
     """
 
     encoder: str = "resnet34"

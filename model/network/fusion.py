@@ -17,7 +17,7 @@ def _conv_norm_relu(inputs: int, outputs: int, kernel: int, stride: int) -> nn.S
 
 
 class Fusion(nn.Module):
-    """Brings three maps to stride 16, adds them, and halves them once more with bottlenecks."""
+    """Brings three maps to stride 16, adds them, and halves the sum with bottlenecks."""
 
     def __init__(self, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class Fusion(nn.Module):
             nn.BatchNorm2d(self.out_channels),
         )
         first = Bottleneck(coarse, planes, stride=2, downsample=shortcut)
-        rest = [Bottleneck(self.out_channels, planes) for _ in range(BOTTLENECKS - 1)]
-        return nn.Sequential(first, *rest)
+        others = [Bottleneck(self.out_channels, planes) for _ in range(BOTTLENECKS - 1)]
+        return nn.Sequential(first, *others)
 
     def forward(self, features: list[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C h w"]:
         """(B, c, H/4, W/4), (B, c, H/8, W/8), (B, c, H/16, W/16) -> (B, 2 c, H/32, W/32)."""

@@ -18,12 +18,9 @@ _FROZEN = "encoder."
 
 
 class MambaAD(nn.Module):
-    """The network of one `NetworkConfig`, on an `encoder` that others may share.
+    """The network of one `NetworkConfig`, on an `encoder` that networks can share.
 
-    Without one it gets its own, which starts with random weights.
-
-    Where encoder and decoder features differ, the image shows something the good parts it was
-    trained on did not.
+    Without `encoder` it creates one with random weights.
     """
 
     def __init__(self, config: NetworkConfig | None = None, encoder: Encoder | None = None) -> None:
@@ -40,7 +37,8 @@ class MambaAD(nn.Module):
         """Return (teacher, student): encoder and decoder features at strides 4, 8 and 16."""
         if tuple(images.shape[-2:]) != self.config.image_size:
             raise ConfigError(
-                f"the network takes {self.config.image_size} images, got {tuple(images.shape[-2:])}"
+                f"the network takes images of {self.config.image_size}, "
+                f"got {tuple(images.shape[-2:])}"
             )
         teacher = self.encoder(images)
         return teacher, self.reconstruct(teacher)
@@ -48,19 +46,19 @@ class MambaAD(nn.Module):
     def reconstruct(
         self, teacher: list[Float[Tensor, "B _ _ _"]], unused_scales: int = 0
     ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the decoder's features for the encoder's, without the finest `unused_scales`."""
+        """Reconstruct the encoder's features, without the finest `unused_scales`."""
         student: list[Tensor] = self.decoder(self.fusion(teacher), unused_scales)
         return student
 
     @property
     def feature_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """Channels, height and width of the features at strides 4, 8 and 16."""
-        sizes = self.config.stage_sizes[:0:-1]  # none is of the decoder's first stage
+        sizes = self.config.stage_sizes[:0:-1]  # the first stage has no features
         pairs = zip(self.encoder.channels, sizes, strict=True)
         return tuple((channels, *size) for channels, size in pairs)
 
     def use_backend(self, backend: str) -> "MambaAD":
-        """Scan with `backend` from now on; see `model.scan.hybrid_scan`."""
+        """Scan with `backend` from now on; see `model.scan.hybrid_scan`. Return the network."""
         if backend != "auto" and backend not in BACKENDS:
             raise ConfigError(
                 f"unknown scan backend {backend!r}; have: auto, {', '.join(BACKENDS)}"
@@ -71,17 +69,18 @@ class MambaAD(nn.Module):
         return self
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return everything but the encoder: what training changes, batch statistics included."""
+        """Return the tensors that training changes: all but the encoder, with batch statistics."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith(_FROZEN)}
 
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
-        """Take what `trained_state` returned. Raises `WeightsError` where it does not fit."""
-        own = self.trained_state()
-        differing = sorted(own.keys() ^ state.keys())
-        differing += [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+        """Load `trained_state` output. Raises `WeightsError` if it does not fit."""
+        current = self.trained_state()
+        differing = sorted(current.keys() ^ state.keys())
+        shared = current.keys() & state.keys()
+        differing += [k for k in shared if current[k].shape != state[k].shape]
         if differing:
             raise WeightsError(
-                f"{len(differing)} of {len(own)} tensors do not fit this network, "
+                f"{len(differing)} of {len(current)} tensors do not fit this network, "
                 f"such as {differing[:3]}; it was built for another configuration"
             )
         self.load_state_dict(state, strict=False)

@@ -1,4 +1,4 @@
-"""From pixels to what the encoder takes."""
+"""From pixels to the encoder's input."""
 
 import torch
 from jaxtyping import Float, UInt8

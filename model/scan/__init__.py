@@ -1,21 +1,23 @@
 """The hybrid scan: one selective state space scan over K orders of the same positions.
 
+    table = torch.from_numpy(order_table("hilbert", 8, 32, 32).copy())
+    y = hybrid_scan(u, selection, A, D, dt_weight, dt_bias, table)
+
 A state-space block walks a map as sequences: in 2, 4 or 8 directions, along one of five curves. The
 published code writes each direction out as a permuted copy, scans the copies, and permutes the
-results back. Here a direction is a row of a table (`orders`): the position that it visits at each
-step. Rotations, transposes and reversals are all in the table, and its inverse is never needed.
+results back. Here a direction is a row of a table (`orders`) of the position visited at each step.
+Rotations, transposes and reversals are all in the table; its inverse is not needed.
 
-`hybrid_scan` is the seam between the network and its kernels; nothing above it knows which backend
-runs. The inputs stay in the row-major order of the map; each backend walks them through `order` and
-adds all directions into one output, so that no direction's permuted copy ever exists. A block's
-projections work on each position by itself, so they are computed once for all directions together.
+`hybrid_scan` is the interface between the network and the kernels; its callers need not know which
+backend runs. The inputs stay in the row-major order of the map; each backend walks them through
+`order` and adds all directions into one output, without permuted copies. A block's projections work
+on each position alone, so they are computed once for all directions.
 
-The low rank of delta ends inside the kernel. Delta has a value for each position, direction and
-channel, made from only R numbers (a sixteenth of the block's input width). Made outside, it is
-(b, L, K, D), by far the largest tensor of the network: written to fresh memory, read once, thrown
-away. So the seam takes those R numbers, with B and C beside them, and the kernel makes delta in
-registers. On a CPU those few multiplications are cheaper than the page faults of the tensor, and on
-a GPU than the trips to its memory.
+Delta is computed inside the kernel. It has a value for each position, direction and channel, but
+depends on only R numbers (a sixteenth of the block's input width). As a tensor (b, L, K, D) it
+would be by far the network's largest, written once and read once. The kernel takes the R numbers,
+with B and C beside them, and computes delta in registers: cheaper than the tensor's page faults on
+a CPU, and than the memory traffic on a GPU.
 """
 
 from collections.abc import Callable
@@ -44,7 +46,7 @@ def _on_cpu(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Run the Numba kernels, with channels padded to what they take."""
+    """Run the Numba kernels, with channels padded to a multiple of `cpu.MULTIPLE`."""
     if u.device.type != "cpu" or u.dtype != torch.float32:
         raise BackendUnavailable(
             f"the cpu scan takes float32 on the CPU, got {u.dtype} on {u.device}; "
@@ -60,7 +62,7 @@ def _on_cpu(
 
 @lru_cache(maxsize=1)
 def _kernels() -> Any:
-    """Import the Triton kernels when a scan first needs them: not every machine has Triton."""
+    """Import the Triton kernels at the first scan that needs them: Triton is optional."""
     if find_spec("triton") is None:
         raise BackendUnavailable(
             "the cuda scan needs Triton, which comes with torch for CUDA, or: pip install triton"
@@ -84,7 +86,7 @@ def _on_mamba_ssm(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Run the published data flow."""
+    """Run mamba_ssm's kernel on permuted copies, as the published code does."""
     if u.device.type != "cuda":
         raise BackendUnavailable(
             f"the mamba_ssm scan takes tensors on a CUDA device, got {u.device}; use backend='auto'"
@@ -117,18 +119,18 @@ def hybrid_scan(
     order: Int[Tensor, "K L"],
     backend: str | Scan = "auto",
 ) -> Float[Tensor, "b L D"]:
-    """Scan `u` along every row of `order` and return the sum of the outputs, in place.
+    """Scan `u` along every row of `order` and return the sum of the outputs by position.
 
-    `selection` holds, for each position and direction, what the input selects: the R low-rank
-    coefficients of delta, then the N values of B, then the N of C (S = R + 2 N). Per direction,
+    `selection` holds, for each position and direction, the R low-rank coefficients of delta, then
+    the N values of B, then the N of C (S = R + 2 N). Per direction,
 
         delta_t = softplus(dt_weight @ dt_t + dt_bias)
         h_t     = exp(delta_t A) h_(t-1) + delta_t B_t u_t
         y_t     = C_t h_t + D u_t
 
     `A` is negative. `order` is int32 or int64, as `order_table` makes it. `backend` is one of
-    `BACKENDS`, "auto" for the fastest for the tensors' device and dtype, or a function to be
-    called instead, which is how exports write the scan. Raises `BackendUnavailable`.
+    `BACKENDS`, "auto" for the fastest one for the tensors' device and dtype, or a function to call
+    instead (used by exports). Raises `BackendUnavailable`.
     """
     if not isinstance(backend, str):
         return backend(u, selection, A, D, dt_weight, dt_bias, order)

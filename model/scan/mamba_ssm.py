@@ -3,10 +3,10 @@
     b  batch        L  positions, H * W    K  directions
     D  channels     N  states a channel    R  rank of the delta projection
 
-This is what the released MambaAD does, and what our kernels are measured against. mamba_ssm's
+The released MambaAD works this way; our kernels are measured against it. mamba_ssm's
 `selective_scan_fn` takes u and delta (b, K D, L), A (K D, N), B and C (b, K, N, L) and D (K D), all
-float32: so u and the selection are gathered into K copies, delta is expanded, and K outputs are
-gathered back and added. It runs on CUDA devices alone, where the extra `mamba-ssm` is installed.
+float32. So u and the selection are gathered into K copies, delta is expanded, and K outputs are
+gathered back and added. Needs a CUDA device and the extra `mamba-ssm`.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def scan(
     dt_bias: Float[Tensor, "K D"],
     order: Int[Tensor, "K L"],
 ) -> Float[Tensor, "b L D"]:
-    """Scan as `model.scan.hybrid_scan` does, with mamba_ssm; raises `BackendUnavailable`."""
+    """Run `model.scan.hybrid_scan` with mamba_ssm. Raises `BackendUnavailable`."""
     return permuted_scan(_selective_scan_fn(), u, selection, A, D, dt_weight, dt_bias, order)
 
 

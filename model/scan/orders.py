@@ -56,7 +56,7 @@ def zorder(height: int, width: int) -> Order:
 
 
 def hilbert(height: int, width: int) -> Order:
-    """Hilbert's curve along the first row's ends: four copies of the next smaller curve.
+    """Hilbert's curve, recursively: four copies of the next smaller curve.
 
     The first copy is transposed, the last mirrored at the other diagonal, so that each copy
     ends beside the start of the next.
@@ -98,7 +98,7 @@ SCANS: MappingProxyType[str, Callable[[int, int], Order]] = MappingProxyType(
 
 
 def check_order(scan: str, directions: int, height: int, width: int) -> None:
-    """Raise `ScanError`, with the reason, for an order table that does not exist."""
+    """Raise `ScanError`, with the reason, for an impossible order table."""
     if scan not in SCANS:
         raise ScanError(f"unknown scan {scan!r}; have: {', '.join(SCANS)}")
     if directions not in DIRECTIONS:
@@ -111,10 +111,10 @@ def check_order(scan: str, directions: int, height: int, width: int) -> None:
 
 @lru_cache(maxsize=64)
 def order_table(scan: str, directions: int, height: int, width: int) -> Int[np.ndarray, "K L"]:
-    """Return the (K, L) int32 table of the positions each direction visits, read-only.
+    """Return the read-only int32 table of the position that each direction visits at each step.
 
-    The first K / 2 rows take the map itself, its transpose, its quarter turn and the transpose of
-    that through the scan order; the other K / 2 are their reversals. Raises `ScanError`.
+    The first K / 2 rows scan the map, its transpose, its quarter turn and the transpose of that;
+    the other K / 2 are their reversals. Raises `ScanError`.
     """
     check_order(scan, directions, height, width)
     grid = np.arange(height * width).reshape(height, width)

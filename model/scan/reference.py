@@ -1,4 +1,4 @@
-"""The scan as it is written in the paper, one step at a time: the oracle for every fast backend.
+"""The scan as the paper writes it, one step at a time: the oracle for every fast backend.
 
     b  batch       L  positions, H * W      K  directions
     D  channels    N  states a channel      R  rank of the delta projection
@@ -28,12 +28,12 @@ def scan(
     directions = torch.arange(K, device=u.device)
     state = u.new_zeros(u.shape[0], K, u.shape[2], N)
     outputs = []
-    for positions in order.long().T:  # (K,): where each direction stands at this step
+    for positions in order.long().T:  # (K,): the position of each direction
         u_now = u[:, positions]  # (b, K, D)
         dt, B, C = torch.split(selection[:, positions, directions], [R, N, N], dim=-1)
         delta = softplus(torch.einsum("bkr,kdr->bkd", dt, dt_weight) + dt_bias)
         decay = torch.exp(delta.unsqueeze(-1) * A)  # (b, K, D, N)
         state = decay * state + (delta * u_now).unsqueeze(-1) * B.unsqueeze(2)
         outputs.append(torch.einsum("bkdn,bkn->bkd", state, C) + D * u_now)
-    y = torch.stack(outputs, dim=2)  # (b, K, L, D), in the directions' own orders
+    y = torch.stack(outputs, dim=2)  # (b, K, L, D), in the order of the steps
     return torch.zeros_like(u).index_add(1, order.reshape(-1).long(), y.flatten(1, 2))

@@ -3,12 +3,12 @@
     b  batch        L  positions, H * W    K  directions
     D  channels     N  states a channel    R  rank of the delta projection
     W  channels a kernel advances at once (a block)
-    G  groups of directions, each with an output of its own, so that threads never share one
+    G  groups of directions, each with its own output, so that no two threads write to one
 
 Forward, a thread takes (group, image, block) units: the block's state, decay rates and projection
 weights stay in the first-level cache while it walks all positions of a direction. Backward, it
-takes (group, image) units and goes through the blocks itself, since those share the gradients of
-B and C. Nothing is stored between the two: the way back recomputes the states chunk by chunk.
+takes (group, image) units and loops over the blocks, since those share the gradients of B and C.
+Nothing is stored between the two passes: the backward pass recomputes the states chunk by chunk.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ MULTIPLE = 8
 """The kernels take channel counts that are multiples of this."""
 
 _ALIGN = 64
-_CHUNK_BYTES = 128 * 1024  # what the recomputed states of one chunk may take of the cache
+_CHUNK_BYTES = 128 * 1024  # cache for the recomputed states of one chunk
 _FLOAT = 4
 _STEPS_DIGEST = hashlib.sha256(
     b"".join(Path(str(module.__file__)).read_bytes() for module in (steps, vector))
@@ -42,10 +42,10 @@ _STEPS_DIGEST = hashlib.sha256(
 
 
 def _kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile without the GIL, and keep the machine code on disk where that can be written.
+    """Compile without the GIL, and cache the machine code on disk if possible.
 
-    Numba's cache watches the file of the kernel alone, so the kernel's name in it carries a digest
-    of the files that generate its body.
+    Numba's cache checks only the file of the kernel. Its name therefore contains a digest of the
+    files that generate its body.
     """
     function.__qualname__ += f"-{_STEPS_DIGEST}"
     try:
@@ -78,8 +78,8 @@ def _forward_units(
     per_group = K // y.shape[0]
     state, a2, weight = _aligned(N, W), _aligned(N, W), _aligned(R, W)
     for unit in range(start, stop):
-        group, rest = divmod(unit, images * blocks)
-        image, index = divmod(rest, blocks)
+        group, remainder = divmod(unit, images * blocks)
+        image, index = divmod(remainder, blocks)
         c = index * W
         for k in range(group * per_group, (group + 1) * per_group):
             first = k == group * per_group
@@ -99,17 +99,17 @@ def _forward_units(
 @_kernel
 def _recompute(
     block: BlockShape, u: Any, selection: Any, parameters: Any, dt_bias: Any, order: Any,
-    states: Any, decays: Any, deltas: Any, N: int, R: int, kept: int,
+    states: Any, decays: Any, deltas: Any, N: int, R: int, row_step: int,
 ) -> None:  # fmt: skip
-    """Walk `order` from the first row of `states`, keeping every state, or only the last.
+    """Walk `order` from the first row of `states`.
 
-    `kept` is 1 to move on a row at each step, 0 to stay in the first.
+    `row_step` is 1 to store every state in a row of its own, 0 to overwrite the first row.
     """
     weight = parameters[N:]
     for i in range(len(order)):
-        p, row = order[i], i * kept
+        p, row = order[i], i * row_step
         recompute_step(
-            block, states[row * N].ctypes.data, states[(row + kept) * N].ctypes.data,
+            block, states[row * N].ctypes.data, states[(row + row_step) * N].ctypes.data,
             decays[row * N].ctypes.data, deltas[row].ctypes.data, parameters.ctypes.data,
             weight.ctypes.data, dt_bias.ctypes.data, u[p].ctypes.data,
             selection[p].ctypes.data, R, N,
@@ -122,7 +122,7 @@ def _backward_block(
     grad_y: Any, grad_u: Any, grad_selection: Any, N: int, R: int, first_direction: bool,
     first_block: bool,
 ) -> None:  # fmt: skip
-    """One direction of one block: forward to the heads of the chunks, then back chunk by chunk."""
+    """One direction of one block: forward to the start of each chunk, then back by chunks."""
     L, W = len(order), len(block[0]) * len(block[1])
     chunk = min(L, max(8, _CHUNK_BYTES // (2 * N * W * _FLOAT)))
     chunks = (L + chunk - 1) // chunk
@@ -190,7 +190,7 @@ def _backward_units(
 
 @lru_cache(maxsize=64)
 def block_shape(channels: int) -> BlockShape:
-    """Return the widest block that divides `channels`, as tuples of that many ones."""
+    """Return a wide block that divides `channels`, as tuples of ones: vectors and lanes."""
     lanes = 16 if channels % 16 == 0 else MULTIPLE
     vectors = next(v for v in (4, 3, 5, 2, 1) if channels // lanes % v == 0)
     return (1,) * vectors, (1,) * lanes
@@ -261,8 +261,8 @@ def scan_backward(
     shares = [torch.zeros(threads, *p.shape) for p in (A, D, dt_weight, dt_bias)]
 
     def work(thread: int, start: int, stop: int) -> None:
-        own = (share[thread].numpy() for share in shares)
-        outputs = (grad_u.numpy(), grad_selection.numpy(), *own)
+        thread_shares = (share[thread].numpy() for share in shares)
+        outputs = (grad_u.numpy(), grad_selection.numpy(), *thread_shares)
         _backward_units(block, *inputs, *outputs, start, stop)
 
     _share(groups * images, threads, work)

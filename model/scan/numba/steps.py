@@ -2,8 +2,8 @@
 
     N  states a channel      R  rank of the delta projection
     W  channels a block      `block` is a pair of tuples whose lengths are vectors and lanes:
-                             a length is part of a tuple's type, so each block shape compiles
-                             to code of its own
+                             a length is part of a tuple's type, so each block shape gets
+                             its own machine code
 
 Every array argument is an address: (N, W) for `state`, `decay` and `a2` (A times log2 e),
 (R, W) for `weight`, (W,) for `bias`, `d`, `u`, `y`, and (R + 2 N,) for `selection`.
@@ -35,7 +35,7 @@ def _delta(v: Lanes, weight: Any, bias: Any, dt: Any, R: Any) -> Block:
 
 
 def _accumulate(v: Lanes, value: Block, pointer: Any, first: Any) -> None:
-    """Pointer += value, or = where `first` is not 0."""
+    """Add `value` at `pointer`, or store it if `first` is not 0."""
     fresh = v.builder.icmp_signed("!=", first, _I64(0))
     zero = v.constant(0)
     old = [v.builder.select(fresh, z, x) for z, x in zip(zero, v.load(pointer), strict=True)]
@@ -53,7 +53,7 @@ def forward_step(
     typing: Any, block: Any, state: Any, a2: Any, weight: Any, bias: Any, d: Any, u: Any,
     selection: Any, y: Any, R: Any, N: Any, first: Any,
 ) -> Any:  # fmt: skip
-    """Advance `state` in place and add the block's output to `y` (or set it, where `first`)."""
+    """Advance `state` in place and add the block's output to `y` (or store it, if `first`)."""
     signature = types.void(block, *[types.uintp] * 8, *[types.int64] * 3)
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -82,7 +82,7 @@ def recompute_step(
     typing: Any, block: Any, before: Any, after: Any, decay: Any, delta: Any, a2: Any,
     weight: Any, bias: Any, u: Any, selection: Any, R: Any, N: Any,
 ) -> Any:  # fmt: skip
-    """Advance the state from `before` to `after`, keeping `decay` and `delta` for the way back."""
+    """Advance the state from `before` to `after`; store `decay` and `delta` for the way back."""
     signature = types.void(block, *[types.uintp] * 9, *[types.int64] * 2)
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -116,8 +116,8 @@ def backward_step(
 ) -> Any:  # fmt: skip
     """Take one step back through the recurrence, adding to every gradient.
 
-    `grad_state` (N, W) holds dL/dh of this step on entry but for this step's own output, and that
-    of the step before on return. `grad_a` is with respect to A, not `a2`.
+    `grad_state` (N, W) holds dL/dh of this step on entry, without the part from this step's output,
+    and that of the step before on return. `grad_a` is with respect to A, not `a2`.
     """
     signature = types.void(block, *[types.uintp] * 17, *[types.int64] * 4)
 
@@ -156,7 +156,7 @@ def _backward_states(
     v: Lanes, dy: Block, delta: Block, delta_u: Block, rows: tuple[Any, ...],
     scalars: tuple[Any, ...], N: Any, first_block: Any,
 ) -> tuple[Block, ...]:  # fmt: skip
-    """Go through the states; return the gradients of the source term B u delta and of delta a2."""
+    """Loop over the states; return the gradients of the source term B u delta and of delta a2."""
     before, after, decay, a2, grad_state, grad_a = rows
     B, C, grad_B, grad_C = scalars
     loop = Loop(v.builder, N, [v.constant(0), v.constant(0)])

@@ -1,9 +1,8 @@
-"""SIMD arithmetic for the CPU kernels, written once and lowered by LLVM to whatever is there.
+"""SIMD arithmetic for the CPU kernels, independent of the instruction set.
 
-A `Lanes` value builder works on blocks: lists of LLVM vectors that hold W neighbouring channels,
-W = vectors * lanes. LLVM turns each vector into AVX2, AVX-512 or NEON registers, so that no line
-here names an instruction set. Only what a loop over channels needs is here; exp2 and log1p are
-polynomials fitted (least squares at Chebyshev nodes) to a relative error of about 1e-7.
+`Lanes` works on blocks: lists of LLVM vectors that hold W neighbouring channels, W = vectors *
+lanes. LLVM turns each vector into AVX2, AVX-512 or NEON registers. exp2 and log1p are polynomials
+fitted (least squares at Chebyshev nodes) to a relative error of about 1e-7.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +33,7 @@ def _fit(function: Callable[[np.ndarray], np.ndarray], low: float, high: float, 
     return np.linalg.lstsq(powers / value[:, None], np.ones_like(value), rcond=None)[0]
 
 
-# 2^x = 1 + x q(x): exact at 0, because states that hardly decay pile up any error made there.
+# 2^x = 1 + x q(x): exact at 0, because states that hardly decay accumulate any error there.
 _EXP2 = (1.0, *_fit(lambda x: np.expm1(x * LN_2) / x, -0.5, 0.5, 4))
 _LOG1P_OVER_X = _fit(lambda x: np.log1p(x) / x, 0.0, 1.0, 9)
 
@@ -107,7 +106,7 @@ class Lanes:
         ]
 
     def fma(self, a: Block, b: Block, c: Block) -> Block:
-        """Return a * b + c, fused where the machine does that faster."""
+        """Return a * b + c, fused if the machine does that faster."""
         name = f"llvm.fmuladd.v{self.lanes}f32"
         fma = self._declare(name, ir.FunctionType(self._type, [self._type] * 3))
         return [self.builder.call(fma, list(xyz)) for xyz in zip(a, b, c, strict=True)]
@@ -122,8 +121,8 @@ class Lanes:
     def exp2_of_product(self, a: Block, b: Block) -> Block:
         """Return 2^(a * b) for a * b at most 0; 0 below 2^-127."""
         rounded = self.max(self.fma(a, b, self.constant(_ROUND)), self.constant(_ROUND - 127))
-        whole = self.sub(rounded, self.constant(_ROUND))
-        fraction = self.fma(a, b, self.neg(whole))
+        integer = self.sub(rounded, self.constant(_ROUND))
+        fraction = self.fma(a, b, self.neg(integer))
         return self.mul(self.polynomial(_EXP2, fraction), self._as_power(rounded))
 
     def _as_power(self, rounded: Block) -> Block:
@@ -153,9 +152,9 @@ class Lanes:
 
 
 class Loop:
-    """A counted loop, 0 to `count` - 1 with `count` at least 1, that carries blocks along.
+    """A loop from 0 to `count` - 1, `count` at least 1, that carries blocks from turn to turn.
 
-    Use `index` and `carried` after making it, then `close` with the carried blocks' new values.
+    Emit the body with `index` and `carried`, then `close` it with the carried blocks' new values.
     """
 
     def __init__(self, builder: Any, count: Any, carried: Sequence[Block] = ()) -> None:
@@ -174,7 +173,7 @@ class Loop:
         return phi
 
     def close(self, *values: Block) -> tuple[Block, ...]:
-        """End the body; the returned blocks hold the carried values after the last round."""
+        """End the body; the returned blocks hold the carried values after the last turn."""
         builder = self._builder
         following = builder.add(self.index, _I64(1))
         self.index.add_incoming(following, builder.block)

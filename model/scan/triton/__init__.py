@@ -1,24 +1,23 @@
 """The CUDA backend: fused Triton kernels that walk the un-permuted arrays.
 
-What a scan costs at least: for every state update (h = exp(delta A) h + delta B u, then C h) one
-exponential and four other operations. A Hopper multiprocessor has 16 lanes for exponentials and
-issues 128 lanes of anything a cycle, so the exponentials alone set 8 issue slots an update, and
-the four operations fit beside them. Bytes come far behind: an update moves less than half a byte.
+Lower bound: every state update (h = exp(delta A) h + delta B u, then C h) takes one exponential and
+four other operations. A Hopper multiprocessor computes 16 exponentials and issues 128 lanes of any
+instruction a cycle, so the exponentials take 8 issue slots an update, and the four operations fit
+beside them. Memory is no limit: an update moves less than half a byte.
 
-The design keeps everything else within those 8 slots (`docs/kernels.md` has the counts). A thread
-has one channel with all its states, A and weights in registers, and no step needs another thread.
-Rows that all channels share come as 16-byte loads of one address, and the next position's rows
-are under way while this one's are used. Delta is made in place, for one exponential and one
-reciprocal a channel. What remains is to have enough warps: `plan` cuts long scans of small batches
-into chunks, at the price of walking them twice. There are no atomics: directions that run side by
-side have outputs of their own, added in a fixed order, so the same input gives the same bits.
+The design fits everything else into those 8 slots (`docs/kernels.md` has the counts). A thread has
+one channel with all its states, A and weights in registers, and no step needs another thread. Rows
+that all channels share are 16-byte loads of one address, and the next position's rows load while
+this one's are used. Delta takes one exponential and one reciprocal a channel. To have enough warps,
+`plan` cuts long scans of small batches into chunks, which are walked twice. There are no atomics:
+directions that run side by side have separate outputs, added in a fixed order, so the same input
+gives the same bits.
 
-Backward, nothing is kept from the forward pass: chunks are walked from both sides for the states
-and gradients that enter them, then each once forward, its states kept in a scratch array, and
-once back.
+The backward pass stores nothing from the forward pass: it walks chunks from both sides for the
+states and gradients that enter them, then each chunk once forward, storing its states in a scratch
+array, and once back.
 
-The kernels also run under Triton's interpreter, on tensors on the CPU, which is how they are
-tested without a card.
+The kernels also run under Triton's interpreter, on CPU tensors, for tests without a GPU.
 """
 
 from typing import Any
@@ -36,7 +35,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def refusal(u: Tensor, A: Tensor, dt_weight: Tensor) -> str | None:
-    """Return why the kernels do not take a scan, or None."""
+    """Return the requirement that a scan does not meet, or None if the kernels can run it."""
     if u.dtype not in DTYPES:
         return f"float32, bfloat16 or float16, got {u.dtype}"
     if A.shape[2] > MAX_STATES or dt_weight.shape[2] > MAX_RANK:

@@ -1,4 +1,4 @@
-"""The backward kernel: a chunk's states again, and then its gradients, from its last step on.
+"""The backward kernel: recomputes a chunk's states, then walks back for the gradients.
 
     b  batch    L  positions    K  directions    D  channels    N  states    R  rank of delta
     C  chunks of the sequence, J blocks of channels
@@ -9,9 +9,9 @@ With g the gradient of the state after a step, and h' the state before it,
     grad_u     = D grad_y + delta sum_n g B     grad_A += g delta decay h'
     grad_delta = sum_n g A decay h' + u sum_n g B
 
-and grad_delta goes through the slope of softplus to dt, dt_weight and dt_bias. What several
-programs would add to (u over directions, the selection over blocks of channels, parameters over
-chunks and images) has an output for each of them, added up afterwards in a fixed order.
+and grad_delta goes through the slope of softplus to dt, dt_weight and dt_bias. Sums over several
+programs (u over directions, the selection over blocks of channels, parameters over chunks and
+images) have one output a program, added afterwards in a fixed order.
 """
 
 import triton
@@ -79,7 +79,7 @@ def _one_chunk(
     channels: tl.tensor, K: tl.tensor, chunks: tl.tensor, stride: tl.tensor, unit: tl.tensor,
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Compute everything that one chunk of one sequence adds to the gradients."""
+    """Compute the gradients from one chunk of one sequence."""
     live = d < channels
     a2, weight, bias = load_parameters(
         A, dt_weight, dt_bias, k, d, live, channels, unit, N, R, NP, RP
@@ -116,7 +116,7 @@ def _keep_states(
     stride_u: tl.tensor, stride_selection: tl.tensor, steps: tl.tensor, unit: tl.tensor,
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Walk the chunk from state h, and keep the state before each step."""
+    """Walk the chunk from state h, and store the state before each step."""
     place = tl.arange(0, NP)[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :] + unit - 1
     for t in range(steps):
         u_now, dt, B, _ = load_rows(
@@ -135,7 +135,7 @@ def _walk_back(
     stride_selection: tl.tensor, steps: tl.tensor, unit: tl.tensor,
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr, BLOCK: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Walk the chunk from its last step; return what A, D, dt_weight and dt_bias gain by it."""
+    """Walk the chunk from its last step; return its gradients of A, D, dt_weight and dt_bias."""
     n, r = tl.arange(0, NP), tl.arange(0, RP)
     place = n[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :] + unit - 1
     add_a, add_weight, add_bias, add_d = a2 * 0.0, weight * 0.0, bias * 0.0, bias * 0.0

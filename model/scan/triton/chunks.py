@@ -1,14 +1,14 @@
-"""What enters a chunk of a sequence, so that chunks can be walked side by side.
+"""The state that enters each chunk of a sequence, so that chunks can be walked side by side.
 
     b  batch    K  directions    D  channels    N  states    C  chunks
 
-Every chunk is first walked from a state of zero, by a program of its own, and leaves its end and
-the sum of its deltas: the whole chunk's decay is one exponential of that sum. What enters a chunk
-then follows from the chunks before it (`carried`), and no kernel in between is needed.
+One program first walks each chunk from a state of zero, and stores its end state and the sum of its
+deltas: the chunk's decay is one exponential of that sum. The state that enters a chunk follows from
+the chunks before it (`carried`), without a kernel in between.
 
-The way back is the same walk from the other side. The gradient of the state after step t is
-g_t = C_t grad_y_t + decay_(t+1) g_(t+1), so with grad_y in the place of u and C in that of B, what
-a chunk hands to the chunk before it is what its own first step leaves.
+The backward pass is the same walk from the other side. The gradient of the state after step t is
+g_t = C_t grad_y_t + decay_(t+1) g_(t+1), so with grad_y in the place of u and C in that of B, a
+chunk passes the result of its first step to the chunk before it.
 """
 
 import triton
@@ -25,7 +25,7 @@ def chunk_ends(
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr, BLOCK: tl.constexpr,
     REVERSED: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Store the end and the sum of deltas of every chunk but the last; reversed, but the first.
+    """Store the end and the sum of deltas of every chunk except the last (reversed: the first).
 
     ends (C - 1, b, K, N, D) and sums (C - 1, b, K, D), float32. Reversed, `u` is grad_y.
     """
@@ -94,11 +94,10 @@ def carried(
     unit: tl.tensor,
     N: tl.constexpr, NP: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Return the state that enters a chunk: what the `count` chunks before it leave behind.
+    """Return the state that enters a chunk, from the ends of the `count` chunks before it.
 
-    Each chunk was walked from a state of zero. Its end, and the sum of its deltas (which gives its
-    whole decay in one exponential), are all that the chunks after it need. `ends` and `sums` are
-    at the farthest chunk's; the strides lead on to nearer ones. `unit` is as in `load_parameters`.
+    `ends` and `sums` point to the farthest chunk's; the strides lead to nearer ones. For `unit`
+    see `load_parameters`.
     """
     n = tl.arange(0, NP)[:, None]
     place = n * channels + d[None, :] + unit - 1

@@ -1,12 +1,12 @@
 """The forward kernels: the scan itself, and the sum over the directions.
 
     b  batch    L  positions    K  directions    D  channels    N  states    R  rank of delta
-    G  groups of directions, each with an output of its own
+    G  groups of directions, each with its own output
 
 A program is one warp: it takes (chunk, image, group of directions, block of channels), blocks
-fastest, so that programs which run side by side read the same rows of the selection. The rows of
-the next position are loaded before this one's arithmetic, and its place in the order a position
-earlier still, so that no load is waited for.
+fastest, so that programs that run side by side read the same rows of the selection. To hide the
+latency of loads, the rows of the next position are loaded before this position's arithmetic, and
+its place in the order one position earlier.
 """
 
 import triton
@@ -27,8 +27,8 @@ def scan_chunks(
 ) -> None:  # fmt: skip
     """Fill y (G, b, L, D), float32, with the sum of each group's directions.
 
-    With more than one chunk there is one direction to a group: chunks of two directions visit the
-    same positions in different programs.
+    With more than one chunk a group has one direction: else two programs would add to the same
+    positions.
     """
     blocks = tl.cdiv(channels, BLOCK)
     d = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
@@ -67,9 +67,9 @@ def _scan_direction(
     adds: tl.tensor, stride_u: tl.tensor, stride_selection: tl.tensor, steps: tl.tensor,
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Walk `steps` of one direction from state h; where `adds`, add to what y already holds.
+    """Walk `steps` of one direction from state h; where `adds`, add to the values of y.
 
-    What y holds is loaded a step ahead, too: a direction visits each position once.
+    y, too, is loaded a step ahead: a direction visits each position once.
     """
     p, p_next = tl.load(order), tl.load(order + tl.minimum(1, steps - 1))
     u_now, dt, B, C = load_rows(u, selection, p, d, live, stride_u, stride_selection, N, R, NP, RP)
@@ -92,7 +92,7 @@ def _scan_direction(
 def sum_groups(
     parts: tl.tensor, total: tl.tensor, size: tl.tensor, groups: tl.constexpr, BLOCK: tl.constexpr
 ) -> None:
-    """Add the rows of parts (G, size), float32, in their order, into total (size,) of any dtype."""
+    """Add the rows of parts (G, size), float32, in order, into total (size,) of any dtype."""
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < size
     value = tl.load(parts + place, mask=inside, other=0.0)

@@ -1,4 +1,4 @@
-"""Tensors in, kernels launched, tensors out: the host's side of the CUDA backend."""
+"""The host side of the CUDA backend: prepares tensors and launches kernels."""
 
 from functools import lru_cache
 from typing import Any
@@ -15,24 +15,23 @@ from model.scan.triton.plan import GradientPlan, Plan, Shape
 
 _SUM_BLOCK = 1024
 OPTIONS = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": True}
-_INTERPRETED_AS = 132  # multiprocessors; an H100's, where there is no card to ask
+_INTERPRETED_AS = 132  # multiprocessors of an H100, for the interpreter
 
 
 @lru_cache(maxsize=8)
 def multiprocessors(device: torch.device) -> int:
-    """Return how many multiprocessors the device has."""
+    """Return the device's number of multiprocessors."""
     if device.type != "cuda":
         return _INTERPRETED_AS
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 def prepared(*tensors: Tensor) -> list[Tensor]:
-    """Return a scan's arguments as the kernels take them: contiguous, with int32 positions.
+    """Return a scan's arguments as the kernels expect them: contiguous, with int32 positions.
 
-    A becomes (K, N, D) and dt_weight (K, R, D), one lane beside the other; parameters that lie so
-    already are not copied. And every lane reads the whole row of the selection: widened there,
-    16-bit rows would cost each step more instructions than it has to spare; widened here, they
-    cost one pass over them.
+    A becomes (K, N, D) and dt_weight (K, R, D), adjacent channels in adjacent lanes; parameters in
+    that layout are not copied. The selection becomes float32 here, in one pass: converted in the
+    kernel, where every lane reads the full row, it would slow down each step.
     """
     u, selection, A, D, dt_weight, dt_bias, order = (tensor.detach() for tensor in tensors)
     A, dt_weight = A.transpose(1, 2), dt_weight.transpose(1, 2)
@@ -41,27 +40,27 @@ def prepared(*tensors: Tensor) -> list[Tensor]:
 
 
 def shape_of(u: Tensor, A: Tensor, dt_weight: Tensor) -> Shape:
-    """Return what the plans depend on, of prepared arguments."""
+    """Return the shape of a scan from its prepared arguments."""
     images, L, D = u.shape
     return Shape(images, L, A.shape[0], D, A.shape[1], dt_weight.shape[1])
 
 
 def sizes(shape: Shape, block: int) -> dict[str, int]:
-    """Return the sizes that the kernels are compiled for."""
+    """Return the compile-time sizes of the kernels."""
     N, R = shape.N, shape.R
     return {"N": N, "R": R, "NP": planning.padded(N), "RP": planning.padded(R), "BLOCK": block}
 
 
 def launch(kernel: Any, programs: int, *arguments: Tensor | int, **options: int | bool) -> None:
-    """Run one kernel on the device of its first tensor; `options` as the kernel or Triton names."""
+    """Run a kernel on the device of its first tensor; `options` are the kernel's or Triton's."""
     first = arguments[0]
     assert isinstance(first, Tensor)
-    with torch.cuda.device(first.get_device()):  # -1, which changes nothing, on the CPU
+    with torch.cuda.device(first.get_device()):  # -1 on the CPU: no effect
         kernel[(programs,)](*arguments, **options, **OPTIONS)
 
 
 def forward(inputs: list[Tensor], plan: Plan) -> Tensor:
-    """Scan `inputs`, as `prepared` returns them, as `plan` says."""
+    """Scan `inputs`, from `prepared`, by `plan`."""
     u, selection, A, D, dt_weight, dt_bias, order = inputs
     shape = shape_of(u, A, dt_weight)
     images, L, K, channels = shape.images, shape.L, shape.K, shape.D
@@ -79,7 +78,7 @@ def forward(inputs: list[Tensor], plan: Plan) -> Tensor:
 def _ends(
     inputs: list[Tensor], walked: Tensor, block: int, chunk: int, chunks: int, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return what each chunk leaves to the next: of u or, in reverse, of grad_y (`walked`)."""
+    """Return each chunk's end state and sum of deltas; `walked` is u or, in reverse, grad_y."""
     u, selection, A, _, dt_weight, dt_bias, order = inputs
     shape = shape_of(u, A, dt_weight)
     images, L, K, channels = shape.images, shape.L, shape.K, shape.D

@@ -1,14 +1,14 @@
-"""How a scan is cut into programs: a fixed rule by shape, so that nothing is tuned at a start.
+"""How a scan is cut into programs: a fixed rule by shape, without tuning at start-up.
 
     b  batch     L  positions    K  directions    D  channels    N  states    R  rank of delta
     block        channels a program advances, one a lane for 32; with fewer, 2 or 4 lanes share a
-                 channel's states, which makes more and shorter programs for little extra work
-    groups       outputs that directions are added into: a program walks K / groups of them
-    chunk        steps a program walks; more than one chunk costs a second walk, for the ends
+                 channel's states, which gives more and shorter programs for little extra work
+    groups       outputs that directions are added into: a program walks K / groups directions
+    chunk        steps a program walks; more than one chunk needs a second walk, for the ends
 
-The rule is a model of the card: what a step issues (counted in the machine code that Triton makes
-for sm_90), what its exponentials cost a scheduler, how many programs share one, how long a program
-takes that has a scheduler to itself. Every way to cut is priced, and the cheapest one taken.
+The rule models the GPU: the instructions of a step (counted in Triton's machine code for sm_90),
+the cycles of its exponentials, the number of programs for each scheduler, and the latency of a
+program alone on a scheduler. It estimates the cost of every plan and takes the cheapest.
 """
 
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ CYCLES_AN_EXPONENTIAL = 8
 
 _SHORTEST_CHUNK = 16
 _MOST_CHUNKS = 64
-_LATENCY = 150  # cycles of a step's dependent chain that a lone warp cannot fill
-_LAUNCH = 5000  # cycles that another kernel costs
+_LATENCY = 150  # cycles that a lone warp waits in a step, on its dependent chain
+_LAUNCH = 5000  # cycles of one more kernel launch
 _BYTES_A_CYCLE = 1900  # of device memory: 3.35 TB/s at 1.755 GHz
 _REGISTERS = 240
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One way to cut a scan; see the head of the module."""
+    """One way to cut a scan; see the module's docstring."""
 
     block: int
     groups: int
@@ -42,7 +42,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a plan depends on."""
+    """The sizes that a plan depends on."""
 
     images: int
     L: int
@@ -52,37 +52,36 @@ class Shape:
     R: int
 
     def rows(self, block: int) -> tuple[float, float]:
-        """Return the states, and the weights of the projection, that a lane holds."""
+        """Return the numbers of states and of projection weights in a lane."""
         lanes = LANES // block
         return padded(self.N) / lanes, padded(self.R) / lanes
 
     def registers(self, block: int) -> float:
-        """Return how many registers a lane may take: what it needs, and no more programs less."""
+        """Return the registers that a lane needs."""
         states, weights = self.rows(block)
         return 46 + 6 * states + 3 * weights
 
     def step_cycles(self, block: int) -> float:
-        """Return the cycles of a scheduler that one step takes, the wider of its two limits."""
+        """Return a scheduler's cycles for one step: the larger of issue and exponentials."""
         states, weights = self.rows(block)
         return max(55 + 5 * states + 1.4 * weights, CYCLES_AN_EXPONENTIAL * (states + 2))
 
 
 def register_limit(shape: Shape, block: int) -> int:
-    """Return the limit that the forward kernels are compiled with.
+    """Return the register limit to compile the forward kernels with.
 
-    Without one, the loads before the loop take all registers there are, for programs that then
-    leave no room for others.
+    Without it, the loads before the loop take all registers, so that fewer programs run at once.
     """
     return min(255, -(-int(shape.registers(block)) // 8) * 8)
 
 
 def padded(n: int) -> int:
-    """Return the power of two that holds n."""
+    """Return the smallest power of two that is at least n."""
     return 1 << (n - 1).bit_length()
 
 
 def cycles(shape: Shape, plan: Plan, multiprocessors: int) -> float:
-    """Return about how many cycles a plan takes."""
+    """Return the estimated cycles of a plan."""
     step = shape.step_cycles(plan.block)
     blocks = -(-shape.D // plan.block)
     programs = shape.images * plan.groups * blocks * plan.chunks
@@ -119,7 +118,7 @@ def _plans(shape: Shape) -> Iterator[Plan]:
 
 
 def _blocks(shape: Shape) -> list[int]:
-    """Return the blocks whose states fit the registers, and 8 where none does."""
+    """Return the blocks whose states fit the registers, or 8 if none do."""
     widths = [32, 16, 8]
     return [w for w in widths if shape.registers(w) <= _REGISTERS] or widths[-1:]
 
@@ -127,15 +126,15 @@ def _blocks(shape: Shape) -> list[int]:
 _GRADIENT_CHUNK = 64
 _SCRATCH_BYTES = 64 * 1024 * 1024
 _PROGRAMS_A_SCHEDULER = 2
-_MOST_BACKWARD = 200  # registers of the forward kernel, where the way back still fits
+_MOST_BACKWARD = 200  # forward registers up to which the backward kernel fits
 
 
 @dataclass(frozen=True, slots=True)
 class GradientPlan:
-    """How the way back is cut: `programs` take (chunk, image, direction, block) units in turns.
+    """How the backward pass is cut: `programs` take (chunk, image, direction, block) units in turn.
 
-    Each keeps the states of one chunk in a scratch array of its own, so memory is bounded by what
-    runs at once, not by the sequence.
+    Each stores the states of one chunk in its scratch array, so memory depends on the number of
+    programs, not on the length of the sequence.
     """
 
     block: int
@@ -146,7 +145,7 @@ class GradientPlan:
 
 @lru_cache(maxsize=256)
 def plan_backward(shape: Shape, multiprocessors: int) -> GradientPlan:
-    """Return how the gradients of a scan are computed."""
+    """Return the plan for the gradients of a scan."""
     narrow = [w for w in (32, 16, 8) if shape.registers(w) <= _MOST_BACKWARD]
     block = (narrow or [8])[0]
     chunk = min(shape.L, _GRADIENT_CHUNK)

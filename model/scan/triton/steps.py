@@ -1,21 +1,21 @@
-"""What the scan kernels do at one position: load its rows, make delta, move the state on.
+"""One position of the scan kernels: load its rows, compute delta, advance the state.
 
     D  channels a program advances at once, one a lane: a tile's columns
     N  states a channel, R  rank of the delta projection: a tile's rows, padded to the powers of
        two NP and RP
 
-Every tile is (rows, channels) with the channels along the lanes, so a thread keeps all states of
-its channel in registers, what a channel sums over its states needs no other thread, and a row of
-the selection, which all channels share, comes as wide loads of one address.
+Every tile is (rows, channels) with the channels along the lanes. So a thread has all states of its
+channel in registers, sums over the states need no other thread, and a row of the selection, shared
+by all channels, is read by wide loads of one address.
 
-These are Triton functions: they are inlined into the kernels in `forward` and `backward`.
+Triton inlines these functions into the kernels in `forward` and `backward`.
 """
 
 import triton
 import triton.language as tl
 
 COUNTS = ("images", "K", "per_group", "chunk", "chunks", "programs", "unit")
-"""Arguments whose value compiles no kernel of its own: one serves every batch size."""
+"""Arguments that Triton must not specialise on, so that one kernel serves every batch size."""
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
@@ -29,13 +29,13 @@ _P3 = tl.constexpr(0.34207213621125915)
 
 @triton.jit
 def exponential(z: tl.tensor) -> tl.tensor:
-    """Return e^-|z|, from which softplus and its slope are made."""
+    """Return e^-|z|, for softplus and its slope."""
     return tl.exp2(-tl.abs(z) * LOG2_E)
 
 
 @triton.jit
 def softplus(z: tl.tensor) -> tl.tensor:
-    """Return log(1 + e^z), without overflow, and as exact for small results as for large ones."""
+    """Return log(1 + e^z), without overflow and with a small relative error throughout."""
     e = exponential(z)
     s = tl.fdiv(e, 2.0 + e)
     x = s * s
@@ -55,7 +55,7 @@ def load_rows(
     stride_u: tl.tensor, stride_selection: tl.tensor,
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Return what stands at position p: u of the channels, dt, B and C, in float32."""
+    """Return u of the channels, dt, B and C at position p, in float32."""
     n, r = tl.arange(0, NP), tl.arange(0, RP)
     row = selection + p * stride_selection
     return (
@@ -74,9 +74,9 @@ def load_parameters(
 ) -> tl.tensor:  # fmt: skip
     """Return direction k's A times log2(e), its weights and its bias, for channels d.
 
-    A is (K, N, D) here, and dt_weight (K, R, D): Triton lays a tile out along what it finds
-    contiguous. `unit` is 1, which it does not know: it would give each thread four channels at
-    once, and share a channel's states among threads, if it found the rows aligned.
+    A is (K, N, D) here, and dt_weight (K, R, D): Triton lays a tile out along the contiguous axis.
+    `unit` is 1, unknown to the compiler: if it saw aligned rows, it would give each thread four
+    channels and spread a channel's states over threads.
     """
     n, r = tl.arange(0, NP)[:, None], tl.arange(0, RP)[:, None]
     channel = d + unit - 1
@@ -90,7 +90,7 @@ def load_parameters(
 
 @triton.jit
 def project(dt: tl.tensor, weight: tl.tensor, bias: tl.tensor) -> tl.tensor:
-    """Return what delta is the softplus of: weight @ dt + bias."""
+    """Return weight @ dt + bias; delta is its softplus."""
     return tl.sum(dt[:, None] * weight, axis=0) + bias
 
 
