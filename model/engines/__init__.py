@@ -1,5 +1,5 @@
-"""What computes a network, one room for each: torch, torch on CUDA, onnxruntime.
+"""Engines that compute a network, one room for each: torch, torch on CUDA, onnxruntime.
 
-An engine keeps the Protocol of `model.inference.engine`. It returns what the scoring compares and
-knows no category, so one batch serves several categories.
+An engine implements the Protocol of `model.inference.engine`. It needs no category, so one batch
+can mix several.
 """

@@ -1,1 +1,1 @@
-"""The network on a CUDA GPU: fused kernels, CUDA graphs, and a precision chosen by measurement."""
+"""Computes the network on a CUDA GPU: fused kernels, CUDA graphs, a measured precision."""

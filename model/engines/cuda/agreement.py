@@ -1,4 +1,4 @@
-"""How far the scores of two plans lie apart, as a share of what is tolerated."""
+"""The difference between the scores of two plans, as a share of the tolerance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from model.scoring.baselines import AnyBaseline
 from model.scoring.scores import Scoring
 
 TOLERANCE = 1e-3
-"""What a raw score may differ by from float32's, before it is standardised."""
+"""Largest difference of a raw score from float32's, before standardising."""
 GOLDEN_SHARE = 0.5
-"""How much of a golden image's own tolerance a plan may use up: it is there for devices, too."""
+"""Share of a golden image's tolerance for a plan; the rest is for differences between devices."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """The images of one category, and what its scores take and tolerate."""
+    """The number of a category's images, its baseline, and the tolerance of its scores."""
 
     count: int
     baseline: AnyBaseline | None
@@ -27,7 +27,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Agreement:
-    """Images to score by two plans: the checkpoint's golden ones, or else synthetic ones."""
+    """Images to score by two plans: the checkpoint's golden images, or synthetic ones."""
 
     images: UInt8[np.ndarray, "B 3 H W"]
     scoring: Scoring
@@ -41,33 +41,33 @@ class Agreement:
         golden: Golden | None = None,
         baselines: Mapping[str, AnyBaseline] | None = None,
     ) -> "Agreement":
-        """Take a checkpoint's golden images, in order; `baselines` where its scores need them."""
+        """Use a checkpoint's golden images; `baselines` are needed if its scoring uses them."""
         if not golden:
             return cls(synthetic_images(image_size), scoring)
-        known = baselines or {}
+        by_category = baselines or {}
         parts = tuple(
-            Part(len(one.images), known.get(category), GOLDEN_SHARE * one.tolerance)
-            for category, one in golden.items()
+            Part(len(entry.images), by_category.get(category), GOLDEN_SHARE * entry.tolerance)
+            for category, entry in golden.items()
         )
-        return cls(np.concatenate([one.images for one in golden.values()]), scoring, parts)
+        return cls(np.concatenate([entry.images for entry in golden.values()]), scoring, parts)
 
     def share(
-        self, expected: Float32[np.ndarray, "B *what"], found: Float32[np.ndarray, "B *what"]
+        self, expected: Float32[np.ndarray, "B *what"], actual: Float32[np.ndarray, "B *what"]
     ) -> float:
-        """Return the worst difference of a score over its tolerance; NaN where one is NaN.
+        """Return the worst ratio of a difference to its tolerance; NaN if any score is NaN.
 
-        Raw scores have `TOLERANCE`, differences that have no score as a share of their length;
-        scores of golden images, measured from their baseline, their own beside it.
+        `TOLERANCE` applies to raw scores or, for distance "mahalanobis", to the relative difference
+        of an image's residuals. Standardised scores of golden images have their own tolerance.
         """
         if self.scoring.measures_differences:
-            shares = [_distance(expected, found) / TOLERANCE]
+            shares = [_distance(expected, actual) / TOLERANCE]
         else:
-            shares = [_difference(self.scoring, expected, found) / TOLERANCE]
+            shares = [_difference(self.scoring, expected, actual) / TOLERANCE]
         start = 0
         for part in self.parts:
             these = slice(start, start + part.count)
             start += part.count
-            before, after = expected[these], found[these]
+            before, after = expected[these], actual[these]
             if self.scoring.uses_baselines and part.baseline is not None:
                 before, after = (part.baseline.standardise(these) for these in (before, after))
             elif self.scoring.measures_differences:
@@ -79,15 +79,15 @@ class Agreement:
 def _difference(
     scoring: Scoring,
     expected: Float32[np.ndarray, "B H W"],
-    found: Float32[np.ndarray, "B H W"],
+    actual: Float32[np.ndarray, "B H W"],
 ) -> float:
-    return float(np.abs(scoring.raw_scores(found) - scoring.raw_scores(expected)).max())
+    return float(np.abs(scoring.raw_scores(actual) - scoring.raw_scores(expected)).max())
 
 
 def _distance(
-    expected: Float32[np.ndarray, "B *what"], found: Float32[np.ndarray, "B *what"]
+    expected: Float32[np.ndarray, "B *what"], actual: Float32[np.ndarray, "B *what"]
 ) -> float:
-    """Return the length of the difference over the length, of the image where it is largest."""
-    before, after = (values.reshape(len(values), -1) for values in (expected, found))
+    """Return the largest relative norm of an image's difference."""
+    before, after = (values.reshape(len(values), -1) for values in (expected, actual))
     lengths = np.linalg.norm(before, axis=1)
     return float((np.linalg.norm(after - before, axis=1) / np.maximum(lengths, 1e-30)).max())

@@ -1,4 +1,4 @@
-"""Batch sizes that are captured as graphs, and the graphs of one of them."""
+"""Batch sizes captured as graphs, and the graphs of one size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,32 +9,32 @@ from model.engines.cuda.device import Captured, Device, Mark
 from model.engines.cuda.network import InferenceNetwork
 
 _WARM_UP = 2
-"""Passes before a capture: libraries pick algorithms and allocate, kernels are compiled."""
+"""Passes before a capture, in which libraries pick algorithms and kernels are compiled."""
 
 
 def bucket_sizes(most: int) -> list[int]:
-    """Return 1, 2, 3, 4, 6, 8, 12, ... and `most`: no batch is padded by more than a half."""
+    """Return 1, 2, 3, 4, 6, 8, 12, ... and `most`, to pad batches by at most a half."""
     powers = [2**i for i in range(most.bit_length())]
     sizes = {n for power in powers for n in (power, power + power // 2)}
     return sorted({n for n in sizes if n < most} | {most})
 
 
 def bucket_for(count: int, buckets: Mapping[int, "Bucket"]) -> "Bucket | None":
-    """Return the smallest bucket that holds so many images; None where none does."""
+    """Return the smallest bucket for `count` images, or None."""
     size = min((size for size in buckets if size >= count), default=None)
     return None if size is None else buckets[size]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bucket:
-    """The three stages of one batch size, captured: `pixels` in, `answer` out, where they lie."""
+    """The three captured stages of one batch size, with fixed tensors `pixels` and `answer`."""
 
     pixels: Tensor
     stages: Mapping[str, Captured]
 
     @classmethod
     def captured(cls, network: InferenceNetwork, device: Device, pixels: Tensor) -> "Bucket":
-        """Warm up, then capture. Raises `RuntimeError`, of which running out of memory is one."""
+        """Warm up, then capture. Raises `RuntimeError`, also if memory runs out."""
         for _ in range(_WARM_UP):
             network.answer(pixels)
         device.mark().synchronize()
@@ -45,11 +45,11 @@ class Bucket:
 
     @property
     def answer(self) -> Tensor:
-        """What the latest replay answered: see `model.inference.engine`."""
+        """The result of the latest replay: see `model.inference.engine`."""
         return self.stages["anomaly_map"].outputs[0]
 
     def replay(self, device: Device) -> dict[str, Mark]:
-        """Ask for all stages; return a mark at the end of each."""
+        """Start all stages; return a mark at the end of each."""
         marks = {}
         for name, stage in self.stages.items():
             stage.replay()

@@ -1,4 +1,4 @@
-"""Which plan a network runs by: every candidate is tried on the device, and timed."""
+"""Chooses a network's plan by trying and timing every candidate on the device."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ Build = Callable[[Plan], InferenceNetwork]
 
 
 class Choice:
-    """The trials of one network's plans; `steps` are to be run in order, by the device's thread.
+    """The trials of one network's plans; run the `steps` in order on the device's thread.
 
-    Plans are timed as they will run, replayed where `graphs` are wished and can be captured, with a
+    Plans are timed as they will run: replayed, if `graphs` is set and the capture succeeds, with a
     batch of at most 8.
     """
 
@@ -41,15 +41,15 @@ class Choice:
 
     @property
     def best(self) -> Plan:
-        """The fastest plan that agrees; the reference, before any was tried."""
-        found = fastest(self.trials)
-        return REFERENCE if found is None else found.plan
+        """The fastest plan that agrees with the reference, or the reference itself."""
+        trial = fastest(self.trials)
+        return REFERENCE if trial is None else trial.plan
 
     def steps(self) -> list[Callable[[], None]]:
-        """Return one step for each plan; none where there is no choice."""
+        """Return one step for each plan; no steps without a choice."""
         if not self._plans:
             return []
-        return [partial(self._try, plan) for plan in (REFERENCE, *self._plans)] + [self._tell]
+        return [partial(self._try, plan) for plan in (REFERENCE, *self._plans)] + [self._log]
 
     def _try(self, plan: Plan) -> None:
         network = self._build(plan)
@@ -59,20 +59,20 @@ class Choice:
         if trial is not None:
             self.trials.append(trial)
 
-    def _tell(self) -> None:
+    def _log(self) -> None:
         for trial in self.trials:
             logger.info("%s: %.2f ms a batch, %.2f of the tolerance",
                 trial.plan, 1000 * trial.seconds, trial.share)  # fmt: skip
-        logger.info("computes by %s", self.best)
+        logger.info("chosen plan: %s", self.best)
 
     def _share(self, network: InferenceNetwork) -> float:
         return self._agreement.share(self._expected, self._answers(network))
 
     def _answers(self, network: InferenceNetwork) -> np.ndarray:
-        """Return the answers to the images to agree on, one after the other: few fit everywhere."""
+        """Return the results for the agreement's images, computed one by one to save memory."""
         images = torch.from_numpy(self._agreement.images)
-        found = [network.answer(image[None].to(self._device.torch_device)) for image in images]
-        return torch.cat(found).cpu().numpy()
+        answers = [network.answer(image[None].to(self._device.torch_device)) for image in images]
+        return torch.cat(answers).cpu().numpy()
 
     def _seconds(self, network: InferenceNetwork) -> float:
         """Return the shortest time of a batch."""
@@ -87,7 +87,7 @@ class Choice:
                 bucket = Bucket.captured(network, self._device, pixels)
             except RuntimeError as error:
                 self._device.check()
-                logger.warning("%s is not captured: %s", network.plan, error)
+                logger.warning("no graph for %s: %s", network.plan, error)
             else:
                 return lambda: bucket.replay(self._device)
         return lambda: network.answer(pixels)

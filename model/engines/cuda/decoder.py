@@ -4,9 +4,9 @@
     C  map channels     D  inner channels, 2 C                K  directions
     N  states a channel R  rank of the delta projection       S  R + 2 N, the selection's size
 
-What it computes is `model.network.decoder`'s, from that network's own parameters; how, is made for
-a GPU. The residual stream is float32 in every precision. The two branches of a module share their
-first product and their norms, nothing is concatenated, and no permuted copy is made.
+Equivalent to `model.network.decoder`, with its parameters, but made for a GPU. The residual stream
+is float32 in every precision. The two branches of a module share their first product and their
+norms; nothing is concatenated or copied in another order.
 """
 
 from dataclasses import dataclass, field
@@ -28,10 +28,10 @@ _Kind = TypeVar("_Kind", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where weights go, in what precision, and how what lies between the products is computed.
+    """Device and precision of the weights, and the operations between matrix products.
 
-    `scan_dtype` is what the scan's inputs are stored in; its states are float32 in any case.
-    `sizes` collects the bytes of what was placed.
+    `scan_dtype` is the dtype of the scan's inputs; its states are always float32. `sizes` collects
+    the bytes of placed weights.
     """
 
     device: torch.device
@@ -43,7 +43,7 @@ class Placement:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all that was placed."""
+        """The bytes of all placed weights."""
         return sum(self.sizes)
 
     def weight(self, parameter: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Placement:
         return self._placed(parameter, torch.float32)
 
     def along_channels(self, parameter: Float[Tensor, "K D n"]) -> Float[Tensor, "K D n"]:
-        """Return a copy in float32 that lies as the scan's kernels read it: K, n, D."""
+        """Return a copy in float32, in the memory order of the scan's kernels: K, n, D."""
         return self.exact(parameter.transpose(1, 2)).transpose(1, 2)
 
     def norm(self, module: nn.LayerNorm) -> Norm:
@@ -92,7 +92,7 @@ class InferenceHSS:
     def __call__(
         self, x: Float[Tensor, "B H W C"], out: Float[Tensor, "B H W C"] | None = None
     ) -> Float[Tensor, "B H W C"]:
-        """X plus the gated, scanned and projected x; written into `out`, rounded, if given."""
+        """Return x plus the gated, scanned and projected x; in `out`, rounded, if given."""
         ops = self._ops
         both = F.linear(ops.row_norm(x, self._norm, self._dtype), self._in_proj)
         u, gate = both.chunk(2, dim=-1)  # (B, H, W, D) each, two slices of one map
@@ -131,7 +131,7 @@ class InferenceLSS:
         self._merge_bias = _low_bias(module.merge, placement)
 
     def __call__(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
-        """X plus the merged global and local paths."""
+        """Return x plus the merged global and local paths."""
         C = x.shape[3]
         paths = torch.empty(*x.shape[:3], 3 * C, dtype=self._dtype, device=x.device)
         state = x
@@ -157,7 +157,7 @@ class InferenceLSS:
 
 
 class InferenceExpand:
-    """One `PatchExpand`; its norm writes each pixel where it belongs in the larger map."""
+    """One `PatchExpand`; its norm writes each pixel to its place in the larger map."""
 
     def __init__(self, module: PatchExpand, size: tuple[int, int], placement: Placement) -> None:
         self._ops = placement.operations
@@ -169,12 +169,12 @@ class InferenceExpand:
         """(B, H, W, inputs) -> (B, 2 H, 2 W, outputs), float32."""
         B, H, W, _ = x.shape
         patches = F.linear(x.to(self._expand.dtype), self._expand)
-        pixels = patches.view(B, 2 * H, 2 * W, -1)  # four times as many, not yet in their places
+        pixels = patches.view(B, 2 * H, 2 * W, -1)  # four times as many, not yet in place
         return self._ops.row_norm(pixels, self._norm, torch.float32, moves=self._moves)
 
 
 class InferenceDecoder:
-    """The `Decoder` of a network; `sizes` are those of its stages' maps, coarse to fine."""
+    """The `Decoder` of a network; `sizes` are its stages' map sizes, coarse to fine."""
 
     def __init__(
         self, decoder: Decoder, sizes: tuple[tuple[int, int], ...], placement: Placement
@@ -194,7 +194,7 @@ class InferenceDecoder:
     def __call__(
         self, fused: Float[Tensor, "B h w C"], unused_scales: int = 0
     ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the reconstructed maps, channels last, fine to coarse, but for the finest."""
+        """Return the reconstructed maps, channels last, fine to coarse, without unused ones."""
         x = fused.float()
         for module in self._stages[0]:
             x = module(x)
@@ -209,7 +209,7 @@ class InferenceDecoder:
 
 
 def _pixel_moves(H: int, W: int) -> Int[Tensor, " n"]:
-    """Tell where pixel (h, w, i, j) of a row-major (H, W, 2, 2) goes in a (2 H, 2 W) map."""
+    """Return the place of each pixel of a row-major (H, W, 2, 2) in a (2 H, 2 W) map."""
     places = torch.arange(4 * H * W, dtype=torch.int32).view(H, 2, W, 2)
     return rearrange(places, "H i W j -> (H W i j)").contiguous()
 

@@ -1,4 +1,4 @@
-"""The device as the engine sees it: one stream, graphs with one memory, pinned host buffers."""
+"""The engine's view of a device: one stream, graphs with shared memory, pinned host buffers."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 Work = Callable[[], Sequence[Tensor]]
-"""Something to be captured: it reads tensors that stay where they are, and returns its outputs."""
+"""Work to capture: reads tensors at fixed addresses and returns its outputs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Captured:
-    """Work that `replay` does again, writing into the same `outputs`; `graph` holds its memory."""
+    """Work that `replay` repeats, writing into the same `outputs`; `graph` holds its memory."""
 
     replay: Callable[[], None]
     outputs: Sequence[Tensor]
@@ -25,45 +25,45 @@ class Captured:
 
 @runtime_checkable
 class Mark(Protocol):
-    """A point in the stream's work."""
+    """A point in the stream."""
 
     def synchronize(self) -> None:
-        """Wait until the device has come to it."""
+        """Wait until the device has reached it."""
 
     def elapsed_time(self, end: Any) -> float:
-        """Return the milliseconds from here to a later mark, both passed."""
+        """Return the milliseconds to a later mark; the device has passed both."""
 
 
 @runtime_checkable
 class Device(Protocol):
-    """Where an engine computes."""
+    """A device that an engine computes on."""
 
     @property
     def torch_device(self) -> torch.device:
         """The device in torch's words."""
 
     def running(self) -> Any:
-        """Return a context in which work goes to this device's stream."""
+        """Return a context that sends work to this device's stream."""
 
     def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return host memory that the device copies from and to by itself."""
+        """Return host memory for asynchronous copies from and to the device."""
 
     def mark(self) -> Mark:
-        """Mark what has been asked of the stream so far."""
+        """Mark the end of the work in the stream so far."""
 
     def capture(self, work: Work) -> Captured:
-        """Record work to be replayed. Raises `RuntimeError` where that cannot be done."""
+        """Record work to replay. Raises `RuntimeError` if that fails."""
 
     def check(self) -> None:
-        """Raise `RuntimeError` where the device does not answer any more."""
+        """Raise `RuntimeError` if the device no longer works."""
 
 
 class GraphMemory:
     """The memory that all graphs of one device share.
 
-    They are replayed one after the other, by one thread, and what one has put out is copied away
-    before the next begins: each may write over the others' intermediate results. So a device with
-    many networks holds the activations of the largest alone.
+    One thread replays them one after the other, and copies a graph's outputs before the next one
+    starts, so each may overwrite the others' intermediate results. A device with many networks thus
+    holds only the activations of the largest.
     """
 
     def __init__(self) -> None:
@@ -72,16 +72,13 @@ class GraphMemory:
 
     @property
     def handle(self) -> Any:
-        """The pool to capture into.
-
-        torch refuses a pool whose last graph is gone, so that a new one is begun then.
-        """
+        """The pool to capture into; a new one if no graph is left, as torch refuses the old one."""
         if self._handle is None or not self._users:
             self._handle = torch.cuda.graph_pool_handle()
         return self._handle
 
     def note(self, captured: Captured) -> None:
-        """Take note of a graph in the pool."""
+        """Register a graph that uses the pool."""
         self._users.add(captured)
 
 
@@ -127,26 +124,26 @@ class CudaDevice:
         return captured
 
     def check(self) -> None:
-        """Ask for something small: after some errors a device never answers again."""
+        """Run a small operation: after some errors a device fails for good."""
         torch.zeros(1, device=self._device).item()
 
 
 class _Moment:
-    """A point in time, on a CPU: what was asked for before is done."""
+    """A point in time on a CPU, where earlier work is already done."""
 
     def __init__(self) -> None:
         self._at = time.perf_counter()
 
     def synchronize(self) -> None:
-        """Nothing is left to wait for."""
+        """Return at once."""
 
     def elapsed_time(self, end: "_Moment") -> float:
-        """Milliseconds to a later moment."""
+        """Return the milliseconds to a later moment."""
         return 1000 * (end._at - self._at)
 
 
 class CpuDevice:
-    """A rehearsal on the CPU: the engine's every step, buffers and replays too, without a GPU."""
+    """A CPU as stand-in for a GPU: runs every step of the engine, buffers and replays too."""
 
     @property
     def torch_device(self) -> torch.device:
@@ -163,11 +160,11 @@ class CpuDevice:
         return torch.empty(*shape, dtype=dtype)
 
     def mark(self) -> Mark:
-        """Take the time."""
+        """Return the current time."""
         return _Moment()
 
     def capture(self, work: Work) -> Captured:
-        """Do the work, and do it again at every replay, into the same tensors."""
+        """Do the work, and repeat it into the same tensors at every replay."""
         outputs = [tensor.clone() for tensor in work()]
 
         def replay() -> None:
@@ -177,4 +174,4 @@ class CpuDevice:
         return Captured(replay, outputs, None)
 
     def check(self) -> None:
-        """Answer."""
+        """Return: a CPU always works."""

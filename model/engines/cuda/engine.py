@@ -1,7 +1,7 @@
 """The engine for CUDA devices: the fastest plan that agrees with float32, replayed as graphs.
 
-It computes eagerly until it is prepared: then plans are measured, and for each of a few batch sizes
-(buckets) all kernels are captured once and replayed from then on, for smaller batches too.
+It computes eagerly until it is prepared. Preparation measures plans, and captures all kernels for a
+few batch sizes (buckets); they are then replayed, for smaller batches too.
 """
 
 import logging
@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CudaShare:
-    """What all engines on one device have in common, and how they are to compute.
+    """The device, encoders and options that all engines on one device share.
 
-    `precision` is "auto", for the fastest that agrees with float32, or one of
-    `model.engines.cuda.plan.PRECISIONS`. Without `graphs` every kernel is launched anew each time.
+    `precision` is "auto", for the fastest one that agrees with float32, or one of
+    `model.engines.cuda.plan.PRECISIONS`. Without `graphs`, kernels are launched one by one.
     """
 
     device: Device
@@ -50,9 +50,9 @@ class CudaShare:
 
     @classmethod
     def on(cls, device: str, precision: str = "auto", *, graphs: bool = True) -> "CudaShare":
-        """Share a CUDA device. Without Triton there are no graphs: the scan is then too long."""
+        """Share a CUDA device; no graphs without Triton, since the scan would be too long."""
         if graphs and not has_triton():
-            logger.warning("Triton is not installed: slow kernels, and no CUDA graphs")
+            logger.warning("Triton is not installed: slow kernels and no CUDA graphs")
         return cls(CudaDevice(device), precision, graphs and has_triton())
 
     def engine(
@@ -64,7 +64,7 @@ class CudaShare:
         golden: Golden | None = None,
         baselines: Mapping[str, AnyBaseline] | None = None,
     ) -> "CudaEngine":
-        """Return an engine of a checkpoint's parts, to agree with float32 on its golden images."""
+        """Return an engine for a checkpoint's parts; plans must agree on its golden images."""
         agreement = Agreement.of(scoring, preprocessing.image_size, golden, baselines)
         return CudaEngine(network, preprocessing, scoring, self, backend, agreement)
 
@@ -72,8 +72,8 @@ class CudaShare:
 class CudaEngine:
     """A network on a CUDA device; belongs to one thread at a time.
 
-    `network` stays on the CPU, as the store of the weights; what computes are copies of them.
-    `agreement` tells how far a plan may depart from float32.
+    `network` stays on the CPU as the source of the weights; the engine computes with copies.
+    `agreement` limits a plan's difference from float32.
     """
 
     def __init__(
@@ -98,25 +98,25 @@ class CudaEngine:
 
     @property
     def device(self) -> str:
-        """Where it computes."""
+        """The device: "cuda:N"."""
         return str(self._device.torch_device)
 
     @property
     def nbytes(self) -> int:
-        """The device memory of weights and input buffer, without the encoder's."""
+        """The device memory of weights and input buffer, without the encoder."""
         network = 0 if self._network is None else self._network.nbytes
         return network + self._pixels.nbytes
 
     @property
     def captured(self) -> tuple[int, ...]:
-        """The batch sizes that are replayed as graphs."""
+        """The batch sizes with a graph."""
         return tuple(sorted(self._buckets))
 
     def preparation(self, most: int) -> Sequence[Callable[[], None]]:
-        """Return steps that make batches of up to `most` images fast, each to be run on its thread.
+        """Return steps that make batches of up to `most` images fast; run them on its thread.
 
-        Other batches may be computed between them. What cannot be captured stays eager, and the
-        log says why.
+        Batches may be computed between them. Sizes that cannot be captured run eagerly; the log
+        says why.
         """
         share = self._share
         plans = candidates(share.precision, fused=share.fused)
@@ -132,28 +132,28 @@ class CudaEngine:
     def compare(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
     ) -> Float32[np.ndarray, "B *what"]:
-        """Return how far each image is rebuilt; the laps are encoder, decoder and anomaly_map.
+        """Implement `Engine.compare`; the laps are encoder, decoder and anomaly_map.
 
-        What overflows in 16 bits is computed again in float32.
+        Images that overflow in 16 bits are computed again in float32.
         """
         with self._device.running():
             bucket = bucket_for(len(images), self._buckets)
-            found = (
+            compared = (
                 self._eager(images, lap) if bucket is None else self._replay(bucket, images, lap)
             )
-            broken = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+            broken = ~np.isfinite(compared.reshape(len(compared), -1)).all(axis=1)
             if broken.any() and self.plan.may_overflow:
                 logger.warning("%d images overflow in %s", broken.sum(), self.plan)
                 pixels = torch.from_numpy(images[broken]).to(self._device.torch_device)
-                found[broken] = self._built(REFERENCE).answer(pixels).cpu().numpy()
-        return found
+                compared[broken] = self._built(REFERENCE).answer(pixels).cpu().numpy()
+        return compared
 
     def answers(self) -> bool:
-        """Ask the device for something small: after some errors it never answers again."""
+        """Return whether the device still works, by a small operation."""
         return device_answers(self._device.torch_device)
 
     def release(self) -> None:
-        """Empty the caches of the device's memory; what graphs hold stays."""
+        """Empty torch's cache of device memory; graphs keep theirs."""
         release_cached(self._device.torch_device)
 
     def _eager(
@@ -178,7 +178,7 @@ class CudaEngine:
     def _replay(
         self, bucket: Bucket, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
     ) -> Float32[np.ndarray, "B *what"]:
-        """Copy in, replay, copy out; what lies in the rest of the bucket is computed and left."""
+        """Copy in, replay, copy out; results for the unused rest of the bucket are ignored."""
         count = len(images)
         pixels, answer = self._host_pixels[:count], self._host_answer[:count]
         pixels.numpy()[:] = images
@@ -189,8 +189,8 @@ class CudaEngine:
         for stage, mark in marks.items():
             mark.synchronize()
             lap(stage)
-        found: np.ndarray = answer.numpy().copy()
-        return found
+        copied: np.ndarray = answer.numpy().copy()
+        return copied
 
     def _built(self, plan: Plan) -> InferenceNetwork:
         return InferenceNetwork(
@@ -207,24 +207,24 @@ class CudaEngine:
     def _capturing(self, size: int, most: int) -> Callable[[], None]:
         def capture() -> None:
             network = self._network
-            assert network is not None  # settled before
+            assert network is not None  # set by _settle, an earlier step
             self._reserve(network, most)
             try:
                 self._buckets[size] = Bucket.captured(network, self._device, self._pixels[:size])
             except RuntimeError as error:
                 self._device.check()
-                logger.warning("batches of %d are computed without a graph: %s", size, error)
+                logger.warning("no graph for batches of %d: %s", size, error)
 
         return capture
 
     def _reserve(self, network: InferenceNetwork, most: int) -> None:
-        """Make room for the pixels and answers of the largest batch; graphs keep what they read."""
+        """Allocate buffers for the largest batch; graphs keep reading from the same ones."""
         if len(self._pixels) < most:
             shape = (most, 3, *self._preprocessing.image_size)
             self._pixels = torch.zeros(shape, dtype=torch.uint8, device=self._device.torch_device)
             self._host_pixels = self._device.pinned(shape, torch.uint8)
-            one = network.answer(self._pixels[:1])
-            self._host_answer = self._device.pinned((most, *one.shape[1:]), torch.float32)
+            _, *shape_of_answer = network.answer(self._pixels[:1]).shape
+            self._host_answer = self._device.pinned((most, *shape_of_answer), torch.float32)
 
     def _on_device(self, step: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:

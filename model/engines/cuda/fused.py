@@ -1,9 +1,9 @@
-"""The kernels, launched; `model.engines.cuda.plain` is their readable twin.
+"""Launches the kernels; `model.engines.cuda.plain` is their readable twin.
 
     B  batch      H, W  height and width of the map    L  positions, H * W
     C  channels   k     side of a convolution's window
 
-Maps are channels last, without gaps but for those that a slice of a wider map has between pixels.
+Maps are channels last, without gaps, except that a slice of a wider map has gaps between pixels.
 """
 
 import torch
@@ -15,7 +15,7 @@ from model.engines.cuda import kernels
 from model.engines.cuda.operations import Norm
 
 _TILE = 1024
-"""How many values a program of a row kernel holds at once, at least one row."""
+"""Values in a program of a row kernel; at least one row."""
 _PIXELS = 8
 _CHANNELS = 64
 _ROWS = 64
@@ -32,18 +32,18 @@ def row_norm(
 ) -> Float[Tensor, "B H W C"]:
     """Normalise each pixel over its channels, times SiLU of `gate`, into `dtype`.
 
-    `moves` tells where in its own image each pixel goes.
+    `moves` is the place in its image of each pixel.
     """
     C = x.shape[3]
     rows = x.shape[0] * x.shape[1] * x.shape[2]
     y = torch.empty(x.shape, dtype=dtype, device=x.device)
     block = triton.next_power_of_2(C)
-    held = max(1, _TILE // block)
+    tile_rows = max(1, _TILE // block)
     gated = x if gate is None else gate
-    kernels.row_norm[(triton.cdiv(rows, held),)](
+    kernels.row_norm[(triton.cdiv(rows, tile_rows),)](
         x, gated, norm.weight, norm.bias, x if moves is None else moves, y, rows, C,
         _stride(x), _stride(gated), norm.eps, rows // x.shape[0],
-        GATED=gate is not None, MOVED=moves is not None, ROWS=held, BLOCK=block, **_OPTIONS,
+        GATED=gate is not None, MOVED=moves is not None, ROWS=tile_rows, BLOCK=block, **_OPTIONS,
     )  # fmt: skip
     return y
 
@@ -73,7 +73,7 @@ def instance_norm_silu(
     out: Float[Tensor, "B H W C"] | None = None,
     eps: float = 1e-5,
 ) -> Float[Tensor, "B H W C"]:
-    """Normalise each channel over its map, then SiLU; two passes, both over all of the device."""
+    """Normalise each channel over its map, then SiLU; in two passes that fill the device."""
     B, H, W, C = x.shape
     L = H * W
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
@@ -99,16 +99,16 @@ def distance(
     C = teacher.shape[3]
     y = torch.empty(teacher.shape[:3], device=teacher.device)
     block = triton.next_power_of_2(C)
-    held = max(1, _TILE // block)
-    kernels.distance[(triton.cdiv(y.numel(), held),)](
+    tile_rows = max(1, _TILE // block)
+    kernels.distance[(triton.cdiv(y.numel(), tile_rows),)](
         teacher, student, y, y.numel(), C, _stride(teacher), _stride(student), eps,
-        ROWS=held, BLOCK=block, **_OPTIONS,
+        ROWS=tile_rows, BLOCK=block, **_OPTIONS,
     )  # fmt: skip
     return y
 
 
 def _stride(x: Tensor) -> int:
-    """Return the distance between pixels of a map whose rows and images follow without gaps."""
+    """Return the distance between pixels; raises `ValueError` for gaps between rows or images."""
     _, H, W, _ = x.shape
     image, row, pixel, channel = x.stride()
     if channel != 1 or (H > 1 and row != W * pixel) or (x.shape[0] > 1 and image != H * W * pixel):

@@ -1,11 +1,10 @@
-"""Triton kernels for what lies between the network's matrix products.
+"""Triton kernels for the operations between matrix products.
 
     B  batch      H, W  height and width of the map    L  positions, H * W
     C  channels   k     side of a convolution's window
 
-Maps are channels last; a pixel's channels lie side by side, and `stride` is the distance from one
-pixel to the next, so that a slice of a wider map is taken, or filled, as it lies. Arithmetic is
-float32 whatever the maps are stored in.
+Maps are channels last; a pixel's channels are adjacent, and `stride` is the distance from one pixel
+to the next, so that a kernel can read or fill a slice of a wider map. Arithmetic is always float32.
 
 `model.engines.cuda.fused` launches them.
 """
@@ -55,7 +54,7 @@ def depthwise(
     wide = (c < C)[None, :]
     start = line.to(tl.int64) * W
     total = tl.zeros((PIXELS, BLOCK), dtype=tl.float32)
-    for i in range(SIDE):  # unrolled, it takes seconds to compile
+    for i in range(SIDE):  # not unrolled: that takes seconds to compile
         down = i - SIDE // 2
         for j in tl.static_range(SIDE):
             at = column + (j - SIDE // 2)
@@ -95,13 +94,13 @@ def moments(
         values = tl.load(x + at[:, None] * x_stride + c[None, :], mask=there, other=0.0)
         values = values.to(tl.float32)
         count = tl.maximum(tl.minimum(L - (chunk * tiles + tile) * ROWS, ROWS), 0).to(tl.float32)
-        seen = tile * ROWS * 1.0  # tiles before one that has rows are full
-        whole = tl.maximum(seen + count, 1.0)
+        before = tile * ROWS * 1.0  # all tiles but the last are full
+        after = tl.maximum(before + count, 1.0)
         tile_mean = tl.sum(values, 0) / tl.maximum(count, 1.0)
         centred = tl.where(there, values - tile_mean[None, :], 0.0)
         apart = tile_mean - mean
-        square += tl.sum(centred * centred, 0) + apart * apart * (seen * count / whole)
-        mean += apart * (count / whole)
+        square += tl.sum(centred * centred, 0) + apart * apart * (before * count / after)
+        mean += apart * (count / after)
     to = (image.to(tl.int64) * chunks + chunk) * C + c
     tl.store(means + to, mean, mask=c < C)
     tl.store(squares + to, square, mask=c < C)
@@ -116,13 +115,13 @@ def instance_norm(
     chunk = tl.program_id(0) % chunks
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     part = tl.arange(0, CHUNKS)
-    known = (part < chunks)[:, None] & (c < C)[None, :]
+    valid = (part < chunks)[:, None] & (c < C)[None, :]
     at = (image.to(tl.int64) * chunks + part)[:, None] * C + c[None, :]
-    part_means = tl.load(means + at, mask=known, other=0.0)
-    part_squares = tl.load(squares + at, mask=known, other=0.0)
+    part_means = tl.load(means + at, mask=valid, other=0.0)
+    part_squares = tl.load(squares + at, mask=valid, other=0.0)
     count = tl.maximum(tl.minimum(L - part * tiles * ROWS, tiles * ROWS), 0).to(tl.float32)
     mean = tl.sum(part_means * count[:, None], 0) / L
-    apart = tl.where(known, part_means - mean[None, :], 0.0)
+    apart = tl.where(valid, part_means - mean[None, :], 0.0)
     variance = tl.sum(part_squares + apart * apart * count[:, None], 0) / L
     scale = 1.0 / tl.sqrt(variance + eps)
     for tile in range(tiles):

@@ -1,4 +1,4 @@
-"""A whole network for inference by one plan: pixels to features to anomaly maps, on the device."""
+"""A network for inference by one plan: pixels to features to anomaly maps, on the device."""
 
 import copy
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ _Copies = WeakValueDictionary[torch.dtype, Encoder]
 
 
 def operations(*, fused: bool) -> Operations:
-    """Return the fused kernels, which need Triton, or torch's own operations."""
+    """Return the fused kernels, which need Triton, or torch's operations."""
     if not fused:
         return plain
-    from model.engines.cuda import fused as kernels  # noqa: PLC0415 - Triton is not everywhere
+    from model.engines.cuda import fused as kernels  # noqa: PLC0415 - Triton is optional
 
     return kernels
 
@@ -36,7 +36,7 @@ def operations(*, fused: bool) -> Operations:
 class EncoderCopies:
     """Copies of frozen encoders on one device, one for each precision in use.
 
-    Networks that share an encoder share its copies; one lives as long as any of them uses it.
+    Networks that share an encoder share its copies. A copy lives while any of them uses it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -46,17 +46,17 @@ class EncoderCopies:
     def get(self, encoder: Encoder, dtype: torch.dtype) -> Encoder:
         """Return the copy of an encoder in one precision."""
         copies = self._copies.setdefault(encoder, WeakValueDictionary())
-        found = copies.get(dtype)
-        if found is None:
-            found = _prepared(encoder, self._device, dtype)
-            copies[dtype] = found
-        return found
+        prepared = copies.get(dtype)
+        if prepared is None:
+            prepared = _prepared(encoder, self._device, dtype)
+            copies[dtype] = prepared
+        return prepared
 
 
 class InferenceNetwork:
     """A network by one plan, in three stages.
 
-    `network` stays as and where it is; give it with its batch norms folded.
+    `network` is not changed; its batch norms must be folded.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class InferenceNetwork:
 
     @property
     def nbytes(self) -> int:
-        """The memory of its weights, without the encoder's, which others may share."""
+        """The memory of its weights, without the shared encoder."""
         return self._placed_bytes + _nbytes(self._fusion)
 
     def encode(self, pixels: UInt8[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
@@ -99,13 +99,13 @@ class InferenceNetwork:
         with matrix_precision(self.plan.encoder):
             values = pixels.to(torch.float32, memory_format=torch.channels_last)
             normal = torch.addcmul(self._shift, values, self._scale)
-            found: list[Tensor] = self._encoder(normal.to(self.plan.encoder_dtype))
-        return [features.contiguous(memory_format=torch.channels_last) for features in found]
+            maps: list[Tensor] = self._encoder(normal.to(self.plan.encoder_dtype))
+        return [features.contiguous(memory_format=torch.channels_last) for features in maps]
 
     def reconstruct(
         self, teacher: Sequence[Float[Tensor, "B _ _ _"]]
     ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the decoder's features for the encoder's, channels last, without unused scales."""
+        """Reconstruct the encoder's features, channels last, without unused scales."""
         with matrix_precision(self.plan.decoder):
             fused = self._fusion([features.to(self.plan.decoder_dtype) for features in teacher])
             fused = fused.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
@@ -116,7 +116,7 @@ class InferenceNetwork:
         teacher: Sequence[Float[Tensor, "B _ _ _"]],
         student: Sequence[Float[Tensor, "B _ _ _"]],
     ) -> Float[Tensor, "B *what"]:
-        """Return the raw anomaly maps, or the differences: see `model.inference.engine`."""
+        """Return the raw anomaly maps or the differences: see `model.inference.engine`."""
         if self._takes_residuals:
             rebuilt = [features.permute(0, 3, 1, 2) for features in student]
             return residuals(teacher[self._unused :], rebuilt, self._weights)
@@ -127,7 +127,7 @@ class InferenceNetwork:
             )
 
     def answer(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B *what"]:
-        """All three stages."""
+        """Run all three stages."""
         teacher = self.encode(pixels)
         return self.compare(teacher, self.reconstruct(teacher))
 

@@ -1,4 +1,4 @@
-"""The operations between matrix products, in one of two renderings."""
+"""The operations between matrix products, with two implementations."""
 
 import importlib.util
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -17,7 +17,7 @@ class Norm(NamedTuple):
 
 @runtime_checkable
 class Operations(Protocol):
-    """What `model.engines.cuda.fused` and `model.engines.cuda.plain` offer."""
+    """The functions of `model.engines.cuda.fused` and `model.engines.cuda.plain`."""
 
     def row_norm(
         self,

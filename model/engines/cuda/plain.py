@@ -1,4 +1,4 @@
-"""What the kernels beside it compute, in torch's own operations: their oracle and stand-in.
+"""The operations of the fused kernels in plain torch: their oracle and stand-in.
 
     B  batch      H, W  height and width of the map    C  channels
 
@@ -22,7 +22,7 @@ def row_norm(
 ) -> Float[Tensor, "B H W C"]:
     """Normalise each pixel over its channels, times SiLU of `gate`, into `dtype`.
 
-    `moves` tells where in its own image each pixel goes.
+    `moves` is the place in its image of each pixel.
     """
     y = F.layer_norm(x.float(), x.shape[3:], norm.weight, norm.bias, norm.eps)
     if gate is not None:

@@ -1,4 +1,4 @@
-"""What arithmetic the network runs in on CUDA, chosen by measurement when it is loaded."""
+"""The arithmetic of the network on CUDA, chosen by measurement at loading."""
 
 import logging
 import math
@@ -24,11 +24,10 @@ PRECISIONS = tuple(_DTYPES)
 class Plan:
     """The precisions of encoder and decoder (see `PRECISIONS`), and whether kernels are fused.
 
-    "float32" is IEEE single precision throughout; "tf32" rounds what enters matrix products to 10
+    "float32" is IEEE single precision throughout; "tf32" rounds the inputs of matrix products to 10
     bits of mantissa. In the 16-bit precisions the residual stream, the scan's states, every norm's
-    statistics and the anomaly map stay float32. `fused` takes the kernels of
-    `model.engines.cuda.kernels` for norms, depth-wise convolutions and cosines, and else torch's
-    own.
+    statistics and the anomaly map stay float32. `fused` uses `model.engines.cuda.kernels` for
+    norms, depth-wise convolutions and cosines, instead of torch's.
     """
 
     encoder: str
@@ -41,22 +40,22 @@ class Plan:
 
     @property
     def encoder_dtype(self) -> torch.dtype:
-        """What the encoder's weights and activations are stored in."""
+        """The dtype of the encoder's weights and activations."""
         return _DTYPES[self.encoder]
 
     @property
     def decoder_dtype(self) -> torch.dtype:
-        """What the decoder's weights and matrix products are stored in."""
+        """The dtype of the decoder's weights and matrix products."""
         return _DTYPES[self.decoder]
 
     @property
     def may_overflow(self) -> bool:
-        """Whether values that float32 holds may be infinite in it."""
+        """Whether values can overflow that float32 can hold."""
         return "float16" in (self.encoder, self.decoder)
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is the plan that others are measured against."""
+        """Whether it is the plan that others must agree with."""
         return self == REFERENCE
 
 
@@ -72,13 +71,13 @@ CANDIDATES = (
     Plan("float16", "float16", fused=True),
     Plan("bfloat16", "bfloat16", fused=True),
 )
-"""What is tried beside the reference, for a precision of "auto"."""
+"""The plans to try besides the reference, for precision "auto"."""
 
 
 def candidates(precision: str, *, fused: bool) -> tuple[Plan, ...]:
-    """Return what a wished precision, "auto" or one of `PRECISIONS`, leaves to try.
+    """Return the plans to try for a precision, "auto" or one of `PRECISIONS`.
 
-    Without `fused`, only plans of torch's own kernels.
+    Without `fused`, only plans with torch's kernels.
     """
     tried = [p for p in CANDIDATES if precision == "auto" or p.encoder == p.decoder == precision]
     if precision not in ("auto", "float32"):
@@ -88,7 +87,7 @@ def candidates(precision: str, *, fused: bool) -> tuple[Plan, ...]:
 
 @contextmanager
 def matrix_precision(precision: str) -> Iterator[None]:
-    """Hold torch's float32 matrix products and convolutions on CUDA to "ieee" or "tf32"."""
+    """Set the precision of torch's float32 matrix products and convolutions on CUDA."""
     cudnn: Any = torch.backends.cudnn
     backends = (torch.backends.cuda.matmul, cudnn.conv)
     before = [backend.fp32_precision for backend in backends]
@@ -104,9 +103,9 @@ def matrix_precision(precision: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a plan was found to do: seconds a batch, and the share of the tolerated difference.
+    """A plan's measured seconds a batch, and its share of the tolerated difference.
 
-    A share above 1, or NaN, is too much.
+    A share above 1, or NaN, means that it disagrees.
     """
 
     plan: Plan
@@ -115,24 +114,24 @@ class Trial:
 
     @property
     def agrees(self) -> bool:
-        """Whether its scores are the reference's, as far as is asked."""
+        """Whether its scores equal the reference's within the tolerance."""
         return self.share <= 1
 
 
 def attempt(plan: Plan, seconds: Callable[[], float], share: Callable[[], float]) -> Trial | None:
-    """Try one plan; None where the device cannot run it, which is logged with its reason.
+    """Try one plan. Logs the reason and returns None if it cannot run, also for lack of memory.
 
-    A plan that disagrees is not timed. One that needs more memory than there is cannot run, either.
+    A plan that disagrees is not timed.
     """
     try:
-        found = share()
-        return Trial(plan, seconds() if found <= 1 else math.inf, found)
+        measured_share = share()
+        return Trial(plan, seconds() if measured_share <= 1 else math.inf, measured_share)
     except (RuntimeError, NotImplementedError) as error:
-        logger.warning("%s cannot run here: %s", plan, error)
+        logger.warning("%s cannot run on this device: %s", plan, error)
         return None
 
 
 def fastest(trials: Sequence[Trial]) -> Trial | None:
-    """Return the fastest trial of those that agree; None where none does."""
+    """Return the fastest trial that agrees, or None."""
     agreeing = [trial for trial in trials if trial.agrees]
     return min(agreeing, key=lambda trial: trial.seconds, default=None)

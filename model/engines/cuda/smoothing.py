@@ -2,9 +2,9 @@
 
     B  batch      h, w  size of one scale's map    H, W  size of the anomaly map
 
-Bilinear resizing and the Gaussian are linear, and work on rows and columns apart: what the network
-computes by interpolation, mirrored edges and two convolutions is `down @ distance @ across`, with
-matrices that only the sizes decide. Scales meet in the second product, by their weights.
+Bilinear resizing and the Gaussian are linear and separable, so interpolation, mirrored edges and
+two convolutions equal `down @ distance @ across`, with matrices that depend only on the sizes. The
+second product also sums the scales by their weights.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from model.scoring.smoothing import resize_and_blur
 
 
 class Smoothing:
-    """The map of one distance map for each scale; as `model.scoring.cosine_map`, after it."""
+    """Combines one distance map for each scale into the map of `model.scoring.cosine_map`."""
 
     def __init__(
         self,
@@ -38,5 +38,6 @@ class Smoothing:
 
     def __call__(self, distances: Sequence[Float[Tensor, "B _ _"]]) -> Float[Tensor, "B H W"]:
         """Return the weighted mean of the resized, blurred maps."""
-        tall = [down @ found for down, found in zip(self._down, distances, strict=True)]
+        pairs = zip(self._down, distances, strict=True)
+        tall = [down @ distance for down, distance in pairs]
         return torch.cat(tall, dim=2) @ self._across

@@ -10,7 +10,7 @@ from model.inference.engine import Lap
 IMAGE, CATEGORY = "image", "category"
 """The inputs."""
 MAP, RESIDUALS = "raw_map", "residuals"
-"""The outputs of which a file has one; whatever else it answers is left to others."""
+"""The outputs; a file has one of them. Its other outputs are not used here."""
 
 _ERRORS_ONLY = 3
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF_MEMORY")
@@ -18,10 +18,10 @@ _LOST = ("CUDA failure 700", "CUDA failure 719", "unspecified launch failure", "
 
 
 class OnnxEngine:
-    """An ONNX file in memory, computed on `device` by so many `threads`.
+    """An ONNX file in memory, computed on `device` with `threads` threads.
 
-    `data` is the file's content and `size` the (height, width) that it takes. Raises
-    `CheckpointError` for what is no such file, `BackendUnavailable` for a device that is not there.
+    `data` is the file's content and `size` its input's (height, width). Raises `CheckpointError`
+    for any other content, `BackendUnavailable` if there is no such device.
     """
 
     def __init__(
@@ -30,39 +30,41 @@ class OnnxEngine:
         self.device = device
         self.nbytes = len(data)
         self._session = _open(data, device, threads)
-        self._asks_category, self._output = _check(self._session, size)
+        self._needs_category, self._output = _check(self._session, size)
         self._lost = False
 
     def compare(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
     ) -> Float32[np.ndarray, "B *what"]:
-        """Return how far each image is rebuilt; the one lap is network."""
+        """Implement `Engine.compare`; the only lap is network."""
         feeds = {IMAGE: np.ascontiguousarray(images)}
-        if self._asks_category:  # what is used is the same in every category
+        if self._needs_category:  # the output used here does not depend on it
             feeds[CATEGORY] = np.zeros(len(images), np.int64)
         try:
-            (found,) = self._session.run([self._output], feeds)
+            (output,) = self._session.run([self._output], feeds)
         except Exception as error:
-            raise self._own(error) from error
-        compared = np.require(found, np.float32, ["C", "W"])
+            raise self._translated(error) from error
+        compared = np.require(output, np.float32, ["C", "W"])
         lap("network")
         return compared
 
     def answers(self) -> bool:
-        """Say whether the device still answers: what it said last tells."""
+        """Return whether the device still works: False after an error that means it is lost."""
         return not self._lost
 
     def release(self) -> None:
-        """Give back nothing: onnxruntime keeps its arena for as long as the session."""
+        """Do nothing: onnxruntime keeps its arena as long as the session."""
 
-    def _own(self, error: Exception) -> Exception:
-        """Return what to raise for an error of onnxruntime's, whose classes tell little."""
-        said = str(error)
-        if any(words in said for words in _OUT_OF_MEMORY):
-            return OutOfMemory("onnxruntime found no memory for it on the device")
-        if self.device != "cpu" and any(words in said for words in _LOST):
+    def _translated(self, error: Exception) -> Exception:
+        """Return our exception for one of onnxruntime, by its text: its classes say too little."""
+        text = str(error)
+        if any(words in text for words in _OUT_OF_MEMORY):
+            return OutOfMemory(
+                f"onnxruntime is out of memory on {self.device}; use smaller batches"
+            )
+        if self.device != "cpu" and any(words in text for words in _LOST):
             self._lost = True
-            return DeviceLost(said)
+            return DeviceLost(text)
         return error
 
 
@@ -71,7 +73,7 @@ def _open(data: bytes, device: str, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    # Threads that spin between operators take the cores from those that decode the next images.
+    # Threads that spin between operators take cores from those that decode the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = _providers(device)
     try:
@@ -86,40 +88,39 @@ def _open(data: bytes, device: str, threads: int) -> ort.InferenceSession:
 def _providers(device: str) -> list[str | tuple[str, dict[str, int]]]:
     if device == "cpu":
         return ["CPUExecutionProvider"]
-    have = ort.get_available_providers()
-    if "CUDAExecutionProvider" not in have:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise BackendUnavailable(
-            f"cannot use {device}: this onnxruntime {ort.__version__} computes on the CPU alone; "
-            "pip install onnxruntime-gpu in its place"
+            f"cannot use {device}: this onnxruntime {ort.__version__} only supports the CPU; "
+            "install onnxruntime-gpu instead"
         )
     number = int(device.partition(":")[2] or 0)
     return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
 
 def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, str]:
-    """Raise `CheckpointError` unless inputs and output are ours.
+    """Return whether the file has the category as input, and the name of the output to use.
 
-    Say whether it asks for a category, and which output to take.
+    Raises `CheckpointError` for unexpected inputs or outputs.
     """
-    inputs = {one.name: one for one in session.get_inputs()}
-    outputs = {one.name: one for one in session.get_outputs()}
-    output = RESIDUALS if RESIDUALS in outputs else MAP
-    image, found = inputs.pop(IMAGE, None), outputs.get(output)
-    asks_category = inputs.pop(CATEGORY, None) is not None
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node for node in session.get_outputs()}
+    name = RESIDUALS if RESIDUALS in outputs else MAP
+    image, output = inputs.pop(IMAGE, None), outputs.get(name)
+    needs_category = inputs.pop(CATEGORY, None) is not None
     fits = (
         not inputs
         and image is not None
-        and found is not None
-        and (image.type, found.type) == ("tensor(uint8)", "tensor(float)")
+        and output is not None
+        and (image.type, output.type) == ("tensor(uint8)", "tensor(float)")
         and list(image.shape[1:]) == [3, *size]
-        and (len(found.shape) == 2 if output == RESIDUALS else list(found.shape[1:]) == list(size))
+        and (len(output.shape) == 2 if name == RESIDUALS else list(output.shape[1:]) == list(size))
         and not isinstance(image.shape[0], int)
     )
     if not fits:
-        described = [(one.name, one.type, one.shape) for one in session.get_inputs()]
+        described = [(node.name, node.type, node.shape) for node in session.get_inputs()]
         raise CheckpointError(
-            f"the ONNX file is none of `mambaad export`: expected {IMAGE} uint8 (batch, 3, "
+            f"the ONNX file is not from `mambaad export`: expected {IMAGE} uint8 (batch, 3, "
             f"{size[0]}, {size[1]}), {CATEGORY} and an output {MAP} or flat {RESIDUALS}; "
             f"got {described} and {sorted(outputs)}"
         )
-    return asks_category, output
+    return needs_category, name

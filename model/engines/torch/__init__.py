@@ -1,4 +1,4 @@
-"""The network computed by torch, with folded, packed and recorded operators on a CPU.
+"""Computes the network with torch; on a CPU with folded, packed and recorded operators.
 
 Two modules here import timm's layers, and timm imports torchvision: see `model.torchvision_ops`.
 """

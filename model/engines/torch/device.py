@@ -1,4 +1,4 @@
-"""What torch says of its devices, in our own words."""
+"""torch's devices, their errors translated to ours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,28 +10,30 @@ from model.errors import BackendUnavailable, DeviceLost, OutOfMemory
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Raise `OutOfMemory` and `DeviceLost` for what torch calls them."""
+    """Translate torch's errors to `OutOfMemory` and `DeviceLost`."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise OutOfMemory("torch found no memory for it on the device") from error
+        raise OutOfMemory(
+            "torch found no memory on the device; use smaller batches or fewer versions"
+        ) from error
     except torch.AcceleratorError as error:
         raise DeviceLost(str(error)) from error
 
 
 def check_device(device: str) -> None:
-    """Raise `BackendUnavailable` for a CUDA device that is not there."""
+    """Raise `BackendUnavailable` if there is no such CUDA device."""
     if device == "cpu":
         return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(device.partition(":")[2] or 0) >= count:
         raise BackendUnavailable(
-            f"cannot use {device}: torch {torch.__version__} finds {count} CUDA devices here"
+            f"cannot use {device}: torch {torch.__version__} finds {count} CUDA devices"
         )
 
 
 def device_answers(device: torch.device) -> bool:
-    """Ask a GPU for something small: after some errors it never answers again."""
+    """Return whether a GPU still works, by a small operation: some errors are final."""
     if device.type != "cuda":
         return True
     try:
@@ -44,6 +46,6 @@ def device_answers(device: torch.device) -> bool:
 
 
 def release_cached(device: torch.device) -> None:
-    """Give back memory of a GPU that torch only keeps for later."""
+    """Free GPU memory that torch caches for later."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

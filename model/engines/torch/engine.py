@@ -28,18 +28,18 @@ from model.scoring.scores import Scoring
 T = TypeVar("T")
 
 _SLOW_S = 0.2
-"""Of a pass that takes a thread this long, the Python between the operators is no part that counts.
-Processor time: a machine that is busy with something else must not keep networks unrecorded."""
+"""Passes longer than this are not recorded: the Python between operators hardly matters there. In
+processor time, so that other load on the machine does not prevent recording."""
 _TOLERANCE = 1e-5
-"""Relative norm by which a recording may depart from what it records."""
+"""Largest relative norm of the difference between a recording and the network."""
 
 logger = logging.getLogger(__name__)
 
 
 class TorchEngine:
-    """A network on a device of torch's, with its batch norms folded, and more of it on a CPU.
+    """A network on one of torch's devices, batch norms folded; on a CPU also packed and recorded.
 
-    `network` is taken over: moved to `device`, switched to evaluation and to the scan `backend`.
+    Takes over `network`: moves it to `device`, switches it to evaluation and to the scan `backend`.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class TorchEngine:
 
     @property
     def device(self) -> str:
-        """Where it computes: "cpu" or "cuda:N"."""
+        """The device: "cpu" or "cuda:N"."""
         return str(self._device)
 
     @property
     def nbytes(self) -> int:
-        """The device memory of its weights, without the encoder that it may share."""
+        """The device memory of its weights, without the shared encoder."""
         return sum(
             tensor.nbytes
             for name, tensor in chain(self.network.named_parameters(), self.network.named_buffers())
@@ -74,37 +74,37 @@ class TorchEngine:
         )
 
     def preparation(self, most: int) -> Sequence[Callable[[], None]]:
-        """Return steps that record what parts of a batch of up to `most` images call on a CPU.
+        """Return steps that record the operators for parts of a batch of up to `most` images.
 
-        They go the faster way then; see `model.engines.torch.recording`. Batches may be computed
-        meanwhile.
+        Recorded sizes are faster; see `model.engines.torch.recording`. No steps on a GPU. Batches
+        may be computed between the steps.
         """
         if self._device.type != "cpu":
             return ()
         return [partial(self._record, count) for count in range(1, min(most, lanes.MOST) + 1)]
 
     def divide(self, count: int) -> Sequence[slice]:
-        """Return the parts that a batch is best computed in; see `model.engines.torch.lanes`."""
+        """Return the fastest division of a batch; see `model.engines.torch.lanes`."""
         return lanes.divide(count) if self._device.type == "cpu" else [slice(0, count)]
 
     def side_by_side(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Make calls that each compute a part; see `model.engines.torch.lanes`."""
+        """Run calls that each compute a part; see `model.engines.torch.lanes`."""
         return lanes.side_by_side(calls)
 
     def compare(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
     ) -> Float32[np.ndarray, "B *what"]:
-        """Return how far each image is rebuilt; the laps are encoder, decoder and anomaly_map.
+        """Implement `Engine.compare`; the laps are encoder, decoder and anomaly_map.
 
-        Of a batch that is divided there is one lap, network.
+        A divided batch has a single lap, network.
         """
         parts = self.divide(len(images))
         if len(parts) == 1:
             return self._compare(images, lap)
         calls = [partial(self._compare, images[part], _no_lap) for part in parts]
-        found = np.concatenate(self.side_by_side(calls))
+        compared = np.concatenate(self.side_by_side(calls))
         lap("network")
-        return found
+        return compared
 
     @own_errors()
     @torch.inference_mode()
@@ -134,19 +134,19 @@ class TorchEngine:
         return anomaly_map(teacher, student, size, sigma, weights)
 
     def answers(self) -> bool:
-        """Ask a GPU for something small: after some errors it never answers again."""
+        """Return whether a GPU still works, by a small operation."""
         return device_answers(self._device)
 
     def release(self) -> None:
-        """Empty the caches of a GPU's memory."""
+        """Empty torch's cache of GPU memory."""
         release_cached(self._device)
 
     @own_errors()
     @torch.inference_mode()
     def _record(self, count: int) -> None:
-        """Record a batch of so many images, unless that brings nothing or answers differently."""
+        """Record a batch of `count` images, unless that is no faster or gives other results."""
         if self._recordings.keys() != set(range(1, count)):
-            return  # a smaller one has been given up
+            return  # recording a smaller batch failed
         random = torch.Generator().manual_seed(count)
         shape = (count, 3, *self.preprocessing.image_size)
         images, others = (
@@ -155,7 +155,7 @@ class TorchEngine:
         try:
             recording = Recording(self._computed, images)
         except (NotRecordable, NotImplementedError) as error:
-            logger.info("the network runs unrecorded: %s", str(error))
+            logger.info("network not recorded: %s", str(error))
             return
         started = time.thread_time()
         expected = self._computed(others, _no_lap)
@@ -165,7 +165,7 @@ class TorchEngine:
         if difference <= _TOLERANCE:
             self._recordings[count] = recording
         else:
-            logger.warning("the network runs unrecorded: it would differ by %.1e", difference)
+            logger.warning("network not recorded: the results would differ by %.1e", difference)
 
     def _end(self, lap: Lap, stage: str) -> None:
         if self._device.type == "cuda":
@@ -174,4 +174,4 @@ class TorchEngine:
 
 
 def _no_lap(stage: str) -> None:
-    """Parts that are computed side by side have no stages in common."""
+    """Ignore the stages of parts that are computed side by side."""

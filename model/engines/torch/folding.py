@@ -1,9 +1,8 @@
-"""Batch norms folded into the convolutions before them, for inference.
+"""Folds batch norms into the convolutions before them, for inference.
 
-A batch norm in evaluation mode is a scale and a shift of each channel, and a convolution can do
-both. Which convolution feeds which norm is watched in a pass of the module itself, so that any
-timm encoder will do; what cannot be folded stays as it is. Checkpoints hold the unfolded weights,
-and training never sees the folded ones.
+A batch norm in evaluation mode scales and shifts each channel, which a convolution can do as well.
+A forward pass shows which convolution feeds which norm, so that this works for any timm encoder;
+norms that cannot be folded remain. Checkpoints hold the unfolded weights, and training uses them.
 """
 
 import copy
@@ -23,21 +22,21 @@ from model.network.encoder import Encoder
 from model.network.mambaad import MambaAD
 
 Transform: TypeAlias = Callable[[nn.Module, object], nn.Module]
-"""From a module and an example of its one argument to another module that computes the same."""
+"""From a module and an example of its only argument to an equivalent module."""
 
 CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
-"""Exactly these; others, such as weight-standardised ones, compute something else of the weight."""
+"""Only these types: subclasses, such as weight-standardised ones, change the weight first."""
 
 _BATCH_NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
 def fold_batch_norms(network: MambaAD) -> MambaAD:
-    """Return `network` for inference, with batch norms folded; `network` itself stays as it is."""
+    """Return a copy of `network` for inference, with batch norms folded."""
     return transformed(network, folded)
 
 
 def folded(module: nn.Module, example: object) -> nn.Module:
-    """Return a copy of `module` in evaluation mode without the batch norms that can be folded."""
+    """Return a copy of `module` in evaluation mode, its batch norms folded where possible."""
     twin = copy.deepcopy(module).eval().requires_grad_(False)
     types = {name: type(child) for name, child in twin.named_modules()}
     pairs = Wiring(twin, example).pairs(
@@ -46,7 +45,7 @@ def folded(module: nn.Module, example: object) -> nn.Module:
     for conv_name, norm_name in pairs.items():
         conv, norm = twin.get_submodule(conv_name), twin.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-        if norm.running_mean is not None:  # else it takes the statistics of each batch
+        if norm.running_mean is not None:  # else it uses each batch's statistics
             _fold(conv, norm)
             act = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
             twin.set_submodule(norm_name, act)
@@ -68,10 +67,10 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 def transformed(
     network: MambaAD, transform: Transform, of_decoder: Transform | None = None
 ) -> MambaAD:
-    """Return `network` for inference, its encoder and its fusion transformed.
+    """Return a copy of `network` for inference, its encoder and its fusion transformed.
 
-    The decoder is shared by both, unless it has a transform of its own. A transformed encoder is
-    shared by all networks of the same image size that share the encoder.
+    The copy shares the decoder, unless `of_decoder` transforms it. Networks that share an encoder
+    and have the same image size share its transformed copy.
     """
     device = next(network.fusion.parameters()).device
     image = torch.zeros(1, 3, *network.config.image_size, device=device)
@@ -89,7 +88,7 @@ _twins: WeakKeyDictionary[Encoder, dict[object, tuple[object, nn.Module]]] = Wea
 
 
 def _once(encoder: Encoder, transform: Transform, image: Tensor) -> nn.Module:
-    """Transform an encoder the first time only, as long as its weights neither change nor move."""
+    """Transform an encoder, or return its last result while the weights neither change nor move."""
     tensors = chain(encoder.parameters(), encoder.buffers())
     weights = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
     twins = _twins.setdefault(encoder, {})

@@ -1,8 +1,8 @@
-"""Parts of a batch computed side by side on a CPU, by one thread each; by a single one in turn.
+"""Computes parts of a batch side by side on a CPU, one thread each.
 
-torch shares every single operator among its threads, and waits for the slowest of them: whatever
-else the processor does, such as decoding the next images, holds all of them up. Parts that need
-nothing of each other wait once, at the end. Only a batch of one image is better shared.
+torch splits every operator among its threads and waits for the slowest, so any other work on the
+processor, such as decoding the next images, delays all of them. Independent parts wait only once,
+at the end. For very small batches, splitting operators is faster.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ import torch
 T = TypeVar("T")
 
 MOST = 4
-"""Images in a part. The arrays of larger ones are past 32 MiB, where glibc maps memory anew for
-each, and the kernel clears it."""
+"""Most images in a part. The arrays of larger parts exceed 32 MiB: glibc then maps new memory for
+each, which the kernel has to clear."""
 
 
 def divide(count: int) -> list[slice]:
-    """Cut a batch of `count` images into equal parts, none too large, that keep all threads busy.
+    """Cut a batch of `count` images into equal parts of at most `MOST` that keep all threads busy.
 
-    Fewer images than half of the threads are better shared, operator by operator.
+    With fewer images than half of the threads, splitting operators is faster: one part.
     """
     threads = torch.get_num_threads()
     if count < 2 or 2 * count < threads:
@@ -35,9 +35,9 @@ def divide(count: int) -> list[slice]:
 
 
 def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """Make the calls, more than one on torch's number of threads, and return what they return.
+    """Run the calls on as many threads as torch uses, and return their results in order.
 
-    None is running any more when this returns or raises; what the first failed call raised.
+    All have ended when this returns or raises. Raises the exception of the first failed call.
     """
     threads = torch.get_num_threads()
     if len(calls) == 1 or threads == 1:
@@ -55,7 +55,7 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
     wait([pool.submit(make, number) for number in range(len(calls))])
     if raised:
         first = raised[min(raised)]
-        raised.clear()  # an error that is still reachable keeps what was allocated before it
+        raised.clear()  # a reachable error keeps its frames' tensors alive
         try:
             raise first
         finally:
@@ -65,17 +65,17 @@ def side_by_side(calls: Sequence[Callable[[], T]]) -> list[T]:
 
 @lru_cache
 def lane_threads(lanes: int) -> ThreadPoolExecutor:
-    """Return so many threads, started once, each of which computes with torch all by itself."""
+    """Return a pool of `lanes` threads, started once, in which torch uses a single thread."""
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(lanes, "lane", _compute_alone)
-    all_here = Barrier(lanes + 1)
+    all_started = Barrier(lanes + 1)
     for _ in range(lanes):
-        pool.submit(all_here.wait)
-    all_here.wait()
-    torch.set_num_threads(threads)  # threads that are new to torch go by what was set last
+        pool.submit(all_started.wait)
+    all_started.wait()
+    torch.set_num_threads(threads)  # new threads take the value that was set last
     return pool
 
 
 def _compute_alone() -> None:
     torch.set_num_threads(1)
-    torch.get_num_threads()  # the first look takes over what was set last, by whatever thread
+    torch.get_num_threads()  # the first call takes over the last value of any thread

@@ -1,9 +1,9 @@
-"""Convolutions made ready for one CPU and one input size: weights laid out, activations fused.
+"""Prepares convolutions for one CPU and one input size: weights reordered, activations fused.
 
-oneDNN, which torch computes convolutions with on x86 and Arm, re-orders a convolution's weights on
-every call unless they come in its own layout, and can apply the activation while the result is
-still in the cache. torch reaches both through the operators its compiler emits; no compiler is
-needed to call them. Where they are missing, or answer differently, nothing is packed.
+oneDNN, torch's library for convolutions on x86 and Arm, reorders a convolution's weights at every
+call unless they are in its layout, and can apply the activation while the result is in the cache.
+torch's compiler uses operators for both, which can be called without the compiler. If they are
+missing, or give other results, nothing is packed.
 """
 
 import copy
@@ -22,7 +22,7 @@ from model.engines.torch.wiring import Wiring
 from model.network.mambaad import MambaAD
 
 TOLERANCE = 1e-3
-"""Relative norm by which what a packed module computes may differ from what it did before."""
+"""Largest relative norm of the difference between the results of packed and original module."""
 
 _ACTIVATIONS: dict[type[nn.Module], tuple[str, tuple[float, ...]]] = {
     nn.ReLU: ("relu", ()),
@@ -32,16 +32,15 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, tuple[float, ...]]] = {
     nn.Sigmoid: ("sigmoid", ()),
 }
 _REFUSALS = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What operators and copies raise: such as of a module that a process group trains."""
+"""Raised by operators and copies, such as of a module in distributed training."""
 
 logger = logging.getLogger(__name__)
 
 
 def prepare_for_cpu(network: MambaAD) -> MambaAD:
-    """Return a network that computes the same on this CPU, faster; `network` stays as it is.
+    """Return a faster copy of `network` for this CPU and its configured image size.
 
-    Batch norms are folded, and convolutions packed. It takes images of the configured size only.
-    What is not packed of the decoder, it shares with `network`.
+    Batch norms are folded and convolutions packed. The copy shares the rest of the decoder.
     """
     return transformed(network, folded_and_packed, packed)
 
@@ -52,21 +51,21 @@ def folded_and_packed(module: nn.Module, example: object) -> nn.Module:
 
 
 def packed(module: nn.Module, example: object) -> nn.Module:
-    """Return `module` with convolutions packed, and all else shared; or itself where they can't."""
+    """Return a copy of `module` with convolutions packed, or `module` if that is impossible."""
     try:
         twin = _packed(module, example)
         _check(twin, module, example)
     except _Differs as error:
-        logger.warning("convolutions stay unpacked: %s", str(error))  # which holds no frames
+        logger.warning("convolutions not packed: %s", str(error))  # text: no frames kept alive
         return module
     except _REFUSALS as error:
-        logger.info("convolutions stay unpacked: %s", str(error))
+        logger.info("convolutions not packed: %s", str(error))
         return module
     return twin
 
 
 class _Differs(Exception):
-    """A packed module computes something else."""
+    """The results of a packed module differ too much."""
 
 
 class PackedConv(nn.Module):
@@ -103,34 +102,35 @@ def _packed(module: nn.Module, example: object) -> nn.Module:
         if isinstance(conv, nn.Conv2d) and name in wiring.inputs and _is_plain(conv):
             after = activations.get(name)
             activation = None if after is None else children[after]
-            seen = wiring.inputs[name]
-            packed_conv = PackedConv(conv, activation, seen.shape)
-            # a residual path around it may hide from the whole module what a convolution gets wrong
-            _check(packed_conv, nn.Sequential(conv, activation or nn.Identity()), seen)
+            example_input = wiring.inputs[name]
+            packed_conv = PackedConv(conv, activation, example_input.shape)
+            # each one alone: in the module's result, a residual path may hide an error
+            original = nn.Sequential(conv, activation or nn.Identity())
+            _check(packed_conv, original, example_input)
             twin.set_submodule(name, packed_conv)
             if after is not None:
                 twin.set_submodule(after, nn.Identity())
     return twin
 
 
-def _check(one: nn.Module, other: nn.Module, example: object) -> None:
-    """Raise `_Differs` where the relative norm of a difference between results is too large."""
-    pairs = zip(tree_leaves(one(example)), tree_leaves(other(example)), strict=True)
+def _check(twin: nn.Module, original: nn.Module, example: object) -> None:
+    """Raise `_Differs` if the relative norm of a difference between results is too large."""
+    pairs = zip(tree_leaves(twin(example)), tree_leaves(original(example)), strict=True)
     largest = max(float((a - b).norm() / b.norm().clamp(min=1e-30)) for a, b in pairs)
     if not largest <= TOLERANCE:
-        raise _Differs(f"they would differ by {largest:.1e} here")
+        raise _Differs(f"the results would differ by {largest:.1e} on this processor")
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
-    of_a_known_kind = type(conv) in CONVOLUTIONS and conv.weight.dtype == torch.float32
-    return of_a_known_kind and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    supported = type(conv) in CONVOLUTIONS and conv.weight.dtype == torch.float32
+    return supported and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _symmetric(conv: nn.Conv2d, size: torch.Size) -> tuple[Tensor, tuple[int, int]]:
     """Return the weight and padding of an equal convolution that pads both sides alike.
 
-    TensorFlow's "same" pads the far side by one more at times: a row of zeros at the near side of
-    the kernel brings that about without a copy of the input.
+    TensorFlow's "same" sometimes pads the far side by one more. A row of zeros at the near side of
+    the kernel does the same without copying the input.
     """
     if not isinstance(conv, Conv2dSame):
         rows, columns = (int(n) for n in conv.padding)
@@ -141,9 +141,9 @@ def _symmetric(conv: nn.Conv2d, size: torch.Size) -> tuple[Tensor, tuple[int, in
 
 
 def _same(length: int, conv: nn.Conv2d, axis: int) -> tuple[int, int]:
-    """Return the padding of both sides, and how many zeros to put before the kernel."""
+    """Return the padding of both sides, and the number of zeros to put before the kernel."""
     kernel, stride, dilation = conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis]
     total = max((-(-length // stride) - 1) * stride + (kernel - 1) * dilation + 1 - length, 0)
     if total % 2 and dilation > 1:
-        raise ValueError("a dilated kernel cannot take a row of zeros")
+        raise ValueError("a dilated kernel cannot be extended by a row of zeros")
     return (total + 1) // 2, total % 2

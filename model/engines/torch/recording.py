@@ -1,10 +1,10 @@
-"""A function of one tensor as the operators that it called, to be called again without the rest.
+"""Records the operators that a function of one tensor calls, to repeat them without Python.
 
-A small network calls some 400 operators an image. The Python between them (modules, tensors shaped
-by name, arguments looked through) takes a tenth of a lone image's time on a CPU, and wherever two
-threads compute side by side, each holds the other up while it runs any. A recording is those
-operators in their order, as TorchScript, whose interpreter needs no Python. What follows from
-constants, such as a weight's transpose, was computed while recording.
+A small network calls some 400 operators an image. The Python between them (modules, named
+dimensions, argument parsing) takes a tenth of the time of a single image on a CPU, and threads that
+compute side by side block each other while they run it. A recording repeats the operators in order
+as TorchScript, whose interpreter needs no Python. Values that depend only on constants, such as a
+weight's transpose, are computed while recording.
 """
 
 import math
@@ -21,19 +21,18 @@ from torch.utils._pytree import tree_leaves
 from model.inference.engine import Lap
 
 Recordable: TypeAlias = Callable[[Tensor, Lap], Tensor]
-"""A function that calls the same operators whatever values its tensor holds; laps tell of stages"""
+"""A function that calls the same operators for any values; it calls the lap after each stage."""
 
 
 class NotRecordable(RuntimeError):
-    """A function does what a recording cannot repeat."""
+    """A recording cannot repeat a function."""
 
 
 class Recording:
-    """What `function` computes, for tensors of the shape and dtype of `example`.
+    """Computes `function` for tensors of the shape and dtype of `example`; thread-safe.
 
-    It may be called by several threads at once. Raises `NotRecordable` for a function whose
-    operators follow from values that it looks at, which changes its constants, or which TorchScript
-    cannot say.
+    Raises `NotRecordable` for a function whose operators depend on tensors' values, which changes
+    its constants, or which TorchScript cannot express.
     """
 
     def __init__(self, function: Recordable, example: Tensor) -> None:
@@ -44,9 +43,9 @@ class Recording:
         self._stages = recorder.stages(recorder.slot_of(result))
 
     def __call__(self, x: Tensor, lap: Lap) -> Tensor:
-        """Call the operators again, for another tensor."""
+        """Repeat the operators for another tensor."""
         values = [x]
-        # As it was written: to optimise it takes as long as some passes, and brings nothing.
+        # Not optimised: that takes as long as several passes and gains nothing.
         with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             for stage in self._stages:
                 values = stage.run(values, stage.constants)
@@ -56,7 +55,7 @@ class Recording:
 
 
 class _Stage(NamedTuple):
-    """A part of a function, which takes and returns whatever tensors cross its borders."""
+    """A part of a function; takes and returns the tensors that cross its borders."""
 
     name: str
     run: Callable[[list[Tensor], list[Tensor]], list[Tensor]]
@@ -64,7 +63,7 @@ class _Stage(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """An operator as it was called: the arguments are registers, or stand for themselves."""
+    """One operator call; each argument is a register or a constant value."""
 
     func: Any
     arguments: tuple[Any, ...]
@@ -73,21 +72,21 @@ class _Step(NamedTuple):
 
 
 class _Slot(int):
-    """The number of a register, which holds what follows from the example."""
+    """The number of a register; registers hold the values that depend on the input."""
 
 
 _INPUT = _Slot(0)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every operator whose arguments follow from the example."""
+    """Records every operator call with an argument that depends on the example."""
 
     def __init__(self, example: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._stages: list[tuple[str, list[_Step]]] = []
         self._steps: list[_Step] = []
         self._slots = {id(example): _INPUT}
-        self._kept: list[object] = [example]  # so that no id is given away again
+        self._references: list[object] = [example]  # so that no id is reused
 
     def __torch_dispatch__(
         self,
@@ -96,12 +95,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> object:
-        """Call the operator, and note the call unless its result is a constant."""
+        """Call the operator, and record the call unless its result is a constant."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        self._kept += (args, kwargs, result)
+        self._references += (args, kwargs, result)
         if any(id(leaf) in self._slots for leaf in tree_leaves((args, kwargs))):
-            self._note(func, args, kwargs, result)
+            self._record(func, args, kwargs, result)
         return result
 
     def lap(self, stage: str) -> None:
@@ -110,13 +109,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._steps = []
 
     def slot_of(self, result: Tensor) -> _Slot:
-        """Return the register of what the function returned."""
+        """Return the register of the function's result."""
         if id(result) not in self._slots:
-            raise NotRecordable("the result does not follow from the input by operators of torch")
+            raise NotRecordable("no operator of torch computes the result from the input")
         return self._slots[id(result)]
 
     def stages(self, result: _Slot) -> list[_Stage]:
-        """Return the stages, compiled; the last one returns `result`."""
+        """Return the compiled stages; the last one returns `result`."""
         stages: list[_Stage] = []
         needed = {result}
         leaving = [result]
@@ -128,11 +127,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             leaving = entering
         return stages
 
-    def _note(
+    def _record(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
     ) -> None:
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(kwargs)):
-            raise NotRecordable(f"{func} takes tensors by name")
+            raise NotRecordable(f"{func} has tensors as keyword arguments")
         written = [
             value
             for argument, value in zip(func._schema.arguments, args, strict=False)
@@ -143,13 +142,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         arguments = tuple(self._argument(argument) for argument in args)
         if isinstance(result, Tensor):
             self._steps.append(_Step(func, arguments, kwargs, self._computed(result)))
-        elif isinstance(result, tuple | list) and all(isinstance(one, Tensor) for one in result):
-            whole = self._computed(result)
-            self._steps.append(_Step(func, arguments, kwargs, whole))
-            for index, one in enumerate(result):
-                self._steps.append(_Step(itemgetter, (whole, index), {}, self._computed(one)))
+        elif isinstance(result, tuple | list) and all(isinstance(part, Tensor) for part in result):
+            parts = self._computed(result)
+            self._steps.append(_Step(func, arguments, kwargs, parts))
+            for index, part in enumerate(result):
+                self._steps.append(_Step(itemgetter, (parts, index), {}, self._computed(part)))
         else:
-            raise NotRecordable(f"{func} returns {type(result).__name__}: values are looked at")
+            kind = type(result).__name__
+            raise NotRecordable(f"{func} returns {kind}: the function depends on tensors' values")
 
     def _argument(self, argument: object) -> object:
         if id(argument) in self._slots:
@@ -159,7 +159,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return argument
 
     def _computed(self, value: object) -> _Slot:
-        """Return a value's register: its own again where an operator worked in place."""
+        """Return a value's register; after an in-place operator, the one that it already has."""
         return self._slots.setdefault(id(value), _Slot(len(self._slots)))
 
 
@@ -170,7 +170,7 @@ def _slots(arguments: object) -> set[_Slot]:
 def _compiled(
     name: str, steps: Sequence[_Step], entering: Sequence[_Slot], leaving: Sequence[_Slot]
 ) -> _Stage:
-    """Write down the steps as TorchScript, and have it compiled."""
+    """Compile the steps as TorchScript."""
     constants: list[Tensor] = []
     lines = [
         "def run(values: List[Tensor], constants: List[Tensor]) -> List[Tensor]:",
@@ -181,22 +181,25 @@ def _compiled(
     try:
         unit = torch.jit.CompilationUnit("\n    ".join(lines) + "\n")
     except RuntimeError as error:
-        raise NotRecordable(f"TorchScript does not take it: {error}") from error
+        raise NotRecordable(f"TorchScript cannot compile it: {error}") from error
     return _Stage(name, unit.run, constants)
 
 
 def _call(step: _Step, constants: list[Tensor]) -> str:
     if step.func is itemgetter:
-        whole, index = step.arguments
-        return f"v{whole}[{index}]"
+        parts, index = step.arguments
+        return f"v{parts}[{index}]"
     types = {argument.name: argument.type for argument in step.func._schema.arguments}
-    given = [_typed(*pair, constants) for pair in zip(step.arguments, types.values(), strict=False)]
-    given += [f"{key}={_typed(value, types[key], constants)}" for key, value in step.named.items()]
-    return f"torch.ops.{step.func._schema.name.replace('::', '.')}({', '.join(given)})"
+    pairs = zip(step.arguments, types.values(), strict=False)
+    arguments = [_typed(*pair, constants) for pair in pairs]
+    arguments += [
+        f"{key}={_typed(value, types[key], constants)}" for key, value in step.named.items()
+    ]
+    return f"torch.ops.{step.func._schema.name.replace('::', '.')}({', '.join(arguments)})"
 
 
 def _typed(value: object, wanted: Any, constants: list[Tensor]) -> str:  # noqa: ANN401 - no name
-    """Write down an argument; lists whose elements do not tell their type with it."""
+    """Return an argument as TorchScript, with its type if the elements of a list do not show it."""
     text = _literal(value, constants)
     if not isinstance(value, list):
         return text
@@ -205,14 +208,14 @@ def _typed(value: object, wanted: Any, constants: list[Tensor]) -> str:  # noqa:
 
 
 def _literal(value: object, constants: list[Tensor]) -> str:
-    """Write down a value; a constant tensor becomes one of `constants`."""
+    """Return a value as TorchScript; adds a constant tensor to `constants`."""
     if isinstance(value, _Slot):
         return f"v{int(value)}"
     if isinstance(value, Tensor):
-        known = [index for index, constant in enumerate(constants) if constant is value]
-        if not known:
+        indices = [index for index, constant in enumerate(constants) if constant is value]
+        if not indices:
             constants.append(value)
-        return f"constants[{known[0] if known else len(constants) - 1}]"
+        return f"constants[{indices[0] if indices else len(constants) - 1}]"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_literal(part, constants) for part in value)}]"
     if value is None or isinstance(value, bool | int | str):
@@ -221,4 +224,4 @@ def _literal(value: object, constants: list[Tensor]) -> str:
         return repr(value)
     if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
         return str(value)
-    raise NotRecordable(f"an argument {value!r} has no words in TorchScript")
+    raise NotRecordable(f"TorchScript cannot express the argument {value!r}")

@@ -1,4 +1,4 @@
-"""Which submodules feed which, watched while a module computes an example."""
+"""Finds which submodules feed which, by watching a module compute an example."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 _Value: TypeAlias = tuple[int, int]
-"""A tensor at one moment: which object, and how often it had been changed in place by then."""
+"""A tensor at one moment: its id, and how often it had been changed in place."""
 
 
 class Wiring:
-    """What was seen of the submodules of `module` while it computed `example`, a single argument.
+    """The connections between submodules of `module` while it computes `module(example)`.
 
-    `inputs` holds what each submodule that was called with one tensor took.
+    `inputs` holds the input of each submodule that was called with a single tensor.
     """
 
     @torch.no_grad()
@@ -36,16 +36,16 @@ class Wiring:
         self._uses = watch.uses + Counter(_value(t) for t in _tensors(results))
 
     def pairs(self, first: Callable[[str], bool], second: Callable[[str], bool]) -> dict[str, str]:
-        """Return the pairs of submodules of which the second takes what the first returns.
+        """Return the pairs of submodules in which the second takes the result of the first.
 
-        Only where nothing else takes it, and where each of the two was called just once.
+        Only pairs in which nothing else takes that result, and each was called exactly once.
         """
         takers = {value: name for name, value in self._takes.items() if second(name)}
         once = {name for name, calls in self._calls.items() if calls == 1}
-        found = {name: takers.get(value) for name, value in self._gives.items() if first(name)}
+        candidates = {name: takers.get(value) for name, value in self._gives.items() if first(name)}
         return {
             name: taker
-            for name, taker in found.items()
+            for name, taker in candidates.items()
             if taker is not None and {name, taker} <= once and self._uses[self._gives[name]] == 1
         }
 
@@ -63,12 +63,12 @@ class Wiring:
 
 
 class _Watch(TorchFunctionMode):
-    """Counts how many of torch's functions made a tensor of each value."""
+    """Counts, for each value, the torch functions that computed a tensor from it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.uses: Counter[_Value] = Counter()
-        self._kept: list[Any] = []  # or another tensor might take the place of one in memory
+        self._references: list[Any] = []  # so that no id is reused
 
     def __torch_function__(
         self, func: Callable[..., object], types: object, args: tuple[object, ...] = (),
@@ -76,9 +76,9 @@ class _Watch(TorchFunctionMode):
     ) -> object:  # fmt: skip
         taken = {_value(tensor) for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        if any(True for _ in _tensors(result)):  # not for a look at its shape
+        if any(True for _ in _tensors(result)):  # not counted: reading its shape
             self.uses.update(taken)
-            self._kept.append((args, kwargs, result))
+            self._references.append((args, kwargs, result))
         return result
 
 

@@ -175,7 +175,7 @@ def test_what_cannot_be_captured_stays_eager_and_the_log_says_why(network, expec
     with caplog.at_level(logging.WARNING):
         engine = refusing(network, Refusing(error))
     assert engine.captured == (1, 2)
-    assert f"batches of 4 are computed without a graph: {error}" in caplog.text
+    assert f"no graph for batches of 4: {error}" in caplog.text
     check(engine.compare(pixels(4), lambda _: None), expected[:4])
 
 
