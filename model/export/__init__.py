@@ -1,4 +1,5 @@
-"""Checkpoints for other runtimes: one ONNX file, or a `torch.export` program.
+"""Exports checkpoints for other runtimes: as one ONNX file, or as a `torch.export` program.
 
-`model.export.onnx_file` writes the first and needs the extra `export`.
+exported = export_onnx(checkpoint, Path("solar.onnx"))  # needs the extra `export`
+print(exported.parity)
 """

@@ -1,12 +1,12 @@
-"""One ONNX file from image to decision: what goes in, what comes out, what it says of itself.
+"""One ONNX file from image to decision: its inputs, outputs and metadata.
 
 image     uint8    (B, 3, H, W)  RGB at the network's size, or float32 from 0 to 1
 category  int64    (B,)          index into the metadata's `categories`
 
-raw_score    float32  (B,)       in the network's units; NaN where the map is not finite
+raw_score    float32  (B,)       in the network's units; NaN if the map is not finite
 score        float32  (B,)       0 to 1, 0.5 at the threshold
 decision     int64    (B,)       0 OK, 1 NG, 2 REVIEW, 3 UNDECIDED (a map that is not finite)
-anomaly_map  float32  (B, H, W)  what the thresholds are about: standardised where that is asked
+anomaly_map  float32  (B, H, W)  on the scale of the thresholds; standardised if the scoring is
 raw_map      float32  (B, H, W)  before standardising; or, for distance "mahalanobis":
 residuals    float32  (B, F)     the differences of `model.scoring.residuals`
 """
@@ -40,7 +40,7 @@ def build(
 ) -> onnx.ModelProto:
     """Return the ONNX model of a calibrated checkpoint, in float32.
 
-    Raises `ExportError` for a checkpoint that cannot decide yet.
+    Raises `ExportError` for a checkpoint without thresholds.
     """
     check_exportable(checkpoint)
     height, width = checkpoint.config.image_size
@@ -95,7 +95,7 @@ def _decoded(graph: Graph, checkpoint: Checkpoint, teacher: list[Value]) -> None
 def _maps(
     graph: Graph, checkpoint: Checkpoint, teacher: Sequence[Value], student: Sequence[Value]
 ) -> Value:
-    """Write what the scoring compares, as an output, and the maps that the thresholds are about."""
+    """Write the output `raw_map` or `residuals`, and return the maps to threshold."""
     scoring, size = checkpoint.scoring, checkpoint.config.image_size
     sizes = [(size[0] // s, size[1] // s) for s in STRIDES[scoring.unused_scales :]]
     categories = checkpoint.manifest.categories
@@ -104,8 +104,8 @@ def _maps(
         compared = residuals(graph, teacher, student, sizes, weights)
         gaussians = [cast(FeatureBaseline, checkpoint.baselines[c]) for c in categories]
         return measured(graph, compared, "category", gaussians)
-    found = raw_map(graph, teacher, student, sizes, scoring, size)
-    maps = graph.op("Identity", found, name="raw_map")
+    cosines = raw_map(graph, teacher, student, sizes, scoring, size)
+    maps = graph.op("Identity", cosines, name="raw_map")
     if not scoring.standardise:
         return maps
     baselines = [cast(Baseline, checkpoint.baselines[c]) for c in categories]
@@ -113,7 +113,7 @@ def _maps(
 
 
 def _compared(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
-    """Return the name and shape, without the batch, of what the scoring compares."""
+    """Return the name and shape, without the batch, of the output before the scoring."""
     if not checkpoint.scoring.measures_differences:
         return "raw_map", checkpoint.config.image_size
     baseline = cast(FeatureBaseline, next(iter(checkpoint.baselines.values())))

@@ -3,7 +3,7 @@
     B  batch            H, W  height and width of the map     L  positions, H * W
     C  map channels     D  inner channels, 2 C                K  directions
 
-Maps are (B, C, H, W), as convolutions take them, and inside a block (B, L, C), as the scan does.
+Maps are (B, C, H, W) for convolutions, and (B, L, C) inside a block for the scan.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from model.network.blocks import HSS, ConvBranch
 
 
 def array(weight: Tensor) -> Float32[np.ndarray, "..."]:
-    """Return a weight as the graph's constants are kept."""
+    """Return a weight as a constant of the graph."""
     values: np.ndarray = weight.detach().cpu().float().numpy()
     return values
 
@@ -29,7 +29,7 @@ def array(weight: Tensor) -> Float32[np.ndarray, "..."]:
 def reconstruct(
     graph: Graph, network: MambaAD, teacher: Sequence[Value], unused_scales: int
 ) -> list[Value]:
-    """Write `MambaAD.reconstruct`: the decoder's maps, fine to coarse, without the unused ones."""
+    """Write `MambaAD.reconstruct`; return the decoder's used maps, fine to coarse."""
     decoder: Any = network.decoder
     sizes = network.config.stage_sizes
     x = _stage(graph, decoder.stages[0], fuse(graph, network, teacher), sizes[0], "stage0_")
@@ -74,7 +74,7 @@ def _conv_norm_relu(graph: Graph, modules: Any, x: Value) -> Value:
 
 
 def _bottleneck(graph: Graph, block: Any, x: Value) -> Value:
-    """Write timm's ResNet bottleneck as `Fusion` uses it: plain, without attention."""
+    """Write timm's ResNet bottleneck with the options of `Fusion`: no attention."""
     y = graph.op("Relu", _conv_norm(graph, block.conv1, block.bn1, x))
     y = graph.op("Relu", _conv_norm(graph, block.conv2, block.bn2, y))
     y = _conv_norm(graph, block.conv3, block.bn3, y)

@@ -1,4 +1,4 @@
-"""What an exported file says of itself."""
+"""The metadata of an exported file."""
 
 import importlib.metadata
 import json
@@ -7,7 +7,7 @@ from model.checkpoints.checkpoint import Checkpoint
 
 
 def metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return what the file says of itself: strings, JSON where they hold more than a word."""
+    """Return the file's metadata; values other than words are JSON."""
     calibrations = checkpoint.calibrations
     return {
         "name": checkpoint.name,

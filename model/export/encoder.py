@@ -1,4 +1,4 @@
-"""The frozen encoder as ONNX nodes, whatever timm network it is: torch's own exporter writes it."""
+"""The frozen encoder, any timm network, as ONNX nodes written by torch's exporter."""
 
 import warnings
 
@@ -15,7 +15,7 @@ _INPUT = "normalised"
 
 
 class _Features(nn.Module):
-    """The encoder with its maps in a tuple, as the exporter wants them."""
+    """The encoder with its maps in a tuple, for the exporter."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -34,15 +34,15 @@ def encode(graph: Graph, encoder: Encoder, normalised: Value, size: tuple[int, i
 
 
 def trace(encoder: Encoder, size: tuple[int, int]) -> onnx.ModelProto:
-    """Return the encoder as a model of its own, batch norms folded, for any batch."""
+    """Return the encoder as a separate model for any batch size, batch norms folded."""
     images = torch.zeros(2, 3, *size)
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings():
-        # torch's own call of what it is about to remove
+        # torch itself calls a deprecated function
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.onnx.export(
             _Features(encoder).eval(), (images,), dynamo=True, input_names=[_INPUT],
             dynamic_shapes={"x": {0: batch}}, opset_version=OPSET, verbose=False,
         )  # fmt: skip
-    assert program is not None  # what it returns where no file is asked for
+    assert program is not None  # None only when it writes a file
     return program.model_proto

@@ -1,4 +1,4 @@
-"""What can be exported, and what was: shared by every format."""
+"""The check before an export and its result, shared by all formats."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from model.export.parity import Parity
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
+    """A written file, and its agreement with PyTorch."""
 
     path: Path
     nbytes: int
@@ -19,16 +19,16 @@ class Exported:
 
 
 def check_exportable(checkpoint: Checkpoint) -> None:
-    """Raise `ExportError` for a checkpoint whose decisions one file cannot take."""
+    """Raise `ExportError` for a checkpoint without thresholds."""
     if not checkpoint.calibrations:
         raise ExportError(
-            f"{checkpoint.name!r} has no thresholds, and an exported model decides: "
+            f"{checkpoint.name!r} has no thresholds, which an exported model needs: "
             f"run `mambaad calibrate {checkpoint.name}` first"
         )
 
 
 def write(path: Path, data: bytes, parity: Parity) -> Exported:
-    """Write a file, whole or not at all; raises `ExportError` where the disk refuses."""
+    """Write a file, complete or not at all. Raises `ExportError` if writing fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, data)

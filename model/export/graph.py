@@ -1,4 +1,4 @@
-"""An ONNX graph, written node by node: names, constants and attributes kept in order."""
+"""Builds an ONNX graph node by node: manages names, constants and attributes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 21
-"""The newest set of operators that onnxruntime has known since 1.20."""
+"""The newest operator set of onnxruntime 1.20."""
 
 IR_VERSION = 10
 
 Value: TypeAlias = str
-"""A tensor of the graph, by its name."""
+"""The name of a tensor of the graph."""
 
 Operand: TypeAlias = str | NDArray[Any]
-"""A tensor of the graph, or a constant that becomes one."""
+"""A tensor of the graph, or an array to store as a constant."""
 
 _TYPES = {
     "uint8": TensorProto.UINT8,
@@ -28,10 +28,10 @@ _TYPES = {
 
 
 class Graph:
-    """Nodes and constants of a graph in the making.
+    """Nodes and constants of a graph under construction.
 
-    Equal constants are stored once. `outer` is the graph that a loop's body stands in: it keeps
-    the body's constants, so that each is prepared once and not at every step.
+    Equal constants are stored once. For the body of a loop, `outer` is the graph around it, which
+    stores the body's constants, so that onnxruntime prepares them once and not at every step.
     """
 
     def __init__(self, outer: "Graph | None" = None, prefix: str = "") -> None:
@@ -53,7 +53,7 @@ class Graph:
         return name
 
     def op(self, kind: str, *inputs: Operand, name: str | None = None, **attributes: Any) -> Value:
-        """Add a node with one output, called `name` where it is given; return the output."""
+        """Add a node with one output, called `name` if given; return the output."""
         return self._node(kind, inputs, [name or self._fresh(kind)], attributes)[0]
 
     def split(self, x: Value, sizes: Sequence[int], axis: int) -> list[Value]:
@@ -62,36 +62,36 @@ class Graph:
         return self._node("Split", (x, np.array(sizes, np.int64)), outputs, {"axis": axis})
 
     def top(self, x: Value, count: int, axis: int) -> Value:
-        """Return the `count` highest values along `axis`, in no order."""
+        """Return the `count` highest values along `axis`, unsorted."""
         outputs = [self._fresh("TopK"), self._fresh("TopK")]
         attributes = {"axis": axis, "sorted": 0}
         return self._node("TopK", (x, np.array([count])), outputs, attributes)[0]
 
     def include(self, other: onnx.GraphProto) -> None:
-        """Take over another graph's nodes and constants, whose names must not be in use."""
+        """Add another graph's nodes and constants; their names must not be in use."""
         self.nodes.extend(other.node)
         self.initializers |= {constant.name: constant for constant in other.initializer}
 
     def reshape(self, x: Value, *shape: int) -> Value:
-        """Reshape; 0 keeps the size at that place and -1 takes what is left."""
+        """Reshape; 0 keeps the size of that axis and -1 is inferred."""
         return self.op("Reshape", x, np.array(shape, np.int64))
 
     def transpose(self, x: Value, *axes: int) -> Value:
-        """Put the axes into this order."""
+        """Permute the axes to this order."""
         return self.op("Transpose", x, perm=list(axes))
 
     def silu(self, x: Value) -> Value:
-        """X times its sigmoid."""
+        """Return x times its sigmoid."""
         return self.op("Mul", x, self.op("Sigmoid", x))
 
     def scan(self, body: onnx.GraphProto, state: Value, inputs: Sequence[Value]) -> list[Value]:
-        """Run `body` along the first axis of `inputs`: its last state, and what it gathered."""
+        """Run `body` along the first axis of `inputs`; return the last state and the outputs."""
         names = [self._fresh("Scan") for _ in body.output]
         attributes = {"body": body, "num_scan_inputs": len(inputs)}
         return self._node("Scan", (state, *inputs), names, attributes)
 
     def body(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.GraphProto:
-        """Return what was written as the body of a loop, its tensors of any shape."""
+        """Return the nodes as the body of a loop, with tensors of any shape."""
         return helper.make_graph(
             self.nodes,
             self._prefix or "body",
@@ -112,7 +112,7 @@ class Graph:
 
 
 def tensor(name: str, dtype: str, *shape: int | str) -> onnx.ValueInfoProto:
-    """Declare an input or output of the whole graph; a string is a size that may vary."""
+    """Declare an input or output of the graph; a string is a variable size."""
     return helper.make_tensor_value_info(name, _TYPES[dtype], list(shape))
 
 

@@ -1,4 +1,4 @@
-"""`export_onnx`: build, hold against PyTorch, write."""
+"""`export_onnx`: builds an ONNX file, compares it with PyTorch, and writes it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,17 +19,17 @@ def export_onnx(
     precision: Precision = Precision.FP32,
     tolerance: float = TOLERANCE,
 ) -> Exported:
-    """Write the ONNX file of a calibrated checkpoint, whole or not at all.
+    """Write the ONNX file of a calibrated checkpoint, complete or not at all.
 
-    Takes the checkpoint's network over. Raises `ExportError`, and `ParityError` for a file that
-    would not score as the checkpoint does. Where `precision` is less than float32, scores may
-    differ by `tolerance`.
+    Takes over the checkpoint's network. Below float32 `precision`, scores may differ by
+    `tolerance`. Raises `ExportError`, and `ParityError` if the file's scores would differ from the
+    checkpoint's.
     """
     model = build(checkpoint, image_type, say)
     say("comparing with PyTorch")
     parity = check(Session(model, checkpoint.manifest.categories), checkpoint)
     if precision is not Precision.FP32:
-        say(f"storing weights as {precision.value}, and comparing again")
+        say(f"storing weights as {precision.value} and comparing again")
         model = compress(model, precision)
         parity = check_precision(model, checkpoint, tolerance)
     return write(path, model.SerializeToString(), parity)

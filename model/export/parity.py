@@ -1,4 +1,4 @@
-"""The parity gate: what is exported scores as what it was exported from, or is not written."""
+"""The parity gate: an export is written only if its scores equal the checkpoint's."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from model.inspection import Category
 from model.runtimes.torch import open_checkpoint
 
 SCORE_TOLERANCE = 1e-3
-"""What a score, 0 to 1, may differ by from PyTorch's."""
+"""Largest difference of a score, 0 to 1, from PyTorch's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far an exported model was found from PyTorch: on how many images, and of what kind."""
+    """Largest difference of a score from PyTorch's; `kind` is the number and kind of images."""
 
     kind: str
     difference: float
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return one line for people."""
         return f"scores differ from PyTorch's by at most {self.difference:.1e} on {self.kind}"
 
 
@@ -36,10 +36,10 @@ Runner: TypeAlias = Callable[[str, UInt8[np.ndarray, "n 3 H W"], Category], np.n
 
 
 def check(run: Runner, checkpoint: Checkpoint) -> Parity:
-    """Hold an exported model against the golden images' scores, and PyTorch here and now.
+    """Compare an exported model with the golden images' scores, and with PyTorch on this machine.
 
-    A checkpoint without golden images is compared on synthetic ones. Takes the checkpoint's network
-    over, as a detector does. Raises `ParityError`.
+    Without golden images, uses synthetic ones. Takes over the checkpoint's network, like a
+    detector. Raises `ParityError`.
     """
     golden.check(
         checkpoint.golden,
@@ -49,23 +49,23 @@ def check(run: Runner, checkpoint: Checkpoint) -> Parity:
     worst = difference(run, pictures, torch_scores(checkpoint, pictures))
     if not worst <= SCORE_TOLERANCE:
         raise ParityError(
-            f"the exported model's scores differ from PyTorch's by {worst:.4g}, and "
-            f"{SCORE_TOLERANCE:g} is tolerated: it is not written"
+            f"the exported model's scores differ from PyTorch's by {worst:.4g}, more than the "
+            f"tolerance of {SCORE_TOLERANCE:g}: it is not written"
         )
     count = sum(map(len, pictures.values()))
     return Parity(f"{count} {'golden' if checkpoint.golden else 'synthetic'} images", worst)
 
 
-def difference(run: Runner, pictures: Pictures, wanted: Scores) -> float:
+def difference(run: Runner, pictures: Pictures, expected: Scores) -> float:
     """Return the largest difference of a score, 0 to 1."""
     return max(
-        float(np.abs(run("score", images, category) - wanted[category]).max())
+        float(np.abs(run("score", images, category) - expected[category]).max())
         for category, images in pictures.items()
     )
 
 
 def images_to_compare(checkpoint: Checkpoint) -> Pictures:
-    """Return the golden images of each calibrated category, or synthetic ones in their place."""
+    """Return the golden images of each calibrated category, or synthetic ones."""
     synthetic = golden.synthetic_images(checkpoint.config.image_size, 2)
     return {
         category: checkpoint.golden[category].images if category in checkpoint.golden else synthetic
@@ -74,7 +74,7 @@ def images_to_compare(checkpoint: Checkpoint) -> Pictures:
 
 
 def torch_scores(checkpoint: Checkpoint, pictures: Pictures) -> Scores:
-    """Return the calibrated scores that PyTorch gives these images."""
+    """Return PyTorch's calibrated scores of these images."""
     detector = open_checkpoint(checkpoint)
     scores = {}
     for category, images in pictures.items():

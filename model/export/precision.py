@@ -1,9 +1,9 @@
-"""Smaller files: the weights of convolutions and linear layers in 16 or 8 bits.
+"""Smaller files: stores the weights of convolutions and linear layers in 16 or 8 bits.
 
-Only how the weights are stored changes: onnxruntime widens them once, when it loads, and computes
-in float32 as before; the scan, the baselines and the thresholds keep every bit. So a file is half
-or a third as large, and as fast. What that costs in accuracy is measured, and bounded, on good
-images and on the same ones with defects drawn into them.
+Only the storage changes: onnxruntime converts the weights to float32 when it loads them. The scan,
+the baselines and the thresholds keep full precision. A file becomes a half or a third as large, and
+is as fast. The loss of accuracy is measured, and limited, on good images and on copies with drawn
+defects.
 """
 
 from enum import StrEnum
@@ -19,13 +19,13 @@ from model.export.parity import Parity, Pictures, difference, images_to_compare,
 from model.export.session import Session
 
 TOLERANCE = 0.02
-"""What a score, 0 to 1, may differ by from the float32 network's, unless the caller says."""
+"""Default for the largest difference of a score, 0 to 1, from the float32 network's."""
 
 _SMALLEST = 1024
 
 
 class Precision(StrEnum):
-    """How the weights are stored."""
+    """The precision of stored weights."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -57,15 +57,15 @@ def compress(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(constants)
     graph.node.extend(nodes)
-    _say(compressed, precision)
+    _set_precision(compressed, precision)
     onnx.checker.check_model(compressed, full_check=True)
     return compressed
 
 
 def check_precision(model: onnx.ModelProto, checkpoint: Checkpoint, tolerance: float) -> Parity:
-    """Hold a compressed model against PyTorch on good images and on defective ones.
+    """Compare a compressed model with PyTorch on good and on defective images.
 
-    Raises `ExportError`, with the figure, where scores differ by more than `tolerance`.
+    Raises `ExportError`, with the difference, if scores differ by more than `tolerance`.
     """
     good = images_to_compare(checkpoint)
     pictures: Pictures = {
@@ -77,14 +77,14 @@ def check_precision(model: onnx.ModelProto, checkpoint: Checkpoint, tolerance: f
     count = sum(map(len, good.values()))
     if not worst <= tolerance:
         raise ExportError(
-            f"in this precision scores differ from the checkpoint's by {worst:.3g}, and "
-            f"{tolerance:g} is tolerated: it is not written"
+            f"in this precision scores differ from the checkpoint's by {worst:.3g}, more than the "
+            f"tolerance of {tolerance:g}: it is not written"
         )
     return Parity(f"{count} good images and {count} defective ones", worst)
 
 
 def with_defects(images: UInt8[np.ndarray, "n 3 H W"]) -> UInt8[np.ndarray, "n 3 H W"]:
-    """Return the images with a dark or bright rectangle each, an eighth of a side long."""
+    """Return copies of the images, each with a dark or bright rectangle, 1/8 of a side long."""
     random = np.random.default_rng(0)
     changed = images.copy()
     height, width = (side // 8 for side in images.shape[2:])
@@ -96,7 +96,7 @@ def with_defects(images: UInt8[np.ndarray, "n 3 H W"]) -> UInt8[np.ndarray, "n 3
 
 
 def _weights(graph: onnx.GraphProto) -> dict[str, int]:
-    """Return the weights' names, and the axis along which each output has a scale of its own."""
+    """Return the weights' names and the axis of their outputs, each of which has one scale."""
     axes = {}
     for node in graph.node:
         if node.op_type == "Conv":
@@ -114,7 +114,7 @@ def _half(values: np.ndarray) -> np.ndarray:
 
 
 def _quantised(name: str, values: np.ndarray, axis: int) -> list[onnx.TensorProto]:
-    """Return int8 values and one scale an output."""
+    """Return int8 values and one scale for each output."""
     others = tuple(i for i in range(values.ndim) if i != axis)
     scale = np.abs(values).max(axis=others) / 127
     scale = np.where(scale > 0, scale, 1).astype(np.float32)
@@ -126,7 +126,7 @@ def _quantised(name: str, values: np.ndarray, axis: int) -> list[onnx.TensorProt
     ]
 
 
-def _say(model: onnx.ModelProto, precision: Precision) -> None:
+def _set_precision(model: onnx.ModelProto, precision: Precision) -> None:
     for entry in model.metadata_props:
         if entry.key == "precision":
             entry.value = precision.value

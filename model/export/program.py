@@ -1,10 +1,10 @@
-"""A `torch.export` program from image to decision: torch alone runs it, without this package.
+"""A `torch.export` program from image to decision; it runs with torch alone.
 
     B  batch       L  positions      K  directions    T  steps of a chunk
     D  channels    N  states         R  rank of the delta projection
 
-The scan is rendered with torch's higher-order `scan` over chunks of T steps, since the kernels of
-`model.scan` are this package's own code. It takes what the ONNX artefact takes, and answers it.
+The kernels of `model.scan` belong to this package, so the program uses torch's higher-order `scan`
+over chunks of T steps. Inputs and outputs are those of `model.export.artefact`.
 """
 
 import io
@@ -37,14 +37,14 @@ from model.scoring.residuals import residuals
 
 CHUNK = 16
 OUTPUTS = ("raw_score", "score", "decision", "anomaly_map")
-"""Beside what the scoring compares: "raw_map", or "residuals"."""
+"""The outputs besides "raw_map" or "residuals"."""
 
 
 def rendered_scan(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Scan as `model.scan.hybrid_scan`, in torch's own operators and a loop that is exported."""
+    """Compute `model.scan.hybrid_scan` with torch's operators and an exportable loop."""
     K, L = order.shape
     N, R = A.shape[2], dt_weight.shape[2]
     T = next(steps for steps in range(min(CHUNK, L), 0, -1) if L % steps == 0)
@@ -72,7 +72,7 @@ def rendered_scan(
 
 
 class MeasuredScale(nn.Module):
-    """One scale's share of the map, by the Gaussians of each category."""
+    """One scale's share of the map, from the Gaussians of each category."""
 
     mean: Tensor
     whitening: Tensor
@@ -86,26 +86,26 @@ class MeasuredScale(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = gaussians[0].mean.shape
-        tables = [one.to_arrays() for one in gaussians]
-        arrays = {what: np.stack([table[what] for table in tables]) for what in tables[0]}
+        tables = [gaussian.to_arrays() for gaussian in gaussians]
+        arrays = {name: np.stack([table[name] for table in tables]) for name in tables[0]}
         arrays |= {"rows": stretch[0].copy(), "columns": stretch[1].copy()}
         arrays["triangle"] = np.stack(np.tril_indices(self.shape[0]))
-        for what, array in arrays.items():
-            self.register_buffer(what, torch.from_numpy(array))
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(array))
 
     def forward(self, differences: Tensor, category: Tensor) -> Tensor:
-        """Measure flat differences by every category, and keep each image's own."""
+        """Measure flat differences by every category, and select each image's category."""
         channels, height, width = self.shape
         centred = differences.reshape(-1, *self.shape) - self.mean[category]
         centred = centred.flatten(2).permute(2, 0, 1)  # (P, B, C)
-        found = centred.new_zeros(centred.shape[:2])
+        distances = centred.new_zeros(centred.shape[:2])
         for number in range(len(self.mean)):
             values = self.whitening[number].float() * self.unit[number].unsqueeze(1)
             matrices = values.new_zeros(len(values), channels, channels)
             matrices[:, self.triangle[0], self.triangle[1]] = values
             white = torch.matmul(centred, matrices.transpose(1, 2))
-            found = torch.where(category == number, white.square().mean(2).sqrt(), found)
-        maps: Tensor = self.rows @ found.T.reshape(-1, height, width) @ self.columns
+            distances = torch.where(category == number, white.square().mean(2).sqrt(), distances)
+        maps: Tensor = self.rows @ distances.T.reshape(-1, height, width) @ self.columns
         return maps
 
 
@@ -124,7 +124,7 @@ class Program(nn.Module):
                 module.backend = cast(Any, rendered_scan)
         self.preprocessing, self.scoring = checkpoint.preprocessing, checkpoint.scoring
         names = checkpoint.manifest.categories
-        self._keep_baselines(
+        self._store_baselines(
             [checkpoint.baselines[n] for n in names if self.scoring.uses_baselines]
         )
         calibrations = [checkpoint.calibrations[name] for name in names]
@@ -140,19 +140,19 @@ class Program(nn.Module):
         ]
         self.register_buffer("thresholds", torch.tensor(np.array(rows)))
 
-    def _keep_baselines(self, baselines: Sequence[AnyBaseline]) -> None:
+    def _store_baselines(self, baselines: Sequence[AnyBaseline]) -> None:
         if self.scoring.measures_differences:
-            known = [cast(FeatureBaseline, baseline) for baseline in baselines]
-            scales = zip(*(baseline.scales for baseline in known), strict=True)
-            pairs = zip(scales, known[0].stretches, strict=True)
+            features = [cast(FeatureBaseline, baseline) for baseline in baselines]
+            scales = zip(*(baseline.scales for baseline in features), strict=True)
+            pairs = zip(scales, features[0].stretches, strict=True)
             self.scales = nn.ModuleList(MeasuredScale(*pair) for pair in pairs)
             return
         tables = [baseline.to_arrays() for baseline in baselines]
-        for what in tables[0] if tables else ():
-            self.register_buffer(what, torch.from_numpy(np.stack([t[what] for t in tables])))
+        for name in tables[0] if tables else ():
+            self.register_buffer(name, torch.from_numpy(np.stack([t[name] for t in tables])))
 
     def forward(self, image: Tensor, category: Tensor) -> dict[str, Tensor]:
-        """Return every output."""
+        """Return all outputs by name."""
         unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
         teacher = self.network.encoder(normalise(image, self.preprocessing))
         student = self.network.reconstruct(teacher, unused)
@@ -167,24 +167,24 @@ class Program(nn.Module):
                 maps = (compared - self.mean[category]) / self.deviation[category]
         raw = self._raw_score(maps)
         score, decision = self._decided(raw, category)
-        found = dict(zip(OUTPUTS, (raw, score, decision, maps), strict=True))
-        return found | {name: compared}
+        outputs = dict(zip(OUTPUTS, (raw, score, decision, maps), strict=True))
+        return outputs | {name: compared}
 
     def _measured(self, differences: Tensor, category: Tensor) -> Tensor:
-        """Measure as `FeatureBaseline.standardise`."""
+        """Compute `FeatureBaseline.standardise`."""
         scales = [cast(MeasuredScale, scale) for scale in self.scales]
         parts = torch.split(differences, [math.prod(scale.shape) for scale in scales], dim=1)
-        found = [scale(part, category) for scale, part in zip(scales, parts, strict=True)]
-        total: Tensor = torch.stack(found).sum(0)
+        maps = [scale(part, category) for scale, part in zip(scales, parts, strict=True)]
+        total: Tensor = torch.stack(maps).sum(0)
         return total
 
     def _raw_score(self, maps: Tensor) -> Tensor:
         flat = maps.flatten(1)
-        nothing = (flat * 0).sum(1)  # NaN from infinity and NaN
+        zero = (flat * 0).sum(1)  # NaN if a pixel is infinite or NaN
         if self.scoring.statistic == "max":
-            return flat.amax(1) + nothing
+            return flat.amax(1) + zero
         count = max(1, round(self.scoring.top_fraction * flat.shape[1]))
-        return flat.topk(count, sorted=False).values.mean(1) + nothing
+        return flat.topk(count, sorted=False).values.mean(1) + zero
 
     def _decided(self, raw: Tensor, category: Tensor) -> tuple[Tensor, Tensor]:
         image, review, slope = self.thresholds[category].unbind(1)
@@ -197,9 +197,9 @@ class Program(nn.Module):
 def export_program(
     checkpoint: Checkpoint, path: Path, say: Callable[[str], None] = lambda _: None
 ) -> Exported:
-    """Write a calibrated checkpoint as a `.pt2` file, whole or not at all.
+    """Write a calibrated checkpoint as a `.pt2` file, complete or not at all.
 
-    Raises `ExportError`, and `ParityError` for a program that would not score as the checkpoint.
+    Raises `ExportError`, and `ParityError` if the program's scores differ from the checkpoint's.
     """
     check_exportable(checkpoint)
     height, width = checkpoint.config.image_size
@@ -209,7 +209,7 @@ def export_program(
     batch = torch.export.Dim("batch")
     say("tracing")
     with torch.no_grad(), warnings.catch_warnings():
-        # torch's own calls of what it is about to remove
+        # torch itself calls deprecated functions
         warnings.simplefilter("ignore", FutureWarning)
         traced = torch.export.export(
             Program(checkpoint), example, dynamic_shapes=({0: batch}, {0: batch}), strict=False
@@ -218,7 +218,7 @@ def export_program(
     parity = check(_runner(traced.module(), checkpoint.manifest.categories), checkpoint)
     data = io.BytesIO()
     with warnings.catch_warnings():
-        # it says so of every weight of a shape that another has, too
+        # raised for each weight whose shape another weight has
         warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
         torch.export.save(
             traced, data, extra_files={"mambaad.json": json.dumps(metadata(checkpoint))}
@@ -227,13 +227,13 @@ def export_program(
 
 
 def _runner(module: nn.Module, categories: tuple[Category, ...]) -> Runner:
-    """Speak to the program in categories; one that is none is asked for as the first."""
+    """Return a function that takes categories by name; unknown ones use index 0."""
 
     def run(name: str, images: np.ndarray, category: Category) -> np.ndarray:
-        place = categories.index(category) if category in categories else 0
+        index = categories.index(category) if category in categories else 0
         with torch.no_grad():
-            found = module(torch.from_numpy(images), torch.full((len(images),), place))
-        output: np.ndarray = found[name].numpy()
+            outputs = module(torch.from_numpy(images), torch.full((len(images),), index))
+        output: np.ndarray = outputs[name].numpy()
         return output
 
     return run

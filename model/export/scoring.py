@@ -2,8 +2,8 @@
 
 B  batch     h, w  size of one scale's maps     H, W  size of the anomaly map     Q  categories
 
-Resizing and blurring are linear in rows and in columns, so both together are two matrices for each
-scale. They are multiplied out here once, in double precision, instead of at every image.
+Resizing and blurring are linear and separable, so both together are two matrices for each scale.
+They are computed here, in double precision, instead of for every image.
 """
 
 import math
@@ -22,7 +22,7 @@ from model.scoring.scores import Scoring
 from model.scoring.smoothing import resize_and_blur
 
 LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
-_TINY = 1e-8  # the floor that torch's cosine_similarity puts under a norm
+_TINY = 1e-8  # the smallest norm of torch's cosine_similarity
 ABOVE_ZERO = np.array(np.finfo(np.float32).tiny)
 BELOW_ONE = np.array(np.nextafter(np.float32(1), np.float32(0)))
 
@@ -55,7 +55,7 @@ def raw_map(
 def standardised(
     graph: Graph, maps: Value, category: Value, baselines: Sequence[Baseline]
 ) -> Value:
-    """Write `Baseline.standardise`, each image by its category's."""
+    """Write `Baseline.standardise`, each image with its category's baseline."""
     mean = graph.op("Gather", np.stack([b.mean for b in baselines]), category, axis=0)
     deviation = graph.op("Gather", np.stack([b.deviation for b in baselines]), category, axis=0)
     return graph.op("Div", graph.op("Sub", maps, mean), deviation)
@@ -86,7 +86,7 @@ def residuals(
 def measured(
     graph: Graph, differences: Value, category: Value, baselines: Sequence[FeatureBaseline]
 ) -> Value:
-    """Write `FeatureBaseline.standardise`, each image by its category's: (B, H, W)."""
+    """Write `FeatureBaseline.standardise`, each image with its category's: (B, H, W)."""
     first, total = baselines[0], None
     parts = graph.split(differences, [math.prod(shape) for shape in first.shapes], axis=1)
     for number, (part, (rows, columns)) in enumerate(zip(parts, first.stretches, strict=True)):
@@ -98,7 +98,7 @@ def measured(
 
 
 def raw_score(graph: Graph, maps: Value, scoring: Scoring, pixels: int, name: str) -> Value:
-    """Write `Scoring.raw_scores`: (B, H, W) -> (B,); NaN where any pixel is not finite."""
+    """Write `Scoring.raw_scores`: (B, H, W) -> (B,); NaN if any pixel is not finite."""
     flat = graph.reshape(maps, 0, -1)
     share = scoring.top_fraction if scoring.statistic == "top_mean" else 0
     count = max(1, round(share * pixels))
@@ -107,10 +107,8 @@ def raw_score(graph: Graph, maps: Value, scoring: Scoring, pixels: int, name: st
     else:
         top = graph.top(flat, count, axis=1)
         score = graph.op("ReduceMean", top, np.array([1]), keepdims=0)
-    nothing = graph.op("Mul", flat, np.array(0, np.float32))  # NaN from infinity and NaN
-    return graph.op(
-        "Add", score, graph.op("ReduceSum", nothing, np.array([1]), keepdims=0), name=name
-    )
+    zero = graph.op("Mul", flat, np.array(0, np.float32))  # NaN if a pixel is infinite or NaN
+    return graph.op("Add", score, graph.op("ReduceSum", zero, np.array([1]), keepdims=0), name=name)
 
 
 def decide(graph: Graph, raw: Value, category: Value, calibrations: Sequence[Calibration]) -> None:
@@ -122,20 +120,20 @@ def decide(graph: Graph, raw: Value, category: Value, calibrations: Sequence[Cal
     above = graph.op("Sub", raw, threshold)
     odds = graph.op("Mul", above, graph.op("Gather", slope, category))
     graph.op("Clip", graph.op("Sigmoid", odds), ABOVE_ZERO, BELOW_ONE, name="score")
-    asked = graph.op("Greater", raw, graph.op("Gather", np.array(review), category))
-    decision = graph.op("Where", asked, np.array(2), np.array(0))
+    to_review = graph.op("Greater", raw, graph.op("Gather", np.array(review), category))
+    decision = graph.op("Where", to_review, np.array(2), np.array(0))
     decision = graph.op("Where", graph.op("Greater", raw, threshold), np.array(1), decision)
     graph.op("Where", graph.op("IsNaN", raw), np.array(3), decision, name="decision")
 
 
 def lowest_asked(calibration: Calibration) -> np.float32:
-    """Return the raw score above which a person is asked, or the part rejected."""
+    """Return the raw score above which a part is not OK."""
     review = calibration.review_threshold
     return rounded_down(calibration.image_threshold if review is None else review)
 
 
 def rounded_down(threshold: float) -> np.float32:
-    """Return the largest float32 not above: a float32 is above both or above neither."""
+    """Return the largest float32 not above: comparing any float32 with either gives the same."""
     nearest = np.float32(threshold)
     return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
 
@@ -143,33 +141,33 @@ def rounded_down(threshold: float) -> np.float32:
 def _measured_scale(
     graph: Graph, differences: Value, category: Value, gaussians: Sequence[Gaussians]
 ) -> Value:
-    """Write `Gaussians.distances` of flat differences, each image's by its category: (B, h, w).
+    """Write `Gaussians.distances` of flat differences, each image by its category: (B, h, w).
 
-    Every category's whitening is a product of its own; each image keeps its own category's.
+    Computes the product with every category's whitening, then selects by each image's category.
     """
     channels, height, width = gaussians[0].mean.shape
-    means = np.stack([one.mean.reshape(channels, -1) for one in gaussians])
+    means = np.stack([gaussian.mean.reshape(channels, -1) for gaussian in gaussians])
     laid = graph.reshape(differences, 0, channels, height * width)
     centred = graph.op("Sub", laid, graph.op("Gather", means, category, axis=0))
     places = graph.transpose(centred, 2, 0, 1)  # (P, B, C)
     distances = None
-    for number, one in enumerate(gaussians):
-        across = np.ascontiguousarray(one.matrices.transpose(0, 2, 1))
+    for number, gaussian in enumerate(gaussians):
+        across = np.ascontiguousarray(gaussian.matrices.transpose(0, 2, 1))
         largest = np.abs(across).max(axis=(1, 2), keepdims=True)
         half = graph.op("Cast", (across / largest).astype(np.float16), to=TensorProto.FLOAT)
         white = graph.op("MatMul", places, graph.op("Mul", half, largest))
         mean_square = graph.op(
             "ReduceMean", graph.op("Mul", white, white), np.array([2]), keepdims=0
         )
-        found = graph.op("Sqrt", mean_square)  # (P, B)
-        own = graph.op("Equal", category, np.array(number))
-        distances = found if distances is None else graph.op("Where", own, found, distances)
-    assert distances is not None  # there is no checkpoint without a category
+        root = graph.op("Sqrt", mean_square)  # (P, B)
+        selected = graph.op("Equal", category, np.array(number))
+        distances = root if distances is None else graph.op("Where", selected, root, distances)
+    assert distances is not None  # every exportable checkpoint has a category
     return graph.reshape(graph.transpose(distances, 1, 0), -1, height, width)
 
 
 def _edges(size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
-    """Return what makes up for what an average lacks beyond the edges of a grid."""
+    """Return the factors that correct averages at the edges of a grid; see `EDGE`."""
     height, width = (np.ones(side, np.float32) for side in size)
     for side in (height, width):
         side[[0, -1]] = EDGE
@@ -177,7 +175,7 @@ def _edges(size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
 
 
 def _distance(graph: Graph, teacher: Value, student: Value) -> Value:
-    """1 - cosine similarity over the channels: (B, C, h, w) twice -> (B, h, w)."""
+    """Write 1 - cosine similarity over the channels: (B, C, h, w) twice -> (B, h, w)."""
     along = np.array([1])
     product = graph.op("ReduceSum", graph.op("Mul", teacher, student), along, keepdims=0)
     lengths = [

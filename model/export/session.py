@@ -1,4 +1,4 @@
-"""An exported ONNX file in onnxruntime, to be compared."""
+"""An exported ONNX file in onnxruntime, for comparison."""
 
 import numpy as np
 import onnx
@@ -9,7 +9,7 @@ from model.inspection import Category
 
 
 class Session:
-    """An exported model in onnxruntime, spoken to in categories."""
+    """An exported model in onnxruntime; takes categories by name."""
 
     def __init__(self, model: onnx.ModelProto, categories: tuple[Category, ...]) -> None:
         options = onnxruntime.SessionOptions()
@@ -23,9 +23,9 @@ class Session:
     def __call__(
         self, name: str, images: UInt8[np.ndarray, "B 3 H W"], category: Category
     ) -> np.ndarray:
-        """Return one of the outputs; a category that is none is asked for as the first."""
-        place = self._categories.index(category) if category in self._categories else 0
+        """Return one output; unknown categories use index 0."""
+        index = self._categories.index(category) if category in self._categories else 0
         pixels = images.astype(np.float32) / 255 if self._floating else images
-        feeds = {"image": pixels, "category": np.full(len(images), place, np.int64)}
+        feeds = {"image": pixels, "category": np.full(len(images), index, np.int64)}
         output: np.ndarray = self._session.run([name], feeds)[0]
         return output
