@@ -58,7 +58,7 @@ def test_backends_agree(network):
 
 
 def test_an_image_of_another_size_is_refused(network):
-    with pytest.raises(ConfigError, match=r"takes \(64, 64\) images, got \(96, 64\)"):
+    with pytest.raises(ConfigError, match=r"takes images of \(64, 64\), got \(96, 64\)"):
         network(images(1, (96, 64)))
 
 

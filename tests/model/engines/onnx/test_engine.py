@@ -76,7 +76,7 @@ def test_a_detector_decides_by_it_as_by_any_other(engine):
     [
         (b"", "onnxruntime cannot use"),
         (b"not a model at all", "onnxruntime cannot use"),
-        (brightness((64, 64)), "none of `mambaad export`"),
+        (brightness((64, 64)), "not from `mambaad export`"),
         (brightness(SIZE, ("raw_score",)), "an output raw_map"),
         (brightness(SIZE, ("residuals",)), "or flat residuals"),
     ],
