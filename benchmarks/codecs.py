@@ -1,14 +1,14 @@
-"""Which decoder is fastest on the images that lines send, and whether its pixels are the same.
+"""Compares image decoders on typical camera images: speed, and differences of pixels.
 
     pip install 'mambaad-service[bench]'
     python benchmarks/codecs.py --json benchmarks/results/codecs-cpu.json
 
-Pillow, simplejpeg and OpenCV on JPEG (quality 90) and PNG, in colour and in grey, at 0.3, 5 and 20
-megapixels; the pictures are a mosaic of the sample cells with a sensor's noise. "ready" is decoded
-and made into the network's tensor, which resizes with Pillow whoever decoded. Decoders take turns,
-in one thread, since the service decodes many images side by side; its processor time is counted. A
-second table has what could be done in place of the resize that checkpoints are trained with, and
-how far its pixels are off; a third has the writing of a heatmap laid over its image.
+Times Pillow, simplejpeg and OpenCV on JPEG (quality 90) and PNG, in colour and in grey, at 0.3, 5
+and 20 megapixels; the pictures are a mosaic of the sample cells with a sensor's noise. "ready"
+includes making the network's tensor, always resized with Pillow. Decoders take turns in one thread,
+since the service decodes many images side by side; processor time counts. A second table compares
+alternatives to the resize that checkpoints are trained with, and the differences of their pixels; a
+third the writing of a heatmap laid over its image.
 """
 
 import importlib.metadata
@@ -38,7 +38,7 @@ Decoder: TypeAlias = Callable[[bytes, str], Image.Image]
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians in ms of processor time; `max_difference` is of any pixel, from Pillow's."""
+    """Medians of processor time in ms; `max_difference` is a pixel's largest, from Pillow's."""
 
     decoder: str
     format: str
@@ -51,7 +51,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Resize:
-    """The median of decoding a JPEG and resizing it, and how far its pixels are from bilinear's."""
+    """The median of decoding and resizing a JPEG, and its difference from bilinear's pixels."""
 
     way: str
     megapixels: float
@@ -62,7 +62,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Encoding:
-    """The median of writing a coloured picture, and the file's bytes."""
+    """The median of writing a coloured picture, and the size of the file in bytes."""
 
     way: str
     megapixels: float
@@ -72,7 +72,7 @@ class Encoding:
 
 def main(
     repeats: Annotated[int, typer.Option(min=1)] = 7,
-    megapixels: Annotated[list[float] | None, typer.Option(help="Of 0.3, 5 and 20.")] = None,
+    megapixels: Annotated[list[float] | None, typer.Option(help="Any of 0.3, 5 and 20.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
     """Print medians of decoding, and of decoding and resizing, and write them as JSON."""
@@ -117,16 +117,16 @@ def show(timings: list[Timing], resizes: list[Resize], encodings: list[Encoding]
 
 
 def all_versions() -> dict[str, str]:
-    """Name the decoders here, and the libraries that Pillow was built with."""
-    found = {"python": versions()["python"], "numpy": versions()["numpy"]}
+    """Return the versions of the decoders, and of the libraries that Pillow was built with."""
+    packages = {"python": versions()["python"], "numpy": versions()["numpy"]}
     for package in ("pillow", "simplejpeg", "opencv-python-headless"):
         try:
-            found[package] = importlib.metadata.version(package)
+            packages[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
+            packages[package] = "not installed"
     for feature in ("libjpeg_turbo", "zlib_ng"):
-        found[f"pillow's {feature}"] = str(features.version_feature(feature))
-    return found
+        packages[f"pillow's {feature}"] = str(features.version_feature(feature))
+    return packages
 
 
 def mosaic(width: int, height: int) -> Image.Image:
@@ -144,14 +144,14 @@ def mosaic(width: int, height: int) -> Image.Image:
 
 
 def encode(picture: Image.Image, kind: str) -> bytes:
-    """Return the file's bytes, as a camera's software would write it."""
+    """Return the file's bytes, written like a camera's software would."""
     encoded = BytesIO()
     picture.save(encoded, kind, **({"quality": 90} if kind == "JPEG" else {}))
     return encoded.getvalue()
 
 
 def with_pillow(content: bytes, mode: str) -> Image.Image:
-    """Decode as the service and the trainer do."""
+    """Decode like the service and the trainer."""
     with Image.open(BytesIO(content)) as image:
         image.load()
         assert image.mode == mode
@@ -159,16 +159,16 @@ def with_pillow(content: bytes, mode: str) -> Image.Image:
 
 
 def decoders(kind: str) -> dict[str, Decoder]:
-    """Return those that are installed and know the format; Pillow is the first."""
-    found: dict[str, Decoder] = {"pillow": with_pillow}
+    """Return the installed decoders of the format, Pillow first."""
+    installed: dict[str, Decoder] = {"pillow": with_pillow}
     if kind == "JPEG" and all_versions()["simplejpeg"] != "not installed":
-        import simplejpeg  # noqa: PLC0415 - it need not be there
+        import simplejpeg  # noqa: PLC0415 - optional
 
         def with_simplejpeg(content: bytes, mode: str) -> Image.Image:
             values = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB")
             return Image.fromarray(values.squeeze())
 
-        found["simplejpeg"] = with_simplejpeg
+        installed["simplejpeg"] = with_simplejpeg
     if all_versions()["opencv-python-headless"] != "not installed":
         import cv2  # noqa: PLC0415
 
@@ -178,19 +178,19 @@ def decoders(kind: str) -> dict[str, Decoder]:
         def with_opencv(content: bytes, mode: str) -> Image.Image:
             return Image.fromarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags[mode]))
 
-        found["opencv"] = with_opencv
-    return found
+        installed["opencv"] = with_opencv
+    return installed
 
 
 def time_decoders(
     content: bytes, kind: str, mode: str, megapixels: float, repeats: int
 ) -> list[Timing]:
-    """Time every decoder on one file, each in its turn."""
-    known = decoders(kind)
+    """Time all decoders on one file, in turns."""
+    functions = decoders(kind)
     reference = np.asarray(with_pillow(content, mode)).astype(np.int16)
-    decode = {name: lambda f=f: f(content, mode) for name, f in known.items()}
+    decode = {name: lambda f=f: f(content, mode) for name, f in functions.items()}
     ready = {
-        name: lambda f=f: PREPROCESSING.to_array(f(content, mode)) for name, f in known.items()
+        name: lambda f=f: PREPROCESSING.to_array(f(content, mode)) for name, f in functions.items()
     }
     decode_ms, ready_ms = medians_ms(decode, repeats), medians_ms(ready, repeats)
     return [
@@ -201,18 +201,18 @@ def time_decoders(
             megapixels,
             decode_ms[name],
             ready_ms[name],
-            int(np.abs(reference - np.asarray(known[name](content, mode))).max()),
+            int(np.abs(reference - np.asarray(functions[name](content, mode))).max()),
         )
-        for name in known
+        for name in functions
     ]
 
 
 def time_resizes(content: bytes, megapixels: float, repeats: int) -> list[Resize]:
-    """Time what could stand in for decoding whole and resizing bilinearly."""
+    """Time alternatives to decoding at full size and resizing bilinearly."""
     height, width = PREPROCESSING.image_size
     bilinear = Image.Resampling.BILINEAR
 
-    def whole(gap: float | None) -> Image.Image:
+    def full_size(gap: float | None) -> Image.Image:
         return with_pillow(content, "RGB").resize((width, height), bilinear, reducing_gap=gap)
 
     def draft() -> Image.Image:
@@ -221,13 +221,13 @@ def time_resizes(content: bytes, megapixels: float, repeats: int) -> list[Resize
             return image.resize((width, height), bilinear)
 
     ways: dict[str, Callable[[], Image.Image]] = {
-        "bilinear (as trained)": lambda: whole(None),
-        "bilinear, reducing_gap=3": lambda: whole(3.0),
-        "bilinear, reducing_gap=2": lambda: whole(2.0),
+        "bilinear (as trained)": lambda: full_size(None),
+        "bilinear, reducing_gap=3": lambda: full_size(3.0),
+        "bilinear, reducing_gap=2": lambda: full_size(2.0),
         "JPEG at reduced scale": draft,
     }
     times = medians_ms(ways, repeats)
-    exact = np.asarray(whole(None)).astype(np.int16)
+    exact = np.asarray(full_size(None)).astype(np.int16)
     away = {name: np.abs(exact - np.asarray(way())) for name, way in ways.items()}
     return [
         Resize(name, megapixels, times[name], int(away[name].max()), float(away[name].mean()))
@@ -236,7 +236,7 @@ def time_resizes(content: bytes, megapixels: float, repeats: int) -> list[Resize
 
 
 def time_encoders(picture: Image.Image, megapixels: float, repeats: int) -> list[Encoding]:
-    """Time the writing of a picture, as PNG by the service's settings and by others."""
+    """Time the writing of a picture, as PNG with the service's settings, and in other ways."""
 
     def with_pillow(kind: str, **options: int) -> bytes:
         written = BytesIO()
@@ -249,7 +249,7 @@ def time_encoders(picture: Image.Image, megapixels: float, repeats: int) -> list
         "pillow JPEG quality 90": lambda: with_pillow("JPEG", quality=90),
     }
     if all_versions()["opencv-python-headless"] != "not installed":
-        import cv2  # noqa: PLC0415 - it need not be there
+        import cv2  # noqa: PLC0415 - optional
 
         values = np.asarray(picture)[:, :, ::-1].copy()
         level = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -263,7 +263,7 @@ def time_encoders(picture: Image.Image, megapixels: float, repeats: int) -> list
 
 
 def medians_ms(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Time works in turns, so that a noisy minute is everyone's."""
+    """Time all works in turns, so that noise affects all of them."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats + 1):
         for name, work in works.items():

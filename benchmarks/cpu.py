@@ -2,9 +2,10 @@
 
     python -m benchmarks.cpu        # or: make bench-cpu
 
-The paper's configuration and the shipped checkpoint at batch 1 and 8, end to end from pixels to
-decisions, once with what the processor has and once held to AVX2; and the floor in both. Writes
-benchmarks/results/cpu-native.json and cpu-avx2.json, and the table in docs/performance.md.
+Times the paper's configuration and the shipped checkpoint at batch 1 and 8, from pixels to
+decisions, once with all of the processor's instructions and once limited to AVX2, and measures the
+floor of both. Writes benchmarks/results/cpu-native.json and cpu-avx2.json, and the table in
+docs/performance.md.
 """
 
 import json
@@ -31,7 +32,7 @@ CONDITIONS: dict[str, dict[str, str]] = {"native": {}, "avx2": HELD_TO_AVX2}
 
 
 def measured(condition: str, checkpoint: str, repeats: int) -> dict[str, Any]:
-    """Measure in this process, whose environment already is that of `condition`."""
+    """Measure in this process, whose environment must already be that of `condition`."""
     from benchmarks.floor import measure_floor  # noqa: PLC0415 - torch reads the environment
     from model.benchmark import Subject, device_name, measure, of_checkpoint, of_paper, versions  # noqa: PLC0415
     from model.checkpoints.checkpoint import CheckpointStore  # noqa: PLC0415
@@ -60,9 +61,9 @@ def measured(condition: str, checkpoint: str, repeats: int) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return what is checked out, with "+" where files have changed since; None without git."""
-    found, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "-uno")
-    return found + "+" * bool(changed) if found else None
+    """Return the commit, with "+" if files have changed since; None without git."""
+    head, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "-uno")
+    return head + "+" * bool(changed) if head else None
 
 
 def _git(*arguments: str) -> str:
@@ -75,20 +76,22 @@ def _git(*arguments: str) -> str:
 
 def main(
     checkpoint: Annotated[str, typer.Option(help="A checkpoint's name.")] = "solar",
-    repeats: Annotated[int, typer.Option(min=2, help="Batches of 1; an eighth of 8.")] = 24,
-    condition: Annotated[str | None, typer.Option(help="Only this one, here; internal.")] = None,
-    results: Annotated[Path, typer.Option(help="Where the files go.")] = RESULTS,
+    repeats: Annotated[int, typer.Option(min=2, help="Batches of 1; an eighth as many of 8.")] = 24,
+    condition: Annotated[
+        str | None, typer.Option(help="Measure only this one, in this process; internal.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="The folder for the results.")] = RESULTS,
 ) -> None:
-    """Measure under both conditions, each in a process of its own, and write the table."""
+    """Measure under both conditions, each in a new process, and write the table."""
     if condition is not None:
-        found = measured(condition, checkpoint, repeats)
+        result = measured(condition, checkpoint, repeats)
         results.mkdir(parents=True, exist_ok=True)
-        (results / f"cpu-{condition}.json").write_text(json.dumps(found, indent=2) + "\n")
+        (results / f"cpu-{condition}.json").write_text(json.dumps(result, indent=2) + "\n")
         return
     tune_torch()  # as `mambaad` does
     options = ["--checkpoint", checkpoint, "--repeats", str(repeats), "--results", str(results)]
-    for name, held in CONDITIONS.items():
-        environment = {**os.environ, **held}
+    for name, variables in CONDITIONS.items():
+        environment = {**os.environ, **variables}
         command = [sys.executable, "-m", "benchmarks.cpu", "--condition", name, *options]
         subprocess.run(command, env=environment, check=True)
     if results == RESULTS:

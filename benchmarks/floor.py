@@ -1,12 +1,11 @@
-"""What an inspection would take at least here: its arithmetic and its bytes at this machine's best.
+"""The lower bound of an inspection's time: its arithmetic and bytes at this machine's best rates.
 
     python -m benchmarks.floor
 
 Outside the scan, the flops are those of matrix products and convolutions, at the rate of a large
-float32 matrix product. A state update is counted as 24 flops, what its exponential by a polynomial
-and its three products and sums come to, at the same rate. The bytes are what each product,
-convolution and scan must read and write once, at the rate of a large copy. The floor is the larger
-of the two times: nothing overlaps worse than that, and no kernel can be faster than all of it.
+float32 matrix product. A state update counts as 24 flops (an exponential by a polynomial, three
+products and sums) at the same rate. The bytes are those that each product, convolution and scan
+must read and write once, at the rate of a large copy. The floor is the larger of the two times.
 """
 
 import json
@@ -26,7 +25,7 @@ from model.network import MambaAD, NetworkConfig
 from model.network.blocks import HSS
 
 UPDATE_FLOPS = 24
-"""Of one state update: exp2 by a polynomial (16), and 8 for delta A, delta u B, h and C h."""
+"""Flops of a state update: exp2 by a polynomial (16), and 8 for delta A, delta u B, h and C h."""
 
 _SIDE = 2048
 _COPIED = 256 * 2**20
@@ -35,7 +34,7 @@ _HEAVY = ("mm", "bmm", "conv", "linear", "hybrid_scan")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """One image's work, the machine's rates, and the least time that follows."""
+    """One image's work, the machine's rates, and the resulting lower bound."""
 
     gemm_gflops: float
     copy_gbytes: float
@@ -47,7 +46,7 @@ class Floor:
 
     @property
     def floor_ms(self) -> float:
-        """The larger of both: at best, arithmetic and memory overlap."""
+        """The larger of both, since arithmetic and memory can overlap."""
         return max(self.arithmetic_ms, self.memory_ms)
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,7 +55,7 @@ class Floor:
 
 
 class _Bytes(TorchDispatchMode):
-    """Adds up what the heavy operators take and return."""
+    """Adds up the bytes that the heavy operators read and write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class _Bytes(TorchDispatchMode):
 def work(config: NetworkConfig, unused_scales: int = 0) -> tuple[float, int, float]:
     """Return the Gflop outside the scan, the state updates, and the Gbytes of one image.
 
-    Without those of the finest `unused_scales`, which a scoring may leave out.
+    Leaves out the finest `unused_scales`.
     """
     network = MambaAD(config).eval()
     image = torch.zeros(1, 3, *config.image_size)
@@ -95,7 +94,7 @@ def work(config: NetworkConfig, unused_scales: int = 0) -> tuple[float, int, flo
 def measure_floor(
     config: NetworkConfig, unused_scales: int = 0, repeats: int = 8, side: int = _SIDE
 ) -> Floor:
-    """Measure this machine's rates and set the work of one image against them."""
+    """Measure this machine's rates, and return the floor of one image."""
     gflop, updates, gbytes = work(config, unused_scales)
     a, b, out = (torch.rand(side, side) for _ in range(3))
     gemm = 2 * side**3 / _best(lambda: torch.mm(a, b, out=out), repeats) / 1e9

@@ -1,10 +1,10 @@
-"""How fast a GPU inspects: the scan and whole inspections, against the published way and the floor.
+"""Times the scan and inspections on a GPU, against the published way and the floor.
 
     python -m benchmarks.gpu --json benchmarks/results/gpu-h100.json
 
-Under 8 minutes on a CUDA device. `--dry-run` takes every step at tiny sizes on the CPU, the kernels
-under Triton's interpreter where there is Triton: it proves the script, and its times mean nothing.
-Without a GPU, `--not-measured` writes a result of the same schema that says so.
+Takes under 8 minutes on a CUDA device. `--dry-run` runs every step at tiny sizes on the CPU, the
+kernels in Triton's interpreter if it is installed; this tests the script, its times mean nothing.
+Without a GPU, `--not-measured` writes an empty result with the same schema.
 """
 
 import json
@@ -37,7 +37,7 @@ _INTERPRET = "TRITON_INTERPRET"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured."""
+    """The sizes to measure."""
 
     batch_sizes: tuple[int, ...]
     copied_megabytes: int
@@ -57,7 +57,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tiny, on the CPU.")] = False,
     not_measured: Annotated[
-        bool, typer.Option("--not-measured", help="Measure nothing, and say so.")
+        bool, typer.Option("--not-measured", help="Write an empty result.")
     ] = False,
 ) -> None:
     """Measure, print the verdicts on the targets, and write everything as JSON."""
@@ -69,8 +69,8 @@ def main(
         result |= {"rehearsal": _measure("cpu", checkpoint, weights, DRY)}
     elif not torch.cuda.is_available():
         raise SystemExit(
-            f"torch {torch.__version__} finds no CUDA device here, so there is nothing to measure; "
-            "--dry-run takes every step on the CPU"
+            f"torch {torch.__version__} finds no CUDA device, so there is nothing to measure; "
+            "--dry-run runs every step on the CPU"
         )
     else:
         result = _about(device) | {"measured": True, "why_not": None}
@@ -100,25 +100,25 @@ def _measure(device: str, checkpoint: str, weights: Path, sizes: Sizes) -> dict[
     if not sizes.tiny:
         subjects.append(ends.checkpoint(lambda: store.load(checkpoint)))
     yardstick_names = list(ways)
-    if sizes.tiny:  # interpreted, a whole network of them takes minutes
+    if sizes.tiny:  # interpreted, a network of them takes minutes
         ways = dict([*ways.items()][-1:])
-    found = []
+    results = []
     for subject in subjects:
-        found.append(ends.compare_ends(subject, sizes.batch_sizes, ways, share, sizes.repeats))
-        print(_end_text(found[-1]), flush=True)
+        results.append(ends.compare_ends(subject, sizes.batch_sizes, ways, share, sizes.repeats))
+        print(_end_text(results[-1]), flush=True)
     return {
         "yardsticks": yardstick_names,
         "ceilings": asdict(limits),
         "scans": rows,
         "scans_of_a_batch_ms": {str(b): scans.network_ms(rows, b) for b in sizes.batch_sizes},
-        "ends": found,
-        "targets": verdicts(rows, found),
+        "ends": results,
+        "targets": verdicts(rows, results),
         "seconds": time.perf_counter() - started,
     }
 
 
 def _unmeasured(why: str) -> dict[str, Any]:
-    """Return the schema of a result, empty."""
+    """Return an empty result."""
     return {
         "measured": False,
         "why_not": f"not measured: {why}",
@@ -133,16 +133,16 @@ def _unmeasured(why: str) -> dict[str, Any]:
 
 
 def _about(device: str | None) -> dict[str, Any]:
-    known = versions() | {"cuda": torch.version.cuda}
+    packages = versions() | {"cuda": torch.version.cuda}
     for package in _OPTIONAL:
         try:
-            known[package] = version(package)
+            packages[package] = version(package)
         except PackageNotFoundError:
-            known[package] = None
+            packages[package] = None
     return {
         "device": device,
         "device_name": None if device is None else device_name(device),
-        "versions": known,
+        "versions": packages,
         "commit": _commit(),
     }
 
@@ -154,7 +154,7 @@ def _commit() -> str | None:
 
 
 def _interpret_kernels() -> None:
-    """Begin again where Triton was not told to interpret: it reads that when it is imported."""
+    """Restart with Triton's interpreter enabled: Triton reads the variable at import."""
     if find_spec("triton") is not None and not os.environ.get(_INTERPRET):
         os.environ[_INTERPRET] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:]])

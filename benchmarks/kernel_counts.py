@@ -1,12 +1,11 @@
-"""What the CUDA kernels issue, counted in their machine code: needs Triton, and no GPU.
+"""Counts the instructions of the CUDA kernels in their machine code; needs Triton, no GPU.
 
     python -m benchmarks.kernel_counts --json benchmarks/results/kernel-counts.json
 
 Compiles the kernels for sm_90, finds the forward scan's loop over the steps, and counts its
-instructions by kind; of the way back it says what registers the kernels take and what they spill.
-From the counts come two floors of a scan on an H100 whose schedulers always have something to
-issue, by its exponentials and by its instructions; and a third, from the bytes that it has to
-move. None of these is a measurement: `benchmarks/gpu.py` measures.
+instructions by kind; for the backward kernels it reports registers and spills. The counts give two
+lower bounds of a scan's time on an H100 whose schedulers never wait, by exponentials and by
+instructions; the bytes to move give a third. These are no measurements: see `benchmarks/gpu.py`.
 """
 
 import json
@@ -58,7 +57,7 @@ _INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,5})\*/\s+(?:@!?U?P\d+ )?([A-Z0-9]+)([
 
 @dataclass(frozen=True)
 class Count:
-    """What one kernel issues for one step of one warp, and what that makes of a scan."""
+    """The instructions of a kernel for one step of one warp, and the resulting bounds of a scan."""
 
     L: int
     D: int
@@ -81,7 +80,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Registers:
-    """What the way back takes of a thread, kernel by kind of kernel."""
+    """The registers and spills of a thread in a backward kernel."""
 
     kernel: str
     D: int
@@ -133,35 +132,35 @@ def main(
 
 
 def count(shape: Shape, dtype: str) -> Count:
-    """Compile the scan for a shape, and count its loop."""
+    """Compile the scan for a shape, and count the instructions of its loop."""
     plan = plan_forward(shape, MULTIPROCESSORS)
     constants = launch.sizes(shape, plan.block) | {"CHUNKED": plan.chunks > 1}
     limit = register_limit(shape, plan.block)
     listing, usage = inspect(compile_kernel(scan_chunks, constants, TRITON_NAMES[dtype], limit))
     steps, kinds = loop_over_steps(listing)
-    walks = 1 + 0.75 * (plan.chunks > 1)  # the walk for the ends has no output to make
+    walks = 1 + 0.75 * (plan.chunks > 1)  # the walk for the ends computes no output
     warp_steps = shape.images * shape.K * shape.L * -(-shape.D // plan.block) * walks
     slots = MULTIPROCESSORS * SCHEDULERS * HERTZ / 1000  # a millisecond
-    each = {kind: n / steps for kind, n in kinds.items()}
-    issued = sum(each.values())
+    a_step = {kind: n / steps for kind, n in kinds.items()}
+    issued = sum(a_step.values())
     return Count(
         shape.L, shape.D, shape.R, dtype, shape.images, plan.block, plan.chunks, plan.groups,
         int(usage["REG"]), spilled(usage), issued,
-        each.get("MUFU", 0), each.get("LDG", 0), each.get("SHFL", 0),
+        a_step.get("MUFU", 0), a_step.get("LDG", 0), a_step.get("SHFL", 0),
         warp_steps * issued / slots,
-        warp_steps * each.get("MUFU", 0) * CYCLES_AN_EXPONENTIAL / slots,
+        warp_steps * a_step.get("MUFU", 0) * CYCLES_AN_EXPONENTIAL / slots,
         1000 * least_bytes(shape, BYTES[dtype]) / BYTES_A_SECOND,
     )  # fmt: skip
 
 
 def least_bytes(shape: Shape, width: int) -> int:
-    """Return the bytes of u, the selection and y, each moved once: no scan can do with fewer."""
+    """Return the bytes of u, the selection and y, each moved once: the minimum."""
     rows = shape.K * (shape.R + 2 * shape.N)
     return shape.images * shape.L * (2 * shape.D + rows) * width
 
 
 def backward_registers(shape: Shape) -> list[Registers]:
-    """Compile the kernels of the way back, as they are cut for a shape."""
+    """Compile the backward kernels for a shape, and return their registers."""
     block = plan_backward(shape, MULTIPROCESSORS).block
     sizes = launch.sizes(shape, block)
     binaries = {
@@ -178,14 +177,14 @@ def backward_registers(shape: Shape) -> list[Registers]:
 
 
 def spilled(usage: dict[str, str]) -> int:
-    """Return the bytes of a thread's local memory."""
+    """Return the bytes of local memory in a thread."""
     return int(usage["STACK"]) + int(usage["LOCAL"])
 
 
 def compile_kernel(
     kernel: JITFunction[Any], constants: dict[str, int], dtype: str, registers: int | None
 ) -> bytes:
-    """Compile for an H100, with what Triton knows of the arguments at a launch; `dtype` is u's."""
+    """Compile for an H100, with the same information as a launch gives; `dtype` is u's."""
     names = kernel.arg_names
     kinds = dict.fromkeys(names, "*fp32") | dict.fromkeys(_INTEGERS, "i32")
     kinds |= {"u": f"*{dtype}", "order": "*i32"} | dict.fromkeys(constants, "constexpr")
@@ -204,7 +203,7 @@ def compile_kernel(
 
 
 def inspect(binary: bytes) -> tuple[str, dict[str, str]]:
-    """Return the machine code as text, and what it uses of registers and memory."""
+    """Return the machine code as text, and its use of registers and memory."""
     tool = triton.knobs.nvidia.cuobjdump.path
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
@@ -217,12 +216,13 @@ def inspect(binary: bytes) -> tuple[str, dict[str, str]]:
 
 
 def loop_over_steps(listing: str) -> tuple[int, Counter[str]]:
-    """Return how many steps an iteration of the main loop makes, and its instructions by kind.
+    """Return the number of steps in an iteration of the main loop, and its instructions by kind.
 
     It is the innermost loop with the most exponentials; each step stores one row of y.
     """
-    code = [(int(a, 16), kind, rest) for a, kind, rest in _INSTRUCTION.findall(listing)]
-    targets = ((a, re.search(r"0x([0-9a-f]+)", rest)) for a, kind, rest in code if kind == "BRA")
+    code = [(int(a, 16), kind, operands) for a, kind, operands in _INSTRUCTION.findall(listing)]
+    branches = ((a, operands) for a, kind, operands in code if kind == "BRA")
+    targets = ((a, re.search(r"0x([0-9a-f]+)", operands)) for a, operands in branches)
     loops = [(int(t[1], 16), a) for a, t in targets if t is not None and int(t[1], 16) < a]
     inner = [x for x in loops if not any(y != x and x[0] <= y[0] <= y[1] <= x[1] for y in loops)]
     bodies = [Counter(k for a, k, _ in code if first <= a <= last) for first, last in inner]
@@ -231,7 +231,7 @@ def loop_over_steps(listing: str) -> tuple[int, Counter[str]]:
 
 
 def commit() -> str:
-    """Return the commit that is checked out."""
+    """Return the checked out commit."""
     answer = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )

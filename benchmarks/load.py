@@ -1,16 +1,16 @@
-"""How fast the service is, and whether it is as fast as it should be: an open-loop load generator.
+"""An open-loop load generator: measures the service's speed and checks the claims about it.
 
     python -m benchmarks.load run --start --rate 70% --seconds 60
     python -m benchmarks.load run --url http://line-7:8000 --rate 20 --mix solar-mono=3,solar-poly=1
 
-and one command for each claim, which starts a service of its own:
+and one command for each claim, which starts its own service:
 
-    python -m benchmarks.load throughput    # POST /detect against the Detector alone
+    python -m benchmarks.load throughput    # POST /detect compared with the Detector alone
     python -m benchmarks.load latency       # p99 at 70 % load
-    python -m benchmarks.load categories    # 16 categories on 4 checkpoints against one category
+    python -m benchmarks.load categories    # 16 categories on 4 checkpoints compared with one
 
-Requests are sent at times drawn beforehand, and latency counts from those times, so that a service
-that stalls is charged with what it kept waiting. Needs `pip install 'mambaad-service[bench]'`.
+Requests are sent at times drawn beforehand, and latency counts from those times, so that a stalled
+service also pays for the requests it delayed. Needs `pip install 'mambaad-service[bench]'`.
 """
 
 import json
@@ -35,31 +35,35 @@ from service.settings import ClientSettings, Settings, WorkerSettings, tune_torc
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-Weights = Annotated[Path, typer.Option(help="The store to start a service on a copy of.")]
+Weights = Annotated[Path, typer.Option(help="The store that a started service gets a copy of.")]
 Images = Annotated[Path, typer.Option(help="Images to post, as <category>/<image>.")]
 Device = Annotated[str, typer.Option(help='"cpu" or "cuda:N".')]
 BatchSize = Annotated[int, typer.Option(min=1, help="The service's largest batch.")]
 Seconds = Annotated[float, typer.Option(min=0.5, help="Length of a run, after its warm-up.")]
 WarmUp = Annotated[float, typer.Option(min=0, help="Seconds at the start that do not count.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Runs of each; their median counts.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Of the network; by default all cores.")]
-Senders = Annotated[int, typer.Option(min=1, help="Processes that send.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Number of runs; medians count.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the network; by default all cores.")
+]
+Senders = Annotated[int, typer.Option(min=1, help="Number of sender processes.")]
 Serve = Annotated[str, typer.Option(help="More options for `mambaad serve`, as one string.")]
-Checkpoints = Annotated[int, typer.Option(min=1, help="Checkpoints of the service started.")]
-Categories = Annotated[int, typer.Option(min=1, help="Categories of the service started.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results there.")]
+Checkpoints = Annotated[int, typer.Option(min=1, help="Checkpoints of a started service.")]
+Categories = Annotated[int, typer.Option(min=1, help="Categories of a started service.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")]
 
 
 @app.command()
 def run(
     *,
-    url: Annotated[str | None, typer.Option(help="A service that runs already.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of a running service.")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start a service to measure.")] = False,
     rate: Annotated[str, typer.Option(help='Requests a second, or "70%" of the capacity.')] = "70%",
     arrivals: Arrivals = Arrivals.POISSON,
     mix: Annotated[str | None, typer.Option(help="Weights, as a=3,b=1; by default equal.")] = None,
-    heatmap: Annotated[str, typer.Option(help="Kind of heatmap to ask for.")] = "none",
-    concurrency: Annotated[int, typer.Option(min=1, help="To find the capacity with.")] = 32,
+    heatmap: Annotated[str, typer.Option(help="Kind of heatmap to request.")] = "none",
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests in flight to find the capacity.")
+    ] = 32,
     timeout_s: Annotated[float, typer.Option(min=0.1)] = 60.0,
     seed: int = 0,
     seconds: Seconds = 30.0,
@@ -78,15 +82,17 @@ def run(
     effort = Effort(seconds, warm_up, 1, senders)
     with _service(url, weights, checkpoints, categories, shlex.split(serve)) as address:
         target, served = _target(address, images, heatmap, timeout_s)
-        weighed = parse_mix(mix, served)
+        weights_of_categories = parse_mix(mix, served)
         result: dict[str, Any] = about(address)
         offered = _rate(rate)
         if rate.endswith("%"):
-            full = claims.closed(target, list(weighed), concurrency, effort, "capacity")
+            full = claims.closed(
+                target, list(weights_of_categories), concurrency, effort, "capacity"
+            )
             print(f"capacity: {text_of(full)}\n")
             result["capacity"] = asdict(full)
             offered *= full.achieved / 100
-        summary = claims.opened(target, arrivals, offered, weighed, effort, seed)
+        summary = claims.opened(target, arrivals, offered, weights_of_categories, effort, seed)
     print(f"{arrivals}: {text_of(summary)}")
     _write(json_file, result | {"summary": asdict(summary)})
 
@@ -106,12 +112,12 @@ def throughput(
     serve: Serve = "",
     json_file: JsonFile = None,
 ) -> None:
-    """Hold the throughput of POST /detect against the Detector's own at the same batch size.
+    """Compare the throughput of POST /detect with the Detector's at the same batch size.
 
-    Each round starts both anew. On a CPU, `--threads` one below the cores leaves one to the sender,
-    the decoding and the front.
+    Each round restarts both. On a CPU, set `--threads` to one below the cores to leave a core to
+    the sender, the decoding and the front.
     """
-    from benchmarks.loading.alone import detector_rate  # noqa: PLC0415 - senders do without
+    from benchmarks.loading.alone import detector_rate  # noqa: PLC0415 - senders need no torch
 
     options = [*_options(device, batch_size, threads), *shlex.split(serve)]
     described: dict[str, Any] = {}
@@ -128,7 +134,9 @@ def latency(
     *,
     device: Device = "cpu",
     batch_size: BatchSize = WorkerSettings.model_fields["max_batch_size"].default,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the capacity.")] = 0.7,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Load as a share of the capacity.")
+    ] = 0.7,
     arrivals: Arrivals = Arrivals.POISSON,
     threads: Threads = None,
     seconds: Seconds = 40.0,
@@ -140,10 +148,10 @@ def latency(
     serve: Serve = "",
     json_file: JsonFile = None,
 ) -> None:
-    """Hold p99 at 70 % load against twice the unloaded single latency plus one batch's time.
+    """Compare p99 at 70 % load with twice the unloaded single latency plus one batch's time.
 
-    Each round starts a service anew. On a CPU, `--threads` one below the cores leaves one to the
-    sender, the decoding and the front.
+    Each round starts a new service. On a CPU, set `--threads` to one below the cores to leave a
+    core to the sender, the decoding and the front.
     """
     options = [*_options(device, batch_size, threads), *shlex.split(serve)]
     described: dict[str, Any] = {}
@@ -170,7 +178,7 @@ def categories(
     serve: Serve = "",
     json_file: JsonFile = None,
 ) -> None:
-    """Hold the throughput of many categories in turn against that of one."""
+    """Compare the throughput of many categories in turn with that of one."""
     options = [*_options(device, batch_size), *shlex.split(serve)]
     with _service(None, weights, checkpoints, categories, options) as address:
         target, served = _target(address, images)
@@ -184,7 +192,7 @@ def categories(
 def _service(
     url: str | None, weights: Path, checkpoints: int, categories: int, options: list[str]
 ) -> Iterator[str]:
-    """Yield the URL of a service: the one that runs, or one started for this."""
+    """Yield `url`, or the URL of a service started for the block."""
     if url is not None:
         yield url
         return
@@ -198,7 +206,7 @@ def _service(
 def _fresh_service(
     weights: Path, images: Path, categories: int, options: list[str], described: dict[str, Any]
 ) -> Iterator[tuple[Target, list[str]]]:
-    """Start a service of one checkpoint for the block, and put what it is into `described`."""
+    """Start a service of one checkpoint for the block, and add its description to `described`."""
     with _service(None, weights, 1, categories, options) as address:
         described.update(about(address))
         yield _target(address, images)
@@ -235,10 +243,10 @@ def _rate(text: str) -> float:
 
 
 def _doubts(runs: object) -> set[str]:
-    """Collect what is wrong with any of the runs."""
+    """Collect the doubts about all runs."""
     if isinstance(runs, dict):
-        own = {runs["doubt"]} if runs.get("doubt") else set()
-        return own.union(*map(_doubts, runs.values()))
+        doubts = {runs["doubt"]} if runs.get("doubt") else set()
+        return doubts.union(*map(_doubts, runs.values()))
     return set().union(*map(_doubts, runs)) if isinstance(runs, list) else set()
 
 
@@ -249,7 +257,7 @@ def _write(json_file: Path | None, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    tune_torch()  # as the service that is measured does
+    tune_torch()  # like the measured service
     try:
         app()
     except CannotMeasure as error:

@@ -1,15 +1,15 @@
-"""How long the pixel metrics of many maps take, and how much memory.
+"""Time and memory of the pixel metrics of many maps.
 
     python benchmarks/metrics.py --json benchmarks/results/metrics-cpu.json
 
-Maps are made, not read: smoothed noise, a little higher in the drawn defects that every other map
-has. "taking" sorts and writes each map, as it does while a network inspects; "measuring" is all
-pixel metrics at once, "intervals" their bootstrap; "cpu" is processor time. Peak memory is the
-process's own, libraries and interpreter included.
+The maps are generated: smoothed noise, a little higher in the drawn defects of every other map.
+"taking" sorts and writes each map, "measuring" computes all pixel metrics, "intervals" their
+bootstrap; "cpu" is processor time. Peak memory is that of the process, with libraries and
+interpreter.
 """
 
 import json
-import resource  # Unix alone has it
+import resource  # only on Unix
 import time
 from pathlib import Path
 from typing import Annotated
@@ -23,12 +23,12 @@ from model.metrics import MapSpill, measure
 from model.metrics.resampling import pixel_replicates
 
 DIFFERENT = 64
-"""Maps that are made; each is then used many times, moved and scaled."""
+"""Generated maps; each is used many times, shifted and scaled."""
 
 
 def main(
     maps: Annotated[int, typer.Option(min=2)] = 10_000,
-    side: Annotated[int, typer.Option(help="Pixels of a map's side.")] = 256,
+    side: Annotated[int, typer.Option(help="Side of a map in pixels.")] = 256,
     resamplings: Annotated[int, typer.Option(min=1)] = 500,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
@@ -39,13 +39,13 @@ def main(
         making = fill(spill, maps, side)
         taking = time.perf_counter() - started - making
         started, worked = time.perf_counter(), time.process_time()
-        found = measure(spill)
+        metrics = measure(spill)
         measuring, measuring_cpu = time.perf_counter() - started, time.process_time() - worked
         started = time.perf_counter()
-        if found is not None:
-            pixel_replicates(spill, found, resamplings, seed=0)
+        if metrics is not None:
+            pixel_replicates(spill, metrics, resamplings, seed=0)
         intervals = time.perf_counter() - started
-    assert found is not None
+    assert metrics is not None
     result = {
         "device_name": device_name("cpu"),
         "versions": versions(),
@@ -58,8 +58,8 @@ def main(
         "intervals_s": round(intervals, 2),
         "peak_memory_mb": round(peak_memory_mb()),
         "memory_before_mb": round(before),
-        "aupro": found.aupro,
-        "pixel_auroc": found.auroc,
+        "aupro": metrics.aupro,
+        "pixel_auroc": metrics.auroc,
     }
     print(json.dumps(result, indent=2))
     if json_file is not None:
@@ -68,7 +68,7 @@ def main(
 
 
 def fill(spill: MapSpill, maps: int, side: int) -> float:
-    """Add made maps, and return the seconds that making them took."""
+    """Add generated maps, and return the seconds that generating them took."""
     rng = np.random.default_rng(0)
     noise = scipy.ndimage.gaussian_filter(rng.normal(size=(DIFFERENT, side, side)), (0, 2, 2))
     blobs = scipy.ndimage.gaussian_filter(rng.normal(size=(DIFFERENT, side, side)), (0, 8, 8))
@@ -86,7 +86,7 @@ def fill(spill: MapSpill, maps: int, side: int) -> float:
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory that this process has held."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,4 +1,4 @@
-"""How long one inspection takes, by the paper's configuration and by a shipped checkpoint.
+"""Times an inspection with the paper's configuration and with a shipped checkpoint.
 
     python benchmarks/network.py --json benchmarks/results/network-cpu.json
 

@@ -1,10 +1,10 @@
-"""Time the forms of the scan in onnxruntime, and whole exported models.
+"""Times the forms of the scan in onnxruntime, and complete exported models.
 
     python benchmarks/onnx_export.py --json benchmarks/results/onnx.json
 
 Each form (see docs/export.md) is timed on the scans of the paper's four stages, 256 x 256, Hilbert,
-8 directions, 16 states, and summed over its 16 blocks; then whole models, from pixels to decision.
-All at batch 1, the forms by turns, medians of the repeats after one that is not counted.
+8 directions, 16 states, and summed over its 16 blocks; then complete models, from pixels to
+decision. All at batch 1, the forms in turns; medians after one warm-up.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 import torch
 import typer
-from cpu import commit  # its neighbour in this folder
+from cpu import commit  # benchmarks/cpu.py
 from onnx import helper
 
 from model.benchmark import device_name, versions
@@ -37,7 +37,7 @@ STAGES = ((8, 512, 3), (16, 256, 4), (32, 128, 6), (64, 64, 3))
 
 Idle = Literal["waiting", "spinning"]
 SPINNING: dict[Idle, str] = {"waiting": "0", "spinning": "1"}
-"""What threads do between operators: as the service opens a file, and onnxruntime's default."""
+"""What threads do between operators: the service's option, and onnxruntime's default."""
 
 Timed = tuple[onnxruntime.InferenceSession, dict[str, np.ndarray]]
 
@@ -55,8 +55,8 @@ def step(graph: Graph, weights: ScanWeights, inputs: Inputs, prefix: str) -> Val
     body = Graph(graph, f"{prefix}step_")
     names = [f"{prefix}{name}" for name in ("state", "delta", "delta_u", "B", "C")]
     decay = body.op("Exp", body.op("Mul", names[1], weights.A.transpose(0, 2, 1)[:, None]))
-    kept = body.op("Mul", decay, names[0])
-    after = body.op("Add", kept, body.op("Mul", names[2], names[3]))
+    decayed = body.op("Mul", decay, names[0])
+    after = body.op("Add", decayed, body.op("Mul", names[2], names[3]))
     y = body.op("MatMul", names[4], after)
     return graph.scan(
         body.body(names, [after, y]), initial_state(graph, inputs[0], (K, N, D)), rows
@@ -74,15 +74,15 @@ def naive(graph: Graph, weights: ScanWeights, inputs: Inputs, prefix: str) -> Va
     body = Graph(graph, f"{prefix}step_")
     names = [f"{prefix}{name}" for name in ("state", "delta", "delta_u", "B", "C")]
     decay = body.op("Exp", body.op("Mul", names[1], weights.A[:, None]))
-    kept = body.op("Mul", decay, names[0])
-    after = body.op("Add", kept, body.op("Mul", names[2], names[3]))
+    decayed = body.op("Mul", decay, names[0])
+    after = body.op("Add", decayed, body.op("Mul", names[2], names[3]))
     y = body.op("MatMul", after, names[4])
     state = initial_state(graph, inputs[0], (K, D, N))
     return graph.scan(body.body(names, [after, y]), state, rows)[1]
 
 
 def split(graph: Graph, weights: ScanWeights, inputs: Inputs, prefix: str) -> Value:
-    """Chunks, taken apart and unrolled in the body."""
+    """Chunks, split and unrolled in the body."""
     K, D, N = weights.A.shape
     L, steps = weights.order.shape[1], chunk_steps(weights)
     shapes = ((1, D), (1, D), (N, 1), (1, N))
@@ -109,7 +109,7 @@ FORMS: dict[str, Recurrence] = {"naive": naive, "step": step, "split": split, "c
 
 
 def scan_session(form: Recurrence, side: int, channels: int, threads: int, idle: Idle) -> Timed:
-    """Return a session of one scan alone, and random inputs."""
+    """Return a session of a single scan, and random inputs."""
     K, N, D, R, L = 8, 16, 2 * channels, -(-channels // 16), side * side
     random = np.random.default_rng(0)
 
@@ -135,7 +135,7 @@ def scan_session(form: Recurrence, side: int, channels: int, threads: int, idle:
 
 
 def session_of(data: bytes, threads: int, idle: Idle) -> onnxruntime.InferenceSession:
-    """Open a model with so many threads."""
+    """Open a model with `threads` threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", SPINNING[idle])
@@ -155,14 +155,14 @@ def paper(folder: Path) -> Checkpoint:
 
 
 def median_ms(sessions: dict[str, Timed], repeats: int) -> dict[str, float]:
-    """Run all by turns and return each one's median time; their first runs warm up."""
-    found: dict[str, list[float]] = {name: [] for name in sessions}
+    """Run all sessions in turns and return their median times; the first runs warm up."""
+    times_ms: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(1 + repeats):
         for name, (session, feeds) in sessions.items():
             start = time.perf_counter()
             session.run(None, feeds)
-            found[name].append((time.perf_counter() - start) * 1e3)
-    return {name: median(times[1:]) for name, times in found.items()}
+            times_ms[name].append((time.perf_counter() - start) * 1e3)
+    return {name: median(times[1:]) for name, times in times_ms.items()}
 
 
 def scans(threads: int, idle: Idle, repeats: int) -> dict[str, float]:
@@ -175,8 +175,8 @@ def scans(threads: int, idle: Idle, repeats: int) -> dict[str, float]:
     return forms
 
 
-def whole(checkpoint: Checkpoint, threads: int, repeats: int) -> dict[str, float]:
-    """Return a whole model's milliseconds, by what idle threads do, and its load time and size."""
+def time_model(checkpoint: Checkpoint, threads: int, repeats: int) -> dict[str, float]:
+    """Return a model's milliseconds by option for idle threads, its load time and its size."""
     data = build(checkpoint).SerializeToString()
     height, width = checkpoint.config.image_size
     image = np.random.default_rng(0).integers(0, 256, (1, 3, height, width), dtype=np.uint8)
@@ -184,12 +184,12 @@ def whole(checkpoint: Checkpoint, threads: int, repeats: int) -> dict[str, float
     started = time.perf_counter()
     session_of(data, threads, "waiting")
     load_ms = (time.perf_counter() - started) * 1e3
-    found: dict[str, float] = {"load_ms": load_ms, "bytes": len(data)}
-    for idle in SPINNING:  # by turns they would take each other's cores
+    figures: dict[str, float] = {"load_ms": load_ms, "bytes": len(data)}
+    for idle in SPINNING:  # not in turns: they would take each other's cores
         session = session_of(data, threads, idle)
-        found[f"{idle}_ms"] = median_ms({"whole": (session, feeds)}, repeats)["whole"]
-        del session  # its threads spin on
-    return found
+        figures[f"{idle}_ms"] = median_ms({"model": (session, feeds)}, repeats)["model"]
+        del session  # its threads go on spinning
+    return figures
 
 
 def main(
@@ -203,16 +203,16 @@ def main(
     print("all scans of the paper's network, ms:", forms, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = paper(Path(folder)), CheckpointStore(weights).load("solar")
-        models = {one.name: whole(one, threads, repeats) for one in checkpoints}
+        models = {c.name: time_model(c, threads, repeats) for c in checkpoints}
     print(models)
     if json_file is not None:
-        found = {
+        result = {
             "device": device_name("cpu"), "threads": threads, "commit": commit(),
             "versions": versions() | {"onnxruntime": onnxruntime.__version__},
             "scans_ms": forms, "models": models,
         }  # fmt: skip
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(found, indent=2) + "\n")
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The table in docs/performance.md, made from the files in benchmarks/results.
+"""Writes the table in docs/performance.md from the files in benchmarks/results.
 
 python -m benchmarks.performance_table            # writes it
-python -m benchmarks.performance_table --check    # fails where the document says otherwise
+python -m benchmarks.performance_table --check    # fails if the document differs
 """
 
 import json
@@ -23,10 +23,10 @@ TARGETS = {
     ("paper", 8): "at least 4 images/s",
     ("shipped", 1): "at most 60 ms",
 }
-"""What was aimed at, on two cores with AVX2."""
+"""The targets on two cores with AVX2."""
 
 EXPORTS = {"paper": ("paper", "at most 900 ms"), "solar": ("shipped", "at most 250 ms")}
-"""Checkpoints in `onnx.json`: whose they are, and what was aimed at with idle threads waiting."""
+"""Checkpoints in `onnx.json`: the subject, and the target with waiting idle threads."""
 
 ALTERNATIVES = {
     "PaDiM, ResNet18": 95,
@@ -36,18 +36,18 @@ ALTERNATIVES = {
     "EfficientAD, small": 684,
     "PatchCore, WideResNet50": 860,
 }
-"""Milliseconds (median) of one 256 x 256 image in anomalib 2.6 with torch on two cores; stated in
-the project's plan, and not measured by a script here."""
+"""Milliseconds (median) of one 256 x 256 image in anomalib 2.6 with torch on two cores; from the
+project's plan, not measured by a script here."""
 
 
 def table(results: Path = RESULTS) -> str:
     """Return the tables as Markdown."""
     files = {name: results / f"cpu-{name}.json" for name in CONDITIONS}
-    found = {name: _read(path) for name, path in files.items() if path.is_file()}
+    results_of = {name: _read(path) for name, path in files.items() if path.is_file()}
     rows = [
         _row(name, result, timing)
         for subject in SUBJECTS
-        for name, result in found.items()
+        for name, result in results_of.items()
         for timing in result["timings"]
         if timing["subject"] == subject
     ]
@@ -59,10 +59,12 @@ def table(results: Path = RESULTS) -> str:
     stages = [
         "| network | instructions | batch | encoder | decoder | anomaly map | decision |",
         "|---|---|---:|---:|---:|---:|---:|",
-        *(_stages(name, t) for name, r in found.items() for t in r["timings"]),
+        *(_stages(name, t) for name, r in results_of.items() for t in r["timings"]),
     ]
     rates = [
-        _rates(name, found[name]) if name in found else f"- **{words}**: not measured yet."
+        _rates(name, results_of[name])
+        if name in results_of
+        else f"- **{words}**: not measured yet."
         for name, words in CONDITIONS.items()
     ]
     others = [
@@ -75,12 +77,12 @@ def table(results: Path = RESULTS) -> str:
 
 
 def exports(results: Path) -> list[str]:
-    """Return the lines about ONNX: the forms of the scan, and whole files."""
+    """Return the lines about ONNX: the forms of the scan, and complete files."""
     path = results / "onnx.json"
     if not path.is_file():
         return []
-    found = _read(path)
-    forms = found["scans_ms"]
+    result = _read(path)
+    forms = result["scans_ms"]
     return [
         "| all scans of the paper's network, as ONNX | idle threads wait | idle threads spin |",
         "|---|---:|---:|",
@@ -92,10 +94,10 @@ def exports(results: Path) -> list[str]:
         "| one image in onnxruntime | idle threads wait | idle threads spin | target | loads in "
         "| file |",
         "|---|---:|---:|---|---:|---:|",
-        *(_exported(name, model) for name, model in found["models"].items()),
+        *(_exported(name, model) for name, model in result["models"].items()),
         "",
-        f"(`onnx.json`: {found['device']}, {found['threads']} threads, batch 1, medians, "
-        f"{_packages(found)}, commit {found['commit']}.)",
+        f"(`onnx.json`: {result['device']}, {result['threads']} threads, batch 1, medians, "
+        f"{_packages(result)}, commit {result['commit']}.)",
     ]
 
 
@@ -112,19 +114,19 @@ def scans(results: Path) -> list[str]:
     path = results / "solar-ablation.json"
     if not path.is_file():
         return []
-    found = _read(path)
+    result = _read(path)
     return [
         "| the demonstration's network with | mono | poly | one image | batch of 8 |",
         "|---|---:|---:|---:|---:|",
         *(
-            f"| {one['variant']} | {one['image_auroc']['solar-mono']:.3f} "
-            f"| {one['image_auroc']['solar-poly']:.3f} | {one['batch_1_ms']:.1f} ms "
-            f"| {one['batch_8_ms']:.0f} ms |"
-            for one in found["scan"]
+            f"| {row['variant']} | {row['image_auroc']['solar-mono']:.3f} "
+            f"| {row['image_auroc']['solar-poly']:.3f} | {row['batch_1_ms']:.1f} ms "
+            f"| {row['batch_8_ms']:.0f} ms |"
+            for row in result["scan"]
         ),
         "",
         "(`solar-ablation.json`: image AUROC on development cells, medians of turns, "
-        f"{found['device_name']}, {_packages(found)}, commit {found['commit']}.)",
+        f"{result['device_name']}, {_packages(result)}, commit {result['commit']}.)",
     ]
 
 
@@ -173,15 +175,15 @@ def _rates(name: str, result: dict[str, Any]) -> str:
 
 def written(document: str, made: str) -> str:
     """Return the document with `made` between the markers."""
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, _, remainder = document.partition(BEGIN)
+    _, _, after = remainder.partition(END)
     return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
 
 
 def main(
     check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
 ) -> None:
-    """Write the tables into the document, or say whether they are there."""
+    """Write the tables into the document, or check them."""
     document = DOCUMENT.read_text("utf-8")
     made = written(document, table())
     if check:

@@ -1,10 +1,9 @@
-"""The published data flow in eager PyTorch, where mamba_ssm cannot be built.
+"""The published data flow in eager PyTorch, for machines without mamba_ssm.
 
-K permuted float32 copies, and a scan of their own in chunks. `scan` takes what a backend of
-`model.scan` takes. Everything around the recurrence (copies, the expanded delta, gathering back)
-is what `model.scan.mamba_ssm` does; mamba_ssm's kernel alone is replaced, by a parallel scan over
-the steps of a chunk, chunk after chunk, in tensors that mamba_ssm would not make. A result that
-uses it has to say so.
+`scan` takes the arguments of a backend of `model.scan`. Everything around the recurrence (K
+permuted float32 copies, the expanded delta, gathering back) is that of `model.scan.mamba_ssm`. Only
+mamba_ssm's kernel is replaced by a parallel scan over the steps of each chunk, with tensors that
+mamba_ssm does not need. A result that uses it must say so.
 """
 
 import torch
@@ -20,7 +19,7 @@ def scan(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Return what `model.scan.hybrid_scan` returns."""
+    """Compute `model.scan.hybrid_scan`."""
     return permuted_scan(chunked_selective_scan, u, selection, A, D, dt_weight, dt_bias, order)
 
 
@@ -28,7 +27,7 @@ def chunked_selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: None,
     delta_bias: Tensor, delta_softplus: bool,
 ) -> Tensor:  # fmt: skip
-    """Return mamba_ssm's `selective_scan_fn` of the same arguments, (b, K D, L), in eager torch."""
+    """Compute mamba_ssm's `selective_scan_fn`, (b, K D, L), in eager torch."""
     groups = B.shape[1]
     delta = delta + delta_bias[:, None]
     delta = softplus(delta) if delta_softplus else delta

@@ -1,12 +1,11 @@
-"""What recordings bring on a CPU: a network recorded, unrecorded, and in onnxruntime, by turns.
+"""The gain from recordings on a CPU: a network recorded, unrecorded, and in onnxruntime.
 
     python -m benchmarks.recording --json benchmarks/results/recording-cpu.json
 
-The shipped checkpoint and the paper's configuration (random weights), from pixels to raw maps. All
-three ways compute in the same lanes (`model.engines.torch.lanes`): a lone image by all threads, a
-batch in parts of one thread each. Every round asks each way once, in an order that turns, so that a
-machine whose speed drifts drifts for all of them; medians count, and the median of each round's own
-ratio.
+Times the shipped checkpoint and the paper's configuration (random weights), pixels to raw maps.
+All three ways use the same lanes (`model.engines.torch.lanes`): a single image with all threads, a
+batch in parts of one thread each. Every round runs each way once, in rotating order, so that a
+drifting machine affects all of them; medians count, and the median of each round's ratio.
 """
 
 import copy
@@ -49,11 +48,11 @@ from service.settings import tune_torch
 RECORDED, PLAIN, ONNX = "recorded", "unrecorded", "onnxruntime"
 BATCH_SIZES = (1, 2, 8)
 TOLERANCE = 1e-3
-"""Relative norm by which the raw maps of two ways may differ, in the same weights."""
+"""Largest relative norm of the difference between the raw maps of two ways."""
 
 
 class LanedOnnx:
-    """An ONNX file in the lanes that torch computes in: one session by all threads, one by one."""
+    """An ONNX file in torch's lanes: one session with all threads, and one with a single thread."""
 
     def __init__(self, data: bytes, size: tuple[int, int], threads: int) -> None:
         self._shared = OnnxEngine(data, size, threads=threads)
@@ -70,7 +69,7 @@ class LanedOnnx:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """One network in each way, and what it took to get there."""
+    """One network in each way, and the seconds of preparing it."""
 
     engines: Mapping[str, Engine | LanedOnnx]
     seconds: Mapping[str, float]
@@ -79,7 +78,7 @@ class Ways:
 
 
 def shipped(weights: Path) -> Checkpoint:
-    """Load the checkpoint that the repository ships."""
+    """Load the checkpoint in the repository."""
     return CheckpointStore(weights).load("solar")
 
 
@@ -98,7 +97,7 @@ def paper(folder: Path) -> Checkpoint:
 
 
 def ways_of(checkpoint: Checkpoint, threads: int) -> Ways:
-    """Make the three engines; the paper's network is recorded though the engine would not."""
+    """Build the three engines; records the paper's network although the engine would not."""
     parts = (checkpoint.preprocessing, checkpoint.scoring)
     size = checkpoint.preprocessing.image_size
     networks = [copy.deepcopy(checkpoint.network) for _ in range(3)]
@@ -113,7 +112,7 @@ def ways_of(checkpoint: Checkpoint, threads: int) -> Ways:
     recorded, plain = TorchEngine(networks[1], *parts), TorchEngine(networks[2], *parts)
     with patch.object(torch_engine, "_SLOW_S", math.inf):
         seconds[RECORDED] = _seconds(lambda: record(recorded))
-    data = build(checkpoint).SerializeToString()  # the last: it takes the network over
+    data = build(checkpoint).SerializeToString()  # last, since it takes over the network
     onnx: list[LanedOnnx] = []
     seconds[ONNX] = _seconds(lambda: onnx.append(LanedOnnx(data, size, threads)))
     engines = {RECORDED: recorded, PLAIN: plain, ONNX: onnx[0]}
@@ -121,7 +120,7 @@ def ways_of(checkpoint: Checkpoint, threads: int) -> Ways:
 
 
 def timed(ways: Ways, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Time a batch in every way, by turns; raises `AssertionError` where the maps differ."""
+    """Time a batch in every way, in turns. Raises `AssertionError` if the maps differ."""
     shape = (batch_size, 3, *ways.size)
     images = np.random.default_rng(batch_size).integers(0, 256, shape, dtype=np.uint8)
     maps = {name: engine.compare(images, _no_lap) for name, engine in ways.engines.items()}
@@ -156,24 +155,28 @@ def _difference(values: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _ratio(values: Sequence[float], expected: Sequence[float]) -> float:
-    """Return the median over the rounds of what a way took of what the unrecorded one did."""
+    """Return the median over the rounds of the ratio of two ways' times."""
     return median(a / b for a, b in zip(values, expected, strict=True))
 
 
 def _no_lap(stage: str) -> None:
-    """Only the whole is timed."""
+    """Ignore stages: only the total is timed."""
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds at each batch size.")] = 30,
     threads: Annotated[int | None, typer.Option(min=1, help="By default all cores.")] = None,
     weights: Annotated[Path, typer.Option(help="The checkpoint store.")] = Path("weights"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write there.")] = None,
-    here: Annotated[bool, typer.Option("--here", help="In this process; internal.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results to this file.")
+    ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Measure in this process; internal.")
+    ] = False,
 ) -> None:
     """Time every way at every batch size, print it, and write it as JSON."""
     if not here:
-        tune_torch()  # as `mambaad` does, and torch reads it when it is imported
+        tune_torch()  # like `mambaad`; torch reads it at import
         command = [sys.executable, "-m", "benchmarks.recording", "--here", *sys.argv[1:]]
         raise typer.Exit(subprocess.run(command, check=False).returncode)
     threads = threads or os.cpu_count() or 1
@@ -182,12 +185,12 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         for name, checkpoint in {"shipped": shipped(weights), "paper": paper(Path(folder))}.items():
             ways = ways_of(checkpoint, threads)
-            found = [timed(ways, size, rounds) for size in BATCH_SIZES]
+            batches = [timed(ways, size, rounds) for size in BATCH_SIZES]
             subjects[name] = {
                 "network": checkpoint.config.to_dict(),
                 "recorded_by_itself": ways.recorded_by_itself,
                 "preparing_s": dict(ways.seconds),
-                "batches": found,
+                "batches": batches,
             }
             report(name, subjects[name])
     result = {
@@ -206,10 +209,10 @@ def main(
 
 
 def report(name: str, subject: Mapping[str, Any]) -> None:
-    """Print the medians of one network for people."""
+    """Print the medians of one network."""
     seconds = ", ".join(f"{way} {s:.1f} s" for way, s in subject["preparing_s"].items())
-    said = "recorded" if subject["recorded_by_itself"] else "too slow to be recorded by itself"
-    print(f"{name} ({said}; preparing: {seconds})")
+    state = "recorded" if subject["recorded_by_itself"] else "recorded only for this benchmark"
+    print(f"{name} ({state}; preparing: {seconds})")
     for batch in subject["batches"]:
         ways = ", ".join(
             f"{way} {ms:.1f} ms ({batch['of_unrecorded'][way]:.2f})"

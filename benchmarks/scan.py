@@ -1,11 +1,11 @@
-"""State updates a second: how many does each backend of the scan make, and how many its gradient.
+"""Measures the state updates a second of each backend of the scan, forward and backward.
 
     python benchmarks/scan.py --json benchmarks/results/scan-cpu.json
 
 One state update is one h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t of one state of one channel
 in one direction. The default shape is an HSS block of the paper's middle stage: 32 x 32 positions,
 256 inner channels, 8 directions, 16 states. "backward" is the time of the gradients alone. The
-reference backend, which is there to be read, takes seconds a scan and is timed 3 times at most.
+slow reference backend takes seconds a scan and is timed 3 times at most.
 """
 
 import json
@@ -45,7 +45,7 @@ class Shape:
         return self.b * self.side**2 * self.D * self.K * self.N
 
     def inputs(self, device: str) -> list[Tensor]:
-        """Return u, selection, A, D, dt_weight and dt_bias as a network would make them."""
+        """Return random u, selection, A, D, dt_weight and dt_bias, distributed as in a network."""
         generator = torch.Generator().manual_seed(0)
         L = self.side**2
 
@@ -65,7 +65,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Result:
-    """Milliseconds, and state updates a second at the p50, of one pass."""
+    """Milliseconds of one pass, and state updates a second at the p50."""
 
     backend: str
     direction: str
@@ -78,9 +78,7 @@ class Result:
 
 def main(
     device: str = "cpu",
-    backend: Annotated[
-        list[str] | None, typer.Option(help="By default every one that can run.")
-    ] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="By default all that can run.")] = None,
     batch: int = 1,
     side: int = 32,
     channels: int = 256,
@@ -116,7 +114,7 @@ def main(
 
 
 def runs(backend: str, shape: Shape, device: str) -> bool:
-    """Tell whether a backend takes such inputs on the device, by a scan of four positions."""
+    """Return whether a backend can run such inputs on the device; tries four positions."""
     small = replace(shape, b=1, side=2)
     order = torch.from_numpy(order_table("hilbert", shape.K, 2, 2).copy()).to(device)
     try:
@@ -151,7 +149,7 @@ def time_backend(backend: str, shape: Shape, device: str, repeats: int) -> list[
 
 
 def clocked(work: Callable[[], object], device: str) -> float:
-    """Return the seconds that some work takes, the device's queue included."""
+    """Return the seconds of some work, including the device's queue."""
     wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
     wait()
     started = time.perf_counter()
@@ -164,7 +162,7 @@ def summarise(
     backend: str, direction: str, once: Callable[[], float], shape: Shape, repeats: int
 ) -> Result:
     """Repeat a timing after a warm-up."""
-    # The reference has nothing to compile or to warm up.
+    # The reference compiles nothing.
     warm_up = 0 if backend == "reference" else WARM_UP
     seconds = [once() for _ in range(warm_up + repeats)][warm_up:]
     p50, p95, p99 = (1000 * float(s) for s in np.percentile(seconds, (50, 95, 99)))

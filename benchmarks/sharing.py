@@ -1,12 +1,12 @@
-"""What many checkpoints on one device cost, and whether they should share the encoder's pass.
+"""The cost of many checkpoints on one device, and the gain from sharing the encoder's pass.
 
     python benchmarks/sharing.py --json benchmarks/results/sharing-cpu.json
 
-1. Through a worker, all images waiting: images a second of one category, and of 16 categories
-   interleaved on 4 checkpoints that stand on one encoder. The first image of each is not counted.
-2. In one process: a batch of mixed checkpoints, computed by each checkpoint on its own, and with
-   one pass of the encoder for all of them. The difference is what sharing the pass would be worth:
-   nothing on a CPU, where an image costs the same in any batch, so the service does without.
+1. Through a worker, all images queued: images a second of one category, and of 16 categories
+   interleaved on 4 checkpoints that share an encoder. The first round is not counted.
+2. In one process: a batch of mixed checkpoints, with one pass of the encoder for each checkpoint,
+   and with one pass for all. The difference is the gain from sharing the pass: none on a CPU, where
+   an image costs the same in any batch, so the service does not share it.
 """
 
 import asyncio
@@ -93,9 +93,9 @@ def main(
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "max_batch_size": batch_size,
-        "through_a_worker": [asdict(one) for one in served],
+        "through_a_worker": [asdict(row) for row in served],
         "interleaved_share": served[1].images_per_second / served[0].images_per_second,
-        "mixed_batch": [asdict(one) for one in passes],
+        "mixed_batch": [asdict(row) for row in passes],
         "gain_of_sharing_the_pass": passes[1].images_per_second / passes[0].images_per_second,
     }
     report(result)
@@ -105,16 +105,16 @@ def main(
 
 
 def report(result: dict[str, Any]) -> None:
-    """Print the result for people."""
+    """Print the result."""
     print(f"{result['device']} ({result['device_name']}), {result['threads']} threads")
-    for one in result["through_a_worker"] + result["mixed_batch"]:
-        print(f"  {one['what']}: {one['images_per_second']:.2f} images/s")
+    for row in result["through_a_worker"] + result["mixed_batch"]:
+        print(f"  {row['what']}: {row['images_per_second']:.2f} images/s")
     print(f"interleaved, of one category's throughput: {result['interleaved_share']:.1%}")
     print(f"sharing the encoder's pass: x {result['gain_of_sharing_the_pass']:.3f}")
 
 
 def save_checkpoints(store: CheckpointStore, config: NetworkConfig) -> None:
-    """Save random networks on one encoder, each for its share of the categories."""
+    """Save random networks that share an encoder, each for its share of the categories."""
     torch.manual_seed(0)
     first = MambaAD(config)
     for number in range(CHECKPOINTS):
@@ -131,7 +131,7 @@ def save_checkpoints(store: CheckpointStore, config: NetworkConfig) -> None:
 async def through_worker(
     store: CheckpointStore, device: str, images: int, rounds: int, batch_size: int
 ) -> list[Throughput]:
-    """Have a worker compute rounds of images of one category and of all, by turns."""
+    """Let a worker compute rounds of images of one category and of all, in turns."""
     settings = WorkerSettings(devices=(device,), max_batch_size=batch_size, max_queue_size=images)
     metrics = Metrics(CollectorRegistry())
     registry = Registry(store, metrics)
@@ -154,13 +154,13 @@ async def through_worker(
         f"{CATEGORIES} categories interleaved on {CHECKPOINTS} checkpoints",
     )
     return [
-        Throughput(name, median(found[1:]), found[1:])
-        for name, found in zip(what, (alone, mixed), strict=True)
+        Throughput(name, median(rates[1:]), rates[1:])
+        for name, rates in zip(what, (alone, mixed), strict=True)
     ]
 
 
 async def one_round(pool: WorkerPool, registry: Registry, categories: list[int]) -> float:
-    """Queue an image of each category given, and return how many a second were answered."""
+    """Queue an image of each category given, and return the images a second."""
     loop = asyncio.get_running_loop()
     size = registry.routes[0].image_size
     pixels = np.zeros((1, 3, size.height, size.width), np.uint8)
@@ -179,7 +179,7 @@ async def one_round(pool: WorkerPool, registry: Registry, categories: list[int])
 def encoder_passes(
     store: CheckpointStore, device: str, batch_size: int, rounds: int
 ) -> list[Throughput]:
-    """Compute teacher and student of a mixed batch, with a pass of the encoder each and for all."""
+    """Compute a mixed batch with one pass of the encoder for each checkpoint, and one for all."""
     encoders = SharedEncoders()
     prepare = prepare_for_cpu if device == "cpu" else fold_batch_norms
     networks = [
@@ -190,25 +190,25 @@ def encoder_passes(
     height, width = networks[0].config.image_size
     images = torch.rand(share * CHECKPOINTS, 3, height, width, device=device)
 
-    def on_their_own() -> None:
-        for network, own in zip(networks, images.split(share), strict=True):
-            network.reconstruct(network.encoder(own))
+    def with_separate_passes() -> None:
+        for network, part in zip(networks, images.split(share), strict=True):
+            network.reconstruct(network.encoder(part))
 
     def with_one_pass() -> None:
         features = [feature.split(share) for feature in networks[0].encoder(images)]
-        for network, own in zip(networks, zip(*features, strict=True), strict=True):
-            network.reconstruct(list(own))
+        for network, part in zip(networks, zip(*features, strict=True), strict=True):
+            network.reconstruct(list(part))
 
-    ways = {"a pass each": on_their_own, "one pass for all": with_one_pass}
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    ways = {"a pass each": with_separate_passes, "one pass for all": with_one_pass}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
             seconds = timed(way, device)
             if number:
-                found[name].append(len(images) / seconds)
+                rates[name].append(len(images) / seconds)
     return [
         Throughput(f"batch of {len(images)} of {CHECKPOINTS} checkpoints, {name}", median(f), f)
-        for name, f in found.items()
+        for name, f in rates.items()
     ]
 
 

@@ -1,11 +1,11 @@
-"""Whether the service stays as it is: mixed traffic for a while, its memory and files watched.
+"""Checks that the service stays stable: mixed traffic for a while, memory and files watched.
 
     python -m benchmarks.soak --minutes 10
 
-Good images, bad ones and clients that hang up, while a version is loaded and unloaded over and over
-and a worker is killed with SIGKILL once. Holds if no answer was wrong, nothing failed but what the
-killed worker had, and memory, open files and threads are as flat at the end as they were after the
-warm-up. Needs `pip install 'mambaad-service[bench]'`.
+Clients send good and bad images and hang up, while a version is loaded and unloaded repeatedly and
+a worker is killed with SIGKILL once. Passes if no answer was wrong, only requests of the killed
+worker failed, and memory, open files and threads did not grow after the warm-up. Needs
+`pip install 'mambaad-service[bench]'`.
 """
 
 import json
@@ -37,10 +37,10 @@ from benchmarks.loading.subject import about, read_bodies, served_categories
 CLIENTS = 4
 SAMPLE_S = 1.0
 KILL_AT, WARM_AT = 0.15, 0.4
-"""Shares of the time after which a worker is killed, and from which on all has to be flat."""
+"""Shares of the time: when a worker is killed, and from when on nothing may grow."""
 
 WINDOW = 0.2
-"""Share of the samples after the warm-up that are compared: the first ones with the last ones."""
+"""The first and the last samples after the warm-up are compared; this is the share of each."""
 
 TOLERANCES = {
     "front_mb": (0.05, 16.0),
@@ -50,22 +50,22 @@ TOLERANCES = {
     "front_threads": (0.0, 4.0),
     "worker_threads": (0.0, 2.0),
 }
-"""By how much the median may grow: a share of it, or a number, whichever is more.
+"""Allowed growth of the median: a share of it or a number, whichever is more.
 
-A worker's memory swings by more while it loads, with the version's weights twice in it.
+A worker's memory varies more: while it loads, it holds the version's weights twice.
 """
 
 
 @dataclass
 class Tally:
-    """What was sent and what came of it; `wrong` holds what should not have come."""
+    """Counts of requests by outcome; `wrong` lists unexpected ones."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     killed_at: float = float("inf")
 
     def expect(self, kind: str, response: httpx.Response, allowed: set[int]) -> None:
-        """Count an answer; 503 is right for half a minute after the worker was killed."""
+        """Count an answer; 503 is expected for half a minute after the worker was killed."""
         self.outcomes[f"{kind} {response.status_code}"] += 1
         restarting = 0 <= time.monotonic() - self.killed_at < 30
         if response.status_code == 503 and restarting and "retry-after" in response.headers:
@@ -77,12 +77,12 @@ class Tally:
 
 
 class Traffic:
-    """Threads that post, hang up, load and unload until told to stop."""
+    """Threads that post, hang up, load and unload while the traffic flows."""
 
     def __init__(self, url: str, bodies: dict[str, list[bytes]], spare: str, tally: Tally) -> None:
         self._url, self._bodies, self._spare, self._tally = url, bodies, spare, tally
         self._done = threading.Event()
-        self._known: dict[tuple[str, int], tuple[str, float]] = {}
+        self._expected: dict[tuple[str, int], tuple[str, float]] = {}
         self._threads = [
             threading.Thread(target=self._client, args=(number,)) for number in range(CLIENTS)
         ]
@@ -90,7 +90,7 @@ class Traffic:
 
     @contextmanager
     def flowing(self) -> Iterator[None]:
-        """Keep it up until the block ends."""
+        """Run the threads until the block ends."""
         for thread in self._threads:
             thread.start()
         try:
@@ -104,26 +104,26 @@ class Traffic:
         dice = random.Random(number)
         with httpx.Client(base_url=self._url, timeout=60) as client:
             while not self._done.is_set():
-                deed = dice.choices((self._good, self._bad, self._gone), (70, 20, 10))[0]
+                action = dice.choices((self._good, self._bad, self._gone), (70, 20, 10))[0]
                 try:
-                    deed(client, dice)
+                    action(client, dice)
                 except httpx.HTTPError as error:
                     self._tally.wrong.append(repr(error))
 
     def _good(self, client: httpx.Client, dice: random.Random) -> None:
         category = dice.choice(list(self._bodies))
         which = dice.randrange(len(self._bodies[category]))
-        asked = {"category": category, "heatmap": dice.choice(("none", "none", "map", "overlay"))}
-        response = client.post("/detect", params=asked, content=self._bodies[category][which])
+        params = {"category": category, "heatmap": dice.choice(("none", "none", "map", "overlay"))}
+        response = client.post("/detect", params=params, content=self._bodies[category][which])
         self._tally.expect("good", response, {200})
         if response.status_code != 200:
             return
-        (found,) = response.json()["results"]
-        decision, score = self._known.setdefault(
-            (category, which), (found["decision"], found["raw_score"])
+        (result,) = response.json()["results"]
+        decision, score = self._expected.setdefault(
+            (category, which), (result["decision"], result["raw_score"])
         )
-        if found["decision"] != decision or abs(found["raw_score"] - score) > 1e-3 * score:
-            self._tally.wrong.append(f"{category} {which}: {found}")
+        if result["decision"] != decision or abs(result["raw_score"] - score) > 1e-3 * score:
+            self._tally.wrong.append(f"{category} {which}: {result}")
 
     def _bad(self, client: httpx.Client, dice: random.Random) -> None:
         category = dice.choice(list(self._bodies))
@@ -155,7 +155,7 @@ class Traffic:
 
 @contextmanager
 def store(weights: Path) -> Iterator[tuple[Path, str]]:
-    """Copy a store, with a second version that serves; yields it, and the first one's name."""
+    """Copy a store and add a second version, which serves; yields it and the first version."""
     with tempfile.TemporaryDirectory(prefix="mambaad-soak-") as folder:
         root = Path(folder) / "weights"
         copy_store(weights, root, 1, 2)
@@ -165,34 +165,34 @@ def store(weights: Path) -> Iterator[tuple[Path, str]]:
         shutil.copytree(first, second)
         values = json.loads((second / manifest.name).read_text("utf-8"))
         text = json.dumps(values | {"version": second.name})
-        (second / manifest.name).unlink()  # it may be a link to the first one's
+        (second / manifest.name).unlink()  # it may be a link to the first version's
         (second / manifest.name).write_text(text, "utf-8")
         yield root, f"{first.parent.name}/{first.name}"
 
 
 def workers_of(front: psutil.Process) -> list[psutil.Process]:
     """Return the workers' processes."""
-    found = []
+    workers = []
     for child in front.children():
         with suppress(psutil.Error):
             if any("spawn_main" in word for word in child.cmdline()):
-                found.append(child)
-    return found
+                workers.append(child)
+    return workers
 
 
 def sample(front: psutil.Process) -> dict[str, float] | None:
-    """Measure the service, unless a worker is only just coming or going."""
+    """Measure the service; None while a worker is starting or ending."""
     try:
         workers = workers_of(front)
         if not workers:
             return None
         return {
             "front_mb": front.memory_info().rss / 2**20,
-            "worker_mb": sum(one.memory_info().rss for one in workers) / 2**20,
+            "worker_mb": sum(worker.memory_info().rss for worker in workers) / 2**20,
             "front_files": float(front.num_fds()),
-            "worker_files": float(sum(one.num_fds() for one in workers)),
+            "worker_files": float(sum(worker.num_fds() for worker in workers)),
             "front_threads": float(front.num_threads()),
-            "worker_threads": float(sum(one.num_threads() for one in workers)),
+            "worker_threads": float(sum(worker.num_threads() for worker in workers)),
         }
     except psutil.Error:
         return None
@@ -201,7 +201,7 @@ def sample(front: psutil.Process) -> dict[str, float] | None:
 def watch(
     front: psutil.Process, seconds: float, kill: Callable[[], None]
 ) -> list[dict[str, float]]:
-    """Take samples for so long, and have a worker killed on the way."""
+    """Take samples for `seconds`, and call `kill` once."""
     samples, started, killed = [], time.monotonic(), False
     while (elapsed := time.monotonic() - started) < seconds:
         if not killed and elapsed >= KILL_AT * seconds:
@@ -215,21 +215,24 @@ def watch(
 
 
 def flatness(samples: list[dict[str, float]]) -> list[dict[str, Any]]:
-    """Compare the last samples with the first ones, by what is measured."""
+    """Compare the last samples with the first ones, for each quantity."""
     count = max(3, round(WINDOW * len(samples)))
     if len(samples) < 2 * count:
-        raise CannotMeasure(f"too short a time: {len(samples)} samples after the warm-up")
+        raise CannotMeasure(
+            f"only {len(samples)} samples after the warm-up, at least {2 * count} are needed; "
+            "increase --minutes"
+        )
     rows = []
     for name, (share, number) in TOLERANCES.items():
-        before = median(one[name] for one in samples[:count])
-        after = median(one[name] for one in samples[-count:])
+        before = median(s[name] for s in samples[:count])
+        after = median(s[name] for s in samples[-count:])
         allowed = max(share * before, number)
         rows.append(
             {
                 "what": name,
                 "before": before,
                 "after": after,
-                "highest": max(one[name] for one in samples),
+                "highest": max(s[name] for s in samples),
                 "allowed_growth": allowed,
                 "flat": after - before <= allowed,
             }
@@ -238,7 +241,7 @@ def flatness(samples: list[dict[str, float]]) -> list[dict[str, Any]]:
 
 
 def report(rows: list[dict[str, Any]], tally: Tally) -> bool:
-    """Print the table; return whether all is as it should be."""
+    """Print the table; return whether the service stayed stable."""
     print(f"{'':16}{'after warm-up':>14}{'at the end':>12}{'highest':>10}{'may grow':>10}")
     for row in rows:
         print(
@@ -254,13 +257,15 @@ def report(rows: list[dict[str, Any]], tally: Tally) -> bool:
 
 
 def main(
-    minutes: Annotated[float, typer.Option(min=0.2, help="How long, after the start.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0.2, help="Minutes after the start.")] = 10.0,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda:N".')] = "cpu",
     weights: Annotated[Path, typer.Option(help="The store to serve a copy of.")] = Path("weights"),
     images: Annotated[Path, typer.Option(help="Images, as <category>/<image>.")] = Path("samples"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results to this file.")
+    ] = None,
 ) -> None:
-    """Soak the service, and report whether it stayed as it was."""
+    """Run the traffic, and report whether the service stayed stable."""
     options = ["--device", device, "--max-batch-size", "8", "--log-level", "warning"]
     tally = Tally()
     with store(weights) as (root, spare), serving(root, options) as url:

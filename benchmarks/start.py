@@ -1,10 +1,10 @@
-"""How long a line waits for its first answer: from the service's start to the first 200.
+"""Times the first answer of a service: from its start to the first 200.
 
     python -m benchmarks.start --json benchmarks/results/start-cpu.json
 
-Starts `mambaad serve` as `make run` does, several times, and each time asks until the service
-listens, until it is ready, and posts one image. The very first start may compile kernels, and fills
-the file cache: it is told apart, and the medians are of those after it.
+Starts `mambaad serve` several times like `make run`. Each time it waits until the service listens
+and is ready, then posts one image. The first start may compile kernels and fills the file cache; it
+is reported apart, and the medians are of the later starts.
 """
 
 import json
@@ -37,7 +37,7 @@ PATIENCE_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds since the process was started until each stage, and the image's own among them."""
+    """Seconds from the start of the process to each stage."""
 
     listening_s: float
     ready_s: float
@@ -45,7 +45,7 @@ class Start:
 
     @property
     def image_s(self) -> float:
-        """What the first image took of it."""
+        """The seconds of the first image alone."""
         return self.answered_s - self.ready_s
 
 
@@ -70,7 +70,7 @@ def form(category: str, image: bytes) -> tuple[bytes, Mapping[str, str]]:
 
 
 def await_answer(server: "subprocess.Popen[bytes]", request: urllib.request.Request) -> float:
-    """Ask until the answer is 200; return when, on the clock."""
+    """Repeat a request until the answer is 200; return the time on the monotonic clock."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until and server.poll() is None:
         try:
@@ -78,11 +78,11 @@ def await_answer(server: "subprocess.Popen[bytes]", request: urllib.request.Requ
                 return time.monotonic()
         except (urllib.error.URLError, ConnectionError):  # not listening yet, or not ready
             time.sleep(POLL_S)
-    raise CannotMeasure("the service ended, or did not answer 200; its log says why")
+    raise CannotMeasure("the service ended or never answered 200; see its log")
 
 
 def measured(samples: Path, options: Sequence[str]) -> tuple[Start, dict[str, Any]]:
-    """Start the service once, and stop it; return the seconds, and what was measured."""
+    """Start and stop the service once; return the seconds, and a description."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     command = [*MAMBAAD, "serve", "--samples", str(samples)]
@@ -109,9 +109,11 @@ def main(
     starts: Annotated[int, typer.Option(min=1, help="Starts after the first one.")] = 3,
     samples: Annotated[Path, typer.Option(help="Images as <category>/<image>.")] = ROOT / "samples",
     serve: Annotated[str, typer.Option(help="Options for `mambaad serve`, as one string.")] = "",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write there.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results to this file.")
+    ] = None,
 ) -> None:
-    """Start the service several times, and say how long its first answer took."""
+    """Start the service several times, and print the time of the first answer."""
     first, described = measured(samples, shlex.split(serve))
     again = [measured(samples, shlex.split(serve))[0] for _ in range(starts)]
     result = described | {
@@ -123,10 +125,8 @@ def main(
         "seconds": summary(again),
     }
     print(f"the first start answered after {first.answered_s:.1f} s; of {starts} after it:")
-    for stage, found in result["seconds"].items():
-        print(
-            f"  {stage:<12} {found['median']:6.2f}  ({found['least']:.2f} to {found['most']:.2f})"
-        )
+    for stage, row in result["seconds"].items():
+        print(f"  {stage:<12} {row['median']:6.2f}  ({row['least']:.2f} to {row['most']:.2f})")
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
 

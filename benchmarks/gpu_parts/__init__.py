@@ -1,1 +1,1 @@
-"""What `benchmarks/gpu.py` is made of: clocks, ceilings, yardsticks, and what is held to them."""
+"""Parts of `benchmarks/gpu.py`: clocks, ceilings, yardsticks, and the compared runs."""

@@ -1,4 +1,4 @@
-"""What the device can do at best, measured: bytes a second, and matrix products by precision."""
+"""Measures the device's limits: bytes a second, and matrix products by precision."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _FLOPS_A_CYCLE = 256  # 128 float32 lanes, each with a fused multiply-add, Amper
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Rates a second. `exponentials` and `flops` follow from the clock, and are None without."""
+    """Rates a second. `exponentials` and `flops` are computed from the clock rate, if known."""
 
     copied_bytes: float
     matrix_flops: dict[str, float]
@@ -24,7 +24,7 @@ class Ceilings:
 
 
 def ceilings(device: Device, megabytes: int, side: int, repeats: int) -> Ceilings:
-    """Measure with a copy of so many megabytes, and products of matrices of one side."""
+    """Measure with a copy of `megabytes`, and matrix products of `side` x `side`."""
     where = device.torch_device
     with torch.inference_mode(), device.running():
         source = torch.randint(0, 256, (megabytes << 20,), dtype=torch.uint8, device=where)

@@ -1,4 +1,4 @@
-"""Time on a device: work repeated between two marks, eagerly and as a graph."""
+"""Times work on a device between two marks, eagerly and as a graph."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of one piece of work; `replayed` where a CUDA graph did it."""
+    """Milliseconds of one piece of work; `replayed` says whether a CUDA graph ran it."""
 
     p50_ms: float
     p99_ms: float
@@ -22,12 +22,12 @@ class Times:
 
 
 def device_for(name: str) -> Device:
-    """Return the device of a name, "cpu" for a rehearsal."""
+    """Return a device by name; "cpu" for a dry run."""
     return CpuDevice() if name == "cpu" else CudaDevice(name)
 
 
 def timed(work: Callable[[], object], device: Device, repeats: int) -> Times:
-    """Time work as the device sees it, launched anew each time."""
+    """Time work on the device, with its launches."""
     for _ in range(min(WARM_UP, repeats)):
         work()
     return _summary([_once(work, device) for _ in range(repeats)], replayed=False)
@@ -35,7 +35,7 @@ def timed(work: Callable[[], object], device: Device, repeats: int) -> Times:
 
 @torch.inference_mode()
 def timed_as_graph(work: Callable[[], torch.Tensor], device: Device, repeats: int) -> Times:
-    """Time work without its launches, where it can be captured; else as `timed`."""
+    """Time work without its launches if it can be captured, else like `timed`."""
     with device.running():
         for _ in range(min(WARM_UP, repeats)):
             work()

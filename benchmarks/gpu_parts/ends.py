@@ -1,4 +1,4 @@
-"""End to end: from uint8 images to decisions, by our engine and by the published data flow."""
+"""Times inspections from uint8 images to decisions, by our engine and by the published flow."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ TINY = NetworkConfig(
     encoder="tf_efficientnet_lite0", image_size=(32, 32), scan="sweep", directions=2,
     depths=(2, 2, 2, 2), state_size=2,
 )  # fmt: skip
-"""For a rehearsal."""
+"""For a dry run."""
 
 _WARM_UP = 3
 _PART = "part"
@@ -33,14 +33,14 @@ _PART = "part"
 
 @dataclass(frozen=True)
 class Subject:
-    """A network to be timed; `build` makes a detector of it by a share of a device, or by torch."""
+    """A network to time; `build` returns its detector on a shared device, or with plain torch."""
 
     label: str
     build: Callable[[CudaShare | None, str], Detector]
 
 
 def paper(config: NetworkConfig) -> Subject:
-    """Return a configuration with random weights, which time does not see."""
+    """Return a configuration with random weights, which do not affect the time."""
 
     def build(share: CudaShare | None, device: str) -> Detector:
         torch.manual_seed(0)
@@ -55,7 +55,7 @@ def paper(config: NetworkConfig) -> Subject:
 
 
 def checkpoint(load: Callable[[], Checkpoint]) -> Subject:
-    """Return a stored checkpoint; each detector gets its own copy of the weights."""
+    """Return a stored checkpoint; each detector gets a copy of the weights."""
 
     def build(share: CudaShare | None, device: str) -> Detector:
         return open_checkpoint(load(), device, cuda=share)
@@ -71,7 +71,7 @@ def compare_ends(
     share: CudaShare,
     repeats: int,
 ) -> dict[str, Any]:
-    """Return the times of each batch size, ours and the published way, and how ours was chosen."""
+    """Return the times of each batch size, ours and the published way, and our plan's trials."""
     detector = subject.build(share, "")
     started = time.perf_counter()
     for step in detector.preparation(max(batch_sizes)):
@@ -104,25 +104,25 @@ def _published(
 
 
 def _measure(detector: Detector, b: int, repeats: int) -> dict[str, Any]:
-    """Time whole inspections of random images; `engine_ms` are pixels to maps alone."""
+    """Time inspections of random images; `engine_*` are from pixels to maps only."""
     _forget_peak(detector)
     images, categories = _images(detector, b), [detector.categories[0]] * b
     sizes = [ImageSize(*detector.preprocessing.image_size)] * b
-    whole, engine = [], []
+    total, engine = [], []
     warm_up = min(_WARM_UP, repeats)
     for number in range(warm_up + repeats):
         started = time.perf_counter()
-        found = detector.inspect(images, categories, sizes)
+        inspections = detector.inspect(images, categories, sizes)
         if number >= warm_up:
-            whole.append(1e3 * (time.perf_counter() - started))
-            engine.append(sum(ms for k, ms in found[0].timings_ms.items() if k != "decision"))
-    p50, p99 = (float(ms) for ms in np.percentile(whole, (50, 99)))
+            total.append(1e3 * (time.perf_counter() - started))
+            engine.append(sum(ms for k, ms in inspections[0].timings_ms.items() if k != "decision"))
+    p50, p99 = (float(ms) for ms in np.percentile(total, (50, 99)))
     return {
         "batch_size": b,
         "repeats": repeats,
         "p50_ms": p50,
         "p99_ms": p99,
-        "images_per_second": 1e3 * b * repeats / sum(whole),
+        "images_per_second": 1e3 * b * repeats / sum(total),
         "engine_p50_ms": float(np.median(engine)),
         "engine_images_per_second": 1e3 * b * repeats / sum(engine),
         "peak_bytes": _peak(detector),
@@ -146,7 +146,7 @@ def _forget_peak(detector: Detector) -> None:
 
 
 def _peak(detector: Detector) -> int | None:
-    """Return the most that torch held of the device, graphs' memory included."""
+    """Return torch's peak memory on the device, including graphs."""
     if detector.engine.device == "cpu":
         return None
     return torch.cuda.max_memory_reserved(detector.engine.device)

@@ -1,4 +1,4 @@
-"""The scan: ours, the published way, and the floor.
+"""Times the scan: ours, the published way, and the floor.
 
 b  batch    L  positions    K  directions    D  channels    N  states    R  rank of delta
 """
@@ -18,7 +18,7 @@ from model.engines.cuda.operations import has_triton
 from model.scan import hybrid_scan, order_table
 
 _FLOPS_AN_UPDATE = 6
-"""delta A, delta B u, decay times state plus input, C times state: an exponential aside."""
+"""delta A, delta B u, decay times state plus input, C times state; without the exponential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Stage:
         return b * self.side**2 * self.D * self.K * self.N
 
     def inputs(self, b: int, dtype: torch.dtype, where: torch.device) -> list[Tensor]:
-        """Return what `hybrid_scan` takes, drawn at random as a network would make it."""
+        """Return random arguments of `hybrid_scan`, distributed as in a network."""
         generator = torch.Generator().manual_seed(0)
         L, row = self.side**2, self.R + 2 * self.N
 
@@ -57,9 +57,9 @@ class Stage:
 
 
 PAPER = (Stage(8, 1024, 32, 3), Stage(16, 512, 16, 4), Stage(32, 256, 8, 6), Stage(64, 128, 4, 3))
-"""The paper configuration's at 256 x 256, coarse to fine."""
+"""The stages of the paper's configuration at 256 x 256, coarse to fine."""
 TINY = (Stage(2, 8, 1, 1, 2, 2),)
-"""For a rehearsal."""
+"""For a dry run."""
 
 
 def compare_scans(
@@ -70,16 +70,16 @@ def compare_scans(
     device: Device,
     repeats: int,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each batch size and stage: every way's times, ours' error, the floor."""
+    """Yield a row for each batch size and stage: times and error of every way, and the floor."""
     for b in batch_sizes:
         for stage in stages:
             ways = dict(_ours(stage, b, device, repeats))
             inputs = stage.inputs(b, torch.float32, device.torch_device)
             expected = hybrid_scan(*inputs)
             for name, scan in yardsticks.items():
-                found = _check(scan(*inputs), expected, name)
+                difference = _check(scan(*inputs), expected, name)
                 took = timed_as_graph(lambda s=scan, i=inputs: s(*i), device, repeats)
-                ways[name] = asdict(took) | {"difference": found}
+                ways[name] = asdict(took) | {"difference": difference}
             yield {
                 "batch_size": b,
                 "stage": asdict(stage),
@@ -92,22 +92,22 @@ def compare_scans(
 def _ours(
     stage: Stage, b: int, device: Device, repeats: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Time our kernels; without Triton, and then in float32 alone, what else there is."""
+    """Time our kernels; without Triton, the fastest backend in float32 only."""
     exact = hybrid_scan(*stage.inputs(b, torch.float32, device.torch_device))
     backend = "cuda" if has_triton() else "auto"
     for dtype in (torch.float32, torch.bfloat16, torch.float16)[: 3 if has_triton() else 1]:
         inputs = stage.inputs(b, dtype, device.torch_device)
         name = f"ours, {str(dtype).removeprefix('torch.')}"
         tolerance = 1e-3 if dtype == torch.float32 else 0.05
-        found = _check(hybrid_scan(*inputs, backend=backend), exact, name, tolerance)
+        difference = _check(hybrid_scan(*inputs, backend=backend), exact, name, tolerance)
         took = timed_as_graph(lambda i=inputs: hybrid_scan(*i, backend=backend), device, repeats)
-        yield name, asdict(took) | {"difference": found}
+        yield name, asdict(took) | {"difference": difference}
 
 
 def floor_ms(
     stage: Stage, b: int, inputs: list[Tensor], limits: Ceilings
 ) -> dict[str, float | None]:
-    """Return the least a float32 scan can take: by bytes, by float32 and by exponentials."""
+    """Return lower bounds of a float32 scan: by bytes, by flops and by exponentials."""
     moved = sum(tensor.nbytes for tensor in inputs) + inputs[0].nbytes
     updates = stage.updates(b)
     return {
@@ -122,7 +122,7 @@ def _time_ms(count: float, rate: float | None) -> float | None:
 
 
 def network_ms(rows: list[dict[str, Any]], b: int) -> dict[str, float]:
-    """Return what all scans of one batch take, each way."""
+    """Return the total time of all scans of one batch, for each way."""
     total: dict[str, float] = {}
     for row in rows:
         if row["batch_size"] == b:
@@ -131,9 +131,9 @@ def network_ms(rows: list[dict[str, Any]], b: int) -> dict[str, float]:
     return total
 
 
-def _check(found: Tensor, expected: Tensor, name: str, tolerance: float = 1e-3) -> float:
-    """Return the relative norm of a difference; a wrong answer's time is worth nothing."""
-    difference = float((found.float() - expected).norm() / expected.norm())
+def _check(actual: Tensor, expected: Tensor, name: str, tolerance: float = 1e-3) -> float:
+    """Return the relative norm of a difference. Raises `ArithmeticError` above `tolerance`."""
+    difference = float((actual.float() - expected).norm() / expected.norm())
     if not difference <= tolerance:
         raise ArithmeticError(f"{name} differs by {difference:.1e}, over {tolerance:.0e}")
     return difference

@@ -1,8 +1,8 @@
-"""mamba_ssm's kernel, rendered in Triton: what stands for it where it cannot be built.
+"""mamba_ssm's kernel in Triton, its stand-in on machines where it cannot be built.
 
 One program for each image, direction and channel walks its sequence in blocks of steps, with a
-parallel scan over each block and every state in turn, as `selective_scan_fn` does: nothing but u,
-delta, B, C and y touches memory. It takes that function's arguments.
+parallel scan over each block and every state in turn, like `selective_scan_fn`: only u, delta, B, C
+and y are in memory. It takes that function's arguments.
 """
 
 from typing import Any
@@ -45,10 +45,10 @@ def _kernel(
             b = tl.load(B + at, mask=there, other=0.0)
             c = tl.load(C + at, mask=there, other=0.0)
             decay = tl.exp(d * tl.load(A + channel * N + n))
-            decays, found = tl.associative_scan((decay, d * b * x), 0, _join)
-            found += decays * tl.sum(tl.where(which == n, states, 0.0))
-            total += c * found
-            last = tl.sum(tl.where(step == STEPS - 1, found, 0.0))
+            decays, scanned = tl.associative_scan((decay, d * b * x), 0, _join)
+            scanned += decays * tl.sum(tl.where(which == n, states, 0.0))
+            total += c * scanned
+            last = tl.sum(tl.where(step == STEPS - 1, scanned, 0.0))
             states = tl.where(which == n, last, states)
         tl.store(y + row * L + start + step, total, mask=there)
 
@@ -57,7 +57,7 @@ def selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: None,
     delta_bias: Tensor, delta_softplus: bool,
 ) -> Tensor:  # fmt: skip
-    """Return `selective_scan_fn` of these arguments, (b, K D, L), in float32."""
+    """Compute `selective_scan_fn`, (b, K D, L), in float32."""
     assert z is None
     assert delta_softplus
     images, channels, L = u.shape

@@ -1,4 +1,4 @@
-"""What was promised for an H100, and whether it holds."""
+"""The targets for an H100, and whether they are met."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ OURS = "ours, float32"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One target; `found` is None where it was not measured, and then `met` is, too."""
+    """One target; `found`, the measured value, and `met` are None if it was not measured."""
 
     what: str
     target: str
@@ -23,16 +23,16 @@ class Verdict:
     met: bool | None
 
     def text(self) -> str:
-        """Return a line for people."""
-        said = {None: "not measured", True: "met", False: "MISSED"}[self.met]
-        found = "" if self.found is None else f", found {self.found:.4g}"
-        return f"{self.what}: {self.target}{found}: {said}"
+        """Return a readable line."""
+        state = {None: "not measured", True: "met", False: "MISSED"}[self.met]
+        measured = "" if self.found is None else f", measured {self.found:.4g}"
+        return f"{self.what}: {self.target}{measured}: {state}"
 
 
 def verdicts(rows: list[dict[str, Any]], ends: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Hold scans and ends (the paper configuration's first) to the targets; empty: not measured."""
+    """Check scans and ends (the paper's configuration first) against the targets."""
     paper = ends[0] if ends else None
-    found = (
+    results = (
         _at_least("scan, float32, against the published way, at its worst batch size",
                   SCAN_RATIO, min(_scan_ratios(rows), default=None), "x"),
         _at_least("end to end against the published way, at its worst batch size",
@@ -41,7 +41,7 @@ def verdicts(rows: list[dict[str, Any]], ends: list[dict[str, Any]]) -> list[dic
         _at_least("end to end at batch 32", BATCH_32_IMAGES,
                   _ours(paper, 32, "images_per_second"), "images/s"),
     )  # fmt: skip
-    return [asdict(verdict) for verdict in found]
+    return [asdict(verdict) for verdict in results]
 
 
 def _scan_ratios(rows: list[dict[str, Any]]) -> Iterator[float]:
@@ -53,21 +53,21 @@ def _scan_ratios(rows: list[dict[str, Any]]) -> Iterator[float]:
 def _end_ratios(paper: dict[str, Any] | None) -> Iterator[float]:
     if paper is None:
         return
-    for i, ours in enumerate(paper["ours"]):
+    for i, timing in enumerate(paper["ours"]):
         best = max(way[i]["images_per_second"] for way in paper["published"].values())
-        yield ours["images_per_second"] / best
+        yield timing["images_per_second"] / best
 
 
 def _ours(paper: dict[str, Any] | None, b: int, figure: str) -> float | None:
-    found = [] if paper is None else [t[figure] for t in paper["ours"] if t["batch_size"] == b]
-    return found[0] if found else None
+    figures = [] if paper is None else [t[figure] for t in paper["ours"] if t["batch_size"] == b]
+    return figures[0] if figures else None
 
 
-def _at_least(what: str, target: float, found: float | None, unit: str) -> Verdict:
-    met = None if found is None else found >= target
-    return Verdict(what, f"at least {target:g} {unit}", found, met)
+def _at_least(what: str, target: float, measured: float | None, unit: str) -> Verdict:
+    met = None if measured is None else measured >= target
+    return Verdict(what, f"at least {target:g} {unit}", measured, met)
 
 
-def _at_most(what: str, target: float, found: float | None, unit: str) -> Verdict:
-    met = None if found is None else found <= target
-    return Verdict(what, f"at most {target:g} {unit}", found, met)
+def _at_most(what: str, target: float, measured: float | None, unit: str) -> Verdict:
+    met = None if measured is None else measured <= target
+    return Verdict(what, f"at most {target:g} {unit}", measured, met)

@@ -1,8 +1,8 @@
-"""The published data flow, as far as this machine has it.
+"""The published data flow, with mamba_ssm or its stand-ins.
 
-Eight permuted float32 copies, and mamba_ssm's kernel over them. Where mamba_ssm cannot be imported,
-two renderings stand for it: its algorithm in Triton, and eager PyTorch in chunks. Both are slower
-or faster than it by what nobody knows here; we are held to the faster.
+Eight permuted float32 copies, and mamba_ssm's kernel over them. If mamba_ssm cannot be imported,
+two implementations replace it: its algorithm in Triton, and eager PyTorch in chunks. How their
+speed compares with mamba_ssm's is unknown; the faster one counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ Scan = Callable[..., Tensor]
 
 
 def yardsticks() -> dict[str, Scan]:
-    """Return the renderings there are, by what to call them: mamba_ssm, or its stand-ins."""
+    """Return the available implementations by name: mamba_ssm, or its stand-ins."""
     try:
         mamba_ssm._selective_scan_fn()
     except BackendUnavailable:
@@ -43,7 +43,7 @@ def _stand_ins() -> Iterator[tuple[str, Scan]]:
 
 @contextmanager
 def scanning_by(scan: Scan) -> Iterator[None]:
-    """Have every network scan by a yardstick meanwhile."""
+    """Let every network scan with a yardstick during the block."""
 
     def replaced(*tensors: Tensor, backend: str = "auto") -> Tensor:
         return scan(*tensors)

@@ -1,5 +1,5 @@
-"""What `benchmarks/load.py` is made of: arrivals, senders, the service they meet, and reports."""
+"""Parts of `benchmarks/load.py`: arrivals, senders, the measured service, and reports."""
 
 
 class CannotMeasure(Exception):
-    """What the caller asked for cannot be measured; the message says why."""
+    """A measurement is impossible; the message says why."""

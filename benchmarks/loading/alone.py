@@ -1,4 +1,4 @@
-"""The Detector by itself, as what a service around it is held against."""
+"""Measures the Detector alone, for comparison with the service."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -12,9 +12,9 @@ _TRIAL = 3
 def detector_rate(
     weights: Path, device: str, batch_size: int, seconds: float, threads: int | None = None
 ) -> float:
-    """Return the images a second of the store's first checkpoint, in a process of its own.
+    """Return the images a second of the store's first checkpoint, measured in a new process.
 
-    `threads` are torch's, and the scan's with them.
+    `threads` are those of torch and the scan.
     """
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawning) as process:
@@ -25,7 +25,7 @@ def detector_rate(
 def _rate(
     weights: Path, device: str, batch_size: int, seconds: float, threads: int | None
 ) -> float:
-    import torch  # noqa: PLC0415 - nobody else here needs it
+    import torch  # noqa: PLC0415 - needed only here
 
     from model.benchmark import measure, of_checkpoint  # noqa: PLC0415
     from model.checkpoints.checkpoint import CheckpointStore  # noqa: PLC0415

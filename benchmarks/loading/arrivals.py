@@ -1,4 +1,4 @@
-"""When requests arrive, and of what category: drawn beforehand, whatever the service does then."""
+"""Draws beforehand when requests arrive and for which category, whatever the service does."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from benchmarks.loading import CannotMeasure
 
 
 class Arrivals(StrEnum):
-    """How requests follow each other: at random, as from many stations, or like a metronome."""
+    """Requests at random times, as from many stations, or at equal intervals."""
 
     POISSON = "poisson"
     CONSTANT = "constant"
@@ -19,9 +19,9 @@ class Arrivals(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One request: its intended time, in seconds after the start, and what it shows.
+    """One request: its intended time, in seconds after the start, its category and image.
 
-    `image` counts through the category's images, over and over.
+    `image` counts up; the category's images repeat.
     """
 
     at_s: float
@@ -61,5 +61,5 @@ def check_mix(mix: Mapping[str, float]) -> None:
 
 
 def _poisson(rate: float, duration_s: float, dice: np.random.Generator) -> np.ndarray:
-    """Return arrival times: given their number, they are uniform in the time."""
+    """Return arrival times: given their number, they are uniformly distributed."""
     return np.sort(dice.uniform(0, duration_s, dice.poisson(rate * duration_s)))

@@ -19,17 +19,17 @@ from benchmarks.loading.steadiness import Steadiness, machine_speed
 
 _SINGLE_REQUESTS_S = 10.0
 _STEADY = 1.2
-"""How much faster one round may be than another, and the compared than the reference."""
+"""Largest ratio between two rounds, and of the compared to the reference."""
 _ROUNDS_OF_ANSWERS = 4
-"""Answers to each of the requests on their way, for their rate to be known."""
+"""Answers for each request in flight that a rate needs."""
 
 Serving: TypeAlias = Callable[[], AbstractContextManager[tuple[Target, Sequence[str]]]]
-"""Starts a service, for as long as the block runs: what to post to, and its categories."""
+"""Starts a service for the block; yields the target of the requests and the categories."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: seconds of a run after its warm-up, how often, by how many senders."""
+    """How much to measure: seconds of a run after its warm-up, rounds, and senders."""
 
     seconds: float
     warm_up_s: float
@@ -39,7 +39,7 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim, what was measured, and what it was held against."""
+    """A claim, the measured value, and its limit."""
 
     claim: str
     holds: bool
@@ -49,7 +49,7 @@ class Verdict:
     doubt: str | None = None
 
     def text(self) -> str:
-        """Return the verdict for people."""
+        """Return the verdict as readable text."""
         words = "HOLDS" if self.holds else "DOES NOT HOLD"
         doubt = f"\n  NOT TO BE TRUSTED: {self.doubt}" if self.doubt else ""
         return f"{words}: {self.claim}\n  {self.explanation}{doubt}"
@@ -58,7 +58,7 @@ class Verdict:
 def closed(
     target: Target, categories: Sequence[str], concurrency: int, effort: Effort, what: str
 ) -> Summary:
-    """Measure the capacity: a number of requests always on their way."""
+    """Measure the capacity, with a constant number of requests in flight."""
     duration = effort.warm_up_s + effort.seconds
     work = ClosedLoop(categories, concurrency, duration)
     measured = measure(target, work, duration, effort.warm_up_s, what, effort.senders)
@@ -88,33 +88,33 @@ def throughput(
     lanes: int,
     effort: Effort,
 ) -> tuple[Verdict, dict[str, Any]]:
-    """Hold `POST /detect` against the Detector's own, in rounds of one and the other.
+    """Compare `POST /detect` with the Detector, in alternating rounds.
 
-    Each has a process of its own in every round, since two that do the same differ by some 5 %.
-    `lanes` is how many batches the service computes at once; each is kept as large as the
+    Both get a new process in every round, since two processes with the same work differ by some
+    5 %. `lanes` is the number of batches that the service computes at once; each is as large as the
     Detector's.
     """
-    own: list[float] = []
+    detector: list[float] = []
     runs: list[Summary] = []
     for number in range(effort.rounds):
-        own.append(detector_rate())
+        detector.append(detector_rate())
         with serving() as (target, categories):
             what = f"POST /detect, round {number + 1}"
             runs.append(closed(target, categories[:1], 2 * batch_size * lanes, effort, what))
-    served, alone = median(run.achieved for run in runs), median(own)
-    ratio = median(run.achieved / rate for run, rate in zip(runs, own, strict=True))
-    seen = median(_mean_batch(run) for run in runs)
+    served, alone = median(run.achieved for run in runs), median(detector)
+    ratio = median(run.achieved / rate for run, rate in zip(runs, detector, strict=True))
+    mean_batch = median(_mean_batch(run) for run in runs)
     verdict = Verdict(
         "throughput through POST /detect is at least 90 % of the Detector's own",
         ratio >= 0.9,
         ratio,
         0.9,
-        f"{served:.2f} images/s through POST /detect in batches of {seen:.1f}, {alone:.2f} by the "
-        f"Detector in batches of {batch_size} (medians of {effort.rounds} rounds); in a round, "
-        f"{ratio:.1%} (median)",
-        _drift(own, [run.achieved for run in runs]),
+        f"{served:.2f} images/s through POST /detect in batches of {mean_batch:.1f}, {alone:.2f} "
+        f"by the Detector in batches of {batch_size} (medians of {effort.rounds} rounds); in a "
+        f"round, {ratio:.1%} (median)",
+        _drift(detector, [run.achieved for run in runs]),
     )
-    return verdict, {"detector_per_s": own, "runs": [asdict(run) for run in runs]}
+    return verdict, {"detector_per_s": detector, "runs": [asdict(run) for run in runs]}
 
 
 def latency(
@@ -125,20 +125,20 @@ def latency(
     arrivals: Arrivals = Arrivals.POISSON,
     lanes: int = 1,
 ) -> tuple[Verdict, dict[str, Any]]:
-    """Hold p99 at a share of the capacity against two unloaded latencies and one batch.
+    """Compare p99 at a share of the capacity with two unloaded latencies plus one batch.
 
-    Each round has a service and arrivals of its own: how large batches become differs from start
-    to start, and p99 from draw to draw. `lanes` is how many batches the service computes at once.
+    Each round has a new service and new arrivals, since batch sizes vary from start to start, and
+    p99 from draw to draw. `lanes` is the number of batches that the service computes at once.
     """
-    found: list[_Loaded] = []
+    results: list[_Loaded] = []
     for number in range(effort.rounds):
         with serving() as (target, categories):
-            one = _loaded(target, categories, batch_size, share, effort, arrivals, number)
-        found.append(one)
-        print(f"round {number + 1}: {one.text()}")
-    failed = sum(one.failed for one in found)
-    ratios = [one.ratio for one in found]
-    capacities = [one.full.achieved for one in found]
+            result = _loaded(target, categories, batch_size, share, effort, arrivals, number)
+        results.append(result)
+        print(f"round {number + 1}: {result.text()}")
+    failed = sum(result.failed for result in results)
+    ratios = [result.ratio for result in results]
+    capacities = [result.full.achieved for result in results]
     verdict = Verdict(
         f"at {share:.0%} load ({arrivals} arrivals) p99 is at most twice the unloaded single "
         "latency plus one batch",
@@ -149,12 +149,12 @@ def latency(
         f"{min(ratios):.2f} to {max(ratios):.2f}), {failed} requests failed",
         _drift(capacities, capacities),
     )
-    return verdict, {"rounds": [one.as_dict(batch_size, lanes) for one in found]}
+    return verdict, {"rounds": [result.as_dict(batch_size, lanes) for result in results]}
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """One round: requests one at a time, as many as it takes, and then planned arrivals."""
+    """One round: requests one at a time, then at capacity, then at planned times."""
 
     single: Summary
     full: Summary
@@ -188,17 +188,17 @@ class _Loaded:
         )
 
     def as_dict(self, batch_size: int, lanes: int) -> dict[str, Any]:
-        """Return everything, with the latencies of an ideal device that is as fast."""
+        """Return all figures, with the latencies of an ideal device of the same speed."""
         line = line_through(
             _batch_ms(self.single) / 1e3, _batch_ms(self.full) / 1e3, _mean_batch(self.full)
         )
         waits = ideal_latencies(self.planned_s, line, batch_size, lanes)
         ideal = {f"p{q}_ms": 1e3 * float(np.percentile(waits, q)) for q in (50, 95, 99)}
         runs = {"single": self.single, "capacity": self.full, "loaded": self.loaded}
-        told = {name: asdict(run) for name, run in runs.items()}
+        figures = {name: asdict(run) for name, run in runs.items()}
         steady = self.steadiness and asdict(self.steadiness)
-        told |= {"ideal": ideal, "machine": steady}
-        return told | {"limit_ms": self.limit_ms, "ratio": self.ratio}
+        figures |= {"ideal": ideal, "machine": steady}
+        return figures | {"limit_ms": self.limit_ms, "ratio": self.ratio}
 
 
 def _loaded(
@@ -229,16 +229,16 @@ def _loaded(
 def interleaved(
     target: Target, categories: Sequence[str], concurrency: int, effort: Effort
 ) -> tuple[Verdict, dict[str, Any]]:
-    """Hold all categories in turn against one of them, in rounds of one and the other."""
-    one: list[Summary] = []
+    """Compare all categories in turn with one of them, in alternating rounds."""
+    single: list[Summary] = []
     mixed: list[Summary] = []
     for number in range(effort.rounds):
         text = f"one category, round {number + 1}"
-        one.append(closed(target, categories[:1], concurrency, effort, text))
+        single.append(closed(target, categories[:1], concurrency, effort, text))
         text = f"{len(categories)} categories, round {number + 1}"
         mixed.append(closed(target, categories, concurrency, effort, text))
-    alone, together = (median(run.achieved for run in runs) for runs in (one, mixed))
-    sizes = [median(_mean_batch(run) for run in runs) for runs in (one, mixed)]
+    alone, together = (median(run.achieved for run in runs) for runs in (single, mixed))
+    sizes = [median(_mean_batch(run) for run in runs) for runs in (single, mixed)]
     verdict = Verdict(
         f"{len(categories)} categories interleaved have at least 90 % of one's throughput",
         together >= 0.9 * alone,
@@ -246,15 +246,17 @@ def interleaved(
         0.9,
         f"{together:.2f} images/s in batches of {sizes[1]:.1f}, {alone:.2f} in batches of "
         f"{sizes[0]:.1f} of one category (medians of {effort.rounds}): {together / alone:.1%}",
-        _drift([run.achieved for run in one], [run.achieved for run in mixed]),
+        _drift([run.achieved for run in single], [run.achieved for run in mixed]),
     )
-    return verdict, {"one": [asdict(r) for r in one], "interleaved": [asdict(r) for r in mixed]}
+    return verdict, {"one": [asdict(r) for r in single], "interleaved": [asdict(r) for r in mixed]}
 
 
 def _batch_ms(run: Summary) -> float:
-    """Return what a batch took, by the service's own measure. Raises `CannotMeasure`."""
+    """Return the mean time of a batch from the service's metrics. Raises `CannotMeasure`."""
     if run.batches is None or run.batches.mean_ms is None:
-        raise CannotMeasure("the service's /metrics do not say what its batches took")
+        raise CannotMeasure(
+            "the service's /metrics have no durations of batches; enable its metrics"
+        )
     return run.batches.mean_ms
 
 
@@ -263,7 +265,7 @@ def _mean_batch(run: Summary) -> float:
 
 
 def _drift(reference: Sequence[float], compared: Sequence[float]) -> str | None:
-    """Say whether the machine's speed changed between runs by more than a claim's tenth allows."""
+    """Return a doubt if the machine's speed changed too much between runs, or None."""
     spread = max(max(rates) / max(min(rates), 1e-9) for rates in (reference, compared))
     ratio = median(compared) / max(median(reference), 1e-9)
     if max(spread, ratio) <= _STEADY:

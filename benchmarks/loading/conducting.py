@@ -1,4 +1,4 @@
-"""Senders started, watched and collected; the service's own counts taken around them."""
+"""Starts, watches and collects senders, and reads the service's counts before and after."""
 
 import multiprocessing
 import sys
@@ -23,10 +23,10 @@ _HISTOGRAMS = {"mambaad_batch_size": "", "mambaad_batch_duration_seconds": "seco
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """The batches that the service formed; `up_to` maps a size to the batches at most as large.
+    """The batches that the service formed; `up_to` counts batches up to a size.
 
-    `mean` is of their images, and `mean_ms` of the time that they took by the service's own
-    measure; None where none ended.
+    `mean` is the mean number of images, and `mean_ms` the mean duration from the service's metrics;
+    None if no batch ended.
     """
 
     count: int
@@ -53,7 +53,7 @@ def measure(
     what: str,
     senders: int = 1,
 ) -> Measured:
-    """Run senders over the work, which goes on for `duration_s`, and leave out the warm-up."""
+    """Run senders for `duration_s`, and leave out the warm-up."""
     pipes = [_spawn(target, part) for part in _divide(work, senders)]
     start = _start(pipes)
     before: Mapping[str, float] = {}
@@ -66,7 +66,7 @@ def measure(
     sent = _collect(pipes, start, duration_s, what, watch)
     after = batch_counts(target.url)
     outcomes = [outcome for part in sent for outcome in part.outcomes]
-    counted = [outcome for outcome in outcomes if _counts(work, outcome) >= warm_up_s]
+    counted = [outcome for outcome in outcomes if _time_of(work, outcome) >= warm_up_s]
     return Measured(
         sorted(counted, key=lambda outcome: outcome.done_s),
         duration_s - warm_up_s,
@@ -75,8 +75,8 @@ def measure(
     )
 
 
-def _counts(work: OpenLoop | ClosedLoop, outcome: Outcome) -> float:
-    """Return the time by which an outcome counts: its intended one, or in a closed loop its end."""
+def _time_of(work: OpenLoop | ClosedLoop, outcome: Outcome) -> float:
+    """Return the time of an outcome: its intended one or, in a closed loop, its end."""
     return outcome.intended_s if isinstance(work, OpenLoop) else outcome.done_s
 
 
@@ -88,14 +88,14 @@ def _divide(work: OpenLoop | ClosedLoop, senders: int) -> list[OpenLoop | Closed
 
 
 def _spawn(target: Target, work: OpenLoop | ClosedLoop) -> Connection:
-    ours, theirs = _SPAWN.Pipe()
-    _SPAWN.Process(target=run, args=(theirs, target, work), daemon=True).start()
-    theirs.close()
-    return ours
+    parent_end, child_end = _SPAWN.Pipe()
+    _SPAWN.Process(target=run, args=(child_end, target, work), daemon=True).start()
+    child_end.close()
+    return parent_end
 
 
 def _start(pipes: list[Connection]) -> float:
-    """Have all senders start at one time, once all have imported what they need."""
+    """Start all senders at the same time, once all have finished their imports."""
     for pipe in pipes:
         assert _receive(pipe) == READY
     start = time.monotonic() + _START_IN_S
@@ -111,7 +111,7 @@ def _collect(
     what: str,
     watch: Callable[[float], None],
 ) -> list[Sent]:
-    """Show how far the senders are, and wait for their last words."""
+    """Show the senders' progress, and wait for their results."""
     done = [0] * len(pipes)
     sent: dict[int, Sent] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -143,10 +143,10 @@ def _receive(pipe: Connection) -> int | str | Sent:
 
 
 def batch_counts(url: str) -> dict[str, float]:
-    """Return the service's histograms of batches, all workers together; empty without them.
+    """Return the service's histograms of batches, summed over workers; empty without metrics.
 
-    Keys of batch sizes are the buckets' bounds, `count` and `sum`; those of the batches' seconds
-    begin with `seconds`.
+    The keys for batch sizes are the buckets' bounds, `count` and `sum`; those for durations begin
+    with `seconds`.
     """
     counts: dict[str, float] = {}
     with suppress(OSError), urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
@@ -159,7 +159,7 @@ def batch_counts(url: str) -> dict[str, float]:
 
 
 def batches_between(before: Mapping[str, float], after: Mapping[str, float]) -> Batches | None:
-    """Return the batches formed between two readings; None where there are none."""
+    """Return the batches formed between two readings, or None."""
     change = {key: value - before.get(key, 0.0) for key, value in after.items()}
     batches, ended = change.get("count", 0.0), change.get("seconds count", 0.0)
     if not batches:

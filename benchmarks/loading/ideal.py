@@ -1,8 +1,8 @@
-"""The latencies that no service could go below: those of a device that does nothing but compute.
+"""The lower bound of latencies: those of a device that does nothing but compute.
 
-Requests that come at random wait for each other, however little the service around the device
-costs. An ideal one takes all that waits whenever the device is free, and loses no time. Each of
-several lanes takes its share of what waits, as fast as if it were alone.
+Requests at random times wait for each other, however fast the service around the device is. An
+ideal service starts all waiting requests whenever the device is free, and loses no time. With
+several lanes, each takes its share of them, as fast as if it were alone.
 """
 
 import math
@@ -11,30 +11,30 @@ from collections.abc import Callable, Sequence
 
 
 def line_through(single_s: float, batch_s: float, batch: float) -> Callable[[int], float]:
-    """Return how long a batch of n takes, by what one image took and what a batch of `batch` did.
+    """Return the seconds of a batch of n, interpolated from one image and a batch of `batch`.
 
-    A batch of one size tells nothing of others: each image is then taken to cost the same.
+    With a `batch` of at most 1, every image costs the same.
     """
     if batch <= 1:
         return lambda n: n * single_s
-    each = max(0.0, (batch_s - single_s) / (batch - 1))
-    return lambda n: single_s + each * (n - 1)
+    slope = max(0.0, (batch_s - single_s) / (batch - 1))
+    return lambda n: single_s + slope * (n - 1)
 
 
 def ideal_latencies(
     arrivals: Sequence[float], seconds_of: Callable[[int], float], most: int, lanes: int = 1
 ) -> list[float]:
-    """Return how long each request waits and is computed, in seconds, in the order of `arrivals`.
+    """Return each request's seconds of waiting and computing, in the order of `arrivals`.
 
-    `arrivals` are times in seconds, ascending; batches are of `most` requests at most.
+    `arrivals` are times in seconds, ascending; batches have at most `most` requests.
     """
-    found: list[float] = []
+    latencies: list[float] = []
     free = [0.0] * lanes
-    while len(found) < len(arrivals):
-        now = max(min(free), arrivals[len(found)])
-        waiting = bisect_right(arrivals, now) - len(found)
-        batch = arrivals[len(found) :][: min(most, math.ceil(waiting / lanes))]
+    while len(latencies) < len(arrivals):
+        now = max(min(free), arrivals[len(latencies)])
+        waiting = bisect_right(arrivals, now) - len(latencies)
+        batch = arrivals[len(latencies) :][: min(most, math.ceil(waiting / lanes))]
         done = now + seconds_of(len(batch))
         free[free.index(min(free))] = done
-        found += [done - at for at in batch]
-    return found
+        latencies += [done - at for at in batch]
+    return latencies

@@ -1,4 +1,4 @@
-"""Outcomes into figures: percentiles, errors, decisions, and whether the sender kept up."""
+"""Computes figures from outcomes: percentiles, errors, decisions, and the sender's lateness."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ PERCENTILES = (50, 95, 99, 100)
 LATE_MS = 10.0
 BUSY_SHARE = 0.8
 MIN_ANSWERS = 20
-_TOO_SHORT = "only {} good answers, where {} would tell something: measure for more --seconds"
+_TOO_SHORT = "only {} good answers, at least {} are needed: increase --seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A run in figures; latencies are of requests that were answered 200, unless named `all`.
+    """The figures of a run; latencies are those of answers 200, unless named `all`.
 
-    `offered` is how many requests a second should have been sent (None in a closed loop), and
-    `achieved` how many were answered 200. `doubt` says why the figures are not to be
-    trusted, if the sender could not keep up or the run was too short.
+    `offered` is the intended number of requests a second (None in a closed loop), `achieved` the
+    number of answers 200. `doubt` says why the figures are unreliable, if the sender could not
+    keep up or the run was too short.
     """
 
     requests: int
@@ -57,7 +57,7 @@ def summarise(
 ) -> Summary:
     """Return the figures of a run; `offered` is the rate of an open loop.
 
-    With fewer good answers than `at_least` they are in doubt.
+    Fewer good answers than `at_least` raise a doubt.
     """
     outcomes = measured.outcomes
     good = [outcome for outcome in outcomes if outcome.status == 200]
@@ -71,9 +71,9 @@ def summarise(
         latency=latency_of(good),
         latency_all=latency_of(outcomes),
         by_category={
-            category: found
+            category: latency
             for category in sorted({outcome.category for outcome in good})
-            if (found := latency_of([o for o in good if o.category == category]))
+            if (latency := latency_of([o for o in good if o.category == category]))
         },
         codes=_counts(str(outcome.status) for outcome in outcomes),
         problems=_counts(outcome.problem for outcome in outcomes if outcome.problem),
@@ -90,8 +90,8 @@ def summarise(
 def throughput(outcomes: Sequence[Outcome]) -> float:
     """Return answers a second: the slope of their count over time.
 
-    Answers come a batch at a time, so that counting those within a window would be off by up to
-    a batch at both ends.
+    Answers come a batch at a time, so counting them in a window could be wrong by a batch at each
+    end.
     """
     done = np.sort([outcome.done_s for outcome in outcomes])
     if len(done) < 2 or done[-1] <= done[0]:
@@ -100,7 +100,7 @@ def throughput(outcomes: Sequence[Outcome]) -> float:
 
 
 def latency_of(outcomes: Sequence[Outcome]) -> Latency | None:
-    """Return the percentiles; None of nothing."""
+    """Return the percentiles, or None without outcomes."""
     if not outcomes:
         return None
     return Latency(*map(float, np.percentile([o.latency_ms for o in outcomes], PERCENTILES)))
@@ -115,14 +115,14 @@ def _sender_doubt(late_p99_ms: float, cpu_share: float) -> str | None:
         return f"the sender took {cpu_share:.0%} of a core: use more --senders"
     if late_p99_ms > LATE_MS:
         return (
-            f"the sender itself was late, by {late_p99_ms:.1f} ms at the 99th percentile: the "
-            "machine is too busy, or the sender (use more --senders)"
+            f"the sender was late by {late_p99_ms:.1f} ms at the 99th percentile: the machine or "
+            "the sender is too busy (use more --senders)"
         )
     return None
 
 
 def text_of(summary: Summary) -> str:
-    """Return the figures for people."""
+    """Return the figures as readable text."""
     s = summary
     aim = f", offered {s.offered:.2f}/s" if s.offered is not None else ""
     lines = [

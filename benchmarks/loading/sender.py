@@ -1,9 +1,9 @@
-"""The sender: a process of its own, that shares no interpreter with what it measures.
+"""The sender: a separate process, which shares no interpreter with the measured service.
 
-An open loop sends every request at its intended time, however many are still unanswered, and a
-request's latency counts from that time: a service that stalls is charged with every request that
-should have been sent meanwhile. A closed loop keeps a number of requests on their way, to find the
-capacity. aiohttp takes 0.2 to 0.4 ms of processor time a request, httpx 1.7 to 2.0.
+An open loop sends every request at its intended time, however many are unanswered, and a request's
+latency counts from that time: a stalled service also pays for the requests it delayed. A closed
+loop keeps a constant number of requests in flight, to find the capacity. aiohttp takes 0.2 to 0.4
+ms of processor time a request, httpx 1.7 to 2.0.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _REPORT_EVERY_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where and how to post: one image a request, as the body."""
+    """Where and how to post images, one a request, as the body."""
 
     url: str
     bodies: Mapping[str, Sequence[bytes]]
@@ -34,7 +34,7 @@ class Target:
 
 
 class Outcome(NamedTuple):
-    """What became of a request; times in seconds after the start. `status` 0 is no answer."""
+    """The outcome of a request; times in seconds after the start; `status` 0 means no answer."""
 
     category: str
     intended_s: float
@@ -46,12 +46,12 @@ class Outcome(NamedTuple):
 
     @property
     def latency_ms(self) -> float:
-        """From when it should have been sent."""
+        """From the intended time of sending to the end."""
         return 1000 * (self.done_s - self.intended_s)
 
     @property
     def lateness_ms(self) -> float:
-        """How late the sender was."""
+        """The delay of sending."""
         return 1000 * (self.sent_s - self.intended_s)
 
 
@@ -64,7 +64,7 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """A number of requests on their way, through the categories in turn, for a time."""
+    """A constant number of requests in flight for a time, through the categories in turn."""
 
     categories: Sequence[str]
     concurrency: int
@@ -72,20 +72,20 @@ class ClosedLoop:
 
 
 class Sent(NamedTuple):
-    """A sender's last word: what became of everything, and the share of a core that it took."""
+    """A sender's last message: all outcomes, and the share of a core that it used."""
 
     outcomes: list[Outcome]
     cpu_share: float
 
 
 READY = "ready"
-"""A sender's first word; then it is told when to start."""
+"""A sender's first message; it then receives the time to start."""
 
 
 def run(connection: Connection, target: Target, work: OpenLoop | ClosedLoop) -> None:
-    """Send, telling how many requests are done, and then everything; the process's entry point.
+    """Send requests, report their number and finally all outcomes; the process's entry point.
 
-    The start is a time of the monotonic clock, which all processes of a machine share.
+    The time to start is on the monotonic clock, which all processes of a machine share.
     """
     connection.send(READY)
     start = connection.recv()
@@ -94,20 +94,20 @@ def run(connection: Connection, target: Target, work: OpenLoop | ClosedLoop) -> 
 
 
 async def _send(
-    target: Target, work: OpenLoop | ClosedLoop, start: float, tell: Callable[[int], None]
+    target: Target, work: OpenLoop | ClosedLoop, start: float, report: Callable[[int], None]
 ) -> Sent:
     timeout = aiohttp.ClientTimeout(total=target.timeout_s)
-    connector = aiohttp.TCPConnector(limit=0)  # an open loop waits for nothing, and for no socket
+    connector = aiohttp.TCPConnector(limit=0)  # an open loop must not wait for a free connection
     async with aiohttp.ClientSession(target.url, connector=connector, timeout=timeout) as session:
         sending = _Sending(session, target, start)
-        telling = asyncio.create_task(sending.keep_telling(tell))
+        reporting = asyncio.create_task(sending.keep_reporting(report))
         await asyncio.sleep(start - time.monotonic())
         cpu, began = time.process_time(), time.monotonic()
         if isinstance(work, OpenLoop):
             await sending.open_loop(work.shots)
         else:
             await sending.closed_loop(work)
-        telling.cancel()
+        reporting.cancel()
         share = (time.process_time() - cpu) / (time.monotonic() - began)
     return Sent(sending.outcomes, share)
 
@@ -119,10 +119,10 @@ class _Sending:
         self._target = target
         self._start = start
 
-    async def keep_telling(self, tell: Callable[[int], None]) -> None:
+    async def keep_reporting(self, report: Callable[[int], None]) -> None:
         while True:
             await asyncio.sleep(_REPORT_EVERY_S)
-            tell(len(self.outcomes))
+            report(len(self.outcomes))
 
     async def open_loop(self, shots: Sequence[Shot]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -182,4 +182,4 @@ _FAILURES: dict[type[Exception], str] = {
     OSError: "connection-lost",
     ValueError: "not-json",
 }
-"""The first that fits names the failure."""
+"""The first matching class names the failure."""

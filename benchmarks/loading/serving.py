@@ -1,4 +1,4 @@
-"""A service to measure, on a temporary copy of a store with as many categories as asked."""
+"""Starts a service to measure, on a temporary copy of a store with any number of categories."""
 
 import os
 import shutil
@@ -25,25 +25,25 @@ from model.scoring.scores import Scoring
 
 ROOT = Path(__file__).parents[2]
 MAMBAAD = (sys.executable, "-c", "from service.cli.main import main; main()")
-"""The command line, whatever is on the PATH."""
+"""The command line, independent of the PATH."""
 _READY = "Ready on "
 _STOP_S = 60.0
 
 
 def copy_store(source: Path, target: Path, checkpoints: int, categories: int) -> None:
-    """Make checkpoints of the one in `source`, with its categories copied to `categories` in all.
+    """Copy the first checkpoint in `source` several times, with `categories` categories in total.
 
-    Weights are the source's, linked or copied; every checkpoint has a name and categories of its
-    own, `<category>-<number>`, each with the calibration and baseline that it is copied from.
+    Weights are linked or copied. Every checkpoint gets a different name and different categories,
+    `<category>-<number>`, each with the calibration and baseline of its original.
     """
     if not 1 <= checkpoints <= categories:
         raise CannotMeasure(
             f"expected 1 <= checkpoints <= categories, got {checkpoints} and {categories}"
         )
-    found = sorted(source.glob(f"*/*/{MANIFEST_FILE}"))
-    if not found:
+    manifests = sorted(source.glob(f"*/*/{MANIFEST_FILE}"))
+    if not manifests:
         raise CannotMeasure(f"no checkpoint in {source}")
-    directory = found[0].parent
+    directory = manifests[0].parent
     manifest = Manifest.read(directory)
     shutil.copytree(source / ENCODERS, target / ENCODERS, copy_function=_link)
     shares = [len(range(n, categories, checkpoints)) for n in range(checkpoints)]
@@ -61,7 +61,7 @@ def copy_store(source: Path, target: Path, checkpoints: int, categories: int) ->
 def _copy_checkpoint(
     source: Path, manifest: Manifest, target: Path, name: str, categories: dict[str, str]
 ) -> None:
-    """Write a checkpoint under another name, `categories` mapping each new one to its origin."""
+    """Write a checkpoint under another name; `categories` maps new names to original ones."""
     directory = target / name / manifest.version
     directory.mkdir(parents=True)
     values = manifest.model_dump()
@@ -72,8 +72,8 @@ def _copy_checkpoint(
         stored = read_weights(source / BASELINES_FILE, manifest.sha256[BASELINES_FILE])
         scoring = Scoring.from_dict(manifest.scoring)
         size = Preprocessing.from_dict(manifest.preprocessing).image_size
-        known = from_arrays(stored, scoring, size)
-        copied = to_arrays({new: known[old] for new, old in categories.items()})
+        baselines = from_arrays(stored, scoring, size)
+        copied = to_arrays({new: baselines[old] for new, old in categories.items()})
         data = serialise("baselines", copied)
         (directory / BASELINES_FILE).write_bytes(data)
         values["sha256"][BASELINES_FILE] = sha256(data)
@@ -94,7 +94,7 @@ def _link(source: str | Path, target: str | Path) -> None:
 def started(
     weights: Path, checkpoints: int, categories: int, options: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Serve a copy of a store on a free port until the block ends; yields the URL.
+    """Serve a copy of a store on a free port during the block; yields the URL.
 
     `options` are those of `mambaad serve`. Raises `CannotMeasure`.
     """
@@ -107,7 +107,7 @@ def started(
 
 @contextmanager
 def serving(store: Path, options: Sequence[str] = ()) -> Iterator[str]:
-    """Serve a store as it is, its log beside it; as `started`."""
+    """Like `started`, but serves the store itself; the log is written beside it."""
     log = store.parent / "service.log"
     command = [*MAMBAAD, "serve", "--port", "0", "--weights", str(store)]
     with (

@@ -1,9 +1,9 @@
-"""How fast the machine itself is while a run goes on, told by work that is always the same.
+"""Measures the speed of the machine during a run, by constant work.
 
-Whoever shares a processor with others is slowed by them at times, by half for seconds on end. What
-asks 70 % of a service's capacity then asks nearly all of it, and its latencies tell of the
-neighbours. A small product of matrices on each core, ten times a second, tells that apart from
-whatever the service does: it stays in the core's own cache, and counts processor time alone.
+On a shared processor, other tenants can halve the speed for seconds. A load of 70 % of a service's
+capacity then becomes nearly 100 %, and latencies rise for reasons outside the service. To detect
+that, a small matrix product runs on each core ten times a second. It fits the core's cache, and
+only its processor time counts, so the service's own load does not change it.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 SLOWED = 1.1
-"""So much longer than usual the work takes in a second that counts as slowed."""
+"""A second counts as slowed if the work takes this many times as long as usual."""
 
 _EVERY_S = 0.1
 _SIDE = 48
@@ -28,69 +28,69 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """How much longer the same work took during a run than usual, second by second.
+    """The duration of constant work during a run, relative to the usual one, second by second.
 
-    `slowest` is of the slowest second, and `slowed` the share of those above `SLOWED`.
+    `slowest` is the ratio of the slowest second, `slowed` the share of seconds above `SLOWED`.
     """
 
     slowest: float
     slowed: float
 
     def text(self) -> str:
-        """Return it for people."""
+        """Return a readable text."""
         return (
-            f"the machine up to {self.slowest:.2f} times as slow as usual, and over "
+            f"the machine was up to {self.slowest:.2f} times as slow as usual, and more than "
             f"{SLOWED} times in {self.slowed:.0%} of the seconds"
         )
 
 
 class MachineSpeed:
-    """What the same work took, core by core, as time went on."""
+    """The durations of constant work on each core over time."""
 
     def __init__(self, pipes: Sequence[Connection]) -> None:
         self._pipes = pipes
         self._samples = np.empty((0, 2))
 
     def collect(self) -> None:
-        """Take over what was found until now; of a core that does not answer, nothing."""
+        """Collect the samples so far; cores that do not answer are left out."""
         for pipe in self._pipes:
             pipe.send(None)
-        found = [pipe.recv() for pipe in self._pipes if pipe.poll(_PATIENCE_S)]
-        self._samples = np.concatenate([self._samples, *found])
+        samples = [pipe.recv() for pipe in self._pipes if pipe.poll(_PATIENCE_S)]
+        self._samples = np.concatenate([self._samples, *samples])
 
     def work_s(self, start: float, end: float) -> float:
-        """Return the processor time of the work between two times; NaN where nothing was found."""
+        """Return the median processor time of the work between two times; NaN without samples."""
         at, took = self._samples.T
         within = took[(at >= start) & (at < end)]
         return float(np.median(within)) if len(within) else float("nan")
 
     def steadiness(self, start: float, end: float, usual_s: float) -> Steadiness | None:
-        """Compare the seconds between two times with what is usual; None where nothing is known."""
+        """Compare the seconds between two times with the usual time; None without samples."""
         seconds = [self.work_s(at, at + 1) / usual_s for at in np.arange(start, end - 0.5)]
-        known = [slower for slower in seconds if slower > 0]
-        if not known:
+        ratios = [ratio for ratio in seconds if ratio > 0]
+        if not ratios:
             return None
-        return Steadiness(max(known), sum(slower > SLOWED for slower in known) / len(known))
+        return Steadiness(max(ratios), sum(ratio > SLOWED for ratio in ratios) / len(ratios))
 
 
 @contextmanager
 def machine_speed() -> Iterator[MachineSpeed]:
-    """Watch the machine's speed while the block runs; not where cores cannot be named."""
+    """Watch the machine's speed during the block; nothing if the system cannot pin to cores."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
     ends = [_SPAWN.Pipe() for _ in cores]
     workers = [
-        _SPAWN.Process(target=_watch, args=(theirs, core), daemon=True)
-        for (_, theirs), core in zip(ends, cores, strict=True)
+        _SPAWN.Process(target=_watch, args=(child_end, core), daemon=True)
+        for (_, child_end), core in zip(ends, cores, strict=True)
     ]
     for worker in workers:
         worker.start()
-    for _, theirs in ends:
-        theirs.close()
+    for _, child_end in ends:
+        child_end.close()
     try:
-        yield MachineSpeed([ours for ours, _ in ends])
+        yield MachineSpeed([parent_end for parent_end, _ in ends])
     finally:
-        for ours, _ in ends:
-            ours.close()
+        for parent_end, _ in ends:
+            parent_end.close()
         for worker in workers:
             worker.join()
 
@@ -99,16 +99,16 @@ def _watch(pipe: Connection, core: int) -> None:
     os.sched_setaffinity(0, {core})
     matrix = np.random.default_rng(0).random((_SIDE, _SIDE), np.float32)
     result = np.empty_like(matrix)
-    found: list[tuple[float, float]] = []
+    samples: list[tuple[float, float]] = []
     while True:
         if pipe.poll(_EVERY_S):
             try:
                 pipe.recv()
             except EOFError:
                 return
-            pipe.send(np.array(found).reshape(-1, 2))
-            found.clear()
+            pipe.send(np.array(samples).reshape(-1, 2))
+            samples.clear()
         started = time.thread_time()
         for _ in range(_PRODUCTS):
             np.dot(matrix, matrix, out=result)
-        found.append((time.monotonic(), time.thread_time() - started))
+        samples.append((time.monotonic(), time.thread_time() - started))

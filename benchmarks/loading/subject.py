@@ -1,4 +1,4 @@
-"""What is asked of which service: its categories, the images to post, and who it is."""
+"""The measured service: its categories, the images to post, and its description."""
 
 import json
 import platform
@@ -20,13 +20,13 @@ _PACKAGES = ("mambaad-service", "torch", "numba", "numpy", "pillow", "uvicorn", 
 
 
 def served_categories(url: str, headers: Mapping[str, str]) -> list[str]:
-    """Return the names of what the service inspects."""
+    """Return the names of the service's categories."""
     answer = _get_json(f"{url}/categories", headers)
     return [entry["category"] for entry in answer["categories"]]
 
 
 def parse_mix(text: str | None, served: Sequence[str]) -> dict[str, float]:
-    """Read `a=3,b=1`; without it every category weighs the same. Raises `CannotMeasure`."""
+    """Read `a=3,b=1`; None gives equal weights. Raises `CannotMeasure`."""
     if text is None:
         return dict.fromkeys(served, 1.0)
     mix = {}
@@ -43,29 +43,29 @@ def parse_mix(text: str | None, served: Sequence[str]) -> dict[str, float]:
 
 
 def read_bodies(folder: Path, categories: Sequence[str]) -> dict[str, list[bytes]]:
-    """Return image files by category: of the folder that its name begins with, or of all.
+    """Return image files by category, from the folder whose name it begins with, or from all.
 
-    Raises `CannotMeasure` where there is none.
+    Raises `CannotMeasure` without images.
     """
-    found = {
+    by_folder = {
         place.name: [f.read_bytes() for f in sorted(place.iterdir()) if f.suffix in _SUFFIXES]
         for place in sorted(folder.iterdir())
         if place.is_dir()
     }
-    everything = [body for bodies in found.values() for body in bodies]
+    everything = [body for bodies in by_folder.values() for body in bodies]
     if not everything:
         raise CannotMeasure(f"no images in {folder}/<category>/")
     bodies = {}
     for category in categories:
-        fitting = [name for name in found if found[name] and category.startswith(name)]
-        bodies[category] = found[max(fitting, key=len)] if fitting else everything
+        fitting = [name for name in by_folder if by_folder[name] and category.startswith(name)]
+        bodies[category] = by_folder[max(fitting, key=len)] if fitting else everything
     return bodies
 
 
 def target_of(
     url: str, images: Path, api_key: str | None, heatmap: str, timeout_s: float
 ) -> tuple[Target, list[str]]:
-    """Return where to post and what, and the categories there are."""
+    """Return the target of the requests, and the categories."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     categories = served_categories(url, headers)
     if not categories:
@@ -75,7 +75,7 @@ def target_of(
 
 
 def about(url: str) -> dict[str, Any]:
-    """Say what was measured, on what, and by which command."""
+    """Describe a measurement: time, command, workers, processor and versions."""
     ready = _get_json(f"{url}/readyz", {})
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,7 +95,7 @@ def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _device_name() -> str:
-    """Name this machine's processor without importing torch, which a sender need not wait for."""
+    """Return this machine's processor without importing torch, which takes long."""
     if _CPU_INFO.is_file():
         for line in _CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):
