@@ -1,1 +1,1 @@
-"""The demonstration: how the shipped checkpoint is made. Not part of the package."""
+"""The demonstration: makes the shipped checkpoint. Not part of the package."""

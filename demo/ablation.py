@@ -1,13 +1,13 @@
-"""What each choice in training is worth, on development cells alone: no test image is read.
+"""Measures the effect of each training option on development cells; reads no test image.
 
     python -m demo.solar prepare data/solar-dev --development
     python -m demo.ablation data/solar-dev data/solar-ablation --group scan --group training \
         --json benchmarks/results/solar-ablation.json
 
-Every variant is the shipped recipe with one thing changed. Good cells are the held-out ones,
-defective cells those of the development split that are certainly defective. `scan` is what fewer
-states and directions cost and gain: those variants are timed, too, by turns, once all are trained.
-Trials that are done are not done again. Each takes about 10 minutes on two cores.
+Every variant is the shipped recipe with one option changed. Good cells are the held-out ones,
+defective cells the certainly defective ones of the development split. The group `scan` varies
+states and directions; its variants are also timed, in turns, once all are trained. Finished trials
+are reused. Each takes about 10 minutes on two cores.
 """
 
 import json
@@ -57,7 +57,7 @@ GROUPS: Mapping[str, Mapping[str, Overrides]] = {
         "12 epochs": ("training.epochs=12",),
     },
 }
-"""What is changed, as `mambaad train --set` takes it."""
+"""The changed options, as arguments of `mambaad train --set`."""
 
 BATCH_SIZES = (1, 8)
 TURNS = 5
@@ -71,45 +71,45 @@ def folder_name(variant: str) -> str:
 def image_aurocs(result: Mapping[str, Any]) -> dict[str, float]:
     """Return each category's image AUROC against its certainly defective cells."""
     return {
-        category: one["defects"][DEFECTIVE]["image_auroc"]
-        for category, one in result["categories"].items()
+        category: figures["defects"][DEFECTIVE]["image_auroc"]
+        for category, figures in result["categories"].items()
     }
 
 
 def train(data: Path, root: Path, variant: str, overrides: Overrides) -> dict[str, Any]:
-    """Return one variant's outcome; its store and result lie in `root`."""
+    """Return one variant's result; its store and result file are in `root`."""
     options = [word for override in overrides for word in ("--set", override)]
     result = run_trial(data, root / folder_name(variant), options)
     return {"variant": variant, "set": list(overrides), "image_auroc": image_aurocs(result)}
 
 
 def times(subjects: Mapping[str, Subject], repeats: int) -> dict[str, dict[str, float]]:
-    """Return the median milliseconds of a batch of each size, all variants by turns."""
-    found: dict[str, dict[str, float]] = {name: {} for name in subjects}
+    """Return the median milliseconds of a batch of each size, all variants in turns."""
+    times_ms: dict[str, dict[str, float]] = {name: {} for name in subjects}
     for batch_size in BATCH_SIZES:
         turns: dict[str, list[float]] = {name: [] for name in subjects}
         for _ in range(TURNS):
             for name, subject in subjects.items():
                 turns[name].append(measure(subject, batch_size, repeats).p50_ms)
         for name, medians in turns.items():
-            found[name][f"batch_{batch_size}_ms"] = median(medians)
-    return found
+            times_ms[name][f"batch_{batch_size}_ms"] = median(medians)
+    return times_ms
 
 
 def subject(root: Path, variant: str) -> Subject:
-    """Load what was trained as a variant, to time it."""
+    """Load the trained variant to time it."""
     store = CheckpointStore(root / folder_name(variant) / "weights")
     return of_checkpoint(store.load(NAME), "cpu")
 
 
 def main(
     data: Annotated[Path, typer.Argument(help="The development cells.")],
-    root: Annotated[Path, typer.Argument(help="Where networks and results are kept.")],
+    root: Annotated[Path, typer.Argument(help="The folder for networks and results.")],
     groups: Annotated[
         list[str] | None, typer.Option("--group", help=f"{' or '.join(GROUPS)}; by default all.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--variant", help="Of those groups, only these.")
+        list[str] | None, typer.Option("--variant", help="Only these variants of the groups.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Batches in each turn of timing.")] = 10,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
@@ -120,25 +120,26 @@ def main(
     for group in groups or list(GROUPS):
         variants = chosen(group, only)
         record[group] = [train(data, root, *variant) for variant in variants.items()]
-        for one in record[group]:
-            print(one, flush=True)
+        for result in record[group]:
+            print(result, flush=True)
     if "scan" in record:
         tune_torch()
-        subjects = {one["variant"]: subject(root, one["variant"]) for one in record["scan"]}
+        subjects = {row["variant"]: subject(root, row["variant"]) for row in record["scan"]}
         timed = times(subjects, repeats)
-        record["scan"] = [one | timed[one["variant"]] for one in record["scan"]]
+        record["scan"] = [row | timed[row["variant"]] for row in record["scan"]]
         print(json.dumps(timed, indent=2))
     if json_file is not None:
         json_file.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def chosen(group: str, only: Sequence[str] | None) -> dict[str, Overrides]:
-    """Return a group's variants, or those of them that are asked for."""
+    """Return a group's variants, or only the requested ones."""
     if group not in GROUPS:
         raise typer.BadParameter(f"no group {group!r}; have: {', '.join(GROUPS)}")
     unknown = set(only or ()) - {name for variants in GROUPS.values() for name in variants}
     if unknown:
-        raise typer.BadParameter(f"no variant {sorted(unknown)[0]!r}")
+        have = ", ".join(name for variants in GROUPS.values() for name in variants)
+        raise typer.BadParameter(f"no variant {sorted(unknown)[0]!r}; have: {have}")
     return {name: o for name, o in GROUPS[group].items() if not only or name in only}
 
 

@@ -1,13 +1,13 @@
-"""Small data sets in MVTec layout, made of real photographs with drawn defects and their masks.
+"""Makes small data sets in MVTec layout: photographs with drawn defects and their masks.
 
-What has masks to measure pixels by can rarely be passed on; these can be made anywhere:
+Data sets with masks can rarely be redistributed; these can be made anywhere:
 
     python -m demo.drawn textures data/drawn-textures   # brick, grass, gravel (scikit-image, CC0)
     python -m demo.drawn cells data/drawn-cells         # good solar cells (elpv-dataset)
 
-Textures are cut from photographs of 512 x 512 pixels: what is trained on from the upper part, what
-is tested from the lower one, so that no pixel is in both. Cells keep the split of `demo.solar`, and
-only good ones are taken; half of the test ones are drawn upon. The seed fixes every image.
+Textures are cut from photographs of 512 x 512 pixels: training images from the upper part, test
+images from the lower one, so that no pixel is in both. Cells keep the split of `demo.solar`; only
+good ones are used, and half of the test ones get a defect. The seed fixes every image.
 """
 
 import shutil
@@ -29,11 +29,11 @@ from demo.solar import data_folder, read_split
 SEED = 20261123
 TEXTURES = ("brick", "grass", "gravel")
 SIDE = 160
-"""Pixels of a cut-out's side; the photographs have 512."""
+"""Side of a cut-out in pixels."""
 TRAIN_ROWS = 352
 COUNTS = {"train": 60, "held_out": 30, "test": 40}
 _VISIBLE = 0.02
-"""A pixel belongs to the mask where it was changed by more than this, of 1."""
+"""A pixel, 0 to 1, belongs to the mask if it changed by more than this."""
 _OVERSAMPLING = 4
 
 Grey = Float32[np.ndarray, "H W"]
@@ -47,14 +47,14 @@ app = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """An image with a defect, 0 to 1, and where it was changed."""
+    """An image with a defect, 0 to 1, and the mask of changed pixels."""
 
     image: Grey
     mask: np.ndarray
 
 
 def crack(image: Grey, rng: np.random.Generator) -> Grey:
-    """Draw a dark line that wanders, one or two pixels wide."""
+    """Draw a wandering dark line, one or two pixels wide."""
     height, width = image.shape
     at = rng.uniform(0.2, 0.8, 2) * (width, height)
     heading = rng.uniform(0, 2 * np.pi)
@@ -90,7 +90,7 @@ def spot(image: Grey, rng: np.random.Generator) -> Grey:
 
 
 def patch(image: Grey, rng: np.random.Generator) -> Grey:
-    """Put a piece of the image, turned over and darkened, where it does not belong."""
+    """Copy a piece of the image, turned over and darkened, to another place."""
     height, width = image.shape
     h, w = (int(x) for x in rng.uniform(0.08, 0.2, 2) * (height, width))
     sources = rng.uniform(0, 1, 2) * (height - h, width - w)
@@ -111,17 +111,17 @@ DEFECTS: dict[str, Callable[[Grey, np.random.Generator], Grey]] = {
 
 
 def draw(image: Grey, kind: str, rng: np.random.Generator) -> Drawn:
-    """Draw a defect of that kind and mark what it changed; tries again until it can be seen."""
+    """Draw a defect and mask the changed pixels; repeats until the defect is visible."""
     while True:
         changed = np.clip(DEFECTS[kind](image, rng), 0, 1)
-        seen = np.abs(changed - image) > _VISIBLE
-        mask = seen | ndimage.binary_closing(seen, iterations=3)  # no pinholes by chance
+        visible = np.abs(changed - image) > _VISIBLE
+        mask = visible | ndimage.binary_closing(visible, iterations=3)  # no pinholes
         if mask.sum() >= 8:
             return Drawn(changed, mask)
 
 
 def _line(shape: tuple[int, int], points: Sequence[tuple[float, float]], width: float) -> Grey:
-    """Return how much of each pixel a line through `points` (column, row) covers, softly."""
+    """Return the share of each pixel covered by a soft line through `points` (column, row)."""
     scale = _OVERSAMPLING
     canvas = Image.new("L", (shape[1] * scale, shape[0] * scale))
     scaled = [(scale * x, scale * y) for x, y in points]
@@ -138,7 +138,7 @@ def _save(values: np.ndarray, path: Path) -> None:
 
 
 def _save_tested(root: Path, number: int, image: Grey, rng: np.random.Generator) -> None:
-    """Save every other test image as it is, and the rest with a defect of each kind in turn."""
+    """Save a test image: even numbers unchanged, odd ones with a defect, kinds in turn."""
     if number % 2 == 0:
         _save(image, root / "test" / "good" / f"{number:03}.png")
         return
@@ -150,7 +150,7 @@ def _save_tested(root: Path, number: int, image: Grey, rng: np.random.Generator)
 
 def _fresh(root: Path) -> None:
     if root.exists() and any(root.iterdir()):
-        raise typer.BadParameter(f"{root} is not empty; expected a folder to make")
+        raise typer.BadParameter(f"{root} is not empty; expected a new or empty folder")
 
 
 Root = Annotated[Path, typer.Argument(help="The folder to make.")]

@@ -1,8 +1,8 @@
-"""Raw scores of real good parts that a checkpoint has not learned from, for tests to draw from.
+"""Writes raw scores of real good parts that a checkpoint was not trained on, for tests.
 
     python -m demo.good_scores data/solar tests/reference/solar_good_scores.json
 
-They pin no behaviour of the network: what is tested with them holds for any scores.
+They fix no behaviour of the network: the tests hold for any scores.
 """
 
 import json
@@ -21,27 +21,27 @@ _BATCH = 8
 
 
 def main(
-    data: Annotated[Path, typer.Argument(help="What `demo.solar prepare` wrote.")],
+    data: Annotated[Path, typer.Argument(help="The folder that `demo.solar prepare` wrote.")],
     output: Annotated[Path, typer.Argument(help="The JSON file to write.")],
     name: Annotated[str, typer.Option(help="The checkpoint.")] = "solar",
-    weights: Annotated[Path, typer.Option(help="The store it lies in.")] = Path("weights"),
+    weights: Annotated[Path, typer.Option(help="The checkpoint store.")] = Path("weights"),
 ) -> None:
-    """Score the good cells held out and those of the test split, by category."""
+    """Score the held-out good cells and those of the test split, by category."""
     detector = open_checkpoint(CheckpointStore(weights).load(name))
-    kept = [cell for cell in read_split() if cell.is_good and cell.split in ("held_out", "test")]
+    cells = [cell for cell in read_split() if cell.is_good and cell.split in ("held_out", "test")]
     scores: dict[str, list[float]] = {}
-    for category in sorted({cell.category for cell in kept}):
+    for category in sorted({cell.category for cell in cells}):
         files = [
             data / category / cell.split / "good" / Path(cell.file).name
-            for cell in kept
+            for cell in cells
             if cell.category == category
         ]
-        found = scores.setdefault(category, [])
+        raw_scores = scores.setdefault(category, [])
         for start in track(range(0, len(files), _BATCH), description=category):
             images = [Image.open(path) for path in files[start : start + _BATCH]]
-            found += [one.raw_score for one in detector.inspect_images(images, category)]
+            raw_scores += [part.raw_score for part in detector.inspect_images(images, category)]
     output.write_text(json.dumps(scores, indent=1) + "\n")
-    print({category: len(found) for category, found in scores.items()})
+    print({category: len(raw_scores) for category, raw_scores in scores.items()})
 
 
 if __name__ == "__main__":

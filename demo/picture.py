@@ -1,4 +1,4 @@
-"""The README's picture: sample cells beside the heatmaps that a running service draws over them.
+"""Makes the README's picture: sample cells beside the heatmaps of a running service.
 
 make run                                    # in one terminal
 python -m demo.picture docs/heatmap.png     # in another
@@ -19,7 +19,7 @@ WHITE = (255, 255, 255)
 
 
 def inspect(url: str, category: str, image: Path) -> dict[str, Any]:
-    """Post an image to the service and return its one result, overlay included."""
+    """Post an image to the service and return its result, with the overlay."""
     answer = httpx.post(
         f"{url}/detect",
         params={"category": category, "heatmap": "overlay"},
@@ -33,15 +33,15 @@ def inspect(url: str, category: str, image: Path) -> dict[str, Any]:
 
 
 def tiles(url: str, pattern: str) -> list[Image.Image]:
-    """Return each sample that matches, followed by its overlay."""
-    found = []
+    """Return each matching sample, followed by its overlay."""
+    pictures = []
     for image in sorted(SAMPLES.glob(pattern)):
         category = image.parent.name
         result = inspect(url, category, image)
         print(f"{category}/{image.name}: {result['decision']}, score {result['score']:.3f}")
         overlay = base64.b64decode(result["heatmap"])
-        found += [Image.open(image).convert("RGB"), Image.open(BytesIO(overlay))]
-    return found
+        pictures += [Image.open(image).convert("RGB"), Image.open(BytesIO(overlay))]
+    return pictures
 
 
 def in_a_row(images: list[Image.Image]) -> Image.Image:
@@ -57,7 +57,7 @@ def in_a_row(images: list[Image.Image]) -> Image.Image:
 
 def main(
     path: Path,
-    url: Annotated[str, typer.Option(help="Where the service runs.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, typer.Option(help="URL of the service.")] = "http://127.0.0.1:8000",
     pattern: Annotated[str, typer.Option(help="The samples to show.")] = "*/defective-1.png",
 ) -> None:
     """Write a picture of sample cells and their heatmaps to PATH."""

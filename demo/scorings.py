@@ -1,10 +1,10 @@
-"""How the demonstration's image score was chosen: variants compared on development cells alone.
+"""Compares variants of the demonstration's image score, on development cells.
 
     python -m demo.solar prepare data/solar-dev --development
     python -m demo.scorings data/solar-dev --json benchmarks/results/solar-scorings.json
 
-The network is the shipped one. Good cells are the held-out ones, defective cells those of the
-development split that are certainly defective; no test image is read.
+Uses the shipped network. Good cells are the held-out ones, defective cells the certainly defective
+ones of the development split; no test image is read.
 """
 
 import json
@@ -28,7 +28,7 @@ from model.training.thresholds import fit_baselines
 BATCH = 8
 DEFECTIVE = "defective"
 COARSE = (0.0, 1.0, 1.0)
-"""The finest scale is not rebuilt by the shipped network: nothing can be scored by it."""
+"""The shipped network does not reconstruct the finest scale, so no score can use it."""
 VARIANTS = (
     Scoring(scale_weights=COARSE),
     Scoring(statistic="top_mean", top_fraction=0.005, scale_weights=COARSE),
@@ -57,17 +57,17 @@ def raw_scores(detector: Detector, samples: Sequence[Sample]) -> Iterator[float]
 def image_aurocs(
     checkpoint: Checkpoint, scoring: Scoring, train: Sequence[Sample], test: Sequence[Sample]
 ) -> dict[str, float | None]:
-    """Return each category's image AUROC under one way of scoring."""
+    """Return each category's image AUROC with one scoring."""
     detector = torch_detector(checkpoint.network, checkpoint.preprocessing, scoring, {})
     if scoring.uses_baselines:
         shapes = checkpoint.network.feature_shapes
         detector.baselines = fit_baselines(detector, train, shapes)
-    found = {}
+    aurocs = {}
     for category in sorted({sample.category for sample in test}):
-        own = [sample for sample in test if sample.category == category]
-        labels = np.array([not sample.is_good for sample in own])
-        found[category] = auroc(labels, np.array(list(raw_scores(detector, own))))
-    return found
+        samples = [sample for sample in test if sample.category == category]
+        labels = np.array([not sample.is_good for sample in samples])
+        aurocs[category] = auroc(labels, np.array(list(raw_scores(detector, samples))))
+    return aurocs
 
 
 def main(

@@ -1,17 +1,17 @@
-"""Solar cells for the demonstration: the fixed split, and the folders that `mambaad train` reads.
+"""Solar cells for the demonstration: the fixed split, and the folders for `mambaad train`.
 
 The images are the ELPV dataset (CC BY-NC-SA 4.0), installed as the package `elpv-dataset`; its
 `labels.csv` names each cell's type (mono or poly) and the probability that the cell is defective.
 
-train        good cells the network learns from
-held_out     good cells that set the thresholds, and stood for good when the recipe was chosen
-test         good cells and certainly defective ones (probability 1); they choose nothing
-development  a quarter of the certainly defective cells, and every uncertain one (1/3 or 2/3): the
-             recipe was chosen on these
+train        good cells for training
+held_out     good cells that set the thresholds, and were the good cells for choosing the recipe
+test         good cells and certainly defective ones (probability 1); no choice depends on them
+development  a quarter of the certainly defective cells, and every uncertain one (1/3 or 2/3), for
+             choosing the recipe
 
-    python -m demo.solar prepare data/solar                 # what is trained on and reported
-    python -m demo.solar prepare data/solar-dev --development   # its test/ holds no test image
-    python -m demo.solar split demo/solar_split.csv         # how the committed split was drawn
+    python -m demo.solar prepare data/solar                 # for training and reporting
+    python -m demo.solar prepare data/solar-dev --development   # its test/ has no test image
+    python -m demo.solar split demo/solar_split.csv         # draws the committed split
 """
 
 import csv
@@ -31,9 +31,9 @@ SEED = 20261123
 TEST_SHARE = 0.25
 DEVELOPMENT_SEED = 7
 DEVELOPMENT_SHARE = 4
-"""One in so many certainly defective cells is for development."""
+"""One in this many certainly defective cells is for development."""
 HELD_OUT = 110
-"""Good cells of each type held out; a promise of 1 % needs at least 99."""
+"""Held-out good cells of each type; a guarantee of 1 % needs at least 99."""
 
 DEFECT_FOLDERS = {"0.3333": "possibly_defective", "0.6667": "probably_defective"}
 
@@ -61,7 +61,7 @@ class Cell:
 
 
 def data_folder() -> Path:
-    """Return the folder of the installed `elpv-dataset` that holds `labels.csv`."""
+    """Return the folder of the installed `elpv-dataset` that contains `labels.csv`."""
     spec = find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:
         raise typer.BadParameter("elpv-dataset is not installed: pip install elpv-dataset")
@@ -69,7 +69,7 @@ def data_folder() -> Path:
 
 
 def read_labels(folder: Path) -> list[Cell]:
-    """Read every labelled cell, not yet in any split, in the file's order."""
+    """Read all labelled cells in the file's order, without a split."""
     rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines()]
     return [Cell(path, f"solar-{kind}", f"{float(p):.4f}", "") for path, p, kind in rows]
 
@@ -89,7 +89,7 @@ def draw_split(cells: Iterable[Cell], seed: int = SEED) -> list[Cell]:
 
 
 def _split_defective(cells: Sequence[Cell]) -> dict[str, str]:
-    """Test on certainly defective cells but for one in `DEVELOPMENT_SHARE`; on no others."""
+    """Assign defective cells: certain ones to test, except one in `DEVELOPMENT_SHARE`."""
     certain = [cell.file for cell in cells if float(cell.probability) == 1]
     random.Random(DEVELOPMENT_SEED).shuffle(certain)
     tested = certain[len(certain) // DEVELOPMENT_SHARE :]
@@ -111,7 +111,7 @@ def read_split(path: Path = SPLIT_FILE) -> list[Cell]:
 
 
 def places(cell: Cell, development: bool) -> list[str]:
-    """Name the folders, below the category's, that a cell belongs in; none for a cell left out."""
+    """Return the folders of a cell, below its category's; empty if it is left out."""
     if cell.split in {"train", "held_out"}:
         folders = [f"{cell.split}/good"]
         if development and cell.split == "held_out":
@@ -136,7 +136,7 @@ def split(path: Path = SPLIT_FILE) -> None:
 def plan_copies(
     root: Path, cells: Iterable[Cell], source: Path, development: bool
 ) -> dict[Path, Path]:
-    """Map every file to be written below `root` to the image it is a copy of."""
+    """Map every file to write below `root` to its source image."""
     return {
         root / cell.category / folder / Path(cell.file).name: source / cell.file
         for cell in cells
@@ -151,17 +151,18 @@ def prepare(
         bool, typer.Option(help="Fill test/ from held-out good and development cells instead.")
     ] = False,
     split_file: Annotated[
-        Path, typer.Option("--split", metavar="FILE", help="Another split than the committed one.")
+        Path,
+        typer.Option("--split", metavar="FILE", help="Use another split than the committed one."),
     ] = SPLIT_FILE,
 ) -> None:
     """Copy the cells into MVTec layout, ROOT/<category>/{train,held_out,test}/<kind>/."""
     copies = plan_copies(root, read_split(split_file), data_folder(), development)
     strays = sorted(path for path in root.rglob("*") if path.is_file() and path not in copies)
     if strays:
-        # A test image left in train/ by another split would spoil every figure.
+        # A test image left in train/ by another split would falsify every figure.
         raise typer.BadParameter(
-            f"{root} holds {len(strays)} file(s) that are not of this split, e.g. {strays[0]}; "
-            "expected an empty folder, or this split's own"
+            f"{root} has {len(strays)} file(s) that are not in this split, e.g. {strays[0]}; "
+            "expected an empty folder, or one with this split"
         )
     for target, image in copies.items():
         target.parent.mkdir(parents=True, exist_ok=True)

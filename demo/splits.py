@@ -1,12 +1,12 @@
-"""The demonstration on other splits: how much one flatters, and what whole modules apart cost.
+"""Repeats the demonstration on other splits, random ones and ones that keep modules apart.
 
     python -m demo.splits data/solar-splits --json benchmarks/results/solar-splits.json
 
-Cells of a random split lie beside cells of their own module in the training images. `grouped` keeps
-runs of 40 consecutive files on one side, a stand-in for modules, which the dataset does not name:
-the defective cells tested are then those of the runs that are tested, and not of development.
-Each trial trains the shipped recipe, and sets PaDiM and PatchCore beside it on the same features.
-Trials that are done are not done again. Each takes about 10 minutes on two cores.
+In a random split, test cells can come from the same module as training cells. `grouped` keeps runs
+of 40 consecutive files together, a stand-in for modules, which the dataset does not name; its
+defective test cells are those in test runs that are not for development. Each trial trains the
+shipped recipe and compares PaDiM and PatchCore on the same features. Finished trials are reused.
+Each takes about 10 minutes on two cores.
 """
 
 import json
@@ -35,45 +35,45 @@ from demo.trial import RECIPE, run_trial
 from model.benchmark import versions
 
 RUN_LENGTH = 40
-"""Consecutive files that are kept together."""
+"""Number of consecutive files that stay together."""
 
 
 class Kind(StrEnum):
-    """How cells are dealt to train, held out and test."""
+    """How cells are assigned to train, held out and test."""
 
     RANDOM = "random"
     GROUPED = "grouped"
 
 
 def draw_grouped(cells: Iterable[Cell], seed: int) -> list[Cell]:
-    """Assign whole runs of files to a split, about as many good cells as `draw_split` does.
+    """Assign complete runs of files to a split, with about as many good cells as `draw_split`.
 
-    Runs with more certainly defective cells than good ones are tested: training would gain little
-    of them. Any other goes where its more common category still needs good cells. Cells that
-    `draw_split` keeps for development are left in it.
+    Runs with more certainly defective cells than good ones go to test, since training gains little
+    from them. Others go where their more common category still needs good cells. Cells that
+    `draw_split` assigns to development stay there.
     """
     cells = sorted(draw_split(cells), key=lambda cell: cell.file)
     runs = [cells[start : start + RUN_LENGTH] for start in range(0, len(cells), RUN_LENGTH)]
     random.Random(f"{seed}/runs").shuffle(runs)
     runs.sort(key=_is_broken, reverse=True)
     good = Counter(cell.category for cell in cells if cell.is_good)
-    dealt: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     assigned = []
     for run in runs:
         category = Counter(cell.category for cell in run).most_common(1)[0][0]
-        if _is_broken(run) or dealt[category, "test"] < TEST_SHARE * good[category]:
+        if _is_broken(run) or counts[category, "test"] < TEST_SHARE * good[category]:
             side = "test"
-        elif dealt[category, "held_out"] < HELD_OUT:
+        elif counts[category, "held_out"] < HELD_OUT:
             side = "held_out"
         else:
             side = "train"
-        dealt.update((cell.category, side) for cell in run if cell.is_good)
+        counts.update((cell.category, side) for cell in run if cell.is_good)
         assigned += [_assign(cell, side) for cell in run]
     return sorted(assigned, key=lambda cell: cell.file)
 
 
 def _is_broken(run: Sequence[Cell]) -> bool:
-    """Whether more of its cells are certainly defective than good."""
+    """Return whether more of its cells are certainly defective than good."""
     return sum(float(cell.probability) == 1 for cell in run) > sum(cell.is_good for cell in run)
 
 
@@ -91,21 +91,21 @@ DRAW: Mapping[Kind, Callable[[Iterable[Cell], int], list[Cell]]] = {
 
 
 def image_aurocs(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return the image AUROC of each method, by category: as calibrated, or the rivals' best."""
-    found: dict[str, dict[str, float]] = {}
+    """Return each method's image AUROC by category: the calibrated score's, or a rival's best."""
+    by_method: dict[str, dict[str, float]] = {}
     for category, standings in result["baselines"]["categories"].items():
         for standing in standings:
             method, auroc = standing["method"], standing["image_auroc"]
-            ours = standing["score"] == "calibrated"
-            if not ours and method == standings[0]["method"]:
+            calibrated = standing["score"] == "calibrated"
+            if not calibrated and method == standings[0]["method"]:
                 continue
-            best = found.setdefault(method, {})
+            best = by_method.setdefault(method, {})
             best[category] = max(auroc, best.get(category, 0.0))
-    return found
+    return by_method
 
 
 def run_one(kind: Kind, seed: int, root: Path) -> dict[str, Any]:
-    """Return one split's outcome; its images, store and result lie in `root`."""
+    """Return one split's result; its images, store and result file are in `root`."""
     folder = root / f"{kind}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     cells = DRAW[kind](read_labels(data_folder()), seed)
@@ -119,32 +119,33 @@ def run_one(kind: Kind, seed: int, root: Path) -> dict[str, Any]:
         "defective_tested": dict(sorted(tested.items())),
         "image_auroc": image_aurocs(result),
         "false_reject_rate": {
-            c: one["false_reject_rate"] for c, one in result["categories"].items()
+            c: figures["false_reject_rate"] for c, figures in result["categories"].items()
         },
     }
 
 
 def means(trials: Iterable[Mapping[str, Any]], kind: Kind) -> dict[str, dict[str, float]]:
     """Return each method's mean image AUROC over the splits of a kind, by category."""
-    found = [trial["image_auroc"] for trial in trials if trial["split"] == kind]
+    aurocs = [trial["image_auroc"] for trial in trials if trial["split"] == kind]
     return {
-        method: {c: mean(one[method][c] for one in found) for c in by_category}
-        for method, by_category in found[0].items()
+        method: {c: mean(auroc[method][c] for auroc in aurocs) for c in by_category}
+        for method, by_category in aurocs[0].items()
     }
 
 
 def main(
-    root: Annotated[Path, typer.Argument(help="Where images, networks and results are kept.")],
+    root: Annotated[Path, typer.Argument(help="The folder for images, networks and results.")],
     kinds: Annotated[list[Kind] | None, typer.Option("--kind", help="By default both.")] = None,
     seeds: Annotated[
-        list[int] | None, typer.Option("--seed", help="Of a split and its network: 1, 2 and 3.")
+        list[int] | None,
+        typer.Option("--seed", help="Seeds of splits and networks; by default 1, 2 and 3."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
     """Train and evaluate on several splits, and print the mean image AUROC of each method.
 
-    The rivals' figure is that of their best of four image scores (highest pixel or mean of the
-    highest 1 %, with the border or without), chosen on the test images: it flatters them.
+    A rival's figure is the best of four image scores (highest pixel or mean of the highest 1 %,
+    with or without the border), chosen on the test images, which flatters it.
     """
     kinds = kinds or list(Kind)
     trials = []
@@ -153,10 +154,10 @@ def main(
             print(f"{kind} split, seed {seed}", flush=True)
             trials.append(run_one(kind, seed, root))
             print(json.dumps(trials[-1]["image_auroc"]), flush=True)
-    found = {kind.value: means(trials, kind) for kind in kinds}
-    print(json.dumps(found, indent=2))
+    mean_aurocs = {kind.value: means(trials, kind) for kind in kinds}
+    print(json.dumps(mean_aurocs, indent=2))
     if json_file is not None:
-        record = {"recipe": RECIPE, "versions": versions(), "mean": found, "trials": trials}
+        record = {"recipe": RECIPE, "versions": versions(), "mean": mean_aurocs, "trials": trials}
         json_file.write_text(json.dumps(record, indent=2) + "\n")
 
 

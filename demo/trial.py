@@ -1,4 +1,4 @@
-"""One trial of the demonstration: train and evaluate by the commands that users have."""
+"""One trial of the demonstration: trains and evaluates with the users' commands."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ RECIPE = "fast"
 def run_trial(
     data: Path, folder: Path, options: Sequence[str] = (), baselines: bool = False
 ) -> dict[str, Any]:
-    """Return what `mambaad evaluate --json` writes of a network trained with `options`.
+    """Train a network with `options`; return the result of `mambaad evaluate --json`.
 
-    `data` is laid out as `demo.solar prepare` does it. The store, the run and the result stay in
-    `folder`; a result that is there already is returned as it is. Raises `CalledProcessError`.
+    `data` has the layout of `demo.solar prepare`. The store, the run and the result stay in
+    `folder`; an existing result is returned without training. Raises `CalledProcessError`.
     """
     result = folder / "result.json"
     if not result.is_file():
@@ -28,8 +28,8 @@ def run_trial(
         _call("train", str(data), "--name", NAME, *store, *run, *options)
         rivals = ["--baselines"] if baselines else []
         _call("evaluate", NAME, str(data), *store, *rivals, "--no-record", "--json", str(result))
-    found: dict[str, Any] = json.loads(result.read_text())
-    return found
+    figures: dict[str, Any] = json.loads(result.read_text())
+    return figures
 
 
 def _call(*arguments: str) -> None:
