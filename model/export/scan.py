@@ -141,6 +141,6 @@ def _row_major(graph: Graph, y: Value, weights: ScanWeights) -> Value:
 
 def _softplus(graph: Graph, x: Value) -> Value:
     """Write log(1 + e^x), four times as fast as onnxruntime's operator."""
-    one, highest = np.array(1, np.float32), np.array(_SATURATED, np.float32)
+    unit, highest = np.array(1, np.float32), np.array(_SATURATED, np.float32)
     e = graph.op("Exp", graph.op("Min", x, highest))
-    return graph.op("Max", graph.op("Log", graph.op("Add", e, one)), x)
+    return graph.op("Max", graph.op("Log", graph.op("Add", e, unit)), x)

@@ -1,4 +1,4 @@
-"""How well scores tell defective from good: the field's metrics on plain arrays.
+"""The field's metrics of how well scores separate defective from good, on plain arrays.
 
 A metric that is undefined for a set of images (no good ones, no defective ones, no marked region)
 is None. Labels are True for defective.
