@@ -1,5 +1,5 @@
 """Exports checkpoints for other runtimes: as one ONNX file, or as a `torch.export` program.
 
-exported = export_onnx(checkpoint, Path("solar.onnx"))  # needs the extra `export`
-print(exported.parity)
+from model.export.onnx_file import export_onnx  # needs the extra `export`
+print(export_onnx(checkpoint, Path("solar.onnx")).parity)
 """

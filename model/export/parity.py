@@ -25,7 +25,7 @@ class Parity:
     difference: float
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return a sentence for people."""
         return f"scores differ from PyTorch's by at most {self.difference:.1e} on {self.kind}"
 
 

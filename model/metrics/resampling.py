@@ -5,7 +5,7 @@ is chosen, not random). Pixels of one image are not independent, so pixel metric
 image too. The same images and seed give the same resamplings, so that two networks can be compared
 pair by pair.
 
-For pixel metrics, counts in some hundreds of bins stand for the values of an image. The bins' edges
+For pixel metrics, counts in some hundreds of bins replace the values of an image. The bins' edges
 are quantiles, dense where false-positive rates are low. Each resampling is corrected by the error
 that binning makes in the metric of the original images.
 """

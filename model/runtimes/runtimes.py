@@ -102,9 +102,10 @@ class Runtimes:
 
 
 def library_for(manifest: Manifest, backend: str = AUTO) -> str:
-    """Return the library for a version: torch, unless `backend` or the files need onnxruntime.
+    """Return the library for a version.
 
-    Raises `BackendUnavailable` if it is not installed.
+    With "auto", torch if it is installed and can compute the version, else onnxruntime. Raises
+    `BackendUnavailable` if the library is not installed.
     """
     library = TORCH
     if backend == ONNXRUNTIME:

@@ -40,7 +40,7 @@ class Device(Protocol):
 
     @property
     def torch_device(self) -> torch.device:
-        """The device in torch's words."""
+        """The torch device."""
 
     def running(self) -> Any:
         """Return a context that sends work to this device's stream."""
@@ -92,7 +92,7 @@ class CudaDevice:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device in torch's words."""
+        """The torch device."""
         return self._device
 
     @contextmanager

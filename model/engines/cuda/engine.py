@@ -98,7 +98,7 @@ class CudaEngine:
 
     @property
     def device(self) -> str:
-        """The device: "cuda:N"."""
+        """The device, such as "cuda:0"."""
         return str(self._device.torch_device)
 
     @property

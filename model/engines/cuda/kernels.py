@@ -94,7 +94,7 @@ def moments(
         values = tl.load(x + at[:, None] * x_stride + c[None, :], mask=there, other=0.0)
         values = values.to(tl.float32)
         count = tl.maximum(tl.minimum(L - (chunk * tiles + tile) * ROWS, ROWS), 0).to(tl.float32)
-        before = tile * ROWS * 1.0  # all tiles but the last are full
+        before = tile * ROWS * 1.0  # tiles before one with rows are full
         after = tl.maximum(before + count, 1.0)
         tile_mean = tl.sum(values, 0) / tl.maximum(count, 1.0)
         centred = tl.where(there, values - tile_mean[None, :], 0.0)

@@ -28,7 +28,8 @@ def check_device(device: str) -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(device.partition(":")[2] or 0) >= count:
         raise BackendUnavailable(
-            f"cannot use {device}: torch {torch.__version__} finds {count} CUDA devices"
+            f"cannot use {device}: torch {torch.__version__} finds {count} CUDA devices; "
+            "expected 'cpu' or a lower number"
         )
 
 

@@ -51,7 +51,10 @@ def folded_and_packed(module: nn.Module, example: object) -> nn.Module:
 
 
 def packed(module: nn.Module, example: object) -> nn.Module:
-    """Return a copy of `module` with convolutions packed, or `module` if that is impossible."""
+    """Return a copy of `module` with packed convolutions, or `module` itself if that fails.
+
+    The copy shares all other weights.
+    """
     try:
         twin = _packed(module, example)
         _check(twin, module, example)

@@ -103,7 +103,7 @@ def _recompute(
 ) -> None:  # fmt: skip
     """Walk `order` from the first row of `states`.
 
-    `row_step` is 1 to store every state in a row of its own, 0 to overwrite the first row.
+    `row_step` is 1 to store each state in the next row, 0 to overwrite the first row.
     """
     weight = parameters[N:]
     for i in range(len(order)):
