@@ -118,7 +118,6 @@ def _measure(device: str, checkpoint: str, weights: Path, sizes: Sizes) -> dict[
 
 
 def _unmeasured(why: str) -> dict[str, Any]:
-    """Return an empty result."""
     return {
         "measured": False,
         "why_not": f"not measured: {why}",

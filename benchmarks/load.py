@@ -243,7 +243,6 @@ def _rate(text: str) -> float:
 
 
 def _doubts(runs: object) -> set[str]:
-    """Collect the doubts about all runs."""
     if isinstance(runs, dict):
         doubts = {runs["doubt"]} if runs.get("doubt") else set()
         return doubts.union(*map(_doubts, runs.values()))

@@ -171,7 +171,6 @@ class Program(nn.Module):
         return outputs | {name: compared}
 
     def _measured(self, differences: Tensor, category: Tensor) -> Tensor:
-        """Compute `FeatureBaseline.standardise`."""
         scales = [cast(MeasuredScale, scale) for scale in self.scales]
         parts = torch.split(differences, [math.prod(scale.shape) for scale in scales], dim=1)
         maps = [scale(part, category) for scale, part in zip(scales, parts, strict=True)]

@@ -163,7 +163,6 @@ class Detector:
         frames: Sequence[Frame],
         requests: Sequence[_Request],
     ) -> list[Inspection | NonFiniteOutput]:
-        """Inspect a part of a batch."""
         stopwatch = Stopwatch()
         categories = [category for category, _, _ in requests]
         maps = self._image_maps(images, categories, frames, stopwatch)
@@ -202,7 +201,6 @@ class Detector:
         frames: Sequence[Frame],
         stopwatch: Stopwatch,
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """Compute all inputs and assemble the map of each image."""
         maps = self._standardised(self._compared(images, len(frames), stopwatch), categories)
         ends = np.cumsum([0, *(frame.inputs for frame in frames)])
         parts = zip(frames, ends[:-1], ends[1:], strict=True)

@@ -79,7 +79,6 @@ class Encoder(nn.Module):
                 self.register_buffer(f"feature_{name}_{i}", values.view(-1, 1, 1).to(device))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Also load means and deviations, if the state has them."""
         if f"{prefix}feature_mean_0" in state_dict and not self.standardises:
             empty = [torch.zeros(channels) for channels in self.channels]
             self.standardise(empty, [torch.ones(channels) for channels in self.channels])

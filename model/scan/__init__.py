@@ -74,7 +74,6 @@ def _on_cuda(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Run the Triton kernels."""
     reason = _kernels().refusal(u, A, dt_weight)
     if reason is not None:
         raise BackendUnavailable(f"the cuda scan takes {reason}; use backend='auto'")
@@ -95,7 +94,6 @@ def _on_mamba_ssm(
 
 
 def _fastest(u: Tensor, A: Tensor, dt_weight: Tensor) -> str:
-    """Name the fastest backend for these tensors."""
     if u.device.type == "cpu" and u.dtype == torch.float32:
         return "cpu"
     if u.device.type == "cuda" and find_spec("triton") is not None:

@@ -75,7 +75,6 @@ class Choice:
         return torch.cat(answers).cpu().numpy()
 
     def _seconds(self, network: InferenceNetwork) -> float:
-        """Return the shortest time of a batch."""
         batch = np.resize(self._agreement.images, self._batch_shape)
         run = self._runner(network, torch.from_numpy(batch).to(self._device.torch_device))
         self._timed(run)

@@ -170,7 +170,6 @@ def _slots(arguments: object) -> set[_Slot]:
 def _compiled(
     name: str, steps: Sequence[_Step], entering: Sequence[_Slot], leaving: Sequence[_Slot]
 ) -> _Stage:
-    """Compile the steps as TorchScript."""
     constants: list[Tensor] = []
     lines = [
         "def run(values: List[Tensor], constants: List[Tensor]) -> List[Tensor]:",

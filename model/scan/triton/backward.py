@@ -79,7 +79,6 @@ def _one_chunk(
     channels: tl.tensor, K: tl.tensor, chunks: tl.tensor, stride: tl.tensor, unit: tl.tensor,
     N: tl.constexpr, R: tl.constexpr, NP: tl.constexpr, RP: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Compute the gradients from one chunk of one sequence."""
     live = d < channels
     a2, weight, bias = load_parameters(
         A, dt_weight, dt_bias, k, d, live, channels, unit, N, R, NP, RP
