@@ -50,7 +50,7 @@ def check(run: Runner, checkpoint: Checkpoint) -> Parity:
     if not worst <= SCORE_TOLERANCE:
         raise ParityError(
             f"the exported model's scores differ from PyTorch's by {worst:.4g}, more than the "
-            f"tolerance of {SCORE_TOLERANCE:g}: it is not written"
+            f"tolerance of {SCORE_TOLERANCE:g}: the file is not written"
         )
     count = sum(map(len, pictures.values()))
     return Parity(f"{count} {'golden' if checkpoint.golden else 'synthetic'} images", worst)

@@ -78,7 +78,7 @@ def check_precision(model: onnx.ModelProto, checkpoint: Checkpoint, tolerance: f
     if not worst <= tolerance:
         raise ExportError(
             f"in this precision scores differ from the checkpoint's by {worst:.3g}, more than the "
-            f"tolerance of {tolerance:g}: it is not written"
+            f"tolerance of {tolerance:g}: the file is not written"
         )
     return Parity(f"{count} good images and {count} defective ones", worst)
 
