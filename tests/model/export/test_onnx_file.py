@@ -66,7 +66,9 @@ def test_a_smaller_file_is_written_where_scores_stay(tmp_path, precision, share)
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
 def test_and_refused_with_the_figure_where_they_do_not(tmp_path, precision):
-    with pytest.raises(ExportError, match=r"differ from the checkpoint's by \d.*tolerance of 1e-09"):
+    with pytest.raises(
+        ExportError, match=r"differ from the checkpoint's by \d.*tolerance of 1e-09"
+    ):
         export_onnx(save(tmp_path), tmp_path / "small.onnx", precision=precision, tolerance=1e-9)
     assert not (tmp_path / "small.onnx").exists()
 
