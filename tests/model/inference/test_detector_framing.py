@@ -111,7 +111,7 @@ def test_inputs_that_do_not_fit_the_sizes_are_refused():
     images = np.zeros((2, 3, 64, 64), np.uint8)
     with pytest.raises(ImageError, match="need 4 inputs, got 2"):
         detector("tile").inspect(images, ["bolt"], [ImageSize(112, 112)])
-    with pytest.raises(ImageError, match="take 1 inputs, got 2"):
+    with pytest.raises(ImageError, match="need 1 inputs, got 2"):
         detector("stretch").inspect(images, ["bolt"], [ImageSize(112, 112)])
 
 
