@@ -44,7 +44,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     served = tmp_path_factory.mktemp("served") / "weights"
     shutil.copytree(folder / "weights", served)
     with serving(served, versions__state_dir=served.parent / "state") as live:
-        yield Workspace(folder, live.url, {**environment, "MAMBAAD_CLIENT__URL": live.url})
+        yield Workspace(folder, live.url, {**environment, "MAMBAAD_URL": live.url})
 
 
 def documents_with_examples() -> list[object]:
