@@ -1,10 +1,11 @@
-"""Every figure of this CPU in docs/performance.md, in under 4 minutes on a quiet machine.
+"""Every figure of this CPU in docs/understand.md, in under 4 minutes on a quiet machine.
 
     python -m benchmarks.cpu        # or: make bench-cpu
 
 The paper's configuration and the shipped checkpoint at batch 1 and 8, end to end from pixels to
 decisions, once with what the processor has and once held to AVX2; and the floor in both. Writes
-benchmarks/results/cpu-native.json and cpu-avx2.json, and the table in docs/performance.md.
+benchmarks/results/cpu-native.json and cpu-avx2.json, and the tables in docs/understand.md and
+benchmarks/results/README.md.
 """
 
 import json

@@ -38,7 +38,7 @@ Preset: TypeAlias = Annotated[
         "--preset",
         metavar="PRESET",
         help="The scan's size, whatever the recipe: paper, 16 states in 8 directions; or fast, "
-        "1 state in 2 directions (docs/performance.md says what that costs).",
+        "1 state in 2 directions (benchmarks/results/README.md says what that costs).",
     ),
 ]
 
