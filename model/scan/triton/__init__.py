@@ -5,8 +5,9 @@ exponential and four other operations. A Hopper multiprocessor has 16 lanes for 
 issues 128 lanes of anything a cycle, so the exponentials alone set 8 issue slots an update, and
 the four operations fit beside them. Bytes come far behind: an update moves less than half a byte.
 
-The design keeps everything else within those 8 slots (`benchmarks/results/kernel-counts.json` has the counts). A thread
-has one channel with all its states, A and weights in registers, and no step needs another thread.
+The design keeps everything else within those 8 slots (`benchmarks/results/kernel-counts.json` has
+the counts). A thread has one channel with all its states, A and weights in registers, and no step
+needs another thread.
 Rows that all channels share come as 16-byte loads of one address, and the next position's rows
 are under way while this one's are used. Delta is made in place, for one exponential and one
 reciprocal a channel. What remains is to have enough warps: `plan` cuts long scans of small batches
