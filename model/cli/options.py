@@ -8,7 +8,7 @@ import typer
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The checkpoint's name.")]
 Data: TypeAlias = Annotated[
     Path,
-    typer.Argument(metavar="DATA", help="A data set in any layout of docs/data.md, or a list."),
+    typer.Argument(metavar="DATA", help="A data set in any layout of docs/quality.md, or a list."),
 ]
 Layout: TypeAlias = Annotated[
     str | None,

@@ -12,7 +12,7 @@ from tests.documents.workspace import ROOT, prepare
 from tests.service.live import serving
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-REASONS = re.compile(r"needs (a GPU|Docker|root|the internet|another host|hours)|CI runs it")
+REASONS = re.compile(r"needs (a GPU|Docker|root|the internet|another host|hours|torch)|CI runs it")
 """Why a block may be left out: the tests can not do it, or something else does."""
 
 EXAMPLES = {
