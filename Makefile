@@ -69,7 +69,7 @@ bench: $(SERVE) ## time the paper's configuration and the shipped checkpoint on 
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --config paper
 	$(BIN)/mambaad benchmark --device $(DEVICE) --batch-size 1 --checkpoint solar
 
-bench-cpu: $(SERVE) ## every CPU figure of docs/performance.md, its table included (4 minutes, quiet machine)
+bench-cpu: $(SERVE) ## every CPU figure of docs/understand.md, its table included (4 minutes, quiet machine)
 	$(BIN)/python -m benchmarks.cpu
 
 load: $(DEV) ## hold the service on DEVICE against each claim about its speed (45 minutes)

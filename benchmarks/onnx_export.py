@@ -2,9 +2,9 @@
 
     python benchmarks/onnx_export.py --json benchmarks/results/onnx.json
 
-Each form (see docs/export.md) is timed on the scans of the paper's four stages, 256 x 256, Hilbert,
-8 directions, 16 states, and summed over its 16 blocks; then complete models, from pixels to
-decision. All at batch 1, the forms in turns; medians after one warm-up.
+Each form is timed on the scans of the paper's four stages, 256 x 256, Hilbert,
+8 directions, 16 states, and summed over its 16 blocks; then whole models, from pixels to decision.
+All at batch 1, the forms by turns, medians of the repeats after one that is not counted.
 """
 
 import json

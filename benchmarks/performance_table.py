@@ -1,7 +1,7 @@
-"""Writes the table in docs/performance.md from the files in benchmarks/results.
+"""The speeds in docs/understand.md and benchmarks/results/README.md, made from the result files.
 
-python -m benchmarks.performance_table            # writes it
-python -m benchmarks.performance_table --check    # fails if the document differs
+python -m benchmarks.performance_table            # writes them
+python -m benchmarks.performance_table --check    # fails where a document says otherwise
 """
 
 import json
@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
+SUMMARY = ROOT / "docs" / "understand.md"
+DETAILS = RESULTS / "README.md"
 BEGIN = "<!-- made by benchmarks/performance_table.py: begin -->"
 END = "<!-- made by benchmarks/performance_table.py: end -->"
 
@@ -40,31 +41,34 @@ ALTERNATIVES = {
 project's plan, not measured by a script here."""
 
 
-def table(results: Path = RESULTS) -> str:
-    """Return the tables as Markdown."""
-    files = {name: results / f"cpu-{name}.json" for name in CONDITIONS}
-    results_of = {name: _read(path) for name, path in files.items() if path.is_file()}
+def summary(results: Path = RESULTS) -> str:
+    """Return the table of a CPU's speed as Markdown."""
+    measured = _measured(results)
     rows = [
         _row(name, result, timing)
         for subject in SUBJECTS
-        for name, result in results_of.items()
+        for name, result in measured.items()
         for timing in result["timings"]
         if timing["subject"] == subject
     ]
-    measured = [
+    lines = [
         "| network | instructions | batch | p50 | p95 | images/s | target | floor, an image |",
         "|---|---|---:|---:|---:|---:|---|---:|",
         *rows,
     ]
+    return "\n".join(lines)
+
+
+def details(results: Path = RESULTS) -> str:
+    """Return the tables behind the summary: stages, conditions, ONNX, smaller networks."""
+    measured = _measured(results)
     stages = [
         "| network | instructions | batch | encoder | decoder | anomaly map | decision |",
         "|---|---|---:|---:|---:|---:|---:|",
-        *(_stages(name, t) for name, r in results_of.items() for t in r["timings"]),
+        *(_stages(name, t) for name, r in measured.items() for t in r["timings"]),
     ]
     rates = [
-        _rates(name, results_of[name])
-        if name in results_of
-        else f"- **{words}**: not measured yet."
+        _rates(name, measured[name]) if name in measured else f"- **{words}**: not measured yet."
         for name, words in CONDITIONS.items()
     ]
     others = [
@@ -72,8 +76,13 @@ def table(results: Path = RESULTS) -> str:
         "|---|---:|",
         *(f"| {name} | {ms} ms |" for name, ms in sorted(ALTERNATIVES.items(), key=lambda x: x[1])),
     ]
-    parts = (measured, stages, rates, others, exports(results), scans(results))
+    parts = (stages, rates, others, exports(results), scans(results))
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _measured(results: Path) -> dict[str, dict[str, Any]]:
+    files = {name: results / f"cpu-{name}.json" for name in CONDITIONS}
+    return {name: _read(path) for name, path in files.items() if path.is_file()}
 
 
 def exports(results: Path) -> list[str]:
@@ -183,12 +192,15 @@ def written(document: str, made: str) -> str:
 def main(
     check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
 ) -> None:
-    """Write the tables into the document, or check them."""
-    document = DOCUMENT.read_text("utf-8")
-    made = written(document, table())
-    if check:
-        raise typer.Exit(int(made != document))
-    DOCUMENT.write_text(made, "utf-8")
+    """Write the tables into the documents, or say whether they are there."""
+    stale = False
+    for path, tables in ((SUMMARY, summary()), (DETAILS, details())):
+        document = path.read_text("utf-8")
+        made = written(document, tables)
+        stale |= made != document
+        if not check:
+            path.write_text(made, "utf-8")
+    raise typer.Exit(int(check and stale))
 
 
 if __name__ == "__main__":

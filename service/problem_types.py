@@ -1,7 +1,7 @@
 """How each error is answered, told once: problems, OpenAPI, Lookout's words and the docs use it.
 
 `service.http.problems` writes the answer; `python -m tests.service.api.problem_docs` writes the
-table in docs/api.md.
+table in docs/integrate.md.
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,7 @@ import typer
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The checkpoint's name.")]
 Data: TypeAlias = Annotated[
     Path,
-    typer.Argument(metavar="DATA", help="A data set in any layout of docs/data.md, or a list."),
+    typer.Argument(metavar="DATA", help="A data set in any layout of docs/quality.md, or a list."),
 ]
 Layout: TypeAlias = Annotated[
     str | None,
@@ -38,7 +38,7 @@ Preset: TypeAlias = Annotated[
         "--preset",
         metavar="PRESET",
         help="The scan's size, whatever the recipe: paper, 16 states in 8 directions; or fast, "
-        "1 state in 2 directions (docs/performance.md says what that costs).",
+        "1 state in 2 directions (benchmarks/results/README.md says what that costs).",
     ),
 ]
 

@@ -6,7 +6,16 @@ import pytest
 
 from benchmarks.cpu import BATCH_SIZES, CONDITIONS
 from benchmarks.floor import Floor, measure_floor, work
-from benchmarks.performance_table import BEGIN, DOCUMENT, END, RESULTS, table, written
+from benchmarks.performance_table import (
+    BEGIN,
+    DETAILS,
+    END,
+    RESULTS,
+    SUMMARY,
+    details,
+    summary,
+    written,
+)
 from model.network import NetworkConfig
 
 SMALL = NetworkConfig(
@@ -35,25 +44,27 @@ def result(p50_ms):
     }  # fmt: skip
 
 
-def test_the_document_holds_the_tables_of_the_results():
-    document = DOCUMENT.read_text("utf-8")
-    assert written(document, table()) == document
+@pytest.mark.parametrize(("path", "tables"), [(SUMMARY, summary), (DETAILS, details)])
+def test_the_documents_hold_the_tables_of_the_results(path, tables):
+    document = path.read_text("utf-8")
+    assert written(document, tables()) == document
     assert document.count(BEGIN) == document.count(END) == 1
 
 
 def test_the_tables_follow_the_results(tmp_path):
-    assert table(tmp_path).count("not measured yet") == len(CONDITIONS)
+    assert details(tmp_path).count("not measured yet") == len(CONDITIONS)
     (tmp_path / "cpu-avx2.json").write_text(json.dumps(result(12345.0)))
-    made = table(tmp_path)
+    made = summary(tmp_path)
     assert made.count("| 12345 ms |") == 4
-    assert made.count("not measured yet") == 1
     assert "| held to AVX2 | 1 | 12345 ms | 1 ms | 3.0 | at most 300 ms | 278 ms |" in made
+    made = details(tmp_path)
+    assert made.count("not measured yet") == 1
     assert "A processor, 2 threads, torch 2.13.0, commit 0123abc" in made
     assert "| PatchCore, WideResNet50 | 860 ms |" in made
 
 
 def test_exports_and_smaller_states_have_tables_of_their_own(tmp_path):
-    without = table(tmp_path)
+    without = details(tmp_path)
     about = {"versions": {"torch": "2.13.0"}, "commit": "0123abc"}
     model = {"load_ms": 155.6, "bytes": 100_915_714, "waiting_ms": 813.5, "spinning_ms": 693.8}
     onnx = {
@@ -67,7 +78,7 @@ def test_exports_and_smaller_states_have_tables_of_their_own(tmp_path):
     ablation = {"device_name": "A processor", **about, "scan": [scan]}
     (tmp_path / "onnx.json").write_text(json.dumps(onnx))
     (tmp_path / "solar-ablation.json").write_text(json.dumps(ablation))
-    made = table(tmp_path)
+    made = details(tmp_path)
     assert made.startswith(without)
     assert "| naive | 1503 ms | 1943 ms |" in made
     assert "| paper's configuration | 814 ms | 694 ms | at most 900 ms | 156 ms | 101 MB |" in made

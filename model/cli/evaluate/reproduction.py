@@ -31,7 +31,7 @@ STAND_IN_IMAGES = 20
 
 _SAME_RULES = (
     "AUPRO is exact here; the published evaluator steps through 100 thresholds, and can be off by "
-    "a point or more in either direction (docs/evaluation.md)."
+    "a point or more in either direction (docs/quality.md)."
 )
 _STAND_IN = (
     "The thresholds stand in: they are from images that the network has learned from, and promise "

@@ -10,7 +10,7 @@ from model.errors import ConfigError
 if TYPE_CHECKING:
     from model.images.areas import Area
 
-_PANEL = "Images (docs/data.md)"
+_PANEL = "Images (docs/quality.md)"
 
 Resize: TypeAlias = Annotated[
     str,

@@ -41,7 +41,7 @@ PRESETS: dict[str, Values] = {
     "paper": {"network": {"state_size": 16, "directions": 8}},
     "fast": {"network": {"state_size": 1, "directions": 2}},
 }
-"""Sizes of the scan, whatever the recipe. What `fast` costs and gains is in docs/performance.md."""
+"""Sizes of the scan, whatever the recipe; benchmarks/results/README.md compares them."""
 
 
 class Recipe(BaseModel):

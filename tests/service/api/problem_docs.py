@@ -1,4 +1,4 @@
-"""The table of problems in docs/api.md, made from the one in `service.problem_types`.
+"""The table of problems in docs/integrate.md, made from the one in `service.problem_types`.
 
 `python -m tests.service.api.problem_docs` writes it anew.
 """
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.problem_types import INTERNAL, PROBLEM_TYPES, ProblemType
 
-API = Path(__file__).parents[3] / "docs" / "api.md"
+API = Path(__file__).parents[3] / "docs" / "integrate.md"
 HEAD = "| status | `type` ends in | do |\n|---|---|---|\n"
 
 

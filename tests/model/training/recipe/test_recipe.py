@@ -15,7 +15,7 @@ from model.training.recipe.recipe import (
     recipe_names,
 )
 
-DOCUMENT = (Path(__file__).parents[4] / "docs" / "training.md").read_text("utf-8")
+DOCUMENT = (Path(__file__).parents[4] / "docs" / "quality.md").read_text("utf-8")
 
 
 @pytest.fixture

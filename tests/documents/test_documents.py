@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from service.settings import Settings, variables
 from service.settings.flat_names import FLAT_NAMES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("model", "service")
 FOLDERS = (*PACKAGES, "benchmarks", "demo", "docker", "docs", "tests")
 DOCUMENTS = sorted(
