@@ -5,13 +5,13 @@ four other operations. A Hopper multiprocessor computes 16 exponentials and issu
 instruction a cycle, so the exponentials take 8 issue slots an update, and the four operations fit
 beside them. Memory is no limit: an update moves less than half a byte.
 
-The design fits everything else into those 8 slots (counts: `benchmarks/results/kernel-counts.json`).
-A thread has one channel with all its states, A and weights in registers, and no step needs another thread. Rows
-that all channels share are 16-byte loads of one address, and the next position's rows load while
-this one's are used. Delta takes one exponential and one reciprocal a channel. To have enough warps,
-`plan` cuts long scans of small batches into chunks, which are walked twice. There are no atomics:
-directions that run side by side have separate outputs, added in a fixed order, so the same input
-gives the same bits.
+The design fits everything else into those 8 slots; `benchmarks/results/kernel-counts.json` has the
+counts. A thread has one channel with all its states, A and weights in registers, and no step needs
+another thread. Rows that all channels share are 16-byte loads of one address, and the next
+position's rows load while this one's are used. Delta takes one exponential and one reciprocal a
+channel. To have enough warps, `plan` cuts long scans of small batches into chunks, which are walked
+twice. There are no atomics: directions that run side by side have separate outputs, added in a
+fixed order, so the same input gives the same bits.
 
 The backward pass stores nothing from the forward pass: it walks chunks from both sides for the
 states and gradients that enter them, then each chunk once forward, storing its states in a scratch
