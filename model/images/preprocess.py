@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from model.errors import ConfigError, ImageError
 from model.images.framing import RESIZES, STRETCH, TILE, Frame, Framing
@@ -126,18 +125,6 @@ class ImageRule(Stored):
 @lru_cache(maxsize=256)
 def _framing(tile: tuple[int, int], resize: str, overlap: float, scale: float) -> Framing:
     return Framing(tile, resize, overlap, scale)
-
-
-def open_image(path: Path) -> Image.Image:
-    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError as error:
-        raise ImageError(f"no image file {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"{path} is not a readable image: {error}") from error
-    return image
 
 
 def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:

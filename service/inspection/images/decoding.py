@@ -1,53 +1,19 @@
-"""Bytes from a stranger to an upright 8-bit image: limits first, then the format, then the pixels.
+"""Bytes from a stranger to an upright 8-bit image: `model`'s decoder, and the service's errors.
 
-The format is what the content begins with, whatever a file name or Content-Type says. Size is
-checked before any pixel is decoded: PNG, JPEG, BMP and TIFF declare it in a header that Pillow
-reads by itself; WebP's is read here, since Pillow allocates the canvas when it opens the file.
+Limits come first, then the format, then the pixels; see `model.images.decoding`.
 """
 
-import logging
-import struct
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.Image import DecompressionBombWarning, Image
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL.Image import Image
 
-from model.errors import ImageError
-from model.images.preprocess import upright
-from service.errors import (
-    BodyTooLarge,
-    ImageTooLarge,
-    ServiceError,
-    UndecodableImage,
-    UnsupportedImage,
-)
+from model.errors import ImageError, ImageFormatRefused, ImageOverLimit
+from model.images.decoding import DecodeLimits, opened
+from service.errors import BodyTooLarge, ImageTooLarge, UndecodableImage, UnsupportedImage
 from service.inspection.images.memory import Room
-
-logger = logging.getLogger("service.decoding")
-
-# Beside our own limit: where Pillow only warns of a bomb, it shall raise, in every thread.
-warnings.simplefilter("error", DecompressionBombWarning)
-
-# Opened by class and not by `PIL.Image.open`: exactly these formats, and one pixel limit, ours.
-_OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
-    "BMP": BmpImageFile,
-    "TIFF": TiffImageFile,
-    "WebP": WebPImageFile,
-}
-FORMATS = tuple(_OPENERS)
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
-_WEBP_HEADER = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +23,15 @@ class ImageLimits:
     max_bytes: int
     max_pixels: int
     max_tiles: int = 512
+    max_side: int = 65_500
+    max_aspect: int = 65_500
+
+    @property
+    def decoding(self) -> DecodeLimits:
+        """The part that is held against an image's header."""
+        return DecodeLimits(
+            self.max_pixels, self.max_side, self.max_aspect, max_scan_pixels=1_000_000_000
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +52,24 @@ def decode(
     """
     started = time.perf_counter()
     check_bytes(len(content), limits)
-    kind = sniff(content)
+    with in_service_words(), opened(content, limits.decoding) as found:
+        with (room or Room(limits.max_bytes)).taken(found.image.size) as kept:
+            found.load()
+            kept.append(found.upright(grey_bits))
+        return DecodedImage(kept[0], (time.perf_counter() - started) * 1000)
+
+
+@contextmanager
+def in_service_words() -> Iterator[None]:
+    """Raise `model`'s errors of images as those of the service."""
     try:
-        kept = room or Room(limits.max_bytes)
-        image = _load(kind, content, limits.max_pixels, kept, grey_bits)
-    except ServiceError:
-        raise
+        yield
+    except ImageFormatRefused as error:
+        raise UnsupportedImage(str(error)) from error
+    except ImageOverLimit as error:
+        raise ImageTooLarge(str(error)) from error
     except ImageError as error:
-        raise UndecodableImage(f"the {kind} image cannot be used: {error}") from error
-    except Exception as error:
-        # Decoders raise nearly anything on damaged input, and all of it means the same here.
-        logger.info("%s image of %d bytes: %r", kind, len(content), error)
-        raise UndecodableImage(
-            f"the {kind} image of {len(content)} bytes is truncated or damaged: "
-            "expected a complete image file"
-        ) from error
-    return DecodedImage(image, (time.perf_counter() - started) * 1000)
+        raise UndecodableImage(str(error)) from error
 
 
 def check_bytes(count: int, limits: ImageLimits) -> None:
@@ -101,65 +78,7 @@ def check_bytes(count: int, limits: ImageLimits) -> None:
         raise BodyTooLarge(f"an image may have {limits.max_bytes} bytes, got {count}")
 
 
-def sniff(content: bytes) -> str:
-    """Return the image format that the content begins like, one of `FORMATS`.
-
-    Raises `UndecodableImage` for no content, `UnsupportedImage` for any other.
-    """
-    if not content:
-        raise UndecodableImage("the image is empty: expected the bytes of an image file")
-    if content.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if content[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
-        return "TIFF"
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return "WebP"
-    # Two letters prove little, so a bitmap's second header has to be one that exists.
-    if content.startswith(b"BM") and int.from_bytes(content[14:18], "little") in _BMP_HEADERS:
-        return "BMP"
-    raise UnsupportedImage(f"the content is none of the image formats taken: {', '.join(FORMATS)}")
-
-
-def _load(kind: str, content: bytes, max_pixels: int, room: Room, grey_bits: int) -> Image:
-    if kind == "WebP":
-        check_pixels(_webp_size(content), max_pixels)
-    with _OPENERS[kind](BytesIO(content)) as image:
-        check_pixels(image.size, max_pixels)
-        with room.taken(image.size) as kept:
-            image.load()
-            kept.append(upright(image, grey_bits))
-        return kept[0]
-
-
-def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    """Raise `ImageTooLarge` for an image of too many pixels; `size` is (width, height)."""
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageTooLarge(
-            f"an image may have {max_pixels} pixels, got {width} x {height} = {width * height}"
-        )
-
-
 def check_tiles(count: int, limits: ImageLimits) -> None:
     """Raise `ImageTooLarge` for an image that is cut into too many tiles."""
     if count > limits.max_tiles:
         raise ImageTooLarge(f"an image may take {limits.max_tiles} tiles, got {count}")
-
-
-def _webp_size(content: bytes) -> tuple[int, int]:
-    """Read width and height from a WebP's first chunk (RFC 9649, sections 2.5 to 2.7)."""
-    if len(content) < _WEBP_HEADER:
-        raise UndecodableImage(f"the WebP image ends after {len(content)} bytes, in its header")
-    chunk = content[12:16]
-    if chunk == b"VP8X":
-        width, height = content[24:27], content[27:30]
-        return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
-    if chunk == b"VP8L":
-        (bits,) = struct.unpack_from("<I", content, 21)
-        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-    if chunk == b"VP8 ":
-        width16, height16 = struct.unpack_from("<HH", content, 26)
-        return width16 & 0x3FFF, height16 & 0x3FFF
-    raise UndecodableImage(f"expected a WebP chunk VP8, VP8L or VP8X, got {chunk!r}")

@@ -8,16 +8,16 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL.Image import Image
 
-from model.errors import ImageError
+from model.images.decoding import check_size
 from model.images.preprocess import Preprocessing
 from model.inspection import ImageSize
-from service.errors import ServiceError, UndecodableImage
+from service.errors import ServiceError
 from service.inspection.images.decoding import (
     DecodedImage,
     ImageLimits,
-    check_pixels,
     check_tiles,
     decode,
+    in_service_words,
 )
 from service.inspection.images.memory import Room
 from service.inspection.images.sources import Base64Upload, Source, Upload
@@ -111,9 +111,7 @@ class Preparer:
         if isinstance(source, Base64Upload):
             return decode(source.decode(self._limits.max_bytes), self._limits, self._room, bits)
         started = time.perf_counter()
-        check_pixels(source.size, self._limits.max_pixels)
-        try:
+        with in_service_words():
+            check_size(source.size, self._limits.decoding)
             image = preprocessing.upright(source)
-        except ImageError as error:
-            raise UndecodableImage(f"the image cannot be used: {error}") from error
         return DecodedImage(image, (time.perf_counter() - started) * 1000)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.images.decoding import FORMATS, sniff
 from service.errors import (
     BodyTooLarge,
     ImageTooLarge,
@@ -18,7 +19,7 @@ from service.errors import (
     UndecodableImage,
     UnsupportedImage,
 )
-from service.inspection.images.decoding import FORMATS, ImageLimits, decode, sniff
+from service.inspection.images.decoding import ImageLimits, decode
 
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=40_000)
 
@@ -147,7 +148,7 @@ def test_pixels_are_counted_before_they_are_decoded(content):
 def test_what_pillow_only_warns_of_is_an_error():
     program = """
 from PIL import Image
-import service.inspection.images.decoding
+import model.images.decoding
 Image.MAX_IMAGE_PIXELS = 100
 Image.new("L", (20, 20)).crop((0, 0, 12, 12))
 """
