@@ -55,6 +55,10 @@ _FORMATS = {
 FORMATS = tuple(_FORMATS)
 
 
+_TILES_OVER_EDGE = 2
+"""How many times its pixels an image may have in tiles, which reach over its edges."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
     """What an image may declare: pixels, its longer side, and that as a multiple of the shorter.
@@ -126,14 +130,18 @@ def declare(content: bytes, limits: DecodeLimits) -> tuple[str, Declared]:
     """
     kind = sniff(content)
     declared = _FORMATS[kind].declare(content)
-    if declared.entries > declared.max_entries:
-        raise ImageOverLimit(
-            f"a {kind} image may have {declared.max_entries} {declared.entry_name}, got "
-            f"{'more' if kind in {'JPEG', 'PNG'} else declared.entries}: save it anew"
-        )
     check_size((declared.width, declared.height), limits)
-    if declared.piece != (0, 0):
-        _check_piece(declared.piece, limits)
+    for count in declared.counts:
+        if count.got > count.limit:
+            raise ImageOverLimit(
+                f"a {kind} image may have {count.limit} {count.name}, got {count.got} or more: "
+                "save it anew, without what is no image"
+            )
+    if declared.decoded_pixels > _TILES_OVER_EDGE * limits.max_pixels:
+        raise ImageOverLimit(
+            f"a {kind} image's tiles may have {_TILES_OVER_EDGE * limits.max_pixels} pixels, got "
+            f"{declared.decoded_pixels}: save it with smaller tiles"
+        )
     if declared.scan_pixels > limits.max_scan_pixels:
         raise ImageOverLimit(
             f"a JPEG's pixels times its scans may be {limits.max_scan_pixels}, got "
@@ -159,14 +167,6 @@ def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
         raise ImageOverLimit(
             f"an image's longer side may be {limits.max_aspect} times its shorter, got "
             f"{width} x {height}: cut it into parts"
-        )
-
-
-def _check_piece(piece: tuple[int, int], limits: DecodeLimits) -> None:
-    if piece[0] * piece[1] > limits.max_pixels:
-        raise ImageOverLimit(
-            f"a strip or tile may have {limits.max_pixels} pixels, got {piece[0]} x {piece[1]}: "
-            "save it with smaller tiles"
         )
 
 

@@ -3,35 +3,43 @@
 from dataclasses import dataclass
 
 MAX_ENTRIES = 10_000
-"""Segments of a JPEG, directory entries, strips and tiles of a TIFF: Pillow handles each in Python
-or at the price of many pixels, and files of cameras have tens."""
+"""Segments of a JPEG, strips, tiles and directory entries of a TIFF: each costs as much as many
+pixels, and files of cameras have tens."""
 
 MAX_CHUNKS = 50_000
-"""Chunks of a PNG: 32 MB in the 8 kB that libpng writes at once are 4,000."""
+"""Chunks of a PNG or WebP: 32 MB in the 8 kB that libpng writes at once are 4,000."""
+
+MAX_EXIF_BYTES = 256 * 1024
+"""EXIF is read entry by entry, in Python; JPEG has room for 64 kB of it."""
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """How many of something a file has that costs time for each, and how many it may have."""
+
+    name: str
+    got: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
     """An image as its header describes it; `width` and `height` are as stored, not yet turned.
 
-    `channel_bytes` is what Pillow keeps of a pixel: 1, 2 or 4. `layers_over_black` tells that the
-    image has transparency. `scan_pixels` are the pixels of a JPEG times its scans. `entries` are
-    the parts of the file that are handled one by one, of which there may be `max_entries`;
-    `entry_name` says what they are. `piece` is (width, height) of a TIFF's tile, which is decoded
-    whole.
-    `ns_per_pixel` is the time that decoding takes at most, measured on one core.
+    `peak_bytes_per_pixel` is the memory that decoding takes until the image is upright, in 8 bits;
+    `extra_bytes` what comes on top. `decoded_pixels` are those that the decoder writes: a TIFF's
+    tiles are decoded whole, also where they lie outside of the image. `scan_pixels` are a JPEG's
+    pixels times its scans. `seconds` is how long decoding takes at most, on one core of a server.
     """
 
     width: int
     height: int
-    channel_bytes: int
-    ns_per_pixel: float
-    layers_over_black: bool = False
+    peak_bytes_per_pixel: int
+    seconds: float
+    decoded_pixels: int = 0
     scan_pixels: int = 0
-    entries: int = 0
-    entry_name: str = "entries"
-    max_entries: int = MAX_ENTRIES
-    piece: tuple[int, int] = (0, 0)
+    extra_bytes: int = 0
+    counts: tuple[Count, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -39,7 +47,15 @@ class Declared:
         return self.width * self.height
 
     @property
-    def seconds(self) -> float:
-        """How long decoding takes at most, by what the header says."""
-        piece = self.piece[0] * self.piece[1]
-        return max(self.pixels, self.scan_pixels, piece) * self.ns_per_pixel / 1e9
+    def peak_bytes(self) -> int:
+        """The memory that decoding takes, until the image is upright and in 8 bits."""
+        return self.peak_bytes_per_pixel * max(self.pixels, self.decoded_pixels) + self.extra_bytes
+
+
+# What Pillow keeps of a pixel, and what `model.images.preprocess.upright` needs beside it at its
+# peak: a copy turned by EXIF, and for transparency four pictures of 4 bytes a pixel.
+GREY_BYTES = 1 + 1
+COLOUR_BYTES = 4 + 4
+CONVERTED_BYTES = 4 + 4 + 4
+DEEP_GREY_BYTES = 2 + 2 + 12
+SEE_THROUGH_BYTES = 4 + 4 + 16
