@@ -35,6 +35,7 @@ from service.http.matching import Matching
 from service.http.problems import http_problem, problem_of, retry_headers
 from service.http.request_log import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.inspection.drift import DriftMonitor
+from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.decoding import ImageLimits
 from service.inspection.images.preparing import Preparer
 from service.inspection.inspect_part import InspectPart
@@ -71,11 +72,28 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        limits = _image_limits(settings.inspection)
         with ThreadPoolExecutor(settings.inspection.decode_threads, "decode") as threads:
-            async with _worker_pool(settings, registry, metrics) as workers:
+            async with (
+                DecodeChildren(
+                    settings.inspection.decode_processes,
+                    limits.decoding,
+                    settings.inspection.max_decode_ms / 1000,
+                ) as children,
+                _worker_pool(settings, registry, metrics) as workers,
+            ):
                 readiness = ReadinessCheck(workers, registry, app.state.shutdown)
+                preparer = Preparer(limits, settings.workers.max_queue_bytes, children)
                 app.state.service = service = _service(
-                    settings, registry, deployment, workers, readiness, threads, metrics, tracing
+                    settings,
+                    registry,
+                    deployment,
+                    workers,
+                    readiness,
+                    threads,
+                    preparer,
+                    metrics,
+                    tracing,
                 )
                 announcing = asyncio.create_task(_announce(readiness, on_ready))
                 yield
@@ -149,6 +167,16 @@ def _worker_pool(settings: Settings, registry: Registry, metrics: Metrics) -> Wo
     )
 
 
+def _image_limits(settings: InspectionSettings) -> ImageLimits:
+    return ImageLimits(
+        settings.max_image_bytes,
+        settings.max_image_pixels,
+        settings.max_image_tiles,
+        settings.max_image_side,
+        settings.max_image_aspect,
+    )
+
+
 def _service(
     settings: Settings,
     registry: Registry,
@@ -156,20 +184,16 @@ def _service(
     workers: Workers,
     readiness: ReadinessCheck,
     threads: ThreadPoolExecutor,
+    preparer: Preparer,
     metrics: Metrics,
     tracing: Tracing,
 ) -> Service:
     timeout_s = settings.http.request_timeout_ms / 1000
     shadows = Shadows(workers, metrics, settings.workers.max_batch_size, timeout_s)
-    image_limits = ImageLimits(
-        settings.inspection.max_image_bytes,
-        settings.inspection.max_image_pixels,
-        settings.inspection.max_image_tiles,
-    )
     pipeline = Pipeline(
         workers,
         threads,
-        Preparer(image_limits, settings.workers.max_queue_bytes),
+        preparer,
         _observers(settings.inspection, metrics, tracing, shadows),
         max_preparing=settings.workers.max_queue_size * len(settings.workers.worker_names),
         timeout_s=timeout_s,

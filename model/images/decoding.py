@@ -172,7 +172,7 @@ def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
 
 @contextmanager
 def opened(content: bytes, limits: DecodeLimits) -> Iterator[OpenImage]:
-    """Open an image that is within the limits.
+    """Open an image that is within the limits, as `declare` tells.
 
     Raises `ImageFormatRefused`, `ImageOverLimit` or `ImageDamaged`.
     """
@@ -191,6 +191,10 @@ def _damage(kind: str, nbytes: int) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except MemoryError as error:
+        raise ImageOverLimit(
+            f"decoding the {kind} image takes more memory than there is for it: save it anew"
+        ) from error
     except Exception as error:
         logger.info("%s image of %d bytes: %r", kind, nbytes, error)
         raise ImageDamaged(

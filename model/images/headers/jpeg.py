@@ -16,7 +16,8 @@ from model.images.headers.declared import (
 START_OF_SCAN = b"\xff\xda"
 NS_PER_SCAN_PIXEL = 1.0
 _NS_PER_PIXEL = 10.0
-_NS_PER_BYTE = 30.0
+_NS_PER_BYTE = 10.0
+_NS_PER_BYTE_OF_SCANS = 30.0
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _APP1 = 0xE1
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
@@ -44,7 +45,8 @@ def declare(content: bytes) -> Declared:
         raise ImageDamaged("a JPEG's frame comes before its first scan, and this one has none")
     scans = max(1, content.count(START_OF_SCAN))
     pixels = width * height
-    nanoseconds = (scans * NS_PER_SCAN_PIXEL + _NS_PER_PIXEL) * pixels + _NS_PER_BYTE * len(content)
+    per_byte = _NS_PER_BYTE_OF_SCANS if scans > 1 else _NS_PER_BYTE
+    nanoseconds = (scans * NS_PER_SCAN_PIXEL + _NS_PER_PIXEL) * pixels + per_byte * len(content)
     peak = {1: GREY_BYTES, 3: COLOUR_BYTES}.get(channels, CONVERTED_BYTES)
     return Declared(
         width=width,

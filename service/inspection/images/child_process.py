@@ -1,0 +1,129 @@
+"""One decode child as the service sees it: spawned when first needed, asked, killed."""
+
+import socket
+import subprocess
+import sys
+from dataclasses import astuple
+from threading import Lock
+
+import numpy as np
+from PIL import Image
+
+from model import errors
+from model.images.decoding import DecodeLimits
+from service.inspection.images.inputs import Inputs, Order
+from service.inspection.images.messages import Head, receive, send
+
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main({descriptor})"
+_MODULE = "service.inspection.images.decode_child"
+
+
+class ChildDied(Exception):
+    """The process ended before it answered; the message says how."""
+
+
+class DecodeChild:
+    """A process that decodes one image at a time. Its calls block: make them in a thread.
+
+    `kill` may be called from any other, and then ends what is being decoded.
+    """
+
+    def __init__(self, limits: DecodeLimits) -> None:
+        self._limits = limits
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._is_killed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, once it is started."""
+        return self._process.pid if self._process else None
+
+    def inputs(self, content: bytes, order: Order, peak_bytes: int) -> Inputs:
+        """Have an image decoded and framed. Raises `ImageError` or `ChildDied`."""
+        try:
+            connection = self._connected()
+            send(connection, self._request(order, peak_bytes), content)
+            head, bodies = receive(connection, peak_bytes)
+        except (EOFError, OSError, ValueError) as error:
+            raise ChildDied(self._ending(error)) from error
+        if "error" in head:
+            raise _refusal(head)
+        return _read(head, bodies)
+
+    def kill(self) -> None:
+        """End the process, or see to it that it never starts."""
+        with self._lock:
+            self._is_killed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """End the process and wait until it has."""
+        self.kill()
+        self._ending(None)
+
+    def _connected(self) -> socket.socket:
+        with self._lock:
+            if self._is_killed:
+                raise EOFError("killed before it was started")
+            if self._connection is None:
+                self._connection, theirs = socket.socketpair()
+                with theirs:
+                    self._process = _spawned(theirs.fileno())
+            return self._connection
+
+    def _request(self, order: Order, peak_bytes: int) -> Head:
+        return {
+            "limits": astuple(self._limits),
+            "rules": [order.rule.to_dict(), order.shadow and order.shadow.to_dict()],
+            "max_tiles": order.max_tiles,
+            "keep": order.keep,
+            "peak_bytes": peak_bytes,
+        }
+
+    def _ending(self, error: Exception | None) -> str:
+        """Bury the process, and return how it ended."""
+        self.kill()
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is None:
+            return f"it was not started: {error}"
+        status = self._process.wait()
+        return f"exit code {status}" if status >= 0 else f"signal {-status}"
+
+
+def _spawned(descriptor: int) -> "subprocess.Popen[bytes]":
+    program = _PROGRAM.format(path=sys.path, module=_MODULE, descriptor=descriptor)
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _refusal(head: Head) -> errors.ImageError:
+    kinds = (errors.ImageFormatRefused, errors.ImageOverLimit, errors.ImageDamaged)
+    known = {kind.__name__: kind for kind in kinds}
+    return known.get(head["error"], errors.ImageError)(head["message"])
+
+
+def _read(head: Head, bodies: list[bytearray]) -> Inputs:
+    arrays = [
+        np.frombuffer(body, np.uint8).reshape(shape)
+        for body, shape in zip(bodies, head["shapes"], strict=False)
+    ]
+    size = (int(head["size"][0]), int(head["size"][1]))
+    picture = Image.frombytes(head["mode"], size, bodies[-1]) if head["mode"] else None
+    decode_ms, preprocess_ms = head["timings_ms"]
+    return Inputs(
+        size,
+        arrays[0],
+        arrays[-1] if head["has_shadow"] else None,
+        picture,
+        decode_ms=decode_ms,
+        preprocess_ms=preprocess_ms,
+    )
