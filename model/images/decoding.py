@@ -76,18 +76,25 @@ class DecodeLimits:
 OWN_FILES = DecodeLimits()
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an image file declares, within the limits."""
+
+    kind: str
+    declared: Declared
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenImage:
     """An image within the limits: its header is read, its pixels are not."""
 
-    kind: str
+    header: Header
     nbytes: int
-    declared: Declared
     image: ImageFile
 
     def load(self) -> Image:
         """Decode the pixels and return the image as it is stored. Raises `ImageDamaged`."""
-        with _damage(self.kind, self.nbytes):
+        with _damage(self.header.kind, self.nbytes):
             self.image.load()
         return self.image
 
@@ -96,7 +103,7 @@ class OpenImage:
 
         Raises `ImageError`.
         """
-        with _damage(self.kind, self.nbytes):
+        with _damage(self.header.kind, self.nbytes):
             return upright(self.image, grey_bits)
 
 
@@ -123,7 +130,7 @@ def sniff(content: bytes) -> str:
     )
 
 
-def declare(content: bytes, limits: DecodeLimits) -> tuple[str, Declared]:
+def read_header(content: bytes, limits: DecodeLimits) -> Header:
     """Return the format of an image and what its header declares, which is within the limits.
 
     Raises `ImageFormatRefused`, `ImageOverLimit` or `ImageDamaged`.
@@ -147,7 +154,7 @@ def declare(content: bytes, limits: DecodeLimits) -> tuple[str, Declared]:
             f"a JPEG's pixels times its scans may be {limits.max_scan_pixels}, got "
             f"{declared.scan_pixels}: save it as baseline JPEG, or as PNG"
         )
-    return kind, declared
+    return Header(kind, declared)
 
 
 def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
@@ -171,17 +178,19 @@ def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
 
 
 @contextmanager
-def opened(content: bytes, limits: DecodeLimits) -> Iterator[OpenImage]:
-    """Open an image that is within the limits, as `declare` tells.
+def opened(
+    content: bytes, limits: DecodeLimits, header: Header | None = None
+) -> Iterator[OpenImage]:
+    """Open an image that is within the limits; `header` is that of `read_header`, where it is read.
 
     Raises `ImageFormatRefused`, `ImageOverLimit` or `ImageDamaged`.
     """
-    kind, declared = declare(content, limits)
-    with _damage(kind, len(content)):
-        image = _FORMATS[kind].open(BytesIO(content))
+    header = header or read_header(content, limits)
+    with _damage(header.kind, len(content)):
+        image = _FORMATS[header.kind].open(BytesIO(content))
     with image:
         check_size(image.size, limits)  # of two headers, Pillow may have read the other
-        yield OpenImage(kind, len(content), declared, image)
+        yield OpenImage(header, len(content), image)
 
 
 @contextmanager

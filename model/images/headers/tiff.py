@@ -15,7 +15,7 @@ from model.images.headers.declared import (
     Count,
     Declared,
 )
-from model.images.headers.jpeg import NS_PER_SCAN_PIXEL, START_OF_SCAN
+from model.images.headers.jpeg import NS_PER_SCAN_PIXEL, count_scans
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
 _ROWS_PER_STRIP, _PLANAR, _SEPARATE_PLANES = 278, 284, 2
@@ -124,7 +124,7 @@ def declare(content: bytes) -> Declared:
         )
     samples, bits = reader.number(entries, _SAMPLES, 1), reader.number(entries, _BITS, 1)
     piece, needed, pieces = _pieces(reader, entries, width, height)
-    scan_pixels = piece * content.count(START_OF_SCAN) if compression in _JPEG else 0
+    scan_pixels = piece * count_scans(content) if compression in _JPEG else 0
     pixel_bytes = max(1, bits // 8) * max(1, samples)
     written = pixel_bytes * piece * needed * _NS_PER_BYTE.get(compression, _SLOW_NS_PER_BYTE)
     return Declared(

@@ -6,13 +6,14 @@ imports more than Pillow, NumPy and `model`: a child has to start quickly.
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL.Image import Image
 
 from model.errors import ImageError, ImageOverLimit
-from model.images.decoding import DecodeLimits, opened
+from model.images.decoding import DecodeLimits, Header, opened
 from model.images.framing import Frame
 from model.images.headers.declared import Declared
 from model.images.preprocess import Preprocessing, upright
@@ -36,17 +37,13 @@ class Order:
 
         Raises `ImageOverLimit` for an image of too many tiles, whichever way it is turned.
         """
-        sizes = _either_way(declared.width, declared.height)
-        framing = max(self._frameable(self.rule, sizes), default=None)
+        size = declared.width, declared.height
+        framing = _framing_bytes(self.rule, size, self.max_tiles)
         if framing is None:
-            check_tiles(self.rule.frame(sizes[0]), self.max_tiles)
+            check_tiles(self.rule.frame(ImageSize(size[1], size[0])), self.max_tiles)
             raise AssertionError("an image whose tiles are too many is refused")
-        shadow = max(self._frameable(self.shadow, sizes), default=0) if self.shadow else 0
-        return declared.peak_bytes + framing + shadow
-
-    def _frameable(self, rule: Preprocessing, sizes: list[ImageSize]) -> list[int]:
-        fitting = [size for size in sizes if rule.frame(size).inputs <= self.max_tiles]
-        return [rule.peak_bytes(size) for size in fitting]
+        shadow = _framing_bytes(self.shadow, size, self.max_tiles) if self.shadow else None
+        return declared.peak_bytes + framing + (shadow or 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +58,15 @@ class Inputs:
     preprocess_ms: float
 
 
-def inputs_of_file(content: bytes, limits: DecodeLimits, order: Order) -> Inputs:
-    """Decode an image file and frame it. Raises `ImageError`."""
+def inputs_of_file(
+    content: bytes, limits: DecodeLimits, order: Order, header: Header | None = None
+) -> Inputs:
+    """Decode an image file and frame it; `header` is that of the file, where it is read already.
+
+    Raises `ImageError`.
+    """
     started = time.perf_counter()
-    with opened(content, limits) as found:
+    with opened(content, limits, header) as found:
         stored = found.load()
         image = found.upright(order.rule.grey_bits)
         return _framed(stored, image, order, started)
@@ -120,5 +122,9 @@ def check_tiles(frame: Frame, max_tiles: int) -> None:
         raise ImageOverLimit(f"an image may take {max_tiles} tiles, got {frame.inputs}")
 
 
-def _either_way(width: int, height: int) -> list[ImageSize]:
-    return [ImageSize(height, width), ImageSize(width, height)]
+@lru_cache(maxsize=256)  # the images of a line are of one size
+def _framing_bytes(rule: Preprocessing, size: tuple[int, int], max_tiles: int) -> int | None:
+    """Return what framing takes, turned or not; None for an image of too many tiles."""
+    either_way = ImageSize(size[1], size[0]), ImageSize(size[0], size[1])
+    fitting = [one for one in either_way if rule.frame(one).inputs <= max_tiles]
+    return max(map(rule.peak_bytes, fitting), default=None)

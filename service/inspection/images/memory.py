@@ -26,6 +26,11 @@ class Room:
         self._lock = RLock()  # an image may be let go while this thread holds it
         self.held = 0
 
+    def has(self, nbytes: int) -> bool:
+        """Whether there is room for so many bytes now."""
+        with self._lock:
+            return not self.held or self.held + nbytes <= self._max_bytes
+
     @contextmanager
     def taken(self, peak_bytes: int) -> Iterator[list[Image]]:
         """Decode and frame within; an image put into the list keeps what it holds itself.
@@ -46,7 +51,7 @@ class Room:
 
     def _take(self, nbytes: int) -> None:
         with self._lock:
-            if nbytes > 0 and self.held and self.held + nbytes > self._max_bytes:
+            if nbytes > 0 and not self.has(nbytes):
                 raise QueueFull(f"decoded images hold {self.held} bytes, and no more are decoded")
             self.held += nbytes
 

@@ -1,5 +1,6 @@
 """An image before its queue: decoded, and framed as a checkpoint's network takes it."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL.Image import Image
 
-from model.images.decoding import check_size, declare
+from model.images.decoding import check_size, read_header
 from model.images.headers.declared import COLOUR_BYTES, Declared
 from model.inspection import ImageSize
 from service.inspection.images.child_pool import DecodeChildren
@@ -16,6 +17,8 @@ from service.inspection.images.inputs import Inputs, Order, inputs_of_file, inpu
 from service.inspection.images.memory import Room
 from service.inspection.images.sources import Base64Upload, Source
 from service.versions.registry import Route
+
+_PATIENCE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,10 +49,11 @@ class DearImage:
 
 
 class Preparer:
-    """Prepares images within limits; all of them together take no more than `max_decoded_bytes`.
+    """Prepares images within limits; those in threads take `max_decoded_bytes` together at most.
 
-    Those that an overlay is going to be drawn on count until they are let go. Without `children`,
-    every image is decoded where `prepare` is called.
+    Those in children take as much again: large ones wait for each other, and not for a moment
+    without small ones. An image that an overlay is going to be drawn on counts until it is let go.
+    Without `children`, every image is decoded where `prepare` is called.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Preparer:
     ) -> None:
         self._limits = limits
         self._room = Room(max_decoded_bytes)
+        self._room_apart = Room(max_decoded_bytes)
         self._children = children
 
     def prepare(self, route: Route, source: Source | Image, keep: bool) -> Prepared | DearImage:
@@ -78,21 +83,23 @@ class Preparer:
     async def prepare_apart(self, dear: DearImage) -> Prepared:
         """Prepare an image in a child, which is killed when this is cancelled.
 
-        Raises as `prepare`, and `InspectionFailed` where the child dies.
+        Waits for room. Raises as `prepare`, and `InspectionFailed` where the child dies.
         """
         assert self._children is not None
-        with in_service_words(), self._room.taken(dear.peak_bytes) as kept:
+        while not self._room_apart.has(dear.peak_bytes):
+            await asyncio.sleep(_PATIENCE_S)
+        with in_service_words(), self._room_apart.taken(dear.peak_bytes) as kept:
             inputs = await self._children.inputs(dear.content, dear.order, dear.peak_bytes)
             return _prepared(inputs, dear.order, kept)
 
     def _of_file(self, content: bytes, order: Order) -> Prepared | DearImage:
         limits = self._limits.decoding
-        _, declared = declare(content, limits)
-        peak_bytes = order.peak_bytes(declared)
-        if self._children is not None and is_dear(declared):
+        header = read_header(content, limits)
+        peak_bytes = order.peak_bytes(header.declared)
+        if self._children is not None and is_dear(header.declared):
             return DearImage(content, order, peak_bytes)
         with self._room.taken(peak_bytes) as kept:
-            return _prepared(inputs_of_file(content, limits, order), order, kept)
+            return _prepared(inputs_of_file(content, limits, order, header), order, kept)
 
     def _of_image(self, image: Image, order: Order) -> Prepared:
         check_size(image.size, self._limits.decoding)
