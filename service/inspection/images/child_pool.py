@@ -59,6 +59,7 @@ class DecodeChildren:
     ) -> Inputs:
         loop = asyncio.get_running_loop()
         try:
+            await loop.run_in_executor(self._threads, child.start)
             async with asyncio.timeout(self._max_decode_s):
                 return await loop.run_in_executor(
                     self._threads, child.inputs, content, order, peak_bytes

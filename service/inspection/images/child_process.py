@@ -40,12 +40,21 @@ class DecodeChild:
         """The process's id, once it is started."""
         return self._process.pid if self._process else None
 
+    def start(self) -> None:
+        """Spawn the process, unless it is there, and wait until it answers. Raises `ChildDied`."""
+        if self._connection is None:
+            try:
+                self._connection = self._spawned()
+                receive(self._connection, max_bytes=0)
+            except (EOFError, OSError, ValueError) as error:
+                raise ChildDied(self._ending(error)) from error
+
     def inputs(self, content: bytes, order: Order, peak_bytes: int) -> Inputs:
-        """Have an image decoded and framed. Raises `ImageError` or `ChildDied`."""
+        """Have an image decoded and framed, once started. Raises `ImageError` or `ChildDied`."""
+        assert self._connection is not None
         try:
-            connection = self._connected()
-            send(connection, self._request(order, peak_bytes), content)
-            head, bodies = receive(connection, peak_bytes)
+            send(self._connection, self._request(order, peak_bytes), content)
+            head, bodies = receive(self._connection, peak_bytes)
         except (EOFError, OSError, ValueError) as error:
             raise ChildDied(self._ending(error)) from error
         if "error" in head:
@@ -64,15 +73,12 @@ class DecodeChild:
         self.kill()
         self._ending(None)
 
-    def _connected(self) -> socket.socket:
-        with self._lock:
-            if self._is_killed:
-                raise EOFError("killed before it was started")
-            if self._connection is None:
-                self._connection, theirs = socket.socketpair()
-                with theirs:
-                    self._process = _spawned(theirs.fileno())
-            return self._connection
+    def _spawned(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with self._lock, theirs:
+            if not self._is_killed:
+                self._process = _spawn(theirs.fileno())
+        return ours
 
     def _request(self, order: Order, peak_bytes: int) -> Head:
         return {
@@ -94,7 +100,7 @@ class DecodeChild:
         return f"exit code {status}" if status >= 0 else f"signal {-status}"
 
 
-def _spawned(descriptor: int) -> "subprocess.Popen[bytes]":
+def _spawn(descriptor: int) -> "subprocess.Popen[bytes]":
     program = _PROGRAM.format(path=sys.path, module=_MODULE, descriptor=descriptor)
     return subprocess.Popen(
         [sys.executable, "-c", program],

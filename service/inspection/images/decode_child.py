@@ -36,6 +36,7 @@ def main(descriptor: int) -> None:
     connection = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with_service, args=[descriptor], daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
+        send(connection, {})  # it is ready
         while True:
             head, (content,) = receive(connection, _MAX_CONTENT_BYTES)
             _limit_memory(head["peak_bytes"])
