@@ -79,6 +79,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
                     settings.inspection.decode_processes,
                     limits.decoding,
                     settings.inspection.max_decode_ms / 1000,
+                    lambda reason: metrics.decode_children_ended.labels(reason).inc(),
                 ) as children,
                 _worker_pool(settings, registry, metrics) as workers,
             ):

@@ -17,7 +17,7 @@ ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 2, 3, 4, 5, 7
 _LETTER = {ASCII: "B", SHORT: "H", LONG: "I", RATIONAL: "I", UNDEFINED: "B"}
 
 
-def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
+def saved(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     encoded = BytesIO()
     picture.save(encoded, kind, **options)
     return encoded.getvalue()
@@ -128,7 +128,7 @@ def tiff(
 
     `following` is where the next directory lies. An entry is (tag, type, values).
     """
-    listed = sorted(entries, key=lambda entry: entry[0])
+    listed = sorted(entries, key=lambda entry: entry[0])[: None if big else 65_535]
     room, entry_bytes = (8, 20) if big else (4, 12)
     start = 16 + len(data) + len(data) % 2
     behind = start + (8 if big else 2) + entry_bytes * len(listed) + room

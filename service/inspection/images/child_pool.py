@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from model.errors import ImageError
@@ -16,12 +17,20 @@ logger = logging.getLogger("service.decode-children")
 class DecodeChildren:
     """At most `most` processes that decode, and a thread to talk to each.
 
-    `max_decode_s` is the time that an image may take. Used in `async with`, from one event loop.
+    `max_decode_s` is the time that an image may take; `ended` hears of each child that ended with
+    an image, and whether it was "killed" or "died". Used in `async with`, from one event loop.
     """
 
-    def __init__(self, most: int, limits: DecodeLimits, max_decode_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        most: int,
+        limits: DecodeLimits,
+        max_decode_s: float = 10.0,
+        ended: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
         self._limits = limits
         self._max_decode_s = max_decode_s
+        self._ended = ended
         self._places = asyncio.Semaphore(most)
         self._threads = ThreadPoolExecutor(most, "decode-child")
         self._idle: list[DecodeChild] = []
@@ -46,8 +55,12 @@ class DecodeChildren:
             except ImageError:
                 self._idle.append(child)
                 raise
+            except InspectionFailed:
+                self._ended("died")
+                raise
             except BaseException:
                 child.kill()  # the thread that waits for it buries it
+                self._ended("killed")
                 raise
             finally:
                 self._busy.discard(child)

@@ -97,7 +97,9 @@ class Preparer:
         header = read_header(content, limits)
         peak_bytes = order.peak_bytes(header.declared)
         if self._children is not None and is_dear(header.declared):
-            return DearImage(content, order, peak_bytes)
+            # What is sent back is there twice, in the child and here.
+            sent_back = COLOUR_BYTES * header.declared.pixels if order.keep else 0
+            return DearImage(content, order, peak_bytes + sent_back)
         with self._room.taken(peak_bytes) as kept:
             return _prepared(inputs_of_file(content, limits, order, header), order, kept)
 
