@@ -4,7 +4,7 @@ import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -70,40 +70,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     deployment = Deployment.claim(settings.versions.state_dir)
     registry = Registry(Store(settings.versions.weights_dir), metrics, deployment.state)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        limits = _image_limits(settings.inspection)
-        with ThreadPoolExecutor(settings.inspection.decode_threads, "decode") as threads:
-            async with (
-                DecodeChildren(
-                    settings.inspection.decode_processes,
-                    limits.decoding,
-                    settings.inspection.max_decode_ms / 1000,
-                    lambda reason: metrics.decode_children_ended.labels(reason).inc(),
-                ) as children,
-                _worker_pool(settings, registry, metrics) as workers,
-            ):
-                readiness = ReadinessCheck(workers, registry, app.state.shutdown)
-                preparer = Preparer(limits, settings.workers.max_queue_bytes, children)
-                app.state.service = service = _service(
-                    settings,
-                    registry,
-                    deployment,
-                    workers,
-                    readiness,
-                    threads,
-                    preparer,
-                    metrics,
-                    tracing,
-                )
-                announcing = asyncio.create_task(_announce(readiness, on_ready))
-                yield
-                announcing.cancel()
-                await service.shadows.close()
-                await service.lifecycle.close()
-        await asyncio.to_thread(tracing.close)
-        deployment.release()
-
+    lifespan = _lifespan(settings, registry, deployment, metrics, tracing, on_ready)
     app = documented_app(lifespan, _version(_OWN))
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
@@ -119,6 +86,46 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.add_middleware(LookoutErrors)
     app.add_middleware(Matching, routes=app.routes)
     return app
+
+
+def _lifespan(
+    settings: Settings,
+    registry: Registry,
+    deployment: Deployment,
+    metrics: Metrics,
+    tracing: Tracing,
+    on_ready: Callable[[], None] | None,
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what starts threads and processes with the application, and ends them with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(settings.inspection.decode_threads, "decode") as threads:
+            async with (
+                _decode_children(settings.inspection, metrics) as children,
+                _worker_pool(settings, registry, metrics) as workers,
+            ):
+                readiness = ReadinessCheck(workers, registry, app.state.shutdown)
+                app.state.service = service = _service(
+                    settings,
+                    registry,
+                    deployment,
+                    workers,
+                    readiness,
+                    threads,
+                    children,
+                    metrics,
+                    tracing,
+                )
+                announcing = asyncio.create_task(_announce(readiness, on_ready))
+                yield
+                announcing.cancel()
+                await service.shadows.close()
+                await service.lifecycle.close()
+        await asyncio.to_thread(tracing.close)
+        deployment.release()
+
+    return lifespan
 
 
 def _open_doors(app: FastAPI) -> None:
@@ -168,13 +175,12 @@ def _worker_pool(settings: Settings, registry: Registry, metrics: Metrics) -> Wo
     )
 
 
-def _image_limits(settings: InspectionSettings) -> ImageLimits:
-    return ImageLimits(
-        settings.max_image_bytes,
-        settings.max_image_pixels,
-        settings.max_image_tiles,
-        settings.max_image_side,
-        settings.max_image_aspect,
+def _decode_children(settings: InspectionSettings, metrics: Metrics) -> DecodeChildren:
+    return DecodeChildren(
+        settings.decode_processes,
+        ImageLimits.of(settings).decoding,
+        settings.max_decode_ms / 1000,
+        lambda reason: metrics.decode_children_ended.labels(reason).inc(),
     )
 
 
@@ -185,7 +191,7 @@ def _service(
     workers: Workers,
     readiness: ReadinessCheck,
     threads: ThreadPoolExecutor,
-    preparer: Preparer,
+    children: DecodeChildren,
     metrics: Metrics,
     tracing: Tracing,
 ) -> Service:
@@ -194,7 +200,7 @@ def _service(
     pipeline = Pipeline(
         workers,
         threads,
-        preparer,
+        Preparer(ImageLimits.of(settings.inspection), settings.workers.max_queue_bytes, children),
         _observers(settings.inspection, metrics, tracing, shadows),
         max_preparing=settings.workers.max_queue_size * len(settings.workers.worker_names),
         timeout_s=timeout_s,

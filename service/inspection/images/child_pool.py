@@ -11,7 +11,7 @@ from service.errors import ImageTooLarge, InspectionFailed
 from service.inspection.images.child_process import ChildDied, DecodeChild
 from service.inspection.images.inputs import Inputs, Order
 
-logger = logging.getLogger("service.decode-children")
+logger = logging.getLogger("service.decoding")
 
 
 class DecodeChildren:

@@ -8,6 +8,7 @@ from model.errors import ImageError, ImageFormatRefused, ImageOverLimit
 from model.images.decoding import DecodeLimits
 from model.images.headers.declared import Declared
 from service.errors import BodyTooLarge, ImageTooLarge, UndecodableImage, UnsupportedImage
+from service.settings import InspectionSettings
 
 LARGE_PX = 8_000_000
 """An image of more pixels takes no decode thread: those are for the many that are smaller."""
@@ -24,6 +25,17 @@ class ImageLimits:
     max_tiles: int = 512
     max_side: int = 65_500
     max_aspect: int = 20_000
+
+    @classmethod
+    def of(cls, settings: InspectionSettings) -> "ImageLimits":
+        """Return the limits that the settings name."""
+        return cls(
+            settings.max_image_bytes,
+            settings.max_image_pixels,
+            settings.max_image_tiles,
+            settings.max_image_side,
+            settings.max_image_aspect,
+        )
 
     @property
     def decoding(self) -> DecodeLimits:
