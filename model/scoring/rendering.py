@@ -18,6 +18,7 @@ _COLOURS = np.array(
 _OPACITY = 0.7
 _DEEPEST = 65535
 _BLOCK_PX = 2**18
+_BAND_PX = 2**21
 _LINES_PER_SIDE = 300
 _THICKEST = 0.1
 """A box's line is this share of the picture's shorter side at most: in a picture of a line-scan
@@ -99,8 +100,17 @@ def overlay(
     The heatmap covers more the higher the score: a normal part of the image stays as it is.
     """
     grey = heatmap(scores, image.size)
-    opacity = grey.point([round(level * _OPACITY) for level in range(256)])
-    picture = Image.composite(colours(grey), image.convert("RGB"), opacity)
+    opacities = [round(level * _OPACITY) for level in range(256)]
+    width, height = image.size
+    picture = Image.new("RGB", image.size)
+    # Some rows at a time: each step takes memory for its pixels, and holds the interpreter.
+    rows = max(1, _BAND_PX // width)
+    for top in range(0, height, rows):
+        box = (0, top, width, min(height, top + rows))
+        band = grey.crop(box)
+        original = image.crop(box).convert("RGB")
+        covered = Image.composite(colours(band), original, band.point(opacities))
+        picture.paste(covered, box)
     _draw_boxes(picture, regions)
     return picture
 

@@ -16,7 +16,7 @@ class InspectionSettings(RoomSettings):
     max_image_side: int = Field(65_500, ge=1, description="width or height, in pixels")
     max_image_aspect: int = Field(20_000, ge=1, description="longer side over shorter side")
     max_image_tiles: int = Field(512, ge=1)
-    max_decode_ms: int = Field(10_000, ge=1, description="time to decode one large or slow image")
+    max_decode_ms: int = Field(30_000, ge=1, description="time to decode one large or slow image")
     decode_processes: int = Field(
         default_factory=lambda: min(4, available_cores()),
         ge=1,

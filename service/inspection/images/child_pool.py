@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from model.errors import ImageError
 from model.images.decoding import DecodeLimits
-from service.errors import ImageTooLarge, InspectionFailed
+from service.errors import DeadlineExceeded, InspectionFailed
 from service.inspection.images.child_process import ChildDied, DecodeChild
 from service.inspection.images.inputs import Inputs, Order
 
@@ -25,7 +25,7 @@ class DecodeChildren:
         self,
         most: int,
         limits: DecodeLimits,
-        max_decode_s: float = 10.0,
+        max_decode_s: float = 30.0,
         ended: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._limits = limits
@@ -44,7 +44,7 @@ class DecodeChildren:
     async def inputs(self, content: bytes, order: Order, peak_bytes: int) -> Inputs:
         """Have a child decode and frame an image; cancelling this kills the child.
 
-        Raises `ImageError`, `ImageTooLarge` for one that takes too long, and `InspectionFailed`
+        Raises `ImageError`, `DeadlineExceeded` for one that takes too long, and `InspectionFailed`
         where the child dies.
         """
         async with self._places:
@@ -78,8 +78,8 @@ class DecodeChildren:
                     self._threads, child.inputs, content, order, peak_bytes
                 )
         except TimeoutError as error:
-            raise ImageTooLarge(
-                f"decoding an image may take {self._max_decode_s:g} s, and this one takes more: "
+            raise DeadlineExceeded(
+                f"decoding an image may take {self._max_decode_s:g} s, and this one took more: "
                 "save it as PNG or baseline JPEG, or send a smaller one"
             ) from error
         except ChildDied as error:

@@ -15,6 +15,7 @@ from service.inspection.images.inputs import Inputs, Order
 from service.inspection.images.messages import Head, receive, send
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main({descriptor})"
+_BAND_BYTES = 2**22
 _MODULE = "service.inspection.images.decode_child"
 
 
@@ -117,13 +118,13 @@ def _refusal(head: Head) -> errors.ImageError:
     return known.get(head["error"], errors.ImageError)(head["message"])
 
 
-def _read(head: Head, bodies: list[bytearray]) -> Inputs:
+def _read(head: Head, bodies: list[memoryview]) -> Inputs:
     arrays = [
         np.frombuffer(body, np.uint8).reshape(shape)
         for body, shape in zip(bodies, head["shapes"], strict=False)
     ]
     size = (int(head["size"][0]), int(head["size"][1]))
-    picture = Image.frombytes(head["mode"], size, bodies[-1]) if head["mode"] else None
+    picture = _picture(head["mode"], size, bodies[-1]) if head["mode"] else None
     decode_ms, preprocess_ms = head["timings_ms"]
     return Inputs(
         size,
@@ -133,3 +134,16 @@ def _read(head: Head, bodies: list[bytearray]) -> Inputs:
         decode_ms=decode_ms,
         preprocess_ms=preprocess_ms,
     )
+
+
+def _picture(mode: str, size: tuple[int, int], content: memoryview) -> Image.Image:
+    """Return pixels as an image, some rows at a time: Pillow holds the interpreter meanwhile."""
+    picture = Image.new(mode, size)
+    width, height = size
+    row_bytes = len(content) // height
+    rows = max(1, _BAND_BYTES // row_bytes)
+    for top in range(0, height, rows):
+        band = content[top * row_bytes : (top + rows) * row_bytes]
+        band_size = (width, len(band) // row_bytes)
+        picture.paste(Image.frombytes(mode, band_size, bytes(band)), (0, top))
+    return picture

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 _LENGTH = struct.Struct("<I")
 _MAX_HEAD_BYTES = 2**20
 
@@ -24,7 +26,7 @@ def send(connection: socket.socket, head: Head, *bodies: bytes | memoryview) -> 
         connection.sendall(body)
 
 
-def receive(connection: socket.socket, max_bytes: int) -> tuple[Head, list[bytearray]]:
+def receive(connection: socket.socket, max_bytes: int) -> tuple[Head, list[memoryview]]:
     """Return a message of no more than `max_bytes` behind its head.
 
     Raises `EOFError` where the other side ended, and `OSError` for a message that cannot be.
@@ -32,18 +34,18 @@ def receive(connection: socket.socket, max_bytes: int) -> tuple[Head, list[bytea
     (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
     if length > _MAX_HEAD_BYTES:
         raise OSError(f"a message's head may have {_MAX_HEAD_BYTES} bytes, got {length}")
-    head = json.loads(_exactly(connection, length))
+    head = json.loads(bytes(_exactly(connection, length)))
     if sum(head["sizes"]) > max_bytes:
         raise OSError(f"a message may have {max_bytes} bytes, got {sum(head['sizes'])}")
     return head, [_exactly(connection, size) for size in head["sizes"]]
 
 
-def _exactly(connection: socket.socket, count: int) -> bytearray:
-    content = bytearray(count)
-    view, at = memoryview(content), 0
+def _exactly(connection: socket.socket, count: int) -> memoryview:
+    # Not a bytearray: filling that with zeros first would hold the interpreter for as long.
+    view, at = np.empty(count, np.uint8).data, 0
     while at < count:
         taken = connection.recv_into(view[at:])
         if not taken:
             raise EOFError("the other side ended")
         at += taken
-    return content
+    return view

@@ -13,7 +13,7 @@ from PIL import Image
 from model.errors import ImageDamaged, ImageOverLimit
 from model.images.decoding import DecodeLimits
 from model.images.preprocess import Preprocessing
-from service.errors import ImageTooLarge, InspectionFailed
+from service.errors import DeadlineExceeded, InspectionFailed
 from service.inspection.images import child_process
 from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.inputs import Order, inputs_of_file
@@ -134,7 +134,7 @@ def test_a_child_is_killed_at_the_deadline_and_the_next_image_gets_another(slow)
 
 def test_an_image_may_take_so_long_and_no_longer(slow):
     async def scenario(children):
-        with pytest.raises(ImageTooLarge, match=r"0\.3 s"):
+        with pytest.raises(DeadlineExceeded, match=r"0\.3 s"):
             await children.inputs(SLOW_FILE, Order(rule()), PEAK)
         return (await children.inputs(GOOD_FILE, Order(rule()), PEAK)).size
 
