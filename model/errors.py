@@ -10,6 +10,9 @@
     ├── CheckpointError        a checkpoint that is missing, damaged or from a newer version
     ├── DatasetError           a data folder that is missing, empty or not in a known layout
     ├── ImageError             an image that cannot be used
+    │   ├── ImageFormatRefused   bytes that begin like no format that is read
+    │   ├── ImageOverLimit       larger, or dearer to decode, than allowed, by its header
+    │   └── ImageDamaged         a file that is cut or damaged
     ├── CalibrationError       too few or unusable scores to set a threshold from
     ├── UnknownCategory        a category that the checkpoint was not calibrated for
     ├── ParityError            a network that does not score its golden images as it did
@@ -58,6 +61,18 @@ class DatasetError(ModelError):
 
 class ImageError(ModelError):
     """An image that cannot be used."""
+
+
+class ImageFormatRefused(ImageError):
+    """Bytes that begin like no image format that is read, or a variant that is not."""
+
+
+class ImageOverLimit(ImageError):
+    """An image larger, or dearer to decode, than allowed; its header says so."""
+
+
+class ImageDamaged(ImageError):
+    """An image file that is empty, cut or damaged."""
 
 
 class CalibrationError(ModelError):

@@ -4,7 +4,7 @@ import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -35,6 +35,7 @@ from service.http.matching import Matching
 from service.http.problems import http_problem, problem_of, retry_headers
 from service.http.request_log import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.inspection.drift import DriftMonitor
+from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.decoding import ImageLimits
 from service.inspection.images.preparing import Preparer
 from service.inspection.inspect_part import InspectPart
@@ -69,22 +70,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     deployment = Deployment.claim(settings.versions.state_dir)
     registry = Registry(Store(settings.versions.weights_dir), metrics, deployment.state)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(settings.inspection.decode_threads, "decode") as threads:
-            async with _worker_pool(settings, registry, metrics) as workers:
-                readiness = ReadinessCheck(workers, registry, app.state.shutdown)
-                app.state.service = service = _service(
-                    settings, registry, deployment, workers, readiness, threads, metrics, tracing
-                )
-                announcing = asyncio.create_task(_announce(readiness, on_ready))
-                yield
-                announcing.cancel()
-                await service.shadows.close()
-                await service.lifecycle.close()
-        await asyncio.to_thread(tracing.close)
-        deployment.release()
-
+    lifespan = _lifespan(settings, registry, deployment, metrics, tracing, on_ready)
     app = documented_app(lifespan, _version(_OWN))
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
@@ -100,6 +86,46 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.add_middleware(LookoutErrors)
     app.add_middleware(Matching, routes=app.routes)
     return app
+
+
+def _lifespan(
+    settings: Settings,
+    registry: Registry,
+    deployment: Deployment,
+    metrics: Metrics,
+    tracing: Tracing,
+    on_ready: Callable[[], None] | None,
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what starts threads and processes with the application, and ends them with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(settings.inspection.decode_threads, "decode") as threads:
+            async with (
+                _decode_children(settings.inspection, metrics) as children,
+                _worker_pool(settings, registry, metrics) as workers,
+            ):
+                readiness = ReadinessCheck(workers, registry, app.state.shutdown)
+                app.state.service = service = _service(
+                    settings,
+                    registry,
+                    deployment,
+                    workers,
+                    readiness,
+                    threads,
+                    children,
+                    metrics,
+                    tracing,
+                )
+                announcing = asyncio.create_task(_announce(readiness, on_ready))
+                yield
+                announcing.cancel()
+                await service.shadows.close()
+                await service.lifecycle.close()
+        await asyncio.to_thread(tracing.close)
+        deployment.release()
+
+    return lifespan
 
 
 def _open_doors(app: FastAPI) -> None:
@@ -149,6 +175,15 @@ def _worker_pool(settings: Settings, registry: Registry, metrics: Metrics) -> Wo
     )
 
 
+def _decode_children(settings: InspectionSettings, metrics: Metrics) -> DecodeChildren:
+    return DecodeChildren(
+        settings.decode_processes,
+        ImageLimits.of(settings).decoding,
+        settings.max_decode_ms / 1000,
+        lambda reason: metrics.decode_children_ended.labels(reason).inc(),
+    )
+
+
 def _service(
     settings: Settings,
     registry: Registry,
@@ -156,20 +191,16 @@ def _service(
     workers: Workers,
     readiness: ReadinessCheck,
     threads: ThreadPoolExecutor,
+    children: DecodeChildren,
     metrics: Metrics,
     tracing: Tracing,
 ) -> Service:
     timeout_s = settings.http.request_timeout_ms / 1000
     shadows = Shadows(workers, metrics, settings.workers.max_batch_size, timeout_s)
-    image_limits = ImageLimits(
-        settings.inspection.max_image_bytes,
-        settings.inspection.max_image_pixels,
-        settings.inspection.max_image_tiles,
-    )
     pipeline = Pipeline(
         workers,
         threads,
-        Preparer(image_limits, settings.workers.max_queue_bytes),
+        Preparer(ImageLimits.of(settings.inspection), settings.workers.max_queue_bytes, children),
         _observers(settings.inspection, metrics, tracing, shadows),
         max_preparing=settings.workers.max_queue_size * len(settings.workers.worker_names),
         timeout_s=timeout_s,

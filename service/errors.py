@@ -61,7 +61,7 @@ class BodyTooLarge(ServiceError):
 
 
 class ImageTooLarge(ServiceError):
-    """An image of more pixels than allowed, by its header."""
+    """An image larger, or dearer to decode, than allowed."""
 
 
 class AnswerTooLarge(ServiceError):

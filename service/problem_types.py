@@ -141,7 +141,7 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
     errors.ImageTooLarge: ProblemType(
         413,
         "image-too-large",
-        "Too many pixels",
+        "Too large an image, or too dear to decode",
         example="an image may have 50000000 pixels, got 50000 x 50000 = 2500000000",
         advice=_SEND_LESS,
     ),

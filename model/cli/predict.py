@@ -52,7 +52,7 @@ def predict(
       mambaad predict all-parts shot.png --category bottle --json --fail-on-ng
     """
     from model.checkpoints.checkpoint import CheckpointStore
-    from model.images.preprocess import open_image
+    from model.images.decoding import open_image
     from model.runtimes.torch import open_checkpoint
 
     checkpoint = CheckpointStore(weights).load(name, version)

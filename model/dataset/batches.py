@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.dataset.sample import Sample
-from model.images.preprocess import Preprocessing, open_image
+from model.images.decoding import open_image
+from model.images.preprocess import Preprocessing
 from model.inspection import Category, ImageSize
 
 

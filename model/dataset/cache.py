@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.errors import ImageError
-from model.images.preprocess import Preprocessing, open_image
+from model.images.decoding import open_image
+from model.images.preprocess import Preprocessing
 from model.inspection import ImageSize
 
 logger = logging.getLogger(__name__)

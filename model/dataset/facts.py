@@ -14,7 +14,8 @@ from PIL import Image
 from model.dataset.masks import marked_pixels
 from model.dataset.sample import Dataset, Sample
 from model.errors import DatasetError, ImageError
-from model.images.preprocess import SIXTEEN_BIT, open_image, upright
+from model.images.decoding import open_image
+from model.images.preprocess import SIXTEEN_BIT, upright
 
 HASH_SIDE = 16
 """A perceptual hash has 256 bits: 64 call most pairs of parts in one fixture duplicates."""

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 from model.dataset.readers.folders import image_files
 from model.dataset.sample import Sample
 from model.errors import DatasetError
-from model.images.preprocess import open_image
+from model.images.decoding import open_image
 
 _LOSSY_SUFFIXES = {".jpg", ".jpeg", ".webp"}
 _EXIF_SIDEWAYS = {5, 6, 7, 8}

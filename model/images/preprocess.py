@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from model.errors import ConfigError, ImageError
 from model.images.framing import RESIZES, STRETCH, TILE, Frame, Framing
@@ -15,8 +14,16 @@ from model.inspection import ImageSize
 from model.stored import Stored
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-_TURNED = range(2, 9)
-"""EXIF's orientations but for 1, which is upright."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How an image is turned upright from each of EXIF's orientations but 1, which is upright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +88,19 @@ class Preprocessing(Stored):
         """Return the image upright and in 8 bits; see `upright`."""
         return upright(image, self.grey_bits)
 
+    def peak_bytes(self, size: ImageSize) -> int:
+        """Return the memory that `to_arrays` takes at its peak for an upright image of this size.
+
+        Pillow resizes first across and then down, so that the picture between has the width of the
+        one and the height of the other.
+        """
+        frame = self.frame(size)
+        height, width = frame.scaled
+        same = (height, width) == (size.height, size.width)
+        resized = 0 if same else 4 * width * (height + size.height)
+        canvas = 3 * frame.canvas[0] * frame.canvas[1]
+        return resized + 2 * canvas + 3 * frame.inputs * frame.tile[0] * frame.tile[1]
+
     def to_arrays(self, image: Image.Image) -> UInt8[np.ndarray, "n 3 H W"]:
         """Return the image as the network takes it: in one input, or in several where it is tiled.
 
@@ -128,18 +148,6 @@ def _framing(tile: tuple[int, int], resize: str, overlap: float, scale: float) -
     return Framing(tile, resize, overlap, scale)
 
 
-def open_image(path: Path) -> Image.Image:
-    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError as error:
-        raise ImageError(f"no image file {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"{path} is not a readable image: {error}") from error
-    return image
-
-
 def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
     """Return the image upright (EXIF orientation applied) and in 8 bits, as "L" or "RGB".
 
@@ -150,8 +158,7 @@ def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
     copied: 50 megapixels are 150 MB. Raises `ImageError` for floating-point and 32-bit images,
     whose range nothing tells.
     """
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
-    image = ImageOps.exif_transpose(image) if turned else image
+    image = _turned(image)
     if image.mode in SIXTEEN_BIT:
         values = np.asarray(image).astype(np.uint16)
         return Image.fromarray(np.minimum(values >> (grey_bits - 8), 255).astype(np.uint8))
@@ -167,6 +174,20 @@ def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
         black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, coloured).convert("RGB")
     return image if image.mode == "L" else image.convert("RGB")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Return the image as its EXIF says that it is to be seen; without EXIF where it was turned.
+
+    Unlike `PIL.ImageOps.exif_transpose`, it does not write the other entries anew: there may be
+    thousands.
+    """
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.info = {key: turned.info[key] for key in turned.info.keys() & {"transparency"}}
+    return turned
 
 
 def to_rgb(image: Image.Image, grey_bits: int = 16) -> Image.Image:

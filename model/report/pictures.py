@@ -11,7 +11,7 @@ from PIL import Image
 from model.dataset import Sample, marked_pixels
 from model.errors import DatasetError
 from model.evaluation import ImageRecord
-from model.images.preprocess import open_image
+from model.images.decoding import open_image
 from model.inference.detector import Detector
 from model.inspection import Inspection
 from model.scoring.rendering import overlay, scale_scores

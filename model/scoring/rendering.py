@@ -17,6 +17,12 @@ _COLOURS = np.array(
 )
 _OPACITY = 0.7
 _DEEPEST = 65535
+_BLOCK_PX = 2**18
+_BAND_PX = 2**21
+_LINES_PER_SIDE = 300
+_THICKEST = 0.1
+"""A box's line is this share of the picture's shorter side at most: in a picture of a line-scan
+camera, lines as thick as its length asks for would cover it, and take time by its square."""
 _BOX_COLOUR = (255, 255, 255)
 _BOX_EDGE = (0, 0, 0)
 
@@ -51,10 +57,11 @@ def levels(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt16[np
     """
     clipped = Image.fromarray(np.clip(scores, 0, 1).astype(np.float32))
     spread = np.asarray(clipped.resize(size, Image.Resampling.BILINEAR))
-    found = np.empty(spread.shape, np.uint16)
-    for rows, row in zip(found, spread, strict=True):  # 64 bits of one row at a time
-        rows[:] = np.ceil(row.astype(np.float64) * _DEEPEST - 0.5)
-    return found
+    found = np.empty(spread.size, np.uint16)
+    for start in range(0, spread.size, _BLOCK_PX):  # in 64 bits, a block of pixels at a time
+        block = spread.reshape(-1)[start : start + _BLOCK_PX].astype(np.float64)
+        found[start : start + _BLOCK_PX] = np.ceil(block * _DEEPEST - 0.5)
+    return found.reshape(spread.shape)
 
 
 def raw(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
@@ -93,15 +100,25 @@ def overlay(
     The heatmap covers more the higher the score: a normal part of the image stays as it is.
     """
     grey = heatmap(scores, image.size)
-    opacity = grey.point([round(level * _OPACITY) for level in range(256)])
-    picture = Image.composite(colours(grey), image.convert("RGB"), opacity)
+    opacities = [round(level * _OPACITY) for level in range(256)]
+    width, height = image.size
+    picture = Image.new("RGB", image.size)
+    # Some rows at a time: each step takes memory for its pixels, and holds the interpreter.
+    rows = max(1, _BAND_PX // width)
+    for top in range(0, height, rows):
+        box = (0, top, width, min(height, top + rows))
+        band = grey.crop(box)
+        original = image.crop(box).convert("RGB")
+        covered = Image.composite(colours(band), original, band.point(opacities))
+        picture.paste(covered, box)
     _draw_boxes(picture, regions)
     return picture
 
 
 def _draw_boxes(picture: Image.Image, regions: Sequence[Region]) -> None:
     draw = ImageDraw.Draw(picture)
-    line = max(1, round(max(picture.size) / 300))
+    thickness = min(max(picture.size) / _LINES_PER_SIDE, min(picture.size) * _THICKEST)
+    line = max(1, round(thickness))
     for region in regions:
         x, y, width, height = region.box
         box = (x, y, x + width - 1, y + height - 1)

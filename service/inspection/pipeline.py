@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
 from service.inspection.images.pictures import HeatmapKind, picture
-from service.inspection.images.preparing import Prepared, Preparer
+from service.inspection.images.preparing import DearImage, Prepared, Preparer
 from service.inspection.images.sources import Source, Upload
 from service.inspection.observers import Observers
 from service.inspection.options import InspectOptions
@@ -117,12 +117,24 @@ class Pipeline:
             if self._preparing >= self._max_preparing:
                 raise QueueFull(f"{self._preparing} images are being decoded: no more are taken")
             decoding = self._threads.start(
-                lambda: self._preparer.prepare(route, source, keep), self._end_preparing
+                lambda: self._preparer.prepare(route, source, keep),
+                self._end_preparing,
+                source.size if isinstance(source, Image) else (0, 0),
             )
             self._preparing += 1
-            return await decoding
+            prepared = await decoding
+            if isinstance(prepared, DearImage):
+                return await self._prepare_apart(prepared)
+            return prepared
 
         return await _when_there_is_room(prepare, options)
+
+    async def _prepare_apart(self, dear: DearImage) -> Prepared:
+        self._preparing += 1
+        try:
+            return await self._preparer.prepare_apart(dear)
+        finally:
+            self._end_preparing()
 
     def _end_preparing(self) -> None:
         self._preparing -= 1
@@ -170,7 +182,7 @@ class Pipeline:
         else:
             image, regions = prepared.image, finding.regions
             draw = partial(picture, options.heatmap, scores, size, image, regions)
-        drawn = await self._threads.draw(size, draw)
+        drawn = await self._threads.start(draw, size=size)
         return drawn, (time.perf_counter() - started) * 1000
 
     def _late(self, options: InspectOptions) -> str:

@@ -7,22 +7,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-T = TypeVar("T")
+from service.inspection.images.decoding import LARGE_PX
 
-_LARGE_PICTURE_PX = 8_000_000
-"""A picture of more is drawn when no other such is: it takes several bytes for each pixel."""
+T = TypeVar("T")
 
 
 class Threads:
-    """A pool of threads, asked from one event loop."""
+    """A pool of threads, asked from one event loop, and one thread for what is large.
+
+    What is large takes several bytes for each pixel, and so comes one after the other; it never
+    takes a thread from what is not.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
-        self._large_picture = asyncio.Lock()
+        self._large = ThreadPoolExecutor(1, "large-image")
 
-    def start(self, call: Callable[[], T], ended: Callable[[], None]) -> asyncio.Future[T]:
-        """Run a call; `ended` follows on the loop when the thread is done, waited for or not.
+    def start(
+        self,
+        call: Callable[[], T],
+        ended: Callable[[], None] = lambda: None,
+        size: tuple[int, int] = (0, 0),
+    ) -> asyncio.Future[T]:
+        """Run a call; `size` is the (width, height) of an image that it computes with.
 
+        `ended` follows on the loop when the thread is done, waited for or not.
         Nothing is computed for a future that is cancelled before its turn. The loop is woken once:
         a future of `concurrent.futures` would take another time for itself.
         """
@@ -43,15 +52,9 @@ class Threads:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(settle, outcome)
 
-        self._pool.submit(run)
+        pool = self._large if size[0] * size[1] > LARGE_PX else self._pool
+        pool.submit(run)
         return future
-
-    async def draw(self, size: tuple[int, int], call: Callable[[], T]) -> T:
-        """Draw a picture of `size` (width, height), large ones one after the other."""
-        if size[0] * size[1] <= _LARGE_PICTURE_PX:
-            return await self.start(call, lambda: None)
-        await self._large_picture.acquire()
-        return await self.start(call, self._large_picture.release)
 
 
 @dataclass(frozen=True, slots=True)

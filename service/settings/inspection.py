@@ -13,7 +13,16 @@ class InspectionSettings(RoomSettings):
 
     max_image_bytes: int = Field(32 * 2**20, ge=1)
     max_image_pixels: int = Field(50_000_000, ge=1)
+    max_image_side: int = Field(65_500, ge=1, description="width or height, in pixels")
+    max_image_aspect: int = Field(20_000, ge=1, description="longer side over shorter side")
     max_image_tiles: int = Field(512, ge=1)
+    max_decode_ms: int = Field(30_000, ge=1, description="time to decode one large or slow image")
+    decode_processes: int = Field(
+        default_factory=lambda: min(4, available_cores()),
+        ge=1,
+        le=64,
+        description="large or slow images decoded at once",
+    )
     decode_threads: int = Field(default_factory=lambda: min(8, available_cores()), ge=1, le=256)
     fail_safe: Literal["NG", "REVIEW", "STOP"] = Field(
         "NG", description="what the line is told to do with a part that is UNDECIDED"

@@ -148,6 +148,16 @@ class Live:
                     found.append(child)
         return found
 
+    @property
+    def decode_children(self) -> list[int]:
+        """The processes that decode what is dear."""
+        found = []
+        for child in self.front.children():
+            with suppress(psutil.NoSuchProcess):
+                if any("decode_child" in word for word in child.cmdline()):
+                    found.append(child.pid)
+        return found
+
     def metric(self, name: str, **labels: str) -> float:
         """Return a sample of /metrics, 0 where there is none yet."""
         with self.client() as client:

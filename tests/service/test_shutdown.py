@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+
+from tests.hostile_images import jpeg_of_many_scans
 
 ROOT = Path(__file__).parents[2]
 RUN = "from service.cli.main import main; main()"
@@ -113,3 +116,23 @@ def test_sigterm_while_starting_leaves_too(start, tmp_path, eventually):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert "Ready" not in process.stdout.read()
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_decode_children_end_with_the_service(start, number):
+    dear = jpeg_of_many_scans(1_500, 1_500, 400)
+    with start() as (process, url):
+        answer = httpx.post(f"{url}/detect?category=bolt", content=dear, timeout=60)
+        assert answer.status_code == 200
+        children = [
+            child
+            for child in psutil.Process(process.pid).children()
+            if any("decode_child" in word for word in child.cmdline())
+        ]
+        assert children
+        process.send_signal(number)
+        assert process.wait(60) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert alive == []

@@ -42,6 +42,16 @@ class InspectionMetrics:
             registry=registry,
         )
 
+        self.decode_children_ended = Counter(
+            "mambaad_decode_children_ended_total",
+            "Processes that decode large or slow images and ended with one of them, by reason "
+            "(killed: its time was over or its client left; died).",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("killed", "died"):
+            self.decode_children_ended.labels(reason)
+
     def _declare_scores(self, registry: CollectorRegistry) -> None:
         self.scores = Histogram(
             "mambaad_score",

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from model.errors import ConfigError, ImageError
-from model.images.preprocess import ImageRule, Preprocessing, open_image, to_rgb, upright
+from model.images.decoding import open_image
+from model.images.preprocess import ImageRule, Preprocessing, to_rgb, upright
 
 IMAGENET = Preprocessing(image_size=(32, 64), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

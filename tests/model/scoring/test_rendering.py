@@ -1,3 +1,4 @@
+import time
 from io import BytesIO
 
 import numpy as np
@@ -100,3 +101,31 @@ def test_raw_keeps_scores_to_half_a_level():
     picture.save(encoded, "PNG")
     assert np.array_equal(np.asarray(Image.open(encoded)), np.asarray(picture))
     assert raw(scores, (31, 77)).size == mask(scores, (31, 77)).size == (31, 77)
+
+
+@pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1)])
+def test_drawing_takes_time_by_pixels_whatever_their_shape(size):
+    """Row by row it took 10 s, and with lines as thick as a side asks for, minutes."""
+    scores = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    regions = [Region(box=(0, 0, *size), area_px=1, peak=(0, 0), peak_score=0.9)] * 5
+    started = time.process_time()
+    assert mask(scores, size).size == size
+    assert overlay(Image.new("L", size), scores, regions).size == size
+    assert time.process_time() - started < 5
+
+
+def test_levels_are_those_of_each_score_at_any_size():
+    scores = np.linspace(0, 1, 600 * 601, dtype=np.float32).reshape(600, 601)
+    expected = np.ceil(scores.astype(np.float64) * 65535 - 0.5).astype(np.uint16)
+    assert np.array_equal(levels(scores, (601, 600)), expected)
+
+
+@pytest.mark.parametrize(("size", "line"), [((600, 600), 2), ((3_000, 40), 4), ((9_000, 9), 1)])
+def test_a_boxes_line_follows_both_sides(size, line):
+    picture = overlay(Image.new("L", size), np.zeros((8, 8)), [box_of(size)])
+    column = np.asarray(picture)[size[1] // 2, :, 0]
+    assert int((column == 255).sum()) == 2 * line
+
+
+def box_of(size):
+    return Region(box=(100, 0, size[0] - 200, size[1]), area_px=1, peak=(0, 0), peak_score=0.9)

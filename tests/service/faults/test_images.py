@@ -1,40 +1,20 @@
 """Images that are none, damaged, odd or enormous, posted to a running service."""
 
 import base64
-import struct
+import os
+import signal
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-
-def png(*chunks: tuple[bytes, bytes]) -> bytes:
-    parts = [b"\x89PNG\r\n\x1a\n"]
-    for kind, data in (*chunks, (b"IEND", b"")):
-        parts.append(struct.pack(">I", len(data)) + kind + data)
-        parts.append(struct.pack(">I", zlib.crc32(kind + data)))
-    return b"".join(parts)
-
-
-def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> tuple[bytes, bytes]:
-    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-
-
-def zeros(count: int) -> bytes:
-    """So many zeros, as zlib writes them, made without having them all at once."""
-    writer = zlib.compressobj(1)
-    piece = bytes(2**20)
-    parts = [writer.compress(piece) for _ in range(count // len(piece))]
-    return b"".join([*parts, writer.compress(bytes(count % len(piece))), writer.flush()])
-
-
-def saved(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    encoded = BytesIO()
-    picture.save(encoded, kind, **options)
-    return encoded.getvalue()
-
+from tests import hostile_images as hostile
+from tests.hostile_images import png, png_header, saved, zeros
 
 BAD = {
     "nothing": (b"", 422, "undecodable-image"),
@@ -160,3 +140,96 @@ def test_an_image_may_not_claim_more_than_it_holds(live, image, problem):
                 client.post("/detect?category=bolt", content=hollow), 422, "undecodable-image"
             )
             assert body["decision"] == "UNDECIDED"
+
+
+DEAR = {
+    "a line of 3 million pixels": (hostile.black_png(3_000_000, 1), 413, "3000000 x 1"),
+    "a column of 3 million pixels": (hostile.black_png(1, 3_000_000), 413, "1 x 3000000"),
+    "a line of 60,000 pixels": (hostile.black_png(60_000, 1), 413, "60000 x 1"),
+    "a JPEG of 700 scans": (hostile.jpeg_of_many_scans(1_990, 1_990, 700), 413, "scans"),
+    "a JPEG of 100,000 segments": (hostile.jpeg_of_many_segments(100_000), 413, "segments"),
+    "a JPEG of 30 MB of EXIF": (hostile.jpeg_of_exif(bytes(1_900_000)), 413, "EXIF"),
+    "a TIFF of 60,000 strips": (hostile.grey_tiff(60, 60_000, rows_per_strip=1), 413, "strips"),
+    "a TIFF of enormous tiles": (
+        hostile.grey_tiff(1, 1, tile=(60_000, 60_000), packed=b""),
+        413,
+        "tiles",
+    ),
+    "a PNG of 60,000 texts": (hostile.png_of_many_chunks(60_000), 413, "chunks"),
+    "a BMP in run lengths": (hostile.run_length_bmp(2_000, 2_000), 415, "run lengths"),
+    "a fax of damaged lines": (
+        hostile.grey_tiff(
+            60,
+            60_000,
+            compression=3,
+            packed=np.random.default_rng(0).bytes(900_000),
+            more={258: (hostile.SHORT, (1,))},
+        ),
+        415,
+        "fax",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DEAR)
+@pytest.mark.parametrize("heatmap", ["none", "overlay"])
+def test_an_image_that_costs_too_much_is_refused_by_its_header(live, image, problem, kind, heatmap):
+    content, status, told = DEAR[kind]
+    slug = {413: "image-too-large", 415: "unsupported-image"}[status]
+    logged = len(live.log)
+    asked = {"category": "bolt", "heatmap": heatmap}
+    with live.client() as client, live.bystander(image()), live.memory_within(48):
+        started = time.monotonic()
+        body = problem(client.post("/detect", params=asked, content=content), status, slug)
+        assert time.monotonic() - started < 5
+    assert told in body["detail"]
+    assert body["decision"] == "UNDECIDED"
+    assert len(live.log) - logged < 200
+
+
+@pytest.mark.parametrize("shape", [(1, 20_001, 3), (20_001, 1, 3)])
+def test_a_tensor_of_pixels_has_the_same_limits_of_sides(live, problem, shape):
+    head = {"name": "image", "datatype": "UINT8", "shape": [1, *shape]}
+    asked = {"inputs": [{**head, "data": [0] * 60_003}]}
+    with live.client() as client:
+        body = problem(client.post("/v2/models/bolt/infer", json=asked), 413, "image-too-large")
+    assert "20000 times its shorter" in body["detail"]
+    assert body["decision"] == "UNDECIDED"
+
+
+def test_a_slow_image_ends_at_its_deadline_and_good_parts_are_answered_meanwhile(live, image):
+    """Within every limit, and it takes a processor for most of a second: its process is killed."""
+    slow = hostile.jpeg_of_many_scans(1_990, 1_990, 250)
+    asked = {"category": "bolt"}
+    with live.client() as client:
+        whole = client.post("/detect", params=asked, content=slow)
+        assert whole.status_code == 200, whole.text
+        before = set(live.decode_children)
+        assert before
+        with live.bystander(image()) as seconds:
+            for _ in range(3):
+                headers = {"X-Request-Timeout-Ms": "150"}
+                late = client.post("/detect", params=asked, content=slow, headers=headers)
+                assert late.status_code == 504
+                assert late.json()["decision"] == "UNDECIDED"
+        assert max(seconds) < 5
+        live.until(lambda: not before & set(live.decode_children), "end of the decode child")
+        again = client.post("/detect", params=asked, content=slow)
+    (first,), (second,) = whole.json()["results"], again.json()["results"]
+    assert second["raw_score"] == pytest.approx(first["raw_score"], rel=1e-4)
+
+
+def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, problem):
+    slow = hostile.jpeg_of_many_scans(1_990, 1_990, 250)
+    asked = {"category": "bolt"}
+    with live.client() as client, live.bystander(image()), ThreadPoolExecutor(1) as thread:
+        assert client.post("/detect", params=asked, content=slow).status_code == 200
+        posting = thread.submit(client.post, "/detect", params=asked, content=slow)
+        while not posting.done():
+            for pid in live.decode_children:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        body = problem(posting.result(), 500, "inspection-failed")
+        assert "signal 9" in body["detail"]
+        assert body["decision"] == "UNDECIDED"
+        assert client.post("/detect", params=asked, content=slow).status_code == 200

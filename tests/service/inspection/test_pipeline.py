@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from model.checkpoints.store import Store
+from model.images.headers.declared import COLOUR_BYTES, Declared
 from model.inspection import Decision, ImageSize
 from service.errors import (
     BodiesFull,
@@ -21,6 +22,7 @@ from service.errors import (
 )
 from service.inspection.drift import DriftMonitor
 from service.inspection.images.decoding import ImageLimits
+from service.inspection.images.inputs import Order
 from service.inspection.images.pictures import HeatmapKind
 from service.inspection.images.preparing import Preparer
 from service.inspection.images.sources import Upload
@@ -58,7 +60,7 @@ def route(metrics, weights):
 @contextmanager
 def pipeline(workers, metrics, *others, timeout_s=30.0, max_preparing=4, max_decoded_bytes=2**30):
     observers = [MetricsObserver(metrics), DriftMonitor(metrics), LogObserver(), *others]
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(1) as threads:
         yield Pipeline(
             workers,
             threads,
@@ -159,9 +161,12 @@ def test_a_place_is_free_only_when_its_thread_is(route, metrics, image, monkeypa
 def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
     overlay = InspectOptions(heatmap=HeatmapKind.OVERLAY, timeout_s=0.5)
     workers = SilentWorkers()
+    # One at its peak beside one that is kept, 4 bytes a pixel, and not beside two.
+    declared = Declared(width=96, height=48, peak_bytes_per_pixel=COLOUR_BYTES, seconds=0)
+    peak = Order(route.preprocessing).peak_bytes(declared)
 
     async def scenario():
-        with pipeline(workers, metrics, max_decoded_bytes=2 * 4 * 96 * 48) as line:
+        with pipeline(workers, metrics, max_decoded_bytes=peak + 25_000) as line:
             uploads = [Upload(str(i), image()) for i in range(3)]
             results = await asyncio.gather(*(line.attempt(route, u, overlay) for u in uploads))
             later = await line.attempt(route, uploads[0], replace(overlay, timeout_s=0.1))

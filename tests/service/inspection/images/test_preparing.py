@@ -1,20 +1,26 @@
 """Images on their way to the network: by the route's rule, and by its shadow's."""
 
+import asyncio
+import time
 from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
 from model.checkpoints.store import Store
 from model.images.preprocess import Preprocessing
 from model.inspection import ImageSize
-from service.errors import ImageTooLarge, UndecodableImage
+from service.errors import ImageTooLarge, QueueFull, ServiceError, UndecodableImage
+from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.decoding import ImageLimits
-from service.inspection.images.preparing import Preparer
+from service.inspection.images.memory import Room
+from service.inspection.images.preparing import DearImage, Preparer
 from service.inspection.images.sources import Upload
 from service.versions.registry import Registry
+from tests import hostile_images as hostile
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -104,3 +110,89 @@ def test_a_shadow_that_cannot_take_an_image_keeps_nobody_from_inspecting_it(prep
     found = preparer.prepare(route, noise((200, 100)), keep=False)
     assert found.shadow_pixels is None
     assert len(found.pixels) == 1
+
+
+LARGE = ImageLimits(32 * 2**20, 50_000_000)
+
+
+def test_a_large_image_takes_no_thread(route):
+    """Nor does one whose header says that it is slow; each is the same from a child."""
+    slow = hostile.jpeg_of_many_scans(1_500, 1_500, 400)
+    large = hostile.black_png(4_000, 2_001)
+    small = hostile.black_png(4_000, 1_999)
+
+    async def scenario():
+        async with DecodeChildren(1, LARGE.decoding) as children:
+            preparer = Preparer(LARGE, 2**30, children)
+            assert not isinstance(preparer.prepare(route, Upload(None, small), False), DearImage)
+            found = []
+            for content in (large, slow):
+                dear = preparer.prepare(route, Upload(None, content), keep=True)
+                assert isinstance(dear, DearImage)
+                found.append(await preparer.prepare_apart(dear))
+        return found
+
+    for content, apart in zip((large, slow), asyncio.run(scenario()), strict=True):
+        here = Preparer(LARGE).prepare(route, Upload(None, content), keep=True)
+        assert (apart.size, apart.map_size) == (here.size, here.map_size)
+        assert np.array_equal(apart.pixels, here.pixels)
+        assert np.array_equal(np.asarray(apart.image), np.asarray(here.image))
+
+
+def test_large_images_wait_for_each_others_room(route):
+    upload = Upload(None, hostile.black_png(4_000, 2_001))
+
+    async def scenario():
+        async with DecodeChildren(2, LARGE.decoding) as children:
+            preparer = Preparer(LARGE, 1, children)  # room for one alone
+            first, second = (preparer.prepare(route, upload, keep=True) for _ in range(2))
+            held = await preparer.prepare_apart(first)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await preparer.prepare_apart(second)
+            assert held.image is not None
+            del held
+            return await preparer.prepare_apart(second)
+
+    assert asyncio.run(scenario()).size == (4_000, 2_001)
+
+
+def test_room_is_taken_for_the_peak_and_kept_for_what_stays():
+    room = Room(1_000)
+    with room.taken(900) as kept:
+        assert room.held == 900
+        with pytest.raises(QueueFull), room.taken(200):
+            pass
+        kept.append(Image.new("L", (10, 10)))
+    assert room.held == 100
+    assert room.has(900)
+    assert not room.has(901)
+    kept.clear()
+    assert room.held == 0
+    assert room.has(5_000)  # one alone
+
+
+@pytest.mark.parametrize("resize", ["stretch", "tile"])
+def test_tiles_are_counted_before_a_pixel_is_decoded(route, resize):
+    route = replace(route, preprocessing=rule(resize=resize))
+    hollow = hostile.png(hostile.png_header(3_000, 3_000), (b"IDAT", b""))
+    with pytest.raises(ImageTooLarge if resize == "tile" else UndecodableImage):
+        Preparer(LARGE).prepare(route, Upload(None, hollow), keep=False)
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(hostile.hostile_images())
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of damage
+def test_whatever_is_posted_is_prepared_or_refused_within_a_budget(route, content):
+    started = time.process_time()
+    try:
+        found = Preparer(LARGE).prepare(route, Upload(None, content), keep=True)
+        assert found.pixels.shape == (1, 3, 64, 64)
+    except ServiceError as error:
+        assert len(str(error)) > 20
+    assert time.process_time() - started < 5

@@ -1,0 +1,163 @@
+"""TIFF: the first directory, and those of EXIF that Pillow reads with it (TIFF 6.0)."""
+
+import contextlib
+import struct
+from dataclasses import dataclass
+
+from model.errors import ImageDamaged, ImageFormatRefused, ImageOverLimit
+from model.images.headers.declared import (
+    COLOUR_BYTES,
+    CONVERTED_BYTES,
+    DEEP_GREY_BYTES,
+    GREY_BYTES,
+    MAX_ENTRIES,
+    SEE_THROUGH_BYTES,
+    Count,
+    Declared,
+)
+from model.images.headers.jpeg import NS_PER_SCAN_PIXEL, count_scans
+
+_WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
+_ROWS_PER_STRIP, _PLANAR, _SEPARATE_PLANES = 278, 284, 2
+_STRIPS, _TILE_WIDTH, _TILE_LENGTH, _TILES, _EXTRA_SAMPLES = 273, 322, 323, 324, 338
+_EXIF_DIRECTORIES = (34665, 34853, 40965)
+_BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_BYTES_OF_TYPE |= {13: 4, 16: 8}
+_AS_BYTES = frozenset({1, 2, 6, 7})
+_LETTERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_MAX_VALUES = 100_000
+_FAX = frozenset({2, 3, 4, 32771})
+_JPEG = frozenset({6, 7})
+_NS_PER_BYTE = {1: 8.0, 5: 12.0, 8: 12.0, 32773: 12.0, 32946: 12.0}
+_SLOW_NS_PER_BYTE = 40.0  # LZMA, Zstandard, JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry of a directory: `at` is where its values lie."""
+
+    kind: int
+    count: int
+    at: int
+
+
+class _Reader:
+    """Directories of a TIFF or BigTIFF, in either byte order."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._order = "<" if content[:2] == b"II" else ">"
+        self._big = content[2:4] in {b"+\0", b"\0+"}
+        (self.first,) = self._numbers("Q" if self._big else "I", 8 if self._big else 4)
+
+    def directory(self, at: int) -> dict[int, _Entry]:
+        """Return the entries of the directory at this offset; of a tag that repeats, the first.
+
+        Raises `ImageDamaged` where it lies outside, `ImageOverLimit` where it is too long.
+        """
+        (count,) = self._numbers("Q" if self._big else "H", at)
+        if count > MAX_ENTRIES:
+            raise ImageOverLimit(
+                f"a directory of a TIFF may have {MAX_ENTRIES} entries, got {count}: save it anew"
+            )
+        at += 8 if self._big else 2
+        layout, length = ("HHQ", 20) if self._big else ("HHI", 12)
+        entries: dict[int, _Entry] = {}
+        for number in range(count):
+            start = at + number * length
+            tag, kind, values = self._numbers(layout, start)
+            inline = start + (12 if self._big else 8)
+            entries.setdefault(tag, _Entry(kind, values, self._place(kind, values, inline)))
+        return entries
+
+    def check_directory(self, at: int) -> None:
+        """Raise `ImageOverLimit` for a directory that is too long; one that is none is let be."""
+        with contextlib.suppress(ImageDamaged):
+            self.directory(at)
+
+    def number(self, entries: dict[int, _Entry], tag: int, default: int = 0) -> int:
+        """Return the first of a tag's whole numbers."""
+        entry = entries.get(tag)
+        if entry is None or entry.kind not in _LETTERS or not entry.count:
+            return default
+        return int(self._numbers(_LETTERS[entry.kind], entry.at)[0])
+
+    def _place(self, kind: int, count: int, inline: int) -> int:
+        size = count * _BYTES_OF_TYPE.get(kind, 1)
+        # Pillow passes over what lies outside of the file, and over types that it does not know.
+        is_read = kind in _BYTES_OF_TYPE and size <= len(self._content)
+        if is_read and kind not in _AS_BYTES and count > _MAX_VALUES:
+            raise ImageOverLimit(
+                f"an entry of a TIFF may have {_MAX_VALUES} numbers, got {count}: save it anew"
+            )
+        room = 8 if self._big else 4
+        if size <= room:
+            return inline
+        return int(self._numbers("Q" if self._big else "I", inline)[0])
+
+    def _numbers(self, layout: str, at: int) -> tuple[int, ...]:
+        try:
+            return struct.unpack_from(self._order + layout, self._content, at)
+        except (struct.error, OverflowError) as error:
+            raise ImageDamaged("a directory of the TIFF lies outside of the file") from error
+
+
+def declare(content: bytes) -> Declared:
+    """Read a TIFF's first directory.
+
+    Raises `ImageDamaged` without one, `ImageOverLimit` for one of too many entries or numbers, and
+    `ImageFormatRefused` for fax compression, whose damage libtiff passes over, a line of log each.
+    """
+    reader = _Reader(content)
+    entries = reader.directory(reader.first)
+    for tag in _EXIF_DIRECTORIES:
+        if tag in entries:
+            reader.check_directory(reader.number(entries, tag))
+    width, height = reader.number(entries, _WIDTH), reader.number(entries, _LENGTH)
+    if not width or not height:
+        raise ImageDamaged("a TIFF's first directory has a width and a height, and this has none")
+    compression = reader.number(entries, _COMPRESSION, 1)
+    if compression in _FAX:
+        raise ImageFormatRefused(
+            "a TIFF in fax compression (CCITT) is not taken: damage in it goes unnoticed; save it "
+            "uncompressed, in LZW, or as PNG"
+        )
+    samples, bits = reader.number(entries, _SAMPLES, 1), reader.number(entries, _BITS, 1)
+    piece, needed, pieces = _pieces(reader, entries, width, height)
+    scan_pixels = piece * count_scans(content) if compression in _JPEG else 0
+    pixel_bytes = max(1, bits // 8) * max(1, samples)
+    written = pixel_bytes * piece * needed * _NS_PER_BYTE.get(compression, _SLOW_NS_PER_BYTE)
+    return Declared(
+        width=width,
+        height=height,
+        peak_bytes_per_pixel=_peak_bytes(samples, bits, see_through=_EXTRA_SAMPLES in entries),
+        seconds=(written + scan_pixels * NS_PER_SCAN_PIXEL) / 1e9,
+        decoded_pixels=piece * needed,
+        scan_pixels=scan_pixels,
+        counts=(Count("strips or tiles", pieces, MAX_ENTRIES),),
+    )
+
+
+def _peak_bytes(samples: int, bits: int, *, see_through: bool) -> int:
+    if see_through:
+        return SEE_THROUGH_BYTES
+    if samples == 1:
+        return {8: GREY_BYTES, 16: DEEP_GREY_BYTES}.get(bits, CONVERTED_BYTES)
+    return COLOUR_BYTES if samples == 3 else CONVERTED_BYTES
+
+
+def _pieces(
+    reader: _Reader, entries: dict[int, _Entry], width: int, height: int
+) -> tuple[int, int, int]:
+    """Return the pixels of a strip or tile, how many cover the image, and how many there are.
+
+    A strip ends with the image. Where each channel has its own, there are more than cover it.
+    """
+    across, down = reader.number(entries, _TILE_WIDTH), reader.number(entries, _TILE_LENGTH)
+    if not across or not down:
+        across, down = width, min(height, reader.number(entries, _ROWS_PER_STRIP) or height)
+    needed = -(-width // across) * -(-height // down)
+    separate = reader.number(entries, _PLANAR) == _SEPARATE_PLANES
+    planes = reader.number(entries, _SAMPLES, 1) if separate else 1
+    listed = [entries[tag].count for tag in (_STRIPS, _TILES) if tag in entries]
+    return across * down, needed, max(needed * planes, *listed, 0)
