@@ -268,7 +268,7 @@ def form_with_json(path: str, name: str, filler: str, size: int) -> HostileBody:
 def form_in_codec(path: str, codec: str, size: int, *, of_part: bool = False) -> HostileBody:
     """Return a form that says its texts are in a codec, in its own type or in that of a part."""
     named = [b"Content-Type: text/plain; charset=" + codec.encode()] if of_part else []
-    content = b"a-" + b"b" * max(1, size)
+    content = b"a" * max(1, size)  # the costliest that punycode has
     parts = [form_part(b"part_id", content, *named), _FILE]
     parameters = "" if of_part else f"; charset={codec}"
     return form(f"charset {codec!r}", path, *parts, parameters=parameters)
