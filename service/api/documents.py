@@ -111,10 +111,10 @@ def read_json(content: bytes, bounds: JsonBounds, where: str = "body") -> Docume
         raise MalformedBody(f"the {where} is no JSON: {error}{uncounted}") from error
 
 
-def build(model: type[Model], value: object, where: str, *, strict: bool = True) -> Model:
+def build(model: type[Model], value: object, where: str) -> Model:
     """Return the value as a model. Raises `RequestValidationError` with names of bounded length."""
     try:
-        return model.model_validate(value, strict=strict)
+        return model.model_validate(value)
     except ValidationError as error:
         raise RequestValidationError(faults_of(error, where)) from error
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, Json, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, Json, JsonValue
 
 from service.api.documents import build
 from service.api.requests import priority_of
@@ -28,7 +28,9 @@ def _check_length(value: object) -> object:
 
 
 class Asked(PartFields):
-    """How to inspect an image, as far as the client says so."""
+    """How to inspect an image, as far as the client says so; in JSON each value has its type."""
+
+    model_config = ConfigDict(strict=True)
 
     category: str | None = Field(
         None, max_length=256, description="kind of part, one of `GET /categories`"
@@ -68,6 +70,8 @@ class Asked(PartFields):
 class AskedInText(Asked):
     """The same where every value is text: in a query or a form."""
 
+    model_config = ConfigDict(strict=False)
+
     meta: Annotated[Json[dict[str, JsonValue]] | None, BeforeValidator(_check_length)] = Field(
         None, description="any JSON object, as text; comes back with the answer"
     )
@@ -85,4 +89,4 @@ def options_for(asked: Asked, base: InspectOptions) -> InspectOptions:
 
 def check_text(fields: Mapping[str, str], where: str) -> AskedInText:
     """Read fields that are text, as of a form. Raises `RequestValidationError`."""
-    return build(AskedInText, fields, where, strict=False)
+    return build(AskedInText, fields, where)

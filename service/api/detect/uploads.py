@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import FailFast, Field, RootModel
+from pydantic import ConfigDict, FailFast, Field, RootModel
 from starlette.requests import Request
 
 from service.api.charsets import check_charset
@@ -53,6 +53,8 @@ class Posted:
 
 class JsonImage(Strict):
     """An image in a JSON body."""
+
+    model_config = ConfigDict(strict=True)
 
     content: str = Field(description="the image file in base64, padded, without line breaks")
     filename: str | None = Field(None, max_length=1024, description="comes back with the answer")
