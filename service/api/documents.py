@@ -98,14 +98,19 @@ class Document:
             )
 
 
-def read_json(content: bytes, bounds: JsonBounds, where: str = "body") -> Document:
-    """Read JSON. Raises `MalformedBody` for what is none, `BodyTooLarge` beyond the bounds."""
+def read_json(
+    content: bytes, bounds: JsonBounds, where: str = "body", *, allow_inf_nan: bool = True
+) -> Document:
+    """Read JSON. Raises `MalformedBody` for what is none, `BodyTooLarge` beyond the bounds.
+
+    `allow_inf_nan` takes Python's NaN and Infinity, which JSON does not have.
+    """
     short, long = content, dict[str, tuple[int, int]]()
     if len(content) > _SHORT_BYTES:
         short, long = _without_long_strings(content, bounds)
         _check(short, bounds)
     try:
-        return Document(from_json(short), content, long)
+        return Document(from_json(short, allow_inf_nan=allow_inf_nan), content, long)
     except ValueError as error:
         uncounted = ", long strings not counted" if long else ""
         raise MalformedBody(f"the {where} is no JSON: {error}{uncounted}") from error

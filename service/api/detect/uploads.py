@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import ConfigDict, FailFast, Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 from starlette.requests import Request
 
 from service.api.charsets import check_charset
@@ -67,20 +67,20 @@ class AskedImage(Asked, JsonImage):
 class DetectBody(Asked):
     """The JSON body of `POST /detect`: images of one part."""
 
-    images: Annotated[list[JsonImage], FailFast()] = Field(
-        min_length=1, description="inspected independently"
+    images: list[JsonImage] = Field(
+        min_length=1, fail_fast=True, description="inspected independently"
     )
 
 
 class BatchBody(Asked):
     """The JSON body of `POST /detect/batch`: any images."""
 
-    images: Annotated[list[AskedImage], FailFast()] = Field(
-        min_length=1, description="inspected independently"
+    images: list[AskedImage] = Field(
+        min_length=1, fail_fast=True, description="inspected independently"
     )
 
 
-class _Each(RootModel[Annotated[list[Asked], FailFast()]]):
+class _Each(RootModel[Annotated[list[Asked], Field(fail_fast=True)]]):
     pass
 
 
