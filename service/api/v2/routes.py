@@ -99,6 +99,8 @@ async def model_metadata(
     )
 
 
+@router.head("/models/{model}/ready", include_in_schema=False)
+@router.head("/models/{model}/versions/{version}/ready", include_in_schema=False)
 @router.get(
     "/models/{model}/ready", summary="Can it be sent images?", responses=v2_openapi.NO_MODEL
 )
