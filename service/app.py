@@ -23,6 +23,7 @@ from service.api.detect.batch import BatchLimits, DetectDoor
 from service.api.detect.idempotency import Answers
 from service.api.docs_page import documented_app
 from service.api.limits import BodyLimits
+from service.api.lookout import projects as lookout_projects
 from service.api.lookout import routes as lookout
 from service.api.lookout.errors import LookoutErrors
 from service.api.requests import check_query
@@ -112,6 +113,7 @@ def _open_doors(app: FastAPI) -> None:
     app.include_router(v2_health.router)
     app.include_router(v2.router, dependencies=guarded)
     app.include_router(lookout.router, dependencies=guarded)
+    app.include_router(lookout_projects.router, dependencies=guarded)
     app.include_router(admin.router, dependencies=guarded)
 
 
