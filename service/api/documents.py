@@ -61,8 +61,9 @@ class JsonBounds:
 
     def refuse(self, content: bytes, count: int, of: str) -> NoReturn:
         """Raise `BodyTooLarge` for more than `count`, or `MalformedBody` for what is no JSON."""
+        beginning = content[:_BEGINNING_BYTES].strip()
         try:
-            from_json(content[:_BEGINNING_BYTES], allow_partial="trailing-strings")
+            from_json(beginning or b"0", allow_partial="trailing-strings")
         except ValueError as error:
             raise MalformedBody(f"the JSON cannot be read: {error}") from error
         end = f": {self.instead}" if self.instead else ""
@@ -80,12 +81,17 @@ class Document:
     content: bytes = b""
     long: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def long_text(self, text: str) -> Text:
-        """Return the string that stands at a place of the value, as bytes."""
+    def long_text(self, text: str, max_bytes: int = 2**63) -> Text:
+        """Return the string that stands at a place of the value, as bytes.
+
+        One that would be longer than `max_bytes` in any case is left as it is written.
+        """
         if text not in self.long:
             return text.encode()
         start, end = self.long.pop(text)
-        if self.content.find(b"\\", start, end) >= 0:
+        # Of two bytes at most one is there to escape the other; base64 needs no other escapes.
+        is_short = end - start <= 2 * max_bytes
+        if is_short and self.content.find(b"\\", start, end) >= 0:
             return _unescaped(self.content, start, end)
         return memoryview(self.content)[start:end]
 

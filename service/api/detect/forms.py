@@ -254,12 +254,13 @@ def filename_of(disposition: bytes, plain: bytes | None) -> str | None:
 def _extended_name(disposition: str) -> str | None:
     message = email.message.Message()
     message["Content-Disposition"] = disposition
-    value = message.get_param("filename", header="Content-Disposition")
-    if not isinstance(value, tuple):  # a name in a charset comes as one
-        return None
-    charset, _, name = value
-    content = name.encode("latin-1", "replace")
-    return _in_charset(content, charset or "utf-8") or _utf8_or_latin1(content)
+    for parameter, value in message.get_params([], "Content-Disposition"):
+        # A name in a charset comes as a tuple with it.
+        if parameter.lower() == "filename" and isinstance(value, tuple):
+            charset, _, name = value
+            content = name.encode("latin-1", "replace")
+            return _in_charset(content, charset or "utf-8") or _utf8_or_latin1(content)
+    return None
 
 
 def _decoded_words(name: str) -> str:
@@ -271,7 +272,7 @@ def _decoded_words(name: str) -> str:
         word if isinstance(word, str) else _in_charset(word, charset or "us-ascii")
         for word, charset in words
     ]
-    return name if None in texts else "".join(text for text in texts if text)
+    return name if None in texts else "".join(map(str, texts)) or name
 
 
 def _in_charset(content: bytes, charset: str) -> str | None:

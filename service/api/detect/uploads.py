@@ -145,11 +145,12 @@ def _json_images(
         raise InvalidRequest(f"expected at most {limits.max_files} images, got {len(images)}")
     asked = build(model, document.value, "body")
     common = asked.over(query)
+    max_base64 = limits.max_image_bytes * 4 // 3 + 4
     posted = tuple(
         Posted(
             image.filename,
             image.over(common) if isinstance(image, AskedImage) else common,
-            Base64Upload(image.filename, document.long_text(image.content)),
+            Base64Upload(image.filename, document.long_text(image.content, max_base64)),
         )
         for image in asked.images
     )
