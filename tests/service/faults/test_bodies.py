@@ -254,3 +254,15 @@ def test_negative_and_overflowing_shapes_are_refused(live, image, shape, binary)
     assert response.status_code == 400, response.text
     assert response.json()["error"] == response.json()["detail"]
     assert response.json()["decision"] == "UNDECIDED"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/v2/health/live",
+                                  "/v2/health/ready", "/v2/models/bolt/ready"])  # fmt: skip
+def test_a_probe_by_head_is_answered_without_a_body(live, path):
+    with live.connect(b"HEAD %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = everything(client)
+    head, _, rest = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), received
+    assert int(head.lower().partition(b"content-length: ")[2].split()[0]) > 0
+    assert rest.startswith(b"HTTP/1.1 200 ")  # the next answer follows at once
