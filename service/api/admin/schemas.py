@@ -28,8 +28,7 @@ Reason = Annotated[
 ]
 
 
-class _Body(Strict):
-    model_config = ConfigDict(allow_inf_nan=False)
+class _Body(Strict, allow_inf_nan=False): ...
 
 
 class _Answer(BaseModel):

@@ -60,7 +60,7 @@ class ProjectDescription(_Answer):
 
     ProjectArn: str
     ProjectName: str
-    CreationTimestamp: float | None = Field(description="when its first version was saved")
+    CreationTimestamp: float | None = Field(None, description="when its first version was saved")
     Datasets: list[dict[str, str]] = Field(default=[], description="there are none here")
 
 
@@ -68,7 +68,7 @@ class ListProjectsResponse(_Answer):
     """The answer to ListProjects."""
 
     Projects: list[ProjectDescription]
-    NextToken: str | None
+    NextToken: str | None = None
 
 
 class DescribeProjectResponse(_Answer):
@@ -82,16 +82,18 @@ class ModelDescription(_Answer):
 
     ModelVersion: str
     ModelArn: str
-    CreationTimestamp: float | None = Field(description="when it was saved, in seconds since 1970")
+    CreationTimestamp: float | None = Field(
+        None, description="when it was saved, in seconds since 1970"
+    )
     Status: HostingStatus = Field(description="HOSTED can be sent images; TRAINED serves nothing")
-    StatusMessage: str | None = Field(description="why it cannot be loaded")
+    StatusMessage: str | None = Field(None, description="why it cannot be loaded")
 
 
 class ListModelsResponse(_Answer):
     """The answer to ListModels."""
 
     Models: list[ModelDescription]
-    NextToken: str | None
+    NextToken: str | None = None
 
 
 class DescribeModelResponse(_Answer):

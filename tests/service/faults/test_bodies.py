@@ -259,8 +259,8 @@ def test_negative_and_overflowing_shapes_are_refused(live, image, shape, binary)
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/v2/health/live",
                                   "/v2/health/ready", "/v2/models/bolt/ready"])  # fmt: skip
 def test_a_probe_by_head_is_answered_without_a_body(live, path):
-    with live.connect(b"HEAD %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()) as client:
-        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    with live.connect(b"HEAD %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode()) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         received = everything(client)
     head, _, rest = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 "), received
