@@ -24,7 +24,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Text: TypeAlias = bytes | memoryview
 """A text in UTF-8, or a part of a body that should be one."""
 
-LONG_JSON_BYTES = 256 * 2**10
+LONG_JSON_BYTES = 512 * 2**10
 """A longer body is read in a thread, and not on the event loop."""
 
 _MAX_DIGITS = 300

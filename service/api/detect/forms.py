@@ -31,7 +31,7 @@ MAX_FILENAME = 1024
 FILE = "file"
 _CHARSET = "_charset_"
 _MAX_PART_HEADER_BYTES = 8192
-_AT_ONCE = 64 * 2**10
+_AT_ONCE = 256 * 2**10
 _MAX_UNKNOWN = 10
 
 # What file names come in; Python knows codecs that take a minute for a megabyte.
