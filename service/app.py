@@ -23,8 +23,10 @@ from service.api.detect.batch import BatchLimits, DetectDoor
 from service.api.detect.idempotency import Answers
 from service.api.docs_page import documented_app
 from service.api.limits import BodyLimits
+from service.api.lookout import projects as lookout_projects
 from service.api.lookout import routes as lookout
 from service.api.lookout.errors import LookoutErrors
+from service.api.requests import check_query
 from service.api.service import Service
 from service.api.v2 import health as v2_health
 from service.api.v2 import routes as v2
@@ -55,6 +57,7 @@ from service.workers.pool import WorkerPool
 from service.workers.protocol import Workers
 
 _MAX_FAULTS = 20
+_MAX_FIELD_NAME = 200
 _OWN = "mambaad-service"
 
 
@@ -130,12 +133,14 @@ def _lifespan(
 
 def _open_doors(app: FastAPI) -> None:
     """Include every router; each says of its routes what they are."""
-    app.include_router(routes.router, dependencies=[Depends(takes_key)])
+    guarded = [Depends(takes_key), Depends(check_query)]
+    app.include_router(routes.router, dependencies=guarded)
     app.include_router(operations.router)
     app.include_router(v2_health.router)
-    app.include_router(v2.router, dependencies=[Depends(takes_key)])
-    app.include_router(lookout.router, dependencies=[Depends(takes_key)])
-    app.include_router(admin.router, dependencies=[Depends(takes_key)])
+    app.include_router(v2.router, dependencies=guarded)
+    app.include_router(lookout.router, dependencies=guarded)
+    app.include_router(lookout_projects.router, dependencies=guarded)
+    app.include_router(admin.router, dependencies=guarded)
 
 
 def _protect(app: FastAPI, settings: AccessSettings) -> None:
@@ -284,7 +289,7 @@ def _answer_http_error(request: Request, error: Exception) -> Response:
 def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = [
-        {"field": ".".join(map(str, fault["loc"])), "message": str(fault["msg"])}
+        {"field": ".".join(map(str, fault["loc"]))[:_MAX_FIELD_NAME], "message": str(fault["msg"])}
         for fault in error.errors()[:_MAX_FAULTS]
     ]
     detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)

@@ -76,6 +76,10 @@ class UnsupportedEncoding(ServiceError):
     """A body compressed in a way that is not taken."""
 
 
+class UnsupportedCharset(ServiceError):
+    """A text that is said to be in another charset than UTF-8."""
+
+
 class InvalidRequest(ServiceError):
     """A field that is missing or has an impossible value."""
 

@@ -15,6 +15,7 @@ _REPAIR_NAME = "repair the name, or load the model; `detail` lists the categorie
 _LOOK_AT_NETWORK = "look at the network, then try again"
 _SEND_LESS = "send less, or raise the limit; ask for fewer heatmaps at once"
 _SEND_FORMAT = "send JPEG, PNG, BMP, TIFF or WebP"
+_SEND_UTF8 = "send texts in UTF-8, and say so or nothing"
 _TAKE_AGAIN = "take the picture again: the file is damaged, empty, or no base64"
 _REPAIR_FIELD = "repair the client; `errors` names the field"
 _WAIT = "wait for `Retry-After` seconds"
@@ -57,7 +58,7 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         400,
         "malformed-body",
         "The body cannot be parsed",
-        example="Missing boundary in multipart.",
+        example="the form cannot be read: its Content-Type has no boundary",
         advice=_REPAIR_BODY,
     ),
     errors.InvalidTensor: ProblemType(
@@ -167,6 +168,13 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         advice=_SEND_FORMAT,
         headers={"Accept-Encoding": "gzip, deflate"},
     ),
+    errors.UnsupportedCharset: ProblemType(
+        415,
+        "unsupported-charset",
+        "Not a charset that is taken",
+        example="the form says that its charset is 'latin-1'; expected UTF-8",
+        advice=_SEND_UTF8,
+    ),
     errors.InvalidRequest: ProblemType(
         422,
         "invalid-request",
@@ -178,8 +186,8 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         422,
         "idempotency-key-reused",
         "Another request's key",
-        example="this Idempotency-Key was used with another body or path: use a new key for a "
-        "new request, and the same only to repeat one",
+        example="this Idempotency-Key was used with another body, Content-Type or path: use a "
+        "new key for a new request, and the same only to repeat one",
         advice=_REPAIR_FIELD,
     ),
     errors.UndecodableImage: ProblemType(

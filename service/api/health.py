@@ -36,6 +36,7 @@ class ReadyAnswer(Answer):
     refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", tags=["operations"], summary="Does the process answer?")
 @declares(access=Access.OPEN, is_probe=True)
 async def live() -> LiveAnswer:
@@ -43,6 +44,7 @@ async def live() -> LiveAnswer:
     return LiveAnswer(live=True)
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     tags=["operations"],
@@ -71,6 +73,7 @@ async def ready(service: ServiceDependency) -> Response:
     return JSONResponse(answer.model_dump(mode="json"), 200 if readiness.ready else 503)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     tags=["operations"],

@@ -21,6 +21,8 @@ PRIORITY_HEADER = "X-Priority"
 
 T = TypeVar("T")
 
+_MAX_PARAMETERS = 100
+
 _MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority.NORMAL}
 
@@ -61,6 +63,22 @@ def count_images(request: Request, count: int) -> None:
     """Hold a request's images against the rate of its caller."""
     guard: Guard = request.app.state.guard
     guard.count_images(request.scope["state"].get("caller"), count)
+
+
+async def check_query(request: Request) -> None:
+    """Depend on this where a query is read: each parameter is there once, or says the same twice.
+
+    Raises `InvalidRequest`.
+    """
+    if request.scope["query_string"].count(b"&") > _MAX_PARAMETERS:
+        raise InvalidRequest(f"a query may have {_MAX_PARAMETERS} parameters, and has more")
+    values: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if values.setdefault(name, value) != value:
+            raise InvalidRequest(
+                f"the query has {name[:50]!r} twice, as {values[name][:50]!r} and {value[:50]!r}: "
+                "expected it once"
+            )
 
 
 async def read_body(request: Request, max_bytes: int, deadline: float | None = None) -> bytes:

@@ -112,8 +112,9 @@ def run_server(settings: Settings, samples: Path) -> None:
     if lines := settings.contradictions():
         _refuse(*lines)
     # Until the server itself listens to signals, there is nothing that would have to be finished.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, lambda *_: sys.exit(0))
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.http.server import (  # noqa: PLC0415
         CannotListen,

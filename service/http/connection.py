@@ -8,15 +8,9 @@ uvicorn promises nothing of the methods that are overridden here: pyproject.toml
 a test notices when one is no longer called, and MAMBAAD_HTTP__CONNECTION_LIMITS=false needs none.
 """
 
-import logging
-import uuid
 from asyncio import BaseTransport, Protocol, TimerHandle, Transport
-from collections.abc import Callable
-from http import HTTPStatus
-from typing import ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import (
     HeadersTooLarge,
@@ -25,17 +19,16 @@ from service.errors import (
     ServiceError,
     TooManyConnections,
 )
-from service.http.problems import PROBLEM_JSON, problem_of, retry_headers
+from service.http.refusals import RefusingConnection
 from service.http.transport import GatheringTransport
-from service.problem_types import PROBLEM_TYPES
 from service.settings.http import HttpSettings
-from service.telemetry.logs import FIELDS
 from service.telemetry.metrics import Metrics
-
-logger = logging.getLogger("service.connections")
 
 _LINGER_S = 5.0
 """How long a client may go on sending a body that was answered without being read."""
+
+_FRAMING_PER_BYTE = 16
+"""Bytes around each byte of a body that are no attack: a chunk of one byte takes five."""
 
 _FRESH_S = 1.0
 """How long a leaving service waits for the first request of a connection that it took."""
@@ -46,23 +39,18 @@ def connection_class(settings: HttpSettings, metrics: Metrics) -> type[Protocol]
     return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics})
 
 
-class Connection(HttpToolsProtocol):
+class Connection(RefusingConnection):
     """uvicorn's connection, and what the client still owes it, by when."""
 
-    settings: ClassVar[HttpSettings]
-    metrics: ClassVar[Metrics]
-
-    _timer: TimerHandle | None = None
     _send_timer: TimerHandle | None = None
     _unsent = 0
     _header_bytes = 0  # of headers that the parser has told of
     _raw_bytes = 0  # that came while headers were not complete
     _begun = 0  # requests in the piece of data that is being parsed
-    _in_headers = False
-    _message_complete = True
+    _body_bytes = 0  # of bodies in it
+    _framing_bytes = 0  # of the body that is coming in: chunk sizes, their extensions, trailers
     _leaving = False
     _refusal: ServiceError | None = None
-    waiting_since = 0.0
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Take the connection, if need be in the place of one that only waits."""
@@ -79,13 +67,16 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; headers without end never reach a callback, so bytes are counted here too."""
-        between, self._begun = self._message_complete, 0
+        """Parse; headers and trailers without end reach no callback, so bytes are counted here."""
+        if self._held_refusal is not None:
+            return
+        between, self._begun, self._body_bytes = self._message_complete, 0, 0
         count = len(data)
         self._unset_keepalive_if_required()
         while data and not self.transport.is_closing():
             data = self._parse(data)
         if not self._in_headers:
+            self._count_framing(count)
             return
         if not self._begun or (between and self._begun == 1):
             self._raw_bytes += count  # all of it is of these headers
@@ -123,7 +114,7 @@ class Connection(HttpToolsProtocol):
         """Start the clock for the headers."""
         self._begun += 1
         self._in_headers, self._message_complete = True, False
-        self._header_bytes = self._raw_bytes = 0
+        self._header_bytes = self._raw_bytes = self._framing_bytes = 0
         self._wait(self.settings.header_timeout_s, self._cut_slow_headers)
         super().on_message_begin()
 
@@ -142,11 +133,17 @@ class Connection(HttpToolsProtocol):
         """Let the application have the request."""
         if self.parser.should_upgrade():
             return
+        self._check_host()
         self._in_headers = False
         self._stop_waiting()
         super().on_headers_complete()
         if self._leaving:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Count what is the client's own, so that what is around it is known too."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the client has said all; if the answer is out already, the connection idles."""
@@ -161,7 +158,12 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of a body that nobody wants."""
+        is_last = not self.pipeline
         super().on_response_complete()
+        if self._held_refusal is not None:
+            if is_last:
+                self._answer_refusal(self._held_refusal)
+            return
         if self._in_headers or not self.cycle.response_complete:
             return
         if self._message_complete:
@@ -192,21 +194,6 @@ class Connection(HttpToolsProtocol):
 
     # What is waited for
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self._stop_waiting()
-        self.waiting_since = self.loop.time()
-        self._timer = self.loop.call_later(seconds, then)
-
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _stop_send_timer(self) -> None:
         if self._send_timer is not None:
             self._send_timer.cancel()
@@ -227,6 +214,22 @@ class Connection(HttpToolsProtocol):
         self._header_bytes += count
         if self._header_bytes > self.settings.max_header_bytes:
             self._refusal = self._headers_too_large()
+            raise self._refusal
+
+    def _count_framing(self, count: int) -> None:
+        """Refuse a body of which next to nothing is the client's own, such as endless trailers."""
+        if self._message_complete or self._begun:
+            return  # some of it may be of another request
+        framing = count - (1 + _FRAMING_PER_BYTE) * self._body_bytes
+        self._framing_bytes = max(0, self._framing_bytes + framing)
+        if self._framing_bytes > self.settings.max_header_bytes:
+            self._refuse(self._headers_too_large())
+
+    def _check_host(self) -> None:
+        """Refuse a request with several hosts, of which another server may believe another one."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            self._refusal = MalformedRequest(f"expected one Host header, got {hosts or 'none'}")
             raise self._refusal
 
     # What is done about it
@@ -265,36 +268,3 @@ class Connection(HttpToolsProtocol):
 
     def _headers_too_large(self) -> ServiceError:
         return HeadersTooLarge(f"headers may have {self.settings.max_header_bytes} bytes")
-
-    def _refuse(self, error: ServiceError) -> None:
-        """Answer with a problem, unless another answer is on its way, and close."""
-        if self.transport.is_closing():
-            return
-        self._note_cut(PROBLEM_TYPES[type(error)].slug)
-        if self.is_waiting:
-            problem = problem_of(error, uuid.uuid4().hex)
-            content = problem.model_dump_json(exclude_none=True).encode()
-            headers = {
-                **retry_headers(error),
-                "Content-Type": PROBLEM_JSON,
-                "Content-Length": str(len(content)),
-                "Connection": "close",
-                "X-Request-ID": problem.request_id,
-            }
-            lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"]
-            lines += [f"{name}: {value}" for name, value in headers.items()]
-            self.transport.write("\r\n".join([*lines, "", ""]).encode() + content)
-        self._close()
-
-    def _close(self) -> None:
-        """Close once all is sent, and without waiting for ever for a client that reads nothing."""
-        self.transport.close()
-        self._wait(self.settings.send_timeout_s, self._abort)
-
-    def _abort(self) -> None:
-        self.transport.abort()
-
-    def _note_cut(self, reason: str) -> None:
-        self.metrics.connections_cut.labels(reason).inc()
-        client = self.client[0] if self.client else ""
-        logger.info("connection cut: %s", reason, extra={FIELDS: {"client": client}})

@@ -1,15 +1,20 @@
 """The server around the application: its socket, its limits, and how it leaves.
 
-On SIGTERM the service says at once that it is not ready, serves on for a grace in which whoever
-sends it work learns that, then takes no more connections and finishes what it took. A second signal
-ends the grace, a third drops what is unfinished. SIGINT is for a person at a terminal: no grace.
+On SIGTERM or SIGHUP the service says at once that it is not ready, serves on for a grace in which
+whoever sends it work learns that, then takes no more connections and finishes what it took. A
+second signal ends the grace, a third drops what is unfinished. SIGINT is for a person at a
+terminal: no grace. Whoever started the service to outlive its terminal (`nohup`) has SIGHUP
+ignored, and it stays so.
 """
 
+import contextlib
 import logging
 import math
 import signal
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -131,11 +136,26 @@ class Server(uvicorn.Server):
         self._grace_s = grace_s
         self._leave_at = math.inf
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Listen to SIGHUP too, which uvicorn leaves to end the process."""
+        with super().capture_signals():
+            number = getattr(signal, "SIGHUP", None)  # only Unix has it
+            is_main = threading.current_thread() is threading.main_thread()
+            if number is None or not is_main or signal.getsignal(number) == signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(number, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(number, before)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave; again, and faster, with each further signal."""
         if not self._shutdown.begun:
             self._shutdown.begin()
-            grace_s = self._grace_s if sig == signal.SIGTERM else 0.0
+            grace_s = 0.0 if sig == signal.SIGINT else self._grace_s
             self._leave_at = time.monotonic() + grace_s
         elif not self.should_exit:
             self._leave_at = -math.inf

@@ -4,22 +4,42 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 from service.inspection.images.pictures import HeatmapKind
 from service.workers.jobs import Priority
 from service.workers.pipe.messages import Finding
 
 MAX_META_BYTES = 4096
+_MAX_MEMBERS = 32
 _Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
-class PartFields(BaseModel):
-    """What a client says of its part; it comes back with the answer, and decides nothing."""
+class Strict(BaseModel):
+    """A part of what a client sent: no unknown members, and an end to how many it may have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_count(cls, value: Any) -> Any:  # noqa: ANN401 - anything may come
+        """Refuse many members at once: each unknown one would be an error of its own."""
+        if isinstance(value, dict) and len(value) > _MAX_MEMBERS:
+            raise ValueError(f"expected at most {_MAX_MEMBERS} members, got {len(value)}")
+        return value
+
+
+class PartFields(Strict):
+    """What a client says of its part; it comes back with the answer, and decides nothing."""
 
     part_id: _Name | None = Field(None, description="the client's name of the part")
     station: _Name | None = Field(None, description="where on the line the image was taken")

@@ -174,6 +174,29 @@ class Live:
         return [line for line in list(self.log) if _is_trouble(line)]
 
     @contextmanager
+    def heard(self, longest_s: float) -> Iterator[None]:
+        """Check that `/livez` was answered all the while, and never later than that."""
+        done, seconds = threading.Event(), list[float]()
+
+        def ask() -> None:
+            with self.client() as client:
+                while not done.is_set():
+                    started = time.monotonic()
+                    assert client.get("/livez").status_code == 200
+                    seconds.append(time.monotonic() - started)
+                    done.wait(0.01)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            self.until(lambda: seconds, "answer of /livez")
+            yield
+        finally:
+            done.set()
+            asking.join()
+        assert max(seconds) < longest_s, f"/livez was silent for {max(seconds):.2f} s"
+
+    @contextmanager
     def memory_within(self, megabytes: float) -> Iterator[None]:
         """Check that the processes together never took more than that beyond what they have."""
         before = sum(_resident(process) for process in self.tree)

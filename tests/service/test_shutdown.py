@@ -1,4 +1,4 @@
-"""SIGTERM to a real process under load: what it took is answered, and it leaves with status 0."""
+"""SIGTERM or SIGHUP to a real process under load: what it took is answered; it leaves with 0."""
 
 import os
 import re
@@ -27,8 +27,9 @@ def start(weights, tmp_path):
     """Start `mambaad serve`; yields the process, and the address once it is ready."""
 
     @contextmanager
-    def run(wait_ready=True, **environment):
-        command = [sys.executable, "-c", RUN, "serve", "--port", "0", "--weights", str(weights)]
+    def run(wait_ready=True, under=(), **environment):
+        serve = [sys.executable, "-c", RUN, "serve", "--port", "0", "--weights", str(weights)]
+        command = [*under, *serve]
         with (tmp_path / "log").open("w") as log:
             process = subprocess.Popen(
                 [*command, "--samples", str(tmp_path)],
@@ -87,7 +88,9 @@ class Load:
         self.leaving.set()
 
 
-def test_sigterm_under_load_fails_no_request(start, image):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_under_load_fails_no_request(start, image, number):
+    """A terminal that closes tells every process of it, and not the service's own alone."""
     with (
         start(MAMBAAD_HTTP__SHUTDOWN_GRACE_S="1") as (process, url),
         ThreadPoolExecutor(9) as threads,
@@ -97,7 +100,11 @@ def test_sigterm_under_load_fails_no_request(start, image):
         watching = threads.submit(load.watch)
         while len(load.statuses) < 20:
             time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
+        told = [process]
+        if number == signal.SIGHUP:
+            told += psutil.Process(process.pid).children(recursive=True)
+        for one in told:
+            one.send_signal(number)
         time.sleep(0.3)
         answer = httpx.get(f"{url}/readyz")  # a new connection is still taken
         assert answer.status_code == 503
@@ -110,10 +117,20 @@ def test_sigterm_under_load_fails_no_request(start, image):
     assert set(load.statuses) == {200}
 
 
-def test_sigterm_while_starting_leaves_too(start, tmp_path, eventually):
+def test_what_should_outlive_its_terminal_does(start):
+    with start(under=["nohup"], MAMBAAD_HTTP__SHUTDOWN_GRACE_S="0") as (process, url):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_while_starting_leaves_too(start, tmp_path, eventually, number):
     with start(wait_ready=False) as (process, _):
         eventually(lambda: (tmp_path / "log").read_text("utf-8"), "the first line of the log")
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         assert process.wait(60) == 0
         assert "Ready" not in process.stdout.read()
 

@@ -27,6 +27,7 @@ from service.api.admin.schemas import (
     Who,
 )
 from service.api.service import Service, ServiceDependency
+from service.api.small_bodies import SmallBodyRoute
 from service.errors import InvalidRequest, NoSuchCategory
 from service.http.declaration import Scope, declares
 from service.http.request_log import request_id_of
@@ -35,7 +36,11 @@ from service.versions.catalogue import Version
 from service.versions.rollout import Author
 from service.versions.thresholds import Threshold
 
-router = APIRouter(tags=["models"], responses=openapi.problems(401, 403, 404, 409, 422, 429, 503))
+router = APIRouter(
+    tags=["models"],
+    responses=openapi.problems(401, 403, 404, 409, 422, 429, 503),
+    route_class=SmallBodyRoute,
+)
 
 _HISTORY = 100
 _WITH_BODY = openapi.problems(400, 408, 413, 415)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from model.checkpoints.key import CheckpointKey
+from service.inspection.options import Strict
 from service.inspection.shadow import Comparison
 from service.versions.assignment import Assignment, Canary, Role
 from service.versions.catalogue import Version
@@ -27,8 +28,7 @@ Reason = Annotated[
 ]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Body(Strict, allow_inf_nan=False): ...
 
 
 class _Answer(BaseModel):

@@ -91,7 +91,7 @@ async def _outcome(service: Service, door: DetectDoor, batch: Batch, image: Post
         _check_leaving(door)
         category = image.asked.required_category()
         options = options_for(image.asked, batch.options)
-        part = PartRequest(category, [await image.read()], options, batch.request_id)
+        part = PartRequest(category, [image.source], options, batch.request_id)
         (result,) = (await service.inspect_part(part)).views
     except ServiceError as error:
         result = error

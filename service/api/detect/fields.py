@@ -1,32 +1,41 @@
 """What a client asks for, wherever it says so: in the query, a form or JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Annotated, Literal
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, Json, JsonValue
 
+from service.api.documents import build
 from service.api.requests import priority_of
-from service.errors import InvalidRequest, MalformedBody
+from service.errors import InvalidRequest
 from service.inspection.images.pictures import HeatmapKind
-from service.inspection.options import InspectOptions, PartFields
+from service.inspection.options import MAX_META_BYTES, InspectOptions, PartFields
 
 PriorityName = Literal["high", "normal"]
-Model = TypeVar("Model", bound=BaseModel)
+
+_HeatmapName = Annotated[HeatmapKind, Field(strict=False)]  # a word of JSON is none of Python's
+
+_MAX_META_TEXT = 4 * MAX_META_BYTES
+"""A `meta` may have spaces, and letters that JSON may write in fewer bytes."""
 
 
-class Strict(BaseModel):
-    """A part of a JSON body: no unknown members."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _check_length(value: object) -> object:
+    """Refuse a text that is too long before it is read as JSON."""
+    if isinstance(value, str) and len(value) > _MAX_META_TEXT:
+        raise ValueError(f"meta may have {MAX_META_BYTES} bytes as JSON, got {len(value)}")
+    return value
 
 
 class Asked(PartFields):
-    """How to inspect an image, as far as the client says so."""
+    """How to inspect an image, as far as the client says so; in JSON each value has its type."""
 
-    category: str | None = Field(None, description="kind of part, one of `GET /categories`")
-    heatmap: HeatmapKind | None = Field(
+    model_config = ConfigDict(strict=True)
+
+    category: str | None = Field(
+        None, max_length=256, description="kind of part, one of `GET /categories`"
+    )
+    heatmap: _HeatmapName | None = Field(
         None,
         description="picture to answer with, as a PNG in the geometry of the upright image: `map` "
         "is grey, `overlay` in colour over the image with the regions outlined, `mask` is 255 "
@@ -61,7 +70,9 @@ class Asked(PartFields):
 class AskedInText(Asked):
     """The same where every value is text: in a query or a form."""
 
-    meta: Json[dict[str, JsonValue]] | None = Field(
+    model_config = ConfigDict(strict=False)
+
+    meta: Annotated[Json[dict[str, JsonValue]] | None, BeforeValidator(_check_length)] = Field(
         None, description="any JSON object, as text; comes back with the answer"
     )
 
@@ -78,24 +89,4 @@ def options_for(asked: Asked, base: InspectOptions) -> InspectOptions:
 
 def check_text(fields: Mapping[str, str], where: str) -> AskedInText:
     """Read fields that are text, as of a form. Raises `RequestValidationError`."""
-    return _checked(lambda: AskedInText.model_validate(fields), where)
-
-
-def check_json(model: type[Model], content: bytes | str, where: str) -> Model:
-    """Read JSON strictly: right types, no unknown members, no deep nesting.
-
-    Raises `MalformedBody` for what is no JSON, `RequestValidationError` for any other.
-    """
-    return _checked(lambda: model.model_validate_json(content, strict=True), where)
-
-
-def _checked(read: Callable[[], Model], where: str) -> Model:
-    try:
-        return read()
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        if not faults[0]["loc"] and faults[0]["type"] == "json_invalid":
-            raise MalformedBody(f"the {where} is no JSON: {faults[0]['msg']}") from error
-        raise RequestValidationError(
-            [{**fault, "loc": (where, *fault["loc"])} for fault in faults]
-        ) from error
+    return build(AskedInText, fields, where)

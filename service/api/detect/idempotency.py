@@ -85,8 +85,8 @@ class Answers:
             if entry.digest != digest:
                 self._metrics.idempotent_answers.labels("conflict").inc()
                 raise IdempotencyKeyReused(
-                    f"this {KEY_HEADER} was used with another body or path: use a new key for a "
-                    "new request, and the same only to repeat one"
+                    f"this {KEY_HEADER} was used with another body, Content-Type or path: use a "
+                    "new key for a new request, and the same only to repeat one"
                 )
             if entry.answer is not None:
                 self._entries.move_to_end(key)
@@ -147,21 +147,21 @@ def key_of(request: Request) -> str | None:
     return f"{getattr(caller, 'name', '')} {given}"
 
 
-async def digest_of(path: str, images: Sequence[Posted]) -> bytes:
+async def digest_of(path: str, media_type: str, images: Sequence[Posted]) -> bytes:
     """Return what tells one request from another: the images and what is asked of them.
 
     A form's boundaries are not part of it, since a repeated form has others.
     """
-    digest = hashlib.sha256(path.encode())
+    digest = hashlib.sha256(json.dumps([path, media_type]).encode())
     for image in images:
-        source = await image.read()
-        content = source.content if isinstance(source, Upload) else source.text.encode()
+        source = image.source
+        content = source.content if isinstance(source, Upload) else source.text
         head = json.dumps([image.filename, image.asked.model_dump(mode="json")], sort_keys=True)
         await asyncio.to_thread(_update, digest, head.encode(), content)
     return digest.digest()
 
 
-def _update(digest: "hashlib._Hash", *pieces: bytes) -> None:
+def _update(digest: "hashlib._Hash", *pieces: bytes | memoryview) -> None:
     for piece in pieces:
         digest.update(len(piece).to_bytes(8, "big"))
         digest.update(piece)

@@ -15,6 +15,7 @@ from service.api.detect.fields import AskedInText, options_for
 from service.api.detect.idempotency import Answered, Answers, digest_of, key_of
 from service.api.detect.schemas import BatchAnswer, DetectAnswer
 from service.api.detect.uploads import Posted, posted_images
+from service.api.documents import media_type_of
 from service.api.requests import count_images, options_of, unless_client_leaves
 from service.api.schemas import CategoriesAnswer, CategoryAnswer, RefusalAnswer
 from service.api.service import Service, ServiceDependency
@@ -54,11 +55,11 @@ async def detect(
     """
     options = options_of(request)
     deadline = service.inspect_part.deadline(options)
-    async with posted_images(request, asked, service.limits, deadline, each=False) as images:
-        count_images(request, len(images))
-        work = partial(_detect, service, images, options, request_id_of(request.scope))
-        answering = _once(request, door.answers, images, deadline, work)
-        return await unless_client_leaves(request, answering)
+    images = await posted_images(request, asked, service.limits, deadline, each=False)
+    count_images(request, len(images))
+    work = partial(_detect, service, images, options, request_id_of(request.scope))
+    answering = _once(request, door.answers, images, deadline, work)
+    return await unless_client_leaves(request, answering)
 
 
 async def _detect(
@@ -66,7 +67,7 @@ async def _detect(
 ) -> Answered:
     asked = images[0].asked  # the same for all: they are views of one part
     category, options = asked.required_category(), options_for(asked, base)
-    views = [await image.read() for image in images]
+    views = [image.source for image in images]
     result = await service.inspect_part(PartRequest(category, views, options, request_id))
     errors = list(result.errors.values())
     if len(errors) == len(images):
@@ -114,15 +115,15 @@ async def detect_batch(
     options = options_of(request)
     deadline = door.batches.deadline(options)
     body = door.batches.body
-    async with posted_images(request, asked, body, deadline, each=True) as images:
-        count_images(request, len(images))
-        batch = Batch(images, options, request_id_of(request.scope))
+    images = await posted_images(request, asked, body, deadline, each=True)
+    count_images(request, len(images))
+    batch = Batch(images, options, request_id_of(request.scope))
 
-        async def work() -> Answered:
-            return await _answer(await inspect_batch(service, door, batch))
+    async def work() -> Answered:
+        return await _answer(await inspect_batch(service, door, batch))
 
-        answering = _once(request, door.answers, images, deadline, work)
-        return await unless_client_leaves(request, answering)
+    answering = _once(request, door.answers, images, deadline, work)
+    return await unless_client_leaves(request, answering)
 
 
 async def _once(
@@ -136,7 +137,8 @@ async def _once(
     key = key_of(request)
     if key is None:
         return (await work()).response
-    digest = await digest_of(request.url.path, images)
+    kind = media_type_of(request.headers.get("content-type", ""))
+    digest = await digest_of(request.url.path, kind, images)
     return await answers.once(key, digest, deadline, work)
 
 

@@ -1,39 +1,60 @@
 """A request's body: images and what is asked of them, within its limits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Annotated
 
-from pydantic import Field, RootModel
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from pydantic import ConfigDict, Field, RootModel
 from starlette.requests import Request
 
-from service.api.detect.fields import Asked, AskedInText, Strict, check_json, check_text
-from service.api.limits import BodyLimits, limited, read_raw
+from service.api.charsets import check_charset
+from service.api.detect.fields import Asked, AskedInText, check_text
+from service.api.detect.forms import Form, FormLimits, read_form
+from service.api.documents import (
+    LONG_JSON_BYTES,
+    Document,
+    JsonBounds,
+    build,
+    media_type_of,
+    read_json,
+)
+from service.api.limits import BodyLimits, read_raw
 from service.api.requests import reading_until
-from service.errors import InvalidRequest, MalformedBody
+from service.errors import InvalidRequest, UnsupportedImage
 from service.inspection.images.sources import Base64Upload, Source, Upload
+from service.inspection.options import Strict
 
 _FIELDS = tuple(AskedInText.model_fields)
 _IMAGES = "images"
 _JSON_BYTES_PER_IMAGE = 8192
-_SHORT_JSON_BYTES = 512 * 2**10
+_MAX_FIELD_BYTES = 4096
+_MAX_META_FIELD_BYTES = 64 * 2**10
+_OTHER_TYPES = (
+    (re.compile(rb"\s*[\[{]"), "JSON", "application/json"),
+    (
+        re.compile(rb"--[^\r\n]+\r\ncontent-disposition:", re.IGNORECASE),
+        "a form",
+        "multipart/form-data with its boundary",
+    ),
+)
+"""How a body begins that is no image: no format of images begins so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """An image as it was posted, and what is asked of it; `read` takes it into memory."""
+    """An image as it was posted, and what is asked of it."""
 
     filename: str | None
     asked: Asked
-    read: Callable[[], Awaitable[Source]]
+    source: Source
 
 
 class JsonImage(Strict):
     """An image in a JSON body."""
+
+    model_config = ConfigDict(strict=True)
 
     content: str = Field(description="the image file in base64, padded, without line breaks")
     filename: str | None = Field(None, max_length=1024, description="comes back with the answer")
@@ -46,141 +67,135 @@ class AskedImage(Asked, JsonImage):
 class DetectBody(Asked):
     """The JSON body of `POST /detect`: images of one part."""
 
-    images: list[JsonImage] = Field(min_length=1, description="inspected independently")
+    images: list[JsonImage] = Field(
+        min_length=1, fail_fast=True, description="inspected independently"
+    )
 
 
 class BatchBody(Asked):
     """The JSON body of `POST /detect/batch`: any images."""
 
-    images: list[AskedImage] = Field(min_length=1, description="inspected independently")
+    images: list[AskedImage] = Field(
+        min_length=1, fail_fast=True, description="inspected independently"
+    )
 
 
-class _Each(RootModel[list[Asked]]):
+class _Each(RootModel[Annotated[list[Asked], Field(fail_fast=True)]]):
     pass
 
 
-@asynccontextmanager
 async def posted_images(
     request: Request, query: Asked, limits: BodyLimits, deadline: float, *, each: bool
-) -> AsyncIterator[tuple[Posted, ...]]:
+) -> tuple[Posted, ...]:
     """Read a multipart form, JSON, or any other body as one raw image; at least one image.
 
     What a body asks for goes before `query`. With `each`, every image may ask for itself. Raises
-    `BodyTooLarge` as soon as that is known, `MalformedBody`, `InvalidRequest`,
-    `RequestValidationError`, `DeadlineExceeded` where the body is late, or `ClientGone`. Files lie
-    open until the context ends.
+    `BodyTooLarge` as soon as that is known, `MalformedBody`, `UnsupportedCharset`,
+    `InvalidRequest`, `RequestValidationError`, `UnsupportedImage` for JSON of another type,
+    `DeadlineExceeded` where the body is late, or `ClientGone`.
     """
-    async with AsyncExitStack() as files:
-        async with reading_until(deadline):
-            images = await _read(request, query, limits, files, each=each)
-        yield images
+    content_type = request.headers.get("content-type", "")
+    media_type = media_type_of(content_type)
+    async with reading_until(deadline):
+        if media_type == "multipart/form-data":
+            form = await read_form(request, _form_limits(limits, each=each))
+            return await _beside_loop(_form_images, form, query, limits, each=each)
+        if media_type == "application/json":
+            check_charset(content_type, "body")
+            body = await read_raw(request, limits.max_request_bytes)
+            return await _beside_loop(_json_images, body, query, limits, each=each)
+        content = await read_raw(request, limits.max_image_bytes)
+    _check_type(content, content_type)
+    return (Posted(None, query, Upload(None, content)),)
 
 
-async def _read(
-    request: Request, query: Asked, limits: BodyLimits, files: AsyncExitStack, *, each: bool
+def _check_type(content: bytes, content_type: str) -> None:
+    """Raise `UnsupportedImage` for JSON or a form that is sent as an image; curl's `-d` does so."""
+    for begin, looks_like, right_type in _OTHER_TYPES:
+        if begin.match(content[:1024]):
+            got = repr(content_type[:100]) if content_type else "missing"
+            raise UnsupportedImage(
+                f"the body looks like {looks_like}, but its Content-Type is {got}: send "
+                f"{right_type}"
+            )
+
+
+async def _beside_loop(
+    read: Callable[..., tuple[Posted, ...]],
+    body: Form | bytes,
+    query: Asked,
+    limits: BodyLimits,
+    *,
+    each: bool,
 ) -> tuple[Posted, ...]:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json":
-        body = await read_raw(request, limits.max_request_bytes)
-        if len(body) < _SHORT_JSON_BYTES:
-            return _read_json(body, query, limits, each=each)
-        # What may be 256 MiB of text is read beside the loop and not on it.
-        return await asyncio.to_thread(_read_json, body, query, limits, each=each)
-    if media_type == "multipart/form-data":
-        form = await _form(request, limits)
-        files.push_async_callback(form.close)
-        return _read_form(form, query, limits, each=each)
-    content = await read_raw(request, limits.max_image_bytes)
-    return (Posted(None, query, partial(_ready, Upload(None, content))),)
+    """Make images of a body, on the event loop only where its JSON is short."""
+    json_bytes = len(body) if isinstance(body, bytes) else len(body.fields.get(_IMAGES, ""))
+    if json_bytes < LONG_JSON_BYTES:
+        return read(body, query, limits, each=each)
+    return await asyncio.to_thread(read, body, query, limits, each=each)
 
 
-def _read_json(body: bytes, query: Asked, limits: BodyLimits, *, each: bool) -> tuple[Posted, ...]:
+def _json_images(
+    body: bytes, query: Asked, limits: BodyLimits, *, each: bool
+) -> tuple[Posted, ...]:
     model: type[DetectBody | BatchBody] = BatchBody if each else DetectBody
-    asked = check_json(model, body, "body")
-    if len(asked.images) > limits.max_files:
-        raise InvalidRequest(f"expected at most {limits.max_files} images, got {len(asked.images)}")
+    document = read_json(body, _json_bounds(limits))
+    images = document.value.get(_IMAGES) if isinstance(document.value, dict) else None
+    if isinstance(images, list) and len(images) > limits.max_files:
+        raise InvalidRequest(f"expected at most {limits.max_files} images, got {len(images)}")
+    asked = build(model, document.value, "body")
     common = asked.over(query)
-    return tuple(
+    max_base64 = limits.max_image_bytes * 4 // 3 + 4
+    posted = tuple(
         Posted(
             image.filename,
             image.over(common) if isinstance(image, AskedImage) else common,
-            partial(_ready, Base64Upload(image.filename, image.content)),
+            Base64Upload(image.filename, document.long_text(image.content, max_base64)),
         )
         for image in asked.images
     )
+    document.close()
+    return posted
 
 
-async def _form(request: Request, limits: BodyLimits) -> FormData:
-    bounded = limited(request, limits.max_request_bytes)
-    try:
-        parser = MultiPartParser(
-            bounded.headers,
-            bounded.stream(),
-            max_files=limits.max_files,
-            max_fields=2 * len(_FIELDS),
-            max_part_size=_JSON_BYTES_PER_IMAGE * max(limits.max_files, 128),
-        )
-        # Files stay in memory, where `bodies` counts them: a disk may be full, or read-only.
-        parser.spool_max_size = limits.max_request_bytes
-        return await parser.parse()
-    except MultiPartException as error:
-        raise MalformedBody(f"the form cannot be read: {error.message}") from error
-    except ValueError as error:  # a charset or a boundary that is none
-        raise MalformedBody("the form cannot be read: its Content-Type is impossible") from error
-
-
-def _read_form(
-    form: FormData, query: Asked, limits: BodyLimits, *, each: bool
-) -> tuple[Posted, ...]:
-    names = ("file", *_FIELDS, *([_IMAGES] if each else []))
-    _check_names(form, names)
-    files = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
-    if not files:
-        raise InvalidRequest('no image: expected one or several parts named "file" with a filename')
-    texts = {name: _text(form, name) for name in _FIELDS}
-    common = check_text({name: text for name, text in texts.items() if text}, "form").over(query)
-    own = _each_asked(_text(form, _IMAGES), len(files)) or [common] * len(files)
-    return tuple(
-        Posted(
-            file.filename or None,
-            asked.over(common),
-            partial(_read_file, file, limits.max_image_bytes),
-        )
-        for file, asked in zip(files, own, strict=True)
+def _json_bounds(limits: BodyLimits) -> JsonBounds:
+    """Return room for `meta` and names of each image, and some for spaces."""
+    return JsonBounds(
+        max_bytes=2**20 + 2 * _JSON_BYTES_PER_IMAGE * limits.max_files,
+        max_values=4096 + 256 * limits.max_files,
+        max_members=2048 + 64 * limits.max_files,
     )
 
 
-def _each_asked(text: str, files: int) -> list[Asked]:
-    asked = check_json(_Each, text, "form").root if text else []
-    if text and len(asked) != files:
+def _form_limits(limits: BodyLimits, *, each: bool) -> FormLimits:
+    field_bytes = dict.fromkeys(_FIELDS, _MAX_FIELD_BYTES) | {"meta": _MAX_META_FIELD_BYTES}
+    if each:
+        field_bytes[_IMAGES] = _JSON_BYTES_PER_IMAGE * max(limits.max_files, 128)
+    return FormLimits(
+        limits.max_request_bytes, limits.max_image_bytes, limits.max_files, field_bytes
+    )
+
+
+def _form_images(form: Form, query: Asked, limits: BodyLimits, *, each: bool) -> tuple[Posted, ...]:
+    if not form.files:
+        raise InvalidRequest('no image: expected one or several parts named "file" with a filename')
+    texts = {name: text for name in _FIELDS if (text := form.fields.get(name))}
+    common = check_text(texts, "form").over(query)
+    asked = [common] * len(form.files)
+    if each and (text := form.fields.get(_IMAGES)):
+        asked = [one.over(common) for one in _each_asked(text, len(form.files), limits)]
+    return tuple(
+        Posted(file.filename, one, file) for file, one in zip(form.files, asked, strict=True)
+    )
+
+
+def _each_asked(text: str, files: int, limits: BodyLimits) -> list[Asked]:
+    document: Document = read_json(text.encode(), _json_bounds(limits), "form")
+    document.close()
+    value = document.value
+    if isinstance(value, list) and len(value) != files:
         raise InvalidRequest(
             f"the form field {_IMAGES!r} must have one object for each file: "
-            f"expected {files}, got {len(asked)}"
+            f"expected {files}, got {len(value)}"
         )
-    return asked
-
-
-async def _ready(source: Source) -> Source:
-    return source
-
-
-async def _read_file(file: UploadFile, max_bytes: int) -> Upload:
-    """Read one part; one byte more than allowed is enough for `decoding` to refuse it."""
-    await file.seek(0)
-    return Upload(file.filename or None, await file.read(max_bytes + 1))
-
-
-def _check_names(form: FormData, names: tuple[str, ...]) -> None:
-    unknown = sorted(set(form) - set(names))
-    if unknown:
-        raise InvalidRequest(
-            f"unknown form field(s) {', '.join(repr(name[:50]) for name in unknown[:10])}; "
-            f"expected: {', '.join(names)}"
-        )
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name, "")
-    if not isinstance(value, str):
-        raise InvalidRequest(f"the form field {name!r} is a file; expected text")
-    return value
+    return build(_Each, value, "form").root

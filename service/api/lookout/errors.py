@@ -12,13 +12,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.lookout.schemas import ERRORS, PREFIX, LookoutError
-from service.errors import NoSuchVersion
+from service.errors import Conflict, NoSuchVersion
 from service.http.problems import PROBLEM_JSON
 from service.http.request_log import REQUEST_ID_HEADER
 from service.problem_types import PROBLEM_TYPES
 
 _REQUEST_ID = "x-amzn-RequestId"
 _THROTTLES = {kind.slug for kind in PROBLEM_TYPES.values() if kind.throttles}
+_OF_VERSIONS = {PROBLEM_TYPES[kind].slug for kind in (NoSuchVersion, Conflict)}
 _REPLACED = {"content-type", "content-length"}
 
 
@@ -60,8 +61,8 @@ def exception_of(slug: str, status: int) -> tuple[str, int]:
         theirs = 429
     elif status in {401, 403}:
         theirs = 403
-    elif status == 404:
-        theirs = 404
+    elif status in {404, 409}:
+        theirs = status
     else:
         theirs = 500 if status >= 500 else 400
     return ERRORS[theirs], theirs
@@ -72,7 +73,7 @@ def _translated(path: str, start: Message, body: bytes) -> JSONResponse:
     slug = problem["type"].rpartition(":")[2]
     name, status = exception_of(slug, problem["status"])
     error = LookoutError(Message=problem["detail"])
-    if status == 404:
+    if status in {404, 409}:
         error = error.model_copy(update=_resource(path, slug))
     given = Headers(raw=start["headers"]).items()
     headers = {header: value for header, value in given if header not in _REPLACED}
@@ -81,9 +82,9 @@ def _translated(path: str, start: Message, body: bytes) -> JSONResponse:
 
 
 def _resource(path: str, slug: str) -> dict[str, str]:
-    """Name what was not found: a version of a project, or else the project."""
+    """Name the version of a project that the problem is about, or else the project."""
     project, _, rest = path.removeprefix(PREFIX).removeprefix("projects/").partition("/")
-    if slug == PROBLEM_TYPES[NoSuchVersion].slug:
+    if slug in _OF_VERSIONS:
         version = rest.removeprefix("models/").partition("/")[0]
         return {"ResourceId": version, "ResourceType": "MODEL"}
     return {"ResourceId": project, "ResourceType": "PROJECT"}

@@ -25,6 +25,7 @@ from model.scoring import rendering
 from service.api.lookout.schemas import (
     ANOMALY_COLOUR,
     BACKGROUND_COLOUR,
+    LATEST,
     PREFIX,
     REQUEST_BODY,
     RESPONSES,
@@ -42,7 +43,6 @@ from service.inspection.images.sources import Upload
 from service.inspection.inspect_part import PartRequest
 from service.workers.pipe.messages import Finding
 
-LATEST = "latest"
 _PNG_COMPRESSION = 1
 
 

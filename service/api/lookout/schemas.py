@@ -1,10 +1,11 @@
-"""The JSON of Lookout for Vision's DetectAnomalies; its members are written as there."""
+"""The JSON of Lookout for Vision; its members are written as there."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PREFIX = "/2020-11-20/"
+LATEST = "latest"
 BACKGROUND_COLOUR = (255, 255, 255)
 ANOMALY_COLOUR = (228, 0, 43)
 
@@ -51,6 +52,69 @@ class DetectAnomaliesResponse(_Answer):
     DetectAnomalyResult: DetectAnomalyResult
 
 
+HostingStatus = Literal["TRAINED", "STARTING_HOSTING", "HOSTED", "HOSTING_FAILED"]
+
+
+class ProjectDescription(_Answer):
+    """A category."""
+
+    ProjectArn: str
+    ProjectName: str
+    CreationTimestamp: float | None = Field(None, description="when its first version was saved")
+    Datasets: list[dict[str, str]] = Field(default=[], description="there are none here")
+
+
+class ListProjectsResponse(_Answer):
+    """The answer to ListProjects."""
+
+    Projects: list[ProjectDescription]
+    NextToken: str | None = None
+
+
+class DescribeProjectResponse(_Answer):
+    """The answer to DescribeProject."""
+
+    ProjectDescription: ProjectDescription
+
+
+class ModelDescription(_Answer):
+    """A version of the checkpoint that serves a category."""
+
+    ModelVersion: str
+    ModelArn: str
+    CreationTimestamp: float | None = Field(
+        None, description="when it was saved, in seconds since 1970"
+    )
+    Status: HostingStatus = Field(description="HOSTED can be sent images; TRAINED serves nothing")
+    StatusMessage: str | None = Field(None, description="why it cannot be loaded")
+
+
+class ListModelsResponse(_Answer):
+    """The answer to ListModels."""
+
+    Models: list[ModelDescription]
+    NextToken: str | None = None
+
+
+class DescribeModelResponse(_Answer):
+    """The answer to DescribeModel."""
+
+    ModelDescription: ModelDescription
+
+
+class StartModelBody(BaseModel):
+    """The body of StartModel; how much it may use here, the service's settings say."""
+
+    MinInferenceUnits: int = Field(ge=1)
+    MaxInferenceUnits: int | None = Field(None, ge=1)
+
+
+class HostingResponse(_Answer):
+    """The answer to StartModel and StopModel."""
+
+    Status: HostingStatus
+
+
 class LookoutError(_Answer):
     """An error; the header x-amzn-ErrorType names the exception."""
 
@@ -71,9 +135,13 @@ ERRORS = {
     400: "ValidationException",
     403: "AccessDeniedException",
     404: "ResourceNotFoundException",
+    409: "ConflictException",
     429: "ThrottlingException",
     500: "InternalServerException",
 }
-RESPONSES: dict[int | str, dict[str, Any]] = {
+_EVERY: dict[int | str, dict[str, Any]] = {
     status: {"description": name, "model": LookoutError} for status, name in ERRORS.items()
 }
+RESPONSES = {status: answer for status, answer in _EVERY.items() if status != 409}
+PROJECT_RESPONSES = RESPONSES
+START_RESPONSES = _EVERY

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
+from service.api.documents import Document, JsonBounds, Text, faults_of, read_json
 from service.api.v2.schemas import InferAnswer, InferAsked, InputAsked, OutputTensor, Parameters
 from service.errors import BodyTooLarge, InvalidTensor, MalformedBody
+from service.inspection.images.sources import data_url
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -32,7 +33,14 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """Datatypes of numbers that are read or written, in the byte order of the wire."""
 
-MAX_JSON_VALUES = 4_000_000
+MAX_JSON_VALUES = 1_000_000
+_BOUNDS = JsonBounds(
+    max_bytes=24 * 2**20,  # a number of 32 bits is written in about 20 bytes
+    max_values=MAX_JSON_VALUES,
+    max_members=10_000,
+    instead="send large tensors as binary data",
+)
+_MAX_FAULTS = 5
 _MAX_DIMENSION = 2**63 - 1
 _LENGTH = struct.Struct("<I")
 
@@ -63,34 +71,40 @@ class Output:
         return [len(self.values)] if self.datatype == "BYTES" else list(np.shape(self.values))
 
 
-def read_request(body: bytes, header_length: str | None) -> tuple[InferAsked, list[Tensor]]:
+def read_request(
+    body: bytes, header_length: str | None, max_batch: int = MAX_JSON_VALUES
+) -> tuple[InferAsked, list[Tensor]]:
     """Read an inference request; `header_length` is the value of `HEADER_LENGTH`, if it was sent.
 
-    Raises `MalformedBody`, `BodyTooLarge` or `InvalidTensor`.
+    BYTES may have `max_batch` elements, which are images. Raises `MalformedBody`, `BodyTooLarge` or
+    `InvalidTensor`.
     """
     size = len(body) if header_length is None else _header_length(header_length, len(body))
-    view = memoryview(body)
-    asked = read_json(view[:size], InferAsked)
-    return asked, list(_tensors(asked.inputs, view[size:]))
+    document = _document(body[:size])
+    asked = _as_schema(document, InferAsked)
+    tensors = list(_tensors(asked.inputs, document, memoryview(body)[size:], max_batch))
+    document.close()
+    return asked, tensors
 
 
-def read_json(document: bytes | memoryview, schema: type[M]) -> M:
+def read_object(body: bytes, schema: type[M]) -> M:
     """Read a JSON object. Raises `MalformedBody`, or `BodyTooLarge` for too many values."""
-    content = bytes(document)
-    # Reading JSON keeps everything else waiting: 4 million values take a fraction of a second.
-    if content.count(b",") > MAX_JSON_VALUES:
-        raise BodyTooLarge(
-            f"the JSON may have {MAX_JSON_VALUES} values, and has more: send large tensors as "
-            "binary data"
-        )
+    document = _document(body)
+    document.close()
+    return _as_schema(document, schema)
+
+
+def _document(content: bytes) -> Document:
+    return read_json(content, _BOUNDS, allow_inf_nan=False)
+
+
+def _as_schema(document: Document, schema: type[M]) -> M:
     try:
-        value = from_json(content, allow_inf_nan=False)
-    except ValueError as error:
-        raise MalformedBody(f"the body is not the JSON it should be: {error}") from error
-    try:
-        return schema.model_validate(value)
+        return schema.model_validate(document.value)
     except ValidationError as error:
-        raise MalformedBody(f"not a request of the protocol: {_faults(error)}") from error
+        faults = faults_of(error)[:_MAX_FAULTS]
+        text = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'body'}: {f['msg']}" for f in faults)
+        raise MalformedBody(f"not a request of the protocol: {text}") from error
 
 
 def write_answer(answer: InferAnswer, outputs: Sequence[Output]) -> tuple[bytes, int | None]:
@@ -110,25 +124,22 @@ def _header_length(value: str, body_length: int) -> int:
     return int(value)
 
 
-def _faults(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_input=False)[:5]
-    return "; ".join(f"{'.'.join(map(str, f['loc'])) or 'body'}: {f['msg']}" for f in faults)
-
-
-def _tensors(inputs: Sequence[InputAsked], tail: memoryview) -> Iterator[Tensor]:
+def _tensors(
+    inputs: Sequence[InputAsked], document: Document, tail: memoryview, max_batch: int
+) -> Iterator[Tensor]:
     offset = 0
     for asked in inputs:
         count = _elements(asked)
         size = _binary_size(asked)
         if size is None:
-            values = _from_json(asked, count)
+            values = _from_json(asked, count, document, max_batch)
         else:
             if size > len(tail) - offset:
                 raise InvalidTensor(
                     f"input {asked.name[:50]!r} has binary_data_size {size}, and "
                     f"{len(tail) - offset} bytes are left behind the JSON"
                 )
-            values = _from_bytes(asked, tail[offset : offset + size], count)
+            values = _from_bytes(asked, tail[offset : offset + size], count, max_batch)
             offset += size
         yield Tensor(asked.name, asked.datatype, tuple(asked.shape), asked.parameters, values)
     if offset != len(tail):
@@ -168,9 +179,15 @@ def _binary_size(asked: InputAsked) -> int | None:
 
 
 def _from_bytes(
-    asked: InputAsked, content: memoryview, count: int
+    asked: InputAsked, content: memoryview, count: int, max_batch: int
 ) -> tuple[bytes, ...] | npt.NDArray[Any]:
     if asked.datatype == "BYTES":
+        if _LENGTH.size * count > len(content):
+            raise InvalidTensor(
+                f"BYTES of shape {asked.shape} takes {count} elements, each behind its length in 4 "
+                f"bytes: {len(content)} bytes are too few"
+            )
+        _check_images(count, max_batch)
         return tuple(_byte_elements(asked, content, count))
     dtype = DTYPES[asked.datatype]
     if len(content) != count * dtype.itemsize:
@@ -179,6 +196,12 @@ def _from_bytes(
             f"{len(content)}"
         )
     return np.frombuffer(content, dtype)
+
+
+def _check_images(count: int, max_batch: int) -> None:
+    """Raise `BodyTooLarge` for more elements than images are taken, before any is read."""
+    if count > max_batch:
+        raise BodyTooLarge(f"a request may have {max_batch} images, got {count}")
 
 
 def _byte_elements(asked: InputAsked, content: memoryview, count: int) -> Iterator[bytes]:
@@ -203,7 +226,9 @@ def _byte_elements(asked: InputAsked, content: memoryview, count: int) -> Iterat
         )
 
 
-def _from_json(asked: InputAsked, count: int) -> tuple[bytes, ...] | npt.NDArray[Any]:
+def _from_json(
+    asked: InputAsked, count: int, document: Document, max_batch: int
+) -> tuple[bytes, ...] | npt.NDArray[Any]:
     if not isinstance(asked.data, list):
         raise InvalidTensor(f"the data of input {asked.name[:50]!r} must be an array")
     # As objects: numpy would make room for the longest text in every place of a text array.
@@ -214,7 +239,8 @@ def _from_json(asked: InputAsked, count: int) -> tuple[bytes, ...] | npt.NDArray
             f"{asked.shape}, or flat [{count}]"
         )
     if asked.datatype == "BYTES":
-        return tuple(_from_base64(value) for value in array.ravel().tolist())
+        _check_images(count, max_batch)
+        return tuple(_from_base64(value, document) for value in array.ravel().tolist())
     return _cast(array.ravel().tolist(), asked.datatype)
 
 
@@ -232,13 +258,16 @@ def _cast(numbers: list[Any], datatype: str) -> npt.NDArray[Any]:
         raise InvalidTensor(f"{datatype} cannot hold a number of the JSON") from error
 
 
-def _from_base64(value: object) -> bytes:
+def _from_base64(value: object, document: Document) -> bytes:
     if not isinstance(value, str):
         raise InvalidTensor("BYTES in JSON are strings of base64; got something else")
+    text: Text = document.long_text(value)
     try:
-        return base64.b64decode(value, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidTensor(f"BYTES in JSON are strings of base64: {error}") from error
+        prefix = data_url(text)
+        fault = f"send what follows {prefix!r} alone" if prefix else str(error)
+        raise InvalidTensor(f"BYTES in JSON are strings of base64: {fault}") from error
 
 
 def _described(output: Output) -> OutputTensor:

@@ -11,6 +11,7 @@ from service.http.declaration import Access, declares
 router = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live", summary="Does the process answer?")
 @declares(access=Access.OPEN, is_probe=True)
 async def live() -> LiveHealth:
@@ -18,6 +19,7 @@ async def live() -> LiveHealth:
     return LiveHealth(live=True)
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", summary="Can images be inspected?", responses=v2_openapi.NOT_READY)
 @declares(access=Access.OPEN, is_probe=True)
 async def ready(service: ServiceDependency) -> ReadyHealth:

@@ -8,9 +8,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: response for status, response in DETECT_RESPONSES.items() if status != 200
 }
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}
-NO_ENTRY: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 429)}
+NO_ENTRY: dict[int | str, dict[str, Any]] = {
+    status: PROBLEMS[status] for status in (401, 403, 422, 429)
+}
 NO_MODEL: dict[int | str, dict[str, Any]] = {
-    status: PROBLEMS[status] for status in (401, 403, 404, 429, 503)
+    status: PROBLEMS[status] for status in (401, 403, 404, 422, 429, 503)
 }
 
 _PARAMETERS = {"type": "object", "additionalProperties": True}

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from service.api.requests import count_images, options_of, read_body, unless_client_leaves
 from service.api.service import Service, ServiceDependency
 from service.api.v2 import openapi as v2_openapi
-from service.api.v2.codec import HEADER_LENGTH, read_json, read_request, write_answer
+from service.api.v2.codec import HEADER_LENGTH, read_object, read_request, write_answer
 from service.api.v2.health import check_ready
 from service.api.v2.schemas import (
     IndexAsked,
@@ -99,6 +99,8 @@ async def model_metadata(
     )
 
 
+@router.head("/models/{model}/ready", include_in_schema=False)
+@router.head("/models/{model}/versions/{version}/ready", include_in_schema=False)
 @router.get(
     "/models/{model}/ready", summary="Can it be sent images?", responses=v2_openapi.NO_MODEL
 )
@@ -123,7 +125,7 @@ async def model_ready(
 async def repository_index(request: Request, service: ServiceDependency) -> list[IndexEntry]:
     """List the models, those that cannot be used with why."""
     body = await read_body(request, _MAX_INDEX_BYTES)
-    asked = read_json(body, IndexAsked) if body.strip() else IndexAsked()
+    asked = read_object(body, IndexAsked) if body.strip() else IndexAsked()
     registry = service.registry
     ready = {
         route.category: registry.answering(route.category) for route in service.registry.routes
@@ -183,7 +185,7 @@ async def infer(
 
 def _read(request: Request, body: bytes, max_images: int, part: PartRequest) -> _Call:
     """Read the body into the part that the path and the headers ask for."""
-    asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH))
+    asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH), max_images)
     views = read_images(tensors, asked.parameters, max_images)
     outputs = choose_outputs(asked.outputs, asked.parameters)
     options = replace(

@@ -2,9 +2,19 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+)
 
 NESTED_PARAMETER = "meta"
+_MAX_PARAMETERS = 100
+_MAX_NAME = 1000
 
 
 def _check_nested(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -14,9 +24,18 @@ def _check_nested(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
+def _check_count(parameters: Any) -> Any:  # noqa: ANN401 - anything may come
+    """Refuse many parameters at once: each wrong one would be five errors."""
+    if isinstance(parameters, dict) and len(parameters) > _MAX_PARAMETERS:
+        raise ValueError(f"expected at most {_MAX_PARAMETERS} parameters, got {len(parameters)}")
+    return parameters
+
+
 _Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _Parameter: TypeAlias = str | bool | _Integer | FiniteFloat | dict[str, JsonValue]
-Parameters: TypeAlias = Annotated[dict[str, _Parameter], AfterValidator(_check_nested)]
+Parameters: TypeAlias = Annotated[
+    dict[str, _Parameter], BeforeValidator(_check_count), AfterValidator(_check_nested)
+]
 """What can be said back as it came: no number that is none, or that JSON cannot hold."""
 
 Dimension = Annotated[int, Field(strict=True)]
@@ -31,9 +50,9 @@ class _Asked(BaseModel):
 class InputAsked(_Asked):
     """A tensor that comes as `data`, or as `binary_data_size` bytes behind the JSON."""
 
-    name: str
-    datatype: str
-    shape: list[Dimension] = Field(max_length=32)
+    name: str = Field(max_length=_MAX_NAME)
+    datatype: str = Field(max_length=_MAX_NAME)
+    shape: list[Dimension] = Field(max_length=32, fail_fast=True)
     parameters: Parameters = {}
     data: Any = None
 
@@ -41,7 +60,7 @@ class InputAsked(_Asked):
 class OutputAsked(_Asked):
     """A tensor to answer with."""
 
-    name: str
+    name: str = Field(max_length=_MAX_NAME)
     parameters: Parameters = {}
 
 
@@ -50,8 +69,8 @@ class InferAsked(_Asked):
 
     id: str | None = Field(None, max_length=1000)
     parameters: Parameters = {}
-    inputs: list[InputAsked] = Field(max_length=100)
-    outputs: list[OutputAsked] | None = Field(None, max_length=100)
+    inputs: list[InputAsked] = Field(max_length=100, fail_fast=True)
+    outputs: list[OutputAsked] | None = Field(None, max_length=100, fail_fast=True)
 
 
 class IndexAsked(_Asked):

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,12 +22,12 @@ class Base64Upload:
     """One posted image file, in base64 as JSON carries it."""
 
     filename: str | None
-    text: str
+    text: bytes | memoryview
 
     @property
     def size(self) -> int:
         """How many bytes the text stands for."""
-        return len(self.text) // 4 * 3 - self.text[-2:].count("=")
+        return len(self.text) // 4 * 3 - bytes(self.text[-2:]).count(b"=")
 
     def decode(self, max_bytes: int) -> bytes:
         """Return the file. Raises `BodyTooLarge`, with nothing decoded, or `UndecodableImage`."""
@@ -36,9 +37,24 @@ class Base64Upload:
             return base64.b64decode(self.text, validate=True)
         except (binascii.Error, ValueError) as error:
             raise UndecodableImage(
-                "the image's content is not base64: expected RFC 4648's letters, padded and "
-                "without line breaks"
+                f"the image's content is not base64: {_fault(self.text)}"
             ) from error
 
+
+def data_url(text: bytes | memoryview) -> str | None:
+    """Return the prefix of a `data:` URL that stands before the base64, if one does."""
+    prefix = _DATA_URL.match(text[:_LONGEST_PREFIX])
+    return prefix and prefix[0].decode("ascii")
+
+
+def _fault(text: bytes | memoryview) -> str:
+    prefix = data_url(text)
+    if prefix is not None:
+        return f"it begins with {prefix!r}: send what follows the comma alone"
+    return "expected RFC 4648's letters, padded and without line breaks"
+
+
+_LONGEST_PREFIX = 100
+_DATA_URL = re.compile(rb"\s*data:[!-+\--~]*,", re.IGNORECASE)
 
 Source: TypeAlias = Upload | Base64Upload

@@ -25,8 +25,8 @@ def or_die(work: Callable[[], None]) -> Callable[[], None]:
 
 
 def leave_with_parent() -> None:
-    """Die with the parent, and only then: its terminal's Ctrl-C is for the parent to handle."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Die with the parent, and only then: its terminal's signals are for the parent to handle."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)
     parent = parent_process()
     if parent is None:

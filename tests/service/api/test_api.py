@@ -270,3 +270,14 @@ def test_pictures_of_one_answer_are_bounded(line, path):
     assert (error["status"], error["type"]) == (413, "urn:mambaad:problem:answer-too-large")
     assert response.headers["x-decision"] == "UNDECIDED"
     assert line.app.state.body_budget.held == 0
+
+
+@pytest.mark.parametrize("path", ["/livez", "/metrics", "/v2/health/live"])
+def test_probes_may_ask_for_the_head_alone(line, path):
+    async def scenario(client):
+        return await client.get(path), await client.head(path)
+
+    whole, head = line.run(scenario)
+    assert (head.status_code, head.headers["content-type"]) == (
+        whole.status_code, whole.headers["content-type"],
+    )  # fmt: skip

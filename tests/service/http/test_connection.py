@@ -148,7 +148,8 @@ def test_an_answer_leaves_in_one_piece(connect):
 
 
 BY_THE_PARSER = {
-    "on_message_begin", "on_url", "on_header", "on_headers_complete", "on_message_complete",
+    "on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body",
+    "on_message_complete",
 }  # fmt: skip
 BY_THE_LOOP = {
     "connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing",

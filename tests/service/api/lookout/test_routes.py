@@ -216,7 +216,7 @@ def test_every_problem_has_an_exception():
 
 def test_other_operations_are_not_found(lookout, server):
     with pytest.raises(lookout.exceptions.ResourceNotFoundException, match="GET"):
-        lookout.describe_project(ProjectName="bolt")
+        lookout.describe_dataset(ProjectName="bolt", DatasetType="train")
     assert server.metric("mambaad_requests_total", route="unmatched", code="404") > 0
 
 

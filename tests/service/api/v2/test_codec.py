@@ -226,6 +226,44 @@ def test_more_values_than_can_be_read_at_once_are_refused():
         read_request(b'{"inputs": [' + b"1," * (MAX_JSON_VALUES + 1), None)
 
 
+def test_more_elements_than_images_are_refused_unread(monkeypatch):
+    """Their number alone is looked at, as bytes and in JSON."""
+    for reader in ("_byte_elements", "_from_base64"):
+        monkeypatch.setattr(f"service.api.v2.codec.{reader}", None)
+    count = 5_000_000
+    body_and_length = body(binary(bytes(4 * count), "BYTES", [count]), tail=bytes(4 * count))
+    with pytest.raises(BodyTooLarge, match="64 images, got 5000000"):
+        read_request(*body_and_length, max_batch=64)
+    with pytest.raises(InvalidTensor, match="too few"):
+        read(binary(bytes(4 * count), "BYTES", [count + 1]), tail=bytes(4 * count))
+    with pytest.raises(BodyTooLarge, match="64 images, got 65"):
+        read_request(*body(tensor("BYTES", [65], data=[""] * 65)), max_batch=64)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"parameters": {f"p{n}": [] for n in range(5000)}},
+        {"outputs": [0] * 5000},
+        {"outputs": [{"name": "x" * 2000}]},
+        {"parameters": {"x" * 3000: []}},
+    ],
+)
+def test_refusals_are_short(more):
+    with pytest.raises(MalformedBody) as refusal:
+        read(tensor(data=[1] * 6), **more)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_long_base64_is_read_from_the_body():
+    content = bytes(range(256)) * 100
+    text = base64.b64encode(content).decode()
+    _, (found,) = read(tensor("BYTES", [2], data=[text, "AAAA"]))
+    assert found.values == (content, bytes(3))
+    with pytest.raises(BodyTooLarge, match="string"):
+        read(tensor("BYTES", [1], data=[text]), parameters={"part_id": text})
+
+
 def test_an_answer_is_written_as_json():
     outputs = [
         Output("score", "FP32", np.array([0.5, 0.25], np.float32), binary=False),
