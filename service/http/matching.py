@@ -17,6 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.declaration import UNDECLARED, Declaration, Matched, Route, declared_by, put_match
 
+UNMATCHED = "unmatched"
+"""Stands where a route's template would, for requests that no route takes."""
+
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
 
@@ -34,6 +37,19 @@ class Matching:
             scope.setdefault("state", {})
             put_match(scope, self._table.find(scope["method"], _path_within(scope)))
         await self._app(scope, receive, send)
+
+
+def likely_codes(routes: Sequence[BaseRoute]) -> dict[str, set[int]]:
+    """Return the status codes that each route may answer, by template as the log names it.
+
+    They are what it declares, 200, 500, and 0 for a client that has gone.
+    """
+    codes = {UNMATCHED: {0, 404, 405, 500}}
+    for route in _flat(routes):
+        declared = getattr(route, "responses", None) or {}
+        known = codes.setdefault(route.path, {0, 200, 500})
+        known.update(status for status in declared if isinstance(status, int))
+    return codes
 
 
 @dataclass(frozen=True, slots=True)
