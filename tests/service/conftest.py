@@ -167,6 +167,8 @@ class RunningServer:
     settings: Settings
     url: str
     log: list[logging.LogRecord]
+    fresh_metrics: str = ""
+    """What /metrics answered before anything was asked but probes."""
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
@@ -268,6 +270,8 @@ def server(weights: Path, eventually: Callable[..., Any]) -> Iterator[RunningSer
     )
     with running(settings) as server:
         eventually(lambda: is_ready(server), "readiness")
+        with server.client() as client:
+            server.fresh_metrics = client.get("/metrics").text
         yield server
 
 
