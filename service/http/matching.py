@@ -16,9 +16,13 @@ from starlette.routing import BaseRoute, Mount, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.declaration import UNDECLARED, Declaration, Matched, Route, declared_by, put_match
+from service.problem_types import PROBLEM_TYPES
 
 UNMATCHED = "unmatched"
 """Stands where a route's template would, for requests that no route takes."""
+
+_COMMON_CODES = frozenset({0, 200, 405, 499, 500, 503})
+"""What any route may answer; 0 is no answer, since the client had gone."""
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
@@ -42,13 +46,15 @@ class Matching:
 def likely_codes(routes: Sequence[BaseRoute]) -> dict[str, set[int]]:
     """Return the status codes that each route may answer, by template as the log names it.
 
-    They are what it declares, 200, 500, and 0 for a client that has gone.
+    Every route may be done, fail, or be asked wrongly, and others are declared; one that inspects,
+    and a path that no route takes, may answer every problem there is.
     """
-    codes = {UNMATCHED: {0, 404, 405, 500}}
+    every = _COMMON_CODES | {kind.status for kind in PROBLEM_TYPES.values()}
+    codes = {UNMATCHED: every}
     for route in _flat(routes):
-        declared = getattr(route, "responses", None) or {}
-        known = codes.setdefault(route.path, {0, 200, 500})
-        known.update(status for status in declared if isinstance(status, int))
+        declared = {code for code in getattr(route, "responses", None) or () if code != "default"}
+        inspects = declared_by(getattr(route, "endpoint", None)).inspects
+        codes.setdefault(route.path, set()).update(every if inspects else _COMMON_CODES | declared)
     return codes
 
 

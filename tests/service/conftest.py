@@ -360,3 +360,5 @@ def live(live_service: Live, image: Callable[..., bytes]) -> Iterator[Live]:
         result = live_service.inspect(image(), category)
         assert (result["decision"], result["model"]["name"]) == (decision, "parts")
     assert live_service.tracebacks()[before:] == []
+    # Prometheus would not have seen the first of what is counted only since.
+    assert live_service.counters() - live_service.counted_from_start == set()

@@ -13,7 +13,7 @@ ANONYMOUS = "anonymous"
 """The label `key` of callers without a key."""
 
 _MAX_KEYS = 64
-_ROUTER_REFUSES = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_HTTP_REFUSES = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _CUT_FOR = (
     errors.BodyTooSlow,
     errors.HeadersTooLarge,
@@ -113,7 +113,7 @@ class TrafficMetrics:
             registry=registry,
         )
         slugs = [kind.slug for kind in (INTERNAL, *PROBLEM_TYPES.values())]
-        from_zero(self.rejected, (*slugs, *(f"http-{status}" for status in _ROUTER_REFUSES)))
+        from_zero(self.rejected, (*slugs, *(f"http-{status}" for status in _HTTP_REFUSES)))
         from_zero(self.image_errors, slugs)
         from_zero(self.unauthorized, ("missing", "unknown", "scope"))
         cut_for = (PROBLEM_TYPES[error].slug for error in _CUT_FOR)
