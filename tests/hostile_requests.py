@@ -3,55 +3,31 @@
     for request in fixed_requests():
         connection.sendall(request.content)
 
-    @given(REQUESTS["png"])
+    @given(requests("png"))
     def test(request): ...
 
-Images and bodies come from `hostile_images` and `hostile_bodies`; what is here sends them through
-every door, and adds what is hostile about the framing. Nothing here needs a service.
+Images, bodies and framings come from the modules beside; what is here sends them through every
+door. Nothing here needs a service.
 """
 
 import base64
 import gzip
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests import hostile_bodies as bodies
+from tests import hostile_framing as framing
 from tests import hostile_images as images
+from tests.hostile_framing import HostileRequest, whole
 
 CATEGORY = bodies.CATEGORY
+_SEED = 20_260_101
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
-
-
-@dataclass(frozen=True)
-class HostileRequest:
-    """One request as it goes over the wire; `name` says what is wrong with it."""
-
-    name: str
-    content: bytes = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.name} ({len(self.content)} bytes)"
-
-
-def whole(
-    name: str, path: str, content: bytes, headers: Mapping[str, str], method: str = "POST"
-) -> HostileRequest:
-    """Write a request with its length."""
-    return HostileRequest(name, head(path, {**headers, **length_of(content)}, method) + content)
-
-
-def head(path: str, headers: Mapping[str, str], method: str = "POST") -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def length_of(content: bytes) -> dict[str, str]:
-    return {"Content-Length": str(len(content))}
 
 
 def of_body(body: bodies.HostileBody, category: str = CATEGORY) -> HostileRequest:
@@ -104,11 +80,16 @@ def of_image(
 
 
 def image_requests(
-    name: str, strategy: st.SearchStrategy[bytes]
+    name: str, strategy: st.SearchStrategy[bytes], category: str = CATEGORY
 ) -> st.SearchStrategy[HostileRequest]:
     """Images of a strategy through any door, with any heatmap."""
     return st.builds(
-        of_image, st.just(name), strategy, st.sampled_from(DOORS), st.sampled_from(HEATMAPS)
+        of_image,
+        st.just(name),
+        strategy,
+        st.sampled_from(DOORS),
+        st.sampled_from(HEATMAPS),
+        st.just(category),
     )
 
 
@@ -121,106 +102,62 @@ def long_images(draw: st.DrawFn) -> bytes:
     return images.black_png(*sides)
 
 
-# Framing
-
-
-def chunks(*pieces: bytes, extension: bytes = b"") -> bytes:
-    return b"".join(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
-
-
-CHUNKED = {"Transfer-Encoding": "chunked"}
-DETECT = f"/detect?category={CATEGORY}"
-
-
-def long_trailer(size: int, line: bytes = b"X-T: " + b"t" * 80 + b"\r\n") -> HostileRequest:
-    """A chunked body whose trailer goes on and on."""
-    trailer = line * (size // len(line))
-    content = head(DETECT, CHUNKED) + chunks(b"x") + b"0\r\n" + trailer + b"\r\n"
-    return HostileRequest(f"a trailer of {size} bytes", content)
-
-
-def one_long_trailer(size: int) -> HostileRequest:
-    """A chunked body with one trailer of one line that goes on and on."""
-    return long_trailer(size, b"X-T: " + b"t" * max(0, size - 7) + b"\r\n")
-
-
-def long_extensions(size: int, count: int) -> HostileRequest:
-    """Chunks of a byte, each with an extension that goes on and on."""
-    extension = b";e=" + b"e" * (size // count)
-    content = chunks(*[b"x"] * count, extension=extension)
-    return HostileRequest(
-        f"{count} chunk extensions, {size} bytes", head(DETECT, CHUNKED) + content + b"0\r\n\r\n"
-    )
-
-
-def small_chunks(count: int, size: int) -> HostileRequest:
-    """A body in very many chunks."""
-    content = chunks(b"x" * size) * count
-    return HostileRequest(
-        f"{count} chunks of {size}", head(DETECT, CHUNKED) + content + b"0\r\n\r\n"
-    )
-
-
-def many_headers(count: int, size: int) -> HostileRequest:
-    """A request with very many headers, or very long ones."""
-    headers = {f"X-{number}": "h" * size for number in range(count)}
-    return HostileRequest(f"{count} headers of {size}", head(DETECT, headers | length_of(b"")))
-
-
-def long_target(size: int) -> HostileRequest:
-    """A path with a query of very many fields."""
-    query = "&".join(f"a{number}=b" for number in range(size // 8))
-    return whole(f"a query of {size} bytes", f"{DETECT}&{query}", b"x", {})
-
-
-def pipelined(count: int, path: str) -> HostileRequest:
-    """Very many requests at once, on one connection."""
-    return HostileRequest(f"{count} requests for {path} at once", head(path, {}, "GET") * count)
-
-
-def nested_gzip(levels: int, size: int) -> HostileRequest:
-    """A bomb in a bomb; the header tells of one."""
-    content = bytes(size)
-    for _ in range(levels):
-        content = gzip.compress(content, 9, mtime=0)
-    return whole(
-        f"{size} bytes, gzipped {levels} times", DETECT, content, {"Content-Encoding": "gzip"}
-    )
-
-
-def framings(size: int) -> st.SearchStrategy[HostileRequest]:
-    """Requests whose framing has too much of something."""
-    sizes = st.integers(1, size)
-    return st.one_of(
-        st.builds(long_trailer, sizes),
-        st.builds(one_long_trailer, sizes),
-        st.builds(long_extensions, sizes, st.integers(1, 1000)),
-        st.builds(small_chunks, st.integers(0, size // 10), st.integers(1, 3)),
-        st.builds(many_headers, st.integers(0, 2_000), st.sampled_from([0, 1, 100, 10_000])),
-        st.builds(long_target, sizes),
-        st.builds(
-            pipelined,
-            st.integers(1, 300),
-            st.sampled_from(["/livez", "/readyz", "/nowhere", "/v2"]),
-        ),
-        st.builds(nested_gzip, st.integers(1, 3), st.sampled_from([0, 10**5, 10**7, 10**8])),
-    )
-
-
 SIZE = 1_000_000
-REQUESTS: dict[str, st.SearchStrategy[HostileRequest]] = {
-    "png": image_requests("PNG", st.one_of(images.png_images(), long_images())),
-    "jpeg": image_requests("JPEG", images.jpeg_images()),
-    "tiff": image_requests("TIFF", images.tiff_images()),
-    "bmp": image_requests("BMP", images.bmp_images()),
-    "webp": image_requests("WebP", images.webp_images()),
-    "json": st.builds(of_body, bodies.json_bodies(SIZE)),
-    "form": st.builds(of_body, bodies.form_bodies(SIZE)),
-    "tensor": st.builds(of_body, bodies.tensor_bodies(SIZE)),
-    "gzip": st.builds(lambda body: of_body(body.gzipped()), bodies.json_bodies(4 * SIZE)),
-    "framing": framings(3 * SIZE),
-}
-"""Strategies by kind; none makes a request that a service of usual limits could not be sent."""
+KINDS = ("png", "jpeg", "tiff", "bmp", "webp", "json", "gzip", "form", "tensor", "framing")
+
+
+def requests(kind: str, category: str = CATEGORY) -> st.SearchStrategy[HostileRequest]:
+    """Requests of a kind about a category that the service has."""
+
+    def of(strategy: st.SearchStrategy[bodies.HostileBody]) -> st.SearchStrategy[HostileRequest]:
+        return st.builds(of_body, strategy, st.just(category))
+
+    def aimed(request: HostileRequest) -> HostileRequest:
+        target = f"/detect?category={category}".encode()
+        return replace(request, content=request.content.replace(framing.DETECT.encode(), target, 1))
+
+    match kind:
+        case "png":
+            pictures = st.one_of(images.png_images(), long_images())
+        case "jpeg":
+            pictures = images.jpeg_images()
+        case "tiff":
+            pictures = images.tiff_images()
+        case "bmp":
+            pictures = images.bmp_images()
+        case "webp":
+            pictures = images.webp_images()
+        case "json":
+            return of(bodies.json_bodies(SIZE))
+        case "gzip":
+            return of(bodies.json_bodies(4 * SIZE).map(lambda body: body.gzipped()))
+        case "form":
+            return of(bodies.form_bodies(SIZE))
+        case "tensor":
+            return of(bodies.tensor_bodies(SIZE))
+        case "framing":
+            return framing.framings(3 * SIZE).map(aimed)
+    return image_requests(kind, pictures, category)
+
+
+def drawn(kind: str, count: int, category: str = CATEGORY) -> list[HostileRequest]:
+    """Draw so many requests of a kind: always the same ones."""
+    found: list[HostileRequest] = []
+
+    @seed(_SEED)
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests(kind, category))
+    def take(request: HostileRequest) -> None:
+        found.append(request)
+
+    take()
+    return found
 
 
 _FIXED_IMAGES: list[tuple[str, Callable[[], bytes], str, str]] = [
@@ -240,17 +177,6 @@ _FIXED_IMAGES: list[tuple[str, Callable[[], bytes], str, str]] = [
     ),
     ("hollow PNG", lambda: images.png(images.png_header(65_535, 65_535)), "json", "none"),
 ]
-_FIXED_FRAMINGS: dict[str, Callable[[], HostileRequest]] = {
-    "a trailer of many lines": lambda: long_trailer(3_000_000),
-    "a trailer of one line": lambda: one_long_trailer(3_000_000),
-    "100 chunk extensions": lambda: long_extensions(3_000_000, 100),
-    "one chunk extension": lambda: long_extensions(3_000_000, 1),
-    "300,000 chunks": lambda: small_chunks(300_000, 1),
-    "2,000 headers": lambda: many_headers(2_000, 1),
-    "a long query": lambda: long_target(30_000),
-    "300 requests at once": lambda: pipelined(300, "/livez"),
-    "a gzip bomb": lambda: nested_gzip(1, 10**8),
-}
 
 
 def fixed(category: str = CATEGORY) -> dict[str, Callable[[], HostileRequest]]:
@@ -262,10 +188,16 @@ def fixed(category: str = CATEGORY) -> dict[str, Callable[[], HostileRequest]]:
         return lambda: of_image(name, make(), door, heatmap, category)
 
     pictures = {row[0]: through(*row) for row in _FIXED_IMAGES}
-    return {**pictures, **_FIXED_FRAMINGS}
+    return {**pictures, **framing.FIXED}
 
 
 def fixed_requests(category: str = CATEGORY, size: int = 3_000_000) -> list[HostileRequest]:
     """Every request that once cost too much."""
     known = [of_body(body, category) for body in bodies.fixed_bodies(size)]
     return [*known, *(make() for make in fixed(category).values())]
+
+
+def every_request(category: str = CATEGORY, count: int = 30) -> list[HostileRequest]:
+    """Every request that once cost too much, and so many drawn of each kind."""
+    more = [request for kind in KINDS for request in drawn(kind, count, category)]
+    return [*fixed_requests(category), *more]

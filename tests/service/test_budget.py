@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.service.budget import Budget, Cost, OverBudget, Scales, exchange
+from benchmarks.soaking.exchange import exchange
+from tests.service.budget import Budget, Cost, OverBudget, Scales
 from tests.service.live import ROOT
 from tests.service.wasteful import BESIDE
 

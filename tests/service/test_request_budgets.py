@@ -1,13 +1,13 @@
 """No request costs more than its budget, whatever it is made of; see docs/reliability.md.
 
-A failure names the request, the figure and its limit. The strategies go by a fixed seed: what is
-red once is red again.
+A failure names the request, the figure and its limit. Requests are drawn by a fixed seed:
+what is red once is red again.
 """
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.hostile_requests import REQUESTS, HostileRequest, fixed, fixed_requests
+from tests.hostile_framing import HostileRequest
+from tests.hostile_requests import KINDS, drawn, fixed, fixed_requests
 from tests.service.budget import Budget, Scales
 from tests.service.live import serving
 
@@ -48,27 +48,10 @@ def hold(scales: Scales, request: HostileRequest) -> None:
     assert reply.status == 200 or reply.decision != "OK", f"{request} is OK with {reply.status}"
 
 
-def hold_examples(scales: Scales, kind: str, count: int) -> None:
-    """Weigh so many requests of a kind; the first that costs too much is told as it is."""
-
-    @seed(20_260_101)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(REQUESTS[kind])
-    def each(request: HostileRequest) -> None:
-        hold(scales, request)
-
-    each()
-
-
-@pytest.mark.parametrize("kind", REQUESTS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_requests_of_a_kind_stay_within_the_budget(scales, kind):
-    hold_examples(scales, kind, FEW)
+    for request in drawn(kind, FEW):
+        hold(scales, request)
 
 
 @pytest.mark.parametrize("name", fixed())
@@ -77,9 +60,10 @@ def test_a_request_that_once_cost_too_much_does_not(scales, name):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", REQUESTS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_hundreds_of_requests_of_a_kind_stay_within_the_budget(scales, kind):
-    hold_examples(scales, kind, MANY)
+    for request in drawn(kind, MANY):
+        hold(scales, request)
 
 
 @pytest.mark.long

@@ -1,0 +1,45 @@
+"""What was sent in a soak and what came of it."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import httpx
+
+from benchmarks.soaking.exchange import Reply
+
+NO_ROOM_NO_TIME = {503, 504}
+RESTART_S = 30.0
+"""How long after the worker was killed 503 is right."""
+
+
+@dataclass
+class Tally:
+    """What was sent and what came of it; `wrong` holds what should not have come."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    killed_at: float = float("inf")
+
+    def expect(self, kind: str, response: httpx.Response, allowed: set[int]) -> None:
+        """Count an answer; 503 is right for half a minute after the worker was killed."""
+        self.outcomes[f"{kind} {response.status_code}"] += 1
+        restarting = 0 <= time.monotonic() - self.killed_at < RESTART_S
+        if response.status_code == 503 and restarting and "retry-after" in response.headers:
+            return
+        if response.status_code not in allowed:
+            self.wrong.append(f"{kind}: {response.status_code} {response.text[:200]}")
+        elif response.status_code >= 400 and response.headers.get("x-decision") == "OK":
+            self.wrong.append(f"{kind}: OK with {response.status_code}")
+
+    def expect_refusal(self, name: str, reply: Reply) -> None:
+        """Count what a hostile request got: an answer below 500, no room, no time, or nothing.
+
+        What is refused is never OK; what is a valid image, at whatever cost, may be inspected.
+        """
+        self.outcomes[f"hostile {reply.status or 'cut off'}"] += 1
+        status = reply.status or 400
+        if status >= 500 and status not in NO_ROOM_NO_TIME:
+            self.wrong.append(f"{name}: {status} {reply.body[:200]!r}")
+        elif status >= 400 and reply.decision == "OK":
+            self.wrong.append(f"{name}: OK with {status}")
