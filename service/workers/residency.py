@@ -68,7 +68,6 @@ class Residency:
         self._deaths: Counter[CheckpointKey] = Counter()
         self._changing = asyncio.Lock()
         self._stats = WorkerStats()
-        metrics.model_evictions.labels(worker)  # from 0 on
         metrics.expect_loads(worker, wanted)
 
     @property

@@ -29,7 +29,8 @@ class ModelMetrics:
         from_zero(self.shadow_difference, [category])
 
     def expect_loads(self, worker: str, checkpoints: Iterable[CheckpointKey]) -> None:
-        """Count from 0 on how a worker's loads of these checkpoints end."""
+        """Count from 0 on how a worker's loads of these checkpoints end, and what it lets go."""
+        from_zero(self.model_evictions, [worker])
         for key in checkpoints:
             outcomes = ("loaded", "failed")
             from_zero(self.model_loads, [worker], [key.name], [key.version], outcomes)
