@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import psutil
 import typer
 
@@ -30,7 +32,7 @@ from benchmarks.loading import CannotMeasure
 from benchmarks.loading.serving import copy_store, serving
 from benchmarks.loading.subject import about, read_bodies, served_categories
 from benchmarks.soaking.probing import BASELINE, Prober, Silences
-from benchmarks.soaking.tally import Tally
+from benchmarks.soaking.tally import RESTART_S, Tally
 from benchmarks.soaking.traffic import Traffic
 from benchmarks.soaking.watching import flatness, watch, workers_of
 from tests.hostile_requests import every_request
@@ -103,12 +105,25 @@ def soak(url: str, images: Path, spare: str, tally: Tally, minutes: float) -> di
     def kill() -> None:
         tally.killed_at = time.monotonic()
         workers_of(front)[0].send_signal(signal.SIGKILL)
+        threading.Thread(target=_await_worker, args=(url, tally), daemon=True).start()
 
     traffic = Traffic(url, bodies, spare, tally, hostile)
     with Prober({"/livez": f"{url}/livez"}) as prober, traffic.flowing():
         samples = watch(front, 60 * minutes, kill)
         silences = prober.take()
     return {"samples": samples, "silences": silences, "hostile_requests": len(hostile)}
+
+
+def _await_worker(url: str, tally: Tally) -> None:
+    """Note when the service says that it is ready again, once it has said that it is not."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for status in (503, 200):
+            while client.get("/readyz").status_code != status:
+                if time.monotonic() - tally.killed_at > RESTART_S:
+                    tally.wrong.append(f"no worker was ready {RESTART_S:g} s after one was killed")
+                    return
+                time.sleep(0.05)
+    tally.restored_at = time.monotonic()
 
 
 def main(
@@ -134,6 +149,7 @@ def main(
     if json_file is not None:
         result = described | {"minutes": minutes, "holds": holds, "flatness": rows}
         result |= {"outcomes": dict(tally.outcomes), "wrong": tally.wrong} | measured
+        result["worker_back_after_s"] = round(tally.restored_at - tally.killed_at, 1)
         result["silences"] = {name: asdict(seen) for name, seen in result["silences"].items()}
         json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     raise typer.Exit(0 if holds else 1)

@@ -1,5 +1,6 @@
 """What was sent in a soak and what came of it."""
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,8 +10,11 @@ import httpx
 from benchmarks.soaking.exchange import Reply
 
 NO_ROOM_NO_TIME = {503, 504}
-RESTART_S = 30.0
-"""How long after the worker was killed 503 is right."""
+RESTART_S = 120.0
+"""How long a killed worker may take until it is there again; meanwhile 503 is right."""
+
+LATE_S = 2.0
+"""How much later an answer may come that was given before."""
 
 
 @dataclass
@@ -19,12 +23,14 @@ class Tally:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    killed_at: float = float("inf")
+    killed_at: float = math.inf
+    restored_at: float = math.inf
 
     def expect(self, kind: str, response: httpx.Response, allowed: set[int]) -> None:
-        """Count an answer; 503 is right for half a minute after the worker was killed."""
+        """Count an answer; 503 is right from the worker's death until the next one is ready."""
         self.outcomes[f"{kind} {response.status_code}"] += 1
-        restarting = 0 <= time.monotonic() - self.killed_at < RESTART_S
+        end = min(self.restored_at + LATE_S, self.killed_at + RESTART_S)
+        restarting = self.killed_at <= time.monotonic() < end
         if response.status_code == 503 and restarting and "retry-after" in response.headers:
             return
         if response.status_code not in allowed:

@@ -14,6 +14,9 @@ from benchmarks.soaking.tally import Tally
 from tests.hostile_framing import HostileRequest
 
 CLIENTS = 4
+RETRY_S = 0.5
+"""How long a client waits that was refused."""
+
 PAUSE_S = 0.1
 """Between one hostile request and the next."""
 
@@ -68,6 +71,7 @@ class Traffic:
         response = client.post("/detect", params=asked, content=self._bodies[category][which])
         self._tally.expect("good", response, {200})
         if response.status_code != 200:
+            self._done.wait(RETRY_S)
             return
         (found,) = response.json()["results"]
         decision, score = self._known.setdefault(

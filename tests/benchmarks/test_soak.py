@@ -47,23 +47,27 @@ def test_too_few_samples_tell_nothing():
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "killed_ago_s", "right"),
+    ("status", "headers", "killed_ago_s", "restored_ago_s", "right"),
     [
-        (200, {}, None, True),
-        (500, {}, None, False),
-        (503, {"retry-after": "1"}, None, False),
-        (503, {"retry-after": "1"}, 5, True),
-        (503, {}, 5, False),
-        (503, {"retry-after": "1"}, 500, False),
+        (200, {}, None, None, True),
+        (500, {}, None, None, False),
+        (503, {"retry-after": "1"}, None, None, False),
+        (503, {"retry-after": "1"}, 50, None, True),
+        (503, {"retry-after": "1"}, 50, 1, True),
+        (503, {"retry-after": "1"}, 50, 10, False),
+        (503, {}, 5, None, False),
+        (503, {"retry-after": "1"}, 500, None, False),
     ],
 )
-def test_503_is_right_only_after_the_kill(
-    monkeypatch, status, headers, killed_ago_s, right, capsys
+def test_503_is_right_only_from_the_kill_to_the_next_worker(
+    monkeypatch, status, headers, killed_ago_s, restored_ago_s, right, capsys
 ):
     monkeypatch.setattr(tallying.time, "monotonic", lambda: 1000.0)
     tally = Tally()
     if killed_ago_s is not None:
         tally.killed_at = 1000.0 - killed_ago_s
+    if restored_ago_s is not None:
+        tally.restored_at = 1000.0 - restored_ago_s
     tally.expect("good", httpx.Response(status, headers=headers), {200})
     assert (tally.wrong == []) == right
     assert soak.report(flatness(samples()), tally) == right
