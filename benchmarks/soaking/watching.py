@@ -10,6 +10,7 @@ import psutil
 
 from benchmarks.loading import CannotMeasure
 
+SAMPLE_S = 1.0
 KILL_AT, WARM_AT = 0.15, 0.4
 """Shares of the time after which a worker is killed, and from which on all has to be flat."""
 
