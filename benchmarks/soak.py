@@ -72,7 +72,7 @@ def report(
             f"{row['allowed_growth']:10.1f}  {'flat' if row['flat'] else 'GROWS'}"
         )
     print(", ".join(f"{kind}: {count}" for kind, count in sorted(tally.outcomes.items())))
-    is_quick = _report_silences(silences or {})
+    is_quick = _report_silences(silences or {}, tally)
     for wrong in tally.wrong[:10]:
         print(f"WRONG: {wrong}")
     holds = all(row["flat"] for row in rows) and is_quick and not tally.wrong
@@ -80,7 +80,7 @@ def report(
     return holds
 
 
-def _report_silences(silences: Mapping[str, Silences]) -> bool:
+def _report_silences(silences: Mapping[str, Silences], tally: Tally) -> bool:
     """Print how long each target was silent; return whether none was so for too long."""
     if not silences:
         return True
@@ -93,6 +93,9 @@ def _report_silences(silences: Mapping[str, Silences]) -> bool:
             f"{name:16}{1000 * seen.p99_s:14.0f}{1000 * seen.longest_s:12.0f}"
             f"{1000 * seen.excess_s:18.0f}{'  TOO LONG' if too_long else ''}"
         )
+        if too_long:
+            during = tally.during(seen.at, seen.longest_s) or ["nothing hostile"]
+            print(f"{'':16}during: {'; '.join(during)}")
     return is_quick
 
 

@@ -49,6 +49,9 @@ class Silences:
     excess_s: float
     """The longest silence beyond what the trivial process had at the same moment."""
 
+    at: float = math.nan
+    """When that one began, by the monotonic clock, which all processes share."""
+
 
 class Prober:
     """Starts the process that probes, and a trivial one beside the targets."""
@@ -109,18 +112,13 @@ def _summary(probes: Sequence[Probe], machine: Sequence[Probe]) -> Silences:
     if not seconds:
         return Silences(0, math.nan, math.nan, math.nan)
     starts = [probe.at for probe in machine]
-    excess = (
-        probe.seconds - _longest_within(probe, machine, starts)
+    p99_s, longest_s = seconds[math.ceil(0.99 * len(seconds)) - 1], seconds[-1]
+    excess_s, at = max(
+        (probe.seconds - _longest_within(probe, machine, starts), probe.at)
         for probe in probes
-        if probe.seconds > _NOTABLE_S
+        if probe.seconds >= min(longest_s, _NOTABLE_S)
     )
-    longest = seconds[-1]
-    return Silences(
-        len(seconds),
-        seconds[math.ceil(0.99 * len(seconds)) - 1],
-        longest,
-        max(excess, default=longest),
-    )
+    return Silences(len(seconds), p99_s, longest_s, excess_s, at)
 
 
 def _longest_within(probe: Probe, machine: Sequence[Probe], starts: Sequence[float]) -> float:

@@ -23,6 +23,9 @@ class Tally:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    sent: list[tuple[float, float, str]] = field(default_factory=list)
+    """When each hostile request was sent and answered, and its name."""
+
     killed_at: float = math.inf
     restored_at: float = math.inf
 
@@ -37,6 +40,10 @@ class Tally:
             self.wrong.append(f"{kind}: {response.status_code} {response.text[:200]}")
         elif response.status_code >= 400 and response.headers.get("x-decision") == "OK":
             self.wrong.append(f"{kind}: OK with {response.status_code}")
+
+    def during(self, start: float, seconds: float) -> list[str]:
+        """Name the hostile requests that were on their way at some moment of a time."""
+        return [name for at, end, name in self.sent if at < start + seconds and end > start]
 
     def expect_refusal(self, name: str, reply: Reply) -> None:
         """Count what a hostile request got: an answer below 500, no room, no time, or nothing.

@@ -112,11 +112,13 @@ class Traffic:
         dice = random.Random(CLIENTS)
         while self._hostile and not self._done.is_set():
             for request in dice.sample(self._hostile, len(self._hostile)):
+                started = time.monotonic()
                 try:
                     reply = exchange(self._url, request.content)
                 except TimeoutError:
                     self._tally.wrong.append(f"{request}: no answer within {ANSWER_S} s")
                 else:
                     self._tally.expect_refusal(str(request), reply)
+                self._tally.sent.append((started, time.monotonic(), str(request)))
                 if self._done.wait(PAUSE_S):
                     return

@@ -109,11 +109,14 @@ def test_a_silence_that_the_machine_had_too_is_not_the_service_s():
 @pytest.mark.parametrize(("excess_s", "holds"), [(0.2, True), (0.3, False), (float("nan"), False)])
 def test_a_silence_that_is_too_long_is_told(excess_s, holds, capsys):
     silences = {
-        "/livez": Silences(100, 0.01, 0.9, excess_s),
+        "/livez": Silences(100, 0.01, 0.9, excess_s, at=5.0),
         BASELINE: Silences(100, 0.01, 0.7, 0.7),
     }
-    assert soak.report(flatness(samples()), Tally(), silences) == holds
-    assert ("TOO LONG" in capsys.readouterr().out) != holds
+    tally = Tally(sent=[(4.0, 5.5, "a bomb"), (5.95, 6.0, "a later one")])
+    assert soak.report(flatness(samples()), tally, silences) == holds
+    told = capsys.readouterr().out
+    assert ("TOO LONG" in told) != holds
+    assert ("during: a bomb\n" in told) != holds
 
 
 def test_a_service_that_says_nothing_is_seen_while_it_is_silent():
