@@ -11,7 +11,7 @@ from benchmarks.soaking.exchange import Reply
 
 NO_ROOM_NO_TIME = {503, 504}
 RESTART_S = 120.0
-"""How long a killed worker may take until it is there again; meanwhile 503 is right."""
+"""How long a killed worker may take until it is there again; meanwhile 503 and 504 are right."""
 
 LATE_S = 2.0
 """How much later an answer may come that was given before."""
@@ -30,11 +30,12 @@ class Tally:
     restored_at: float = math.inf
 
     def expect(self, kind: str, response: httpx.Response, allowed: set[int]) -> None:
-        """Count an answer; 503 is right from the worker's death until the next one is ready."""
+        """Count an answer; no room and no time are right until a killed worker is replaced."""
         self.outcomes[f"{kind} {response.status_code}"] += 1
         end = min(self.restored_at + LATE_S, self.killed_at + RESTART_S)
         restarting = self.killed_at <= time.monotonic() < end
-        if response.status_code == 503 and restarting and "retry-after" in response.headers:
+        says_when = response.status_code == 503 and "retry-after" in response.headers
+        if restarting and (says_when or response.status_code == 504):
             return
         if response.status_code not in allowed:
             self.wrong.append(f"{kind}: {response.status_code} {response.text[:200]}")

@@ -55,6 +55,8 @@ def test_too_few_samples_tell_nothing():
         (503, {"retry-after": "1"}, 50, None, True),
         (503, {"retry-after": "1"}, 50, 1, True),
         (503, {"retry-after": "1"}, 50, 10, False),
+        (504, {}, 50, None, True),
+        (504, {}, 50, 10, False),
         (503, {}, 5, None, False),
         (503, {"retry-after": "1"}, 500, None, False),
     ],
