@@ -66,6 +66,8 @@ LONGEST_FIRST = [
     "tests/model/training/test_crash.py",
     "tests/service/workers/test_process.py",
     "tests/service/test_shutdown.py",
+    "tests/service/test_request_budgets.py",
+    "tests/service/test_budget.py",
     "tests/model/training/test_training.py",
     "tests/benchmarks/test_kernel_counts.py",
     "tests/service/http/test_connection.py",

@@ -17,7 +17,7 @@ BUDGET = Budget(memory_mb=256, silence_s=1.0, processor_s=6.0)
 ALLOWED_ABOVE_500 = {501, 503, 504}
 """No such method, no room, no time."""
 
-FEW, MANY = 6, 200
+FEW, MANY = 4, 200
 
 
 @pytest.fixture(scope="module")
