@@ -49,12 +49,13 @@ def likely_codes(routes: Sequence[BaseRoute]) -> dict[str, set[int]]:
     Every route may be done, fail, or be asked wrongly, and others are declared; one that inspects,
     and a path that no route takes, may answer every problem there is.
     """
-    every = _COMMON_CODES | {kind.status for kind in PROBLEM_TYPES.values()}
+    every = {*_COMMON_CODES, *(kind.status for kind in PROBLEM_TYPES.values())}
     codes = {UNMATCHED: every}
     for route in _flat(routes):
         declared = {code for code in getattr(route, "responses", None) or () if code != "default"}
         inspects = declared_by(getattr(route, "endpoint", None)).inspects
-        codes.setdefault(route.path, set()).update(every if inspects else _COMMON_CODES | declared)
+        likely = every if inspects else declared | _COMMON_CODES
+        codes[route.path] = codes.get(route.path, set()) | likely
     return codes
 
 
