@@ -91,7 +91,7 @@ test-gpu: $(DEV) ## on a CUDA machine: the tests that need it, and the benchmark
 	$(PYTEST) -m gpu
 	$(BIN)/python -m benchmarks.gpu --json $(LOAD)/gpu-$(NAME).json
 
-soak: $(DEV) ## mixed traffic for MINUTES (10), with memory and files watched: do they stay flat?
+soak: $(DEV) ## good and hostile traffic for MINUTES (10): memory, files, silences watched
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --device $(DEVICE)
 
 demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the dataset's package

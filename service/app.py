@@ -33,7 +33,7 @@ from service.api.v2 import routes as v2
 from service.errors import InvalidRequest, ServiceError
 from service.http.bodies import BodyBudget, BodyGuard
 from service.http.decision_headers import DECISION_HEADER, FAIL_SAFE_HEADER
-from service.http.matching import Matching
+from service.http.matching import Matching, likely_codes
 from service.http.problems import http_problem, problem_of, retry_headers
 from service.http.request_log import AnswerHeaders, RequestLog, problem_response, request_id_of
 from service.inspection.drift import DriftMonitor
@@ -81,6 +81,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.state.body_budget = BodyBudget.of(settings.http)
     app.state.detect = _detect_door(settings, app.state.shutdown, metrics)
     _open_doors(app)
+    metrics.expect_routes(likely_codes(app.routes))
     _protect(app, settings.access)
     app.add_middleware(
         RequestLog, metrics=metrics, fail_safe=settings.inspection.fail_safe, tracing=tracing

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from service.access.keys import KeyRing
+from service.access.keys import ApiKey, KeyRing
 from service.access.rates import RateLimiter, caller_of_address
 from service.errors import Forbidden, RateLimited, Unauthenticated
 from service.http.declaration import Scope
@@ -35,6 +35,8 @@ class Guard:
         """Read the keys file. Raises `KeysUnusable`."""
         self._metrics = metrics
         self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
+        self._counted: tuple[ApiKey, ...] = ()
+        self._count_keys()
         self._needs_keys = needs_keys
         self._anonymous_by_address = not settings.allow_anonymous
         self._rate_per_s = settings.rate_limit_per_s
@@ -74,6 +76,13 @@ class Guard:
         self._metrics.unauthorized.labels(reason).inc()
         return Unauthenticated(detail)
 
+    def _count_keys(self) -> None:
+        """Have the refusals of every key counted from 0 on, as soon as it is read."""
+        keys = self._ring.keys if self._ring else ()
+        if keys is not self._counted:
+            self._counted = keys
+            self._metrics.expect_keys(key.name for key in keys)
+
     def _by_key(self, headers: Headers) -> Caller | None:
         if self._ring is None:
             return None
@@ -81,6 +90,7 @@ class Guard:
         if secret is None:
             return None
         key = self._ring.find(secret)
+        self._count_keys()
         if key:
             return Caller(key.name, key.scopes, key.rate_per_s)
         if is_meant or self._needs_keys:

@@ -143,6 +143,11 @@ class KeyRing:
         self._seen = self._stamp()
         self._checked = time.monotonic()
 
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys as last read: the same tuple until the file is read again."""
+        return self._keys
+
     def find(self, secret: str) -> ApiKey | None:
         """Return the key that this is, in a time that does not tell how near a wrong one came."""
         self._follow()

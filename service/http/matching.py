@@ -16,6 +16,13 @@ from starlette.routing import BaseRoute, Mount, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.declaration import UNDECLARED, Declaration, Matched, Route, declared_by, put_match
+from service.problem_types import PROBLEM_TYPES
+
+UNMATCHED = "unmatched"
+"""Stands where a route's template would, for requests that no route takes."""
+
+_COMMON_CODES = frozenset({0, 200, 405, 499, 500, 503})
+"""What any route may answer; 0 is no answer, since the client had gone."""
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
@@ -34,6 +41,22 @@ class Matching:
             scope.setdefault("state", {})
             put_match(scope, self._table.find(scope["method"], _path_within(scope)))
         await self._app(scope, receive, send)
+
+
+def likely_codes(routes: Sequence[BaseRoute]) -> dict[str, set[int]]:
+    """Return the status codes that each route may answer, by template as the log names it.
+
+    Every route may be done, fail, or be asked wrongly, and others are declared; one that inspects,
+    and a path that no route takes, may answer every problem there is.
+    """
+    every = {*_COMMON_CODES, *(kind.status for kind in PROBLEM_TYPES.values())}
+    codes = {UNMATCHED: every}
+    for route in _flat(routes):
+        declared = {code for code in getattr(route, "responses", None) or () if code != "default"}
+        inspects = declared_by(getattr(route, "endpoint", None)).inspects
+        likely = every if inspects else declared | _COMMON_CODES
+        codes[route.path] = codes.get(route.path, set()) | likely
+    return codes
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.inspection import Decision
 from service.http.decision_headers import DECISION_HEADER, deciding, decision_headers, fail_safe
 from service.http.declaration import declaration_of
+from service.http.matching import UNMATCHED
 from service.http.problems import PROBLEM_JSON, Problem, problem_of
 from service.shutdown import Shutdown
 from service.telemetry.logs import FIELDS, members, note, taking_notes
@@ -26,7 +27,6 @@ access = logging.getLogger("service.access")
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_NO_ROUTE = "unmatched"
 _ANSWER_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -162,7 +162,7 @@ class RequestLog:
             **members(notes),
         }
         # A probe that was refused before it came to its route is worth a line: its key is wrong.
-        is_probe = declaration_of(scope).is_probe and route != _NO_ROUTE
+        is_probe = declaration_of(scope).is_probe and route != UNMATCHED
         if "problem" in notes and not is_probe:
             self._metrics.rejected.labels(notes["problem"]).inc()
         level = logging.DEBUG if is_probe else logging.INFO
@@ -170,7 +170,7 @@ class RequestLog:
 
 
 def _route_of(scope: Scope) -> str:
-    route: str = getattr(scope.get("route"), "path", _NO_ROUTE)
+    route: str = getattr(scope.get("route"), "path", UNMATCHED)
     return route
 
 

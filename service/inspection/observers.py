@@ -96,8 +96,6 @@ class MetricsObserver(Observer):
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        for kind in (INTERNAL, *PROBLEM_TYPES.values()):  # from 0 on, or the first would be missed
-            metrics.image_errors.labels(kind.slug)
 
     async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
         """Count an image with a decision, and measure its score and stages."""

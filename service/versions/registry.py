@@ -240,8 +240,19 @@ class Registry:
         for route in self.routes:
             labels = (route.category, route.checkpoint.name, route.checkpoint.version)
             self._metrics.category_info.labels(*labels).set(1)
+        self._expect_parts()
         self._publish_thresholds()
         self._metrics.checkpoints_refused.set(len(self._refused))
+
+    def _expect_parts(self) -> None:
+        """Have parts counted from 0 on; what serves no more keeps the counts that it has."""
+        for served in filter(None, self._table.values()):
+            category = served.stable.category
+            self._metrics.expect_category(category)
+            for route in filter(None, (served.stable, served.canary)):
+                self._metrics.expect_route(category, route.checkpoint, route.role)
+            if served.stable.shadow:
+                self._metrics.expect_shadow(category)
 
     def _publish_thresholds(self) -> None:
         self._metrics.threshold.clear()

@@ -68,7 +68,7 @@ class Residency:
         self._deaths: Counter[CheckpointKey] = Counter()
         self._changing = asyncio.Lock()
         self._stats = WorkerStats()
-        metrics.model_evictions.labels(worker)  # from 0 on
+        metrics.expect_loads(worker, wanted)
 
     @property
     def residents(self) -> Mapping[CheckpointKey, Resident]:
@@ -226,6 +226,7 @@ class Residency:
 
     async def _ask(self, key: CheckpointKey, *, measure: bool) -> LoadReply:
         process = self._attached()
+        self._metrics.expect_loads(self._worker, [key])
         known = None if measure else self._latencies.known(key)
         try:
             reply = await process.load(key, self._limits.load_timeout_s, known)

@@ -93,7 +93,7 @@ class Worker:
         self._handed: list[Batch] = []
         self._start_took_s = _EXPECTED_START_S
         self._expected_at = math.inf
-        self._metrics.worker_restarts.labels(plan.name)
+        self._metrics.expect_worker(plan.name)
         self._set(WorkerState.STOPPED, "not started")
 
     @property

@@ -167,6 +167,8 @@ class RunningServer:
     settings: Settings
     url: str
     log: list[logging.LogRecord]
+    fresh_metrics: str = ""
+    """What /metrics answered before anything was asked but probes."""
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
@@ -268,6 +270,8 @@ def server(weights: Path, eventually: Callable[..., Any]) -> Iterator[RunningSer
     )
     with running(settings) as server:
         eventually(lambda: is_ready(server), "readiness")
+        with server.client() as client:
+            server.fresh_metrics = client.get("/metrics").text
         yield server
 
 
@@ -356,3 +360,5 @@ def live(live_service: Live, image: Callable[..., bytes]) -> Iterator[Live]:
         result = live_service.inspect(image(), category)
         assert (result["decision"], result["model"]["name"]) == (decision, "parts")
     assert live_service.tracebacks()[before:] == []
+    # Prometheus would not have seen the first of what is counted only since.
+    assert live_service.counters() - live_service.counted_from_start == set()

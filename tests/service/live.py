@@ -33,6 +33,7 @@ class Live:
         self.front = psutil.Process(process.pid)
         self.log: list[str] = []
         self.url = ""
+        self.counted_from_start = set[str]()
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
@@ -45,6 +46,7 @@ class Live:
         for line in self.process.stdout:
             if found := READY.search(line):
                 self.url = found[1].rstrip(".")
+                self.counted_from_start = self.counters()
                 return
         self._reading.join()
         raise AssertionError("".join(self.log))
@@ -168,6 +170,18 @@ class Live:
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+    def counters(self) -> set[str]:
+        """Name the counted series there are, without those of a version or a network's stage."""
+        with self.client() as client:
+            families = text_string_to_metric_families(client.get("/metrics").text)
+        return {
+            f"{sample.name}{sorted(sample.labels.items())}"
+            for family in families
+            for sample in family.samples
+            if sample.name.endswith(("_total", "_count"))
+            and not {"version", "stage"} & set(sample.labels)
+        }
 
     def tracebacks(self) -> list[str]:
         """Whatever was logged with one, and whatever is no line of the log."""

@@ -197,9 +197,10 @@ def test_names_are_looked_up_and_lead_nowhere(raw, name):
 
 def test_clients_that_vanish_within_their_body_leave_nothing_behind(server, eventually, image):
     host, port = server.url.removeprefix("http://").split(":")
+    before = len(server.log)  # the server is other tests' as well
     head = b"POST /detect?category=bolt HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
     for _ in range(50):
         with socket.create_connection((host, int(port))) as client:
             client.sendall(head + b"\x89PNG" * 10)
     eventually(lambda: server.app.state.body_budget.held == 0, "all bytes given back")
-    assert not [record for record in server.log if record.exc_info]
+    assert not [record for record in server.log[before:] if record.exc_info]

@@ -2,7 +2,11 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.telemetry.metrics.labels import SECONDS
+from model.inspection import Decision
+from service.telemetry.metrics.labels import SECONDS, from_zero
+
+_STAGES = ("decode", "preprocess", "queue", "decision", "heatmap", "total")
+"""The stages that every network has; its own come with the first image."""
 
 _SCORES = tuple(step / 20 for step in range(1, 21))
 _MARGINS = (
@@ -18,6 +22,13 @@ class InspectionMetrics:
         self._declare_inspections(registry)
         self._declare_scores(registry)
         self._declare_drift(registry)
+
+    def expect_category(self, category: str) -> None:
+        """Count a category's parts from 0 on."""
+        from_zero(self.decisions, [category], Decision)
+        from_zero(self.stage_seconds, _STAGES, [category])
+        from_zero(self.scores, [category])
+        from_zero(self.score_margin, [category])
 
     def _declare_inspections(self, registry: CollectorRegistry) -> None:
         self.stage_seconds = Histogram(

@@ -1,5 +1,10 @@
 """Label values and buckets that several metrics share."""
 
+from collections.abc import Iterable
+from itertools import product
+
+from prometheus_client import Counter, Histogram
+
 OTHER = "other"
 
 SECONDS = (
@@ -24,3 +29,13 @@ class BoundedLabel:
             return OTHER
         self._seen.add(value)
         return value
+
+
+def from_zero(metric: Counter | Histogram, *values: Iterable[str]) -> None:
+    """Export a series for every combination of label values, at 0 until something is counted.
+
+    Prometheus sees a counter rise only from a value that it has scraped: where a series begins
+    with the first event, `rate` and `increase` miss that event and all that come with it.
+    """
+    for labels in product(*values):
+        metric.labels(*labels)

@@ -1,6 +1,11 @@
 """Which checkpoints serve: loads, memory, routes, shadows."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from model.checkpoints.key import CheckpointKey
+from service.telemetry.metrics.labels import from_zero
 
 _DIFFERENCES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -12,6 +17,23 @@ class ModelMetrics:
         self._declare_routes(registry)
         self._declare_loads(registry)
         self._declare_shadows(registry)
+
+    def expect_route(self, category: str, checkpoint: CheckpointKey, role: str) -> None:
+        """Count from 0 on what a checkpoint does for a category, and changes of that."""
+        from_zero(self.routed, [category], [checkpoint.name], [checkpoint.version], [role])
+        from_zero(self.changes, [category], ("route", "threshold"))
+
+    def expect_shadow(self, category: str) -> None:
+        """Count from 0 on how a category's shadow compares."""
+        from_zero(self.shadowed, [category], ("agrees", "differs", "failed", "left out"))
+        from_zero(self.shadow_difference, [category])
+
+    def expect_loads(self, worker: str, checkpoints: Iterable[CheckpointKey]) -> None:
+        """Count from 0 on how a worker's loads of these checkpoints end, and what it lets go."""
+        from_zero(self.model_evictions, [worker])
+        for key in checkpoints:
+            outcomes = ("loaded", "failed")
+            from_zero(self.model_loads, [worker], [key.name], [key.version], outcomes)
 
     def _declare_routes(self, registry: CollectorRegistry) -> None:
         self.category_info = Gauge(

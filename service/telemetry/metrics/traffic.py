@@ -1,10 +1,26 @@
 """What clients see: requests, refusals, failures."""
 
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.telemetry.metrics.labels import SECONDS, BoundedLabel
+from service import errors
+from service.problem_types import INTERNAL, PROBLEM_TYPES
+from service.telemetry.metrics.labels import SECONDS, BoundedLabel, from_zero
+
+ANONYMOUS = "anonymous"
+"""The label `key` of callers without a key."""
 
 _MAX_KEYS = 64
+_HTTP_REFUSES = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_CUT_FOR = (
+    errors.BodyTooSlow,
+    errors.HeadersTooLarge,
+    errors.HeadersTooSlow,
+    errors.MalformedRequest,
+    errors.TooManyConnections,
+)
 
 
 class TrafficMetrics:
@@ -25,6 +41,16 @@ class TrafficMetrics:
         )
         self._declare_requests(registry)
         self._declare_refusals(registry)
+
+    def expect_routes(self, codes: Mapping[str, Iterable[int]]) -> None:
+        """Count from 0 on what routes answer: the status codes that are likely, by template."""
+        for route, statuses in codes.items():
+            from_zero(self.requests, [route], map(str, statuses))
+            from_zero(self.request_seconds, [route])
+
+    def expect_keys(self, names: Iterable[str]) -> None:
+        """Count from 0 on how often each key is refused for its rate."""
+        from_zero(self.rate_limited, map(self.key_label, names))
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -52,6 +78,7 @@ class TrafficMetrics:
             ("outcome",),
             registry=registry,
         )
+        from_zero(self.idempotent_answers, ("computed", "replayed", "conflict"))
 
     def _declare_refusals(self, registry: CollectorRegistry) -> None:
         self.rejected = Counter(
@@ -85,3 +112,10 @@ class TrafficMetrics:
             ("reason",),
             registry=registry,
         )
+        slugs = [kind.slug for kind in (INTERNAL, *PROBLEM_TYPES.values())]
+        from_zero(self.rejected, (*slugs, *(f"http-{status}" for status in _HTTP_REFUSES)))
+        from_zero(self.image_errors, slugs)
+        from_zero(self.unauthorized, ("missing", "unknown", "scope"))
+        cut_for = (PROBLEM_TYPES[error].slug for error in _CUT_FOR)
+        from_zero(self.connections_cut, ("slow-reader", *cut_for))
+        self.expect_keys([ANONYMOUS])

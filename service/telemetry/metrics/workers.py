@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.telemetry.metrics.labels import SECONDS
+from service.telemetry.metrics.labels import SECONDS, from_zero
 
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -14,6 +14,15 @@ class WorkerMetrics:
         self._declare_queues(registry)
         self._declare_batches(registry)
         self._declare_workers(registry)
+
+    def expect_worker(self, worker: str) -> None:
+        """Count what a worker does from 0 on."""
+        from_zero(self.dropped, [worker], ("shed", "cancelled", "expired"))
+        from_zero(self.batches_released, [worker], ("full", "idle", "delay"))
+        from_zero(self.batches_split, [worker], ("failed", "out-of-memory"))
+        for metric in (self.batch_size, self.batch_seconds, self.compute_seconds):
+            from_zero(metric, [worker])
+        from_zero(self.worker_restarts, [worker])
 
     def _declare_queues(self, registry: CollectorRegistry) -> None:
         self.queue_depth = Gauge(

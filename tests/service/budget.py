@@ -1,0 +1,227 @@
+"""What one request costs a running service, and a limit for it.
+
+    with Scales(live) as scales:
+        scales.hold("a wide PNG", request, Budget(memory_mb=256))
+
+Three things are weighed from before the request until the service is idle again, so that what goes
+on after an answer counts too: the memory that all processes together took beyond what they had, the
+longest silence of /livez, and the processor time of all processes, those that ended included.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import psutil
+
+from benchmarks.soaking.exchange import Reply, exchange
+from benchmarks.soaking.probing import Prober
+
+_PATIENCE_S = 60.0
+_SAMPLE_S = 0.01
+_LOOKS = 12
+_BUSY_LOOKS = 5
+"""Seen to run, or to want to, in so many of the looks, a thread works: probes take less."""
+
+
+class Service(Protocol):
+    """What is weighed: the process whose children count too, and where it answers /livez."""
+
+    front: psutil.Process
+    url: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one request may cost."""
+
+    memory_mb: float = 256.0
+    silence_s: float = 1.0
+    processor_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one request did cost; `silence_s` is without what the machine itself was silent for."""
+
+    memory_mb: float
+    silence_s: float
+    processor_s: float
+
+    def beyond(self, budget: Budget) -> list[str]:
+        """Say what went beyond the budget: the figure and its limit."""
+        rows = (
+            ("memory", self.memory_mb, budget.memory_mb, "MB"),
+            ("silence of /livez", self.silence_s, budget.silence_s, "s"),
+            ("processor time", self.processor_s, budget.processor_s, "s"),
+        )
+        return [
+            f"{what} {spent:.4g} {unit}, and {limit:g} {unit} are allowed"
+            for what, spent, limit, unit in rows
+            if spent > limit
+        ]
+
+
+class OverBudget(AssertionError):
+    """A request that cost too much."""
+
+
+class Scales:
+    """Weighs requests, one at a time, on a service that does nothing else meanwhile."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._prober = Prober({"livez": f"{service.url}/livez"})
+        self._is_idle = False
+
+    def __enter__(self) -> "Scales":
+        self._prober.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._prober.__exit__(kind, error, trace)
+
+    def hold(
+        self, name: str, request: bytes | Callable[[], object], budget: Budget
+    ) -> tuple[Reply | None, Cost]:
+        """Send a request, or have it sent; raises `OverBudget` where it costs too much.
+
+        Returns the answer to `bytes`, which are a whole HTTP request, and what it cost.
+        """
+        self._let_the_last_one_end()
+        self._prober.take()
+        reply = None
+        with _Memory(self._service.front) as memory:
+            before = processor_s(self._service.front)
+            if callable(request):
+                request()
+            else:
+                reply = exchange(self._service.url, request)
+            spent_s = self._until_idle(before, budget)
+        silence = self._prober.take()["livez"]
+        cost = Cost(memory.grown_mb, silence.excess_s, spent_s)
+        if faults := cost.beyond(budget):
+            raise OverBudget(f"{name}: {'; '.join(faults)} ({cost}, answered {reply})")
+        return reply, cost
+
+    def _until_idle(self, before: float, budget: Budget) -> float:
+        """Wait until the service computes nothing more, or has computed too much; return how much.
+
+        Work that no answer waits for any more is work.
+        """
+        spent = 0.0
+        while spent <= budget.processor_s:
+            self._is_idle = self._looks_idle()
+            spent = processor_s(self._service.front) - before
+            if self._is_idle:
+                break
+        return spent
+
+    def _let_the_last_one_end(self) -> None:
+        """Wait for what a request that was over its budget left running, within reason."""
+        until = time.monotonic() + _PATIENCE_S
+        while not self._is_idle and time.monotonic() < until:
+            self._is_idle = self._looks_idle()
+
+    def _looks_idle(self) -> bool:
+        return sum(self._looks_busy() for _ in range(_LOOKS)) < _BUSY_LOOKS
+
+    def _looks_busy(self) -> bool:
+        """Wait a little; whether some thread then runs or waits for a processor."""
+        time.sleep(_SAMPLE_S)
+        return any(
+            state == b"R" for process in family(self._service.front) for state in states(process)
+        )
+
+
+class _Memory:
+    """The most memory that a process and its descendants took together while it watched.
+
+    Each one's own peak is the kernel's; a child that comes and goes is seen by looking often.
+    """
+
+    def __init__(self, front: psutil.Process) -> None:
+        self._front = front
+        self._done = threading.Event()
+        self._watching = threading.Thread(target=self._watch)
+        self._before = self._highest = 0
+        self.grown_mb = 0.0
+
+    def __enter__(self) -> "_Memory":
+        for process in family(self._front):
+            with suppress(OSError):
+                (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # the peak is now
+        self._before = self._taken("VmRSS")
+        self._watching.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._watching.join()
+        peaks = max(self._highest, self._taken("VmHWM"))
+        self.grown_mb = (peaks - self._before) / 2**20
+
+    def _watch(self) -> None:
+        while not self._done.wait(_SAMPLE_S):
+            self._highest = max(self._highest, self._taken("VmRSS"))
+
+    def _taken(self, field: str) -> int:
+        """Return bytes of all processes together; each one's peak adds to those of the others."""
+        total = 0
+        for process in family(self._front):
+            with suppress(OSError):
+                status = (Path("/proc") / str(process.pid) / "status").read_text("ascii")
+                found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+                total += int(found[1]) * 1024 if found else 0  # a process that ended has none
+        return total
+
+
+def family(front: psutil.Process) -> list[psutil.Process]:
+    """Return a process and all its descendants."""
+    found = [front]
+    for process in found:  # grows while it is gone through
+        for thread in _threads(process):
+            with suppress(OSError, psutil.NoSuchProcess):
+                children = (thread / "children").read_text("ascii").split()
+                found += [psutil.Process(int(pid)) for pid in children]
+    return found
+
+
+def states(process: psutil.Process) -> list[bytes]:
+    """Return the state of each thread: R for one that runs, or waits for a processor."""
+    found = []
+    for thread in _threads(process):
+        with suppress(OSError):
+            found.append((thread / "stat").read_bytes().rpartition(b")")[2].split()[0])
+    return found
+
+
+def _threads(process: psutil.Process) -> list[Path]:
+    with suppress(OSError):
+        return list(Path(f"/proc/{process.pid}/task").iterdir())
+    return []
+
+
+def processor_s(front: psutil.Process) -> float:
+    """Return the processor time of a process and its descendants, those that ended included."""
+    total = 0.0
+    for process in family(front):
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])  # user and system, its own and of ended children
+    return total

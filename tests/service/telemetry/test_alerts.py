@@ -1,0 +1,228 @@
+"""Every alert fires in time for the first burst after a start: from the series of a fresh service.
+
+`rate` and `increase` see a counter rise only from a value that was scraped before. So these tests
+invent no series: they take those that a service exports before its first part, let a burst come,
+and ask promtool when the alert fires. A burst on a series that was not there is an error.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service.telemetry.test_prometheus import RULES, promtool
+
+GROUPS = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
+EXPRESSIONS = {
+    rule.get("alert") or rule["record"]: rule["expr"] for group in GROUPS for rule in group["rules"]
+}
+ALERTS = {rule["alert"] for group in GROUPS for rule in group["rules"] if "alert" in rule}
+LATER = {"mambaad_drift_alarm"}
+"""Gauges that come with the first hundred parts: what is 1 needs no 0 before it."""
+
+STAGE_COUNT = 'mambaad_stage_duration_seconds_count{category="bolt", stage="total"}'
+STAGE_1S = 'mambaad_stage_duration_seconds_bucket{category="bolt", le="1.0", stage="total"}'
+OK, NG, UNDECIDED = (
+    f'mambaad_decisions_total{{category="bolt", decision="{decision}"}}'
+    for decision in ("OK", "NG", "UNDECIDED")
+)
+
+
+def loads(model: str, outcome: str) -> str:
+    labels = f'model="{model}", outcome="{outcome}", version="1", worker="cpu"'
+    return f"mambaad_model_loads_total{{{labels}}}"
+
+
+def requests(code: int) -> str:
+    return f'mambaad_requests_total{{code="{code}", route="/detect"}}'
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What comes `at` a minute after the start, and by which minute the alert has to fire."""
+
+    alert: str
+    at: int
+    fires_by: int
+    values: dict[str, str]
+
+
+BURSTS = [
+    Burst("MambaadAbsent", 30, 33, {"up": "1x30 0x30"}),
+    Burst("MambaadNotReady", 30, 37, {"mambaad_ready": "1x30 0x30"}),
+    Burst("MambaadWorkerDown", 30, 34, {'mambaad_worker_up{worker="cpu"}': "1x30 0x30"}),
+    Burst(
+        "MambaadWorkerRestarts",
+        30,
+        33,
+        {'mambaad_worker_restarts_total{worker="cpu"}': "0x30 5x30"},
+    ),
+    Burst(
+        "MambaadQueueOld",
+        30,
+        33,
+        {'mambaad_queue_oldest_age_seconds{worker="cpu"}': "0x30 4x30"},
+    ),
+    Burst(
+        "MambaadQueueFilling",
+        30,
+        33,
+        {'mambaad_queue_fullness_ratio{worker="cpu"}': "0x30 1x30"},
+    ),
+    Burst("MambaadUndecided", 30, 38, {OK: "0+60x60", UNDECIDED: "0x30 0+40x30"}),
+    Burst(
+        "MambaadServerErrors", 30, 38, {requests(200): "0+60x60", requests(503): "0x30 9x3 18x30"}
+    ),
+    Burst(
+        "MambaadShedding",
+        30,
+        34,
+        {OK: "0+60x60", 'mambaad_image_errors_total{problem="queue-full"}': "0x30 40x30"},
+    ),
+    Burst(
+        "MambaadRateLimited",
+        30,
+        32,
+        {'mambaad_rate_limited_total{key="anonymous"}': "0x30 80x30"},
+    ),
+    Burst(
+        "MambaadUnauthorized",
+        30,
+        32,
+        {'mambaad_unauthorized_total{reason="unknown"}': "0x30 30x30"},
+    ),
+    Burst(
+        "MambaadNotANumber",
+        30,
+        32,
+        {'mambaad_image_errors_total{problem="non-finite-result"}': "0x30 1x30"},
+    ),
+    Burst("MambaadCheckpointRefused", 30, 33, {"mambaad_checkpoints_refused": "0x30 1x30"}),
+    Burst("MambaadLoadFailed", 30, 32, {loads("parts", "failed"): "0x30 1x30"}),
+    Burst(
+        "MambaadThresholdChanged",
+        30,
+        32,
+        {'mambaad_deployment_changes_total{action="threshold", category="bolt"}': "0x30 1x30"},
+    ),
+    Burst(
+        "MambaadDrift",
+        30,
+        42,
+        {
+            'mambaad_drift_alarm{category="bolt", model="parts", reason="shape", version="1"}': (
+                "_x30 1x30"
+            )
+        },
+    ),
+    Burst("MambaadLatencyBurn", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),
+    Burst("MambaadLatencyBurnSlow", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),
+    # A day without a single reject, then two parts in five: not an hour later.
+    Burst(
+        "MambaadRejectsShifted", 1500, 1530, {OK: "0+100x1500 150000+60x60", NG: "0x1500 0+40x60"}
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def exported(server):
+    """The series of a service that has inspected nothing, each with its value."""
+    found = {}
+    for family in text_string_to_metric_families(server.fresh_metrics):
+        for sample in family.samples:
+            found[written(sample.name, sample.labels)] = sample.value
+    return found
+
+
+def written(name, labels):
+    """Write a series as promtool reads it; the same series is always written the same way."""
+    inside = ", ".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+    return f"{name}{{{inside}}}" if inside else name
+
+
+def read_by(rule, seen=frozenset()):
+    """Return the metrics that an alert's expression reads, itself or by the recorded rules."""
+    expression = EXPRESSIONS[rule]
+    names = set(re.findall(r"\bmambaad_\w+", expression))
+    for recorded in set(re.findall(r"\bmambaad:[\w:]+", expression)) - seen:
+        names |= read_by(recorded, seen | {recorded})
+    return names
+
+
+def input_series(burst, exported):
+    """Write what is scraped: every series that the alert reads, from the start, and the burst."""
+    made_up = {name for name in burst.values if name.partition("{")[0] not in {"up", *LATER}}
+    assert made_up <= set(exported), "the burst is on series that a fresh service does not export"
+    reads = read_by(burst.alert)
+    there = {name: value for name, value in exported.items() if name.partition("{")[0] in reads}
+    assert there or reads <= LATER, f"a fresh service exports none of {reads}"
+    length = burst.fires_by + 10
+    series = {'up{job="mambaad"}': f"1x{length}"}
+    series |= {name: f"{value:g}x{length}" for name, value in there.items()}
+    own = {'up{job="mambaad"}' if name == "up" else name: v for name, v in burst.values.items()}
+    return [{"series": name, "values": values} for name, values in (series | own).items()]
+
+
+@pytest.mark.parametrize("burst", BURSTS, ids=lambda burst: burst.alert)
+def test_an_alert_fires_for_the_first_burst(burst, exported, tmp_path: Path):
+    firing = f'count(ALERTS{{alertname="{burst.alert}", alertstate="firing"}})'
+    test = {
+        "interval": "1m",
+        "input_series": input_series(burst, exported),
+        "promql_expr_test": [
+            {"expr": firing, "eval_time": f"{burst.at}m", "exp_samples": []},
+            {
+                "expr": f"{firing} >= bool 1",
+                "eval_time": f"{burst.fires_by}m",
+                "exp_samples": [{"value": 1}],
+            },
+        ],
+    }
+    file = tmp_path / "burst.yml"
+    rules = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}
+    file.write_text(yaml.safe_dump(rules), "utf-8")
+    promtool("test", "rules", file)
+
+
+def test_every_alert_has_its_burst():
+    assert {burst.alert for burst in BURSTS} == ALERTS
+
+
+def test_a_first_burst_of_undecided_parts_is_a_rate_at_once(exported, tmp_path):
+    """200 parts between two scrapes, after half an hour of 60 a minute."""
+    share = (
+        'sum(rate(mambaad_decisions_total{decision="UNDECIDED"}[5m]))'
+        " / sum(rate(mambaad_decisions_total[5m]))"
+    )
+    burst = Burst("MambaadUndecided", 30, 40, {OK: "0+60x60", UNDECIDED: "0x30 200x30"})
+    test = {
+        "interval": "1m",
+        "input_series": input_series(burst, exported),
+        "promql_expr_test": [{"expr": share, "eval_time": "33m", "exp_samples": [{"value": 0.4}]}],
+    }
+    file = tmp_path / "undecided.yml"
+    file.write_text(
+        yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]})
+    )
+    promtool("test", "rules", file)
+
+
+def test_a_fresh_service_counts_every_decision_of_every_category_from_0(exported):
+    for category in ("bolt", "nut", "ghost"):
+        for decision in ("OK", "NG", "REVIEW", "UNDECIDED"):
+            name = written("mambaad_decisions_total", {"category": category, "decision": decision})
+            assert exported[name] == 0
+
+
+def test_nothing_is_counted_yet_but_probes_and_loads(exported):
+    started = ("mambaad_model_loads_total", "mambaad_compute_seconds_total", "mambaad_requests")
+    counted = {
+        name
+        for name, value in exported.items()
+        if value and re.match(r"mambaad_\w+_(total|count)\b", name) and not name.startswith(started)
+    }
+    probes = {name for name in counted if re.search(r'route="/(livez|readyz|metrics)"', name)}
+    assert counted == probes
