@@ -1,0 +1,98 @@
+"""Files and JSON that somebody else wrote, read at a bounded cost.
+
+values = strict_json(read_regular(folder / "manifest.json", most_bytes=2**23)[0])
+"""
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+_MOST_DEPTH = 32
+_MOST_VALUES = 250_000
+_LARGEST_INTEGER = 2**63 - 1
+
+
+def read_regular(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result]:
+    """Return a file's content, and its state before that was read.
+
+    Raises `OSError`, also for a pipe, a device or a folder, and for more than `most_bytes`.
+    """
+    with path.open("rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is a file of more than {most_bytes} bytes", str(path))
+    return content, status
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for a writer
+
+
+def strict_json(content: str | bytes) -> Any:
+    """Parse JSON in UTF-8; raises `ValueError` for what no program of ours writes.
+
+    That is NaN and infinity, integers beyond 64 bits, a name twice in one object, half a surrogate
+    pair, 32 levels of nesting, and 250,000 values.
+    """
+    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    if sum(map(text.count, ",[{")) > _MOST_VALUES:  # counted before any of them is made
+        raise ValueError(f"it holds more than {_MOST_VALUES} values")
+    try:
+        values = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
+        _check(values, 1)
+    except RecursionError as error:
+        raise ValueError(f"it is nested more than {_MOST_DEPTH} levels deep") from error
+    return values
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:100]!r} stands twice in one object")
+    return values
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or abs(int(digits)) > _LARGEST_INTEGER:
+        raise ValueError(f"an integer of {len(digits)} digits is beyond 64 bits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {digits[:30]} is beyond every float")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _check(value: Any, depth: int) -> None:
+    if isinstance(value, str):
+        value.encode("utf-8")  # raises for half a surrogate pair, which could not be answered
+        return
+    if not isinstance(value, dict | list):
+        return
+    if depth > _MOST_DEPTH:
+        raise ValueError(f"it is nested more than {_MOST_DEPTH} levels deep")
+    if isinstance(value, dict):
+        for name in value:
+            _check(name, depth)
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check(inner, depth + 1)
