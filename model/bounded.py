@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +21,7 @@ def read_regular(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result]:
 
     Raises `OSError`, also for a pipe, a device or a folder, and for more than `most_bytes`.
     """
-    with path.open("rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=_open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -34,7 +35,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for a writer
 
 
-def strict_json(content: str | bytes) -> Any:
+def strict_json(content: str | bytes) -> object:
     """Parse JSON in UTF-8; raises `ValueError` for what no program of ours writes.
 
     That is NaN and infinity, integers beyond 64 bits, a name twice in one object, half a surrogate
@@ -44,7 +45,7 @@ def strict_json(content: str | bytes) -> Any:
     if sum(map(text.count, ",[{")) > _MOST_VALUES:  # counted before any of them is made
         raise ValueError(f"it holds more than {_MOST_VALUES} values")
     try:
-        values = json.loads(
+        values: object = json.loads(
             text,
             object_pairs_hook=_unique,
             parse_int=_integer,
@@ -60,8 +61,8 @@ def strict_json(content: str | bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = counts.most_common(1)[0][0]
         raise ValueError(f"the name {twice[:100]!r} stands twice in one object")
     return values
 
@@ -83,7 +84,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def _check(value: Any, depth: int) -> None:
+def _check(value: object, depth: int) -> None:
     if isinstance(value, str):
         value.encode("utf-8")  # raises for half a surrogate pair, which could not be answered
         return

@@ -25,6 +25,7 @@ from model.calibration.conformal import (
 from model.calibration.operating_point import Goal, OperatingPoint, choose
 from model.errors import CalibrationError, NonFiniteOutput
 from model.inspection import Decision
+from model.limits import LARGEST_NUMBER
 
 MEDIAN_SCORE = 0.1
 """The score of the median held-out good part, where the scores spread at all."""
@@ -35,6 +36,9 @@ QUANTILES = tuple(step / 20 for step in range(21))
 _OPTIONAL = ("review_threshold", "good_quantiles", "review_alpha", "folds", "operating_point")
 _LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _NO_SPREAD = 1e-9
+_MOST_IMAGES = 10**9
+_MOST_FOLDS = 1000
+_COUNTS = ("good_images", "folds")
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 _ABOVE_ZERO = math.nextafter(0.0, 1.0)
 
@@ -69,13 +73,20 @@ class Calibration:
     def __post_init__(self) -> None:
         check_rate("alpha", self.alpha)
         for name in ("image_threshold", "pixel_threshold", "image_scale", "pixel_scale"):
-            if not math.isfinite(getattr(self, name)):
-                raise CalibrationError(f"{name} must be finite, got {getattr(self, name)}")
+            if not abs(getattr(self, name)) <= LARGEST_NUMBER:
+                raise CalibrationError(
+                    f"{name} must be finite and at most {LARGEST_NUMBER:g}, "
+                    f"got {getattr(self, name)!r:.40}"
+                )
         if self.image_scale <= 0 or self.pixel_scale <= 0:
             scales = f"{self.image_scale} and {self.pixel_scale}"
             raise CalibrationError(f"scales must be above 0, got {scales}")
-        if self.good_images < 1:
-            raise CalibrationError(f"good_images must be at least 1, got {self.good_images}")
+        if not 1 <= self.good_images <= _MOST_IMAGES:
+            raise CalibrationError(
+                f"good_images must be 1 to {_MOST_IMAGES}, got {self.good_images}"
+            )
+        if self.folds is not None and not 1 <= self.folds <= _MOST_FOLDS:
+            raise CalibrationError(f"folds must be 1 to {_MOST_FOLDS}, got {self.folds}")
         if self.review_threshold is not None:
             self._check_review(self.review_threshold)
         if self.review_alpha is not None and not self.alpha <= self.review_alpha < 1:
@@ -258,8 +269,12 @@ class Calibration:
         if not isinstance(quantiles, list | tuple | NoneType):
             raise CalibrationError(f"good_quantiles must be a list, got {quantiles!r}")
         for name, value in [*rest.items(), *(("good_quantiles", q) for q in quantiles or ())]:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise CalibrationError(f"{name} must be a number, got {value!r}")
+            number = int if name in _COUNTS else int | float
+            what = "an integer" if name in _COUNTS else "a number"
+            if isinstance(value, bool) or not isinstance(value, number):
+                raise CalibrationError(f"{name} must be {what}, got {value!r:.100}")
+            if not abs(value) <= LARGEST_NUMBER:
+                raise CalibrationError(f"{name} must be finite and at most {LARGEST_NUMBER:g}")
         return cls(
             **rest,
             good_quantiles=None if quantiles is None else tuple(quantiles),
