@@ -71,7 +71,6 @@ def faults(error: ValidationError) -> str:
 
 def check_inside(path: Path, root: Path) -> None:
     """Raise `CheckpointError` for a file of the store that a link keeps outside of it."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise CheckpointError(
-            f"{path} is a link out of the store, to {os.path.realpath(path)}: copy the file there"
-        )
+    real = os.path.realpath(path)  # unlike `Path.resolve`, it lets a link to itself be
+    if not Path(real).is_relative_to(os.path.realpath(root)):
+        raise CheckpointError(f"{path} is a link out of the store, to {real}: copy the file there")

@@ -157,7 +157,7 @@ class Store:
         entries: dict[str, Manifest | CheckpointError] = {}
         for directory in self._folders():
             # A folder's name may be any bytes, and has to be one that can be answered.
-            name = directory.parent.name.encode("ascii", "backslashreplace").decode()
+            name = directory.parent.name.encode("unicode_escape").decode()
             try:
                 check_name(directory.parent.name)
                 entries[f"{name}/{directory.name}"] = Manifest.read(directory)
@@ -212,5 +212,5 @@ def does_not_fit(directory: Path, error: Exception) -> CheckpointError:
     """Return what to raise where the parts of a version contradict each other."""
     return CheckpointError(
         f"{directory} does not fit together, its manifest and weights describe different "
-        f"things; save or import the checkpoint again: {error}"
+        f"things; save or import the checkpoint again: {str(error)[:1000]}"
     )

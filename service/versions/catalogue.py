@@ -131,7 +131,7 @@ def _version(key: CheckpointKey, manifest: Manifest | CheckpointError) -> Versio
         TypeError,
         ValueError,
     ) as error:
-        why = f"its manifest does not fit together: {error}"
+        why = f"its manifest does not fit together: {str(error)[:1000]}"
         return Version(key, manifest.created, None, golden_images, why)
     return Version(key, manifest.created, routes, golden_images)
 
