@@ -11,10 +11,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-_MOST_DEPTH = 32
-_MOST_VALUES = 250_000
-_LARGEST_INTEGER = 2**63 - 1
-
 
 def read_regular(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result]:
     """Return a file's content, and its state before that was read.
@@ -35,42 +31,43 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for a writer
 
 
-def strict_json(content: str | bytes) -> object:
+def strict_json(
+    content: str | bytes, *, most_depth: int = 32, most_values: int = 250_000, most_digits: int = 19
+) -> object:
     """Parse JSON in UTF-8; raises `ValueError` for what no program of ours writes.
 
-    That is NaN and infinity, integers beyond 64 bits, a name twice in one object, half a surrogate
-    pair, 32 levels of nesting, and 250,000 values.
+    That is NaN and infinity, longer integers, a name twice in one object, half a surrogate pair,
+    deeper nesting, and more values.
     """
     text = content.decode("utf-8") if isinstance(content, bytes) else content
-    if sum(map(text.count, ",[{")) > _MOST_VALUES:  # counted before any of them is made
-        raise ValueError(f"it holds more than {_MOST_VALUES} values")
+    if sum(map(text.count, ",[{")) > most_values:  # counted before any of them is made
+        raise ValueError(f"it holds more than {most_values} values")
+
+    def integer(digits: str) -> int:
+        if len(digits.lstrip("-")) > most_digits:
+            raise ValueError(f"an integer of {len(digits)} digits, at most {most_digits} are read")
+        return int(digits)
+
     try:
         values: object = json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_int=_integer,
+            parse_int=integer,
             parse_float=_finite,
             parse_constant=_refuse_constant,
         )
-        _check(values, 1)
+        _check(values, most_depth)
     except RecursionError as error:
-        raise ValueError(f"it is nested more than {_MOST_DEPTH} levels deep") from error
+        raise ValueError(f"it is nested more than {most_depth} levels deep") from error
     return values
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        twice = counts.most_common(1)[0][0]
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the name {twice[:100]!r} stands twice in one object")
     return values
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > 20 or abs(int(digits)) > _LARGEST_INTEGER:
-        raise ValueError(f"an integer of {len(digits)} digits is beyond 64 bits")
-    return int(digits)
 
 
 def _finite(digits: str) -> float:
@@ -84,16 +81,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def _check(value: object, depth: int) -> None:
+def _check(value: object, levels: int) -> None:
+    """Raise `ValueError` for more levels, or for text that could not be written as UTF-8."""
     if isinstance(value, str):
-        value.encode("utf-8")  # raises for half a surrogate pair, which could not be answered
+        value.encode("utf-8")
         return
     if not isinstance(value, dict | list):
         return
-    if depth > _MOST_DEPTH:
-        raise ValueError(f"it is nested more than {_MOST_DEPTH} levels deep")
+    if levels == 0:
+        raise RecursionError
     if isinstance(value, dict):
         for name in value:
-            _check(name, depth)
+            _check(name, levels)
     for inner in value.values() if isinstance(value, dict) else value:
-        _check(inner, depth + 1)
+        _check(inner, levels - 1)

@@ -23,7 +23,7 @@ from model.bounded import read_regular, strict_json
         ("[" + "0," * 250_001 + "0]", "more than 250000 values"),
         ("1" * 5000, "5000 digits"),
         ("[-" + "9" * 300_000 + "]", "300001 digits"),
-        ("9223372036854775808", "64 bits"),
+        ("10000000000000000000", "20 digits, at most 19"),
         ("NaN", "NaN is no number"),
         ("[-Infinity]", "-Infinity is no number"),
         ("1e999", "beyond every float"),
