@@ -3,7 +3,8 @@
     python .ci/audit.py PROGRAM        PROGRAM is pip-audit's path
 
 Exits 0 where every package was looked up and none has a hole, 1 where one has, and 2 where
-something was not looked up: an index that does not answer, or does not know most packages, is no clean bill.
+something was not looked up: an index that does not answer, or that knows few packages, is no clean
+bill.
 """
 
 import json

@@ -31,7 +31,7 @@ from model.checkpoints.shared_encoders import SharedEncoders, encoder_file_name
 from model.checkpoints.store import Store, StoredVersion, does_not_fit
 from model.checkpoints.tensors import to_arrays, to_tensors
 from model.durable import rename_if_free, write_durably
-from model.errors import CheckpointError, ModelError
+from model.errors import CheckpointError, ModelError, OutOfMemory
 from model.images.areas import Area
 from model.images.preprocess import Preprocessing
 from model.network import MambaAD, NetworkConfig
@@ -78,7 +78,11 @@ class Checkpoint(StoredVersion):
             encoder = shared.get(config.encoder, encoder_path, encoder_hash, frozen)
             network = MambaAD(config, encoder)
             network.load_trained_state(to_tensors(trained))
+        except OutOfMemory:
+            raise
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
+            if "can't allocate memory" in str(error):  # torch's words, on a CPU
+                raise OutOfMemory(f"no memory for {version.name}/{version.version}") from error
             raise does_not_fit(directory, error) from error
         return cls(
             manifest=manifest,
