@@ -22,6 +22,7 @@ from model.calibration.conformal import (
     percent,
     ranks_above,
 )
+from model.calibration.numbers import check_numbers, check_quantiles
 from model.calibration.operating_point import Goal, OperatingPoint, choose
 from model.errors import CalibrationError, NonFiniteOutput
 from model.inspection import Decision
@@ -38,7 +39,6 @@ _LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _NO_SPREAD = 1e-9
 _MOST_IMAGES = 10**9
 _MOST_FOLDS = 1000
-_COUNTS = ("good_images", "folds")
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 _ABOVE_ZERO = math.nextafter(0.0, 1.0)
 
@@ -95,7 +95,7 @@ class Calibration:
                 f"got {self.review_alpha}"
             )
         if self.good_quantiles is not None:
-            _check_quantiles(self.good_quantiles)
+            check_quantiles(self.good_quantiles, len(QUANTILES))
 
     @classmethod
     def fit(
@@ -268,13 +268,7 @@ class Calibration:
         quantiles, point = rest.pop("good_quantiles", None), rest.pop("operating_point", None)
         if not isinstance(quantiles, list | tuple | NoneType):
             raise CalibrationError(f"good_quantiles must be a list, got {quantiles!r}")
-        for name, value in [*rest.items(), *(("good_quantiles", q) for q in quantiles or ())]:
-            number = int if name in _COUNTS else int | float
-            what = "an integer" if name in _COUNTS else "a number"
-            if isinstance(value, bool) or not isinstance(value, number):
-                raise CalibrationError(f"{name} must be {what}, got {value!r:.100}")
-            if not abs(value) <= LARGEST_NUMBER:
-                raise CalibrationError(f"{name} must be finite and at most {LARGEST_NUMBER:g}")
+        check_numbers([*rest.items(), *(("good_quantiles", q) for q in quantiles or ())])
         return cls(
             **rest,
             good_quantiles=None if quantiles is None else tuple(quantiles),
@@ -304,12 +298,3 @@ def _logistic(raw: float, threshold: float, scale: float) -> float:
     # exp is only ever taken of a negative number: no overflow on either side.
     tail = math.exp(-abs(odds)) / (1 + math.exp(-abs(odds)))
     return min(1 - tail, _BELOW_ONE) if odds > 0 else max(tail, _ABOVE_ZERO)
-
-
-def _check_quantiles(quantiles: tuple[float, ...]) -> None:
-    finite = all(map(math.isfinite, quantiles))
-    if len(quantiles) != len(QUANTILES) or not finite or list(quantiles) != sorted(quantiles):
-        raise CalibrationError(
-            f"good_quantiles must be {len(QUANTILES)} finite numbers that never fall, "
-            f"got {quantiles}"
-        )

@@ -53,7 +53,7 @@ def test_where_there_can_be_none_the_log_says_so(monkeypatch, caplog):
     assert "has no ceiling: not here" in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_load_beyond_it_is_refused_and_what_was_loaded_serves_on(save, tmp_path):
     root = tmp_path / "weights"
     save(root, "good", {"bolt": 1.0})
@@ -62,7 +62,7 @@ def test_a_load_beyond_it_is_refused_and_what_was_loaded_serves_on(save, tmp_pat
     values["network"]["image_size"] = values["preprocessing"]["image_size"] = [2048, 2048]
     manifest.write_text(json.dumps(values), "utf-8")
     plan = WorkerPlan(
-        "cpu", "cpu", "reference", 1, root, "INFO", max_batch_size=1, max_memory_bytes=900_000_000
+        "cpu", "cpu", "auto", 1, root, "INFO", max_batch_size=1, max_memory_bytes=900_000_000
     )
 
     async def load_both():
