@@ -23,11 +23,14 @@ SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 SERIAL  := $(shell grep -rl --include='test_*.py' 'mark.serial' tests)
 # The tests start a hundred processes: let each find the modules compiled.
 unexport PYTHONDONTWRITEBYTECODE
+# The exact versions that CI and the images install; `make LOCK= test` takes the newest that fit.
+LOCK    ?= requirements.lock
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(LOCK),--constraint $(LOCK))
 SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-long test-gpu image-check check format-check lint types imports fix bench bench-cpu soak load audit sbom demo-weights clean
+.PHONY: help run test test-quick test-long test-gpu image-check check format-check lint types imports fix bench bench-cpu soak load audit lock sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,7 +85,10 @@ load: $(DEV) ## hold the service on DEVICE against each claim about its speed (4
 	-$(BIN)/python -m benchmarks.load categories --device $(DEVICE) --json $(LOAD)/load-categories-$(NAME).json
 
 audit: $(DEV) ## ask the package index which installed packages have known holes; needs a network
-	@.ci/audit $(BIN)/pip-audit
+	@$(BIN)/python .ci/audit.py $(BIN)/pip-audit
+
+lock: $(BIN)/python ## choose the versions that CI and the images install anew: requirements.lock
+	$(BIN)/python .ci/lock.py
 
 sbom: $(DEV) ## write what is installed as a CycloneDX bill of materials, sbom.cdx.json
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file sbom.cdx.json $(BIN)/python
@@ -109,7 +115,7 @@ clean: ## remove the virtual environment and every cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One virtual environment. `run` installs what serving needs; the rest adds the trainer and the tools.
-# A stamp stands for an install, and is out of date when pyproject.toml is newer.
+# A stamp stands for an install, and is out of date when pyproject.toml or the lock file is newer.
 
 $(BIN)/python:
 	@$(or $(PYTHON),$(error no Python found; name one: make PYTHON=/path/to/python3.11)) -c \
@@ -118,12 +124,12 @@ $(BIN)/python:
 	@echo "Creating a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }
 
-$(SERVE): pyproject.toml | $(BIN)/python
+$(SERVE): pyproject.toml $(LOCK) | $(BIN)/python
 	@echo "Installing what serving needs into $(VENV) (a minute or two, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch]'
+	@$(INSTALL) --editable '.[torch]'
 	@touch $@
 
-$(DEV): pyproject.toml | $(BIN)/python
+$(DEV): pyproject.toml $(LOCK) | $(BIN)/python
 	@echo "Installing the service, the trainer and the developer's tools into $(VENV) (a minute or two, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $(SERVE) $@

@@ -124,6 +124,10 @@ class Unavailable(ServiceError):
         self.retry_after_s = max(1, retry_after_s)
 
 
+class KeysUnreadable(Unavailable):
+    """The keys file could not be read for too long to trust the keys read before."""
+
+
 class TooManyConnections(Unavailable):
     """More connections than allowed, and none that could be let go for this one."""
 

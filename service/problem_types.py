@@ -265,6 +265,13 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         example="the worker died with this image on it: it was not inspected",
         advice=_TRY_AGAIN,
     ),
+    errors.KeysUnreadable: ProblemType(
+        503,
+        "keys-unreadable",
+        "API keys cannot be checked",
+        example="the keys file could not be read for 901 s, so no key is valid",
+        advice="make the keys file readable for the service again; its log says what is wrong",
+    ),
     errors.StateNotWritten: ProblemType(
         503,
         "state-not-written",

@@ -29,7 +29,7 @@ OF_EXTRAS = (
 ALL = "every module"
 NEEDS_AN_EXTRA = {
     "model": {"benchmark", "torchvision_ops"},
-    "model/checkpoints": {"checkpoint", "published", "shared_encoders", "tensors"},
+    "model/checkpoints": {"checkpoint", "outline", "published", "shared_encoders", "tensors"},
     "model/cli/evaluate": {"reproduction"},
     "model/cli/train": {"run"},
     "model/dataset": ALL,

@@ -22,9 +22,11 @@ from model.calibration.conformal import (
     percent,
     ranks_above,
 )
+from model.calibration.numbers import check_numbers, check_quantiles
 from model.calibration.operating_point import Goal, OperatingPoint, choose
 from model.errors import CalibrationError, NonFiniteOutput
 from model.inspection import Decision
+from model.limits import LARGEST_NUMBER
 
 MEDIAN_SCORE = 0.1
 """The score of the median held-out good part, where the scores spread at all."""
@@ -35,6 +37,8 @@ QUANTILES = tuple(step / 20 for step in range(21))
 _OPTIONAL = ("review_threshold", "good_quantiles", "review_alpha", "folds", "operating_point")
 _LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
 _NO_SPREAD = 1e-9
+_MOST_IMAGES = 10**9
+_MOST_FOLDS = 1000
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 _ABOVE_ZERO = math.nextafter(0.0, 1.0)
 
@@ -69,13 +73,20 @@ class Calibration:
     def __post_init__(self) -> None:
         check_rate("alpha", self.alpha)
         for name in ("image_threshold", "pixel_threshold", "image_scale", "pixel_scale"):
-            if not math.isfinite(getattr(self, name)):
-                raise CalibrationError(f"{name} must be finite, got {getattr(self, name)}")
+            if not abs(getattr(self, name)) <= LARGEST_NUMBER:
+                raise CalibrationError(
+                    f"{name} must be finite and at most {LARGEST_NUMBER:g}, "
+                    f"got {getattr(self, name)!r:.40}"
+                )
         if self.image_scale <= 0 or self.pixel_scale <= 0:
             scales = f"{self.image_scale} and {self.pixel_scale}"
             raise CalibrationError(f"scales must be above 0, got {scales}")
-        if self.good_images < 1:
-            raise CalibrationError(f"good_images must be at least 1, got {self.good_images}")
+        if not 1 <= self.good_images <= _MOST_IMAGES:
+            raise CalibrationError(
+                f"good_images must be 1 to {_MOST_IMAGES}, got {self.good_images}"
+            )
+        if self.folds is not None and not 1 <= self.folds <= _MOST_FOLDS:
+            raise CalibrationError(f"folds must be 1 to {_MOST_FOLDS}, got {self.folds}")
         if self.review_threshold is not None:
             self._check_review(self.review_threshold)
         if self.review_alpha is not None and not self.alpha <= self.review_alpha < 1:
@@ -84,7 +95,7 @@ class Calibration:
                 f"got {self.review_alpha}"
             )
         if self.good_quantiles is not None:
-            _check_quantiles(self.good_quantiles)
+            check_quantiles(self.good_quantiles, len(QUANTILES))
 
     @classmethod
     def fit(
@@ -257,9 +268,7 @@ class Calibration:
         quantiles, point = rest.pop("good_quantiles", None), rest.pop("operating_point", None)
         if not isinstance(quantiles, list | tuple | NoneType):
             raise CalibrationError(f"good_quantiles must be a list, got {quantiles!r}")
-        for name, value in [*rest.items(), *(("good_quantiles", q) for q in quantiles or ())]:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise CalibrationError(f"{name} must be a number, got {value!r}")
+        check_numbers([*rest.items(), *(("good_quantiles", q) for q in quantiles or ())])
         return cls(
             **rest,
             good_quantiles=None if quantiles is None else tuple(quantiles),
@@ -289,12 +298,3 @@ def _logistic(raw: float, threshold: float, scale: float) -> float:
     # exp is only ever taken of a negative number: no overflow on either side.
     tail = math.exp(-abs(odds)) / (1 + math.exp(-abs(odds)))
     return min(1 - tail, _BELOW_ONE) if odds > 0 else max(tail, _ABOVE_ZERO)
-
-
-def _check_quantiles(quantiles: tuple[float, ...]) -> None:
-    finite = all(map(math.isfinite, quantiles))
-    if len(quantiles) != len(QUANTILES) or not finite or list(quantiles) != sorted(quantiles):
-        raise CalibrationError(
-            f"good_quantiles must be {len(QUANTILES)} finite numbers that never fall, "
-            f"got {quantiles}"
-        )

@@ -32,6 +32,9 @@ from model.calibration.conformal import (
 from model.errors import CalibrationError
 from model.stored import Stored
 
+_MOST_IMAGES = 10**9
+_MOST_CHARACTERS = 1000
+
 
 class Thresholds(NamedTuple):
     """NG strictly above `image`; REVIEW above `review` and not above `image`."""
@@ -59,6 +62,22 @@ class OperatingPoint(Stored):
     escapes: int
     defect_reviews: int
     escape_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        counts = (
+            (self.good_images, self.false_rejects, self.good_reviews),
+            (self.defect_images, self.escapes, self.defect_reviews),
+        )
+        for total, first, second in counts:
+            if not 1 <= total <= _MOST_IMAGES or min(first, second) < 0 or first + second > total:
+                raise CalibrationError(
+                    f"an operating point counts {first} and {second} of {total} images: expected "
+                    f"1 to {_MOST_IMAGES} images, and counts from 0 that are no more together"
+                )
+        if len(self.goal) > _MOST_CHARACTERS:
+            raise CalibrationError(f"goal must be at most {_MOST_CHARACTERS} characters long")
+        if self.escape_rate is not None and not 0 <= self.escape_rate <= 1:
+            raise CalibrationError(f"escape_rate must be 0 to 1, got {self.escape_rate}")
 
     def text(self) -> str:
         """Say in a few sentences what the thresholds did, and what of it is a promise."""

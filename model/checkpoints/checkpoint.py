@@ -10,8 +10,9 @@ from typing import Any
 
 from model.calibration.calibration import Calibration
 from model.checkpoints import golden as golden_images
-from model.checkpoints.files import read_verified, read_weights, serialise, sha256
+from model.checkpoints.files import parse_weights, serialise, sha256
 from model.checkpoints.golden import Golden
+from model.checkpoints.headers import read_checked
 from model.checkpoints.manifest import (
     BASELINES_FILE,
     ENCODERS,
@@ -25,11 +26,12 @@ from model.checkpoints.manifest import (
     software,
     versions_in,
 )
+from model.checkpoints.outline import Outline, accept
 from model.checkpoints.shared_encoders import SharedEncoders, encoder_file_name
 from model.checkpoints.store import Store, StoredVersion, does_not_fit
 from model.checkpoints.tensors import to_arrays, to_tensors
 from model.durable import rename_if_free, write_durably
-from model.errors import CheckpointError, ModelError
+from model.errors import CheckpointError, ModelError, OutOfMemory
 from model.images.areas import Area
 from model.images.preprocess import Preprocessing
 from model.network import MambaAD, NetworkConfig
@@ -59,17 +61,28 @@ class Checkpoint(StoredVersion):
                 f"{version.name}/{version.version} holds no network for torch, only {ONNX_FILE}: "
                 "serve it with onnxruntime, or use the checkpoint that it was exported from"
             )
-        encoder_path = directory.parent.parent / ENCODERS / manifest.encoder_file
+        root = directory.parent.parent
+        encoder_path, path = root / ENCODERS / manifest.encoder_file, directory / NETWORK_FILE
         encoder_hash = hashes[manifest.encoder_file]
-        frozen = read_verified(encoder_path, encoder_hash)
-        trained = read_weights(directory / NETWORK_FILE, hashes[NETWORK_FILE])
         try:
             config = NetworkConfig.from_dict(manifest.network)
+            outline = Outline.of(config)
+        except (ModelError, TypeError, ValueError) as error:
+            raise does_not_fit(directory, error) from error
+        of_encoder = outline.check_encoder(encoder_path) if outline else accept
+        of_trained = outline.check_trained(path) if outline else accept
+        frozen = read_checked(encoder_path, encoder_hash, of_encoder, root)
+        trained = parse_weights(path, read_checked(path, hashes[NETWORK_FILE], of_trained, root))
+        try:
             shared = SharedEncoders() if encoders is None else encoders
             encoder = shared.get(config.encoder, encoder_path, encoder_hash, frozen)
             network = MambaAD(config, encoder)
             network.load_trained_state(to_tensors(trained))
+        except OutOfMemory:
+            raise
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
+            if "can't allocate memory" in str(error):  # torch's words, on a CPU
+                raise OutOfMemory(f"no memory for {version.name}/{version.version}") from error
             raise does_not_fit(directory, error) from error
         return cls(
             manifest=manifest,

@@ -1,13 +1,15 @@
 """Weights on disk: safetensors, hashed before they are parsed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from model.bounded import read_regular
 from model.errors import CheckpointError
 
 
@@ -25,18 +27,28 @@ def serialise(what: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     return safetensors.numpy.save(plain)
 
 
-def read_weights(path: Path, expected_sha256: str) -> dict[str, np.ndarray]:
-    """Read a file and parse it only once its hash is the expected one.
-
-    Raises `CheckpointError` when it is missing, altered or not a safetensors file.
-    """
-    return parse_weights(path, read_verified(path, expected_sha256))
-
-
-def read_verified(path: Path, expected_sha256: str) -> bytes:
+def read_verified(path: Path, expected_sha256: str, most_bytes: int) -> bytes:
     """Read a file whose hash is the expected one; raises `CheckpointError` for any other."""
+    with _readable(path):
+        data, _ = read_regular(path, most_bytes)
+    _compare(path, sha256(data), expected_sha256)
+    return data
+
+
+def verify(path: Path, expected_sha256: str) -> None:
+    """Raise `CheckpointError` unless a file's hash is the expected one; holds none of it."""
+    with _readable(path), path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    _compare(path, found, expected_sha256)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise `CheckpointError` for what the system says of a file; also for a pipe or a device."""
     try:
-        data = path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is no regular file")
+        yield
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{path} is missing: fetch it (git checkout, git lfs pull, or a backup), or train or "
@@ -44,20 +56,21 @@ def read_verified(path: Path, expected_sha256: str) -> bytes:
         ) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    found = sha256(data)
-    if found != expected_sha256:
+
+
+def _compare(path: Path, found: str, expected: str) -> None:
+    if found != expected:
         raise CheckpointError(
             f"{path} is not the file that was saved: sha256 {found[:12]}..., the manifest expects "
-            f"{expected_sha256[:12]}...; fetch it again, or train or import the checkpoint again"
+            f"{expected[:12]}...; fetch it again, or train or import the checkpoint again"
         )
-    return data
 
 
 def parse_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
     """Parse the content of `path`; raises `CheckpointError` when it is no safetensors file."""
     try:
         return safetensors.numpy.load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
 
 

@@ -18,9 +18,18 @@ from pydantic import (
     model_validator,
 )
 
+from model.bounded import read_regular
+from model.checkpoints.bounds import (
+    MOST_MANIFEST_BYTES,
+    check_inside,
+    check_network,
+    faults,
+    parse_manifest,
+)
 from model.errors import CheckpointError
 from model.images.areas import Area
 from model.inspection import NAME_PATTERN
+from model.limits import LARGEST_NUMBER, MOST_GOLDEN_IMAGES
 
 FORMAT_VERSION = 1
 """Raised whenever an older program could misread what a newer one wrote."""
@@ -50,13 +59,19 @@ _Version = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+_Text = Annotated[str, StringConstraints(max_length=10_000)]
+_Raw = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+
+
 class GoldenEntry(BaseModel):
     """What one category's golden images scored, and by how much another score may differ."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    raw_scores: tuple[float, ...] = Field(min_length=1)
-    tolerance: float = Field(gt=0)
+    raw_scores: tuple[_Raw, ...] = Field(
+        min_length=1, max_length=MOST_GOLDEN_IMAGES, fail_fast=True
+    )
+    tolerance: float = Field(gt=0, le=LARGEST_NUMBER)
 
 
 class _Storable(Protocol):
@@ -68,9 +83,9 @@ class CalibrationEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    version: int = Field(ge=1)
-    created: str
-    source: str
+    version: int = Field(ge=1, le=10**6)
+    created: _Text
+    source: _Text
     calibrations: dict[_Name, dict[str, Any]]
 
 
@@ -86,10 +101,10 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    format_version: int = Field(ge=1)
+    format_version: int = Field(ge=1, le=10**6)
     name: _Name
     version: _Version
-    created: str
+    created: _Text
     network: dict[str, Any]
     preprocessing: dict[str, Any]
     scoring: dict[str, Any]
@@ -98,9 +113,9 @@ class Manifest(BaseModel):
     sha256: dict[_AnyFile, _Sha256]
     training: dict[str, Any]
     metrics: dict[str, Any]
-    software: dict[str, str]
-    license: str | None = None
-    notice: str | None = None
+    software: dict[_Text, _Text]
+    license: _Text | None = None
+    notice: _Text | None = None
     golden: dict[_Name, GoldenEntry] = {}
     areas: dict[_Name, Area] = {}
     calibration_log: tuple[CalibrationEntry, ...] = ()
@@ -115,6 +130,7 @@ class Manifest(BaseModel):
                 f"sha256 must name {sorted(network)}, {ONNX_FILE} or all three, "
                 f"got {sorted(self.sha256)}"
             )
+        check_network(self.network)
         if bool(self.golden) != (GOLDEN_FILE in self.sha256):
             raise ValueError(f"{GOLDEN_FILE} and what is said of it in `golden` go together")
         return self
@@ -192,18 +208,13 @@ class Manifest(BaseModel):
             text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"a manifest holds only JSON values: {error}") from error
+        parse_manifest(text)  # what cannot be read again is not written
         return text + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
         """Parse a manifest; raises `CheckpointError` saying what is wrong with it."""
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise CheckpointError(f"not valid JSON: {error}") from error
-        if not isinstance(values, Mapping):
-            raise CheckpointError(f"expected a JSON object, got {type(values).__name__}")
-        return cls.from_values(values)
+        return cls.from_values(parse_manifest(text))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "Manifest":
@@ -217,7 +228,7 @@ class Manifest(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise CheckpointError(_faults(error)) from error
+            raise CheckpointError(faults(error)) from error
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":
@@ -227,11 +238,12 @@ class Manifest(BaseModel):
         """
         path = directory / MANIFEST_FILE
         try:
-            manifest = cls.from_json(path.read_bytes())
+            check_inside(path, directory.parent.parent)
+            manifest = cls.from_json(read_regular(path, MOST_MANIFEST_BYTES)[0])
         except FileNotFoundError as error:
             raise CheckpointError(f"no checkpoint at {directory}: no {MANIFEST_FILE}") from error
         except OSError as error:
-            raise CheckpointError(f"cannot read {path}: {error}") from error
+            raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
         except CheckpointError as error:
             raise CheckpointError(f"cannot use {path}: {error}") from error
         if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
@@ -255,9 +267,11 @@ def software() -> dict[str, str]:
 
 def versions_in(parent: Path) -> list[str]:
     """Return the version numbers under a name's folder, newest first."""
-    if not parent.is_dir():
+    try:
+        names = [path.name for path in parent.iterdir()]
+    except OSError:  # no folder, or one that may not be read
         return []
-    found = (p.name for p in parent.iterdir() if re.fullmatch(VERSION_PATTERN[1:-1], p.name))
+    found = (name for name in names if re.fullmatch(VERSION_PATTERN[1:-1], name))
     return sorted(found, key=int, reverse=True)
 
 
@@ -270,10 +284,3 @@ def check_name(name: str) -> None:
         )
     if name == ENCODERS:
         raise CheckpointError(f"{ENCODERS!r} is the store's own folder: choose another name")
-
-
-def _faults(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc']) or 'manifest'}: {fault['msg']}"
-        for fault in error.errors()
-    )

@@ -11,14 +11,19 @@ Versions are "1", "2", ...; a folder that stands under such a name is complete. 
 safetensors, never pickles, and all files are hashed before they are parsed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from model.calibration.calibration import Calibration
 from model.checkpoints import golden as golden_images
-from model.checkpoints.files import read_verified, read_weights, sha256
+from model.checkpoints.bounds import check_inside
+from model.checkpoints.files import parse_weights, read_verified, sha256
 from model.checkpoints.golden import Golden
+from model.checkpoints.headers import Check, read_checked
+from model.checkpoints.implied import of_baselines, of_golden
 from model.checkpoints.manifest import (
     BASELINES_FILE,
     ENCODERS,
@@ -35,6 +40,9 @@ from model.images.preprocess import Preprocessing
 from model.scoring.baselines import AnyBaseline, from_arrays
 from model.scoring.scores import Scoring
 
+_MOST_ONNX_BYTES = 2**31
+"""protobuf, which ONNX files are written in, holds no more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
@@ -47,15 +55,17 @@ class StoredVersion:
     @classmethod
     def read(cls, directory: Path) -> "StoredVersion":
         """Read `<root>/<name>/<version>`, every hash verified; raises `CheckpointError`."""
+        directory = directory.resolve()
         manifest = Manifest.read(directory)
-        baselines, images = (
-            read_weights(directory / file, manifest.sha256[file]) if file in manifest.sha256 else {}
-            for file in (BASELINES_FILE, GOLDEN_FILE)
-        )
         try:
-            golden = golden_images.from_arrays(images, manifest.model_dump()["golden"])
             scoring = Scoring.from_dict(manifest.scoring)
             size = Preprocessing.from_dict(manifest.preprocessing).image_size
+        except (ModelError, TypeError, ValueError, KeyError) as error:
+            raise does_not_fit(directory, error) from error
+        baselines = _read(directory, manifest, BASELINES_FILE, of_baselines(scoring, size))
+        images = _read(directory, manifest, GOLDEN_FILE, of_golden(manifest.golden, size))
+        try:
+            golden = golden_images.from_arrays(images, manifest.model_dump()["golden"])
             known = from_arrays(baselines, scoring, size)
             version = StoredVersion(manifest=manifest, baselines=known, golden=golden)
             version._read_everything()
@@ -93,6 +103,17 @@ class StoredVersion:
         _, calibrated = self.preprocessing, self.calibrations.keys()
         if self.scoring.uses_baselines and (missing := calibrated - self.baselines.keys()):
             raise CheckpointError(f"no baseline for {', '.join(sorted(missing))}")
+
+
+def _read(
+    directory: Path, manifest: Manifest, file: str, check: Callable[[Path], Check]
+) -> dict[str, np.ndarray]:
+    """Read a file of arrays that a version may have; none where it has none."""
+    if file not in manifest.sha256:
+        return {}
+    path = directory / file
+    root = directory.parent.parent
+    return parse_weights(path, read_checked(path, manifest.sha256[file], check(path), root))
 
 
 class Store:
@@ -135,18 +156,22 @@ class Store:
         """Return every "name/version": its manifest, or why that cannot be read."""
         entries: dict[str, Manifest | CheckpointError] = {}
         for directory in self._folders():
-            place = f"{directory.parent.name}/{directory.name}"
+            # A folder's name may be any bytes, and has to be one that can be answered.
+            name = directory.parent.name.encode("unicode_escape").decode()
             try:
-                entries[place] = Manifest.read(directory)
+                check_name(directory.parent.name)
+                entries[f"{name}/{directory.name}"] = Manifest.read(directory)
             except CheckpointError as error:
-                entries[place] = error
+                entries[f"{name}/{directory.name}"] = error
         return entries
 
     def _folders(self) -> Iterator[Path]:
         """Yield every version's folder, by name and then newest first."""
-        if not self.root.is_dir():
+        try:
+            parents = sorted(self.root.iterdir())
+        except OSError:  # there is none, or it may not be read
             return
-        for parent in sorted(self.root.iterdir()):
+        for parent in parents:
             if parent.name != ENCODERS:
                 yield from (parent / version for version in versions_in(parent))
 
@@ -178,12 +203,14 @@ def read_onnx(directory: Path, manifest: Manifest) -> bytes:
             f"{manifest.name}/{manifest.version} has no {ONNX_FILE} for onnxruntime: make one with "
             f"`mambaad export {manifest.name} --version {manifest.version} --serve`"
         )
-    return read_verified(directory / ONNX_FILE, manifest.sha256[ONNX_FILE])
+    path = directory / ONNX_FILE
+    check_inside(path, directory.parent.parent)
+    return read_verified(path, manifest.sha256[ONNX_FILE], _MOST_ONNX_BYTES)
 
 
 def does_not_fit(directory: Path, error: Exception) -> CheckpointError:
     """Return what to raise where the parts of a version contradict each other."""
     return CheckpointError(
         f"{directory} does not fit together, its manifest and weights describe different "
-        f"things; save or import the checkpoint again: {error}"
+        f"things; save or import the checkpoint again: {str(error)[:1000]}"
     )

@@ -10,6 +10,8 @@ import base64
 import binascii
 import json
 import math
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -25,11 +27,29 @@ from model.errors import ConfigError
 from model.inspection import Category, ImageSize
 
 _LARGEST_MASK = 1024
+_MOST_MASK_CHARACTERS = 2**21
 _SUPERSAMPLED = 4
 _KEPT = 16
 
+_UNREADABLE = (
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+    binascii.Error,
+    EOFError,
+    OSError,
+    SyntaxError,
+    UnidentifiedImageError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises for a damaged PNG."""
+
 _Share = Annotated[float, Field(ge=0, le=1)]
-_Polygon = Annotated[tuple[tuple[_Share, _Share], ...], Field(min_length=3)]
+_Polygon = Annotated[
+    tuple[tuple[_Share, _Share], ...], Field(min_length=3, max_length=10_000, fail_fast=True)
+]
+_Polygons = Annotated[tuple[_Polygon, ...], Field(max_length=100, fail_fast=True)]
 
 
 class Area(BaseModel):
@@ -42,9 +62,9 @@ class Area(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    include: tuple[_Polygon, ...] = ()
-    exclude: tuple[_Polygon, ...] = ()
-    mask: str | None = None
+    include: _Polygons = ()
+    exclude: _Polygons = ()
+    mask: str | None = Field(None, max_length=_MOST_MASK_CHARACTERS)
 
     @model_validator(mode="after")
     def _check(self) -> "Area":
@@ -68,10 +88,13 @@ class Area(BaseModel):
 
     def _picture(self) -> Image.Image:
         try:
-            with Image.open(BytesIO(base64.b64decode(self.mask or "", validate=True))) as image:
-                return image.convert("L")
-        except (binascii.Error, UnidentifiedImageError, OSError) as error:
+            content = BytesIO(base64.b64decode(self.mask or "", validate=True))
+            with Image.open(content, formats=["PNG"]) as image:
+                if max(image.size) <= _LARGEST_MASK:
+                    return image.convert("L")
+        except _UNREADABLE as error:
             raise ValueError(f"mask is no base64 of a PNG: {error}") from error
+        raise ValueError(f"mask has sides of at most {_LARGEST_MASK} pixels, got {image.size}")
 
 
 class Areas:

@@ -11,9 +11,11 @@ from PIL import ExifTags, Image
 from model.errors import ConfigError, ImageError
 from model.images.framing import RESIZES, STRETCH, TILE, Frame, Framing
 from model.inspection import ImageSize
+from model.limits import MOST_SIDE_PX
 from model.stored import Stored
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_LEAST_STD = 1e-6
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,13 +52,16 @@ class Preprocessing(Stored):
     def __post_init__(self) -> None:
         if self.interpolation != "bilinear":
             raise ConfigError(f"interpolation must be 'bilinear', got {self.interpolation!r}")
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise ConfigError(f"image_size must be (height, width), got {self.image_size}")
+        if len(self.image_size) != 2 or not all(1 <= n <= MOST_SIDE_PX for n in self.image_size):
+            raise ConfigError(
+                f"image_size must be (height, width), each 1 to {MOST_SIDE_PX}, "
+                f"got {self.image_size}"
+            )
         numbers = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)):
             raise ConfigError(f"mean and std take three numbers, got {self.mean} and {self.std}")
-        if min(self.std) <= 0:
-            raise ConfigError(f"std must be above 0, got {self.std}")
+        if min(self.std) < _LEAST_STD:
+            raise ConfigError(f"std must be at least {_LEAST_STD}, got {self.std}")
         self._check_framing()
 
     def _check_framing(self) -> None:

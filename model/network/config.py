@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from model.errors import ConfigError
+from model.limits import MOST_BLOCKS, MOST_SIDE_PX, MOST_STATES
 from model.scan.orders import DIRECTIONS, SCANS, check_order
 from model.stored import Stored
 
@@ -31,22 +32,27 @@ class NetworkConfig(Stored):
     def __post_init__(self) -> None:
         self._check_image_size()
         self._check_depths()
+        if not 0 < len(self.encoder) <= 200:
+            raise ConfigError(
+                f"encoder must be the name of a timm model, got {self.encoder!r:.100}"
+            )
         if self.scan not in SCANS:
             raise ConfigError(f"unknown scan {self.scan!r}; have: {', '.join(SCANS)}")
         if self.directions not in DIRECTIONS:
             raise ConfigError(f"directions must be one of {DIRECTIONS}, got {self.directions}")
-        if self.state_size < 1:
-            raise ConfigError(f"state_size must be at least 1, got {self.state_size}")
+        if not 1 <= self.state_size <= MOST_STATES:
+            raise ConfigError(f"state_size must be 1 to {MOST_STATES}, got {self.state_size}")
         if not 0 <= self.drop_path < 1:
             raise ConfigError(f"drop_path must be in [0, 1), got {self.drop_path}")
         for height, width in self.stage_sizes:
             check_order(self.scan, self.directions, height, width)
 
     def _check_image_size(self) -> None:
-        if len(self.image_size) != 2 or any(n < 32 or n % 32 for n in self.image_size):
+        sides = self.image_size
+        if len(sides) != 2 or any(n < 32 or n % 32 or n > MOST_SIDE_PX for n in sides):
             raise ConfigError(
-                "image_size must be (height, width), each a multiple of 32 and at least 32 "
-                f"(the decoder starts at stride 32), got {self.image_size}"
+                f"image_size must be (height, width), each a multiple of 32 from 32 to "
+                f"{MOST_SIDE_PX} (the decoder starts at stride 32), got {sides}"
             )
 
     def _check_depths(self) -> None:
@@ -55,10 +61,10 @@ class NetworkConfig(Stored):
                 f"depths must name {STAGES} stages, coarse to fine, got {self.depths}"
             )
         for depth in self.depths:
-            if depth < 1 or (depth % 2 and depth % 3):
+            if not 1 <= depth <= MOST_BLOCKS or (depth % 2 and depth % 3):
                 raise ConfigError(
                     "each depth must be a positive multiple of 3 or of 2 (LSS modules hold three "
-                    f"or two HSS blocks), got {depth} in {self.depths}"
+                    f"or two HSS blocks), at most {MOST_BLOCKS}, got {depth} in {self.depths}"
                 )
 
     @property

@@ -81,7 +81,8 @@ def _drop_path_rates(config: NetworkConfig) -> list[list[float]]:
 
     As in the published network, a module gets the rate at its index in the stage.
     """
-    rates = torch.linspace(config.drop_path, 0, sum(config.depths)).tolist()
+    # On the CPU, also where the network is built without memory: the values are needed here.
+    rates = torch.linspace(config.drop_path, 0, sum(config.depths), device="cpu").tolist()
     starts = [sum(config.depths[:stage]) for stage in range(len(config.depths))]
     return [
         rates[start : start + depth // _blocks_per_module(depth)]

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from model.errors import ConfigError
 from model.inspection import AnomalyMap, Region
+from model.limits import LARGEST_NUMBER, MOST_SIGMA_PX
 from model.stored import Stored
 
 DISTANCES = ("cosine", "mahalanobis")
@@ -47,10 +48,14 @@ class Scoring(Stored):
             )
         if not 0 < self.top_fraction <= 1:
             raise ConfigError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
-        if not 0 <= self.sigma < math.inf:
-            raise ConfigError(f"sigma must be at least 0 pixels, got {self.sigma}")
+        if not 0 <= self.sigma <= MOST_SIGMA_PX:
+            raise ConfigError(f"sigma must be 0 to {MOST_SIGMA_PX:g} pixels, got {self.sigma}")
         weights = self.scale_weights
-        if len(weights) != 3 or not all(0 <= w < math.inf for w in weights) or not sum(weights):
+        if (
+            len(weights) != 3
+            or not all(0 <= w <= LARGEST_NUMBER for w in weights)
+            or not sum(weights)
+        ):
             raise ConfigError(
                 f"scale_weights must be three numbers of at least 0, not all 0, got {weights}"
             )

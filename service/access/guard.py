@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from service.access.keys import ApiKey, KeyRing
+from service.access.key_ring import KeyRing
+from service.access.keys import ApiKey
 from service.access.rates import RateLimiter, caller_of_address
 from service.errors import Forbidden, RateLimited, Unauthenticated
 from service.http.declaration import Scope
@@ -34,7 +35,10 @@ class Guard:
     def __init__(self, settings: AccessSettings, metrics: Metrics, *, needs_keys: bool) -> None:
         """Read the keys file. Raises `KeysUnusable`."""
         self._metrics = metrics
-        self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
+        self._ring: KeyRing | None = None
+        if settings.api_keys_file:
+            self._ring = KeyRing(settings.api_keys_file, settings.keys_grace_s)
+            metrics.keys_file_unread.set_function(self._ring.unread_s)
         self._counted: tuple[ApiKey, ...] = ()
         self._count_keys()
         self._needs_keys = needs_keys
@@ -44,7 +48,10 @@ class Guard:
         self._rates = RateLimiter()
 
     def admit(self, method: str, headers: Headers, address: str) -> Caller:
-        """Return who asks. Raises `Unauthenticated`, `Forbidden` or `RateLimited`."""
+        """Return who asks.
+
+        Raises `Unauthenticated`, `Forbidden`, `RateLimited` or `KeysUnreadable`.
+        """
         caller = self._by_key(headers) or self._anonymous(method, headers, address)
         rate = caller.rate_per_s or self._rate_per_s
         wait_s = self._rates.take(caller.name, rate) if rate else 0.0

@@ -2,32 +2,30 @@
 
 A key has 256 random bits: its plain hash cannot be guessed back, and needs no slow one. The file is
 JSON, `{"keys": [{"name", "sha256", "scopes", ...}]}`; `mambaad keys` writes it, and a service that
-runs notices the change.
+runs notices the change (`service.access.key_ring`).
 """
 
 import hashlib
-import hmac
 import json
-import logging
+import os
 import secrets
 import stat
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from model.bounded import read_regular
 from model.durable import write_durably
 from service.http.declaration import Scope
 
-logger = logging.getLogger("service.keys")
-
 _PREFIX = "mambaad_"
-_MAX_SECRET = 256
-_RECHECK_S = 1.0
+_MAX_FILE_BYTES = 2**20
+_MAX_KEYS = 4096
 
 
 class ApiKey(BaseModel):
@@ -38,7 +36,9 @@ class ApiKey(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="who uses it; in the log")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     scopes: frozenset[Scope] = Field(min_length=1)
-    rate_per_s: float | None = Field(None, gt=0, description="images; None: as for all keys")
+    rate_per_s: float | None = Field(
+        None, gt=0, le=1e6, description="images; None: as for all keys"
+    )
     created: datetime | None = None
 
 
@@ -49,7 +49,30 @@ class KeysUnusable(ValueError):
 class _KeysFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    keys: list[ApiKey] = []
+    keys: Annotated[list[ApiKey], FailFast(), Field(max_length=_MAX_KEYS)]
+
+
+class Stamp(NamedTuple):
+    """What differs once a file was written, replaced, or given to somebody else."""
+
+    modified_ns: int
+    changed_ns: int
+    size: int
+    inode: int
+    device: int
+    mode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Stamp":
+        """Return the stamp of a file in this state."""
+        return cls(
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_size,
+            status.st_ino,
+            status.st_dev,
+            status.st_mode,
+        )
 
 
 def digest(secret: str) -> str:
@@ -59,13 +82,21 @@ def digest(secret: str) -> str:
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """Read a keys file. Raises `KeysUnusable`, also where others than its owner may write it."""
+    return read_stamped(path)[0]
+
+
+def read_stamped(path: Path) -> tuple[tuple[ApiKey, ...], Stamp]:
+    """Read a keys file, and say of which state of it the keys are. Raises `KeysUnusable`."""
     try:
-        content = path.read_bytes()
-        mode = path.stat().st_mode
+        content, status = read_regular(path, _MAX_FILE_BYTES)
     except OSError as error:
         raise KeysUnusable(f"the keys file {path} cannot be read: {error.strerror}") from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise KeysUnusable(f"others may write the keys file {path}: chmod go-w {path}")
+    return _parsed(path, content), Stamp.of(status)
+
+
+def _parsed(path: Path, content: bytes) -> tuple[ApiKey, ...]:
     try:
         keys = _KeysFile.model_validate_json(content).keys
     except ValidationError as error:
@@ -131,53 +162,3 @@ def _changing(path: Path) -> Iterator[list[ApiKey]]:
 def _replace(path: Path, keys: list[ApiKey]) -> None:
     lines = [key.model_dump(mode="json", exclude_none=True) for key in keys]
     write_durably(path, (json.dumps({"keys": lines}, indent=2) + "\n").encode(), 0o600)
-
-
-class KeyRing:
-    """The keys of a file, followed as the file changes."""
-
-    def __init__(self, path: Path) -> None:
-        """Read the file. Raises `KeysUnusable`."""
-        self._path = path
-        self._keys = read_keys(path)
-        self._seen = self._stamp()
-        self._checked = time.monotonic()
-
-    @property
-    def keys(self) -> tuple[ApiKey, ...]:
-        """The keys as last read: the same tuple until the file is read again."""
-        return self._keys
-
-    def find(self, secret: str) -> ApiKey | None:
-        """Return the key that this is, in a time that does not tell how near a wrong one came."""
-        self._follow()
-        given = digest(secret[:_MAX_SECRET])
-        found = None
-        for key in self._keys:
-            if hmac.compare_digest(key.sha256, given):
-                found = key
-        return found
-
-    def _follow(self) -> None:
-        """Read the file again if it changed; one that cannot be used changes nothing."""
-        now = time.monotonic()
-        if now - self._checked < _RECHECK_S:
-            return
-        self._checked = now
-        stamp = self._stamp()
-        if stamp == self._seen:
-            return
-        self._seen = stamp
-        try:
-            self._keys = read_keys(self._path)
-        except KeysUnusable as error:
-            logger.error("%s; the keys read before still hold", error)  # noqa: TRY400 - no traceback
-        else:
-            logger.info("read %d API keys", len(self._keys))
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
@@ -12,9 +13,9 @@ import typer
 from service.settings import ClientSettings
 
 if TYPE_CHECKING:
-    from service.client import Client, InspectionError, Result
+    from service.client import Client, Result
 
-    Outcome: TypeAlias = Result | InspectionError | OSError
+    Outcome: TypeAlias = Result | Exception
 
 FOUND = 1
 """Exit code when a part is NG or to be reviewed, and every part was inspected."""
@@ -55,6 +56,45 @@ def detect(
 
       mambaad detect shots/*.png --category solar-mono --heatmap overlay --output heatmaps
     """
+    with _never_found():
+        worst = _inspect(
+            images,
+            category,
+            url,
+            heatmap,
+            output,
+            as_json=as_json,
+            timeout_ms=timeout_ms,
+            jobs=jobs,
+        )
+    raise typer.Exit(worst)
+
+
+@contextmanager
+def _never_found() -> Iterator[None]:
+    """End with 2 whatever else fails: 1, Python's own code for it, says that a part is NG."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        with suppress(OSError):  # the terminal may be gone
+            typer.echo(f"mambaad detect: {type(error).__name__}: {error}"[:1000], err=True)
+        raise typer.Exit(NOT_INSPECTED) from None
+
+
+def _inspect(
+    images: list[Path],
+    category: str,
+    url: str | None,
+    heatmap: Picture | None,
+    output: Path | None,
+    *,
+    as_json: bool,
+    timeout_ms: float,
+    jobs: int,
+) -> int:
+    """Inspect the images, print what became of each, and return the exit code."""
     from service.client import Client  # noqa: PLC0415 - for --help to answer at once
 
     files = _heatmap_files(images, heatmap, output)
@@ -74,20 +114,19 @@ def detect(
             worst = max(worst, _code(outcome))
             if path in files and not _saved(outcome, files[path]):
                 worst = NOT_INSPECTED
-    raise typer.Exit(worst)
+    return worst
 
 
 def _outcomes(
     client: "Client", images: Sequence[Path], category: str, heatmap: Picture | None, jobs: int
 ) -> "Iterator[Outcome]":
     """Yield what became of each image, in their order."""
-    from service.client import InspectionError  # noqa: PLC0415
 
     def inspect(path: Path) -> "Outcome":
         try:
             (result,) = client.detect(path, category=category, heatmap=heatmap)
             return result.require()
-        except (InspectionError, OSError) as error:
+        except Exception as error:  # whatever it is, this part was not inspected
             return error
 
     with ThreadPoolExecutor(jobs) as threads:

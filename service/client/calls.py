@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from service.client.bodies import ENCODINGS
 from service.client.exchange import Call, Outcome, Retry, Step, exchange
 from service.client.images import File, Part
 from service.client.results import (
@@ -26,7 +27,7 @@ class Calls:
     def __init__(self, api_key: str | None, timeout_ms: float, retry: Retry) -> None:
         self._timeout_s = _seconds(timeout_ms)
         self._retry = retry
-        self.headers = {"User-Agent": "mambaad-client"}
+        self.headers = {"User-Agent": "mambaad-client", "Accept-Encoding": ENCODINGS}
         if api_key:
             self.headers["Authorization"] = f"Bearer {api_key}"
 

@@ -12,7 +12,7 @@ from service.client.calls import Calls, base_url, new_key
 from service.client.exchange import Outcome, Pause, Retry, Step
 from service.client.images import ImageLike, ImagesLike, Part, as_parts, read_images, read_parts
 from service.client.results import Category, Readiness, Result
-from service.client.waiting import receive, within
+from service.client.waiting import receive, receive_async, within
 
 T = TypeVar("T")
 
@@ -227,7 +227,7 @@ class AsyncClient:
             return None
         try:
             with anyio.fail_after(step.longest_s):
-                return await self._http.send(step.build(self._http))
+                return await receive_async(self._http, step)
         except TimeoutError:
             return httpx.ReadTimeout("the answer was not complete in time")
         except httpx.RequestError as error:

@@ -26,6 +26,9 @@ from service.client.results import read_problem
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _REFUSED = (429, 503)
 _BYTES = "application/octet-stream"
+_MOST_WITH_HEATMAPS = 2**29
+_MOST_WITHOUT = 2**22
+_MOST_OF_AN_IMAGE = 2**16
 _TRAVEL_S = 0.1
 """How much longer than the service a socket waits, and the client than a socket: a 504 of the
 service says more than silence, and a refused connection more than that time is up."""
@@ -64,6 +67,14 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[File] = ()
+
+    @property
+    def most_answer_bytes(self) -> int:
+        """How large the answer may be: more with heatmaps, and with what it sends back."""
+        if "heatmap" in self.form or "images" in self.form:
+            return _MOST_WITH_HEATMAPS
+        fields = 4 * sum(map(len, self.form.values()))
+        return _MOST_WITHOUT + len(self.files) * (_MOST_OF_AN_IMAGE + fields)
 
     @property
     def may_repeat(self) -> bool:

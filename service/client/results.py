@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,9 +10,13 @@ from typing import Any, NoReturn, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from model.bounded import strict_json
 from service.client.errors import Problem, UnexpectedAnswer, problem_of
 
 _READY_STATUSES = (200, 503)
+_DETAIL_CHARACTERS = 500
+_FAULTS_NAMED = 5
+_MOST_VALUES = 2_000_000
 
 
 class Decision(StrEnum):
@@ -214,9 +217,9 @@ def read_readiness(response: httpx.Response) -> Readiness:
 def read_problem(response: httpx.Response) -> Problem:
     """Return what an answer that is not 200 says."""
     try:
-        body = response.json()
+        body = _parsed(response)
     except ValueError:
-        body = {"detail": response.text}
+        body = {"detail": response.text[:_DETAIL_CHARACTERS]}
     after = response.headers.get("Retry-After", "")
     return problem_of(
         response.status_code,
@@ -228,13 +231,21 @@ def read_problem(response: httpx.Response) -> Problem:
 def _json(response: httpx.Response, expected: tuple[int, ...] = (200,)) -> dict[str, Any]:
     if response.status_code not in expected:
         raise read_problem(response)
+    kind = response.headers.get("content-type", "none").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnexpectedAnswer(f"{response.url} did not answer with JSON, but with {kind[:80]!r}")
     try:
-        body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        body = _parsed(response)
+    except ValueError as error:
         raise UnexpectedAnswer(f"{response.url} did not answer with JSON: {error}") from error
     if not isinstance(body, dict):
         raise UnexpectedAnswer(f"{response.url} did not answer with a JSON object")
     return body
+
+
+def _parsed(response: httpx.Response) -> object:
+    """Parse a body as this service writes it; `meta` may hold what a caller has put there."""
+    return strict_json(response.content, most_depth=200, most_values=_MOST_VALUES, most_digits=4000)
 
 
 def _items(body: dict[str, Any], name: str) -> list[object]:
@@ -251,7 +262,7 @@ def _parse(kind: type[T], value: object, keep: bool = False) -> T:
         return kind.model_validate(value)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or kind.__name__}: {fault['msg']}"
-            for fault in error.errors()
+            f"{'.'.join(map(str, fault['loc']))[:100] or kind.__name__}: {fault['msg'][:300]}"
+            for fault in error.errors(include_url=False)[:_FAULTS_NAMED]
         )
         raise UnexpectedAnswer(f"the answer cannot be read: {faults}") from error

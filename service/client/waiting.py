@@ -1,4 +1,4 @@
-"""Waiting no longer than a deadline, in a program without an event loop.
+"""Waiting no longer than a deadline, with and without an event loop.
 
 Timeouts of sockets begin anew with every byte, so a server that lets an answer drip outlasts any.
 """
@@ -11,11 +11,10 @@ from typing import TypeVar
 
 import httpx
 
+from service.client.bodies import AnswerBody
 from service.client.exchange import Send
 
 T = TypeVar("T")
-
-_OF_THE_BODY = {"content-encoding", "content-length", "transfer-encoding"}
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
@@ -39,19 +38,32 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def receive(http: httpx.Client, step: Send) -> httpx.Response:
-    """Send a request and read the whole answer, but no further than its time."""
+    """Send a request and read the whole answer, no further than its time and its bound."""
     deadline = time.monotonic() + step.longest_s
     request = step.build(http)
     answer = http.send(request, stream=True)
-    pieces = []
     try:
-        for piece in answer.iter_bytes():
+        body = AnswerBody(answer, step.call.most_answer_bytes)
+        if answer.is_stream_consumed:  # a transport of the caller's own has read it
+            return answer
+        for piece in answer.iter_raw():
             if time.monotonic() > deadline:
                 raise httpx.ReadTimeout("the answer was not complete in time", request=request)
-            pieces.append(piece)
+            body.take(piece)
     finally:
         answer.close()
-    headers = {name: value for name, value in answer.headers.items() if name not in _OF_THE_BODY}
-    return httpx.Response(
-        answer.status_code, headers=headers, content=b"".join(pieces), request=request
-    )
+    return body.response()
+
+
+async def receive_async(http: httpx.AsyncClient, step: Send) -> httpx.Response:
+    """Send a request and read the whole answer, no further than its bound."""
+    answer = await http.send(step.build(http), stream=True)
+    try:
+        body = AnswerBody(answer, step.call.most_answer_bytes)
+        if answer.is_stream_consumed:
+            return answer
+        async for piece in answer.aiter_raw():
+            body.take(piece)
+    finally:
+        await answer.aclose()
+    return body.response()

@@ -14,6 +14,11 @@ class AccessSettings(RoomSettings):
     """Variables named `MAMBAAD_ACCESS__<FIELD>`."""
 
     api_keys_file: Path | None = Field(None, description="as `mambaad keys` writes it")
+    keys_grace_s: float = Field(
+        900.0,
+        ge=0,
+        description="for the keys last read to stay valid while their file is unreadable",
+    )
     allow_anonymous: bool = Field(
         False, description="serve without a key, which is otherwise done on loopback alone"
     )

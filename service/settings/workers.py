@@ -36,6 +36,11 @@ class WorkerSettings(RoomSettings):
         ge=1,
         description="weights that a worker may hold; those used longest ago go when it is more",
     )
+    max_memory_bytes: int | None = Field(
+        None,
+        ge=2**29,
+        description="memory of a worker on a CPU; None: what the machine or its container has",
+    )
 
     max_batch_size: int = Field(16, ge=1, le=1024)
     max_queue_delay_ms: float = Field(

@@ -12,6 +12,7 @@ from model.checkpoints.store import Store
 from model.errors import CheckpointError, ModelError
 from model.images.preprocess import Preprocessing
 from model.inspection import Category, ImageSize
+from model.scoring.scores import Scoring
 from service.versions.assignment import Role
 
 
@@ -119,9 +120,18 @@ def _version(key: CheckpointKey, manifest: Manifest | CheckpointError) -> Versio
         return Version(key, problem=str(manifest))
     golden_images = sum(len(entry.raw_scores) for entry in manifest.golden.values())
     try:
+        Scoring.from_dict(manifest.scoring)
+        Preprocessing.from_dict(manifest.preprocessing)
         routes = {category: _route(manifest, key, category) for category in manifest.categories}
-    except (ModelError, ValueError, TypeError, KeyError) as error:
-        why = f"its manifest does not fit together: {error}"
+    except (
+        ModelError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        why = f"its manifest does not fit together: {str(error)[:1000]}"
         return Version(key, manifest.created, None, golden_images, why)
     return Version(key, manifest.created, routes, golden_images)
 

@@ -12,6 +12,7 @@ from service.settings.telemetry import TelemetrySettings
 from service.settings.workers import WorkerSettings
 from service.telemetry.metrics import Metrics
 from service.workers.batcher import Batcher, BatchLimits
+from service.workers.child.ceiling import ceiling_bytes
 from service.workers.jobs import Job, Priority
 from service.workers.latency import Latencies
 from service.workers.pipe.messages import LoadReport, Resident, WorkerPlan
@@ -201,6 +202,7 @@ def _plan(
         precision=settings.precision,
         cuda_graphs=settings.cuda_graphs,
         lanes=settings.lanes_of(device),
+        max_memory_bytes=ceiling_bytes(device, settings.max_memory_bytes),
         heartbeat_s=min(1.0, settings.heartbeat_timeout_ms / 1000 / 10),
     )
 

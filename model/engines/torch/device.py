@@ -7,6 +7,8 @@ import torch
 
 from model.errors import BackendUnavailable, DeviceLost, OutOfMemory
 
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
 
 @contextmanager
 def own_errors() -> Iterator[None]:
@@ -19,6 +21,10 @@ def own_errors() -> Iterator[None]:
         ) from error
     except torch.AcceleratorError as error:
         raise DeviceLost(str(error)) from error
+    except RuntimeError as error:
+        if _NO_MEMORY not in str(error):
+            raise
+        raise OutOfMemory("torch found no memory for it on the CPU") from error
 
 
 def check_device(device: str) -> None:

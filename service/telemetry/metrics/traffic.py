@@ -105,6 +105,11 @@ class TrafficMetrics:
             ("reason",),
             registry=registry,
         )
+        self.keys_file_unread = Gauge(
+            "mambaad_keys_file_unread_seconds",
+            "Seconds for which the keys file could not be read; 0 while it can.",
+            registry=registry,
+        )
         self.connections_cut = Counter(
             "mambaad_connections_cut_total",
             "Connections that the service ended, by reason (slow-reader, "

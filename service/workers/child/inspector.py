@@ -23,11 +23,12 @@ from jaxtyping import UInt8
 from model.checkpoints import golden
 from model.checkpoints.key import CheckpointKey
 from model.checkpoints.store import Store, StoredVersion
-from model.errors import BackendUnavailable, ModelError
+from model.errors import BackendUnavailable, ModelError, OutOfMemory
 from model.inference.detector import Detector
 from model.inspection import Category
 from model.runtimes.runtimes import Runtimes
 from service.telemetry.logs import configure_logging
+from service.workers.child.ceiling import set_ceiling
 from service.workers.child.checkpoint import LoadedCheckpoint, batch_sizes, is_fatal
 from service.workers.child.ending import leave_with_parent, or_die
 from service.workers.child.threads import DeviceThread, process_bytes, return_free_memory
@@ -59,12 +60,13 @@ def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock])
     """Serve requests from the pipe until it closes; the entry point of the spawned process."""
     leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
+    set_ceiling(plan.max_memory_bytes)
     runtimes = Runtimes(
         plan.device, plan.backend, plan.threads, plan.precision, graphs=plan.cuda_graphs
     )
     try:
         runtimes.prepare(Store(plan.weights_dir).manifests())
-    except BackendUnavailable as error:
+    except (BackendUnavailable, ImportError) as error:
         connection.send(CannotStart(str(error)))
         return
     gc.collect()
@@ -268,6 +270,11 @@ class Inspector:
 
     def _reason(self, key: CheckpointKey, error: Exception) -> str:
         """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""
+        if isinstance(error, MemoryError | OutOfMemory) and self._plan.max_memory_bytes:
+            return (
+                f"it takes more memory than the worker may have, {self._plan.max_memory_bytes} "
+                "bytes (MAMBAAD_WORKERS__MAX_MEMORY_BYTES)"
+            )
         if not isinstance(error, ModelError | OSError):
             logger.error("loading checkpoint %s failed", key, exc_info=error)
             return f"loading it failed with {type(error).__name__}; the service's log says more"

@@ -38,6 +38,7 @@ class WorkerPlan:
     precision: str = "auto"
     cuda_graphs: bool = True
     lanes: int = 1
+    max_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

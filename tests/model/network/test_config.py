@@ -31,7 +31,7 @@ def test_json_and_back():
         ({"depths": (1, 2, 2, 2)}, "positive multiple of 3 or of 2"),
         ({"scan": "spiral"}, "unknown scan 'spiral'; have: sweep"),
         ({"directions": 6}, "directions must be one of"),
-        ({"state_size": 0}, "state_size must be at least 1"),
+        ({"state_size": 0}, "state_size must be 1 to 256"),
         ({"drop_path": 1.0}, "drop_path must be in"),
     ],
 )

@@ -81,7 +81,7 @@ def test_scoring_round_trip_and_mistakes():
     for wrong, message in (
         ({"statistic": "median"}, "'max' or 'top_mean', got 'median'"),
         ({"top_fraction": 0.0}, "top_fraction must be in"),
-        ({"sigma": -1.0}, "sigma must be at least 0"),
+        ({"sigma": -1.0}, "sigma must be 0 to 256"),
         ({"blur": 1.0}, "Scoring has no blur"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 
-from service.access import keys
+from service.access import key_ring, keys
 from service.access.gate import Gate, takes_key
 from service.access.guard import Guard
 from service.access.keys import add_key
@@ -143,11 +143,21 @@ def test_what_is_no_key_is_refused(ask, path, secrets, headers, problem):
 
 
 def test_a_key_that_is_taken_back_is_refused(ask, path, secrets, monkeypatch):
-    monkeypatch.setattr(keys, "_RECHECK_S", 0.0)
+    monkeypatch.setattr(key_ring, "_RECHECK_S", 0.0)
     get = ask(api_keys_file=path)
     assert get("/detect", bearer(secrets["detect"])).status_code == 200
     keys.remove_key(path, "line-3")
     assert get("/detect", bearer(secrets["detect"])).status_code == 401
+
+
+def test_keys_that_cannot_be_checked_for_long_let_nobody_in(
+    ask, path, secrets, monkeypatch, problem
+):
+    monkeypatch.setattr(key_ring, "_RECHECK_S", 0.0)
+    get = ask(api_keys_file=path, keys_grace_s=0)
+    path.write_text("{", "utf-8")
+    problem(get("/detect", bearer(secrets["detect"])), 503, "keys-unreadable")
+    assert get("/livez").status_code == 200
 
 
 def test_a_rate_is_kept_per_key(ask, path, secrets, problem, metrics):

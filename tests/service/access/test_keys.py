@@ -1,14 +1,18 @@
 """Keys: made once, stored as hashes, and followed as their file changes."""
 
 import json
-import logging
+import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from service.access import keys
-from service.access.keys import KeyRing, KeysUnusable, add_key, read_keys, remove_key
+from service.access.key_ring import KeyRing
+from service.access.keys import ApiKey, KeysUnusable, add_key, read_keys
 from service.cli import main as cli
 from service.http.declaration import Scope
 
@@ -20,15 +24,10 @@ def path(tmp_path):
     return tmp_path / "keys.json"
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(keys, "_RECHECK_S", 0.0)
-
-
 def test_a_key_is_found_again_and_stands_nowhere(path):
     secret = add_key(path, "line-3", [Scope.DETECT], 20)
     other = add_key(path, "boss", [Scope.ADMIN, Scope.DETECT])
-    ring = KeyRing(path)
+    ring = KeyRing(path, 900)
     found = ring.find(secret)
     assert (found.name, found.scopes, found.rate_per_s) == ("line-3", {Scope.DETECT}, 20)
     assert ring.find(other).scopes == {Scope.ADMIN, Scope.DETECT}
@@ -51,7 +50,7 @@ def test_a_file_that_others_may_write_is_refused(path):
     add_key(path, "a", [Scope.DETECT])
     path.chmod(0o620)
     with pytest.raises(KeysUnusable, match="others may write"):
-        KeyRing(path)
+        KeyRing(path, 900)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,18 @@ def test_a_file_that_others_may_write_is_refused(path):
         (json.dumps({"keys": [{**A_KEY, "scopes": ["root"]}]}), "scopes"),
         (json.dumps({"keys": [{**A_KEY, "scopes": []}]}), "scopes"),
         (json.dumps({"keys": [A_KEY] * 2}), "name"),
-        (json.dumps({"kees": []}), "kees"),
+        (json.dumps({"kees": []}), "keys: Field required"),
+        ("{}", "keys: Field required"),
+        ("", "EOF"),
+        ("[" * 200_000, "recursion limit"),
+        ('{"keys": ' + "[" * 200_000, "recursion limit"),
+        (json.dumps({"keys": [0] * 300_000}), "keys.0"),
+        (json.dumps({"keys": [{**A_KEY, "rate_per_s": 1e300}]}), "less than"),
+        (json.dumps({"keys": [{**A_KEY, "rate_per_s": float("inf")}]}), "less than"),
+        (json.dumps({"keys": [{**A_KEY, "rate_per_s": float("nan")}]}), "rate_per_s"),
+        ('{"keys": [{"rate_per_s": ' + "1" * 5000, "number out of range"),
+        (json.dumps({"keys": [A_KEY]}) + " " * 2**20, "of more than 1048576 bytes"),
+        (json.dumps({"keys": [{**A_KEY, "name": "a\0"}]}), "name"),
     ],
 )  # fmt: skip
 def test_a_file_that_says_something_impossible_is_refused(path, content, said):
@@ -72,49 +82,51 @@ def test_a_file_that_says_something_impossible_is_refused(path, content, said):
         read_keys(path)
 
 
+def test_more_keys_than_a_file_may_hold_are_refused(path):
+    rows = [{**A_KEY, "name": f"k{n}", "sha256": f"{n:064x}"} for n in range(4097)]
+    path.write_text(json.dumps({"keys": rows}, separators=(",", ":")), "utf-8")
+    with pytest.raises(KeysUnusable, match="at most 4096 items"):
+        read_keys(path)
+
+
+def test_a_pipe_or_a_folder_is_no_keys_file_and_nobody_waits_for_it(path):
+    os.mkfifo(path)
+    with pytest.raises(KeysUnusable, match="not a regular file"):
+        read_keys(path)
+    with pytest.raises(KeysUnusable):
+        read_keys(path.parent)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200) | JSON.map(lambda values: json.dumps({"keys": values}).encode()))
+def test_whatever_the_file_holds_it_is_keys_or_unusable(content):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "keys.json"
+        path.write_bytes(content)
+        try:
+            keys = read_keys(path)
+        except KeysUnusable as error:
+            assert len(str(error)) < 2000
+        else:
+            assert all(isinstance(key, ApiKey) for key in keys)
+
+
 def test_no_file_is_refused(path):
     with pytest.raises(KeysUnusable, match="cannot be read"):
-        KeyRing(path)
+        KeyRing(path, 900)
 
 
 def test_a_name_is_used_once(path):
     add_key(path, "a", [Scope.DETECT])
     with pytest.raises(KeysUnusable, match="already"):
         add_key(path, "a", [Scope.ADMIN])
-
-
-def test_keys_come_and_go_while_the_service_runs(path, impatient):
-    first = add_key(path, "a", [Scope.DETECT])
-    ring = KeyRing(path)
-    second = add_key(path, "b", [Scope.DETECT])
-    assert ring.find(second).name == "b"
-    remove_key(path, "a")
-    assert ring.find(first) is None
-    with pytest.raises(KeysUnusable, match="no key named 'a'"):
-        remove_key(path, "a")
-
-
-def test_a_broken_file_leaves_the_keys_as_they_were(path, impatient, caplog):
-    secret = add_key(path, "a", [Scope.DETECT])
-    ring = KeyRing(path)
-    path.write_text("{", "utf-8")
-    with caplog.at_level(logging.ERROR, "service"):
-        assert ring.find(secret).name == "a"
-        assert ring.find(secret).name == "a"
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the keys file {path} is wrong at the file: Invalid JSON: EOF while parsing an object at "
-        "line 1 column 1; the keys read before still hold"
-    ]
-    path.unlink()
-    assert ring.find(secret).name == "a"
-
-
-def test_the_file_is_not_looked_at_for_every_request(path, monkeypatch):
-    secret = add_key(path, "a", [Scope.DETECT])
-    ring = KeyRing(path)
-    path.unlink()
-    monkeypatch.setattr(KeyRing, "_stamp", lambda _: pytest.fail("looked"))
-    assert ring.find(secret)
 
 
 def run(*arguments):
@@ -126,7 +138,7 @@ def test_the_command_prints_a_key_once(path, monkeypatch, name):
     monkeypatch.setenv(name, str(path))
     made = run("new", "--name", "line-3", "--scope", "detect", "--rate", "5")
     assert made.exit_code == 0, made.output
-    assert KeyRing(path).find(made.output.strip()).name == "line-3"
+    assert KeyRing(path, 900).find(made.output.strip()).name == "line-3"
     listed = run("list").output
     assert listed.startswith("line-3  detect  5/s  2")
     assert made.output.strip() not in listed

@@ -459,7 +459,7 @@ def test_readiness_and_categories():
 
 
 def test_importing_it_takes_neither_the_network_nor_the_web_framework():
-    heavy = "{'torch', 'fastapi', 'model', 'numpy', 'PIL'}"
+    heavy = "{'torch', 'fastapi', 'model.network', 'numpy', 'PIL'}"
     code = f"import sys, service.client; print(set(sys.modules) & {heavy} or None)"
     command = [sys.executable, "-c", code]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,0 +1,66 @@
+"""What the files beside a network have to hold, as the manifest implies it."""
+
+import re
+from collections.abc import Callable, Mapping
+from math import prod
+from pathlib import Path
+
+from model.checkpoints.headers import FLOATS, PIXELS, Check, Header, Tensor, exactly
+from model.checkpoints.manifest import GoldenEntry
+from model.errors import CheckpointError
+from model.scoring.scores import Scoring
+
+_MOST_GOLDEN_BYTES = 2**31
+_STRIDES = (4, 8, 16)
+_MEAN = re.compile(r"mean_(\d)/(.+)")
+
+
+def of_golden(entries: Mapping[str, GoldenEntry], size: tuple[int, int]) -> Callable[[Path], Check]:
+    """Return the check of golden images: for each category as many as it has scores."""
+
+    def check_of(path: Path) -> Check:
+        expected = {
+            category: Tensor(PIXELS, (len(entry.raw_scores), 3, *size))
+            for category, entry in entries.items()
+        }
+        nbytes = sum(prod(tensor.shape) for tensor in expected.values())
+        if nbytes > _MOST_GOLDEN_BYTES:
+            raise CheckpointError(
+                f"{path} would hold {nbytes} bytes of golden images, at most {_MOST_GOLDEN_BYTES}"
+            )
+        return exactly(path, expected)
+
+    return check_of
+
+
+def of_baselines(scoring: Scoring, size: tuple[int, int]) -> Callable[[Path], Check]:
+    """Return the check of baselines for maps of `size` (height, width) pixels."""
+    if scoring.measures_differences:
+        return lambda path: lambda header: _check_features(path, header, scoring, size)
+    return lambda path: lambda header: _check_maps(path, header, size)
+
+
+def _check_maps(path: Path, header: Header, size: tuple[int, int]) -> None:
+    """Expect a mean and a deviation of each pixel, for whatever categories there are."""
+    exactly(path, dict.fromkeys(header, Tensor(FLOATS, size)))(header)
+
+
+def _check_features(path: Path, header: Header, scoring: Scoring, size: tuple[int, int]) -> None:
+    """Expect Gaussians at each place of a scale's grid, of as many channels as the means have.
+
+    Whitening takes several times as much memory as its file, and never more than that.
+    """
+    grids = [tuple(side // stride for side in size) for stride in _STRIDES]
+    used = [grid for grid, weight in zip(grids, scoring.scale_weights, strict=True) if weight]
+    expected = {}
+    for name, tensor in header.items():
+        match = _MEAN.fullmatch(name)
+        if not match or int(match[1]) >= len(used) or len(tensor.shape) != 3:
+            continue
+        number, category = match.groups()
+        channels, grid = tensor.shape[0], used[int(number)]
+        expected[name] = Tensor(FLOATS, (channels, *grid))
+        triangle = channels * (channels + 1) // 2
+        expected[f"whitening_{number}/{category}"] = Tensor(FLOATS, (prod(grid), triangle))
+        expected[f"unit_{number}/{category}"] = Tensor(FLOATS, (prod(grid),))
+    exactly(path, expected)(header)
