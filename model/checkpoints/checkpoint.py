@@ -90,7 +90,7 @@ class CheckpointStore(Store):
     def load(
         self, name: str, version: str | None = None, encoders: SharedEncoders | None = None
     ) -> Checkpoint:
-        """Load a checkpoint, by default its newest version; see `Checkpoint.load`."""
+        """Load a checkpoint, by default its newest finished version; see `Checkpoint.load`."""
         return Checkpoint.load(self.find(name, version), encoders)
 
     def save(
