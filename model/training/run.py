@@ -10,7 +10,7 @@ import torch
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
-from model.errors import CheckpointError, ConfigError
+from model.errors import ConfigError
 from model.images.areas import Area
 from model.images.framing import check_baselines
 from model.images.preprocess import ImageRule, Preprocessing
@@ -30,6 +30,7 @@ from model.training.progress.state import forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
 from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
+from model.training.seen import seen_in_training
 from model.training.summary import summary
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
@@ -283,4 +284,5 @@ def _keep(
             baselines=detector.baselines,
             golden=record_golden(detector, known, calibrations),
             areas=run.areas,
+            seen=seen_in_training(trainer.data),
         )

@@ -120,9 +120,7 @@ def _version(key: CheckpointKey, manifest: Manifest | CheckpointError) -> Versio
     except (ModelError, ValueError, TypeError, KeyError) as error:
         why = f"its manifest does not fit together: {error}"
         return Version(key, manifest.created, None, golden_images, why)
-    return Version(
-        key, manifest.created, routes, golden_images, unfinished=manifest.unfinished
-    )
+    return Version(key, manifest.created, routes, golden_images, unfinished=manifest.unfinished)
 
 
 def _route(manifest: Manifest, key: CheckpointKey, category: Category) -> Route:

@@ -36,9 +36,7 @@ def claims(versions: Iterable[Version]) -> dict[Category, list[CheckpointKey]]:
                 if version.unfinished is None and category in version.categories
             )
             found[category].append((first, name, newest.key))
-    return {
-        category: [key for _, _, key in sorted(own)] for category, own in sorted(found.items())
-    }
+    return {category: [key for _, _, key in sorted(own)] for category, own in sorted(found.items())}
 
 
 def unusable(versions: Iterable[Version]) -> dict[CheckpointKey, str]:

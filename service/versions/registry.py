@@ -2,7 +2,7 @@
 
 - What an operator has routed serves as routed. Else, of each name, the version that is the newest
   finished one when the service starts serves, and no other: where that one cannot be used, its
-  categories are unavailable, and say so. An older version never steps in unnoticed, nor a newer one.
+  categories are unavailable, and say so. No older version steps in unnoticed, and no newer one.
 - A category that several names claim, and that nobody has routed, stays with the name that claimed
   it first (`service.versions.claims`); the log, the console and the API say that it is contested.
 """

@@ -113,8 +113,11 @@ def keep(
 ) -> "Checkpoint":
     """Save the network with golden images, and with where it comes from."""
     from model.checkpoints.files import sha256
+    from model.checkpoints.seen import SeenImages
     from model.training.golden import record_golden
+    from model.training.seen import seen_in_calibration
 
+    seen = SeenImages(None, {1: seen_in_calibration(samples, [])}) if samples else None
     return store.save(
         name,
         network,
@@ -124,4 +127,5 @@ def keep(
         training={"imported_from": file.name, "sha256": sha256(file.read_bytes())},
         metrics={},
         golden=record_golden(detector, samples, calibrations),
+        seen=seen,
     )

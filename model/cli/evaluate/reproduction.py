@@ -17,6 +17,7 @@ from model.dataset import Dataset, Sample, read_dataset
 from model.errors import ConfigError, DatasetError
 from model.evaluation import evaluate
 from model.evaluation.paper import Published, Reproduction, published
+from model.evaluation.untouched import Untouched, check_untouched
 from model.inference.detector import Detector
 from model.inspection import Category
 from model.report import Subject, write_report
@@ -83,11 +84,18 @@ def answer(question: Question) -> bool:
         subject = Subject(
             detector, checkpoint.manifest, found, question.data,
             notes=tuple(notes), stand_in=stand_in,
+            untouched=untouched_of(question, checkpoint, dataset),
         )  # fmt: skip
         with counting(len(found.categories), "writing the report") as advance:
             write_report(question.report, subject, advance)
         print(f"wrote {question.report}")
     return True
+
+
+def untouched_of(question: Question, checkpoint: Checkpoint, dataset: Dataset) -> Untouched:
+    """Look whether the checkpoint has seen the test images; one from a file keeps no list."""
+    directory = question.run.weights / checkpoint.name / checkpoint.version
+    return check_untouched(directory, checkpoint.manifest, dataset.test)
 
 
 def read_published(question: Question, paper: Published) -> Dataset:

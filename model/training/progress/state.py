@@ -98,7 +98,7 @@ def read_run(folder: Path) -> StoredRun | None:
 def read_place(folder: Path) -> Place | None:
     """Return where the run in `folder` stands, None where there is none."""
     found = read_run(folder)
-    return found and found.place
+    return None if found is None else found.place
 
 
 def load_state(folder: Path, identity: Mapping[str, Any]) -> tuple[Place, dict[str, Tensor]]:

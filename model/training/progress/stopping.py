@@ -9,7 +9,6 @@ from model.errors import CheckpointError
 from model.training.progress.state import STATE_FILE, EpochRecord, Place, differences, read_run
 from model.training.recipe.config import TrainingConfig
 
-
 _OTHERWISE = "To give it up: --restart. To keep both: another --name"
 
 

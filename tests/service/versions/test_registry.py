@@ -71,9 +71,7 @@ def test_an_older_version_that_cannot_be_read_is_nobodys_concern(registry, tmp_p
 
 
 @pytest.mark.parametrize("first", ["early", "late"])
-def test_of_two_claims_the_first_stays_and_the_log_says_so(
-    registry, tmp_path, save, caplog, first
-):
+def test_of_two_claims_the_first_stays_and_the_log_says_so(registry, tmp_path, save, caplog, first):
     for name in ("early", "late"):
         created = f"2025-0{1 if name == first else 2}-01T00:00:00+00:00"
         rewrite(save(tmp_path, name, {"bolt": 0.5, f"of-{name}": 0.5}), created=created)
@@ -114,7 +112,12 @@ def test_a_name_that_is_added_takes_nothing_over_and_a_new_version_keeps_its_cla
     assert registry(tmp_path).find("bolt").checkpoint == TWO
 
 
-INTERRUPTED = {"recipe": {"epochs": 100}, "epochs_done": 3, "finished": False, "ended": "interrupted"}
+INTERRUPTED = {
+    "recipe": {"epochs": 100},
+    "epochs_done": 3,
+    "finished": False,
+    "ended": "interrupted",
+}
 
 
 def test_an_interrupted_version_does_not_take_over(registry, tmp_path, save, caplog):

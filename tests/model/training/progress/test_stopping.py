@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from model.checkpoints.checkpoint import CheckpointStore
 from model.errors import CheckpointError
@@ -96,8 +97,6 @@ def test_a_record_that_does_not_say_how_far_it_was_to_go_counts_as_unfinished(tm
 
 @pytest.mark.parametrize("record", ["[]", "{}", '{"place": {}}', '{"place": 3, "identity": 4}'])
 def test_a_record_of_something_else_is_said(tmp_path, record):
-    from safetensors.torch import save_file
-
     save_file({"x": torch.ones(1)}, tmp_path / STATE_FILE, {"record": record})
     with pytest.raises(CheckpointError, match="not the state of a run"):
         check_unfinished(tmp_path, "fold-*", {})
