@@ -43,6 +43,11 @@ class CalibrationImages(BaseModel):
     again: int | None = Field(None, ge=1)
 
 
+class _Entry(BaseModel):
+    file: Annotated[str, StringConstraints(pattern=r"^images-[0-9a-f]{8}\.json$")]
+    sha256: _Digest
+
+
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -141,10 +146,9 @@ def read_seen(directory: Path, manifest: Manifest) -> SeenImages | None:
     if named is None:
         return None
     try:
-        expected = str(named["sha256"])
-        name = f"images-{expected[:8]}.json"
-        content = _File.model_validate_json(read_verified(directory / name, expected))
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        listed = _Entry.model_validate(named)
+        content = _File.model_validate_json(read_verified(directory / listed.file, listed.sha256))
+    except ValidationError as error:
         raise CheckpointError(f"the image list of {directory} cannot be used: {error}") from error
     return SeenImages(content.learned, content.calibrations)
 

@@ -20,6 +20,7 @@ from model.evaluation.paper import Published, Reproduction, published
 from model.evaluation.untouched import Untouched, check_untouched
 from model.inference.detector import Detector
 from model.inspection import Category
+from model.network.encoder import check_encoder_weights
 from model.report import Subject, write_report
 from model.runtimes.torch import open_checkpoint
 from model.training import TrainingData, calibrate
@@ -66,6 +67,9 @@ def answer(question: Question) -> bool:
         raise ConfigError("give either --checkpoint FILE or NAME, or --recipe to train by")
     if question.settings and question.recipe is None:
         raise ConfigError("--set changes a recipe: give one by --recipe")
+    if question.recipe:
+        wanted = recipe_of(question)
+        check_encoder_weights(wanted.network.encoder, wanted.encoder_weights)
     dataset = read_published(question, paper)
     checkpoint = load(question) if question.checkpoint else train(question, dataset)
     if checkpoint is None:  # of several processes the first one goes on
@@ -135,16 +139,21 @@ def load(question: Question) -> Checkpoint:
 
 def train(question: Question, dataset: Dataset) -> Checkpoint | None:
     """Train on every good image to train on, as the paper does: none of them is held out."""
-    values = read_recipe(str(question.recipe))
-    for text in question.settings:
-        values = merge(values, read_setting(text))
     request = TrainRequest(
         name=question.trained_name,
-        recipe=Recipe.from_values(values),
+        recipe=recipe_of(question),
         source=SourceOptions(data=question.data, cache=question.cache),
         run=question.run,
     )
     return follow(request, TrainingData(tuple(dataset.train), tuple(dataset.held_out)))
+
+
+def recipe_of(question: Question) -> Recipe:
+    """Return the recipe that was asked for."""
+    values = read_recipe(str(question.recipe))
+    for text in question.settings:
+        values = merge(values, read_setting(text))
+    return Recipe.from_values(values)
 
 
 def add_thresholds(detector: Detector, dataset: Dataset) -> bool:
