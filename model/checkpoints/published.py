@@ -66,6 +66,8 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
 
     Raises `WeightsError` where the file is missing or is something else.
     """
+    if not path.exists():
+        raise WeightsError(f"no checkpoint file {path}")
     return _flat(read_weights_file(path), str(path))
 
 

@@ -28,14 +28,16 @@ def look_back(store: "CheckpointStore", name: str, version: str | None, use: int
         print(f"  calibration {manifest.calibration_version}, as it was made")
         list_thresholds(manifest.calibrations)
     for entry in manifest.calibration_log:
-        print(f"  calibration {entry.version}, {entry.created}: {entry.source}")
+        print(f"  calibration {entry.version}, {entry.created}:")
+        for part in entry.source.split("; "):
+            print(f"    {part}")
         list_thresholds(entry.calibrations)
 
 
 def list_thresholds(calibrations: Mapping[str, Mapping[str, Any]]) -> None:
     """Print what each category of a calibration is decided by, and what for."""
     for category, values in calibrations.items():
-        print(f"    {category}:")
+        print(f"    {category}")
         print(f"      threshold {values['image_threshold']:.6g}, alpha {values['alpha']:g}")
         if "review_threshold" in values:
             share = f", of {values['review_alpha']:g}" if "review_alpha" in values else ""

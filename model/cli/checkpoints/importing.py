@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def import_checkpoint(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A published checkpoint (.pth).", exists=True)
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint (.pth).")],
     *,
     name: Annotated[str, typer.Option(help="What to call the checkpoint.")],
     category: Annotated[

@@ -67,9 +67,6 @@ def answer(question: Question) -> bool:
         raise ConfigError("give either --checkpoint FILE or NAME, or --recipe to train by")
     if question.settings and question.recipe is None:
         raise ConfigError("--set changes a recipe: give one by --recipe")
-    if question.recipe:
-        wanted = recipe_of(question)
-        check_encoder_weights(wanted.network.encoder, wanted.encoder_weights)
     dataset = read_published(question, paper)
     checkpoint = load(question) if question.checkpoint else train(question, dataset)
     if checkpoint is None:  # of several processes the first one goes on
@@ -139,9 +136,11 @@ def load(question: Question) -> Checkpoint:
 
 def train(question: Question, dataset: Dataset) -> Checkpoint | None:
     """Train on every good image to train on, as the paper does: none of them is held out."""
+    recipe = recipe_of(question)
+    check_encoder_weights(recipe.network.encoder, recipe.encoder_weights)
     request = TrainRequest(
         name=question.trained_name,
-        recipe=recipe_of(question),
+        recipe=recipe,
         source=SourceOptions(data=question.data, cache=question.cache),
         run=question.run,
     )

@@ -96,7 +96,7 @@ def test_weights_that_do_not_fit(tmp_path):
     with pytest.raises(WeightsError, match="no weights file"):
         load_encoder_weights(encoder, tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(WeightsError, match="cannot read weights"):
+    with pytest.raises(WeightsError, match="not a file of weights, but text"):
         load_encoder_weights(encoder, tmp_path / "text.pth")
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="holds a list"):
