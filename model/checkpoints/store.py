@@ -6,6 +6,7 @@
     <root>/<name>/<version>/baselines.safetensors    the categories' usual maps, where used
     <root>/<name>/<version>/golden.safetensors       a few good images, to compare devices by
     <root>/<name>/<version>/model.onnx               the network once more, for onnxruntime
+    <root>/<name>/<version>/images-<sha8>.json       which images it has seen; serving needs it not
 
 Versions are "1", "2", ...; a folder that stands under such a name is complete. Weights are
 safetensors, never pickles, and all files are hashed before they are parsed.

@@ -1,12 +1,14 @@
 """Tables: within 80 columns, with every name whole."""
 
 import io
+from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from model.cli.data import table_of
 from model.evaluation.comparing import Comparison, Difference
 from model.evaluation.results import HEADINGS, CategoryMetrics, Evaluation
 from model.evaluation.rivalry import Rivalry, Standing
@@ -68,6 +70,18 @@ def test_many_categories_beside_other_methods():
     text = shown(Rivalry({f"{LONG}-{n}": rows for n in range(12)}).table())
     assert all(f"{LONG}-{n}" in text for n in range(12))
     assert text.count("+10.0") >= 3 * 12
+
+
+def test_the_table_of_a_data_check():
+    own = SimpleNamespace(
+        train=12345, held_out=123, test_good=4567, defects={"scratch": 99, "dent": 1}, masks=100,
+        sizes={f"{n}000x{n}000": 1 for n in range(1, 9)}, modes={"RGB": 1, "I;16": 2},
+    )  # fmt: skip
+    text = shown(table_of(SimpleNamespace(categories={LONG: own, "nut": own})))
+    joined = " ".join(text.split())
+    assert text.count(LONG) == 2
+    assert "24690" in text
+    assert "1000x1000, 2000x2000, 3000x3000, ... (8 in all), RGB, I;16" in joined
 
 
 names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=120)

@@ -13,6 +13,7 @@ from model.cli.options import STORE, BatchSize, Categories, Device, Name, Versio
 from model.errors import CalibrationError
 
 if TYPE_CHECKING:
+    from model.calibration.calibration import Calibration
     from model.calibration.operating_point import Goal
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
     from model.dataset import Sample
@@ -194,6 +195,16 @@ def _fit(
         source=source,
         images=seen_in_calibration(good, defects),
     )
+    tell(checkpoint, calibrations)
+    number = saved.manifest.calibration_version
+    print(
+        f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "
+        "again"
+    )
+
+
+def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) -> None:
+    """Print the new thresholds beside those of before, and what they promise."""
     for part, calibration in calibrations.items():
         was = checkpoint.calibrations.get(part)
         before = f" (was {was.image_threshold:.6g})" if was else ""
@@ -203,11 +214,6 @@ def _fit(
         print(f"{part}: threshold {threshold}. {calibration.promise()}")
         if was and was.review_threshold is not None and review is None:
             print(f"{part}: nothing is REVIEW any more; --review-alpha or a goal opens a band")
-    number = saved.manifest.calibration_version
-    print(
-        f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "
-        "again"
-    )
 
 
 def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:

@@ -108,9 +108,7 @@ def evaluate(
     if record:
         store.update(checkpoint, metrics=results)
     if json_file is not None:
-        about = {"name": checkpoint.name, "version": checkpoint.version}
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps({"checkpoint": about, **results}, indent=2) + "\n")
+        write_json(json_file, checkpoint, results)
     if report is not None:
         subject = Subject(
             detector, checkpoint.manifest, found, data, rivalry, curve, untouched=untouched
@@ -118,6 +116,13 @@ def evaluate(
         with counting(len(found.categories), "writing the report") as advance:
             write_report(report, subject, advance)
         print(f"wrote {report}")
+
+
+def write_json(file: Path, checkpoint: "Checkpoint", results: "Mapping[str, object]") -> None:
+    """Write the results, with the checkpoint's name."""
+    about = {"name": checkpoint.name, "version": checkpoint.version}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"checkpoint": about, **results}, indent=2) + "\n")
 
 
 def tell_untouched(
@@ -128,7 +133,7 @@ def tell_untouched(
     from model.evaluation.untouched import check_untouched
 
     directory = store.find(checkpoint.name, checkpoint.version)
-    with counting(len(samples), "comparing with the images of the training") as advance:
+    with counting(len(samples), "comparing images") as advance:
         found = check_untouched(directory, checkpoint.manifest, samples, advance)
     for text in found.sentences():
         typer.secho(
