@@ -54,6 +54,10 @@ class Untouched:
             )
         return said
 
+    def counts(self) -> dict[str, Any]:
+        """Return what a manifest keeps of it: no names, and no paths of this machine."""
+        return {"checked": self.gap is None, "seen": len(self.seen)}
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         seen = [{"image": str(sample.path), "use": use} for sample, use in self.seen]

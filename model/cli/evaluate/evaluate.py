@@ -97,18 +97,16 @@ def evaluate(
     denied = contradictions(found, detector.calibrations)
     Console().print(found.table(remarks(denied)))
     untouched = tell_untouched(store, checkpoint, dataset.test)
-    results = found.to_dict() | {
-        "test_images": untouched.to_dict(), "contradictions": [asdict(one) for one in denied]
-    }  # fmt: skip
+    results = found.to_dict() | {"contradictions": [asdict(one) for one in denied]}
     rivalry = None
     if baselines:
         rivalry = contest(checkpoint, found, dataset, device)
         Console().print(rivalry.table())
         results["baselines"] = rivalry.to_dict()
     if record:
-        store.update(checkpoint, metrics=results)
+        store.update(checkpoint, metrics=results | {"test_images": untouched.counts()})
     if json_file is not None:
-        write_json(json_file, checkpoint, results)
+        write_json(json_file, checkpoint, results | {"test_images": untouched.to_dict()})
     if report is not None:
         subject = Subject(
             detector, checkpoint.manifest, found, data, rivalry, curve, untouched=untouched

@@ -651,6 +651,7 @@ def test_evaluate_warns_of_test_images_that_were_trained_on(data, store, tmp_pat
     assert "neither training nor calibration has seen" not in page.read_text("utf-8")
     seen = {Path(one["image"]).name for one in json.loads(out.read_text())["test_images"]["seen"]}
     assert seen == {"renamed.png", "stored-anew.bmp"}
+    assert manifest(store).metrics["test_images"] == {"checked": True, "seen": 2}
 
 
 def test_images_that_set_thresholds_later_count_too_and_only_while_they_do(data, store, tmp_path):
