@@ -27,6 +27,15 @@ from model.checkpoints.manifest import (
     versions_in,
 )
 from model.checkpoints.outline import Outline, accept
+from model.checkpoints.seen import (
+    LIST,
+    CalibrationImages,
+    SeenImages,
+    entry,
+    file_name,
+    forget_lists,
+    read_seen,
+)
 from model.checkpoints.shared_encoders import SharedEncoders, encoder_file_name
 from model.checkpoints.store import Store, StoredVersion, does_not_fit
 from model.checkpoints.tensors import to_arrays, to_tensors
@@ -103,7 +112,7 @@ class CheckpointStore(Store):
     def load(
         self, name: str, version: str | None = None, encoders: SharedEncoders | None = None
     ) -> Checkpoint:
-        """Load a checkpoint, by default its newest version; see `Checkpoint.load`."""
+        """Load a checkpoint, by default its newest finished version; see `Checkpoint.load`."""
         return Checkpoint.load(self.find(name, version), encoders)
 
     def save(
@@ -121,11 +130,13 @@ class CheckpointStore(Store):
         baselines: Mapping[str, AnyBaseline] | None = None,
         golden: Golden | None = None,
         areas: Mapping[str, Area] | None = None,
+        seen: SeenImages | None = None,
     ) -> Checkpoint:
         """Write the next version under `name`: all of it or nothing, also beside other writers.
 
-        `training` and `metrics` hold JSON values. Raises `CheckpointError` for a name or value
-        that cannot be stored, weights that are not finite, or a disk that refuses.
+        `training` and `metrics` hold JSON values; `seen` lists the images behind them. Raises
+        `CheckpointError` for a name or value that cannot be stored, weights that are not finite, or
+        a disk that refuses.
         """
         check_name(name)
         files = {NETWORK_FILE: serialise("network", to_arrays(network.trained_state()))}
@@ -133,6 +144,7 @@ class CheckpointStore(Store):
             files[BASELINES_FILE] = serialise("baselines", baseline_arrays(baselines))
         if golden:
             files[GOLDEN_FILE] = serialise("golden images", golden_images.to_arrays(golden))
+        lists = {} if seen is None else {LIST: seen.to_bytes()}
         encoder = serialise("encoder", to_arrays(network.encoder.state_dict()))
         encoder_file = encoder_file_name(network.config.encoder, encoder)
         manifest = Manifest.from_values(
@@ -147,7 +159,8 @@ class CheckpointStore(Store):
                 "calibrations": {k: v.to_dict() for k, v in sorted(calibrations.items())},
                 "encoder_file": encoder_file,
                 "sha256": {k: sha256(v) for k, v in (files | {encoder_file: encoder}).items()},
-                "training": dict(training),
+                "training": {k: v for k, v in training.items() if k != LIST}
+                | {key: entry(content) for key, content in lists.items()},
                 "metrics": dict(metrics),
                 "software": software(),
                 "license": license,
@@ -158,6 +171,7 @@ class CheckpointStore(Store):
         )
         try:
             self._write_encoder(encoder_file, encoder)
+            files |= {file_name(content): content for content in lists.values()}
             saved = self._write_version(manifest, files)
             return Checkpoint(
                 manifest=saved, baselines=baselines or {}, golden=golden or {}, network=network
@@ -172,10 +186,12 @@ class CheckpointStore(Store):
         calibrations: Mapping[str, Calibration] | None = None,
         metrics: Mapping[str, Any] | None = None,
         source: str = "",
+        images: CalibrationImages | None = None,
     ) -> Checkpoint:
         """Rewrite a saved checkpoint's manifest in one step; its weights stay as they are.
 
-        `calibrations`, from `source`, replace those of the categories they name; `metrics` all.
+        `calibrations`, from `source` and `images`, replace those of the categories they name;
+        `metrics` all.
         """
         directory = self.find(checkpoint.name, checkpoint.version)
         manifest = Manifest.read(directory)
@@ -185,12 +201,31 @@ class CheckpointStore(Store):
             )
         values = manifest.recalibrated(calibrations or {}, source).model_dump()
         values["metrics"] = manifest.metrics if metrics is None else dict(metrics)
+        content = b"" if images is None else self._list_with(directory, manifest, values, images)
+        if content:
+            values["training"] = {**manifest.training, LIST: entry(content)}
         text = Manifest.from_values(values).to_json()
         try:
+            if content:  # under a name of its own: the manifest goes from list to list in one step
+                write_durably(directory / file_name(content), content)
             write_durably(directory / MANIFEST_FILE, text.encode())
+            if content:
+                forget_lists(directory, file_name(content))
         except OSError as error:
             raise CheckpointError(f"cannot update {directory}: {error}") from error
         return replace(checkpoint, manifest=Manifest.from_json(text))
+
+    @staticmethod
+    def _list_with(
+        directory: Path, before: Manifest, values: Mapping[str, Any], images: CalibrationImages
+    ) -> bytes:
+        """Return the content of the image list with those of a new calibration."""
+        number = Manifest.from_values(values).calibration_version
+        try:
+            seen = read_seen(directory, before) or SeenImages()
+        except CheckpointError:  # what was lost stays lost: it is known of this calibration alone
+            seen = SeenImages()
+        return seen.calibrated(number, images).to_bytes()
 
     def _write_encoder(self, file: str, data: bytes) -> None:
         path = self.root / ENCODERS / file

@@ -151,6 +151,20 @@ class Manifest(BaseModel):
         return ONNX_FILE in self.sha256
 
     @property
+    def unfinished(self) -> str | None:
+        """How far the training came that was interrupted; None where it came to its end.
+
+        One that was given so many minutes has come to its end. So has one that says nothing of it:
+        a checkpoint from before this was kept, or one that was trained elsewhere.
+        """
+        learned = self.training
+        if learned.get("finished") is not False or learned.get("ended") == "out of time":
+            return None
+        recipe = learned.get("recipe")
+        asked = recipe.get("epochs", "?") if isinstance(recipe, Mapping) else "?"
+        return f"{learned.get('epochs_done', '?')} of {asked} epochs done"
+
+    @property
     def calibration_version(self) -> int:
         """How many calibrations there have been, counting from 1; 0 before the first."""
         return (

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.errors import WeightsError
+from model.errors import ConfigError, WeightsError
 from model.network import MambaAD, NetworkConfig
+from model.network.weights_file import read_weights_file
 from model.scan import SCANS
 
 _RENAMES = tuple(
@@ -65,22 +66,21 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
 
     Raises `WeightsError` where the file is missing or is something else.
     """
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"no checkpoint file {path}")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(
-            f"{path} is not a checkpoint of plain tensors and was not unpickled: {error}"
-        ) from error
-    return _flat(stored, str(path))
+    return _flat(read_weights_file(path), str(path))
 
 
 def _flat(stored: object, source: str) -> dict[str, Tensor]:
     if isinstance(stored, Mapping) and isinstance(stored.get("net"), Mapping):
         stored = stored["net"]
     if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise WeightsError(f"{source} holds no state dict: expected tensors by name, or 'net'")
+        raise WeightsError(
+            f"{source} holds no state dict, but a {type(stored).__name__} of other things: "
+            "expected tensors by name, or 'net'"
+        )
+    if not stored:
+        raise WeightsError(f"{source} holds no tensors: expected those of a network by name")
     return {str(key).removeprefix("module."): value for key, value in stored.items()}
 
 
@@ -91,7 +91,13 @@ def network_from_state_dict(state_dict: Mapping[str, object]) -> MambaAD:
     image size from shapes. Raises `WeightsError` where the tensors are not MambaAD's.
     """
     state = _flat(state_dict, "the checkpoint")
-    network = MambaAD(_config(state))
+    try:
+        network = MambaAD(_config(state))
+    except (KeyError, IndexError, ValueError, ConfigError) as error:
+        raise WeightsError(
+            "the checkpoint is not a published MambaAD: it lacks what a decoder has, or has it in "
+            f"another shape ({error})"
+        ) from error
     renamed = {_rename(k): v for k, v in state.items() if _SCAN_INDEX not in k}
     own = network.state_dict()
     for key, value in renamed.items():

@@ -6,12 +6,14 @@
     <root>/<name>/<version>/baselines.safetensors    the categories' usual maps, where used
     <root>/<name>/<version>/golden.safetensors       a few good images, to compare devices by
     <root>/<name>/<version>/model.onnx               the network once more, for onnxruntime
+    <root>/<name>/<version>/images-<sha8>.json       which images it has seen; serving needs it not
 
 Versions are "1", "2", ...; a folder that stands under such a name is complete. Weights are
 safetensors, never pickles, and all files are hashed before they are parsed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +44,8 @@ from model.scoring.scores import Scoring
 
 _MOST_ONNX_BYTES = 2**31
 """protobuf, which ONNX files are written in, holds no more."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +136,10 @@ class Store:
         return {place: str(e) for place, e in entries.items() if isinstance(e, CheckpointError)}
 
     def find(self, name: str, version: str | None = None) -> Path:
-        """Return the folder of a checkpoint, by default of its newest version.
+        """Return the folder of a checkpoint, by default of its newest finished version.
 
-        Raises `CheckpointError`, listing what there is, when there is none.
+        Where none is finished, it is the newest one's. Raises `CheckpointError`, listing what there
+        is, when there is none.
         """
         check_name(name)
         have = versions_in(self.root / name)
@@ -144,13 +149,32 @@ class Store:
                 f"no checkpoint {name!r} in {self.root}; have: {names or 'none at all'}"
             )
         if version is None:
-            return self.root / name / have[0]
+            return self._newest(self.root / name, have)
         if version not in have:
             raise CheckpointError(
                 f"no version {version!r} of checkpoint {name!r} in {self.root}; "
                 f"have: {', '.join(have)}"
             )
         return self.root / name / version
+
+    def _newest(self, folder: Path, versions: Sequence[str]) -> Path:
+        """Return the newest finished version's folder, or one that cannot be read before it."""
+        passed: list[str] = []
+        for version in versions:
+            try:
+                unfinished = Manifest.read(folder / version).unfinished
+            except CheckpointError:
+                unfinished = None  # whoever opens it is told what is wrong with it
+            if unfinished is None:
+                if passed:
+                    logger.warning(
+                        "%s: version %s is used; passed over as unfinished: %s",
+                        folder.name, version, ", ".join(passed),
+                    )  # fmt: skip
+                return folder / version
+            passed.append(f"{version} ({unfinished})")
+        logger.warning("%s: no version is finished: %s", folder.name, ", ".join(passed))
+        return folder / versions[0]
 
     def entries(self) -> dict[str, Manifest | CheckpointError]:
         """Return every "name/version": its manifest, or why that cannot be read."""

@@ -10,8 +10,7 @@ from model.cli.options import Categories, Data, Layout, LocalRoot
 from model.errors import DatasetError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, Group
 
     from model.dataset.survey import Survey
 
@@ -76,25 +75,27 @@ def check(
         raise typer.Exit(SPOILED)
 
 
-def table_of(found: "Survey") -> "Table":
-    """Return a row per category, and their sum."""
-    from rich.table import Table
+def table_of(found: "Survey") -> "Group":
+    """Return a row per category, and their sum; below it, the sizes and modes of each."""
+    from rich.console import Group
+    from rich.text import Text
 
-    table = Table()
-    table.add_column("\nCategory", no_wrap=True)
-    for heading in ("Good\ntrain", "\nheld out", "\ntest", "Defective\ntest", "\nmasks", "\nkinds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Width x height,\nmode")
+    from model.tables import NamedRows
+
+    headings = ["Good\ntrain", "\nheld out", "\ntest", "Defective\ntest", "\nmasks", "\nkinds"]
+    table = NamedRows("", "\nCategory", headings)
     total = [0] * 5
     for name, own in found.categories.items():
         counts = [own.train, own.held_out, own.test_good, sum(own.defects.values()), own.masks]
         total = [a + b for a, b in zip(total, counts, strict=True)]
-        shape = f"{_few(own.sizes)}, {_few(own.modes)}"
-        table.add_row(name, *map(str, [*counts, len(own.defects)]), shape)
+        table.add(name, [*map(str, counts), str(len(own.defects))])
     if len(found.categories) > 1:
-        table.add_section()
-        table.add_row("all", *map(str, total), style="bold")
-    return table
+        table.add("all", [*map(str, total), ""], "bold", section=True)
+    shapes = [
+        Text(f"{name}: {_few(own.sizes)}, {_few(own.modes)}", overflow="fold")
+        for name, own in found.categories.items()
+    ]
+    return Group(table, Text("Width x height, mode", "bold"), *shapes)
 
 
 def tell(console: "Console", found: "Survey") -> None:

@@ -24,7 +24,8 @@ Weights: TypeAlias = Annotated[
     Path, typer.Option("--weights", metavar="DIR", help="The checkpoint store.")
 ]
 Version: TypeAlias = Annotated[
-    str | None, typer.Option("--version", help="The checkpoint's version; by default the newest.")
+    str | None,
+    typer.Option("--version", help="The checkpoint's version; by default the newest finished one."),
 ]
 Categories: TypeAlias = Annotated[
     list[str] | None,

@@ -1,7 +1,9 @@
-"""How good a checkpoint is, on test images that neither training nor calibration has seen.
+"""How good a checkpoint is, on test images.
 
 Metrics of ranking (AUROC, AP, F1-max, AUPRO, AUPIMO) need no threshold; the false-reject and escape
-rates are what the calibrated threshold, left as it is, does to these images.
+rates are what the calibrated threshold, left as it is, does to these images. `untouched` says
+whether training or calibration has seen them, `contradictions` whether they are what the threshold
+was promised for.
 """
 
 from model.evaluation.comparing import Change, Comparison, Difference, compare

@@ -8,13 +8,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group
+from rich.text import Text
 
 from model.dataset import Sample
 from model.errors import DatasetError
 from model.evaluation.results import METRICS, RATES, Evaluation, ImageRecord, Interval, percent
 from model.inspection import Category, Decision
 from model.metrics.resampling import Replicates, interval
+from model.tables import NamedRows
+
+_HEADING = 16
+"""The longest name that heads a column."""
+
+
+_LEAST_WRONG_FIRST = (Decision.OK, Decision.REVIEW, Decision.NG)
+"""The decisions on a good part; on a defective one, the other way round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +55,14 @@ class Change:
         return self.first.sample
 
     @property
-    def is_better(self) -> bool | None:
-        """Whether the second is right where the first is not; None where neither is, or both."""
-        right = Decision.OK if self.sample.is_good else Decision.NG
-        were, are = self.first.decision is right, self.second.decision is right
-        return None if were == are else are
+    def is_better(self) -> bool:
+        """Whether the second comes nearer to what is right: OK for good parts, NG for defects.
+
+        REVIEW lies between: a good part that goes from REVIEW to NG is worse off, and so is a line
+        whose defect goes from REVIEW to OK.
+        """
+        steps = _LEAST_WRONG_FIRST if self.sample.is_good else _LEAST_WRONG_FIRST[::-1]
+        return steps.index(self.second.decision) < steps.index(self.first.decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +93,27 @@ class Comparison:
             ],
         }
 
-    def table(self, names: tuple[str, str]) -> Table:
-        """Return a table in percent: a row for each category and metric."""
-        table = Table(title="In percent; differences in points, with 95 % intervals")
-        for heading in ("Category", "Metric"):
-            table.add_column(heading)
-        for heading in (*names, "Difference", "Interval"):
-            table.add_column(heading, justify="right")
+    def table(self, names: tuple[str, str]) -> Group:
+        """Return a table in percent: for each category, a row for each metric.
+
+        Names too long to head a column are spelled out above it, as A and B.
+        """
+        above, heads = [], names
+        if max(map(len, names)) > _HEADING:
+            heads = ("A", "B")
+            above = [Text(f"{head}: {name}") for head, name in zip(heads, names, strict=True)]
+        title = "In percent; differences in points, with 95 % intervals"
+        table = NamedRows(title, "Metric", [*heads, "Difference", "Interval"])
         parts = dict(self.categories)
         if len(parts) > 1:
             parts["mean"] = self.mean
-        for category, found in parts.items():
+        for number, (category, found) in enumerate(parts.items()):
+            table.add(category, style="underline", section=number > 0)
             for name, one in found.items():
                 low, high = (f"{100 * end:+.1f}" for end in one.interval)
                 cells = [percent(one.first), percent(one.second), f"{100 * one.difference:+.1f}"]
-                style = "bold" if one.is_sure else ""
-                table.add_row(category, name, *cells, f"{low} to {high}", style=style)
-            table.add_section()
-        return table
+                table.add(name, [*cells, f"{low} to {high}"], "bold" if one.is_sure else "")
+        return Group(*above, table)
 
 
 def compare(first: Evaluation, second: Evaluation) -> Comparison:
@@ -116,8 +131,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     means = (first.mean_replicates, second.mean_replicates)
     pairs = zip(first.records, second.records, strict=True)
     changes = [Change(one, two) for one, two in pairs if one.decision is not two.decision]
-    order = {False: 0, None: 1, True: 2}
-    changes.sort(key=lambda change: (order[change.is_better], str(change.sample.path)))
+    changes.sort(key=lambda change: (change.is_better, str(change.sample.path)))
     return Comparison(
         first, second, categories, _differences(first.mean, second.mean, *means), tuple(changes)
     )

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from model.dataset import Dataset
 from model.errors import DatasetError
 from model.evaluation.results import HEADINGS, IMAGE_METRICS, Evaluation, percent
+from model.tables import NamedRows
 
 PAPER_METRICS = (*IMAGE_METRICS, "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
 
@@ -117,21 +115,19 @@ class Reproduction:
         pairs = {name: (mean[name], value) for name, value in self.paper.mean.items()}
         return {k: None if a is None else 100 * (a - b) for k, (a, b) in pairs.items()}
 
-    def table(self) -> Table:
+    def table(self) -> NamedRows:
         """Return a row for each category, our mean, the paper's, and the difference."""
         title = f"Beside the paper's {self.paper.title}, in percent"
-        table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("\nCategory")
-        for heading in ("\nImages", *(HEADINGS[name] for name in PAPER_METRICS)):
-            table.add_column(heading, justify="right")
+        headings = ["\nImages", *(HEADINGS[name] for name in PAPER_METRICS)]
+        table = NamedRows(title, "\nCategory", headings)
         for category, own in self.found.categories.items():
             images = str(own.good + own.defective)
-            table.add_row(category, images, *(percent(getattr(own, m)) for m in PAPER_METRICS))
-        table.add_section()
+            table.add(category, [images, *(percent(getattr(own, m)) for m in PAPER_METRICS)])
         mean = self.found.mean
-        table.add_row("mean", "", *(percent(mean[m]) for m in PAPER_METRICS), style="bold")
-        table.add_row("paper", "", *(percent(v) for v in self.paper.mean.values()))
-        table.add_row("points", "", *map(_signed, self.differences.values()))
+        ours = [percent(mean[m]) for m in PAPER_METRICS]
+        table.add("mean", ["", *ours], "bold", section=True)
+        table.add("paper", ["", *(percent(v) for v in self.paper.mean.values())])
+        table.add("points", ["", *map(_signed, self.differences.values())])
         return table
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
+from rich.text import Text
 
 from model.dataset import Sample
 from model.inspection import Category, Decision
 from model.metrics.resampling import Replicates, interval
+from model.tables import NamedRows
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "aupro_5", "aupimo")
@@ -158,30 +159,39 @@ class Evaluation:
         intervals = {name: list(pair) for name, pair in self.mean_intervals.items()}
         return {"categories": categories, "mean": self.mean, "mean_intervals": intervals}
 
-    def table(self) -> Group:
-        """Return tables in percent, a row per category and the mean: images, and pixels if any."""
-        images = self._table(
-            "Evaluation, in percent", ("good", "defective"), (*IMAGE_METRICS, *RATES)
-        )
-        if not self.has_pixels:
-            return Group(images)
-        return Group(images, self._table("Pixels, in percent", ("masked",), PIXEL_METRICS))
+    def table(self, remarks: Mapping[tuple[Category, str], Sequence[str]] | None = None) -> Group:
+        """Return tables in percent, a row per category and the mean: images, and pixels if any.
 
-    def _table(self, title: str, counts: Sequence[str], names: Sequence[str]) -> Table:
-        table = Table(title=title)
-        table.add_column("\nCategory")
+        A metric with `remarks` has an asterisk, and they stand below.
+        """
+        said = remarks or {}
+        images = self._table(
+            "Evaluation, in percent", ("good", "defective"), (*IMAGE_METRICS, *RATES), set(said)
+        )
+        pixels = self._table("Pixels, in percent", ("masked",), PIXEL_METRICS, set(said))
+        notes = [Text(f"* {text}", "bold red") for texts in said.values() for text in texts]
+        return Group(images, *([pixels] if self.has_pixels else []), *notes)
+
+    def _table(
+        self,
+        title: str,
+        counts: Sequence[str],
+        names: Sequence[str],
+        marked: set[tuple[Category, str]],
+    ) -> NamedRows:
         heads = [f"{'' if number else 'Images'}\n{name}" for number, name in enumerate(counts)]
-        for heading in (*heads, *(HEADINGS[name] for name in names)):
-            table.add_column(heading, justify="right")
+        table = NamedRows(title, "\nCategory", [*heads, *(HEADINGS[name] for name in names)])
         for category, found in self.categories.items():
             numbers = [str(getattr(found, name)) for name in counts]
-            cells = [percent(getattr(found, name)) for name in names]
-            table.add_row(category, *numbers, *cells)
-        table.add_section()
+            cells = [
+                percent(getattr(found, name)) + ("*" if (category, name) in marked else "")
+                for name in names
+            ]
+            table.add(category, [*numbers, *cells])
         every = self.categories.values()
         numbers = [str(sum(getattr(found, name) for found in every)) for name in counts]
         cells = [percent(self.mean[name]) for name in names]
-        table.add_row("mean", *numbers, *cells, style="bold")
+        table.add("mean", [*numbers, *cells], "bold", section=True)
         return table
 
     def _mean(self, name: str) -> float | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from torch import Tensor
 
 from model.dataset import Sample, inspection_batches, read_mask
@@ -25,6 +24,7 @@ from model.inspection import Category
 from model.metrics import MapSpill, Ranking, measure
 from model.metrics.resampling import RESAMPLINGS, draw, interval
 from model.rivals import SCORES, Features, Padim, PatchCore, score_maps, spread
+from model.tables import NamedRows
 
 CALIBRATED = "calibrated"
 OURS = "MambaAD"
@@ -76,16 +76,19 @@ class Rivalry:
         found = {c: [one.to_dict() for one in rows] for c, rows in self.categories.items()}
         return {"categories": found, "mean": [one.to_dict() for one in self.mean]}
 
-    def table(self) -> Table:
-        """Return the image AUROC in percent: a row for each method and score."""
-        table = Table(title="Image AUROC beside other methods on the same features, in percent")
-        for heading in ("Method", "Image score"):
-            table.add_column(heading)
-        for category in (*self.categories, "mean"):
-            table.add_column(category, justify="right")
-        for rows in zip(*self.categories.values(), self.mean, strict=True):
-            values = [percent(row.metrics["image_auroc"]) for row in rows]
-            table.add_row(rows[0].method, SCORE_NAMES[rows[0].score], *values)
+    def table(self) -> NamedRows:
+        """Return the image AUROC in percent: for each category, a row for each method and score."""
+        title = "Image AUROC beside other methods on the same features, in percent"
+        table = NamedRows(title, "Method, image score", ["AUROC", "Ahead"])
+        parts = dict(self.categories)
+        if len(parts) > 1:
+            parts["mean"] = self.mean
+        for number, (category, rows) in enumerate(parts.items()):
+            table.add(category, style="underline", section=number > 0)
+            for row in rows:
+                ahead = "-" if row.ahead is None else f"{100 * row.ahead:+.1f}"
+                values = [percent(row.metrics["image_auroc"]), ahead]
+                table.add(f"{row.method}, {SCORE_NAMES[row.score]}", values)
         return table
 
 

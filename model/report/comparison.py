@@ -46,9 +46,8 @@ def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: 
     """
     comparison = pair.comparison
     groups = {
-        "Worse in the second": [c for c in comparison.changes if c.is_better is False],
+        "Worse in the second": [c for c in comparison.changes if not c.is_better],
         "Better in the second": [c for c in comparison.changes if c.is_better],
-        "Otherwise changed": [c for c in comparison.changes if c.is_better is None],
     }
     shown = {
         title: list(_cases(pair, changes[:SHOWN], advance)) for title, changes in groups.items()

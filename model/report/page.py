@@ -20,7 +20,9 @@ from model.evaluation import (
     Evaluation,
     ImageRecord,
 )
+from model.evaluation.contradictions import contradictions
 from model.evaluation.rivalry import SCORE_NAMES, Rivalry
+from model.evaluation.untouched import Untouched
 from model.inference.detector import Detector
 from model.inspection import Category, Decision
 from model.metrics import Ranking
@@ -45,6 +47,12 @@ COLUMNS = {
     "escape_rate": "Escapes",
 }
 
+_SATURATED = 0.95
+_RAW_AXIS = (
+    "Scores from 0 to 1 would nearly all be 0 or 1, so these are raw ones. Above the threshold a "
+    "part is NG."
+)
+
 Advance = Callable[[int], None]
 
 
@@ -53,7 +61,8 @@ class Subject:
     """What a report is about: a checkpoint, what it was asked, and how.
 
     `notes` are what a reader has to know first. Where thresholds `stand_in` for calibrated ones,
-    nothing is said of what they promise, and no rates are given.
+    nothing is said of what they promise, and no rates are given. `untouched` says whether the
+    checkpoint has seen the test images; None: nobody has looked.
     """
 
     detector: Detector
@@ -64,6 +73,7 @@ class Subject:
     curve: Mapping[str, Sequence[float | None]] | None = None
     notes: tuple[str, ...] = ()
     stand_in: bool = False
+    untouched: Untouched | None = None
 
 
 @dataclass(slots=True)
@@ -73,7 +83,9 @@ class Section:
     name: Category
     metrics: CategoryMetrics
     charts: list[Markup]
+    axis: str
     promise: str
+    denied: list[str]
     promises: list[facts.Promise]
     calibration: Calibration
     false_rejects: list[Case] = field(default_factory=list)
@@ -94,6 +106,7 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
     has_pixels = subject.evaluation.has_pixels
     rates = () if subject.stand_in else RATES
     samples = [record.sample for record in subject.evaluation.records]
+    untouched = subject.untouched or Untouched(len(samples), gap="nobody has looked")
     context = {
         "title": f"{subject.manifest.name}, version {subject.manifest.version}",
         "headlines": [
@@ -101,6 +114,7 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
             *([headline(subject.evaluation, ("masked",), PIXEL_METRICS)] if has_pixels else []),
         ],
         "sections": sections,
+        "untouched": untouched,
         "notes": subject.notes,
         "stand_in": subject.stand_in,
         "has_masks": has_pixels,
@@ -169,11 +183,15 @@ def _section(subject: Subject, category: Category) -> Section:
     detector, evaluation = subject.detector, subject.evaluation
     records = [r for r in evaluation.records if r.sample.category == category]
     calibration = detector.calibrations[category]
+    raw = _is_saturated(records)
+    denied = [] if subject.stand_in else contradictions(evaluation, detector.calibrations)
     section = Section(
         name=category,
         metrics=evaluation.categories[category],
-        charts=_charts(category, records, calibration),
+        charts=_charts(category, records, calibration, raw=raw),
+        axis=_RAW_AXIS if raw else "Above 0.5 a part is NG.",
         promise=calibration.promise(),
+        denied=[one.text() for one in denied if one.category == category],
         promises=facts.promises(calibration),
         calibration=calibration,
     )
@@ -198,15 +216,34 @@ def _spread(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
     return [records[round(place)] for place in np.linspace(0, len(records) - 1, count)]
 
 
-def _charts(
-    category: Category, records: Sequence[ImageRecord], calibration: Calibration
-) -> list[Markup]:
+def _is_saturated(records: Sequence[ImageRecord]) -> bool:
+    """Whether scores from 0 to 1 lie almost all in the outermost bars of a histogram of them."""
+    scores = np.array([record.score for record in records])
+    edge = 1 / charts.BINS
+    return bool(np.mean((scores < edge) | (scores > 1 - edge)) >= _SATURATED)
+
+
+def _histogram(
+    category: Category, records: Sequence[ImageRecord], calibration: Calibration, *, raw: bool
+) -> Markup:
     defective = np.array([not record.sample.is_good for record in records])
+    if raw:
+        scores = np.array([record.raw_score for record in records])
+        title = f"Raw scores of {category}, good and defective images; the threshold is marked"
+        marks = (calibration.image_threshold, calibration.review_threshold)
+        return charts.histogram(title, scores[~defective], scores[defective], *marks, axis=None)
     scores = np.array([record.score for record in records])
     review = calibration.review_threshold
     at = None if review is None else calibration.score(review)
     title = f"Scores of {category}, good and defective images; above 0.5 is NG"
-    drawn = [charts.histogram(title, scores[~defective], scores[defective], 0.5, at)]
+    return charts.histogram(title, scores[~defective], scores[defective], 0.5, at)
+
+
+def _charts(
+    category: Category, records: Sequence[ImageRecord], calibration: Calibration, *, raw: bool
+) -> list[Markup]:
+    defective = np.array([not record.sample.is_good for record in records])
+    drawn = [_histogram(category, records, calibration, raw=raw)]
     if not defective.any() or defective.all():
         return drawn
     ranking = Ranking(defective, np.array([record.raw_score for record in records]))

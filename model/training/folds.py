@@ -33,12 +33,11 @@ from model.training.data import TrainingData, digests
 from model.training.progress.monitor import Monitor
 from model.training.progress.state import RECORD_FILE, STATE_FILE, check_identity
 from model.training.recipe.config import TrainingConfig
-from model.training.run import Run
+from model.training.run import FOLD_FOLDERS, Run
 from model.training.thresholds import Shown, show
 from model.training.trainer import Trainer
 
 SCORES_FILE = "scores.json"
-_FOLDERS = "fold-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,10 @@ def train(
             return None
         calibrations = fit(shown, config)
         told.stage("all images")
-        run = replace(run, resume=run.resume and has_begun(run))
+        # What was in the way was looked for above: the folds that are there now are this run's own.
+        run = replace(run, resume=run.resume and has_begun(run), restart=True)
+    elif run.restart and run.group.leads:
+        forget_folds(run)
     checkpoint = training.train(run, data, monitor=monitor, stop=stop, calibrations=calibrations)
     if checkpoint and checkpoint.manifest.training["finished"]:
         forget_networks(folds)
@@ -118,7 +120,7 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
         place |= {sample: number % config.folds for number, sample in enumerate(group)}
     return [
         Fold(
-            run=replace(run, folder=run.folder / f"{_FOLDERS}{fold + 1}", restart=True),
+            run=replace(run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True),
             data=replace(data, train=tuple(s for s in data.train if place[s] != fold)),
             left_out=tuple(s for s in data.train if place[s] == fold),
         )
@@ -132,22 +134,22 @@ def has_begun(run: Run) -> bool:
 
 
 def begin(run: Run, folds: Sequence[Fold]) -> None:
-    """Clear the ground for a run from its start, unless one is to be resumed or is unfinished."""
-    begun = [fold.run.folder.name for fold in folds if has_begun(fold.run)]
-    scored = any((fold.run.folder / SCORES_FILE).is_file() for fold in folds)
+    """Clear the ground for a run from its start, unless one is to be resumed."""
     if run.resume:
-        if not run.group.first(bool(begun or scored)):
+        begun = any(has_begun(fold.run) for fold in folds)
+        scored = any((fold.run.folder / SCORES_FILE).is_file() for fold in folds)
+        if not run.group.first(begun or scored):
             raise CheckpointError(f"nothing to resume: no fold was begun in {run.folder}")
         return
-    if begun and not run.restart:
-        raise CheckpointError(
-            f"{run.folder} holds an unfinished run, in {begun[-1]} of {len(folds)}: give "
-            "--resume to go on with it, or --restart to give it up"
-        )
     if run.group.leads:
-        for folder in run.folder.glob(f"{_FOLDERS}*"):
-            shutil.rmtree(folder)
+        forget_folds(run)
         (run.folder / STATE_FILE).unlink(missing_ok=True)
+
+
+def forget_folds(run: Run) -> None:
+    """Remove the folders of an earlier run in folds."""
+    for folder in run.folder.glob(f"{FOLD_FOLDERS}*"):
+        shutil.rmtree(folder)
 
 
 def show_folds(

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.checkpoints.golden import SYNTHETIC, GoldenImages, record, synthetic_images
+from model.checkpoints.seen import SeenImages, read_seen
 from model.dataset import ImageDataset, Sample
 from model.inference.detector import Detector
 from model.inspection import Category
@@ -45,6 +46,9 @@ def save_with_golden(
 ) -> Checkpoint:
     """Save the same checkpoint as its next version, with golden images beside those it has."""
     manifest = checkpoint.manifest
+    seen = read_seen(store.find(checkpoint.name, checkpoint.version), manifest)
+    if seen:  # the new version's first calibration is what was in force in the old one
+        seen = SeenImages(seen.learned, {1: seen.in_force(manifest.calibration_version)})
     return store.save(
         checkpoint.name,
         checkpoint.network,
@@ -58,6 +62,7 @@ def save_with_golden(
         baselines=checkpoint.baselines,
         areas=checkpoint.manifest.areas,
         golden={**checkpoint.golden, **golden},
+        seen=seen,
     )
 
 

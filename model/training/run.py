@@ -10,7 +10,7 @@ import torch
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
-from model.errors import CheckpointError, ConfigError
+from model.errors import ConfigError
 from model.images.areas import Area
 from model.images.framing import check_baselines
 from model.images.preprocess import ImageRule, Preprocessing
@@ -26,15 +26,18 @@ from model.training.golden import record_golden
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
-from model.training.progress.state import forget_leftovers, read_place
-from model.training.progress.stopping import Budget, is_finished
+from model.training.progress.state import forget_leftovers
+from model.training.progress.stopping import Budget, check_unfinished
 from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
+from model.training.seen import seen_in_training
 from model.training.summary import summary
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
 
 SAVE_EVERY_S = 300.0
+FOLD_FOLDERS = "fold-"
+"""How the folders of a run in folds begin (`model.training.folds`)."""
 _T = TypeVar("_T")
 
 
@@ -226,12 +229,9 @@ def _check_frame(run: Run, data: TrainingData) -> None:
 def _check_folder(run: Run) -> None:
     if run.resume or run.restart:
         return
-    place = read_place(run.folder)
-    if place is not None and not is_finished(run.recipe.training, place):
-        raise CheckpointError(
-            f"{run.folder} holds an unfinished run, {place.epoch} epochs done: give --resume to "
-            "go on with it, or --restart to give it up"
-        )
+    recipe = run.recipe
+    asked = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
+    check_unfinished(run.folder, f"{FOLD_FOLDERS}*", asked)
 
 
 def _monitors(run: Run, monitor: Monitor | None) -> Monitor:
@@ -284,4 +284,5 @@ def _keep(
             baselines=detector.baselines,
             golden=record_golden(detector, known, calibrations),
             areas=run.areas,
+            seen=seen_in_training(trainer.data),
         )

@@ -1,7 +1,7 @@
 """Thresholds for a trained network, from good images that it has not learned from."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,27 +79,31 @@ def calibrate(
     detector: Detector,
     scoring: Scoring,
     samples: Sequence[Sample],
-    alpha: float,
+    alpha: float | Mapping[Category, float],
     *,
     review_alpha: float | None = None,
     defects: Sequence[Sample] = (),
     goal: Goal | None = None,
     batch_size: int = 8,
     advance: Callable[[int], None] = lambda _images: None,
+    check: Callable[[Mapping[Category, Shown]], None] = lambda _shown: None,
 ) -> dict[Category, Calibration]:
     """Return a calibration for each category there are held-out good `samples` of.
 
-    With a `goal`, the thresholds of every category that has `defects` are chosen by them, too.
-    `advance` hears how many images were done. Raises `CalibrationError` without samples or for a
-    defective one among them, `NonFiniteOutput` for a network that answers NaN.
+    `alpha` is one for all, or each category's own. With a `goal`, the thresholds of every category
+    that has `defects` are chosen by them, too. `check` is given what the good images show before
+    anything is fitted. `advance` hears how many images were done. Raises `CalibrationError` without
+    samples or for a defective one among them, `NonFiniteOutput` for a network that answers NaN.
     """
     if not samples:
         raise CalibrationError("no held-out good images to set thresholds from")
     if bad := [sample for sample in samples if not sample.is_good]:
         raise CalibrationError(f"thresholds are set from good images only, got {bad[0].path}")
     found = show(detector, scoring, samples, batch_size=batch_size, advance=advance)
+    check(found)
+    rates = alpha if isinstance(alpha, Mapping) else dict.fromkeys(found, alpha)
     fitted = {
-        category: Calibration.fit(own.raw_scores, own.pixel_peaks, alpha, review_alpha)
+        category: Calibration.fit(own.raw_scores, own.pixel_peaks, rates[category], review_alpha)
         for category, own in found.items()
     }
     if goal is None:

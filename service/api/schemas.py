@@ -1,7 +1,10 @@
 """Parts of answers that several doors write: checkpoints, categories, and what is refused."""
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.checkpoints.key import CheckpointKey
 from service.versions.registry import Refusal, Route
 
 
@@ -35,6 +38,13 @@ class CategoryAnswer(Answer):
 
     category: str = Field(description="its name, as requests give it")
     model: ModelAnswer = Field(description="the checkpoint that serves it")
+    also_claimed_by: list[ModelAnswer] = Field(
+        description="checkpoints of other names that could serve it, too"
+    )
+    contested: bool = Field(
+        description="true: others claim it, and nobody has decided by a route which one serves; "
+        "it stays with the name that claimed it first"
+    )
     threshold: float = Field(description="of the raw score: above it a part is NG")
     review_threshold: float | None = Field(
         description="above it, and not above the threshold, a part is REVIEW; null: none is"
@@ -45,12 +55,16 @@ class CategoryAnswer(Answer):
     notice: str | None = Field(description="of the checkpoint, as its maker says")
 
     @classmethod
-    def of(cls, route: Route) -> "CategoryAnswer":
-        """Describe a route."""
+    def of(
+        cls, route: Route, others: Iterable[CheckpointKey] = (), *, contested: bool = False
+    ) -> "CategoryAnswer":
+        """Describe a route, and the checkpoints of other names that claim its category."""
         size = route.image_size
         return cls(
             category=route.category,
             model=ModelAnswer.of(route),
+            also_claimed_by=[ModelAnswer(name=key.name, version=key.version) for key in others],
+            contested=contested,
             threshold=route.calibration.image_threshold,
             review_threshold=route.calibration.review_threshold,
             image_size=SizeAnswer(width=size.width, height=size.height),

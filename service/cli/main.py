@@ -228,8 +228,10 @@ def _refuse(*lines: str) -> NoReturn:
 
 
 def _say_ready(app: "FastAPI", url: str, samples: Path) -> None:
-    categories = [route.category for route in app.state.service.registry.routes]
+    registry = app.state.service.registry
+    categories = [route.category for route in registry.routes]
     lines = ["", f"Ready on {url} for {', '.join(categories)}. The API to try: {url}/docs"]
+    lines += [f"Warning: {line}" for line in registry.undecided()]
     example = find_sample(samples, categories)
     if example:
         lines += ["Inspect a sample:", "", f"  {curl_command(url, *example)}"]

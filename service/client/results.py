@@ -168,7 +168,11 @@ class Result(_Answer):
 
 
 class Category(_Answer):
-    """A category that can be inspected; `threshold` is of the raw score."""
+    """A category that can be inspected; `threshold` is of the raw score.
+
+    `contested` where checkpoints of other names claim it, too (`also_claimed_by`), and nobody has
+    decided which one serves.
+    """
 
     category: str
     model: Model
@@ -177,6 +181,8 @@ class Category(_Answer):
     promise: str
     license: str | None = None
     notice: str | None = None
+    also_claimed_by: tuple[Model, ...] = ()
+    contested: bool = False
 
 
 class Readiness(_Answer):

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.key import CheckpointKey
@@ -43,13 +42,17 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version in the store; `problem` says why it cannot serve, where it cannot."""
+    """One version in the store; `problem` says why it cannot serve, where it cannot.
+
+    `unfinished` says how far its training came where that was interrupted.
+    """
 
     key: CheckpointKey
     created: str = ""
     routes: Mapping[Category, Route] | None = None
     golden_images: int = 0
     problem: str | None = None
+    unfinished: str | None = None
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -73,12 +76,6 @@ class Catalogue:
     def get(self, key: CheckpointKey) -> Version | None:
         """Return a version, looked up among those found."""
         return self._versions.get(key)
-
-    def newest(self) -> list[Version]:
-        """Return the newest version of each name, in the order in which they were created."""
-        groups = groupby(self, key=lambda version: version.key.name)
-        newest = [list(versions)[-1] for _, versions in groups]
-        return sorted(newest, key=lambda version: (version.created, version.key.name))
 
     def rescan(self, keep: Iterable[CheckpointKey] = ()) -> list[CheckpointKey]:
         """Look for versions that have come or gone; return the new ones.
@@ -133,7 +130,7 @@ def _version(key: CheckpointKey, manifest: Manifest | CheckpointError) -> Versio
     ) as error:
         why = f"its manifest does not fit together: {str(error)[:1000]}"
         return Version(key, manifest.created, None, golden_images, why)
-    return Version(key, manifest.created, routes, golden_images)
+    return Version(key, manifest.created, routes, golden_images, unfinished=manifest.unfinished)
 
 
 def _route(manifest: Manifest, key: CheckpointKey, category: Category) -> Route:

@@ -1,10 +1,10 @@
 """Which checkpoint serves a category.
 
-- What an operator has routed serves as routed. Else, of each name, the version that is newest when
-  the service starts serves, and no other: where the newest cannot be used, its categories are
-  unavailable, and say so. An older version never steps in unnoticed, nor does a newer one.
-- A category that several names claim is served by the one created last (of the same second, the
-  last by name); the others are logged.
+- What an operator has routed serves as routed. Else, of each name, the version that is the newest
+  finished one when the service starts serves, and no other: where that one cannot be used, its
+  categories are unavailable, and say so. No older version steps in unnoticed, and no newer one.
+- A category that several names claim, and that nobody has routed, stays with the name that claimed
+  it first (`service.versions.claims`); the log, the console and the API say that it is contested.
 """
 
 import logging
@@ -20,6 +20,7 @@ from service.errors import CheckpointUnavailable, NoSuchCategory, NoSuchModel
 from service.telemetry.metrics import Metrics
 from service.versions.assignment import Assignment, Canary, Role
 from service.versions.catalogue import Catalogue, Route, Version
+from service.versions.claims import claims, undecided, unusable
 from service.versions.state import State
 from service.versions.thresholds import promise
 
@@ -56,27 +57,40 @@ class Registry:
         self._state = state or State()
         self._reports: dict[str, dict[CheckpointKey, str]] = {}
         self._broken: dict[CheckpointKey, str] = {}
-        self._newest = self._assign_newest()
+        self._default = self._assign()
         self._table: dict[Category, _Served | None] = {}
         self._refused: dict[CheckpointKey, str] = {}
         self._publish()
         for key, why in self._refused.items():
             logger.error("checkpoint %s cannot serve: %s", key, why)
+        for line in self.undecided():
+            logger.warning("%s", line)
 
-    def _assign_newest(self) -> dict[Category, Assignment]:
+    def _assign(self) -> dict[Category, Assignment]:
         """Return what serves where nothing was routed."""
-        assigned: dict[Category, Assignment] = {}
-        for version in self._catalogue.newest():
-            if version.problem:
-                self._broken[version.key] = version.problem
-            for category in version.categories:
-                if category in assigned and category not in self._state.routes:
-                    logger.warning(
-                        "category %s is claimed by %s and %s: the one created last serves it, %s",
-                        category, assigned[category].stable, version.key, version.key,
-                    )  # fmt: skip
-                assigned[category] = Assignment(stable=version.key)
-        return assigned
+        self._broken |= unusable(self.versions)
+        self._claims = claims(self.versions)
+        return {category: Assignment(stable=keys[0]) for category, keys in self._claims.items()}
+
+    @property
+    def contested(self) -> dict[Category, list[CheckpointKey]]:
+        """Categories that several names claim and nobody has routed; what serves comes first."""
+        served = {category: one.stable for category, one in self.assignments.items()}
+        return {
+            category: [served[category], *others]
+            for category in served
+            if category not in self._state.routes and (others := self.also_claimed_by(category))
+        }
+
+    def also_claimed_by(self, category: Category) -> list[CheckpointKey]:
+        """Return the versions under other names that could serve a category, and do not."""
+        assigned = self.assignments.get(category)
+        names = {key.name for _, key in assigned.roles()} if assigned else set()
+        return [key for key in self._claims.get(category, ()) if key.name not in names]
+
+    def undecided(self) -> list[str]:
+        """Say what serves, and what does not, though nobody decided so: for log and console."""
+        return undecided(self.contested, self.versions)
 
     @property
     def checkpoints(self) -> tuple[CheckpointKey, ...]:
@@ -97,7 +111,7 @@ class Registry:
     @property
     def assignments(self) -> Mapping[Category, Assignment]:
         """Which versions serve each category, as routed or else by default."""
-        return {**self._newest, **self._state.routes}
+        return {**self._default, **self._state.routes}
 
     @property
     def routes(self) -> list[Route]:
@@ -171,7 +185,9 @@ class Registry:
 
     def rescan(self) -> list[CheckpointKey]:
         """Look for versions that have come into the store, or gone; nothing serves otherwise."""
-        return self._catalogue.rescan(keep=self.checkpoints)
+        new = self._catalogue.rescan(keep=self.checkpoints)
+        self._claims = claims(self.versions)
+        return new
 
     def read(self, key: CheckpointKey) -> Version | None:
         """Return a version as it is in the store now; None where it cannot be read."""
@@ -180,6 +196,7 @@ class Registry:
     def take_up(self, version: Version) -> None:
         """Take a version as it was read, with what was calibrated since it was found."""
         self._catalogue.put(version)
+        self._claims = claims(self.versions)
         self._publish()
 
     def apply(self, state: State) -> None:

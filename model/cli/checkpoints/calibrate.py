@@ -1,18 +1,23 @@
 """`mambaad calibrate`."""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from model.cli.checkpoints import goals
+from model.cli.checkpoints.calibration_log import look_back
 from model.cli.options import STORE, BatchSize, Categories, Device, Name, Version, Weights
 from model.errors import CalibrationError
 
 if TYPE_CHECKING:
+    from model.calibration.calibration import Calibration
     from model.calibration.operating_point import Goal
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
     from model.dataset import Sample
+    from model.training.thresholds import Shown
 
 
 def calibrate(
@@ -30,7 +35,13 @@ def calibrate(
         ),
     ] = None,
     category: Categories = None,
-    alpha: Annotated[float, typer.Option(help="The false-reject rate to promise.")] = 0.01,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="The false-reject rate to promise; by default the one of before.",
+            show_default=False,
+        ),
+    ] = None,
     review_alpha: Annotated[
         float | None,
         typer.Option(help="Open a REVIEW band: the share of good parts in it or rejected."),
@@ -49,6 +60,10 @@ def calibrate(
     use: Annotated[
         int | None, typer.Option(metavar="N", help="Take up calibration N of the log again.")
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also with images that score unlike those of before."),
+    ] = False,
     batch_size: BatchSize = 8,
     device: Device = "cpu",
     version: Version = None,
@@ -56,7 +71,10 @@ def calibrate(
 ) -> None:
     """Set the thresholds of a checkpoint again, from good images it has not learned from.
 
-    The network stays as it is, and what was in force before stays in the log. For example:
+    The network stays as it is, and what was in force before stays in the log.
+    Images whose scores are not like those of before are refused without --force.
+
+    For example:
 
       mambaad calibrate bottle data/mvtec --alpha 0.005
 
@@ -70,7 +88,7 @@ def calibrate(
 
     store = CheckpointStore(weights)
     if show_log or use is not None:
-        return _look_back(store, name, version, use)
+        return look_back(store, name, version, use)
     goal = goals.goal_of(
         target_escape_rate, no_review, f1_max, cost_false_reject, cost_escape, cost_review,
         defect_rate,
@@ -88,19 +106,67 @@ def calibrate(
         else new_images(checkpoint, images or Path(), category)
     )
     bad = [] if defects is None else defective_examples(defects, good)
-    _fit(store, checkpoint, good, bad, goal, alpha, review_alpha, batch_size, device)
+    asked = Asked(
+        goal=goal,
+        alphas=alphas_of(checkpoint, {sample.category for sample in good}, alpha),
+        review_alpha=review_alpha,
+        force=force,
+    )
+    _fit(store, checkpoint, good, bad, asked, batch_size, device)
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What thresholds are asked for; `alphas` by category."""
+
+    goal: "Goal | None"
+    alphas: dict[str, float]
+    review_alpha: float | None
+    force: bool
+
+
+def alphas_of(
+    checkpoint: "Checkpoint", categories: Collection[str], alpha: float | None
+) -> dict[str, float]:
+    """Return the rate asked for, or else each category's own of before, or the recipe's."""
+    if alpha is not None:
+        return dict.fromkeys(categories, alpha)
+    recipe = checkpoint.manifest.training.get("recipe", {})
+    former = checkpoint.calibrations
+    return {
+        category: former[category].alpha if category in former else recipe.get("alpha", 0.01)
+        for category in categories
+    }
+
+
+def check_alike(checkpoint: "Checkpoint", shown: Mapping[str, "Shown"]) -> None:
+    """Refuse good images that score unlike those which set the thresholds of before."""
+    from model.calibration.likeness import compare_good
+
+    for category, own in shown.items():
+        former = checkpoint.calibrations.get(category)
+        found = former and compare_good(former, own.raw_scores)
+        if former and found and not found.is_alike:
+            raise CalibrationError(
+                f"these {len(own.raw_scores)} images of {category!r} are not like the "
+                f"{found.good_images} good ones that set its threshold of "
+                f"{former.image_threshold:.6g}: their median raw score is {found.median:.6g}, and "
+                f"{found.low:.6g} to {found.high:.6g} was to be expected. Nothing was changed. Is "
+                "it the right folder, and are all of them good? If the line itself has changed, "
+                "--force calibrates with them"
+            )
 
 
 def _fit(
     store: "CheckpointStore", checkpoint: "Checkpoint", good: list["Sample"],
-    defects: list["Sample"], goal: "Goal | None", alpha: float, review_alpha: float | None,
-    batch_size: int, device: str,
+    defects: list["Sample"], asked: Asked, batch_size: int, device: str,
 ) -> None:  # fmt: skip
     from model.cli.watching import counting
     from model.runtimes.torch import open_checkpoint
     from model.training import calibrate as fit
     from model.training.data import digests
+    from model.training.seen import seen_in_calibration
 
     detector = open_checkpoint(checkpoint, device=device)
     with counting(len(good) + len(defects), "calibrating") as advance:
@@ -108,12 +174,13 @@ def _fit(
             detector,
             checkpoint.scoring,
             good,
-            alpha,
-            review_alpha=review_alpha,
+            asked.alphas,
+            review_alpha=asked.review_alpha,
             defects=defects,
-            goal=goal,
+            goal=asked.goal,
             batch_size=batch_size,
             advance=advance,
+            check=lambda shown: None if asked.force else check_alike(checkpoint, shown),
         )
     source = "; ".join(
         f"{kind} {category}, {digest}"
@@ -121,11 +188,14 @@ def _fit(
         for category, digest in digests(samples).items()
     )
     # Rates at the old thresholds are no longer true of this checkpoint.
-    saved = store.update(checkpoint, calibrations=calibrations, metrics={}, source=source)
-    for part, calibration in calibrations.items():
-        review = calibration.review_threshold
-        band = "" if review is None else f", REVIEW above {review:.6g}"
-        print(f"{part}: threshold {calibration.image_threshold:.6g}{band}. {calibration.promise()}")
+    saved = store.update(
+        checkpoint,
+        calibrations=calibrations,
+        metrics={},
+        source=source,
+        images=seen_in_calibration(good, defects),
+    )
+    tell(checkpoint, calibrations)
     number = saved.manifest.calibration_version
     print(
         f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "
@@ -133,25 +203,17 @@ def _fit(
     )
 
 
-def _look_back(store: "CheckpointStore", name: str, version: str | None, use: int | None) -> None:
-    from model.calibration.calibration import Calibration
-    from model.checkpoints.manifest import Manifest
-
-    if use is not None:
-        checkpoint = store.load(name, version)
-        entry = checkpoint.manifest.calibration(use)
-        again = {k: Calibration.from_dict(v) for k, v in entry.calibrations.items()}
-        source = f"calibration {use} again ({entry.source})"
-        store.update(checkpoint, calibrations=again, metrics={}, source=source)
-    manifest = Manifest.read(store.find(name, version))
-    print(f"{manifest.name}, version {manifest.version}:")
-    if not manifest.calibration_log:
-        print(f"  calibration {manifest.calibration_version}, as it was made" if
-              manifest.calibrations else "  not calibrated yet")  # fmt: skip
-    for entry in manifest.calibration_log:
-        print(f"  calibration {entry.version}, {entry.created}: {entry.source}")
-        for category, values in entry.calibrations.items():
-            print(f"    {category}: threshold {values['image_threshold']:.6g}")
+def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) -> None:
+    """Print the new thresholds beside those of before, and what they promise."""
+    for part, calibration in calibrations.items():
+        was = checkpoint.calibrations.get(part)
+        before = f" (was {was.image_threshold:.6g})" if was else ""
+        review = calibration.review_threshold
+        band = "" if review is None else f", REVIEW above {review:.6g}"
+        threshold = f"{calibration.image_threshold:.6g}{before}{band}"
+        print(f"{part}: threshold {threshold}. {calibration.promise()}")
+        if was and was.review_threshold is not None and review is None:
+            print(f"{part}: nothing is REVIEW any more; --review-alpha or a goal opens a band")
 
 
 def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def import_checkpoint(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A published checkpoint (.pth).", exists=True)
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint (.pth).")],
     *,
     name: Annotated[str, typer.Option(help="What to call the checkpoint.")],
     category: Annotated[
@@ -113,8 +111,11 @@ def keep(
 ) -> "Checkpoint":
     """Save the network with golden images, and with where it comes from."""
     from model.checkpoints.files import sha256
+    from model.checkpoints.seen import SeenImages
     from model.training.golden import record_golden
+    from model.training.seen import seen_in_calibration
 
+    seen = SeenImages(None, {1: seen_in_calibration(samples, [])}) if samples else None
     return store.save(
         name,
         network,
@@ -124,4 +125,5 @@ def keep(
         training={"imported_from": file.name, "sha256": sha256(file.read_bytes())},
         metrics={},
         golden=record_golden(detector, samples, calibrations),
+        seen=seen,
     )

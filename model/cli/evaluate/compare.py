@@ -19,7 +19,10 @@ from model.cli.options import (
 from model.errors import DatasetError, UnknownCategory
 
 if TYPE_CHECKING:
-    from model.checkpoints.checkpoint import Checkpoint
+    from collections.abc import Sequence
+
+    from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+    from model.dataset import Sample
     from model.evaluation import Comparison
 
 _LISTED = 20
@@ -40,14 +43,19 @@ def compare(
         Path | None,
         typer.Option("--report", metavar="OUT.html", help="Write a report: one HTML file."),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="List every image that is decided differently.")
+    ] = False,
     batch_size: BatchSize = 8,
     device: Device = "cpu",
     weights: Weights = STORE,
 ) -> None:
     """Compare two checkpoints on the test images of DATA: B less A, image by image.
 
-    Differences come with intervals from paired resamplings, and every changed
-    decision is listed. Neither checkpoint is changed.
+    Differences come with intervals from paired resamplings. Of the changed
+    decisions those for the worse are listed first: a defect that is OK and was
+    REVIEW or NG, a good part that is NG or REVIEW and was OK. Neither
+    checkpoint is changed.
 
     For example:
 
@@ -74,7 +82,9 @@ def compare(
     found = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
     comparison = evaluation.compare(found[0], found[1])
     Console().print(comparison.table((first, second)))
-    list_changes(comparison)
+    for checkpoint in (one, two):
+        warn_of_seen(store, checkpoint, samples)
+    list_changes(comparison, None if every else _LISTED)
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         about = {"first": f"{one.name}/{one.version}", "second": f"{two.name}/{two.version}"}
@@ -113,17 +123,33 @@ def shared_categories(
     return asked or shared
 
 
-def list_changes(comparison: "Comparison") -> None:
-    """Print the images that are decided differently, the first of them where they are many."""
+def warn_of_seen(
+    store: "CheckpointStore", checkpoint: "Checkpoint", samples: "Sequence[Sample]"
+) -> None:
+    """Warn where a checkpoint has learned from test images, which makes the comparison unfair."""
+    from model.evaluation.untouched import check_untouched
+
+    directory = store.find(checkpoint.name, checkpoint.version)
+    found = check_untouched(directory, checkpoint.manifest, samples)
+    if found.seen:
+        text = f"{checkpoint.name}/{checkpoint.version}: {found.sentences()[0]}"
+        typer.secho(f"warning: {text}", fg="red")
+
+
+def list_changes(comparison: "Comparison", limit: int | None = _LISTED) -> None:
+    """Print the images that are decided differently, at most so many: worse ones first."""
     images, changes = len(comparison.first.records), comparison.changes
-    print(f"{len(changes)} of {images} images are decided differently")
-    words = {True: "better", False: "worse", None: "changed"}
-    for change in changes[:_LISTED]:
+    worse = sum(not change.is_better for change in changes)
+    print(
+        f"{len(changes)} of {images} images are decided differently: {worse} worse, "
+        f"{len(changes) - worse} better"
+    )
+    for change in changes[:limit]:
         first, second = change.first, change.second
         print(
-            f"  {words[change.is_better]:8}{first.decision} -> {second.decision}  "
-            f"{first.score:.3f} -> {second.score:.3f}  {change.sample.defect:12} "
-            f"{change.sample.path}"
+            f"  {'better' if change.is_better else 'worse':6}  {first.decision} -> "
+            f"{second.decision}  {first.score:.3f} -> {second.score:.3f}  {change.sample.defect}"
         )
-    if len(changes) > _LISTED:
-        print(f"  and {len(changes) - _LISTED} more: --json and --report have them all")
+        print(f"          {change.sample.path}")
+    if limit is not None and len(changes) > limit:
+        print(f"  and {len(changes) - limit} more: --all lists them")

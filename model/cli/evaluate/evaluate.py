@@ -1,6 +1,7 @@
 """`mambaad evaluate`."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +24,11 @@ from model.errors import CheckpointError, DatasetError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from model.checkpoints.checkpoint import Checkpoint
+    from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
     from model.dataset import Dataset, Sample
     from model.evaluation import Evaluation
     from model.evaluation.rivalry import Rivalry
+    from model.evaluation.untouched import Untouched
 
 
 def evaluate(
@@ -79,6 +81,7 @@ def evaluate(
     from model.checkpoints.checkpoint import CheckpointStore
     from model.cli.watching import counting
     from model.dataset import read_dataset
+    from model.evaluation.contradictions import contradictions, remarks
     from model.report import Subject, write_report
     from model.runtimes.torch import open_checkpoint
 
@@ -91,24 +94,50 @@ def evaluate(
     curve = None if report is None else read_curve(checkpoint, run)
     detector = open_checkpoint(checkpoint, device=device)
     found = evaluation.evaluate(detector, dataset.test, batch_size, progress=True)
-    Console().print(found.table())
-    results = found.to_dict()
+    denied = contradictions(found, detector.calibrations)
+    Console().print(found.table(remarks(denied)))
+    untouched = tell_untouched(store, checkpoint, dataset.test)
+    results = found.to_dict() | {"contradictions": [asdict(one) for one in denied]}
     rivalry = None
     if baselines:
         rivalry = contest(checkpoint, found, dataset, device)
         Console().print(rivalry.table())
         results["baselines"] = rivalry.to_dict()
     if record:
-        store.update(checkpoint, metrics=results)
+        store.update(checkpoint, metrics=results | {"test_images": untouched.counts()})
     if json_file is not None:
-        about = {"name": checkpoint.name, "version": checkpoint.version}
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps({"checkpoint": about, **results}, indent=2) + "\n")
+        write_json(json_file, checkpoint, results | {"test_images": untouched.to_dict()})
     if report is not None:
-        subject = Subject(detector, checkpoint.manifest, found, data, rivalry, curve)
+        subject = Subject(
+            detector, checkpoint.manifest, found, data, rivalry, curve, untouched=untouched
+        )
         with counting(len(found.categories), "writing the report") as advance:
             write_report(report, subject, advance)
         print(f"wrote {report}")
+
+
+def write_json(file: Path, checkpoint: "Checkpoint", results: "Mapping[str, object]") -> None:
+    """Write the results, with the checkpoint's name."""
+    about = {"name": checkpoint.name, "version": checkpoint.version}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"checkpoint": about, **results}, indent=2) + "\n")
+
+
+def tell_untouched(
+    store: "CheckpointStore", checkpoint: "Checkpoint", samples: "Sequence[Sample]"
+) -> "Untouched":
+    """Look whether the checkpoint has seen the test images, and warn unless it surely has not."""
+    from model.cli.watching import counting
+    from model.evaluation.untouched import check_untouched
+
+    directory = store.find(checkpoint.name, checkpoint.version)
+    with counting(len(samples), "comparing images") as advance:
+        found = check_untouched(directory, checkpoint.manifest, samples, advance)
+    for text in found.sentences():
+        typer.secho(
+            text if found.is_sure else f"warning: {text}", fg=None if found.is_sure else "red"
+        )
+    return found
 
 
 def contest(

@@ -17,8 +17,10 @@ from model.dataset import Dataset, Sample, read_dataset
 from model.errors import ConfigError, DatasetError
 from model.evaluation import evaluate
 from model.evaluation.paper import Published, Reproduction, published
+from model.evaluation.untouched import Untouched, check_untouched
 from model.inference.detector import Detector
 from model.inspection import Category
+from model.network.encoder import check_encoder_weights
 from model.report import Subject, write_report
 from model.runtimes.torch import open_checkpoint
 from model.training import TrainingData, calibrate
@@ -83,11 +85,18 @@ def answer(question: Question) -> bool:
         subject = Subject(
             detector, checkpoint.manifest, found, question.data,
             notes=tuple(notes), stand_in=stand_in,
+            untouched=untouched_of(question, checkpoint, dataset),
         )  # fmt: skip
         with counting(len(found.categories), "writing the report") as advance:
             write_report(question.report, subject, advance)
         print(f"wrote {question.report}")
     return True
+
+
+def untouched_of(question: Question, checkpoint: Checkpoint, dataset: Dataset) -> Untouched:
+    """Look whether the checkpoint has seen the test images; one from a file keeps no list."""
+    directory = question.run.weights / checkpoint.name / checkpoint.version
+    return check_untouched(directory, checkpoint.manifest, dataset.test)
 
 
 def read_published(question: Question, paper: Published) -> Dataset:
@@ -127,16 +136,23 @@ def load(question: Question) -> Checkpoint:
 
 def train(question: Question, dataset: Dataset) -> Checkpoint | None:
     """Train on every good image to train on, as the paper does: none of them is held out."""
-    values = read_recipe(str(question.recipe))
-    for text in question.settings:
-        values = merge(values, read_setting(text))
+    recipe = recipe_of(question)
+    check_encoder_weights(recipe.network.encoder, recipe.encoder_weights)
     request = TrainRequest(
         name=question.trained_name,
-        recipe=Recipe.from_values(values),
+        recipe=recipe,
         source=SourceOptions(data=question.data, cache=question.cache),
         run=question.run,
     )
     return follow(request, TrainingData(tuple(dataset.train), tuple(dataset.held_out)))
+
+
+def recipe_of(question: Question) -> Recipe:
+    """Return the recipe that was asked for."""
+    values = read_recipe(str(question.recipe))
+    for text in question.settings:
+        values = merge(values, read_setting(text))
+    return Recipe.from_values(values)
 
 
 def add_thresholds(detector: Detector, dataset: Dataset) -> bool:

@@ -34,11 +34,13 @@ def train(
       torchrun --nproc-per-node 4 --no-python mambaad train data/mvtec --name parts --device cuda
     """
     from model.cli.train.run import INTERRUPTED, TrainRequest, follow
+    from model.network.encoder import check_encoder_weights
 
     resolved = recipe.read(ctx)
     if recipe.print_recipe:
         print(resolved.to_yaml(), end="")
         return
+    check_encoder_weights(resolved.network.encoder, resolved.encoder_weights)
     images = source.read(resolved.training)
     request = TrainRequest(name=name, recipe=resolved, source=source, run=run)
     checkpoint = follow(request, images)

@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -17,6 +18,8 @@ from rich.progress import (
 
 from model.training.progress.state import EpochRecord, Place
 
+_WIDE = 130
+"""Columns that bars take; narrower consoles go without them, so that no figure is cut."""
 _LINE_EVERY_S = 60.0
 
 
@@ -160,15 +163,12 @@ def watch(console: Console) -> Iterator[Monitor]:
     if not console.is_terminal:
         yield Lines(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    wide = console.width >= _WIDE
+    columns: list[ProgressColumn] = [TextColumn("{task.description}")]
+    columns += [BarColumn()] if wide else []
+    columns += [MofNCompleteColumn()]
+    columns += [TimeElapsedColumn(), TextColumn("left")] if wide else []
+    columns += [TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
     with Progress(*columns, console=console) as progress:
         yield Bars(progress)
 

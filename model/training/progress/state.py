@@ -79,11 +79,26 @@ def save_state(
         ) from error
 
 
-def read_place(folder: Path) -> Place | None:
-    """Return where the run in `folder` stands, None where there is none."""
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run in a folder: what it is, and where it stands."""
+
+    identity: Mapping[str, Any]
+    place: Place
+
+
+def read_run(folder: Path) -> StoredRun | None:
+    """Return the run in `folder`, None where there is none; raises `CheckpointError`."""
     if not (folder / STATE_FILE).is_file():
         return None
-    return _place(_read_record(folder)["place"])
+    record = _read_record(folder)
+    return StoredRun(record["identity"], _place(record["place"]))
+
+
+def read_place(folder: Path) -> Place | None:
+    """Return where the run in `folder` stands, None where there is none."""
+    found = read_run(folder)
+    return None if found is None else found.place
 
 
 def load_state(folder: Path, identity: Mapping[str, Any]) -> tuple[Place, dict[str, Tensor]]:
@@ -106,7 +121,9 @@ def _read_record(folder: Path) -> dict[str, Any]:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
         record: dict[str, Any] = json.loads(header[_HEADER])
-    except (SafetensorError, KeyError, ValueError) as error:
+        _place(record["place"])
+        dict(record["identity"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path} is not the state of a run ({error}); delete {folder} and train from the start"
         ) from error
@@ -120,18 +137,22 @@ def _place(values: Mapping[str, Any]) -> Place:
 
 def check_identity(folder: Path, identity: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """Raise `CheckpointError`, naming what differs, unless a stored run is the one to resume."""
-    # Through JSON and back, so that tuples compare with the lists they were written as.
-    wanted, found = _flatten(json.loads(json.dumps(identity))), _flatten(stored)
-    different = [
-        f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}"
-        for key in sorted(set(wanted) | set(found))
-        if wanted.get(key) != found.get(key)
-    ]
-    if different:
+    if different := differences(identity, stored):
         raise CheckpointError(
             f"cannot resume {folder}, which began otherwise: {'; '.join(different)}; "
             "give what it began with, or delete the folder and train from the start"
         )
+
+
+def differences(identity: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+    """Say what a stored run was begun with that is otherwise now."""
+    # Through JSON and back, so that tuples compare with the lists they were written as.
+    wanted, found = _flatten(json.loads(json.dumps(identity))), _flatten(stored)
+    return [
+        f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}"
+        for key in sorted(set(wanted) | set(found))
+        if wanted.get(key) != found.get(key)
+    ]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

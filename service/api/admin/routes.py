@@ -239,6 +239,7 @@ def _describe(service: Service, version: Version) -> VersionAnswer:
         service.lifecycle.state(key),
         service.lifecycle.problem(key),
         serves,
+        [c for c, keys in service.registry.contested.items() if key in keys],
         service.lifecycle.residents(key),
         asyncio.get_running_loop().time(),
     )

@@ -71,9 +71,8 @@ class RouteBody(_Body):
     def assignment(self) -> Assignment:
         """Return what is asked for."""
         canary = self.canary and Canary(checkpoint=self.canary.key, share=self.canary.share)
-        return Assignment(
-            stable=self.stable.key, canary=canary, shadow=self.shadow and self.shadow.key
-        )
+        shadow = self.shadow and self.shadow.key
+        return Assignment(stable=self.stable.key, canary=canary, shadow=shadow)
 
 
 class RouteAnswer(_Answer):
@@ -88,16 +87,10 @@ class RouteAnswer(_Answer):
     def of(cls, category: str, assignment: Assignment) -> "RouteAnswer":
         """Describe a route."""
         draw, shadow = assignment.canary, assignment.shadow
-        canary = None
-        if draw:
-            key = draw.checkpoint
-            canary = CanaryRef(name=key.name, version=key.version, share=draw.share)
-        return cls(
-            category=category,
-            stable=ModelRef.of(assignment.stable),
-            canary=canary,
-            shadow=shadow and ModelRef.of(shadow),
-        )
+        canary = draw and CanaryRef(**vars(ModelRef.of(draw.checkpoint)), share=draw.share)
+        stable = ModelRef.of(assignment.stable)
+        seen = shadow and ModelRef.of(shadow)
+        return cls(category=category, stable=stable, canary=canary, shadow=seen)
 
 
 class ThresholdBody(_Body):
@@ -216,7 +209,9 @@ class VersionAnswer(_Answer):
     state: str = Field(description="available, loading, ready, failed, draining or unloaded")
     reason: str | None = Field(description="why it cannot be used, or why its last load failed")
     created: str | None = Field(description="when it was saved, where that can be read")
+    unfinished: str | None = Field(description="how far its interrupted training came; null: ended")
     categories: list[str] = Field(description="what it is calibrated for")
+    contested: list[str] = Field(description="others claim these, and none is decided by a route")
     serves: list[ServesAnswer] = Field(description="what it does, for which category")
     golden_images: int = Field(description="0: nothing compares this device with the training's")
     workers: list[ResidentAnswer] = Field(description="those that have it in memory")
@@ -228,6 +223,7 @@ class VersionAnswer(_Answer):
         state: str,
         reason: str | None,
         serves: list[ServesAnswer],
+        contested: list[str],
         residents: Mapping[str, Resident],
         now: float,
     ) -> "VersionAnswer":
@@ -238,7 +234,9 @@ class VersionAnswer(_Answer):
             state=state,
             reason=reason,
             created=version.created or None,
+            unfinished=version.unfinished,
             categories=list(version.categories),
+            contested=contested,
             serves=serves,
             golden_images=version.golden_images,
             workers=[ResidentAnswer.of(w, r, now) for w, r in sorted(residents.items())],

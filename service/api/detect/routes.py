@@ -156,7 +156,16 @@ async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:
 @declares(scope=Scope.DETECT)
 async def categories(service: ServiceDependency) -> CategoriesAnswer:
     """List the categories, with checkpoint, threshold and what the threshold promises."""
+    registry = service.registry
+    contested = registry.contested
     return CategoriesAnswer(
-        categories=[CategoryAnswer.of(route) for route in service.registry.routes],
-        refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
+        categories=[
+            CategoryAnswer.of(
+                route,
+                registry.also_claimed_by(route.category),
+                contested=route.category in contested,
+            )
+            for route in registry.routes
+        ],
+        refused=[RefusalAnswer.of(refusal) for refusal in registry.refusals],
     )

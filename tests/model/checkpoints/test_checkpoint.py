@@ -384,3 +384,23 @@ def test_hashes_are_the_same_in_another_process(store, network):
     )
     subprocess.run([sys.executable, "-c", script, str(store.root)], check=True)
     assert store.load("parts", "2").manifest.sha256 == first.sha256
+
+
+@pytest.mark.parametrize("version", [None, "2"])
+def test_an_unfinished_version_is_loaded_only_by_its_name(store, network, caplog, version):
+    save(store, network)
+    training = {"finished": False, "ended": "interrupted", "epochs_done": 3}
+    save(store, network, training=training | {"recipe": {"epochs": 100}})
+    loaded = store.load("parts", version)
+    assert loaded.version == (version or "1")
+    passed = "parts: version 1 is used; passed over as unfinished: 2 (3 of 100 epochs done)"
+    assert caplog.messages == ([] if version else [passed])
+
+
+def test_where_no_version_is_finished_the_newest_is_meant_and_the_log_says_so(
+    store, network, caplog
+):
+    for _ in range(2):
+        save(store, network, training={"finished": False})
+    assert store.find("parts").name == "2"
+    assert "no version is finished: 2 (? of ? epochs done), 1" in caplog.messages[0]

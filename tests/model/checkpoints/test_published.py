@@ -105,7 +105,7 @@ def test_files_that_are_no_checkpoint(tmp_path):
     with pytest.raises(WeightsError, match="no checkpoint file"):
         load_state_dict(tmp_path / "missing.pth")
     (tmp_path / "text.pth").write_text("hello", "utf-8")
-    with pytest.raises(WeightsError, match="not a checkpoint"):
+    with pytest.raises(WeightsError, match="not a file of weights, but text"):
         load_state_dict(tmp_path / "text.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="no state dict"):

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -579,3 +581,174 @@ def test_benchmark_prints_and_writes_json(store, tmp_path):
 )
 def test_benchmark_says_what_is_wrong_in_one_line(options, said):
     assert said in one_line(run("benchmark", *options, code=2))
+
+
+@pytest.mark.parametrize("kind", ["random", "text", "empty", "folder", "pickle", "other", "none"])
+def test_import_says_of_a_file_that_is_none_what_it_is(tmp_path, kind):
+    file = tmp_path / "net.pth"
+    match kind:
+        case "random":
+            file.write_bytes(np.random.default_rng(0).bytes(4000))
+        case "text":
+            file.write_text("Not found\n")
+        case "empty":
+            file.write_bytes(b"")
+        case "folder":
+            file.mkdir()
+        case "pickle":
+            file.write_bytes(pickle.dumps({"net": [Path("x")]}))
+        case "other":
+            torch.save({"net": {"conv.weight": torch.ones(2)}}, file)
+    error = one_line(run("import", file, "--name", "net", "--weights", tmp_path / "w", code=2))
+    assert error.startswith("mambaad: ")
+    said = {
+        "random": "nothing that torch knows", "text": "but text", "empty": "is empty",
+        "folder": "is a folder", "pickle": "something else than tensors",
+        "other": "no MambaAD decoder", "none": "no checkpoint file",
+    }  # fmt: skip
+    assert said[kind] in error
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_paper_recipe_without_a_network_fails_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    folders = ["--weights", tmp_path / "w", "--runs", tmp_path / "runs"]
+    command = ["train", tmp_path / "no-data", "--name", "parts", "--recipe", "paper", *folders]
+    error = one_line(run(*command, code=2))  # before the data is looked for, which is not there
+    assert "--encoder-weights FILE" in error
+    assert "resnet34" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_has_compared_the_test_images_and_says_so(data, store, tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "page.html"
+    result = run("evaluate", "parts", data, "--json", out, "--report", page, "--weights", store)
+    sentence = "None of these test images was in training or calibration"
+    assert sentence in result.stdout
+    assert "warning" not in result.stdout
+    assert json.loads(out.read_text())["test_images"] == {
+        "checked": True, "not_checked": None, "seen": []
+    }  # fmt: skip
+    assert "that neither training nor calibration has seen: their content" in page.read_text()
+
+
+def test_evaluate_warns_of_test_images_that_were_trained_on(data, store, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(data / "bolt" / "test", other / "bolt" / "test")
+    shutil.copytree(data / "bolt" / "train", other / "bolt" / "train")
+    stolen = data / "bolt" / "train" / "good" / "000.png"
+    shutil.copy(stolen, other / "bolt" / "test" / "good" / "renamed.png")
+    with Image.open(data / "bolt" / "held_out" / "good" / "001.png") as image:
+        image.save(other / "bolt" / "test" / "good" / "stored-anew.bmp")
+    out, page = tmp_path / "out.json", tmp_path / "page.html"
+    options = ["--category", "bolt", "--json", out, "--report", page, "--weights", store]
+    result = run("evaluate", "parts", other, *options)
+    assert "warning: 2 of these 6 test images were in training or calibration" in result.stdout
+    for text in ("1 held out in training", "1 trained on", "renamed.png", "stored-anew.bmp"):
+        assert text in result.stdout
+        assert text in page.read_text("utf-8")
+    assert "neither training nor calibration has seen" not in page.read_text("utf-8")
+    seen = {Path(one["image"]).name for one in json.loads(out.read_text())["test_images"]["seen"]}
+    assert seen == {"renamed.png", "stored-anew.bmp"}
+    assert manifest(store).metrics["test_images"] == {"checked": True, "seen": 2}
+
+
+def test_images_that_set_thresholds_later_count_too_and_only_while_they_do(data, store, tmp_path):
+    defects = tmp_path / "rejects"
+    shutil.copytree(data / "bolt" / "test" / "scratch", defects / "scratch")
+    good = data / "bolt" / "test" / "good"
+    options = ["--images", good, "--category", "bolt", "--defects", defects, "--f1-max"]
+    run("calibrate", "parts", *options, "--force", "--weights", store)
+    evaluate = ["evaluate", "parts", data, "--no-record", "--weights", store]
+    result = run(*evaluate)
+    assert "warning: 4 of these 8 test images" in result.stdout
+    assert "2 calibrated with, as defective, 2 calibrated with, as good" in result.stdout
+    assert len(list((store / "parts" / "1").glob("images-*.json"))) == 1
+
+    page = run("compare", "parts", "parts", data, "--category", "bolt", "--weights", store)
+    assert "warning: parts/1: 4 of these 4 test images" in page.stdout
+    saved = run("golden", "parts", "--images", good, "--category", "bolt", "--weights", store)
+    assert "version 2" in saved.stdout
+    assert "4 of these 8 test images" in run(*evaluate).stdout
+    run("calibrate", "parts", "--use", "1", "--version", "1", "--weights", store)
+    assert "None of these test images" in run(*evaluate, "--version", "1").stdout
+
+
+@pytest.mark.parametrize("loss", ["no list", "altered", "gone"])
+def test_without_a_list_nothing_is_claimed(data, store, tmp_path, loss):
+    folder = store / "parts" / "1"
+    (listed,) = folder.glob("images-*.json")
+    if loss == "no list":
+        values = json.loads((folder / "manifest.json").read_text())
+        del values["training"]["image_list"]
+        (folder / "manifest.json").write_text(json.dumps(values))
+    elif loss == "altered":
+        listed.write_bytes(listed.read_bytes() + b" ")
+    else:
+        listed.unlink()
+    page = tmp_path / "page.html"
+    options = ["--category", "bolt", "--report", page, "--weights", store]
+    result = run("evaluate", "parts", data, *options)
+    assert "warning: Not checked whether these test images" in result.stdout
+    assert "Not checked whether these test images" in page.read_text("utf-8")
+    assert "neither training nor calibration has seen" not in page.read_text("utf-8")
+    run("calibrate", "parts", data, "--weights", store)
+    again = run("evaluate", "parts", data, "--weights", store)
+    assert "does not say which images it was trained on" in again.stdout
+
+
+def test_calibrate_refuses_images_that_are_not_like_those_of_before(data, store, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for number in range(4):
+        values = np.random.default_rng(number).integers(0, 256, (80, 64, 3), np.uint8)
+        Image.fromarray(values).save(other / f"{number}.png")
+    before = manifest(store)
+    arguments = ["calibrate", "parts", "--images", other, "--category", "bolt", "--weights", store]
+    error = one_line(run(*arguments, code=2))
+    for text in ("'bolt'", "median raw score", "was to be expected", "--force", "Nothing was"):
+        assert text in error
+    assert f"{before.calibrations['bolt']['image_threshold']:.6g}" in error
+    assert manifest(store) == before
+    forced = run(*arguments, "--force")
+    assert "(was " in forced.stdout
+    assert manifest(store).calibration_version == 2
+
+
+def test_alpha_stays_the_checkpoints_own_and_the_log_lists_it_with_the_goal(data, store, tmp_path):
+    run("calibrate", "parts", data, "--alpha", "0.25", "--category", "bolt", "--weights", store)
+    run("calibrate", "parts", data, "--weights", store)
+    alphas = {c: v["alpha"] for c, v in manifest(store).calibrations.items()}
+    assert alphas == {"bolt": 0.25, "nut": 0.01}
+    defects = tmp_path / "rejects"
+    for category in ("bolt", "nut"):
+        shutil.copytree(data / category / "test" / "scratch", defects / category)
+    run("calibrate", "parts", data, "--defects", defects, "--f1-max", "--weights", store)
+    lines = run("calibrate", "parts", "--log", "--weights", store).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert text.count("alpha 0.25") == 3
+    assert text.count("goal: the highest F1") == 2
+    first = run("calibrate", "parts", "--log", "--weights", ROOT / "weights", code=2)
+    assert "no checkpoint 'parts'" in one_line(first)
+    shipped = run("calibrate", "solar", "--log", "--weights", ROOT / "weights")
+    assert "alpha 0.05" in shipped.stdout
+
+
+def test_compare_lists_all_changes_when_asked(data, store):
+    checkpoint = CheckpointStore(store).load("parts")
+    strict = {c: k.with_thresholds(image=-1.0) for c, k in checkpoint.calibrations.items()}
+    CheckpointStore(store).save(
+        "strict", checkpoint.network, checkpoint.preprocessing, checkpoint.scoring, strict,
+        training={}, metrics={},
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("model.cli.evaluate.compare"), "_LISTED", 1)
+        few = run("compare", "parts", "strict", data, "--weights", store)
+        every = run("compare", "parts", "strict", data, "--all", "--weights", store)
+    count = int(few.stdout.split(" of 8 images")[0].split()[-1])
+    assert count > 1
+    assert f"and {count - 1} more: --all lists them" in few.stdout
+    assert every.stdout.count(" -> ") == 2 * count
+    assert "more: --all" not in every.stdout

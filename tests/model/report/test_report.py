@@ -13,10 +13,12 @@ from model.calibration.calibration import Calibration
 from model.checkpoints.manifest import Manifest
 from model.dataset import read_mvtec
 from model.errors import DatasetError, ModelError
-from model.evaluation import compare, evaluate
+from model.evaluation import Change, compare, evaluate
 from model.evaluation.rivalry import Rivalry, Standing
+from model.evaluation.untouched import Untouched
 from model.images.preprocess import Preprocessing
 from model.inference.detector import Detector
+from model.inspection import Decision
 from model.report import Pair, Subject, charts, write_comparison, write_report
 from model.report.facts import promises, training_curve
 from model.scoring.scores import Scoring
@@ -304,3 +306,79 @@ def test_thresholds_that_promise_nothing_or_stand_in_have_no_table_of_promises(t
 def test_a_checkpoint_without_a_curve_has_none():
     assert training_curve({}) is None
     assert training_curve({"curve": {"epoch": [1], "loss": [0.1]}}) is None
+
+
+def saturated(samples):
+    """A detector to which everything is far from its threshold: nearly all scores are 0 or 1."""
+    found = detector(0.5)
+    tight = replace(found.calibrations["bolt"], image_scale=0.001)
+    found.calibrations["bolt"] = tight
+    return found, evaluate(found, samples)
+
+
+def test_scores_that_are_all_0_or_1_are_drawn_on_the_raw_axis(tmp_path, samples):
+    found, result = saturated(samples)
+    assert {round(record.score) for record in result.records} == {0, 1}
+    file = tmp_path / "report.html"
+    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    text = Page(file.read_text("utf-8")).text
+    assert "Raw scores of bolt, good and defective images" in text
+    assert "Scores from 0 to 1 would nearly all be 0 or 1, so these are raw ones" in text
+    assert "Above 0.5 a part is NG." not in text
+    plain = Page(report(tmp_path, samples)).text
+    assert "Raw scores of bolt" not in plain
+    assert "Above 0.5 a part is NG." in plain
+
+
+def test_a_histogram_of_raw_scores_is_as_wide_as_they_are():
+    good, bad = np.full(4, 3.0), np.array([40.0, 41.0])
+    drawn = charts.histogram("Raw", good, bad, 9.26, 5.0, axis=None)
+    shown = re.findall(r'<path d="(M[^"]*)Z"', drawn)
+    xs = [float(x) for path in shown for x, _ in re.findall(r"([\d.]+) ([\d.]+)", path)]
+    assert (min(xs), max(xs)) == pytest.approx((46, 370))
+    assert "NG above" in drawn
+    assert "review above" in drawn
+    assert ">40<" in drawn
+    one = charts.histogram("Raw", np.full(3, 2.0), np.zeros(0), 2.0, axis=None)
+    assert "nan" not in one
+
+
+def test_what_contradicts_the_promise_is_said_at_the_head_and_beside_it(tmp_path, samples):
+    found = detector(0.01)  # every good part is NG
+    result = evaluate(found, samples)
+    file = tmp_path / "report.html"
+    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    page = Page(file.read_text("utf-8"))
+    assert page.text.count("bolt: these good test images are not like those that set") == 2
+    assert "6 of 6 (100 %) were" in page.text
+    assert "not like those" not in Page(report(tmp_path, samples)).text
+
+
+def test_the_report_signs_only_what_was_compared(tmp_path, samples):
+    signed = "neither training nor calibration has seen"
+    assert "Not checked whether these test images" in Page(report(tmp_path, samples)).text
+    assert signed not in Page(report(tmp_path, samples)).text
+    assert signed in Page(report(tmp_path, samples, untouched=Untouched(11))).text
+    seen = Untouched(11, ((samples[0], "trained on"),))
+    text = Page(report(tmp_path, samples, untouched=seen)).text
+    assert "1 of these 11 test images were in training or calibration (1 trained on)" in text
+    assert signed not in text
+
+
+GOOD_TO_WORSE = ["OK", "REVIEW", "NG"]
+
+
+@pytest.mark.parametrize("first", GOOD_TO_WORSE)
+@pytest.mark.parametrize("second", GOOD_TO_WORSE)
+def test_review_lies_between_right_and_wrong(samples, first, second):
+    if first == second:
+        return
+    record = evaluate(detector(0.5), samples[:1]).records[0]
+    good = next(sample for sample in samples if sample.is_good)
+    defective = next(sample for sample in samples if not sample.is_good)
+    worse = GOOD_TO_WORSE.index(second) > GOOD_TO_WORSE.index(first)
+    for sample, expected in ((good, not worse), (defective, worse)):
+        one, two = (
+            replace(record, sample=sample, decision=Decision(name)) for name in (first, second)
+        )
+        assert Change(one, two).is_better is expected

@@ -1,5 +1,6 @@
 """The command line: options into settings, clear refusals, and a server that says it is ready."""
 
+import json
 import os
 import re
 import shlex
@@ -8,11 +9,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
+from model.checkpoints.store import Store
 from service.cli import main as cli
 from service.settings import (
     HttpSettings,
@@ -21,6 +24,7 @@ from service.settings import (
     VersionSettings,
     WorkerSettings,
 )
+from service.versions.registry import Registry
 from tests.programs import program
 
 ROOT = Path(__file__).parents[3]
@@ -260,3 +264,18 @@ def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, 
     assert not any("Traceback" in line for line in log)
     assert any('"path": "/detect"' in line for line in log)
     assert sum("taking at most 768 connections, not 1024" in line for line in log) == 1
+
+
+def test_the_console_says_what_nobody_has_decided(tmp_path, save, metrics, capsys):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    save(tmp_path, "rival", {"bolt": 0.5})
+    path = save(tmp_path, "rival", {"bolt": 0.5}) / "manifest.json"
+    interrupted = {"finished": False, "epochs_done": 3, "recipe": {"epochs": 100}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"training": interrupted}))
+    registry = Registry(Store(tmp_path), metrics)
+    service = SimpleNamespace(registry=registry)
+    app = SimpleNamespace(state=SimpleNamespace(service=service))
+    cli._say_ready(app, "http://127.0.0.1:8000", tmp_path)
+    said = capsys.readouterr().out
+    assert "Warning: bolt is contested: parts/1 serves it, and rival/1 could" in said
+    assert "Warning: rival/2 is unfinished (3 of 100 epochs done)" in said

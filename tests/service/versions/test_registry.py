@@ -70,20 +70,95 @@ def test_an_older_version_that_cannot_be_read_is_nobodys_concern(registry, tmp_p
     assert found.refusals == []
 
 
-@pytest.mark.parametrize("later", ["early", "late"])
-def test_of_two_claims_the_later_serves_and_the_log_says_so(
-    registry, tmp_path, save, caplog, later
-):
+@pytest.mark.parametrize("first", ["early", "late"])
+def test_of_two_claims_the_first_stays_and_the_log_says_so(registry, tmp_path, save, caplog, first):
     for name in ("early", "late"):
-        created = f"2025-0{2 if name == later else 1}-01T00:00:00+00:00"
+        created = f"2025-0{1 if name == first else 2}-01T00:00:00+00:00"
         rewrite(save(tmp_path, name, {"bolt": 0.5, f"of-{name}": 0.5}), created=created)
     with caplog.at_level(logging.WARNING, "service"):
         found = registry(tmp_path)
-    assert found.find("bolt").checkpoint.name == later
+    other = CheckpointKey({"early": "late", "late": "early"}[first], "1")
+    assert found.find("bolt").checkpoint == CheckpointKey(first, "1")
     assert [route.category for route in found.routes] == ["bolt", "of-early", "of-late"]
     (warning,) = caplog.messages
-    assert "early/1" in warning
-    assert "late/1" in warning
+    assert f"bolt is contested: {first}/1 serves it, and {other} could" in warning
+    assert found.contested == {"bolt": [CheckpointKey(first, "1"), other]}
+    assert found.also_claimed_by("bolt") == [other]
+    assert found.also_claimed_by("of-early") == []
+
+
+def test_a_decision_settles_a_claim_whatever_comes_later(registry, tmp_path, save, caplog):
+    for name in ("early", "late"):
+        rewrite(save(tmp_path, name, {"bolt": 0.5}), created=f"2025-01-01T00:00:0{len(name)}")
+    late = CheckpointKey("late", "1")
+    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=late)))
+    assert found.find("bolt").checkpoint == late
+    assert (found.contested, caplog.messages) == ({}, [])
+    assert found.also_claimed_by("bolt") == [CheckpointKey("early", "1")]
+    found.apply(State())
+    assert list(found.contested) == ["bolt"]
+
+
+def test_a_name_that_is_added_takes_nothing_over_and_a_new_version_keeps_its_claim(
+    registry, tmp_path, save
+):
+    rewrite(save(tmp_path, "parts", {"bolt": 0.5}), created="2025-01-01T00:00:00+00:00")
+    found = registry(tmp_path)
+    rewrite(save(tmp_path, "anew", {"bolt": 0.5}), created="2025-02-01T00:00:00+00:00")
+    rewrite(save(tmp_path, "parts", {"bolt": 0.5}), created="2025-03-01T00:00:00+00:00")
+    found.rescan()
+    assert found.find("bolt").checkpoint == ONE
+    assert found.also_claimed_by("bolt") == [CheckpointKey("anew", "1")]
+    assert registry(tmp_path).find("bolt").checkpoint == TWO
+
+
+INTERRUPTED = {
+    "recipe": {"epochs": 100},
+    "epochs_done": 3,
+    "finished": False,
+    "ended": "interrupted",
+}
+
+
+def test_an_interrupted_version_does_not_take_over(registry, tmp_path, save, caplog):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    rewrite(save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5}), training=INTERRUPTED)
+    with caplog.at_level(logging.WARNING, "service"):
+        found = registry(tmp_path)
+    assert found.find("bolt").checkpoint == ONE
+    with pytest.raises(NoSuchCategory):
+        found.find("nut")
+    assert found.refusals == []
+    (warning,) = caplog.messages
+    assert "parts/2 is unfinished (3 of 100 epochs done)" in warning
+    assert found.version("parts", "2").unfinished == "3 of 100 epochs done"
+    found.apply(State().with_route("bolt", Assignment(stable=TWO)))
+    assert found.find("bolt").checkpoint == TWO
+
+
+def test_a_name_without_a_finished_version_serves_nothing_and_says_why(registry, tmp_path, save):
+    rewrite(save(tmp_path, "parts", {"bolt": 0.5}), training=INTERRUPTED)
+    found = registry(tmp_path)
+    assert (found.routes, found.checkpoints) == ([], ())
+    (refusal,) = found.refusals
+    assert refusal.checkpoint == ONE
+    assert "unfinished, 3 of 100 epochs done" in refusal.reason
+    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert found.find("bolt").checkpoint == ONE
+    assert found.refusals == []
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{}, {"finished": True}, {"finished": False, "ended": "out of time"}, {"finished": None}],
+    ids=["from before", "finished", "out of time", "not said"],
+)
+def test_what_says_nothing_or_was_given_so_much_time_is_finished(
+    registry, tmp_path, save, training
+):
+    save(tmp_path, "parts", {"bolt": 0.5})
+    rewrite(save(tmp_path, "parts", {"bolt": 0.5}), training=training)
+    assert registry(tmp_path).find("bolt").checkpoint == TWO
 
 
 def test_a_manifest_that_does_not_fit_together_is_refused(registry, tmp_path, save):

@@ -44,6 +44,13 @@ def save_with_golden_images(root, gone_by):
     path.write_text(json.dumps(manifest))
 
 
+def save_unfinished(save, root, name, thresholds):
+    path = save(root, name, thresholds) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["training"] = {"finished": False, "epochs_done": 3, "recipe": {"epochs": 100}}
+    path.write_text(json.dumps(manifest))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, save, start_server, eventually):
     """A service of three versions, routed to the first one."""
@@ -51,6 +58,8 @@ def site(tmp_path_factory, save, start_server, eventually):
     for threshold in (10.0, -10.0, 10.0):
         damaged = save(folder / "weights", "parts", {"bolt": threshold})
     save(folder / "weights", "nuts", {"nut": 10.0})
+    save_unfinished(save, folder / "weights", "nuts", {"nut": 10.0})
+    save(folder / "weights", "rival", {"nut": 10.0})
     content = bytearray((damaged / "network.safetensors").read_bytes())
     content[-1] ^= 1
     (damaged / "network.safetensors").write_bytes(content)
@@ -95,7 +104,8 @@ def models(client):
 
 def test_models_lists_what_there_is_and_what_it_does(client):
     found = models(client)
-    assert list(found) == ["nuts/1", *(f"parts/{number}" for number in range(1, 6))]
+    parts = [f"parts/{number}" for number in range(1, 6)]
+    assert list(found) == ["nuts/1", "nuts/2", *parts, "rival/1"]
     one = found["parts/1"]
     assert (one["state"], one["reason"], one["categories"]) == ("ready", None, ["bolt"])
     assert one["serves"] == [{"category": "bolt", "role": "stable", "share": None}]
@@ -338,6 +348,35 @@ def test_fifty_loads_and_unloads_at_once_hurt_nobody(client, site, image):
         assert {future.result() for future in changed} == {200}
     assert client.post("/models/parts/2/unload").json()["workers"] == []
     assert client.get("/readyz").json()["ready"]
+
+
+def test_a_contested_category_waits_for_a_decision_and_says_so(client):
+    """nuts/1 claimed nut first, nuts/2 is unfinished, rival/1 came later."""
+    route = "/categories/nut/route"
+
+    def look():
+        known = {c["category"]: c for c in client.get("/categories").json()["categories"]}
+        models = {f"{m['name']}/{m['version']}": m for m in client.get("/models").json()["models"]}
+        return known, models
+
+    known, models = look()
+    rival = {"name": "rival", "version": "1"}
+    assert known["nut"]["model"] == {"name": "nuts", "version": "1"}
+    assert (known["nut"]["contested"], known["nut"]["also_claimed_by"]) == (True, [rival])
+    assert not known["bolt"]["contested"]  # it is routed
+    contested = {name: model["contested"] for name, model in models.items() if model["contested"]}
+    assert contested == {"nuts/1": ["nut"], "rival/1": ["nut"]}
+    unfinished = {name: m["unfinished"] for name, m in models.items() if m["unfinished"]}
+    assert unfinished == {"nuts/2": "3 of 100 epochs done"}
+    assert client.get("/readyz").json()["ready"]
+
+    half = {"name": "nuts", "version": "2"}
+    assert client.post(route, json={"stable": half}).json()["stable"] == half
+    known, models = look()
+    assert (known["nut"]["model"], known["nut"]["contested"]) == (half, False)
+    assert known["nut"]["also_claimed_by"] == [rival]
+    assert models["rival/1"]["contested"] == []
+    client.post(route, json={"stable": {"name": "nuts", "version": "1"}})
 
 
 def test_those_who_may_inspect_may_not_change_what_serves(tmp_path, weights):
