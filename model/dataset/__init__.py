@@ -7,6 +7,7 @@
 
 from model.dataset.batches import InspectionBatch, inspection_batches
 from model.dataset.cache import PixelCache
+from model.dataset.examples import defective_parts, good_parts
 from model.dataset.images import Augment, ImageDataset
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
 from model.dataset.loader import Loader
@@ -30,6 +31,8 @@ __all__ = [
     "PixelCache",
     "Sample",
     "Words",
+    "defective_parts",
+    "good_parts",
     "inspection_batches",
     "marked_pixels",
     "missing_files",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model.images.files import Passed
+from model.images.files import HARMLESS, Passed
 from model.inspection import Category
 
 GOOD = "good"
@@ -64,6 +64,14 @@ class Dataset:
     def categories(self) -> tuple[Category, ...]:
         """The categories that there are images of, in order of name."""
         return tuple(sorted({sample.category for sample in self.samples}))
+
+    def passed_over_by_reason(self) -> list[tuple[str, list[str], bool]]:
+        """Return each reason with the files that it holds of, and whether it does no harm."""
+        reasons: dict[str, list[str]] = {}
+        for passed in self.passed_over:
+            reasons.setdefault(passed.reason, []).append(str(passed.path))
+        found = [(reason, sorted(files), reason in HARMLESS) for reason, files in reasons.items()]
+        return sorted(found, key=lambda entry: (entry[2], entry[0]))
 
     def of(self, categories: Iterable[Category]) -> "Dataset":
         """Return the images of these categories alone."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from model.dataset.readers.request import Layout
 from model.dataset.readers.trees import Tree, categories_in
 
-TREE = Tree("mvtec-3d", "MVTec 3D-AD", left_out=frozenset({"xyz"}))
+TREE = Tree("mvtec-3d", "MVTec 3D-AD", left_out=frozenset({"xyz"}), silent=frozenset({"rgb"}))
 
 
 def _recognises(root: Path) -> bool:

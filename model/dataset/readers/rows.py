@@ -151,4 +151,4 @@ def field_of(row: Mapping[str, Any], name: str, place: str) -> str:
 
 
 def _drawn(name: str) -> bool:
-    return hashlib.sha256(os.fsencode(name)).digest()[0] % _TEST_SHARE == 0
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[0] % _TEST_SHARE == 0

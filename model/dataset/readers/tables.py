@@ -112,7 +112,8 @@ def _check_heading(
     if missing and heading:
         raise DatasetError(
             f"{place}: the heading has no column {', '.join(missing)}: found "
-            f"{', '.join(heading)}, parted by {separator!r}; expected {', '.join(columns or needed)}"
+            f"{', '.join(heading)}, parted by {separator!r}; expected "
+            f"{', '.join(columns or needed)}"
         )
 
 

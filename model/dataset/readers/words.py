@@ -34,7 +34,8 @@ DEFECTIVE_WORDS = (
     "not conforming", "nonconform", "unhealthy",
     "nio", "n.i.o.", "nicht ok", "nicht in ordnung", "fehler", "fehlerhaft", "defekt", "defekte",
     "schlecht", "schlechte", "schlechtteil", "schlechtteile", "ausschuss",
-    "mauvais", "défaut", "défectueux", "rebut", "non conforme", "no conforme", "malo", "defecto", "defectuoso",
+    "mauvais", "défaut", "défectueux", "rebut", "non conforme", "no conforme", "malo", "defecto",
+    "defectuoso",
     "difetto", "difetti", "difettoso", "difettosi", "scarto", "scarti", "defeito", "ruim",
     "slecht", "fout", "afkeur", "брак", "дефект", "дефекты", "аномалия", "аномалии",
     "异常", "異常", "不良", "不良品", "次品", "缺陷", "不合格", "不合格品", "坏", "坏品", "瑕疵",
@@ -51,10 +52,11 @@ SPLIT_WORDS = MappingProxyType({
 MASK_WORDS = (
     "mask", "ground-truth", "gt", "segmentation", "maske", "masken", "掩码", "掩膜", "マスク",
 )  # fmt: skip
-_FILLERS = frozenset(
-    "image img picture pic photo bild bilder foto part teil teile sample data dataset file item "
-    "piece product split set folder public private mixed".split()
-)
+_FILLERS = frozenset({
+    "image", "img", "picture", "pic", "photo", "bild", "bilder", "foto", "part", "teil", "teile",
+    "sample", "data", "dataset", "file", "item", "piece", "product", "split", "set", "folder",
+    "public", "private", "mixed",
+})  # fmt: skip
 _LISTED_GOOD = frozenset({"0", "false"})
 _LISTED_DEFECTIVE = frozenset({"1", "true"})
 _SEPARATORS = re.compile(r"[\W_]+")

@@ -3,7 +3,8 @@
 Tree("mvtec", "MVTec").read(Request(Path("data/mvtec")))
 """
 
+from model.dataset.readers.trees.places import Place, Reading
 from model.dataset.readers.trees.recognising import categories_in, has_words, holds_good
 from model.dataset.readers.trees.tree import Tree
 
-__all__ = ["Tree", "categories_in", "has_words", "holds_good"]
+__all__ = ["Place", "Reading", "Tree", "categories_in", "has_words", "holds_good"]

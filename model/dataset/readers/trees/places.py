@@ -1,7 +1,7 @@
 """What an image's folders say of it: category, split, good or not, kind of defect.
 
     reading = Reading(words, categories=("bolt",))
-    reading.place(("bolt", "test", "NG", "2026-11-03"))     Place(category "bolt", split "test", ...)
+    reading.place(("bolt", "test", "NG", "2026-11-03"))     above: bolt, split: test, good: no
 
 Each folder's name has one role, by `model.dataset.readers.words`: split, label, masks, a date (of
 no meaning), or a name. Names before the label are the category's, names after it are the kind of
@@ -11,8 +11,8 @@ defect's, or a batch's where the parts are good.
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from model.dataset.readers.names import safe_name
 from model.dataset.readers.words import Meaning, Words, fold
+from model.names import safe_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,15 @@ class Place:
 
 @dataclass(slots=True)
 class Reading:
-    """Reads folders' names; `categories` are those that the user named, `root` the data's name."""
+    """Reads folders' names; `categories` are those that the user named, `root` the data's name.
+
+    Names in `silent` mean nothing.
+    """
 
     words: Words
     root: str
     categories: Collection[str] = ()
+    silent: Collection[str] = ()
     _asked: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +71,7 @@ class Reading:
             if path.category is None and self.is_category(name):
                 path.category = name
                 path.key.append(fold(name))
-            else:
+            elif name not in self.silent:
                 path.take(at, name, self.words.meaning(name))
         if path.good is None and path.split is None and not path.names and self._root_is_good():
             path.good, path.label, path.given = True, self.root, True

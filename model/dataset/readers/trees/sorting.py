@@ -133,8 +133,10 @@ class _Sorting:
                 )
 
     def folders_of(self, category: str) -> list[Folder]:
-        """Return a category's folders, in order of path."""
+        """Return a category's folders in order of path; without a split, good parts first."""
         group = sorted(self.groups[category], key=lambda placed: placed[0])
+        if all(place.split is None for _, place in group):
+            group.sort(key=lambda placed: not placed[1].good)
         group = [(path, self._checked(path, place, category)) for path, place in group]
         self._refuse_batches(group, category)
         splits = {place.split for _, place in group}
@@ -236,7 +238,8 @@ class _Sorting:
             return False
         kinds = self._kinds(place, category)
         last = bool(place.parts) and place.parts[-1] in {place.label, *kinds[:1]}
-        if last and (place.good or (place.good is None and place.split == "test")):
+        of_a_kind = last and (place.good or (place.good is None and place.split == "test"))
+        if of_a_kind or (place.split == "held_out" and place.good is None and not kinds):
             raise DatasetError(
                 f"no images in {self._root / path}: found {listing(self._root / path)}"
             )

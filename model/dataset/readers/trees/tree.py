@@ -25,7 +25,7 @@ from model.dataset.sample import GOOD, Dataset, Sample
 from model.errors import DatasetError
 from model.images.files import Found, Passed, walk
 
-NO_IMAGE = "masks of no image"
+NO_IMAGE = "masks of no image, or of several that have the same name"
 OUTSIDE = "images outside the folders of good and defective parts"
 EMPTY = "folders without images"
 LEFT_OUT = "files that this layout leaves out"
@@ -33,22 +33,26 @@ LEFT_OUT = "files that this layout leaves out"
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One way of laying out folders: its name, its title, and folders that hold other data."""
+    """One way of laying out folders: its name and title.
+
+    Folders called as in `left_out` hold other data, and those in `silent` mean nothing.
+    """
 
     layout: str
     title: str
     left_out: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
     needs_split: bool = True
 
     def read(self, request: Request) -> Dataset:
         """Find the images; raises `DatasetError`, saying what was expected and found."""
         found = walk(request.root)
-        tree = _Walked(request, found, self.left_out)
-        folders = tree.folders()
+        walked = _Walked(request, found, self)
+        folders = walked.folders()
         if not any(f.place.split or not self.needs_split for f in folders):
             raise DatasetError(self._expected(request.root))
-        dataset = dataset_of(tree.rows(folders), request, self.layout)
-        return replace(dataset, passed_over=tuple(found.passed_over + tree.passed_over))
+        dataset = dataset_of(walked.rows(folders), request, self.layout)
+        return replace(dataset, passed_over=tuple(found.passed_over + walked.passed_over))
 
     def _expected(self, root: Path) -> str:
         wanted = "train/good/*.png" if self.needs_split else "good/*.png"
@@ -63,18 +67,18 @@ class Tree:
 class _Walked:
     """One tree while it is read."""
 
-    def __init__(self, request: Request, found: Found, left_out: frozenset[str]) -> None:
+    def __init__(self, request: Request, found: Found, tree: Tree) -> None:
         self.passed_over: list[Passed] = []
         self._request = request
         self._found = found
         name = request.root.resolve().name
-        self._reading = Reading(request.words, name, request.categories or ())
+        self._reading = Reading(request.words, name, request.categories or (), tree.silent)
         self._places: dict[Path, Place] = {}
         self._images: dict[Path, list[str]] = defaultdict(list)
         self._masks: list[Path] = []
         self._unwanted: frozenset[str] = frozenset()
         for path in found.images:
-            if left_out.isdisjoint(path.parts):
+            if tree.left_out.isdisjoint(path.parts):
                 self._images[path.parent].append(path.name)
             else:
                 self.passed_over.append(Passed(path, LEFT_OUT))
