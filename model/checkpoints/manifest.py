@@ -192,7 +192,8 @@ class Manifest(BaseModel):
             text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"a manifest holds only JSON values: {error}") from error
-        return text + "\n"
+        # A file's name that is not UTF-8 is written with JSON's own escape for each strange byte.
+        return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
