@@ -64,7 +64,7 @@ def check(
     from model.dataset import Words, missing_files, read_dataset, recognised
     from model.dataset.survey import survey
 
-    words = Words.given(good, defective)
+    words = Words.given(good, defective, category)
     dataset = read_dataset(data, category, layout, local_root, words=words, check_files=False)
     console = Console()
     if not as_json:

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model.dataset import GOOD, Dataset, Sample, Words, good_parts, read_dataset, split_good
@@ -16,11 +16,13 @@ class TrainingData:
     """The good images: those learned from, and those held out to calibrate and to watch.
 
     Those in `watch` are kept apart from both, to be watched in the place of the held-out ones.
+    `names` are what the data calls those categories that are called otherwise here.
     """
 
     train: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
     watch: tuple[Sample, ...] = ()
+    names: Mapping[Category, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -96,7 +98,7 @@ def read_training_data(
             good, apart = split_good(good, held_out_fraction, seed)
         train += good
         held_out += apart
-    return TrainingData(tuple(train), tuple(held_out))
+    return TrainingData(tuple(train), tuple(held_out), names=dataset.names)
 
 
 def read_good_categories(folder: Path, categories: Sequence[Category]) -> list[Sample]:

@@ -217,7 +217,7 @@ def held_out_of_training(
             f"{checkpoint.name!r} was trained in folds, on all good images: there are none held "
             "out; give good images that it has not seen by --images DIR"
         )
-    words = Words.given(good, defective)
+    words = Words.given(good, defective, categories)
     fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
     samples = list(read_training_data(data, categories, None, fraction, seed, words=words).held_out)
     recorded = training["images"]["held_out"]

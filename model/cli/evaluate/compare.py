@@ -72,7 +72,9 @@ def compare(
     store = CheckpointStore(weights)
     one, two = (store.load(*split_name(name)) for name in (first, second))
     chosen = shared_categories(one, two, category)
-    dataset = read_dataset(data, chosen, layout, local_root, words=Words.given(good, defective))
+    dataset = read_dataset(
+        data, chosen, layout, local_root, words=Words.given(good, defective, category)
+    )
     tell_passed_over(dataset)
     samples = dataset.test
     if not samples:

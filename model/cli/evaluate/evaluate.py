@@ -90,7 +90,7 @@ def evaluate(
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     chosen = category or checkpoint.manifest.categories
-    words = Words.given(good, defective)
+    words = Words.given(good, defective, category)
     dataset = read_dataset(data, chosen, layout, local_root, words=words)
     tell_passed_over(dataset)
     if not dataset.test:

@@ -66,7 +66,7 @@ class SourceOptions(OptionGroup):
             self.layout,
             self.local_root,
             config.folds,
-            words=Words.given(self.good, self.defective),
+            words=Words.given(self.good, self.defective, self.categories),
             told=tell_passed_over,
         )
 

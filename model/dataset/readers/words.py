@@ -10,9 +10,12 @@ matter. Names that a user gives outright (`--good NAME`, `--defective NAME`) com
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+
+from model.errors import DatasetError
 
 GOOD_WORDS = (
     "good", "ok", "okay", "normal", "pass", "passed", "accept", "accepted", "conform",
@@ -92,15 +95,25 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The table, and the names that a user has given outright for good and defective parts."""
+    """The table, and the names that a user has given outright: they count whatever they mean."""
 
     good: frozenset[str] = frozenset()
     defective: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
 
     @classmethod
-    def given(cls, good: list[str] | None, defective: list[str] | None) -> "Words":
-        """Take names as they are typed, in any case."""
-        return cls(frozenset(map(fold, good or ())), frozenset(map(fold, defective or ())))
+    def given(
+        cls,
+        good: Iterable[str] | None = None,
+        defective: Iterable[str] | None = None,
+        categories: Iterable[str] | None = None,
+    ) -> "Words":
+        """Take names as they are typed, in any case; raises `DatasetError` for a contradiction."""
+        words = cls(*(frozenset(map(fold, names or ())) for names in (good, defective, categories)))
+        both = sorted(words.good & words.defective)
+        if both:
+            raise DatasetError(f"--good and --defective both name {both[0]!r}: it can be only one")
+        return words
 
     def meaning(self, name: str) -> Meaning:
         """Say what a folder of this name holds."""

@@ -61,8 +61,15 @@ class Reading:
         self._asked = frozenset(name for asked in self.categories for name in _forms(asked))
 
     def is_category(self, name: str) -> bool:
-        """Whether the user named this folder as a category."""
-        return bool(self._asked & set(_forms(name)))
+        """Whether a category that is wanted is called so.
+
+        A word of the table is a category only where the user gave it outright, and where the data
+        itself is not called so.
+        """
+        forms = set(_forms(name))
+        if self.words.meaning(name).is_name:
+            return not self._asked.isdisjoint(forms)
+        return not self.words.categories.isdisjoint(forms) and fold(self.root) not in forms
 
     def place(self, parts: tuple[str, ...]) -> Place:
         """Say what a folder's path, below the data's, means."""
