@@ -17,6 +17,7 @@ from model.dataset.readers.visa import VISA
 from model.dataset.readers.words import Words
 from model.dataset.sample import Dataset
 from model.errors import DatasetError
+from model.images.files import is_there
 from model.inspection import Category
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -54,7 +55,7 @@ def read_dataset(
     if not root.exists():
         raise DatasetError(f"no folder {root}")
     chosen = None if categories is None else tuple(categories)
-    request = Request(root, chosen, local_root, words or Words())
+    request = Request(root, chosen, local_root, Words() if words is None else words)
     dataset = _choose(root, layout, request.words).read(request)
     if check_files:
         _check(missing_files(dataset), root)
@@ -74,7 +75,7 @@ def missing_files(dataset: Dataset) -> list[Path]:
     """Return the images and masks of a data set that are not there."""
     paths = [s.path for s in dataset.samples]
     masks = [s.mask for s in dataset.samples if s.mask is not None]
-    return [path for path in paths if not path.is_file()] + [p for p in masks if not p.exists()]
+    return [p for p in paths if not is_there(p, file=True)] + [m for m in masks if not is_there(m)]
 
 
 def _choose(root: Path, name: str | None, words: Words) -> Layout:

@@ -67,6 +67,14 @@ def is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def is_there(path: Path, *, file: bool = False) -> bool:
+    """Whether a path leads to something, or to a file; a name too long for the disk does not."""
+    try:
+        return path.is_file() if file else path.exists()
+    except OSError:
+        return False
+
+
 def walk(root: Path) -> Found:
     """Find the images below a folder; links are followed, but none back to where it came from."""
     found = Found()

@@ -14,6 +14,7 @@ from model.dataset.readers.request import Request
 from model.dataset.readers.words import Words, split_of
 from model.dataset.sample import DEFECTIVE, GOOD, Dataset, Sample
 from model.errors import DatasetError
+from model.images.files import is_there
 from model.inspection import Category
 
 _TEST_SHARE = 5
@@ -118,20 +119,13 @@ def listed_file(base: Path, text: str) -> Path:
     forward = text.replace("\\", "/")
     for name in dict.fromkeys((text, forward)):
         for form in (name, normalize("NFC", name), normalize("NFD", name)):
-            if _exists(base / form):
+            if is_there(base / form):
                 return base / form
         with suppress(UnicodeEncodeError):
             path = base / os.fsdecode(name.encode("cp1252"))
-            if _exists(path):
+            if is_there(path):
                 return path
     return base / forward
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name longer than the disk takes
-        return False
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
