@@ -1,8 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from model.dataset.readers.words import DEFECTIVE_WORDS, GOOD_WORDS, SPLIT_WORDS, Words
 from model.errors import DatasetError
 
+ROOT = Path(__file__).parents[4]
 MEANING = Words().meaning
 
 
@@ -48,6 +52,30 @@ def test_other_names_are_names(name):
 )
 def test_dates_mean_nothing(name):
     assert MEANING(name).date
+
+
+def documented(row):
+    """Return the words of a row of the table in docs/data.md; "fail(ed)" is two."""
+    text = (ROOT / "docs" / "data.md").read_text("utf-8")
+    cells = re.search(rf"^\| {row}[^|]*\| ([^|]*) \|$", text, re.MULTILINE)
+    words = re.split(r"[,;] ", cells[1])
+    short = [re.sub(r"\(.*\)", "", word) for word in words]
+    return sorted({*short, *(re.sub(r"[()]", "", word) for word in words)})
+
+
+@pytest.mark.parametrize(
+    ("row", "role"),
+    [
+        ("good", lambda m: m.good is True),
+        ("defective", lambda m: m.good is False),
+        ("a split", lambda m: m.split is not None),
+        ("masks", lambda m: m.mask),
+    ],
+)
+def test_the_table_in_the_documents_is_true(row, role):
+    words = documented(row)
+    assert len(words) >= 7
+    assert [word for word in words if not role(MEANING(word))] == []
 
 
 def test_compound_names_have_two_roles():
