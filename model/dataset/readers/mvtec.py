@@ -41,8 +41,8 @@ def _is_mvtec(root: Path) -> bool:
     """Whether good parts lie in `good` alone, and each category has its own splits."""
     words, folders = Words(), categories_in(root)
     by_other_words = [k for k in _kinds(root) if k != GOOD and words.meaning(k).good]
-    splits = [f for f in folders if f != root and words.meaning(f.name).split]
-    return bool(folders) and not by_other_words and not splits
+    words_too = [f for f in folders if f != root and not words.meaning(f.name).is_name]
+    return bool(folders) and not by_other_words and not words_too
 
 
 MVTEC = Layout(

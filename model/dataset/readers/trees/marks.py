@@ -23,10 +23,11 @@ _Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A file below the data's folder, and its place without split, date and mask folders."""
+    """A file below the data's folder, its place without split and mask folders, and its split."""
 
     path: Path
     key: _Key
+    split: str | None = None
 
 
 def beside(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -92,13 +93,17 @@ class Matcher:
             for kind, (path, place) in enumerate(((mask.path, mask.key), (folder, key))):
                 stem = path.stem if kind == 0 else path.name
                 if stem.endswith(ending):
-                    found = self._fitting(images.get(stem.removesuffix(ending), []), place)
+                    named = images.get(stem.removesuffix(ending), [])
+                    found = self._fitting(named, place, mask.split or "test")
                     if found:
                         return found, (kind, number), path
         return [], (0, 0), mask.path
 
-    def _fitting(self, images: Sequence[Marked], key: _Key) -> list[Path]:
-        """Return the images in the same place; else those that alone may be meant."""
+    def _fitting(self, images: Sequence[Marked], key: _Key, split: str) -> list[Path]:
+        """Return the images in the same place; else those that alone may be meant.
+
+        Of images in several splits those in `split` are.
+        """
         bare = self._bare(key)
         for fitting in (
             [image for image in images if image.key == key],
@@ -106,12 +111,13 @@ class Matcher:
             [image for image in images if _is_within(bare, self._bare(image.key))],
         ):
             if fitting:
+                fitting = [image for image in fitting if image.split == split] or fitting
                 together = len({image.path.parent for image in fitting}) == 1
                 return [image.path for image in fitting] if together else []
         return []
 
     def _bare(self, key: _Key) -> _Key:
-        """Return a key without words that say good or defective, and without fillers."""
+        """Return a key without words that say good or defective, without dates and fillers."""
         return tuple(name for name in key if self._words.meaning(name).is_name)
 
     def _group(self, mask: Marked) -> Path:

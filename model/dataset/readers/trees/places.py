@@ -21,8 +21,8 @@ class Place:
 
     `above` are the names before the label, of which the first is the category's; `between` says
     that it lies between split and label. `below` are those after it. `label` is the name that says
-    whether parts are good, `given` whether the user said so. `key` is the path without split, date
-    and mask folders, by which masks find their images.
+    whether parts are good, `given` whether the user said so. `key` is the path without split and
+    mask folders, by which masks find their images.
     """
 
     parts: tuple[str, ...]
@@ -127,7 +127,7 @@ class _Path:
             self.names.append((at, name))
         elif meaning.filler:
             self.fillers.append((at, name))
-        if meaning.split is None and not meaning.date:
+        if meaning.split is None:
             self.key.append(fold(name))
 
     def _label(self, at: int, name: str, meaning: Meaning) -> None:
@@ -153,7 +153,8 @@ class _Path:
             self.given,
             tuple(above),
             tuple(name for at, name in self.names if at > border),
-            any(self.split_at < at < self.label_at for at, _ in self.names),
+            self.label is not None
+            and any(self.split_at < at < self.label_at for at, _ in self.names),
             self.category is not None,
             self.mask,
             tuple(self.key),

@@ -21,6 +21,7 @@ from model.dataset.readers.rows import Row, dataset_of
 from model.dataset.readers.trees.marks import Marked, Matcher, beside
 from model.dataset.readers.trees.places import Place, Reading
 from model.dataset.readers.trees.sorting import Folder, sort_folders
+from model.dataset.readers.words import fold
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.errors import DatasetError
 from model.images.files import Found, Passed, walk
@@ -47,6 +48,7 @@ class Tree:
     def read(self, request: Request) -> Dataset:
         """Find the images; raises `DatasetError`, saying what was expected and found."""
         found = walk(request.root)
+        _check_given(request, found)
         walked = _Walked(request, found, self)
         folders = walked.folders()
         if not any(f.place.split or not self.needs_split for f in folders):
@@ -61,6 +63,18 @@ class Tree:
             f"a single category), found {listing(root)}. --good NAME and --defective NAME say "
             "which folders hold good and defective parts; --good . says that all images in "
             f"{root.name or root} itself are good"
+        )
+
+
+def _check_given(request: Request, found: Found) -> None:
+    """Refuse a name given for good or defective parts that no folder has."""
+    names = {part for folder in found.folders for part in folder.parts}
+    known = {fold(name) for name in (*names, request.root.resolve().name, ".")}
+    missing = sorted((request.words.good | request.words.defective) - known)
+    if missing:
+        raise DatasetError(
+            f"{request.root} holds no folder called {missing[0]!r}: have "
+            f"{', '.join(sorted(names)[:12]) or 'none'}"
         )
 
 
@@ -133,7 +147,7 @@ class _Walked:
         """Return the masks of defective images; only masks of the categories wanted count."""
         defective, good = (
             [
-                Marked(f.path / name, f.place.key)
+                Marked(f.path / name, f.place.key, f.place.split)
                 for f in folders
                 if (f.defect == GOOD) is is_good
                 for name in self._images[f.path]
@@ -141,8 +155,8 @@ class _Walked:
             for is_good in (False, True)
         )
         masks = [
-            Marked(path, self._place(path.parent).key)
-            for path in self._masks
+            Marked(path, place.key, place.split)
+            for path, place in ((path, self._place(path.parent)) for path in self._masks)
             if self._unwanted.isdisjoint(path.parent.parts)
         ]
         matcher = Matcher(self._request.words, defective, good)

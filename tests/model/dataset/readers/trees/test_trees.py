@@ -162,6 +162,22 @@ def test_masks_are_found_by_name_and_place(tree):
     assert files == ["bolt/GROUND TRUTH/Cut/007_mask.png"]
 
 
+def test_masks_of_the_same_name_belong_to_their_day_and_to_the_test(tree):
+    days = ("2026-11-03", "2026-11-04")
+    root = tree(
+        "train/good", "train/NG/000.png", "test/OK",
+        *(f"test/NG/{day}/000.png" for day in days),
+        *(f"masks/NG/{day}/000.png" for day in days),
+    )  # fmt: skip
+    masks = {s.path: s.mask for s in read_dataset(root).test if not s.is_good}
+    assert masks == {root / "train/NG/000.png": None} | {
+        root / f"test/NG/{day}/000.png": root / f"masks/NG/{day}/000.png" for day in days
+    }
+    both = tree("a/train/NG/0.png", "a/test/NG/0.png", "a/test/OK", "a/gt/NG/0.png") / "a"
+    found = {s.path.parent.parent.name: s.mask for s in read_dataset(both).test if not s.is_good}
+    assert found == {"train": None, "test": both / "gt/NG/0.png"}
+
+
 def test_masks_beside_images_are_no_images(tree):
     root = tree(
         "good", "NG/a.png", "NG/a_mask.png", "NG/b.png", "NG/c_mask.png", "good/000_mask.png"
@@ -221,6 +237,16 @@ def test_good_and_defective_are_said_outright(tree):
     found = read(root, good=["Frei"], defective=["kratzer", "delle"])
     kinds = {kind for *_, kind in found["test"]}
     assert kinds - {"good"} == {"kratzer", "delle"}
+
+
+def test_a_name_that_no_folder_has_is_refused(tree):
+    with pytest.raises(DatasetError, match="holds no folder called 'frie': have kratzer, ok"):
+        read(tree("ok", "kratzer"), good=["frie"], defective=["kratzer"])
+
+
+def test_a_kind_may_be_called_like_its_category(tree):
+    root = tree("bolt/train/good", "bolt/test/bolt", "bolt/test/nut")
+    assert {kind for *_, kind in read(root)["test"]} == {"bolt", "nut"}
 
 
 def test_a_split_may_hold_good_parts_itself(tree):
