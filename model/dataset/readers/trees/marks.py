@@ -111,9 +111,9 @@ class Matcher:
             [image for image in images if _is_within(bare, self._bare(image.key))],
         ):
             if fitting:
-                fitting = [image for image in fitting if image.split == split] or fitting
-                together = len({image.path.parent for image in fitting}) == 1
-                return [image.path for image in fitting] if together else []
+                chosen = [image for image in fitting if image.split == split] or fitting
+                together = len({image.path.parent for image in chosen}) == 1
+                return [image.path for image in chosen] if together else []
         return []
 
     def _bare(self, key: _Key) -> _Key:
