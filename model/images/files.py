@@ -15,9 +15,9 @@ IMAGE_SUFFIXES = frozenset({
     ".pbm", ".pnm",
 })  # fmt: skip
 
-SYSTEM = "left by an operating system or a program"
-HIDDEN = "hidden (the name begins with a dot)"
-OTHER = "no images"
+SYSTEM = "files left by an operating system or a program"
+HIDDEN = "hidden files and folders"
+OTHER = "files that are no images"
 UNREAD = "pictures in a format that is not read here"
 DANGLING = "links that lead nowhere: missing images"
 LOOP = "links back to a folder above"
