@@ -223,7 +223,8 @@ class Manifest(BaseModel):
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"a manifest holds only JSON values: {error}") from error
         parse_manifest(text)  # what cannot be read again is not written
-        return text + "\n"
+        # A file's name that is not UTF-8 is written with JSON's own escape for each strange byte.
+        return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":

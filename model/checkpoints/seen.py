@@ -25,6 +25,8 @@ from model.inspection import Category
 
 LIST = "image_list"
 """The manifest's key for it, under `training`: programs from before there was one read it."""
+_MOST_BYTES = 2**28
+"""Of a list: some 140 bytes an image."""
 
 Digests = Mapping[Category, Sequence[str]]
 _GoodAndDefective = tuple[Sequence[str], Sequence[str]]
@@ -147,7 +149,9 @@ def read_seen(directory: Path, manifest: Manifest) -> SeenImages | None:
         return None
     try:
         listed = _Entry.model_validate(named)
-        content = _File.model_validate_json(read_verified(directory / listed.file, listed.sha256))
+        content = _File.model_validate_json(
+            read_verified(directory / listed.file, listed.sha256, _MOST_BYTES)
+        )
     except ValidationError as error:
         raise CheckpointError(f"the image list of {directory} cannot be used: {error}") from error
     return SeenImages(content.learned, content.calibrations)

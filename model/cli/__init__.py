@@ -4,6 +4,8 @@ What takes long to import (torch and all that stands on it) is imported when a c
 that `mambaad --help` answers at once.
 """
 
+import io
+import sys
 from typing import Any
 
 import typer
@@ -36,6 +38,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (the type differs between typer's versions)
         """Run the command that was asked for."""
+        _print_any_name()
         try:
             return super().invoke(ctx)
         except ModelError as error:
@@ -50,6 +53,13 @@ class Commands(TyperGroup):
                 err=True,
             )
             raise typer.Exit(MISTAKE) from error
+
+
+def _print_any_name() -> None:
+    """Let file names that are not UTF-8 be printed, with an escape for each strange byte."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 app = typer.Typer(

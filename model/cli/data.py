@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.cli.options import Categories, Data, Layout, LocalRoot
+from model.cli.options import Categories, Data, Defective, Good, Layout, LocalRoot
 from model.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def check(
     data: Data,
     *,
     category: Categories = None,
+    good: Good = None,
+    defective: Defective = None,
     layout: Layout = None,
     local_root: LocalRoot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
@@ -39,12 +41,17 @@ def check(
     """Say what DATA holds and what is wrong with it, before training on it.
 
     Counts by category and split, sizes and modes; unreadable files; images that
-    are trained on and tested with, or nearly so; masks that do not match. Exits
-    with 1 where something would spoil results.
+    are trained on and tested with, or nearly so; masks that do not match; what
+    is passed over, and why. Exits with 1 where something would spoil results.
+
+    Folders are told by their names (good, OK, normal, NG, defect, test, ...; the
+    table is in docs/data.md); --good, --defective and --category name others.
 
     For example:
 
       mambaad data check data/mvtec
+
+      mambaad data check line-3 --good frei --defective kratzer
 
       mambaad data check line.csv --json
     """
@@ -53,10 +60,11 @@ def check(
     if find_spec("imagehash") is None:
         raise DatasetError("checking data needs imagehash: pip install 'mambaad-service[train]'")
     from model.cli.watching import counting
-    from model.dataset import missing_files, read_dataset, recognised
+    from model.dataset import Words, missing_files, read_dataset, recognised
     from model.dataset.survey import survey
 
-    dataset = read_dataset(data, category, layout, local_root, check_files=False)
+    words = Words.given(good, defective, category)
+    dataset = read_dataset(data, category, layout, local_root, words=words, check_files=False)
     console = Console()
     if not as_json:
         others = [name for name in recognised(data) if name != dataset.layout]
@@ -109,6 +117,15 @@ def tell(console: "Console", found: "Survey") -> None:
             console.print(f"    ... and {len(problem.files) - _FILES_SHOWN} more (--json)")
     if not found.problems:
         console.print("nothing is wrong with it")
+    for category, name in found.names.items():
+        text = f"the category {name!r} is called {category}"
+        console.print(text, markup=False, highlight=False)
+    told = {problem.text.partition(": ")[2] for problem in found.problems}
+    for reason, files in found.passed_over.items():
+        if reason not in told:
+            shown = f"{', '.join(files[:_FILES_SHOWN])}{', ...' if files[_FILES_SHOWN:] else ''}"
+            text = f"passed over: {len(files)} {reason} ({shown})"
+            console.print(text, markup=False, highlight=False)
 
 
 def _few(counts: dict[str, int], limit: int = 3) -> str:

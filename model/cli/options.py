@@ -5,6 +5,14 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+
+def safe_names_of(names: list[str] | None) -> list[str] | None:
+    """Return categories' names as checkpoints have them: "Zelle grün" is Zelle-gruen."""
+    from model.names import safe_name
+
+    return names and [safe_name(name) for name in names]
+
+
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The checkpoint's name.")]
 Data: TypeAlias = Annotated[
     Path,
@@ -29,7 +37,28 @@ Version: TypeAlias = Annotated[
 ]
 Categories: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--category", metavar="CATEGORY", help="Only this one; may be repeated."),
+    typer.Option(
+        "--category",
+        metavar="NAME",
+        callback=safe_names_of,
+        help="Only this category, a folder's name in DATA whatever it means; repeatable.",
+    ),
+]
+Good: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--good",
+        metavar="NAME",
+        help="Folders (or labels) of this name are good parts; '.' is DATA itself; repeatable.",
+    ),
+]
+Defective: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--defective",
+        metavar="NAME",
+        help="Folders (or labels) of this name are defective parts; repeatable.",
+    ),
 ]
 Device: TypeAlias = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 BatchSize: TypeAlias = Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")]

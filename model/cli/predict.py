@@ -2,29 +2,37 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from model.cli.options import STORE, BatchSize, Device, Name, Version, Weights
-from model.errors import ImageError, UnknownCategory
+from model.errors import ImageError, NonFiniteOutput, UnknownCategory
+from model.images.arguments import named_images, picture_files
+from model.names import safe_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from model.calibration.calibration import Calibration
     from model.checkpoints.checkpoint import Checkpoint
+    from model.inference.detector import Detector
     from model.inspection import Inspection
 
 FOUND_NG = 1
 """Exit code of --fail-on-ng when a part is NG."""
+NOT_INSPECTED = 2
+"""Exit code when a part could not be inspected, or its heatmap could not be written."""
 
 
 def predict(
     name: Name,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="Image files, folders, or patterns in quotes."),
+    ],
     *,
     category: Annotated[
         str | None,
@@ -45,35 +53,93 @@ def predict(
 ) -> None:
     """Inspect images: OK or NG, score (0 to 1, 0.5 at the threshold), raw score and threshold.
 
-    For example:
+    Exit code: 2 when an image could not be inspected, whatever the others are; 1
+    when one is NG, with --fail-on-ng; else 0. For example:
 
       mambaad predict bottle shots/*.png --output heatmaps
+
+      mambaad predict bottle shots --output heatmaps
 
       mambaad predict all-parts shot.png --category bottle --json --fail-on-ng
     """
     from model.checkpoints.checkpoint import CheckpointStore
-    from model.images.decoding import open_image
     from model.runtimes.torch import open_checkpoint
 
+    named = named_images(images)
+    pictures = {} if output is None else picture_files(named, output)
     checkpoint = CheckpointStore(weights).load(name, version)
     chosen = choose_category(checkpoint, category)
     detector = open_checkpoint(checkpoint, device=device)
-    pictures = output_files(images, output)
-    seen_ng = False
+    worst = 0
     if not as_json:
-        print(f"{'decision':8}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
-    for start in range(0, len(images), batch_size):
-        paths = images[start : start + batch_size]
-        opened = [detector.preprocessing.upright(open_image(path)) for path in paths]
-        for path, image, inspection in zip(
-            paths, opened, detector.inspect_images(opened, chosen), strict=True
-        ):
-            print(line_of(path, inspection, as_json))
-            seen_ng = seen_ng or inspection.decision == "NG"
-            if output is not None:
-                write_overlay(pictures[path], image, inspection, checkpoint.calibrations[chosen])
-    if fail_on_ng and seen_ng:
-        raise typer.Exit(FOUND_NG)
+        print(f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
+    paths = [image.path for image in named]
+    for start in range(0, len(paths), batch_size):
+        for outcome in inspect_all(detector, paths[start : start + batch_size], chosen):
+            print(line_of(outcome, as_json))
+            worst = max(worst, code_of(outcome, fail_on_ng))
+            if outcome.path in pictures and not saved(
+                outcome, pictures[outcome.path], checkpoint.calibrations[chosen]
+            ):
+                worst = NOT_INSPECTED
+    if worst:
+        raise typer.Exit(worst)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """An image and its inspection, or why it was not inspected."""
+
+    path: Path
+    image: "Image | None" = None
+    inspection: "Inspection | None" = None
+    error: Exception | None = None
+
+
+def inspect_all(detector: "Detector", paths: Sequence[Path], category: str) -> list[Outcome]:
+    """Inspect a batch of image files; one that cannot be used does not stop the others."""
+    opened = [_open(detector, path) for path in paths]
+    images = [outcome.image for outcome in opened if outcome.image is not None]
+    try:
+        found = iter(detector.inspect_images(images, category) if images else [])
+    except (ImageError, NonFiniteOutput) as error:
+        if len(paths) == 1:
+            return [Outcome(paths[0], error=error)]
+        return [outcome for path in paths for outcome in inspect_all(detector, [path], category)]
+    return [
+        outcome if outcome.image is None else replace(outcome, inspection=next(found))
+        for outcome in opened
+    ]
+
+
+def _open(detector: "Detector", path: Path) -> Outcome:
+    from PIL import Image
+
+    from model.images.decoding import open_image
+
+    try:
+        return Outcome(path, detector.preprocessing.upright(open_image(path)))
+    except (ImageError, OSError, Image.DecompressionBombError) as error:
+        return Outcome(path, error=error)
+
+
+def code_of(outcome: Outcome, fail_on_ng: bool) -> int:
+    """Return the exit code that an image asks for."""
+    if outcome.inspection is None:
+        return NOT_INSPECTED
+    return FOUND_NG if fail_on_ng and outcome.inspection.decision == "NG" else 0
+
+
+def saved(outcome: Outcome, file: Path, calibration: "Calibration") -> bool:
+    """Write an image under its heatmap, where it was inspected; whether nothing hindered that."""
+    if outcome.inspection is None or outcome.image is None:
+        return True
+    try:
+        write_overlay(file, outcome.image, outcome.inspection, calibration)
+    except OSError as error:
+        typer.echo(f"mambaad predict: {file} cannot be written: {error.strerror}", err=True)
+        return False
+    return True
 
 
 def choose_category(checkpoint: "Checkpoint", category: str | None) -> str:
@@ -81,8 +147,8 @@ def choose_category(checkpoint: "Checkpoint", category: str | None) -> str:
     have = checkpoint.manifest.categories
     if category is None and len(have) == 1:
         return have[0]
-    if category in have:
-        return category
+    if category is not None and safe_name(category) in have:
+        return safe_name(category)
     if not have:
         raise UnknownCategory(
             f"{checkpoint.name!r} is not calibrated, so it cannot decide: run mambaad calibrate "
@@ -92,35 +158,27 @@ def choose_category(checkpoint: "Checkpoint", category: str | None) -> str:
     raise UnknownCategory(f"{asked}; {checkpoint.name!r} has: {', '.join(have)}")
 
 
-def output_files(images: Sequence[Path], output: Path | None) -> dict[Path, Path]:
-    """Name the picture of each image, and refuse images whose pictures would take one name."""
-    if output is None:
-        return {}
-    files = {path: output / f"{path.stem}.png" for path in images}
-    taken: dict[Path, Path] = {}
-    for path, file in files.items():
-        other = taken.setdefault(file, path)
-        if other != path:
-            raise ImageError(f"{other} and {path} would both be written to {file}")
-        if file.exists() and file.samefile(path):
-            raise ImageError(f"{file} would overwrite the image itself: choose another --output")
-    return files
-
-
-def line_of(path: Path, inspection: "Inspection", as_json: bool) -> str:
-    """Return the line printed for an image."""
+def line_of(outcome: Outcome, as_json: bool) -> str:
+    """Return the line printed for an image, or two where it was not inspected."""
+    path, inspection = outcome.path, outcome.inspection
     if as_json:
-        return json.dumps(to_json(path, inspection))
+        return json.dumps(to_json(outcome))
+    if inspection is None:
+        return f"{'UNDECIDED':9}  {'':6}  {'':10}  {'':10}  {path}\n           {outcome.error}"
     return (
-        f"{inspection.decision:8}  {inspection.score:6.4f}  {inspection.raw_score:10.6f}  "
+        f"{inspection.decision:9}  {inspection.score:6.4f}  {inspection.raw_score:10.6f}  "
         f"{inspection.threshold:10.6f}  {path}"
     )
 
 
-def to_json(path: Path, inspection: "Inspection") -> dict[str, Any]:
-    """Return all of an inspection but its map as JSON values."""
+def to_json(outcome: Outcome) -> dict[str, Any]:
+    """Return all of an inspection but its map as JSON values, or why there is none."""
+    inspection = outcome.inspection
+    if inspection is None:
+        error = {"kind": type(outcome.error).__name__, "detail": str(outcome.error)}
+        return {"image": str(outcome.path), "decision": "UNDECIDED", "error": error}
     return {
-        "image": str(path),
+        "image": str(outcome.path),
         "category": inspection.category,
         "decision": str(inspection.decision),
         "score": inspection.score,

@@ -1,19 +1,22 @@
 """Data sets: images on a disk in the layouts that data sets have, read, split and loaded.
 
 `read_dataset` tells the layout by itself; each has a module in `readers`: `mvtec` (and BTAD, MPDD),
-`mvtec_3d`, `mvtec_loco`, `visa`, `real_iad`, `ader`, `plain`, `lists` (CSV, JSON lines), `lookout`.
+`mvtec_3d`, `mvtec_loco`, `visa`, `real_iad`, `ader`, `plain` (and any other tree of folders),
+`lists` (CSV, JSON lines), `lookout`.
 """
 
 from model.dataset.batches import InspectionBatch, inspection_batches
 from model.dataset.cache import PixelCache
+from model.dataset.examples import defective_parts, good_parts
 from model.dataset.images import Augment, ImageDataset
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
 from model.dataset.loader import Loader
 from model.dataset.masks import marked_pixels, read_mask, upright_size
-from model.dataset.readers.folders import IMAGE_SUFFIXES
 from model.dataset.readers.mvtec import read_mvtec
+from model.dataset.readers.words import Words
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.dataset.split import split_good
+from model.images.files import IMAGE_SUFFIXES, Passed
 
 __all__ = [
     "GOOD",
@@ -24,8 +27,12 @@ __all__ = [
     "ImageDataset",
     "InspectionBatch",
     "Loader",
+    "Passed",
     "PixelCache",
     "Sample",
+    "Words",
+    "defective_parts",
+    "good_parts",
     "inspection_batches",
     "marked_pixels",
     "missing_files",

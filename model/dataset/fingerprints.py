@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from model.dataset.sample import Sample
-from model.images.preprocess import open_image, upright
+from model.images.decoding import open_image
+from model.images.preprocess import upright
 from model.inspection import Category
 
 HALF = 32

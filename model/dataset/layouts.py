@@ -10,12 +10,14 @@ from model.dataset.readers.lookout import LOOKOUT
 from model.dataset.readers.mvtec import BTAD, MVTEC
 from model.dataset.readers.mvtec_3d import MVTEC_3D
 from model.dataset.readers.mvtec_loco import MVTEC_LOCO
-from model.dataset.readers.plain import PLAIN
+from model.dataset.readers.plain import FOLDERS, PLAIN
 from model.dataset.readers.real_iad import REAL_IAD
 from model.dataset.readers.request import Layout, Request
 from model.dataset.readers.visa import VISA
+from model.dataset.readers.words import Words
 from model.dataset.sample import Dataset
 from model.errors import DatasetError
+from model.images.files import is_there
 from model.inspection import Category
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -29,6 +31,7 @@ LAYOUTS: tuple[Layout, ...] = (
     BTAD,
     MVTEC,
     PLAIN,
+    FOLDERS,
 )
 """Those that say more of their images first: the first that recognises a folder reads it."""
 
@@ -39,36 +42,43 @@ def read_dataset(
     layout: str | None = None,
     local_root: Path | None = None,
     *,
+    words: Words | None = None,
     check_files: bool = True,
 ) -> Dataset:
     """Find the images under `root`, of all categories or of those named, in whatever layout.
 
-    `layout` forces one; `local_root` is where files lie that a list names by another place. Raises
+    `layout` forces one; `local_root` is where files lie that a list names by another place; `words`
+    are names of folders or labels given outright for good and defective parts. Raises
     `DatasetError`, saying what was looked for and found; also for files that the data lists and
     that are not there, unless `check_files` is off.
     """
     if not root.exists():
         raise DatasetError(f"no folder {root}")
     chosen = None if categories is None else tuple(categories)
-    dataset = _choose(root, layout).read(Request(root, chosen, local_root))
+    request = Request(root, chosen, local_root, Words() if words is None else words)
+    dataset = _choose(root, layout, request.words).read(request)
     if check_files:
         _check(missing_files(dataset), root)
     return dataset
 
 
 def recognised(root: Path) -> list[str]:
-    """Return the names of all layouts that a folder could be in, the one to be read first."""
-    return [layout.name for layout in LAYOUTS if layout.recognises(root)]
+    """Return the names of all layouts that a folder could be in, the one to be read first.
+
+    `folders`, which takes what no other does, is left out where there is another.
+    """
+    names = [layout.name for layout in LAYOUTS if layout.recognises(root)]
+    return [name for name in names if name != FOLDERS.name or len(names) == 1]
 
 
 def missing_files(dataset: Dataset) -> list[Path]:
     """Return the images and masks of a data set that are not there."""
     paths = [s.path for s in dataset.samples]
     masks = [s.mask for s in dataset.samples if s.mask is not None]
-    return [path for path in paths if not path.is_file()] + [p for p in masks if not p.exists()]
+    return [p for p in paths if not is_there(p, file=True)] + [m for m in masks if not is_there(m)]
 
 
-def _choose(root: Path, name: str | None) -> Layout:
+def _choose(root: Path, name: str | None, words: Words) -> Layout:
     if name is not None:
         found = next((layout for layout in LAYOUTS if layout.name == name), None)
         if found is None:
@@ -76,11 +86,15 @@ def _choose(root: Path, name: str | None) -> Layout:
             raise DatasetError(f"no layout {name!r}; have: {names}")
         return found
     found = next((layout for layout in LAYOUTS if layout.recognises(root)), None)
+    if found is None and words and root.is_dir():
+        return FOLDERS
     if found is None:
         looked_for = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in LAYOUTS)
         what = listing(root) if root.is_dir() else f"a file {root.name}"
         raise DatasetError(
-            f"{root} is in no layout known here: found {what}. Looked for {looked_for}"
+            f"{root} is in no layout known here: found {what}. Say which folders hold good and "
+            "defective parts by --good NAME and --defective NAME (--good . where all images in it "
+            f"are good). Looked for {looked_for}"
         )
     return found
 

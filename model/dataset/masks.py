@@ -11,7 +11,7 @@ from model.dataset.sample import Sample
 from model.errors import DatasetError
 from model.images.decoding import open_image
 
-_LOSSY_SUFFIXES = {".jpg", ".jpeg", ".webp"}
+_LOSSY_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 _EXIF_SIDEWAYS = {5, 6, 7, 8}
 
 

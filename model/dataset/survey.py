@@ -9,6 +9,7 @@ from typing import Any
 from model.dataset.duplicates import Pair, exact_pairs, near_pairs
 from model.dataset.facts import Facts, gather, readable
 from model.dataset.sample import Dataset
+from model.images.files import DANGLING
 from model.inspection import Category
 
 _ENOUGH_GOOD = 20
@@ -41,11 +42,17 @@ class CategorySurvey:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything found; `problems` are sorted, those that spoil results first."""
+    """Everything found; `problems` are sorted, those that spoil results first.
+
+    `passed_over` are the files below the data's folder that are not read, by the reason; `names`
+    what the data calls those categories that are called otherwise here.
+    """
 
     layout: str
     categories: dict[Category, CategorySurvey]
     problems: list[Problem] = field(default_factory=list)
+    passed_over: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    names: dict[Category, str] = field(default_factory=dict)
 
     @property
     def spoiled(self) -> bool:
@@ -66,12 +73,18 @@ def survey(
     for one in facts:
         by_category[one.sample.category].append(one)
     categories = {name: _describe(by_category[name]) for name in sorted(by_category)}
-    problems = [*_unreadable(facts, root), *_mask_problems(facts, root), *_repeated(facts, root)]
+    problems = [
+        *_missing(dataset),
+        *_unreadable(facts, root),
+        *_mask_problems(facts, root),
+        *_repeated(facts, root),
+    ]
     for name, own in sorted(by_category.items()):
         problems += _shortages(name, own)
         problems += _mixtures(name, readable(own), root)
     problems.sort(key=lambda problem: not problem.spoils)
-    return Survey(dataset.layout, categories, problems)
+    passed_over = {reason: tuple(files) for reason, files, _ in dataset.passed_over_by_reason()}
+    return Survey(dataset.layout, categories, problems, passed_over, dict(dataset.names))
 
 
 def _describe(facts: Sequence[Facts]) -> CategorySurvey:
@@ -86,6 +99,14 @@ def _describe(facts: Sequence[Facts]) -> CategorySurvey:
         sizes=dict(sizes.most_common()),
         modes=dict(Counter(one.mode for one in facts if one.mode).most_common()),
     )
+
+
+def _missing(dataset: Dataset) -> Iterator[Problem]:
+    """Files that were meant to be read: missing images spoil results, the rest is to be known."""
+    for reason, files, harmless in dataset.passed_over_by_reason():
+        if not harmless:
+            text = f"{len(files)} passed over: {reason}"
+            yield Problem("passed over", reason == DANGLING, text, tuple(files))
 
 
 def _unreadable(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:

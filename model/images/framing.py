@@ -178,7 +178,8 @@ def check_baselines(resize: str, uses_baselines: bool) -> None:
     if uses_baselines and resize == TILE:
         raise ConfigError(
             "scoring that measures from baselines (standardise, distance 'mahalanobis') needs "
-            "places in the image; tiles have none"
+            "places in the image; tiles have none: train tiles with --set distance=cosine, and "
+            "without --standardise"
         )
 
 

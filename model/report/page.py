@@ -142,7 +142,7 @@ def write_page(file: Path, template: str, context: Mapping[str, Any]) -> None:
     text = environment.get_template(template).render(context)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
+        file.write_text(text, "utf-8", "backslashreplace")  # names may hold any byte
     except OSError as error:
         raise ModelError(f"cannot write the report {file}: {error}") from error
 

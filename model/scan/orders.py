@@ -80,7 +80,8 @@ def _power_of_two_side(scan: str, height: int, width: int) -> int:
     if height != width or height & (height - 1):
         raise ScanError(
             f"the {scan} order exists for square maps with a power-of-two side, got "
-            f"{height}x{width}; sweep, scan and zigzag exist for every size"
+            f"{height}x{width}; sweep, scan and zigzag exist for every size: train with --scan "
+            "sweep, or with --image-size 128, 256 or 512"
         )
     return height
 

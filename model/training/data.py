@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model.dataset import GOOD, IMAGE_SUFFIXES, Sample, read_dataset, split_good
+from model.dataset import GOOD, Dataset, Sample, Words, good_parts, read_dataset, split_good
 from model.errors import DatasetError
 from model.inspection import Category
 
@@ -16,11 +16,13 @@ class TrainingData:
     """The good images: those learned from, and those held out to calibrate and to watch.
 
     Those in `watch` are kept apart from both, to be watched in the place of the held-out ones.
+    `names` are what the data calls those categories that are called otherwise here.
     """
 
     train: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
     watch: tuple[Sample, ...] = ()
+    names: Mapping[Category, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -61,16 +63,20 @@ def read_training_data(
     layout: str | None = None,
     local_root: Path | None = None,
     folds: int = 0,
+    *,
+    words: Words | None = None,
+    told: Callable[[Dataset], None] = lambda _dataset: None,
 ) -> TrainingData:
     """Find the good images below `root`, in any layout that is known, and hold some of them out.
 
     Held out are, of each category, the images in `held_out_dir`/<category>, or those that the
     data itself keeps apart (as in <category>/held_out/good), or else a share of those to train
-    on; none with `folds`. Test images are never among them. `layout` and `local_root` are
-    `read_dataset`'s. Raises `DatasetError` for a category without good images, or `folds` where
-    some are held out already.
+    on; none with `folds`. Test images are never among them. `layout`, `local_root` and `words` are
+    `read_dataset`'s; `told` hears of the data set that was read. Raises `DatasetError` for a
+    category without good images, or `folds` where some are held out already.
     """
-    dataset = read_dataset(root, categories, layout, local_root)
+    dataset = read_dataset(root, categories, layout, local_root, words=words)
+    told(dataset)
     train: list[Sample] = []
     held_out: list[Sample] = []
     for category in dataset.categories:
@@ -92,38 +98,20 @@ def read_training_data(
             good, apart = split_good(good, held_out_fraction, seed)
         train += good
         held_out += apart
-    return TrainingData(tuple(train), tuple(held_out))
-
-
-def read_good(folder: Path, category: Category) -> list[Sample]:
-    """Return the images in `folder`, or in its folder `good`, as good parts, in order of path.
-
-    Raises `DatasetError` when there are none.
-    """
-    place = folder / GOOD if (folder / GOOD).is_dir() else folder
-    if not place.is_dir():
-        raise DatasetError(f"no folder {place}: expected good images of {category!r} in it")
-    paths = sorted(
-        path
-        for path in place.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
-    if not paths:
-        raise DatasetError(f"no images in {place}: expected good ones of {category!r}")
-    return [Sample(path, category, GOOD) for path in paths]
+    return TrainingData(tuple(train), tuple(held_out), names=dataset.names)
 
 
 def read_good_categories(folder: Path, categories: Sequence[Category]) -> list[Sample]:
     """Return the good images in `folder`/<category>, or in `folder` for a single category."""
     if len(categories) == 1 and not (folder / categories[0]).is_dir():
-        return read_good(folder, categories[0])
-    return [s for category in categories for s in read_good(folder / category, category)]
+        return good_parts(folder, categories[0])
+    return [s for category in categories for s in good_parts(folder / category, category)]
 
 
 def _kept_apart(folder: Path, category: Category, single: bool) -> list[Sample]:
     if single:
         return read_good_categories(folder, [category])
-    return read_good(folder / category, category)
+    return good_parts(folder / category, category)
 
 
 def digests(samples: Sequence[Sample]) -> dict[Category, str]:
@@ -135,5 +123,5 @@ def digests(samples: Sequence[Sample]) -> dict[Category, str]:
 
 
 def _digest(lines: Sequence[str]) -> str:
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     return f"{len(lines)} images {digest[:16]}"

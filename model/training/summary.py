@@ -20,6 +20,7 @@ def summary(trainer: Trainer) -> dict[str, Any]:
         if best and best.epoch
         else "last",
         "images": trainer.data.identity(),
+        **({"category_names": dict(trainer.data.names)} if trainer.data.names else {}),
         "last_epoch": asdict(history[-1]) if history else None,
         "seconds": round(sum(record.seconds for record in history), 1),
         "processes": trainer.group.size,

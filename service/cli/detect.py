@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
+from model.errors import ImageError
+from model.images.arguments import NamedImage, named_images, picture_files
+from model.names import safe_name
 from service.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -33,7 +36,10 @@ class Picture(StrEnum):
 
 
 def detect(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="Image files, folders, or patterns in quotes."),
+    ],
     *,
     category: Annotated[str, typer.Option(help="What the images show.")],
     url: Annotated[
@@ -55,6 +61,8 @@ def detect(
     inspected. For example:
 
       mambaad detect shots/*.png --category solar-mono --heatmap overlay --output heatmaps
+
+      mambaad detect shots --category solar-mono
     """
     with _never_found():
         worst = _inspect(
@@ -97,7 +105,12 @@ def _inspect(
     """Inspect the images, print what became of each, and return the exit code."""
     from service.client import Client  # noqa: PLC0415 - for --help to answer at once
 
-    files = _heatmap_files(images, heatmap, output)
+    try:
+        named = named_images(images)
+    except ImageError as error:
+        _refuse(str(error))
+    paths = [image.path for image in named]
+    files = _heatmap_files(named, heatmap, output)
     settings = ClientSettings()
     key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
@@ -108,8 +121,8 @@ def _inspect(
     if not as_json:
         typer.echo(f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
     with client:
-        outcomes = _outcomes(client, images, category, heatmap, jobs)
-        for path, outcome in zip(images, outcomes, strict=True):
+        outcomes = _outcomes(client, paths, safe_name(category), heatmap, jobs)
+        for path, outcome in zip(paths, outcomes, strict=True):
             typer.echo(_as_json(path, outcome) if as_json else _as_text(path, outcome))
             worst = max(worst, _code(outcome))
             if path in files and not _saved(outcome, files[path]):
@@ -138,6 +151,7 @@ def _saved(outcome: "Outcome", file: Path) -> bool:
     if isinstance(outcome, Exception) or not outcome.heatmap:
         return True
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         outcome.heatmap.save(file)
     except OSError as error:
         typer.echo(f"mambaad detect: {file} cannot be written: {error.strerror}", err=True)
@@ -170,21 +184,17 @@ def _as_json(path: Path, outcome: "Outcome") -> str:
 
 
 def _heatmap_files(
-    images: Sequence[Path], heatmap: Picture | None, output: Path | None
+    images: Sequence[NamedImage], heatmap: Picture | None, output: Path | None
 ) -> dict[Path, Path]:
-    """Name the heatmap of each image; refuses images whose heatmaps would take one name."""
+    """Name the heatmap of each image; refuses those that would overwrite an image."""
     if (heatmap is None) != (output is None):
         _refuse("--heatmap and --output go together")
     if output is None:
         return {}
-    files = {path: output / f"{path.stem}.png" for path in images}
-    taken: dict[Path, Path] = {}
-    for path, file in files.items():
-        if taken.setdefault(file, path) != path:
-            _refuse(f"{taken[file]} and {path} would both be written to {file}")
-        if file.exists() and path.exists() and file.samefile(path):
-            _refuse(f"{file} would overwrite the image itself: choose another --output")
-    return files
+    try:
+        return picture_files(images, output)
+    except ImageError as error:
+        _refuse(str(error))
 
 
 def _refuse(why: str) -> NoReturn:

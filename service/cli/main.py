@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
+from model.images.files import images_in_folder
 from service.access.keys import KeysUnusable
 from service.cli import keys as key_commands
 from service.cli.detect import detect
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("service.cli")
 
 _OWN_PACKAGES = {"model", "service"}
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
@@ -243,9 +243,9 @@ def find_sample(samples: Path, categories: Iterable[str]) -> tuple[str, Path] | 
     for category in categories:
         folder = samples / category
         if folder.is_dir():
-            images = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
-            if images:
-                return category, images[0]
+            image = next(images_in_folder(folder), None)
+            if image is not None:
+                return category, image
     return None
 
 

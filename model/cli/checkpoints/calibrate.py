@@ -9,8 +9,18 @@ import typer
 
 from model.cli.checkpoints import goals
 from model.cli.checkpoints.calibration_log import look_back
-from model.cli.options import STORE, BatchSize, Categories, Device, Name, Version, Weights
-from model.errors import CalibrationError
+from model.cli.options import (
+    STORE,
+    BatchSize,
+    Categories,
+    Defective,
+    Device,
+    Good,
+    Name,
+    Version,
+    Weights,
+)
+from model.errors import CalibrationError, DatasetError
 
 if TYPE_CHECKING:
     from model.calibration.calibration import Calibration
@@ -35,6 +45,8 @@ def calibrate(
         ),
     ] = None,
     category: Categories = None,
+    good_name: Good = None,
+    defective_name: Defective = None,
     alpha: Annotated[
         float | None,
         typer.Option(
@@ -101,7 +113,7 @@ def calibrate(
         )
     checkpoint = store.load(name, version)
     good = (
-        held_out_of_training(checkpoint, data, category)
+        held_out_of_training(checkpoint, data, category, good_name, defective_name)
         if data is not None
         else new_images(checkpoint, images or Path(), category)
     )
@@ -218,21 +230,15 @@ def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) ->
 
 def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:
     """Return the images in `folder`, and in its folders by kind, of the categories in `good`."""
-    from model.dataset import IMAGE_SUFFIXES, Sample
+    from model.dataset import defective_parts
 
     categories = sorted({sample.category for sample in good})
     single = len(categories) == 1 and not (folder / categories[0]).is_dir()
-    found: list[Sample] = []
-    for category in categories:
-        place = folder if single else folder / category
-        paths = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not paths:
-            raise CalibrationError(f"no defective examples of {category!r} in {place}")
-        kinds = [p.parent.name if p.parent != place else "defective" for p in paths]
-        if "good" in kinds:
-            raise CalibrationError(f"{place} holds a folder 'good': give defective examples alone")
-        found += [Sample(p, category, kind) for p, kind in zip(paths, kinds, strict=True)]
-    return found
+    places = {name: folder if single else folder / name for name in categories}
+    try:
+        return [s for name, place in places.items() for s in defective_parts(place, name)]
+    except DatasetError as error:
+        raise CalibrationError(str(error)) from error
 
 
 def new_images(
@@ -248,9 +254,17 @@ def new_images(
 
 
 def held_out_of_training(
-    checkpoint: "Checkpoint", data: Path, categories: list[str] | None
+    checkpoint: "Checkpoint",
+    data: Path,
+    categories: list[str] | None,
+    good: list[str] | None = None,
+    defective: list[str] | None = None,
 ) -> list["Sample"]:
-    """Return the very images that were held out when the checkpoint was trained on `data`."""
+    """Return the very images that were held out when the checkpoint was trained on `data`.
+
+    `good` and `defective` are folders' names, as the training was told them.
+    """
+    from model.dataset import Words
     from model.training import read_training_data
     from model.training.data import digests
 
@@ -265,8 +279,9 @@ def held_out_of_training(
             f"{checkpoint.name!r} was trained in folds, on all good images: there are none held "
             "out; give good images that it has not seen by --images DIR"
         )
+    words = Words.given(good, defective, categories)
     fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
-    samples = list(read_training_data(data, categories, None, fraction, seed).held_out)
+    samples = list(read_training_data(data, categories, None, fraction, seed, words=words).held_out)
     recorded = training["images"]["held_out"]
     for category, found in digests(samples).items():
         if found != recorded.get(category):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from model.cli.checkpoints.calibrate import held_out_of_training, new_images
-from model.cli.options import STORE, Categories, Device, Name, Version, Weights
+from model.cli.options import STORE, Categories, Defective, Device, Good, Name, Version, Weights
 from model.errors import CalibrationError
 
 
@@ -25,6 +25,8 @@ def golden(
         ),
     ] = None,
     category: Categories = None,
+    good: Good = None,
+    defective: Defective = None,
     device: Device = "cpu",
     version: Version = None,
     weights: Weights = STORE,
@@ -50,7 +52,7 @@ def golden(
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     samples = (
-        held_out_of_training(checkpoint, data, category)
+        held_out_of_training(checkpoint, data, category, good, defective)
         if data is not None
         else new_images(checkpoint, images or Path(), category)
     )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.cli.options import STORE, Device, Weights
+from model.cli.options import STORE, Device, Weights, safe_names_of
 from model.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ def import_checkpoint(
     name: Annotated[str, typer.Option(help="What to call the checkpoint.")],
     category: Annotated[
         list[str] | None,
-        typer.Option(metavar="CATEGORY", help="Calibrate for it; may be repeated."),
+        typer.Option(
+            metavar="CATEGORY", callback=safe_names_of, help="Calibrate for it; may be repeated."
+        ),
     ] = None,
     calibrate_images: Annotated[
         Path | None,

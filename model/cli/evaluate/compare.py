@@ -11,7 +11,9 @@ from model.cli.options import (
     BatchSize,
     Categories,
     Data,
+    Defective,
     Device,
+    Good,
     Layout,
     LocalRoot,
     Weights,
@@ -34,6 +36,8 @@ def compare(
     data: Data,
     *,
     category: Categories = None,
+    good: Good = None,
+    defective: Defective = None,
     layout: Layout = None,
     local_root: LocalRoot = None,
     json_file: Annotated[
@@ -67,15 +71,20 @@ def compare(
 
     from model import evaluation
     from model.checkpoints.checkpoint import CheckpointStore
+    from model.cli.passed_over import tell_passed_over
     from model.cli.watching import counting
-    from model.dataset import read_dataset
+    from model.dataset import Words, read_dataset
     from model.report import Pair, write_comparison
     from model.runtimes.torch import open_checkpoint
 
     store = CheckpointStore(weights)
     one, two = (store.load(*split_name(name)) for name in (first, second))
     chosen = shared_categories(one, two, category)
-    samples = read_dataset(data, chosen, layout, local_root).test
+    dataset = read_dataset(
+        data, chosen, layout, local_root, words=Words.given(good, defective, category)
+    )
+    tell_passed_over(dataset)
+    samples = dataset.test
     if not samples:
         raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
     detectors = [open_checkpoint(checkpoint, device) for checkpoint in (one, two)]

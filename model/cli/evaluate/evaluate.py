@@ -12,7 +12,9 @@ from model.cli.options import (
     BatchSize,
     Categories,
     Data,
+    Defective,
     Device,
+    Good,
     Layout,
     LocalRoot,
     Name,
@@ -36,6 +38,8 @@ def evaluate(
     data: Data,
     *,
     category: Categories = None,
+    good: Good = None,
+    defective: Defective = None,
     layout: Layout = None,
     local_root: LocalRoot = None,
     json_file: Annotated[
@@ -79,8 +83,9 @@ def evaluate(
 
     from model import evaluation
     from model.checkpoints.checkpoint import CheckpointStore
+    from model.cli.passed_over import tell_passed_over
     from model.cli.watching import counting
-    from model.dataset import read_dataset
+    from model.dataset import Words, read_dataset
     from model.evaluation.contradictions import contradictions, remarks
     from model.report import Subject, write_report
     from model.runtimes.torch import open_checkpoint
@@ -88,7 +93,9 @@ def evaluate(
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     chosen = category or checkpoint.manifest.categories
-    dataset = read_dataset(data, chosen, layout, local_root)
+    words = Words.given(good, defective, category)
+    dataset = read_dataset(data, chosen, layout, local_root, words=words)
+    tell_passed_over(dataset)
     if not dataset.test:
         raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
     curve = None if report is None else read_curve(checkpoint, run)

@@ -11,7 +11,9 @@ from model.cli.options import (
     STORE,
     Categories,
     Data,
+    Defective,
     Device,
+    Good,
     Layout,
     LocalRoot,
     Weights,
@@ -31,6 +33,8 @@ class SourceOptions(OptionGroup):
 
     data: Data
     categories: Categories = None
+    good: Good = None
+    defective: Defective = None
     layout: Layout = None
     local_root: LocalRoot = None
     roi: Roi = None
@@ -49,6 +53,8 @@ class SourceOptions(OptionGroup):
 
     def read(self, config: "TrainingConfig") -> "TrainingData":
         """Find the good images, and hold some of them out; see `read_training_data`."""
+        from model.cli.passed_over import tell_passed_over
+        from model.dataset import Words
         from model.training import read_training_data
 
         return read_training_data(
@@ -60,6 +66,8 @@ class SourceOptions(OptionGroup):
             self.layout,
             self.local_root,
             config.folds,
+            words=Words.given(self.good, self.defective, self.categories),
+            told=tell_passed_over,
         )
 
 

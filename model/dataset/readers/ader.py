@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model.dataset.readers.request import Layout, Request
-from model.dataset.readers.rows import Row, dataset_of, field_of, read_json
+from model.dataset.readers.rows import Row, dataset_of, field_of, listed_file, read_json
 from model.dataset.sample import DEFECTIVE, GOOD, Dataset, Sample
 from model.errors import DatasetError
 
@@ -53,13 +53,16 @@ def _rows(values: dict[str, Any], base: Path, file: str) -> Iterator[Row]:
 
 
 def _sample(entry: dict[str, Any], category: str, base: Path, place: str) -> Sample:
-    image = base / field_of(entry, "img_path", place)
+    image = listed_file(base, field_of(entry, "img_path", place))
     if not int(field_of(entry, "anomaly", place)):
         return Sample(image, category, GOOD)
     kind = str(entry.get("specie_name") or DEFECTIVE)
     mask = entry.get("mask_path")
     return Sample(
-        image, category, DEFECTIVE if kind == GOOD else kind, base / mask if mask else None
+        image,
+        category,
+        DEFECTIVE if kind == GOOD else kind,
+        listed_file(base, str(mask)) if mask else None,
     )
 
 

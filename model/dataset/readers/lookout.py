@@ -19,9 +19,9 @@ from typing import Any
 from PIL import ImageColor
 
 from model.dataset.readers.folders import folders_in
-from model.dataset.readers.lists import json_lines
 from model.dataset.readers.request import Layout, Request
-from model.dataset.readers.rows import Row, dataset_of, field_of
+from model.dataset.readers.rows import Row, dataset_of, field_of, listed_file
+from model.dataset.readers.tables import json_lines
 from model.dataset.sample import DEFECTIVE, GOOD, Dataset, Sample
 from model.errors import DatasetError
 
@@ -124,7 +124,7 @@ def _read_colours(colours: Mapping[str, Any]) -> tuple[tuple[int, int, int], lis
 
 def _local(reference: str, base: Path, place: str) -> Path:
     if not reference.startswith("s3://"):
-        return base / reference
+        return listed_file(base, reference)
     bucket_and_key = reference.removeprefix("s3://")
     key = bucket_and_key.partition("/")[2]
     tried = [base / bucket_and_key, base / key]

@@ -8,17 +8,19 @@ Jezek et al., "Deep learning-based defect detection of metal parts" (MPDD), 2021
 from collections.abc import Iterable
 from pathlib import Path
 
+from model.dataset.readers.folders import folders_in
 from model.dataset.readers.request import Layout, Request
-from model.dataset.readers.trees import Tree
-from model.dataset.sample import Dataset
+from model.dataset.readers.trees import Tree, categories_in
+from model.dataset.readers.words import Words
+from model.dataset.sample import GOOD, Dataset
 from model.errors import DatasetError
-from model.inspection import Category
 
 TREE = Tree("mvtec", "MVTec")
-BTAD_TREE = Tree("btad", "BTAD", good="ok")
+BTAD_TREE = Tree("btad", "BTAD")
+_SPLITS = ("train", "test")
 
 
-def read_mvtec(root: Path, categories: Iterable[Category] | None = None) -> Dataset:
+def read_mvtec(root: Path, categories: Iterable[str] | None = None) -> Dataset:
     """Find the images under `root`, of all categories or of those named, in order of path.
 
     Raises `DatasetError`, saying what was expected and found, for a missing or empty folder, an
@@ -29,22 +31,29 @@ def read_mvtec(root: Path, categories: Iterable[Category] | None = None) -> Data
     return TREE.read(Request(root, None if categories is None else tuple(categories)))
 
 
-def _is_btad(root: Path) -> bool:
-    folders = BTAD_TREE.categories_in(root).values()
-    return any(
-        (folder / split / "ok").is_dir() for folder in folders for split in ("train", "test")
-    )
+def _kinds(root: Path, good: str = GOOD) -> set[str]:
+    """Return the names of all folders in train and test."""
+    places = (folder / split for folder in categories_in(root, good) for split in _SPLITS)
+    return {kind.name for place in places for kind in folders_in(place)}
+
+
+def _is_mvtec(root: Path) -> bool:
+    """Whether good parts lie in `good` alone, and each category has its own splits."""
+    words, folders = Words(), categories_in(root)
+    by_other_words = [k for k in _kinds(root) if k != GOOD and words.meaning(k).good]
+    words_too = [f for f in folders if f != root and not words.meaning(f.name).is_name]
+    return bool(folders) and not by_other_words and not words_too
 
 
 MVTEC = Layout(
     "mvtec",
     "<category>/train/good/*.png, test/<defect>/*.png, ground_truth/<defect>/*_mask.png",
-    lambda root: bool(TREE.categories_in(root)),
+    _is_mvtec,
     TREE.read,
 )
 BTAD = Layout(
     "btad",
     "<category>/train/ok/*, test/{ok,ko}/*, ground_truth/ko/*",
-    _is_btad,
+    lambda root: "ok" in _kinds(root, "ok"),
     BTAD_TREE.read,
 )

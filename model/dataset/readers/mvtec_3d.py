@@ -9,13 +9,13 @@ The point clouds in `xyz` are not read. Source: Bergmann et al., "The MVTec 3D-A
 from pathlib import Path
 
 from model.dataset.readers.request import Layout
-from model.dataset.readers.trees import Tree
+from model.dataset.readers.trees import Tree, categories_in
 
-TREE = Tree("mvtec-3d", "MVTec 3D-AD", images="rgb", masks="gt")
+TREE = Tree("mvtec-3d", "MVTec 3D-AD", left_out=frozenset({"xyz"}), silent=frozenset({"rgb"}))
 
 
 def _recognises(root: Path) -> bool:
-    folders = TREE.categories_in(root).values()
+    folders = categories_in(root)
     places = (folder / split / "good" / "rgb" for folder in folders for split in ("train", "test"))
     return any(place.is_dir() for place in places)
 

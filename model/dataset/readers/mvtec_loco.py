@@ -11,21 +11,16 @@ Bergmann et al., "Beyond dents and scratches", IJCV 2022.
 
 from pathlib import Path
 
-from model.dataset.readers.folders import folders_in
 from model.dataset.readers.request import Layout
-from model.dataset.readers.trees import Tree
+from model.dataset.readers.trees import Tree, categories_in
 
 TREE = Tree("mvtec-loco", "MVTec LOCO")
 _KINDS = ("logical_anomalies", "structural_anomalies")
 
 
 def _recognises(root: Path) -> bool:
-    for folder in TREE.categories_in(root).values():
-        if any((folder / "test" / kind).is_dir() for kind in _KINDS):
-            return True
-        if any(folders_in(kind) for kind in folders_in(folder / "ground_truth")):
-            return True
-    return False
+    folders = categories_in(root)
+    return any((folder / "test" / kind).is_dir() for folder in folders for kind in _KINDS)
 
 
 MVTEC_LOCO = Layout(

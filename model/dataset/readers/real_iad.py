@@ -17,7 +17,7 @@ from typing import Any
 
 from model.dataset.readers.folders import folders_in
 from model.dataset.readers.request import Layout, Request
-from model.dataset.readers.rows import Row, dataset_of, field_of, read_json
+from model.dataset.readers.rows import Row, dataset_of, field_of, listed_file, read_json
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.errors import DatasetError
 
@@ -89,10 +89,10 @@ def _rows(path: Path, base: Path) -> Iterator[Row]:
             mask = row.get("mask_path")
             yield Row(
                 Sample(
-                    folder / field_of(row, "image_path", place),
+                    listed_file(folder, field_of(row, "image_path", place)),
                     path.stem,
                     label,
-                    folder / mask if mask and label != GOOD else None,
+                    listed_file(folder, mask) if mask and label != GOOD else None,
                 ),
                 split,
                 place,

@@ -1,49 +1,51 @@
 """What is asked of a reader, and what a layout is."""
 
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from model.dataset.readers.words import Words
 from model.dataset.sample import Dataset
 from model.errors import DatasetError
-from model.inspection import NAME_PATTERN, Category
+from model.inspection import Category
+from model.names import safe_name, safe_names
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """Where the data is, and which of it is wanted: all categories unless some are named.
 
-    `local_root` is where files lie that the data names by another place, as `s3://` does.
+    `local_root` is where files lie that the data names by another place, as `s3://` does; `words`
+    are those by which good and defective parts are told apart.
     """
 
     root: Path
-    categories: tuple[Category, ...] | None = None
+    categories: tuple[str, ...] | None = None
     local_root: Path | None = None
+    words: Words = field(default_factory=Words)
 
-    def choose(self, found: Iterable[Category]) -> list[Category]:
-        """Return those of the categories found that are wanted, checked to be names.
+    def choose(self, found: Iterable[str]) -> dict[str, Category]:
+        """Return those of the categories found that are wanted, with their safe names.
 
-        In the order asked for, or else of name. Raises `DatasetError` for one that is not there.
+        In the order asked for, or else of name. A category is asked for by its name as it stands in
+        the data, or by its safe name. Raises `DatasetError` for one that is not there.
         """
-        have = sorted(set(found))
-        chosen = have if self.categories is None else list(dict.fromkeys(self.categories))
-        missing = [name for name in chosen if name not in have]
-        if missing or not chosen:
+        have = safe_names(sorted(set(found)))
+        by_word = {safe: name for name, safe in have.items()} | {name: name for name in have}
+        asked = list(have) if self.categories is None else list(dict.fromkeys(self.categories))
+        missing = [name for name in asked if name not in by_word and safe_name(name) not in by_word]
+        if missing or not asked:
             raise DatasetError(
                 f"no category {', '.join(missing) or 'chosen'} in {self.root}; "
                 f"have: {', '.join(have) or 'none'}"
             )
-        for name in chosen:
-            check_category(name, self.root)
-        return chosen
+        chosen = [by_word.get(name) or by_word[safe_name(name)] for name in asked]
+        return {name: have[name] for name in chosen}
 
-    def name(self, fallback: str) -> Category:
+    def name(self, fallback: str) -> str:
         """Return the category of data that names none: the one asked for, or `fallback`."""
         asked = self.categories
-        name = asked[0] if asked is not None and len(asked) == 1 else fallback
-        check_category(name, self.root)
-        return name
+        return asked[0] if asked is not None and len(asked) == 1 else fallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,3 @@ class Layout:
     looks_for: str
     recognises: Callable[[Path], bool]
     read: Callable[[Request], Dataset]
-
-
-def check_category(name: str, place: Path) -> None:
-    """Raise `DatasetError` for what can be no category's name."""
-    if not re.fullmatch(NAME_PATTERN[1:-1], name):
-        raise DatasetError(
-            "a category's name is letters, digits, '.', '_' and '-', the first a letter or "
-            f"digit: rename the folder {place / name if place.name != name else place}, or the "
-            "category in the list that names it"
-        )

@@ -2,28 +2,21 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from model.dataset.readers.request import Request
+from model.dataset.readers.words import Words, split_of
 from model.dataset.sample import DEFECTIVE, GOOD, Dataset, Sample
 from model.errors import DatasetError
+from model.images.files import is_there
+from model.inspection import Category
 
-_GOOD_WORDS = frozenset({"good", "ok", "normal", "0", "false"})
-_BARE_WORDS = frozenset({"1", "true", "ng", "ko", "bad", "defect", "defective"})
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "held_out": "held_out",
-    "validation": "held_out",
-    "valid": "held_out",
-    "val": "held_out",
-    "calibration": "held_out",
-}
 _TEST_SHARE = 5
 
 
@@ -52,19 +45,32 @@ def dataset_of(rows: Iterable[Row], request: Request, layout: str) -> Dataset:
     splits: dict[str, list[Sample]] = {"train": [], "test": [], "held_out": []}
     unsorted: list[Sample] = []
     for row in rows:
-        if row.sample.category not in chosen:
+        category = chosen.get(row.sample.category)
+        if category is None:
             continue
+        sample = replace(row.sample, category=category)
         if row.split is None:
-            unsorted.append(row.sample)
+            unsorted.append(sample)
             continue
         if row.split != "test" and not row.sample.is_good:
             raise DatasetError(
                 f"{row.place}: {row.sample.path.name} is {row.sample.defect} and in the split "
                 f"{row.split}, which takes good parts only"
             )
-        splits[row.split].append(row.sample)
+        splits[row.split].append(sample)
     train, test = set_aside(unsorted)
-    return Dataset(splits["train"] + train, splits["test"] + test, splits["held_out"], layout)
+    return Dataset(
+        splits["train"] + train,
+        splits["test"] + test,
+        splits["held_out"],
+        layout,
+        names=renamed(chosen),
+    )
+
+
+def renamed(chosen: Mapping[str, Category]) -> dict[Category, str]:
+    """Return the names in the data of those categories that are called otherwise here."""
+    return {category: name for name, category in chosen.items() if name != category}
 
 
 def set_aside(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
@@ -80,26 +86,46 @@ def set_aside(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
     return train, [s for s in samples if not s.is_good or by_turn[s]]
 
 
-def read_label(value: Any, place: str) -> str:  # noqa: ANN401 - whatever JSON holds
+def read_label(value: Any, place: str, words: Words) -> str:  # noqa: ANN401 - whatever JSON holds
     """Return "good", or the kind of defect, that a list's label means."""
     text = "" if value is None else str(value).strip()
     if not text:
         raise DatasetError(f"{place}: no label: expected good, or a kind of defect")
-    if text.lower() in _GOOD_WORDS:
+    good = words.is_good(text)
+    if good:
         return GOOD
-    return DEFECTIVE if text.lower() in _BARE_WORDS else text
+    return text if good is None or words.meaning(text).given else DEFECTIVE
 
 
 def read_split(value: Any, place: str) -> str | None:  # noqa: ANN401
     """Return which split a list means; None where it says nothing."""
-    text = "" if value is None else str(value).strip().lower()
+    text = "" if value is None else str(value).strip()
     if not text:
         return None
-    if text not in _SPLITS:
+    split = split_of(text)
+    if split is None:
         raise DatasetError(
             f"{place}: no split {value!r}: expected train, test, or held_out (validation)"
         )
-    return _SPLITS[text]
+    return split
+
+
+def listed_file(base: Path, text: str) -> Path:
+    r"""Return the file that a list names, from its folder or from the local root.
+
+    A list written on Windows has "\" for "/": that is tried where nothing has the name as it is.
+    Likewise another composition of its letters, and the bytes of an older program (cp1252).
+    """
+    forward = text.replace("\\", "/")
+    for name in dict.fromkeys((text, forward)):
+        for form in (name, normalize("NFC", name), normalize("NFD", name)):
+            if is_there(base / form):
+                return base / form
+        with suppress(UnicodeEncodeError):
+            path = base / os.fsdecode(name.encode("cp1252"))
+            if is_there(path):
+                return path
+    return base / forward
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
@@ -119,4 +145,4 @@ def field_of(row: Mapping[str, Any], name: str, place: str) -> str:
 
 
 def _drawn(name: str) -> bool:
-    return hashlib.sha256(name.encode()).digest()[0] % _TEST_SHARE == 0
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[0] % _TEST_SHARE == 0

@@ -11,9 +11,16 @@ Source: Zou et al., "SPot-the-difference self-supervised pre-training", ECCV 202
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.dataset.readers.lists import csv_rows
 from model.dataset.readers.request import Layout, Request
-from model.dataset.readers.rows import Row, dataset_of, field_of, read_label, read_split
+from model.dataset.readers.rows import (
+    Row,
+    dataset_of,
+    field_of,
+    listed_file,
+    read_label,
+    read_split,
+)
+from model.dataset.readers.tables import csv_rows
 from model.dataset.sample import DEFECTIVE, GOOD, Dataset, Sample
 from model.errors import DatasetError
 
@@ -25,21 +32,22 @@ def read_visa(request: Request) -> Dataset:
     """Read the one-class split; raises `DatasetError`."""
     if not (request.root / _SPLIT).is_file():
         raise DatasetError(f"{request.root} is not in VisA layout: expected {_SPLIT}")
-    return dataset_of(_rows(request.root), request, "visa")
+    return dataset_of(_rows(request), request, "visa")
 
 
-def _rows(root: Path) -> Iterator[Row]:
+def _rows(request: Request) -> Iterator[Row]:
+    root = request.root
     kinds: dict[str, dict[str, str]] = {}
     for row, place in csv_rows(root / _SPLIT):
         category, image = field_of(row, "object", place), field_of(row, "image", place)
         if category not in kinds:
             kinds[category] = _kinds(root / category / "image_anno.csv")
-        label = read_label(row.get("label"), place)
+        label = read_label(row.get("label"), place, request.words)
         if label != GOOD and label.lower() in _SAYS_NO_KIND:
             label = kinds[category].get(image, DEFECTIVE)
         mask = row.get("mask")
-        marked = root / mask if mask and label != GOOD else None
-        sample = Sample(root / image, category, label, marked)
+        marked = listed_file(root, mask) if mask and label != GOOD else None
+        sample = Sample(listed_file(root, image), category, label, marked)
         yield Row(sample, read_split(row.get("split"), place), place)
 
 

@@ -26,6 +26,7 @@ from model.errors import ConfigError
 from model.runtimes.torch import open_checkpoint
 from model.training.progress.monitor import Monitor
 from model.training.recipe.recipe import PRESETS, Recipe
+from tests import tiny
 from tests.published import state_dict
 
 ROOT = Path(__file__).parents[3]
@@ -217,6 +218,8 @@ def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
         (["--category", "screw"], "screw"),
         (["--device", "tpu"], "tpu"),
         (["--resume"], "nothing to resume"),
+        (["--image-size", "64x128"], "--scan sweep, or with --image-size 128"),
+        (["--tile", "--standardise"], "--set distance=cosine, and without --standardise"),
     ],
 )
 def test_train_says_what_is_wrong_in_one_line(data, tmp_path, options, said):
@@ -492,27 +495,109 @@ def test_fail_on_ng_follows_the_decision(data, store):
 
 def test_predict_says_what_is_wrong_in_one_line(data, store, tmp_path):
     image = next((data / "bolt" / "test" / "good").glob("*.png"))
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(image.read_bytes()[:200])
+    (tmp_path / "one.png").write_bytes(image.read_bytes())
     for arguments, said in (
         (("parts", image), "no --category given; 'parts' has: bolt, nut"),
         (("parts", image, "--category", "screw"), "no category 'screw'"),
         (("none", image), "no checkpoint 'none'"),
-        (("parts", tmp_path / "none.png", "--category", "bolt"), "none.png"),
-        (("parts", broken, "--category", "bolt"), "broken.png"),
+        (("parts", tmp_path, "--category", "screw"), "no category 'screw'"),
+        (("parts", store / "none*.png", "--category", "bolt"), "no image matches"),
         (("parts", image, "--category", "bolt", "--output", image.parent), "overwrite"),
     ):
         assert said in one_line(run("predict", *arguments, "--weights", store, code=2))
 
 
-def test_predict_refuses_two_pictures_of_one_name(data, store, tmp_path):
-    images = [data / category / "test" / "good" / "000.png" for category in ("bolt", "nut")]
-    result = run(
-        "predict", "parts", *images, "--category", "bolt", "--output", tmp_path / "out",
-        "--weights", store, code=2,
-    )  # fmt: skip
-    assert "would both be written" in one_line(result)
-    assert not (tmp_path / "out").exists()
+def test_a_bad_file_does_not_stop_the_others(data, store, tmp_path):
+    images = sorted((data / "bolt" / "test" / "good").glob("*.png"))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(images[0].read_bytes()[:200])
+    arguments = ["parts", images[0], broken, tmp_path / "gone.png", images[1]]
+    options = ["--category", "bolt", "--output", tmp_path / "out", "--weights", store]
+    result = run("predict", *arguments, *options, code=2)
+    decisions = [line.split()[0] for line in result.stdout.splitlines()[1:] if line[0] != " "]
+    assert [decision == "UNDECIDED" for decision in decisions] == [False, True, True, False]
+    assert "no image file" in result.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000.png", "001.png"]
+    found = predict_json(store, *arguments, "--category", "bolt", "--fail-on-ng", code=2)
+    assert (found[1]["decision"], found[1]["error"]["kind"]) == ("UNDECIDED", "ImageError")
+    assert "raw_score" in found[3]
+
+
+def test_predict_takes_folders_and_patterns_and_keeps_sub_folders_apart(data, store, tmp_path):
+    folder = data / "bolt" / "test"
+    names = [f"{kind}/{number:03}.png" for kind in ("good", "scratch") for number in (0, 1)]
+    for number, argument in enumerate((folder, folder / "*" / "*.png")):
+        out = tmp_path / str(number)
+        options = ["--category", "bolt", "--output", out, "--weights", store]
+        listed = run("predict", "parts", argument, *options).stdout.splitlines()[1:]
+        assert [line.split()[-1] for line in listed] == [str(folder / name) for name in names]
+        assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == names
+
+
+def test_a_heatmap_that_cannot_be_written_is_told(data, store, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    image = data / "bolt" / "test" / "good" / "000.png"
+    options = ["--category", "bolt", "--output", tmp_path / "file", "--weights", store]
+    assert "cannot be written" in one_line(run("predict", "parts", image, *options, code=2))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A line's folder: its own words, a name with an umlaut, files whose names are not UTF-8."""
+    root = tmp_path_factory.mktemp("odd") / "Zelle grün"
+    for seed, (place, count) in enumerate({"Train/OK": 6, "Test/OK": 2, "Test/NG": 2}.items()):
+        write_images(root / place, count, seed, (64, 64))
+        for path in sorted((root / place).iterdir()):
+            path.rename(path.with_name(os.fsdecode(b"gr\xfcn-" + os.fsencode(path.name))))
+    (root / "Train/OK/900.png").symlink_to(root / "nowhere.png")
+    return root
+
+
+def test_odd_names_are_trained_on_evaluated_and_predicted(odd, tmp_path):
+    weights, out = tmp_path / "weights", tmp_path / "out.json"
+    options = [*tiny.options(tmp_path), "--weights", weights, "--runs", tmp_path / "runs"]
+    trained = run("train", odd, "--name", "cells", *RECIPE, *options)
+    assert "the category 'Zelle grün' is called Zelle-gruen" in trained.stderr
+    assert "passed over: 1 links that lead nowhere: missing images" in trained.stderr
+    learned = manifest(weights, "cells").training
+    assert learned["category_names"] == {"Zelle-gruen": "Zelle grün"}
+    assert learned["images"]["train"]["Zelle-gruen"].startswith("5 images")
+    page = tmp_path / "report.html"
+    run("evaluate", "cells", odd, "--json", out, "--report", page, "--weights", weights)
+    assert json.loads(out.read_text())["categories"]["Zelle-gruen"]["defective"] == 2
+    assert page.read_text("utf-8")
+    run("calibrate", "cells", odd, "--weights", weights, "--alpha", "0.5")
+    options = ["--category", "Zelle grün", "--output", tmp_path / "maps", "--weights", weights]
+    predicted = run("predict", "cells", odd / "Test", *options)
+    assert "gr\\udcfcn-000.png" in predicted.stdout
+    assert len(list((tmp_path / "maps").rglob("*.png"))) == 4
+
+
+def test_odd_names_are_checked(odd):
+    result = run("data", "check", odd, code=1)
+    text = " ".join(result.output.split())
+    assert "is read as folders" in text
+    assert "spoils: 1 passed over: links that lead nowhere: missing images" in text
+    assert "the category 'Zelle grün' is called Zelle-gruen" in text
+    found = json.loads(run("data", "check", odd, "--json", code=1).stdout)
+    assert found["names"] == {"Zelle-gruen": "Zelle grün"}
+    assert found["passed_over"] == {"links that lead nowhere: missing images": ["Train/OK/900.png"]}
+
+
+def test_words_are_given_on_every_command_that_reads_data(data, store, tmp_path):
+    root = tmp_path / "bolt"
+    for name, source in (("frei", "train/good"), ("kratzer", "test/scratch")):
+        shutil.copytree(data / "bolt" / source, root / name)
+    words = ["--good", "frei", "--defective", "kratzer"]
+    assert "--good NAME" in one_line(run("data", "check", root, code=2))
+    assert "kratzer" in run("data", "check", root, *words, "--json").stdout
+    options = ["--category", "bolt", "--weights", store]
+    run("evaluate", "parts", root, *words, *options, "--no-record")
+    run("compare", "parts", "parts", root, *words, *options)
+    refused = run("calibrate", "parts", root, *words, *options, code=2)
+    assert "are not those of the training" in one_line(refused)
+    both = run("data", "check", root, "--good", "frei", "--defective", "frei", code=2)
+    assert "both name 'frei'" in one_line(both)
 
 
 @pytest.fixture(scope="module")

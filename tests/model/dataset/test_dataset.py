@@ -136,10 +136,12 @@ def test_masks_that_fit_no_image_are_an_error(category):
         read_mvtec(category)
 
 
-def test_a_category_needs_a_plain_name(tmp_path):
+def test_a_category_with_a_space_gets_a_safe_name(tmp_path):
     write_image(tmp_path / "my bolt/train/good/000.png")
-    with pytest.raises(DatasetError, match="rename the folder"):
-        read_mvtec(tmp_path)
+    dataset = read_mvtec(tmp_path)
+    assert (dataset.categories, dataset.names) == (("my-bolt",), {"my-bolt": "my bolt"})
+    for asked in ("my bolt", "my-bolt"):
+        assert read_mvtec(tmp_path, [asked]).train == dataset.train
 
 
 def test_split_is_stratified_complete_and_in_order(tmp_path):

@@ -85,11 +85,31 @@ def test_a_heatmap_that_cannot_be_written_is_told(run, part, tmp_path):
     assert (result.exit_code, "cannot be written" in result.output) == (2, True)
 
 
-def test_two_heatmaps_of_one_name(run, part, tmp_path):
+def test_folders_and_patterns_are_taken_and_sub_folders_kept_apart(run, part, tmp_path):
+    for kind in ("NG", "good"):
+        (tmp_path / "test" / kind).mkdir(parents=True)
+        (tmp_path / "test" / kind / "000.png").write_bytes(part.read_bytes())
+    for number, argument in enumerate((tmp_path / "test", tmp_path / "test" / "*" / "*.png")):
+        heat = tmp_path / f"heat{number}"
+        result = run(argument, "--category", "bolt", "--heatmap", "map", "--output", heat)
+        assert result.exit_code == 0, result.output
+        found = sorted(path.relative_to(heat).as_posix() for path in heat.rglob("*.png"))
+        assert found == ["NG/000.png", "good/000.png"]
+    result = run(tmp_path / "*.bmp", "--category", "bolt")
+    assert (result.exit_code, "no image matches" in result.output) == (2, True)
+
+
+def test_files_of_one_name_keep_their_folders(run, part, tmp_path):
     other = tmp_path / "other" / "part.png"
-    words = (part, other, "--category", "bolt", "--heatmap", "map", "--output", tmp_path / "heat")
-    result = run(*words)
-    assert (result.exit_code, "both be written" in result.output) == (2, True)
+    other.parent.mkdir()
+    other.write_bytes(part.read_bytes())
+    heat = tmp_path / "heat"
+    result = run(part, other, "--category", "bolt", "--heatmap", "map", "--output", heat)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.relative_to(heat).as_posix() for path in heat.rglob("*.png")) == [
+        "other/part.png",
+        "part.png",
+    ]
 
 
 def test_a_service_that_is_not_there(part):

@@ -1,0 +1,93 @@
+"""Images as a command line names them: files, folders and patterns; and where their pictures go.
+
+images = named_images([Path("shots/test"), Path("more/*.png")])
+picture_files(images, Path("heatmaps"))     heatmaps/NG/000.png, heatmaps/good/000.png, ...
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import ImageError
+from model.images.files import is_image_name, is_system_file, walk
+
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedImage:
+    """An image's path, and the part of it below the folder or pattern that named it.
+
+    `below` is None of a file that was named itself.
+    """
+
+    path: Path
+    below: Path | None = None
+
+
+def named_images(arguments: Iterable[Path]) -> list[NamedImage]:
+    """Return the images that files, folders (with all below them) and patterns name, in order.
+
+    A file is taken as it is, whatever its ending, and whether or not it is there. Raises
+    `ImageError` for a folder without images and a pattern that nothing matches.
+    """
+    return [image for argument in arguments for image in _named(argument)]
+
+
+def _named(argument: Path) -> list[NamedImage]:
+    if argument.is_dir():
+        found = [NamedImage(argument / below, below) for below in walk(argument).images]
+        if not found:
+            raise ImageError(f"no images in the folder {argument}")
+        return found
+    if _WILD.isdisjoint(str(argument)) or argument.exists():
+        return [NamedImage(argument)]
+    parts = argument.parts
+    first = next(number for number, part in enumerate(parts) if not _WILD.isdisjoint(part))
+    base, pattern = Path(*parts[:first]), str(Path(*parts[first:]))
+    matches = sorted(path for path in base.glob(pattern) if _is_image(path))
+    if not matches:
+        raise ImageError(f"no image matches {argument}: expected files such as part.png")
+    return [NamedImage(path, path.relative_to(base)) for path in matches]
+
+
+def _is_image(path: Path) -> bool:
+    hidden = path.name.startswith(".") or is_system_file(path.name)
+    return path.is_file() and is_image_name(path.name) and not hidden
+
+
+def picture_files(images: Sequence[NamedImage], output: Path) -> dict[Path, Path]:
+    """Name the picture of each image, a PNG below `output`, all of them different.
+
+    Images of a folder keep their folders below it. Files named one by one lie together, unless two
+    have one name: then they keep their folders below the one that they share. Raises `ImageError`
+    for a picture that would overwrite its image.
+    """
+    named = _apart([image.path for image in images if image.below is None])
+    below = {image.path: image.below or named[image.path] for image in images}
+    plain = {path: place.with_name(f"{place.stem}.png") for path, place in below.items()}
+    often = Counter(plain.values())
+    files = {
+        path: output / (place if often[place] == 1 else below[path].with_name(f"{path.name}.png"))
+        for path, place in plain.items()
+    }
+    taken: dict[Path, Path] = {}
+    for path, file in files.items():
+        other = taken.setdefault(file, path)
+        if other != path:
+            raise ImageError(f"{other} and {path} would both be written to {file}")
+        if file.exists() and path.exists() and file.samefile(path):
+            raise ImageError(f"{file} would overwrite the image itself: choose another --output")
+    return files
+
+
+def _apart(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Return files' names, with their folders below the common one where two are the same."""
+    different = list(dict.fromkeys(paths))
+    if len({path.stem for path in different}) == len(different):
+        return {path: Path(path.name) for path in different}
+    whole = {path: Path(os.path.abspath(path)) for path in different}  # noqa: PTH100 (no links)
+    common = Path(os.path.commonpath([path.parent for path in whole.values()]))
+    return {path: file.relative_to(common) for path, file in whole.items()}
