@@ -7,8 +7,8 @@
 
 from model.dataset.batches import InspectionBatch, inspection_batches
 from model.dataset.cache import PixelCache
-from model.dataset.examples import defective_parts, good_parts
 from model.dataset.images import Augment, ImageDataset
+from model.dataset.labelled import defective_parts, good_parts
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
 from model.dataset.loader import Loader
 from model.dataset.masks import marked_pixels, read_mask, upright_size
