@@ -20,11 +20,13 @@ from PIL.Image import DecompressionBombWarning, Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import ImageDamaged, ImageError, ImageFormatRefused, ImageOverLimit
-from model.images.headers import bmp, jpeg, png, tiff, webp
+from model.images.formats import foreign
+from model.images.formats.pnm import PnmFile
+from model.images.formats.tiff_samples import open_tiff
+from model.images.headers import bmp, jpeg, png, pnm, tiff, webp
 from model.images.headers.declared import Declared
 from model.images.preprocess import upright
 
@@ -49,8 +51,9 @@ _FORMATS = {
     "JPEG": _Format(jpeg.declare, JpegImageFile),
     "PNG": _Format(png.declare, PngImageFile),
     "BMP": _Format(bmp.declare, BmpImageFile),
-    "TIFF": _Format(tiff.declare, TiffImageFile),
+    "TIFF": _Format(tiff.declare, open_tiff),
     "WebP": _Format(webp.declare, WebPImageFile),
+    "PPM": _Format(pnm.declare, PnmFile),
 }
 FORMATS = tuple(_FORMATS)
 
@@ -114,9 +117,17 @@ def sniff(content: bytes) -> str:
     # Two letters prove little, so a bitmap's second header has to be one that exists.
     if content.startswith(b"BM") and int.from_bytes(content[14:18], "little") in bmp.HEADERS:
         return "BMP"
-    raise ImageFormatRefused(
-        f"the content is none of the image formats taken: {', '.join(FORMATS)}"
-    )
+    if content[:2] in {b"P2", b"P3", b"P5", b"P6"} and content[2:3] in {
+        b" ",
+        b"\n",
+        b"\r",
+        b"\t",
+        b"#",
+    }:
+        return "PPM"
+    name = foreign.name_of(content)
+    said = f"the content is {name}, which is" if name else "the content is"
+    raise ImageFormatRefused(f"{said} none of the image formats taken: {', '.join(FORMATS)}")
 
 
 def declare(content: bytes, limits: DecodeLimits) -> tuple[str, Declared]:

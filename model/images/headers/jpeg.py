@@ -4,15 +4,20 @@ import struct
 
 from model.errors import ImageDamaged
 from model.images.headers.declared import MAX_ENTRIES, Declared
+from model.images.headers.frames import JPEG_LS, check_frame
 
 START_OF_SCAN = b"\xff\xda"
-_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_FRAMES = frozenset({*range(0xC0, 0xD0), JPEG_LS} - {0xC4, 0xC8, 0xCC})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
 _NS_PER_PIXEL = 25.0
 
 
 def declare(content: bytes) -> Declared:
-    """Read a JPEG's segments. Raises `ImageDamaged` where no frame comes before the first scan."""
+    """Read a JPEG's segments.
+
+    Raises `ImageDamaged` where no frame comes before the first scan, `ImageFormatRefused` for one
+    that is not decoded.
+    """
     size, channels, steps, at = None, 0, 0, 2
     while steps <= MAX_ENTRIES and at + 4 <= len(content):
         steps += 1
@@ -23,6 +28,7 @@ def declare(content: bytes) -> Declared:
         if marker == START_OF_SCAN[1]:
             break
         if marker in _FRAMES and at + 10 <= len(content):
+            check_frame(marker, content[at + 4])
             height, width, channels = struct.unpack_from(">HHB", content, at + 5)
             size = width, height
         at += 2
