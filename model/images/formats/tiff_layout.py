@@ -68,6 +68,8 @@ class Layout:
     fill_order: int
     subsampling: tuple[int, ...]
     opens_in_pillow: bool
+    is_thumbnail: bool
+    has_small_colours: bool
 
     @property
     def samples(self) -> int:
@@ -94,8 +96,8 @@ class Layout:
         if self.fill_order != 1 or not self.opens_in_pillow or not self._may_predict:
             return False
         key = (self.photometric, self.bits, self.extra_samples)
-        if self.photometric == YCBCR and self.compression == _UNCOMPRESSED:
-            return key in _PILLOW and not self.planar and set(self.subsampling) == {1}
+        if self.photometric == YCBCR and self.compression != _JPEG and self.subsampling != (1, 1):
+            return False
         if self.planar and self.samples > 1:
             return key in _PILLOW_PLANES
         return key in _PILLOW
@@ -122,23 +124,27 @@ class Layout:
 
     def check(self) -> None:
         """Raise `ImageFormatRefused` with the reason where nobody reads it."""
-        reason = self._reason()
-        if reason:
+        if reason := self._coding_reason() or self._samples_reason():
             raise ImageFormatRefused(f"a TIFF {reason} is not read: {_ADVICE}")
 
-    def _reason(self) -> str:
-        known = self.compression in _BYTEWISE or self.compression == _JPEG
-        if not known:
-            name = _COMPRESSIONS.get(self.compression, f"number {self.compression}")
+    def _coding_reason(self) -> str:
+        if self.compression not in _BYTEWISE | {_JPEG}:
+            name = _COMPRESSIONS.get(self.compression, f"method {self.compression}")
             return f"compressed by {name}"
+        if self.photometric in _PHOTOMETRICS:
+            return f"of {_PHOTOMETRICS[self.photometric]}"
+        if self.is_thumbnail:
+            return "that begins with a thumbnail"
+        # TIFF's palettes have 16 bits, and by those all of it is black. Some writers use 8.
+        return "with a palette of values below 256" if self.has_small_colours else ""
+
+    def _samples_reason(self) -> str:
         # Format 4 is "undefined", which readers take as unsigned.
         if formats := self.sample_formats - {1, 4}:
             names = sorted(_SAMPLE_FORMATS.get(one, f"sample format {one}") for one in formats)
-            return f"of {' and '.join(names)} (whose range nothing tells)"
-        if self.photometric in _PHOTOMETRICS:
-            return f"of {_PHOTOMETRICS[self.photometric]}"
+            return f"of {' and '.join(names)}, whose value range nothing tells,"
         if max(self.bits) > 16:
-            return f"of {max(self.bits)} bits a sample (whose range nothing tells)"
+            return f"of {max(self.bits)} bits a sample, whose value range nothing tells,"
         if self.is_pillows or self.is_samples:
             return ""
         if not self._may_predict:
@@ -185,4 +191,6 @@ def layout_of(tags: Tags) -> Layout:
         fill_order=tags.number(266, 1),
         subsampling=tags.numbers(530) or (2, 2),
         opens_in_pillow=not tags.is_big or tags.order == "<",
+        is_thumbnail=bool(tags.number(254, 0) & 1) and (tags.has_next or 330 in tags),
+        has_small_colours=photometric == PALETTE and max(tags.numbers(320) or (0,)) < 256,
     )

@@ -1,6 +1,7 @@
 """The tags of a TIFF's first image, of whole numbers, in classic TIFF and BigTIFF."""
 
 import struct
+from contextlib import suppress
 
 from model.errors import ImageDamaged
 
@@ -9,9 +10,10 @@ _MAX_ENTRIES = 10_000
 
 
 class Tags:
-    """The first directory: numbers by tag. `order` is struct's letter of the file's byte order.
+    """The first directory: numbers by tag.
 
-    Raises `ImageDamaged` where it lies outside of the file.
+    `order` is struct's letter of the file's byte order, `has_next` tells whether there are more
+    images. Raises `ImageDamaged` where the directory lies outside of the file.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -20,6 +22,7 @@ class Tags:
         self.is_big = content[2:4] in {b"+\0", b"\0+"}
         self._number = "Q" if self.is_big else "I"
         self._room = 8 if self.is_big else 4
+        self.has_next = False
         self._entries = self._read()
 
     def __contains__(self, tag: int) -> bool:
@@ -50,6 +53,9 @@ class Tags:
             at = start + number * length
             tag, kind, values = self._unpack(head, at)
             entries.setdefault(tag, (kind, values, at + 4 + self._room))
+        if count <= _MAX_ENTRIES:
+            with suppress(ImageDamaged):
+                self.has_next = self._unpack(self._number, start + count * length) != (0,)
         return entries
 
     def _unpack(self, layout: str, at: int) -> tuple[int, ...]:
