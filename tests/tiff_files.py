@@ -32,7 +32,7 @@ def packed(values: np.ndarray, bits: int, order: str) -> bytes:
     return np.packbits(single.astype(np.uint8).ravel()).tobytes()
 
 
-def write_tiff(  # noqa: PLR0913
+def write_tiff(
     values: np.ndarray,
     *,
     bits: int,

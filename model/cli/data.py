@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.cli.options import Categories, Data, Layout, LocalRoot
+from model.cli.options import Categories, Data, Layout, LocalRoot, MaxPixels
 from model.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def check(
     category: Categories = None,
     layout: Layout = None,
     local_root: LocalRoot = None,
+    max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Say what DATA holds and what is wrong with it, before training on it.

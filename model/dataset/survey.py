@@ -66,9 +66,15 @@ def survey(
     for one in facts:
         by_category[one.sample.category].append(one)
     categories = {name: _describe(by_category[name]) for name in sorted(by_category)}
-    problems = [*_unreadable(facts, root), *_mask_problems(facts, root), *_repeated(facts, root)]
+    problems = [
+        *_unreadable(facts, root),
+        *_blank(facts, root),
+        *_mask_problems(facts, root),
+        *_repeated(facts, root),
+    ]
     for name, own in sorted(by_category.items()):
         problems += _shortages(name, own)
+        problems += _one_picture(name, readable(own), root)
         problems += _mixtures(name, readable(own), root)
     problems.sort(key=lambda problem: not problem.spoils)
     return Survey(dataset.layout, categories, problems)
@@ -93,6 +99,20 @@ def _unreadable(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
     if bad:
         text = f"{len(bad)} images cannot be read: {bad[0].error}"
         yield Problem("unreadable", True, text, _names(bad, root))
+
+
+def _blank(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
+    blank = [one for one in facts if one.is_blank]
+    if blank:
+        text = f"{len(blank)} images show nothing: every pixel is alike, so take them out"
+        yield Problem("blank", True, text, _names(blank, root))
+
+
+def _one_picture(name: Category, facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
+    good = [one for one in facts if one.split != "test"]
+    if len(good) > 1 and len({one.digest for one in good}) == 1 and not good[0].is_blank:
+        text = f"all {len(good)} good images of {name} to train on are the same picture"
+        yield Problem("one picture", True, text, _names(good, root))
 
 
 def _mask_problems(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:

@@ -18,10 +18,12 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.errors import ConfigError
+from model.errors import ConfigError, ImageError
+from model.images.decoding import OWN_FILES, decode, open_image
+from model.images.preprocess import upright
 from model.inspection import Category, ImageSize
 
 _LARGEST_MASK = 1024
@@ -68,9 +70,9 @@ class Area(BaseModel):
 
     def _picture(self) -> Image.Image:
         try:
-            with Image.open(BytesIO(base64.b64decode(self.mask or "", validate=True))) as image:
-                return image.convert("L")
-        except (binascii.Error, UnidentifiedImageError, OSError) as error:
+            content = base64.b64decode(self.mask or "", validate=True)
+            return upright(decode(content, OWN_FILES)).convert("L")
+        except (binascii.Error, ImageError) as error:
             raise ValueError(f"mask is no base64 of a PNG: {error}") from error
 
 
@@ -145,10 +147,9 @@ def _polygons(path: Path) -> object:
 
 def _white(path: Path) -> Bool[np.ndarray, "h w"]:
     try:
-        with Image.open(path) as image:
-            picture = image.convert("L")
-    except (OSError, UnidentifiedImageError) as error:
-        raise ConfigError(f"{path} is not a readable image: {error}") from error
+        picture = upright(open_image(path)).convert("L")
+    except ImageError as error:
+        raise ConfigError(str(error)) from error
     if max(picture.size) > _LARGEST_MASK:
         picture.thumbnail((_LARGEST_MASK, _LARGEST_MASK), Image.Resampling.NEAREST)
     return np.asarray(picture) > 127

@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -24,16 +24,20 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import ImageDamaged, ImageError, ImageFormatRefused, ImageOverLimit
 from model.images.formats import foreign
+from model.images.formats.numpy_file import NumpyFile
 from model.images.formats.pnm import PnmFile
 from model.images.formats.tiff_samples import open_tiff
 from model.images.headers import bmp, jpeg, png, pnm, tiff, webp
 from model.images.headers.declared import Declared
+from model.images.orientation import SIDEWAYS, orientation_of
 from model.images.preprocess import upright
 
 logger = logging.getLogger("model.decoding")
 
 # Beside our own limit: where Pillow only warns of a bomb, it shall raise, in every thread.
 warnings.simplefilter("error", DecompressionBombWarning)
+# EXIF that is damaged or odd says nothing about the part: such an image is taken as upright.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,13 @@ class DecodeLimits:
 
 
 OWN_FILES = DecodeLimits()
+_own_files = OWN_FILES
+
+
+def allow_pixels(count: int) -> None:
+    """Let files of one's own have so many pixels, in this process."""
+    global _own_files  # noqa: PLW0603 - one limit for all that a command reads
+    _own_files = replace(OWN_FILES, max_pixels=count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +94,16 @@ class OpenImage:
     nbytes: int
     declared: Declared
     image: ImageFile
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height) as the image is meant to be seen, before its pixels are loaded."""
+        if isinstance(self.image, NumpyFile):
+            return self.image.size
+        with _damage(self.kind, self.nbytes):
+            sideways = orientation_of(self.image) in SIDEWAYS
+        width, height = self.declared.width, self.declared.height
+        return (height, width) if sideways else (width, height)
 
     def load(self) -> Image:
         """Decode the pixels and return the image as it is stored. Raises `ImageDamaged`."""
@@ -219,11 +240,25 @@ def decode(content: bytes, limits: DecodeLimits) -> Image:
         return found.load()
 
 
-def open_image(path: Path, limits: DecodeLimits = OWN_FILES) -> Image:
-    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image."""
+def open_image(path: Path, limits: DecodeLimits | None = None) -> Image:
+    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image.
+
+    The limits are those of files of one's own; see `allow_pixels`.
+    """
+    with opened_file(path, limits) as found:
+        return found.load()
+
+
+@contextmanager
+def opened_file(path: Path, limits: DecodeLimits | None = None) -> Iterator[OpenImage]:
+    """Open the image of a file, as `opened` does. Raises `ImageError`, which names the file."""
     try:
-        return decode(path.read_bytes(), limits)
+        with opened(path.read_bytes(), limits or _own_files) as found:
+            yield found
     except FileNotFoundError as error:
         raise ImageError(f"no image file {path}") from error
+    except ImageOverLimit as error:
+        hint = " (--max-pixels allows more)" if "pixels, got" in str(error) else ""
+        raise ImageError(f"{path} is too large: {error}{hint}") from error
     except (ImageError, OSError) as error:
         raise ImageError(f"{path} is not a readable image: {error}") from error

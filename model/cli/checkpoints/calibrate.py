@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model.cli.checkpoints import goals
-from model.cli.options import STORE, BatchSize, Categories, Device, Name, Version, Weights
+from model.cli.options import (
+    STORE,
+    BatchSize,
+    Categories,
+    Device,
+    MaxPixels,
+    Name,
+    Version,
+    Weights,
+)
 from model.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ def calibrate(
         int | None, typer.Option(metavar="N", help="Take up calibration N of the log again.")
     ] = None,
     batch_size: BatchSize = 8,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     version: Version = None,
     weights: Weights = STORE,

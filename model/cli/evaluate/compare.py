@@ -14,6 +14,7 @@ from model.cli.options import (
     Device,
     Layout,
     LocalRoot,
+    MaxPixels,
     Weights,
 )
 from model.errors import DatasetError, UnknownCategory
@@ -41,6 +42,7 @@ def compare(
         typer.Option("--report", metavar="OUT.html", help="Write a report: one HTML file."),
     ] = None,
     batch_size: BatchSize = 8,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     weights: Weights = STORE,
 ) -> None:

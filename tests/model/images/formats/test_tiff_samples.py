@@ -1,19 +1,11 @@
 """TIFF by layout: the right high bytes, or the reason. tifffile says which samples are right."""
 
 import itertools
-import warnings
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
-from model.errors import ImageDamaged, ImageFormatRefused
-from model.images.decoding import OWN_FILES, decode, opened
+from model.images.decoding import OWN_FILES, decode
 from model.images.preprocess import upright
 from tests.tiff_files import COMPRESSIONS, read_back, write_tiff
 
