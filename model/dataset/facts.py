@@ -27,7 +27,8 @@ class Facts:
     """One image: `size` is (width, height) upright, `mode` as stored; None where `error` is set.
 
     `digest` is of the pixels, whatever the file's format; `levels` the highest value of a 16-bit
-    image; `is_blank` whether nothing can be seen on it; `marked` the share of the image that its mask marks, `mask_error` why there is none.
+    image; `is_blank` whether nothing can be seen on it; `marked` the share of the image that its
+    mask marks, `mask_error` why there is none.
     """
 
     sample: Sample

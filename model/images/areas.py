@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.errors import ConfigError, ImageError
-from model.images.decoding import OWN_FILES, decode, open_image
+from model.images.decoding import OWN_FILES, decode
 from model.images.preprocess import upright
 from model.inspection import Category, ImageSize
 
@@ -147,9 +147,9 @@ def _polygons(path: Path) -> object:
 
 def _white(path: Path) -> Bool[np.ndarray, "h w"]:
     try:
-        picture = upright(open_image(path)).convert("L")
-    except ImageError as error:
-        raise ConfigError(str(error)) from error
+        picture = upright(decode(path.read_bytes(), OWN_FILES)).convert("L")
+    except (ImageError, OSError) as error:
+        raise ConfigError(f"{path} is not a readable image: {error}") from error
     if max(picture.size) > _LARGEST_MASK:
         picture.thumbnail((_LARGEST_MASK, _LARGEST_MASK), Image.Resampling.NEAREST)
     return np.asarray(picture) > 127

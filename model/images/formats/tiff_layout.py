@@ -8,7 +8,7 @@ else is refused with the reason.
 
 from dataclasses import dataclass
 
-from model.errors import ImageFormatRefused
+from model.errors import ImageError, ImageFormatRefused
 from model.images.formats.tiff_tags import Tags
 
 GREY_INVERTED, GREY, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
@@ -123,9 +123,22 @@ class Layout:
         return self.predictor == 1 or (differs and self.compression in _PREDICTED)
 
     def check(self) -> None:
-        """Raise `ImageFormatRefused` with the reason where nobody reads it."""
-        if reason := self._coding_reason() or self._samples_reason():
+        """Raise with the reason where nobody reads it.
+
+        That is `ImageError` where the samples' range is not told, `ImageFormatRefused` for the rest.
+        """
+        if reason := self._coding_reason():
             raise ImageFormatRefused(f"a TIFF {reason} is not read: {_ADVICE}")
+        # Format 4 is "undefined", which readers take as unsigned.
+        if names := [_SAMPLE_FORMATS.get(one, "?") for one in sorted(self.sample_formats - {1, 4})]:
+            kind = " and ".join(names)
+            raise ImageError(f"cannot tell the value range of a TIFF of {kind}: {_ADVICE}")
+        if max(self.bits) > 16:
+            raise ImageError(
+                f"cannot tell the value range of a TIFF of {max(self.bits)} bits a sample: {_ADVICE}"
+            )
+        if not self.is_pillows and not self.is_samples:
+            raise ImageFormatRefused(f"a TIFF {self._layout_reason()} is not read: {_ADVICE}")
 
     def _coding_reason(self) -> str:
         if self.compression not in _BYTEWISE | {_JPEG}:
@@ -138,15 +151,7 @@ class Layout:
         # TIFF's palettes have 16 bits, and by those all of it is black. Some writers use 8.
         return "with a palette of values below 256" if self.has_small_colours else ""
 
-    def _samples_reason(self) -> str:
-        # Format 4 is "undefined", which readers take as unsigned.
-        if formats := self.sample_formats - {1, 4}:
-            names = sorted(_SAMPLE_FORMATS.get(one, f"sample format {one}") for one in formats)
-            return f"of {' and '.join(names)}, whose value range nothing tells,"
-        if max(self.bits) > 16:
-            return f"of {max(self.bits)} bits a sample, whose value range nothing tells,"
-        if self.is_pillows or self.is_samples:
-            return ""
+    def _layout_reason(self) -> str:
         if not self._may_predict:
             return f"of predictor {self.predictor} with this depth or compression"
         if self.fill_order != 1:
