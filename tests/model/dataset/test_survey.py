@@ -133,6 +133,25 @@ def test_masks_that_do_not_match_spoil(parts):
     assert "1 of 2 defective images" in problems(parts)["no mask"].text
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_that_show_nothing_spoil(parts, mode, split):
+    blank = Image.new(mode, (96, 96), 1)
+    save(blank, parts / f"bolt/{split}/good/blank.png")
+    found = problems(parts)["blank"]
+    assert found.spoils
+    assert found.files == (f"bolt/{split}/good/blank.png",)
+    assert "1 images show nothing" in found.text
+
+
+def test_one_picture_again_and_again_spoils(parts):
+    for path in sorted((parts / "bolt/train/good").iterdir()):
+        save(photo(0), path)
+    found = problems(parts)["one picture"]
+    assert found.spoils
+    assert "all 24 good images of bolt" in found.text
+
+
 def test_too_few_good_images_spoil(parts):
     for seed in range(1, 24):
         (parts / f"bolt/train/good/{seed:03}.png").unlink()

@@ -99,12 +99,12 @@ def test_the_whole_matrix_of_layouts():
     """Each depth, order, arrangement and compression with each other."""
     for name, bits, order, big, planar, tile, compression in itertools.product(
         CONTENTS,
-        (1, 2, 4, 8, 10, 12, 14, 16),
+        (1, 4, 8, 12, 16),
         "<>",
         (False, True),
         (False, True),
         TILES,
-        COMPRESSIONS,
+        (1, 5, 8, 32773),
     ):
         if planar and CONTENTS[name][1] == 1:
             continue
@@ -132,7 +132,7 @@ def test_the_whole_matrix_of_layouts():
     orientation=st.sampled_from([None, 1, 3, 6]),
     seed=st.integers(0, 9),
 )
-def test_a_random_layout_is_read_rightly_or_refused(  # noqa: D103
+def test_a_random_layout_is_read_rightly_or_refused(
     name, bits, seed, orientation, sample_format, **layout
 ):
     photometric, samples, extra = CONTENTS[name]
