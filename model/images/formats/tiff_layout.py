@@ -125,7 +125,7 @@ class Layout:
     def check(self) -> None:
         """Raise with the reason where nobody reads it.
 
-        That is `ImageError` where the samples' range is not told, `ImageFormatRefused` for the rest.
+        `ImageError` for samples whose range nothing tells, `ImageFormatRefused` for the rest.
         """
         if reason := self._coding_reason():
             raise ImageFormatRefused(f"a TIFF {reason} is not read: {_ADVICE}")
@@ -134,9 +134,8 @@ class Layout:
             kind = " and ".join(names)
             raise ImageError(f"cannot tell the value range of a TIFF of {kind}: {_ADVICE}")
         if max(self.bits) > 16:
-            raise ImageError(
-                f"cannot tell the value range of a TIFF of {max(self.bits)} bits a sample: {_ADVICE}"
-            )
+            kind = f"{max(self.bits)} bits a sample"
+            raise ImageError(f"cannot tell the value range of a TIFF of {kind}: {_ADVICE}")
         if not self.is_pillows and not self.is_samples:
             raise ImageFormatRefused(f"a TIFF {self._layout_reason()} is not read: {_ADVICE}")
 
