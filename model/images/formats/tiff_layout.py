@@ -8,12 +8,13 @@ else is refused with the reason.
 
 from dataclasses import dataclass
 
-from model.errors import ImageError, ImageFormatRefused
+from model.errors import ImageDamaged, ImageError, ImageFormatRefused
 from model.images.formats.tiff_tags import Tags
 
 GREY_INVERTED, GREY, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 ALPHA = 2
 _UNCOMPRESSED, _JPEG = 1, 7
+_MOST_SAMPLES = 64
 _BYTEWISE = frozenset({_UNCOMPRESSED, 5, 8, 32773, 32946, 34925, 50000})
 """None, LZW, Deflate, PackBits, LZMA and Zstandard: they keep bytes, whatever those mean."""
 _PREDICTED = _BYTEWISE - {_UNCOMPRESSED, 32773}
@@ -177,13 +178,15 @@ _PILLOW_PLANES = {(RGB, (8, 8, 8), ()), (RGB, (8, 8, 8, 8), (ALPHA,))}
 
 
 def layout_of(tags: Tags) -> Layout:
-    """Return the layout that the tags say, with TIFF's defaults."""
+    """Return the layout that the tags say, with TIFF's defaults. Raises `ImageDamaged`."""
     compression, photometric = tags.number(259, 1), tags.number(262, 0)
     default = 3 if compression in {6, _JPEG} and photometric in {RGB, YCBCR} else 1
     samples = tags.number(277, default)
     bits = tags.numbers(258) or (1,)
     if len(bits) == 1:
-        bits *= min(samples, 64)
+        bits *= min(samples, _MOST_SAMPLES)
+    if not 1 <= samples <= len(bits):
+        raise ImageDamaged(f"a TIFF of {samples} samples a pixel says the bits of {len(bits)}")
     return Layout(
         photometric=photometric,
         bits=bits[:samples],

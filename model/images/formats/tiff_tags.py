@@ -7,6 +7,7 @@ from model.errors import ImageDamaged
 
 _LETTERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _MAX_ENTRIES = 10_000
+_MAX_NUMBERS = 100_000
 
 
 class Tags:
@@ -31,7 +32,7 @@ class Tags:
     def numbers(self, tag: int) -> tuple[int, ...]:
         """Return a tag's numbers; none where it is missing, or holds anything else."""
         kind, count, at = self._entries.get(tag, (0, 0, 0))
-        if kind not in _LETTERS or count > len(self._content):
+        if kind not in _LETTERS or count > _MAX_NUMBERS:
             return ()
         layout = f"{count}{_LETTERS[kind]}"
         if struct.calcsize(f"={layout}") > self._room:

@@ -283,6 +283,16 @@ def test_the_size_is_that_of_the_upright_image_before_and_after_loading(bits, or
         )
 
 
+@pytest.mark.parametrize("samples", [0, 2, 4, 60_000])
+def test_samples_that_nothing_is_said_of_are_damage(samples):
+    content = write_tiff(noise(3, 16), bits=16, photometric=RGB)
+    entry = b"\x15\x01\x03\0\x01\0\0\0"  # how many samples a pixel has
+    broken = content.replace(entry + b"\x03\0", entry + samples.to_bytes(2, "little"))
+    assert broken != content
+    with pytest.raises((ImageDamaged, ImageFormatRefused)):
+        decode(broken, OWN_FILES)
+
+
 @pytest.mark.parametrize("bits", [12, 16])
 def test_a_cut_or_changed_file_is_damaged(bits):
     content = write_tiff(noise(3, bits), bits=bits, photometric=RGB, planar=True, compression=8)
