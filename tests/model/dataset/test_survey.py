@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from model.cli import app
 from model.dataset import read_dataset
 from model.dataset.survey import survey
+from model.images.decoding import OWN_FILES, allow_pixels
 
 
 def photo(seed, size=96):
@@ -199,3 +200,12 @@ def test_the_command_prints_a_table_and_fails_where_results_are_spoiled(parts):
     assert json.loads(listed.stdout)["problems"][0]["kind"] == "leak"
     unknown = CliRunner().invoke(app, ["data", "check", str(parts), "--layout", "coco"])
     assert unknown.exit_code == 2
+
+
+def test_the_command_takes_a_limit_of_pixels_and_names_the_file(parts):
+    refused = CliRunner().invoke(app, ["data", "check", str(parts), "--max-pixels", "9000"])
+    allow_pixels(OWN_FILES.max_pixels)
+    assert refused.exit_code == 1
+    said = " ".join(refused.output.split())
+    assert "30 images cannot be read" in said
+    assert "may have 9000 pixels, got 96 x 96 = 9216 (--max-pixels allows more)" in said
