@@ -25,6 +25,7 @@ from rich.progress import track
 from scipy import ndimage
 
 from demo.solar import data_folder, read_split
+from model.images.decoding import open_image
 
 SEED = 20261123
 TEXTURES = ("brick", "grass", "gravel")
@@ -165,8 +166,8 @@ def textures(root: Root) -> None:
     photographs = Path(spec.submodule_search_locations[0]) / "data"
     _fresh(root)
     for texture in TEXTURES:
-        with Image.open(photographs / f"{texture}.png") as opened:
-            photograph = np.asarray(opened.convert("L"), np.float32) / 255
+        opened = open_image(photographs / f"{texture}.png")
+        photograph = np.asarray(opened.convert("L"), np.float32) / 255
         _cut(photograph, root / texture, np.random.default_rng([SEED, *texture.encode()]))
     print(f"{len(TEXTURES)} textures in {root}")
 
@@ -200,8 +201,7 @@ def cells(root: Root) -> None:
             continue
         number = numbers[cell.category]
         numbers[cell.category] += 1
-        with Image.open(path) as opened:
-            image = np.asarray(opened.convert("L"), np.float32) / 255
+        image = np.asarray(open_image(path).convert("L"), np.float32) / 255
         rng = np.random.default_rng([SEED, *cell.category.encode(), number])
         _save_tested(folder, number, image, rng)
     print(f"{len(good)} cells in {root}")

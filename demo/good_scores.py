@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
 from rich.progress import track
 
 from demo.solar import read_split
 from model.checkpoints.checkpoint import CheckpointStore
+from model.images.decoding import open_image
 from model.runtimes.torch import open_checkpoint
 
 _BATCH = 8
@@ -38,7 +38,7 @@ def main(
         ]
         raw_scores = scores.setdefault(category, [])
         for start in track(range(0, len(files), _BATCH), description=category):
-            images = [Image.open(path) for path in files[start : start + _BATCH]]
+            images = [open_image(path) for path in files[start : start + _BATCH]]
             raw_scores += [part.raw_score for part in detector.inspect_images(images, category)]
     output.write_text(json.dumps(scores, indent=1) + "\n")
     print({category: len(raw_scores) for category, raw_scores in scores.items()})

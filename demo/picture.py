@@ -5,13 +5,15 @@ python -m demo.picture docs/heatmap.png     # in another
 """
 
 import base64
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 from PIL import Image
+
+from model.images.decoding import OWN_FILES, decode, open_image
+from model.images.preprocess import to_rgb
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 GAP = 12
@@ -40,7 +42,7 @@ def tiles(url: str, pattern: str) -> list[Image.Image]:
         result = inspect(url, category, image)
         print(f"{category}/{image.name}: {result['decision']}, score {result['score']:.3f}")
         overlay = base64.b64decode(result["heatmap"])
-        pictures += [Image.open(image).convert("RGB"), Image.open(BytesIO(overlay))]
+        pictures += [to_rgb(open_image(image)), decode(overlay, OWN_FILES)]
     return pictures
 
 

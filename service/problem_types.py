@@ -14,7 +14,7 @@ _GIVE_KEY = "give the client a key with the scope `detect`"
 _REPAIR_NAME = "repair the name, or load the model; `detail` lists the categories"
 _LOOK_AT_NETWORK = "look at the network, then try again"
 _SEND_LESS = "send less, or raise the limit; ask for fewer heatmaps at once"
-_SEND_FORMAT = "send JPEG, PNG, BMP, TIFF or WebP"
+_SEND_FORMAT = "send JPEG, PNG, BMP, TIFF, WebP, PGM or PPM, of a kind that is read"
 _SEND_UTF8 = "send texts in UTF-8, and say so or nothing"
 _TAKE_AGAIN = "take the picture again: the file is damaged, empty, or no base64"
 _REPAIR_FIELD = "repair the client; `errors` names the field"
@@ -157,7 +157,7 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         415,
         "unsupported-image",
         "Not an image format that is taken",
-        example="the content is none of the image formats taken: JPEG, PNG, BMP, TIFF, WebP",
+        example="the content is none of the image formats taken: JPEG, PNG, BMP, TIFF, WebP, PPM",
         advice=_SEND_FORMAT,
     ),
     errors.UnsupportedEncoding: ProblemType(

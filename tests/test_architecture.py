@@ -183,3 +183,16 @@ def test_the_measures_see_what_they_should():
     assert environment_reads("import os\nfrom os import getenv\nx = os.environ['A']\n") == [2, 3]
     assert MACHINE_PATH.search(" ".join(["cd", "/" + "home/someone/x"]))
     assert not MACHINE_PATH.search("POST /work or https://example.com/home/page or ./work/a")
+
+
+def test_one_decoder_opens_all_images():
+    """Limits, depths and transparency are one rule, which `PIL.Image.open` knows nothing of."""
+    measured = ROOT / "benchmarks" / "codecs.py"  # decodes by several libraries, to compare them
+    opening = [
+        f"{name_of(file)}:{call.lineno}"
+        for file in SOURCES
+        if file != measured
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in {"Image.open", "PIL.Image.open"}
+    ]
+    assert not opening, "use model.images.decoding"

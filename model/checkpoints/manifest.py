@@ -211,11 +211,8 @@ class Manifest(BaseModel):
     def to_json(self) -> str:
         """Return the file's text; raises `CheckpointError` for a value that JSON cannot hold."""
         values = self.model_dump()
-        for later in (
-            "golden",
-            "areas",
-            "calibration_log",
-        ):  # so that programs from before there were any read it
+        # Programs from before there were any can read a manifest without them.
+        for later in ("golden", "areas", "calibration_log"):
             if not values[later]:
                 del values[later]
         try:

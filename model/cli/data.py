@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.cli.options import Categories, Data, Defective, Good, Layout, LocalRoot
+from model.cli.options import (
+    Categories,
+    Data,
+    Defective,
+    Good,
+    Layout,
+    LocalRoot,
+    MaxPixels,
+)
 from model.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ def check(
     defective: Defective = None,
     layout: Layout = None,
     local_root: LocalRoot = None,
+    max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Say what DATA holds and what is wrong with it, before training on it.

@@ -72,6 +72,25 @@ Preset: TypeAlias = Annotated[
     ),
 ]
 
+
+def _allow_pixels(count: int | None) -> int | None:
+    if count is not None:
+        from model.images.decoding import allow_pixels
+
+        allow_pixels(count)
+    return count
+
+
+MaxPixels: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        callback=_allow_pixels,
+        help="Refuse images of more pixels; by default 1000000000.",
+    ),
+]
+
 STORE = Path("weights")
 CALIBRATION = "Calibration"
 """The panel of the options that thresholds come from."""

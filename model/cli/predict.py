@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from model.cli.options import STORE, BatchSize, Device, Name, Version, Weights
+from model.cli.options import STORE, BatchSize, Device, MaxPixels, Name, Version, Weights
 from model.errors import ImageError, NonFiniteOutput, UnknownCategory
 from model.images.arguments import named_images, picture_files
 from model.names import safe_name
@@ -47,6 +47,7 @@ def predict(
         bool, typer.Option("--fail-on-ng", help="Exit with 1 when a part is NG.")
     ] = False,
     batch_size: BatchSize = 8,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     version: Version = None,
     weights: Weights = STORE,

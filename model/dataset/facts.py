@@ -14,6 +14,7 @@ from PIL import Image
 from model.dataset.masks import marked_pixels
 from model.dataset.sample import Dataset, Sample
 from model.errors import DatasetError, ImageError
+from model.images.content import is_blank
 from model.images.decoding import open_image
 from model.images.preprocess import SIXTEEN_BIT, upright
 
@@ -26,7 +27,8 @@ class Facts:
     """One image: `size` is (width, height) upright, `mode` as stored; None where `error` is set.
 
     `digest` is of the pixels, whatever the file's format; `levels` the highest value of a 16-bit
-    image; `marked` the share of the image that its mask marks, `mask_error` why there is none.
+    image; `is_blank` whether nothing can be seen on it; `marked` the share of the image that its
+    mask marks, `mask_error` why there is none.
     """
 
     sample: Sample
@@ -37,6 +39,7 @@ class Facts:
     digest: str = ""
     hash: Bool[np.ndarray, " bits"] | None = None
     levels: int | None = None
+    is_blank: bool = False
     marked: float | None = None
     mask_error: str | None = None
 
@@ -53,7 +56,7 @@ def look(sample: Sample, split: str) -> Facts:
     try:
         stored = open_image(sample.path)
         image = upright(stored)
-    except (ImageError, Image.DecompressionBombError) as error:
+    except ImageError as error:
         return Facts(sample, split, error=str(error))
     levels = int(np.asarray(stored).max()) if stored.mode in SIXTEEN_BIT else None
     marked, mask_error = _mask(sample)
@@ -65,6 +68,7 @@ def look(sample: Sample, split: str) -> Facts:
         digest=_digest(image),
         hash=imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel(),
         levels=levels,
+        is_blank=is_blank(stored if levels is not None else image),
         marked=marked,
         mask_error=mask_error,
     )
@@ -75,7 +79,7 @@ def _mask(sample: Sample) -> tuple[float | None, str | None]:
         return None, None
     try:
         return float(marked_pixels(sample).mean()), None
-    except (DatasetError, ImageError, OSError, Image.DecompressionBombError) as error:
+    except (DatasetError, ImageError, OSError) as error:
         return None, str(error)
 
 

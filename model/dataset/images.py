@@ -52,7 +52,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "3 H W"], int]:
-        image = torch.from_numpy(self._input(self._canvas(index), index))
+        image = torch.from_numpy(self._input(self.canvas(index), index))
         if self.augment is not None:
             image = self.augment(image.clone(), self._generator(index))
         return image, index
@@ -61,8 +61,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         """Choose the epoch whose augmentation is drawn."""
         self._epoch.fill_(epoch)
 
-    def _canvas(self, index: int) -> UInt8[np.ndarray, "3 h w"]:
-        """Return the image resized, before it is cut."""
+    def canvas(self, index: int) -> UInt8[np.ndarray, "3 h w"]:
+        """Return the image resized, before it is cut: pixels that nobody else changes."""
         kept = self._kept.get(index)
         if kept is not None:
             return kept

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from PIL import ExifTags, Image
+from PIL import Image
 
 from model.dataset.readers.folders import image_files
 from model.dataset.sample import Sample
 from model.errors import DatasetError
-from model.images.decoding import open_image
+from model.images.decoding import open_image, opened_file
 
 _LOSSY_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
-_EXIF_SIDEWAYS = {5, 6, 7, 8}
 
 
 def read_mask(sample: Sample, image_size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
@@ -51,10 +50,8 @@ def marked_pixels(sample: Sample) -> Bool[np.ndarray, "H W"]:
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Return (width, height) as the image is meant to be seen, from its header."""
-    with Image.open(path) as image:
-        width, height = image.size
-        sideways = image.getexif().get(ExifTags.Base.Orientation) in _EXIF_SIDEWAYS
-    return (height, width) if sideways else (width, height)
+    with opened_file(path) as found:
+        return found.upright_size
 
 
 def _marked(

@@ -76,11 +76,13 @@ def survey(
     problems = [
         *_missing(dataset),
         *_unreadable(facts, root),
+        *_blank(facts, root),
         *_mask_problems(facts, root),
         *_repeated(facts, root),
     ]
     for name, own in sorted(by_category.items()):
         problems += _shortages(name, own)
+        problems += _one_picture(name, readable(own), root)
         problems += _mixtures(name, readable(own), root)
     problems.sort(key=lambda problem: not problem.spoils)
     passed_over = {reason: tuple(files) for reason, files, _ in dataset.passed_over_by_reason()}
@@ -114,6 +116,20 @@ def _unreadable(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
     if bad:
         text = f"{len(bad)} images cannot be read: {bad[0].error}"
         yield Problem("unreadable", True, text, _names(bad, root))
+
+
+def _blank(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
+    blank = [one for one in facts if one.is_blank]
+    if blank:
+        text = f"{len(blank)} images show nothing: every pixel is alike, so take them out"
+        yield Problem("blank", True, text, _names(blank, root))
+
+
+def _one_picture(name: Category, facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
+    good = [one for one in facts if one.split != "test"]
+    if len(good) > 1 and len({one.digest for one in good}) == 1 and not good[0].is_blank:
+        text = f"all {len(good)} good images of {name} to train on are the same picture"
+        yield Problem("one picture", True, text, _names(good, root))
 
 
 def _mask_problems(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:

@@ -10,8 +10,6 @@ import base64
 import binascii
 import json
 import math
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -20,30 +18,19 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.errors import ConfigError
+from model.errors import ConfigError, ImageError
+from model.images.decoding import OWN_FILES, DecodeLimits, decode
+from model.images.preprocess import upright
 from model.inspection import Category, ImageSize
 
 _LARGEST_MASK = 1024
+_MASK_LIMITS = DecodeLimits(max_pixels=_LARGEST_MASK**2, max_side=_LARGEST_MASK)
 _MOST_MASK_CHARACTERS = 2**21
 _SUPERSAMPLED = 4
 _KEPT = 16
-
-_UNREADABLE = (
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-    binascii.Error,
-    EOFError,
-    OSError,
-    SyntaxError,
-    UnidentifiedImageError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow raises for a damaged PNG."""
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Polygon = Annotated[
@@ -88,13 +75,10 @@ class Area(BaseModel):
 
     def _picture(self) -> Image.Image:
         try:
-            content = BytesIO(base64.b64decode(self.mask or "", validate=True))
-            with Image.open(content, formats=["PNG"]) as image:
-                if max(image.size) <= _LARGEST_MASK:
-                    return image.convert("L")
-        except _UNREADABLE as error:
+            content = base64.b64decode(self.mask or "", validate=True)
+            return upright(decode(content, _MASK_LIMITS)).convert("L")
+        except (binascii.Error, ImageError) as error:
             raise ValueError(f"mask is no base64 of a PNG: {error}") from error
-        raise ValueError(f"mask has sides of at most {_LARGEST_MASK} pixels, got {image.size}")
 
 
 class Areas:
@@ -168,9 +152,8 @@ def _polygons(path: Path) -> object:
 
 def _white(path: Path) -> Bool[np.ndarray, "h w"]:
     try:
-        with Image.open(path) as image:
-            picture = image.convert("L")
-    except (OSError, UnidentifiedImageError) as error:
+        picture = upright(decode(path.read_bytes(), OWN_FILES)).convert("L")
+    except (ImageError, OSError) as error:
         raise ConfigError(f"{path} is not a readable image: {error}") from error
     if max(picture.size) > _LARGEST_MASK:
         picture.thumbnail((_LARGEST_MASK, _LARGEST_MASK), Image.Resampling.NEAREST)

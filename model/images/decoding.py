@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -20,18 +20,24 @@ from PIL.Image import DecompressionBombWarning, Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import ImageDamaged, ImageError, ImageFormatRefused, ImageOverLimit
-from model.images.headers import bmp, jpeg, png, tiff, webp
+from model.images.formats import foreign
+from model.images.formats.numpy_file import NumpyFile
+from model.images.formats.pnm import PnmFile
+from model.images.formats.tiff_samples import open_tiff
+from model.images.headers import bmp, jpeg, png, pnm, tiff, webp
 from model.images.headers.declared import Declared
+from model.images.orientation import SIDEWAYS, orientation_of
 from model.images.preprocess import upright
 
 logger = logging.getLogger("model.decoding")
 
 # Beside our own limit: where Pillow only warns of a bomb, it shall raise, in every thread.
 warnings.simplefilter("error", DecompressionBombWarning)
+# EXIF that is damaged or odd says nothing about the part: such an image is taken as upright.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,12 @@ _FORMATS = {
     "JPEG": _Format(jpeg.declare, JpegImageFile),
     "PNG": _Format(png.declare, PngImageFile),
     "BMP": _Format(bmp.declare, BmpImageFile),
-    "TIFF": _Format(tiff.declare, TiffImageFile),
+    "TIFF": _Format(tiff.declare, open_tiff),
     "WebP": _Format(webp.declare, WebPImageFile),
+    "PPM": _Format(pnm.declare, PnmFile),
 }
 FORMATS = tuple(_FORMATS)
+_AFTER_PNM_KIND = frozenset({b" ", b"\n", b"\r", b"\t", b"#"})
 
 
 _TILES_OVER_EDGE = 2
@@ -74,6 +82,13 @@ class DecodeLimits:
 
 
 OWN_FILES = DecodeLimits()
+_own_files = OWN_FILES
+
+
+def allow_pixels(count: int) -> None:
+    """Let files of one's own have so many pixels, in this process."""
+    global _own_files  # noqa: PLW0603 - one limit for all that a command reads
+    _own_files = replace(OWN_FILES, max_pixels=count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,17 @@ class OpenImage:
     header: Header
     nbytes: int
     image: ImageFile
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height) as the image is meant to be seen, before its pixels are loaded."""
+        if isinstance(self.image, NumpyFile):
+            return self.image.size
+        with _damage(self.header.kind, self.nbytes):
+            sideways = orientation_of(self.image) in SIDEWAYS
+        declared = self.header.declared
+        width, height = declared.width, declared.height
+        return (height, width) if sideways else (width, height)
 
     def load(self) -> Image:
         """Decode the pixels and return the image as it is stored. Raises `ImageDamaged`."""
@@ -125,9 +151,11 @@ def sniff(content: bytes) -> str:
     # Two letters prove little, so a bitmap's second header has to be one that exists.
     if content.startswith(b"BM") and int.from_bytes(content[14:18], "little") in bmp.HEADERS:
         return "BMP"
-    raise ImageFormatRefused(
-        f"the content is none of the image formats taken: {', '.join(FORMATS)}"
-    )
+    if content[:2] in {b"P2", b"P3", b"P5", b"P6"} and content[2:3] in _AFTER_PNM_KIND:
+        return "PPM"
+    name = foreign.name_of(content)
+    said = f"the content is {name}, which is" if name else "the content is"
+    raise ImageFormatRefused(f"{said} none of the image formats taken: {', '.join(FORMATS)}")
 
 
 def read_header(content: bytes, limits: DecodeLimits) -> Header:
@@ -221,11 +249,25 @@ def decode(content: bytes, limits: DecodeLimits) -> Image:
         return found.load()
 
 
-def open_image(path: Path, limits: DecodeLimits = OWN_FILES) -> Image:
-    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image."""
+def open_image(path: Path, limits: DecodeLimits | None = None) -> Image:
+    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image.
+
+    The limits are those of files of one's own; see `allow_pixels`.
+    """
+    with opened_file(path, limits) as found:
+        return found.load()
+
+
+@contextmanager
+def opened_file(path: Path, limits: DecodeLimits | None = None) -> Iterator[OpenImage]:
+    """Open the image of a file, as `opened` does. Raises `ImageError`, which names the file."""
     try:
-        return decode(path.read_bytes(), limits)
+        with opened(path.read_bytes(), limits or _own_files) as found:
+            yield found
     except FileNotFoundError as error:
         raise ImageError(f"no image file {path}") from error
+    except ImageOverLimit as error:
+        hint = " (--max-pixels allows more)" if "pixels, got" in str(error) else ""
+        raise ImageError(f"{path} is too large: {error}{hint}") from error
     except (ImageError, OSError) as error:
         raise ImageError(f"{path} is not a readable image: {error}") from error

@@ -6,26 +6,18 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image
+from PIL import Image
 
 from model.errors import ConfigError, ImageError
+from model.images.alpha import has_alpha, over_black
 from model.images.framing import RESIZES, STRETCH, TILE, Frame, Framing
+from model.images.orientation import turned
 from model.inspection import ImageSize
 from model.limits import MOST_SIDE_PX
 from model.stored import Stored
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _LEAST_STD = 1e-6
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""How an image is turned upright from each of EXIF's orientations but 1, which is upright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +149,13 @@ def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
     """Return the image upright (EXIF orientation applied) and in 8 bits, as "L" or "RGB".
 
     The one rule for every image that is trained on, checked or served. 16-bit grey keeps the upper
-    eight of its `grey_bits`, and what is above them is white; transparency is laid over black;
-    palettes, CMYK and the rest are converted by PIL, which keeps the high bytes of 16-bit colour.
-    Of several frames it is the first. An image that is so already is returned itself, and never
-    copied: 50 megapixels are 150 MB. Raises `ImageError` for floating-point and 32-bit images,
-    whose range nothing tells.
+    eight of its `grey_bits`, and what is above them is white; transparency is laid over black,
+    unless it is everywhere; palettes, CMYK and the rest are converted by PIL, which keeps the high
+    bytes of 16-bit colour. Of several frames it is the first. An image that is so already is
+    returned itself, and never copied: 50 megapixels are 150 MB. Raises `ImageError` for
+    floating-point and 32-bit images, whose range nothing tells.
     """
-    image = _turned(image)
+    image = turned(image)
     if image.mode in SIXTEEN_BIT:
         values = np.asarray(image).astype(np.uint16)
         return Image.fromarray(np.minimum(values >> (grey_bits - 8), 255).astype(np.uint8))
@@ -174,25 +166,9 @@ def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
         )
     if image.mode == "RGB":
         return image
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        black = Image.new("RGBA", coloured.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, coloured).convert("RGB")
+    if has_alpha(image):
+        return over_black(image)
     return image if image.mode == "L" else image.convert("RGB")
-
-
-def _turned(image: Image.Image) -> Image.Image:
-    """Return the image as its EXIF says that it is to be seen; without EXIF where it was turned.
-
-    Unlike `PIL.ImageOps.exif_transpose`, it does not write the other entries anew: there may be
-    thousands.
-    """
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    if turn is None:
-        return image
-    turned = image.transpose(turn)
-    turned.info = {key: turned.info[key] for key in turned.info.keys() & {"transparency"}}
-    return turned
 
 
 def to_rgb(image: Image.Image, grey_bits: int = 16) -> Image.Image:

@@ -11,11 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from model.calibration.calibration import Calibration
 from model.checkpoints.manifest import Manifest
-from model.dataset import Sample, upright_size
+from model.dataset import Sample
+from model.images.decoding import opened_file
 from model.inspection import Category
 
 _PACKAGES = ("mambaad-service", "torch", "timm", "numpy", "scipy", "pillow")
@@ -73,9 +72,9 @@ def image_facts(samples: Sequence[Sample]) -> Facts:
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
     for sample in samples:
-        sizes[upright_size(sample.path)] += 1
-        with Image.open(sample.path) as image:
-            modes[f"{image.format} {image.mode}"] += 1
+        with opened_file(sample.path) as found:
+            sizes[found.upright_size] += 1
+            modes[f"{found.header.kind} {found.image.mode}"] += 1
     shown = [f"{w} x {h} ({count})" for (w, h), count in sizes.most_common(5)]
     more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
     return [

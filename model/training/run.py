@@ -121,6 +121,8 @@ def learn(
     trainer = Trainer(
         config, network, preprocessing, data, device, run.group, watch_best, run.cache
     )
+    if not run.resume:
+        trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
         write_recipe(run.folder, recipe.to_yaml())

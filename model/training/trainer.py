@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from model.dataset import ImageDataset, PixelCache
+from model.dataset.content import check_content
 from model.errors import ConfigError, NonFiniteOutput
 from model.images.preprocess import Preprocessing
 from model.network import MambaAD
@@ -77,6 +78,10 @@ class Trainer:
         )
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         self.best = BestWeights() if config.keeps_best or watch_best else None
+
+    def check_content(self) -> None:
+        """Raise `DatasetError` where images to train on, or to watch, show nothing."""
+        check_content([self._images, *([self._watched] if self._watched else [])])
 
     @property
     def steps_per_epoch(self) -> int:

@@ -114,6 +114,13 @@ def _png(image: "PIL.Image.Image") -> bytes:
     if orientation := image.getexif().get(_ORIENTATION):
         exif[_ORIENTATION] = orientation
     written = BytesIO()
-    kept = image if image.mode in _PNG_MODES else image.convert("RGB")
+    kept = image if image.mode in _PNG_MODES else _convert(image)
     kept.save(written, "PNG", compress_level=_PNG_COMPRESSION, exif=exif)
     return written.getvalue()
+
+
+def _convert(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Return the image in a mode that PNG has, without losing bits or transparency."""
+    if image.mode.startswith("I;16"):
+        return image.convert("I").convert("I;16")
+    return image.convert({"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGB"))

@@ -21,6 +21,7 @@ from service.telemetry.metrics import Metrics
 from service.versions.assignment import Assignment, Canary, Role
 from service.versions.catalogue import Catalogue, Route, Version
 from service.versions.claims import claims, undecided, unusable
+from service.versions.route_metrics import publish_routes
 from service.versions.state import State
 from service.versions.thresholds import promise
 
@@ -253,12 +254,8 @@ class Registry:
         assignments = self.assignments
         self._refused = self._refusals(assignments)
         self._table = {c: self._served(c, assigned) for c, assigned in assignments.items()}
-        self._metrics.category_info.clear()
-        for route in self.routes:
-            labels = (route.category, route.checkpoint.name, route.checkpoint.version)
-            self._metrics.category_info.labels(*labels).set(1)
+        publish_routes(self._metrics, self.routes)
         self._expect_parts()
-        self._publish_thresholds()
         self._metrics.checkpoints_refused.set(len(self._refused))
 
     def _expect_parts(self) -> None:
@@ -270,15 +267,6 @@ class Registry:
                 self._metrics.expect_route(category, route.checkpoint, route.role)
             if served.stable.shadow:
                 self._metrics.expect_shadow(category)
-
-    def _publish_thresholds(self) -> None:
-        self._metrics.threshold.clear()
-        for route in self.routes:
-            calibration = route.calibration
-            gauge = self._metrics.threshold
-            gauge.labels(route.category, "image").set(calibration.image_threshold)
-            if calibration.review_threshold is not None:
-                gauge.labels(route.category, "review").set(calibration.review_threshold)
 
     def _served(self, category: Category, assigned: Assignment) -> _Served | None:
         stable = self.route_of(category, assigned.stable, Role.STABLE)

@@ -16,12 +16,13 @@ from model.cli.options import (
     Good,
     Layout,
     LocalRoot,
+    MaxPixels,
     Weights,
 )
 from model.errors import DatasetError, UnknownCategory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
     from model.dataset import Sample
@@ -51,6 +52,7 @@ def compare(
         bool, typer.Option("--all", help="List every image that is decided differently.")
     ] = False,
     batch_size: BatchSize = 8,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     weights: Weights = STORE,
 ) -> None:
@@ -95,9 +97,7 @@ def compare(
         warn_of_seen(store, checkpoint, samples)
     list_changes(comparison, None if every else _LISTED)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        about = {"first": f"{one.name}/{one.version}", "second": f"{two.name}/{two.version}"}
-        json_file.write_text(json.dumps(about | comparison.to_dict(), indent=2) + "\n")
+        _write_json(json_file, one, two, comparison.to_dict())
     if report is not None:
         pair = Pair(
             (first, second),
@@ -109,6 +109,14 @@ def compare(
         with counting(len(comparison.changes), "writing the report") as advance:
             write_comparison(report, pair, advance)
         print(f"wrote {report}")
+
+
+def _write_json(
+    file: Path, one: "Checkpoint", two: "Checkpoint", differences: "Mapping[str, object]"
+) -> None:
+    about = {"first": f"{one.name}/{one.version}", "second": f"{two.name}/{two.version}"}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**about, **differences}, indent=2) + "\n")
 
 
 def split_name(text: str) -> tuple[str, str | None]:

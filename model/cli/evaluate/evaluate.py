@@ -17,6 +17,7 @@ from model.cli.options import (
     Good,
     Layout,
     LocalRoot,
+    MaxPixels,
     Name,
     Version,
     Weights,
@@ -61,6 +62,7 @@ def evaluate(
         typer.Option(metavar="DIR", help="The run's folder, for the report's training curve."),
     ] = None,
     batch_size: BatchSize = 8,
+    max_pixels: MaxPixels = None,
     device: Device = "cpu",
     version: Version = None,
     weights: Weights = STORE,
@@ -96,8 +98,7 @@ def evaluate(
     words = Words.given(good, defective, category)
     dataset = read_dataset(data, chosen, layout, local_root, words=words)
     tell_passed_over(dataset)
-    if not dataset.test:
-        raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
+    _require_test_images(dataset.test, data)
     curve = None if report is None else read_curve(checkpoint, run)
     detector = open_checkpoint(checkpoint, device=device)
     found = evaluation.evaluate(detector, dataset.test, batch_size, progress=True)
@@ -121,6 +122,11 @@ def evaluate(
         with counting(len(found.categories), "writing the report") as advance:
             write_report(report, subject, advance)
         print(f"wrote {report}")
+
+
+def _require_test_images(samples: "Sequence[Sample]", data: Path) -> None:
+    if not samples:
+        raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
 
 
 def write_json(file: Path, checkpoint: "Checkpoint", results: "Mapping[str, object]") -> None:

@@ -16,6 +16,7 @@ from model.cli.options import (
     Good,
     Layout,
     LocalRoot,
+    MaxPixels,
     Weights,
 )
 from model.cli.train.images import Cache, Ignore, Roi
@@ -40,6 +41,7 @@ class SourceOptions(OptionGroup):
     roi: Roi = None
     ignore: Ignore = None
     cache: Cache = None
+    max_pixels: MaxPixels = None
     held_out_dir: Annotated[
         Path | None,
         typer.Option(

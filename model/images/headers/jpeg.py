@@ -14,20 +14,25 @@ from model.images.headers.declared import (
     Count,
     Declared,
 )
+from model.images.headers.frames import JPEG_LS, check_frame
 
 _START_OF_SCAN = 0xDA
 NS_PER_SCAN_PIXEL = 1.0
 _NS_PER_PIXEL = 10.0
 _NS_PER_BYTE = 10.0
 _NS_PER_BYTE_OF_SCANS = 30.0
-_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_FRAMES = frozenset({*range(0xC0, 0xD0), JPEG_LS} - {0xC4, 0xC8, 0xCC})
 _APP1 = 0xE1
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
 _RESOURCE = b"8BIM"  # Photoshop's, each of which Pillow reads in Python
 
 
 def declare(content: bytes) -> Declared:
-    """Read a JPEG's segments. Raises `ImageDamaged` where no frame comes before the first scan."""
+    """Read a JPEG's segments.
+
+    Raises `ImageDamaged` where no frame comes before the first scan, `ImageFormatRefused` for one
+    that is not decoded.
+    """
     width, height, channels, steps, exif_bytes, at = 0, 0, 0, 0, 0, 2
     while steps <= MAX_ENTRIES and at + 4 <= len(content):
         steps += 1
@@ -39,6 +44,7 @@ def declare(content: bytes) -> Declared:
             break
         length = int.from_bytes(content[at + 2 : at + 4], "big")
         if marker in _FRAMES and at + 10 <= len(content):
+            check_frame(marker, content[at + 4])
             height, width, channels = struct.unpack_from(">HHB", content, at + 5)
         elif marker == _APP1 and content[at + 4 : at + 10] == b"Exif\0\0":
             exif_bytes += length

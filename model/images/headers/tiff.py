@@ -18,7 +18,7 @@ from model.images.headers.declared import (
 from model.images.headers.jpeg import NS_PER_SCAN_PIXEL, count_scans
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
-_ROWS_PER_STRIP, _PLANAR, _SEPARATE_PLANES = 278, 284, 2
+_ROWS_PER_STRIP, _PLANAR, _SEPARATE_PLANES, _PHOTOMETRIC = 278, 284, 2, 262
 _STRIPS, _TILE_WIDTH, _TILE_LENGTH, _TILES, _EXTRA_SAMPLES = 273, 322, 323, 324, 338
 _EXIF_DIRECTORIES = (34665, 34853, 40965)
 _BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
@@ -30,6 +30,7 @@ _FAX = frozenset({2, 3, 4, 32771})
 _JPEG = frozenset({6, 7})
 _NS_PER_BYTE = {1: 8.0, 5: 12.0, 8: 12.0, 32773: 12.0, 32946: 12.0}
 _SLOW_NS_PER_BYTE = 40.0  # LZMA, Zstandard, JPEG
+_NS_PER_SAMPLE = 60.0  # unpacked by NumPy
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +124,32 @@ def declare(content: bytes) -> Declared:
             "uncompressed, in LZW, or as PNG"
         )
     samples, bits = reader.number(entries, _SAMPLES, 1), reader.number(entries, _BITS, 1)
+    by_numpy = _is_read_by_samples(reader, entries, samples, bits)
     piece, needed, pieces = _pieces(reader, entries, width, height)
     scan_pixels = piece * count_scans(content) if compression in _JPEG else 0
     pixel_bytes = max(1, bits // 8) * max(1, samples)
     written = pixel_bytes * piece * needed * _NS_PER_BYTE.get(compression, _SLOW_NS_PER_BYTE)
+    if by_numpy:
+        written += max(1, samples) * piece * needed * _NS_PER_SAMPLE
     return Declared(
         width=width,
         height=height,
-        peak_bytes_per_pixel=_peak_bytes(samples, bits, see_through=_EXTRA_SAMPLES in entries),
+        peak_bytes_per_pixel=_peak_bytes(samples, bits, see_through=_EXTRA_SAMPLES in entries)
+        + (pixel_bytes if by_numpy else 0),
         seconds=(written + scan_pixels * NS_PER_SCAN_PIXEL) / 1e9,
         decoded_pixels=piece * needed,
         scan_pixels=scan_pixels,
         counts=(Count("strips or tiles", pieces, MAX_ENTRIES),),
     )
+
+
+def _is_read_by_samples(
+    reader: _Reader, entries: dict[int, _Entry], samples: int, bits: int
+) -> bool:
+    """Whether `model.images.formats.tiff_samples` may read it, and not Pillow: it takes longer."""
+    planes = samples > 1 and reader.number(entries, _PLANAR) == _SEPARATE_PLANES
+    inverted = bits > 8 and reader.number(entries, _PHOTOMETRIC) == 0
+    return planes or inverted or bits not in {1, 2, 4, 8, 16}
 
 
 def _peak_bytes(samples: int, bits: int, *, see_through: bool) -> int:

@@ -95,7 +95,7 @@ def _body(description: str, json_body: type[BaseModel], example: dict[str, Any])
 
 DETECT_BODY = _body(
     "A form, JSON, or any other body as one image. What it asks for goes before the query. An "
-    "image's format is recognised by its content: JPEG, PNG, BMP, TIFF or WebP.",
+    "image's format is recognised by its content: JPEG, PNG, BMP, TIFF, WebP or PPM.",
     DetectBody,
     {**_ASKED_EXAMPLE, "images": [{"content": _IMAGE_TEXT, "filename": "cell.png"}]},
 )

@@ -117,6 +117,9 @@ class TrafficMetrics:
             ("reason",),
             registry=registry,
         )
+        self._count_refusals_from_zero()
+
+    def _count_refusals_from_zero(self) -> None:
         slugs = [kind.slug for kind in (INTERNAL, *PROBLEM_TYPES.values())]
         from_zero(self.rejected, (*slugs, *(f"http-{status}" for status in _HTTP_REFUSES)))
         from_zero(self.image_errors, slugs)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from model.cli import app
 from model.dataset import read_dataset
 from model.dataset.survey import survey
+from model.images.decoding import OWN_FILES, allow_pixels
 
 
 def photo(seed, size=96):
@@ -133,6 +134,25 @@ def test_masks_that_do_not_match_spoil(parts):
     assert "1 of 2 defective images" in problems(parts)["no mask"].text
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_that_show_nothing_spoil(parts, mode, split):
+    blank = Image.new(mode, (96, 96), 1)
+    save(blank, parts / f"bolt/{split}/good/blank.png")
+    found = problems(parts)["blank"]
+    assert found.spoils
+    assert found.files == (f"bolt/{split}/good/blank.png",)
+    assert "1 images show nothing" in found.text
+
+
+def test_one_picture_again_and_again_spoils(parts):
+    for path in sorted((parts / "bolt/train/good").iterdir()):
+        save(photo(0), path)
+    found = problems(parts)["one picture"]
+    assert found.spoils
+    assert "all 24 good images of bolt" in found.text
+
+
 def test_too_few_good_images_spoil(parts):
     for seed in range(1, 24):
         (parts / f"bolt/train/good/{seed:03}.png").unlink()
@@ -180,3 +200,12 @@ def test_the_command_prints_a_table_and_fails_where_results_are_spoiled(parts):
     assert json.loads(listed.stdout)["problems"][0]["kind"] == "leak"
     unknown = CliRunner().invoke(app, ["data", "check", str(parts), "--layout", "coco"])
     assert unknown.exit_code == 2
+
+
+def test_the_command_takes_a_limit_of_pixels_and_names_the_file(parts):
+    refused = CliRunner().invoke(app, ["data", "check", str(parts), "--max-pixels", "9000"])
+    allow_pixels(OWN_FILES.max_pixels)
+    assert refused.exit_code == 1
+    said = " ".join(refused.output.split())
+    assert "30 images cannot be read" in said
+    assert "may have 9000 pixels, got 96 x 96 = 9216 (--max-pixels allows more)" in said

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests import hostile_images as hostile
 from tests.hostile_images import png, png_header, saved, zeros
+from tests.tiff_files import write_tiff
 
 BAD = {
     "nothing": (b"", 422, "undecodable-image"),
@@ -233,3 +235,52 @@ def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, proble
         assert "signal 9" in body["detail"]
         assert body["decision"] == "UNDECIDED"
         assert client.post("/detect", params=asked, content=slow).status_code == 200
+
+
+def as_cameras_write() -> dict[str, bytes]:
+    """One picture in many guises; the first is the plain one."""
+    grey = np.random.default_rng(7).integers(0, 256, (20, 30)).astype(np.uint16)
+    eight, deep, twelve = grey.astype(np.uint8), grey << 8, grey << 4
+    plain = Image.fromarray(eight)
+    hidden = Image.merge("RGBA", [plain, plain, plain, Image.new("L", plain.size)])
+    return {
+        "PNG": saved(plain),
+        "RGBA, alpha 0": saved(hidden),
+        "RGBA TIFF, alpha 0": saved(hidden, "TIFF"),
+        "16 bits, 0 is white": write_tiff((65535 - deep)[..., None], bits=16, photometric=0),
+        "12 bits packed": write_tiff(twelve[..., None], bits=12, photometric=1, compression=5),
+        "16 bits in planes": write_tiff(
+            np.dstack([deep] * 3), bits=16, photometric=2, planar=True, order=">", tile=(16, 16)
+        ),
+        "orientation 9": saved(
+            plain, exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09" + bytes(7)
+        ),
+        "PGM of 12 bits": b"P5 30 20 4095\n" + twelve.astype(">u2").tobytes(),
+    }
+
+
+def test_pictures_as_cameras_write_them_have_one_score(live):
+    scores = {}
+    with live.client() as client:
+        for name, content in as_cameras_write().items():
+            answer = client.post("/detect", params={"category": "nut"}, content=content)
+            assert answer.status_code == 200, (name, answer.text)
+            scores[name] = answer.json()["results"][0]["raw_score"]
+    assert scores == dict.fromkeys(scores, pytest.approx(scores["PNG"], rel=1e-4))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (imagecodecs.jpeg8_encode(np.zeros((8, 8), np.uint16), bitspersample=12), "12 bits"),
+        (imagecodecs.ljpeg_encode(np.zeros((8, 8), np.uint8)), "lossless JPEG"),
+        (imagecodecs.jpegls_encode(np.zeros((8, 8), np.uint8)), "JPEG-LS"),
+        (imagecodecs.jpeg2k_encode(np.zeros((8, 8), np.uint8)), "JPEG 2000"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+        (write_tiff(np.zeros((8, 8, 1), np.uint8), bits=8, photometric=32803), "mosaic"),
+    ],
+)
+def test_kinds_that_are_not_read_are_refused_by_name(live, problem, content, name):
+    with live.client() as client:
+        answer = client.post("/detect", params={"category": "nut"}, content=content)
+    assert name in problem(answer, 415, "unsupported-image")["detail"]

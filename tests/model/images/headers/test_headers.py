@@ -110,6 +110,7 @@ MODES = {
     "BMP": ["1", "L", "P", "RGB"],
     "TIFF": ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16"],
     "WebP": ["RGB", "RGBA"],
+    "PPM": ["L", "RGB", "I;16"],
 }
 
 

@@ -1,0 +1,21 @@
+"""Whether anything can be seen on an image at all."""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+_STEPS = 2
+"""Lossy compression makes a level of its own of one: so far apart they still show nothing."""
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether every pixel is alike: one level of grey or one colour, in 8 or 16 bits."""
+    extrema = image.getextrema()
+    channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    return all(most - least <= _STEPS for least, most in channels)
+
+
+def are_blank(pixels: UInt8[np.ndarray, "3 h w"]) -> bool:
+    """Whether the pixels of an input are those of a blank image."""
+    flat = pixels.reshape(len(pixels), -1)
+    return bool((flat.max(axis=1) - flat.min(axis=1)).max() <= _STEPS)
