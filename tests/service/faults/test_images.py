@@ -201,7 +201,7 @@ def test_a_tensor_of_pixels_has_the_same_limits_of_sides(live, problem, shape):
 
 def test_a_slow_image_ends_at_its_deadline_and_good_parts_are_answered_meanwhile(live, image):
     """Within every limit, and it takes a processor for most of a second: its process is killed."""
-    slow = hostile.jpeg_of_many_scans(1_990, 1_990, 250)
+    slow = hostile.jpeg_of_many_scans(1_990, 1_990, 140)
     asked = {"category": "bolt"}
     with live.client() as client:
         whole = client.post("/detect", params=asked, content=slow)
@@ -222,7 +222,7 @@ def test_a_slow_image_ends_at_its_deadline_and_good_parts_are_answered_meanwhile
 
 
 def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, problem):
-    slow = hostile.jpeg_of_many_scans(1_990, 1_990, 250)
+    slow = hostile.jpeg_of_many_scans(1_990, 1_990, 140)
     asked = {"category": "bolt"}
     with live.client() as client, live.bystander(image()), ThreadPoolExecutor(1) as thread:
         assert client.post("/detect", params=asked, content=slow).status_code == 200
