@@ -134,9 +134,9 @@ class Connection(RefusingConnection):
         if self.parser.should_upgrade():
             return
         self._check_host()
+        super().on_headers_complete()  # raises for a URL that is none: still within the headers
         self._in_headers = False
         self._stop_waiting()
-        super().on_headers_complete()
         if self._leaving:
             self.cycle.keep_alive = False
 

@@ -71,31 +71,38 @@ class Output:
         return [len(self.values)] if self.datatype == "BYTES" else list(np.shape(self.values))
 
 
+@dataclass(frozen=True, slots=True)
+class TensorLimits:
+    """How many elements BYTES may have, which are images, and how large each may be."""
+
+    max_elements: int
+    max_element_bytes: int
+
+
+_NO_LIMITS = TensorLimits(MAX_JSON_VALUES, 2**32)
+
+
 def read_request(
-    body: bytes, header_length: str | None, max_batch: int = MAX_JSON_VALUES
+    body: bytes, header_length: str | None, limits: TensorLimits = _NO_LIMITS
 ) -> tuple[InferAsked, list[Tensor]]:
     """Read an inference request; `header_length` is the value of `HEADER_LENGTH`, if it was sent.
 
-    BYTES may have `max_batch` elements, which are images. Raises `MalformedBody`, `BodyTooLarge` or
+    Raises `MalformedBody`, `BodyTooLarge` or
     `InvalidTensor`.
     """
     size = len(body) if header_length is None else _header_length(header_length, len(body))
-    document = _document(body[:size])
+    document = read_json(body[:size], _BOUNDS, allow_inf_nan=False)
     asked = _as_schema(document, InferAsked)
-    tensors = list(_tensors(asked.inputs, document, memoryview(body)[size:], max_batch))
+    tensors = list(_tensors(asked.inputs, document, memoryview(body)[size:], limits))
     document.close()
     return asked, tensors
 
 
 def read_object(body: bytes, schema: type[M]) -> M:
     """Read a JSON object. Raises `MalformedBody`, or `BodyTooLarge` for too many values."""
-    document = _document(body)
+    document = read_json(body, _BOUNDS, allow_inf_nan=False)
     document.close()
     return _as_schema(document, schema)
-
-
-def _document(content: bytes) -> Document:
-    return read_json(content, _BOUNDS, allow_inf_nan=False)
 
 
 def _as_schema(document: Document, schema: type[M]) -> M:
@@ -125,21 +132,21 @@ def _header_length(value: str, body_length: int) -> int:
 
 
 def _tensors(
-    inputs: Sequence[InputAsked], document: Document, tail: memoryview, max_batch: int
+    inputs: Sequence[InputAsked], document: Document, tail: memoryview, limits: TensorLimits
 ) -> Iterator[Tensor]:
     offset = 0
     for asked in inputs:
         count = _elements(asked)
         size = _binary_size(asked)
         if size is None:
-            values = _from_json(asked, count, document, max_batch)
+            values = _from_json(asked, count, document, limits)
         else:
             if size > len(tail) - offset:
                 raise InvalidTensor(
                     f"input {asked.name[:50]!r} has binary_data_size {size}, and "
                     f"{len(tail) - offset} bytes are left behind the JSON"
                 )
-            values = _from_bytes(asked, tail[offset : offset + size], count, max_batch)
+            values = _from_bytes(asked, tail[offset : offset + size], count, limits)
             offset += size
         yield Tensor(asked.name, asked.datatype, tuple(asked.shape), asked.parameters, values)
     if offset != len(tail):
@@ -179,7 +186,7 @@ def _binary_size(asked: InputAsked) -> int | None:
 
 
 def _from_bytes(
-    asked: InputAsked, content: memoryview, count: int, max_batch: int
+    asked: InputAsked, content: memoryview, count: int, limits: TensorLimits
 ) -> tuple[bytes, ...] | npt.NDArray[Any]:
     if asked.datatype == "BYTES":
         if _LENGTH.size * count > len(content):
@@ -187,7 +194,7 @@ def _from_bytes(
                 f"BYTES of shape {asked.shape} takes {count} elements, each behind its length in 4 "
                 f"bytes: {len(content)} bytes are too few"
             )
-        _check_images(count, max_batch)
+        _check_images(count, limits)
         return tuple(_byte_elements(asked, content, count))
     dtype = DTYPES[asked.datatype]
     if len(content) != count * dtype.itemsize:
@@ -198,10 +205,10 @@ def _from_bytes(
     return np.frombuffer(content, dtype)
 
 
-def _check_images(count: int, max_batch: int) -> None:
+def _check_images(count: int, limits: TensorLimits) -> None:
     """Raise `BodyTooLarge` for more elements than images are taken, before any is read."""
-    if count > max_batch:
-        raise BodyTooLarge(f"a request may have {max_batch} images, got {count}")
+    if count > limits.max_elements:
+        raise BodyTooLarge(f"a request may have {limits.max_elements} images, got {count}")
 
 
 def _byte_elements(asked: InputAsked, content: memoryview, count: int) -> Iterator[bytes]:
@@ -227,7 +234,7 @@ def _byte_elements(asked: InputAsked, content: memoryview, count: int) -> Iterat
 
 
 def _from_json(
-    asked: InputAsked, count: int, document: Document, max_batch: int
+    asked: InputAsked, count: int, document: Document, limits: TensorLimits
 ) -> tuple[bytes, ...] | npt.NDArray[Any]:
     if not isinstance(asked.data, list):
         raise InvalidTensor(f"the data of input {asked.name[:50]!r} must be an array")
@@ -239,8 +246,11 @@ def _from_json(
             f"{asked.shape}, or flat [{count}]"
         )
     if asked.datatype == "BYTES":
-        _check_images(count, max_batch)
-        return tuple(_from_base64(value, document) for value in array.ravel().tolist())
+        _check_images(count, limits)
+        return tuple(
+            _from_base64(value, document, limits.max_element_bytes)
+            for value in array.ravel().tolist()
+        )
     return _cast(array.ravel().tolist(), asked.datatype)
 
 
@@ -258,10 +268,12 @@ def _cast(numbers: list[Any], datatype: str) -> npt.NDArray[Any]:
         raise InvalidTensor(f"{datatype} cannot hold a number of the JSON") from error
 
 
-def _from_base64(value: object, document: Document) -> bytes:
+def _from_base64(value: object, document: Document, max_bytes: int) -> bytes:
     if not isinstance(value, str):
         raise InvalidTensor("BYTES in JSON are strings of base64; got something else")
-    text: Text = document.long_text(value)
+    text: Text = document.long_text(value, max_bytes * 4 // 3 + 4)
+    if len(text) // 4 * 3 - 2 > max_bytes:  # decoding holds Python's lock all the while
+        raise BodyTooLarge(f"an image may have {max_bytes} bytes, got {len(text) // 4 * 3}")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

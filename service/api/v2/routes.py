@@ -11,10 +11,17 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from service.api.limits import BodyLimits
 from service.api.requests import count_images, options_of, read_body, unless_client_leaves
 from service.api.service import Service, ServiceDependency
 from service.api.v2 import openapi as v2_openapi
-from service.api.v2.codec import HEADER_LENGTH, read_object, read_request, write_answer
+from service.api.v2.codec import (
+    HEADER_LENGTH,
+    TensorLimits,
+    read_object,
+    read_request,
+    write_answer,
+)
 from service.api.v2.health import check_ready
 from service.api.v2.schemas import (
     IndexAsked,
@@ -178,15 +185,16 @@ async def infer(
     deadline = service.inspect_part.deadline(base)
     body = await read_body(request, limits.max_request_bytes, deadline)
     part = PartRequest(model, [], base, request_id_of(request.scope), version)
-    call = await asyncio.to_thread(_read, request, body, limits.max_files, part)
+    call = await asyncio.to_thread(_read, request, body, limits, part)
     count_images(request, len(call.part.views))
     return await unless_client_leaves(request, _infer(request, service, call))
 
 
-def _read(request: Request, body: bytes, max_images: int, part: PartRequest) -> _Call:
+def _read(request: Request, body: bytes, limits: BodyLimits, part: PartRequest) -> _Call:
     """Read the body into the part that the path and the headers ask for."""
-    asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH), max_images)
-    views = read_images(tensors, asked.parameters, max_images)
+    tensor_limits = TensorLimits(limits.max_files, limits.max_image_bytes)
+    asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH), tensor_limits)
+    views = read_images(tensors, asked.parameters, limits.max_files)
     outputs = choose_outputs(asked.outputs, asked.parameters)
     options = replace(
         _options(asked, part.options),

@@ -100,6 +100,7 @@ def test_an_older_request_needs_no_host(connect):
 MALFORMED = {
     "no method": (b"\x00\x01\x02 / HTTP/1.1\r\n\r\n", 400, "malformed-request"),
     "no header": (b"GET / HTTP/1.1\r\nHost: x\r\n(\r\n\r\n", 400, "malformed-request"),
+    "no URL": (b"GET http://a:99999999/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed-request"),
     "two hosts": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "malformed-request"),
     "no chunk": (CHUNKED + b"zz\r\n", 400, "malformed-request"),
     "no end": (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 5000, 431, "headers-too-large"),
@@ -107,7 +108,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("second", "status", "slug"), MALFORMED.values(), ids=MALFORMED)
-@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("ahead", [0, 1, 3])
 @pytest.mark.parametrize("pause_s", [0.0, 0.05])
 def test_a_malformed_request_waits_for_the_answers_before_it(
     connect, second, status, slug, ahead, pause_s

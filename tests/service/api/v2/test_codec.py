@@ -9,7 +9,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from service.api.v2.codec import MAX_JSON_VALUES, Output, read_request, write_answer
+from service.api.v2.codec import (
+    MAX_JSON_VALUES,
+    Output,
+    TensorLimits,
+    read_request,
+    write_answer,
+)
 from service.api.v2.schemas import InferAnswer
 from service.api.v2.tensors import choose_outputs, read_images
 from service.errors import BodyTooLarge, InvalidTensor, MalformedBody, ServiceError
@@ -233,11 +239,11 @@ def test_more_elements_than_images_are_refused_unread(monkeypatch):
     count = 5_000_000
     body_and_length = body(binary(bytes(4 * count), "BYTES", [count]), tail=bytes(4 * count))
     with pytest.raises(BodyTooLarge, match="64 images, got 5000000"):
-        read_request(*body_and_length, max_batch=64)
+        read_request(*body_and_length, TensorLimits(64, 1000))
     with pytest.raises(InvalidTensor, match="too few"):
         read(binary(bytes(4 * count), "BYTES", [count + 1]), tail=bytes(4 * count))
     with pytest.raises(BodyTooLarge, match="64 images, got 65"):
-        read_request(*body(tensor("BYTES", [65], data=[""] * 65)), max_batch=64)
+        read_request(*body(tensor("BYTES", [65], data=[""] * 65)), TensorLimits(64, 1000))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +268,8 @@ def test_long_base64_is_read_from_the_body():
     assert found.values == (content, bytes(3))
     with pytest.raises(BodyTooLarge, match="string"):
         read(tensor("BYTES", [1], data=[text]), parameters={"part_id": text})
+    with pytest.raises(BodyTooLarge, match="1000 bytes, got 25602"):
+        read_request(*body(tensor("BYTES", [1], data=[text])), TensorLimits(64, 1000))
 
 
 def test_an_answer_is_written_as_json():
