@@ -103,7 +103,7 @@ def test_json_and_back():
     for wrong, message in (
         ({"crop": 224}, "Preprocessing has no crop"),
         ({"std": [1.0, 1.0, 0.0]}, "std must be at least 1e-06"),
-        ({"mean": [0.5, 0.5, float("nan")]}, "three numbers"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "mean must be float, float, float"),
         ({"image_size": [0, 5]}, "image_size"),
         ({"interpolation": "nearest"}, "bilinear"),
     ):
