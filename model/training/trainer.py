@@ -80,8 +80,12 @@ class Trainer:
         self.best = BestWeights() if config.keeps_best or watch_best else None
 
     def check_content(self) -> None:
-        """Raise `DatasetError` where images to train on, or to watch, show nothing."""
-        check_content([self._images, *([self._watched] if self._watched else [])])
+        """Raise `DatasetError` where images to train on, to watch or to calibrate with show nothing.
+
+        Only those trained on are kept for what follows: the others may never be read again.
+        """
+        others = (*self.data.watch, *self.data.held_out)
+        check_content([self._images, ImageDataset(others, self.preprocessing, cache_bytes=0)])
 
     @property
     def steps_per_epoch(self) -> int:
