@@ -66,6 +66,7 @@ class Trainer:
         self._images = ImageDataset(
             data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed), cache=kept
         )
+        self._keeps_in_memory = cache is None
         self._watched = None
         if data.watched:
             self._watched = ImageDataset(data.watched, preprocessing, cache=kept)
@@ -80,12 +81,14 @@ class Trainer:
         self.best = BestWeights() if config.keeps_best or watch_best else None
 
     def check_content(self) -> None:
-        """Raise `DatasetError` where images to train on, to watch or to calibrate with show nothing.
+        """Raise `DatasetError` for blank images to train on, to watch or to calibrate with.
 
-        Only those trained on are kept for what follows: the others may never be read again.
+        Those that are trained on are kept in memory; a cache on disk keeps what an epoch reads.
         """
-        others = (*self.data.watch, *self.data.held_out)
-        check_content([self._images, ImageDataset(others, self.preprocessing, cache_bytes=0)])
+        watched = (*self.data.watch, *self.data.held_out)
+        uncached = [watched] if self._keeps_in_memory else [self.data.train, watched]
+        sets = [ImageDataset(samples, self.preprocessing, cache_bytes=0) for samples in uncached]
+        check_content([self._images, *sets] if self._keeps_in_memory else sets)
 
     @property
     def steps_per_epoch(self) -> int:
