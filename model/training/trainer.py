@@ -66,7 +66,6 @@ class Trainer:
         self._images = ImageDataset(
             data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed), cache=kept
         )
-        self._keeps_in_memory = cache is None
         self._watched = None
         if data.watched:
             self._watched = ImageDataset(data.watched, preprocessing, cache=kept)
@@ -81,14 +80,8 @@ class Trainer:
         self.best = BestWeights() if config.keeps_best or watch_best else None
 
     def check_content(self) -> None:
-        """Raise `DatasetError` for blank images to train on, to watch or to calibrate with.
-
-        Those that are trained on are kept in memory; a cache on disk keeps what an epoch reads.
-        """
-        watched = (*self.data.watch, *self.data.held_out)
-        uncached = [watched] if self._keeps_in_memory else [self.data.train, watched]
-        sets = [ImageDataset(samples, self.preprocessing, cache_bytes=0) for samples in uncached]
-        check_content([self._images, *sets] if self._keeps_in_memory else sets)
+        """Raise `DatasetError` for blank images to train on, to watch or to calibrate with."""
+        check_content(self._images, (*self.data.watch, *self.data.held_out))
 
     @property
     def steps_per_epoch(self) -> int:
