@@ -39,6 +39,11 @@ class PixelCache:
         self._folder = folder
         self._rule = repr((_FORM, preprocessing.pixels_key)).encode()
 
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a folder."""
+        return self._folder is not None
+
     def read(self, path: Path) -> UInt8[np.ndarray, "3 h w"]:
         """Return an image's pixels, that nobody else changes. Raises `ImageError`."""
         if self._folder is None:

@@ -2,26 +2,32 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from model.dataset.images import ImageDataset
+from model.dataset.sample import Sample
 from model.errors import DatasetError
 from model.images.content import are_blank
+from model.images.preprocess import Preprocessing
 
 _NAMED = 3
 
 
-def check_content(sets: Iterable[ImageDataset]) -> None:
-    """Raise `DatasetError` for images to train on that show nothing, or all the same picture.
+def check_content(images: ImageDataset, others: Sequence[Sample]) -> None:
+    """Raise `DatasetError` where any of the images, or all together, show nothing or one picture.
 
-    Each image is read once; a set keeps what it has room for, so that the first epoch need not.
+    Each image is read once. Those of the set are kept in memory where there is room; a cache on
+    disk keeps what an epoch reads, and the others are not kept.
     """
+    first = _unkept(images.samples, images.preprocessing) if images.is_on_disk else images
+    sets = (first, _unkept(others, images.preprocessing))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for images in sets:
-            looks = list(threads.map(lambda i, images=images: _look(images, i), range(len(images))))
-            blank = [images.samples[i].path for i, (is_blank, _) in enumerate(looks) if is_blank]
+        for part in sets:
+            looks = list(threads.map(partial(_look, part), range(len(part))))
+            blank = [part.samples[i].path for i, (is_blank, _) in enumerate(looks) if is_blank]
             if blank:
                 raise DatasetError(
                     f"{len(blank)} of {len(looks)} good images show nothing: every pixel is alike "
@@ -31,9 +37,13 @@ def check_content(sets: Iterable[ImageDataset]) -> None:
             if len(looks) > 1 and len({digest for _, digest in looks}) == 1:
                 raise DatasetError(
                     f"all {len(looks)} good images are the same picture "
-                    f"({_names([sample.path for sample in images.samples])}): nothing but it could "
+                    f"({_names([sample.path for sample in part.samples])}): nothing but it could "
                     "be learned"
                 )
+
+
+def _unkept(samples: Sequence[Sample], preprocessing: Preprocessing) -> ImageDataset:
+    return ImageDataset(samples, preprocessing, cache_bytes=0)
 
 
 def _look(images: ImageDataset, index: int) -> tuple[bool, bytes]:

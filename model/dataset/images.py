@@ -61,6 +61,11 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         """Choose the epoch whose augmentation is drawn."""
         self._epoch.fill_(epoch)
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether a folder keeps the images that are read."""
+        return self._pixels.keeps
+
     def canvas(self, index: int) -> UInt8[np.ndarray, "3 h w"]:
         """Return the image resized, before it is cut: pixels that nobody else changes."""
         kept = self._kept.get(index)

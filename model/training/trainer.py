@@ -80,8 +80,8 @@ class Trainer:
         self.best = BestWeights() if config.keeps_best or watch_best else None
 
     def check_content(self) -> None:
-        """Raise `DatasetError` where images to train on, or to watch, show nothing."""
-        check_content([self._images, *([self._watched] if self._watched else [])])
+        """Raise `DatasetError` for blank images to train on, to watch or to calibrate with."""
+        check_content(self._images, (*self.data.watch, *self.data.held_out))
 
     @property
     def steps_per_epoch(self) -> int:

@@ -94,7 +94,8 @@ class Layout:
     @property
     def is_pillows(self) -> bool:
         """Whether Pillow reads it, and rightly."""
-        if self.fill_order != 1 or not self.opens_in_pillow or not self._may_predict:
+        plain = self.fill_order == 1 and self.sample_formats == {1}
+        if not plain or not self.opens_in_pillow or not self._may_predict:
             return False
         key = (self.photometric, self.bits, self.extra_samples)
         if self.photometric == YCBCR and self.compression != _JPEG and self.subsampling != (1, 1):

@@ -159,6 +159,12 @@ def test_a_random_layout_is_read_rightly_or_refused(
     assert np.abs(found - np.rot90(right_bytes(values, bits, name), turns)).max() <= 1
 
 
+@pytest.mark.parametrize("name", ["grey", "RGB", "RGBA"])
+def test_samples_of_an_undefined_format_are_unsigned(name):
+    for bits in (8, 12, 16):
+        check(name, bits, sample_format=4)
+
+
 def test_sixteen_bits_where_0_is_white_keep_the_bits_in_use():
     values = noise(1, 12)
     content = write_tiff(65535 - values, bits=16, photometric=GREY_INVERTED)
