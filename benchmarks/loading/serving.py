@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.loading import CannotMeasure
-from model.checkpoints.files import read_weights, serialise, sha256
+from model.checkpoints.files import parse_weights, read_verified, serialise, sha256
 from model.checkpoints.manifest import (
     BASELINES_FILE,
     ENCODERS,
@@ -69,7 +69,9 @@ def _copy_checkpoint(
     values["calibrations"] = {new: values["calibrations"][old] for new, old in categories.items()}
     values["sha256"] = {k: v for k, v in manifest.sha256.items() if k != GOLDEN_FILE}
     if BASELINES_FILE in manifest.sha256:
-        stored = read_weights(source / BASELINES_FILE, manifest.sha256[BASELINES_FILE])
+        path = source / BASELINES_FILE
+        content = read_verified(path, manifest.sha256[BASELINES_FILE], path.stat().st_size)
+        stored = parse_weights(path, content)
         scoring = Scoring.from_dict(manifest.scoring)
         size = Preprocessing.from_dict(manifest.preprocessing).image_size
         baselines = from_arrays(stored, scoring, size)

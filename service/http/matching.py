@@ -21,7 +21,7 @@ from service.problem_types import PROBLEM_TYPES
 UNMATCHED = "unmatched"
 """Stands where a route's template would, for requests that no route takes."""
 
-_COMMON_CODES = frozenset({0, 200, 405, 499, 500, 503})
+_COMMON_CODES = frozenset({0, 200, 405, 422, 499, 500, 503})
 """What any route may answer; 0 is no answer, since the client had gone."""
 
 _PARAMETER = re.compile(r"\{[^}]*\}")

@@ -5,10 +5,14 @@ decides by its own.
 """
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.calibration.calibration import Calibration
+from model.limits import LARGEST_NUMBER
+
+RawScore = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 
 
 class Threshold(BaseModel):
@@ -16,8 +20,8 @@ class Threshold(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    threshold: float
-    review_threshold: float | None = None
+    threshold: RawScore
+    review_threshold: RawScore | None = None
     who: str
     reason: str
     at: datetime

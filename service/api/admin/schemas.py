@@ -12,7 +12,7 @@ from service.inspection.shadow import Comparison
 from service.versions.assignment import Assignment, Canary, Role
 from service.versions.catalogue import Version
 from service.versions.state import AuditRecord
-from service.versions.thresholds import Threshold
+from service.versions.thresholds import RawScore, Threshold
 from service.workers.pipe.messages import Resident
 
 _LINE = r"^[^\x00-\x1f\x7f]*$"
@@ -96,8 +96,8 @@ class RouteAnswer(_Answer):
 class ThresholdBody(_Body):
     """A threshold to decide by, who asks for it and why."""
 
-    threshold: float = Field(description="of the raw score: above it a part is NG")
-    review_threshold: float | None = Field(
+    threshold: RawScore = Field(description="of the raw score: above it a part is NG")
+    review_threshold: RawScore | None = Field(
         None, description="above it, and not above `threshold`, a part is REVIEW; null: none is"
     )
     who: Who

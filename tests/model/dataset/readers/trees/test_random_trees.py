@@ -12,8 +12,9 @@ from PIL import Image
 
 from model.dataset import read_dataset, read_mask
 from model.dataset.readers.words import DEFECTIVE_WORDS, GOOD_WORDS, SPLIT_WORDS
+from model.images.decoding import open_image
 from model.images.files import HARMLESS
-from model.images.preprocess import open_image, upright
+from model.images.preprocess import upright
 
 GOOD, BAD = st.sampled_from(GOOD_WORDS), st.sampled_from(DEFECTIVE_WORDS)
 CASES = st.sampled_from([str, str.lower, str.upper, str.title, lambda w: w.replace(" ", "_")])
