@@ -54,7 +54,7 @@ def check(
     is passed over, and why. Exits with 1 where something would spoil results.
 
     Folders are told by their names (good, OK, normal, NG, defect, test, ...; the
-    table is in docs/data.md); --good, --defective and --category name others.
+    table is in docs/quality.md); --good, --defective and --category name others.
 
     For example:
 

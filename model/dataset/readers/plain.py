@@ -33,7 +33,7 @@ PLAIN = Layout(
 )
 FOLDERS = Layout(
     "folders",
-    "folders called by words for splits, good and defective parts, in any order (docs/data.md)",
+    "folders called by words for splits, good and defective parts, in any order (docs/quality.md)",
     has_words,
     FOLDERS_TREE.read,
 )

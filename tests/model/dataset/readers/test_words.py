@@ -55,8 +55,8 @@ def test_dates_mean_nothing(name):
 
 
 def documented(row):
-    """Return the words of a row of the table in docs/data.md; "fail(ed)" is two."""
-    text = (ROOT / "docs" / "data.md").read_text("utf-8")
+    """Return the words of a row of the table in docs/quality.md; "fail(ed)" is two."""
+    text = (ROOT / "docs" / "quality.md").read_text("utf-8")
     cells = re.search(rf"^\| {row}[^|]*\| ([^|]*) \|$", text, re.MULTILINE)
     words = re.split(r"[,;] ", cells[1])
     short = [re.sub(r"\(.*\)", "", word) for word in words]
