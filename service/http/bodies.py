@@ -9,7 +9,6 @@ clock run against it.
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
@@ -123,7 +122,7 @@ class _Body:
     def __init__(self, budget: BodyBudget, receive: Receive) -> None:
         self._budget = budget
         self._client = receive
-        self._inflate: Callable[[bytes, bool], Awaitable[bytes]] | None = None
+        self._inflater: _Inflater | None = None
         self._arrived = 0
         self._waited_s = 0.0
         self._complete = False
@@ -141,7 +140,7 @@ class _Body:
             encoding = headers.get("content-encoding", "").strip().lower()
             if encoding in {"", "identity"}:
                 return scope
-            self._inflate = _Inflater(encoding, self._take).feed
+            self._inflater = _Inflater(encoding)
         except ServiceError as error:
             self.refusal = error
             raise
@@ -163,11 +162,41 @@ class _Body:
         if self._complete:
             return await self._client()
         try:
-            message = await self._in_time()
-            return await self._counted(message) if message["type"] == "http.request" else message
+            if self._inflater:
+                return await self._inflated(self._inflater)
+            return await self._plain()
         except ServiceError as error:
             self.refusal = error
             raise
+
+    async def _plain(self) -> Message:
+        message = await self._arriving()
+        if message["type"] != "http.request":
+            return message
+        self._complete = not message.get("more_body", False)
+        self._take(len(message.get("body", b"")))
+        return message
+
+    async def _inflated(self, inflater: "_Inflater") -> Message:
+        """Return the next inflated piece: a bomb is never one large piece on the event loop."""
+        while not (piece := inflater.next_piece()):
+            if inflater.is_complete:
+                self._complete = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            message = await self._arriving()
+            if message["type"] != "http.request":
+                return message
+            inflater.give(message.get("body", b""), complete=not message.get("more_body", False))
+        self._take(len(piece))
+        await asyncio.sleep(0)  # other requests go on between the pieces
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def _arriving(self) -> Message:
+        """Return the client's next message; what it holds is counted as it came."""
+        message = await self._in_time()
+        self._arrived += len(message.get("body", b""))
+        self._budget.check(self._arrived)
+        return message
 
     async def _in_time(self) -> Message:
         """Wait for the client; what has arrived earns it more time."""
@@ -186,16 +215,6 @@ class _Body:
         finally:
             self._waited_s += loop.time() - started
 
-    async def _counted(self, message: Message) -> Message:
-        content = message.get("body", b"")
-        self._arrived += len(content)
-        self._budget.check(self._arrived)
-        self._complete = not message.get("more_body", False)
-        if self._inflate is None:
-            self._take(len(content))
-            return message
-        return {**message, "body": await self._inflate(content, self._complete)}
-
     def _take(self, count: int) -> None:
         self._budget.check(self.held + count)
         self._budget.hold(count)
@@ -203,32 +222,38 @@ class _Body:
 
 
 class _Inflater:
-    """A compressed body becomes what it was, a bounded piece at a time."""
+    """Inflates a compressed body, one piece of bounded size at a time."""
 
-    def __init__(self, encoding: str, take: Callable[[int], None]) -> None:
-        """Raise `UnsupportedEncoding` for what is neither gzip nor deflate; `take` counts bytes."""
+    def __init__(self, encoding: str) -> None:
+        """Raise `UnsupportedEncoding` unless the encoding is gzip or deflate."""
         if encoding not in _ENCODINGS:
             raise UnsupportedEncoding(
                 f"Content-Encoding {encoding[:50]!r} is not taken; have: gzip, deflate"
             )
         self._encoding = encoding
         self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
-        self._take = take
+        self._content = b""
+        self.is_complete = False
 
-    async def feed(self, content: bytes, complete: bool) -> bytes:
-        """Inflate a piece of the body. Raises `MalformedBody` for what is no such stream."""
-        pieces: list[bytes] = []
-        while content and not self._stream.eof:
-            piece = self._decompress(content)
-            self._take(len(piece))
-            pieces.append(piece)
-            content = self._stream.unconsumed_tail
-            await asyncio.sleep(0)  # a bomb is inflated beside the other requests, not before them
-        if self._stream.eof and (self._stream.unused_data or content):
+    def give(self, content: bytes, *, complete: bool) -> None:
+        """Take the next compressed bytes; `complete` says that they are the last."""
+        self._content = content
+        self.is_complete = complete
+
+    def next_piece(self) -> bytes:
+        """Return the next inflated bytes; none where more compressed ones are needed.
+
+        Raises `MalformedBody` for bytes that are no such stream.
+        """
+        piece = b""
+        while not piece and self._content and not self._stream.eof:
+            piece = self._decompress(self._content)
+            self._content = self._stream.unconsumed_tail
+        if self._stream.eof and (self._stream.unused_data or self._content):
             raise MalformedBody(f"bytes follow the end of the {self._encoding} body")
-        if complete and not self._stream.eof:
+        if self.is_complete and not piece and not self._stream.eof:
             raise MalformedBody(f"the {self._encoding} body ends before its end")
-        return b"".join(pieces)
+        return piece
 
     def _decompress(self, content: bytes) -> bytes:
         try:
