@@ -116,9 +116,8 @@ def evaluate(
     if json_file is not None:
         write_json(json_file, checkpoint, results | {"test_images": untouched.to_dict()})
     if report is not None:
-        subject = Subject(
-            detector, checkpoint.manifest, found, data, rivalry, curve, untouched=untouched
-        )
+        about = (detector, checkpoint.manifest, found, data, rivalry, curve)
+        subject = Subject(*about, untouched=untouched)
         with counting(len(found.categories), "writing the report") as advance:
             write_report(report, subject, advance)
         print(f"wrote {report}")

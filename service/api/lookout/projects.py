@@ -41,7 +41,7 @@ NextToken = Annotated[str | None, Query(alias="nextToken", max_length=2048)]
 _ARN = "arn:aws:lookoutvision:local:000000000000:"
 _PROJECTS = PREFIX + "projects"
 _PROJECT = _PROJECTS + "/{project}"
-_MODELS = _PROJECT + "/models"
+_MODELS = "/2020-11-20/projects/{project}/models"
 _MODEL = _MODELS + "/{version}"
 
 

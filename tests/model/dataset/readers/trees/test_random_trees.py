@@ -54,7 +54,10 @@ def write(path: Path, draw: Any, mode: str | None = None) -> Path:
     lossy = path.suffix.lower() in {".jpg", ".jpeg", ".jfif", ".webp", ".pgm", ".ppm"}
     mode = mode or draw(st.sampled_from(["L", "RGB"] if lossy else ["L", "RGB", "P", "1"]))
     size = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    Image.new(mode, size, 1).save(path, FORMATS.get(path.suffix.lower()))
+    image = Image.new(mode, size, 1)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 200, 200, 200])
+    image.save(path, FORMATS.get(path.suffix.lower()))
     return path
 
 
