@@ -30,6 +30,7 @@ from service.api.requests import check_query
 from service.api.service import Service
 from service.api.v2 import health as v2_health
 from service.api.v2 import routes as v2
+from service.background import announce, return_memory
 from service.errors import InvalidRequest, ServiceError
 from service.http.bodies import BodyBudget, BodyGuard
 from service.http.decision_headers import DECISION_HEADER, FAIL_SAFE_HEADER
@@ -121,9 +122,13 @@ def _lifespan(
                     metrics,
                     tracing,
                 )
-                announcing = asyncio.create_task(_announce(readiness, on_ready))
+                beside = [
+                    asyncio.create_task(announce(readiness, on_ready)),
+                    asyncio.create_task(return_memory()),
+                ]
                 yield
-                announcing.cancel()
+                for task in beside:
+                    task.cancel()
                 await service.shadows.close()
                 await service.lifecycle.close()
         await asyncio.to_thread(tracing.close)
@@ -267,12 +272,6 @@ def _detect_door(settings: Settings, shutdown: Shutdown, metrics: Metrics) -> De
         metrics,
     )
     return DetectDoor(batches, answers, shutdown)
-
-
-async def _announce(readiness: ReadinessCheck, on_ready: Callable[[], None] | None) -> None:
-    await readiness.wait()
-    if on_ready:
-        on_ready()
 
 
 def _answer_error(request: Request, error: Exception) -> Response:
