@@ -30,7 +30,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-long test-gpu image-check check format-check lint types imports fix bench bench-cpu soak load audit lock sbom demo-weights clean
+.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak load audit lock sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the d
 	  --license "CC BY-NC-SA 4.0" --notice "Demonstration only, not for commercial use: trained on the \
 	ELPV dataset (Buerhop-Lutz et al. 2018; Deitsch et al. 2019, 2021; CC BY-NC-SA 4.0)."
 	$(BIN)/mambaad evaluate solar $(SOLAR)
+
+docs-check: $(DEV) ## run every command of README and docs as it is pasted (5 minutes)
+	$(PYTEST) tests/documents/test_examples.py
 
 image-check: $(DEV) ## build the images cpu and edge, and inspect samples with each; needs root and buildah
 	$(BIN)/python -m docker.image_check --torch-index "$(TORCH_INDEX)"

@@ -19,7 +19,8 @@ EXAMPLES = {
     document: list(examples_in(document.read_text("utf-8"), document.name))
     for document in DOCUMENTS
 }
-TRAINING = re.compile(r"mambaad (train|reproduce)|demo\.")
+TAKES_MINUTES = re.compile(r"mambaad (train|reproduce|export|serve)|demo\.")
+"""Documents with such commands are run by `make docs-check`, which CI runs, and not by `make test`."""
 
 
 class Workspace:
@@ -51,7 +52,7 @@ def documents_with_examples() -> list[object]:
     parameters: list[object] = []
     for document, examples in EXAMPLES.items():
         pasted = "".join(example.text for example in examples if example.is_run)
-        marks = [pytest.mark.slow] if TRAINING.search(pasted) else []
+        marks = [pytest.mark.long] if TAKES_MINUTES.search(pasted) else []
         if pasted:
             parameters.append(pytest.param(document, id=document.name, marks=marks))
     return parameters
