@@ -20,7 +20,7 @@ EXAMPLES = {
     for document in DOCUMENTS
 }
 TAKES_MINUTES = re.compile(r"mambaad (train|reproduce|export|serve)|demo\.")
-"""Documents with such commands are run by `make docs-check`, which CI runs, and not by `make test`."""
+"""`make docs-check`, which CI runs, runs documents with such commands; `make test` does not."""
 
 
 class Workspace:
