@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
 from service.inspection.images.pictures import HeatmapKind, picture
-from service.inspection.images.preparing import DearImage, Prepared, Preparer
+from service.inspection.images.preparing import CostlyImage, Prepared, Preparer
 from service.inspection.images.sources import Source, Upload
 from service.inspection.observers import Observers
 from service.inspection.options import InspectOptions
@@ -97,7 +97,7 @@ class Pipeline:
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
         timings_ms |= {} if drawn is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
-        # In a batch, maps that nobody asked for would pile up until the last image is done.
+        # In a batch, unrequested maps would pile up until the last image is done.
         if drawn is not None and not options.anomaly_map:
             finding = replace(finding, pixel_scores=None)
         inspected = Inspected(route, finding, prepared.size, timings_ms, options.part, drawn)
@@ -125,16 +125,16 @@ class Pipeline:
             )
             self._preparing += 1
             prepared = await decoding
-            if isinstance(prepared, DearImage):
+            if isinstance(prepared, CostlyImage):
                 return await self._prepare_apart(prepared)
             return prepared
 
         return await _when_there_is_room(prepare, options)
 
-    async def _prepare_apart(self, dear: DearImage) -> Prepared:
+    async def _prepare_apart(self, costly: CostlyImage) -> Prepared:
         self._preparing += 1
         try:
-            return await self._preparer.prepare_apart(dear)
+            return await self._preparer.prepare_apart(costly)
         finally:
             self._end_preparing()
 

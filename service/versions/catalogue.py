@@ -80,7 +80,7 @@ class Catalogue:
     def rescan(self, keep: Iterable[CheckpointKey] = ()) -> list[CheckpointKey]:
         """Scan the store for new and removed versions; return the new ones.
 
-        Usable versions stay as first read, because a changed file must not change what serves.
+        Usable versions stay as first read: a changed file must not change the running service.
         Versions in `keep` stay even if they are gone.
         """
         manifests = {

@@ -90,8 +90,7 @@ class Lifecycle:
     async def load(self, key: CheckpointKey) -> None:
         """Load a version on every worker, again if it is loaded; concurrent callers share one load.
 
-        Raises `ModelRefused`; then the workers keep what they had. Cancelling does not stop the
-        load.
+        Raises `ModelRefused`; a version that was loaded stays. Cancelling does not stop the load.
         """
         self.keep(key)
         if key not in self._loading:

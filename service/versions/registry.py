@@ -187,7 +187,7 @@ class Registry:
         ]
 
     def rescan(self) -> list[CheckpointKey]:
-        """Scan the store and return new versions; does not change what serves."""
+        """Scan the store and return new versions, without changing any route."""
         new = self._catalogue.rescan(keep=self.checkpoints)
         self._claims = claims(self.versions)
         return new

@@ -177,7 +177,7 @@ def _read_audit(path: Path) -> list[AuditRecord]:
         return []
     complete, newline, torn = content.rpartition(b"\n")
     if torn:
-        # After a power cut. No client was told of the change: that happens after the whole line.
+        # A power cut during the write. The change was not acknowledged to any client.
         logger.warning("%s ends with an incomplete line, which is removed", path)
         with path.open("r+b") as file:
             file.truncate(len(complete) + len(newline))

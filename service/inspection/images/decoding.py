@@ -12,7 +12,7 @@ from service.settings import InspectionSettings
 
 LARGE_PX = 8_000_000
 """Larger images are not decoded in the pool's threads, so that small ones need not wait."""
-_DEAR_S = 0.5
+_COSTLY_S = 0.5
 _MAX_SCAN_PIXELS = 1_000_000_000
 
 
@@ -48,9 +48,9 @@ class ImageLimits:
             raise BodyTooLarge(f"an image may have at most {self.max_bytes} bytes, got {count}")
 
 
-def is_dear(declared: Declared) -> bool:
+def is_costly(declared: Declared) -> bool:
     """Whether decoding may take so long that it needs a process, which can be killed."""
-    return declared.pixels > LARGE_PX or declared.seconds > _DEAR_S
+    return declared.pixels > LARGE_PX or declared.seconds > _COSTLY_S
 
 
 @contextmanager

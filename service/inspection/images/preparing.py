@@ -12,7 +12,7 @@ from model.images.decoding import check_size, read_header
 from model.images.headers.declared import COLOUR_BYTES, Declared
 from model.inspection import ImageSize
 from service.inspection.images.child_pool import DecodeChildren
-from service.inspection.images.decoding import ImageLimits, in_service_words, is_dear
+from service.inspection.images.decoding import ImageLimits, in_service_words, is_costly
 from service.inspection.images.inputs import Inputs, Order, inputs_of_file, inputs_of_image
 from service.inspection.images.memory import DecodeMemory
 from service.inspection.images.sources import Base64Upload, Source
@@ -40,7 +40,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DearImage:
+class CostlyImage:
     """A costly image within the limits, for a decode child: see `Preparer.prepare_apart`."""
 
     content: bytes
@@ -67,10 +67,10 @@ class Preparer:
         self._children_memory = DecodeMemory(max_decoded_bytes)
         self._children = children
 
-    def prepare(self, route: Route, source: Source | Image, keep: bool) -> Prepared | DearImage:
+    def prepare(self, route: Route, source: Source | Image, keep: bool) -> Prepared | CostlyImage:
         """Prepare an image for the route and its shadow; an overlay needs `keep`.
 
-        A costly image is returned undecoded, as `DearImage`. Raises `BodyTooLarge`,
+        A costly image is returned undecoded, as `CostlyImage`. Raises `BodyTooLarge`,
         `UnsupportedImage`, `ImageTooLarge`, `QueueFull` or `UndecodableImage`.
         """
         shadow = route.shadow.preprocessing if route.shadow else None
@@ -80,26 +80,26 @@ class Preparer:
                 return self._of_image(source, order)
             return self._of_file(self._content(source), order)
 
-    async def prepare_apart(self, dear: DearImage) -> Prepared:
+    async def prepare_apart(self, costly: CostlyImage) -> Prepared:
         """Prepare an image in a child, after waiting for memory; cancelling kills the child.
 
         Raises as `prepare`, and `InspectionFailed` if the child dies.
         """
         assert self._children is not None
-        while not self._children_memory.fits(dear.peak_bytes):
+        while not self._children_memory.fits(costly.peak_bytes):
             await asyncio.sleep(_PATIENCE_S)
-        with in_service_words(), self._children_memory.reserved(dear.peak_bytes) as images:
-            inputs = await self._children.inputs(dear.content, dear.order, dear.peak_bytes)
-            return _prepared(inputs, dear.order, images)
+        with in_service_words(), self._children_memory.reserved(costly.peak_bytes) as images:
+            inputs = await self._children.inputs(costly.content, costly.order, costly.peak_bytes)
+            return _prepared(inputs, costly.order, images)
 
-    def _of_file(self, content: bytes, order: Order) -> Prepared | DearImage:
+    def _of_file(self, content: bytes, order: Order) -> Prepared | CostlyImage:
         limits = self._limits.decoding
         header = read_header(content, limits)
         peak_bytes = order.peak_bytes(header.declared)
-        if self._children is not None and is_dear(header.declared):
+        if self._children is not None and is_costly(header.declared):
             # The returned image is in memory twice, in the child and here.
             sent_back = COLOUR_BYTES * header.declared.pixels if order.keep else 0
-            return DearImage(content, order, peak_bytes + sent_back)
+            return CostlyImage(content, order, peak_bytes + sent_back)
         with self._memory.reserved(peak_bytes) as images:
             return _prepared(inputs_of_file(content, limits, order, header), order, images)
 

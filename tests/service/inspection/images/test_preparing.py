@@ -17,7 +17,7 @@ from service.errors import ImageTooLarge, QueueFull, ServiceError, UndecodableIm
 from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.decoding import ImageLimits
 from service.inspection.images.memory import DecodeMemory
-from service.inspection.images.preparing import DearImage, Preparer
+from service.inspection.images.preparing import CostlyImage, Preparer
 from service.inspection.images.sources import Upload
 from service.versions.registry import Registry
 from tests import hostile_images as hostile
@@ -124,12 +124,12 @@ def test_a_large_image_takes_no_thread(route):
     async def scenario():
         async with DecodeChildren(1, LARGE.decoding) as children:
             preparer = Preparer(LARGE, 2**30, children)
-            assert not isinstance(preparer.prepare(route, Upload(None, small), False), DearImage)
+            assert not isinstance(preparer.prepare(route, Upload(None, small), False), CostlyImage)
             found = []
             for content in (large, slow):
-                dear = preparer.prepare(route, Upload(None, content), keep=True)
-                assert isinstance(dear, DearImage)
-                found.append(await preparer.prepare_apart(dear))
+                costly = preparer.prepare(route, Upload(None, content), keep=True)
+                assert isinstance(costly, CostlyImage)
+                found.append(await preparer.prepare_apart(costly))
         return found
 
     for content, apart in zip((large, slow), asyncio.run(scenario()), strict=True):
