@@ -35,7 +35,7 @@ class ReadinessCheck:
             if worker.state is not WorkerState.READY
         ]
         if not self._registry.routes:
-            reasons.append("no checkpoint in the store can serve; see GET /models")
+            reasons.append("no checkpoint in the store can serve")
         if self._shutdown.begun:
             reasons.append("the service is shutting down")
         return Readiness(not reasons, tuple(reasons))

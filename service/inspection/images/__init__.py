@@ -1,1 +1,5 @@
-"""An image before and after the network: decoded within limits, turned upright, framed, drawn."""
+"""An image before and after the network: decoded within limits, turned upright, framed, drawn.
+
+    prepared = preparer.prepare(route, Upload("top.png", content), keep=False)
+    prepared.pixels, prepared.timings_ms
+"""
