@@ -191,6 +191,6 @@ def test_a_folder_that_cannot_be_locked_is_used_all_the_same(tmp_path, monkeypat
 
     monkeypatch.setattr("service.versions.state.FileLock.acquire", refuse)
     deployment = Deployment.claim(tmp_path)
-    assert "let no other service use it" in caplog.text
+    assert "make sure that no other service uses it" in caplog.text
     deployment.commit(decided(), record())
     deployment.release()

@@ -200,7 +200,7 @@ def test_without_memory_for_a_batch_the_worker_lives_on(play):
             raise OSError(12, "Cannot allocate memory")
 
         answer, FakeProcess.made[0].answer = FakeProcess.made[0].answer, refuse
-        with pytest.raises(InspectionFailed, match="handed"):
+        with pytest.raises(InspectionFailed, match="sent to the worker"):
             await submit(worker).future
         FakeProcess.made[0].answer = answer
         assert await submit(worker).future == FINDING
