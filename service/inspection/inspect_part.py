@@ -1,7 +1,9 @@
 """The use case behind every door: inspect a part.
 
-result = await inspect_part(PartRequest("bolt", [Upload("top.png", content)]))
-result.decision, [view.finding.score for view in result.views if isinstance(view, Inspected)]
+    result = await inspect_part(PartRequest("bolt", [Upload("top.png", content)]))
+    result.decision, [view.finding.score for view in result.views if isinstance(view, Inspected)]
+
+One version inspects all views of a part.
 """
 
 import asyncio
