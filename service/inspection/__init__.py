@@ -1,9 +1,9 @@
-"""One inspection, the same for every door: decode the image, have it computed, tell the observers.
+"""One inspection, the same for every door: decode, compute, notify the observers, return.
 
     result = await inspect_part(PartRequest("bolt", [Upload("top.png", content)]))
 
 Nothing here knows HTTP, JSON or a URL. `inspect_part` finds the version that serves the category,
-and with it the thresholds of this moment, before any image is decoded. `pipeline` is the way of one
-image. The memory for the answer is reserved before the observers are told, so that no part is
-recorded as OK while its client gets 503.
+with the thresholds in force, before any image is decoded. `pipeline` takes one image through all
+stages. It reserves the answer's memory before it calls the observers, so that no part is recorded
+as OK while its client gets 503.
 """

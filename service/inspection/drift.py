@@ -1,23 +1,20 @@
-"""Whether a category's scores are still those that it was calibrated on.
+"""Compares a category's latest scores with those that it was calibrated on.
 
-Two numbers, over a sliding window of the latest parts, since one cannot tell the two ways apart in
-which a line goes wrong:
+Two numbers over a sliding window of parts separate bad parts from a changed camera:
 
-- The share over the threshold. It rises with worse parts as with a changed camera.
-- The population stability index of the scores up to the threshold, against those of the held-out
-  good parts: PSI = sum (p - q) ln(p / q) over bins that hold equal shares q of the good scores up
-  to that threshold. Production contains defects, and they stay out of it as long as they are
-  found: the index asks whether parts that pass still look like good ones, whatever the share of
-  NG is. A changed camera shows here as far as it changes scores, also where every score falls
-  and every part passes.
+- The share over the threshold. Both worse parts and a changed camera raise it.
+- The population stability index (PSI) of the scores up to the threshold, against the held-out good
+  parts: PSI = sum (p - q) ln(p / q), over bins that hold equal shares q of the good scores up to
+  that threshold. Detected defects are left out, so the index shows whether passing parts still
+  look like good ones, whatever the share of NG. It also detects a camera that lowers every score.
 
-By the usual rule of thumb the index is calm below 0.1, to be watched above, and shifted above 0.25.
-With N parts up to the threshold against M held out, chance alone makes it (1/N + 1/M) times a
-chi-squared of (bins - 1) degrees (Yurdakul, "Statistical properties of the population stability
-index", 2018): the alarm wants 0.25 and also what chance passes once in ten thousand windows.
+By the usual rule of thumb the index is stable below 0.1 and shifted above 0.25. With N parts up to
+the threshold against M held out, chance alone makes it (1/N + 1/M) times a chi-squared of
+(bins - 1) degrees (Yurdakul, "Statistical properties of the population stability index", 2018). The
+alarm needs 0.25 and also the value that chance exceeds once in ten thousand windows.
 
-What is assumed: the held-out parts stand for the line's good ones, and successive parts are not
-much alike. Drift of the defects themselves, all of them still found, shows in the share only.
+Assumptions: the held-out parts represent the line's good ones, and successive parts are
+independent. A change of the defects, all still detected, shows in the share alone.
 """
 
 from collections import deque
@@ -41,10 +38,10 @@ from service.versions.registry import Route
 WATCH = 0.1
 SHIFTED = 0.25
 MIN_PARTS = 100
-"""Parts in the window before anything is said."""
+"""Parts in the window before anything is published."""
 
 _BINS = 5
-_MIN_BELOW = 50  # parts up to the threshold before their index is worth saying
+_MIN_BELOW = 50  # fewer parts up to the threshold give no meaningful index
 _CHANCE = 1e-4
 _EVERY = 10  # parts from one measurement to the next
 
@@ -53,8 +50,8 @@ _EVERY = 10  # parts from one measurement to the next
 class Drift:
     """How far the latest scores are from the calibration's.
 
-    `psi` is None where there is nothing to compare: no quantiles in the calibration, or too few
-    parts up to the threshold. `limit` is what `psi` would have to exceed.
+    `psi` is None if the calibration has no quantiles, or too few parts are up to the threshold.
+    The alarm needs a `psi` above `limit`.
     """
 
     parts: int
@@ -64,12 +61,12 @@ class Drift:
 
     @property
     def is_shifted(self) -> bool:
-        """Whether parts that pass do not look like the good ones that were held out."""
+        """Whether passing parts no longer look like the held-out good ones."""
         return self.psi is not None and self.psi > self.limit
 
 
 def measure(scores: npt.ArrayLike, calibration: Calibration) -> Drift:
-    """Compare raw `scores`, at least one, with the calibration that decides by them."""
+    """Compare raw `scores` (at least one) with the calibration that decided by them."""
     raw = np.asarray(scores, dtype=np.float64)
     below = raw[raw <= calibration.image_threshold]
     over = 1 - len(below) / len(raw)
@@ -84,7 +81,7 @@ def measure(scores: npt.ArrayLike, calibration: Calibration) -> Drift:
 
 
 def stability_index(counts: npt.ArrayLike) -> float:
-    """Return the PSI of counts in bins of equal expected shares; half a part is added to each."""
+    """Return the PSI of counts in bins of equal expected shares; adds half a part to each bin."""
     smoothed = np.asarray(counts, dtype=np.float64) + 0.5
     actual = smoothed / smoothed.sum()
     expected = 1 / len(actual)
@@ -102,7 +99,7 @@ def _share_of_good(calibration: Calibration) -> float:
 
 
 def _edges(calibration: Calibration, good_below: float) -> npt.NDArray[np.float64] | None:
-    """Return the inner edges of the bins; None where the good scores do not fill that many."""
+    """Return the bins' inner edges; None if the good scores have too few distinct values."""
     inner = good_below * np.arange(1, _BINS) / _BINS
     edges = np.interp(inner, QUANTILES, calibration.good_quantiles or ())
     return edges if len(np.unique(edges)) == _BINS - 1 else None
@@ -111,7 +108,7 @@ def _edges(calibration: Calibration, good_below: float) -> npt.NDArray[np.float6
 class _Window:
     """The latest scores by one checkpoint.
 
-    `count` is how many there were in all, `seen` how many its category had had by the latest.
+    `count` counts all its scores, `seen` its category's parts up to its latest score.
     """
 
     def __init__(self, parts: int) -> None:
@@ -121,12 +118,11 @@ class _Window:
 
 
 class DriftMonitor(Observer):
-    """Follows the scores of every category, by checkpoint: a canary's are not the stable one's.
+    """Publishes the drift of every category and checkpoint (canary and stable apart).
 
-    `window` is how many parts count, at least `MIN_PARTS`; `max_over` is the share over the
-    threshold above which something must be wrong. A checkpoint that has had none of the latest
-    2 x `window` parts of its category is forgotten: a swap starts afresh, and a threshold set
-    meanwhile holds for the whole window.
+    `window` is the number of parts compared, at least `MIN_PARTS`; a share over the threshold above
+    `max_over` raises an alarm. A checkpoint with none of its category's latest 2 x `window` parts
+    is forgotten.
     """
 
     name = "drift"
@@ -139,18 +135,18 @@ class DriftMonitor(Observer):
         self._parts: dict[Category, int] = {}
 
     async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Take the score of an image."""
+        """Record the score of an image."""
         route = inspected.route
         raw_score = inspected.finding.raw_score
         self.note(route.category, route.checkpoint, route.calibration, raw_score)
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
-        """Take no note: it has no score."""
+        """Do nothing: there is no score."""
 
     def note(
         self, category: Category, checkpoint: CheckpointKey, calibration: Calibration, raw: float
     ) -> None:
-        """Take a part's raw score, and the calibration that it was decided by."""
+        """Record a part's raw score, and publish drift by the calibration that decided it."""
         windows = self._windows.setdefault(category, {})
         window = windows.setdefault(checkpoint, _Window(self._size))
         window.scores.append(raw)

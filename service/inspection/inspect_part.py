@@ -1,7 +1,9 @@
-"""The one use case behind every door: inspect a part.
+"""The use case behind every door: inspect a part.
 
-result = await inspect_part(PartRequest("bolt", [Upload("top.png", content)]))
-result.decision, [view.finding.score for view in result.views if isinstance(view, Inspected)]
+    result = await inspect_part(PartRequest("bolt", [Upload("top.png", content)]))
+    result.decision, [view.finding.score for view in result.views if isinstance(view, Inspected)]
+
+One version inspects all views of a part.
 """
 
 import asyncio
@@ -23,11 +25,11 @@ _NO_OPTIONS = InspectOptions()
 
 @dataclass(frozen=True, slots=True)
 class PartRequest:
-    """A part to inspect; its views are one or several images of it, encoded or decoded already.
+    """A part to inspect; its views are one or several images, encoded or decoded.
 
-    `version` asks for one that serves the category; None takes whichever answers. Where two share
-    the traffic, `options.part.part_id` draws one, or else `request_id`: the same part again meets
-    the same version.
+    `version` must serve the category; None leaves the choice to the route. If a canary shares the
+    traffic, a hash of `options.part.part_id` (else of `request_id`) chooses, so that the same part
+    always gets the same version.
     """
 
     category: Category
@@ -38,36 +40,35 @@ class PartRequest:
 
 
 class InspectPart:
-    """Finds the version for a part, and inspects its views beside each other."""
+    """Finds the version for a part, and inspects its views concurrently."""
 
     def __init__(self, registry: Registry, pipeline: Pipeline) -> None:
         self._registry = registry
         self._pipeline = pipeline
 
     async def __call__(self, part: PartRequest) -> PartResult:
-        """Inspect a part; what goes wrong with a view stands in its place of the result.
+        """Inspect a part; a view that fails has its exception in `PartResult.views`.
 
-        Raises `NoSuchCategory`, `NoSuchVersion` or `CheckpointUnavailable`, with no view inspected.
-        Cancelling it drops the jobs of all views.
+        Raises `NoSuchCategory`, `NoSuchVersion` or `CheckpointUnavailable` before any view is
+        inspected. Cancelling drops the jobs of all views.
         """
         key = part.options.part.part_id or part.request_id
         route = find_version(self._registry, part.category, part.version, key)
-        if len(part.views) == 1:  # needs no task of its own
+        if len(part.views) == 1:  # saves a task
             (view,) = part.views
             return PartResult(route, (await self._pipeline.attempt(route, view, part.options),))
         attempts = (self._pipeline.attempt(route, view, part.options) for view in part.views)
         return PartResult(route, await asyncio.gather(*attempts))
 
     def deadline(self, options: InspectOptions) -> float:
-        """Return when a part has to be answered, by the event loop's clock."""
+        """Return a part's deadline, by the event loop's clock."""
         return self._pipeline.deadline(options)
 
 
 def find_version(registry: Registry, category: Category, version: str | None, key: str) -> Route:
-    """Return the route of a request that may ask for a version; None takes whichever answers.
+    """Return the route of a request; without a `version`, a hash of `key` may choose the canary.
 
-    `key` draws the canary then. Raises what `Registry.find` does, and `NoSuchVersion` for one that
-    answers no request.
+    Raises as `Registry.find`, and `NoSuchVersion` for a version that answers no requests.
     """
     if version is None:
         return registry.find(category, canary_key=key)

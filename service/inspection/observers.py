@@ -1,8 +1,8 @@
-"""Who is told how each inspection ended: metrics, the score's drift, the log, traces, the shadow.
+"""Callbacks after each inspection: metrics, drift, the log, traces, the shadow.
 
     observers = Observers([MetricsObserver(metrics), LogObserver()], metrics)
 
-A further one is written as these are, and put into the list in `app`.
+Add a new observer to the list in `app`.
 """
 
 import logging
@@ -25,42 +25,42 @@ _UNDECIDED = "UNDECIDED"
 
 
 class Observer(Protocol):
-    """Is told how the inspection of every image ended, before its answer is written.
+    """Called after the inspection of every image, before its answer is written.
 
-    A part whose inspection a `required` observer could not take note of is UNDECIDED. A failure of
-    any other is logged and counted, and the answer goes on. The answer waits for them: what takes
-    long belongs into a task of its own.
+    If a `required` observer fails, the part is UNDECIDED. Failures of others are only logged and
+    counted. The answer waits for observers: start a task for long work.
     """
 
     name: str
     required: bool = False
 
     async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Take note of an image with a decision; `prepared` has its pixels."""
+        """Handle an image with a decision; `prepared` has its pixels."""
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
-        """Take note of an image without a decision.
+        """Handle an image without a decision.
 
-        It may have been told of as inspected before, where a required observer failed.
+        If a required observer failed, `inspected` may have been called for the same image.
         """
 
 
 class Observers:
-    """Tells every observer, one after the other in the order given; required ones come first.
+    """Calls observers one after the other, required ones first, then in the order given.
 
-    So nobody counts a part as OK that a required observer makes UNDECIDED.
+    So no observer counts a part as OK that a required one makes UNDECIDED.
     """
 
     def __init__(self, observers: Iterable[Observer], metrics: Metrics) -> None:
         self._observers = sorted(observers, key=lambda observer: not observer.required)
         self._metrics = metrics
-        for observer in self._observers:  # from 0 on, or the first would be missed
+        for observer in self._observers:  # start at 0, so that `increase` sees the first error
             metrics.observer_errors.labels(observer.name)
 
     async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Tell of an image with a decision.
+        """Call every observer about an image with a decision.
 
-        Raises `InspectionFailed`, or the observer's own `ServiceError`, where a required one fails.
+        Raises the `ServiceError` of a required observer, or `InspectionFailed` for its other
+        errors.
         """
         for observer in self._observers:
             try:
@@ -72,12 +72,11 @@ class Observers:
                 if isinstance(error, ServiceError):
                     raise
                 raise InspectionFailed(
-                    "the inspection could not be put on record: the part counts neither as OK nor "
-                    "as NG"
+                    "the inspection could not be recorded: the part counts neither as OK nor as NG"
                 ) from error
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
-        """Tell of an image without a decision; never raises."""
+        """Call every observer about an image without a decision; never raises."""
         for observer in self._observers:
             try:
                 await observer.failed(route, error, part)
@@ -85,12 +84,12 @@ class Observers:
                 self._count(observer)
 
     def _count(self, observer: Observer) -> None:
-        logger.exception("%s could not take note of an image", observer.name)
+        logger.exception("observer %s failed on an image", observer.name)
         self._metrics.observer_errors.labels(observer.name).inc()
 
 
 class MetricsObserver(Observer):
-    """Counts and measures."""
+    """Updates the Prometheus metrics of inspections."""
 
     name = "metrics"
 
@@ -117,12 +116,12 @@ class MetricsObserver(Observer):
 
 
 class LogObserver(Observer):
-    """Puts every image into its request's line, and logs what no client is told."""
+    """Adds every image to its request's log line, and logs unexpected errors with a traceback."""
 
     name = "log"
 
     async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Note what was decided by which version."""
+        """Add the decision and the version to the request's log line."""
         finding, route = inspected.finding, inspected.route
         note_image(
             **_named(inspected.part),
@@ -133,7 +132,7 @@ class LogObserver(Observer):
         )
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
-        """Note the problem; an error that is none of the service's own with its traceback."""
+        """Add the problem to the request's log line; log an unexpected error's traceback."""
         if not isinstance(error, ServiceError):
             logger.error("inspecting an image of %s failed", route.category, exc_info=error)
         note_image(
@@ -142,7 +141,7 @@ class LogObserver(Observer):
 
 
 class TracingObserver(Observer):
-    """Makes spans."""
+    """Exports spans."""
 
     name = "tracing"
 
@@ -150,17 +149,17 @@ class TracingObserver(Observer):
         self._tracing = tracing
 
     async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Make the image's spans."""
+        """Export the image's spans."""
         decision = inspected.finding.decision.value
         self._tracing.inspected(inspected.route.category, decision, inspected.timings_ms)
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
-        """Make none: it has no stages that ended."""
+        """Do nothing: there are no finished stages."""
 
 
 def _slug(error: Exception) -> str:
-    known = PROBLEM_TYPES[type(error)] if isinstance(error, ServiceError) else INTERNAL
-    return known.slug
+    problem = PROBLEM_TYPES[type(error)] if isinstance(error, ServiceError) else INTERNAL
+    return problem.slug
 
 
 def _named(part: PartFields) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How a part is to be inspected, and what its client says of it."""
+"""Options of an inspection, and the fields that a client attaches to its part."""
 
 import asyncio
 import json
@@ -25,21 +25,21 @@ _Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Strict(BaseModel):
-    """A part of what a client sent: no unknown members, and an end to how many it may have."""
+    """JSON from a client: no unknown members, and at most 32 of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _check_count(cls, value: Any) -> Any:  # noqa: ANN401 - anything may come
-        """Refuse many members at once: each unknown one would be an error of its own."""
+        """Refuse too many members with one error: pydantic makes one for each unknown member."""
         if isinstance(value, dict) and len(value) > _MAX_MEMBERS:
             raise ValueError(f"expected at most {_MAX_MEMBERS} members, got {len(value)}")
         return value
 
 
 class PartFields(Strict):
-    """What a client says of its part; it comes back with the answer, and decides nothing."""
+    """The client's fields of its part; returned with the answer, without effect on the decision."""
 
     part_id: _Name | None = Field(None, description="the client's name of the part")
     station: _Name | None = Field(None, description="where on the line the image was taken")
@@ -54,31 +54,30 @@ class PartFields(Strict):
         try:
             size = len(json.dumps(meta, allow_nan=False).encode())
         except ValueError as error:
-            raise ValueError("meta may hold finite numbers only") from error
+            raise ValueError("meta may contain only finite numbers") from error
         if size > MAX_META_BYTES:
-            raise ValueError(f"meta may have {MAX_META_BYTES} bytes as JSON, got {size}")
+            raise ValueError(f"meta may have at most {MAX_META_BYTES} bytes as JSON, got {size}")
         return meta
 
 
 _NO_FIELDS = PartFields()
 
 Drawing: TypeAlias = Callable[[Finding, tuple[int, int]], str]
-"""Makes text of a finding with its map, and of the image's (width, height); runs in a thread."""
+"""Makes text from a finding with its map and the image's (width, height); runs in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class InspectOptions:
     """How to inspect one image.
 
-    `timeout_s` can only shorten the service's own; both count from `received_at`, a time of the
-    event loop's clock, or else from the call; a `deadline` of that clock stands instead of both.
-    Where there is no room for the image, `patient` waits for it. `part` is answered as it came.
-    With `anomaly_map` the result has the pixel scores (see `Finding`). `draw` makes the picture
-    where a door has one of its own, in place of `heatmap`.
+    `timeout_s` can only shorten the service's time-out; both count from `received_at` (else from
+    the call), and a `deadline` replaces both. All times are those of the event loop's clock.
+    A `patient` image waits for room instead of being refused. `part` is returned with the answer.
+    With `anomaly_map` the result has the pixel scores (see `Finding`). `draw` makes a door's own
+    picture instead of `heatmap`.
 
-    `hold_answer` reserves the memory of the answer: it is called with the bytes of the picture
-    before any observer is told of the image, and raises a `ServiceError` where there is no room.
-    The part is UNDECIDED then, for the client and for every observer.
+    `hold_answer` reserves memory for the picture, given its bytes, before any observer is called.
+    If there is no room it raises a `ServiceError`, and the part is UNDECIDED.
     """
 
     heatmap: HeatmapKind = HeatmapKind.NONE
@@ -94,20 +93,20 @@ class InspectOptions:
 
     @property
     def wants_map(self) -> bool:
-        """Whether the anomaly map is asked for, or a picture of it."""
+        """Whether the anomaly map is needed, for the answer or for a picture."""
         return self.anomaly_map or self.wants_picture
 
     @property
     def wants_picture(self) -> bool:
-        """Whether anything is drawn of the anomaly map."""
+        """Whether a picture of the anomaly map is drawn."""
         return self.heatmap is not HeatmapKind.NONE or self.draw is not None
 
     def within(self, longest_s: float) -> float:
-        """Return the seconds that the image has, at most `longest_s`."""
+        """Return the image's time-out in seconds, at most `longest_s`."""
         return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
 
     def deadline_within(self, longest_s: float) -> float:
-        """Return when the answer has to be there, by the event loop's clock."""
+        """Return the deadline, by the event loop's clock."""
         if self.deadline is not None:
             return self.deadline
         began = self.received_at

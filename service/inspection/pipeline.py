@@ -1,4 +1,4 @@
-"""One image's way through the service: decode, preprocess, queue, network, heatmap."""
+"""Takes one image through all stages: decode, preprocess, queue, network, heatmap."""
 
 import asyncio
 import math
@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
 from service.inspection.images.pictures import HeatmapKind, picture
-from service.inspection.images.preparing import DearImage, Prepared, Preparer
+from service.inspection.images.preparing import CostlyImage, Prepared, Preparer
 from service.inspection.images.sources import Source, Upload
 from service.inspection.observers import Observers
 from service.inspection.options import InspectOptions
@@ -30,9 +30,9 @@ _PATIENCE_S = 0.02
 
 
 class Pipeline:
-    """Takes images through the service; everything that computes runs in threads or workers.
+    """Takes images through all stages; all computing is done in threads and workers.
 
-    `max_preparing` bounds the images that are decoded, or wait to be, at once.
+    At most `max_preparing` images are being decoded, or wait for it, at once.
     """
 
     def __init__(
@@ -53,26 +53,26 @@ class Pipeline:
         self._preparing = 0
 
     def deadline(self, options: InspectOptions) -> float:
-        """Return when the image has to be answered, by the event loop's clock."""
+        """Return the image's deadline, by the event loop's clock."""
         return options.deadline_within(self._timeout_s)
 
     async def attempt(
         self, route: Route, source: Source | Image, options: InspectOptions
     ) -> ViewResult:
-        """Inspect an image; what goes wrong with it is returned, so that others do not suffer."""
+        """Like `inspect`, but returns the exception."""
         try:
             return await self.inspect(route, source, options)
-        except Exception as error:  # the observers know already
-            # Without the frames that it came through: they hold the decoded image.
+        except Exception as error:  # `inspect` has called the observers
+            # The traceback's frames would keep the decoded image in memory.
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
 
     async def inspect(
         self, route: Route, source: Source | Image, options: InspectOptions
     ) -> Inspected:
-        """Inspect an image, encoded or decoded already.
+        """Inspect an image, encoded or decoded.
 
-        Raises `ServiceError`; cancelling it drops its job.
+        Raises `ServiceError`. Cancelling drops the job.
         """
         try:
             return await self._inspect(route, source, options)
@@ -97,7 +97,8 @@ class Pipeline:
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
         timings_ms |= {} if drawn is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
-        if drawn is not None and not options.anomaly_map:  # else maps pile up until all are there
+        # In a batch, unrequested maps would pile up until the last image is done.
+        if drawn is not None and not options.anomaly_map:
             finding = replace(finding, pixel_scores=None)
         inspected = Inspected(route, finding, prepared.size, timings_ms, options.part, drawn)
         await self._observers.inspected(inspected, prepared)
@@ -106,16 +107,17 @@ class Pipeline:
     async def _prepare(
         self, route: Route, source: Source | Image, options: InspectOptions, deadline: float
     ) -> Prepared:
-        """Decode and preprocess, unless there is no place for the result, or no time."""
+        """Decode and preprocess, unless the queue would refuse the result."""
         size = route.image_size
         nbytes = 3 * size.height * size.width + _bytes_of(source)
-
         keep = options.heatmap is HeatmapKind.OVERLAY
 
         async def prepare() -> Prepared:
             self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
             if self._preparing >= self._max_preparing:
-                raise QueueFull(f"{self._preparing} images are being decoded: no more are taken")
+                raise QueueFull(
+                    f"{self._preparing} images are already being decoded or wait for it"
+                )
             decoding = self._threads.start(
                 lambda: self._preparer.prepare(route, source, keep),
                 self._end_preparing,
@@ -123,16 +125,16 @@ class Pipeline:
             )
             self._preparing += 1
             prepared = await decoding
-            if isinstance(prepared, DearImage):
+            if isinstance(prepared, CostlyImage):
                 return await self._prepare_apart(prepared)
             return prepared
 
         return await _when_there_is_room(prepare, options)
 
-    async def _prepare_apart(self, dear: DearImage) -> Prepared:
+    async def _prepare_apart(self, costly: CostlyImage) -> Prepared:
         self._preparing += 1
         try:
-            return await self._preparer.prepare_apart(dear)
+            return await self._preparer.prepare_apart(costly)
         finally:
             self._end_preparing()
 
@@ -142,7 +144,7 @@ class Pipeline:
     async def _compute(
         self, route: Route, prepared: Prepared, options: InspectOptions, deadline: float
     ) -> tuple[Finding, float]:
-        """Return what the network found, and the milliseconds spent waiting for it to be free."""
+        """Return the network's finding, and the milliseconds that the image waited in the queue."""
         loop = asyncio.get_running_loop()
         size = prepared.image_size
         job = Job(
@@ -172,7 +174,7 @@ class Pipeline:
     async def _draw(
         self, prepared: Prepared, finding: Finding, options: InspectOptions
     ) -> tuple[str | None, float]:
-        """Return the picture asked for, and the milliseconds it took."""
+        """Return the requested picture, and the milliseconds that drawing took."""
         scores, size = finding.pixel_scores, prepared.size
         if scores is None or not options.wants_picture:
             return None, math.nan
@@ -187,12 +189,12 @@ class Pipeline:
 
     def _late(self, options: InspectOptions) -> str:
         if options.deadline is not None:
-            return "not inspected within the request's time"
-        return f"not inspected within {options.within(self._timeout_s):g} s"
+            return "the image was not inspected before the request's deadline"
+        return f"the image was not inspected within {options.within(self._timeout_s):g} s"
 
 
 async def _when_there_is_room(work: Callable[[], Awaitable[T]], options: InspectOptions) -> T:
-    """Do the work; where it finds no room, and the client is patient, again until it does."""
+    """Run `work`; with `options.patient`, repeat it until it is not refused for lack of room."""
     while True:
         try:
             return await work()

@@ -1,4 +1,4 @@
-"""Whether the service can inspect, and what stands in the way."""
+"""Whether the service can inspect, and if not, why."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,18 @@ from service.workers.protocol import Workers, WorkerState
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the service can inspect, and what stands in the way."""
+    """Whether the service can inspect; `reasons` say why not."""
 
     ready: bool
     reasons: tuple[str, ...]
 
 
 class ReadinessCheck:
-    """Says how ready the service is at the moment of the call."""
+    """Checks the workers, the registry and the shutdown.
+
+    readiness = check()
+    readiness.ready, readiness.reasons
+    """
 
     def __init__(self, workers: Workers, registry: Registry, shutdown: Shutdown) -> None:
         self._workers = workers
@@ -24,14 +28,14 @@ class ReadinessCheck:
         self._shutdown = shutdown
 
     def __call__(self) -> Readiness:
-        """Ready means: every worker is, and at least one category can be inspected."""
+        """Return ready if every worker is, and at least one category can be inspected."""
         reasons = [
             f"worker {worker.name} is {worker.state}: {worker.reason}"
             for worker in self._workers.status()
             if worker.state is not WorkerState.READY
         ]
         if not self._registry.routes:
-            reasons.append("no checkpoint can be served")
+            reasons.append("no checkpoint in the store can serve")
         if self._shutdown.begun:
             reasons.append("the service is shutting down")
         return Readiness(not reasons, tuple(reasons))

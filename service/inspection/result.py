@@ -1,4 +1,4 @@
-"""What came out of an inspection."""
+"""Results of an inspection."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ _GRAVEST_FIRST = (Decision.NG, Decision.UNDECIDED, Decision.REVIEW, Decision.OK)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inspected:
-    """What was found in one image of a part, and by which version; `size` is (width, height).
+    """The finding in one image of a part, and its route; `size` is (width, height).
 
-    The finding has its map where the options ask for it. `picture` is what was drawn: the base64 of
-    a PNG, or what the options' `draw` returned.
+    The finding has its map if the options ask for it. `picture` is the base64 of a PNG, or the
+    result of the options' `draw`.
     """
 
     route: Route
@@ -33,19 +33,19 @@ ViewResult: TypeAlias = Inspected | Exception
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartResult:
-    """What was found in each view of a part, or why it was not inspected, in the views' order."""
+    """For each view of a part, in order: its finding, or the exception that prevented one."""
 
     route: Route
     views: Sequence[ViewResult]
 
     @property
     def errors(self) -> dict[int, Exception]:
-        """Why views were not inspected, by their place."""
+        """The exceptions of views that were not inspected, by index."""
         return {i: view for i, view in enumerate(self.views) if isinstance(view, Exception)}
 
     @property
     def decision(self) -> Decision:
-        """The one decision that stands for all views; see `combined`."""
+        """The decision for the part; see `combined`."""
         return combined(
             Decision.UNDECIDED if isinstance(view, Exception) else view.finding.decision
             for view in self.views
@@ -53,10 +53,12 @@ class PartResult:
 
 
 def combined(decisions: Iterable[Decision]) -> Decision:
-    """Return the one decision that stands for several images: OK only where every one is.
+    """Return the decision for a part from those of its images; UNDECIDED without any.
 
-    NG goes before UNDECIDED: a part that is NG in one view is so whatever another would show.
-    UNDECIDED where there are none.
+    OK only if every image is OK. NG goes before UNDECIDED: one NG view is enough to reject.
+
+    >>> combined([Decision.OK, Decision.REVIEW]).value
+    'REVIEW'
     """
-    found = set(decisions)
-    return next((decision for decision in _GRAVEST_FIRST if decision in found), Decision.UNDECIDED)
+    distinct = set(decisions)
+    return next((gravest for gravest in _GRAVEST_FIRST if gravest in distinct), Decision.UNDECIDED)

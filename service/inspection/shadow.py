@@ -1,9 +1,8 @@
-"""Shadow versions: what another version would have said of the parts that are inspected.
+"""Shadow versions score the inspected parts, for comparison with the answering version.
 
-A shadow scores what was answered by another, and its answer goes nowhere but into the comparison.
-It is the first to be left out when there is much to do: it queues nothing while a whole batch waits
-already, itself included, and is not loaded at the cost of what answers: once it had to make room in
-memory it stays out, until somebody warms it up.
+A shadow's result is used for nothing else. Shadow jobs have the lowest claim on the workers: none
+is queued while a whole batch (shadow jobs included) waits, and a shadow that was unloaded to make
+room is not loaded again until an operator warms it up.
 """
 
 import asyncio
@@ -34,10 +33,10 @@ logger = logging.getLogger("service.shadow")
 
 @dataclass(slots=True)
 class Comparison:
-    """How a shadow's answers compare with those that were given, so far.
+    """How a shadow's results compare with the answers so far.
 
-    Scores are on the 0 to 1 scale of each version's own calibration; `changes` counts pairs of
-    decisions that differ, the one given first.
+    Scores are from 0 to 1, each by its version's calibration; `changes` counts differing decisions
+    as (answered, shadow).
     """
 
     category: Category
@@ -51,25 +50,25 @@ class Comparison:
     total_difference: float = 0.0
     largest_difference: float = 0.0
 
-    def add(self, given: Finding, found: Finding) -> bool:
-        """Take in a pair of answers about one part; return whether their decisions agree."""
-        difference = abs(found.score - given.score)
+    def add(self, answered: Finding, shadowed: Finding) -> bool:
+        """Add a pair of results for one part; return whether their decisions agree."""
+        difference = abs(shadowed.score - answered.score)
         self.compared += 1
         self.total_difference += difference
         self.largest_difference = max(self.largest_difference, difference)
-        agree = given.decision == found.decision
+        agree = answered.decision == shadowed.decision
         if not agree:
-            self.changes[given.decision.value, found.decision.value] += 1
+            self.changes[answered.decision.value, shadowed.decision.value] += 1
         return agree
 
     @property
     def mean_difference(self) -> float | None:
-        """The mean distance between the scores; None before the first."""
+        """The mean distance between the scores; None before the first pair."""
         return self.total_difference / self.compared if self.compared else None
 
 
 class Shadows(Observer):
-    """Has shadow versions score parts that were inspected. Belongs to one event loop."""
+    """Queues inspected parts for shadow versions. Not thread-safe: belongs to one event loop."""
 
     name = "shadow"
 
@@ -84,24 +83,24 @@ class Shadows(Observer):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[Comparison]:
-        """Yield every comparison since the service started, by category."""
+        """Yield every comparison since the service started, sorted by category."""
         return iter([self._comparisons[key] for key in sorted(self._comparisons)])
 
     async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Let the route's shadow, if it has one, score what was answered."""
+        """Offer the image to the route's shadow."""
         pixels = prepared.shadow_pixels
         if pixels is not None:
             self.offer(inspected.route, pixels, prepared.image_size, inspected.finding)
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
-        """Score nothing: there is no answer to compare with."""
+        """Do nothing: there is no answer to compare with."""
 
     def offer(
-        self, route: Route, pixels: UInt8[np.ndarray, "n 3 h w"], size: ImageSize, given: Finding
+        self, route: Route, pixels: UInt8[np.ndarray, "n 3 h w"], size: ImageSize, answered: Finding
     ) -> None:
-        """Have the route's shadow score an image, if there is one and time for it; never waits.
+        """Queue an image for the route's shadow, if it has one and workers are free; never waits.
 
-        `pixels` are the inputs of the shadow's own network.
+        `pixels` are the inputs of the shadow's network.
         """
         shadow = route.shadow
         if shadow is None:
@@ -112,7 +111,7 @@ class Shadows(Observer):
             comparison.left_out += 1
             self._count(route, "left out")
             return
-        task = asyncio.create_task(self._score(route, shadow, pixels, size, given, comparison))
+        task = asyncio.create_task(self._score(route, shadow, pixels, size, answered, comparison))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -121,10 +120,10 @@ class Shadows(Observer):
         return max(waiting, len(self._tasks)) >= self._max_waiting
 
     def _in_memory(self, key: CheckpointKey) -> bool:
-        return any(key in held for held in self._workers.residents().values())
+        return any(key in residents for residents in self._workers.residents().values())
 
     async def close(self) -> None:
-        """Leave off what is being scored."""
+        """Cancel the jobs that are being scored."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -136,7 +135,7 @@ class Shadows(Observer):
         shadow: Route,
         pixels: UInt8[np.ndarray, "n 3 h w"],
         size: ImageSize,
-        given: Finding,
+        answered: Finding,
         comparison: Comparison,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -153,15 +152,15 @@ class Shadows(Observer):
         )
         try:
             self._workers.submit(job)
-            found = await job.future
+            shadowed = await job.future
         except ServiceError as error:
             comparison.failed += 1
             self._count(route, "failed")
-            logger.debug("shadow %s scored nothing: %s", shadow.checkpoint, error)
+            logger.debug("shadow %s failed on an image: %s", shadow.checkpoint, error)
             return
-        agree = comparison.add(given, found)
+        agree = comparison.add(answered, shadowed)
         self._count(route, "agrees" if agree else "differs")
-        difference = abs(found.score - given.score)
+        difference = abs(shadowed.score - answered.score)
         self._metrics.shadow_difference.labels(route.category).observe(difference)
 
     def _count(self, route: Route, outcome: str) -> None:

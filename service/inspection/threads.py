@@ -1,4 +1,4 @@
-"""The threads that decode and draw, and what their work may take at once."""
+"""The threads that decode and draw."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A pool of threads, asked from one event loop, and one thread for what is large.
+    """A pool of threads, used from one event loop, and one thread for large images.
 
-    What is large takes several bytes for each pixel, and so comes one after the other; it never
-    takes a thread from what is not.
+    Large images are processed one at a time, because each pixel takes several bytes, and never use
+    the pool's threads.
     """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
@@ -29,12 +29,12 @@ class Threads:
         ended: Callable[[], None] = lambda: None,
         size: tuple[int, int] = (0, 0),
     ) -> asyncio.Future[T]:
-        """Run a call; `size` is the (width, height) of an image that it computes with.
+        """Run `call` in a thread; `size` is the (width, height) of its image.
 
-        `ended` follows on the loop when the thread is done, waited for or not.
-        Nothing is computed for a future that is cancelled before its turn. The loop is woken once:
-        a future of `concurrent.futures` would take another time for itself.
+        `ended` is called on the loop when the thread is done, even if the future was cancelled. A
+        future that is cancelled before its turn is not computed.
         """
+        # Not `run_in_executor`, which would wake the event loop twice.
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -49,7 +49,7 @@ class Threads:
 
         def run() -> None:
             outcome: _Outcome[T] = _Outcome() if future.cancelled() else _outcome_of(call)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(settle, outcome)
 
         pool = self._large if size[0] * size[1] > LARGE_PX else self._pool
@@ -64,7 +64,7 @@ class _Outcome(Generic[T]):
 
 
 def _outcome_of(call: Callable[[], T]) -> _Outcome[T]:
-    """Make a call, in a frame that knows no future: the error's traceback keeps it alive."""
+    """Return or catch the result of `call`, without the future in the error's traceback."""
     try:
         return _Outcome(call())
     except BaseException as error:

@@ -1,9 +1,9 @@
-"""Which versions serve a category: one answers, one may answer a share, one may look on.
+"""Which versions serve a category, and in which role.
 
 stable   answers every request that the canary does not
-canary   answers a share of them, chosen by a stable hash: the same part or request always
-         gets the same version, and a larger share keeps those that it had
-shadow   scores what was answered by another, and never answers
+canary   answers a share, chosen by a hash: the same part or request always gets the same
+         version, and a larger share keeps the parts of a smaller one
+shadow   scores the same images for comparison, and never answers
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Canary(BaseModel):
     share: float = Field(gt=0, lt=1)
 
     def answers(self, category: Category, key: str) -> bool:
-        """Say whether a request or part of this key belongs to the canary's share."""
+        """Return whether the request or part of this key belongs to the canary's share."""
         text = f"{category}\0{self.checkpoint}\0{key}".encode()
         drawn = int.from_bytes(sha256(text).digest()[:_HASHED_BYTES], "big")
         return drawn < self.share * 2.0 ** (8 * _HASHED_BYTES)
@@ -51,7 +51,7 @@ class Assignment(BaseModel):
     shadow: CheckpointKey | None = None
 
     def roles(self) -> Iterator[tuple[Role, CheckpointKey]]:
-        """Yield every version, with what it does."""
+        """Yield every version with its role."""
         yield Role.STABLE, self.stable
         if self.canary:
             yield Role.CANARY, self.canary.checkpoint

@@ -1,4 +1,4 @@
-"""What lies in the checkpoint store: every version, serving or not. No weights are read."""
+"""Every version in the checkpoint store, serving or not; reads manifests, no weights."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,8 +19,8 @@ from service.versions.assignment import Role
 class Route:
     """A category and the checkpoint that serves it.
 
-    `calibration` holds the thresholds in force, `promise` says what they promise. `shadow`, where
-    there is one, is to score the same images, and not to answer.
+    `calibration` has the thresholds in force, and `promise` explains them. `shadow` scores the same
+    images without answering.
     """
 
     category: Category
@@ -42,9 +42,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version in the store; `problem` says why it cannot serve, where it cannot.
+    """One version in the store.
 
-    `unfinished` says how far its training came where that was interrupted.
+    `problem` says why it cannot serve, `unfinished` how far an interrupted training came.
     """
 
     key: CheckpointKey
@@ -56,17 +56,17 @@ class Version:
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """The categories that it is calibrated for, in order of name."""
+        """The categories that it is calibrated for, sorted."""
         return tuple(sorted(self.routes or {}))
 
 
 class Catalogue:
-    """The versions that were found in a store, as they were when they were found."""
+    """The versions in a store, each as it was when first read."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._versions: dict[CheckpointKey, Version] = {}
-        self._changing = threading.Lock()  # the store is read in other threads than the service's
+        self._changing = threading.Lock()  # `rescan` runs in threads
         self.rescan()
 
     def __iter__(self) -> Iterator[Version]:
@@ -74,36 +74,39 @@ class Catalogue:
         return iter(sorted(self._versions.values(), key=_place))
 
     def get(self, key: CheckpointKey) -> Version | None:
-        """Return a version, looked up among those found."""
+        """Return a version of the latest scan; None if it has none."""
         return self._versions.get(key)
 
     def rescan(self, keep: Iterable[CheckpointKey] = ()) -> list[CheckpointKey]:
-        """Look for versions that have come or gone; return the new ones.
+        """Scan the store for new and removed versions; return the new ones.
 
-        Those known stay as they were found, unless they could not be used then: what serves must
-        not change because a file did. Those in `keep` stay though they have gone.
+        Usable versions stay as first read: a changed file must not change the running service.
+        Versions in `keep` stay even if they are gone.
         """
-        found = {CheckpointKey(*p.split("/")): entry for p, entry in self._store.entries().items()}
-        read = {key: _version(key, entry) for key, entry in found.items()}
+        manifests = {
+            CheckpointKey(*path.split("/")): manifest
+            for path, manifest in self._store.entries().items()
+        }
+        scanned = {key: _version(key, manifest) for key, manifest in manifests.items()}
         with self._changing:
-            known = {
+            unchanged = {
                 key: version
                 for key, version in self._versions.items()
-                if key in keep or (key in read and version.problem is None)
+                if key in keep or (key in scanned and version.problem is None)
             }
-            new = [key for key in read if key not in self._versions]
-            self._versions = read | known
+            new = [key for key in scanned if key not in self._versions]
+            self._versions = scanned | unchanged
         return sorted(new)
 
     def read(self, key: CheckpointKey) -> Version | None:
-        """Return a version as it is now; None where it is gone or damaged meanwhile."""
+        """Return a version as it is on disk now; None if it is gone or damaged."""
         try:
             return _version(key, Manifest.read(self._store.find(key.name, key.version)))
         except CheckpointError:
             return None
 
     def put(self, version: Version) -> None:
-        """Keep a version as it was read."""
+        """Replace a version by one that `read` returned."""
         with self._changing:
             self._versions = {**self._versions, version.key: version}
 
@@ -128,7 +131,7 @@ def _version(key: CheckpointKey, manifest: Manifest | CheckpointError) -> Versio
         TypeError,
         ValueError,
     ) as error:
-        why = f"its manifest does not fit together: {str(error)[:1000]}"
+        why = f"its manifest is inconsistent: {str(error)[:1000]}"
         return Version(key, manifest.created, None, golden_images, why)
     return Version(key, manifest.created, routes, golden_images, unfinished=manifest.unfinished)
 

@@ -1,9 +1,8 @@
-"""Checkpoints in memory: loaded, drained and unloaded while the service runs.
+"""Loads, drains and unloads checkpoints while the service runs.
 
-A version is loaded on every worker at once: read, every hash verified, warmed up, its golden images
-scored. Where that fails, what served goes on serving, and `problem` says why. A version that serves
-nothing any more drains for `drain_s`, as long as a request may still be on its way to it, and is
-then unloaded.
+All workers load a version at once: they read it, verify every hash, warm up, and score its golden
+images. If that fails, `problem` says why, and the serving versions go on. A version that no longer
+serves drains for `drain_s` (as long as a request may still use it), and is then unloaded.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ logger = logging.getLogger("service.lifecycle")
 
 
 class ModelState(StrEnum):
-    """Where a version is in its life."""
+    """The state of a version in the workers' memory."""
 
     AVAILABLE = "available"
     LOADING = "loading"
@@ -34,7 +33,7 @@ class ModelState(StrEnum):
 
 
 class Lifecycle:
-    """Loads and unloads, one thing at a time for each version. Belongs to one event loop."""
+    """Loads and unloads versions, one operation at a time for each. Belongs to one event loop."""
 
     def __init__(self, registry: Registry, workers: Workers, drain_s: float) -> None:
         self._registry = registry
@@ -49,50 +48,49 @@ class Lifecycle:
         self._scanning = asyncio.Lock()
 
     async def close(self) -> None:
-        """Leave off whatever is going on; the workers are about to end."""
+        """Cancel all loads and drains; the workers are about to end."""
         tasks = [*self._draining.values(), *self._loading.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def state(self, key: CheckpointKey) -> ModelState:
-        """Say where a version is in its life."""
-        held = self._workers.residents()
+        """Return the state of a version."""
+        residents = self._workers.residents().values()
         if key in self._loading:
             return ModelState.LOADING
         if key in self._draining or key in self._unloading:
             return ModelState.DRAINING
-        if any(key in own for own in held.values()):
+        if any(key in on_worker for on_worker in residents):
             return ModelState.READY
         if self.problem(key):
             return ModelState.FAILED
-        if not any(held.values()) and key in self._registry.checkpoints:
-            return ModelState.LOADING  # the workers are starting, and it is theirs to load
+        if not any(residents) and key in self._registry.checkpoints:
+            return ModelState.LOADING  # starting workers load all serving checkpoints
         return ModelState.UNLOADED if key in self._unloaded else ModelState.AVAILABLE
 
     def problem(self, key: CheckpointKey) -> str | None:
-        """Say why a version cannot be used, or why its latest load failed."""
-        why, at = self._failed.get(key, ("", 0.0))
-        held = self.residents(key).values()
-        if why and held and all(resident.since > at for resident in held):
-            why = ""  # it was loaded since, for images that asked for it
+        """Return why a version cannot be used, or why its latest load failed."""
+        why, failed_at = self._failed.get(key, ("", 0.0))
+        residents = self.residents(key).values()
+        if why and residents and all(resident.since > failed_at for resident in residents):
+            why = ""  # an image has had it loaded since
         return why or self._registry.problem(key)
 
     def residents(self, key: CheckpointKey) -> dict[str, Resident]:
-        """Return what is known of a version, by the workers that hold it."""
-        found = self._workers.residents()
-        return {worker: held[key] for worker, held in found.items() if key in held}
+        """Return a version's memory and times on each worker that has loaded it."""
+        residents = self._workers.residents()
+        return {name: loaded[key] for name, loaded in residents.items() if key in loaded}
 
     async def rescan(self) -> list[CheckpointKey]:
-        """Look for versions that have come into the store, or gone; return the new ones."""
+        """Scan the store for new and removed versions; return the new ones."""
         async with self._scanning:
             return await asyncio.to_thread(self._registry.rescan)
 
     async def load(self, key: CheckpointKey) -> None:
-        """Load a version on every worker, or load it again; callers at one time share one load.
+        """Load a version on every worker, again if it is loaded; concurrent callers share one load.
 
-        Raises `ModelRefused`; what held its place goes on serving. A caller that goes away does not
-        stop the load.
+        Raises `ModelRefused`; a version that was loaded stays. Cancelling does not stop the load.
         """
         self.keep(key)
         if key not in self._loading:
@@ -102,32 +100,32 @@ class Lifecycle:
         await asyncio.shield(self._loading[key])
 
     async def warm(self, keys: Iterable[CheckpointKey]) -> None:
-        """Load those of the versions that some worker does not hold; raises as `load`."""
+        """Load those of the versions that some worker has not loaded. Raises as `load`."""
         for key in dict.fromkeys(keys):
             self.keep(key)
-            async with self._locks[key]:  # an unloading that has begun comes first
-                held = self._workers.residents()
-            if not held or not all(key in own for own in held.values()):
+            async with self._locks[key]:  # wait for an unload that has begun
+                residents = self._workers.residents().values()
+            if not residents or not all(key in on_worker for on_worker in residents):
                 await self.load(key)
 
     async def unload(self, key: CheckpointKey) -> None:
-        """Finish what a version has to do, and free it; raises `Conflict` for one that serves."""
+        """Finish a version's queued images, and free it. Raises `Conflict` for one that serves."""
         roles = self._registry.roles(key)
         if roles:
             serves = ", ".join(f"the {role} version of {category!r}" for category, role in roles)
-            raise Conflict(f"{key} is {serves}: route that to another version first")
+            raise Conflict(f"{key} is {serves}: route these to another version first")
         self.keep(key)
         await asyncio.shield(asyncio.create_task(self._unload(key)))
 
     def release(self, keys: Iterable[CheckpointKey]) -> None:
-        """Unload versions that serve nothing any more, once no request can be on its way to one."""
+        """Unload versions that no longer serve, once no request can still use them."""
         for key in keys:
             task = asyncio.create_task(self._drain(key))
             self._draining[key] = task
             task.add_done_callback(partial(self._forget, key))
 
     def keep(self, key: CheckpointKey) -> None:
-        """Call off the draining of a version, unless it is being unloaded already."""
+        """Cancel the draining of a version, unless its unload has begun."""
         task = self._draining.pop(key, None)
         if task:
             task.cancel()
@@ -141,10 +139,10 @@ class Lifecycle:
                 self._failed[key] = why, asyncio.get_running_loop().time()
                 logger.error("checkpoint %s was not loaded: %s", key, error)  # noqa: TRY400
                 raise ModelRefused(f"{key} was not loaded, and nothing changed: {why}") from error
-            # What was calibrated since it was found; `Rollout` does it for a version that serves.
-            found = await asyncio.to_thread(self._registry.read, key)
-            if found and not self._registry.roles(key):
-                self._registry.take_up(found)
+            # Apply a changed calibration; for a version that serves, `Rollout` does, with an audit.
+            version = await asyncio.to_thread(self._registry.read, key)
+            if version and not self._registry.roles(key):
+                self._registry.take_up(version)
             self._failed.pop(key, None)
             self._unloaded.discard(key)
             self._registry.accept(key)
@@ -160,7 +158,7 @@ class Lifecycle:
 
     async def _unload(self, key: CheckpointKey) -> None:
         async with self._locks[key]:
-            if self._registry.roles(key):  # it was called back while others were before it
+            if self._registry.roles(key):  # routed again while this waited for the lock
                 return
             self._unloading.add(key)
             try:

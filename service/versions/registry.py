@@ -1,10 +1,13 @@
 """Which checkpoint serves a category.
 
-- What an operator has routed serves as routed. Else, of each name, the version that is the newest
-  finished one when the service starts serves, and no other: where that one cannot be used, its
-  categories are unavailable, and say so. No older version steps in unnoticed, and no newer one.
-- A category that several names claim, and that nobody has routed, stays with the name that claimed
-  it first (`service.versions.claims`); the log, the console and the API say that it is contested.
+    route = registry.find("bolt")
+    route.checkpoint, route.calibration.image_threshold
+
+- A routed category is served as routed. Otherwise the newest finished version of each name, as of
+  the start of the service, serves its categories. If it cannot be used, they are unavailable: no
+  other version replaces it silently.
+- If several names claim a category that nobody has routed, the name that claimed it first serves
+  (`service.versions.claims`), and the log and the API report that it is contested.
 """
 
 import logging
@@ -33,7 +36,7 @@ _RETRY_AFTER_S = 60
 
 
 class Refusal(NamedTuple):
-    """A checkpoint in the store that cannot be served, and why."""
+    """A checkpoint in the store that cannot serve, and why."""
 
     checkpoint: CheckpointKey
     reason: str
@@ -49,7 +52,7 @@ class _Served:
 
 
 class Registry:
-    """The categories that are served, found in a store without loading any weights."""
+    """The categories that are served, from a store's manifests, routes and thresholds."""
 
     def __init__(self, store: Store, metrics: Metrics, state: State | None = None) -> None:
         self._metrics = metrics
@@ -68,41 +71,40 @@ class Registry:
             logger.warning("%s", line)
 
     def _assign(self) -> dict[Category, Assignment]:
-        """Return what serves where nothing was routed."""
+        """Return the assignments of categories without a route."""
         self._broken |= unusable(self.versions)
         self._claims = claims(self.versions)
         return {category: Assignment(stable=keys[0]) for category, keys in self._claims.items()}
 
     @property
     def contested(self) -> dict[Category, list[CheckpointKey]]:
-        """Categories that several names claim and nobody has routed; what serves comes first."""
-        served = {category: one.stable for category, one in self.assignments.items()}
+        """Categories that several names claim and nobody has routed; the first version serves."""
         return {
-            category: [served[category], *others]
-            for category in served
+            category: [assignment.stable, *others]
+            for category, assignment in self.assignments.items()
             if category not in self._state.routes and (others := self.also_claimed_by(category))
         }
 
     def also_claimed_by(self, category: Category) -> list[CheckpointKey]:
-        """Return the versions under other names that could serve a category, and do not."""
+        """Return the versions under other names that could serve a category."""
         assigned = self.assignments.get(category)
         names = {key.name for _, key in assigned.roles()} if assigned else set()
         return [key for key in self._claims.get(category, ()) if key.name not in names]
 
     def undecided(self) -> list[str]:
-        """Say what serves, and what does not, though nobody decided so: for log and console."""
+        """Return a sentence for each category or version that an operator should decide on."""
         return undecided(self.contested, self.versions)
 
     @property
     def checkpoints(self) -> tuple[CheckpointKey, ...]:
-        """Every checkpoint that serves a category in any role, whether it loaded or not."""
-        found = {
+        """Every checkpoint that serves a category in any role, loaded or not."""
+        keys = {
             key
             for category, assignment in self.assignments.items()
             for _, key in assignment.roles()
             if self.route_of(category, key, Role.STABLE)
         }
-        return tuple(sorted(found))
+        return tuple(sorted(keys))
 
     @property
     def versions(self) -> list[Version]:
@@ -111,28 +113,28 @@ class Registry:
 
     @property
     def assignments(self) -> Mapping[Category, Assignment]:
-        """Which versions serve each category, as routed or else by default."""
+        """Which versions serve each category, by route or else by default."""
         return {**self._default, **self._state.routes}
 
     @property
     def routes(self) -> list[Route]:
-        """The categories that can be inspected, in order of name; each with its stable route."""
-        served = (self._table[name] for name in sorted(self._table))
-        stable = [one.stable for one in served if one]
+        """The stable routes of all categories that can be inspected, sorted by category."""
+        ordered = (self._table[name] for name in sorted(self._table))
+        stable = [served.stable for served in ordered if served]
         return [route for route in stable if route.checkpoint not in self._refused]
 
     @property
     def refusals(self) -> list[Refusal]:
-        """The checkpoints that should serve and cannot, each with why; no paths of this machine."""
+        """The checkpoints that should serve but cannot, and why; without this machine's paths."""
         return [Refusal(key, self.without_paths(why)) for key, why in sorted(self._refused.items())]
 
     def find(self, category: Category, canary_key: str | None = None) -> Route:
-        """Return the route of a request; `canary_key`, stable over retries, draws the canary.
+        """Return the route of a request; a hash of `canary_key` may choose the canary.
 
-        Raises `NoSuchCategory`, listing those there are, or `CheckpointUnavailable`.
+        Raises `NoSuchCategory`, with a list of the categories, or `CheckpointUnavailable`.
         """
         if category not in self._table:
-            have = ", ".join(found.category for found in self.routes)
+            have = ", ".join(route.category for route in self.routes)
             raise NoSuchCategory(
                 f"no checkpoint serves the category {category[:100]!r}; have: {have or 'none'}"
             )
@@ -148,9 +150,9 @@ class Registry:
         return served.stable
 
     def answering(self, category: Category) -> list[Route]:
-        """Return every route that may answer a request now: stable, and canary if there is one.
+        """Return every route that may answer a request: the stable one, and a usable canary.
 
-        Raises what `find` does.
+        Raises as `find`.
         """
         routes = [self.find(category)]
         served = self._table[category]
@@ -165,78 +167,78 @@ class Registry:
         return usable and served.draw.answers(served.canary.category, key)
 
     def version(self, name: str, version: str) -> Version:
-        """Look a version up; raises `NoSuchModel`, listing those there are."""
-        found = self._catalogue.get(CheckpointKey(name, version))
-        if found is None:
-            have = [str(known.key) for known in self._catalogue]
+        """Return a version. Raises `NoSuchModel`, with a list of all versions."""
+        match = self._catalogue.get(CheckpointKey(name, version))
+        if match is None:
+            have = [str(other.key) for other in self._catalogue]
             raise NoSuchModel(
                 f"no version {version[:20]!r} of a model {name[:100]!r}; "
                 f"have: {', '.join(have) or 'none'}"
             )
-        return found
+        return match
 
     def roles(self, key: CheckpointKey) -> list[tuple[Category, Role]]:
-        """Return what a version does, for which category."""
+        """Return the roles of a version, each with its category."""
         return [
             (category, role)
             for category, assignment in sorted(self.assignments.items())
-            for role, own in assignment.roles()
-            if own == key
+            for role, assigned in assignment.roles()
+            if assigned == key
         ]
 
     def rescan(self) -> list[CheckpointKey]:
-        """Look for versions that have come into the store, or gone; nothing serves otherwise."""
+        """Scan the store and return new versions, without changing any route."""
         new = self._catalogue.rescan(keep=self.checkpoints)
         self._claims = claims(self.versions)
         return new
 
     def read(self, key: CheckpointKey) -> Version | None:
-        """Return a version as it is in the store now; None where it cannot be read."""
+        """Return a version as it is on disk now; None if it cannot be read."""
         return self._catalogue.read(key)
 
     def take_up(self, version: Version) -> None:
-        """Take a version as it was read, with what was calibrated since it was found."""
+        """Apply a version that `read` returned, with its current calibration."""
         self._catalogue.put(version)
         self._claims = claims(self.versions)
         self._publish()
 
     def apply(self, state: State) -> None:
-        """Serve by these routes and thresholds from now on; a route found before stays."""
+        """Serve by these routes and thresholds; requests in progress keep their route."""
         self._state = state
         self._publish()
 
     def accept(self, key: CheckpointKey) -> None:
-        """Take note that every worker has loaded a checkpoint."""
+        """Clear a checkpoint's refusals: every worker has loaded it."""
         for report in self._reports.values():
             report.pop(key, None)
         self._publish()
 
     def report(self, worker: str, refused: Mapping[CheckpointKey, str]) -> None:
-        """Take note of the checkpoints that a worker could not load when it started."""
+        """Record the checkpoints that a worker could not load at its start, and why."""
         for key, why in refused.items():
             logger.error("worker %s cannot load checkpoint %s: %s", worker, key, why)
         self._reports[worker] = dict(refused)
         self._publish()
 
     def without_paths(self, text: str) -> str:
-        """Name the store without saying where on this machine it lies."""
+        """Replace the path of the store by `weights`."""
         for root in (self._root.resolve(), self._root):
             text = text.replace(str(root), "weights")
         return text
 
     def problem(self, key: CheckpointKey) -> str | None:
-        """Say why a version cannot be used, as far as is known; no paths of this machine."""
+        """Return why a version cannot be used, without this machine's paths; None if unknown."""
         version = self._catalogue.get(key)
         reports = (report[key] for report in self._reports.values() if key in report)
         why = (version and version.problem) or next(reports, None)
         return self.without_paths(why) if why else None
 
     def calibration(self, category: Category, key: CheckpointKey) -> Calibration:
-        """Return a version's own calibration for a category that it claims."""
+        """Return a version's stored calibration for one of its categories."""
         return (self.version(key.name, key.version).routes or {})[category].calibration
 
     def route_of(self, category: Category, key: CheckpointKey, role: Role) -> Route | None:
-        """Return a version's route, by the thresholds in force; None where it claims none."""
+        """Return a version's route with the thresholds in force; None if it is not calibrated."""
         version = self._catalogue.get(key)
         base = (version.routes or {}).get(category) if version else None
         threshold = self._state.thresholds.get(category, {}).get(str(key))
@@ -250,7 +252,7 @@ class Registry:
         )
 
     def _publish(self) -> None:
-        """Work out what serves, and put it in place of what did."""
+        """Rebuild the table of routes, and replace it in one step."""
         assignments = self.assignments
         self._refused = self._refusals(assignments)
         self._table = {c: self._served(c, assigned) for c, assigned in assignments.items()}
@@ -259,7 +261,7 @@ class Registry:
         self._metrics.checkpoints_refused.set(len(self._refused))
 
     def _expect_parts(self) -> None:
-        """Have parts counted from 0 on; what serves no more keeps the counts that it has."""
+        """Start the counters of serving routes at 0; other counters keep their values."""
         for served in filter(None, self._table.values()):
             category = served.stable.category
             self._metrics.expect_category(category)
@@ -282,13 +284,13 @@ class Registry:
         )
 
     def _refusals(self, assignments: Mapping[Category, Assignment]) -> dict[CheckpointKey, str]:
-        """Return what should serve and cannot: damaged, gone, or refused by a worker."""
+        """Return checkpoints that should serve but are damaged, gone, or refused by a worker."""
         routed = {assigned.stable.name for assigned in self._state.routes.values()}
         refused = {key: why for key, why in self._broken.items() if key.name not in routed}
         for category, assigned in assignments.items():
             for role, key in assigned.roles():
                 if self.route_of(category, key, role) is None:
-                    gone = f"should be the {role} version of {category!r}, and is not in the store"
+                    gone = f"it is routed as {role} of {category!r}, but is not in the store"
                     refused[key] = self.problem(key) or gone
                 for report in self._reports.values():
                     if key in report:

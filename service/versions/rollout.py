@@ -1,7 +1,7 @@
-"""Changes of what serves: routes and thresholds, each kept on disk with who made it and why.
+"""Changes routes and thresholds, and records each change on disk with its author and reason.
 
-A version that is to serve is loaded and verified first. Then routes change in one step: a request
-gets one version, the one that served when it came. Where any of this fails, nothing has changed.
+A new version is loaded and verified first. Then routes change in one step, and requests in
+progress keep their version. If any step fails, nothing has changed.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ logger = logging.getLogger("service.rollout")
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who asks for a change, why, by which API key and with which request."""
+    """Who makes a change, why, with which API key and request id."""
 
     who: str
     reason: str
@@ -36,7 +36,11 @@ class Author:
 
 
 class Rollout:
-    """Makes changes, one at a time. Belongs to one event loop."""
+    """Makes changes, one at a time. Belongs to one event loop.
+
+    author = Author("Ada", "new lamp", caller="shift-lead", request_id="r-1")
+    await rollout.route("bolt", Assignment(stable=CheckpointKey("bolts", "4")), author)
+    """
 
     def __init__(
         self, registry: Registry, lifecycle: Lifecycle, deployment: Deployment, metrics: Metrics
@@ -50,48 +54,51 @@ class Rollout:
     async def route(
         self, category: Category, assignment: Assignment, by: Author, *, keep: bool = False
     ) -> None:
-        """Load what is to serve, let it serve, and drain what does not any more, unless to `keep`.
+        """Load the assigned versions, route to them, and unload unused ones unless `keep`.
 
-        Raises `InvalidRequest` for a version that does not claim the category, `ModelRefused` for
-        one that does not load, or `StateNotWritten`.
+        Raises `InvalidRequest` if a version is not calibrated for the category, `ModelRefused` if
+        one does not load, or `StateNotWritten`.
         """
         keys = [key for _, key in assignment.roles()]
         for key in keys:
             self._check_claim(category, key)
         if assignment.stable in keys[1:]:
-            raise InvalidRequest(f"{assignment.stable} is stable: canary and shadow are others")
+            raise InvalidRequest(
+                f"{assignment.stable} is the stable version: canary and shadow must be others"
+            )
         await self._lifecycle.warm(keys)
-        await _whole(self._assign(category, assignment, by, keep=keep))
+        await _completed(self._assign(category, assignment, by, keep=keep))
 
     async def load(self, key: CheckpointKey, by: Author) -> None:
-        """Load a version, or load it again and decide by what was calibrated since.
+        """Load a version, again if it is loaded, and apply its current calibration.
 
-        Raises `ModelRefused`, or `StateNotWritten` for what could not be put on record.
+        Raises `ModelRefused`, or `StateNotWritten` if the new thresholds could not be recorded.
         """
         await self._lifecycle.load(key)
-        await _whole(self._take_up(key, by))
+        await _completed(self._take_up(key, by))
 
     async def set_threshold(
         self, category: Category, key: CheckpointKey, threshold: Threshold | None, by: Author
     ) -> None:
-        """Decide by another threshold from the next image on; None: by the calibrated one again.
+        """Set a threshold from the next image on; None restores the calibrated one.
 
-        Raises `InvalidRequest` for a version that does not claim the category, `StateNotWritten`.
+        Raises `InvalidRequest` if the version is not calibrated for the category, or
+        `StateNotWritten`.
         """
         self._check_claim(category, key)
-        await _whole(self._set(category, key, threshold, by))
+        await _completed(self._set(category, key, threshold, by))
 
     def threshold(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
         """Return the thresholds in force."""
-        own = self.override(category, key)
-        return _values(own) if own else self.calibrated(category, key)
+        override = self.override(category, key)
+        return _values(override) if override else self.calibrated(category, key)
 
     def override(self, category: Category, key: CheckpointKey) -> Threshold | None:
-        """Return the threshold that was set by hand, if one was."""
+        """Return the threshold that an operator has set, or None."""
         return self._deployment.state.thresholds.get(category, {}).get(str(key))
 
     def history(self, category: Category) -> list[AuditRecord]:
-        """Return every change of a category's thresholds, latest first."""
+        """Return all changes of a category's thresholds, latest first."""
         return [
             record
             for record in reversed(self._deployment.audit)
@@ -99,7 +106,7 @@ class Rollout:
         ]
 
     def calibrated(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
-        """Return the thresholds that the checkpoint came with."""
+        """Return the checkpoint's calibrated thresholds."""
         self._check_claim(category, key)
         return _calibrated(self._registry.calibration(category, key))
 
@@ -132,23 +139,23 @@ class Rollout:
             await self._commit(state, _record("threshold", category, by, before, after, str(key)))
 
     async def _take_up(self, key: CheckpointKey, by: Author) -> None:
-        """Decide by the calibration that a version has in the store now; on record first."""
+        """Record a version's current calibration in the audit, and apply it."""
         async with self._changing:
-            found = await asyncio.to_thread(self._registry.read, key)
-            if found is None:
+            version = await asyncio.to_thread(self._registry.read, key)
+            if version is None:
                 return
             for category in sorted({category for category, _ in self._registry.roles(key)}):
-                new = (found.routes or {}).get(category)
+                new = (version.routes or {}).get(category)
                 if new is None or new.calibration == self._registry.calibration(category, key):
                     continue
                 before = self.threshold(category, key)
                 after = before if self.override(category, key) else _calibrated(new.calibration)
                 record = _record("threshold", category, by, before, after, str(key))
                 await self._commit(self._deployment.state, record)
-            self._registry.take_up(found)
+            self._registry.take_up(version)
 
     async def _commit(self, state: State, record: AuditRecord) -> None:
-        """Keep it and let it hold."""
+        """Write the state to disk, and apply it."""
         await asyncio.to_thread(self._deployment.commit, state, record)
         self._registry.apply(state)
         self._metrics.changes.labels(record.category, record.action).inc()
@@ -179,8 +186,8 @@ def _record(
     )
 
 
-async def _whole(change: Coroutine[Any, Any, None]) -> None:
-    """Make a change to its end, and no other before that, though whoever asked may go away."""
+async def _completed(change: Coroutine[Any, Any, None]) -> None:
+    """Await a change that continues even if the caller is cancelled."""
     await asyncio.shield(asyncio.create_task(change))
 
 

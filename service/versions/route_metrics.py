@@ -1,4 +1,4 @@
-"""Metrics of what serves: each category's checkpoint and its thresholds."""
+"""Metrics of each served category: its checkpoint and thresholds."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from service.versions.catalogue import Route
 
 
 def publish_routes(metrics: Metrics, routes: Iterable[Route]) -> None:
-    """Set the gauges to these routes; categories that serve no more lose theirs."""
+    """Set the gauges to these routes, and remove those of all other categories."""
     metrics.category_info.clear()
     metrics.threshold.clear()
     for route in routes:

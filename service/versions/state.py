@@ -1,12 +1,12 @@
-"""What an operator has decided: routes and thresholds, kept over restarts, and who decided it.
+"""The operators' routes and thresholds, and an audit of their changes; both survive restarts.
 
-    <state_dir>/deployment.json   what holds now, replaced in one step
-    <state_dir>/audit.jsonl       every change, one JSON object a line, only ever appended to
-    <state_dir>/.lock             held by the service that runs
+    <state_dir>/deployment.json   the current state, replaced in one step
+    <state_dir>/audit.jsonl       every change, one JSON object a line, append-only
+    <state_dir>/.lock             locked by the running service
 
-Both are on the disk before a change takes effect, or neither is and it does not. Without a
-`state_dir` they are kept in memory, until the service stops. A service that runs holds a lock on
-the folder, which ends with its process however that ends.
+A change takes effect only after both files are on disk; if one cannot be written, neither changes.
+Without a `state_dir`, both are in memory until the service stops. The lock ends with the process,
+however it ends.
 """
 
 import logging
@@ -34,11 +34,11 @@ _RETRY_AFTER_S = 60
 
 
 class StateUnreadable(Exception):
-    """The state folder cannot be used; the message is for the one who starts the service."""
+    """The state folder cannot be used; the message tells the operator why."""
 
 
 class State(BaseModel):
-    """Everything that holds now: routes by category, thresholds by category and "name/version"."""
+    """Routes by category, and thresholds by category and "name/version"."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -47,21 +47,22 @@ class State(BaseModel):
     thresholds: Mapping[Category, Mapping[str, Threshold]] = {}
 
     def with_route(self, category: Category, assignment: Assignment) -> "State":
-        """Return the state with another route for the category."""
+        """Return a copy with another route for the category."""
         return self.model_copy(update={"routes": {**self.routes, category: assignment}})
 
     def with_threshold(
         self, category: Category, model: str, threshold: Threshold | None
     ) -> "State":
-        """Return the state with another threshold for the category; None for the calibrated one."""
-        own = {name: t for name, t in self.thresholds.get(category, {}).items() if name != model}
+        """Return a copy with another threshold for the category; None removes it."""
+        by_model = dict(self.thresholds.get(category, {}))
+        by_model.pop(model, None)
         if threshold:
-            own[model] = threshold
-        return self.model_copy(update={"thresholds": {**self.thresholds, category: own}})
+            by_model[model] = threshold
+        return self.model_copy(update={"thresholds": {**self.thresholds, category: by_model}})
 
 
 class AuditRecord(BaseModel):
-    """One change: when, by whom, why, of what, from what to what."""
+    """One change of a route or threshold."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
@@ -80,9 +81,12 @@ class AuditRecord(BaseModel):
 
 
 class Deployment:
-    """The state and its audit, in memory and in a folder. One writer at a time.
+    """The state and its audit, in memory and in a folder; for one writer at a time.
 
-    Raises `StateUnreadable` for a folder that cannot be made or files that are damaged.
+        deployment = Deployment.claim(Path("state"))
+        deployment.commit(deployment.state.with_route("bolt", assignment), record)
+
+    Raises `StateUnreadable` if the folder cannot be created or a file is damaged.
     """
 
     def __init__(self, state_dir: Path | None) -> None:
@@ -92,7 +96,7 @@ class Deployment:
         self.audit: list[AuditRecord] = []
         if state_dir is None:
             logger.info(
-                "no state_dir: changes of routes and thresholds last until the service stops"
+                "no state_dir is set: changes of routes and thresholds are lost at the next restart"
             )
             return
         try:
@@ -104,20 +108,20 @@ class Deployment:
 
     @classmethod
     def claim(cls, state_dir: Path | None) -> Self:
-        """Open it for a service that runs, and that nobody else shares it with until `release`.
+        """Lock the folder until `release`, and read it.
 
-        Raises `StateUnreadable`, also where another service has it.
+        Raises `StateUnreadable`, also if another service has locked it.
         """
-        lock = None if state_dir is None else _lock(state_dir)  # what is read then stays so
+        lock = None if state_dir is None else _lock(state_dir)  # before reading, so that it is safe
         deployment = cls(state_dir)
         if lock is not None:
             deployment.release = weakref.finalize(deployment, lock.release)
         return deployment
 
     def commit(self, state: State, record: AuditRecord) -> None:
-        """Keep a new state and why it is new; blocks for the disk.
+        """Write a new state and its audit record to disk; blocks.
 
-        Raises `StateNotWritten`, and then nothing has changed.
+        Raises `StateNotWritten`; then nothing has changed.
         """
         if self._folder is not None:
             try:
@@ -126,8 +130,8 @@ class Deployment:
                 logger.error("the state cannot be written: %s", error)  # noqa: TRY400
                 why = error.strerror or "the disk refused"
                 raise StateNotWritten(
-                    f"the change could not be kept and was not made: {why}; make the service's "
-                    "state_dir writable, with space left, and try again",
+                    f"the change could not be written to disk and was not made: {why}; make the "
+                    "service's state_dir writable, free some space, and try again",
                     _RETRY_AFTER_S,
                 ) from error
         self.state = state
@@ -135,7 +139,7 @@ class Deployment:
 
 
 def _lock(folder: Path) -> BaseFileLock:
-    """Lock the folder, where its file system can; return what holds it until it is released."""
+    """Return a lock on the folder; only warns if its file system cannot lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -145,10 +149,12 @@ def _lock(folder: Path) -> BaseFileLock:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise StateUnreadable(
-            f"{folder} is the state_dir of another service that runs: give each one its own"
+            f"{folder} is the state_dir of another running service: give each service its own"
         ) from error
     except (OSError, NotImplementedError) as error:
-        logger.warning("%s cannot be locked (%s): let no other service use it", folder, error)
+        logger.warning(
+            "%s cannot be locked (%s): make sure that no other service uses it", folder, error
+        )
     return lock
 
 
@@ -159,8 +165,8 @@ def _read_state(path: Path) -> State:
         return State()
     except ValidationError as error:
         raise StateUnreadable(
-            f"{path} is damaged: mend it, restore it, or move it away to start from the newest "
-            f"versions and calibrated thresholds: {_first_fault(error)}"
+            f"{path} is damaged ({_first_fault(error)}): repair it, restore it, or move it away to "
+            "start from the newest versions and calibrated thresholds"
         ) from error
 
 
@@ -169,26 +175,26 @@ def _read_audit(path: Path) -> list[AuditRecord]:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
-    whole, end, torn = content.rpartition(b"\n")
+    complete, newline, torn = content.rpartition(b"\n")
     if torn:
-        # A line is acknowledged once it is whole: what a power cut tore was never told to anyone.
-        logger.warning("%s ends within a line: it is cut off there", path)
+        # A power cut during the write. The change was not acknowledged to any client.
+        logger.warning("%s ends with an incomplete line, which is removed", path)
         with path.open("r+b") as file:
-            file.truncate(len(whole) + len(end))
+            file.truncate(len(complete) + len(newline))
     records = []
-    for number, line in enumerate(whole.splitlines(), 1):
+    for number, line in enumerate(complete.splitlines(), 1):
         try:
             records.append(AuditRecord.model_validate_json(line))
         except ValidationError as error:
             raise StateUnreadable(
-                f"{path} is damaged in line {number}: mend it, restore it, or move it away to "
-                f"start another: {_first_fault(error)}"
+                f"{path} is damaged in line {number} ({_first_fault(error)}): repair it, restore "
+                "it, or move it away to start a new one"
             ) from error
     return records
 
 
 def _write(folder: Path, state: State, record: AuditRecord) -> None:
-    """Write the audit and the state; the last step, a rename, is the one that counts."""
+    """Write the audit, then the state; the rename of the state commits the change."""
     line = record.model_dump_json(by_alias=True).encode() + b"\n"
     take_back = append_durably(folder / AUDIT_FILE, line)
     try:
@@ -198,7 +204,7 @@ def _write(folder: Path, state: State, record: AuditRecord) -> None:
         raise
     try:
         sync_folder(folder)
-    except OSError:  # by now the change is made, whatever comes of this
+    except OSError:  # the change is already made
         logger.warning("a change of the state may not survive a power cut", exc_info=True)
 
 

@@ -1,7 +1,6 @@
-"""Thresholds that an operator has set, in place of the calibrated ones.
+"""Thresholds that an operator has set instead of the calibrated ones.
 
-A threshold is in one network's units, so it belongs to a category *and* a version: another version
-decides by its own.
+A threshold belongs to a category *and* a version, because it is in one network's units.
 """
 
 from datetime import datetime
@@ -16,7 +15,7 @@ RawScore = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 
 
 class Threshold(BaseModel):
-    """A threshold of raw scores that was set by hand; who set it, when and why."""
+    """A threshold of raw scores that an operator has set, with author, time and reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -36,15 +35,15 @@ class Threshold(BaseModel):
         return self
 
     def applied_to(self, calibration: Calibration) -> Calibration:
-        """Return the calibration with these thresholds in place of its own."""
+        """Return the calibration with these thresholds."""
         return calibration.with_thresholds(image=self.threshold, review=self.review_threshold)
 
 
 def promise(calibration: Calibration, threshold: Threshold | None) -> str:
-    """Say what the threshold in force promises about good parts."""
+    """Return a sentence about the promise of the threshold in force."""
     if threshold is None:
         return calibration.promise()
     return (
-        f"Set by {threshold.who} on {threshold.at:%Y-%m-%d}, and promises nothing. The calibrated "
-        f"threshold is {calibration.image_threshold:.6g}: {calibration.promise()}"
+        f"Set by {threshold.who} on {threshold.at:%Y-%m-%d}, which makes no promise. The "
+        f"calibrated threshold is {calibration.image_threshold:.6g}: {calibration.promise()}"
     )

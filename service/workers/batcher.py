@@ -1,14 +1,14 @@
-"""A worker's bounded queue, and how its batches are formed.
+"""A worker's bounded queues, one for each checkpoint, and how batches are formed.
 
-Jobs wait in one group per checkpoint, since a batch runs on one network; a group is filled while
-the device is busy, and goes when it is free. Urgent jobs go first, and then whoever came first.
-With `max_queue_delay_ms` above 0 a group that is not full is held back until its oldest job is that
-old. A job whose caller has gone, or whose deadline has passed, is never computed.
+A batch has jobs of one checkpoint. Queues fill while the device is busy; when it is free, the jobs
+with the highest priority go, the oldest first. With `max_queue_delay_ms` above 0, a queue that does
+not fill a batch waits until its oldest job has that age. A job whose caller has gone, or whose
+deadline has passed, is never computed.
 
-A worker of several lanes computes as many batches at once: a free one takes its share of what
-waits. A batch that is computed alone, by all threads, takes every lane; see `Sharing`.
+A worker with several lanes computes as many batches at once: a free lane takes its share of the
+queue. A batch that all threads compute (`alone`) needs every lane; see `Sharing`.
 
-A group is open while its checkpoint lies on the device. Jobs of others wait aside.
+A queue is open while its checkpoint is loaded. Jobs in the other queues wait for a load.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from service.telemetry.metrics import Metrics
 from service.workers.jobs import Batch, Job, Priority
 from service.workers.latency import Latencies
 from service.workers.pipe.messages import Sharing
-from service.workers.waiting import Group
+from service.workers.waiting import CheckpointQueue
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """How large queues may be, per checkpoint, and how long jobs may wait.
+class QueueLimits:
+    """Limits of one checkpoint's queue.
 
-    `patience_s` is how long a job of normal priority lets later urgent ones go first.
+    For `patience_s`, a normal job lets later high-priority ones go first.
     """
 
     max_queue_delay_s: float
@@ -45,7 +45,7 @@ class Batcher:
     def __init__(
         self,
         worker: str,
-        limits: BatchLimits,
+        limits: QueueLimits,
         latencies: Latencies,
         metrics: Metrics,
         lanes: int = 1,
@@ -56,8 +56,8 @@ class Batcher:
         self._latencies = latencies
         self._metrics = metrics
         self._open: set[CheckpointKey] = set()
-        self._groups: dict[CheckpointKey, Group] = {}
-        self._aside: dict[CheckpointKey, Group] = {}
+        self._queues: dict[CheckpointKey, CheckpointQueue] = {}
+        self._unopened: dict[CheckpointKey, CheckpointQueue] = {}
         self._running: dict[Batch, float] = {}
         self._changed = asyncio.Event()
         self._left = asyncio.Event()
@@ -73,47 +73,47 @@ class Batcher:
 
     @property
     def unopened(self) -> list[CheckpointKey]:
-        """The checkpoints that jobs wait for."""
-        return list(self._aside)
+        """The checkpoints that are not loaded and that jobs wait for."""
+        return list(self._unopened)
 
     def waiting(self, key: CheckpointKey) -> int:
-        """How many jobs of a checkpoint wait."""
-        return sum(len(groups[key]) for groups in (self._groups, self._aside) if key in groups)
+        """Return the number of waiting jobs of a checkpoint."""
+        return sum(len(queues[key]) for queues in (self._queues, self._unopened) if key in queues)
 
     def is_busy(self, key: CheckpointKey) -> bool:
         """Whether jobs of a checkpoint wait or are being computed."""
         return self.waiting(key) > 0 or self._is_running(key)
 
     def open(self, key: CheckpointKey) -> None:
-        """Let a checkpoint's jobs be computed."""
+        """Start computing a checkpoint's jobs."""
         self._open.add(key)
-        self._move(self._aside, self._groups, key)
+        self._move(self._unopened, self._queues, key)
         self._changed.set()
 
     async def close(self, key: CheckpointKey) -> None:
-        """Compute what waits of a checkpoint and no more: later jobs wait aside."""
+        """Stop computing a checkpoint's jobs after those that wait now; waits for them."""
         self._open.discard(key)
         self._changed.set()
-        while key in self._groups or self._is_running(key):
+        while key in self._queues or self._is_running(key):
             self._left.clear()
             await self._left.wait()
 
     def close_all(self) -> None:
-        """Keep every job until its checkpoint is there again."""
+        """Stop computing all jobs; they wait until their checkpoints are loaded again."""
         self._open.clear()
-        for key in list(self._groups):
-            self._move(self._groups, self._aside, key)
+        for key in list(self._queues):
+            self._move(self._queues, self._unopened, key)
         self._left.set()
 
     def estimate_s(self, key: CheckpointKey, priority: Priority) -> float:
-        """How long a new job would take, by what batches took; 0 where none was measured.
+        """Return the expected seconds of a new job; 0 if no batch was measured yet.
 
-        Jobs of another checkpoint that wait aside hold it up no more than they hold the device.
+        Jobs of other checkpoints that wait for a load are not counted.
         """
-        aside = {key: self._aside[key]} if key in self._aside else {}
+        unopened = {key: self._unopened[key]} if key in self._unopened else {}
         counts = Counter({key: 1})
-        for waiting, group in chain(self._groups.items(), aside.items()):
-            counts[waiting] += group.count(priority)
+        for checkpoint, queue in chain(self._queues.items(), unopened.items()):
+            counts[checkpoint] += queue.count(priority)
         now = asyncio.get_running_loop().time()
         running = sum(
             max(0.0, self._latencies.seconds(batch.checkpoint, batch.inputs) - (now - since))
@@ -123,46 +123,46 @@ class Batcher:
         return max(work / self._lanes, self._latencies.seconds(key, 1))
 
     def admit(self, key: CheckpointKey, deadline: float, priority: Priority) -> None:
-        """Raise what would keep a job from being taken now: `QueueFull`, or `DeadlineExceeded`."""
+        """Raise `QueueFull` or `DeadlineExceeded` if a new job would be refused now."""
         estimate_s = self.estimate_s(key, priority)
         waiting = self.waiting(key)
         if waiting >= self._limits.max_queue_size:
             raise QueueFull(
-                f"{waiting} images are waiting for checkpoint {key}, and no more are taken",
+                f"{waiting} images are waiting for checkpoint {key}, the most allowed",
                 math.ceil(estimate_s),
             )
         left_s = deadline - asyncio.get_running_loop().time()
-        # By what is ahead, which is measured as it is computed; by its own time only while that
-        # is fresh: else a single slow batch would have every later image refused, and for good.
-        own_s = 0.0 if self._latencies.is_fresh(key) else self._latencies.seconds(key, 1)
-        if estimate_s - own_s > left_s and self._latencies.line(key) is not None:
+        # An old time of a lone image does not count: after one slow batch, nothing would be
+        # computed any more that could correct it. Jobs ahead always count; they are measured.
+        image_s = 0.0 if self._latencies.is_fresh(key) else self._latencies.seconds(key, 1)
+        if estimate_s - image_s > left_s and self._latencies.line(key) is not None:
             self._metrics.dropped.labels(self._worker, "shed").inc()
             raise DeadlineExceeded(
-                f"it would take about {estimate_s:.2g} s by what is waiting, and there are "
-                f"{left_s:.2g} s: the image was not taken"
+                f"the image would be answered in about {estimate_s:.2g} s, behind those that wait, "
+                f"but its deadline is in {left_s:.2g} s: it was refused"
             )
 
     def submit(self, job: Job) -> None:
-        """Queue a job; a caller that goes away cancels `job.future`. Raises as `admit`."""
+        """Queue a job; cancelling `job.future` drops it. Raises as `admit`."""
         self.admit(job.checkpoint, job.deadline, job.priority)
-        groups = self._groups if job.checkpoint in self._open else self._aside
-        groups.setdefault(job.checkpoint, Group(self._limits.patience_s)).add(job)
+        queues = self._queues if job.checkpoint in self._open else self._unopened
+        queues.setdefault(job.checkpoint, CheckpointQueue(self._limits.patience_s)).add(job)
         job.future.add_done_callback(lambda _: self._drop(job))
         self._count(+1, job.nbytes)
         self._changed.set()
 
     async def next_batch(self) -> Batch:
-        """Wait for a batch and take it off the queue; cancelling loses no job.
+        """Wait for a batch and take it off its queue; cancelling loses no job.
 
-        To be called when a lane is free, or is about to be, by each lane for itself.
+        Each lane calls this when it is free, or is about to be.
         """
         while True:
             self._drop_expired()
             now = asyncio.get_running_loop().time()
-            due = {key: self._due(key, group) for key, group in self._groups.items()}
+            due = {key: self._due(key, queue) for key, queue in self._queues.items()}
             ready = [key for key, at in due.items() if at <= now]
             if ready:
-                key = min(ready, key=lambda key: self._groups[key].rank(now))
+                key = min(ready, key=lambda key: self._queues[key].rank(now))
                 alone = self._goes_alone(key)
                 if self._has_lanes(alone=alone):
                     return self._take(key, now, alone=alone)
@@ -170,31 +170,32 @@ class Batcher:
             await self._wait(min((at for at in due.values() if at > now), default=None))
 
     def finish(self, batch: Batch) -> None:
-        """Take note that a batch is not being computed any more."""
+        """Record that a batch has ended, and so frees its lanes."""
         self._running.pop(batch, None)
         self._left.set()
         self._changed.set()
 
     def take_back(self, batch: Batch) -> None:
-        """Let jobs wait again that were taken and never begun."""
+        """Put the jobs of a batch that was never begun back at the head of their queue."""
         for job in reversed(batch.jobs):
             if not job.future.done():
                 job.taken_at = math.nan
-                groups = self._groups if job.checkpoint in self._open else self._aside
-                groups.setdefault(job.checkpoint, Group(self._limits.patience_s)).put_back(job)
+                queues = self._queues if job.checkpoint in self._open else self._unopened
+                queue = queues.setdefault(job.checkpoint, CheckpointQueue(self._limits.patience_s))
+                queue.put_back(job)
                 self._count(+1, job.nbytes)
         self._changed.set()
 
     def drain(self) -> list[Job]:
-        """Take every waiting job off the queue, unanswered; first come first."""
-        jobs = list(chain(*self._groups.values(), *self._aside.values()))
+        """Remove and return all waiting jobs, oldest first."""
+        jobs = list(chain(*self._queues.values(), *self._unopened.values()))
         for job in jobs:
             self._remove(job)
         return sorted(jobs, key=lambda job: job.queued_at)
 
     def refuse(self, key: CheckpointKey, error: ServiceError) -> None:
-        """Answer every job that waits aside for a checkpoint with an error."""
-        for job in list(self._aside.get(key, ())):
+        """Fail every job that waits for a checkpoint to be loaded."""
+        for job in list(self._unopened.get(key, ())):
             self._remove(job)
             job.fail(error)
 
@@ -203,38 +204,38 @@ class Batcher:
 
     def _move(
         self,
-        source: dict[CheckpointKey, Group],
-        target: dict[CheckpointKey, Group],
+        source: dict[CheckpointKey, CheckpointQueue],
+        target: dict[CheckpointKey, CheckpointQueue],
         key: CheckpointKey,
     ) -> None:
         for job in source.pop(key, ()):
-            target.setdefault(key, Group(self._limits.patience_s)).add(job)
+            target.setdefault(key, CheckpointQueue(self._limits.patience_s)).add(job)
 
-    def _due(self, key: CheckpointKey, group: Group) -> float:
-        """When the group may go: at once if it is full, or its checkpoint is about to leave."""
-        full = group.inputs >= self._latencies.limit(key) or key not in self._open
-        return group.oldest_at + (0.0 if full else self._limits.max_queue_delay_s)
+    def _due(self, key: CheckpointKey, queue: CheckpointQueue) -> float:
+        """Return when a batch may go: at once if it is full, or its checkpoint is unloading."""
+        full = queue.inputs >= self._latencies.limit(key) or key not in self._open
+        return queue.oldest_at + (0.0 if full else self._limits.max_queue_delay_s)
 
     def _goes_alone(self, key: CheckpointKey) -> bool:
-        """Whether a group's next batch is computed by all threads: see `Sharing`."""
+        """Whether all threads compute the checkpoint's next batch; see `Sharing`."""
         sharing = self._latencies.sharing.get(key, Sharing.ALWAYS)
         if self._lanes == 1 or sharing is Sharing.ALWAYS:
             return True
         if self._running or self._depth > 1:
             return False
-        return sharing is Sharing.IDLE or self._groups[key].inputs > 1
+        return sharing is Sharing.IDLE or self._queues[key].inputs > 1
 
     def _has_lanes(self, *, alone: bool) -> bool:
-        """Whether the lanes are free that a batch takes: all, or the one that asks."""
+        """Whether a batch has the lanes that it needs: all of them if `alone`, else one."""
         if self._lanes == 1:
             return True
-        return not self._running if alone else not any(one.alone for one in self._running)
+        return not self._running if alone else not any(batch.alone for batch in self._running)
 
     def _take(self, key: CheckpointKey, now: float, *, alone: bool) -> Batch:
-        group, limit = self._groups[key], self._latencies.limit(key)
-        # Whatever is left goes to the next free lane, so that all lanes end at about one time.
-        share = group.inputs if alone else math.ceil(group.inputs / self._lanes)
-        jobs = group.first(min(limit, share), now)
+        queue, limit = self._queues[key], self._latencies.limit(key)
+        # Leave a share for each other lane, so that all lanes end at about the same time.
+        share = queue.inputs if alone else math.ceil(queue.inputs / self._lanes)
+        jobs = queue.first(min(limit, share), now)
         for job in jobs:
             job.taken_at = now
             self._remove(job)
@@ -251,25 +252,25 @@ class Batcher:
 
     def _drop_expired(self) -> None:
         now = asyncio.get_running_loop().time()
-        for job in list(chain(*self._groups.values(), *self._aside.values())):
+        for job in list(chain(*self._queues.values(), *self._unopened.values())):
             if job.deadline <= now:
                 self._drop(job)
                 job.fail(DeadlineExceeded("the deadline passed while the image was waiting"))
-            elif job.future.done():  # its callback, which drops it, runs only later
+            elif job.future.done():  # cancelled, but its callback has not run yet
                 self._drop(job)
 
     def _drop(self, job: Job) -> None:
-        """Take a job that will not be computed off the queue, if it is still there."""
+        """Remove a job that will not be computed, if it still waits."""
         if self._remove(job):
             reason = "cancelled" if job.future.done() else "expired"
             self._metrics.dropped.labels(self._worker, reason).inc()
 
     def _remove(self, job: Job) -> bool:
-        for groups in (self._groups, self._aside):
-            group = groups.get(job.checkpoint)
-            if group is not None and group.remove(job):
-                if not len(group):
-                    del groups[job.checkpoint]
+        for queues in (self._queues, self._unopened):
+            queue = queues.get(job.checkpoint)
+            if queue is not None and queue.remove(job):
+                if not len(queue):
+                    del queues[job.checkpoint]
                 self._count(-1, -job.nbytes)
                 self._left.set()
                 return True
@@ -282,12 +283,13 @@ class Batcher:
         self._metrics.queue_bytes.labels(self._worker).set(self.nbytes)
 
     def _fullness(self) -> float:
-        waiting = (self.waiting(key) for key in {*self._groups, *self._aside})
+        waiting = (self.waiting(key) for key in {*self._queues, *self._unopened})
         return max(waiting, default=0) / self._limits.max_queue_size
 
     def _oldest_age_s(self) -> float:
-        ages = [group.oldest_at for group in chain(self._groups.values(), self._aside.values())]
-        return time.monotonic() - min(ages) if ages else 0.0  # the loop's clock, off the loop
+        queues = [*self._queues.values(), *self._unopened.values()]
+        # `time.monotonic` is the event loop's clock, which this thread cannot ask.
+        return time.monotonic() - min(q.oldest_at for q in queues) if queues else 0.0
 
     async def _wait(self, until: float | None) -> None:
         """Wait for a change, or until a time of the loop's clock."""

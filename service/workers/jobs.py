@@ -1,4 +1,4 @@
-"""One image on its way through a worker, and the batch it travels in."""
+"""Jobs (one image each), and batches of jobs."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ from service.workers.pipe.messages import BatchRequest, Failure, FailureKind, Fi
 
 
 class Priority(IntEnum):
-    """Which images go first; one that waits long enough goes before any that came later."""
+    """High goes before normal, until a normal job has waited for `priority_patience_ms`."""
 
     HIGH = 0
     NORMAL = 1
@@ -28,10 +28,10 @@ class Priority(IntEnum):
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One image on its way through a worker; times are those of the event loop's clock.
+    """One image for a worker; times are those of the event loop's clock.
 
-    `pixels` are its inputs of the network: one, or several where it is tiled.
-    `held_bytes` is what its request keeps in memory beside the pixels until the answer.
+    `pixels` are the network's inputs: one, or several if the image is tiled. `held_bytes` is the
+    memory that the request needs besides the pixels until its answer.
     """
 
     checkpoint: CheckpointKey
@@ -46,26 +46,26 @@ class Job:
 
     @property
     def queue_ms(self) -> float:
-        """How long the job waited for its batch."""
+        """The milliseconds that the job waited for its batch."""
         return (self.taken_at - self.queued_at) * 1000
 
     @property
     def nbytes(self) -> int:
-        """What the job keeps in memory while it waits."""
+        """The memory of the job while it waits."""
         return self.pixels.nbytes + self.held_bytes
 
     @property
     def inputs(self) -> int:
-        """How many inputs of the network it is."""
+        """The number of network inputs."""
         return len(self.pixels)
 
     def fail(self, error: ServiceError) -> None:
-        """Answer with an error, unless the caller has gone."""
+        """Fail the job, unless its caller has cancelled it."""
         if not self.future.done():
             self.future.set_exception(error)
 
     def settle(self, outcome: Outcome) -> None:
-        """Answer with what the worker says, unless the caller has gone."""
+        """Complete the job with the worker's outcome, unless its caller has cancelled it."""
         if isinstance(outcome, Failure):
             self.fail(_error_of(outcome, self))
         elif not self.future.done():
@@ -76,7 +76,7 @@ class Job:
 class Batch:
     """Jobs of one checkpoint that are computed together; never empty.
 
-    One that is not `alone` takes one lane of its worker, and others are computed beside it.
+    A batch that is `alone` gets all threads of its worker, any other one lane.
     """
 
     jobs: tuple[Job, ...]
@@ -89,29 +89,29 @@ class Batch:
 
     @property
     def inputs(self) -> int:
-        """How many inputs of the network it is made of."""
+        """The number of network inputs."""
         return sum(job.inputs for job in self.jobs)
 
     def request(self, number: int, block: int = 0) -> BatchRequest:
-        """Return the message for the worker; `block` is the one that `write` will be given."""
+        """Return the message for the worker; `block` is the index of the block for `write`."""
         height, width = self.jobs[0].pixels.shape[2:]
         items = tuple(job.item for job in self.jobs)
         return BatchRequest(number, self.checkpoint, items, (height, width), block, self.alone)
 
     def write(self, request: BatchRequest, block: SharedBlock) -> None:
-        """Copy the pixels to where the worker looks for them. Raises `OSError` without memory."""
+        """Copy the pixels into the shared block. Raises `OSError` if there is no memory."""
         block.reserve(request.nbytes)
         pixels = block.array(request.pixels_shape, np.uint8)
         np.concatenate([job.pixels for job in self.jobs], out=pixels)
 
     def settle(self, outcomes: tuple[Outcome, ...], waited_s: float = 0.0) -> None:
-        """Answer every job; one outcome each, in order. What they waited in the process counts."""
+        """Complete every job with its outcome; `waited_s` in the process counts as queue time."""
         for job, outcome in zip(self.jobs, outcomes, strict=True):
             job.taken_at += waited_s
             job.settle(outcome)
 
     def fail(self, error: ServiceError) -> None:
-        """Answer every job with the same error."""
+        """Fail every job with the same error."""
         for job in self.jobs:
             job.fail(error)
 
@@ -119,8 +119,8 @@ class Batch:
 def _error_of(failure: Failure, job: Job) -> ServiceError:
     if failure.kind is FailureKind.NON_FINITE:
         return NonFiniteResult(
-            "the network's answer to this image is not a finite number: the part counts neither "
-            "as OK nor as NG"
+            "the network returned NaN or infinity for this image: the part counts neither as OK "
+            "nor as NG"
         )
     if failure.kind is FailureKind.CHECKPOINT:
         return CheckpointUnavailable(f"checkpoint {job.checkpoint} cannot be loaded")

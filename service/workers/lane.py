@@ -1,7 +1,7 @@
-"""One batch after the other, the next handed over a moment before the last should end.
+"""A lane: sends one batch after the other, each shortly before the previous one should end.
 
-Else a lane would stand still while the news of its last batch goes to the front and the next comes
-back: 2 to 6 ms where the processor is busy.
+Otherwise the lane would idle for 2 to 6 ms on a busy processor, while its result goes to the
+service and the next batch comes back.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from service.workers.process import ProcessDied
 
 _AHEAD = 0.125
 _MOST_AHEAD_S = 0.01
-"""How long before a batch should end the next one goes, by what it should take: what comes later
-misses that one."""
+"""The next batch is sent this share of the expected time (at most so many seconds) before the
+expected end; images that arrive later miss it."""
 
 
 class Lane:
-    """Has a process compute batches, at most one of them ahead.
+    """Sends batches to a process, at most one ahead.
 
-    `expected_s` says how long a batch should take, 0 where nothing is known; `compute` has the
-    process compute it.
+    `expected_s` returns a batch's expected seconds, 0 if unknown. `compute` sends a batch to the
+    process and waits for the result.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Lane:
         self._compute = compute
 
     async def serve(self, death: asyncio.Task[str], tasks: asyncio.TaskGroup) -> None:
-        """Work until the process dies: raises `ProcessDied`."""
+        """Send batches until the process dies. Raises `ProcessDied`."""
         batch = await self._next_batch(death)
         computing = tasks.create_task(self._compute(batch))
         while True:
@@ -47,10 +47,10 @@ class Lane:
     async def _batch_ahead(
         self, death: asyncio.Task[str], batch: Batch, computing: asyncio.Task[None]
     ) -> Batch | None:
-        """Wait until a batch should nearly be done, and then for another one.
+        """Wait until `batch` is nearly done, and return the next batch.
 
-        None, once it is done, where none came or it took twice as long as it should: a process that
-        hangs is given no more.
+        Returns None, once `batch` is done, if no other arrived or if `batch` took twice its
+        expected time: a process that hangs gets no more batches.
         """
         if expected_s := self._expected_s(batch):
             lead_s = min(_MOST_AHEAD_S, _AHEAD * expected_s)
@@ -73,13 +73,13 @@ class Lane:
         *others: asyncio.Task[None],
         within_s: float | None = None,
     ) -> Batch | None:
-        """Wait for a batch; None where one of the others ends first, or the time."""
+        """Wait for a batch; returns None if one of `others` or the time ends first."""
         taking = asyncio.create_task(self._batcher.next_batch())
         try:
             ending = {taking, death, *others}
             await asyncio.wait(ending, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            if taking.done():  # in this very moment: nobody else will have it computed
+            if taking.done():  # the batch is already off the queue: put it back
                 self._batcher.take_back(taking.result())
                 self._batcher.finish(taking.result())
             raise

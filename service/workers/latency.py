@@ -1,9 +1,12 @@
-"""How long batches take: a line for each checkpoint, measured at warm-up and kept up to date.
+"""Predicts how long batches take: a line for each checkpoint, updated by every batch.
 
-    n  images in a batch        a  seconds for each of them        b  seconds for the batch
+    n  images in a batch        a  seconds per image        b  seconds per batch
 
-A batch takes a n + b, so that n / (a n + b) images a second go through. That comes close to 1 / a
-as n grows; beyond some n, larger batches only take longer.
+A batch takes a n + b, so the throughput is n / (a n + b) images/s. It approaches 1 / a as n grows:
+beyond some n, larger batches only take longer.
+
+>>> round(fit_line({1: 0.75, 2: 1.0}).seconds(4), 6)
+1.5
 """
 
 import math
@@ -11,20 +14,20 @@ import time
 from collections.abc import Mapping
 
 from model.checkpoints.key import CheckpointKey
-from service.workers.pipe.messages import Known, LatencyLine, Sharing
+from service.workers.pipe.messages import LatencyLine, PriorLoad, Sharing
 
 _MEMORY = 0.8
-"""How much of a known time a new one leaves standing."""
+"""The weight of the earlier time in the running average."""
 
 _FRESH_S = 5.0
 _SMALLEST_S = 1e-6
 
 
 class Latencies:
-    """What batches of each checkpoint took on one worker, and so how large they should be.
+    """The times of each checkpoint's batches on one worker, and the batch size that pays.
 
-    `efficiency` is the share of the highest throughput that a batch has to reach; `sharing` what
-    loading each checkpoint found out.
+    A batch should reach the share `efficiency` of the highest throughput. `sharing` is measured
+    when a checkpoint loads.
     """
 
     def __init__(self, max_batch_size: int, efficiency: float) -> None:
@@ -37,40 +40,40 @@ class Latencies:
         self.sharing: dict[CheckpointKey, Sharing] = {}
 
     def learn(self, key: CheckpointKey, seconds: Mapping[int, float]) -> None:
-        """Take what warming up measured, by size of batch, in place of what was known."""
+        """Replace all times by those of a warm-up, by batch size."""
         if seconds:
             self._seconds[key] = dict(seconds)
             self._lines[key] = fit_line(seconds)
             self._measured_at[key] = time.monotonic()
 
     def record(self, key: CheckpointKey, images: int, seconds: float) -> None:
-        """Take note of a batch."""
-        known = self._seconds.setdefault(key, {})
-        before = known.get(images, seconds)
-        # Much can hold a batch up, and nothing speeds it up: what was far slower was held up.
-        held_up = seconds < before / 2
-        known[images] = seconds if held_up else _MEMORY * before + (1 - _MEMORY) * seconds
-        self._lines[key] = fit_line(known)
+        """Update the times with those of a batch."""
+        averages = self._seconds.setdefault(key, {})
+        before = averages.get(images, seconds)
+        # A batch can be delayed, but not sped up: an average of over twice the time was delayed.
+        was_delayed = seconds < before / 2
+        averages[images] = seconds if was_delayed else _MEMORY * before + (1 - _MEMORY) * seconds
+        self._lines[key] = fit_line(averages)
         self._measured_at[key] = time.monotonic()
 
     def remember_limit(self, key: CheckpointKey, images: int) -> None:
-        """No larger batch than this fits into the device's memory."""
+        """Remember the largest batch that fits into the device's memory."""
         self._fitting[key] = min(images, self._fitting.get(key, images))
 
     def line(self, key: CheckpointKey) -> LatencyLine | None:
-        """Return the line, None before anything was measured."""
+        """Return the line; None before the first measurement."""
         return self._lines.get(key)
 
-    def known(self, key: CheckpointKey) -> Known:
-        """Return what loading the checkpoint again need not measure."""
-        return Known(self.limit(key), self.sharing.get(key, Sharing.ALWAYS))
+    def prior(self, key: CheckpointKey) -> PriorLoad:
+        """Return the results that loading the checkpoint again need not measure."""
+        return PriorLoad(self.limit(key), self.sharing.get(key, Sharing.ALWAYS))
 
     def is_fresh(self, key: CheckpointKey) -> bool:
-        """Whether the line was measured so lately that work may be refused by it."""
+        """Whether the line is recent enough to refuse work by it."""
         return time.monotonic() - self._measured_at.get(key, -math.inf) < _FRESH_S
 
     def limit(self, key: CheckpointKey) -> int:
-        """Return the smallest batch that is efficient, within what is allowed and fits."""
+        """Return the smallest efficient batch size, within the setting and the memory."""
         most = min(self._max_batch_size, self._fitting.get(key, self._max_batch_size))
         line = self._lines.get(key)
         if line is None or self._efficiency >= 1 or line.a_s <= _SMALLEST_S:
@@ -80,7 +83,7 @@ class Latencies:
         return min(most, max(1, math.ceil(enough - 1e-9)))
 
     def seconds(self, key: CheckpointKey, images: int) -> float:
-        """Estimate how long so many images take, in batches; 0 before anything was measured."""
+        """Return the expected seconds of so many images; 0 before the first measurement."""
         line = self._lines.get(key)
         if line is None:
             return 0.0
@@ -89,9 +92,9 @@ class Latencies:
 
 
 def fit_line(seconds: Mapping[int, float]) -> LatencyLine:
-    """Fit a line to times by size of batch: least squares of the relative errors, both parts >= 0.
+    """Fit a line to times by batch size: least squares of relative errors, with a, b >= 0.
 
-    Of a single size nothing tells the two parts apart: the time is taken to grow with the images.
+    For a single size, b is 0.
     """
     points = [(n, s, 1 / max(s, _SMALLEST_S) ** 2) for n, s in seconds.items()]
     weight = sum(w for _, _, w in points)

@@ -1,4 +1,4 @@
-"""All workers together: which one takes a job."""
+"""The pool of workers: assigns each job to the one that can finish it first."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from service.errors import NoWorkerReady, QueueFull, ServiceError
 from service.settings.telemetry import TelemetrySettings
 from service.settings.workers import WorkerSettings
 from service.telemetry.metrics import Metrics
-from service.workers.batcher import Batcher, BatchLimits
+from service.workers.batcher import Batcher, QueueLimits
 from service.workers.child.ceiling import ceiling_bytes
 from service.workers.jobs import Job, Priority
 from service.workers.latency import Latencies
@@ -22,10 +22,14 @@ from service.workers.worker import Supervision, Worker
 
 
 class WorkerPool:
-    """The supervised workers of one service, processes of this machine; see `Workers`.
+    """The supervised worker processes on this machine; implements `Workers`.
 
-    Each loads what is `wanted` when its process starts, and then calls `on_refused` with its name
-    and the checkpoints that it could not load, each with why: none where all are there.
+        async with WorkerPool(settings, keys, metrics, on_refused, ...) as workers:
+            workers.submit(job)
+            finding = await job.future
+
+    Each process loads the `wanted` checkpoints at its start. Then `on_refused` is called with its
+    name and the checkpoints that it could not load, each with the reason.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class WorkerPool:
         metrics: Metrics,
     ) -> Worker:
         latencies = Latencies(settings.max_batch_size, settings.batch_efficiency)
-        batcher = Batcher(plan.name, _batch_limits(settings), latencies, metrics, plan.lanes)
+        batcher = Batcher(plan.name, _queue_limits(settings), latencies, metrics, plan.lanes)
         limits = ResidencyLimits(settings.max_model_bytes, settings.startup_timeout_s)
         return Worker(
             plan,
@@ -69,12 +73,12 @@ class WorkerPool:
         )
 
     async def __aenter__(self) -> Self:
-        """Start every worker; they become ready later."""
+        """Start every worker, without waiting until it is ready."""
         self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop every worker; what still waits is answered 503."""
+        """Stop every worker; jobs that still wait fail with `NoWorkerReady`."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -83,42 +87,42 @@ class WorkerPool:
                 job.fail(NoWorkerReady("the service is shutting down"))
 
     def status(self) -> list[WorkerStatus]:
-        """Return how each worker is."""
+        """Return the state of each worker."""
         return [worker.status for worker in self.workers]
 
     async def wait_change(self) -> None:
-        """Wait until a worker becomes ready that was not."""
+        """Wait until another worker becomes ready."""
         self._changed.clear()
         await self._changed.wait()
 
     def admit(
         self, checkpoint: CheckpointKey, deadline: float, priority: Priority, nbytes: int
     ) -> None:
-        """Raise what would keep a job from being taken now, before anything is spent on it.
+        """Raise the error that `submit` would raise, before any work is done.
 
-        `nbytes` is what it will keep in memory. Raises `Unavailable`, with when to try again, or
-        `DeadlineExceeded` where it would be late by what batches take.
+        `nbytes` is the memory of the job. Raises `Unavailable`, with the time of a retry, or
+        `DeadlineExceeded` if measured times predict that the job would be late.
         """
         worker = self._soonest(checkpoint, priority)
         self._check_bytes(nbytes, worker, checkpoint, priority)
         worker.batcher.admit(checkpoint, deadline, priority)
 
     def submit(self, job: Job) -> None:
-        """Queue a job where it will be computed soonest. Raises as `admit`."""
+        """Queue a job at the worker that can compute it soonest. Raises as `admit`."""
         worker = self._soonest(job.checkpoint, job.priority)
         self._check_bytes(job.nbytes, worker, job.checkpoint, job.priority)
         worker.submit(job)
 
     def estimate_s(self, checkpoint: CheckpointKey, priority: Priority = Priority.NORMAL) -> float:
-        """How long a new job would take, by what batches took; 0 where none was measured."""
+        """Return the expected seconds of a new job; 0 if no batch was measured yet."""
         ready = [worker for worker in self.workers if worker.is_ready]
         return min((worker.estimate_s(checkpoint, priority) for worker in ready), default=0.0)
 
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
-        """Bring a checkpoint onto every worker's device, verified and warm, while others serve.
+        """Load a checkpoint on every worker, verified and warm, while others serve.
 
-        Returns a report for each worker's name. Raises `CheckpointUnavailable` with the reason;
-        then no worker keeps what it did not have before.
+        Returns a report by worker name. Raises `CheckpointUnavailable` if any worker fails; then
+        workers that did not have the checkpoint before unload it.
         """
         before = {worker for worker in self.workers if worker.residency.keeps(key)}
         loads = [worker.residency.load(key) for worker in self.workers]
@@ -136,21 +140,25 @@ class WorkerPool:
         }
 
     async def unload(self, key: CheckpointKey) -> None:
-        """Free a checkpoint on every worker, once its queued and running jobs are done."""
+        """Unload a checkpoint on every worker, once its queued and running jobs are done."""
         await asyncio.gather(*(worker.residency.unload(key) for worker in self.workers))
 
     def residents(self) -> dict[str, Mapping[CheckpointKey, Resident]]:
-        """Return what lies on each worker's device."""
+        """Return the loaded checkpoints by worker name."""
         return {worker.plan.name: worker.residency.residents for worker in self.workers}
 
     def _check_bytes(
         self, nbytes: int, worker: Worker, checkpoint: CheckpointKey, priority: Priority
     ) -> None:
-        """Raise `QueueFull` where waiting images would hold too much; one alone never does."""
-        held = sum(worker.batcher.nbytes for worker in self.workers)
-        if held and held + nbytes > self._max_queue_bytes:
+        """Raise `QueueFull` if waiting images would take too much memory; a single one may."""
+        queued_bytes = sum(worker.batcher.nbytes for worker in self.workers)
+        if queued_bytes and queued_bytes + nbytes > self._max_queue_bytes:
             wait_s = worker.estimate_s(checkpoint, priority)
-            raise QueueFull(f"the images that wait hold {held} bytes already", math.ceil(wait_s))
+            raise QueueFull(
+                f"waiting images take {queued_bytes} bytes of memory, and this one would add "
+                f"{nbytes}: at most {self._max_queue_bytes} are allowed",
+                math.ceil(wait_s),
+            )
 
     def _soonest(self, checkpoint: CheckpointKey, priority: Priority) -> Worker:
         ready = [worker for worker in self.workers if worker.is_ready]
@@ -176,7 +184,7 @@ class WorkerPool:
         self._changed.set()
 
     def _hand_over(self, dead: Worker) -> None:
-        """Give a dead worker's queue to the others; without any, it waits for the restart."""
+        """Move a dead worker's queue to the others; without a ready one, it stays."""
         if not any(worker.is_ready for worker in self.workers):
             return
         for job in dead.batcher.drain():
@@ -207,8 +215,8 @@ def _plan(
     )
 
 
-def _batch_limits(settings: WorkerSettings) -> BatchLimits:
-    return BatchLimits(
+def _queue_limits(settings: WorkerSettings) -> QueueLimits:
+    return QueueLimits(
         settings.max_queue_delay_ms / 1000,
         settings.max_queue_size,
         settings.priority_patience_ms / 1000,

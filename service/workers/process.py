@@ -1,4 +1,4 @@
-"""A worker's process as the event loop sees it: started, talked to, watched, ended."""
+"""The event loop's side of a worker's process: start, exchange messages, watch, end."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,9 @@ from service.workers.pipe.messages import (
     Beat,
     CannotStart,
     Finding,
-    Known,
     Load,
     LoadReply,
+    PriorLoad,
     Ready,
     Request,
     Unload,
@@ -35,26 +35,26 @@ logger = logging.getLogger("service.process")
 
 R = TypeVar("R")
 
-_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy held locks, and CUDA's state
+_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy locked locks and CUDA's state
 _LAST_WORDS_S = 1.0
 _TICKS = 5
-"""How often a worker's heart is listened for within the time it may be silent."""
+"""Checks for a heartbeat within the longest allowed silence."""
 
 
 class ProcessDied(Exception):
-    """The worker's process is dead; the message says how it ended."""
+    """The worker's process has died; the message says how."""
 
 
 class WorkerProcess:
-    """One spawned inspector, the pipe to it and the memory shared with it.
+    """One spawned inspector, with its pipe and shared memory.
 
-    Several exchanges can be on the way, a batch for each lane among them. The pipe is read and
-    written by threads of their own, so that the event loop never waits.
+    Several exchanges can run at once, among them a batch for each lane. One thread reads the pipe
+    and one writes to it, so that the event loop never blocks.
     """
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._connection, self._child_end = _SPAWN.Pipe()
-        # Two for each lane: the next batch is written while the last is computed.
+        # Two blocks for each lane: the next batch is written while one is computed.
         self._blocks = [SharedBlock() for _ in range(2 * plan.lanes)]
         self._free = list(range(2 * plan.lanes))
         self._process = _SPAWN.Process(
@@ -77,21 +77,21 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process's id, once it is started."""
+        """The process's id; None before it is started."""
         return self._process.pid
 
     async def start(self, timeout_s: float) -> None:
-        """Spawn the process and wait until it takes requests. Raises `ProcessDied`."""
+        """Spawn the process and wait until it is ready for requests. Raises `ProcessDied`."""
         await self._loop.run_in_executor(self._writer, self._spawn)
         self._loop.add_reader(self._process.sentinel, self._notice_death)
         self._reader.start()
         ready = await self._answer(self._ready, timeout_s, "starting")
         if isinstance(ready, CannotStart):
-            raise ProcessDied(ready.reason)
+            raise ProcessDied(f"its process cannot start: {ready.reason}")
         assert isinstance(ready, Ready)
 
     async def compute(self, batch: Batch, timeout_s: float) -> BatchReply:
-        """Have a batch computed. Raises `ProcessDied`, also when late; `OSError` without memory."""
+        """Compute a batch. Raises `ProcessDied`, also after the time-out; `OSError` for memory."""
         number = self._free.pop()
         request = batch.request(next(self._numbers), number)
         self._batches[request.id] = request
@@ -109,42 +109,42 @@ class WorkerProcess:
         return reply
 
     async def load(
-        self, key: CheckpointKey, timeout_s: float, known: Known | None = None
+        self, key: CheckpointKey, timeout_s: float, prior: PriorLoad | None = None
     ) -> LoadReply:
-        """Have a checkpoint brought onto the device. Raises `ProcessDied`, also when late."""
-        request = Load(next(self._numbers), key, known)
+        """Load a checkpoint onto the device. Raises `ProcessDied`, also after the time-out."""
+        request = Load(next(self._numbers), key, prior)
         reply = await self._exchange(request, timeout_s, f"loading {key}")
         assert isinstance(reply, LoadReply)
         return reply
 
     async def unload(self, key: CheckpointKey, timeout_s: float) -> UnloadReply:
-        """Have a checkpoint freed. Raises `ProcessDied`, also when late."""
+        """Unload a checkpoint. Raises `ProcessDied`, also after the time-out."""
         request = Unload(next(self._numbers), key)
         reply = await self._exchange(request, timeout_s, f"unloading {key}")
         assert isinstance(reply, UnloadReply)
         return reply
 
     async def wait_dead(self) -> str:
-        """Wait until the process has ended, and return how."""
+        """Wait until the process has ended, and return how it ended."""
         return await asyncio.shield(self._death)
 
     async def watch(self, silence_s: float) -> None:
-        """End the process when it gives no sign of life for so long.
+        """Kill the process after `silence_s` without a heartbeat.
 
-        What counts is the number of looks without a beat between them: a service that was itself
-        held still, or whose clock jumped, does not take that for its worker's silence.
+        Counts checks without a new beat instead of comparing times, so that a suspended service or
+        a clock that jumps does not kill healthy workers.
         """
-        silent, known = 0, self._beats
+        silent, last_beats = 0, self._beats
         while silent < _TICKS:
             await asyncio.sleep(silence_s / _TICKS)
-            silent = silent + 1 if self._beats == known else 0
-            known = self._beats
-        self._kill(f"gave no sign of life for {silence_s:g} s, so killed")
+            silent = silent + 1 if self._beats == last_beats else 0
+            last_beats = self._beats
+        self._kill(f"its process was killed: no heartbeat for {silence_s:g} s")
 
     async def stop(self, grace_s: float) -> None:
-        """End the process and free everything: ask an idle one by closing the pipe, kill others."""
+        """End the process and free its resources: ask an idle process, kill any other."""
         if self._waiting or not self._ready.done():
-            self._kill("stopped")
+            self._kill("its process was stopped")
         self._child_end.close()
         if self._process.pid is not None:
             self._loop.remove_reader(self._process.sentinel)
@@ -155,12 +155,12 @@ class WorkerProcess:
         for block in self._blocks:
             block.close()
         self._writer.shutdown(wait=False)
-        self._fail_waiting("stopped")
+        self._fail_waiting("its process was stopped")
         self._ready.cancel()
 
     def _spawn(self) -> None:
         self._process.start()
-        self._child_end.close()  # else the pipe would stay open here when the process dies
+        self._child_end.close()  # otherwise the pipe would stay open after the process has died
 
     def _end(self, grace_s: float) -> None:
         with contextlib.suppress(OSError):
@@ -182,10 +182,10 @@ class WorkerProcess:
         self._burial = self._loop.create_task(self._bury())
 
     async def _bury(self) -> None:
-        """Take note of a death, after all that the process said before."""
+        """Record the process's death, after its last messages have been read."""
         await asyncio.to_thread(self._reader.join, _LAST_WORDS_S)
         await asyncio.to_thread(self._process.join)
-        reason = self._reason or f"ended, exit code {self._process.exitcode}"
+        reason = self._reason or f"its process exited with code {self._process.exitcode}"
         if not self._death.done():
             self._death.set_result(reason)
         self._fail_waiting(reason)
@@ -194,7 +194,7 @@ class WorkerProcess:
         for future in (self._ready, *self._waiting.values()):
             if not future.done():
                 future.set_exception(ProcessDied(reason))
-                future.exception()  # whoever waited may have left
+                future.exception()  # asyncio would log it if no caller waits any more
 
     async def _exchange(
         self,
@@ -210,7 +210,7 @@ class WorkerProcess:
 
         def send() -> None:
             prepare()
-            # A broken pipe is no news: the process's end is noticed by itself.
+            # The sentinel reports the process's end.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._connection.send(request)
 
@@ -225,12 +225,12 @@ class WorkerProcess:
             async with asyncio.timeout(timeout_s):
                 return await answer
         except TimeoutError as error:
-            reason = f"silent for {timeout_s:g} s while {doing}, so killed"
+            reason = f"its process was killed: no answer for {timeout_s:g} s while {doing}"
             self._kill(reason)
             raise ProcessDied(reason) from error
 
     def _read(self) -> None:
-        """Take what the worker sends until it ends; runs in the reader's thread."""
+        """Read the worker's messages until it ends; runs in the reader's thread."""
         while True:
             try:
                 message = self._connection.recv()
@@ -241,7 +241,7 @@ class WorkerProcess:
                 continue
             if isinstance(message, BatchReply):
                 message = self._with_maps(message)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._resolve, message)
 
     def _resolve(self, message: object) -> None:
@@ -251,7 +251,7 @@ class WorkerProcess:
             future.set_result(message)
 
     def _with_maps(self, reply: BatchReply) -> BatchReply:
-        """Copy the maps out of their block, which another batch will overwrite."""
+        """Copy the maps out of the block, which the next batch will overwrite."""
         request = self._batches.get(reply.id)
         if request is None or not request.map_shapes:
             return reply

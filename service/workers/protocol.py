@@ -1,4 +1,4 @@
-"""What an inspection asks of those who compute, be they processes here or replicas elsewhere."""
+"""The Protocol of a pool of workers: processes on this machine, or replicas elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from service.workers.pipe.messages import LoadReport, Resident
 
 
 class WorkerState(StrEnum):
-    """Where a worker is in its life."""
+    """The state of a worker."""
 
     STARTING = "starting"
     READY = "ready"
@@ -21,7 +21,7 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """How a worker is, why, and how many images wait for it."""
+    """A worker's state, the reason for it, and the number of images that wait."""
 
     name: str
     state: WorkerState
@@ -30,35 +30,35 @@ class WorkerStatus:
 
 
 class Workers(Protocol):
-    """The workers of one service, asked from one event loop: `WorkerPool`."""
+    """The workers of one service, used from one event loop; see `WorkerPool`."""
 
     def admit(
         self, checkpoint: CheckpointKey, deadline: float, priority: Priority, nbytes: int
     ) -> None:
-        """Raise what would keep a job from being taken now, before anything is spent on it.
+        """Raise the error that `submit` would raise, before any work is done.
 
-        `nbytes` is what it will keep in memory. Raises `Unavailable`, with when to try again, or
-        `DeadlineExceeded` where it would be late by what batches take.
+        `nbytes` is the memory of the job. Raises `Unavailable`, with the time of a retry, or
+        `DeadlineExceeded` if measured times predict that the job would be late.
         """
 
     def submit(self, job: Job) -> None:
-        """Queue a job where it will be computed soonest. Raises as `admit`."""
+        """Queue a job at the worker that can compute it soonest. Raises as `admit`."""
 
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
-        """Bring a checkpoint onto every worker's device, verified and warm, while others serve.
+        """Load a checkpoint on every worker, verified and warm, while others serve.
 
-        Returns a report for each worker's name. Raises `CheckpointUnavailable` with the reason;
-        then no worker keeps what it did not have before.
+        Returns a report by worker name. Raises `CheckpointUnavailable` if any worker fails; then
+        workers that did not have the checkpoint before unload it.
         """
 
     async def unload(self, key: CheckpointKey) -> None:
-        """Free a checkpoint on every worker, once its queued and running jobs are done."""
+        """Unload a checkpoint on every worker, once its queued and running jobs are done."""
 
     def residents(self) -> Mapping[str, Mapping[CheckpointKey, Resident]]:
-        """Return what lies on each worker's device; nothing of one that is starting."""
+        """Return the loaded checkpoints by worker name; none for a worker that is starting."""
 
     def status(self) -> Sequence[WorkerStatus]:
-        """Return how each worker is."""
+        """Return the state of each worker."""
 
     async def wait_change(self) -> None:
-        """Wait until a worker becomes ready that was not."""
+        """Wait until another worker becomes ready."""

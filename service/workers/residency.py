@@ -1,8 +1,8 @@
-"""Which checkpoints lie on one worker's device, and which make room for others.
+"""Loads checkpoints onto one worker's device, and unloads some to make room.
 
-A checkpoint is loaded when somebody asks for it or when the first image for it waits. Where all
-that is loaded would exceed `budget_bytes`, the ones that were used longest ago go first, and never
-one with images that wait or are being computed: those are answered before it goes.
+A checkpoint is loaded on an operator's request, or when the first image waits for it. If all loaded
+ones would exceed `budget_bytes`, the least recently used idle one is unloaded; if none is idle, one
+that is in use, after its images are answered.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ logger = logging.getLogger("service.residency")
 _RETRY_AFTER_S = 60
 _REFUSAL_HOLDS_S = 5.0
 _DEADLY = 2
-"""A checkpoint over which so many processes died in a row is not loaded at the next start."""
+"""After so many deaths in a row while loading a checkpoint, the next start leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResidencyLimits:
-    """How much may be loaded, and how long a load may take."""
+    """The memory for weights, and the time-out of a load."""
 
     budget_bytes: int | None
     load_timeout_s: float
 
 
 class Residency:
-    """The checkpoints of one worker, through all its processes. Belongs to one event loop.
+    """The checkpoints of one worker, across its processes. Belongs to one event loop.
 
-    `wanted` are loaded when a process starts.
+    Each process loads the `wanted` checkpoints at its start.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Residency:
         self._sizes: dict[CheckpointKey, int] = {}
         self._load_seconds: dict[CheckpointKey, float] = {}
         self._loads: dict[CheckpointKey, asyncio.Task[LoadReport]] = {}
-        # Why a checkpoint could not be loaded, and how long nobody tries again unasked.
+        # Why an image's load failed, and until when images are refused without another load.
         self._refusals: dict[CheckpointKey, tuple[CheckpointUnavailable | None, float]] = {}
         self._deaths: Counter[CheckpointKey] = Counter()
         self._changing = asyncio.Lock()
@@ -72,7 +72,7 @@ class Residency:
 
     @property
     def residents(self) -> Mapping[CheckpointKey, Resident]:
-        """What lies on the device."""
+        """The loaded checkpoints."""
         return {
             key: replace(resident, latency_line=self._latencies.line(key))
             for key, resident in self._residents.items()
@@ -80,44 +80,44 @@ class Residency:
 
     @property
     def is_loading(self) -> bool:
-        """Whether the process loads something beside its batches."""
+        """Whether a load is in progress."""
         return bool(self._loads)
 
     def keeps(self, key: CheckpointKey) -> bool:
-        """Whether a checkpoint lies on the device, or is to when a process has started."""
+        """Whether a checkpoint is loaded, or will be at the next start of a process."""
         return key in self._wanted
 
     def misses(self, key: CheckpointKey) -> bool:
-        """Whether a checkpoint should lie on the device, does not, and may be tried."""
+        """Whether a checkpoint should be loaded, is not, and may be tried."""
         return self.keeps(key) and key not in self._residents and self._deaths[key] < _DEADLY
 
     def load_s(self, key: CheckpointKey) -> float:
-        """How long the load takes that a job would wait for, as far as it is known."""
+        """Return the expected seconds of the load that a job would wait for; 0 if unknown."""
         return 0.0 if key in self._residents else self._load_seconds.get(key, 0.0)
 
     async def attach(self, process: WorkerProcess) -> dict[CheckpointKey, str]:
-        """Load what is wanted into a fresh process; return what it refuses, and why.
+        """Load the wanted checkpoints into a new process; return those that fail, and why.
 
         No images are computed until it returns. Raises `ProcessDied`.
         """
         self._process = process
         refused = {}
-        # Those that images wait for come first.
+        # Checkpoints with waiting images come first.
         for key in sorted(self._wanted, key=lambda key: not self._batcher.waiting(key)):
             if key not in self._wanted:  # unloaded meanwhile
                 continue
             if self._deaths[key] >= _DEADLY:
-                refused[key] = "workers died while they loaded it"
+                refused[key] = f"{self._deaths[key]} worker processes died while loading it"
                 continue
             if not self._has_room(self._expected_bytes(key)):
                 break
-            held = len(self._residents)
+            loaded_before = len(self._residents)
             try:
                 await self._start_load(key)
             except CheckpointUnavailable as error:
                 refused[key] = str(error)
             else:
-                if len(self._residents) <= held:  # it had to push another out
+                if len(self._residents) <= loaded_before:  # memory is full: it replaced another
                     break
         self._serving = True
         for key in self._residents:
@@ -127,7 +127,7 @@ class Residency:
         return refused
 
     def detach(self) -> None:
-        """Take note that the process is gone, and all that it held."""
+        """Forget the process, which has ended, and its loaded checkpoints."""
         self._process = None
         self._serving = False
         for key in list(self._residents):
@@ -139,7 +139,7 @@ class Residency:
         self.note(WorkerStats())
 
     def want(self, key: CheckpointKey) -> None:
-        """See to it that jobs for a checkpoint can be computed; where they cannot, refuse them."""
+        """Load a checkpoint for its waiting jobs, or fail them if it cannot be loaded."""
         if self._process is None or key in self._residents or key in self._loads:
             return
         error, until = self._refusals.get(key, (None, 0.0))
@@ -149,39 +149,39 @@ class Residency:
         self._start_load(key).add_done_callback(lambda load: self._answer_waiting(key, load))
 
     async def load(self, key: CheckpointKey) -> LoadReport:
-        """Load a checkpoint, or load it again. Raises `CheckpointUnavailable`, saying why.
+        """Load a checkpoint, again if it is loaded. Raises `CheckpointUnavailable`.
 
-        Where it was there before, it goes on serving until the new one is ready, if it ever is.
+        A loaded one serves until the new one is ready; if the load fails, it stays.
         """
         if self._process is None:
             raise NoWorkerReady(f"worker {self._worker} is starting; try again")
         load = self._start_load(key, again=True)
-        await asyncio.wait([load])  # which goes on should the caller leave
-        death = ProcessDied("ended meanwhile") if load.cancelled() else load.exception()
-        if isinstance(death, ProcessDied):
-            raise CheckpointUnavailable(f"worker {self._worker} {death}") from death
+        await asyncio.wait([load])  # does not cancel the load if the caller is cancelled
+        error = load.exception() if not load.cancelled() else ProcessDied("its process has ended")
+        if isinstance(error, ProcessDied):
+            raise CheckpointUnavailable(f"worker {self._worker}: {error}") from error
         return load.result()
 
     async def unload(self, key: CheckpointKey) -> None:
-        """Answer what waits for a checkpoint, then free it; an image that comes loads it again."""
+        """Unload a checkpoint after its waiting images are done; a later image loads it again."""
         self._wanted.pop(key, None)
         try:
             async with self._changing:
                 if key in self._residents:
                     await self._free(key)
         except ProcessDied:
-            logger.info("checkpoint %s left with its worker's process", key)
+            logger.info("checkpoint %s is unloaded: its worker's process has ended", key)
         if self._batcher.waiting(key):
             self.want(key)
 
     def touch(self, key: CheckpointKey) -> None:
-        """Take note that a checkpoint is in use."""
+        """Update the time of a checkpoint's last use."""
         if resident := self._residents.get(key):
             now = asyncio.get_running_loop().time()
             self._residents[key] = replace(resident, last_used=now)
 
     def note(self, stats: WorkerStats) -> None:
-        """Publish what the worker measured about itself."""
+        """Publish the worker's measurements of itself."""
         self._stats = stats
         self._metrics.device_memory.labels(self._worker).set(stats.device_bytes)
         self._metrics.weights_bytes.labels(self._worker).set(stats.model_bytes)
@@ -198,7 +198,7 @@ class Residency:
         if self._loads.get(key) is load:
             del self._loads[key]
         if not load.cancelled():
-            load.exception()  # whoever waited may have left
+            load.exception()  # asyncio would log it if no caller waits any more
 
     def _answer_waiting(self, key: CheckpointKey, load: "asyncio.Task[LoadReport]") -> None:
         if load.cancelled() or not (error := load.exception()):
@@ -207,19 +207,19 @@ class Residency:
             until = asyncio.get_running_loop().time() + _REFUSAL_HOLDS_S
             self._refusals[key] = error, until
             self._batcher.refuse(key, error)
-        elif not isinstance(error, ProcessDied):  # then they wait for the next process
+        elif not isinstance(error, ProcessDied):  # after a death, jobs wait for the next process
             logger.error("loading checkpoint %s on demand failed", key, exc_info=error)
             self._batcher.refuse(key, CheckpointUnavailable(f"checkpoint {key} cannot be loaded"))
 
     async def _load(self, key: CheckpointKey, *, again: bool) -> LoadReport:
         async with self._changing:
-            known = self._residents.get(key)
-            if known is not None and not again:
-                return LoadReport(known.bytes, known.loaded_s, known.golden)
+            resident = self._residents.get(key)
+            if resident is not None and not again:
+                return LoadReport(resident.bytes, resident.loaded_s, resident.golden)
             await self._make_room(key, self._expected_bytes(key))
             measure = again or self._latencies.line(key) is None
             report = self._accept(key, await self._ask(key, measure=measure), measure=measure)
-            await self._make_room(key, 0)  # now that its size is known
+            await self._make_room(key, 0)  # the expected size was only a guess
             if self._serving:
                 self._batcher.open(key)
             return report
@@ -227,9 +227,9 @@ class Residency:
     async def _ask(self, key: CheckpointKey, *, measure: bool) -> LoadReply:
         process = self._attached()
         self._metrics.expect_loads(self._worker, [key])
-        known = None if measure else self._latencies.known(key)
+        prior = None if measure else self._latencies.prior(key)
         try:
-            reply = await process.load(key, self._limits.load_timeout_s, known)
+            reply = await process.load(key, self._limits.load_timeout_s, prior)
         except ProcessDied:
             self._deaths[key] += 1
             raise
@@ -261,7 +261,7 @@ class Residency:
         return report
 
     def _expected_bytes(self, key: CheckpointKey) -> int:
-        """Guess what a checkpoint adds: as before, or as much as the largest so far."""
+        """Guess the bytes that a checkpoint adds: its earlier size, or the largest so far."""
         if key in self._residents:
             return 0
         return self._sizes.get(key, max(self._sizes.values(), default=0))
@@ -271,7 +271,7 @@ class Residency:
         return budget is None or self._stats.model_bytes + nbytes <= budget
 
     async def _make_room(self, key: CheckpointKey, nbytes: int) -> None:
-        """Let others go until so many bytes fit; with none left, too large is better than none."""
+        """Unload others until so many bytes fit; if `key` alone exceeds the budget, allow it."""
         while not self._has_room(nbytes):
             others = [other for other in self._residents if other != key]
             if not others:
@@ -296,5 +296,5 @@ class Residency:
 
     def _attached(self) -> WorkerProcess:
         if self._process is None:
-            raise ProcessDied("ended")
+            raise ProcessDied("its process has ended")
         return self._process

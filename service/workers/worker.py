@@ -1,4 +1,4 @@
-"""The workers: one supervised process each, restarted with back-off when it dies."""
+"""A worker: one supervised process, restarted with back-off when it dies."""
 
 import asyncio
 import contextlib
@@ -28,11 +28,11 @@ _MAX_RELOAD_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """How patient a worker is with its process; seconds.
+    """Time-outs and delays of a worker, in seconds.
 
-    A batch is given `batch_patience` times as long as it should take, though never less than
-    `min_batch_timeout_s`; one that nothing is known about is given `batch_timeout_s`. What could
-    not be loaded at the start is tried again after `reload_s`, then after twice that, and so on.
+    A batch may take `batch_patience` times its expected time, at least `min_batch_timeout_s` and at
+    most `batch_timeout_s`, which also applies without an expectation. Checkpoints that failed to
+    load at the start are tried again after `reload_s`, doubled each time.
     """
 
     startup_timeout_s: float
@@ -46,11 +46,11 @@ class Supervision:
     reload_s: float = 60.0
 
     def delay_s(self, deaths: int) -> float:
-        """How long to wait after that many deaths in a row."""
+        """Return the delay before the next start, after that many deaths in a row."""
         return min(self.max_backoff_s, self.backoff_s * 2.0 ** min(deaths - 1, 60))
 
     def patience_s(self, expected_s: float) -> float:
-        """How long a batch may take that should take so long; 0 where nothing is known."""
+        """Return the time-out of a batch; `expected_s` is 0 without an expectation."""
         if not expected_s:
             return self.batch_timeout_s
         likely = max(self.min_batch_timeout_s, self.batch_patience * expected_s)
@@ -58,13 +58,10 @@ class Supervision:
 
 
 class Worker:
-    """A process on one device, its queue, and the supervision that keeps it there.
+    """A process on one device, with its queue and its supervision.
 
-    The process begins batches in the order that it is given them, and computes as many at a time as
-    it has lanes.
-
-    `on_ready` is called with the checkpoints that a fresh process could not load, `on_death`
-    whenever one has died.
+    The process computes batches in order, as many at once as it has lanes. `on_ready` is called
+    with the checkpoints that a new process could not load, `on_death` after a process has died.
     """
 
     def __init__(
@@ -90,7 +87,7 @@ class Worker:
         self._on_ready = on_ready
         self._on_death = on_death
         self._deaths = 0
-        self._handed: list[Batch] = []
+        self._sent: list[Batch] = []
         self._start_took_s = _EXPECTED_START_S
         self._expected_at = math.inf
         self._metrics.expect_worker(plan.name)
@@ -103,22 +100,21 @@ class Worker:
 
     @property
     def status(self) -> WorkerStatus:
-        """How it is, for those who look on."""
+        """The worker's state, for readiness and operators."""
         return WorkerStatus(self.plan.name, self.state, self.reason, len(self.batcher))
 
     @property
     def expected_in_s(self) -> float:
-        """How long until it is ready, going by its last start."""
+        """The expected seconds until it is ready, by the duration of its last start."""
         now = asyncio.get_running_loop().time()
         return max(0.0, self._expected_at - now)
 
     def estimate_s(self, key: CheckpointKey, priority: Priority) -> float:
-        """How long a new job would take; with the load that it may have to wait for."""
-        known = self.residency.load_s(key)
-        return self.batcher.estimate_s(key, priority) + known
+        """Return the expected seconds of a new job, including the load of its checkpoint."""
+        return self.batcher.estimate_s(key, priority) + self.residency.load_s(key)
 
     def submit(self, job: Job) -> None:
-        """Queue a job, and have its checkpoint loaded where it is not. Raises as `admit`."""
+        """Queue a job, and load its checkpoint if necessary. Raises as `admit`."""
         self.batcher.submit(job)
         self.residency.want(job.checkpoint)
 
@@ -133,7 +129,7 @@ class Worker:
                     await self._back_off(str(death))
                 except Exception:
                     logger.exception("worker %s could not be supervised", self.plan.name)
-                    await self._back_off("could not be started or supervised; see the log")
+                    await self._back_off("its process could not be supervised; see the log")
         finally:
             self._set(WorkerState.STOPPED, "shut down")
 
@@ -165,7 +161,7 @@ class Worker:
     async def _serve(self, process: WorkerProcess, refused: dict[CheckpointKey, str]) -> None:
         death = asyncio.create_task(process.wait_dead())
         watch = asyncio.create_task(process.watch(self._supervision.heartbeat_timeout_s))
-        mending = asyncio.create_task(self._load_refused(refused))
+        reloading = asyncio.create_task(self._load_refused(refused))
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(self.plan.lanes):
@@ -174,25 +170,26 @@ class Worker:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            self._handed.clear()
-            for task in (death, watch, mending):
+            self._sent.clear()
+            for task in (death, watch, reloading):
                 task.cancel()
 
     def _expected_s(self, batch: Batch) -> float:
-        """How long a batch should take; 0 where nothing is known."""
-        if self.residency.is_loading:  # it may wait for a warm-up pass, which may be compiling
+        """Return the expected seconds of a batch; 0 if unknown."""
+        if self.residency.is_loading:  # the batch may wait for a warm-up pass that compiles
             return 0.0
         return self._latencies.seconds(batch.checkpoint, batch.inputs)
 
     def _patience_s(self, batch: Batch) -> float:
-        """How long a batch may take; with the one that it may have to wait for."""
-        before = self._handed[:-1] if len(self._handed) > self.plan.lanes else []
-        own_s, *others_s = map(self._expected_s, (batch, *before))
-        known = own_s and all(others_s)
-        return self._supervision.patience_s(own_s + max(others_s, default=0.0) if known else 0.0)
+        """Return the time-out of a batch, including the batch that it may have to wait for."""
+        before = self._sent[:-1] if len(self._sent) > self.plan.lanes else []
+        batch_s, *others_s = map(self._expected_s, (batch, *before))
+        if not batch_s or not all(others_s):
+            return self._supervision.patience_s(0.0)
+        return self._supervision.patience_s(batch_s + max(others_s, default=0.0))
 
     async def _load_refused(self, refused: dict[CheckpointKey, str]) -> None:
-        """Try again, less and less often, to load what could not be: a disk may have come back."""
+        """Load refused checkpoints again, at growing intervals: a disk may have come back."""
         delay_s = self._supervision.reload_s
         while refused:
             await asyncio.sleep(delay_s)
@@ -200,42 +197,42 @@ class Worker:
             for key in filter(self.residency.misses, list(refused)):
                 with contextlib.suppress(CheckpointUnavailable):
                     await self.residency.load(key)
-            mended = [key for key in refused if key in self.residency.residents]
-            if mended:
-                refused = {key: why for key, why in refused.items() if key not in mended}
+            loaded = [key for key in refused if key in self.residency.residents]
+            if loaded:
+                refused = {key: why for key, why in refused.items() if key not in loaded}
                 self._on_ready(self.plan.name, refused)
 
     async def _compute(self, process: WorkerProcess, batch: Batch) -> None:
         clock = asyncio.get_running_loop()
         started = clock.time()
         self.residency.touch(batch.checkpoint)
-        self._handed.append(batch)
+        self._sent.append(batch)
         try:
             reply = await process.compute(batch, self._patience_s(batch))
         except (OSError, ValueError) as error:  # no memory, or images that do not fit together
-            logger.error("a batch of %d was not handed over: %s", len(batch.jobs), error)  # noqa: TRY400
-            self._handed.remove(batch)
-            batch.fail(InspectionFailed("the image could not be handed to the network"))
+            logger.error("a batch of %d was not sent to its worker: %s", len(batch.jobs), error)  # noqa: TRY400
+            self._sent.remove(batch)
+            batch.fail(InspectionFailed("the image could not be sent to the worker"))
         except BaseException:
             self._lose(batch)
             raise
         else:
-            self._handed.remove(batch)
-            self._take_note(batch, reply, clock.time() - started - reply.waited_s)
+            self._sent.remove(batch)
+            self._record(batch, reply, clock.time() - started - reply.waited_s)
             batch.settle(reply.outcomes, reply.waited_s)
         finally:
             self.batcher.finish(batch)
 
     def _lose(self, batch: Batch) -> None:
-        """Answer a batch that the process was at work on as it ended; others wait again."""
-        if batch not in self._handed[: self.plan.lanes]:
+        """Fail a batch that was being computed when the process died; queue any other again."""
+        if batch not in self._sent[: self.plan.lanes]:
             self.batcher.take_back(batch)
             return
         why = "the worker died with this image on it: it was not inspected"
         batch.fail(WorkerLost(why, math.ceil(self._start_took_s)))
 
-    def _take_note(self, batch: Batch, reply: BatchReply, seconds: float) -> None:
-        """Learn from a batch; one that was halved tells nothing about the time of others."""
+    def _record(self, batch: Batch, reply: BatchReply, seconds: float) -> None:
+        """Record a batch's time and limit; the time of a halved batch predicts nothing."""
         self._deaths = 0
         self.residency.note(reply.stats)
         self._metrics.batch_seconds.labels(self.plan.name).observe(seconds)
@@ -253,7 +250,7 @@ class Worker:
         self._expected_at = asyncio.get_running_loop().time() + delay_s + self._start_took_s
         self._set(WorkerState.RESTARTING, reason)
         self._metrics.worker_restarts.labels(self.plan.name).inc()
-        logger.error("worker %s %s; next start in %.1f s", self.plan.name, reason, delay_s)
+        logger.error("worker %s: %s; next start in %.1f s", self.plan.name, reason, delay_s)
         self._on_death(self)
         await asyncio.sleep(delay_s)
 

@@ -1,4 +1,4 @@
-"""The decode children: so many at once, spawned when they are needed, killed when nobody waits."""
+"""A pool of processes that decode: spawned on demand, killed when the client has gone."""
 
 import asyncio
 import logging
@@ -15,10 +15,13 @@ logger = logging.getLogger("service.decoding")
 
 
 class DecodeChildren:
-    """At most `most` processes that decode, and a thread to talk to each.
+    """At most `most` decode processes, with a thread for each.
 
-    `max_decode_s` is the time that an image may take; `ended` hears of each child that ended with
-    an image, and whether it was "killed" or "died". Used in `async with`, from one event loop.
+        async with DecodeChildren(2, limits) as children:
+            inputs = await children.inputs(content, order, peak_bytes)
+
+    An image may take `max_decode_s`. `ended` is called with "killed" or "died" for each child that
+    ends while it decodes. Belongs to one event loop.
     """
 
     def __init__(
@@ -38,14 +41,14 @@ class DecodeChildren:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are there."""
+        """The ids of the running processes."""
         return [child.pid for child in (*self._idle, *self._busy) if child.pid is not None]
 
     async def inputs(self, content: bytes, order: Order, peak_bytes: int) -> Inputs:
-        """Have a child decode and frame an image; cancelling this kills the child.
+        """Decode and frame an image in a child; cancelling kills the child.
 
-        Raises `ImageError`, `DeadlineExceeded` for one that takes too long, and `InspectionFailed`
-        where the child dies.
+        Raises `ImageError`, `DeadlineExceeded` if decoding takes too long, and `InspectionFailed`
+        if the child dies.
         """
         async with self._places:
             child = self._idle.pop() if self._idle else DecodeChild(self._limits)
@@ -59,7 +62,7 @@ class DecodeChildren:
                 self._ended("died")
                 raise
             except BaseException:
-                child.kill()  # the thread that waits for it buries it
+                child.kill()  # the thread that waits for its answer then reaps the process
                 self._ended("killed")
                 raise
             finally:
@@ -79,8 +82,8 @@ class DecodeChildren:
                 )
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"decoding an image may take {self._max_decode_s:g} s, and this one took more: "
-                "save it as PNG or baseline JPEG, or send a smaller one"
+                f"decoding this image took longer than {self._max_decode_s:g} s: save it as PNG or "
+                "baseline JPEG, or send a smaller one"
             ) from error
         except ChildDied as error:
             logger.warning("a decode child died on an image of %d bytes: %s", len(content), error)
@@ -93,7 +96,7 @@ class DecodeChildren:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End every child, also one that is at work."""
+        """End every child, including busy ones."""
         for child in self._busy:
             child.kill()
         for child in self._idle:

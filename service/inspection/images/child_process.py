@@ -1,4 +1,4 @@
-"""One decode child as the service sees it: spawned when first needed, asked, killed."""
+"""The service's side of one decode child: spawn, exchange messages, kill."""
 
 import socket
 import subprocess
@@ -20,13 +20,13 @@ _MODULE = "service.inspection.images.decode_child"
 
 
 class ChildDied(Exception):
-    """The process ended before it answered; the message says how."""
+    """The process ended before it answered; the message says how it ended."""
 
 
 class DecodeChild:
-    """A process that decodes one image at a time. Its calls block: make them in a thread.
+    """A process that decodes one image at a time. Its methods block: call them in a thread.
 
-    `kill` may be called from any other, and then ends what is being decoded.
+    `kill` may be called from any other thread.
     """
 
     def __init__(self, limits: DecodeLimits) -> None:
@@ -38,11 +38,11 @@ class DecodeChild:
 
     @property
     def pid(self) -> int | None:
-        """The process's id, once it is started."""
+        """The process's id; None before it is started."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Spawn the process, unless it is there, and wait until it answers. Raises `ChildDied`."""
+        """Spawn the process if needed, and wait until it is ready. Raises `ChildDied`."""
         if self._connection is None:
             try:
                 self._connection = self._spawned()
@@ -51,7 +51,7 @@ class DecodeChild:
                 raise ChildDied(self._ending(error)) from error
 
     def inputs(self, content: bytes, order: Order, peak_bytes: int) -> Inputs:
-        """Have an image decoded and framed, once started. Raises `ImageError` or `ChildDied`."""
+        """Decode and frame an image; call `start` first. Raises `ImageError` or `ChildDied`."""
         assert self._connection is not None
         try:
             send(self._connection, self._request(order, peak_bytes), content)
@@ -63,23 +63,23 @@ class DecodeChild:
         return _read(head, bodies)
 
     def kill(self) -> None:
-        """End the process, or see to it that it never starts."""
+        """Kill the process, or prevent its start."""
         with self._lock:
             self._is_killed = True
             if self._process is not None:
                 self._process.kill()
 
     def close(self) -> None:
-        """End the process and wait until it has."""
+        """Kill the process and wait until it has ended."""
         self.kill()
         self._ending(None)
 
     def _spawned(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        with self._lock, theirs:
+        connection, child_end = socket.socketpair()
+        with self._lock, child_end:
             if not self._is_killed:
-                self._process = _spawn(theirs.fileno())
-        return ours
+                self._process = _spawn(child_end.fileno())
+        return connection
 
     def _request(self, order: Order, peak_bytes: int) -> Head:
         return {
@@ -91,7 +91,7 @@ class DecodeChild:
         }
 
     def _ending(self, error: Exception | None) -> str:
-        """Bury the process, and return how it ended."""
+        """Kill and reap the process; return how it ended."""
         self.kill()
         if self._connection is not None:
             self._connection.close()
@@ -114,8 +114,8 @@ def _spawn(descriptor: int) -> "subprocess.Popen[bytes]":
 
 def _refusal(head: Head) -> errors.ImageError:
     kinds = (errors.ImageFormatRefused, errors.ImageOverLimit, errors.ImageDamaged)
-    known = {kind.__name__: kind for kind in kinds}
-    return known.get(head["error"], errors.ImageError)(head["message"])
+    by_name = {kind.__name__: kind for kind in kinds}
+    return by_name.get(head["error"], errors.ImageError)(head["message"])
 
 
 def _read(head: Head, bodies: list[memoryview]) -> Inputs:
@@ -137,7 +137,7 @@ def _read(head: Head, bodies: list[memoryview]) -> Inputs:
 
 
 def _picture(mode: str, size: tuple[int, int], content: memoryview) -> Image.Image:
-    """Return pixels as an image, some rows at a time: Pillow holds the interpreter meanwhile."""
+    """Return pixels as an image, some rows at a time: Pillow holds the GIL during each copy."""
     picture = Image.new(mode, size)
     width, height = size
     row_bytes = len(content) // height

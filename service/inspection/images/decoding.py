@@ -1,4 +1,4 @@
-"""What an image may cost the service, and `model`'s errors of images in the service's words."""
+"""Limits of images, and the translation of `model`'s image errors into the service's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from service.errors import BodyTooLarge, ImageTooLarge, UndecodableImage, Unsupp
 from service.settings import InspectionSettings
 
 LARGE_PX = 8_000_000
-"""An image of more pixels takes no decode thread: those are for the many that are smaller."""
-_DEAR_S = 0.5
+"""Larger images are not decoded in the pool's threads, so that small ones need not wait."""
+_COSTLY_S = 0.5
 _MAX_SCAN_PIXELS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """How large an image may be, encoded and decoded, and cut into inputs of the network."""
+    """Limits of an image: encoded bytes, pixels, tiles, sides and aspect ratio."""
 
     max_bytes: int
     max_pixels: int
@@ -28,7 +28,7 @@ class ImageLimits:
 
     @classmethod
     def of(cls, settings: InspectionSettings) -> "ImageLimits":
-        """Return the limits that the settings name."""
+        """Return the limits from the settings."""
         return cls(
             settings.max_image_bytes,
             settings.max_image_pixels,
@@ -39,23 +39,23 @@ class ImageLimits:
 
     @property
     def decoding(self) -> DecodeLimits:
-        """The part that is held against an image's header."""
+        """The limits that apply to an image's header."""
         return DecodeLimits(self.max_pixels, self.max_side, self.max_aspect, _MAX_SCAN_PIXELS)
 
     def check_bytes(self, count: int) -> None:
-        """Raise `BodyTooLarge` for an image file of too many bytes."""
+        """Raise `BodyTooLarge` for an image file with too many bytes."""
         if count > self.max_bytes:
-            raise BodyTooLarge(f"an image may have {self.max_bytes} bytes, got {count}")
+            raise BodyTooLarge(f"an image may have at most {self.max_bytes} bytes, got {count}")
 
 
-def is_dear(declared: Declared) -> bool:
-    """Whether decoding may take so long that it has to be where it can be ended: in no thread."""
-    return declared.pixels > LARGE_PX or declared.seconds > _DEAR_S
+def is_costly(declared: Declared) -> bool:
+    """Whether decoding may take so long that it needs a process, which can be killed."""
+    return declared.pixels > LARGE_PX or declared.seconds > _COSTLY_S
 
 
 @contextmanager
 def in_service_words() -> Iterator[None]:
-    """Raise `model`'s errors of images as those of the service."""
+    """Re-raise `model`'s image errors as the service's."""
     try:
         yield
     except ImageFormatRefused as error:

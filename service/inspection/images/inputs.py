@@ -1,7 +1,7 @@
-"""An image as the networks take it: decoded, upright, framed; kept where an overlay is drawn on it.
+"""Turns an image into the network's inputs: decoded, upright, framed.
 
-Decode threads and decode children run the same functions, so that both answer alike. Nothing here
-imports more than Pillow, NumPy and `model`: a child has to start quickly.
+Decode threads and decode children run the same functions. This module imports only Pillow, NumPy
+and `model`, because a child has to start quickly.
 """
 
 import time
@@ -22,9 +22,9 @@ from model.inspection import ImageSize
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked of an image: framed by a checkpoint's rule, and by its shadow's if it has one.
+    """How to frame an image: by a checkpoint's rule and, if any, its shadow's.
 
-    `keep` asks for the upright image too.
+    `keep` returns the upright image, too.
     """
 
     rule: Preprocessing
@@ -33,22 +33,22 @@ class Order:
     keep: bool = False
 
     def peak_bytes(self, declared: Declared) -> int:
-        """Return the memory that it takes at most to fulfil this order.
+        """Return the peak memory of decoding and framing an image.
 
-        Raises `ImageOverLimit` for an image of too many tiles, whichever way it is turned.
+        Raises `ImageOverLimit` if the image has too many tiles in both orientations.
         """
         size = declared.width, declared.height
         framing = _framing_bytes(self.rule, size, self.max_tiles)
         if framing is None:
             check_tiles(self.rule.frame(ImageSize(size[1], size[0])), self.max_tiles)
-            raise AssertionError("an image whose tiles are too many is refused")
+            raise AssertionError("check_tiles must refuse an image with too many tiles")
         shadow = _framing_bytes(self.shadow, size, self.max_tiles) if self.shadow else None
         return declared.peak_bytes + framing + (shadow or 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """What became of an image; `size` is its (width, height), upright."""
+    """A framed image; `size` is the upright (width, height)."""
 
     size: tuple[int, int]
     pixels: UInt8[np.ndarray, "n 3 h w"]
@@ -61,19 +61,19 @@ class Inputs:
 def inputs_of_file(
     content: bytes, limits: DecodeLimits, order: Order, header: Header | None = None
 ) -> Inputs:
-    """Decode an image file and frame it; `header` is that of the file, where it is read already.
+    """Decode and frame an image file; pass its `header` if it was read before.
 
     Raises `ImageError`.
     """
     started = time.perf_counter()
-    with opened(content, limits, header) as found:
-        stored = found.load()
-        image = found.upright(order.rule.grey_bits)
+    with opened(content, limits, header) as file:
+        stored = file.load()
+        image = file.upright(order.rule.grey_bits)
         return _framed(stored, image, order, started)
 
 
 def inputs_of_image(stored: Image, order: Order) -> Inputs:
-    """Frame an image that is decoded already. Raises `ImageError`."""
+    """Frame a decoded image. Raises `ImageError`."""
     started = time.perf_counter()
     return _framed(stored, upright(stored, order.rule.grey_bits), order, started)
 
@@ -95,9 +95,9 @@ def _framed(stored: Image, image: Image, order: Order, started: float) -> Inputs
 def _shadow_inputs(
     stored: Image, image: Image, pixels: UInt8[np.ndarray, "n 3 h w"], order: Order
 ) -> UInt8[np.ndarray, "m 3 _ _"] | None:
-    """Return what the shadow's network takes: the same, unless its rule is another.
+    """Return the shadow network's inputs: `pixels` if its rule is the same.
 
-    None where it cannot take the image: what answers does not suffer from it.
+    Returns None if the shadow cannot take the image, so that the answer does not fail.
     """
     assert order.shadow is not None
     if order.shadow.pixels_key == order.rule.pixels_key:
@@ -119,12 +119,12 @@ def _inputs(image: Image, rule: Preprocessing, max_tiles: int) -> UInt8[np.ndarr
 def check_tiles(frame: Frame, max_tiles: int) -> None:
     """Raise `ImageOverLimit` for an image that is cut into too many tiles."""
     if frame.inputs > max_tiles:
-        raise ImageOverLimit(f"an image may take {max_tiles} tiles, got {frame.inputs}")
+        raise ImageOverLimit(f"an image may have at most {max_tiles} tiles, got {frame.inputs}")
 
 
-@lru_cache(maxsize=256)  # the images of a line are of one size
+@lru_cache(maxsize=256)  # a line's images usually have one size
 def _framing_bytes(rule: Preprocessing, size: tuple[int, int], max_tiles: int) -> int | None:
-    """Return what framing takes, turned or not; None for an image of too many tiles."""
-    either_way = ImageSize(size[1], size[0]), ImageSize(size[0], size[1])
-    fitting = [one for one in either_way if rule.frame(one).inputs <= max_tiles]
+    """Return the bytes of framing in the larger orientation; None if both have too many tiles."""
+    orientations = ImageSize(size[1], size[0]), ImageSize(size[0], size[1])
+    fitting = [turned for turned in orientations if rule.frame(turned).inputs <= max_tiles]
     return max(map(rule.peak_bytes, fitting), default=None)

@@ -1,4 +1,4 @@
-"""How much images may hold while they are decoded and framed, whoever sent them."""
+"""A budget of bytes for all images that are being decoded and framed."""
 
 import weakref
 from collections.abc import Iterator
@@ -9,53 +9,58 @@ from PIL.Image import Image
 
 from service.errors import QueueFull
 
-_KEPT_BYTES_PER_PIXEL = {"L": 1}
-_COLOUR_BYTES_PER_PIXEL = 4  # Pillow keeps RGB in as many
+_GREY_BYTES_PER_PIXEL = {"L": 1}
+_COLOUR_BYTES_PER_PIXEL = 4  # Pillow stores RGB in 4 bytes
 
 
-class Room:
-    """Bytes for images, taken before the first pixel is decoded; one alone always has room.
+class DecodeMemory:
+    """Reserves bytes for images before the first pixel is decoded; a single image always fits.
 
-    What an image takes beyond itself comes back when it is framed, and the rest when the image is
-    let go: one that nobody waits for any more counts for as long as a thread is still at work on
-    it. Thread-safe.
+        with memory.reserved(peak_bytes) as images:
+            images.append(decode(content))
+
+    After framing, only the size of the images in the list stays reserved, each until it is garbage
+    collected. Thread-safe.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._lock = RLock()  # an image may be let go while this thread holds it
-        self.held = 0
+        self._lock = RLock()  # an image may be collected while this thread has the lock
+        self.reserved_bytes = 0
 
-    def has(self, nbytes: int) -> bool:
-        """Whether there is room for so many bytes now."""
+    def fits(self, nbytes: int) -> bool:
+        """Whether so many more bytes can be reserved now."""
         with self._lock:
-            return not self.held or self.held + nbytes <= self._max_bytes
+            return not self.reserved_bytes or self.reserved_bytes + nbytes <= self._max_bytes
 
     @contextmanager
-    def taken(self, peak_bytes: int) -> Iterator[list[Image]]:
-        """Decode and frame within; an image put into the list keeps what it holds itself.
+    def reserved(self, peak_bytes: int) -> Iterator[list[Image]]:
+        """Reserve bytes for the block; images put into the list stay counted afterwards.
 
         Raises `QueueFull`.
         """
-        self._take(peak_bytes)
-        kept: list[Image] = []
-        held = 0
+        self._reserve(peak_bytes)
+        images: list[Image] = []
+        remaining_bytes = 0
         try:
-            yield kept
-            for image in kept:
-                nbytes = min(peak_bytes - held, _bytes_of(image))
-                weakref.finalize(image, self._take, -nbytes).atexit = False
-                held += nbytes
+            yield images
+            for image in images:
+                nbytes = min(peak_bytes - remaining_bytes, _bytes_of(image))
+                weakref.finalize(image, self._reserve, -nbytes).atexit = False
+                remaining_bytes += nbytes
         finally:
-            self._take(held - peak_bytes)
+            self._reserve(remaining_bytes - peak_bytes)
 
-    def _take(self, nbytes: int) -> None:
+    def _reserve(self, nbytes: int) -> None:
         with self._lock:
-            if nbytes > 0 and not self.has(nbytes):
-                raise QueueFull(f"decoded images hold {self.held} bytes, and no more are decoded")
-            self.held += nbytes
+            if nbytes > 0 and not self.fits(nbytes):
+                raise QueueFull(
+                    f"images being decoded take {self.reserved_bytes} bytes of memory, and this "
+                    f"one would add {nbytes}: at most {self._max_bytes} are allowed"
+                )
+            self.reserved_bytes += nbytes
 
 
 def _bytes_of(image: Image) -> int:
-    per_pixel = _KEPT_BYTES_PER_PIXEL.get(image.mode, _COLOUR_BYTES_PER_PIXEL)
+    per_pixel = _GREY_BYTES_PER_PIXEL.get(image.mode, _COLOUR_BYTES_PER_PIXEL)
     return per_pixel * image.width * image.height

@@ -1,7 +1,7 @@
-"""What the service and a decode child send each other: a head in JSON, and bytes behind it.
+"""Messages between the service and a decode child: a JSON head, followed by bytes.
 
-JSON and not pickle: what a child answers was made from a stranger's bytes. A socket and not shared
-memory: nothing is left over when a child is killed, and 50 megapixels pass in a tenth of a second.
+JSON and not pickle, because a hostile image may have taken over the child. A socket and not shared
+memory, because a killed child then leaves nothing behind; 50 megapixels take 0.1 s.
 """
 
 import json
@@ -19,7 +19,7 @@ Head = Mapping[str, Any]
 
 
 def send(connection: socket.socket, head: Head, *bodies: bytes | memoryview) -> None:
-    """Send a message. Raises `OSError` where nobody is there to take it."""
+    """Send a message. Raises `OSError` if the other side has closed."""
     text = json.dumps({**head, "sizes": [len(body) for body in bodies]}).encode()
     connection.sendall(_LENGTH.pack(len(text)) + text)
     for body in bodies:
@@ -27,25 +27,25 @@ def send(connection: socket.socket, head: Head, *bodies: bytes | memoryview) -> 
 
 
 def receive(connection: socket.socket, max_bytes: int) -> tuple[Head, list[memoryview]]:
-    """Return a message of no more than `max_bytes` behind its head.
+    """Return a message with at most `max_bytes` after its head.
 
-    Raises `EOFError` where the other side ended, and `OSError` for a message that cannot be.
+    Raises `EOFError` if the other side has closed, and `OSError` for an oversized message.
     """
     (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
     if length > _MAX_HEAD_BYTES:
-        raise OSError(f"a message's head may have {_MAX_HEAD_BYTES} bytes, got {length}")
+        raise OSError(f"a message's head may have at most {_MAX_HEAD_BYTES} bytes, got {length}")
     head = json.loads(bytes(_exactly(connection, length)))
     if sum(head["sizes"]) > max_bytes:
-        raise OSError(f"a message may have {max_bytes} bytes, got {sum(head['sizes'])}")
+        raise OSError(f"a message may have at most {max_bytes} bytes, got {sum(head['sizes'])}")
     return head, [_exactly(connection, size) for size in head["sizes"]]
 
 
 def _exactly(connection: socket.socket, count: int) -> memoryview:
-    # Not a bytearray: filling that with zeros first would hold the interpreter for as long.
+    # Not a bytearray: filling it with zeros would hold the GIL.
     view, at = np.empty(count, np.uint8).data, 0
     while at < count:
-        taken = connection.recv_into(view[at:])
-        if not taken:
-            raise EOFError("the other side ended")
-        at += taken
+        received = connection.recv_into(view[at:])
+        if not received:
+            raise EOFError("the other side has closed the connection")
+        at += received
     return view

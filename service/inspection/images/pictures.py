@@ -1,4 +1,4 @@
-"""The anomaly map as a client asks for it: base64 of a PNG in the geometry of its image."""
+"""Pictures of an anomaly map: base64 of a PNG of the image's size."""
 
 import base64
 import zlib
@@ -13,11 +13,11 @@ from PIL.Image import Image
 from model.inspection import Region
 from model.scoring import rendering
 
-_PNG_COMPRESSION = 1  # a picture that is looked at once is not worth more time
+_PNG_COMPRESSION = 1  # speed matters more than size
 
 
 class HeatmapKind(StrEnum):
-    """Which picture of the anomaly map to answer with."""
+    """Kinds of pictures of the anomaly map."""
 
     NONE = "none"
     MAP = "map"
@@ -33,10 +33,10 @@ def picture(
     image: Image | None,
     regions: Sequence[Region],
 ) -> str:
-    """Draw what is asked for at `size` (width, height); an overlay needs the `image`."""
+    """Return the base64 of a PNG of `size` (width, height); an overlay needs the `image`."""
     encoded = BytesIO()
     drawn = _draw(kind, scores, size, image, regions)
-    # A photograph repeats little, but has runs: looking for those alone is faster, and smaller.
+    # Photographs have runs of equal bytes but few longer repetitions: RLE is faster and smaller.
     strategy = zlib.Z_RLE if drawn.mode == "RGB" else -1
     drawn.save(encoded, "PNG", compress_level=_PNG_COMPRESSION, compress_type=strategy)
     return base64.b64encode(encoded.getbuffer()).decode("ascii")

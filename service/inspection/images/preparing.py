@@ -1,4 +1,4 @@
-"""An image before its queue: decoded, and framed as a checkpoint's network takes it."""
+"""Decodes an image and frames it as a checkpoint's network needs it, before it is queued."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from model.images.decoding import check_size, read_header
 from model.images.headers.declared import COLOUR_BYTES, Declared
 from model.inspection import ImageSize
 from service.inspection.images.child_pool import DecodeChildren
-from service.inspection.images.decoding import ImageLimits, in_service_words, is_dear
+from service.inspection.images.decoding import ImageLimits, in_service_words, is_costly
 from service.inspection.images.inputs import Inputs, Order, inputs_of_file, inputs_of_image
-from service.inspection.images.memory import Room
+from service.inspection.images.memory import DecodeMemory
 from service.inspection.images.sources import Base64Upload, Source
 from service.versions.registry import Route
 
@@ -23,7 +23,7 @@ _PATIENCE_S = 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """An image as the network and, where wanted, the overlay need it; `size` is (width, height)."""
+    """An image as the network and an overlay need it; `size` is (width, height)."""
 
     size: tuple[int, int]
     pixels: UInt8[np.ndarray, "n 3 h w"]
@@ -34,14 +34,14 @@ class Prepared:
 
     @property
     def image_size(self) -> ImageSize:
-        """The size as the network's side has it."""
+        """The size as `model` defines it."""
         width, height = self.size
         return ImageSize(height, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DearImage:
-    """An image within the limits whose decoding is left to a child: `Preparer.prepare_apart`."""
+class CostlyImage:
+    """A costly image within the limits, for a decode child: see `Preparer.prepare_apart`."""
 
     content: bytes
     order: Order
@@ -49,11 +49,11 @@ class DearImage:
 
 
 class Preparer:
-    """Prepares images within limits; those in threads take `max_decoded_bytes` together at most.
+    """Prepares images within limits.
 
-    Those in children take as much again: large ones wait for each other, and not for a moment
-    without small ones. An image that an overlay is going to be drawn on counts until it is let go.
-    Without `children`, every image is decoded where `prepare` is called.
+    Images in threads take at most `max_decoded_bytes` together, and those in children as much
+    again, so that large images need not wait for a moment without small ones. An image kept for an
+    overlay counts until it is garbage collected. Without `children`, `prepare` decodes every image.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Preparer:
         children: DecodeChildren | None = None,
     ) -> None:
         self._limits = limits
-        self._room = Room(max_decoded_bytes)
-        self._room_apart = Room(max_decoded_bytes)
+        self._memory = DecodeMemory(max_decoded_bytes)
+        self._children_memory = DecodeMemory(max_decoded_bytes)
         self._children = children
 
-    def prepare(self, route: Route, source: Source | Image, keep: bool) -> Prepared | DearImage:
-        """Prepare an image for the route, and for its shadow; `keep` it for an overlay.
+    def prepare(self, route: Route, source: Source | Image, keep: bool) -> Prepared | CostlyImage:
+        """Prepare an image for the route and its shadow; an overlay needs `keep`.
 
-        Raises `BodyTooLarge`, `UnsupportedImage`, `ImageTooLarge`, `QueueFull` or
-        `UndecodableImage`.
+        A costly image is returned undecoded, as `CostlyImage`. Raises `BodyTooLarge`,
+        `UnsupportedImage`, `ImageTooLarge`, `QueueFull` or `UndecodableImage`.
         """
         shadow = route.shadow.preprocessing if route.shadow else None
         order = Order(route.preprocessing, shadow, self._limits.max_tiles, keep)
@@ -80,36 +80,36 @@ class Preparer:
                 return self._of_image(source, order)
             return self._of_file(self._content(source), order)
 
-    async def prepare_apart(self, dear: DearImage) -> Prepared:
-        """Prepare an image in a child, which is killed when this is cancelled.
+    async def prepare_apart(self, costly: CostlyImage) -> Prepared:
+        """Prepare an image in a child, after waiting for memory; cancelling kills the child.
 
-        Waits for room. Raises as `prepare`, and `InspectionFailed` where the child dies.
+        Raises as `prepare`, and `InspectionFailed` if the child dies.
         """
         assert self._children is not None
-        while not self._room_apart.has(dear.peak_bytes):
+        while not self._children_memory.fits(costly.peak_bytes):
             await asyncio.sleep(_PATIENCE_S)
-        with in_service_words(), self._room_apart.taken(dear.peak_bytes) as kept:
-            inputs = await self._children.inputs(dear.content, dear.order, dear.peak_bytes)
-            return _prepared(inputs, dear.order, kept)
+        with in_service_words(), self._children_memory.reserved(costly.peak_bytes) as images:
+            inputs = await self._children.inputs(costly.content, costly.order, costly.peak_bytes)
+            return _prepared(inputs, costly.order, images)
 
-    def _of_file(self, content: bytes, order: Order) -> Prepared | DearImage:
+    def _of_file(self, content: bytes, order: Order) -> Prepared | CostlyImage:
         limits = self._limits.decoding
         header = read_header(content, limits)
         peak_bytes = order.peak_bytes(header.declared)
-        if self._children is not None and is_dear(header.declared):
-            # What is sent back is there twice, in the child and here.
+        if self._children is not None and is_costly(header.declared):
+            # The returned image is in memory twice, in the child and here.
             sent_back = COLOUR_BYTES * header.declared.pixels if order.keep else 0
-            return DearImage(content, order, peak_bytes + sent_back)
-        with self._room.taken(peak_bytes) as kept:
-            return _prepared(inputs_of_file(content, limits, order, header), order, kept)
+            return CostlyImage(content, order, peak_bytes + sent_back)
+        with self._memory.reserved(peak_bytes) as images:
+            return _prepared(inputs_of_file(content, limits, order, header), order, images)
 
     def _of_image(self, image: Image, order: Order) -> Prepared:
         check_size(image.size, self._limits.decoding)
         declared = Declared(
             width=image.width, height=image.height, peak_bytes_per_pixel=COLOUR_BYTES, seconds=0
         )
-        with self._room.taken(order.peak_bytes(declared)) as kept:
-            return _prepared(inputs_of_image(image, order), order, kept)
+        with self._memory.reserved(order.peak_bytes(declared)) as images:
+            return _prepared(inputs_of_image(image, order), order, images)
 
     def _content(self, source: Source) -> bytes:
         if isinstance(source, Base64Upload):
@@ -118,9 +118,9 @@ class Preparer:
         return source.content
 
 
-def _prepared(inputs: Inputs, order: Order, kept: list[Image]) -> Prepared:
+def _prepared(inputs: Inputs, order: Order, images: list[Image]) -> Prepared:
     if inputs.image is not None:
-        kept.append(inputs.image)
+        images.append(inputs.image)
     width, height = inputs.size
     return Prepared(
         inputs.size,

@@ -1,4 +1,4 @@
-"""An image as it comes: encoded, and perhaps in base64."""
+"""Encoded images as clients send them: a file, or base64 of one."""
 
 import base64
 import binascii
@@ -19,20 +19,20 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Base64Upload:
-    """One posted image file, in base64 as JSON carries it."""
+    """The base64 of one posted image file, from JSON."""
 
     filename: str | None
     text: bytes | memoryview
 
     @property
     def size(self) -> int:
-        """How many bytes the text stands for."""
+        """The bytes of the decoded file."""
         return len(self.text) // 4 * 3 - bytes(self.text[-2:]).count(b"=")
 
     def decode(self, max_bytes: int) -> bytes:
-        """Return the file. Raises `BodyTooLarge`, with nothing decoded, or `UndecodableImage`."""
+        """Return the file. Raises `BodyTooLarge` before decoding, or `UndecodableImage`."""
         if self.size > max_bytes:
-            raise BodyTooLarge(f"an image may have {max_bytes} bytes, got {self.size}")
+            raise BodyTooLarge(f"an image may have at most {max_bytes} bytes, got {self.size}")
         try:
             return base64.b64decode(self.text, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -42,7 +42,7 @@ class Base64Upload:
 
 
 def data_url(text: bytes | memoryview) -> str | None:
-    """Return the prefix of a `data:` URL that stands before the base64, if one does."""
+    """Return the prefix of a `data:` URL before the base64, or None."""
     prefix = _DATA_URL.match(text[:_LONGEST_PREFIX])
     return prefix and prefix[0].decode("ascii")
 
@@ -50,8 +50,8 @@ def data_url(text: bytes | memoryview) -> str | None:
 def _fault(text: bytes | memoryview) -> str:
     prefix = data_url(text)
     if prefix is not None:
-        return f"it begins with {prefix!r}: send what follows the comma alone"
-    return "expected RFC 4648's letters, padded and without line breaks"
+        return f"it begins with {prefix!r}: send only the text after the comma"
+    return "expected RFC 4648 with padding and without line breaks"
 
 
 _LONGEST_PREFIX = 100

@@ -1,9 +1,9 @@
-"""A ceiling for a worker's memory: a checkpoint too large fails there, and the machine lives.
+"""A limit of a worker's memory, so that a too large checkpoint fails alone.
 
-Linux counts private memory that can be written (RLIMIT_DATA): an allocation beyond the ceiling is
-an error like any other, which refuses the load or halves the batch. Without one, the machine kills
-whichever process it likes. CUDA maps far more than it uses, so a worker on a GPU gets no ceiling;
-there, and beside this one, a container's own limit holds for all processes together.
+On Linux, RLIMIT_DATA counts private writable memory: an allocation beyond it raises an error, which
+refuses the load or halves the batch. Without the limit, the kernel would kill any process. A worker
+on a GPU has no limit, because CUDA maps far more memory than it uses. A container's limit applies
+as well, to all processes together.
 """
 
 import logging
@@ -13,29 +13,29 @@ from pathlib import Path
 logger = logging.getLogger("service.ceiling")
 
 _LEAST_DEFAULT = 4 * 2**30
-"""Of a machine smaller than this, what is mapped is more than what is used."""
+"""The least default: with less, mapped but unused memory would exceed the limit."""
 
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
-def ceiling_bytes(device: str, asked: int | None) -> int | None:
-    """Return the ceiling of a worker: `asked`, or what the machine or the container has."""
+def ceiling_bytes(device: str, setting: int | None) -> int | None:
+    """Return a worker's limit: the setting, or by default all memory; None on a GPU."""
     if device != "cpu":
         return None
-    return max(_LEAST_DEFAULT, memory_bytes()) if asked is None else asked
+    return max(_LEAST_DEFAULT, memory_bytes()) if setting is None else setting
 
 
 def memory_bytes() -> int:
-    """Return the memory of the machine, or of the container where that has less."""
+    """Return the memory of the machine, or of the container if that is less."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         return min(machine, int(_CONTAINER.read_text("ascii")))
-    except (OSError, ValueError):  # no cgroup of version 2, or "max"
+    except (OSError, ValueError):  # no cgroup v2, or "max"
         return machine
 
 
 def set_ceiling(most_bytes: int | None) -> None:
-    """Refuse this process memory beyond the ceiling, where the system can."""
+    """Limit this process's memory, or log that the system cannot."""
     if most_bytes is None:
         return
     try:
@@ -46,4 +46,4 @@ def set_ceiling(most_bytes: int | None) -> None:
             most_bytes = min(most_bytes, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, hard))
     except (ImportError, OSError, ValueError) as error:
-        logger.warning("this worker's memory has no ceiling: %s", error)
+        logger.warning("this worker's memory has no limit: %s", error)

@@ -1,4 +1,4 @@
-"""A checkpoint on a worker's device: warmed up, and inspecting batches of which some may fail."""
+"""A checkpoint on a worker's device: warms up, inspects batches, and isolates failing images."""
 
 import logging
 import threading
@@ -18,16 +18,20 @@ from service.workers.pipe.messages import Failure, FailureKind, Finding, Item, O
 logger = logging.getLogger("service.loaded")
 
 _SLOW_S = 2.0
-"""A warm-up pass that takes this long is followed by no larger one."""
+"""After a warm-up pass this slow, no larger batch is tried."""
 _TRIALS = 3
 _WORTH_SHARING = 1.25
-"""How much sooner all threads must answer a lone image than one does, for them to be put to it."""
+"""All threads compute a lone image if that is at least so many times as fast as one thread."""
 
 
 class LoadedCheckpoint:
     """A detector on its device.
 
-    `batch_limit` is the largest batch that memory holds, once a larger one did not fit.
+        loaded = LoadedCheckpoint(detector)
+        seconds = loaded.warm_up([1, 2, 4], device.call)
+        outcomes = loaded.inspect(items, pixels)
+
+    `batch_limit` is the largest batch that fits memory; None until a larger one has failed.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -37,32 +41,32 @@ class LoadedCheckpoint:
 
     @property
     def split(self) -> str | None:
-        """Why the latest batch of this very thread was computed in parts, if it was."""
+        """Why the calling thread's latest batch was halved; None if it was not."""
         return getattr(self._latest, "split", None)
 
     @property
     def fits_lanes(self) -> bool:
-        """Whether a thread of torch's own can compute a batch beside others'."""
+        """Whether the engine can compute several batches in parallel threads."""
         return isinstance(self._detector.engine, Divisible)
 
     @property
     def nbytes(self) -> int:
-        """The device memory of its weights, without the encoder that it may share.
+        """The device memory of its weights, without a shared encoder.
 
-        On a CPU, that of the baselines, too: whitening at every place may outweigh the network.
+        On a CPU it includes the baselines, which can be larger than the network.
         """
         engine = self._detector.engine
-        known = self._detector.baselines.values() if engine.device == "cpu" else ()
-        return engine.nbytes + sum(baseline.nbytes for baseline in known)
+        baselines = self._detector.baselines.values() if engine.device == "cpu" else ()
+        return engine.nbytes + sum(baseline.nbytes for baseline in baselines)
 
     def warm_up(
         self, sizes: Sequence[int], on_device: Callable[[Callable[[], float]], float]
     ) -> dict[int, float]:
-        """Compute black images in batches of such sizes; return what each took, in seconds.
+        """Compute batches of black images of these sizes; return the seconds of each.
 
-        No part pays for compiling and allocating then. Each pass goes through `on_device`, which
-        lets those of others between, as each step of the preparation does that some engines take
-        first. A network that answers with NaN stays: every part of its will be answered 500.
+        Later images then need no compiling and allocating. Each preparation step and each pass goes
+        through `on_device`, so that other checkpoints' batches can run in between. A network that
+        returns NaN is not refused here; its parts will get 500.
         """
         for step in self._detector.preparation(max(sizes)):
             on_device(lambda s=step: _timed(s))  # type: ignore[misc]
@@ -70,9 +74,9 @@ class LoadedCheckpoint:
         for size in sizes:
             try:
                 first = on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
-                # The very first pass may compile, which is no part of what a batch takes.
-                once = first > _SLOW_S and bool(seconds)
-                again = first if once else on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
+                # The first pass may include compiling; a slow later one is not worth repeating.
+                is_slow = first > _SLOW_S and bool(seconds)
+                again = first if is_slow else on_device(lambda n=size: self._pass(n))  # type: ignore[misc]
             except OutOfMemory:
                 if size == 1:
                     raise
@@ -84,18 +88,15 @@ class LoadedCheckpoint:
         return seconds
 
     def sharing(self, lane_s: float, on_device: Callable[[Callable[[], float]], float]) -> Sharing:
-        """Say when all threads should compute one batch, where a lane takes `lane_s` for an image.
-
-        Two images side by side are done sooner than one after the other, unless all threads gain
-        much for each.
-        """
+        """Return when all threads should compute one batch, given a lane's seconds for an image."""
         shared_s = min(on_device(lambda: self._pass(1)) for _ in range(_TRIALS))
         return Sharing.IDLE if lane_s > _WORTH_SHARING * shared_s else Sharing.NEVER
 
     def inspect(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]) -> list[Outcome]:
-        """Inspect a batch; where it fails, by halves, so that only the bad images do.
+        """Inspect a batch; if it fails, by halves, so that only the bad images fail.
 
-        Raises what the device raises when it is beyond use: the worker dies, and is replaced.
+        Raises `DeviceLost`, and any error after which the engine no longer answers: the worker
+        then dies and is replaced.
         """
         self._latest.split = None
         return self._by_halves(items, pixels)
@@ -112,7 +113,7 @@ class LoadedCheckpoint:
             if len(items) == 1 and not out_of_memory:
                 return _failed(error, items)
             logger.warning("a batch of %d failed: %s", len(items), str(error))
-        # From here on the error is gone, and with it all that the failed pass had allocated.
+        # Outside `except`, the error no longer keeps the failed pass's memory alive.
         if out_of_memory:
             self._shrink(len(items))
         if len(items) == 1:
@@ -126,7 +127,7 @@ class LoadedCheckpoint:
     def _once_more(
         self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]
     ) -> list[Outcome]:
-        """Try a single image again, now that what was cached is free; its tiles fewer at once."""
+        """Try a single image again with freed caches, and fewer of its tiles at once."""
         self._detector.inputs_at_once = max(1, self._detector.inputs_at_once // 2)
         try:
             return self._attempt(items, pixels)
@@ -138,62 +139,67 @@ class LoadedCheckpoint:
     def _attempt(
         self, items: Sequence[Item], pixels: UInt8[np.ndarray, "b 3 h w"]
     ) -> list[Outcome]:
-        found = self._detector.attempt(
+        results = self._detector.attempt(
             pixels,
             [item.category for item in items],
             [item.image_size for item in items],
             [item.calibration for item in items],
         )
-        return [_outcome(item, one) for item, one in zip(items, found, strict=True)]
+        return [_outcome(item, result) for item, result in zip(items, results, strict=True)]
 
     def _pass(self, size: int) -> float:
-        """Inspect so many black images and return the seconds it took."""
+        """Inspect so many black images, and return the seconds."""
         height, width = self._detector.preprocessing.image_size
         images = np.zeros((size, 3, height, width), dtype=np.uint8)
         category = self._detector.categories[0]
         started = time.perf_counter()
-        found = self._detector.attempt(images, [category] * size, [ImageSize(height, width)] * size)
-        if size == 1 and isinstance(found[0], NonFiniteOutput):
-            logger.error("warming up %s: %s", ", ".join(self._detector.categories), found[0])
+        sizes = [ImageSize(height, width)] * size
+        results = self._detector.attempt(images, [category] * size, sizes)
+        if size == 1 and isinstance(results[0], NonFiniteOutput):
+            logger.error("warming up %s: %s", ", ".join(self._detector.categories), results[0])
         return time.perf_counter() - started
 
     def _shrink(self, failed: int) -> None:
-        """Remember that so many images do not fit, and free what is only kept for later."""
+        """Remember that so many images do not fit, and free the engine's caches."""
         self.batch_limit = min(max(1, failed // 2), self.batch_limit or failed)
         self._detector.engine.release()
 
 
 def _timed(step: Callable[[], None]) -> float:
-    """Take a step and return the seconds it took."""
+    """Run a step, and return the seconds."""
     started = time.perf_counter()
     step()
     return time.perf_counter() - started
 
 
 def is_fatal(error: Exception) -> bool:
-    """Say whether the device cannot be used any more by this process; out of memory it can."""
+    """Return whether this process can no longer use the device."""
     return isinstance(error, DeviceLost)
 
 
 def batch_sizes(most: int) -> list[int]:
-    """Return 1, 2, 4, ... and the largest allowed."""
+    """Return 1, 2, 4, ... and the largest allowed batch size.
+
+    >>> batch_sizes(6)
+    [1, 2, 4, 6]
+    """
     return [*(2**i for i in range(most.bit_length()) if 2**i < most), most]
 
 
-def _outcome(item: Item, found: Inspection | NonFiniteOutput) -> Outcome:
-    if isinstance(found, NonFiniteOutput):
-        return _failure(found, item)
+def _outcome(item: Item, result: Inspection | NonFiniteOutput) -> Outcome:
+    if isinstance(result, NonFiniteOutput):
+        return _failure(result, item)
     scores = None
     if item.wants_map:
-        values = scale_scores(found.anomaly_map.values, item.calibration.pixel_score)
+        values = scale_scores(result.anomaly_map.values, item.calibration.pixel_score)
         scores = values.astype(np.float32)
     return Finding(
-        found.decision,
-        found.score,
-        found.raw_score,
-        found.threshold,
-        found.regions,
-        dict(found.timings_ms),
+        result.decision,
+        result.score,
+        result.raw_score,
+        result.threshold,
+        result.regions,
+        dict(result.timings_ms),
         scores,
     )
 

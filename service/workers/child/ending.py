@@ -1,4 +1,4 @@
-"""How a worker's process ends: with the process that spawned it, or with any of its threads."""
+"""Ends a worker's process when the service's process or one of its own threads ends."""
 
 import logging
 import os
@@ -12,20 +12,22 @@ logger = logging.getLogger("service.ending")
 
 
 def or_die(work: Callable[[], None]) -> Callable[[], None]:
-    """End a worker that has lost a thread: it is none any more, and will be replaced."""
+    """Wrap a thread's work: an error ends the process, and the service starts another."""
 
     def guarded() -> None:
         try:
             work()
         except BaseException:
-            logger.exception("the worker cannot go on")
+            logger.exception(
+                "the worker ends: its thread %s failed", threading.current_thread().name
+            )
             os._exit(1)
 
     return guarded
 
 
 def leave_with_parent() -> None:
-    """Die with the parent, and only then: its terminal's signals are for the parent to handle."""
+    """End with the parent process; ignore signals from a terminal, which the parent handles."""
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)
     parent = parent_process()

@@ -1,9 +1,8 @@
-"""What runs inside a worker: a process of its own that loads networks and computes batches.
+"""The worker's process: loads networks and computes batches, by requests from one pipe.
 
-It is spawned, never forked, and talks over one pipe. Its threads: one receives requests, one loads
-checkpoints, one sends a sign of life, and the main one computes, batches and warm-up passes by
-turns, or hands them to lanes. It leaves when the pipe closes or the process that spawned it dies,
-whatever it is doing.
+It is spawned, never forked. One thread receives requests, one loads checkpoints, one sends
+heartbeats, and the main thread computes batches and warm-up passes, or passes them to lanes. The
+process ends when the pipe closes or the service's process dies, even while it computes.
 """
 
 import gc
@@ -70,13 +69,13 @@ def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock])
         connection.send(CannotStart(str(error)))
         return
     gc.collect()
-    gc.freeze()  # what was imported stays: looking through it again would hold up batches
-    Server(connection, plan, blocks, runtimes).serve()
-    os._exit(0)  # a checkpoint may still be loading, and nobody waits for it
+    gc.freeze()  # imported modules stay: collecting them again would delay batches
+    InspectorServer(connection, plan, blocks, runtimes).serve()
+    os._exit(0)  # do not wait for a checkpoint that is still loading
 
 
-class Server:
-    """The threads around an inspector, and the pipe they share."""
+class InspectorServer:
+    """The threads of a worker, which share an inspector and the pipe."""
 
     def __init__(
         self,
@@ -121,12 +120,12 @@ class Server:
     def _load(self) -> None:
         while True:
             request = self._loads.get()
-            # A thread that has computed with torch keeps OpenMP's helpers until it ends; and while
-            # there are more of those than cores, the device thread's go to sleep between any two
-            # operators, which doubles the time of an image.
-            one = threading.Thread(target=or_die(partial(self._answer, request)), name="load-one")
-            one.start()
-            one.join()
+            # A thread that has used torch keeps OpenMP's helper threads until it ends. With more
+            # helpers than cores, those of the device thread sleep between operators, which doubles
+            # the time of an image. So each load gets a new thread.
+            thread = threading.Thread(target=or_die(partial(self._answer, request)), name="load")
+            thread.start()
+            thread.join()
 
     def _answer(self, request: Load | Unload) -> None:
         if isinstance(request, Load):
@@ -143,8 +142,8 @@ class Server:
         try:
             with self._sending:
                 self._connection.send(message)
-        except OSError:  # the service has closed the pipe: `_receive` sees it, too
-            logger.debug("nobody is left to tell")
+        except OSError:  # `_receive` notices it, too, and ends the process
+            logger.debug("the service has closed the pipe")
 
 
 class Inspector:
@@ -168,7 +167,7 @@ class Inspector:
         self._compute_s = 0.0
 
     def load(self, request: Load) -> LoadReply:
-        """Load, verify and warm up a checkpoint; what it cannot use, it refuses with a reason."""
+        """Load, verify and warm up a checkpoint; the reply has the reason of a failure."""
         try:
             reply = self._load(request)
         except Exception as error:
@@ -176,21 +175,21 @@ class Inspector:
                 raise
             why = self._reason(request.checkpoint, error)
         else:
-            return_free_memory()  # of reading, and of a version that was there before
+            return_free_memory()  # used for reading, and by an earlier load of the version
             return reply
-        self._release_memory()  # now that the error is gone, which held what was loaded
+        self._release_memory()  # outside `except`, where the error no longer refers to the network
         return LoadReply(request.id, why, self._stats())
 
     def _load(self, request: Load) -> LoadReply:
         key, started = request.checkpoint, time.monotonic()
         version, detector = self._runtimes.open(self._store.find(key.name, key.version))
         loaded = LoadedCheckpoint(detector)
-        known = request.known
-        sizes = sorted({1, known.limit}) if known else batch_sizes(self._plan.max_batch_size)
+        prior = request.prior
+        sizes = sorted({1, prior.limit}) if prior else batch_sizes(self._plan.max_batch_size)
         in_lanes = self._plan.lanes > 1 and loaded.fits_lanes
         seconds = loaded.warm_up(sizes, partial(self._device.call, alone=not in_lanes))
-        if known:
-            sharing = known.sharing
+        if prior:
+            sharing = prior.sharing
         elif in_lanes:
             sharing = loaded.sharing(seconds[1], self._device.call)
         else:
@@ -209,10 +208,10 @@ class Inspector:
         return UnloadReply(request.id, self._stats())
 
     def inspect(self, request: BatchRequest) -> BatchReply:
-        """Inspect a batch; a checkpoint that is not there fails every item of it."""
+        """Inspect a batch; every item fails if its checkpoint is not loaded."""
         loaded = self._loaded.get(request.checkpoint)
         if loaded is None:
-            logger.error("a batch for checkpoint %s, which is not loaded", request.checkpoint)
+            logger.error("a batch failed: checkpoint %s is not loaded", request.checkpoint)
             failures = (Failure(FailureKind.CHECKPOINT),) * len(request.items)
             return BatchReply(request.id, failures, self._stats())
         started = time.monotonic()
@@ -226,7 +225,7 @@ class Inspector:
         )
 
     def _compare(self, version: StoredVersion, detector: Detector) -> float | None:
-        """Compare with the golden scores; raises `ParityError` where they differ too much."""
+        """Return the largest difference to the golden scores. Raises `ParityError`."""
         if not version.golden:
             return None
 
@@ -253,31 +252,31 @@ class Inspector:
         with self._counting:
             computed, self._compute_s = self._compute_s, 0.0
         on_cpu = self._plan.device == "cpu"
-        held = process_bytes() if on_cpu else self._runtimes.held_bytes
-        return WorkerStats(held, *self._weights, computed)
+        device_bytes = process_bytes() if on_cpu else self._runtimes.held_bytes
+        return WorkerStats(device_bytes, *self._weights, computed)
 
     def _release_memory(self) -> None:
-        """Give back what freed networks have left in caches."""
+        """Free the caches that unloaded networks have left."""
         gc.collect()
         self._runtimes.release()
         return_free_memory()
 
     def _weigh(self) -> None:
-        """Count the bytes of all weights, and the encoders: too long a list for every batch."""
+        """Count encoders and the bytes of all weights; too slow for every batch."""
         networks = sum(loaded.nbytes for loaded in self._loaded.values())
         encoders, nbytes = self._runtimes.encoders
         self._weights = (networks + nbytes, encoders)
 
     def _reason(self, key: CheckpointKey, error: Exception) -> str:
-        """Say why a checkpoint cannot be loaded, and log what the sentence leaves out."""
+        """Return why a checkpoint cannot be loaded, without paths; log unexpected errors."""
         if isinstance(error, MemoryError | OutOfMemory) and self._plan.max_memory_bytes:
             return (
-                f"it takes more memory than the worker may have, {self._plan.max_memory_bytes} "
-                "bytes (MAMBAAD_WORKERS__MAX_MEMORY_BYTES)"
+                f"it needs more memory than the {self._plan.max_memory_bytes} bytes that the "
+                "worker may use (MAMBAAD_WORKERS__MAX_MEMORY_BYTES)"
             )
         if not isinstance(error, ModelError | OSError):
             logger.error("loading checkpoint %s failed", key, exc_info=error)
-            return f"loading it failed with {type(error).__name__}; the service's log says more"
+            return f"loading it failed with {type(error).__name__}; see the service's log"
         reason = str(error)
         for root in (self._store.root.resolve(), self._store.root):
             reason = reason.replace(str(root), "weights")

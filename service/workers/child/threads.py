@@ -1,4 +1,4 @@
-"""The threads of a worker that compute, and what its process holds."""
+"""A worker's computing threads, and the memory of its process."""
 
 import contextlib
 import ctypes
@@ -18,10 +18,14 @@ _STATM = Path("/proc/self/statm")
 
 
 class DeviceThread:
-    """The thread that made this object; others hand it their calls, and it takes them in order.
+    """Runs calls from other threads, in order, in the thread that created this object.
 
-    A call that is not `alone` goes to one of so many `lanes`, threads that compute beside each
-    other; one that is waits until all of them are free.
+    A call that is not `alone` runs in one of the `lanes`, which are parallel threads. A call that
+    is `alone` waits until all lanes are free.
+
+        device = DeviceThread()
+        threading.Thread(target=lambda: device.call(warm_up)).start()
+        device.run()
     """
 
     def __init__(self, lanes: int = 1) -> None:
@@ -31,23 +35,23 @@ class DeviceThread:
         self._calls: SimpleQueue[tuple[Callable[[], None], bool] | None] = SimpleQueue()
 
     def run(self) -> None:
-        """Make calls until the end; the owner's loop. Raises what a posted call raises."""
-        while (asked := self._calls.get()) is not None:
-            call, alone = asked
+        """Run calls until `end`; only in the owner's thread. Raises the errors of posted calls."""
+        while (posted := self._calls.get()) is not None:
+            call, alone = posted
             if alone or self._lanes == 1:
                 self._end_lanes()
                 call()
             else:
-                self._running = {one for one in self._running if not one.done()}
+                self._running = {future for future in self._running if not future.done()}
                 self._running.add(self._lane_threads.submit(call))
         self._end_lanes()
 
     def post(self, call: Callable[[], None], *, alone: bool = True) -> None:
-        """Have a call made, and do not wait for it; in a lane, it must not raise."""
+        """Queue a call without waiting for it; in a lane, it must not raise."""
         self._calls.put((call, alone))
 
     def call(self, work: Callable[[], T], *, alone: bool = True) -> T:
-        """Have a call made and return what it returns, or raise what it raises."""
+        """Queue a call, and return its result or raise its error."""
         if threading.get_ident() == self._owner:
             return work()
         future: Future[T] = Future()
@@ -62,7 +66,7 @@ class DeviceThread:
         return future.result()
 
     def end(self) -> None:
-        """Let `run` return once what was handed over before is done."""
+        """Let `run` return after all calls queued before."""
         self._calls.put(None)
 
     @cached_property
@@ -79,27 +83,27 @@ class DeviceThread:
 
 
 def _keep_apart(threads: ThreadPoolExecutor, count: int) -> None:
-    """Give each of so many threads a processor of its own, where this process has just as many.
+    """Pin each thread to one processor, if the process has exactly as many processors.
 
-    Left alone, Linux lets two of them share one for 5 to 20 ms now and then, and another idle.
+    Otherwise Linux sometimes runs two lanes on one processor for 5 to 20 ms while another idles.
     """
     if not hasattr(os, "sched_setaffinity"):  # macOS, Windows
         return
     processors = os.sched_getaffinity(0)
     if len(processors) != count:
         return
-    all_here = threading.Barrier(count)
+    barrier = threading.Barrier(count)
 
-    def stay(processor: int) -> None:
-        all_here.wait()  # so that no thread takes two of these calls
-        with contextlib.suppress(OSError):  # the processor has been taken away
+    def pin(processor: int) -> None:
+        barrier.wait()  # so that no thread runs two of these calls
+        with contextlib.suppress(OSError):  # the processor is no longer available
             os.sched_setaffinity(0, {processor})
 
-    wait([threads.submit(stay, processor) for processor in processors])
+    wait([threads.submit(pin, processor) for processor in processors])
 
 
 def process_bytes() -> int:
-    """Return what this process holds of the machine's memory."""
+    """Return this process's resident memory (its peak, on systems without /proc)."""
     if _STATM.is_file():
         return int(_STATM.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     import resource  # noqa: PLC0415 - only where there is no /proc
@@ -109,10 +113,10 @@ def process_bytes() -> int:
 
 
 def return_free_memory() -> None:
-    """Give what was freed back to the machine, where the C library can be told to (glibc).
+    """Return freed memory to the system, with glibc; does nothing elsewhere.
 
-    It keeps a heap for every few threads, and each is as large as the largest load it has seen. A
-    batch that comes next takes its pages anew: too dear for after every one.
+    glibc keeps several heaps, each as large as the largest load it has had. Too slow after every
+    batch: the next one would have to get its pages again.
     """
     if trim := _heap_trimmer():
         trim(0)
@@ -121,7 +125,7 @@ def return_free_memory() -> None:
 @lru_cache
 def _heap_trimmer() -> Callable[[int], int] | None:
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return None
-    return found
+    return trim

@@ -1,7 +1,7 @@
 """Memory that the service and one worker share, for images and maps.
 
-A block has no name in the file system: it is gone when the last of the two processes is, however
-they end, and there is nothing to clean up.
+A block has no name in the file system, so the system frees it when both processes have ended,
+however they end.
 """
 
 import math
@@ -18,7 +18,11 @@ from jaxtyping import Float32
 
 
 class SharedBlock:
-    """A block that its owner grows, and that a worker receives when it is spawned."""
+    """A block that the service can grow, and that a worker receives when it is spawned.
+
+    block.reserve(12)
+    block.array((3, 4), np.uint8)[:] = 1
+    """
 
     def __init__(self) -> None:
         self._file = _anonymous_file()
@@ -26,7 +30,7 @@ class SharedBlock:
         self._size = 0
 
     def reserve(self, nbytes: int) -> None:
-        """Make the block that large; only its owner may. Raises `OSError` where it cannot be."""
+        """Grow the block to at least `nbytes`; only in the service. Raises `OSError`."""
         if nbytes > self._size:
             os.ftruncate(self._file, nbytes)
             self._size = nbytes
@@ -34,7 +38,7 @@ class SharedBlock:
     def array(
         self, shape: tuple[int, ...], dtype: npt.DTypeLike, offset: int = 0
     ) -> npt.NDArray[Any]:
-        """Return a part of the block, not a copy of it."""
+        """Return a view of a part of the block."""
         count = math.prod(shape)
         kind = np.dtype(dtype)
         if not count:
@@ -45,25 +49,25 @@ class SharedBlock:
     def maps(
         self, shapes: Sequence[tuple[int, int]], offsets: Sequence[int]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """Return maps that lie in the block one after the other, not copies of them."""
+        """Return views of maps in the block."""
         places = zip(shapes, offsets[: len(shapes)], strict=True)
         return [self.array(shape, np.float32, offset) for shape, offset in places]
 
     def close(self) -> None:
-        """Let go of the memory, as soon as no array shows it any more."""
+        """Close the block; its memory is freed when no array refers to it any more."""
         self._map = None
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def _mapped(self, nbytes: int) -> mmap:
-        """Map the block anew where it has grown; older arrays keep the older mapping alive."""
+        """Map the block again if it has grown; existing arrays keep the earlier mapping alive."""
         if self._map is None or len(self._map) < nbytes:
             self._map = mmap(self._file, os.fstat(self._file).st_size)
         return self._map
 
     def __getstate__(self) -> dict[str, Any]:
-        """Hand the file itself to a process that is being spawned."""
+        """Duplicate the file descriptor for a process that is being spawned."""
         return {"file": reduction.DupFd(self._file)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

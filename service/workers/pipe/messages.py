@@ -1,7 +1,7 @@
-"""What the service and its workers say to each other, over one pipe per worker.
+"""Messages between the service and a worker process, over one pipe.
 
-Requests carry an id, and so does the reply to each: a checkpoint loads while batches are computed.
-Pixels and maps do not go through the pipe but lie in a block of memory that both sides see.
+Requests and replies carry an id, because a checkpoint loads while batches are computed. Pixels and
+maps go through shared memory instead.
 """
 
 import math
@@ -24,7 +24,7 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """All that a worker is told; several `lanes` compute a batch at once by one thread each."""
+    """The settings of a worker; each of several `lanes` computes a batch with one thread."""
 
     name: str
     device: str
@@ -43,39 +43,39 @@ class WorkerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker's first message: its device can be used."""
+    """A worker's first message: its device works."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class CannotStart:
-    """A worker's only message, where its device cannot be used."""
+    """A worker's only message if its device does not work."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A sign of life, sent whatever else the worker does."""
+    """A heartbeat, sent from a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyLine:
-    """How long a batch takes: `a_s` for each image and `b_s` besides; seconds."""
+    """The duration of a batch in seconds: `a_s` per image, and `b_s` per batch."""
 
     a_s: float
     b_s: float
 
     def seconds(self, images: int) -> float:
-        """Estimate a batch of so many images."""
+        """Return the expected seconds of a batch of so many images."""
         return self.a_s * images + self.b_s
 
 
 class Sharing(StrEnum):
-    """When a worker with several lanes puts all of its threads to one batch.
+    """When all threads of a worker with several lanes compute one batch.
 
-    An image that comes alone may be answered sooner so; what comes next then waits for it.
+    That may answer a lone image sooner, but later images then wait for it.
     """
 
     ALWAYS = "always"
@@ -85,10 +85,10 @@ class Sharing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """How a checkpoint came onto a worker's device.
+    """The result of loading a checkpoint.
 
-    `bytes` are those it adds to the device, without an encoder that was there already.
-    `golden_difference` is the largest difference to the golden scores, None without any.
+    `bytes` is the added device memory, without an encoder that was already loaded.
+    `golden_difference` is the largest difference to the golden scores; None without golden images.
     """
 
     bytes: int
@@ -99,7 +99,7 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A checkpoint on a worker's device, there `since` then; times on the event loop's clock."""
+    """A checkpoint on a worker's device, loaded at `since`; times by the event loop's clock."""
 
     bytes: int
     loaded_s: float
@@ -111,11 +111,10 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a batch, but for its pixels.
+    """One image of a batch, without its pixels.
 
-    The calibration is the one that held when the image was taken in: the worker decides by it.
-    `inputs` is how many inputs of the network the image takes, `map_size` the size of its map where
-    that is not the input's.
+    The worker decides by `calibration`, which was in force when the image arrived. `inputs` is the
+    number of network inputs, `map_size` the size of the map if it differs from an input's.
     """
 
     category: Category
@@ -130,8 +129,8 @@ class Item:
 class BatchRequest:
     """A batch for one checkpoint; `size` is (height, width) of the network's input.
 
-    The pixels are at the start of that `block` of those which both sides share. The maps that items
-    want are written behind them, in the items' order. A batch that is not `alone` takes one lane.
+    The shared block number `block` begins with the pixels. The worker writes the maps that items
+    want after them, in order. A batch that is not `alone` takes one lane.
     """
 
     id: int
@@ -143,30 +142,30 @@ class BatchRequest:
 
     @property
     def pixels_shape(self) -> tuple[int, int, int, int]:
-        """Of the images' inputs, one after the other, uint8."""
+        """The shape of all images' inputs, uint8."""
         return (sum(item.inputs for item in self.items), 3, *self.size)
 
     @property
     def map_shapes(self) -> list[tuple[int, int]]:
-        """Of the maps wanted, float32."""
+        """The shapes of the wanted maps, float32."""
         sizes = [item.map_size for item in self.items if item.wants_map]
         return [self.size if size is None else (size.height, size.width) for size in sizes]
 
     @property
     def map_offsets(self) -> list[int]:
-        """Where in the block each map begins; the last number is where they end."""
+        """The offset of each map in the block, and the end of the last."""
         start = math.ceil(math.prod(self.pixels_shape) / _ALIGNMENT) * _ALIGNMENT
         return list(accumulate((4 * h * w for h, w in self.map_shapes), initial=start))
 
     @property
     def nbytes(self) -> int:
-        """How large the block has to be."""
+        """The required size of the block."""
         return self.map_offsets[-1]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What an earlier load measured: how large batches should be, and when threads share one."""
+class PriorLoad:
+    """The results of an earlier load: the batch size, and when threads share a batch."""
 
     limit: int
     sharing: Sharing
@@ -174,20 +173,20 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Bring a checkpoint onto the device.
+    """Load a checkpoint onto the device.
 
-    Of one that was there before, only a single image and a batch as large as is `known` to pay are
-    computed to warm it up: somebody may be waiting for it.
+    With a `prior` load, the warm-up computes only a single image and a batch of the prior size,
+    because an image may be waiting.
     """
 
     id: int
     checkpoint: CheckpointKey
-    known: Known | None = None
+    prior: PriorLoad | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """Free a checkpoint, of which no batch is on the way."""
+    """Free a checkpoint that has no batches in progress."""
 
     id: int
     checkpoint: CheckpointKey
@@ -198,10 +197,10 @@ Request: TypeAlias = BatchRequest | Load | Unload
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """What the network found in one image; see `model.Inspection`.
+    """The result for one image; see `model.Inspection`.
 
-    `pixel_scores` lie in 0 to 1 with 0.5 at the pixel threshold, at the resolution of the image's
-    map, which spans it; they are there only when the item wanted them.
+    `pixel_scores` are from 0 to 1, 0.5 at the pixel threshold, at the resolution of the map, which
+    covers the whole image; None unless the item wanted them.
     """
 
     decision: Decision
@@ -214,7 +213,7 @@ class Finding:
 
 
 class FailureKind(StrEnum):
-    """Why an image was not inspected, though its worker lives."""
+    """Why an image was not inspected, although its worker lives."""
 
     NON_FINITE = "non-finite"
     CHECKPOINT = "checkpoint"
@@ -233,10 +232,11 @@ Outcome: TypeAlias = Finding | Failure
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """What a worker measured about itself.
+    """A worker's measurements of itself.
 
-    `device_bytes` is what the process holds of its device's memory (of the machine's, on a CPU),
-    `model_bytes` the weights', shared encoders counted once; `compute_s` is since the last reply.
+    `device_bytes` is its memory on the device (on a CPU, its resident memory), `model_bytes` that
+    of all weights, with each shared encoder counted once, and `compute_s` the computing time since
+    the last reply.
     """
 
     device_bytes: int = 0
@@ -249,8 +249,8 @@ class WorkerStats:
 class BatchReply:
     """One outcome per item of the request, in its order.
 
-    The batch waited `waited_s` in the worker, for another or for a pass of a warm-up. `split` says
-    why it was halved, if it was: "failed" or "out-of-memory"; `batch_limit` is what memory holds.
+    The batch waited `waited_s` in the worker, for another batch or a warm-up pass. `split` is
+    "failed" or "out-of-memory" if the batch was halved; `batch_limit` is the size that fits memory.
     """
 
     id: int
@@ -263,7 +263,7 @@ class BatchReply:
 
 @dataclass(frozen=True, slots=True)
 class LoadReply:
-    """A report, or why the checkpoint is not there; `seconds` are those of each size of batch."""
+    """A report, or the reason of the failure; `seconds` are the warm-up times by batch size."""
 
     id: int
     loaded: LoadReport | str
@@ -274,7 +274,7 @@ class LoadReply:
 
 @dataclass(frozen=True, slots=True)
 class UnloadReply:
-    """The checkpoint is gone."""
+    """The checkpoint is unloaded."""
 
     id: int
     stats: WorkerStats

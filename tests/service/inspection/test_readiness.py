@@ -48,7 +48,7 @@ def test_ready_means_every_worker_and_something_to_serve(registry, metrics, tmp_
     workers.ready = {"cpu", "cuda:0", "cuda:1"}
     assert readiness().ready
     empty = ReadinessCheck(workers, Registry(Store(tmp_path), metrics), Shutdown())
-    assert empty().reasons == ("no checkpoint can be served",)
+    assert empty().reasons == ("no checkpoint in the store can serve",)
 
 
 def test_a_service_that_leaves_is_not_ready(registry):

@@ -276,7 +276,7 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
         (Assignment(stable=CheckpointKey("nuts", "1")), InvalidRequest, "not calibrated for"),
         (Assignment(stable=CheckpointKey("parts", "9")), NoSuchModel, "have: nuts/1, parts/1"),
         (Assignment(stable=CheckpointKey("../x", "1")), NoSuchModel, "no version '1'"),
-        (Assignment(stable=ONE, shadow=ONE), InvalidRequest, "are others"),
+        (Assignment(stable=ONE, shadow=ONE), InvalidRequest, "must be others"),
     ],
 )
 def test_impossible_routes_are_refused_before_anything_is_loaded(stand, assignment, error, said):

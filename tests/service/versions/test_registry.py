@@ -142,7 +142,7 @@ def test_a_name_without_a_finished_version_serves_nothing_and_says_why(registry,
     assert (found.routes, found.checkpoints) == ([], ())
     (refusal,) = found.refusals
     assert refusal.checkpoint == ONE
-    assert "unfinished, 3 of 100 epochs done" in refusal.reason
+    assert "unfinished (3 of 100 epochs done)" in refusal.reason
     found.apply(State().with_route("bolt", Assignment(stable=ONE)))
     assert found.find("bolt").checkpoint == ONE
     assert found.refusals == []
@@ -165,7 +165,7 @@ def test_a_manifest_that_does_not_fit_together_is_refused(registry, tmp_path, sa
     rewrite(save(tmp_path, "parts", {"bolt": 0.5}), preprocessing={"image_size": [0, 0]})
     found = registry(tmp_path)
     assert found.routes == []
-    assert "does not fit together" in found.refusals[0].reason
+    assert "is inconsistent" in found.refusals[0].reason
 
 
 def test_an_unknown_category_is_told_which_there_are(registry, tmp_path, save):
@@ -331,7 +331,7 @@ def test_a_threshold_is_of_one_version_and_of_no_other(registry, tmp_path, save)
     found.apply(State().with_threshold("bolt", "parts/2", own))
     route = found.find("bolt")
     assert (route.calibration.image_threshold, route.calibration.review_threshold) == (0.9, 0.8)
-    assert "Set by Ada on 2026-03-04, and promises nothing" in route.promise
+    assert "Set by Ada on 2026-03-04, which makes no promise" in route.promise
     assert before.calibration.image_threshold == 0.5
     assert found.calibration("bolt", TWO).image_threshold == 0.5
     found.apply(State().with_route("bolt", Assignment(stable=ONE)))

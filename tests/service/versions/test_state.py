@@ -91,7 +91,7 @@ def test_a_line_torn_by_a_power_cut_is_cut_off(tmp_path, caplog):
     whole = files(tmp_path)["audit.jsonl"]
     (tmp_path / "audit.jsonl").write_bytes(whole + b'{"who": "Ad')
     deployment = Deployment(tmp_path)
-    assert "ends within a line" in caplog.text
+    assert "ends with an incomplete line" in caplog.text
     deployment.commit(decided(), record(2))
     assert [found.request_id for found in Deployment(tmp_path).audit] == ["1", "2"]
 
@@ -160,7 +160,7 @@ def test_a_state_that_is_not_written_takes_its_line_of_the_audit_back(tmp_path, 
 
 def test_a_folder_serves_one_service_at_a_time(tmp_path):
     first = Deployment.claim(tmp_path)
-    with pytest.raises(StateUnreadable, match="another service that runs"):
+    with pytest.raises(StateUnreadable, match="another running service"):
         Deployment.claim(tmp_path)
     first.commit(decided(), record())
     first.release()
@@ -178,7 +178,7 @@ def test_a_service_that_was_killed_leaves_its_folder_free(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(StateUnreadable, match="another service that runs"):
+        with pytest.raises(StateUnreadable, match="another running service"):
             Deployment.claim(tmp_path)
         other.kill()
         other.wait()
@@ -191,6 +191,6 @@ def test_a_folder_that_cannot_be_locked_is_used_all_the_same(tmp_path, monkeypat
 
     monkeypatch.setattr("service.versions.state.FileLock.acquire", refuse)
     deployment = Deployment.claim(tmp_path)
-    assert "let no other service use it" in caplog.text
+    assert "make sure that no other service uses it" in caplog.text
     deployment.commit(decided(), record())
     deployment.release()

@@ -17,7 +17,7 @@ from service.errors import (
     QueueFull,
     WorkerLost,
 )
-from service.workers.batcher import Batcher, BatchLimits
+from service.workers.batcher import Batcher, QueueLimits
 from service.workers.jobs import Job, Priority
 from service.workers.latency import Latencies
 from service.workers.pipe.memory import SharedBlock
@@ -63,7 +63,7 @@ def make(metrics):
         for key in opened:
             latencies.learn(key, seconds or {})
             latencies.sharing[key] = sharing
-        batcher = Batcher(worker, BatchLimits(delay_s, queue), latencies, metrics, lanes)
+        batcher = Batcher(worker, QueueLimits(delay_s, queue), latencies, metrics, lanes)
         for key in opened:
             batcher.open(key)
         return batcher
@@ -261,7 +261,7 @@ def test_a_batch_is_no_larger_than_pays(metrics):
     async def scenario():
         latencies = Latencies(16, efficiency=0.95)
         latencies.learn(A, {1: 1.1, 2: 2.1, 4: 4.1})
-        batcher = Batcher("cpu", BatchLimits(0.0, 8), latencies, metrics)
+        batcher = Batcher("cpu", QueueLimits(0.0, 8), latencies, metrics)
         batcher.open(A)
         submit(batcher, *(job() for _ in range(6)))
         assert [len((await batcher.next_batch()).jobs) for _ in range(3)] == [2, 2, 2]

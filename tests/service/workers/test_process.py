@@ -60,7 +60,7 @@ def test_a_worker_dies_with_its_parent(eventually):
 def test_a_process_that_is_late_to_start_is_ended():
     async def scenario():
         process = WorkerProcess(plan())
-        with pytest.raises(ProcessDied, match=r"silent for 0\.01 s while starting"):
+        with pytest.raises(ProcessDied, match=r"no answer for 0\.01 s while starting"):
             await process.start(0.01)
         pid = process.pid
         assert pid is not None

@@ -9,15 +9,15 @@ from model.calibration.calibration import Calibration
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Decision, ImageSize
 from service.errors import CheckpointUnavailable, NoWorkerReady
-from service.workers.batcher import Batcher, BatchLimits
+from service.workers.batcher import Batcher, QueueLimits
 from service.workers.jobs import Job
 from service.workers.latency import Latencies
 from service.workers.pipe.messages import (
     Finding,
     Item,
-    Known,
     LoadReply,
     LoadReport,
+    PriorLoad,
     Sharing,
     UnloadReply,
     WorkerStats,
@@ -43,7 +43,7 @@ class FakeProcess:
     def __init__(self):
         self.held = set()
         self.done = []
-        self.known = []
+        self.priors = []
         self.weighs = 100
         self.dies = False
         self.slow = asyncio.Event()
@@ -52,12 +52,12 @@ class FakeProcess:
     def stats(self):
         return WorkerStats(1000, self.weighs * len(self.held), 1)
 
-    async def load(self, key, timeout_s, known=None):
+    async def load(self, key, timeout_s, prior=None):
         await self.slow.wait()
-        self.known.append(known)
+        self.priors.append(prior)
         self.done.append(f"+{key.name}")
         if self.dies:
-            raise ProcessDied("ended")
+            raise ProcessDied("its process has ended")
         if key == BAD:
             return LoadReply(0, "its sha256 is wrong", self.stats())
         self.held.add(key)
@@ -73,7 +73,7 @@ class FakeProcess:
 class Bench:
     def __init__(self, metrics, wanted=(), budget=None):
         self.latencies = Latencies(16, 0.95)
-        self.batcher = Batcher("cpu", BatchLimits(0.0, 8), self.latencies, metrics)
+        self.batcher = Batcher("cpu", QueueLimits(0.0, 8), self.latencies, metrics)
         self.residency = Residency(
             "cpu", wanted, ResidencyLimits(budget, 10), self.batcher, self.latencies, metrics
         )
@@ -174,8 +174,8 @@ def test_the_one_used_longest_ago_makes_room(play):
         assert bench.process.held == {A, C}
         assert await bench.submit(B).future == FINDING  # evicted, and back when it is asked for
         assert bench.process.held == {B, C}
-        known = Known(7, Sharing.ALWAYS)  # so quick to warm up
-        assert bench.process.known == [None, None, None, known]
+        prior = PriorLoad(7, Sharing.ALWAYS)  # so quick to warm up
+        assert bench.process.priors == [None, None, None, prior]
         assert bench.metric("mambaad_model_evictions_total") == 2
         assert bench.metric("mambaad_model_memory_bytes", model="a", version="1") is None
 
@@ -299,7 +299,7 @@ def test_a_process_that_dies_while_loading_says_so(play):
     async def scenario(bench):
         await bench.residency.attach(bench.process)
         bench.process.dies = True
-        with pytest.raises(CheckpointUnavailable, match="worker cpu ended"):
+        with pytest.raises(CheckpointUnavailable, match="worker cpu: its process has ended"):
             await bench.residency.load(A)
 
     play(scenario)
@@ -313,7 +313,7 @@ def test_a_load_that_its_worker_breaks_off_is_answered(play):
         await asyncio.sleep(0.01)
         bench.residency.detach()  # a batch was late, say, and nothing of these loads has failed
         for load in asked:
-            with pytest.raises(CheckpointUnavailable, match="worker cpu ended"):
+            with pytest.raises(CheckpointUnavailable, match="worker cpu: its process has ended"):
                 await load
 
     play(scenario)

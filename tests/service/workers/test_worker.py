@@ -10,7 +10,7 @@ from model.checkpoints.key import CheckpointKey
 from model.inspection import Decision, ImageSize
 from service.errors import InspectionFailed, WorkerLost
 from service.workers import worker as worker_module
-from service.workers.batcher import Batcher, BatchLimits
+from service.workers.batcher import Batcher, QueueLimits
 from service.workers.jobs import Job
 from service.workers.latency import Latencies
 from service.workers.pipe.messages import (
@@ -60,7 +60,7 @@ class FakeProcess:
     async def start(self, timeout_s):
         pass
 
-    async def load(self, key, timeout_s, known=None):
+    async def load(self, key, timeout_s, prior=None):
         if self.damaged:
             self.damaged.pop()
             return LoadReply(0, "cannot read network.safetensors", STATS)
@@ -95,7 +95,7 @@ def play(metrics, monkeypatch):
     def run(scenario, lanes=1):
         async def scene():
             reports, latencies = [], Latencies(4, 1.0)
-            batcher = Batcher("cpu", BatchLimits(0.0, 8), latencies, metrics, lanes)
+            batcher = Batcher("cpu", QueueLimits(0.0, 8), latencies, metrics, lanes)
             limits = ResidencyLimits(None, 10)
             residency = Residency("cpu", (A,), limits, batcher, latencies, metrics)
             supervision = Supervision(10, 120, 0.01, 0.02, 1, min_batch_timeout_s=5, reload_s=0.01)
@@ -169,8 +169,8 @@ def test_a_batch_that_was_split_teaches_a_limit_and_no_time(play, metrics):
 def test_a_death_is_answered_and_the_rest_computed_by_the_next_process(play):
     async def scenario(worker):
         def die(batch):
-            FakeProcess.made[0].death.set_result("ended, exit code -9")
-            raise ProcessDied("ended, exit code -9")
+            FakeProcess.made[0].death.set_result("its process exited with code -9")
+            raise ProcessDied("its process exited with code -9")
 
         FakeProcess.made[0].answer = die
         lost = [submit(worker) for _ in range(4)]
@@ -186,7 +186,7 @@ def test_a_death_is_answered_and_the_rest_computed_by_the_next_process(play):
 
 def test_a_process_that_dies_idle_is_replaced(play):
     async def scenario(worker):
-        FakeProcess.made[0].death.set_result("gave no sign of life")
+        FakeProcess.made[0].death.set_result("its process was killed: no heartbeat")
         while len(FakeProcess.made) < 2 or not worker.is_ready:
             await asyncio.sleep(0.001)
         assert await submit(worker).future == FINDING
@@ -200,7 +200,7 @@ def test_without_memory_for_a_batch_the_worker_lives_on(play):
             raise OSError(12, "Cannot allocate memory")
 
         answer, FakeProcess.made[0].answer = FakeProcess.made[0].answer, refuse
-        with pytest.raises(InspectionFailed, match="handed"):
+        with pytest.raises(InspectionFailed, match="sent to the worker"):
             await submit(worker).future
         FakeProcess.made[0].answer = answer
         assert await submit(worker).future == FINDING
@@ -238,7 +238,7 @@ def test_silence_is_told_by_missing_beats_and_not_by_the_clock():
             await asyncio.sleep(0.01)
         assert not watching.done()
         await asyncio.wait_for(watching, 10)
-        assert "no sign of life" in process._reason
+        assert "no heartbeat" in process._reason
         await process.stop(1)
 
     asyncio.run(scenario())
@@ -304,7 +304,7 @@ def test_each_lane_has_a_batch_of_its_own(play):
 def test_a_death_is_answered_in_every_lane_and_the_next_process_has_them_all(play):
     async def scenario(worker):
         process, lost = await fill_lanes(worker, 2)
-        process.death.set_result("ended, exit code -9")
+        process.death.set_result("its process exited with code -9")
         for job in lost:
             with pytest.raises(WorkerLost):
                 await job.future
@@ -386,12 +386,12 @@ def test_a_process_that_is_overdue_is_given_no_more(play):
 def test_what_a_dead_process_had_not_begun_is_computed_by_the_next(lanes, play):
     async def scenario(worker):
         process, running, ahead = await hand_ahead(worker, 2, lanes)
-        process.death.set_result("ended, exit code -9")
+        process.death.set_result("its process exited with code -9")
         errors = await asyncio.gather(*(job.future for job in running), return_exceptions=True)
         assert [type(error) for error in errors] == [WorkerLost] * lanes
         assert [await job.future for job in ahead] == [FINDING] * 2
         assert len(FakeProcess.made) == 2
-        assert not worker._handed
+        assert not worker._sent
 
     play(scenario, lanes)
 

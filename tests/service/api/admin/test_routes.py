@@ -216,7 +216,7 @@ def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
     assert (answer["threshold"], answer["model"]) == (raw - 0.1, ONE)
     assert answer["calibrated"] == {"threshold": 10.0, "review_threshold": None}
     assert (answer["set_by"]["who"], answer["set_by"]["reason"]) == ("Ada", "new lamp")
-    assert "promises nothing" in answer["promise"]
+    assert "makes no promise" in answer["promise"]
     found = inspect()
     assert (found["decision"], found["threshold"]) == ("NG", raw - 0.1)
     review = {"threshold": raw + 0.1, "review_threshold": raw - 0.1, **ADA}

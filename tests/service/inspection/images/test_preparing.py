@@ -16,8 +16,8 @@ from model.inspection import ImageSize
 from service.errors import ImageTooLarge, QueueFull, ServiceError, UndecodableImage
 from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.decoding import ImageLimits
-from service.inspection.images.memory import Room
-from service.inspection.images.preparing import DearImage, Preparer
+from service.inspection.images.memory import DecodeMemory
+from service.inspection.images.preparing import CostlyImage, Preparer
 from service.inspection.images.sources import Upload
 from service.versions.registry import Registry
 from tests import hostile_images as hostile
@@ -124,12 +124,12 @@ def test_a_large_image_takes_no_thread(route):
     async def scenario():
         async with DecodeChildren(1, LARGE.decoding) as children:
             preparer = Preparer(LARGE, 2**30, children)
-            assert not isinstance(preparer.prepare(route, Upload(None, small), False), DearImage)
+            assert not isinstance(preparer.prepare(route, Upload(None, small), False), CostlyImage)
             found = []
             for content in (large, slow):
-                dear = preparer.prepare(route, Upload(None, content), keep=True)
-                assert isinstance(dear, DearImage)
-                found.append(await preparer.prepare_apart(dear))
+                costly = preparer.prepare(route, Upload(None, content), keep=True)
+                assert isinstance(costly, CostlyImage)
+                found.append(await preparer.prepare_apart(costly))
         return found
 
     for content, apart in zip((large, slow), asyncio.run(scenario()), strict=True):
@@ -158,18 +158,18 @@ def test_large_images_wait_for_each_others_room(route):
 
 
 def test_room_is_taken_for_the_peak_and_kept_for_what_stays():
-    room = Room(1_000)
-    with room.taken(900) as kept:
-        assert room.held == 900
-        with pytest.raises(QueueFull), room.taken(200):
+    memory = DecodeMemory(1_000)
+    with memory.reserved(900) as kept:
+        assert memory.reserved_bytes == 900
+        with pytest.raises(QueueFull), memory.reserved(200):
             pass
         kept.append(Image.new("L", (10, 10)))
-    assert room.held == 100
-    assert room.has(900)
-    assert not room.has(901)
+    assert memory.reserved_bytes == 100
+    assert memory.fits(900)
+    assert not memory.fits(901)
     kept.clear()
-    assert room.held == 0
-    assert room.has(5_000)  # one alone
+    assert memory.reserved_bytes == 0
+    assert memory.fits(5_000)  # one alone
 
 
 @pytest.mark.parametrize("resize", ["stretch", "tile"])

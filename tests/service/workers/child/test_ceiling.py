@@ -50,7 +50,7 @@ def test_where_there_can_be_none_the_log_says_so(monkeypatch, caplog):
     monkeypatch.setattr(resource, "setrlimit", refuse)
     with caplog.at_level(logging.WARNING, "service"):
         ceiling.set_ceiling(GB)
-    assert "has no ceiling: not here" in caplog.text
+    assert "has no limit: not here" in caplog.text
 
 
 @pytest.mark.long
@@ -79,7 +79,7 @@ def test_a_load_beyond_it_is_refused_and_what_was_loaded_serves_on(save, tmp_pat
     first, hostile, again = asyncio.run(load_both())
     assert isinstance(first, LoadReport)
     assert hostile == (
-        "it takes more memory than the worker may have, 900000000 bytes "
+        "it needs more memory than the 900000000 bytes that the worker may use "
         "(MAMBAAD_WORKERS__MAX_MEMORY_BYTES)"
     )
     assert isinstance(again, LoadReport)

@@ -18,7 +18,7 @@ from model.errors import ParityError
 from model.inspection import Decision, ImageSize
 from model.network import MambaAD
 from model.runtimes.runtimes import Runtimes
-from service.workers.child.inspector import Inspector, Server
+from service.workers.child.inspector import Inspector, InspectorServer
 from service.workers.child.threads import DeviceThread
 from service.workers.latency import fit_line
 from service.workers.pipe.memory import SharedBlock
@@ -27,9 +27,9 @@ from service.workers.pipe.messages import (
     Failure,
     FailureKind,
     Item,
-    Known,
     Load,
     LoadReport,
+    PriorLoad,
     Sharing,
     Unload,
     WorkerPlan,
@@ -104,10 +104,10 @@ def test_a_load_reports_what_it_took_and_what_batches_take(inspector):
 def test_what_is_known_is_not_measured_again(inspector, monkeypatch):
     monkeypatch.setattr("service.workers.child.inspector.batch_sizes", lambda most: [1, 2, 4])
     assert list(inspector.load(Load(0, PARTS)).seconds) == [1, 2, 4]
-    for known, sizes in ((Known(3, Sharing.IDLE), [1, 3]), (Known(1, Sharing.NEVER), [1])):
-        reply = inspector.load(Load(1, PARTS, known))
+    for prior, sizes in ((PriorLoad(3, Sharing.IDLE), [1, 3]), (PriorLoad(1, Sharing.NEVER), [1])):
+        reply = inspector.load(Load(1, PARTS, prior))
         assert list(reply.seconds) == sizes
-        assert reply.loaded.sharing is known.sharing
+        assert reply.loaded.sharing is prior.sharing
 
 
 def test_checkpoints_on_one_encoder_hold_it_once(inspector):
@@ -242,7 +242,7 @@ def test_a_thread_that_loaded_is_gone_before_the_next_batch(weights):
         return real(directory)
 
     runtimes.open = recorded
-    server = Server(there, plan, [SharedBlock()], runtimes)
+    server = InspectorServer(there, plan, [SharedBlock()], runtimes)
     serving = threading.Thread(target=server._device.run, daemon=True)
     serving.start()
     threading.Thread(target=server._load, daemon=True).start()
