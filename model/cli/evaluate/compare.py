@@ -137,7 +137,8 @@ def shared_categories(
     if not shared or not set(requested or ()) <= set(shared):
         raise UnknownCategory(
             "both checkpoints must be calibrated for "
-            f"{', '.join(requested or ()) or 'a common category'}: {former.name} has {', '.join(have[0]) or 'none'}, "
+            f"{', '.join(requested or ()) or 'a common category'}: "
+            f"{former.name} has {', '.join(have[0]) or 'none'}, "
             f"{latter.name} {', '.join(have[1]) or 'none'}"
         )
     return requested or shared
