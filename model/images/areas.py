@@ -161,7 +161,7 @@ def _white(path: Path) -> Bool[np.ndarray, "h w"]:
 def _combined(pictures: Sequence[Bool[np.ndarray, "_ _"]]) -> Bool[np.ndarray, "h w"]:
     if len({picture.shape for picture in pictures}) > 1:
         raise ConfigError(
-            "the pictures of the region and of the ignored region differ in size: expected equal sizes"
+            "the pictures of the region and of the ignored region must have the same size"
         )
     both: np.ndarray = np.logical_and.reduce(pictures)
     return both

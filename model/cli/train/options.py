@@ -69,7 +69,7 @@ class SourceOptions(OptionGroup):
             self.local_root,
             config.folds,
             words=Words.given(self.good, self.defective, self.categories),
-            told=tell_passed_over,
+            on_read=tell_passed_over,
         )
 
 
