@@ -1,8 +1,5 @@
 """Thresholds from held-out good parts, with a guarantee that does not depend on the network.
 
-    calibration = Calibration.fit(raw_scores, pixel_peaks, alpha=0.01)
-    calibration.decide(0.4), calibration.promise()
-
 Each threshold is a conformal quantile (`model.calibration.conformal`) of the held-out good parts'
 scores: at most a share `alpha` of similar good parts is rejected, because NG means strictly above.
 """
@@ -57,8 +54,7 @@ class Calibration:
     raw scores of the held-out good parts at `QUANTILES`; later scores are compared with them.
     `review_alpha` is the largest share of good parts that are NG or REVIEW. `folds` is the number
     of networks in cross-calibration, where no images are held out and each network scores the
-    images that it was not trained on. `operating_point` describes thresholds that were chosen with
-    defective examples.
+    images that it was not trained on. `operating_point` is set if defective examples were used.
     """
 
     image_threshold: float

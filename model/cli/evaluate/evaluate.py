@@ -105,7 +105,9 @@ def evaluate(
     contradicted = contradictions(measurements, detector.calibrations)
     Console().print(measurements.table(remarks(contradicted)))
     untouched = tell_untouched(store, checkpoint, dataset.test)
-    results = measurements.to_dict() | {"contradictions": [asdict(one) for one in contradicted]}
+    results = measurements.to_dict() | {
+        "contradictions": [asdict(promise) for promise in contradicted]
+    }
     rivalry = None
     if baselines:
         rivalry = contest(checkpoint, measurements, dataset, device)
@@ -145,23 +147,23 @@ def tell_untouched(
 
     directory = store.find(checkpoint.name, checkpoint.version)
     with counting(len(samples), "comparing images") as advance:
-        found = check_untouched(directory, checkpoint.manifest, samples, advance)
-    for text in found.sentences():
+        outcome = check_untouched(directory, checkpoint.manifest, samples, advance)
+    for text in outcome.sentences():
         typer.secho(
-            text if found.is_sure else f"warning: {text}", fg=None if found.is_sure else "red"
+            text if outcome.is_sure else f"warning: {text}", fg=None if outcome.is_sure else "red"
         )
-    return found
+    return outcome
 
 
 def contest(
-    checkpoint: "Checkpoint", found: "Evaluation", dataset: "Dataset", device: str
+    checkpoint: "Checkpoint", outcome: "Evaluation", dataset: "Dataset", device: str
 ) -> "Rivalry":
     """Fit the other methods on the checkpoint's training images, and compare them with it."""
     from model.evaluation.rivalry import compare_with_rivals
     from model.rivals import Features
 
     features = Features(checkpoint.network.encoder, checkpoint.preprocessing, device)
-    return compare_with_rivals(features, trained_on(checkpoint, dataset), found, progress=True)
+    return compare_with_rivals(features, trained_on(checkpoint, dataset), outcome, progress=True)
 
 
 def trained_on(checkpoint: "Checkpoint", dataset: "Dataset") -> list["Sample"]:

@@ -165,7 +165,7 @@ def test_a_manifest_that_does_not_fit_together_is_refused(registry, tmp_path, sa
     rewrite(save(tmp_path, "parts", {"bolt": 0.5}), preprocessing={"image_size": [0, 0]})
     found = registry(tmp_path)
     assert found.routes == []
-    assert "does not fit together" in found.refusals[0].reason
+    assert "do not fit together" in found.refusals[0].reason
 
 
 def test_an_unknown_category_is_told_which_there_are(registry, tmp_path, save):
