@@ -156,14 +156,14 @@ def tell_untouched(
 
 
 def contest(
-    checkpoint: "Checkpoint", outcome: "Evaluation", dataset: "Dataset", device: str
+    checkpoint: "Checkpoint", evaluation: "Evaluation", dataset: "Dataset", device: str
 ) -> "Rivalry":
     """Fit the other methods on the checkpoint's training images, and compare them with it."""
     from model.evaluation.rivalry import compare_with_rivals
     from model.rivals import Features
 
     features = Features(checkpoint.network.encoder, checkpoint.preprocessing, device)
-    return compare_with_rivals(features, trained_on(checkpoint, dataset), outcome, progress=True)
+    return compare_with_rivals(features, trained_on(checkpoint, dataset), evaluation, progress=True)
 
 
 def trained_on(checkpoint: "Checkpoint", dataset: "Dataset") -> list["Sample"]:
