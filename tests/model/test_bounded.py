@@ -83,7 +83,7 @@ def test_only_a_regular_file_within_the_bound_is_read(tmp_path):
     path.write_bytes(b"abc")
     content, status = read_regular(path, 3)
     assert (content, status.st_size) == (b"abc", 3)
-    with pytest.raises(OSError, match="of more than 2 bytes"):
+    with pytest.raises(OSError, match="larger than 2 bytes"):
         read_regular(path, 2)
     os.mkfifo(tmp_path / "pipe")
     for other in (tmp_path / "pipe", tmp_path, tmp_path / "none"):
@@ -92,5 +92,5 @@ def test_only_a_regular_file_within_the_bound_is_read(tmp_path):
     with pytest.raises(OSError, match="not a regular file"):
         read_regular(tmp_path / "pipe", 100)
     os.truncate(path, 2**40)  # a terabyte that lies on no disk
-    with pytest.raises(OSError, match="of more than 1000 bytes"):
+    with pytest.raises(OSError, match="larger than 1000 bytes"):
         read_regular(path, 1000)
