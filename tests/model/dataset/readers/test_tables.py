@@ -64,9 +64,9 @@ def test_headings_in_capitals_and_a_tab_file(shots):
     ("content", "says"),
     [
         (cells(";").encode("utf-16-le"), "has zero bytes.*save it as CSV UTF-8"),
-        (b"a.png;good\r\n", r"line 1: no column a\.png, good: expected image, label"),
-        (b"sep=;\r\nbild;label\r\n", "line 2: no column bild: expected image"),
-        (b"image;label\r\na.png;good;x\r\n", "line 2: 3 columns, and the heading has 2"),
+        (b"a.png;good\r\n", r"line 1: unknown column a\.png, good: expected image, label"),
+        (b"sep=;\r\nbild;label\r\n", "line 2: unknown column bild: expected image"),
+        (b"image;label\r\na.png;good;x\r\n", "line 2: 3 columns, but the heading has 2"),
         (b"", "lists no images"),
     ],
 )
