@@ -1,25 +1,25 @@
-"""What `model` raises for a caller's mistake.
+"""The errors that `model` raises for a caller's mistake.
 
     ModelError
     ├── ConfigError            an impossible network, training or preprocessing configuration
     ├── ScanError              an order, direction count or map size that does not exist
-    ├── BackendUnavailable     a library, device or scan backend that is not here
+    ├── BackendUnavailable     a missing library, device or scan backend
     ├── OutOfMemory            the device has no room for a network or a batch
-    ├── DeviceLost             the device cannot be used any more by this process
+    ├── DeviceLost             this process can no longer use the device
     ├── WeightsError           encoder or network weights that are missing or do not fit
     ├── CheckpointError        a checkpoint that is missing, damaged or from a newer version
     ├── DatasetError           a data folder that is missing, empty or not in a known layout
     ├── ImageError             an image that cannot be used
-    │   ├── ImageFormatRefused   bytes that begin like no format that is read
-    │   ├── ImageOverLimit       larger, or dearer to decode, than allowed, by its header
-    │   └── ImageDamaged         a file that is cut or damaged
+    │   ├── ImageFormatRefused   an unsupported image format
+    │   ├── ImageOverLimit       too large or too expensive to decode, by its header
+    │   └── ImageDamaged         a truncated or damaged file
     ├── CalibrationError       too few or unusable scores to set a threshold from
     ├── UnknownCategory        a category that the checkpoint was not calibrated for
-    ├── ParityError            a network that does not score its golden images as it did
-    ├── ExportError            a checkpoint that cannot be exported, or not as asked
-    └── NonFiniteOutput        the network answered NaN or infinity: neither OK nor NG
+    ├── ParityError            a network whose golden-image scores have changed
+    ├── ExportError            a checkpoint that cannot be exported in the requested form
+    └── NonFiniteOutput        the network returned NaN or infinity: neither OK nor NG
 
-Each message says what was wrong, what was got and what was expected.
+Each message says what was wrong, the actual value and the expected one.
 """
 
 
@@ -28,7 +28,7 @@ class ModelError(Exception):
 
 
 class ConfigError(ModelError):
-    """A configuration that describes nothing that can be built."""
+    """An invalid configuration of the network, training or preprocessing."""
 
 
 class ScanError(ModelError):
@@ -36,7 +36,7 @@ class ScanError(ModelError):
 
 
 class BackendUnavailable(ModelError):
-    """A library, device or scan backend is needed or was asked for, and is not on this machine."""
+    """A required library, device or scan backend is not on this machine."""
 
 
 class OutOfMemory(ModelError):
@@ -44,11 +44,11 @@ class OutOfMemory(ModelError):
 
 
 class DeviceLost(ModelError):
-    """The device cannot be used any more by this process; another one may."""
+    """A device that this process can no longer use; a new process may."""
 
 
 class WeightsError(ModelError):
-    """Weights that are missing, or do not fit the network they are for."""
+    """Weights that are missing or do not fit their network."""
 
 
 class CheckpointError(ModelError):
@@ -64,15 +64,15 @@ class ImageError(ModelError):
 
 
 class ImageFormatRefused(ImageError):
-    """Bytes that begin like no image format that is read, or a variant that is not."""
+    """Bytes of an unsupported image format, or an unsupported variant of one."""
 
 
 class ImageOverLimit(ImageError):
-    """An image larger, or dearer to decode, than allowed; its header says so."""
+    """An image whose header declares it too large or too expensive to decode."""
 
 
 class ImageDamaged(ImageError):
-    """An image file that is empty, cut or damaged."""
+    """An image file that is empty, truncated or damaged."""
 
 
 class CalibrationError(ModelError):
@@ -80,15 +80,15 @@ class CalibrationError(ModelError):
 
 
 class UnknownCategory(ModelError):
-    """A category without a calibration in the checkpoint at hand."""
+    """A category for which the checkpoint has no calibration."""
 
 
 class ParityError(ModelError):
-    """A network that does not score its golden images as when they were saved."""
+    """A network whose scores of its golden images differ from the saved ones."""
 
 
 class ExportError(ModelError):
-    """A checkpoint that cannot be exported, or not in the form asked for."""
+    """A checkpoint that cannot be exported in the requested form."""
 
 
 class NonFiniteOutput(ModelError):

@@ -1,22 +1,22 @@
-"""The largest numbers that a checkpoint may ask for: far above real ones, far below what harms.
+"""Upper limits for values in a checkpoint, far above real ones and far below harmful ones.
 
-Whoever trains meets the same limits as whoever loads what somebody else trained.
+Training and loading apply the same limits.
 """
 
 MOST_SIDE_PX = 2048
-"""Of a network's input."""
+"""Side of the network's input."""
 
 MOST_STATES = 256
-"""Of a channel in a state-space block."""
+"""States per channel in a state-space block."""
 
 MOST_BLOCKS = 48
-"""In one stage of the decoder."""
+"""Blocks in one decoder stage."""
 
 MOST_SIGMA_PX = 256.0
-"""Of a blur."""
+"""Sigma of a blur."""
 
 MOST_GOLDEN_IMAGES = 256
-"""Of one category."""
+"""Golden images of one category."""
 
 LARGEST_NUMBER = 1e30
-"""Of thresholds, scales and weights: float32 holds it, and its square is still a float64."""
+"""Threshold, scale or weight: float32 can hold it, and float64 its square."""

@@ -1,11 +1,11 @@
-"""Names of categories, as people write them and as they can stand in paths and URLs.
+"""Convert category names into names that are safe in paths and URLs.
 
     safe_names(["Zelle grün", "bolt"])    {"Zelle grün": "Zelle-gruen", "bolt": "bolt"}
 
-A name of letters, digits, '.', '_' and '-' stays as it is. Of any other, umlauts are written out,
-accents are taken off, and every run of other characters becomes '-'. Where letters are lost by
-that (电池), where the name is too long or where two names would become one, eight digits of the
-name's SHA-256 follow.
+A name of letters, digits, '.', '_' and '-' does not change. In other names umlauts are written
+out, accents are removed, and each run of other characters becomes '-'. The first eight digits of
+the name's SHA-256 are appended if letters are lost (电池), if the name is too long, or if two names
+would become the same.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _WRITTEN_OUT = str.maketrans({
 
 
 def safe_names(names: Iterable[str]) -> dict[str, Category]:
-    """Return the safe name of each, all of them different."""
+    """Return a unique safe name for each name."""
     names = list(dict.fromkeys(names))
     safe = {name: safe_name(name) for name in names}
     often = Counter(safe.values())
@@ -36,7 +36,7 @@ def safe_names(names: Iterable[str]) -> dict[str, Category]:
 
 
 def safe_name(name: str) -> Category:
-    """Return a name that can stand in paths and URLs; see the module."""
+    """Return the safe name; the module's docstring has the rules."""
     if re.fullmatch(NAME_PATTERN[1:-1], name):
         return name
     written = unicodedata.normalize("NFC", name).translate(_WRITTEN_OUT)
@@ -55,5 +55,5 @@ def _marked(slug: str, name: str) -> str:
 
 
 def _is_byte(character: str) -> bool:
-    """Whether it stands for a byte that is no UTF-8."""
+    """Whether the character is a surrogate escape for a byte that is not UTF-8."""
     return unicodedata.category(character) == "Cs"

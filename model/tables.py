@@ -1,4 +1,4 @@
-"""Tables for a terminal that never cut a name: one that is too long has a line of its own.
+"""Terminal tables that never truncate a name: a long name gets a separate line.
 
 table = NamedRows("In percent", "Category", ["Images", "AUROC"])
 table.add("bottle", ["83", "99.1"])
@@ -25,9 +25,9 @@ class _Row:
 
 
 class NamedRows:
-    """Rows of a name and its figures, as wide as the console at most.
+    """A table of named rows, at most as wide as the console.
 
-    Headings may have several lines. A row without figures is a heading of those that follow.
+    Headings may have several lines. A row without cells is a heading for the rows below.
     """
 
     def __init__(self, title: str, heading: str, headings: Sequence[str]) -> None:
@@ -39,11 +39,11 @@ class NamedRows:
     def add(
         self, name: str, cells: Sequence[str] = (), style: str = "", *, section: bool = False
     ) -> None:
-        """Add a row, below a rule where it begins a `section`."""
+        """Add a row; a `section` starts with a rule above it."""
         self._rows.append(_Row(name, cells, style, section))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw a ruled table where everything fits, else lines with each long name above."""
+        """Draw a ruled table if it fits, else plain lines with each long name above its row."""
         table = self._ruled()
         if console.measure(table, options=options.update(max_width=10_000)).maximum <= (
             options.max_width
@@ -67,8 +67,8 @@ class NamedRows:
         if self._title:
             yield Text(self._title, "italic")
         widths = [
-            max(cell_len(text) for text in (*heading.split("\n"), *own))
-            for heading, own in zip(self._headings, self._columns(), strict=True)
+            max(cell_len(text) for text in (*heading.split("\n"), *column))
+            for heading, column in zip(self._headings, self._columns(), strict=True)
         ]
         room = max(width - sum(widths) - _GAP * len(widths), 0)
         names = [*self._heading.split("\n"), *(row.name for row in self._rows)]
@@ -92,7 +92,7 @@ class NamedRows:
 
 
 def _heads(headings: Sequence[str]) -> list[list[str]]:
-    """Return the headings line by line, those with fewer lines beginning lower."""
+    """Return the headings line by line, aligned at the bottom."""
     split = [heading.split("\n") for heading in headings]
     height = max(map(len, split))
     return [list(line) for line in zip(*([""] * (height - len(s)) + s for s in split), strict=True)]

@@ -1,7 +1,7 @@
-"""Thresholds from held-out good parts, with a promise that does not depend on the network.
+"""Thresholds from held-out good parts, with a guarantee that does not depend on the network.
 
-Each is a conformal quantile (`model.calibration.conformal`) of what held-out good parts show: of
-good parts like those, at most a share `alpha` is rejected, since NG means strictly above.
+Each threshold is a conformal quantile (`model.calibration.conformal`) of the held-out good parts'
+scores: at most a share `alpha` of similar good parts is rejected, because NG means strictly above.
 """
 
 import math
@@ -29,10 +29,10 @@ from model.inspection import Decision
 from model.limits import LARGEST_NUMBER
 
 MEDIAN_SCORE = 0.1
-"""The score of the median held-out good part, where the scores spread at all."""
+"""The score of the median held-out good part, unless all scores are equal."""
 
 QUANTILES = tuple(step / 20 for step in range(21))
-"""The shares of held-out good parts at which `good_quantiles` stand."""
+"""The quantile levels of `good_quantiles`."""
 
 _OPTIONAL = ("review_threshold", "good_quantiles", "review_alpha", "folds", "operating_point")
 _LOG_ODDS = math.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE)
@@ -45,17 +45,16 @@ _ABOVE_ZERO = math.nextafter(0.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What is normal for one category: two thresholds, and how raw values become scores.
+    """The thresholds of one category, and its conversion of raw values to scores.
 
-    Thresholds and scales are in the network's own units; a scale is the distance from the median
-    good part to the threshold. The pixel threshold stands on the highest pixel of each good image,
-    so its promise too is about images: at most that share of good ones shows any region at all.
-    Raw scores above `review_threshold`, where there is one, and not above `image_threshold` are
-    for a person to decide. `good_quantiles` are the raw scores of the held-out good parts at
-    `QUANTILES`, from the lowest to the highest: what later scores are compared with.
-    `review_alpha` is the share of good parts that NG and REVIEW take together, at most. `folds` is
-    how many networks scored the images where none were held out: each those that it had not
-    learned from. `operating_point` tells of thresholds chosen with defective examples, too.
+    Thresholds and scales are in the network's units; a scale is the distance from the median good
+    part to the threshold. The pixel threshold is calibrated on the highest pixel of each good
+    image, so at most a share `alpha` of good images shows any region. Raw scores above
+    `review_threshold`, if set, and not above `image_threshold` are REVIEW. `good_quantiles` are the
+    raw scores of the held-out good parts at `QUANTILES`; later scores are compared with them.
+    `review_alpha` is the largest share of good parts that are NG or REVIEW. `folds` is the number
+    of networks in cross-calibration, where no images are held out and each network scores the
+    images that it was not trained on. `operating_point` is set if defective examples were used.
     """
 
     image_threshold: float
@@ -106,11 +105,12 @@ class Calibration:
         review_alpha: float | None = None,
         folds: int | None = None,
     ) -> "Calibration":
-        """Set both thresholds from held-out good images, none of which was trained on.
+        """Set both thresholds from good images that were not used for training.
 
-        `raw_scores` holds one raw score and `pixel_peaks` the highest map value of each image.
-        With `review_alpha`, a REVIEW band begins where that share of good parts lies above.
-        Raises `CalibrationError` for empty, unequal or non-finite input, or an impossible `alpha`.
+        `raw_scores` and `pixel_peaks` are each image's raw score and highest map value. With
+        `review_alpha`, at most that share of good parts is above the start of the REVIEW band.
+        Raises `CalibrationError` for input that is empty, non-finite or of unequal length, or an
+        `alpha` outside (0, 1).
         """
         check_rate("alpha", alpha)
         scores, peaks = column("raw_scores", raw_scores), column("pixel_peaks", pixel_peaks)
@@ -139,8 +139,8 @@ class Calibration:
     ) -> "Calibration":
         """Choose the thresholds for `goal`, with the raw scores of defective examples.
 
-        `raw_scores` are those of the good images that this was fitted to. Raises
-        `CalibrationError` for empty or non-finite scores.
+        `raw_scores` are those of the good images in `fit`. Raises `CalibrationError` for empty or
+        non-finite scores.
         """
         scores = column("raw_scores", raw_scores)
         thresholds, point = choose(goal, scores, defective_scores, self.image_threshold)
@@ -155,23 +155,23 @@ class Calibration:
 
     @property
     def images_needed(self) -> int:
-        """The fewest good images with which `alpha` can be promised."""
+        """The smallest number of good images that can promise `alpha`."""
         return math.ceil(1 / exact(self.alpha)) - 1
 
     @property
     def guaranteed_rate(self) -> float:
-        """The share of good parts rejected, at most, on average over draws of the held-out images.
+        """Upper bound of the false-reject rate, on average over draws of the held-out images.
 
-        At most `alpha` with `images_needed` images or more; 1 / (n + 1), which is above `alpha`,
-        with fewer.
+        At most `alpha` with at least `images_needed` images; with fewer it is 1 / (n + 1), which is
+        above `alpha`.
         """
         return ranks_above(self.good_images, self.alpha) / (self.good_images + 1)
 
     def rate_bound(self, confidence: float = 0.95) -> float:
-        """Bound the false-reject rate of this very threshold, with the `confidence` given.
+        """Return an upper bound of this threshold's false-reject rate, with `confidence`.
 
-        `guaranteed_rate` is an average over draws; a single draw of n images can be unlucky. The
-        realised rate follows Beta(n + 1 - k, k) for scores without ties.
+        `guaranteed_rate` is an average over draws, and a single draw of n images can be unlucky.
+        Without ties, the realised rate has the distribution Beta(n + 1 - k, k).
         """
         if not 0 < confidence < 1:
             raise CalibrationError(f"confidence must be between 0 and 1, got {confidence}")
@@ -179,7 +179,7 @@ class Calibration:
         return float(betaincinv(above, self.good_images + 1 - above, confidence))
 
     def promise(self) -> str:
-        """Say in a few sentences what the images can promise."""
+        """Describe in a few sentences which rates the thresholds guarantee."""
         point = self.operating_point
         if point is None:
             return self._promise_of_good_parts()
@@ -188,27 +188,27 @@ class Calibration:
         return f"{self._promise_of_good_parts()} {point.text()}"
 
     def _promise_of_good_parts(self) -> str:
-        n, asked = self.good_images, percent(self.alpha)
+        n, target = self.good_images, percent(self.alpha)
         luck = f"With 95 % confidence this threshold rejects at most {percent(self.rate_bound())}."
         if self.folds is not None:
             few = n < self.images_needed
-            more = f" ({asked} was asked, and takes {self.images_needed} images)" if few else ""
+            more = f" ({target} needs at least {self.images_needed} images)" if few else ""
             return (
-                f"No good images were held out: {self.folds} networks scored {n}, each those it "
-                f"had not learned from. About {percent(self.guaranteed_rate)} of good parts{more} "
-                "are rejected where the final network scores as they did; that is an estimate, and "
-                "no promise: hold good images out for one."
+                f"No good images were held out: {self.folds} networks scored {n} images that they "
+                f"were not trained on. About {percent(self.guaranteed_rate)} of good parts{more} "
+                "are rejected if the final network scores alike; this is an estimate, not a "
+                "promise: hold out good images for a promise."
             )
         if self.review_alpha is not None:
             luck += f" At most {percent(self.review_alpha)} of good parts are rejected or reviewed."
         if n >= self.images_needed:
             return (
-                f"Of good parts like the {n} held out, at most {asked} are rejected on average "
+                f"Of good parts like the {n} held out, at most {target} are rejected on average "
                 f"(needs at least {self.images_needed} good images; have {n}). {luck}"
             )
         images = "image" if n == 1 else "images"
         return (
-            f"{n} held-out good {images} cannot promise {asked} (needs at least "
+            f"{n} held-out good {images} cannot promise {target} (needs at least "
             f"{self.images_needed}): of good parts like these, at most "
             f"{percent(self.guaranteed_rate)} are rejected on average. {luck}"
         )
@@ -216,10 +216,10 @@ class Calibration:
     def decide(self, raw: float) -> Decision:
         """Decide by a raw image score; NG only strictly above `image_threshold`.
 
-        Raises `NonFiniteOutput` for NaN, which is neither above a threshold nor below it.
+        Raises `NonFiniteOutput` for NaN, which no comparison with a threshold can decide.
         """
         if math.isnan(raw):
-            raise NonFiniteOutput("a raw score of NaN decides nothing")
+            raise NonFiniteOutput("cannot decide a raw score of NaN")
         if raw > self.image_threshold:
             return Decision.NG
         if self.review_threshold is not None and raw > self.review_threshold:
@@ -227,28 +227,28 @@ class Calibration:
         return Decision.OK
 
     def with_thresholds(self, *, image: float, review: float | None = None) -> "Calibration":
-        """Return the same scales about other thresholds, which promise nothing any more.
+        """Return a copy with other thresholds, which have no guarantee.
 
-        Raises `CalibrationError` unless they are finite and `review` lies below `image`.
+        Raises `CalibrationError` unless they are finite and `review` is below `image`.
         """
         return replace(self, image_threshold=image, review_threshold=review)
 
     def score(self, raw: float) -> float:
-        """Put a raw image score on the 0 to 1 scale: 0.5 at the threshold, rising with `raw`.
+        """Convert a raw image score to the 0 to 1 scale: 0.5 at the threshold, rising with `raw`.
 
-        Above 0 and below 1 always; the last digits run out about 17 scales above the threshold.
+        The result is above 0 and below 1; float precision ends about 17 scales above the threshold.
         Raises `NonFiniteOutput` for NaN.
         """
         return _logistic(raw, self.image_threshold, self.image_scale)
 
     def pixel_score(self, raw: float) -> float:
-        """Put a raw map value on the 0 to 1 scale, 0.5 at the pixel threshold; see `score`."""
+        """Convert a raw map value to the 0 to 1 scale, 0.5 at the pixel threshold; see `score`."""
         return _logistic(raw, self.pixel_threshold, self.pixel_scale)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values; optional ones only where they are there."""
+        """Return the fields as JSON values, without optional fields that are None."""
         values = asdict(self)
-        for name in _OPTIONAL:  # absent, so that programs before them read the manifest, too
+        for name in _OPTIONAL:  # older programs can read the manifest without them
             if values[name] is None:
                 del values[name]
         if self.good_quantiles is not None:
@@ -257,20 +257,20 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
-        """Build from `to_dict` output; raises `CalibrationError` unless every field is there."""
+        """Build from `to_dict` output; raises `CalibrationError` for missing or unknown fields."""
         expected = {field.name for field in fields(cls) if field.default is MISSING}
         if set(values) - set(_OPTIONAL) != expected:
             raise CalibrationError(
-                f"a calibration has the fields {', '.join(sorted(expected))}; "
+                f"a calibration must have the fields {', '.join(sorted(expected))}; "
                 f"got {', '.join(sorted(values)) or 'none'}"
             )
-        rest = dict(values)
-        quantiles, point = rest.pop("good_quantiles", None), rest.pop("operating_point", None)
+        numbers = dict(values)
+        quantiles, point = numbers.pop("good_quantiles", None), numbers.pop("operating_point", None)
         if not isinstance(quantiles, list | tuple | NoneType):
             raise CalibrationError(f"good_quantiles must be a list, got {quantiles!r}")
-        check_numbers([*rest.items(), *(("good_quantiles", q) for q in quantiles or ())])
+        check_numbers([*numbers.items(), *(("good_quantiles", q) for q in quantiles or ())])
         return cls(
-            **rest,
+            **numbers,
             good_quantiles=None if quantiles is None else tuple(quantiles),
             operating_point=None if point is None else OperatingPoint.from_dict(point),
         )
@@ -284,7 +284,7 @@ class Calibration:
 
 
 def _scale(threshold: float, scores: npt.NDArray[np.float64]) -> float:
-    """Return the distance from the median to the threshold, or a stand-in where there is none."""
+    """Return the distance from the median to the threshold, or a positive substitute for 0."""
     spread = threshold - float(np.median(scores))
     if spread > _NO_SPREAD * abs(threshold):
         return spread
@@ -293,8 +293,8 @@ def _scale(threshold: float, scores: npt.NDArray[np.float64]) -> float:
 
 def _logistic(raw: float, threshold: float, scale: float) -> float:
     if math.isnan(raw):
-        raise NonFiniteOutput("a raw score of NaN cannot be put on the 0 to 1 scale")
+        raise NonFiniteOutput("cannot convert a raw score of NaN to the 0 to 1 scale")
     odds = _LOG_ODDS * (float(raw) - threshold) / scale
-    # exp is only ever taken of a negative number: no overflow on either side.
+    # exp of a negative number cannot overflow.
     tail = math.exp(-abs(odds)) / (1 + math.exp(-abs(odds)))
     return min(1 - tail, _BELOW_ONE) if odds > 0 else max(tail, _ABOVE_ZERO)

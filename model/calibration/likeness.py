@@ -1,4 +1,4 @@
-"""Whether good images look like those that a calibration was made from."""
+"""Check whether good images score like those of a former calibration."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from model.calibration.calibration import Calibration
 from model.calibration.conformal import column
 
 FEW = 10
-"""Of fewer images the range is widened by its own width: their lowest and highest say little."""
+"""With fewer images, the expected range is widened by its width on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """The median raw score of new good images, and the range in which that was to be expected."""
+    """The median raw score of new good images, and its expected range."""
 
     median: float
     low: float
@@ -23,14 +23,14 @@ class Likeness:
 
     @property
     def is_alike(self) -> bool:
-        """Whether the median lies in the range, its ends included."""
+        """Whether the median is in the range, including its ends."""
         return self.low <= self.median <= self.high
 
 
 def compare_good(former: Calibration, raw_scores: npt.ArrayLike) -> Likeness | None:
     """Compare the scores of good images with those of a former calibration.
 
-    None where that keeps no range: it is from before `good_quantiles`.
+    Returns None for an older calibration without `good_quantiles`.
     """
     if former.good_quantiles is None:
         return None

@@ -1,14 +1,12 @@
-"""Where to draw the line when examples of defects are there, too.
+"""Choose thresholds with examples of defects.
 
-A threshold from good parts alone says how many good ones are rejected, and nothing of how many
-defective ones escape. With scores of defective examples, it can be put where at most a stated share
-escapes, where F1 is highest, or where a part costs the least; and between OK and NG there can be a
-band for a person to look at, REVIEW.
+A threshold from good parts only bounds the rate of false rejects, not of escapes. With scores of
+defective examples, it can be chosen for a maximal escape rate, the highest F1, or the lowest cost
+per part; scores between OK and NG can become REVIEW.
 
-Of these only the escape rate carries a promise, by the argument of `model.calibration.calibration`
-upside down: the next defect like the m examples is equally likely to take any of the m + 1 ranks.
-What F1 and cost choose is fitted to the examples, and so better on them than it will be on the
-line.
+Only the escape rate has a guarantee, by the argument of `model.calibration.conformal` in reverse:
+the next defect like the m examples is equally likely to have any of the m + 1 ranks. Thresholds for
+F1 and cost are fitted to the examples, so results on the line will be worse.
 
     n, m   number of good and of defective images
 """
@@ -45,12 +43,12 @@ class Thresholds(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatingPoint(Stored):
-    """How thresholds were chosen with defective examples, and what they do to the examples.
+    """How thresholds were chosen with defective examples, and the decisions on the examples.
 
-    `goal` says it in words. Of the `good_images`, `false_rejects` are NG and `good_reviews` REVIEW;
-    of the `defect_images`, `escapes` are OK and `defect_reviews` REVIEW. `escape_rate` is what is
-    promised of defects like the examples, and absent where nothing is. `keeps_alpha` says whether
-    NG still begins where the good parts alone put it, and their promise with it.
+    `goal` is a description. Of the `good_images`, `false_rejects` are NG and `good_reviews` REVIEW;
+    of the `defect_images`, `escapes` are OK and `defect_reviews` REVIEW. `escape_rate` is the
+    guaranteed bound for defects like the examples, or None. `keeps_alpha`: the NG threshold, and
+    thus its guarantee, is the one from good parts only.
     """
 
     goal: str
@@ -72,7 +70,8 @@ class OperatingPoint(Stored):
             if not 1 <= total <= _MOST_IMAGES or min(first, second) < 0 or first + second > total:
                 raise CalibrationError(
                     f"an operating point counts {first} and {second} of {total} images: expected "
-                    f"1 to {_MOST_IMAGES} images, and counts from 0 that are no more together"
+                    f"1 to {_MOST_IMAGES} images, and counts of at least 0 with a sum of at most "
+                    "the number of images"
                 )
         if len(self.goal) > _MOST_CHARACTERS:
             raise CalibrationError(f"goal must be at most {_MOST_CHARACTERS} characters long")
@@ -80,29 +79,31 @@ class OperatingPoint(Stored):
             raise CalibrationError(f"escape_rate must be 0 to 1, got {self.escape_rate}")
 
     def text(self) -> str:
-        """Say in a few sentences what the thresholds did, and what of it is a promise."""
-        said = [
+        """Describe in a few sentences the decisions on the examples, and the guarantee if any."""
+        sentences = [
             f"Chosen for {self.goal}.",
             f"Of {self.good_images} good images, {_share(self.false_rejects, self.good_images)} "
             f"are rejected; of {self.defect_images} defective ones, "
             f"{_share(self.escapes, self.defect_images)} escape.",
         ]
         if self.good_reviews or self.defect_reviews:
-            said.append(
-                f"A person looks at {self.good_reviews} good and {self.defect_reviews} defective."
+            sentences.append(
+                f"REVIEW: {self.good_reviews} good and {self.defect_reviews} defective images."
             )
         if self.escape_rate is not None:
-            said.append(
+            sentences.append(
                 f"Of defects like these, at most {percent(self.escape_rate)} escape on average."
             )
         else:
-            said.append("The thresholds were fitted to these images: expect somewhat worse.")
-        return " ".join(said)
+            sentences.append(
+                "The thresholds were fitted to these images: expect worse rates on the line."
+            )
+        return " ".join(sentences)
 
 
 @dataclass(frozen=True, slots=True)
 class EscapeRate:
-    """At most `rate` of defects pass as OK; from there to NG is REVIEW, unless `review` is off."""
+    """At most `rate` of defects pass as OK; with `review`, scores from there to NG are REVIEW."""
 
     rate: float
     review: bool = True
@@ -115,31 +116,31 @@ class EscapeRate:
         return f"an escape rate of at most {percent(self.rate)}"
 
     def choose(self, good: Column, defective: Column, conformal: float) -> Thresholds:
-        """Keep the `conformal` threshold of good parts where that is low enough already."""
+        """Return the `conformal` threshold of good parts if its escape rate is low enough."""
         escape = conformal_lower_quantile(defective, self.rate)
         if escape >= conformal:
             return Thresholds(conformal)
         return Thresholds(conformal, escape) if self.review else Thresholds(escape)
 
     def promise(self, defect_images: int) -> float:
-        """Return the escape rate that so many examples can promise."""
+        """Return the escape rate that this number of examples can guarantee."""
         return ranks_above(defect_images, self.rate) / (defect_images + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class HighestF1:
-    """The threshold at which F1, defects being what is to be found, is highest."""
+    """The threshold with the highest F1 for finding defects."""
 
     def describe(self) -> str:
         """Name the goal."""
         return "the highest F1"
 
     def choose(self, good: Column, defective: Column, conformal: float) -> Thresholds:
-        """Try every threshold between two scores; of equals, the lowest: fewer escapes."""
+        """Try every threshold between two scores; among equals, the lowest has fewest escapes."""
         candidates = _candidates(good, defective)
-        found = len(defective) - _at_most(defective, candidates)
-        wrong = len(good) - _at_most(good, candidates)
-        f1 = 2 * found / (len(defective) + found + wrong)
+        hits = len(defective) - _at_most(defective, candidates)
+        false_rejects = len(good) - _at_most(good, candidates)
+        f1 = 2 * hits / (len(defective) + hits + false_rejects)
         return Thresholds(float(candidates[np.argmax(f1)]))
 
     def promise(self, defect_images: int) -> None:
@@ -148,11 +149,11 @@ class HighestF1:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowestCost:
-    """The thresholds at which a part costs the least on average.
+    """The thresholds with the lowest average cost per part.
 
-    `false_reject`, `escape` and `review` are the costs of one good part scrapped, one defect let
-    through and one look by a person, in any one unit; without `review` there is no such band.
-    `defect_rate` is the share of defective parts on the line. A person is taken to be right.
+    `false_reject`, `escape` and `review` are the costs of a rejected good part, a passed defect and
+    a review by a person, in the same unit; without `review` there is no REVIEW band. `defect_rate`
+    is the share of defective parts on the line. Reviews are assumed to be correct.
     """
 
     false_reject: float
@@ -185,7 +186,7 @@ class LowestCost:
         if self.review is None:
             return Thresholds(float(candidates[np.argmin(escaped + rejected)]))
         below = self.defect_rate * below_defective + (1 - self.defect_rate) * below_good
-        seen = self.review * below  # what reviewing everything up to a candidate would cost
+        seen = self.review * below  # the cost of reviewing everything up to a candidate
         low, high = _cheapest_pair(escaped - seen, rejected + seen)
         review = None if low == high else float(candidates[low])
         return Thresholds(float(candidates[high]), review)
@@ -202,7 +203,7 @@ def choose(
 ) -> tuple[Thresholds, OperatingPoint]:
     """Choose thresholds for `goal` from raw scores of good and of defective images.
 
-    `conformal` is the threshold from good parts alone. Raises `CalibrationError` for empty or
+    `conformal` is the threshold from good parts only. Raises `CalibrationError` for empty or
     non-finite scores.
     """
     goods, defects = column("good scores", good), column("defective scores", defective)
@@ -213,28 +214,28 @@ def choose(
 def _observe(
     goal: Goal, thresholds: Thresholds, good: Column, defective: Column, conformal: float
 ) -> OperatingPoint:
-    """Count what `thresholds`, chosen for `goal`, do to the examples."""
+    """Count the decisions on the examples."""
     review = thresholds.image if thresholds.review is None else thresholds.review
     counts = [
         (np.count_nonzero(scores <= review), np.count_nonzero(scores <= thresholds.image), scores)
         for scores in (good, defective)
     ]
-    (good_ok, good_kept, goods), (escapes, defects_kept, defects) = counts
+    (good_ok, good_not_ng, goods), (escapes, defects_not_ng, defects) = counts
     return OperatingPoint(
         goal=goal.describe(),
         keeps_alpha=thresholds.image == conformal,
         good_images=len(goods),
-        false_rejects=len(goods) - int(good_kept),
-        good_reviews=int(good_kept - good_ok),
+        false_rejects=len(goods) - int(good_not_ng),
+        good_reviews=int(good_not_ng - good_ok),
         defect_images=len(defects),
         escapes=int(escapes),
-        defect_reviews=int(defects_kept - escapes),
+        defect_reviews=int(defects_not_ng - escapes),
         escape_rate=goal.promise(len(defects)),
     )
 
 
 def _candidates(good: Column, defective: Column) -> Column:
-    """Return thresholds half-way between neighbouring scores, and one below all, one above."""
+    """Return thresholds halfway between adjacent scores, one below all and one at the highest."""
     scores = np.unique(np.concatenate([good, defective]))
     below, above = np.nextafter(scores[0], -np.inf), scores[-1]
     return np.concatenate([[below], (scores[:-1] + scores[1:]) / 2, [above]])
@@ -246,7 +247,7 @@ def _at_most(scores: Column, thresholds: Column) -> npt.NDArray[np.int64]:
 
 def _cheapest_pair(low_cost: Column, high_cost: Column) -> tuple[int, int]:
     """Return low <= high with the least low_cost[low] + high_cost[high]."""
-    # The lowest cost so far, and where: for each upper end, the best lower end is known.
+    # The running minimum gives the best lower end for each upper end.
     lowest = np.minimum.accumulate(low_cost)
     high = int(np.argmin(lowest + high_cost))
     low = int(np.argmin(low_cost[: high + 1]))

@@ -1,10 +1,11 @@
-"""Checkpoints on disk: the store, a version's manifest, its weights, and published checkpoints.
+"""Checkpoints on disk: the store, manifests, weights, and import of published checkpoints.
 
-On disk a checkpoint is JSON and safetensors, and nothing that could run code when it is read. The
-manifest names the SHA-256 of every file, which is verified before a byte of the file is parsed. The
-frozen encoder, the larger half, lies once in `encoders/`, under a name made from its content, and
-every checkpoint that uses it shares it. A version is written beside the others and appears by one
-rename: a folder that has a version's name is complete.
+    checkpoint = CheckpointStore(Path("weights")).load("bottle")
 
-`store` reads all of a version but the network, and needs no torch; `checkpoint` adds the network.
+A checkpoint is JSON and safetensors, so reading it cannot run code. The manifest has the SHA-256 of
+every file, which is verified before the file is parsed. The frozen encoder is stored once in
+`encoders/`, named by its content, and shared by all checkpoints that use it. A version is written
+to a temporary folder and renamed, so a folder with a version's name is complete.
+
+`store` reads a version without its network and without torch; `checkpoint` adds the network.
 """

@@ -1,4 +1,4 @@
-"""What a manifest, and a file of the store, may ask of whoever reads it."""
+"""Limits for untrusted manifests and files of the store."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from model.errors import CheckpointError
 from model.limits import MOST_BLOCKS, MOST_SIDE_PX, MOST_STATES
 
 MOST_MANIFEST_BYTES = 2**23
-"""A real one has 10 kB, and 1 MB after a hundred calibrations of 15 categories."""
+"""A typical manifest has 10 kB, or 1 MB after a hundred calibrations of 15 categories."""
 
 _FAULTS_NAMED = 10
 
@@ -21,7 +21,7 @@ _Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
 
 
 class _NetworkBounds(BaseModel):
-    """The largest network that a manifest may ask for."""
+    """The largest network that a manifest may describe."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -35,9 +35,9 @@ class _NetworkBounds(BaseModel):
 
 
 def check_network(values: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for a network beyond every bound.
+    """Raise `ValueError` for a network beyond the limits.
 
-    `NetworkConfig` says which ones exist. It needs torch, and a manifest is read without it, too.
+    Full validation is in `NetworkConfig`, which needs torch; manifests are also read without it.
     """
     tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     try:
@@ -47,9 +47,11 @@ def check_network(values: Mapping[str, Any]) -> None:
 
 
 def parse_manifest(text: str | bytes) -> Mapping[str, Any]:
-    """Return a manifest's values; raises `CheckpointError` for what costs too much to look at."""
+    """Return a manifest's values; raises `CheckpointError` for invalid or too large JSON."""
     if len(text) > MOST_MANIFEST_BYTES:
-        raise CheckpointError(f"a manifest of more than {MOST_MANIFEST_BYTES} bytes")
+        raise CheckpointError(
+            f"the manifest has {len(text)} bytes, expected at most {MOST_MANIFEST_BYTES}"
+        )
     try:
         values = strict_json(text)
     except ValueError as error:
@@ -60,17 +62,17 @@ def parse_manifest(text: str | bytes) -> Mapping[str, Any]:
 
 
 def faults(error: ValidationError) -> str:
-    """Name the first few faults: there may be as many as values."""
-    said = [
+    """Describe the first few faults; every value may have one."""
+    texts = [
         f"{'.'.join(map(str, fault['loc']))[:200] or 'manifest'}: {fault['msg'][:1000]}"
         for fault in error.errors(include_url=False, include_context=False)[:_FAULTS_NAMED]
     ]
-    more = error.error_count() - len(said)
-    return "; ".join([*said, f"and {more} more"] if more else said)
+    more = error.error_count() - len(texts)
+    return "; ".join([*texts, f"and {more} more"] if more else texts)
 
 
 def check_inside(path: Path, root: Path) -> None:
-    """Raise `CheckpointError` for a file of the store that a link keeps outside of it."""
-    real = os.path.realpath(path)  # unlike `Path.resolve`, it lets a link to itself be
+    """Raise `CheckpointError` for a link to a file outside the store."""
+    real = os.path.realpath(path)  # unlike `Path.resolve`, does not raise for a link to itself
     if not Path(real).is_relative_to(os.path.realpath(root)):
         raise CheckpointError(f"{path} is a link out of the store, to {real}: copy the file there")

@@ -1,4 +1,4 @@
-"""Checkpoints that torch computes: a stored version with its network, loaded and saved."""
+"""Load and save checkpoints with their torch network."""
 
 import secrets
 import shutil
@@ -51,24 +51,24 @@ from model.scoring.scores import Scoring
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(StoredVersion):
-    """A network in memory, and the manifest that says what it is."""
+    """A network in memory with its manifest."""
 
     network: MambaAD
 
     @classmethod
     def load(cls, directory: Path, encoders: SharedEncoders | None = None) -> "Checkpoint":
-        """Load `<root>/<name>/<version>`, every hash verified, ready for inference on the CPU.
+        """Load `<root>/<name>/<version>` for inference on the CPU, after verifying every hash.
 
-        An encoder that is among `encoders` already is used where it is, on whatever device.
-        Raises `CheckpointError` for anything missing, damaged, altered or from a newer version.
+        An encoder that is already in `encoders` is shared and stays on its device. Raises
+        `CheckpointError` for a file that is missing, damaged, altered or from a newer version.
         """
         directory = directory.resolve()
         version = StoredVersion.read(directory)
         manifest, hashes = version.manifest, version.manifest.sha256
         if not manifest.has_network:
             raise CheckpointError(
-                f"{version.name}/{version.version} holds no network for torch, only {ONNX_FILE}: "
-                "serve it with onnxruntime, or use the checkpoint that it was exported from"
+                f"{version.name}/{version.version} has no network for torch, only {ONNX_FILE}: "
+                "serve it with onnxruntime, or use the checkpoint from which it was exported"
             )
         root = directory.parent.parent
         encoder_path, path = root / ENCODERS / manifest.encoder_file, directory / NETWORK_FILE
@@ -90,8 +90,10 @@ class Checkpoint(StoredVersion):
         except OutOfMemory:
             raise
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
-            if "can't allocate memory" in str(error):  # torch's words, on a CPU
-                raise OutOfMemory(f"no memory for {version.name}/{version.version}") from error
+            if "can't allocate memory" in str(error):  # torch's message on a CPU
+                raise OutOfMemory(
+                    f"not enough memory for {version.name}/{version.version}"
+                ) from error
             raise does_not_fit(directory, error) from error
         return cls(
             manifest=manifest,
@@ -107,7 +109,7 @@ class Checkpoint(StoredVersion):
 
 
 class CheckpointStore(Store):
-    """A store whose networks torch loads and saves."""
+    """A store that loads and saves torch networks."""
 
     def load(
         self, name: str, version: str | None = None, encoders: SharedEncoders | None = None
@@ -132,11 +134,11 @@ class CheckpointStore(Store):
         areas: Mapping[str, Area] | None = None,
         seen: SeenImages | None = None,
     ) -> Checkpoint:
-        """Write the next version under `name`: all of it or nothing, also beside other writers.
+        """Write the next version under `name` atomically; safe with concurrent writers.
 
-        `training` and `metrics` hold JSON values; `seen` lists the images behind them. Raises
-        `CheckpointError` for a name or value that cannot be stored, weights that are not finite, or
-        a disk that refuses.
+        `training` and `metrics` are JSON values; `seen` lists the images behind them. Raises
+        `CheckpointError` for an invalid name or value, weights that are not finite, or a failed
+        write.
         """
         check_name(name)
         files = {NETWORK_FILE: serialise("network", to_arrays(network.trained_state()))}
@@ -188,16 +190,17 @@ class CheckpointStore(Store):
         source: str = "",
         images: CalibrationImages | None = None,
     ) -> Checkpoint:
-        """Rewrite a saved checkpoint's manifest in one step; its weights stay as they are.
+        """Rewrite a saved checkpoint's manifest atomically; the weights do not change.
 
-        `calibrations`, from `source` and `images`, replace those of the categories they name;
-        `metrics` all.
+        `calibrations`, made from `source` and `images`, replace those of the same categories;
+        `metrics` replaces all metrics.
         """
         directory = self.find(checkpoint.name, checkpoint.version)
         manifest = Manifest.read(directory)
         if manifest.sha256 != checkpoint.manifest.sha256:
             raise CheckpointError(
-                f"{directory} holds other weights than the checkpoint to update: load it again"
+                f"the weights in {directory} are not those of the checkpoint to update: load it "
+                "again"
             )
         values = manifest.recalibrated(calibrations or {}, source).model_dump()
         values["metrics"] = manifest.metrics if metrics is None else dict(metrics)
@@ -206,7 +209,7 @@ class CheckpointStore(Store):
             values["training"] = {**manifest.training, LIST: entry(content)}
         text = Manifest.from_values(values).to_json()
         try:
-            if content:  # under a name of its own: the manifest goes from list to list in one step
+            if content:  # under a new name, so that the manifest switches lists atomically
                 write_durably(directory / file_name(content), content)
             write_durably(directory / MANIFEST_FILE, text.encode())
             if content:
@@ -219,23 +222,23 @@ class CheckpointStore(Store):
     def _list_with(
         directory: Path, before: Manifest, values: Mapping[str, Any], images: CalibrationImages
     ) -> bytes:
-        """Return the content of the image list with those of a new calibration."""
+        """Return the content of the image list, extended by a new calibration."""
         number = Manifest.from_values(values).calibration_version
         try:
             seen = read_seen(directory, before) or SeenImages()
-        except CheckpointError:  # what was lost stays lost: it is known of this calibration alone
+        except CheckpointError:  # the list is lost, so start a new one with this calibration
             seen = SeenImages()
         return seen.calibrated(number, images).to_bytes()
 
     def _write_encoder(self, file: str, data: bytes) -> None:
         path = self.root / ENCODERS / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The name is the content's: the same bytes are already there, or a damaged copy to mend.
+        # The name is derived from the content, so an existing file is equal or a damaged copy.
         if not path.is_file() or sha256(path.read_bytes()) != sha256(data):
             write_durably(path, data)
 
     def _write_version(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
-        """Write beside the versions, then take the next free number by one rename."""
+        """Write to a temporary folder, then rename it to the next free number."""
         parent = self.root / manifest.name
         parent.mkdir(parents=True, exist_ok=True)
         staging = parent / f".saving-{secrets.token_hex(8)}"

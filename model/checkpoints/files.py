@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, hashed before they are parsed."""
+"""Read and write weights as safetensors; hashes are verified before parsing."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -14,21 +14,23 @@ from model.errors import CheckpointError
 
 
 def serialise(what: str, arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return the same bytes for the same weights, floats as float32 unless they are narrower.
+    """Return deterministic safetensors bytes; float64 is stored as float32.
 
     Raises `CheckpointError` for weights that are not finite.
     """
     plain = {}
     for key, array in arrays.items():
         if not np.isfinite(array).all():
-            raise CheckpointError(f"the {what}'s {key!r} holds NaN or infinity: it is not saved")
+            raise CheckpointError(
+                f"cannot save the {what}: {key!r} has NaN or infinity, expected finite weights"
+            )
         dtype = np.float32 if array.dtype == np.float64 else array.dtype
         plain[key] = np.asarray(array, dtype, order="C")
     return safetensors.numpy.save(plain)
 
 
 def read_verified(path: Path, expected_sha256: str, most_bytes: int) -> bytes:
-    """Read a file whose hash is the expected one; raises `CheckpointError` for any other."""
+    """Read a file and verify its hash; raises `CheckpointError`."""
     with _readable(path):
         data, _ = read_regular(path, most_bytes)
     _compare(path, sha256(data), expected_sha256)
@@ -36,18 +38,18 @@ def read_verified(path: Path, expected_sha256: str, most_bytes: int) -> bytes:
 
 
 def verify(path: Path, expected_sha256: str) -> None:
-    """Raise `CheckpointError` unless a file's hash is the expected one; holds none of it."""
+    """Raise `CheckpointError` unless a file's hash is as expected; reads it in blocks."""
     with _readable(path), path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    _compare(path, found, expected_sha256)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _compare(path, digest, expected_sha256)
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Raise `CheckpointError` for what the system says of a file; also for a pipe or a device."""
+    """Turn `OSError` into `CheckpointError`; also refuses pipes and devices."""
     try:
         if path.exists() and not path.is_file():
-            raise CheckpointError(f"{path} is no regular file")
+            raise CheckpointError(f"{path} is not a regular file")
         yield
     except FileNotFoundError as error:
         raise CheckpointError(
@@ -58,16 +60,16 @@ def _readable(path: Path) -> Iterator[None]:
         raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
-def _compare(path: Path, found: str, expected: str) -> None:
-    if found != expected:
+def _compare(path: Path, digest: str, expected: str) -> None:
+    if digest != expected:
         raise CheckpointError(
-            f"{path} is not the file that was saved: sha256 {found[:12]}..., the manifest expects "
+            f"{path} is not the file that was saved: sha256 {digest[:12]}..., the manifest expects "
             f"{expected[:12]}...; fetch it again, or train or import the checkpoint again"
         )
 
 
 def parse_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
-    """Parse the content of `path`; raises `CheckpointError` when it is no safetensors file."""
+    """Parse the content of `path`; raises `CheckpointError` unless it is a safetensors file."""
     try:
         return safetensors.numpy.load(data)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -1,9 +1,8 @@
-"""Golden images: a few good parts with the raw scores that they had when the checkpoint was saved.
+"""Golden images: a few good parts with their raw scores from when the checkpoint was saved.
 
-A network that is loaded on another device, by another backend or with newer libraries must score
-them as it did then, within a tolerance that the manifest states; else what was calibrated is not
-what would be served. They lie in the checkpoint at the size of the network's input, so that neither
-a decoder nor a resize comes between.
+On another device, with another backend or newer libraries, the network must give the same scores
+within a tolerance in the manifest; otherwise the calibration does not apply. The images are stored
+at the size of the network's input, so that decoding and resizing have no influence.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +16,11 @@ from model.errors import CheckpointError, ParityError
 from model.inspection import Category
 
 TOLERANCE = 0.02
-"""What a raw score may differ by, as a share of the distance from the median good part to the
-threshold: far more than the rounding of another device, far less than what changes a decision."""
+"""Tolerance of a raw score, as a share of the distance from the median good part to the threshold:
+much larger than rounding differences of devices, much smaller than a change of decision."""
 
 SYNTHETIC = "synthetic"
-"""Stands where a category would, for images that show none."""
+"""The category of images without a category."""
 
 Scorer: TypeAlias = Callable[[UInt8[np.ndarray, "B 3 H W"], Sequence[Category]], Sequence[float]]
 """From images and their categories to raw scores: `Detector.raw_scores`."""
@@ -38,7 +37,7 @@ class GoldenImages:
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or len(self.images) != len(self.raw_scores):
             raise CheckpointError(
-                f"golden images are bytes, with one raw score each; got {len(self.images)} of "
+                f"golden images must be uint8 with one raw score each; got {len(self.images)} of "
                 f"{self.images.dtype} with {len(self.raw_scores)} scores"
             )
 
@@ -49,10 +48,9 @@ Golden: TypeAlias = Mapping[Category, GoldenImages]
 def record(
     images: UInt8[np.ndarray, "n 3 H W"], category: Category, score: Scorer, scale: float | None
 ) -> GoldenImages:
-    """Score images as they are scored now.
+    """Return golden images with their current scores.
 
-    `scale` is the category's `Calibration.image_scale`; without one, the scores' own size stands
-    in for it.
+    `scale` is the category's `Calibration.image_scale`; None uses the mean absolute score.
     """
     scores = tuple(score(images, [category] * len(images)))
     size = float(np.mean(np.abs(scores))) or 1.0
@@ -60,27 +58,27 @@ def record(
 
 
 def check(golden: Golden, score: Scorer) -> float:
-    """Return the largest difference of a raw score, as a share of what is tolerated: 0 to 1.
+    """Return the largest difference of a raw score as a share of the tolerance, 0 to 1.
 
-    Raises `ParityError` where it is above 1, or not a number.
+    Raises `ParityError` if it is above 1 or NaN.
     """
     worst = 0.0
-    for category, known in golden.items():
-        found = np.array(score(known.images, [category] * len(known.images)))
-        differences = np.abs(found - np.array(known.raw_scores))
-        share = float(differences.max()) / known.tolerance
+    for category, saved in golden.items():
+        scores = np.array(score(saved.images, [category] * len(saved.images)))
+        differences = np.abs(scores - np.array(saved.raw_scores))
+        share = float(differences.max()) / saved.tolerance
         if not share <= 1:
             raise ParityError(
-                f"the golden images of {category!r} score otherwise than when they were saved: "
-                f"by {differences.max():.4g}, and {known.tolerance:.4g} is tolerated; this "
-                "device, backend or library does not compute what was calibrated"
+                f"the scores of the golden images of {category!r} differ from the saved ones by "
+                f"{differences.max():.4g}, expected at most {saved.tolerance:.4g}: the calibration "
+                "does not apply to this device, backend or library"
             )
         worst = max(worst, share)
     return worst
 
 
 def synthetic_images(size: tuple[int, int], count: int = 4) -> UInt8[np.ndarray, "n 3 H W"]:
-    """Return images of nothing, of a size (height, width): blocks of colour under noise."""
+    """Return random images of `size` (height, width): blocks of colour with noise."""
     height, width = size
     generator = np.random.default_rng(0)
     blocks = generator.integers(32, 224, (count, 3, -(-height // 8), -(-width // 8)))
@@ -90,27 +88,27 @@ def synthetic_images(size: tuple[int, int], count: int = 4) -> UInt8[np.ndarray,
 
 
 def to_arrays(golden: Golden) -> dict[str, np.ndarray]:
-    """Return the images of every category by name."""
-    return {category: known.images for category, known in golden.items()}
+    """Return the images by category."""
+    return {category: saved.images for category, saved in golden.items()}
 
 
 def to_entries(golden: Golden) -> dict[str, dict[str, Any]]:
-    """Return what the manifest says about them."""
+    """Return the manifest's entries."""
     return {
-        category: {"raw_scores": known.raw_scores, "tolerance": known.tolerance}
-        for category, known in golden.items()
+        category: {"raw_scores": saved.raw_scores, "tolerance": saved.tolerance}
+        for category, saved in golden.items()
     }
 
 
 def from_arrays(
     arrays: Mapping[str, np.ndarray], entries: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, GoldenImages]:
-    """Put together what `to_arrays` and `to_entries` returned.
+    """Combine the results of `to_arrays` and `to_entries`.
 
-    Raises `CheckpointError` where they do not belong together.
+    Raises `CheckpointError` if their categories differ.
     """
     if arrays.keys() != entries.keys():
         raise CheckpointError(
-            f"golden images of {sorted(arrays)}, and the manifest tells of {sorted(entries)}"
+            f"the golden images are of {sorted(arrays)}, but the manifest lists {sorted(entries)}"
         )
     return {category: GoldenImages(arrays[category], **entries[category]) for category in entries}

@@ -1,7 +1,7 @@
-"""The header of a safetensors file, held against what the manifest implies before a tensor is read.
+"""Check the header of a safetensors file against the manifest before reading tensors.
 
-A few numbers in a manifest, or in a header, can ask for any amount of memory. So the file's size,
-its header and the shapes expected have to agree first; only then is it read, hashed and parsed.
+A small manifest or header can request any amount of memory. So the file's size, its header and the
+expected shapes must agree before the file is read, hashed and parsed.
 """
 
 import struct
@@ -24,7 +24,7 @@ BYTES_OF = {
     "BOOL": 1, "U8": 1, "I8": 1, "F16": 2, "U16": 2, "I16": 2,
     "F32": 4, "U32": 4, "I32": 4, "F64": 8, "U64": 8, "I64": 8,
 }  # fmt: skip
-"""The types of tensors that NumPy can hold, by their names in a header."""
+"""Bytes per element of the tensor types that NumPy supports, by their names in a header."""
 
 FLOATS = frozenset({"F16", "F32"})
 INTEGERS = frozenset({"I32", "I64"})
@@ -33,26 +33,26 @@ PIXELS = frozenset({"U8"})
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What a header says of one tensor, or a manifest expects of it: one of these `dtypes`."""
+    """One tensor's shape and allowed `dtypes`, as in a header or as the manifest requires."""
 
     dtypes: frozenset[str]
     shape: tuple[int, ...]
 
     def fits(self, expected: "Tensor") -> bool:
-        """Whether this is what was expected."""
+        """Whether shape and type are as expected."""
         return self.shape == expected.shape and self.dtypes <= expected.dtypes
 
 
 Header: TypeAlias = Mapping[str, Tensor]
 Check: TypeAlias = Callable[[Header], None]
-"""Raises `CheckpointError` for a header that is not as the manifest implies."""
+"""Raises `CheckpointError` for a header that contradicts the manifest."""
 
 
 def read_checked(path: Path, sha256: str, check: Check, root: Path) -> bytes:
-    """Read a file of the store whose header and hash are as expected.
+    """Read a file of the store after checking its header and hash.
 
-    Raises `CheckpointError`. Where both are wrong it names the hash: that the file was altered or
-    cut short says more. Memory is taken only for a file of the expected size.
+    Raises `CheckpointError`; if both are wrong, for the hash, because an altered or truncated file
+    is the better explanation. Allocates memory only for a file of the expected size.
     """
     check_inside(path, root)
     try:
@@ -65,9 +65,9 @@ def read_checked(path: Path, sha256: str, check: Check, root: Path) -> bytes:
 
 
 def read_header(path: Path) -> tuple[dict[str, Tensor], int]:
-    """Read the names, types and shapes of a file's tensors, and its size; none of their values.
+    """Read the names, types and shapes of a file's tensors, and the file's size.
 
-    Raises `CheckpointError` for what is no safetensors file, or has another size than its tensors.
+    Raises `CheckpointError` for another format, or if the size does not match the tensors.
     """
     try:
         content, size = _header_bytes(path)
@@ -77,7 +77,7 @@ def read_header(path: Path) -> tuple[dict[str, Tensor], int]:
     except ValueError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is not a safetensors file: its header is no object")
+        raise CheckpointError(f"{path} is not a safetensors file: its header is not a JSON object")
     values.pop("__metadata__", None)
     tensors, end = {}, 0
     for name, entry in values.items():
@@ -85,8 +85,8 @@ def read_header(path: Path) -> tuple[dict[str, Tensor], int]:
         end += nbytes
     if _LENGTH.size + len(content) + end != size:
         raise CheckpointError(
-            f"{path} has {size} bytes, and its header tells of "
-            f"{_LENGTH.size + len(content) + end}: it is cut short, or no safetensors file"
+            f"{path} has {size} bytes, but its header describes "
+            f"{_LENGTH.size + len(content) + end}: it is truncated, or not a safetensors file"
         )
     return tensors, size
 
@@ -94,25 +94,27 @@ def read_header(path: Path) -> tuple[dict[str, Tensor], int]:
 def _header_bytes(path: Path) -> tuple[bytes, int]:
     """Return the header and the file's size; raises `OSError` and `ValueError`."""
     if not path.is_file():
-        raise FileNotFoundError(2, "there is no such file", str(path))
+        raise FileNotFoundError(2, "no such file", str(path))
     with path.open("rb") as file:
         start = file.read(_LENGTH.size)
         if len(start) < _LENGTH.size:
-            raise ValueError("it is shorter than a header")
+            raise ValueError("the file is shorter than a header")
         (length,) = _LENGTH.unpack(start)
         if length > _MOST_HEADER_BYTES:
-            raise ValueError(f"a header of {length} bytes, at most {_MOST_HEADER_BYTES} are read")
+            raise ValueError(
+                f"the header has {length} bytes, expected at most {_MOST_HEADER_BYTES}"
+            )
         return file.read(length), path.stat().st_size
 
 
 def _tensor(path: Path, name: str, entry: object) -> tuple[Tensor, int]:
-    """Read one tensor's entry; return it with its bytes."""
+    """Return one tensor and its number of bytes."""
     dtype = entry.get("dtype") if isinstance(entry, dict) else None
     shape = entry.get("shape") if isinstance(entry, dict) else None
     if not isinstance(dtype, str) or dtype not in BYTES_OF or not _is_shape(shape):
         raise CheckpointError(
-            f"{path}: the tensor {name[:100]!r} is of type {dtype!r:.40} and shape {shape!r:.100}; "
-            f"expected one of {', '.join(BYTES_OF)} and up to {_MOST_DIMENSIONS} sizes"
+            f"{path}: the tensor {name[:100]!r} has type {dtype!r:.40} and shape {shape!r:.100}; "
+            f"expected one of {', '.join(BYTES_OF)} and up to {_MOST_DIMENSIONS} dimensions"
         )
     sizes = tuple(shape)  # type: ignore[arg-type]
     return Tensor(frozenset({dtype}), sizes), prod(sizes) * BYTES_OF[dtype]
@@ -127,7 +129,7 @@ def _is_shape(shape: object) -> bool:
 
 
 def exactly(path: Path, expected: Header) -> Check:
-    """Return a check that a file holds these tensors and no others."""
+    """Return a check that a file has exactly these tensors."""
 
     def check(header: Header) -> None:
         differing = sorted(header.keys() ^ expected.keys())
@@ -136,8 +138,8 @@ def exactly(path: Path, expected: Header) -> Check:
         if differing:
             named = [name[:80] for name in differing[:3]]
             raise CheckpointError(
-                f"{path} and its manifest do not fit together: {len(differing)} tensors differ, "
-                f"such as {named}; save or import the checkpoint again"
+                f"{path} does not match its manifest: {len(differing)} tensors differ, such as "
+                f"{named}; save or import the checkpoint again"
             )
 
     return check

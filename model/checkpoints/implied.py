@@ -1,4 +1,4 @@
-"""What the files beside a network have to hold, as the manifest implies it."""
+"""The tensors that the manifest requires in the files beside a network."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _MEAN = re.compile(r"mean_(\d)/(.+)")
 
 
 def of_golden(entries: Mapping[str, GoldenEntry], size: tuple[int, int]) -> Callable[[Path], Check]:
-    """Return the check of golden images: for each category as many as it has scores."""
+    """Return the check of golden images: one image per score of each category."""
 
     def check_of(path: Path) -> Check:
         expected = {
@@ -26,7 +26,8 @@ def of_golden(entries: Mapping[str, GoldenEntry], size: tuple[int, int]) -> Call
         nbytes = sum(prod(tensor.shape) for tensor in expected.values())
         if nbytes > _MOST_GOLDEN_BYTES:
             raise CheckpointError(
-                f"{path} would hold {nbytes} bytes of golden images, at most {_MOST_GOLDEN_BYTES}"
+                f"{path} must have {nbytes} bytes of golden images, more than the limit of "
+                f"{_MOST_GOLDEN_BYTES}"
             )
         return exactly(path, expected)
 
@@ -41,14 +42,14 @@ def of_baselines(scoring: Scoring, size: tuple[int, int]) -> Callable[[Path], Ch
 
 
 def _check_maps(path: Path, header: Header, size: tuple[int, int]) -> None:
-    """Expect a mean and a deviation of each pixel, for whatever categories there are."""
+    """Expect maps of `size`, for any categories."""
     exactly(path, dict.fromkeys(header, Tensor(FLOATS, size)))(header)
 
 
 def _check_features(path: Path, header: Header, scoring: Scoring, size: tuple[int, int]) -> None:
-    """Expect Gaussians at each place of a scale's grid, of as many channels as the means have.
+    """Expect a Gaussian at each place of a scale's grid, with the channels of the means.
 
-    Whitening takes several times as much memory as its file, and never more than that.
+    Whitening needs a fixed multiple of the file's size in memory.
     """
     grids = [tuple(side // stride for side in size) for stride in _STRIDES]
     used = [grid for grid, weight in zip(grids, scoring.scale_weights, strict=True) if weight]

@@ -1,11 +1,11 @@
-"""Which checkpoint: its name and its version."""
+"""The name and version that identify a checkpoint."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class CheckpointKey:
-    """The name and version under which a checkpoint lies in the store."""
+    """A checkpoint's name and version in the store."""
 
     name: str
     version: str

@@ -1,4 +1,4 @@
-"""The manifest: what a checkpoint says about itself, in JSON that a human can read and diff."""
+"""The manifest: a checkpoint's description in JSON that people can read and diff."""
 
 import importlib.metadata
 import json
@@ -32,24 +32,24 @@ from model.inspection import NAME_PATTERN
 from model.limits import LARGEST_NUMBER, MOST_GOLDEN_IMAGES
 
 FORMAT_VERSION = 1
-"""Raised whenever an older program could misread what a newer one wrote."""
+"""Increase it when an older program could misread a newer manifest."""
 
 MANIFEST_FILE = "manifest.json"
 NETWORK_FILE = "network.safetensors"
 BASELINES_FILE = "baselines.safetensors"
-"""Only where the scoring standardises its maps."""
+"""Present only if the scoring standardises its maps."""
 GOLDEN_FILE = "golden.safetensors"
-"""Only where there are golden images (`model.checkpoints.golden`)."""
+"""Present only with golden images (`model.checkpoints.golden`)."""
 ONNX_FILE = "model.onnx"
-"""Beside the network or in its place: the same network, for machines without torch."""
+"""The same network for machines without torch, beside the torch weights or instead of them."""
 ENCODERS = "encoders"
-"""The folder of the shared encoders, and so never a checkpoint's name."""
+"""The folder of the shared encoders; a checkpoint cannot have this name."""
 
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 
 _PACKAGES = ("mambaad-service", "torch", "timm", "numba")
 
-# No separator and no leading dot: a name from a manifest can never point outside the store.
+# No separator and no leading dot, so that a name from a manifest cannot point outside the store.
 _Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 _File = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.safetensors$")
@@ -64,7 +64,7 @@ _Raw = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 
 
 class GoldenEntry(BaseModel):
-    """What one category's golden images scored, and by how much another score may differ."""
+    """The scores of one category's golden images, and their tolerance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -79,7 +79,7 @@ class _Storable(Protocol):
 
 
 class CalibrationEntry(BaseModel):
-    """One calibration of a checkpoint: `source` says what from, in words."""
+    """One calibration of a checkpoint; `source` describes its images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -90,13 +90,12 @@ class CalibrationEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything about a checkpoint but its weights.
+    """Everything about a checkpoint except its weights.
 
     `network`, `preprocessing`, `scoring` and each value of `calibrations` are the `to_dict` of the
-    class of that name; `sha256` names every file that the checkpoint is made of: a network with its
-    encoder, an ONNX file, or both; `areas` say which part of a category's images counts.
-    `calibration_log` holds every calibration since one first replaced another, the one in force
-    last.
+    class of that name; `sha256` has every file of the checkpoint: a network with its encoder, an
+    ONNX file, or both; `areas` are the inspected areas by category. `calibration_log` has all
+    calibrations since the first replacement, the current one last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -132,41 +131,41 @@ class Manifest(BaseModel):
             )
         check_network(self.network)
         if bool(self.golden) != (GOLDEN_FILE in self.sha256):
-            raise ValueError(f"{GOLDEN_FILE} and what is said of it in `golden` go together")
+            raise ValueError(f"{GOLDEN_FILE} needs entries in `golden`, and they need the file")
         return self
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The categories that the checkpoint is calibrated for, in order of name."""
+        """The calibrated categories, in order of name."""
         return tuple(sorted(self.calibrations))
 
     @property
     def has_network(self) -> bool:
-        """Whether the network's own weights are there, which torch computes with."""
+        """Whether the checkpoint has weights for torch."""
         return NETWORK_FILE in self.sha256
 
     @property
     def has_onnx(self) -> bool:
-        """Whether there is an ONNX file, which onnxruntime computes with."""
+        """Whether the checkpoint has an ONNX file for onnxruntime."""
         return ONNX_FILE in self.sha256
 
     @property
     def unfinished(self) -> str | None:
-        """How far the training came that was interrupted; None where it came to its end.
+        """The progress of an interrupted training; None for a finished one.
 
-        One that was given so many minutes has come to its end. So has one that says nothing of it:
-        a checkpoint from before this was kept, or one that was trained elsewhere.
+        A training that used up its --max-minutes is finished. So is one without a record: an older
+        checkpoint, or one that was trained elsewhere.
         """
         learned = self.training
         if learned.get("finished") is not False or learned.get("ended") == "out of time":
             return None
         recipe = learned.get("recipe")
-        asked = recipe.get("epochs", "?") if isinstance(recipe, Mapping) else "?"
-        return f"{learned.get('epochs_done', '?')} of {asked} epochs done"
+        epochs = recipe.get("epochs", "?") if isinstance(recipe, Mapping) else "?"
+        return f"{learned.get('epochs_done', '?')} of {epochs} epochs done"
 
     @property
     def calibration_version(self) -> int:
-        """How many calibrations there have been, counting from 1; 0 before the first."""
+        """The number of calibrations so far; 0 before the first."""
         return (
             self.calibration_log[-1].version
             if self.calibration_log
@@ -174,16 +173,16 @@ class Manifest(BaseModel):
         )
 
     def recalibrated(self, calibrations: Mapping[str, _Storable], source: str) -> "Manifest":
-        """Return the manifest with `calibrations` in force for the categories they name.
+        """Return the manifest with new `calibrations` for their categories.
 
-        What was in force before stays in the log, as a version that can be taken up again.
+        The log keeps the previous ones, so that they can be restored.
         """
         if not calibrations:
             return self
         log, merged = list(self.calibration_log), dict(self.calibrations)
         merged |= {category: fitted.to_dict() for category, fitted in calibrations.items()}
         if not log and self.calibrations:
-            log.append(self._entry(1, self.created, "as it was made", self.calibrations))
+            log.append(self._entry(1, self.created, "the original", self.calibrations))
         if log:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             log.append(self._entry(log[-1].version + 1, now, source, merged))
@@ -199,7 +198,7 @@ class Manifest(BaseModel):
         )
 
     def calibration(self, version: int) -> CalibrationEntry:
-        """Return an earlier calibration; raises `CheckpointError` for one that never was."""
+        """Return a calibration of the log; raises `CheckpointError` for an unknown version."""
         for entry in self.calibration_log:
             if entry.version == version:
                 return entry
@@ -211,30 +210,30 @@ class Manifest(BaseModel):
     def to_json(self) -> str:
         """Return the file's text; raises `CheckpointError` for a value that JSON cannot hold."""
         values = self.model_dump()
-        # Programs from before there were any can read a manifest without them.
+        # Older programs can read a manifest without these fields.
         for later in ("golden", "areas", "calibration_log"):
             if not values[later]:
                 del values[later]
         try:
             text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
-            raise CheckpointError(f"a manifest holds only JSON values: {error}") from error
-        parse_manifest(text)  # what cannot be read again is not written
-        # A file's name that is not UTF-8 is written with JSON's own escape for each strange byte.
+            raise CheckpointError(f"a manifest may have only JSON values: {error}") from error
+        parse_manifest(text)  # refuse to write a manifest that cannot be read
+        # File names that are not UTF-8 get a JSON escape for each invalid byte.
         return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
-        """Parse a manifest; raises `CheckpointError` saying what is wrong with it."""
+        """Parse a manifest; raises `CheckpointError` with the faults."""
         return cls.from_values(parse_manifest(text))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "Manifest":
-        """Check the fields; raises `CheckpointError` saying which are wrong."""
+        """Check the fields; raises `CheckpointError` with the faults."""
         written = values.get("format_version")
         if isinstance(written, int) and written > FORMAT_VERSION:
             raise CheckpointError(
-                f"written in format {written}, and this mambaad-service reads up to format "
+                f"written in format {written}, but this mambaad-service reads up to format "
                 f"{FORMAT_VERSION}: install a newer mambaad-service"
             )
         try:
@@ -246,7 +245,7 @@ class Manifest(BaseModel):
     def read(cls, directory: Path) -> "Manifest":
         """Read `<root>/<name>/<version>/manifest.json`; loads no weights.
 
-        Raises `CheckpointError` when it is missing, damaged, newer, or of another checkpoint.
+        Raises `CheckpointError` if it is missing, damaged, newer, or of another checkpoint.
         """
         path = directory / MANIFEST_FILE
         try:
@@ -260,39 +259,40 @@ class Manifest(BaseModel):
             raise CheckpointError(f"cannot use {path}: {error}") from error
         if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
             raise CheckpointError(
-                f"{path} says it is {manifest.name}/{manifest.version}; a checkpoint lies in "
-                "the folder of its name and version: move it there"
+                f"{path} is of {manifest.name}/{manifest.version}, but its folder is "
+                f"{directory.parent.name}/{directory.name}: move it to the folder of its name and "
+                "version"
             )
         return manifest
 
 
 def software() -> dict[str, str]:
-    """Return the versions of what a checkpoint is made with."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and the packages behind a checkpoint."""
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def versions_in(parent: Path) -> list[str]:
     """Return the version numbers under a name's folder, newest first."""
     try:
         names = [path.name for path in parent.iterdir()]
-    except OSError:  # no folder, or one that may not be read
+    except OSError:  # no folder, or no permission
         return []
-    found = (name for name in names if re.fullmatch(VERSION_PATTERN[1:-1], name))
-    return sorted(found, key=int, reverse=True)
+    numbers = (name for name in names if re.fullmatch(VERSION_PATTERN[1:-1], name))
+    return sorted(numbers, key=int, reverse=True)
 
 
 def check_name(name: str) -> None:
-    """Raise `CheckpointError` unless `name` can name a checkpoint (and a folder)."""
+    """Raise `CheckpointError` unless `name` is valid for a checkpoint (and a folder)."""
     if not re.fullmatch(NAME_PATTERN[1:-1], name):
         raise CheckpointError(
-            "a checkpoint's name is up to 100 letters, digits, '.', '_' and '-', the first a "
-            f"letter or digit; got {name!r}"
+            "a checkpoint's name must be up to 100 letters, digits, '.', '_' and '-', starting "
+            f"with a letter or digit; got {name!r}"
         )
     if name == ENCODERS:
-        raise CheckpointError(f"{ENCODERS!r} is the store's own folder: choose another name")
+        raise CheckpointError(f"{ENCODERS!r} is reserved for the store: choose another name")

@@ -1,4 +1,4 @@
-"""The shapes of a network's tensors, without the tensors: to hold a file's header against."""
+"""The shapes of a network's tensors without their memory, to check a file's header."""
 
 import logging
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from model.network import MambaAD, NetworkConfig
 logger = logging.getLogger("model.checkpoints")
 
 _ANY_SIZE = (64, 64)
-"""No weight depends on the size of the images, and every scan has an order for this one."""
+"""Weights do not depend on the image size, and every scan has an order for this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What the files of a network's encoder and of the rest have to hold."""
+    """The tensors of a network's encoder file and of its trained weights."""
 
     encoder: Header
     channels: tuple[int, int, int]
@@ -28,14 +28,15 @@ class Outline:
 
     @classmethod
     def of(cls, config: NetworkConfig) -> "Outline | None":
-        """Build a network without memory for its weights, and look at it.
+        """Build a network on torch's meta device and read its shapes.
 
-        None where timm cannot build the encoder so. Raises `ModelError` for one it cannot build.
+        Returns None if timm cannot build the encoder there. Raises `ModelError` for an encoder that
+        it cannot build at all.
         """
         return _outline(replace(config, image_size=_ANY_SIZE))
 
     def check_encoder(self, path: Path) -> Check:
-        """Return the check of an encoder's file, with means and deviations or without."""
+        """Return the check of an encoder's file, with or without means and deviations."""
         standardised = {
             f"feature_{what}_{i}": Tensor(FLOATS, (channels, 1, 1))
             for what in ("mean", "deviation")
@@ -49,20 +50,21 @@ class Outline:
         return check
 
     def check_trained(self, path: Path) -> Check:
-        """Return the check of the file of what was trained."""
+        """Return the check of the file with trained weights."""
         return exactly(path, self.trained)
 
 
-@lru_cache(maxsize=32)  # a few tenths of a second for each
+@lru_cache(maxsize=32)  # each takes a few tenths of a second
 def _outline(config: NetworkConfig) -> Outline | None:
     try:
         with torch.device("meta"):
             network = MambaAD(config)
     except ModelError:
         raise
-    except Exception:  # timm's networks run code of their own, some of it on values
+    except Exception:  # some of timm's networks need tensor values to build
         logger.warning(
-            "%s cannot be built without memory: its files are not checked before", config
+            "cannot build %s on the meta device: file headers are not checked before reading",
+            config,
         )
         return None
     encoder = network.encoder

@@ -1,4 +1,4 @@
-"""The published checkpoints: their keys, and the network they describe.
+"""Read published checkpoints: map their keys and build the network.
 
 The ADer training framework saves a flat state dict (`net.pth`) or `{"net": state dict, ...}`
 (`ckpt.pth`), and its keys may carry the `module.` of a data-parallel wrapper.
@@ -52,7 +52,7 @@ _RENAMES = tuple(
 _UPSAMPLE = re.compile(r"^net_s\.layers_up\.(\d+)\.upsample\.")
 _SCAN_INDEX = ".scans.index_flat"
 _BLOCK = re.compile(r"layers_up\.(\d+)\.blocks\.(\d+)\.smm_blocks\.(\d+)\.ln_1\.weight$")
-# How to tell an encoder by its first stage: the number of blocks, the first kernel's shape.
+# Encoders are recognised by the first stage's number of blocks and first kernel's shape.
 _ENCODERS = {
     "resnet34": (3, (64, 64, 3, 3)),
     "resnet18": (2, (64, 64, 3, 3)),
@@ -64,7 +64,7 @@ _ENCODERS = {
 def load_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a published checkpoint, flat or under `net`, without running code from it.
 
-    Raises `WeightsError` where the file is missing or is something else.
+    Raises `WeightsError` for a missing file or another format.
     """
     if not path.exists():
         raise WeightsError(f"no checkpoint file {path}")
@@ -76,35 +76,36 @@ def _flat(stored: object, source: str) -> dict[str, Tensor]:
         stored = stored["net"]
     if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
         raise WeightsError(
-            f"{source} holds no state dict, but a {type(stored).__name__} of other things: "
+            f"{source} is not a state dict, but a {type(stored).__name__} of other objects: "
             "expected tensors by name, or 'net'"
         )
     if not stored:
-        raise WeightsError(f"{source} holds no tensors: expected those of a network by name")
+        raise WeightsError(f"{source} has no tensors: expected those of a network by name")
     return {str(key).removeprefix("module."): value for key, value in stored.items()}
 
 
 def network_from_state_dict(state_dict: Mapping[str, object]) -> MambaAD:
-    """Build the network that a published state dict describes, and fill it.
+    """Build the network of a published state dict and load its weights.
 
     The scan order is recognised from the stored index tensors; directions, depths, state size and
-    image size from shapes. Raises `WeightsError` where the tensors are not MambaAD's.
+    image size from shapes. Raises `WeightsError` if the tensors are not MambaAD's.
     """
     state = _flat(state_dict, "the checkpoint")
     try:
         network = MambaAD(_config(state))
     except (KeyError, IndexError, ValueError, ConfigError) as error:
         raise WeightsError(
-            "the checkpoint is not a published MambaAD: it lacks what a decoder has, or has it in "
-            f"another shape ({error})"
+            "the checkpoint is not a published MambaAD: its decoder lacks tensors or has other "
+            f"shapes ({error})"
         ) from error
     renamed = {_rename(k): v for k, v in state.items() if _SCAN_INDEX not in k}
-    own = network.state_dict()
+    expected = network.state_dict()
     for key, value in renamed.items():
-        if key in own and value.numel() == own[key].numel():
-            renamed[key] = value.reshape(own[key].shape)  # A and D are stored as (K * D, ...)
-    differing = sorted(own.keys() ^ renamed.keys())
-    differing += [k for k in own.keys() & renamed.keys() if own[k].shape != renamed[k].shape]
+        if key in expected and value.numel() == expected[key].numel():
+            renamed[key] = value.reshape(expected[key].shape)  # A and D are stored as (K * D, ...)
+    differing = sorted(expected.keys() ^ renamed.keys())
+    both = expected.keys() & renamed.keys()
+    differing += [k for k in both if expected[k].shape != renamed[k].shape]
     if differing:
         raise WeightsError(
             f"the checkpoint is not a published MambaAD: {len(differing)} tensors differ, "
@@ -146,17 +147,17 @@ def _config(state: Mapping[str, Tensor]) -> NetworkConfig:
 
 
 def _encoder_name(state: Mapping[str, Tensor]) -> str:
-    """Tell the encoder by its first stage: the number of blocks and the first kernel's shape."""
+    """Recognise the encoder by the first stage's number of blocks and first kernel's shape."""
     blocks = {key.split(".")[2] for key in state if key.startswith("net_t.layer1.")}
     kernel = state.get("net_t.layer1.0.conv1.weight", torch.empty(0)).shape
     for name, (count, shape) in _ENCODERS.items():
         if len(blocks) == count and tuple(kernel) == shape:
             return name
-    raise WeightsError(f"the checkpoint's encoder is none of {', '.join(_ENCODERS)}")
+    raise WeightsError(f"unknown encoder of the checkpoint: expected one of {', '.join(_ENCODERS)}")
 
 
 def _scan_name(state: Mapping[str, Tensor]) -> str:
-    """Return the order that every stored index tensor agrees with."""
+    """Return the scan order that matches every stored index tensor."""
     stored = [v.flatten().numpy() for k, v in state.items() if k.endswith(_SCAN_INDEX)]
     sides = [math.isqrt(index.size) for index in stored]
     for name, order in SCANS.items():
@@ -165,4 +166,4 @@ def _scan_name(state: Mapping[str, Tensor]) -> str:
             for side, index in zip(sides, stored, strict=True)
         ):
             return name
-    raise WeightsError(f"the checkpoint's scan order is none of {', '.join(SCANS)}")
+    raise WeightsError(f"unknown scan order of the checkpoint: expected one of {', '.join(SCANS)}")

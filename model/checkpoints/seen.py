@@ -1,13 +1,13 @@
-"""The images that a checkpoint has learned from and that set its thresholds, as digests.
+"""Digests of the images in a checkpoint's training and calibration.
 
-A list in the version's folder, `images-<sha8>.json`, which the manifest names under
-`training.image_list` with its sha256. No weights depend on it: a version whose list is missing or
-altered still serves, and nothing can then be said of test images.
+The list is `images-<sha8>.json` in the version's folder; the manifest has its name and sha256 under
+`training.image_list`. A version with a missing or altered list can still serve, but test images
+cannot be checked.
 
-    learned       {"train": {category: [digest, ...]}, "held_out": ..., "watch": ...}; null where
-                  that is not known, as for a network that was trained elsewhere
-    calibrations  by the calibration's number: the good and defective images that set thresholds,
-                  or the number of the one that was taken up again
+    learned       {"train": {category: [digest, ...]}, "held_out": ..., "watch": ...}; null if
+                  unknown, as for a network that was trained elsewhere
+    calibrations  by the calibration's number: the good and defective images of the thresholds, or
+                  the number of the restored calibration
 """
 
 import json
@@ -24,9 +24,9 @@ from model.errors import CheckpointError
 from model.inspection import Category
 
 LIST = "image_list"
-"""The manifest's key for it, under `training`: programs from before there was one read it."""
+"""The list's key in the manifest under `training`, where older programs accept it."""
 _MOST_BYTES = 2**28
-"""Of a list: some 140 bytes an image."""
+"""Largest list; an image takes about 140 bytes."""
 
 Digests = Mapping[Category, Sequence[str]]
 _GoodAndDefective = tuple[Sequence[str], Sequence[str]]
@@ -36,7 +36,7 @@ _Role = Annotated[str, StringConstraints(pattern=r"^(train|held_out|watch)$")]
 
 
 class CalibrationImages(BaseModel):
-    """The images of one calibration by category, or the number of one that counts `again`."""
+    """The images of one calibration by category, or the number of the restored calibration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,7 +63,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SeenImages:
-    """What training and calibration have seen; `learned` is None where that is not known."""
+    """The images in training and calibration; `learned` is None if unknown."""
 
     learned: Mapping[str, Digests] | None = None
     calibrations: Mapping[int, CalibrationImages] = field(default_factory=dict)
@@ -73,26 +73,26 @@ class SeenImages:
         return SeenImages(self.learned, {**self.calibrations, number: images})
 
     def uses(self, calibration_version: int) -> Iterator[tuple[str, str]]:
-        """Yield every image's digest with its use, of calibrations those in force only."""
+        """Yield every image's digest with its use, for training and the current calibrations."""
         words = {"train": "trained on", "held_out": "held out in training", "watch": "watched"}
         for role, lists in (self.learned or {}).items():
-            yield from ((digest, words[role]) for own in lists.values() for digest in own)
-        for one in self._in_force(calibration_version).values():
-            yield from ((digest, "calibrated with, as good") for digest in one[0])
-            yield from ((digest, "calibrated with, as defective") for digest in one[1])
+            yield from ((digest, words[role]) for digests in lists.values() for digest in digests)
+        for good, defective in self._in_force(calibration_version).values():
+            yield from ((digest, "calibrated with, as good") for digest in good)
+            yield from ((digest, "calibrated with, as defective") for digest in defective)
 
     def gap(self, calibration_version: int) -> str | None:
-        """Say what is not known, None where everything is."""
+        """Describe what is unknown; None if everything is known."""
         if self.learned is None:
-            return "the checkpoint does not say which images it was trained on"
+            return "the checkpoint does not list its training images"
         recorded = {1, *self.calibrations}
-        again = {one.again for one in self.calibrations.values() if one.again is not None}
+        again = {images.again for images in self.calibrations.values() if images.again is not None}
         if not {*range(1, calibration_version + 1), *again} <= recorded:
-            return "the checkpoint does not say which images set its present thresholds"
+            return "the checkpoint does not list the images of its current thresholds"
         return None
 
     def in_force(self, calibration_version: int) -> CalibrationImages:
-        """Return the images behind the thresholds in force, as one calibration."""
+        """Return the images behind the current thresholds, as one calibration."""
         state = self._in_force(calibration_version)
         return CalibrationImages(
             good={category: tuple(good) for category, (good, _) in state.items()},
@@ -101,17 +101,17 @@ class SeenImages:
 
     def _in_force(self, last: int) -> dict[Category, _GoodAndDefective]:
         first = (self.learned or {}).get("held_out", {})
-        state: dict[Category, _GoodAndDefective] = {c: (own, ()) for c, own in first.items()}
+        state: dict[Category, _GoodAndDefective] = {c: (good, ()) for c, good in first.items()}
         stages = {1: dict(state)}
-        for number, one in sorted(self.calibrations.items()):
+        for number, images in sorted(self.calibrations.items()):
             if number > last:
                 break
-            if one.again is not None:
-                state = state | stages.get(one.again, {})
+            if images.again is not None:
+                state = state | stages.get(images.again, {})
             else:
                 state = state | {
-                    category: (good, one.defective.get(category, ()))
-                    for category, good in one.good.items()
+                    category: (good, images.defective.get(category, ()))
+                    for category, good in images.good.items()
                 }
             stages[number] = dict(state)
         return state
@@ -119,7 +119,7 @@ class SeenImages:
     def to_bytes(self) -> bytes:
         """Return the file's content."""
         learned = self.learned and {
-            role: {c: tuple(own) for c, own in lists.items()}
+            role: {c: tuple(digests) for c, digests in lists.items()}
             for role, lists in self.learned.items()
             if lists or role != "watch"
         }
@@ -130,19 +130,19 @@ class SeenImages:
 
 
 def file_name(content: bytes) -> str:
-    """Return the list's name, which is its content's."""
+    """Return the list's file name, derived from its content."""
     return f"images-{sha256(content)[:8]}.json"
 
 
 def entry(content: bytes) -> dict[str, str]:
-    """Return what the manifest says of a list."""
+    """Return a list's entry in the manifest."""
     return {"file": file_name(content), "sha256": sha256(content)}
 
 
 def read_seen(directory: Path, manifest: Manifest) -> SeenImages | None:
-    """Return the list of a version in `directory`, None where it has none.
+    """Return the list of the version in `directory`, or None if the manifest names no list.
 
-    Raises `CheckpointError` where it is missing, altered, or no list.
+    Raises `CheckpointError` for a missing, altered or invalid list.
     """
     named = manifest.training.get(LIST)
     if named is None:
@@ -153,12 +153,12 @@ def read_seen(directory: Path, manifest: Manifest) -> SeenImages | None:
             read_verified(directory / listed.file, listed.sha256, _MOST_BYTES)
         )
     except ValidationError as error:
-        raise CheckpointError(f"the image list of {directory} cannot be used: {error}") from error
+        raise CheckpointError(f"cannot use the image list of {directory}: {error}") from error
     return SeenImages(content.learned, content.calibrations)
 
 
-def forget_lists(directory: Path, kept: str) -> None:
-    """Remove the lists of earlier calibrations, which no manifest names any more."""
+def forget_lists(directory: Path, current: str) -> None:
+    """Delete all lists except `current`."""
     for path in directory.glob("images-????????.json"):
-        if path.name != kept:
+        if path.name != current:
             path.unlink(missing_ok=True)

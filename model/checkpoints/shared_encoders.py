@@ -1,4 +1,4 @@
-"""The frozen encoders in memory: one for all networks that stand on the same weights."""
+"""Share frozen encoders in memory between networks with the same weights."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from model.network import Encoder
 
 
 class SharedEncoders:
-    """Encoders by the hash of their file; one lives as long as any network uses it."""
+    """Encoders by the hash of their file; released when no network uses them."""
 
     def __init__(self) -> None:
         self._encoders: WeakValueDictionary[tuple[str, str], Encoder] = WeakValueDictionary()
@@ -22,7 +22,7 @@ class SharedEncoders:
 
     @property
     def nbytes(self) -> int:
-        """The memory of all their weights, on whatever device they are."""
+        """The bytes of all weights, on all devices."""
         return sum(
             tensor.nbytes
             for encoder in list(self._encoders.values())
@@ -32,7 +32,7 @@ class SharedEncoders:
     def get(self, name: str, path: Path, digest: str, data: bytes) -> Encoder:
         """Return timm's encoder `name` with the weights in `data`, the verified content of `path`.
 
-        `digest` is their hash. Raises `CheckpointError` for what is no safetensors file, and
+        `digest` is their hash. Raises `CheckpointError` if `data` is not safetensors, and
         `RuntimeError` for weights that do not fit.
         """
         encoder = self._encoders.get((name, digest))
@@ -44,7 +44,7 @@ class SharedEncoders:
 
 
 def encoder_file_name(encoder: str, data: bytes) -> str:
-    """Name the file by its content; timm names may hold ':' and '/', file names may not."""
+    """Return a file name with the content's hash, replacing ':' and '/' of timm names."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", encoder).lstrip("._-")
     return f"{plain}-{sha256(data)[:8]}.safetensors"
 

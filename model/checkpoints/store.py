@@ -1,15 +1,15 @@
-"""The checkpoint store as anyone can read it: every part of a version but the network itself.
+"""The checkpoint store, read without torch: every part of a version except the network.
 
     <root>/encoders/<encoder>-<sha8>.safetensors     frozen, shared, named by its content's sha256
-    <root>/<name>/<version>/manifest.json            everything a human or the service asks about
-    <root>/<name>/<version>/network.safetensors      only what was trained, float32
-    <root>/<name>/<version>/baselines.safetensors    the categories' usual maps, where used
-    <root>/<name>/<version>/golden.safetensors       a few good images, to compare devices by
-    <root>/<name>/<version>/model.onnx               the network once more, for onnxruntime
-    <root>/<name>/<version>/images-<sha8>.json       which images it has seen; serving needs it not
+    <root>/<name>/<version>/manifest.json            description for people and the service
+    <root>/<name>/<version>/network.safetensors      trained weights, float32
+    <root>/<name>/<version>/baselines.safetensors    the categories' usual maps, if used
+    <root>/<name>/<version>/golden.safetensors       a few good images, to verify devices
+    <root>/<name>/<version>/model.onnx               the same network for onnxruntime
+    <root>/<name>/<version>/images-<sha8>.json       digests of images it has seen; not for serving
 
-Versions are "1", "2", ...; a folder that stands under such a name is complete. Weights are
-safetensors, never pickles, and all files are hashed before they are parsed.
+Versions are "1", "2", ...; a folder with such a name is complete. Weights are safetensors, never
+pickles, and all files are verified by hash before they are parsed.
 """
 
 import logging
@@ -43,14 +43,14 @@ from model.scoring.baselines import AnyBaseline, from_arrays
 from model.scoring.scores import Scoring
 
 _MOST_ONNX_BYTES = 2**31
-"""protobuf, which ONNX files are written in, holds no more."""
+"""The limit of protobuf, the format of ONNX files."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """A version in memory but for its network: what is needed around whatever computes it."""
+    """A version in memory without its network."""
 
     manifest: Manifest
     baselines: Mapping[str, AnyBaseline] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class StoredVersion:
 
     @classmethod
     def read(cls, directory: Path) -> "StoredVersion":
-        """Read `<root>/<name>/<version>`, every hash verified; raises `CheckpointError`."""
+        """Read `<root>/<name>/<version>` and verify every hash; raises `CheckpointError`."""
         directory = directory.resolve()
         manifest = Manifest.read(directory)
         try:
@@ -70,8 +70,11 @@ class StoredVersion:
         images = _read(directory, manifest, GOLDEN_FILE, of_golden(manifest.golden, size))
         try:
             golden = golden_images.from_arrays(images, manifest.model_dump()["golden"])
-            known = from_arrays(baselines, scoring, size)
-            version = StoredVersion(manifest=manifest, baselines=known, golden=golden)
+            version = StoredVersion(
+                manifest=manifest,
+                baselines=from_arrays(baselines, scoring, size),
+                golden=golden,
+            )
             version._read_everything()
         except (ModelError, TypeError, ValueError, KeyError) as error:
             raise does_not_fit(directory, error) from error
@@ -84,17 +87,17 @@ class StoredVersion:
 
     @property
     def version(self) -> str:
-        """The version under that name: "1", "2", ..."""
+        """The version: "1", "2", ..."""
         return self.manifest.version
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """From image to tensor, exactly as trained."""
+        """The conversion from image to tensor, as in training."""
         return Preprocessing.from_dict(self.manifest.preprocessing)
 
     @property
     def scoring(self) -> Scoring:
-        """From anomaly map to raw score, exactly as calibrated."""
+        """The conversion from anomaly map to raw score, as in calibration."""
         return Scoring.from_dict(self.manifest.scoring)
 
     @property
@@ -103,7 +106,7 @@ class StoredVersion:
         return {k: Calibration.from_dict(v) for k, v in self.manifest.calibrations.items()}
 
     def _read_everything(self) -> None:
-        """Raise at load, rather than at the first part, for what the manifest says wrongly."""
+        """Parse all of the manifest, to raise faults at load and not at the first part."""
         _, calibrated = self.preprocessing, self.calibrations.keys()
         if self.scoring.uses_baselines and (missing := calibrated - self.baselines.keys()):
             raise CheckpointError(f"no baseline for {', '.join(sorted(missing))}")
@@ -112,7 +115,7 @@ class StoredVersion:
 def _read(
     directory: Path, manifest: Manifest, file: str, check: Callable[[Path], Check]
 ) -> dict[str, np.ndarray]:
-    """Read a file of arrays that a version may have; none where it has none."""
+    """Read an optional file of arrays; empty if the version has none."""
     if file not in manifest.sha256:
         return {}
     path = directory / file
@@ -121,7 +124,7 @@ def _read(
 
 
 class Store:
-    """A folder of checkpoints, each under its name and version."""
+    """A folder of checkpoints by name and version."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -131,23 +134,21 @@ class Store:
         return [entry for entry in self.entries().values() if isinstance(entry, Manifest)]
 
     def problems(self) -> dict[str, str]:
-        """Say of each "name/version" whose manifest cannot be read why it cannot."""
+        """Return the error of each "name/version" with an unreadable manifest."""
         entries = self.entries()
         return {place: str(e) for place, e in entries.items() if isinstance(e, CheckpointError)}
 
     def find(self, name: str, version: str | None = None) -> Path:
         """Return the folder of a checkpoint, by default of its newest finished version.
 
-        Where none is finished, it is the newest one's. Raises `CheckpointError`, listing what there
-        is, when there is none.
+        If no version is finished, it is the newest. Raises `CheckpointError` for an unknown name or
+        version.
         """
         check_name(name)
         have = versions_in(self.root / name)
         if not have:
             names = ", ".join(sorted({p.parent.name for p in self._folders()}))
-            raise CheckpointError(
-                f"no checkpoint {name!r} in {self.root}; have: {names or 'none at all'}"
-            )
+            raise CheckpointError(f"no checkpoint {name!r} in {self.root}; have: {names or 'none'}")
         if version is None:
             return self._newest(self.root / name, have)
         if version not in have:
@@ -158,29 +159,29 @@ class Store:
         return self.root / name / version
 
     def _newest(self, folder: Path, versions: Sequence[str]) -> Path:
-        """Return the newest finished version's folder, or one that cannot be read before it."""
-        passed: list[str] = []
+        """Return the folder of the newest version that is finished or unreadable."""
+        skipped: list[str] = []
         for version in versions:
             try:
                 unfinished = Manifest.read(folder / version).unfinished
             except CheckpointError:
-                unfinished = None  # whoever opens it is told what is wrong with it
+                unfinished = None  # opening it will raise this error
             if unfinished is None:
-                if passed:
+                if skipped:
                     logger.warning(
-                        "%s: version %s is used; passed over as unfinished: %s",
-                        folder.name, version, ", ".join(passed),
+                        "%s: using version %s; skipped unfinished versions: %s",
+                        folder.name, version, ", ".join(skipped),
                     )  # fmt: skip
                 return folder / version
-            passed.append(f"{version} ({unfinished})")
-        logger.warning("%s: no version is finished: %s", folder.name, ", ".join(passed))
+            skipped.append(f"{version} ({unfinished})")
+        logger.warning("%s: no version is finished: %s", folder.name, ", ".join(skipped))
         return folder / versions[0]
 
     def entries(self) -> dict[str, Manifest | CheckpointError]:
-        """Return every "name/version": its manifest, or why that cannot be read."""
+        """Return the manifest of every "name/version", or the error of reading it."""
         entries: dict[str, Manifest | CheckpointError] = {}
         for directory in self._folders():
-            # A folder's name may be any bytes, and has to be one that can be answered.
+            # A folder's name may have any bytes, but JSON answers need valid Unicode.
             name = directory.parent.name.encode("unicode_escape").decode()
             try:
                 check_name(directory.parent.name)
@@ -193,7 +194,7 @@ class Store:
         """Yield every version's folder, by name and then newest first."""
         try:
             parents = sorted(self.root.iterdir())
-        except OSError:  # there is none, or it may not be read
+        except OSError:  # no folder, or no permission
             return
         for parent in parents:
             if parent.name != ENCODERS:
@@ -201,9 +202,9 @@ class Store:
 
 
 def attach_onnx(directory: Path, data: bytes) -> Manifest:
-    """Put an ONNX file into a version's folder and its hash into the manifest; return that.
+    """Add an ONNX file to a version and its hash to the manifest; return the manifest.
 
-    Raises `CheckpointError` for a folder that holds no version, or a disk that refuses.
+    Raises `CheckpointError` for a folder without a version, or a failed write.
     """
     manifest = Manifest.read(directory)
     values = manifest.model_dump()
@@ -218,9 +219,9 @@ def attach_onnx(directory: Path, data: bytes) -> Manifest:
 
 
 def read_onnx(directory: Path, manifest: Manifest) -> bytes:
-    """Return the content of a version's ONNX file once its hash is the manifest's.
+    """Return the content of a version's ONNX file after verifying its hash.
 
-    Raises `CheckpointError` where there is none, or another.
+    Raises `CheckpointError` for a missing or altered file.
     """
     if not manifest.has_onnx:
         raise CheckpointError(
@@ -233,8 +234,8 @@ def read_onnx(directory: Path, manifest: Manifest) -> bytes:
 
 
 def does_not_fit(directory: Path, error: Exception) -> CheckpointError:
-    """Return what to raise where the parts of a version contradict each other."""
+    """Return the error for a version whose parts contradict each other."""
     return CheckpointError(
-        f"{directory} does not fit together, its manifest and weights describe different "
-        f"things; save or import the checkpoint again: {str(error)[:1000]}"
+        f"the manifest and the weights in {directory} do not fit together; save or import the "
+        f"checkpoint again: {str(error)[:1000]}"
     )

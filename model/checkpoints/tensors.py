@@ -1,4 +1,4 @@
-"""Weights between torch and the files they lie in."""
+"""Convert weights between torch tensors and arrays."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Return tensors from whatever device as arrays, floats as float32."""
+    """Return tensors from any device as arrays, floats as float32."""
     return {
         key: tensor.detach().to("cpu", _plain(tensor.dtype)).numpy()
         for key, tensor in tensors.items()
@@ -16,7 +16,7 @@ def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def to_tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Return arrays as tensors of their own, on the CPU."""
+    """Copy arrays to tensors on the CPU."""
     return {key: torch.tensor(array) for key, array in arrays.items()}
 
 

@@ -1,7 +1,6 @@
-"""The command line: one command a module, one clear line for every error.
+"""The command line: one module per command, one line per error.
 
-What takes long to import (torch and all that stands on it) is imported when a command runs, so
-that `mambaad --help` answers at once.
+Commands import torch and other slow modules when they run, so that `mambaad --help` stays fast.
 """
 
 import io
@@ -27,17 +26,17 @@ from model.errors import ModelError
 __all__ = ["app"]
 
 MISTAKE = 2
-"""Exit code for what the caller can put right, as for a misspelt option."""
+"""Exit code for the caller's mistakes, such as a misspelt option."""
 
 _OF_TORCH = {"torch", "torchvision", "timm", "numba", "einops"}
-"""What the extra `torch` brings, and serving ONNX files does without."""
+"""Packages of the extra `torch`, which serving ONNX files does not need."""
 
 
 class Commands(TyperGroup):
-    """Commands that say a `ModelError` in one line instead of a traceback."""
+    """Commands that print a `ModelError` as one line instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (the type differs between typer's versions)
-        """Run the command that was asked for."""
+        """Run the command."""
         _print_any_name()
         try:
             return super().invoke(ctx)
@@ -56,7 +55,7 @@ class Commands(TyperGroup):
 
 
 def _print_any_name() -> None:
-    """Let file names that are not UTF-8 be printed, with an escape for each strange byte."""
+    """Print file names that are not UTF-8 with an escape for each invalid byte."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -20,7 +20,7 @@ def benchmark(
         typer.Option(metavar="paper", help="Time the paper's configuration, with random weights."),
     ] = None,
     batch_size: BatchSize = 1,
-    repeats: Annotated[int, typer.Option(min=2, help="Batches timed.")] = 20,
+    repeats: Annotated[int, typer.Option(min=2, help="Number of batches to time.")] = 20,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Write the results as JSON.")
     ] = None,
@@ -28,7 +28,7 @@ def benchmark(
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
-    """Time an inspection end to end: from the uint8 tensor through network and map to decisions.
+    """Time an inspection end to end: from the uint8 tensor to the decisions.
 
     For example:
 
@@ -40,7 +40,7 @@ def benchmark(
     from model.checkpoints.checkpoint import CheckpointStore
 
     if (checkpoint is None) == (config is None):
-        raise ConfigError("give either --checkpoint NAME or --config paper, and not both")
+        raise ConfigError("give either --checkpoint NAME or --config paper, not both")
     if config not in {None, "paper"}:
         raise ConfigError(f"--config must be paper, got {config!r}")
     subject = (

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from model.dataset.survey import Survey
 
 SPOILED = 1
-"""Exit code for data on which results would mean nothing."""
+"""Exit code for data on which results would be meaningless."""
 
 _FILES_SHOWN = 5
 
-data = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode="rich")
+data = typer.Typer(help="Check data sets.", no_args_is_help=True, rich_markup_mode="rich")
 
 
 @data.callback()
 def about() -> None:
-    """Look at data sets."""
+    """Check data sets."""
 
 
 @data.command()
@@ -47,13 +47,14 @@ def check(
     max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Say what DATA holds and what is wrong with it, before training on it.
+    """List the contents and problems of DATA, before training on it.
 
-    Counts by category and split, sizes and modes; unreadable files; images that
-    are trained on and tested with, or nearly so; masks that do not match; what
-    is passed over, and why. Exits with 1 where something would spoil results.
+    Shows counts by category and split, sizes and modes; unreadable files; test
+    images that are copies or near copies of training images; masks that do not
+    match; skipped files and the reason. Exits with 1 if a problem would make
+    results meaningless.
 
-    Folders are told by their names (good, OK, normal, NG, defect, test, ...; the
+    Folders are recognised by name (good, OK, normal, NG, defect, test, ...; the
     table is in docs/quality.md); --good, --defective and --category name others.
 
     For example:
@@ -77,23 +78,23 @@ def check(
     console = Console()
     if not as_json:
         others = [name for name in recognised(data) if name != dataset.layout]
-        also = f" (it could be {', '.join(others)} too: --layout)" if others else ""
+        also = f" (--layout can also be {', '.join(others)})" if others else ""
         missing = len(missing_files(dataset))
-        lacks = f"; {missing} of the files that it lists are not there" if missing else ""
+        lacks = f"; {missing} of the listed files are missing" if missing else ""
         console.print(f"{data} is read as {dataset.layout}{also}{lacks}", highlight=False)
     with counting(len(dataset.samples), "looking at images") as advance:
-        found = survey(dataset, data, advance)
+        result = survey(dataset, data, advance)
     if as_json:
-        print(json.dumps(found.to_dict(), indent=2))
+        print(json.dumps(result.to_dict(), indent=2))
     else:
-        console.print(table_of(found))
-        tell(console, found)
-    if found.spoiled:
+        console.print(table_of(result))
+        tell(console, result)
+    if result.spoiled:
         raise typer.Exit(SPOILED)
 
 
-def table_of(found: "Survey") -> "Group":
-    """Return a row per category, and their sum; below it, the sizes and modes of each."""
+def table_of(result: "Survey") -> "Group":
+    """Return a table with one row per category and the total, then each one's sizes and modes."""
     from rich.console import Group
     from rich.text import Text
 
@@ -102,38 +103,44 @@ def table_of(found: "Survey") -> "Group":
     headings = ["Good\ntrain", "\nheld out", "\ntest", "Defective\ntest", "\nmasks", "\nkinds"]
     table = NamedRows("", "\nCategory", headings)
     total = [0] * 5
-    for name, own in found.categories.items():
-        counts = [own.train, own.held_out, own.test_good, sum(own.defects.values()), own.masks]
+    for name, counted in result.categories.items():
+        counts = [
+            counted.train,
+            counted.held_out,
+            counted.test_good,
+            sum(counted.defects.values()),
+            counted.masks,
+        ]
         total = [a + b for a, b in zip(total, counts, strict=True)]
-        table.add(name, [*map(str, counts), str(len(own.defects))])
-    if len(found.categories) > 1:
+        table.add(name, [*map(str, counts), str(len(counted.defects))])
+    if len(result.categories) > 1:
         table.add("all", [*map(str, total), ""], "bold", section=True)
     shapes = [
-        Text(f"{name}: {_few(own.sizes)}, {_few(own.modes)}", overflow="fold")
-        for name, own in found.categories.items()
+        Text(f"{name}: {_few(counted.sizes)}, {_few(counted.modes)}", overflow="fold")
+        for name, counted in result.categories.items()
     ]
     return Group(table, Text("Width x height, mode", "bold"), *shapes)
 
 
-def tell(console: "Console", found: "Survey") -> None:
-    """Print the problems, each with its first few files."""
-    for problem in found.problems:
+def tell(console: "Console", result: "Survey") -> None:
+    """Print each problem with its first few files."""
+    for problem in result.problems:
         style, word = ("bold red", "spoils") if problem.spoils else ("yellow", "note")
         console.print(f"{word}: {problem.text}", style=style, markup=False, highlight=False)
         for file in problem.files[:_FILES_SHOWN]:
             console.print(f"    {file}", markup=False, highlight=False)
         if len(problem.files) > _FILES_SHOWN:
             console.print(f"    ... and {len(problem.files) - _FILES_SHOWN} more (--json)")
-    if not found.problems:
-        console.print("nothing is wrong with it")
-    for category, name in found.names.items():
-        text = f"the category {name!r} is called {category}"
+    if not result.problems:
+        console.print("no problems")
+    for category, name in result.names.items():
+        text = f"category {name!r} is renamed to {category}"
         console.print(text, markup=False, highlight=False)
-    told = {problem.text.partition(": ")[2] for problem in found.problems}
-    for reason, files in found.passed_over.items():
-        if reason not in told:
+    reported = {problem.text.partition(": ")[2] for problem in result.problems}
+    for reason, files in result.passed_over.items():
+        if reason not in reported:
             shown = f"{', '.join(files[:_FILES_SHOWN])}{', ...' if files[_FILES_SHOWN:] else ''}"
-            text = f"passed over: {len(files)} {reason} ({shown})"
+            text = f"skipped: {len(files)} {reason} ({shown})"
             console.print(text, markup=False, highlight=False)
 
 

@@ -7,7 +7,7 @@ import typer
 
 
 def safe_names_of(names: list[str] | None) -> list[str] | None:
-    """Return categories' names as checkpoints have them: "Zelle grün" is Zelle-gruen."""
+    """Return category names as checkpoints store them: "Zelle grün" becomes Zelle-gruen."""
     from model.names import safe_name
 
     return names and [safe_name(name) for name in names]
@@ -16,16 +16,16 @@ def safe_names_of(names: list[str] | None) -> list[str] | None:
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The checkpoint's name.")]
 Data: TypeAlias = Annotated[
     Path,
-    typer.Argument(metavar="DATA", help="A data set in any layout of docs/quality.md, or a list."),
+    typer.Argument(metavar="DATA", help="A data set in a layout of docs/quality.md, or a list."),
 ]
 Layout: TypeAlias = Annotated[
     str | None,
-    typer.Option("--layout", help="Read DATA as this layout, instead of the one recognised."),
+    typer.Option("--layout", help="Read DATA in this layout instead of detecting it."),
 ]
 LocalRoot: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--local-root", metavar="DIR", help="Where the files lie that DATA lists (s3://, or not)."
+        "--local-root", metavar="DIR", help="Folder of the files that DATA lists (also s3:// ones)."
     ),
 ]
 Weights: TypeAlias = Annotated[
@@ -41,7 +41,7 @@ Categories: TypeAlias = Annotated[
         "--category",
         metavar="NAME",
         callback=safe_names_of,
-        help="Only this category, a folder's name in DATA whatever it means; repeatable.",
+        help="Only this category: the name of any folder in DATA; repeatable.",
     ),
 ]
 Good: TypeAlias = Annotated[
@@ -49,7 +49,7 @@ Good: TypeAlias = Annotated[
     typer.Option(
         "--good",
         metavar="NAME",
-        help="Folders (or labels) of this name are good parts; '.' is DATA itself; repeatable.",
+        help="Folders (or labels) with this name are good parts; '.' is DATA itself; repeatable.",
     ),
 ]
 Defective: TypeAlias = Annotated[
@@ -57,18 +57,18 @@ Defective: TypeAlias = Annotated[
     typer.Option(
         "--defective",
         metavar="NAME",
-        help="Folders (or labels) of this name are defective parts; repeatable.",
+        help="Folders (or labels) with this name are defective parts; repeatable.",
     ),
 ]
 Device: TypeAlias = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-BatchSize: TypeAlias = Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")]
+BatchSize: TypeAlias = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 Preset: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--preset",
         metavar="PRESET",
-        help="The scan's size, whatever the recipe: paper, 16 states in 8 directions; or fast, "
-        "1 state in 2 directions (benchmarks/results/README.md says what that costs).",
+        help="The scan's size, instead of the recipe's: paper, 16 states in 8 directions; or fast, "
+        "1 state in 2 directions (accuracy: benchmarks/results/README.md).",
     ),
 ]
 
@@ -87,10 +87,10 @@ MaxPixels: TypeAlias = Annotated[
         "--max-pixels",
         min=1,
         callback=_allow_pixels,
-        help="Refuse images of more pixels; by default 1000000000.",
+        help="Refuse images with more pixels; by default 1000000000.",
     ),
 ]
 
 STORE = Path("weights")
 CALIBRATION = "Calibration"
-"""The panel of the options that thresholds come from."""
+"""Help panel of the options for thresholds."""

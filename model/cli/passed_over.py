@@ -1,4 +1,4 @@
-"""Says what lies in a data set's folder and is not read, in a line on the terminal."""
+"""Prints the skipped files of a data set."""
 
 from typing import TYPE_CHECKING
 
@@ -11,16 +11,16 @@ _SHOWN = 2
 
 
 def tell_passed_over(dataset: "Dataset") -> None:
-    """Print which files are passed over, but for those that nobody misses, and renamed categories.
+    """Print renamed categories and skipped files, except harmless ones.
 
     `mambaad data check` lists all of them.
     """
     for category, name in dataset.names.items():
-        typer.echo(f"the category {name!r} is called {category}", err=True)
+        typer.echo(f"category {name!r} is renamed to {category}", err=True)
     counted = [
         f"{len(files)} {reason} ({', '.join(files[:_SHOWN])}{', ...' if files[_SHOWN:] else ''})"
         for reason, files, harmless in dataset.passed_over_by_reason()
         if not harmless
     ]
     if counted:
-        typer.echo(f"passed over: {'; '.join(counted)}", err=True)
+        typer.echo(f"skipped: {'; '.join(counted)}", err=True)

@@ -36,13 +36,15 @@ def predict(
     *,
     category: Annotated[
         str | None,
-        typer.Option(help="What the images show; not needed for a checkpoint of one category."),
+        typer.Option(help="The images' category; not needed for a checkpoint with one category."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write each image under its heatmap, as PNG."),
+        typer.Option(metavar="DIR", help="Write each image with its heatmap on top, as PNG."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, one line per image.")
+    ] = False,
     fail_on_ng: Annotated[
         bool, typer.Option("--fail-on-ng", help="Exit with 1 when a part is NG.")
     ] = False,
@@ -52,10 +54,10 @@ def predict(
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
-    """Inspect images: OK or NG, score (0 to 1, 0.5 at the threshold), raw score and threshold.
+    """Inspect images: decision, score (0 to 1, 0.5 at the threshold), raw score and threshold.
 
-    Exit code: 2 when an image could not be inspected, whatever the others are; 1
-    when one is NG, with --fail-on-ng; else 0. For example:
+    Exit code: 2 if an image could not be inspected; else 1 if an image is NG and
+    --fail-on-ng is given; else 0. For example:
 
       mambaad predict bottle shots/*.png --output heatmaps
 
@@ -89,7 +91,7 @@ def predict(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """An image and its inspection, or why it was not inspected."""
+    """An image and its inspection, or the error that prevented it."""
 
     path: Path
     image: "Image | None" = None
@@ -98,17 +100,17 @@ class Outcome:
 
 
 def inspect_all(detector: "Detector", paths: Sequence[Path], category: str) -> list[Outcome]:
-    """Inspect a batch of image files; one that cannot be used does not stop the others."""
+    """Inspect a batch of image files; an unusable image does not stop the others."""
     opened = [_open(detector, path) for path in paths]
     images = [outcome.image for outcome in opened if outcome.image is not None]
     try:
-        found = iter(detector.inspect_images(images, category) if images else [])
+        inspections = iter(detector.inspect_images(images, category) if images else [])
     except (ImageError, NonFiniteOutput) as error:
         if len(paths) == 1:
             return [Outcome(paths[0], error=error)]
         return [outcome for path in paths for outcome in inspect_all(detector, [path], category)]
     return [
-        outcome if outcome.image is None else replace(outcome, inspection=next(found))
+        outcome if outcome.image is None else replace(outcome, inspection=next(inspections))
         for outcome in opened
     ]
 
@@ -125,14 +127,14 @@ def _open(detector: "Detector", path: Path) -> Outcome:
 
 
 def code_of(outcome: Outcome, fail_on_ng: bool) -> int:
-    """Return the exit code that an image asks for."""
+    """Return the exit code for an image."""
     if outcome.inspection is None:
         return NOT_INSPECTED
     return FOUND_NG if fail_on_ng and outcome.inspection.decision == "NG" else 0
 
 
 def saved(outcome: Outcome, file: Path, calibration: "Calibration") -> bool:
-    """Write an image under its heatmap, where it was inspected; whether nothing hindered that."""
+    """Write an inspected image with its heatmap on top; False if writing fails."""
     if outcome.inspection is None or outcome.image is None:
         return True
     try:
@@ -144,7 +146,7 @@ def saved(outcome: Outcome, file: Path, calibration: "Calibration") -> bool:
 
 
 def choose_category(checkpoint: "Checkpoint", category: str | None) -> str:
-    """Return the category asked for, or the only one that there is."""
+    """Return the given category, or the checkpoint's only one."""
     have = checkpoint.manifest.categories
     if category is None and len(have) == 1:
         return have[0]
@@ -155,12 +157,12 @@ def choose_category(checkpoint: "Checkpoint", category: str | None) -> str:
             f"{checkpoint.name!r} is not calibrated, so it cannot decide: run mambaad calibrate "
             f"{checkpoint.name} --images DIR --category CATEGORY on good images"
         )
-    asked = "no --category given" if category is None else f"no category {category!r}"
-    raise UnknownCategory(f"{asked}; {checkpoint.name!r} has: {', '.join(have)}")
+    problem = "no --category given" if category is None else f"no category {category!r}"
+    raise UnknownCategory(f"{problem}; {checkpoint.name!r} has: {', '.join(have)}")
 
 
 def line_of(outcome: Outcome, as_json: bool) -> str:
-    """Return the line printed for an image, or two where it was not inspected."""
+    """Return the line to print for an image, or two lines if it was not inspected."""
     path, inspection = outcome.path, outcome.inspection
     if as_json:
         return json.dumps(to_json(outcome))
@@ -173,7 +175,7 @@ def line_of(outcome: Outcome, as_json: bool) -> str:
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
-    """Return all of an inspection but its map as JSON values, or why there is none."""
+    """Return an inspection without its map, or the error, as JSON values."""
     inspection = outcome.inspection
     if inspection is None:
         error = {"kind": type(outcome.error).__name__, "detail": str(outcome.error)}
@@ -192,7 +194,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
 def write_overlay(
     file: Path, image: "Image", inspection: "Inspection", calibration: "Calibration"
 ) -> None:
-    """Write the image, upright, under its heatmap."""
+    """Write the upright image with its heatmap on top."""
     from model.images.preprocess import to_rgb
     from model.scoring.rendering import overlay, scale_scores
 

@@ -1,4 +1,4 @@
-"""A bar for work that counts images; silent where there is no terminal."""
+"""A progress bar over images; silent without a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 @contextmanager
 def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """Give a function that moves the bar on by so many images."""
+    """Yield a function that advances the bar by a number of images."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)

@@ -1,6 +1,9 @@
-"""Data sets: images on a disk in the layouts that data sets have, read, split and loaded.
+"""Read, split and load data sets from disk.
 
-`read_dataset` tells the layout by itself; each has a module in `readers`: `mvtec` (and BTAD, MPDD),
+    dataset = read_dataset(Path("data/mvtec"), ["bottle"])
+    dataset.train, dataset.held_out, dataset.test
+
+`read_dataset` detects the layout; each has a module in `readers`: `mvtec` (and BTAD, MPDD),
 `mvtec_3d`, `mvtec_loco`, `visa`, `real_iad`, `ader`, `plain` (and any other tree of folders),
 `lists` (CSV, JSON lines), `lookout`.
 """

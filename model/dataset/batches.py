@@ -1,4 +1,4 @@
-"""Whole images, framed as the detector takes them, a batch at a time."""
+"""Batches of images, framed for the detector."""
 
 import os
 from collections import deque
@@ -17,10 +17,10 @@ from model.inspection import Category, ImageSize
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InspectionBatch:
-    """Images to be inspected: what `Detector.inspect` and `Detector.image_maps` take.
+    """Arguments for `Detector.inspect` and `Detector.image_maps`.
 
-    `images` are the network's inputs, one after the other: several of an image that is tiled.
-    `image_sizes` are those of the images, upright.
+    `images` are the network's inputs in order; a tiled image has several. `image_sizes` are the
+    upright images' sizes.
     """
 
     samples: tuple[Sample, ...]
@@ -36,10 +36,7 @@ class InspectionBatch:
 def inspection_batches(
     samples: Sequence[Sample], preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[InspectionBatch]:
-    """Yield images in their order, so many at a time, read ahead by threads.
-
-    Raises `ImageError` for one that cannot be used.
-    """
+    """Yield batches in order; threads read ahead. Raises `ImageError`."""
     groups = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
     coming: deque[list[Future[tuple[UInt8[np.ndarray, "n 3 H W"], ImageSize]]]] = deque()
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="read-images")
@@ -48,9 +45,9 @@ def inspection_batches(
             while len(coming) + number < min(number + 2, len(groups)):
                 ahead = groups[number + len(coming)]
                 coming.append([pool.submit(_framed, sample, preprocessing) for sample in ahead])
-            found = [future.result() for future in coming.popleft()]
-            images = np.concatenate([inputs for inputs, _ in found])
-            yield InspectionBatch(tuple(group), images, tuple(size for _, size in found))
+            framed = [future.result() for future in coming.popleft()]
+            images = np.concatenate([inputs for inputs, _ in framed])
+            yield InspectionBatch(tuple(group), images, tuple(size for _, size in framed))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,10 +1,9 @@
-"""Images resized once and kept on disk, under a name made of their content.
+"""A disk cache of resized images, keyed by content.
 
-    <folder>/<two letters>/<sha256>.npy     uint8 (3, h, w), mapped into memory when it is read
+    <folder>/<two letters>/<sha256>.npy     uint8 (3, h, w), memory-mapped on reading
 
-The name is the digest of the image file's bytes and of all that its pixels depend on in the
-preprocessing: a file that changes, or another size, is another entry, and the same image in two
-folders is one. Runs may share a folder; it can be deleted at any time.
+The key is the digest of the image file's bytes and of the preprocessing that affects its pixels.
+Runs may share a folder, and it can be deleted at any time.
 """
 
 import contextlib
@@ -24,14 +23,14 @@ from model.inspection import ImageSize
 logger = logging.getLogger(__name__)
 
 _FORM = 1
-"""Raised whenever the same preprocessing comes to mean other pixels."""
+"""Version of the pixels: increase it when the same preprocessing gives different pixels."""
 
 
 class PixelCache:
-    """Reads images as they lie on their canvas, before they are cut (see `model.images.framing`).
+    """Reads images on their canvas, before they are cut (see `model.images.framing`).
 
-    Without a `folder` nothing is kept. Where the disk refuses to keep more, that is logged once,
-    and images are decoded each time.
+    Without a `folder`, nothing is cached. If the disk rejects a write, this is logged once and
+    nothing more is cached.
     """
 
     def __init__(self, preprocessing: Preprocessing, folder: Path | None = None) -> None:
@@ -41,17 +40,17 @@ class PixelCache:
 
     @property
     def keeps(self) -> bool:
-        """Whether there is a folder."""
+        """Whether a folder caches images."""
         return self._folder is not None
 
     def read(self, path: Path) -> UInt8[np.ndarray, "3 h w"]:
-        """Return an image's pixels, that nobody else changes. Raises `ImageError`."""
+        """Return an image's pixels; no other code modifies them. Raises `ImageError`."""
         if self._folder is None:
             return self._decoded(path)
         file = self._file(self._folder, path)
-        kept = _mapped(file)
-        if kept is not None:
-            return kept
+        cached = _mapped(file)
+        if cached is not None:
+            return cached
         pixels = self._decoded(path)
         self._keep(file, pixels)
         return pixels
@@ -61,16 +60,16 @@ class PixelCache:
         return self._preprocessing.frame(ImageSize(image.height, image.width)).pixels(image)
 
     def _file(self, folder: Path, path: Path) -> Path:
-        found = hashlib.sha256(self._rule)
+        digest = hashlib.sha256(self._rule)
         try:
-            found.update(path.read_bytes())
+            digest.update(path.read_bytes())
         except OSError as error:
-            raise ImageError(f"no image file {path}: {error}") from error
-        name = found.hexdigest()
+            raise ImageError(f"cannot read the image file {path}: {error}") from error
+        name = digest.hexdigest()
         return folder / name[:2] / f"{name[2:]}.npy"
 
     def _keep(self, file: Path, pixels: UInt8[np.ndarray, "3 h w"]) -> None:
-        """Write beside the place and rename: whoever reads meanwhile finds all of it or nothing."""
+        """Write a temporary file and rename it, so that readers never see a partial file."""
         writing = file.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,15 +79,15 @@ class PixelCache:
         except OSError as error:
             with contextlib.suppress(OSError):
                 writing.unlink(missing_ok=True)
-            logger.warning("nothing more is cached in %s: %s", self._folder, error)
+            logger.warning("caching of images in %s stops: %s", self._folder, error)
             self._folder = None
 
 
 def _mapped(file: Path) -> UInt8[np.ndarray, "3 h w"] | None:
-    """Return what a file holds, copied where it is read; None where it is not there or damaged."""
+    """Return a file's array, memory-mapped copy-on-write; None if it is missing or damaged."""
     try:
         mapped = np.load(file, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    whole = mapped.dtype == np.uint8 and mapped.ndim == 3 and len(mapped) == 3
-    return np.asarray(mapped) if whole else None
+    is_image = mapped.dtype == np.uint8 and mapped.ndim == 3 and len(mapped) == 3
+    return np.asarray(mapped) if is_image else None

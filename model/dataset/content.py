@@ -1,4 +1,4 @@
-"""Images without content, found before a training learns from them."""
+"""Find images without content before training uses them."""
 
 import hashlib
 import os
@@ -17,10 +17,10 @@ _NAMED = 3
 
 
 def check_content(images: ImageDataset, others: Sequence[Sample]) -> None:
-    """Raise `DatasetError` where any of the images, or all together, show nothing or one picture.
+    """Raise `DatasetError` if an image is blank, or if all images are the same picture.
 
-    Each image is read once. Those of the set are kept in memory where there is room; a cache on
-    disk keeps what an epoch reads, and the others are not kept.
+    Reads each image once. Unless they have a disk cache, `images` stay in memory if there is room;
+    `others` do not.
     """
     first = _unkept(images.samples, images.preprocessing) if images.is_on_disk else images
     sets = (first, _unkept(others, images.preprocessing))
@@ -30,15 +30,15 @@ def check_content(images: ImageDataset, others: Sequence[Sample]) -> None:
             blank = [part.samples[i].path for i, (is_blank, _) in enumerate(looks) if is_blank]
             if blank:
                 raise DatasetError(
-                    f"{len(blank)} of {len(looks)} good images show nothing: every pixel is alike "
-                    f"({_names(blank)}). Take them out, or give --grey-bits where 16-bit images "
-                    "use fewer; mambaad data check lists all of them"
+                    f"{len(blank)} of {len(looks)} good images are blank: all pixels are equal "
+                    f"({_names(blank)}). Remove them, or give --grey-bits if 16-bit images use "
+                    "fewer bits; mambaad data check lists all of them"
                 )
             if len(looks) > 1 and len({digest for _, digest in looks}) == 1:
                 raise DatasetError(
                     f"all {len(looks)} good images are the same picture "
-                    f"({_names([sample.path for sample in part.samples])}): nothing but it could "
-                    "be learned"
+                    f"({_names([sample.path for sample in part.samples])}): expected pictures of "
+                    "different parts"
                 )
 
 

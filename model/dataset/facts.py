@@ -1,4 +1,4 @@
-"""What the files of a data set are: each opened once, in threads, and looked at."""
+"""Properties of a data set's images and masks; threads open each file once."""
 
 import hashlib
 import os
@@ -19,16 +19,16 @@ from model.images.decoding import open_image
 from model.images.preprocess import SIXTEEN_BIT, upright
 
 HASH_SIDE = 16
-"""A perceptual hash has 256 bits: 64 call most pairs of parts in one fixture duplicates."""
+"""Gives a perceptual hash of 256 bits; with 64, most parts in one fixture look like duplicates."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
-    """One image: `size` is (width, height) upright, `mode` as stored; None where `error` is set.
+    """One image: upright `size` (width, height) and stored `mode`; None if `error` is set.
 
-    `digest` is of the pixels, whatever the file's format; `levels` the highest value of a 16-bit
-    image; `is_blank` whether nothing can be seen on it; `marked` the share of the image that its
-    mask marks, `mask_error` why there is none.
+    `digest` is of the pixels and does not depend on the file format; `levels` is the highest value
+    of a 16-bit image; `is_blank`: all pixels are equal; `marked` is the share of pixels that the
+    mask marks, `mask_error` why the mask is unusable.
     """
 
     sample: Sample
@@ -45,14 +45,14 @@ class Facts:
 
 
 def gather(dataset: Dataset, advance: Callable[[int], None] = lambda _images: None) -> list[Facts]:
-    """Look at every image and mask of a data set; `advance` hears how many were done."""
-    known = [(sample, split) for split, samples in dataset.splits.items() for sample in samples]
+    """Open every image and mask of a data set; calls `advance` with each number done."""
+    entries = [(sample, split) for split, samples in dataset.splits.items() for sample in samples]
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as threads:
-        return list(_counted(threads.map(lambda entry: look(*entry), known), advance))
+        return list(_counted(threads.map(lambda entry: look(*entry), entries), advance))
 
 
 def look(sample: Sample, split: str) -> Facts:
-    """Open one image, and its mask."""
+    """Open one image and its mask."""
     try:
         stored = open_image(sample.path)
         image = upright(stored)
@@ -84,17 +84,17 @@ def _mask(sample: Sample) -> tuple[float | None, str | None]:
 
 
 def _digest(image: Image.Image) -> str:
-    found = hashlib.sha256(f"{image.mode} {image.size}".encode())
-    found.update(image.tobytes())
-    return found.hexdigest()
+    digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
-def _counted(found: Iterator[Facts], advance: Callable[[int], None]) -> Iterator[Facts]:
-    for one in found:
-        yield one
+def _counted(facts: Iterator[Facts], advance: Callable[[int], None]) -> Iterator[Facts]:
+    for image in facts:
+        yield image
         advance(1)
 
 
 def readable(facts: Sequence[Facts]) -> list[Facts]:
     """Return the images that could be opened."""
-    return [one for one in facts if one.error is None]
+    return [image for image in facts if image.error is None]

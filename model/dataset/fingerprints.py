@@ -1,4 +1,4 @@
-"""Which image is which, whatever it is called: digests of a file and of the pixels it holds."""
+"""Identify images by content: digests of a file and of its pixels."""
 
 import hashlib
 import os
@@ -13,13 +13,13 @@ from model.images.preprocess import upright
 from model.inspection import Category
 
 HALF = 32
-"""Hex digits of either digest; a fingerprint is that of the file, then that of the pixels."""
+"""Hex digits of each digest; a fingerprint is the file's digest and then the pixels' digest."""
 
 
 def fingerprint(path: Path) -> str:
     """Return the digests of a file's bytes and of its upright pixels; raises `ImageError`.
 
-    The second one is the same for a picture that was stored anew without loss.
+    The second digest does not change when a picture is saved again without loss.
     """
     image = upright(open_image(path))
     pixels = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=HALF // 2)
@@ -37,18 +37,18 @@ def halves(digest: str) -> tuple[str, str]:
 def fingerprints(
     samples: Sequence[Sample], advance: Callable[[int], None] = lambda _images: None
 ) -> list[str]:
-    """Return the samples' fingerprints, in their order; `advance` hears how many were done."""
-    found = []
+    """Return the samples' fingerprints in order; calls `advance` with each number done."""
+    digests = []
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as threads:
         for digest in threads.map(lambda sample: fingerprint(sample.path), samples):
-            found.append(digest)
+            digests.append(digest)
             advance(1)
-    return found
+    return digests
 
 
 def by_category(samples: Sequence[Sample]) -> dict[Category, list[str]]:
     """Return the fingerprints of each category's images."""
-    found: defaultdict[Category, list[str]] = defaultdict(list)
+    groups: defaultdict[Category, list[str]] = defaultdict(list)
     for sample, digest in zip(samples, fingerprints(samples), strict=True):
-        found[sample.category].append(digest)
-    return dict(sorted(found.items()))
+        groups[sample.category].append(digest)
+    return dict(sorted(groups.items()))

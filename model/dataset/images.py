@@ -14,7 +14,7 @@ from model.dataset.sample import Sample
 from model.images.preprocess import Preprocessing
 
 Augment: TypeAlias = Callable[[Tensor, Generator], Tensor]
-"""Changes a uint8 image (3, H, W) as the generator's draws decide."""
+"""Changes a uint8 image (3, H, W) at random, using the generator."""
 
 _PLACE = 1
 
@@ -22,11 +22,10 @@ _PLACE = 1
 class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Samples as uint8 tensors (3, H, W), each with its index into `samples`.
 
-    An image that is tiled is one input cut out of it each time, where seed, epoch and index say.
-    The first images, as many as fit into `cache_bytes`, are kept once decoded; those that `cache`
-    keeps on disk are not decoded at all. `augment` gets a copy of the image and a generator that
-    depends on seed, epoch and index alone, so that worker processes change nothing; call
-    `set_epoch` before each epoch. Raises `ImageError` for a file that cannot be used.
+    A tiled image gives one random crop per epoch. The first decoded images stay in memory, up to
+    `cache_bytes`; images in the disk `cache` are not decoded. `augment` gets a copy of the image.
+    All random numbers depend only on seed, epoch and index, so the number of worker processes does
+    not matter. Call `set_epoch` before each epoch. Raises `ImageError` for an unusable file.
     """
 
     def __init__(
@@ -44,8 +43,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         self.seed = seed
         self._pixels = cache or PixelCache(preprocessing)
         self._room = cache_bytes
-        self._kept: dict[int, UInt8[np.ndarray, "3 h w"]] = {}
-        # Shared memory: worker processes that live on into the next epoch see it change.
+        self._decoded: dict[int, UInt8[np.ndarray, "3 h w"]] = {}
+        # In shared memory, so that persistent worker processes see a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
@@ -58,23 +57,23 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return image, index
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose augmentation is drawn."""
+        """Set the epoch for crops and augmentation."""
         self._epoch.fill_(epoch)
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether a folder keeps the images that are read."""
+        """Whether a disk cache keeps the images."""
         return self._pixels.keeps
 
     def canvas(self, index: int) -> UInt8[np.ndarray, "3 h w"]:
-        """Return the image resized, before it is cut: pixels that nobody else changes."""
-        kept = self._kept.get(index)
-        if kept is not None:
-            return kept
+        """Return the resized image before it is cut; no other code modifies it."""
+        cached = self._decoded.get(index)
+        if cached is not None:
+            return cached
         pixels = self._pixels.read(self.samples[index].path)
-        if pixels.nbytes <= self._room:  # a little more, if two threads pass here at once
+        if pixels.nbytes <= self._room:  # not locked: two threads may exceed it slightly
             self._room -= pixels.nbytes
-            self._kept[index] = pixels
+            self._decoded[index] = pixels
         return pixels
 
     def _input(self, canvas: UInt8[np.ndarray, "3 h w"], index: int) -> UInt8[np.ndarray, "3 H W"]:

@@ -1,4 +1,4 @@
-"""Folders of which somebody says that they hold good parts, or defective ones, and nothing else.
+"""Read folders that the user declares to be only good or only defective parts.
 
 good_parts(Path("line-3/good"), "bolt")
 defective_parts(Path("rejects"), "bolt")      rejects/*.png, rejects/<kind>/*.png
@@ -17,10 +17,10 @@ from model.inspection import Category
 
 
 def good_parts(folder: Path, category: Category) -> list[Sample]:
-    """Return the images in `folder`, or in its folders of good parts, in order of path.
+    """Return the images in `folder` or in its folders of good parts, in order of path.
 
-    Folders by date count as the folder itself. Raises `DatasetError` where there are none, where
-    the folder holds splits or only defective parts, and for folders that might hold anything.
+    Includes folders named by date. Raises `DatasetError` if there are no images, for splits, if all
+    parts are defective, and for folders with unknown names.
     """
     if not folder.is_dir():
         raise DatasetError(f"no folder {folder}: expected good images of {category!r} in it")
@@ -28,8 +28,8 @@ def good_parts(folder: Path, category: Category) -> list[Sample]:
     for path, place in placed:
         if place.split is not None:
             raise DatasetError(
-                f"{folder} holds a split ({path.parent}): give the folder of its good parts that "
-                f"are neither trained on nor tested with"
+                f"{folder} has a split ({path.parent}): give a folder of good parts that are used "
+                f"for neither training nor test"
             )
     good = [path for path, place in placed if place.good]
     if not good:
@@ -37,8 +37,8 @@ def good_parts(folder: Path, category: Category) -> list[Sample]:
         strange = next((p for p, place in placed if place.good is None and place.above), None)
         if strange is not None and not Words().meaning(folder.resolve().name).good:
             raise DatasetError(
-                f"{folder} holds folders of its own ({strange.parent.name}/): are these good parts "
-                f"of {category!r}? Give the folder that holds them, or call it good"
+                f"{folder} has subfolders with unknown names ({strange.parent.name}/): are these "
+                f"good parts of {category!r}? Give their folder, or rename it to good"
             )
     if not good:
         raise DatasetError(
@@ -48,25 +48,25 @@ def good_parts(folder: Path, category: Category) -> list[Sample]:
 
 
 def defective_parts(folder: Path, category: Category) -> list[Sample]:
-    """Return the images in `folder`, and in its folders by kind, in order of path.
+    """Return the images in `folder` and its folders by kind, in order of path.
 
-    Raises `DatasetError` where a folder of good parts is among them, and where there are none.
+    Raises `DatasetError` for a folder of good parts, and if there are no images.
     """
-    found = []
+    samples = []
     for path, place in _placed(folder):
         if place.good:
             raise DatasetError(
-                f"{folder} holds a folder {place.label!r}: give defective examples alone"
+                f"{folder} has a folder {place.label!r} of good parts: give only defective examples"
             )
         names = (*place.above, *place.below)
-        found.append(Sample(path, category, names[-1] if names else DEFECTIVE))
-    if not found:
+        samples.append(Sample(path, category, names[-1] if names else DEFECTIVE))
+    if not samples:
         raise DatasetError(f"no defective examples of {category!r} in {folder}")
-    return found
+    return samples
 
 
 def _placed(folder: Path) -> Iterator[tuple[Path, Place]]:
-    """Yield each image but masks, and what the folders below `folder` say of it."""
+    """Yield each image that is not a mask, with the meaning of its folders below `folder`."""
     if not folder.is_dir():
         return
     reading = Reading(Words(), folder.resolve().name)

@@ -1,4 +1,4 @@
-"""Which layout a folder is in, and its images read as that layout has them."""
+"""Detect a folder's layout and read its images."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +33,7 @@ LAYOUTS: tuple[Layout, ...] = (
     PLAIN,
     FOLDERS,
 )
-"""Those that say more of their images first: the first that recognises a folder reads it."""
+"""Most specific first; the first layout that recognises a folder reads it."""
 
 
 def read_dataset(
@@ -45,12 +45,11 @@ def read_dataset(
     words: Words | None = None,
     check_files: bool = True,
 ) -> Dataset:
-    """Find the images under `root`, of all categories or of those named, in whatever layout.
+    """Find the images under `root`, of all categories or of `categories`.
 
-    `layout` forces one; `local_root` is where files lie that a list names by another place; `words`
-    are names of folders or labels given outright for good and defective parts. Raises
-    `DatasetError`, saying what was looked for and found; also for files that the data lists and
-    that are not there, unless `check_files` is off.
+    `layout` overrides detection. `local_root` is the folder of listed files whose paths are
+    remote. `words` are the user's names of folders or labels for good and defective parts. Raises
+    `DatasetError` for an unknown layout and, with `check_files`, for listed files that are missing.
     """
     if not root.exists():
         raise DatasetError(f"no folder {root}")
@@ -63,16 +62,16 @@ def read_dataset(
 
 
 def recognised(root: Path) -> list[str]:
-    """Return the names of all layouts that a folder could be in, the one to be read first.
+    """Return the names of all matching layouts; `read_dataset` uses the first.
 
-    `folders`, which takes what no other does, is left out where there is another.
+    Includes the catch-all `folders` only if no other layout matches.
     """
     names = [layout.name for layout in LAYOUTS if layout.recognises(root)]
     return [name for name in names if name != FOLDERS.name or len(names) == 1]
 
 
 def missing_files(dataset: Dataset) -> list[Path]:
-    """Return the images and masks of a data set that are not there."""
+    """Return the images and masks of a data set that do not exist."""
     paths = [s.path for s in dataset.samples]
     masks = [s.mask for s in dataset.samples if s.mask is not None]
     return [p for p in paths if not is_there(p, file=True)] + [m for m in masks if not is_there(m)]
@@ -80,28 +79,28 @@ def missing_files(dataset: Dataset) -> list[Path]:
 
 def _choose(root: Path, name: str | None, words: Words) -> Layout:
     if name is not None:
-        found = next((layout for layout in LAYOUTS if layout.name == name), None)
-        if found is None:
+        chosen = next((layout for layout in LAYOUTS if layout.name == name), None)
+        if chosen is None:
             names = ", ".join(layout.name for layout in LAYOUTS)
             raise DatasetError(f"no layout {name!r}; have: {names}")
-        return found
-    found = next((layout for layout in LAYOUTS if layout.recognises(root)), None)
-    if found is None and words and root.is_dir():
+        return chosen
+    chosen = next((layout for layout in LAYOUTS if layout.recognises(root)), None)
+    if chosen is None and words and root.is_dir():
         return FOLDERS
-    if found is None:
+    if chosen is None:
         looked_for = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in LAYOUTS)
-        what = listing(root) if root.is_dir() else f"a file {root.name}"
+        content = listing(root) if root.is_dir() else f"a file {root.name}"
         raise DatasetError(
-            f"{root} is in no layout known here: found {what}. Say which folders hold good and "
-            "defective parts by --good NAME and --defective NAME (--good . where all images in it "
-            f"are good). Looked for {looked_for}"
+            f"{root} has no known layout: found {content}. Name the folders of good and "
+            "defective parts with --good NAME and --defective NAME (--good . if all images in it "
+            f"are good). Known layouts: {looked_for}"
         )
-    return found
+    return chosen
 
 
 def _check(missing: list[Path], root: Path) -> None:
     if missing:
         more = f", ... ({len(missing)} in all)" if len(missing) > 3 else ""
         raise DatasetError(
-            f"{root} lists files that are not there: {', '.join(map(str, missing[:3]))}{more}"
+            f"{root} lists files that do not exist: {', '.join(map(str, missing[:3]))}{more}"
         )

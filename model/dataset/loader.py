@@ -1,4 +1,4 @@
-"""Batches read ahead by threads, and how long whoever works on them had to wait."""
+"""Load batches ahead in threads, and measure how long the caller waits for them."""
 
 import os
 from collections import deque
@@ -16,16 +16,15 @@ _AHEAD = 2
 
 
 class Loader:
-    """The batches of one pass, in the order given, whoever reads how many at a time.
+    """The batches of one pass, in the given order.
 
-    Decoding, resizing and augmenting run in `threads`; so many batches as `ahead` are on the way
-    while the caller works on another. `wait_s` is how long the caller has waited so far, and
-    `wait_share` that as a share of the time since it asked for its first batch: near 0 where the
-    loop is not starved. Iterate once; to leave early ends the threads. `pin` puts batches where a
-    GPU reads them from.
+    Decoding, resizing and augmentation run in `threads`, up to `ahead` batches before the caller.
+    `wait_s` is the time the caller has waited, `wait_share` its share of the time since the first
+    batch: near 0 unless the loop is starved. Iterate once; leaving early ends the threads. `pin`
+    puts batches into pinned memory.
 
-    What an image becomes depends on the data set's seed, epoch and index alone (see
-    `ImageDataset`), so that threads change nothing. `set_epoch` is for between two passes.
+    An image's pixels depend only on the data set's seed, epoch and index (see `ImageDataset`), not
+    on the threads. Call `set_epoch` only between two passes.
     """
 
     def __init__(
@@ -46,19 +45,19 @@ class Loader:
         self._ended = 0.0
 
     def __len__(self) -> int:
-        """Return how many batches there are."""
+        """Return the number of batches."""
         return len(self._order)
 
     @property
     def wait_share(self) -> float:
-        """Which share of the time so far was spent waiting for images, 0 to 1."""
+        """Share of the time so far spent waiting for images, 0 to 1."""
         if not self._began:
             return 0.0
         passed = (self._ended or perf_counter()) - self._began
         return min(1.0, self.wait_s / passed) if passed > 0 else 0.0
 
     def __iter__(self) -> Iterator[UInt8[Tensor, "B 3 H W"]]:
-        """Yield each batch, raising `ImageError` where an image cannot be used."""
+        """Yield each batch; raises `ImageError` for an unusable image."""
         self._began, self._ended, self.wait_s = perf_counter(), 0.0, 0.0
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="read-images")
         coming: deque[list[Future[Tensor]]] = deque()
@@ -78,7 +77,7 @@ class Loader:
         return self._images[index][0]
 
     def _taken(self, batch: Sequence[Future[Tensor]]) -> Tensor:
-        asked = perf_counter()
+        began = perf_counter()
         stacked = torch.stack([future.result() for future in batch])
-        self.wait_s += perf_counter() - asked
+        self.wait_s += perf_counter() - began
         return stacked.pin_memory() if self._pin else stacked

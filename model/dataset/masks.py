@@ -1,4 +1,4 @@
-"""Where a defect is, as the data marks it."""
+"""Read the masks that mark defects."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ _LOSSY_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 def read_mask(sample: Sample, image_size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     """Return where the defect is, resized to `image_size` (height, width) by nearest neighbour.
 
-    Any value above 0 marks the defect (above half in JPEG and WebP, which smear edges), or any
-    colour but the sample's `mask_background`; of a folder of masks, whatever one of them marks. A
-    good part has none. Raises `DatasetError` for a defect without mask or a mask of another size.
+    A value above 0 marks the defect (above 127 in JPEG and WebP, which blur edges), or any colour
+    except the sample's `mask_background`. Masks in a folder are combined. Good parts have an empty
+    mask. Raises `DatasetError` for a defect without mask or a mask of another size.
     """
     if sample.is_good:
         return np.zeros(image_size, dtype=bool)
@@ -34,24 +34,24 @@ def marked_pixels(sample: Sample) -> Bool[np.ndarray, "H W"]:
         raise DatasetError(f"{sample.path} is defective and has no mask")
     files = image_files(sample.mask) if sample.mask.is_dir() else [sample.mask]
     if not files:
-        raise DatasetError(f"{sample.mask} holds no masks of {sample.path.name}")
+        raise DatasetError(f"the folder {sample.mask} has no masks of {sample.path.name}")
     expected = upright_size(sample.path)
     marked = np.zeros(expected[::-1], dtype=bool)
     for file in files:
         mask = open_image(file)
         if mask.size != expected:
             raise DatasetError(
-                f"mask {file} is {mask.width} x {mask.height} px, its image {sample.path.name} "
-                f"{expected[0]} x {expected[1]}: a mask has its image's size"
+                f"mask {file} is {mask.width} x {mask.height} px, expected {expected[0]} x "
+                f"{expected[1]} like its image {sample.path.name}"
             )
         marked |= _marked(mask, file, sample.mask_background)
     return marked
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) as the image is meant to be seen, from its header."""
-    with opened_file(path) as found:
-        return found.upright_size
+    """Return the upright image's (width, height) from its header."""
+    with opened_file(path) as opened:
+        return opened.upright_size
 
 
 def _marked(

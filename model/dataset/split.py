@@ -1,4 +1,4 @@
-"""Good images held out from training, to calibrate with."""
+"""Hold out good images from training, for calibration."""
 
 import random
 from collections import defaultdict
@@ -14,8 +14,8 @@ def split_good(
 ) -> tuple[list[Sample], list[Sample]]:
     """Hold out a share of each category's good images, at least one and never all of them.
 
-    Which ones depends on the seed and on the file names of that category, not on where the folder
-    lies, the samples' order or the other categories. Both halves keep the order of `samples`.
+    The choice depends only on the seed and the category's file names, not on the folder, the order
+    of samples or other categories. Both parts keep the order of `samples`.
     Raises `DatasetError` for a defective sample or a category with fewer than two images.
     """
     if not 0 < held_out_fraction < 1:
@@ -23,7 +23,7 @@ def split_good(
     groups: dict[Category, list[Sample]] = defaultdict(list)
     for sample in samples:
         if not sample.is_good:
-            raise DatasetError(f"only good images are held out, got {sample.path}")
+            raise DatasetError(f"only good images can be held out, got the defective {sample.path}")
         groups[sample.category].append(sample)
     held_out: set[Sample] = set()
     for category, group in groups.items():

@@ -1,4 +1,4 @@
-"""What a data set is and what is wrong with it: counts, sizes, unreadable files, leaks, masks."""
+"""Describe a data set and find its problems: counts, sizes, unreadable files, leaks, masks."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ _TWELVE_BITS = 4095
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something to put right; `spoils` says whether results mean nothing before it is."""
+    """A problem of a data set; `spoils`: results are meaningless until it is fixed."""
 
     kind: str
     spoils: bool
@@ -42,10 +42,9 @@ class CategorySurvey:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything found; `problems` are sorted, those that spoil results first.
+    """A data set's counts and problems; those that spoil results come first.
 
-    `passed_over` are the files below the data's folder that are not read, by the reason; `names`
-    what the data calls those categories that are called otherwise here.
+    `passed_over` are the skipped files by reason; `names` the original names of renamed categories.
     """
 
     layout: str
@@ -56,7 +55,7 @@ class Survey:
 
     @property
     def spoiled(self) -> bool:
-        """Whether results on this data would mean nothing."""
+        """Whether results on this data would be meaningless."""
         return any(problem.spoils for problem in self.problems)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,11 +66,11 @@ class Survey:
 def survey(
     dataset: Dataset, root: Path, advance: Callable[[int], None] = lambda _images: None
 ) -> Survey:
-    """Open every image and mask, and say what was found; paths are told from `root`."""
+    """Open every image and mask and describe them; file names are relative to `root`."""
     facts = gather(dataset, advance)
     by_category: dict[Category, list[Facts]] = defaultdict(list)
-    for one in facts:
-        by_category[one.sample.category].append(one)
+    for image in facts:
+        by_category[image.sample.category].append(image)
     categories = {name: _describe(by_category[name]) for name in sorted(by_category)}
     problems = [
         *_missing(dataset),
@@ -80,68 +79,68 @@ def survey(
         *_mask_problems(facts, root),
         *_repeated(facts, root),
     ]
-    for name, own in sorted(by_category.items()):
-        problems += _shortages(name, own)
-        problems += _one_picture(name, readable(own), root)
-        problems += _mixtures(name, readable(own), root)
+    for name, group in sorted(by_category.items()):
+        problems += _shortages(name, group)
+        problems += _one_picture(name, readable(group), root)
+        problems += _mixtures(name, readable(group), root)
     problems.sort(key=lambda problem: not problem.spoils)
     passed_over = {reason: tuple(files) for reason, files, _ in dataset.passed_over_by_reason()}
     return Survey(dataset.layout, categories, problems, passed_over, dict(dataset.names))
 
 
 def _describe(facts: Sequence[Facts]) -> CategorySurvey:
-    defective = [one for one in facts if not one.sample.is_good]
-    sizes = Counter(f"{one.size[0]} x {one.size[1]}" for one in facts if one.size)
+    defective = [image for image in facts if not image.sample.is_good]
+    sizes = Counter(f"{image.size[0]} x {image.size[1]}" for image in facts if image.size)
     return CategorySurvey(
-        train=sum(one.split == "train" for one in facts),
-        held_out=sum(one.split == "held_out" for one in facts),
-        test_good=sum(one.split == "test" and one.sample.is_good for one in facts),
-        defects=dict(sorted(Counter(one.sample.defect for one in defective).items())),
-        masks=sum(one.sample.mask is not None for one in defective),
+        train=sum(image.split == "train" for image in facts),
+        held_out=sum(image.split == "held_out" for image in facts),
+        test_good=sum(image.split == "test" and image.sample.is_good for image in facts),
+        defects=dict(sorted(Counter(image.sample.defect for image in defective).items())),
+        masks=sum(image.sample.mask is not None for image in defective),
         sizes=dict(sizes.most_common()),
-        modes=dict(Counter(one.mode for one in facts if one.mode).most_common()),
+        modes=dict(Counter(image.mode for image in facts if image.mode).most_common()),
     )
 
 
 def _missing(dataset: Dataset) -> Iterator[Problem]:
-    """Files that were meant to be read: missing images spoil results, the rest is to be known."""
+    """Skipped files that matter: missing images spoil results, the others are notes."""
     for reason, files, harmless in dataset.passed_over_by_reason():
         if not harmless:
-            text = f"{len(files)} passed over: {reason}"
+            text = f"{len(files)} skipped: {reason}"
             yield Problem("passed over", reason == DANGLING, text, tuple(files))
 
 
 def _unreadable(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
-    bad = [one for one in facts if one.error is not None]
+    bad = [image for image in facts if image.error is not None]
     if bad:
         text = f"{len(bad)} images cannot be read: {bad[0].error}"
         yield Problem("unreadable", True, text, _names(bad, root))
 
 
 def _blank(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
-    blank = [one for one in facts if one.is_blank]
+    blank = [image for image in facts if image.is_blank]
     if blank:
-        text = f"{len(blank)} images show nothing: every pixel is alike, so take them out"
+        text = f"{len(blank)} images are blank (all pixels are equal): remove them"
         yield Problem("blank", True, text, _names(blank, root))
 
 
 def _one_picture(name: Category, facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
-    good = [one for one in facts if one.split != "test"]
-    if len(good) > 1 and len({one.digest for one in good}) == 1 and not good[0].is_blank:
+    good = [image for image in facts if image.split != "test"]
+    if len(good) > 1 and len({image.digest for image in good}) == 1 and not good[0].is_blank:
         text = f"all {len(good)} good images of {name} to train on are the same picture"
         yield Problem("one picture", True, text, _names(good, root))
 
 
 def _mask_problems(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
-    wrong = [one for one in facts if one.mask_error]
+    wrong = [image for image in facts if image.mask_error]
     if wrong:
         text = f"{len(wrong)} masks do not match: {wrong[0].mask_error}"
         yield Problem("mask", True, text, _names(wrong, root))
-    empty = [one for one in facts if one.marked == 0]
+    empty = [image for image in facts if image.marked == 0]
     if empty:
         text = f"{len(empty)} masks of defective images mark nothing"
         yield Problem("empty mask", True, text, _names(empty, root))
-    full = [one for one in facts if one.marked is not None and one.marked > _NEARLY_ALL]
+    full = [image for image in facts if image.marked is not None and image.marked > _NEARLY_ALL]
     if full:
         text = f"{len(full)} masks mark more than {_NEARLY_ALL:.0%} of the image: inverted?"
         yield Problem("full mask", False, text, _names(full, root))
@@ -150,67 +149,77 @@ def _mask_problems(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
 def _repeated(facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
     seen = readable(facts)
     exact = exact_pairs(seen)
-    for kind, spoils, says, pairs in (
-        ("contradiction", True, "good and defective at once", [p for p in exact if p.contradicts]),
+    for kind, spoils, relation, pairs in (
+        (
+            "contradiction",
+            True,
+            "one is good and the other defective",
+            [p for p in exact if p.contradicts],
+        ),
         (
             "leak",
             True,
-            "trained on (or held out) and tested with, or trained on and held out",
+            "the two are in different splits",
             [p for p in exact if p.across and not p.contradicts],
         ),
-        ("repeated", False, "there twice", [p for p in exact if not p.across | p.contradicts]),
+        (
+            "repeated",
+            False,
+            "both are in the same split",
+            [p for p in exact if not p.across | p.contradicts],
+        ),
     ):
         if pairs:
-            text = f"{len(pairs)} images are the same as another, and {says}"
+            text = f"{len(pairs)} images have the same pixels as another, and {relation}"
             yield Problem(kind, spoils, text, _pair_names(pairs, root))
     near, unclear = near_pairs(seen)
     if near:
         text = f"{len(near)} pairs of images in different splits look the same"
         yield Problem("near leak", True, text, _pair_names(near, root))
     if unclear:
-        text = f"too alike to tell near-duplicates from other parts: {', '.join(unclear)}"
+        text = f"images are too similar to detect near duplicates: {', '.join(unclear)}"
         yield Problem("alike", False, text)
 
 
 def _shortages(name: Category, facts: Sequence[Facts]) -> Iterator[Problem]:
-    good = sum(one.split != "test" for one in readable(facts))
-    tested = [one for one in facts if one.split == "test"]
+    good = sum(image.split != "test" for image in readable(facts))
+    tested = [image for image in facts if image.split == "test"]
     if good < 2:
-        text = f"{name} has {good} good images to train on: two are the least"
+        text = f"{name} has {good} good images for training: need at least 2"
         yield Problem("too few", True, text)
     elif good < _ENOUGH_GOOD:
-        text = f"{name} has {good} good images to train on and calibrate with: more are better"
+        text = f"{name} has only {good} good images for training and calibration: more are better"
         yield Problem("few", False, text)
-    kinds = {one.sample.is_good for one in tested}
+    kinds = {image.sample.is_good for image in tested}
     if len(kinds) == 1:
         missing = "defective" if True in kinds else "good"
         yield Problem("one-sided test", False, f"{name} has no {missing} test images")
-    defective = [one for one in tested if not one.sample.is_good]
-    bare = sum(one.sample.mask is None for one in defective)
+    defective = [image for image in tested if not image.sample.is_good]
+    bare = sum(image.sample.mask is None for image in defective)
     if 0 < bare < len(defective):
         text = f"{name} has {bare} of {len(defective)} defective images without a mask"
         yield Problem("no mask", False, text)
 
 
 def _mixtures(name: Category, facts: Sequence[Facts], root: Path) -> Iterator[Problem]:
-    modes = sorted({str(one.mode) for one in facts})
+    modes = sorted({str(image.mode) for image in facts})
     if len(modes) > 1:
         yield Problem("modes", False, f"{name} mixes the modes {', '.join(modes)}")
-    shapes = {round(one.size[0] / one.size[1], 2) for one in facts if one.size}
+    shapes = {round(image.size[0] / image.size[1], 2) for image in facts if image.size}
     if len(shapes) > 1:
-        text = f"{name} mixes {len(shapes)} aspect ratios: --resize letterbox keeps each"
+        text = f"{name} mixes {len(shapes)} aspect ratios: --resize letterbox preserves them"
         yield Problem("shapes", False, text)
-    deep = [one for one in facts if one.levels is not None]
-    if deep and max(one.levels or 0 for one in deep) <= _TWELVE_BITS:
+    deep = [image for image in facts if image.levels is not None]
+    if deep and max(image.levels or 0 for image in deep) <= _TWELVE_BITS:
         text = (
             f"{name} has 16-bit images that use no more than {_TWELVE_BITS + 1} levels: "
-            "train with --grey-bits 12 (or 10), or they are nearly black"
+            "train with --grey-bits 12 (or 10), otherwise they are nearly black"
         )
         yield Problem("dark", True, text, _names(deep, root))
 
 
 def _names(facts: Sequence[Facts], root: Path) -> tuple[str, ...]:
-    return tuple(_below(one.sample.path, root) for one in facts)
+    return tuple(_below(image.sample.path, root) for image in facts)
 
 
 def _pair_names(pairs: Sequence[Pair], root: Path) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
-"""How good a checkpoint is, on test images.
+"""Evaluate a checkpoint on test images.
 
-Metrics of ranking (AUROC, AP, F1-max, AUPRO, AUPIMO) need no threshold; the false-reject and escape
-rates are what the calibrated threshold, left as it is, does to these images. `untouched` says
-whether training or calibration has seen them, `contradictions` whether they are what the threshold
-was promised for.
+    evaluation = evaluate(detector, dataset.test)
+    evaluation.mean["image_auroc"]
+
+Ranking metrics (AUROC, AP, F1-max, AUPRO, AUPIMO) need no threshold; the false-reject and escape
+rates are at the calibrated threshold, which does not change. `untouched` checks whether training or
+calibration has seen the images, `contradictions` whether the rates contradict the promises.
 """
 
 from model.evaluation.comparing import Change, Comparison, Difference, compare

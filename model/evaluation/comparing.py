@@ -1,7 +1,7 @@
-"""Two checkpoints on the same images: what differs, how surely, and which parts it decides about.
+"""Compare two checkpoints on the same images: metrics with intervals, and changed decisions.
 
-Both were resampled by the same draws of the same images (`seed_of`), so that a difference is taken
-draw by draw: what is hard about some images is hard for both, and falls out of the interval.
+Both use the same resamplings (`seed_of`), and differences are taken per resampling. So images that
+are hard for both checkpoints do not widen the interval.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ from model.metrics.resampling import Replicates, interval
 from model.tables import NamedRows
 
 _HEADING = 16
-"""The longest name that heads a column."""
+"""The longest checkpoint name for a column heading."""
 
 
 _LEAST_WRONG_FIRST = (Decision.OK, Decision.REVIEW, Decision.NG)
-"""The decisions on a good part; on a defective one, the other way round."""
+"""Decisions on a good part, best first; reversed for a defective part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric of both, and how much more the second has; `interval` is of that, 95 %."""
+    """One metric of both checkpoints, and the second minus the first with its 95 % interval."""
 
     first: float
     second: float
@@ -37,14 +37,14 @@ class Difference:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves no difference out."""
+        """Whether the interval excludes 0."""
         low, high = self.interval
         return low > 0 or high < 0
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An image that the two decide differently."""
+    """An image on which the decisions differ."""
 
     first: ImageRecord
     second: ImageRecord
@@ -56,10 +56,9 @@ class Change:
 
     @property
     def is_better(self) -> bool:
-        """Whether the second comes nearer to what is right: OK for good parts, NG for defects.
+        """Whether the second decision is nearer to the truth: OK for good parts, NG for defects.
 
-        REVIEW lies between: a good part that goes from REVIEW to NG is worse off, and so is a line
-        whose defect goes from REVIEW to OK.
+        REVIEW is between OK and NG.
         """
         steps = _LEAST_WRONG_FIRST if self.sample.is_good else _LEAST_WRONG_FIRST[::-1]
         return steps.index(self.second.decision) < steps.index(self.first.decision)
@@ -67,7 +66,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The differences per category and on average, and every image decided differently."""
+    """The differences per category and on average, and every changed decision."""
 
     first: Evaluation
     second: Evaluation
@@ -78,7 +77,7 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return the differences and changed decisions as JSON values."""
         return {
-            "categories": {c: _plain(found) for c, found in self.categories.items()},
+            "categories": {c: _plain(metrics) for c, metrics in self.categories.items()},
             "mean": _plain(self.mean),
             "changes": [
                 {
@@ -94,9 +93,9 @@ class Comparison:
         }
 
     def table(self, names: tuple[str, str]) -> Group:
-        """Return a table in percent: for each category, a row for each metric.
+        """Return a table in percent with one row per category and metric.
 
-        Names too long to head a column are spelled out above it, as A and B.
+        Names too long for a heading are listed above the table, as A and B.
         """
         above, heads = [], names
         if max(map(len, names)) > _HEADING:
@@ -107,30 +106,33 @@ class Comparison:
         parts = dict(self.categories)
         if len(parts) > 1:
             parts["mean"] = self.mean
-        for number, (category, found) in enumerate(parts.items()):
+        for number, (category, metrics) in enumerate(parts.items()):
             table.add(category, style="underline", section=number > 0)
-            for name, one in found.items():
-                low, high = (f"{100 * end:+.1f}" for end in one.interval)
-                cells = [percent(one.first), percent(one.second), f"{100 * one.difference:+.1f}"]
-                table.add(name, [*cells, f"{low} to {high}"], "bold" if one.is_sure else "")
+            for name, metric in metrics.items():
+                low, high = (f"{100 * end:+.1f}" for end in metric.interval)
+                values = [percent(metric.first), percent(metric.second)]
+                cells = [*values, f"{100 * metric.difference:+.1f}", f"{low} to {high}"]
+                table.add(name, cells, "bold" if metric.is_sure else "")
         return Group(*above, table)
 
 
 def compare(first: Evaluation, second: Evaluation) -> Comparison:
-    """Compare two evaluations of the same images. Raises `DatasetError` where they are not."""
+    """Compare two evaluations; raises `DatasetError` if their images differ."""
     if [r.sample for r in first.records] != [r.sample for r in second.records]:
-        raise DatasetError("two checkpoints are compared on the same images, and these differ")
+        raise DatasetError(
+            "cannot compare two evaluations of different images: evaluate both on the same images"
+        )
     categories = {}
-    for category, found in first.categories.items():
+    for category, first_metrics in first.categories.items():
         values = [
             {name: getattr(metrics, name) for name in METRICS}
-            for metrics in (found, second.categories[category])
+            for metrics in (first_metrics, second.categories[category])
         ]
         drawn = (first.replicates[category], second.replicates[category])
         categories[category] = _differences(values[0], values[1], *drawn)
     means = (first.mean_replicates, second.mean_replicates)
     pairs = zip(first.records, second.records, strict=True)
-    changes = [Change(one, two) for one, two in pairs if one.decision is not two.decision]
+    changes = [Change(a, b) for a, b in pairs if a.decision is not b.decision]
     changes.sort(key=lambda change: (change.is_better, str(change.sample.path)))
     return Comparison(
         first, second, categories, _differences(first.mean, second.mean, *means), tuple(changes)
@@ -138,7 +140,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
 
 
 def better_higher(name: str) -> bool:
-    """Say whether more of a metric is better: of rates it is worse."""
+    """Whether a higher value of a metric is better; for rates, lower is better."""
     return name not in RATES
 
 
@@ -148,15 +150,15 @@ def _differences(
     drawn_first: Replicates,
     drawn_second: Replicates,
 ) -> dict[str, Difference]:
-    found = {}
+    differences = {}
     for name in METRICS:
-        one, two = first[name], second[name]
-        if one is None or two is None or name not in drawn_first or name not in drawn_second:
+        a, b = first[name], second[name]
+        if a is None or b is None or name not in drawn_first or name not in drawn_second:
             continue
         pair = interval(drawn_second[name] - drawn_first[name])
-        found[name] = Difference(one, two, two - one, pair)
-    return found
+        differences[name] = Difference(a, b, b - a, pair)
+    return differences
 
 
-def _plain(found: Mapping[str, Difference]) -> dict[str, Any]:
-    return {k: {**asdict(one), "interval": list(one.interval)} for k, one in found.items()}
+def _plain(metrics: Mapping[str, Difference]) -> dict[str, Any]:
+    return {k: {**asdict(d), "interval": list(d.interval)} for k, d in metrics.items()}

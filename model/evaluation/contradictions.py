@@ -1,8 +1,8 @@
-"""Where test images contradict what a threshold promises: they are not like the held-out ones.
+"""Find test rates that contradict a threshold's promise.
 
-A promise is about parts like those that set the threshold. Where the test shows a rate that is too
-high to be chance, on the least favourable reading of the promise, the test images are other parts,
-or other pictures: another camera, light, crop or file format.
+A promise holds for parts like those that set the threshold. If the test shows a rate above the 95 %
+bound of the promise by more than chance, the test images are different: another part, camera,
+light, crop or file format.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ FALSE_REJECTS, ESCAPES = "false_reject_rate", "escape_rate"
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A rate that was promised with 95 % confidence, and what the test shows.
+    """A rate that was promised with 95 % confidence, and the test's count.
 
-    `rate` is the metric that shows it, `what` says in words what is counted.
+    `rate` is the metric's name, `what` describes the counted parts.
     """
 
     category: Category
@@ -35,13 +35,13 @@ class Contradiction:
     is_estimate: bool = False
 
     def text(self) -> str:
-        """Say it in two sentences."""
+        """Return the warning as two sentences."""
         word = "estimated" if self.is_estimate else "promised"
         good = "good" if self.rate == FALSE_REJECTS else "defective"
         return (
             f"{self.category}: these {good} test images are not like those that set the threshold. "
-            f"At most {percent(self.promised)} {self.what} is {word} with 95 % confidence, and "
-            f"{self.count} of {self.images} ({percent(self.count / self.images)}) were: look for "
+            f"At most {percent(self.promised)} {self.what} is {word} with 95 % confidence, but "
+            f"{self.count} of {self.images} ({percent(self.count / self.images)}) were: check for "
             "another camera, light, crop or file format, or calibrate with images like these."
         )
 
@@ -51,20 +51,20 @@ def contradictions(
 ) -> list[Contradiction]:
     """Return every promise that the test images contradict, by category."""
     return [
-        one
+        promise
         for category in evaluation.categories
-        for one in _of_category(category, evaluation, calibrations[category])
-        if one.count / one.images > one.promised
-        and bdtrc(one.count - 1, one.images, one.promised) < 1 - LEVEL
+        for promise in _of_category(category, evaluation, calibrations[category])
+        if promise.count / promise.images > promise.promised
+        and bdtrc(promise.count - 1, promise.images, promise.promised) < 1 - LEVEL
     ]
 
 
 def _of_category(
     category: Category, evaluation: Evaluation, calibration: Calibration
 ) -> Iterator[Contradiction]:
-    own = [record for record in evaluation.records if record.sample.category == category]
-    good = [record for record in own if record.sample.is_good]
-    bad = [record for record in own if not record.sample.is_good]
+    records = [record for record in evaluation.records if record.sample.category == category]
+    good = [record for record in records if record.sample.is_good]
+    bad = [record for record in records if not record.sample.is_good]
     point, folds = calibration.operating_point, calibration.folds is not None
     if good and (point is None or point.keeps_alpha):
         rejected = _decided(good, Decision.NG)
@@ -88,7 +88,7 @@ def _of_category(
 
 
 def _bound(above: int, images: int) -> float:
-    """Return what a rate by rank is at most, with 95 % confidence; see `Calibration.rate_bound`."""
+    """Return the upper 95 % confidence bound of a rate by rank; see `Calibration.rate_bound`."""
     return float(betaincinv(above, images + 1 - above, LEVEL))
 
 
@@ -96,9 +96,9 @@ def _decided(records: list[ImageRecord], decision: Decision) -> int:
     return sum(record.decision is decision for record in records)
 
 
-def remarks(found: list[Contradiction]) -> dict[tuple[Category, str], list[str]]:
-    """Return what is said of each metric of a category; see `Evaluation.table`."""
-    said: dict[tuple[Category, str], list[str]] = {}
-    for one in found:
-        said.setdefault((one.category, one.rate), []).append(one.text())
-    return said
+def remarks(contradicted: list[Contradiction]) -> dict[tuple[Category, str], list[str]]:
+    """Return the remarks on each category's metric, for `Evaluation.table`."""
+    texts: dict[tuple[Category, str], list[str]] = {}
+    for promise in contradicted:
+        texts.setdefault((promise.category, promise.rate), []).append(promise.text())
+    return texts

@@ -1,4 +1,4 @@
-"""From samples to an evaluation: inspect them, category by category, and measure."""
+"""Inspect samples by category and measure the results."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,31 +22,31 @@ def evaluate(
     progress: bool = False,
     resamplings: int = RESAMPLINGS,
 ) -> Evaluation:
-    """Inspect the samples and compare with what they are; thresholds stay as calibrated.
+    """Inspect the samples and compare the results with their labels, at the calibrated thresholds.
 
-    `progress` draws a bar on stderr. Raises `DatasetError` for no samples or a mask that does not
-    fit, `ImageError` for an unreadable image, `UnknownCategory` for a category without calibration
-    and `NonFiniteOutput` for a network that answers NaN.
+    `progress` draws a bar on stderr. Raises `DatasetError` for no samples or a mask of another
+    size, `ImageError` for an unreadable image, `UnknownCategory` for a category without calibration
+    and `NonFiniteOutput` for a network that returns NaN.
     """
     groups = group_samples(samples, batch_size)
-    found: dict[Category, Part] = {}
+    parts: dict[Category, Part] = {}
     with progress_bar(progress) as bar:
         task = bar.add_task("Inspecting", total=len(samples))
         for category, group in groups.items():
             inspections = _inspect(detector, group, batch_size)
             size = detector.preprocessing.image_size
-            found[category] = measure_part(
+            parts[category] = measure_part(
                 group, inspections, size, resamplings, lambda: bar.advance(task)
             )
     return Evaluation(
-        {category: part.metrics for category, part in found.items()},
-        tuple(record for part in found.values() for record in part.records),
-        {category: part.replicates for category, part in found.items()},
+        {category: part.metrics for category, part in parts.items()},
+        tuple(record for part in parts.values() for record in part.records),
+        {category: part.replicates for category, part in parts.items()},
     )
 
 
 def group_samples(samples: Sequence[Sample], batch_size: int) -> dict[Category, list[Sample]]:
-    """Sort samples by category and then by path, so that the same images resample alike."""
+    """Sort samples by category and path, so that the same images have the same resamplings."""
     if not samples:
         raise DatasetError("no test images: expected <category>/test/<defect>/*.png")
     if batch_size < 1:
@@ -65,7 +65,7 @@ def _inspect(
 
 
 def progress_bar(shown: bool) -> Progress:
-    """Return a bar on stderr, or one that is never drawn."""
+    """Return a progress bar on stderr; invisible unless `shown`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

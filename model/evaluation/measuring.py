@@ -1,4 +1,4 @@
-"""From samples and the maps they gave to one category's metrics, intervals and kinds of defect."""
+"""Compute one category's metrics and intervals from its samples and their maps."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +48,7 @@ def measure_part(
     resamplings: int,
     advance: Advance,
 ) -> Part:
-    """Go through the inspections of these samples, in their order, and measure them."""
+    """Measure the inspections of these samples, given in the same order."""
     records = []
     masked = with_pixel_truth(samples)
     wanted = set(masked)
@@ -71,12 +71,12 @@ def measure_part(
 
 
 def seed_of(samples: Sequence[Sample]) -> int:
-    """Return a seed for one category's resamplings, the same for every checkpoint and method."""
+    """Return the seed of a category's resamplings, equal for all checkpoints and methods."""
     return zlib.crc32(samples[0].category.encode())
 
 
 def with_pixel_truth(samples: Sequence[Sample]) -> list[int]:
-    """Return the indices for pixel metrics: the good and the masked, if any is masked."""
+    """Return the indices of good and masked samples for pixel metrics; empty without masks."""
     if not any(sample.mask for sample in samples):
         return []
     return [n for n, sample in enumerate(samples) if sample.is_good or sample.mask]
@@ -97,16 +97,16 @@ def _record(sample: Sample, inspection: Inspection) -> ImageRecord:
 def with_image_recalls(
     records: Sequence[ImageRecord], masked: Sequence[int], pixels: PixelMetrics
 ) -> list[ImageRecord]:
-    """Return the records, each masked defect's with its own AUPIMO and recall."""
-    found = list(records)
+    """Return the records, with AUPIMO and recall for each masked defect."""
+    updated = list(records)
     for slot, index in enumerate(masked):
         if np.isfinite(pixels.image_aupimo[slot]):
-            found[index] = replace(
-                found[index],
+            updated[index] = replace(
+                updated[index],
                 aupimo=float(pixels.image_aupimo[slot]),
                 recall=float(pixels.image_recall[slot]),
             )
-    return found
+    return updated
 
 
 def _metrics(
@@ -142,7 +142,7 @@ def _metrics(
 def image_metrics(
     defective: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
 ) -> dict[str, float | None]:
-    """Return the image metrics of scores and what the images are, and nothing else."""
+    """Return the image metrics of labels and scores; None if there is only one label."""
     if not defective.any() or defective.all():
         return dict.fromkeys(("image_auroc", "image_ap", "image_f1_max"))
     ranks = Ranking(defective, scores).ranks()
@@ -154,12 +154,12 @@ def image_metrics(
 
 
 def pixel_metrics(pixels: PixelMetrics | None) -> dict[str, float | None]:
-    """Return the pixel metrics by name, None for each where there are none."""
+    """Return the pixel metrics by name, all None without pixels."""
     return dict.fromkeys((*PIXEL_METRICS, PIMO_RECALL)) if pixels is None else pixels.named()
 
 
 def columns(records: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which images are defective, their raw scores, and which were decided NG."""
+    """Return three arrays: is defective, raw score, is decided NG."""
     defective = np.array([not record.sample.is_good for record in records])
     scores = np.array([record.raw_score for record in records])
     return defective, scores, np.array([record.decision is Decision.NG for record in records])
@@ -178,22 +178,22 @@ def _defects(
 ) -> dict[str, DefectMetrics]:
     good = [n for n, record in enumerate(records) if record.sample.is_good]
     slots = {index: slot for slot, index in enumerate(masked)}
-    found = {}
+    metrics = {}
     for defect in sorted({r.sample.defect for r in records if not r.sample.is_good}):
-        own = [n for n, record in enumerate(records) if record.sample.defect == defect]
-        marked = [slots[n] for n in own if n in slots]
+        indices = [n for n, record in enumerate(records) if record.sample.defect == defect]
+        marked = [slots[n] for n in indices if n in slots]
         pixels = measure(spill, sorted([slots[n] for n in good if n in slots] + marked))
-        defective, scores, _ = columns([records[n] for n in good + own])
+        defective, scores, _ = columns([records[n] for n in good + indices])
         ranks, values = image_metrics(defective, scores), pixel_metrics(pixels)
-        found[defect] = DefectMetrics(
-            images=len(own),
+        metrics[defect] = DefectMetrics(
+            images=len(indices),
             masked=len(marked),
             image_auroc=ranks["image_auroc"],
             image_ap=ranks["image_ap"],
-            escape_rate=_share(np.array([records[n].is_escape for n in own])),
+            escape_rate=_share(np.array([records[n].is_escape for n in indices])),
             **{name: values[name] for name in _DEFECT_PIXEL_METRICS},
         )
-    return found
+    return metrics
 
 
 def _share(flags: Bool[np.ndarray, " n"]) -> float | None:

@@ -1,4 +1,4 @@
-"""What MambaAD's paper reports of three data sets, and how an evaluation stands beside it.
+"""The figures of MambaAD's paper on three data sets, and their comparison with an evaluation.
 
 Source: He et al., "MambaAD", NeurIPS 2024, the tables of means for multi-class detection: one
 network for all categories of a set.
@@ -30,10 +30,10 @@ _REAL_IAD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One data set as the paper used it, and the means it reports over its categories.
+    """One data set of the paper and its means over the categories.
 
-    `images` are those to train on, the good and the defective ones to test on; `figures` are the
-    seven of `PAPER_METRICS`, in percent.
+    `images` counts training, good test and defective test images; `figures` are the seven
+    `PAPER_METRICS` in percent.
     """
 
     title: str
@@ -48,12 +48,12 @@ class Published:
         return {k: v / 100 for k, v in zip(PAPER_METRICS, self.figures, strict=True)}
 
     def departures(self, dataset: Dataset) -> list[str]:
-        """Say in what the data are not the paper's, as far as names and counts can tell."""
+        """List differences between the data and the paper's, by names and counts."""
         foreign = [name for name in dataset.categories if name not in self.categories]
         if foreign:
             return [
-                f"This is not {self.title}, which has no {', '.join(foreign)}: the figures say "
-                "nothing about the paper's."
+                f"This is not {self.title}, which has no {', '.join(foreign)}: the figures cannot "
+                "be compared with the paper's."
             ]
         if len(dataset.categories) < len(self.categories):
             return [
@@ -61,10 +61,10 @@ class Published:
                 f"{self.title}: the paper's mean is over all of them."
             ]
         good = sum(sample.is_good for sample in dataset.test)
-        found = (len(dataset.train), good, len(dataset.test) - good)
-        if found == self.images:
+        counts = (len(dataset.train), good, len(dataset.test) - good)
+        if counts == self.images:
             return []
-        return [f"Not the images of the paper: {_counted(found)}; it has {_counted(self.images)}."]
+        return [f"Not the images of the paper: {_counted(counts)}; it has {_counted(self.images)}."]
 
 
 PUBLISHED = {
@@ -90,19 +90,21 @@ PUBLISHED = {
         figures=(86.3, 84.6, 77.0, 98.5, 33.0, 38.7, 90.5),
     ),
 }
-"""By the name that the command line has for them."""
+"""The data sets by their names on the command line."""
 
 
 def published(name: str) -> Published:
-    """Return the set of that name; raises `DatasetError`."""
+    """Return the data set; raises `DatasetError` for an unknown name."""
     if name not in PUBLISHED:
-        raise DatasetError(f"the paper's figures are here for {', '.join(PUBLISHED)}, got {name!r}")
+        raise DatasetError(
+            f"expected a data set of the paper ({', '.join(PUBLISHED)}), got {name!r}"
+        )
     return PUBLISHED[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """An evaluation beside the paper's figures; `notes` say what they may be compared for."""
+    """An evaluation beside the paper's figures; `notes` list the differences in method."""
 
     found: Evaluation
     paper: Published
@@ -110,33 +112,35 @@ class Reproduction:
 
     @property
     def differences(self) -> dict[str, float | None]:
-        """Our means less the paper's, in percentage points."""
+        """Our means minus the paper's, in percentage points."""
         mean = self.found.mean
         pairs = {name: (mean[name], value) for name, value in self.paper.mean.items()}
         return {k: None if a is None else 100 * (a - b) for k, (a, b) in pairs.items()}
 
     def table(self) -> NamedRows:
-        """Return a row for each category, our mean, the paper's, and the difference."""
+        """Return a table: each category, our mean, the paper's mean, and the difference."""
         title = f"Beside the paper's {self.paper.title}, in percent"
         headings = ["\nImages", *(HEADINGS[name] for name in PAPER_METRICS)]
         table = NamedRows(title, "\nCategory", headings)
-        for category, own in self.found.categories.items():
-            images = str(own.good + own.defective)
-            table.add(category, [images, *(percent(getattr(own, m)) for m in PAPER_METRICS)])
+        for category, metrics in self.found.categories.items():
+            images = str(metrics.good + metrics.defective)
+            table.add(category, [images, *(percent(getattr(metrics, m)) for m in PAPER_METRICS)])
         mean = self.found.mean
-        ours = [percent(mean[m]) for m in PAPER_METRICS]
-        table.add("mean", ["", *ours], "bold", section=True)
+        means = [percent(mean[m]) for m in PAPER_METRICS]
+        table.add("mean", ["", *means], "bold", section=True)
         table.add("paper", ["", *(percent(v) for v in self.paper.mean.values())])
         table.add("points", ["", *map(_signed, self.differences.values())])
         return table
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the table says as JSON values, the shares 0 to 1, with intervals."""
+        """Return the table as JSON values, shares from 0 to 1, with intervals."""
         rows = {}
-        for category, own in self.found.categories.items():
-            kept = {name: getattr(own, name) for name in ("good", "defective", *PAPER_METRICS)}
-            intervals = {k: list(v) for k, v in own.intervals.items() if k in PAPER_METRICS}
-            rows[category] = kept | {"intervals": intervals}
+        for category, metrics in self.found.categories.items():
+            values = {
+                name: getattr(metrics, name) for name in ("good", "defective", *PAPER_METRICS)
+            }
+            intervals = {k: list(v) for k, v in metrics.intervals.items() if k in PAPER_METRICS}
+            rows[category] = values | {"intervals": intervals}
         mean, around = self.found.mean, self.found.mean_intervals
         return {
             "set": self.paper.title,

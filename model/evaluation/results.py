@@ -1,4 +1,4 @@
-"""What an evaluation found: image by image, per category and kind of defect, and on average."""
+"""The results of an evaluation: per image, category and kind of defect, and on average."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -38,10 +38,10 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One test image: what it is, and what the detector said.
+    """One test image and its inspection.
 
-    `map_scores` are other ways to make one number of its map (`model.rivals.scores`); `aupimo` and
-    `recall` are the image's own, for a defect with a mask.
+    `map_scores` are alternative image scores of its map (`model.rivals.scores`); `aupimo` and
+    `recall` are set for a defect with a mask.
     """
 
     sample: Sample
@@ -60,13 +60,13 @@ class ImageRecord:
 
     @property
     def is_escape(self) -> bool:
-        """Whether a defective part was let through: not decided NG, nor sent to a person."""
+        """Whether a defective part was decided OK: neither NG nor REVIEW."""
         return not self.sample.is_good and self.decision is Decision.OK
 
 
 @dataclass(frozen=True, slots=True)
 class DefectMetrics:
-    """One kind of defect against the good images; None where the images do not allow it."""
+    """One kind of defect against the good images; None if a metric cannot be computed."""
 
     images: int
     masked: int
@@ -81,13 +81,13 @@ class DefectMetrics:
 
 @dataclass(frozen=True, slots=True)
 class CategoryMetrics:
-    """One category's results, each 0 to 1, None where the images do not allow it.
+    """One category's results, each 0 to 1; None if a metric cannot be computed.
 
-    Pixel metrics are over the good images and the `masked` ones, the defective images with a mask,
-    at the resolution of the map. `aupro_5` stops at a false-positive rate of 5 % instead of 30 %;
-    `aupimo` and `pimo_recall` are means over images, at rates over good images alone.
-    `false_reject_rate` is the share of good images decided NG, `escape_rate` that of defective
-    images decided OK. `intervals` hold 95 % of the metrics' resamplings (`model.metrics`).
+    Pixel metrics use the good images and the `masked` ones (defective images with a mask), at the
+    map's resolution. `aupro_5` stops at a false-positive rate of 5 % instead of 30 %; `aupimo` and
+    `pimo_recall` are means over images, at rates over good images only. `false_reject_rate` is the
+    share of good images decided NG, `escape_rate` the share of defective images decided OK.
+    `intervals` contain 95 % of the metrics' resamplings (`model.metrics`).
     """
 
     good: int
@@ -117,9 +117,9 @@ class CategoryMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of every category, and their mean; the images behind them.
+    """The results of every category, their mean, and the image records.
 
-    `replicates` are each category's resampled metrics, from which `intervals` were read.
+    `replicates` are each category's resampled metrics, the source of `intervals`.
     """
 
     categories: dict[Category, CategoryMetrics]
@@ -135,41 +135,46 @@ class Evaluation:
 
     @property
     def mean_replicates(self) -> dict[str, np.ndarray]:
-        """The mean's resamplings: the categories' own, each drawn by itself, averaged."""
-        found = {}
+        """The mean's resamplings: the average of the categories' independent resamplings."""
+        means = {}
         for name in METRICS:
-            have = [one[name] for one in self.replicates.values() if name in one]
+            have = [drawn[name] for drawn in self.replicates.values() if name in drawn]
             if have:
-                found[name] = np.mean(have, axis=0)
-        return found
+                means[name] = np.mean(have, axis=0)
+        return means
 
     @property
     def mean_intervals(self) -> dict[str, Interval]:
-        """The intervals of the means of the metrics; rates have none, see `evaluating`."""
+        """The intervals of the mean metrics; rates have none."""
         return {k: interval(v) for k, v in self.mean_replicates.items() if k not in RATES}
 
     @property
     def has_pixels(self) -> bool:
-        """Whether any defect was marked."""
-        return any(found.masked for found in self.categories.values())
+        """Whether any defect has a mask."""
+        return any(metrics.masked for metrics in self.categories.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the images as JSON values, None for what does not exist."""
-        categories = {category: found.to_dict() for category, found in self.categories.items()}
+        """Return everything except the image records as JSON values."""
+        categories = {category: metrics.to_dict() for category, metrics in self.categories.items()}
         intervals = {name: list(pair) for name, pair in self.mean_intervals.items()}
         return {"categories": categories, "mean": self.mean, "mean_intervals": intervals}
 
     def table(self, remarks: Mapping[tuple[Category, str], Sequence[str]] | None = None) -> Group:
-        """Return tables in percent, a row per category and the mean: images, and pixels if any.
+        """Return tables in percent, with a row per category and the mean: images, then pixels.
 
-        A metric with `remarks` has an asterisk, and they stand below.
+        A metric with `remarks` gets an asterisk; the remarks follow below.
         """
-        said = remarks or {}
+        texts_by_metric = remarks or {}
         images = self._table(
-            "Evaluation, in percent", ("good", "defective"), (*IMAGE_METRICS, *RATES), set(said)
+            "Evaluation, in percent",
+            ("good", "defective"),
+            (*IMAGE_METRICS, *RATES),
+            set(texts_by_metric),
         )
-        pixels = self._table("Pixels, in percent", ("masked",), PIXEL_METRICS, set(said))
-        notes = [Text(f"* {text}", "bold red") for texts in said.values() for text in texts]
+        pixels = self._table("Pixels, in percent", ("masked",), PIXEL_METRICS, set(texts_by_metric))
+        notes = [
+            Text(f"* {text}", "bold red") for texts in texts_by_metric.values() for text in texts
+        ]
         return Group(images, *([pixels] if self.has_pixels else []), *notes)
 
     def _table(
@@ -181,22 +186,22 @@ class Evaluation:
     ) -> NamedRows:
         heads = [f"{'' if number else 'Images'}\n{name}" for number, name in enumerate(counts)]
         table = NamedRows(title, "\nCategory", [*heads, *(HEADINGS[name] for name in names)])
-        for category, found in self.categories.items():
-            numbers = [str(getattr(found, name)) for name in counts]
+        for category, metrics in self.categories.items():
+            numbers = [str(getattr(metrics, name)) for name in counts]
             cells = [
-                percent(getattr(found, name)) + ("*" if (category, name) in marked else "")
+                percent(getattr(metrics, name)) + ("*" if (category, name) in marked else "")
                 for name in names
             ]
             table.add(category, [*numbers, *cells])
         every = self.categories.values()
-        numbers = [str(sum(getattr(found, name) for found in every)) for name in counts]
+        numbers = [str(sum(getattr(metrics, name) for metrics in every)) for name in counts]
         cells = [percent(self.mean[name]) for name in names]
         table.add("mean", [*numbers, *cells], "bold", section=True)
         return table
 
     def _mean(self, name: str) -> float | None:
-        found = [getattr(category, name) for category in self.categories.values()]
-        values = [value for value in found if value is not None]
+        by_category = [getattr(metrics, name) for metrics in self.categories.values()]
+        values = [value for value in by_category if value is not None]
         return sum(values) / len(values) if values else None
 
 

@@ -1,8 +1,8 @@
-"""The checkpoint beside PaDiM and PatchCore, on the same images, features and image scores."""
+"""Compare the checkpoint with PaDiM and PatchCore on the same images and features."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,10 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One method under one image score. Pixel metrics are of the method's map, whatever the score.
+    """One method with one image score. Pixel metrics depend only on the method's map.
 
-    `ahead` is how far the checkpoint's image AUROC, as calibrated, is above this one's, and
-    `ahead_interval` what 95 % of the paired resamplings say of that.
+    `ahead` is the checkpoint's calibrated image AUROC minus this one's; `ahead_interval` contains
+    95 % of its paired resamplings.
     """
 
     method: str
@@ -52,7 +52,7 @@ class Standing:
     ahead_interval: Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the resamplings as JSON values."""
+        """Return everything except the resamplings as JSON values."""
         pair = None if self.ahead_interval is None else list(self.ahead_interval)
         about = {"method": self.method, "score": self.score, **self.metrics}
         return {**about, "ahead": self.ahead, "ahead_interval": pair}
@@ -60,25 +60,25 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Rivalry:
-    """Every method under every score, per category."""
+    """Every method with every score, per category."""
 
     categories: Mapping[Category, tuple[Standing, ...]]
 
     @property
     def mean(self) -> tuple[Standing, ...]:
-        """The means over the categories, of metrics that all of them have."""
+        """The means over the categories, for metrics that all categories have."""
         rows = zip(*self.categories.values(), strict=True)
         means = [_mean(row) for row in rows]
-        return tuple(_behind(one, means[0]) for one in means)
+        return tuple(_behind(mean, means[0]) for mean in means)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        found = {c: [one.to_dict() for one in rows] for c, rows in self.categories.items()}
-        return {"categories": found, "mean": [one.to_dict() for one in self.mean]}
+        rows = {c: [row.to_dict() for row in rows] for c, rows in self.categories.items()}
+        return {"categories": rows, "mean": [row.to_dict() for row in self.mean]}
 
     def table(self) -> NamedRows:
-        """Return the image AUROC in percent: for each category, a row for each method and score."""
-        title = "Image AUROC beside other methods on the same features, in percent"
+        """Return the image AUROC in percent, with one row per category, method and score."""
+        title = "Image AUROC of all methods on the same features, in percent"
         table = NamedRows(title, "Method, image score", ["AUROC", "Ahead"])
         parts = dict(self.categories)
         if len(parts) > 1:
@@ -99,9 +99,9 @@ def compare_with_rivals(
     progress: bool = False,
     resamplings: int = RESAMPLINGS,
 ) -> Rivalry:
-    """Fit the rivals on good images and test them on those that were evaluated.
+    """Fit the rivals on good images and test them on the evaluated images.
 
-    Raises `DatasetError` for a category without images to fit on.
+    Raises `DatasetError` for a category without training images.
     """
     records: dict[Category, list[ImageRecord]] = {
         category: [] for category in evaluation.categories
@@ -111,21 +111,21 @@ def compare_with_rivals(
     fitted_on = group_samples(train, 1)
     missing = [category for category in records if category not in fitted_on]
     if missing:
-        raise DatasetError(f"no good images of {', '.join(missing)} to fit the baselines on")
-    # Each image is read for both, and choosing patches takes about as long as a hundred images.
-    steps = sum(2 * len(fitted_on[c]) + 100 + len(own) for c, own in records.items())
-    found = {}
+        raise DatasetError(f"no good training images of {', '.join(missing)} for the baselines")
+    # Both rivals read each training image; choosing patches takes as long as about 100 images.
+    steps = sum(2 * len(fitted_on[c]) + 100 + len(tested) for c, tested in records.items())
+    standings = {}
     with progress_bar(progress) as bar:
         task = bar.add_task("Baselines", total=steps)
-        for category, own in records.items():
+        for category, tested in records.items():
             contest = _Contest(features, fitted_on[category], lambda n: bar.advance(task, n))
             metrics = evaluation.categories[category]
-            found[category] = contest.standings(own, metrics, resamplings)
-    return Rivalry(found)
+            standings[category] = contest.standings(tested, metrics, resamplings)
+    return Rivalry(standings)
 
 
 class _Contest:
-    """The rivals of one category, fitted."""
+    """The fitted rivals of one category."""
 
     def __init__(self, features: Features, train: Sequence[Sample], advance: Advance) -> None:
         self._features = features
@@ -136,20 +136,20 @@ class _Contest:
         }
 
     def standings(
-        self, records: Sequence[ImageRecord], ours: CategoryMetrics, resamplings: int
+        self, records: Sequence[ImageRecord], metrics: CategoryMetrics, resamplings: int
     ) -> tuple[Standing, ...]:
-        """Score the records' images by every rival, and rank them all alike."""
+        """Score the records' images with every rival, and compute the same metrics for all."""
         samples = [record.sample for record in records]
         scores: dict[tuple[str, str], np.ndarray] = {
             (OURS, CALIBRATED): np.array([record.raw_score for record in records])
         }
         for name in SCORES:
             scores[OURS, name] = np.array([record.map_scores[name] for record in records])
-        pixels = {OURS: {name: getattr(ours, name) for name in pixel_metrics(None)}}
-        found = self._test(samples, pixels)
+        pixels = {OURS: {name: getattr(metrics, name) for name in pixel_metrics(None)}}
+        tested = self._test(samples, pixels)
         for method in METHODS[1:]:
             for name in SCORES:
-                scores[method, name] = found[method][name]
+                scores[method, name] = tested[method][name]
         return _rank(columns(records)[0], scores, pixels, resamplings, seed_of(samples))
 
     def _test(
@@ -161,18 +161,18 @@ class _Contest:
         }
         with ExitStack() as stack:
             spills = {method: stack.enter_context(MapSpill()) for method in self._rivals}
-            for place, found in enumerate(self._maps(samples)):
-                for method, values in found.items():
+            for place, maps in enumerate(self._maps(samples)):
+                for method, values in maps.items():
                     for name, score in score_maps(values[None]).items():
                         parts[method][name].append(score)
                     if place in wanted:
                         spills[method].add(values, read_mask(samples[place], values.shape))
             for method, spill in spills.items():
                 pixels[method] = pixel_metrics(measure(spill))
-        return {m: {n: np.concatenate(v) for n, v in own.items()} for m, own in parts.items()}
+        return {m: {n: np.concatenate(v) for n, v in p.items()} for m, p in parts.items()}
 
     def _maps(self, samples: Sequence[Sample]) -> Iterator[dict[str, np.ndarray]]:
-        """Yield every rival's map of each image, at the size that the metrics are taken at."""
+        """Yield every rival's map of each image, at the metrics' resolution."""
         preprocessing = self._features.preprocessing
         for batch in inspection_batches(samples, preprocessing, _TEST_BATCH):
             scales = self._features.scales(batch.images)
@@ -183,9 +183,9 @@ class _Contest:
             start = 0
             for size in batch.image_sizes:
                 frame = preprocessing.frame(size)
-                own = slice(start, start + frame.inputs)
+                tiles = slice(start, start + frame.inputs)
                 yield {
-                    method: resampled(frame.assemble(maps[own]), preprocessing.image_size)
+                    method: resampled(frame.assemble(maps[tiles]), preprocessing.image_size)
                     for method, maps in inputs.items()
                 }
                 start += frame.inputs
@@ -206,26 +206,26 @@ def _rank(
 ) -> tuple[Standing, ...]:
     both = bool(defective.any()) and not bool(defective.all())
     weights = draw(defective, resamplings, seed)
-    found = []
+    standings: list[Standing] = []
     for (method, score), values in scores.items():
         ranks = image_metrics(defective, values.astype(np.float64))
         replicates = Ranking(defective, values).ranks(weights).auroc if both else None
-        found.append(Standing(method, score, {**ranks, **pixels[method]}, replicates))
-    return tuple(_behind(one, found[0]) for one in found)
+        standings.append(Standing(method, score, {**ranks, **pixels[method]}, replicates))
+    return tuple(_behind(standing, standings[0]) for standing in standings)
 
 
-def _behind(one: Standing, first: Standing) -> Standing:
-    """Return a standing with its distance from the first, the checkpoint as calibrated."""
-    mine, best = one.metrics["image_auroc"], first.metrics["image_auroc"]
-    replicates, others = one.auroc_replicates, first.auroc_replicates
-    if one is first or mine is None or best is None or replicates is None or others is None:
-        return one
+def _behind(standing: Standing, first: Standing) -> Standing:
+    """Return a standing with its distance to the first, the calibrated checkpoint."""
+    auroc, best = standing.metrics["image_auroc"], first.metrics["image_auroc"]
+    replicates, others = standing.auroc_replicates, first.auroc_replicates
+    if standing is first or auroc is None or best is None or replicates is None or others is None:
+        return standing
     pair = interval(others - replicates)
-    return Standing(one.method, one.score, one.metrics, replicates, best - mine, pair)
+    return replace(standing, ahead=best - auroc, ahead_interval=pair)
 
 
 def _mean(rows: Sequence[Standing]) -> Standing:
-    """Average one method and score over categories; each category resamples by itself."""
+    """Average one method and score over categories, whose resamplings are independent."""
     means: dict[str, float | None] = {}
     for name in rows[0].metrics:
         values = [row.metrics[name] for row in rows]

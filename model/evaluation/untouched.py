@@ -1,4 +1,4 @@
-"""Whether test images are ones that training or calibration has seen."""
+"""Check whether training or calibration has seen the test images."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ CLEAN = "None of these test images was in training or calibration: their content
 
 @dataclass(frozen=True, slots=True)
 class Untouched:
-    """What was found of `images` test images: those `seen`, each with its first use.
+    """The check of `images` test images: those `seen`, each with its first use.
 
-    `gap` says what could not be compared; then the other images may have been seen, too.
+    `gap` says what could not be compared; if set, the other images may have been seen too.
     """
 
     images: int
@@ -29,37 +29,37 @@ class Untouched:
 
     @property
     def is_sure(self) -> bool:
-        """Whether everything was compared, and nothing was found."""
+        """Whether all images were compared and none was seen."""
         return not self.seen and self.gap is None
 
     def sentences(self) -> list[str]:
-        """Say what was found, and what was not checked; with the names of the first few images."""
+        """Describe the seen images, with the first few names, and what was not checked."""
         if self.is_sure:
             return [CLEAN]
-        said = []
+        texts = []
         if self.seen:
             counts = Counter(use for _, use in self.seen)
             uses = ", ".join(f"{count} {use}" for use, count in sorted(counts.items()))
             names = ", ".join(str(sample.path) for sample, _ in self.seen[:_NAMED])
             more = f" and {len(self.seen) - _NAMED} more" if len(self.seen) > _NAMED else ""
-            said.append(
+            texts.append(
                 f"{len(self.seen)} of these {self.images} test images were in training or "
-                f"calibration ({uses}): {names}{more}. On new parts the results will be worse."
+                f"calibration ({uses}): {names}{more}. Results on new parts will be worse."
             )
         if self.gap:
-            rest = "the other" if self.seen else "these"
-            said.append(
-                f"Not checked whether {rest} test images were in training or calibration: "
+            which = "the other" if self.seen else "these"
+            texts.append(
+                f"Not checked whether {which} test images were in training or calibration: "
                 f"{self.gap}."
             )
-        return said
+        return texts
 
     def counts(self) -> dict[str, Any]:
-        """Return what a manifest keeps of it: no names, and no paths of this machine."""
+        """Return the counts for a manifest, without file names and paths."""
         return {"checked": self.gap is None, "seen": len(self.seen)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the check as JSON values."""
         seen = [{"image": str(sample.path), "use": use} for sample, use in self.seen]
         return {"checked": self.gap is None, "not_checked": self.gap, "seen": seen}
 
@@ -70,9 +70,9 @@ def check_untouched(
     samples: Sequence[Sample],
     advance: Callable[[int], None] = lambda _images: None,
 ) -> Untouched:
-    """Compare the content of test images with the list of the version in `directory`.
+    """Compare the content of test images with the list in the version's `directory`.
 
-    What cannot be compared, for want of a list or of an image, is said in the answer.
+    A missing list or an unreadable image is reported as the result's `gap`.
     """
     try:
         seen = read_seen(directory, manifest)
@@ -94,9 +94,9 @@ def compare_with(
     for digest, use in seen.uses(calibration_version):
         for half in halves(digest):
             uses.setdefault(half, use)
-    found = []
+    matches = []
     for sample, digest in zip(samples, fingerprints(samples, advance), strict=True):
-        known = [uses[half] for half in halves(digest) if half in uses]
-        if known:
-            found.append((sample, known[0]))
-    return Untouched(len(samples), tuple(found), seen.gap(calibration_version))
+        earlier = [uses[half] for half in halves(digest) if half in uses]
+        if earlier:
+            matches.append((sample, earlier[0]))
+    return Untouched(len(samples), tuple(matches), seen.gap(calibration_version))

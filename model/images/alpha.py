@@ -1,4 +1,4 @@
-"""Transparency, of which an inspection wants none."""
+"""Remove transparency from images."""
 
 from PIL import Image
 
@@ -6,15 +6,15 @@ _WITH_ALPHA = frozenset({"RGBA", "LA", "PA"})
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether pixels may be transparent: by a channel, or by a colour that is named so."""
+    """Whether pixels may be transparent, by an alpha channel or a transparent colour."""
     return image.mode in _WITH_ALPHA or "transparency" in image.info
 
 
 def over_black(image: Image.Image) -> Image.Image:
-    """Return the image in RGB, laid over black; its colours where nothing of it can be seen.
+    """Return the image in RGB on a black background.
 
-    Cameras that write four bytes a pixel often leave the fourth 0: alpha that is 0 everywhere hides
-    the part and says nothing about it.
+    Alpha that is 0 everywhere is ignored: cameras with four bytes per pixel often leave the fourth
+    byte 0.
     """
     coloured = image.convert("RGBA")
     least, most = coloured.getchannel("A").getextrema()

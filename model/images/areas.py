@@ -1,9 +1,8 @@
-"""Which part of an image counts: a region of interest, and what to ignore in it.
+"""Restrict inspection to an area: a region of interest without ignored regions.
 
-Fixtures, backgrounds, a label that differs from part to part: pixels outside never count, neither
-in the score nor in regions nor in the thresholds. Areas are given in shares of the image's width
-and height, so that they hold for every size and every preprocessing; a part must lie the same way
-in each image for an area to mean anything.
+Pixels outside the area, such as fixtures, backgrounds or changing labels, do not affect scores,
+regions or thresholds. Areas are in shares of the image's width and height, so they apply to every
+size and preprocessing. Parts must have the same position in every image.
 """
 
 import base64
@@ -40,11 +39,10 @@ _Polygons = Annotated[tuple[_Polygon, ...], Field(max_length=100, fail_fast=True
 
 
 class Area(BaseModel):
-    """What counts of one category's images.
+    """The inspected area of one category's images.
 
-    That is what lies inside `include`, where there is any, and outside `exclude`: polygons of
-    (x, y), each 0 to 1 from the upper left corner. `mask` says the same by a picture, the base64 of
-    a PNG that is white where pixels count.
+    It is inside `include`, if given, and outside `exclude`: polygons of (x, y), each 0 to 1 from
+    the upper left corner. `mask` is the base64 of a PNG that is white inside the area.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,11 +56,11 @@ class Area(BaseModel):
         if self.mask is not None:
             self._picture()
         if not self.inside(ImageSize(64, 64)).any():
-            raise ValueError("the area leaves nothing of the image to inspect")
+            raise ValueError("the area excludes all of the image: expected some pixels to inspect")
         return self
 
     def inside(self, size: ImageSize) -> Bool[np.ndarray, "h w"]:
-        """Return which pixels of a map of this size count: those whose middle does."""
+        """Return the mask of pixels in a map of this size whose centre is in the area."""
         counts = np.ones((size.height, size.width), dtype=bool)
         if self.include:
             counts &= _drawn(self.include, size)
@@ -78,51 +76,51 @@ class Area(BaseModel):
             content = base64.b64decode(self.mask or "", validate=True)
             return upright(decode(content, _MASK_LIMITS)).convert("L")
         except (binascii.Error, ImageError) as error:
-            raise ValueError(f"mask is no base64 of a PNG: {error}") from error
+            raise ValueError(f"mask is not the base64 of a PNG: {error}") from error
 
 
 class Areas:
-    """The areas of several categories, applied to maps; a category without one counts whole."""
+    """The areas of several categories; without one, a category's whole map is inspected."""
 
     def __init__(self, areas: Mapping[Category, Area]) -> None:
         self._areas = dict(areas)
         self._inside = lru_cache(maxsize=_KEPT)(self._find)
 
     def inside(self, category: Category, shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"] | None:
-        """Return which pixels of a map of that shape count; None where all do."""
+        """Return the mask of a map of that shape; None if all pixels are inspected."""
         return self._inside(category, shape) if category in self._areas else None
 
     def counted(
         self, values: Float32[np.ndarray, "h w"], category: Category
     ) -> Float32[np.ndarray, " pixels"]:
-        """Return the pixels of a map that count."""
+        """Return the pixels of a map that are in the area."""
         inside = self.inside(category, values.shape)
         return values.ravel() if inside is None else values[inside]
 
     def lowered(
         self, values: Float32[np.ndarray, "h w"], category: Category, most: float = math.inf
     ) -> Float32[np.ndarray, "h w"]:
-        """Return a map that outside is as low as the lowest pixel inside, and not above `most`."""
+        """Return the map with pixels outside set to the lowest value inside, at most `most`."""
         inside = self.inside(category, values.shape)
         if inside is None:
             return values
         floor = np.float32(min(float(values[inside].min()), most))
-        if floor > most:  # it was rounded up
+        if floor > most:  # float32 rounded it up
             floor = np.nextafter(floor, np.float32(-np.inf))
         return np.where(inside, values, floor)
 
     def _find(self, category: Category, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
         inside = self._areas[category].inside(ImageSize(*shape))
         if not inside.any():
-            raise ConfigError(f"the area of {category!r} holds no pixel of a map of {shape}")
+            raise ConfigError(f"the area of {category!r} has no pixel in a map of {shape}")
         return inside
 
 
 def read_area(roi: Path | None, ignore: Path | None) -> Area:
-    """Read a region of interest and what to ignore from files; raises `ConfigError`.
+    """Read a region of interest and an ignored region from files; raises `ConfigError`.
 
-    A `.json` file holds polygons, [[[x, y], ...], ...] in shares of width and height; any other is
-    a picture, white (above half) where the region is.
+    A `.json` file has polygons, [[[x, y], ...], ...] in shares of width and height; any other file
+    is a picture, white (above 127) inside the region.
     """
     values: dict[str, object] = {}
     pictures = []
@@ -162,7 +160,9 @@ def _white(path: Path) -> Bool[np.ndarray, "h w"]:
 
 def _combined(pictures: Sequence[Bool[np.ndarray, "_ _"]]) -> Bool[np.ndarray, "h w"]:
     if len({picture.shape for picture in pictures}) > 1:
-        raise ConfigError("the pictures of the region and of what to ignore differ in size")
+        raise ConfigError(
+            "the pictures of the region and of the ignored region must have the same size"
+        )
     both: np.ndarray = np.logical_and.reduce(pictures)
     return both
 
@@ -174,7 +174,7 @@ def _encoded(counts: Bool[np.ndarray, "h w"]) -> str:
 
 
 def _drawn(polygons: Sequence[_Polygon], size: ImageSize) -> Bool[np.ndarray, "h w"]:
-    """Draw polygons larger than asked for and look at the middles: edges are exact to an eighth."""
+    """Draw polygons enlarged and sample the centres, so that edges are exact to 1/8 pixel."""
     height, width = size.height * _SUPERSAMPLED, size.width * _SUPERSAMPLED
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)

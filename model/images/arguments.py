@@ -1,4 +1,4 @@
-"""Images as a command line names them: files, folders and patterns; and where their pictures go.
+"""Expand a command line's image arguments (files, folders, patterns) and name output files.
 
 images = named_images([Path("shots/test"), Path("more/*.png")])
 picture_files(images, Path("heatmaps"))     heatmaps/NG/000.png, heatmaps/good/000.png, ...
@@ -18,9 +18,9 @@ _WILD = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class NamedImage:
-    """An image's path, and the part of it below the folder or pattern that named it.
+    """An image's path, and its part below the given folder or pattern.
 
-    `below` is None of a file that was named itself.
+    `below` is None for a file that was given directly.
     """
 
     path: Path
@@ -28,20 +28,20 @@ class NamedImage:
 
 
 def named_images(arguments: Iterable[Path]) -> list[NamedImage]:
-    """Return the images that files, folders (with all below them) and patterns name, in order.
+    """Return the images of files, folders (recursively) and patterns, in order.
 
-    A file is taken as it is, whatever its ending, and whether or not it is there. Raises
-    `ImageError` for a folder without images and a pattern that nothing matches.
+    Files are accepted with any ending, even if they do not exist. Raises `ImageError` for a folder
+    without images and a pattern without matches.
     """
     return [image for argument in arguments for image in _named(argument)]
 
 
 def _named(argument: Path) -> list[NamedImage]:
     if argument.is_dir():
-        found = [NamedImage(argument / below, below) for below in walk(argument).images]
-        if not found:
+        images = [NamedImage(argument / below, below) for below in walk(argument).images]
+        if not images:
             raise ImageError(f"no images in the folder {argument}")
-        return found
+        return images
     if _WILD.isdisjoint(str(argument)) or argument.exists():
         return [NamedImage(argument)]
     parts = argument.parts
@@ -59,11 +59,11 @@ def _is_image(path: Path) -> bool:
 
 
 def picture_files(images: Sequence[NamedImage], output: Path) -> dict[Path, Path]:
-    """Name the picture of each image, a PNG below `output`, all of them different.
+    """Return a unique PNG file below `output` for each image.
 
-    Images of a folder keep their folders below it. Files named one by one lie together, unless two
-    have one name: then they keep their folders below the one that they share. Raises `ImageError`
-    for a picture that would overwrite its image.
+    Images of a folder keep their subfolders. Files that were given directly keep only their names,
+    or, if two are equal, the folders below their common one. Raises `ImageError` if a picture would
+    overwrite its image or another picture.
     """
     named = _apart([image.path for image in images if image.below is None])
     below = {image.path: image.below or named[image.path] for image in images}
@@ -84,10 +84,10 @@ def picture_files(images: Sequence[NamedImage], output: Path) -> dict[Path, Path
 
 
 def _apart(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Return files' names, with their folders below the common one where two are the same."""
+    """Return the files' names, or paths below the common folder if two names are equal."""
     different = list(dict.fromkeys(paths))
     if len({path.stem for path in different}) == len(different):
         return {path: Path(path.name) for path in different}
-    whole = {path: Path(os.path.abspath(path)) for path in different}  # noqa: PTH100 (no links)
-    common = Path(os.path.commonpath([path.parent for path in whole.values()]))
-    return {path: file.relative_to(common) for path, file in whole.items()}
+    absolute = {path: Path(os.path.abspath(path)) for path in different}  # noqa: PTH100 (no links)
+    common = Path(os.path.commonpath([path.parent for path in absolute.values()]))
+    return {path: file.relative_to(common) for path, file in absolute.items()}

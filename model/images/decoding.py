@@ -1,8 +1,8 @@
-"""Bytes or a file to an image: its format, then what it declares, then its pixels.
+"""Decode images from bytes or files: first the format, then the header, then the pixels.
 
-The one decoder of service, client and command line. The format is what the content begins with,
-whatever a file name or Content-Type says. What the header declares is held against limits before
-any pixel is decoded; see `model.images.headers`.
+The service, the client and the command line use this decoder. The content's first bytes decide the
+format, not a file name or Content-Type. Limits on the header are checked before any pixel is
+decoded; see `model.images.headers`.
 
     image = decode(content, DecodeLimits(max_pixels=50_000_000))
 """
@@ -34,17 +34,17 @@ from model.images.preprocess import upright
 
 logger = logging.getLogger("model.decoding")
 
-# Beside our own limit: where Pillow only warns of a bomb, it shall raise, in every thread.
+# In addition to our limit: Pillow's warnings about decompression bombs become errors.
 warnings.simplefilter("error", DecompressionBombWarning)
-# EXIF that is damaged or odd says nothing about the part: such an image is taken as upright.
+# Damaged EXIF is no reason to refuse an image; it counts as upright.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A format: what reads its header, and Pillow's class for it.
+    """A format: the reader of its header, and Pillow's class.
 
-    Opened by class and not by `PIL.Image.open`: exactly these formats, and one pixel limit, ours.
+    Opening by class instead of `PIL.Image.open` allows only these formats and only our pixel limit.
     """
 
     declare: Callable[[bytes], Declared]
@@ -64,15 +64,15 @@ _AFTER_PNM_KIND = frozenset({b" ", b"\n", b"\r", b"\t", b"#"})
 
 
 _TILES_OVER_EDGE = 2
-"""How many times its pixels an image may have in tiles, which reach over its edges."""
+"""Limit of pixels in tiles, as a multiple of the image's; tiles may extend over its edges."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What an image may declare: pixels, its longer side, and that as a multiple of the shorter.
+    """Limits for an image's pixels, its longer side, and the ratio of its sides.
 
-    `max_scan_pixels` bounds a JPEG's pixels times its scans, each of which goes over all of them.
-    The defaults are for files of one's own; a service sets them lower.
+    `max_scan_pixels` bounds a JPEG's pixels times its scans, because each scan covers all pixels.
+    The defaults are for the user's files; a service sets lower limits.
     """
 
     max_pixels: int = 1_000_000_000
@@ -86,14 +86,14 @@ _own_files = OWN_FILES
 
 
 def allow_pixels(count: int) -> None:
-    """Let files of one's own have so many pixels, in this process."""
-    global _own_files  # noqa: PLW0603 - one limit for all that a command reads
+    """Set the pixel limit for the user's files in this process."""
+    global _own_files  # noqa: PLW0603 - one limit for all files that a command reads
     _own_files = replace(OWN_FILES, max_pixels=count)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image file declares, within the limits."""
+    """An image file's format and declared size, within the limits."""
 
     kind: str
     declared: Declared
@@ -101,7 +101,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenImage:
-    """An image within the limits: its header is read, its pixels are not."""
+    """An image within the limits, of which only the header is read."""
 
     header: Header
     nbytes: int
@@ -109,7 +109,7 @@ class OpenImage:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(width, height) as the image is meant to be seen, before its pixels are loaded."""
+        """(width, height) of the upright image, before its pixels are loaded."""
         if isinstance(self.image, NumpyFile):
             return self.image.size
         with _damage(self.header.kind, self.nbytes):
@@ -119,7 +119,7 @@ class OpenImage:
         return (height, width) if sideways else (width, height)
 
     def load(self) -> Image:
-        """Decode the pixels and return the image as it is stored. Raises `ImageDamaged`."""
+        """Decode the pixels and return the stored image. Raises `ImageDamaged`."""
         with _damage(self.header.kind, self.nbytes):
             self.image.load()
         return self.image
@@ -134,9 +134,9 @@ class OpenImage:
 
 
 def sniff(content: bytes) -> str:
-    """Return the image format that the content begins like, one of `FORMATS`.
+    """Return the content's image format, one of `FORMATS`, by its first bytes.
 
-    Raises `ImageDamaged` for no content, `ImageFormatRefused` for any other.
+    Raises `ImageDamaged` for no content, `ImageFormatRefused` for another format.
     """
     if not content:
         raise ImageDamaged("the image is empty: expected the bytes of an image file")
@@ -148,18 +148,20 @@ def sniff(content: bytes) -> str:
         return "TIFF"
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "WebP"
-    # Two letters prove little, so a bitmap's second header has to be one that exists.
+    # Two letters are weak evidence, so the second header's length must be valid as well.
     if content.startswith(b"BM") and int.from_bytes(content[14:18], "little") in bmp.HEADERS:
         return "BMP"
     if content[:2] in {b"P2", b"P3", b"P5", b"P6"} and content[2:3] in _AFTER_PNM_KIND:
         return "PPM"
     name = foreign.name_of(content)
-    said = f"the content is {name}, which is" if name else "the content is"
-    raise ImageFormatRefused(f"{said} none of the image formats taken: {', '.join(FORMATS)}")
+    subject = f"{name} is" if name else "the content is"
+    raise ImageFormatRefused(
+        f"{subject} not a supported image format; supported: {', '.join(FORMATS)}"
+    )
 
 
 def read_header(content: bytes, limits: DecodeLimits) -> Header:
-    """Return the format of an image and what its header declares, which is within the limits.
+    """Return an image's format and declared size after checking the limits.
 
     Raises `ImageFormatRefused`, `ImageOverLimit` or `ImageDamaged`.
     """
@@ -170,7 +172,7 @@ def read_header(content: bytes, limits: DecodeLimits) -> Header:
         if count.got > count.limit:
             raise ImageOverLimit(
                 f"a {kind} image may have {count.limit} {count.name}, got {count.got} or more: "
-                "save it anew, without what is no image"
+                "save it again without metadata"
             )
     if declared.decoded_pixels > _TILES_OVER_EDGE * limits.max_pixels:
         raise ImageOverLimit(
@@ -209,7 +211,7 @@ def check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
 def opened(
     content: bytes, limits: DecodeLimits, header: Header | None = None
 ) -> Iterator[OpenImage]:
-    """Open an image that is within the limits; `header` is that of `read_header`, where it is read.
+    """Open an image within the limits; `header` is the result of `read_header`, if available.
 
     Raises `ImageFormatRefused`, `ImageOverLimit` or `ImageDamaged`.
     """
@@ -217,20 +219,20 @@ def opened(
     with _damage(header.kind, len(content)):
         image = _FORMATS[header.kind].open(BytesIO(content))
     with image:
-        check_size(image.size, limits)  # of two headers, Pillow may have read the other
+        check_size(image.size, limits)  # Pillow may have read another of two headers
         yield OpenImage(header, len(content), image)
 
 
 @contextmanager
 def _damage(kind: str, nbytes: int) -> Iterator[None]:
-    """Raise `ImageDamaged` for whatever Pillow raises, which is nearly anything."""
+    """Turn any exception of Pillow into `ImageDamaged`."""
     try:
         yield
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageOverLimit(
-            f"decoding the {kind} image takes more memory than there is for it: save it anew"
+            f"not enough memory to decode the {kind} image: save it with fewer pixels"
         ) from error
     except Exception as error:
         logger.info("%s image of %d bytes: %r", kind, nbytes, error)
@@ -241,29 +243,26 @@ def _damage(kind: str, nbytes: int) -> Iterator[None]:
 
 
 def decode(content: bytes, limits: DecodeLimits) -> Image:
-    """Return the image as it is stored, decoded; the first where there are several.
-
-    Raises as `opened`.
-    """
-    with opened(content, limits) as found:
-        return found.load()
+    """Return the decoded stored image, the first of several. Raises like `opened`."""
+    with opened(content, limits) as image:
+        return image.load()
 
 
 def open_image(path: Path, limits: DecodeLimits | None = None) -> Image:
-    """Return the decoded image of a file. Raises `ImageError` where it is not a whole image.
+    """Return the decoded image of a file. Raises `ImageError`.
 
-    The limits are those of files of one's own; see `allow_pixels`.
+    The default limits are those for the user's files; see `allow_pixels`.
     """
-    with opened_file(path, limits) as found:
-        return found.load()
+    with opened_file(path, limits) as image:
+        return image.load()
 
 
 @contextmanager
 def opened_file(path: Path, limits: DecodeLimits | None = None) -> Iterator[OpenImage]:
-    """Open the image of a file, as `opened` does. Raises `ImageError`, which names the file."""
+    """Open the image of a file, like `opened`. Raises `ImageError` with the file's name."""
     try:
-        with opened(path.read_bytes(), limits or _own_files) as found:
-            yield found
+        with opened(path.read_bytes(), limits or _own_files) as image:
+            yield image
     except FileNotFoundError as error:
         raise ImageError(f"no image file {path}") from error
     except ImageOverLimit as error:

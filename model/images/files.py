@@ -1,8 +1,8 @@
-"""Image files below a folder: found whatever the depth, and everything else listed with a reason.
+"""Find image files below a folder, and list all other files with a reason.
 
-found = walk(Path("line-3"))
-found.images        [Path("good/2026-11-03/0001.png"), ...], below the folder, sorted
-found.passed_over   [Passed(Path("good/0002.png"), "links that lead nowhere"), ...]
+files = walk(Path("line-3"))
+files.images        [Path("good/2026-11-03/0001.png"), ...], relative to the folder, sorted
+files.passed_over   [Passed(Path("good/0002.png"), "broken links: missing images"), ...]
 """
 
 import os
@@ -15,16 +15,16 @@ IMAGE_SUFFIXES = frozenset({
     ".pbm", ".pnm",
 })  # fmt: skip
 
-SYSTEM = "files left by an operating system or a program"
+SYSTEM = "files of an operating system or a program"
 HIDDEN = "hidden files and folders"
-OTHER = "files that are no images"
-UNREAD = "pictures in a format that is not read here"
-DANGLING = "links that lead nowhere: missing images"
+OTHER = "files that are not images"
+UNREAD = "images in an unsupported format"
+DANGLING = "broken links: missing images"
 LOOP = "links back to a folder above"
-CLOSED = "folders that may not be read"
-DEEP = "folders below more than 30 others"
+CLOSED = "unreadable folders"
+DEEP = "folders nested more than 30 levels deep"
 HARMLESS = frozenset({SYSTEM, HIDDEN, OTHER, LOOP})
-"""Reasons that nobody has to act on."""
+"""Reasons that need no action."""
 
 _SYSTEM_NAMES = frozenset({
     ".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "#recycle",
@@ -41,7 +41,7 @@ _DEEPEST = 30
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A file or folder that is not read, below the folder that was walked, and why."""
+    """A skipped file or folder, relative to the walked folder, and the reason."""
 
     path: Path
     reason: str
@@ -49,7 +49,7 @@ class Passed:
 
 @dataclass(slots=True)
 class Found:
-    """What lies below a folder; `bare` are folders without images and without folders."""
+    """The content of a folder; `bare` are folders without images and without folders."""
 
     images: list[Path] = field(default_factory=list)
     passed_over: list[Passed] = field(default_factory=list)
@@ -58,17 +58,17 @@ class Found:
 
 
 def is_system_file(name: str) -> bool:
-    """Whether operating systems and programs leave files or folders of this name."""
+    """Whether operating systems or programs create files or folders of this name."""
     return name.casefold() in _SYSTEM_NAMES or name.startswith("._")
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name ends as an image's does, in capitals or not."""
+    """Whether a file's name has an image's suffix, in any case."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_there(path: Path, *, file: bool = False) -> bool:
-    """Whether a path leads to something, or to a file; a name too long for the disk does not."""
+    """Whether a path exists, or is a `file`; False for a name that is too long for the disk."""
     try:
         return path.is_file() if file else path.exists()
     except OSError:
@@ -76,51 +76,51 @@ def is_there(path: Path, *, file: bool = False) -> bool:
 
 
 def walk(root: Path) -> Found:
-    """Find the images below a folder; links are followed, but none back to where it came from."""
-    found = Found()
-    _enter(root, Path(), (), found)
-    found.images.sort()
-    found.folders.sort()
-    return found
+    """Find the images below a folder; follows links, except back to a folder above."""
+    files = Found()
+    _enter(root, Path(), (), files)
+    files.images.sort()
+    files.folders.sort()
+    return files
 
 
-def _enter(root: Path, below: Path, above: tuple[tuple[int, int], ...], found: Found) -> None:
-    """Look into one folder; `above` are the folders that it lies in, as the disk knows them."""
+def _enter(root: Path, below: Path, above: tuple[tuple[int, int], ...], files: Found) -> None:
+    """Read one folder; `above` are the device and inode numbers of the folders above it."""
     folder = root / below
     try:
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        found.passed_over.append(Passed(below, CLOSED))
+        files.passed_over.append(Passed(below, CLOSED))
         return
-    own = (status.st_dev, status.st_ino)
-    if own in above or len(above) > _DEEPEST:
-        found.passed_over.append(Passed(below, LOOP if own in above else DEEP))
+    inode = (status.st_dev, status.st_ino)
+    if inode in above or len(above) > _DEEPEST:
+        files.passed_over.append(Passed(below, LOOP if inode in above else DEEP))
         return
-    found.folders.append(below)
-    images = [below / entry.name for entry in entries if _is_image(entry, below, found)]
+    files.folders.append(below)
+    images = [below / entry.name for entry in entries if _is_image(entry, below, files)]
     inner = [entry.name for entry in entries if _is_folder(entry)]
-    found.images += images
+    files.images += images
     if not images and not inner:
-        found.bare.append(below)
+        files.bare.append(below)
     for name in inner:
-        _enter(root, below / name, (*above, own), found)
+        _enter(root, below / name, (*above, inode), files)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith(".") and not is_system_file(entry.name) and _leads(entry, True)
 
 
-def _is_image(entry: os.DirEntry[str], below: Path, found: Found) -> bool:
-    """Whether it is an image file; says why not where it is no folder either."""
+def _is_image(entry: os.DirEntry[str], below: Path, files: Found) -> bool:
+    """Whether the entry is an image file; records the reason if it is skipped."""
     reason = _why_not(entry)
     if reason is not None:
-        found.passed_over.append(Passed(below / entry.name, reason))
+        files.passed_over.append(Passed(below / entry.name, reason))
     return reason is None and not _leads(entry, True)
 
 
 def _why_not(entry: os.DirEntry[str]) -> str | None:
-    """Return why a file or folder is passed over; None for an image file and for a folder."""
+    """Return why a file or folder is skipped; None for an image file or a folder."""
     if is_system_file(entry.name):
         return SYSTEM
     if entry.name.startswith("."):

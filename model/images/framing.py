@@ -1,13 +1,13 @@
-"""How an image becomes the network's inputs, and their maps become the image's map.
+"""Convert an image to the network's inputs, and the inputs' maps to the image's map.
 
-    stretch    the image is resized to the input, whatever its shape: one input
-    letterbox  it keeps its shape; what is left of the input repeats the image's edge: one input,
-               and the map is the part of the input's map that shows the image
-    tile       it is cut, at its own scale or a given one, into overlapping inputs, whose maps are
-               blended: each counts less towards its edges, where it sees less of the surroundings
+    stretch    resize the image to the input size and ignore its aspect ratio: one input
+    letterbox  preserve the aspect ratio and fill the margin with the image's edge: one input; the
+               margin is cut off the map
+    tile       cut the image, at its scale or a given one, into overlapping inputs; their maps are
+               blended with lower weights near the edges, where inputs have less context
 
-Everything follows from the preprocessing and the image's size, so that whoever computes needs to
-know no more. A map spans its image edge to edge, whatever its own resolution is.
+The frame depends only on the preprocessing and the image's size. A map always covers the whole
+image, at any resolution.
 """
 
 import math
@@ -25,18 +25,18 @@ STRETCH, LETTERBOX, TILE = "stretch", "letterbox", "tile"
 RESIZES = (STRETCH, LETTERBOX, TILE)
 
 _LARGEST_MAP = 4 * 1024 * 1024
-"""Maps of more pixels are kept at a half, a quarter or an eighth of the scale: features are four
-input pixels apart at the finest, so that little is lost, and 50 megapixels need not be searched."""
+"""Larger maps are reduced to 1/2, 1/4 or 1/8. The finest features are four input pixels apart, so
+little is lost, and regions need not be searched in 50 megapixels."""
 _REDUCTIONS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image's way into the network and back; sizes are (height, width) in pixels.
+    """The conversion of one image to inputs and back; sizes are (height, width) in pixels.
 
-    The image is resized to `scaled`, lies at `origin` (top, left) in a canvas of size `canvas`,
-    and is cut there into inputs of size `tile` at `places` (top, left). `reduction` is how much
-    smaller than the canvas the map is kept.
+    The image is resized to `scaled`, placed at `origin` (top, left) on a canvas of size `canvas`,
+    and cut into inputs of size `tile` at `places` (top, left). The map is smaller than the canvas
+    by the factor `reduction`.
     """
 
     tile: tuple[int, int]
@@ -49,12 +49,12 @@ class Frame:
 
     @property
     def places(self) -> list[tuple[int, int]]:
-        """Where each input lies on the canvas, row by row."""
+        """The position of each input on the canvas, row by row."""
         return [(top, left) for top in self.rows for left in self.columns]
 
     @property
     def inputs(self) -> int:
-        """How many inputs of the network the image becomes."""
+        """The number of inputs of the image."""
         return len(self.rows) * len(self.columns)
 
     @property
@@ -69,14 +69,14 @@ class Frame:
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         values = np.asarray(image)
-        # Grey is resized as one channel, and then repeated: the same values in a third of the time.
+        # Resizing grey before repeating it gives the same values in a third of the time.
         grey = image.mode == "L"
         values = np.broadcast_to(values, (3, *values.shape)) if grey else values.transpose(2, 0, 1)
         if self.scaled == self.canvas:
             return np.array(values, order="C")
         margins = [
-            (start, whole - start - part)
-            for start, whole, part in zip(self.origin, self.canvas, self.scaled, strict=True)
+            (start, total - start - part)
+            for start, total, part in zip(self.origin, self.canvas, self.scaled, strict=True)
         ]
         return np.pad(values, [(0, 0), *margins], mode="edge")
 
@@ -89,15 +89,15 @@ class Frame:
         return np.stack(cut)
 
     def assemble(self, maps: Float32[np.ndarray, "n H W"]) -> Float32[np.ndarray, "h w"]:
-        """Return the image's map from those of its inputs."""
-        whole: np.ndarray = maps[0] if self.inputs == 1 else self._blended(maps)
+        """Return the image's map from the maps of its inputs."""
+        canvas_map: np.ndarray = maps[0] if self.inputs == 1 else self._blended(maps)
         size = self.map_size
         top, left = (start // self.reduction for start in self.origin)
-        part: np.ndarray = whole[top : top + size.height, left : left + size.width]
+        part: np.ndarray = canvas_map[top : top + size.height, left : left + size.width]
         return np.ascontiguousarray(part)
 
     def _blended(self, maps: Float32[np.ndarray, "n H W"]) -> Float32[np.ndarray, "h w"]:
-        """Average the maps, each weighted by how far a pixel is from its input's edges."""
+        """Average the maps, weighted by each pixel's distance from its input's edges."""
         r = self.reduction
         height, width = self.tile[0] // r, self.tile[1] // r
         down, across = _ramp(height), _ramp(width)
@@ -107,7 +107,7 @@ class Frame:
             rows = slice(top // r, top // r + height)
             columns = slice(left // r, left // r + width)
             total[rows, columns] += weights * _reduced(values, r)
-        # The inputs stand in a grid: so the sum of their weights is the product of two sums.
+        # The inputs form a grid, so the sum of their weights is the product of two sums.
         total /= _summed(down, self.rows, self.canvas[0], r)[:, None]
         total /= _summed(across, self.columns, self.canvas[1], r)
         return total
@@ -115,7 +115,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Framing:
-    """The rule that frames images of any size for inputs of size `tile`, (height, width)."""
+    """The rule for framing images of any size for inputs of size `tile` (height, width)."""
 
     tile: tuple[int, int]
     resize: str = STRETCH
@@ -123,7 +123,7 @@ class Framing:
     scale: float = 1.0
 
     def frame(self, size: ImageSize) -> Frame:
-        """Return the frame of an image that has this size when upright."""
+        """Return the frame of an image with this upright size."""
         if self.resize == STRETCH:
             return self._whole
         if self.resize == LETTERBOX:
@@ -152,9 +152,9 @@ class Framing:
         return Frame(self.tile, scaled, (height, width), (0, 0), rows, columns, reduction)
 
     def _starts(self, length: int, tile: int, step: int) -> tuple[tuple[int, ...], int]:
-        """Return where inputs start along one side, evenly spread, and the canvas's length.
+        """Return the evenly spaced starts of inputs along one side, and the canvas's length.
 
-        All are multiples of `step`, as is the canvas's length.
+        All are multiples of `step`.
         """
         span = max(0, math.ceil((length - tile) / step))
         stride = max(1, int(tile * (1 - self.overlap)) // step)
@@ -166,7 +166,7 @@ class Framing:
 def resampled(
     values: Float32[np.ndarray, "h w"], size: tuple[int, int]
 ) -> Float32[np.ndarray, "H W"]:
-    """Return a map at another (height, width), bilinear; the same one at its own."""
+    """Return a map resized to (height, width), bilinear; unchanged if it has that size."""
     if values.shape == size:
         return values
     height, width = size
@@ -174,11 +174,11 @@ def resampled(
 
 
 def check_baselines(resize: str, uses_baselines: bool) -> None:
-    """Raise `ConfigError` where maps are to be measured from baselines, and there can be none."""
+    """Raise `ConfigError` for scoring with baselines on tiles, which cannot have baselines."""
     if uses_baselines and resize == TILE:
         raise ConfigError(
-            "scoring that measures from baselines (standardise, distance 'mahalanobis') needs "
-            "places in the image; tiles have none: train tiles with --set distance=cosine, and "
+            "scoring with baselines (standardise, distance 'mahalanobis') needs fixed positions "
+            "in the image, which tiles do not have: train tiles with --set distance=cosine and "
             "without --standardise"
         )
 
@@ -189,7 +189,7 @@ def _side(length: int, scale: float, most: int | None = None) -> int:
 
 
 def _ramp(length: int) -> Float32[np.ndarray, " length"]:
-    """Return weights that rise from an input's edges to its middle, all above 0."""
+    """Return positive weights that rise from an input's edges to its middle."""
     distance = np.minimum(np.arange(length) + 0.5, length - np.arange(length) - 0.5)
     weights: np.ndarray = (distance / (length / 2)).astype(np.float32)
     return weights
@@ -205,7 +205,7 @@ def _summed(
 
 
 def _reduced(values: Float32[np.ndarray, "H W"], reduction: int) -> Float32[np.ndarray, "_ _"]:
-    """Return the highest value of each block: a small defect must not be averaged away."""
+    """Return the maximum of each block, so that small defects are not averaged away."""
     if reduction == 1:
         return values
     height, width = values.shape

@@ -1,4 +1,4 @@
-"""Which way an image is meant to be seen, and turned that way."""
+"""Turn images upright by their EXIF orientation."""
 
 from PIL import ExifTags, Image
 
@@ -11,24 +11,24 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How an image is turned upright from each orientation but 1, which is upright."""
+"""The turn for each orientation except 1, which is upright."""
 
 SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return EXIF's orientation, 1 to 8; 1 (upright) where it is missing, damaged or no such."""
+    """Return EXIF's orientation, 1 to 8; 1 (upright) if it is missing, damaged or invalid."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except UserWarning:  # where warnings are errors: Pillow's of damaged EXIF
+    except UserWarning:  # Pillow's warning about damaged EXIF, if warnings are errors
         return 1
     return int(value) if value in TURNS else 1
 
 
 def turned(image: Image.Image) -> Image.Image:
-    """Return the image as its EXIF says that it is to be seen; itself where it is upright.
+    """Return the upright image, or the same object if it is upright already.
 
-    What was turned has no EXIF any more, so that nobody turns it again.
+    A turned image has no EXIF, so that it is not turned again.
     """
     turn = TURNS.get(orientation_of(image))
     if turn is None:

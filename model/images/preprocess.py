@@ -1,4 +1,4 @@
-"""From an image to the pixels that a network takes, the same in training and in serving."""
+"""Convert an image to the network's input pixels, identically in training and serving."""
 
 import math
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ _LEAST_STD = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing(Stored):
-    """How images become the network's inputs, the same in training and in serving.
+    """The conversion of images to the network's inputs.
 
     `image_size` is the input's (height, width) in pixels. `resize` is "stretch", "letterbox" or
-    "tile" (see `model.images.framing`); tiles overlap by at least the share `tile_overlap`, of an
-    image resized by `tile_scale`. Resizing is PIL's bilinear, with antialiasing. `grey_bits` are
-    those of a 16-bit grey image that are used: 16 keeps the high byte, 12 the eight below the upper
-    four. `mean` and `std` are the encoder's, per channel, of values 0 to 1. What an older manifest
-    says nothing of has its default.
+    "tile" (see `model.images.framing`); tiles overlap by at least the share `tile_overlap`, after
+    resizing the image by `tile_scale`. Resizing is PIL's bilinear with antialiasing. `grey_bits` is
+    the number of bits used in 16-bit grey images: 16 keeps the high byte, 12 the eight bits below
+    the upper four. `mean` and `std` are the encoder's, per channel, for values from 0 to 1. Fields
+    missing in an older manifest have their defaults.
     """
 
     image_size: tuple[int, int]
@@ -51,7 +51,9 @@ class Preprocessing(Stored):
             )
         numbers = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)):
-            raise ConfigError(f"mean and std take three numbers, got {self.mean} and {self.std}")
+            raise ConfigError(
+                f"mean and std must have three finite numbers, got {self.mean} and {self.std}"
+            )
         if min(self.std) < _LEAST_STD:
             raise ConfigError(f"std must be at least {_LEAST_STD}, got {self.std}")
         self._check_framing()
@@ -66,17 +68,17 @@ class Preprocessing(Stored):
         if not 8 <= self.grey_bits <= 16:
             raise ConfigError(f"grey_bits must be 8 to 16, got {self.grey_bits}")
         if self.resize == TILE and any(side % 8 for side in self.image_size):
-            raise ConfigError(f"tiles have sides of multiples of 8, got {self.image_size}")
+            raise ConfigError(f"the sides of tiles must be multiples of 8, got {self.image_size}")
 
     @property
     def pixels_key(self) -> tuple[object, ...]:
-        """What the pixels of an input depend on: where it is equal, so are they."""
+        """A key of all settings that affect an input's pixels."""
         framing = (self.resize, self.tile_overlap, self.tile_scale)
         rule = framing if self.resize == TILE else (self.resize,)
         return (self.image_size, self.interpolation, *rule, self.grey_bits)
 
     def frame(self, size: ImageSize) -> Frame:
-        """Return how an image of this size, upright, becomes inputs, and their maps its map."""
+        """Return the frame of an image with this upright size."""
         return _framing(self.image_size, self.resize, self.tile_overlap, self.tile_scale).frame(
             size
         )
@@ -86,10 +88,10 @@ class Preprocessing(Stored):
         return upright(image, self.grey_bits)
 
     def peak_bytes(self, size: ImageSize) -> int:
-        """Return the memory that `to_arrays` takes at its peak for an upright image of this size.
+        """Return the peak memory of `to_arrays` for an upright image of this size.
 
-        Pillow resizes first across and then down, so that the picture between has the width of the
-        one and the height of the other.
+        Pillow resizes the width first, so its intermediate picture has the new width and the old
+        height.
         """
         frame = self.frame(size)
         height, width = frame.scaled
@@ -99,20 +101,17 @@ class Preprocessing(Stored):
         return resized + 2 * canvas + 3 * frame.inputs * frame.tile[0] * frame.tile[1]
 
     def to_arrays(self, image: Image.Image) -> UInt8[np.ndarray, "n 3 H W"]:
-        """Return the image as the network takes it: in one input, or in several where it is tiled.
-
-        Raises `ImageError`.
-        """
+        """Return the image's inputs, several if it is tiled. Raises `ImageError`."""
         turned = self.upright(image)
         frame = self.frame(ImageSize(turned.height, turned.width))
         return frame.cut(frame.pixels(turned))
 
     def to_array(self, image: Image.Image) -> UInt8[np.ndarray, "3 H W"]:
-        """Return the image as one input. Raises `ImageError`, also where it takes several."""
+        """Return the image as one input. Raises `ImageError`, also if it needs several."""
         arrays = self.to_arrays(image)
         if len(arrays) > 1:
             raise ImageError(
-                f"an image of {image.size} takes {len(arrays)} tiles, and one is asked"
+                f"an image of {image.size} needs {len(arrays)} tiles, expected one input"
             )
         array: UInt8[np.ndarray, "3 H W"] = arrays[0]
         return array
@@ -120,7 +119,7 @@ class Preprocessing(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRule(Stored):
-    """The part of the preprocessing that whoever trains may choose; see `Preprocessing`."""
+    """The part of the preprocessing that is a choice in training; see `Preprocessing`."""
 
     resize: str = STRETCH
     tile_overlap: float = 0.25
@@ -148,12 +147,12 @@ def _framing(tile: tuple[int, int], resize: str, overlap: float, scale: float) -
 def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
     """Return the image upright (EXIF orientation applied) and in 8 bits, as "L" or "RGB".
 
-    The one rule for every image that is trained on, checked or served. 16-bit grey keeps the upper
-    eight of its `grey_bits`, and what is above them is white; transparency is laid over black,
-    unless it is everywhere; palettes, CMYK and the rest are converted by PIL, which keeps the high
-    bytes of 16-bit colour. Of several frames it is the first. An image that is so already is
-    returned itself, and never copied: 50 megapixels are 150 MB. Raises `ImageError` for
-    floating-point and 32-bit images, whose range nothing tells.
+    Training, data checks and serving all use this function. 16-bit grey keeps the upper eight of
+    its `grey_bits`, and larger values become white; transparent pixels become black unless all
+    pixels are transparent; PIL converts palettes, CMYK and other modes and keeps the high bytes of
+    16-bit colour. Of several frames, it is the first. An image that needs no change is returned
+    without a copy, because 50 megapixels are 150 MB. Raises `ImageError` for floating-point and
+    32-bit images, whose value range is unknown.
     """
     image = turned(image)
     if image.mode in SIXTEEN_BIT:
@@ -161,7 +160,7 @@ def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
         return Image.fromarray(np.minimum(values >> (grey_bits - 8), 255).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ImageError(
-            f"cannot tell the value range of a {image.mode!r} image (32 bits a pixel); "
+            f"cannot tell the value range of a {image.mode!r} image (32 bits per pixel); "
             "send 8-bit, or 16-bit grey"
         )
     if image.mode == "RGB":
@@ -172,6 +171,6 @@ def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, grey_bits: int = 16) -> Image.Image:
-    """Return the image as `upright` does, and in RGB: grey is repeated over the channels."""
+    """Return the image like `upright`, in RGB: grey is repeated over the channels."""
     turned = upright(image, grey_bits)
     return turned if turned.mode == "RGB" else turned.convert("RGB")

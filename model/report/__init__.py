@@ -1,10 +1,10 @@
-"""Reports: one HTML file each, whole in itself, that reads and prints anywhere without a network.
+"""Reports as self-contained HTML files, for the screen and for print.
 
 charts.py      lines and histograms as SVG
 pictures.py    image, heatmap and mask, side by side, inside the page
-facts.py       what was measured, with what, and how it can be made again
+facts.py       data, checkpoint, versions and command
 page.py        the report of one checkpoint
-comparison.py  the report of two
+comparison.py  the report of two checkpoints
 """
 
 from model.report.comparison import Pair, write_comparison

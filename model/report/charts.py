@@ -1,6 +1,6 @@
-"""Charts as SVG: sharp in print, text that can be selected and read aloud, and no library.
+"""Charts as SVG: sharp in print, with selectable text for screen readers, without a library.
 
-Colours differ in lightness as well, and lines in dashes, so that neither needs the other.
+Colours also differ in lightness and lines in dashes, so that charts are readable without colour.
 """
 
 import math
@@ -31,20 +31,20 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class _Axes:
-    """From values to places in the picture."""
+    """Maps values to coordinates of the picture."""
 
     x: tuple[float, float]
     y: tuple[float, float]
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Return where a point lies, in units of the picture."""
+        """Return a point's coordinates in the picture."""
         across = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
         up = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
         inner_width, inner_height = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
         return _LEFT + across * inner_width, HEIGHT - _BOTTOM - up * inner_height
 
     def path(self, xs: Sequence[float], ys: Sequence[float]) -> str:
-        """Return the straight lines from point to point."""
+        """Return an SVG path of straight lines through the points."""
         points = (self.place(x, y) for x, y in zip(xs, ys, strict=True))
         return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
@@ -57,7 +57,7 @@ def line_chart(
     y: tuple[float, float] | None = None,
     point: tuple[float, float, str] | None = None,
 ) -> Markup:
-    """Draw curves over common axes, by default as wide as they are; `point` is marked and named."""
+    """Draw curves on common axes, by default over their range; `point` (x, y, label) is marked."""
     axes = _Axes(x or _extent([line.x for line in lines]), y or _extent([line.y for line in lines]))
     parts = _frame(axes, labels)
     for number, line in enumerate(lines):
@@ -84,14 +84,14 @@ def histogram(
     review: float | None = None,
     axis: tuple[float, float] | None = (0.0, 1.0),
 ) -> Markup:
-    """Draw how scores lie, as shares of the good and of the defective images.
+    """Draw the distributions of scores of good and defective images.
 
-    `axis` is from 0 to 1, or where it is None as wide as the scores and thresholds.
+    `axis` is the range of scores; None means that of the scores and thresholds.
     """
-    known = [*good, *defective, threshold, *([] if review is None else [review])]
-    low, high = axis or _extent([known])
+    values = [*good, *defective, threshold, *([] if review is None else [review])]
+    low, high = axis or _extent([values])
     edges = np.linspace(low, high, BINS + 1)
-    shares = [np.histogram(values, edges)[0] / max(len(values), 1) for values in (good, defective)]
+    shares = [np.histogram(scores, edges)[0] / max(len(scores), 1) for scores in (good, defective)]
     axes = _Axes((low, high), (0.0, _round_up(max(float(np.max(share)) for share in shares))))
     parts = _frame(axes, ("Score" if axis else "Raw score", "Share of images"))
     for share, colour, opacity in zip(shares, (GOOD, DEFECTIVE), (0.55, 0.4), strict=True):
@@ -104,7 +104,7 @@ def histogram(
     marks = [(threshold, "NG above"), *([(review, "review above")] if review is not None else [])]
     for level, (place, label) in enumerate(marks):
         parts += _mark(axes, place, label, level)
-    # Right of the threshold and above the low bars: the last bin alone may reach higher.
+    # Right of the threshold and at the top, because bars are low there, except for the last bin.
     across, top = axes.place(min(threshold, (low + 2 * high) / 3), axes.y[1])
     parts += _legend(["good", "defective"], (across + 8, top + 14 + 13 * len(marks)), 6)
     return _svg(title, parts)
@@ -119,8 +119,8 @@ def scatter(
     for ends in (((0, 0), (1, 1)), ((0.5, 0), (0.5, 1)), ((0, 0.5), (1, 0.5))):
         path = axes.path(*zip(*ends, strict=True))
         parts.append(f'<path d="{path}" stroke="#888" stroke-dasharray="4 3" fill="none"/>')
-    for number, known in enumerate(points.values()):
-        for x, y in known:
+    for number, coordinates in enumerate(points.values()):
+        for x, y in coordinates:
             across, up = axes.place(x, y)
             parts.append(
                 f'<circle cx="{across:.1f}" cy="{up:.1f}" r="2.3" fill="none" stroke="{GOOD}"/>'
@@ -177,7 +177,7 @@ def _dot(axes: _Axes, x: float, y: float, label: str) -> list[str]:
 def _legend(
     labels: Sequence[str], place: tuple[float, float], thick: float | None = None
 ) -> list[str]:
-    """Name the colours, and the dashes of thin lines."""
+    """Draw a legend of colours, and of dashes for thin lines."""
     parts = []
     left, top = place
     for number, label in enumerate(labels):
@@ -193,21 +193,21 @@ def _legend(
 
 def _svg(title: str, parts: Sequence[str]) -> Markup:
     content = "".join(parts)
-    return Markup(  # every text in it was escaped
+    return Markup(  # all texts in it are escaped
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{content}</svg>"
     )
 
 
 def _thinned(xs: npt.ArrayLike, ys: npt.ArrayLike) -> tuple[list[float], list[float]]:
-    """Leave out what lies within half a unit of the picture: a page need not hold 10,000 points."""
+    """Reduce a curve to about 400 points, so that the page stays small."""
     x, y = np.asarray(xs, dtype=np.float64), np.asarray(ys, dtype=np.float64)
     if len(x) <= 400:
         return x.tolist(), y.tolist()
     travelled = np.cumsum(np.hypot(np.diff(x, prepend=x[0]), np.diff(y, prepend=y[0])))
     steps = np.floor(travelled / (travelled[-1] or 1) * 400)
-    kept = np.append(np.flatnonzero(np.diff(steps, prepend=-1)), len(x) - 1)
-    return x[kept].tolist(), y[kept].tolist()
+    chosen = np.append(np.flatnonzero(np.diff(steps, prepend=-1)), len(x) - 1)
+    return x[chosen].tolist(), y[chosen].tolist()
 
 
 def _extent(columns: Sequence[npt.ArrayLike]) -> tuple[float, float]:

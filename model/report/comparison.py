@@ -1,4 +1,4 @@
-"""The report of two checkpoints on the same images: differences, and what is decided otherwise."""
+"""The report of two checkpoints on the same images: differences and changed decisions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from model.report.page import COLUMNS, Advance, write_page
 from model.report.pictures import Case, heatmap, inspect_again, mask, photograph
 
 SHOWN = 24
-"""Changed decisions that are shown of each kind; the table lists them all."""
+"""Number of changed decisions shown as pictures per group; the table lists all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two checkpoints, what they are called on the page, and how they compare."""
+    """Two checkpoints, their names on the page, and their comparison."""
 
     names: tuple[str, str]
     detectors: tuple[Detector, Detector]
@@ -32,17 +32,17 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A metric's line in a table."""
+    """A metric's row in a table."""
 
     name: str
-    found: Difference
+    metric: Difference
     verdict: str
 
 
 def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: None) -> None:
-    """Write the page. `advance` hears when another changed decision is drawn.
+    """Write the page; calls `advance(1)` after each drawn change.
 
-    Raises `ModelError` for a folder that refuses.
+    Raises `ModelError` if the file cannot be written.
     """
     comparison = pair.comparison
     groups = {
@@ -52,7 +52,7 @@ def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: 
     shown = {
         title: list(_cases(pair, changes[:SHOWN], advance)) for title, changes in groups.items()
     }
-    tables = {category: _rows(found) for category, found in comparison.categories.items()}
+    tables = {category: _rows(metrics) for category, metrics in comparison.categories.items()}
     if len(tables) > 1:
         tables["mean"] = _rows(comparison.mean)
     device = pair.detectors[0].engine.device
@@ -72,23 +72,23 @@ def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: 
     write_page(file, "comparison.html.j2", context)
 
 
-def _rows(found: Mapping[str, Difference]) -> list[Row]:
+def _rows(metrics: Mapping[str, Difference]) -> list[Row]:
     rows = []
-    for name, one in found.items():
-        if not one.is_sure:
-            verdict = "no sure difference"
+    for name, metric in metrics.items():
+        if not metric.is_sure:
+            verdict = "not significant"
         else:
-            verdict = "better" if (one.difference > 0) == better_higher(name) else "worse"
-        rows.append(Row(COLUMNS.get(name, "Recall at PIMO's rate"), one, verdict))
+            verdict = "better" if (metric.difference > 0) == better_higher(name) else "worse"
+        rows.append(Row(COLUMNS.get(name, "Recall at PIMO's rate"), metric, verdict))
     return rows
 
 
 def _scatter(pair: Pair, category: Category) -> Markup:
-    """Draw every image's two scores, good and defective ones apart."""
+    """Draw every image's two scores, with good and defective images as different marks."""
     records = zip(pair.comparison.first.records, pair.comparison.second.records, strict=True)
-    own = [(a, b) for a, b in records if a.sample.category == category]
+    pairs = [(a, b) for a, b in records if a.sample.category == category]
     points = {
-        kind: [(a.score, b.score) for a, b in own if a.sample.is_good is good]
+        kind: [(a.score, b.score) for a, b in pairs if a.sample.is_good is good]
         for kind, good in (("good", True), ("defective", False))
     }
     return charts.scatter(f"Scores of {category} by both checkpoints", points, pair.names)

@@ -1,4 +1,4 @@
-"""What a report is about: the images, the checkpoint, the versions, the command."""
+"""The facts in a report: images, checkpoint, versions, command."""
 
 import platform
 import shlex
@@ -21,12 +21,12 @@ _PACKAGES = ("mambaad-service", "torch", "timm", "numpy", "scipy", "pillow")
 _PROMISES = (20, 50, 100, 200, 500, 1000, 2000)
 
 Facts = list[tuple[str, str]]
-"""What is known, line by line: a name and its value."""
+"""Pairs of a name and its value, one per line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What so many held-out good images can promise at a category's alpha."""
+    """The promise of a number of held-out good images at a category's alpha."""
 
     images: int
     rate: float
@@ -36,7 +36,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of test image: how many, and how many of them have a mask."""
+    """One kind of test image: the number of images and of masks."""
 
     category: Category
     defect: str
@@ -45,36 +45,36 @@ class Kind:
 
 
 def promises(calibration: Calibration) -> list[Promise]:
-    """Say what other numbers of held-out images would promise, and what ours do.
+    """Return the promises of several numbers of held-out images, including the actual one.
 
-    Nothing where none were held out: there is nothing to set beside them.
+    Empty for training in folds, which holds out no images.
     """
     if calibration.folds is not None:
         return []
-    ours = calibration.good_images
-    found = []
-    for images in sorted({*_PROMISES, ours}):
+    actual = calibration.good_images
+    rows = []
+    for images in sorted({*_PROMISES, actual}):
         other = replace(calibration, good_images=images)
-        found.append(Promise(images, other.guaranteed_rate, other.rate_bound(), images == ours))
-    return found
+        rows.append(Promise(images, other.guaranteed_rate, other.rate_bound(), images == actual))
+    return rows
 
 
 def kinds(samples: Iterable[Sample]) -> list[Kind]:
-    """Count the test images by category and kind of defect, the good ones first."""
-    known = list(samples)
-    counts = Counter((s.category, not s.is_good, s.defect) for s in known)
-    masked = Counter((s.category, not s.is_good, s.defect) for s in known if s.mask is not None)
+    """Count the test images by category and kind of defect, good images first."""
+    samples = list(samples)
+    counts = Counter((s.category, not s.is_good, s.defect) for s in samples)
+    masked = Counter((s.category, not s.is_good, s.defect) for s in samples if s.mask is not None)
     return [Kind(key[0], key[2], counts[key], masked[key]) for key in sorted(counts)]
 
 
 def image_facts(samples: Sequence[Sample]) -> Facts:
-    """Say what sizes and modes the images have, from their headers."""
+    """Return the images' sizes and modes, from their headers."""
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
     for sample in samples:
-        with opened_file(sample.path) as found:
-            sizes[found.upright_size] += 1
-            modes[f"{found.header.kind} {found.image.mode}"] += 1
+        with opened_file(sample.path) as opened:
+            sizes[opened.upright_size] += 1
+            modes[f"{opened.header.kind} {opened.image.mode}"] += 1
     shown = [f"{w} x {h} ({count})" for (w, h), count in sizes.most_common(5)]
     more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
     return [
@@ -84,7 +84,7 @@ def image_facts(samples: Sequence[Sample]) -> Facts:
 
 
 def checkpoint_facts(manifest: Manifest) -> Facts:
-    """Say which checkpoint it was, down to the hashes of its files."""
+    """Return the checkpoint's settings, images and file hashes."""
     network, scoring = manifest.network, manifest.scoring
     size = " x ".join(str(side) for side in manifest.preprocessing["image_size"])
     images = manifest.training.get("images", {})
@@ -103,7 +103,7 @@ def checkpoint_facts(manifest: Manifest) -> Facts:
 
 
 def run_facts(data: Path, device: str) -> Facts:
-    """Say how this report was made."""
+    """Return the report's date, command, data, device and versions."""
     versions = [f"Python {platform.python_version()}"]
     for package in _PACKAGES:
         try:
@@ -121,7 +121,7 @@ def run_facts(data: Path, device: str) -> Facts:
 
 
 def training_curve(training: Mapping[str, Any]) -> dict[str, list[float | None]] | None:
-    """Return the columns of a checkpoint's training curve, None where it keeps none."""
+    """Return the columns of a checkpoint's training curve, or None."""
     curve = training.get("curve")
     if not isinstance(curve, Mapping) or len(curve.get("epoch", ())) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The report of one checkpoint: everything to sign off on, in one file."""
+"""The report of one checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from model.report.pictures import Case, cases
 
 WORST = 8
 GALLERY = 6
-"""Images shown of each kind of defect, from the lowest score to the highest."""
+"""Number of images shown per kind of defect, from the lowest score to the highest."""
 
 COLUMNS = {
     "image_auroc": "Image AUROC",
@@ -49,8 +49,8 @@ COLUMNS = {
 
 _SATURATED = 0.95
 _RAW_AXIS = (
-    "Scores from 0 to 1 would nearly all be 0 or 1, so these are raw ones. Above the threshold a "
-    "part is NG."
+    "Nearly all scores on the scale from 0 to 1 are 0 or 1, so raw scores are shown. Above the "
+    "threshold a part is NG."
 )
 
 Advance = Callable[[int], None]
@@ -58,11 +58,10 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a report is about: a checkpoint, what it was asked, and how.
+    """A report's content: a checkpoint and its evaluation.
 
-    `notes` are what a reader has to know first. Where thresholds `stand_in` for calibrated ones,
-    nothing is said of what they promise, and no rates are given. `untouched` says whether the
-    checkpoint has seen the test images; None: nobody has looked.
+    `notes` are shown first. With `stand_in` thresholds, the report has no promises and no rates.
+    `untouched` is the check whether the checkpoint has seen the test images; None if not done.
     """
 
     detector: Detector
@@ -95,9 +94,9 @@ class Section:
 
 
 def write_report(file: Path, subject: Subject, advance: Advance = lambda _categories: None) -> None:
-    """Write the page. `advance` hears when another category is done.
+    """Write the page; calls `advance(1)` after each category.
 
-    Raises `ModelError` for a folder that refuses.
+    Raises `ModelError` if the file cannot be written.
     """
     sections = []
     for category in subject.evaluation.categories:
@@ -106,7 +105,7 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
     has_pixels = subject.evaluation.has_pixels
     rates = () if subject.stand_in else RATES
     samples = [record.sample for record in subject.evaluation.records]
-    untouched = subject.untouched or Untouched(len(samples), gap="nobody has looked")
+    untouched = subject.untouched or Untouched(len(samples), gap="the check was not requested")
     context = {
         "title": f"{subject.manifest.name}, version {subject.manifest.version}",
         "headlines": [
@@ -130,7 +129,7 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
 
 
 def write_page(file: Path, template: str, context: Mapping[str, Any]) -> None:
-    """Fill in a template and write it. Raises `ModelError` for a folder that refuses."""
+    """Render a template and write it. Raises `ModelError` if the file cannot be written."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("model.report", "templates"),
         autoescape=True,
@@ -142,20 +141,20 @@ def write_page(file: Path, template: str, context: Mapping[str, Any]) -> None:
     text = environment.get_template(template).render(context)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8", "backslashreplace")  # names may hold any byte
+        file.write_text(text, "utf-8", "backslashreplace")  # file names may contain any byte
     except OSError as error:
         raise ModelError(f"cannot write the report {file}: {error}") from error
 
 
 def headline(evaluation: Evaluation, counts: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
-    """Return a table of results: its headings, a row for each category, and the mean's."""
+    """Return a table of results: headings, one row per category, and the mean."""
     rows = [
         (
             category,
-            [getattr(found, name) for name in counts],
-            [(getattr(found, name), found.intervals.get(name)) for name in names],
+            [getattr(metrics, name) for name in counts],
+            [(getattr(metrics, name), metrics.intervals.get(name)) for name in names],
         )
-        for category, found in evaluation.categories.items()
+        for category, metrics in evaluation.categories.items()
     ]
     intervals = evaluation.mean_intervals
     mean = [(evaluation.mean[name], intervals.get(name)) for name in names]
@@ -191,7 +190,7 @@ def _section(subject: Subject, category: Category) -> Section:
         charts=_charts(category, records, calibration, raw=raw),
         axis=_RAW_AXIS if raw else "Above 0.5 a part is NG.",
         promise=calibration.promise(),
-        denied=[one.text() for one in denied if one.category == category],
+        denied=[promise.text() for promise in denied if promise.category == category],
         promises=facts.promises(calibration),
         calibration=calibration,
     )
@@ -204,20 +203,20 @@ def _section(subject: Subject, category: Category) -> Section:
         section.near_rejects = list(cases(detector, good[:4]))
     section.escapes = list(cases(detector, passed[:WORST]))
     for defect in section.metrics.defects:
-        own = [record for record in by_score if record.sample.defect == defect]
-        section.galleries[defect] = list(cases(detector, _spread(own, GALLERY)))
+        of_kind = [record for record in by_score if record.sample.defect == defect]
+        section.galleries[defect] = list(cases(detector, _spread(of_kind, GALLERY)))
     return section
 
 
 def _spread(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
-    """Return so many, evenly from the first to the last."""
+    """Return `count` records, evenly spaced from the first to the last."""
     if len(records) <= count:
         return list(records)
     return [records[round(place)] for place in np.linspace(0, len(records) - 1, count)]
 
 
 def _is_saturated(records: Sequence[ImageRecord]) -> bool:
-    """Whether scores from 0 to 1 lie almost all in the outermost bars of a histogram of them."""
+    """Whether almost all scores are in the outermost bars of a histogram from 0 to 1."""
     scores = np.array([record.score for record in records])
     edge = 1 / charts.BINS
     return bool(np.mean((scores < edge) | (scores > 1 - edge)) >= _SATURATED)
@@ -247,10 +246,10 @@ def _charts(
     if not defective.any() or defective.all():
         return drawn
     ranking = Ranking(defective, np.array([record.raw_score for record in records]))
-    rates, found = ranking.roc()
+    rates, recalls = ranking.roc()
     recall, precision = ranking.precision_recall()
-    whole = (0.0, 1.0)
-    roc = [charts.Line("ROC", rates, found)]
+    shares = (0.0, 1.0)
+    roc = [charts.Line("ROC", rates, recalls)]
     curve = [charts.Line("PR", recall, precision)]
     axes = ("False rejects, share of good", "Defects found")
     rejected = np.array([record.decision is Decision.NG for record in records])
@@ -259,13 +258,13 @@ def _charts(
     right = float(np.mean(defective[rejected])) if rejected.any() else 1.0
     return [
         *drawn,
-        charts.line_chart(f"ROC curve of {category}", roc, axes, whole, whole, at_roc),
+        charts.line_chart(f"ROC curve of {category}", roc, axes, shares, shares, at_roc),
         charts.line_chart(
             f"Precision and recall of {category}",
             curve,
             ("Recall", "Precision"),
-            whole,
-            whole,
+            shares,
+            shares,
             (caught, right, "threshold"),
         ),
     ]
@@ -273,12 +272,12 @@ def _charts(
 
 def _training_chart(curve: Mapping[str, Sequence[float | None]]) -> Markup:
     lines = []
-    for name, label in (("loss", "trained on"), ("held_out_loss", "held out")):
-        known = [
+    for name, label in (("loss", "training"), ("held_out_loss", "held out")):
+        coordinates = [
             (epoch, value)
             for epoch, value in zip(curve["epoch"], curve.get(name, ()), strict=False)
             if epoch is not None and value is not None
         ]
-        if len(known) > 1:
-            lines.append(charts.Line(label, *zip(*known, strict=True)))
+        if len(coordinates) > 1:
+            lines.append(charts.Line(label, *zip(*coordinates, strict=True)))
     return charts.line_chart("Loss while training", lines, ("Epoch", "Loss"))

@@ -1,4 +1,4 @@
-"""Pictures for the page: an image, its heatmap and its mask, as data in the page itself."""
+"""Pictures embedded in the page: an image, its heatmap and its mask."""
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +17,14 @@ from model.inspection import Inspection
 from model.scoring.rendering import overlay, scale_scores
 
 SIDE = 224
-"""The longer side of a picture, in pixels; wide enough for print at the size it is shown."""
+"""The longer side of a picture, in pixels; enough for print."""
 
 _JPEG_QUALITY = 82
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image of the page: its data as a URI, and what it shows, in words."""
+    """One image of the page: a data URI and the alternative text."""
 
     uri: str
     alt: str
@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An inspected image on the page: the pictures of it, and what is said beneath."""
+    """An inspected image on the page: its pictures and the caption's content."""
 
     name: str
     truth: str
@@ -43,7 +43,7 @@ class Case:
 
 
 def cases(detector: Detector, records: Sequence[ImageRecord]) -> Iterator[Case]:
-    """Inspect the images of some records again, and show each beside its heatmap and its mask."""
+    """Inspect the records' images again, and yield each with its heatmap and mask."""
     for record in records:
         sample = record.sample
         seen = heatmap(detector, sample, inspect_again(detector, sample), "its heatmap")
@@ -59,12 +59,12 @@ def cases(detector: Detector, records: Sequence[ImageRecord]) -> Iterator[Case]:
 
 
 def inspect_again(detector: Detector, sample: Sample) -> Inspection:
-    """Return what the detector says of one image, in the image's own geometry."""
+    """Return the inspection of one image, at the image's size."""
     return detector.inspect_images([open_image(sample.path)], sample.category)[0]
 
 
 def heatmap(detector: Detector, sample: Sample, inspection: Inspection, alt: str) -> Picture:
-    """Return the image under its heatmap, with its regions."""
+    """Return the image with its heatmap and regions on top."""
     image = detector.preprocessing.upright(open_image(sample.path)).convert("RGB")
     score: Callable[[float], float] = detector.calibrations[sample.category].pixel_score
     scores = scale_scores(inspection.anomaly_map.values, score)
@@ -72,13 +72,13 @@ def heatmap(detector: Detector, sample: Sample, inspection: Inspection, alt: str
 
 
 def photograph(detector: Detector, sample: Sample) -> Picture:
-    """Return the image as the network sees its colours."""
+    """Return the image in the colours that the network sees."""
     image = detector.preprocessing.upright(open_image(sample.path)).convert("RGB")
     return _picture(image, f"{sample.path.name}, {sample.defect}")
 
 
 def mask(sample: Sample) -> Picture | None:
-    """Return where the defect is, white on black, or None where that is not known."""
+    """Return the mask, white on black, or None without a usable one."""
     if sample.is_good or sample.mask is None:
         return None
     try:

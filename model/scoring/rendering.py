@@ -21,8 +21,8 @@ _BLOCK_PX = 2**18
 _BAND_PX = 2**21
 _LINES_PER_SIDE = 300
 _THICKEST = 0.1
-"""A box's line is this share of the picture's shorter side at most: in a picture of a line-scan
-camera, lines as thick as its length asks for would cover it, and take time by its square."""
+"""Largest thickness of a box's line, as a share of the shorter side. In long line-scan images, a
+thickness from the longer side would cover the picture and take quadratic time to draw."""
 _BOX_COLOUR = (255, 255, 255)
 _BOX_EDGE = (0, 0, 0)
 
@@ -30,10 +30,10 @@ _BOX_EDGE = (0, 0, 0)
 def scale_scores(
     values: Float32[np.ndarray, "h w"], score: Callable[[float], float]
 ) -> Float[np.ndarray, "h w"]:
-    """Return raw map values as scores, by a `score` that rises with the value.
+    """Return raw map values as scores, given an increasing function `score`.
 
-    It is asked at 512 values and read off between them, closer than 8-bit pictures can show; one
-    of them is where it crosses 0.5, so that no value changes sides of the threshold.
+    Interpolates linearly between 512 values, finer than an 8-bit picture can show. The point where
+    `score` crosses 0.5 is one of them, so no value changes its side of the threshold.
     """
     low, high = float(values.min()), float(values.max())
     raw = np.linspace(low, high, 512)
@@ -57,11 +57,11 @@ def levels(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt16[np
     """
     clipped = Image.fromarray(np.clip(scores, 0, 1).astype(np.float32))
     spread = np.asarray(clipped.resize(size, Image.Resampling.BILINEAR))
-    found = np.empty(spread.size, np.uint16)
-    for start in range(0, spread.size, _BLOCK_PX):  # in 64 bits, a block of pixels at a time
+    scaled = np.empty(spread.size, np.uint16)
+    for start in range(0, spread.size, _BLOCK_PX):  # float64 in blocks, to bound memory
         block = spread.reshape(-1)[start : start + _BLOCK_PX].astype(np.float64)
-        found[start : start + _BLOCK_PX] = np.ceil(block * _DEEPEST - 0.5)
-    return found.reshape(spread.shape)
+        scaled[start : start + _BLOCK_PX] = np.ceil(block * _DEEPEST - 0.5)
+    return scaled.reshape(spread.shape)
 
 
 def raw(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
@@ -77,7 +77,7 @@ def mask(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image
 
 def heatmap(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Image.Image:
     """Return scores as an 8-bit grey image ("L") of `size` (width, height), 255 being score 1."""
-    # PIL cuts floats off when it makes them whole: half a step more rounds them.
+    # PIL truncates floats; adding 0.5 rounds them.
     levels = np.clip(scores, 0, 1).astype(np.float32) * 255 + np.float32(0.5)
     return Image.fromarray(levels).resize(size, Image.Resampling.BILINEAR).convert("L")
 
@@ -94,16 +94,16 @@ def overlay(
     scores: Float[np.ndarray, "h w"],
     regions: Sequence[Region] = (),
 ) -> Image.Image:
-    """Return the image ("RGB", same size) under its heatmap, with a box around each region.
+    """Return the image ("RGB", same size) with its heatmap and a box around each region on top.
 
-    `image` is upright and 8-bit, as `model.images.preprocess.to_rgb` gives it.
-    The heatmap covers more the higher the score: a normal part of the image stays as it is.
+    `image` is upright and 8-bit, as from `model.images.preprocess.to_rgb`. The heatmap's opacity
+    rises with the score, so normal areas look unchanged.
     """
     grey = heatmap(scores, image.size)
     opacities = [round(level * _OPACITY) for level in range(256)]
     width, height = image.size
     picture = Image.new("RGB", image.size)
-    # Some rows at a time: each step takes memory for its pixels, and holds the interpreter.
+    # In bands of rows, because each step needs memory for its pixels and holds the GIL.
     rows = max(1, _BAND_PX // width)
     for top in range(0, height, rows):
         box = (0, top, width, min(height, top + rows))
@@ -122,7 +122,7 @@ def _draw_boxes(picture: Image.Image, regions: Sequence[Region]) -> None:
     for region in regions:
         x, y, width, height = region.box
         box = (x, y, x + width - 1, y + height - 1)
-        # A dark line outside the light one shows on bright and on dark parts alike.
+        # A dark line around the light one is visible on bright and dark parts.
         outer = (box[0] - line, box[1] - line, box[2] + line, box[3] + line)
         draw.rectangle(outer, outline=_BOX_EDGE, width=line)
         draw.rectangle(box, outline=_BOX_COLOUR, width=line)

@@ -1,19 +1,22 @@
-"""From good images to a calibrated checkpoint.
+"""Train a network on good images and save a calibrated checkpoint.
 
-recipe/       every value that decides the result
-progress/     log lines, the unfinished run on disk, when to stop
+    data = read_training_data(Path("data/mvtec"), ["bottle"], None, 0.2, seed=0)
+    checkpoint = train(Run(name="bottle", folder=folder, store=store), data)
+
+recipe/       all settings of a run
+progress/     log lines, the saved state of a run, when to stop
 parallel/     several processes
-data          what is learned from, what is held out    batches    the order that the seed fixes
-objective     loss and learning rate                    trainer    the loop
-thresholds    calibration                               golden     images to compare devices by
-run           all of it together                        folds      thresholds, no image held out
+data          training and held-out images         batches    the order of images
+objective     loss and learning rate               trainer    the loop
+thresholds    calibration                          golden     images that verify devices
+run           a complete run                       folds      thresholds without held-out images
 
-The trainer carries no random state: order, augmentation, noise and dropped paths follow from the
-seed and the step's number. So a killed run goes on bit for bit, and each of several processes can
-draw the numbers of the whole batch and use those of its own rows.
+The trainer keeps no random state: order, augmentation, noise and dropped paths depend only on the
+seed and the step's number. So a killed run continues bit for bit, and each of several processes
+can draw the numbers of the whole batch and use those of its rows.
 
-Test images choose nothing: not the threshold, not the epoch, not the recipe. Thresholds are set on
-held-out good images, since the scores of images that the network has learned from are too low.
+Test images affect neither threshold nor epoch nor recipe. Thresholds are set on held-out good
+images, because a network's scores of its training images are too low.
 """
 
 from model.training.data import TrainingData, read_training_data

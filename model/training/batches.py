@@ -1,4 +1,4 @@
-"""The training images, batch by batch, always in the order that the seed and the epoch fix."""
+"""Batches of training images in an order that depends only on the seed and the epoch."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,7 @@ INITIAL_WEIGHTS, ORDER, STEP, AUGMENTATION = 1, 2, 3, 4
 def seed_for(purpose: int, seed: int, epoch: int = 0, step: int = 0) -> int:
     """Return a seed for one purpose at one place of a run.
 
-    No random state is carried from step to step, so a run that stops anywhere goes on as it would
-    have, with nothing but its place to remember.
+    No random state is carried from step to step, so a resumed run only needs its place.
     """
     sequence = np.random.SeedSequence((purpose, seed, epoch, step))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -23,8 +22,8 @@ def seed_for(purpose: int, seed: int, epoch: int = 0, step: int = 0) -> int:
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Return the indices of each batch of an epoch.
 
-    Each image comes once at most: what would be a last, smaller batch is left out, another one
-    each epoch, unless it is the only one.
+    Each image occurs at most once. A smaller last batch is dropped unless it is the only one; the
+    dropped images differ in each epoch.
     """
     generator = torch.Generator().manual_seed(seed_for(ORDER, seed, epoch))
     order = torch.randperm(count, generator=generator).tolist()
@@ -33,8 +32,5 @@ def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list
 
 
 def load_batches(images: ImageDataset, order: Sequence[Sequence[int]]) -> Loader:
-    """Return the batches, to be iterated over once, the next ones being read meanwhile.
-
-    What is returned knows `wait_s` and `wait_share`: how long the caller waited for images.
-    """
+    """Return the batches for one iteration; threads read ahead."""
     return Loader(images, order)

@@ -1,4 +1,4 @@
-"""Which good images are learned from, and which are held out."""
+"""Choose the good images for training and for holding out."""
 
 import hashlib
 from collections import defaultdict
@@ -13,10 +13,10 @@ from model.inspection import Category
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The good images: those learned from, and those held out to calibrate and to watch.
+    """The good images for training, and those held out for calibration and for watching the loss.
 
-    Those in `watch` are kept apart from both, to be watched in the place of the held-out ones.
-    `names` are what the data calls those categories that are called otherwise here.
+    Images in `watch` are used for neither; if given, their loss is watched instead of that of the
+    held-out ones. `names` are the original names of renamed categories.
     """
 
     train: tuple[Sample, ...]
@@ -30,13 +30,13 @@ class TrainingData:
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """The categories trained on, in order of name."""
+        """The categories in training, in order of name."""
         return tuple(sorted({sample.category for sample in self.train}))
 
     def identity(self) -> dict[str, dict[Category, str]]:
-        """Say which images of each category these are, wherever they lie."""
-        found = {"train": digests(self.train), "held_out": digests(self.held_out)}
-        return found | {"watch": digests(self.watch)} if self.watch else found
+        """Return digests of each category's images, independent of their folder."""
+        identity = {"train": digests(self.train), "held_out": digests(self.held_out)}
+        return identity | {"watch": digests(self.watch)} if self.watch else identity
 
     @property
     def watched(self) -> tuple[Sample, ...]:
@@ -44,9 +44,9 @@ class TrainingData:
         return self.watch or self.held_out
 
     def keep_apart(self, fraction: float, seed: int) -> "TrainingData":
-        """Take a share of each category's images out of training, to be watched.
+        """Move a share of each category's training images to `watch`.
 
-        None where the fraction is 0, or where some are watched already.
+        Changes nothing if the fraction is 0 or `watch` has images.
         """
         if not fraction or self.watch:
             return self
@@ -65,18 +65,18 @@ def read_training_data(
     folds: int = 0,
     *,
     words: Words | None = None,
-    told: Callable[[Dataset], None] = lambda _dataset: None,
+    on_read: Callable[[Dataset], None] = lambda _dataset: None,
 ) -> TrainingData:
-    """Find the good images below `root`, in any layout that is known, and hold some of them out.
+    """Find the good images below `root`, in any known layout, and hold some of them out.
 
-    Held out are, of each category, the images in `held_out_dir`/<category>, or those that the
-    data itself keeps apart (as in <category>/held_out/good), or else a share of those to train
-    on; none with `folds`. Test images are never among them. `layout`, `local_root` and `words` are
-    `read_dataset`'s; `told` hears of the data set that was read. Raises `DatasetError` for a
-    category without good images, or `folds` where some are held out already.
+    The held-out images of a category are those in `held_out_dir`/<category>, or those that the data
+    itself reserves (as in <category>/held_out/good), or else a share of the training images; with
+    `folds` none. They never include test images. `layout`, `local_root` and `words` are as in
+    `read_dataset`; `on_read` is called with the data set. Raises `DatasetError` for a category
+    without good images, and for `folds` if the data reserves held-out images.
     """
     dataset = read_dataset(root, categories, layout, local_root, words=words)
-    told(dataset)
+    on_read(dataset)
     train: list[Sample] = []
     held_out: list[Sample] = []
     for category in dataset.categories:
@@ -84,15 +84,15 @@ def read_training_data(
         if not good:
             raise DatasetError(
                 f"no good images of {category!r} to train on in {root}, read as {dataset.layout}: "
-                f"expected them in {root / category / 'train' / GOOD}, or as that layout has them"
+                f"expected them in {root / category / 'train' / GOOD}, or as in that layout"
             )
         apart = [sample for sample in dataset.held_out if sample.category == category]
         if held_out_dir is not None:
             apart = _kept_apart(held_out_dir, category, single=len(dataset.categories) == 1)
         if folds and apart:
             raise DatasetError(
-                f"good images of {category!r} are held out already, such as {apart[0].path}: "
-                "set thresholds from them, without folds, or let them be trained on, too"
+                f"folds need all good images for training, but some of {category!r} are held out, "
+                f"such as {apart[0].path}: train without folds, or move them to training"
             )
         if not apart and not folds:
             good, apart = split_good(good, held_out_fraction, seed)
@@ -115,11 +115,11 @@ def _kept_apart(folder: Path, category: Category, single: bool) -> list[Sample]:
 
 
 def digests(samples: Sequence[Sample]) -> dict[Category, str]:
-    """Tell images apart, by category, from their names and sizes."""
-    found: dict[Category, list[str]] = defaultdict(list)
+    """Return a digest of each category's file names and sizes."""
+    by_category: dict[Category, list[str]] = defaultdict(list)
     for sample in samples:
-        found[sample.category].append(f"{sample.path.name} {sample.path.stat().st_size}\n")
-    return {category: _digest(lines) for category, lines in sorted(found.items())}
+        by_category[sample.category].append(f"{sample.path.name} {sample.path.stat().st_size}\n")
+    return {category: _digest(lines) for category, lines in sorted(by_category.items())}
 
 
 def _digest(lines: Sequence[str]) -> str:

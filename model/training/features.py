@@ -1,4 +1,4 @@
-"""What the encoder's features usually are, measured on the images trained on."""
+"""Standardise the encoder's features with statistics of the training images."""
 
 from collections.abc import Iterable
 
@@ -9,12 +9,12 @@ from torch import Tensor
 from model.network import Encoder
 
 _LEAST_SHARE = 0.01
-"""A channel that hardly varies is not blown up beyond this share of the usual deviation."""
+"""Lower limit of a channel's deviation, as a share of the mean deviation."""
 
 
 @torch.no_grad()
 def standardise(encoder: Encoder, batches: Iterable[Float[Tensor, "B 3 H W"]]) -> None:
-    """Have the encoder's channels come out with mean 0 and deviation 1 over these images."""
+    """Scale the encoder's channels to mean 0 and deviation 1 over these images."""
     sums = [torch.zeros(2, c, dtype=torch.float64) for c in encoder.channels]
     counts = [0] * len(sums)
     for images in batches:

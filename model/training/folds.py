@@ -1,17 +1,17 @@
-"""Thresholds where good images are too few to hold any out: cross-conformal scores.
+"""Thresholds from cross-conformal scores, for too few good images to hold any out.
 
-The good images are dealt into K folds. K networks are trained, each without one fold, which it
-scores afterwards; so every image has a score from a network that has not learned from it. The
-pooled scores set the thresholds of a last network, which is trained on all images:
+The good images are divided into K folds. K networks are trained, each without one fold, which it
+then scores; so every image has a score from a network that was not trained on it. The pooled scores
+set the thresholds of a final network, which is trained on all images:
 
-    runs/NAME/fold-1 ... fold-K    each network's run, and scores.json, what it makes of its fold
-    runs/NAME                      the last network's
+    runs/NAME/fold-1 ... fold-K    each network's run, and scores.json, the scores of its fold
+    runs/NAME                      the final network's run
 
-What this promises: nothing, strictly. Cross-conformal prediction (Vovk 2015), or CV+ (Barber et al.
-2021), has a new part scored by all K networks, each beside the fold that it had not seen, and then
-promises about 2 alpha in place of alpha. One network is stored and served here, and its scores are
-exchangeable with none of theirs: alpha is an estimate (`Calibration.promise`). Where more images
-help, the last network scores new parts lower than theirs did, and rejects fewer.
+There is no strict guarantee. Cross-conformal prediction (Vovk 2015), or CV+ (Barber et al. 2021),
+scores a new part with all K networks and then guarantees about 2 alpha instead of alpha. Here only
+the final network is stored and served, and its scores are not exchangeable with those of the K
+networks, so alpha is an estimate (`Calibration.promise`). If more images improve the network, it
+scores new parts lower than the K networks do and rejects fewer.
 """
 
 import json
@@ -42,7 +42,7 @@ SCORES_FILE = "scores.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
-    """One network of several: where it is trained, what on, and the images it is to score."""
+    """One of the K networks: its run, its training images, and the images to score."""
 
     run: Run
     data: TrainingData
@@ -57,10 +57,10 @@ def train(
     fold_monitor: Monitor | None = None,
     stop: Callable[[], bool] = training.never,
 ) -> Checkpoint | None:
-    """Train as `model.training.run.train` does, in folds first where the recipe asks for them.
+    """Train like `model.training.run.train`; if the recipe has folds, train their networks first.
 
-    `fold_monitor` hears of the folds' networks, `monitor` of the one that is kept. The first
-    process, too, returns None where it was stopped before that one was begun.
+    `fold_monitor` follows the folds' networks, `monitor` the final one. Returns None in all
+    processes if the run stops before the final network.
     """
     calibrations = None
     folds: list[Fold] = []
@@ -68,16 +68,16 @@ def train(
     if config.folds:
         check(run, data)
         training.check_run(run, data)
-        told = fold_monitor or Monitor()
+        follower = fold_monitor or Monitor()
         data = data.keep_apart(config.watch_fraction, config.seed)
         folds = deal(run, data)
         begin(run, folds)
-        shown = show_folds(folds, told, stop)
+        shown = show_folds(folds, follower, stop)
         if shown is None:
             return None
         calibrations = fit(shown, config)
-        told.stage("all images")
-        # What was in the way was looked for above: the folds that are there now are this run's own.
+        follower.stage("all images")
+        # `check_run` above has refused an unfinished run, so the folds on disk are of this run.
         run = replace(run, resume=run.resume and has_begun(run), restart=True)
     elif run.restart and run.group.leads:
         forget_folds(run)
@@ -88,21 +88,21 @@ def train(
 
 
 def check(run: Run, data: TrainingData) -> None:
-    """Refuse what folds cannot go with, before anything is trained."""
+    """Raise `ConfigError` for options that folds do not support."""
     if data.held_out:
         raise ConfigError(
-            f"{len(data.held_out)} good images are held out, and folds are for where none can be: "
-            "use one or the other"
+            f"folds need all good images for training, but {len(data.held_out)} are held out: "
+            "use either folds or held-out images"
         )
     if run.max_minutes is not None:
         raise ConfigError(
-            "--max-minutes would stop the folds' networks elsewhere than the last one, and their "
-            "scores would say nothing of its own: give fewer epochs"
+            "--max-minutes does not work with folds, because it would stop the networks at "
+            "different epochs: give fewer epochs instead"
         )
 
 
 def deal(run: Run, data: TrainingData) -> list[Fold]:
-    """Deal each category's good images into folds, by seed and name; see `split_good`.
+    """Divide each category's good images into folds, by seed and name; see `split_good`.
 
     Raises `DatasetError` for a category with fewer images than folds.
     """
@@ -114,7 +114,8 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
     for category, group in groups.items():
         if len(group) < config.folds:
             raise DatasetError(
-                f"{category!r} has {len(group)} good images, too few for {config.folds} folds"
+                f"{category!r} has {len(group)} good images, expected at least one for each of "
+                f"{config.folds} folds"
             )
         random.Random(f"{config.seed}/{category}/folds").shuffle(group)
         place |= {sample: number % config.folds for number, sample in enumerate(group)}
@@ -129,17 +130,17 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
 
 
 def has_begun(run: Run) -> bool:
-    """Say whether there is a state to go on from; every process of a group hears the first's."""
+    """Whether there is a state to resume; all processes of a group return the first's answer."""
     return run.group.first((run.folder / STATE_FILE).is_file())
 
 
 def begin(run: Run, folds: Sequence[Fold]) -> None:
-    """Clear the ground for a run from its start, unless one is to be resumed."""
+    """Delete leftovers before a new run; for `resume`, check that there is a run to resume."""
     if run.resume:
         begun = any(has_begun(fold.run) for fold in folds)
         scored = any((fold.run.folder / SCORES_FILE).is_file() for fold in folds)
         if not run.group.first(begun or scored):
-            raise CheckpointError(f"nothing to resume: no fold was begun in {run.folder}")
+            raise CheckpointError(f"nothing to resume: no run in folds in {run.folder}")
         return
     if run.group.leads:
         forget_folds(run)
@@ -147,7 +148,7 @@ def begin(run: Run, folds: Sequence[Fold]) -> None:
 
 
 def forget_folds(run: Run) -> None:
-    """Remove the folders of an earlier run in folds."""
+    """Delete the folders of an earlier run in folds."""
     for folder in run.folder.glob(f"{FOLD_FOLDERS}*"):
         shutil.rmtree(folder)
 
@@ -155,31 +156,31 @@ def forget_folds(run: Run) -> None:
 def show_folds(
     folds: Sequence[Fold], monitor: Monitor, stop: Callable[[], bool]
 ) -> dict[Category, Shown] | None:
-    """Return what every image showed to the network that had not learned from it.
+    """Return every image's values from the network that was not trained on it.
 
-    None where it was stopped on the way. Only the first process of a group has the scores.
+    Returns None if stopped. Only the first process of a group has the scores.
     """
     shown: defaultdict[Category, Shown] = defaultdict(Shown)
     for number, fold in enumerate(folds, 1):
         identity = identify(fold)
-        found = fold.run.group.first(read_scores(fold, identity))
-        if found is None:
+        scores = fold.run.group.first(read_scores(fold, identity))
+        if scores is None:
             monitor.stage(f"fold {number}/{len(folds)}")
-            found = learn_fold(fold, monitor, stop)
-            if found is None:
+            scores = learn_fold(fold, monitor, stop)
+            if scores is None:
                 return None
             if fold.run.group.leads:
-                write_scores(fold, identity, found)
-        for category, own in found.items():
-            shown[category].raw_scores += own.raw_scores
-            shown[category].pixel_peaks += own.pixel_peaks
+                write_scores(fold, identity, scores)
+        for category, values in scores.items():
+            shown[category].raw_scores += values.raw_scores
+            shown[category].pixel_peaks += values.pixel_peaks
     return dict(sorted(shown.items()))
 
 
 def learn_fold(
     fold: Fold, monitor: Monitor, stop: Callable[[], bool]
 ) -> dict[Category, Shown] | None:
-    """Train one fold's network and let it score what it has not seen; None where stopped."""
+    """Train one fold's network and score its left-out images; None if stopped."""
     run = replace(fold.run, resume=fold.run.resume and has_begun(fold.run))
 
     def finish(trainer: Trainer, _ended: str) -> dict[Category, Shown] | None:
@@ -195,15 +196,17 @@ def learn_fold(
 
 
 def fit(shown: Mapping[Category, Shown], config: TrainingConfig) -> dict[Category, Calibration]:
-    """Return thresholds from the pooled scores; they say from how many folds."""
+    """Return thresholds from the pooled scores, marked with the number of folds."""
     return {
-        category: Calibration.fit(own.raw_scores, own.pixel_peaks, config.alpha, folds=config.folds)
-        for category, own in shown.items()
+        category: Calibration.fit(
+            values.raw_scores, values.pixel_peaks, config.alpha, folds=config.folds
+        )
+        for category, values in shown.items()
     }
 
 
 def identify(fold: Fold) -> dict[str, Any]:
-    """Say what a fold's scores are of: what a resumed run must have in common with them."""
+    """Return everything that a resumed run must have in common with a fold's scores."""
     recipe = fold.run.recipe
     return {
         "training": recipe.training.to_dict(),
@@ -217,8 +220,8 @@ def identify(fold: Fold) -> dict[str, Any]:
 
 
 def write_scores(fold: Fold, identity: Mapping[str, Any], shown: Mapping[Category, Shown]) -> None:
-    """Keep a fold's scores; raises `CheckpointError` where the disk refuses."""
-    values = {"identity": identity, "shown": {k: asdict(own) for k, own in shown.items()}}
+    """Write a fold's scores; raises `CheckpointError` for a failed write."""
+    values = {"identity": identity, "shown": {k: asdict(v) for k, v in shown.items()}}
     path = fold.run.folder / SCORES_FILE
     try:
         write_durably(path, (json.dumps(values, indent=2) + "\n").encode())
@@ -227,25 +230,25 @@ def write_scores(fold: Fold, identity: Mapping[str, Any], shown: Mapping[Categor
 
 
 def read_scores(fold: Fold, identity: Mapping[str, Any]) -> dict[Category, Shown] | None:
-    """Return a fold's scores, None where it has not come so far.
+    """Return a fold's scores, or None if there are none yet.
 
-    Raises `CheckpointError` where they are damaged, or of another recipe or other images.
+    Raises `CheckpointError` if they are damaged, or of another recipe or other images.
     """
     path = fold.run.folder / SCORES_FILE
     if not fold.run.resume or not path.is_file():
         return None
     try:
         values = json.loads(path.read_text("utf-8"))
-        shown = {category: Shown(**own) for category, own in values["shown"].items()}
+        shown = {category: Shown(**entry) for category, entry in values["shown"].items()}
         stored = values["identity"]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path} holds no fold's scores: {error}") from error
+        raise CheckpointError(f"{path} is not a file of a fold's scores: {error}") from error
     check_identity(fold.run.folder, identity, stored)
     return shown
 
 
 def forget_networks(folds: Sequence[Fold]) -> None:
-    """Remove the folds' networks; what they were asked, their curves and scores stay."""
+    """Delete the folds' networks, but not their recipes, curves and scores."""
     for fold in folds:
         for file in (STATE_FILE, RECORD_FILE):
             (fold.run.folder / file).unlink(missing_ok=True)

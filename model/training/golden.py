@@ -1,4 +1,4 @@
-"""Golden images for a trained network, from good images that it has not learned from."""
+"""Record golden images for a trained network from held-out good images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from model.inference.detector import Detector
 from model.inspection import Category
 
 IMAGES = 4
-"""Golden images of each category: enough to tell a device by, small enough to keep in git."""
+"""Golden images per category: enough to verify a device, small enough for git."""
 
 
 def record_golden(
@@ -22,10 +22,10 @@ def record_golden(
     samples: Sequence[Sample],
     calibrations: Mapping[Category, Calibration],
 ) -> dict[Category, GoldenImages]:
-    """Keep a few held-out good images of each category, evenly spaced, and what they score now.
+    """Return a few evenly spaced good images of each category with their current scores.
 
-    Where there are no samples the images are synthetic, and of no category; which nothing can be
-    scored by where scoring needs a category's baseline.
+    Without samples, the images are synthetic and without a category; scoring with baselines cannot
+    score these, so the result is then empty.
     """
     if not samples:
         if detector.scoring.uses_baselines:
@@ -44,10 +44,10 @@ def record_golden(
 def save_with_golden(
     store: CheckpointStore, checkpoint: Checkpoint, golden: Mapping[Category, GoldenImages]
 ) -> Checkpoint:
-    """Save the same checkpoint as its next version, with golden images beside those it has."""
+    """Save the checkpoint as its next version, with additional golden images."""
     manifest = checkpoint.manifest
     seen = read_seen(store.find(checkpoint.name, checkpoint.version), manifest)
-    if seen:  # the new version's first calibration is what was in force in the old one
+    if seen:  # the old version's current calibration is the new version's first
         seen = SeenImages(seen.learned, {1: seen.in_force(manifest.calibration_version)})
     return store.save(
         checkpoint.name,

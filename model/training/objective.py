@@ -1,4 +1,4 @@
-"""What training makes small, and how fast it goes: the loss and the learning rate."""
+"""The loss and the learning rate."""
 
 import math
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ def feature_loss(
     progress: float = 1.0,
     gather: Gather = lambda values: values,
 ) -> Float[Tensor, ""]:
-    """Return how far the student's maps are from the teacher's, summed over the scales.
+    """Return the distance of the student's maps from the teacher's, summed over the scales.
 
     "mse" is the paper's: 5 x the mean squared error. "cosine" is the mean over the positions of
-    1 - cos along the channels, the very quantity that the anomaly map shows. "global_cosine" is
-    1 - cos of each image's whole map, as in ReContrast and Dinomaly: looser, since a position may
-    be off where others make up for it. Both sequences are fine to coarse and end with the coarsest
-    scale. `progress` is the share of the run that is done.
+    1 - cos along the channels, as in the anomaly map. "global_cosine" is 1 - cos of each image's
+    flattened map, as in ReContrast and Dinomaly: looser, because other positions can compensate for
+    an error. Both sequences are fine to coarse and end with the coarsest scale. `progress` is the
+    completed share of the run.
     """
     if name not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
@@ -53,7 +53,7 @@ def feature_loss(
 def _distance(
     name: str, goal: Float[Tensor, "B C h w"], made: Float[Tensor, "B C h w"]
 ) -> Float[Tensor, "B h w"]:
-    """Return how far apart the features are at each position."""
+    """Return the distance of the features at each position."""
     if name == "mse":
         return F.mse_loss(made, goal, reduction="none").mean(dim=1)
     return 1 - F.cosine_similarity(made, goal, dim=1)
@@ -77,7 +77,7 @@ def _scale_loss(
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of a step, counted from 0 over the whole run."""
+    """Return the learning rate of a step, counted from 0 over the run."""
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return config.peak_learning_rate * (step + 1) / warmup
@@ -100,5 +100,5 @@ def _onecycle(progress: float) -> float:
 
 
 def _fall(progress: float) -> float:
-    """Return half a cosine: 1 at 0, 0 at 1."""
+    """Return a cosine that falls from 1 at 0 to 0 at 1."""
     return 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,4 +1,4 @@
-"""A whole run: from good images to a calibrated checkpoint in the store."""
+"""A complete run: from good images to a calibrated checkpoint in the store."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -37,25 +37,25 @@ from model.training.trainer import Trainer
 
 SAVE_EVERY_S = 300.0
 FOLD_FOLDERS = "fold-"
-"""How the folders of a run in folds begin (`model.training.folds`)."""
+"""Prefix of the folders of a run in folds (`model.training.folds`)."""
 _T = TypeVar("_T")
 
 
 def never() -> bool:
-    """Say no, whenever a run asks whether to stop."""
+    """Never stop a run."""
     return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What is trained, where it leaves things, and what it does about an earlier run.
+    """The settings of a run.
 
-    `recipe` is what was asked for. `folder` takes it, the unfinished run's state, every
-    `save_every_s` seconds and when stopped, and its curve; `store` takes the checkpoint, as the
-    next version of `name`. `resume` goes on with the run that `folder` holds; `restart` gives up an
-    unfinished one. After `max_minutes` the best weights so far are kept. `license` and `notice` go
-    into the manifest, as `areas` do, what counts of each category. `cache` is a folder that keeps
-    resized images. `group` are the processes that train together.
+    `folder` gets the recipe, the curve and the run's state, every `save_every_s` seconds and when
+    stopped; `store` gets the checkpoint as the next version of `name`. `resume` continues the run
+    in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
+    best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
+    into the manifest. `cache` is a folder for resized images. `group` are the processes that train
+    together.
     """
 
     name: str
@@ -84,11 +84,11 @@ def train(
 ) -> Checkpoint | None:
     """Train a network, calibrate it on the held-out images and save it as a checkpoint.
 
-    When `stop()` says yes after a step, or the time is used up, the state is saved for `resume`,
-    and the network as it is becomes a checkpoint all the same. Of a group's processes the first
-    returns the checkpoint, the others None. Raises `CheckpointError` where the folder holds an
-    unfinished run and neither `resume` nor `restart` is set. `calibrations` stand in the place of
-    the held-out images where there are none (`model.training.folds`).
+    If `stop()` returns True after a step, or the time is used up, the state is saved for `resume`,
+    and the current network becomes a checkpoint. In a group, the first process returns the
+    checkpoint and the others None. Raises `CheckpointError` if the folder has an unfinished run and
+    neither `resume` nor `restart` is set. `calibrations` replace calibration on held-out images
+    (`model.training.folds`).
     """
 
     def keep(trainer: Trainer, ended: str) -> Checkpoint | None:
@@ -105,7 +105,7 @@ def learn(
     monitor: Monitor | None = None,
     stop: Callable[[], bool] = never,
 ) -> _T:
-    """Train a network as `train` does, and return what `finish` makes of it and why it ended.
+    """Train a network like `train`, and return the result of `finish(trainer, reason)`.
 
     Every process of a group calls `finish`.
     """
@@ -129,30 +129,30 @@ def learn(
     if run.resume:
         trainer.resume(run.folder)
     outcome: dict[str, str] | None = None
-    told = _monitors(run, monitor)
+    monitors = _monitors(run, monitor)
     try:
-        ended = _train(run, trainer, told, stop, budget)
-        found = finish(trainer, ended)
+        ended = _train(run, trainer, monitors, stop, budget)
+        result = finish(trainer, ended)
         outcome = {"ended": ended}
-        if isinstance(found, Checkpoint):
-            outcome["checkpoint"] = f"{found.name}/{found.version}"
+        if isinstance(result, Checkpoint):
+            outcome["checkpoint"] = f"{result.name}/{result.version}"
     finally:
-        told.end(outcome)
-    return found
+        monitors.end(outcome)
+    return result
 
 
 def _train(
     run: Run, trainer: Trainer, monitor: Monitor, stop: Callable[[], bool], budget: Budget
 ) -> str:
-    """Train, saving the state on the way; return why it ended."""
+    """Train and save the state regularly; return why the run ended."""
     saved = time.monotonic()
     ended = ""
 
     def go_on() -> bool:
         nonlocal saved, ended
-        asked, late = run.group.total(float(stop()), float(budget.left_s <= 0))
-        if asked or late:
-            ended = "interrupted" if asked else "out of time"
+        stopped, late = run.group.total(float(stop()), float(budget.left_s <= 0))
+        if stopped or late:
+            ended = "interrupted" if stopped else "out of time"
             return False
         if time.monotonic() - saved >= run.save_every_s:
             trainer.save(run.folder)
@@ -164,7 +164,7 @@ def _train(
     if trainer.finished:
         return "all epochs" if trainer.place.epoch == trainer.config.epochs else "no improvement"
     if trainer.best and trainer.place.step:
-        trainer.watch()  # after saving: a run that goes on has not seen this step as a candidate
+        trainer.watch()  # after saving: it is no candidate for a resumed run
     return ended
 
 
@@ -174,9 +174,9 @@ def build_network(
     seed: int,
     images: ImageRule | None = None,
 ) -> tuple[MambaAD, Preprocessing]:
-    """Build a network to be trained, and the preprocessing that its encoder expects.
+    """Build a network for training, and its encoder's preprocessing.
 
-    What is not from `encoder_weights` follows from the seed.
+    Weights that are not in `encoder_weights` are random with `seed`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(INITIAL_WEIGHTS, seed))
@@ -188,7 +188,7 @@ def build_network(
 
 
 def read_device(name: str) -> torch.device:
-    """Return the device of that name; raises `ConfigError` when there is no such device here."""
+    """Return the device; raises `ConfigError` if this machine does not have it."""
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -203,37 +203,39 @@ def read_device(name: str) -> torch.device:
 
 
 def check_run(run: Run, data: TrainingData) -> None:
-    """Raise now what would be wrong later: a run in the way, a frame, areas, scales."""
+    """Raise errors early: an unfinished run in the folder, the frame, areas, scales."""
     _check_scales(run.recipe.training.emphasis, run.recipe.scoring)
     _check_folder(run)
     _check_frame(run, data)
 
 
 def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
-    """Refuse to score by scales that the network will not have learned to rebuild."""
+    """Raise `ConfigError` if scoring uses scales that are not trained."""
     untrained = emphasis.unused_scales
     if scoring.unused_scales < untrained:
         raise ConfigError(
             f"loss_weights {emphasis.loss_weights} leave the finest {untrained} scales "
-            f"untrained, and scale_weights {scoring.scale_weights} score by them: set those to 0"
+            f"untrained, but scale_weights {scoring.scale_weights} use them: set these to 0"
         )
 
 
 def _check_frame(run: Run, data: TrainingData) -> None:
-    """Raise now what would be wrong with the frame or the areas at the end."""
+    """Raise `ConfigError` for an invalid frame or areas of unknown categories."""
     check_baselines(run.recipe.images.resize, run.recipe.scoring.uses_baselines)
     unknown = sorted(run.areas.keys() - set(data.categories))
     if unknown:
         have = ", ".join(data.categories)
-        raise ConfigError(f"an area of {', '.join(unknown)}, which is not trained on; have: {have}")
+        raise ConfigError(
+            f"an area of {', '.join(unknown)}, which is not in training; have: {have}"
+        )
 
 
 def _check_folder(run: Run) -> None:
     if run.resume or run.restart:
         return
     recipe = run.recipe
-    asked = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
-    check_unfinished(run.folder, f"{FOLD_FOLDERS}*", asked)
+    identity = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
+    check_unfinished(run.folder, f"{FOLD_FOLDERS}*", identity)
 
 
 def _monitors(run: Run, monitor: Monitor | None) -> Monitor:
@@ -244,7 +246,7 @@ def _monitors(run: Run, monitor: Monitor | None) -> Monitor:
 
 
 def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
-    """Return a detector without thresholds, its baselines from the images trained on."""
+    """Return a detector without thresholds, with baselines from the training images."""
     scoring = run.recipe.scoring
     detector = torch_detector(
         network, trainer.preprocessing, scoring, {}, str(trainer.device), areas=run.areas
@@ -261,15 +263,15 @@ def _keep(
     ended: str,
     calibrations: Mapping[Category, Calibration] | None,
 ) -> Checkpoint:
-    """Calibrate the network as it is, unless it comes with thresholds, and write it to the store.
+    """Calibrate the network unless `calibrations` are given, and save it to the store.
 
-    Golden images are held-out ones, or with thresholds from elsewhere some of those trained on.
+    Golden images are held-out images, or training images if `calibrations` are given.
     """
     scoring = run.recipe.scoring
     with trainer.final_weights() as network:
         detector = build_detector(run, trainer, network)
         held_out = trainer.data.held_out
-        known = trainer.data.train if calibrations else held_out
+        golden_from = trainer.data.train if calibrations else held_out
         if calibrations is None:
             alpha = trainer.config.alpha
             calibrations = calibrate(detector, scoring, held_out, alpha) if held_out else {}
@@ -284,7 +286,7 @@ def _keep(
             license=run.license,
             notice=run.notice,
             baselines=detector.baselines,
-            golden=record_golden(detector, known, calibrations),
+            golden=record_golden(detector, golden_from, calibrations),
             areas=run.areas,
             seen=seen_in_training(trainer.data),
         )

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of the images that it was made from."""
+"""List the images in training and calibration for the checkpoint."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from model.training.data import TrainingData
 
 
 def seen_in_training(data: TrainingData) -> SeenImages:
-    """Return the list of the images that were trained on, held out and watched."""
+    """Return the list of training, held-out and watched images."""
     return SeenImages(
         {
             "train": by_category(data.train),
@@ -20,7 +20,7 @@ def seen_in_training(data: TrainingData) -> SeenImages:
 
 
 def seen_in_calibration(good: Sequence[Sample], defective: Sequence[Sample]) -> CalibrationImages:
-    """Return the list of the images that set thresholds."""
+    """Return the list of calibration images."""
     return CalibrationImages.model_validate(
         {"good": by_category(good), "defective": by_category(defective)}
     )

@@ -1,4 +1,4 @@
-"""What is trained: fusion and decoder, with what is done to their input while they learn."""
+"""The trained part of a network: fusion and decoder, with disturbed inputs in training."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ from model.training.recipe.config import TrainingConfig
 
 
 class Student(nn.Module):
-    """The part of a network that learns; its modules are the network's own.
+    """The trained part of a network, which shares its modules with the network.
 
-    In training mode the features are disturbed, in evaluation mode never.
+    Features are disturbed in training mode only.
     """
 
     def __init__(self, network: MambaAD, config: TrainingConfig, group: Group) -> None:
@@ -35,7 +35,7 @@ class Student(nn.Module):
     def forward(
         self, teacher: Sequence[Float[Tensor, "B _ _ _"]]
     ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the rebuilt features, without the finest that the loss does not ask for."""
+        """Return the reconstructed features, without the finest scales that the loss ignores."""
         device = teacher[0].device.type
         with torch.autocast(device, torch.bfloat16, enabled=self._bfloat16 and self.training):
             features = list(teacher)
@@ -48,16 +48,16 @@ class Student(nn.Module):
         return rebuilt
 
     def freeze_unused(self) -> None:
-        """Take what rebuilds the unused scales out of training: nothing would move it."""
+        """Freeze the decoder stages of unused scales, which get no gradient."""
         stages = len(self.decoder.expands) - self._unused_scales
         for module in (*self.decoder.expands[stages:], *self.decoder.stages[stages + 1 :]):
             module.requires_grad_(False)
 
 
 def distribute(student: Student, group: Group, device: torch.device) -> nn.Module:
-    """Return the student as it is, or so that all processes' gradients are averaged.
+    """Return the student, wrapped to average gradients if there are several processes.
 
-    To be called by all processes equally often: for what each does by itself, there is the student.
+    All processes must call the result equally often; for other uses, call the student itself.
     """
     if group.size == 1:
         return student
@@ -66,9 +66,9 @@ def distribute(student: Student, group: Group, device: torch.device) -> nn.Modul
 
 @contextmanager
 def quiet_strides() -> Iterator[None]:
-    """Let torch not warn that a depth-wise weight's gradient has other strides along a side of 1.
+    """Suppress torch's warning about strides of depth-wise gradients along a side of 1.
 
-    It copies such a gradient into its bucket, which is all that happens.
+    The warning is harmless: torch only copies such a gradient.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its training."""
+"""The manifest's section about training."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +8,7 @@ from model.training.trainer import Trainer
 
 
 def summary(trainer: Trainer) -> dict[str, Any]:
-    """Say in JSON how a network was trained and how far the training came."""
+    """Return the recipe, progress and images of a training as JSON values."""
     history = trainer.place.history
     best = trainer.best
     return {

@@ -1,4 +1,4 @@
-"""Thresholds for a trained network, from good images that it has not learned from."""
+"""Set a trained network's thresholds with held-out good images."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,16 +22,16 @@ from model.scoring.scores import Scoring
 def fit_baselines(
     detector: Detector, samples: Sequence[Sample], shapes: Sequence[Shape], batch_size: int = 8
 ) -> dict[Category, AnyBaseline]:
-    """Return each category's baseline, as the scoring needs it, over the good `samples`.
+    """Return each category's baseline for the scoring, from the good `samples`.
 
-    Those are the ones trained on: see `model.scoring.map_baseline`. `shapes` are
+    These are the training images, see `model.scoring.map_baseline`. `shapes` are
     `MambaAD.feature_shapes`.
     """
     scoring, size = detector.scoring, detector.preprocessing.image_size
 
     def compared(category: Category) -> Iterator[Float32[np.ndarray, "B *what"]]:
-        own = [sample for sample in samples if sample.category == category]
-        for batch in inspection_batches(own, detector.preprocessing, batch_size):
+        of_category = [sample for sample in samples if sample.category == category]
+        for batch in inspection_batches(of_category, detector.preprocessing, batch_size):
             yield detector.compare(batch.images)
 
     def fitted(category: Category) -> AnyBaseline:
@@ -45,7 +45,7 @@ def fit_baselines(
 
 @dataclass(slots=True)
 class Shown:
-    """What images of one category showed: a raw score and the highest map value of each."""
+    """The raw score and the highest map value of each image of one category."""
 
     raw_scores: list[float] = field(default_factory=list)
     pixel_peaks: list[float] = field(default_factory=list)
@@ -59,10 +59,10 @@ def show(
     batch_size: int = 8,
     advance: Callable[[int], None] = lambda _images: None,
 ) -> dict[Category, Shown]:
-    """Return what the images of each category show, good or defective, without any threshold.
+    """Return the values of good or defective images by category; needs no thresholds.
 
-    `advance` hears how many images were done. Raises `NonFiniteOutput` for a network that answers
-    NaN.
+    Calls `advance` with the number of images of each batch. Raises `NonFiniteOutput` for a network
+    that returns NaN.
     """
     shown: defaultdict[Category, Shown] = defaultdict(Shown)
     for batch in inspection_batches(samples, detector.preprocessing, batch_size):
@@ -88,23 +88,25 @@ def calibrate(
     advance: Callable[[int], None] = lambda _images: None,
     check: Callable[[Mapping[Category, Shown]], None] = lambda _shown: None,
 ) -> dict[Category, Calibration]:
-    """Return a calibration for each category there are held-out good `samples` of.
+    """Return a calibration for each category of the held-out good `samples`.
 
-    `alpha` is one for all, or each category's own. With a `goal`, the thresholds of every category
-    that has `defects` are chosen by them, too. `check` is given what the good images show before
-    anything is fitted. `advance` hears how many images were done. Raises `CalibrationError` without
-    samples or for a defective one among them, `NonFiniteOutput` for a network that answers NaN.
+    `alpha` is one rate for all categories or a rate per category. With a `goal`, `defects` of every
+    category also determine the thresholds. `check` is called with the good images' values before
+    fitting, `advance` with the number of images of each batch. Raises `CalibrationError` without
+    samples or for a defective one among them, `NonFiniteOutput` for a network that returns NaN.
     """
     if not samples:
-        raise CalibrationError("no held-out good images to set thresholds from")
+        raise CalibrationError("no held-out good images for calibration: expected at least one")
     if bad := [sample for sample in samples if not sample.is_good]:
-        raise CalibrationError(f"thresholds are set from good images only, got {bad[0].path}")
-    found = show(detector, scoring, samples, batch_size=batch_size, advance=advance)
-    check(found)
-    rates = alpha if isinstance(alpha, Mapping) else dict.fromkeys(found, alpha)
+        raise CalibrationError(
+            f"calibration needs good images only, got the defective {bad[0].path}"
+        )
+    shown = show(detector, scoring, samples, batch_size=batch_size, advance=advance)
+    check(shown)
+    rates = alpha if isinstance(alpha, Mapping) else dict.fromkeys(shown, alpha)
     fitted = {
-        category: Calibration.fit(own.raw_scores, own.pixel_peaks, rates[category], review_alpha)
-        for category, own in found.items()
+        category: Calibration.fit(good.raw_scores, good.pixel_peaks, rates[category], review_alpha)
+        for category, good in shown.items()
     }
     if goal is None:
         return fitted
@@ -113,7 +115,7 @@ def calibrate(
         raise CalibrationError(f"no defective examples of {', '.join(without)}")
     return {
         category: calibration.for_goal(
-            goal, found[category].raw_scores, bad_shown[category].raw_scores
+            goal, shown[category].raw_scores, bad_shown[category].raw_scores
         )
         for category, calibration in fitted.items()
     }

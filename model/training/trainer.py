@@ -1,4 +1,4 @@
-"""The training loop: one network, one recipe, from wherever the run stands to its end."""
+"""The training loop of one network."""
 
 import math
 import time
@@ -36,10 +36,10 @@ BETAS = (0.9, 0.999)
 
 
 class Trainer:
-    """Trains `network` by `config` on `data`; everything random follows from the seed.
+    """Trains `network` by `config` on `data`; all random numbers depend on the seed.
 
-    In a `group` it is one of several, each with its rows of every batch. `watch_best` keeps the
-    weights with the lowest loss on the watched images, as `config.keeps_best` does.
+    In a `group`, each process has its rows of every batch. `watch_best` keeps the weights with the
+    lowest loss on the watched images, like `config.keeps_best`.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Trainer:
         self.place = Place()
         _check(config, data, preprocessing, self.group)
         augment = config.augmentation.apply if config.augmentation.changes_anything else None
-        kept = PixelCache(preprocessing, cache)
+        pixels = PixelCache(preprocessing, cache)
         self._images = ImageDataset(
-            data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed), cache=kept
+            data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed), cache=pixels
         )
         self._watched = None
         if data.watched:
-            self._watched = ImageDataset(data.watched, preprocessing, cache=kept)
+            self._watched = ImageDataset(data.watched, preprocessing, cache=pixels)
         self._student = Student(network, config, self.group)
         self._student.freeze_unused()
         self._learner = distribute(self._student, self.group, device)
@@ -80,17 +80,17 @@ class Trainer:
         self.best = BestWeights() if config.keeps_best or watch_best else None
 
     def check_content(self) -> None:
-        """Raise `DatasetError` for blank images to train on, to watch or to calibrate with."""
+        """Raise `DatasetError` for blank images in training, watching or calibration."""
         check_content(self._images, (*self.data.watch, *self.data.held_out))
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
+        """Optimizer steps per epoch."""
         return max(1, len(self.data.train) // self.config.batch_size)
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the run is complete."""
         return is_finished(self.config, self.place)
 
     def run(
@@ -98,10 +98,10 @@ class Trainer:
         monitor: Monitor,
         go_on: Callable[[], bool],
     ) -> None:
-        """Train until the end, or until `go_on()`, asked after each step, says no.
+        """Train until the end, or until `go_on()` returns False after a step.
 
-        When it is asked, the trainer stands between two steps: the moment to save. Raises
-        `NonFiniteOutput` for a loss that is not a number.
+        `go_on` may save the state. Raises `NonFiniteOutput` for a loss or gradient that is not
+        finite.
         """
         if self.config.standardise_features and not self.network.encoder.standardises:
             self._standardise()
@@ -119,13 +119,13 @@ class Trainer:
         features.standardise(self.network.encoder, map(self._normalised, batches))
 
     def _train_epoch(self, monitor: Monitor, go_on: Callable[[], bool]) -> bool:
-        """Do the epoch's remaining steps; False when stopped after one of them."""
+        """Do the epoch's remaining steps; return False if stopped."""
         place, config = self.place, self.config
         order = epoch_order(len(self._images), config.batch_size, config.seed, place.epoch)
-        mine = [self.group.share(batch) for batch in order[place.step :]]
+        shares = [self.group.share(batch) for batch in order[place.step :]]
         self._images.set_epoch(place.epoch)
         self._learn(True)
-        batches = load_batches(self._images, mine)
+        batches = load_batches(self._images, shares)
         started, waited = time.perf_counter(), 0.0
         for batch in batches:
             loss = self._train_step(batch)
@@ -154,7 +154,7 @@ class Trainer:
         self._optimizer.zero_grad()
         with quiet_strides() if self.group.size > 1 else nullcontext():
             loss.backward()  # type: ignore[no-untyped-call]
-        # Before the weights take the step: a state saved after it must be worth going on from.
+        # Checked before the step, so that a saved state never has non-finite weights.
         self._check_finite("gradient", float(self._gradient_norm()), rate)
         self._optimizer.step()
         if self._average:
@@ -172,8 +172,8 @@ class Trainer:
         if not math.isfinite(value):
             raise NonFiniteOutput(
                 f"the training {what} became {value} in epoch {self.place.epoch + 1}, step "
-                f"{self.place.step + 1}, at learning rate {rate:.3g}: try a lower one, a warm-up, "
-                "or clipped gradients"
+                f"{self.place.step + 1}, at learning rate {rate:.3g}: try a lower learning rate, a "
+                "warm-up or clipped gradients"
             )
 
     def _loss(self, batch: UInt8[Tensor, "B 3 H W"], progress: float = 1.0) -> Tensor:
@@ -208,18 +208,18 @@ class Trainer:
 
     @torch.no_grad()
     def watch(self) -> float | None:
-        """Return the loss on the watched images, of the weights that would be kept now.
+        """Return the loss of the current (or averaged) weights on the watched images.
 
-        They become the best so far if there were none better, and best ones are looked for.
+        Also offers these weights to `best`, if it is set.
         """
         if self._watched is None:
             return None
         batches = [self.group.share(b) for b in _in_order(len(self._watched), self._batch_size)]
-        mine = [batch for batch in batches if batch]
+        shares = [batch for batch in batches if batch]
         total = 0.0
         weights = self._average.weights if self._average else None
         with self._lent(weights) as network:
-            for batch in load_batches(self._watched, mine):
+            for batch in load_batches(self._watched, shares):
                 total += float(self._loss(batch)) * len(batch)
             loss = self.group.total(total)[0] / len(self._watched)
             if self.best:
@@ -232,7 +232,7 @@ class Trainer:
 
     @contextmanager
     def final_weights(self) -> Iterator[MambaAD]:
-        """Lend the network for inference with the weights to keep: the best, average or last."""
+        """Yield the network in inference mode with its final weights: best, average or last."""
         weights = self._average.weights if self._average else None
         if self.best and self.best.weights:
             weights = self.best.weights
@@ -246,7 +246,7 @@ class Trainer:
             yield self.network
 
     def identity(self) -> dict[str, Any]:
-        """Say what this run is: what a resumed run must have in common with it."""
+        """Return everything that a resumed run must have in common with this one."""
         return {
             "training": self.config.to_dict(),
             "network": self.network.config.to_dict(),
@@ -264,9 +264,9 @@ class Trainer:
             save_state(folder, self.identity(), self.place, tensors)
 
     def resume(self, folder: Path) -> None:
-        """Go on from a state that `save` wrote; see `load_state` for the errors."""
-        found = load_state(folder, self.identity()) if self.group.leads else (Place(), {})
-        self.place, tensors = self.group.first(found)
+        """Restore a state that `save` wrote; raises like `load_state`."""
+        state = load_state(folder, self.identity()) if self.group.leads else (Place(), {})
+        self.place, tensors = self.group.first(state)
         snapshot.restore(
             tensors, self.network, self._parameters, self._optimizer, self._average, self.best
         )
@@ -279,7 +279,7 @@ def _in_order(count: int, size: int) -> list[list[int]]:
 def _check(
     config: TrainingConfig, data: TrainingData, preprocessing: Preprocessing, group: Group
 ) -> None:
-    """Refuse what would fail, or fail to mean anything, once the run is under way."""
+    """Raise `ConfigError` for settings that would fail during the run."""
     size = min(config.batch_size, len(data.train))
     if size % group.size:
         raise ConfigError(
@@ -289,11 +289,11 @@ def _check(
     height, width = preprocessing.image_size
     if size * (height // 32) * (width // 32) == 1:
         raise ConfigError(
-            f"a batch of one {height} x {width} image is a single value a channel where the "
-            "features are fused: give more images, or larger ones"
+            f"a batch of one {height} x {width} image has a single value per channel in the "
+            "fusion: give more images, or larger ones"
         )
     if config.keeps_best and not data.watched:
         raise ConfigError(
-            "keeping the best weights, or stopping early, takes good images to watch: hold some "
-            "out (held_out_fraction, --held-out-dir) or set watch_fraction"
+            "keep=best and patience need good images to watch: hold some out (held_out_fraction, "
+            "--held-out-dir) or set watch_fraction"
         )

@@ -35,7 +35,7 @@ def calibrate(
     name: Name,
     data: Annotated[
         Path | None,
-        typer.Argument(metavar="[DATA]", help="The data trained on: its held-out images are used."),
+        typer.Argument(metavar="[DATA]", help="The training data; uses its held-out images."),
     ] = None,
     *,
     images: Annotated[
@@ -51,13 +51,13 @@ def calibrate(
     alpha: Annotated[
         float | None,
         typer.Option(
-            help="The false-reject rate to promise; by default the one of before.",
+            help="The false-reject rate to promise; by default the previous one.",
             show_default=False,
         ),
     ] = None,
     review_alpha: Annotated[
         float | None,
-        typer.Option(help="Open a REVIEW band: the share of good parts in it or rejected."),
+        typer.Option(help="Open a REVIEW band: the share of good parts in REVIEW or NG."),
     ] = None,
     defects: goals.Defects = None,
     target_escape_rate: goals.TargetEscapeRate = None,
@@ -68,14 +68,14 @@ def calibrate(
     cost_review: goals.CostReview = None,
     defect_rate: goals.DefectRate = 0.01,
     show_log: Annotated[
-        bool, typer.Option("--log", help="List the calibrations there have been, and end.")
+        bool, typer.Option("--log", help="List all calibrations so far, and exit.")
     ] = False,
     use: Annotated[
-        int | None, typer.Option(metavar="N", help="Take up calibration N of the log again.")
+        int | None, typer.Option(metavar="N", help="Restore calibration N of the log.")
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also with images that score unlike those of before."),
+        typer.Option("--force", help="Accept images whose scores differ from the previous ones."),
     ] = False,
     batch_size: BatchSize = 8,
     max_pixels: MaxPixels = None,
@@ -83,10 +83,10 @@ def calibrate(
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
-    """Set the thresholds of a checkpoint again, from good images it has not learned from.
+    """Recalibrate a checkpoint's thresholds on good images that were not used in training.
 
-    The network stays as it is, and what was in force before stays in the log.
-    Images whose scores are not like those of before are refused without --force.
+    The network does not change, and the log keeps the previous thresholds.
+    Without --force, images whose scores differ from the previous ones are refused.
 
     For example:
 
@@ -108,10 +108,10 @@ def calibrate(
         defect_rate,
     )  # fmt: skip
     if (data is None) == (images is None):
-        raise CalibrationError("give either DATA or --images DIR, and not both")
+        raise CalibrationError("give either DATA or --images DIR, not both")
     if (goal is None) != (defects is None):
         raise CalibrationError(
-            "--defects DIR goes with --target-escape-rate, --f1-max or the costs, and they with it"
+            "--defects DIR needs --target-escape-rate, --f1-max or the costs, and these need it"
         )
     checkpoint = store.load(name, version)
     good = (
@@ -120,19 +120,19 @@ def calibrate(
         else new_images(checkpoint, images or Path(), category)
     )
     bad = [] if defects is None else defective_examples(defects, good)
-    asked = Asked(
+    request = Asked(
         goal=goal,
         alphas=alphas_of(checkpoint, {sample.category for sample in good}, alpha),
         review_alpha=review_alpha,
         force=force,
     )
-    _fit(store, checkpoint, good, bad, asked, batch_size, device)
+    _fit(store, checkpoint, good, bad, request, batch_size, device)
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What thresholds are asked for; `alphas` by category."""
+    """The requested thresholds; `alphas` by category."""
 
     goal: "Goal | None"
     alphas: dict[str, float]
@@ -143,7 +143,7 @@ class Asked:
 def alphas_of(
     checkpoint: "Checkpoint", categories: Collection[str], alpha: float | None
 ) -> dict[str, float]:
-    """Return the rate asked for, or else each category's own of before, or the recipe's."""
+    """Return the given rate, or else each category's previous one, or the recipe's."""
     if alpha is not None:
         return dict.fromkeys(categories, alpha)
     recipe = checkpoint.manifest.training.get("recipe", {})
@@ -155,18 +155,18 @@ def alphas_of(
 
 
 def check_alike(checkpoint: "Checkpoint", shown: Mapping[str, "Shown"]) -> None:
-    """Refuse good images that score unlike those which set the thresholds of before."""
+    """Raise `CalibrationError` if the good images score unlike those of the current thresholds."""
     from model.calibration.likeness import compare_good
 
-    for category, own in shown.items():
+    for category, images in shown.items():
         former = checkpoint.calibrations.get(category)
-        found = former and compare_good(former, own.raw_scores)
-        if former and found and not found.is_alike:
+        likeness = former and compare_good(former, images.raw_scores)
+        if former and likeness and not likeness.is_alike:
             raise CalibrationError(
-                f"these {len(own.raw_scores)} images of {category!r} are not like the "
-                f"{found.good_images} good ones that set its threshold of "
-                f"{former.image_threshold:.6g}: their median raw score is {found.median:.6g}, and "
-                f"{found.low:.6g} to {found.high:.6g} was to be expected. Nothing was changed. Is "
+                f"these {len(images.raw_scores)} images of {category!r} are not like the "
+                f"{likeness.good_images} good ones that set its threshold of "
+                f"{former.image_threshold:.6g}: their median raw score is {likeness.median:.6g}, "
+                f"expected {likeness.low:.6g} to {likeness.high:.6g}. Nothing was changed. Is "
                 "it the right folder, and are all of them good? If the line itself has changed, "
                 "--force calibrates with them"
             )
@@ -174,7 +174,7 @@ def check_alike(checkpoint: "Checkpoint", shown: Mapping[str, "Shown"]) -> None:
 
 def _fit(
     store: "CheckpointStore", checkpoint: "Checkpoint", good: list["Sample"],
-    defects: list["Sample"], asked: Asked, batch_size: int, device: str,
+    defects: list["Sample"], request: Asked, batch_size: int, device: str,
 ) -> None:  # fmt: skip
     from model.cli.watching import counting
     from model.runtimes.torch import open_checkpoint
@@ -188,20 +188,20 @@ def _fit(
             detector,
             checkpoint.scoring,
             good,
-            asked.alphas,
-            review_alpha=asked.review_alpha,
+            request.alphas,
+            review_alpha=request.review_alpha,
             defects=defects,
-            goal=asked.goal,
+            goal=request.goal,
             batch_size=batch_size,
             advance=advance,
-            check=lambda shown: None if asked.force else check_alike(checkpoint, shown),
+            check=lambda shown: None if request.force else check_alike(checkpoint, shown),
         )
     source = "; ".join(
         f"{kind} {category}, {digest}"
         for kind, samples in (("good", good), ("defective", defects))
         for category, digest in digests(samples).items()
     )
-    # Rates at the old thresholds are no longer true of this checkpoint.
+    # Recorded rates belong to the old thresholds, so they are deleted.
     saved = store.update(
         checkpoint,
         calibrations=calibrations,
@@ -218,7 +218,7 @@ def _fit(
 
 
 def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) -> None:
-    """Print the new thresholds beside those of before, and what they promise."""
+    """Print the new and the previous thresholds, and what the new ones promise."""
     for part, calibration in calibrations.items():
         was = checkpoint.calibrations.get(part)
         before = f" (was {was.image_threshold:.6g})" if was else ""
@@ -227,11 +227,11 @@ def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) ->
         threshold = f"{calibration.image_threshold:.6g}{before}{band}"
         print(f"{part}: threshold {threshold}. {calibration.promise()}")
         if was and was.review_threshold is not None and review is None:
-            print(f"{part}: nothing is REVIEW any more; --review-alpha or a goal opens a band")
+            print(f"{part}: no REVIEW band any more; --review-alpha or a goal opens one")
 
 
 def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:
-    """Return the images in `folder`, and in its folders by kind, of the categories in `good`."""
+    """Return the images in `folder` and its folders by kind, for the categories in `good`."""
     from model.dataset import defective_parts
 
     categories = sorted({sample.category for sample in good})
@@ -246,12 +246,14 @@ def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:
 def new_images(
     checkpoint: "Checkpoint", folder: Path, categories: list[str] | None
 ) -> list["Sample"]:
-    """Return the good images in `folder` of the categories named, or of those calibrated for."""
+    """Return the good images in `folder` of `categories`, or of all calibrated categories."""
     from model.training.data import read_good_categories
 
     chosen = categories or list(checkpoint.manifest.categories)
     if not chosen:
-        raise CalibrationError(f"{checkpoint.name!r} has no categories yet: name one by --category")
+        raise CalibrationError(
+            f"{checkpoint.name!r} has no categories yet: give one with --category"
+        )
     return read_good_categories(folder, chosen)
 
 
@@ -262,9 +264,9 @@ def held_out_of_training(
     good: list[str] | None = None,
     defective: list[str] | None = None,
 ) -> list["Sample"]:
-    """Return the very images that were held out when the checkpoint was trained on `data`.
+    """Return the images that were held out when the checkpoint was trained on `data`.
 
-    `good` and `defective` are folders' names, as the training was told them.
+    `good` and `defective` are the folder names that were given to training.
     """
     from model.dataset import Words
     from model.training import read_training_data
@@ -273,23 +275,23 @@ def held_out_of_training(
     training = checkpoint.manifest.training
     if "recipe" not in training:
         raise CalibrationError(
-            f"{checkpoint.name!r} was not trained here, so which images of {data} it has learned "
-            "from is not known: give good images that it has not seen by --images DIR"
+            f"{checkpoint.name!r} was not trained here, so the images of {data} used in training "
+            "are unknown: give good images that it has not seen with --images DIR"
         )
     if training["recipe"].get("folds"):
         raise CalibrationError(
-            f"{checkpoint.name!r} was trained in folds, on all good images: there are none held "
-            "out; give good images that it has not seen by --images DIR"
+            f"{checkpoint.name!r} was trained in folds, on all good images, so none are held "
+            "out: give good images that it has not seen with --images DIR"
         )
     words = Words.given(good, defective, categories)
     fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
     samples = list(read_training_data(data, categories, None, fraction, seed, words=words).held_out)
     recorded = training["images"]["held_out"]
-    for category, found in digests(samples).items():
-        if found != recorded.get(category):
+    for category, digest in digests(samples).items():
+        if digest != recorded.get(category):
             raise CalibrationError(
                 f"the held-out images of {category!r} in {data} are not those of the training "
-                f"({found}, then {recorded.get(category, 'none')}): some may have been learned "
-                "from; give good images that were not by --images DIR"
+                f"(got {digest}, recorded {recorded.get(category, 'none')}), so training may have "
+                "used some: give good images that it has not seen with --images DIR"
             )
     return samples

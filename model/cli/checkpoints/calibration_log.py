@@ -1,4 +1,4 @@
-"""`mambaad calibrate --log` and `--use`: the calibrations there have been."""
+"""`mambaad calibrate --log` and `--use`: list and restore calibrations."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def look_back(store: "CheckpointStore", name: str, version: str | None, use: int | None) -> None:
-    """Take up calibration `use` again where it is given, and list what there has been."""
+    """Restore calibration `use`, if given, and list all calibrations."""
     from model.calibration.calibration import Calibration
     from model.checkpoints.manifest import Manifest
     from model.checkpoints.seen import CalibrationImages
@@ -25,7 +25,7 @@ def look_back(store: "CheckpointStore", name: str, version: str | None, use: int
     if not manifest.calibrations:
         print("  not calibrated yet")
     elif not manifest.calibration_log:
-        print(f"  calibration {manifest.calibration_version}, as it was made")
+        print(f"  calibration {manifest.calibration_version}, the original")
         list_thresholds(manifest.calibrations)
     for entry in manifest.calibration_log:
         print(f"  calibration {entry.version}, {entry.created}:")
@@ -35,7 +35,7 @@ def look_back(store: "CheckpointStore", name: str, version: str | None, use: int
 
 
 def list_thresholds(calibrations: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print what each category of a calibration is decided by, and what for."""
+    """Print each category's thresholds and goal."""
     for category, values in calibrations.items():
         print(f"    {category}")
         print(f"      threshold {values['image_threshold']:.6g}, alpha {values['alpha']:g}")

@@ -17,14 +17,14 @@ _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
 class Format(StrEnum):
-    """What can be written."""
+    """Export formats."""
 
     ONNX = "onnx"
     TORCH = "torch"
 
 
 class Precision(StrEnum):
-    """How weights are stored."""
+    """Storage format of weights."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -32,7 +32,7 @@ class Precision(StrEnum):
 
 
 class ImageType(StrEnum):
-    """What an exported model takes."""
+    """Pixel type of an exported model's input."""
 
     UINT8 = "uint8"
     FLOAT32 = "float32"
@@ -58,21 +58,21 @@ def export(
     ] = False,
     image: Annotated[
         ImageType,
-        typer.Option(help="Pixels 0 to 255 as uint8, or 0 to 1 as float32; RGB, channels first."),
+        typer.Option(help="Input pixels: uint8 from 0 to 255, or float32 from 0 to 1; RGB, CHW."),
     ] = ImageType.UINT8,
     precision: Annotated[
-        Precision, typer.Option(help="How weights are stored; computing is in float32 always.")
+        Precision, typer.Option(help="How weights are stored; computation is always float32.")
     ] = Precision.FP32,
     tolerance: Annotated[
-        float, typer.Option(help="How far a score, 0 to 1, may move where that is not fp32.")
+        float, typer.Option(help="Largest change of a score (0 to 1) with fp16 or int8 weights.")
     ] = 0.02,
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
     """Write a checkpoint as one file that runs without this package.
 
-    From image to map, score and decision, with the thresholds of this moment.
-    Nothing is written that does not score the golden images as the checkpoint.
+    The file computes map, score and decision, with the current thresholds. It is
+    written only if it scores the golden images like the checkpoint.
 
     For example:
 
@@ -85,12 +85,12 @@ def export(
       mambaad export bottle --format torch --output bottle.pt2
     """
     if (output is None) == (not serve):
-        raise ExportError("give either --output FILE or --serve, and not both")
+        raise ExportError("give either --output FILE or --serve, not both")
     if serve and image is not ImageType.UINT8:
-        raise ExportError("the service computes with --image uint8 alone")
+        raise ExportError("--serve needs --image uint8, got float32")
     plain = (image, precision, serve) == (ImageType.UINT8, Precision.FP32, False)
     if format_ is Format.TORCH and not plain:
-        raise ExportError("--serve, --image and --precision go with --format onnx")
+        raise ExportError("--serve, --image and --precision need --format onnx, got torch")
     if format_ is Format.ONNX:
         _check_installed()
     from model.checkpoints.checkpoint import CheckpointStore
@@ -119,12 +119,12 @@ def export(
 
 
 def _check_frame(checkpoint: "Checkpoint") -> None:
-    """Refuse a file that would decide on its own, and otherwise than the checkpoint does."""
+    """Refuse a standalone file whose decisions would differ from the checkpoint's."""
     if checkpoint.preprocessing.resize != "stretch" or checkpoint.manifest.areas:
         raise ExportError(
-            f"{checkpoint.name!r} letterboxes or tiles its images, or counts an area of them, and "
-            "a file knows inputs alone: its scores and decisions would be others; --serve writes "
-            "it for the service, which does the rest"
+            f"{checkpoint.name!r} letterboxes or tiles its images, or inspects an area of them. "
+            "An exported file cannot do this, so its scores and decisions would differ: use "
+            "--serve, which writes the file for the service"
         )
 
 

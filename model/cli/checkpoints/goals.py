@@ -1,4 +1,4 @@
-"""Options of `mambaad calibrate` about defective examples, and the goal they add up to."""
+"""Options of `mambaad calibrate` for defective examples, and the goal they describe."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -15,16 +15,16 @@ Defects: TypeAlias = Annotated[
     typer.Option(
         "--defects",
         metavar="DIR",
-        help="Defective examples, none of them from the test split: DIR/<category>/, or DIR "
-        "itself for a single --category. They may lie in folders by kind.",
+        help="Defective examples, none from the test split: DIR/<category>/, or DIR itself for "
+        "a single --category. They may be in folders by kind.",
         rich_help_panel=_PANEL,
     ),
 ]
 TargetEscapeRate: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="Let at most this share of defects pass as OK: what lies between that threshold and "
-        "NG becomes REVIEW.",
+        help="At most this share of defects may pass as OK; scores between that threshold and "
+        "the NG threshold become REVIEW.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -32,29 +32,32 @@ NoReview: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--no-review",
-        help="With --target-escape-rate: NG instead of REVIEW, whatever --alpha asks.",
+        help="With --target-escape-rate: NG instead of REVIEW, regardless of --alpha.",
         rich_help_panel=_PANEL,
     ),
 ]
 F1Max: TypeAlias = Annotated[
-    bool, typer.Option("--f1-max", help="Put NG where F1 is highest.", rich_help_panel=_PANEL)
+    bool,
+    typer.Option(
+        "--f1-max", help="Use the NG threshold with the highest F1.", rich_help_panel=_PANEL
+    ),
 ]
 CostFalseReject: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="What a good part costs that is rejected; with --cost-escape, the thresholds with "
-        "the lowest cost a part.",
+        help="Cost of a rejected good part; with --cost-escape, finds the thresholds with the "
+        "lowest cost per part.",
         rich_help_panel=_PANEL,
     ),
 ]
 CostEscape: TypeAlias = Annotated[
     float | None,
-    typer.Option(help="What a defect costs that passes as OK.", rich_help_panel=_PANEL),
+    typer.Option(help="Cost of a defect that passes as OK.", rich_help_panel=_PANEL),
 ]
 CostReview: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="What a look by a person costs; opens a REVIEW band where it pays.",
+        help="Cost of a review by a person; opens a REVIEW band if that lowers the total cost.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -73,14 +76,14 @@ def goal_of(
     cost_review: float | None,
     defect_rate: float,
 ) -> Goal | None:
-    """Return the goal that was asked for; raises `CalibrationError` for half of one, or two."""
+    """Return the goal; raises `CalibrationError` for an incomplete goal, or for two."""
     costs = {"--cost-false-reject": cost_false_reject, "--cost-escape": cost_escape}
     given = [name for name, cost in costs.items() if cost is not None]
-    asked = [target_escape_rate is not None, f1_max, bool(given)]
-    if sum(asked) > 1:
-        raise CalibrationError("give one of --target-escape-rate, --f1-max and the costs")
+    goals_given = [target_escape_rate is not None, f1_max, bool(given)]
+    if sum(goals_given) > 1:
+        raise CalibrationError("give only one of --target-escape-rate, --f1-max and the costs")
     if given and len(given) < len(costs):
-        raise CalibrationError(f"{given[0]} needs the other cost, too: {' and '.join(costs)}")
+        raise CalibrationError(f"{given[0]} alone is not enough: give both {' and '.join(costs)}")
     if cost_review is not None and not given:
         raise CalibrationError(f"--cost-review needs {' and '.join(costs)}")
     if no_review and target_escape_rate is None:

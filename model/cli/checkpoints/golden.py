@@ -14,7 +14,7 @@ def golden(
     name: Name,
     data: Annotated[
         Path | None,
-        typer.Argument(metavar="[DATA]", help="The data trained on: its held-out images are used."),
+        typer.Argument(metavar="[DATA]", help="The training data; uses its held-out images."),
     ] = None,
     *,
     images: Annotated[
@@ -31,11 +31,11 @@ def golden(
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
-    """Add golden images to a checkpoint that has none, as a new version of it.
+    """Save a new version of a checkpoint, with golden images.
 
-    A few good images go into the checkpoint with the scores that they have now.
-    Whoever loads it then, on whatever device, compares before serving. Training
-    and import add them by themselves.
+    The checkpoint stores a few good images with their current scores. Loading
+    it on any device compares the scores before serving. Training and import add
+    golden images automatically.
 
     For example:
 
@@ -48,7 +48,7 @@ def golden(
     from model.training.golden import record_golden, save_with_golden
 
     if (data is None) == (images is None):
-        raise CalibrationError("give either DATA or --images DIR, and not both")
+        raise CalibrationError("give either DATA or --images DIR, not both")
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     samples = (
@@ -57,7 +57,7 @@ def golden(
         else new_images(checkpoint, images or Path(), category)
     )
     detector = open_checkpoint(checkpoint, device=device)
-    found = record_golden(detector, samples, checkpoint.calibrations)
-    saved = save_with_golden(store, checkpoint, found)
-    count = sum(len(one.images) for one in found.values())
+    golden_sets = record_golden(detector, samples, checkpoint.calibrations)
+    saved = save_with_golden(store, checkpoint, golden_sets)
+    count = sum(len(golden_set.images) for golden_set in golden_sets.values())
     print(f"saved {saved.name}, version {saved.version}, with {count} golden images")

@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint (.pth).")],
     *,
-    name: Annotated[str, typer.Option(help="What to call the checkpoint.")],
+    name: Annotated[str, typer.Option(help="The checkpoint's name in the store.")],
     category: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="CATEGORY", callback=safe_names_of, help="Calibrate for it; may be repeated."
+            metavar="CATEGORY", callback=safe_names_of, help="A category to calibrate; repeatable."
         ),
     ] = None,
     calibrate_images: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Good images that the network has not learned from: DIR/<category>/, or DIR "
-            "itself for a single category.",
+            help="Good images that were not used in training: DIR/<category>/, or DIR itself for "
+            "a single category.",
         ),
     ] = None,
     alpha: Annotated[float, typer.Option(help="The false-reject rate to promise.")] = 0.01,
     device: Device = "cpu",
     weights: Weights = STORE,
 ) -> None:
-    """Bring a published MambaAD checkpoint into the store.
+    """Import a published MambaAD checkpoint into the store.
 
-    Without good images to calibrate with it cannot decide until mambaad calibrate has run.
+    Without good images for calibration, it cannot decide until you run mambaad calibrate.
 
     For example:
 
@@ -51,7 +51,7 @@ def import_checkpoint(
     from model.checkpoints.checkpoint import CheckpointStore
 
     if bool(category) != (calibrate_images is not None):
-        raise CalibrationError("--category and --calibrate-images DIR go together")
+        raise CalibrationError("give both --category and --calibrate-images DIR, or neither")
     network = read_network(file)
     subject = build_detector(network, device)
     samples = good_images(calibrate_images, category)
@@ -63,12 +63,12 @@ def import_checkpoint(
     if not calibrations:
         print(
             f"It has no thresholds and cannot decide yet: run mambaad calibrate {name} "
-            "--images DIR --category CATEGORY on good images that it has not learned from."
+            "--images DIR --category CATEGORY with good images that were not used in training."
         )
 
 
 def read_network(file: Path) -> "MambaAD":
-    """Return the published network of a file."""
+    """Return the network in a published file."""
     from model.checkpoints.published import load_state_dict, network_from_state_dict
 
     return network_from_state_dict(load_state_dict(file))
@@ -87,7 +87,7 @@ def build_detector(network: "MambaAD", device: str) -> "Detector":
 
 
 def good_images(folder: Path | None, categories: list[str] | None) -> list["Sample"]:
-    """Return the images to calibrate with, where there are any."""
+    """Return the images for calibration, or an empty list."""
     from model.training.data import read_good_categories
 
     return read_good_categories(folder, categories) if folder and categories else []
@@ -96,7 +96,7 @@ def good_images(folder: Path | None, categories: list[str] | None) -> list["Samp
 def set_thresholds(
     detector: "Detector", samples: list["Sample"], alpha: float
 ) -> dict[str, "Calibration"]:
-    """Return thresholds from the good images, none without any."""
+    """Return thresholds from the good images; empty without images."""
     from model.training import calibrate
 
     return calibrate(detector, detector.scoring, samples, alpha) if samples else {}
@@ -111,7 +111,7 @@ def keep(
     samples: list["Sample"],
     calibrations: dict[str, "Calibration"],
 ) -> "Checkpoint":
-    """Save the network with golden images, and with where it comes from."""
+    """Save the network with golden images and its origin."""
     from model.checkpoints.files import sha256
     from model.checkpoints.seen import SeenImages
     from model.training.golden import record_golden

@@ -49,19 +49,19 @@ def compare(
         typer.Option("--report", metavar="OUT.html", help="Write a report: one HTML file."),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="List every image that is decided differently.")
+        bool, typer.Option("--all", help="List every image with a different decision.")
     ] = False,
     batch_size: BatchSize = 8,
     max_pixels: MaxPixels = None,
     device: Device = "cpu",
     weights: Weights = STORE,
 ) -> None:
-    """Compare two checkpoints on the test images of DATA: B less A, image by image.
+    """Compare two checkpoints on the test images of DATA: B minus A, image by image.
 
-    Differences come with intervals from paired resamplings. Of the changed
-    decisions those for the worse are listed first: a defect that is OK and was
-    REVIEW or NG, a good part that is NG or REVIEW and was OK. Neither
-    checkpoint is changed.
+    Differences have intervals from paired resamplings. Changed decisions are
+    listed with the worse ones first: a defect that changed from NG or REVIEW to
+    OK, a good part that changed from OK to REVIEW or NG. Neither checkpoint
+    changes.
 
     For example:
 
@@ -80,8 +80,8 @@ def compare(
     from model.runtimes.torch import open_checkpoint
 
     store = CheckpointStore(weights)
-    one, two = (store.load(*split_name(name)) for name in (first, second))
-    chosen = shared_categories(one, two, category)
+    former, latter = (store.load(*split_name(name)) for name in (first, second))
+    chosen = shared_categories(former, latter, category)
     dataset = read_dataset(
         data, chosen, layout, local_root, words=Words.given(good, defective, category)
     )
@@ -89,20 +89,20 @@ def compare(
     samples = dataset.test
     if not samples:
         raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
-    detectors = [open_checkpoint(checkpoint, device) for checkpoint in (one, two)]
-    found = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
-    comparison = evaluation.compare(found[0], found[1])
+    detectors = [open_checkpoint(checkpoint, device) for checkpoint in (former, latter)]
+    evaluations = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
+    comparison = evaluation.compare(evaluations[0], evaluations[1])
     Console().print(comparison.table((first, second)))
-    for checkpoint in (one, two):
+    for checkpoint in (former, latter):
         warn_of_seen(store, checkpoint, samples)
     list_changes(comparison, None if every else _LISTED)
     if json_file is not None:
-        _write_json(json_file, one, two, comparison.to_dict())
+        _write_json(json_file, former, latter, comparison.to_dict())
     if report is not None:
         pair = Pair(
             (first, second),
             (detectors[0], detectors[1]),
-            (one.manifest, two.manifest),
+            (former.manifest, latter.manifest),
             comparison,
             data,
         )
@@ -112,9 +112,12 @@ def compare(
 
 
 def _write_json(
-    file: Path, one: "Checkpoint", two: "Checkpoint", differences: "Mapping[str, object]"
+    file: Path, former: "Checkpoint", latter: "Checkpoint", differences: "Mapping[str, object]"
 ) -> None:
-    about = {"first": f"{one.name}/{one.version}", "second": f"{two.name}/{two.version}"}
+    about = {
+        "first": f"{former.name}/{former.version}",
+        "second": f"{latter.name}/{latter.version}",
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({**about, **differences}, indent=2) + "\n")
 
@@ -126,39 +129,40 @@ def split_name(text: str) -> tuple[str, str | None]:
 
 
 def shared_categories(
-    one: "Checkpoint", two: "Checkpoint", asked: list[str] | None = None
+    former: "Checkpoint", latter: "Checkpoint", requested: list[str] | None = None
 ) -> list[str]:
-    """Return the categories asked for, or all, that both are calibrated for."""
-    have = (one.manifest.categories, two.manifest.categories)
+    """Return `requested`, or all categories for which both checkpoints are calibrated."""
+    have = (former.manifest.categories, latter.manifest.categories)
     shared = [category for category in have[0] if category in have[1]]
-    if not shared or not set(asked or ()) <= set(shared):
+    if not shared or not set(requested or ()) <= set(shared):
         raise UnknownCategory(
-            f"both checkpoints must be calibrated for {', '.join(asked or ()) or 'a category'}: "
-            f"{one.name} has {', '.join(have[0]) or 'none'}, "
-            f"{two.name} {', '.join(have[1]) or 'none'}"
+            "both checkpoints must be calibrated for "
+            f"{', '.join(requested or ()) or 'a common category'}: "
+            f"{former.name} has {', '.join(have[0]) or 'none'}, "
+            f"{latter.name} {', '.join(have[1]) or 'none'}"
         )
-    return asked or shared
+    return requested or shared
 
 
 def warn_of_seen(
     store: "CheckpointStore", checkpoint: "Checkpoint", samples: "Sequence[Sample]"
 ) -> None:
-    """Warn where a checkpoint has learned from test images, which makes the comparison unfair."""
+    """Warn if test images were used in a checkpoint's training: the comparison is unfair then."""
     from model.evaluation.untouched import check_untouched
 
     directory = store.find(checkpoint.name, checkpoint.version)
-    found = check_untouched(directory, checkpoint.manifest, samples)
-    if found.seen:
-        text = f"{checkpoint.name}/{checkpoint.version}: {found.sentences()[0]}"
+    untouched = check_untouched(directory, checkpoint.manifest, samples)
+    if untouched.seen:
+        text = f"{checkpoint.name}/{checkpoint.version}: {untouched.sentences()[0]}"
         typer.secho(f"warning: {text}", fg="red")
 
 
 def list_changes(comparison: "Comparison", limit: int | None = _LISTED) -> None:
-    """Print the images that are decided differently, at most so many: worse ones first."""
+    """Print up to `limit` images with different decisions, worse ones first."""
     images, changes = len(comparison.first.records), comparison.changes
     worse = sum(not change.is_better for change in changes)
     print(
-        f"{len(changes)} of {images} images are decided differently: {worse} worse, "
+        f"{len(changes)} of {images} images have a different decision: {worse} worse, "
         f"{len(changes) - worse} better"
     )
     for change in changes[:limit]:

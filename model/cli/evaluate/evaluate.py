@@ -47,7 +47,7 @@ def evaluate(
         Path | None, typer.Option("--json", metavar="OUT", help="Write the results as JSON.")
     ] = None,
     record: Annotated[
-        bool, typer.Option(help="Keep the results in the checkpoint's manifest.")
+        bool, typer.Option(help="Record the results in the checkpoint's manifest.")
     ] = True,
     report: Annotated[
         Path | None,
@@ -55,7 +55,7 @@ def evaluate(
     ] = None,
     baselines: Annotated[
         bool,
-        typer.Option("--baselines", help="Set PaDiM and PatchCore beside it, on its features."),
+        typer.Option("--baselines", help="Compare with PaDiM and PatchCore on the same features."),
     ] = False,
     run: Annotated[
         Path | None,
@@ -67,11 +67,11 @@ def evaluate(
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
-    """Measure a checkpoint on the test images of DATA, per category and in the mean.
+    """Measure a checkpoint on the test images of DATA, per category and on average.
 
-    Pixel metrics are given where DATA marks defects. Rates are those at the
-    calibrated threshold, which evaluation never changes. --baselines fits on
-    the images that the checkpoint was trained on, in DATA's train split.
+    Pixel metrics need DATA with defect masks. Rates are at the calibrated
+    threshold, which evaluation never changes. --baselines fits on the images in
+    DATA's train split that trained the checkpoint.
 
     For example:
 
@@ -101,14 +101,16 @@ def evaluate(
     _require_test_images(dataset.test, data)
     curve = None if report is None else read_curve(checkpoint, run)
     detector = open_checkpoint(checkpoint, device=device)
-    found = evaluation.evaluate(detector, dataset.test, batch_size, progress=True)
-    denied = contradictions(found, detector.calibrations)
-    Console().print(found.table(remarks(denied)))
+    measurements = evaluation.evaluate(detector, dataset.test, batch_size, progress=True)
+    contradicted = contradictions(measurements, detector.calibrations)
+    Console().print(measurements.table(remarks(contradicted)))
     untouched = tell_untouched(store, checkpoint, dataset.test)
-    results = found.to_dict() | {"contradictions": [asdict(one) for one in denied]}
+    results = measurements.to_dict() | {
+        "contradictions": [asdict(promise) for promise in contradicted]
+    }
     rivalry = None
     if baselines:
-        rivalry = contest(checkpoint, found, dataset, device)
+        rivalry = contest(checkpoint, measurements, dataset, device)
         Console().print(rivalry.table())
         results["baselines"] = rivalry.to_dict()
     if record:
@@ -116,9 +118,9 @@ def evaluate(
     if json_file is not None:
         write_json(json_file, checkpoint, results | {"test_images": untouched.to_dict()})
     if report is not None:
-        about = (detector, checkpoint.manifest, found, data, rivalry, curve)
+        about = (detector, checkpoint.manifest, measurements, data, rivalry, curve)
         subject = Subject(*about, untouched=untouched)
-        with counting(len(found.categories), "writing the report") as advance:
+        with counting(len(measurements.categories), "writing the report") as advance:
             write_report(report, subject, advance)
         print(f"wrote {report}")
 
@@ -138,53 +140,53 @@ def write_json(file: Path, checkpoint: "Checkpoint", results: "Mapping[str, obje
 def tell_untouched(
     store: "CheckpointStore", checkpoint: "Checkpoint", samples: "Sequence[Sample]"
 ) -> "Untouched":
-    """Look whether the checkpoint has seen the test images, and warn unless it surely has not."""
+    """Check whether the checkpoint has seen the test images; warn unless it surely has not."""
     from model.cli.watching import counting
     from model.evaluation.untouched import check_untouched
 
     directory = store.find(checkpoint.name, checkpoint.version)
     with counting(len(samples), "comparing images") as advance:
-        found = check_untouched(directory, checkpoint.manifest, samples, advance)
-    for text in found.sentences():
+        outcome = check_untouched(directory, checkpoint.manifest, samples, advance)
+    for text in outcome.sentences():
         typer.secho(
-            text if found.is_sure else f"warning: {text}", fg=None if found.is_sure else "red"
+            text if outcome.is_sure else f"warning: {text}", fg=None if outcome.is_sure else "red"
         )
-    return found
+    return outcome
 
 
 def contest(
-    checkpoint: "Checkpoint", found: "Evaluation", dataset: "Dataset", device: str
+    checkpoint: "Checkpoint", evaluation: "Evaluation", dataset: "Dataset", device: str
 ) -> "Rivalry":
-    """Fit the other methods on what the checkpoint was trained on, and test them beside it."""
+    """Fit the other methods on the checkpoint's training images, and compare them with it."""
     from model.evaluation.rivalry import compare_with_rivals
     from model.rivals import Features
 
     features = Features(checkpoint.network.encoder, checkpoint.preprocessing, device)
-    return compare_with_rivals(features, trained_on(checkpoint, dataset), found, progress=True)
+    return compare_with_rivals(features, trained_on(checkpoint, dataset), evaluation, progress=True)
 
 
 def trained_on(checkpoint: "Checkpoint", dataset: "Dataset") -> list["Sample"]:
-    """Return the good images of `dataset` that the checkpoint was trained on.
+    """Return the good images of `dataset` that trained the checkpoint.
 
-    Where it was trained here, those not held out, as its recipe says; else all of the train split.
+    Leaves out held-out images by its recipe; for imported checkpoints, returns the train split.
     """
     from model.dataset import split_good
 
     training = checkpoint.manifest.training
     recipe = training.get("recipe", {})
     apart = {sample.category for sample in dataset.held_out}
-    whole = [sample for sample in dataset.train if sample.category in apart]
+    unsplit = [sample for sample in dataset.train if sample.category in apart]
     shared = [sample for sample in dataset.train if sample.category not in apart]
     none_held_out = not training.get("images", {}).get("held_out", True)
     if shared and "held_out_fraction" in recipe and not none_held_out:
         shared, _ = split_good(shared, recipe["held_out_fraction"], recipe["seed"])
-    return whole + shared
+    return unsplit + shared
 
 
 def read_curve(
     checkpoint: "Checkpoint", run: Path | None
 ) -> "Mapping[str, Sequence[float | None]] | None":
-    """Return the training curve that the checkpoint keeps, or that of a run's folder."""
+    """Return the training curve from the checkpoint, or from the run's folder if given."""
     from model.report.facts import training_curve
     from model.training.progress.state import read_place
 
@@ -192,7 +194,7 @@ def read_curve(
         return training_curve(checkpoint.manifest.training)
     place = read_place(run)
     if place is None:
-        raise CheckpointError(f"no run in {run}: expected the folder of a training, runs/NAME")
+        raise CheckpointError(f"no run in {run}: expected the folder of a training run, runs/NAME")
     columns = ("epoch", "loss", "held_out_loss")
     history = {name: [getattr(record, name) for record in place.history] for name in columns}
     return training_curve({"curve": history})

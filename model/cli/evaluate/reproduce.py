@@ -9,15 +9,15 @@ from model.cli.options import STORE, BatchSize, Categories, Device, LocalRoot, W
 from model.cli.train.images import Cache
 from model.cli.train.options import RunOptions
 
-_TRAINING = "Where it is trained"
+_TRAINING = "Training"
 
 
 def reproduce(
     dataset: Annotated[
-        str, typer.Argument(metavar="SET", help="mvtec, visa or real-iad, as it is published.")
+        str, typer.Argument(metavar="SET", help="mvtec, visa or real-iad, as published.")
     ],
     *,
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where the set lies.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the set.")],
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +51,7 @@ def reproduce(
     name: Annotated[
         str | None,
         typer.Option(
-            help="What to call what is trained; by default reproduce-SET.",
+            help="The trained checkpoint's name; by default reproduce-SET.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -61,20 +61,20 @@ def reproduce(
     ] = Path("runs"),
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on where it stopped.", rich_help_panel=_TRAINING),
+        typer.Option("--resume", help="Continue an interrupted run.", rich_help_panel=_TRAINING),
     ] = False,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Give up an unfinished run.", rich_help_panel=_TRAINING),
+        typer.Option("--restart", help="Discard an unfinished run.", rich_help_panel=_TRAINING),
     ] = False,
     cache: Cache = None,
 ) -> None:
-    """Set a checkpoint's figures on MVTec-AD, VisA or Real-IAD beside the paper's.
+    """Compare a checkpoint's figures on MVTec-AD, VisA or Real-IAD with the paper's.
 
-    Loads the published checkpoint, or trains by a recipe on all good images
-    of the train split, as the paper does; evaluates on the test split; prints
-    our figures, the paper's means and the difference in points, and whatever
-    is not as in the paper.
+    Loads a checkpoint, or trains one with a recipe on all good images of the
+    train split, as the paper does; evaluates it on the test split; prints our
+    figures, the paper's means, the difference in points, and all deviations
+    from the paper.
 
     For example:
 

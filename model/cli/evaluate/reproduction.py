@@ -1,4 +1,4 @@
-"""A checkpoint beside the paper's figures: loaded or trained, evaluated, and told apart."""
+"""Load or train a checkpoint, evaluate it and compare it with the paper's figures."""
 
 import json
 from dataclasses import dataclass
@@ -29,21 +29,21 @@ from model.training.recipe.departures import departures
 from model.training.recipe.recipe import Recipe, merge, read_recipe, read_setting
 
 STAND_IN_IMAGES = 20
-"""Images trained on, of each category, by which a threshold stands in where there is none."""
+"""Training images per category for a stand-in threshold, if the checkpoint has none."""
 
 _SAME_RULES = (
-    "AUPRO is exact here; the published evaluator steps through 100 thresholds, and can be off by "
-    "a point or more in either direction (docs/quality.md)."
+    "AUPRO is exact here; the published evaluator uses 100 thresholds and can be off by a point "
+    "or more in either direction (docs/quality.md)."
 )
 _STAND_IN = (
-    "The thresholds stand in: they are from images that the network has learned from, and promise "
-    "nothing. No figure of this table depends on them."
+    "The thresholds are stand-ins from training images and promise nothing. No figure in this "
+    "table depends on them."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What was asked: the set by its name and place, the checkpoint or recipe, the outputs."""
+    """The command's arguments: the set and its folder, the checkpoint or recipe, the outputs."""
 
     name: str
     data: Path
@@ -61,81 +61,81 @@ class Question:
 
 
 def answer(question: Question) -> bool:
-    """Print the figures, and write what was asked for; False where training was interrupted."""
+    """Print the figures and write the outputs; returns False if training was interrupted."""
     paper = published(question.name)
     if (question.checkpoint is None) == (question.recipe is None):
-        raise ConfigError("give either --checkpoint FILE or NAME, or --recipe to train by")
+        raise ConfigError("give either --checkpoint FILE|NAME or --recipe RECIPE, not both")
     if question.settings and question.recipe is None:
-        raise ConfigError("--set changes a recipe: give one by --recipe")
+        raise ConfigError("--set changes a recipe: give one with --recipe")
     dataset = read_published(question, paper)
     checkpoint = load(question) if question.checkpoint else train(question, dataset)
-    if checkpoint is None:  # of several processes the first one goes on
+    if checkpoint is None:  # only the first of several processes goes on
         return True
     if checkpoint.manifest.training.get("ended") == "interrupted" and question.recipe:
         return False
     detector = open_checkpoint(checkpoint, device=question.run.device)
     stand_in = add_thresholds(detector, dataset)
-    found = evaluate(detector, dataset.test, question.batch_size, progress=True)
+    evaluation = evaluate(detector, dataset.test, question.batch_size, progress=True)
     notes = [*notes_on(checkpoint, dataset, paper), _SAME_RULES, *([_STAND_IN] if stand_in else [])]
-    reproduction = Reproduction(found, paper, notes)
+    reproduction = Reproduction(evaluation, paper, notes)
     show(reproduction)
     if question.json_file is not None:
         write_json(question.json_file, checkpoint, reproduction)
     if question.report is not None:
         subject = Subject(
-            detector, checkpoint.manifest, found, question.data,
+            detector, checkpoint.manifest, evaluation, question.data,
             notes=tuple(notes), stand_in=stand_in,
             untouched=untouched_of(question, checkpoint, dataset),
         )  # fmt: skip
-        with counting(len(found.categories), "writing the report") as advance:
+        with counting(len(evaluation.categories), "writing the report") as advance:
             write_report(question.report, subject, advance)
         print(f"wrote {question.report}")
     return True
 
 
 def untouched_of(question: Question, checkpoint: Checkpoint, dataset: Dataset) -> Untouched:
-    """Look whether the checkpoint has seen the test images; one from a file keeps no list."""
+    """Check whether the checkpoint has seen the test images; an imported one has no list."""
     directory = question.run.weights / checkpoint.name / checkpoint.version
     return check_untouched(directory, checkpoint.manifest, dataset.test)
 
 
 def read_published(question: Question, paper: Published) -> Dataset:
-    """Read the set in the layout it is published in; raises `DatasetError` for anything else."""
+    """Read the set in its published layout; raises `DatasetError` for anything else."""
     dataset = read_dataset(question.data, question.categories, paper.layout, question.local_root)
     bare = [c for c in dataset.categories if not _complete(dataset, c)]
     if bare:
         raise DatasetError(
-            f"{question.data} is not {paper.title} as published: {', '.join(bare)} lacks good "
-            "images to train on, or good and defective ones to test, the defects with masks"
+            f"{question.data} is not {paper.title} as published: {', '.join(bare)} needs good "
+            "training images, good test images and defective test images with masks"
         )
     return dataset
 
 
 def _complete(dataset: Dataset, category: Category) -> bool:
-    own = dataset.of([category])
+    part = dataset.of([category])
     return (
-        bool(own.train)
-        and any(sample.is_good for sample in own.test)
-        and any(not sample.is_good and sample.mask for sample in own.test)
+        bool(part.train)
+        and any(sample.is_good for sample in part.test)
+        and any(not sample.is_good and sample.mask for sample in part.test)
     )
 
 
 def load(question: Question) -> Checkpoint:
-    """Return the published checkpoint of a file, or a stored one."""
+    """Return the published checkpoint in a file, or a stored one."""
     source = str(question.checkpoint)
     file = Path(source)
     if file.suffix not in {".pth", ".pt"} and not file.is_file():
         return CheckpointStore(question.run.weights).load(*split_name(source))
     network = read_network(file)
     detector = build_detector(network, "cpu")
-    with TemporaryDirectory() as folder:  # read as any other, and left out of the store
+    with TemporaryDirectory() as folder:  # not in the user's store
         store = CheckpointStore(Path(folder))
         keep(store, "published", file, network, detector, [], {})
         return store.load("published")
 
 
 def train(question: Question, dataset: Dataset) -> Checkpoint | None:
-    """Train on every good image to train on, as the paper does: none of them is held out."""
+    """Train on every good training image, as the paper does; none is held out for calibration."""
     recipe = recipe_of(question)
     check_encoder_weights(recipe.network.encoder, recipe.encoder_weights)
     request = TrainRequest(
@@ -148,7 +148,7 @@ def train(question: Question, dataset: Dataset) -> Checkpoint | None:
 
 
 def recipe_of(question: Question) -> Recipe:
-    """Return the recipe that was asked for."""
+    """Return the recipe with the --set values."""
     values = read_recipe(str(question.recipe))
     for text in question.settings:
         values = merge(values, read_setting(text))
@@ -156,15 +156,15 @@ def recipe_of(question: Question) -> Recipe:
 
 
 def add_thresholds(detector: Detector, dataset: Dataset) -> bool:
-    """Let every category be decided; True where a threshold is from images trained on.
+    """Add missing thresholds from training images; return whether any was missing.
 
-    Rankings need no threshold, but heatmaps are drawn about one.
+    Ranking metrics need no threshold, but heatmaps do.
     """
     missing = [c for c in dataset.categories if c not in detector.calibrations]
     samples = [s for c in missing for s in _spread(dataset.of([c]).train)]
     if not samples:
         return False
-    with counting(len(samples), "thresholds to draw by") as advance:
+    with counting(len(samples), "thresholds for heatmaps") as advance:
         detector.calibrations |= calibrate(
             detector, detector.scoring, samples, 1 / (STAND_IN_IMAGES + 1), advance=advance
         )
@@ -176,7 +176,7 @@ def _spread(samples: list[Sample]) -> list[Sample]:
 
 
 def notes_on(checkpoint: Checkpoint, dataset: Dataset, paper: Published) -> list[str]:
-    """Say in what data, network, recipe and images learned from are not the paper's."""
+    """List how data, network, recipe and training images differ from the paper's."""
     manifest = checkpoint.manifest
     recipe = manifest.training.get("recipe")
     different = departures(manifest.network, manifest.scoring, manifest.preprocessing, recipe)
@@ -185,17 +185,17 @@ def notes_on(checkpoint: Checkpoint, dataset: Dataset, paper: Published) -> list
         notes.append(f"Not the paper's configuration: {'; '.join(different)}.")
     if recipe is None:
         source = manifest.training.get("imported_from", "elsewhere")
-        notes.append(f"Trained elsewhere ({source}): how, and on what, is not known here.")
+        notes.append(f"Trained elsewhere ({source}): its recipe and training images are unknown.")
     elif not manifest.training.get("finished"):
         notes.append(f"Stopped after {manifest.training.get('epochs_done')} epochs.")
     learned = manifest.training.get("images", {}).get("train")
     if learned is not None and learned != digests(dataset.train):
-        notes.append("Not trained on just the train split of these data, as the paper's is.")
+        notes.append("Not trained on exactly the train split of this data, as the paper's is.")
     return notes
 
 
 def show(reproduction: Reproduction) -> None:
-    """Print the table and, below it, what it may be compared for."""
+    """Print the table and its notes."""
     console = Console()
     console.print(reproduction.table())
     for note in reproduction.notes:

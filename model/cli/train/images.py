@@ -1,4 +1,4 @@
-"""Options about images that a training takes: their frame, and what counts of them."""
+"""Training options for images: their frame and the inspected area."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -24,33 +24,35 @@ Tile: TypeAlias = Annotated[
 ]
 TileOverlap: TypeAlias = Annotated[
     float,
-    typer.Option(help="The least that tiles overlap, of their side.", rich_help_panel=_PANEL),
+    typer.Option(help="Least overlap of tiles, as a share of a side.", rich_help_panel=_PANEL),
 ]
 TileScale: TypeAlias = Annotated[
-    float, typer.Option(help="Resize images by this before tiling.", rich_help_panel=_PANEL)
+    float, typer.Option(help="Resize images by this factor before tiling.", rich_help_panel=_PANEL)
 ]
 GreyBits: TypeAlias = Annotated[
     int,
-    typer.Option(help="Bits in use of 16-bit grey images: 8 to 16.", rich_help_panel=_PANEL),
+    typer.Option(help="Bits used in 16-bit grey images: 8 to 16.", rich_help_panel=_PANEL),
 ]
 Roi: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[CATEGORY=]FILE",
-        help="What counts: a picture, white there, or polygons in JSON; may be repeated.",
+        help="Area to inspect: a picture that is white there, or polygons in JSON; repeatable.",
         rich_help_panel=_PANEL,
     ),
 ]
 Ignore: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="[CATEGORY=]FILE", help="What does not count, likewise.", rich_help_panel=_PANEL
+        metavar="[CATEGORY=]FILE",
+        help="Area to ignore, in the same formats.",
+        rich_help_panel=_PANEL,
     ),
 ]
 Cache: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--cache-dir", metavar="DIR", help="Keep resized images there.", rich_help_panel=_PANEL
+        "--cache-dir", metavar="DIR", help="Cache resized images here.", rich_help_panel=_PANEL
     ),
 ]
 
@@ -67,16 +69,18 @@ def read_areas(
 
 
 def _files(option: str, given: list[str] | None, categories: tuple[str, ...]) -> dict[str, Path]:
-    """Tell which file is whose: one without a category's name is the only category's."""
-    found: dict[str, Path] = {}
+    """Return the file of each category; a file without a name belongs to the only category."""
+    files: dict[str, Path] = {}
     for text in given or []:
         name, equals, file = text.rpartition("=")
         if not equals and len(categories) > 1:
-            raise ConfigError(f"{option} takes CATEGORY=FILE, of {', '.join(categories)}")
+            raise ConfigError(
+                f"{option} needs CATEGORY=FILE, one of {', '.join(categories)}; got {text!r}"
+            )
         category = name if equals else categories[0]
         if category not in categories:
             raise ConfigError(f"{option}: no category {category!r}; have: {', '.join(categories)}")
-        if category in found:
+        if category in files:
             raise ConfigError(f"{option} is given twice for {category!r}")
-        found[category] = Path(file)
-    return found
+        files[category] = Path(file)
+    return files

@@ -1,4 +1,4 @@
-"""Groups of options: declared once, as the fields of a frozen dataclass, and handed on whole."""
+"""Groups of command-line options, declared as fields of a frozen dataclass."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ from typing import Any, TypeGuard, get_type_hints
 
 @dataclass(frozen=True, slots=True)
 class OptionGroup:
-    """A command's options by name, some of them in groups of their own."""
+    """A command's options by name; a field may be a nested group."""
 
     def flat(self) -> Iterator[tuple[str, Any]]:
-        """Yield every option with its value, those of the groups within among them."""
+        """Yield every option with its value, including those of nested groups."""
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, OptionGroup):
@@ -23,7 +23,7 @@ class OptionGroup:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes groups an option for each of their fields.
+    """Turn each field of a command's groups into an option.
 
     @app.command()
     @grouped
@@ -67,7 +67,7 @@ def _default(field: Field[Any]) -> object:
 
 
 def _taken(group: type[OptionGroup], values: dict[str, Any]) -> OptionGroup:
-    """Build a group from its options, which are taken out of `values`."""
+    """Build a group from its options, and remove them from `values`."""
     hints = get_type_hints(group)
     parts = {
         field.name: _taken(hints[field.name], values)

@@ -1,4 +1,4 @@
-"""What `mambaad train` is told beside the recipe: the images, and where everything goes."""
+"""Options of `mambaad train` beside the recipe: the images and the outputs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ _SCORE, _RUN = CALIBRATION, "The run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions(OptionGroup):
-    """Which images are learned from, and what counts of them."""
+    """The training images and the inspected area."""
 
     data: Data
     categories: Categories = None
@@ -47,7 +47,7 @@ class SourceOptions(OptionGroup):
         typer.Option(
             "--held-out-dir",
             metavar="DIR",
-            help="Good images to calibrate with, DIR/<category>/; by default "
+            help="Good images for calibration: DIR/<category>/; by default "
             "DATA/<category>/held_out/good, or else a share of train/good.",
             rich_help_panel=_SCORE,
         ),
@@ -69,26 +69,26 @@ class SourceOptions(OptionGroup):
             self.local_root,
             config.folds,
             words=Words.given(self.good, self.defective, self.categories),
-            told=tell_passed_over,
+            on_read=tell_passed_over,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackingOptions(OptionGroup):
-    """Where else a run is followed."""
+    """Experiment tracking."""
 
     mlflow: Annotated[
         str | None,
         typer.Option(metavar="URI", help="Log to this MLflow server.", rich_help_panel=_RUN),
     ] = None
     mlflow_experiment: Annotated[
-        str, typer.Option(help="The experiment there.", rich_help_panel=_RUN)
+        str, typer.Option(help="The MLflow experiment.", rich_help_panel=_RUN)
     ] = "mambaad"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions(OptionGroup):
-    """Where a run leaves things, and what it does about an earlier one."""
+    """A run's device and folders, and how it treats an earlier run."""
 
     device: Device = "cpu"
     weights: Weights = STORE
@@ -98,33 +98,33 @@ class RunOptions(OptionGroup):
     ] = Path("runs")
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on where the run stopped.", rich_help_panel=_RUN),
+        typer.Option("--resume", help="Continue an interrupted run.", rich_help_panel=_RUN),
     ] = False
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Give up an unfinished run.", rich_help_panel=_RUN),
+        typer.Option("--restart", help="Discard an unfinished run.", rich_help_panel=_RUN),
     ] = False
     save_every_minutes: Annotated[
         float,
         typer.Option(
             "--checkpoint-minutes",
             "--save-every-minutes",
-            help="Save the run's state: all that a crash can cost.",
+            help="Minutes between saves of the run's state; a crash loses at most these.",
             rich_help_panel=_RUN,
         ),
     ] = 5.0
     max_minutes: Annotated[
         float | None,
         typer.Option(
-            help="Stop then, and keep the best weights so far.",
+            help="Stop after this time and keep the best weights so far.",
             show_default=False,
             rich_help_panel=_RUN,
         ),
     ] = None
     tracking: TrackingOptions = TrackingOptions()
     license: Annotated[
-        str | None, typer.Option("--license", help="For the manifest.", rich_help_panel=_RUN)
+        str | None, typer.Option("--license", help="License in the manifest.", rich_help_panel=_RUN)
     ] = None
     notice: Annotated[
-        str | None, typer.Option(help="For the manifest: credits.", rich_help_panel=_RUN)
+        str | None, typer.Option(help="Credits in the manifest.", rich_help_panel=_RUN)
     ] = None

@@ -1,4 +1,4 @@
-"""The recipe of a run, from a file, the options and --set."""
+"""Builds a run's recipe from a file, the options and --set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NETWORK, _RECIPE, _AUGMENT, _SCORE = (
     "The network",
     "The recipe",
-    "Augmentation (what leaves a good part a good part)",
+    "Augmentation (only changes after which a good part is still good)",
     CALIBRATION,
 )
 
@@ -41,14 +41,14 @@ class FrameOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringOptions(OptionGroup):
-    """How maps are scored, and what is promised."""
+    """How maps are scored and calibrated."""
 
     held_out_fraction: Annotated[
         float, typer.Option(help="The share of train/good held out.", rich_help_panel=_SCORE)
     ] = 0.2
     folds: Annotated[
         int,
-        typer.Option(help="Hold none out, train so many more networks.", rich_help_panel=_SCORE),
+        typer.Option(help="Hold none out; train this many extra networks.", rich_help_panel=_SCORE),
     ] = 0
     alpha: Annotated[
         float,
@@ -67,7 +67,7 @@ class ScoringOptions(OptionGroup):
     scale_weights: Annotated[
         str,
         typer.Option(
-            help="The scales' shares in the map, fine to coarse; 0: unused, and not computed.",
+            help="Weights of the scales in the map, fine to coarse; 0 skips a scale.",
             rich_help_panel=_SCORE,
         ),
     ] = "1,1,1"
@@ -75,7 +75,7 @@ class ScoringOptions(OptionGroup):
         bool,
         typer.Option(
             "--standardise",
-            help="Measure each pixel from what training parts show there: for aligned parts.",
+            help="Scale each pixel by the training parts' values there; for aligned parts.",
             rich_help_panel=_SCORE,
         ),
     ] = False
@@ -83,7 +83,7 @@ class ScoringOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOptions(OptionGroup):
-    """What is trained."""
+    """The network's size and encoder."""
 
     encoder: Annotated[
         str,
@@ -100,7 +100,7 @@ class NetworkOptions(OptionGroup):
         ),
     ] = "package"
     image_size: Annotated[
-        str, typer.Option(help="Pixels, N or HEIGHTxWIDTH.", rich_help_panel=_NETWORK)
+        str, typer.Option(help="Input size in pixels: N or HEIGHTxWIDTH.", rich_help_panel=_NETWORK)
     ] = "256"
     scan: Annotated[
         str,
@@ -111,9 +111,9 @@ class NetworkOptions(OptionGroup):
         str,
         typer.Option(help="Blocks in each stage, coarse to fine.", rich_help_panel=_NETWORK),
     ] = "3,4,6,3"
-    state_size: Annotated[int, typer.Option(help="States a channel.", rich_help_panel=_NETWORK)] = (
-        16
-    )
+    state_size: Annotated[
+        int, typer.Option(help="States per channel.", rich_help_panel=_NETWORK)
+    ] = 16
     drop_path: Annotated[
         float, typer.Option(help="Stochastic depth.", rich_help_panel=_NETWORK)
     ] = 0.2
@@ -121,7 +121,7 @@ class NetworkOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningOptions(OptionGroup):
-    """How it learns."""
+    """The optimisation."""
 
     epochs: Annotated[
         int, typer.Option(help="The paper trains for 1000.", rich_help_panel=_RECIPE)
@@ -143,16 +143,16 @@ class LearningOptions(OptionGroup):
     ] = "step"
     decay_at: Annotated[
         float,
-        typer.Option(help="Where step falls to a tenth, 0 to 1.", rich_help_panel=_RECIPE),
+        typer.Option(help="When step drops to a tenth, 0 to 1.", rich_help_panel=_RECIPE),
     ] = 0.8
     warmup_epochs: Annotated[
-        int, typer.Option(help="Climb to the learning rate.", rich_help_panel=_RECIPE)
+        int, typer.Option(help="Epochs of linear warm-up.", rich_help_panel=_RECIPE)
     ] = 0
     clip_norm: Annotated[
-        float, typer.Option(help="Clip the gradient's norm; 0: no.", rich_help_panel=_RECIPE)
+        float, typer.Option(help="Clip the gradient's norm; 0: off.", rich_help_panel=_RECIPE)
     ] = 0.0
     ema_decay: Annotated[
-        float, typer.Option(help="Average the weights; 0: no.", rich_help_panel=_RECIPE)
+        float, typer.Option(help="Average the weights; 0: off.", rich_help_panel=_RECIPE)
     ] = 0.0
     precision: Annotated[
         str, typer.Option(help="float32 or bfloat16 (mixed).", rich_help_panel=_RECIPE)
@@ -160,8 +160,8 @@ class LearningOptions(OptionGroup):
     patience: Annotated[
         int,
         typer.Option(
-            help="Stop after so many epochs without a lower loss on held-out good images, and keep "
-            "the best weights; 0: never.",
+            help="Stop after this many epochs without a lower loss on held-out good images, and "
+            "keep the best weights; 0: never.",
             rich_help_panel=_RECIPE,
         ),
     ] = 0
@@ -169,7 +169,7 @@ class LearningOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationOptions(OptionGroup):
-    """What leaves a good part a good part."""
+    """Random changes after which a good part is still good."""
 
     hflip: Annotated[
         bool, typer.Option("--hflip", help="Mirror left-right.", rich_help_panel=_AUGMENT)
@@ -178,7 +178,10 @@ class AugmentationOptions(OptionGroup):
         bool, typer.Option("--vflip", help="Mirror top-bottom.", rich_help_panel=_AUGMENT)
     ] = False
     rot90: Annotated[
-        bool, typer.Option("--rot90", help="Turn by 90 degrees.", rich_help_panel=_AUGMENT)
+        bool,
+        typer.Option(
+            "--rot90", help="Rotate by multiples of 90 degrees.", rich_help_panel=_AUGMENT
+        ),
     ] = False
     shift: Annotated[
         float,
@@ -192,14 +195,14 @@ class AugmentationOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeOptions(OptionGroup):
-    """A recipe as it is asked for: one to begin with, and what is to be different."""
+    """A base recipe and its changes."""
 
     recipe: Annotated[
         str | None,
         typer.Option(
             metavar="RECIPE",
-            help="paper, paper-100, paper-300, fast, quality or a YAML file; options that are "
-            "given have the last word, the defaults below count without a recipe only.",
+            help="paper, paper-100, paper-300, fast, quality or a YAML file. Options override "
+            "it; the defaults below apply only without a recipe.",
             show_default=False,
         ),
     ] = None
@@ -209,19 +212,19 @@ class RecipeOptions(OptionGroup):
         typer.Option("--set", metavar="KEY=VALUE", help="Any value of a recipe; repeatable."),
     ] = None
     print_recipe: Annotated[
-        bool, typer.Option("--print-recipe", help="Print every value, and train nothing.")
+        bool, typer.Option("--print-recipe", help="Print every value and exit.")
     ] = False
     frame: FrameOptions
     scoring: ScoringOptions
     network: NetworkOptions
     learning: LearningOptions
     augmentation: AugmentationOptions
-    seed: Annotated[int, typer.Option(help="Fixes everything random.")] = 0
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0
 
     def read(self, ctx: typer.Context) -> "Recipe":
-        """Return what the recipe says, then the preset, given options and --set.
+        """Merge the recipe, the preset, the given options and --set; later ones override.
 
-        The last word counts. Without a recipe the options' defaults stand in its place.
+        Without a recipe, the options' defaults are the base.
         """
         from model.training.recipe.recipe import (
             Recipe,

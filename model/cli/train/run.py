@@ -1,4 +1,4 @@
-"""A training run as the command line asks for it: shown, stopped well, reported."""
+"""Runs a training from the command line: progress, interrupt and final report."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +20,12 @@ from model.training.progress.tracking import MLflow
 from model.training.recipe.recipe import Recipe
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: what was to follow the training does not."""
+"""Exit code after Ctrl-C, as in shells, so that a script does not go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
-    """What was asked for: the recipe, the images, and where everything goes."""
+    """The command's arguments: the recipe, the images and the outputs."""
 
     name: str
     recipe: Recipe
@@ -33,7 +33,7 @@ class TrainRequest:
     run: RunOptions
 
     def begin(self, group: Group, device: str, categories: tuple[str, ...]) -> Run:
-        """Return the run as one of the processes that train has it."""
+        """Return the run of one training process."""
         return Run(
             name=self.name,
             folder=self.run.runs / self.name,
@@ -59,16 +59,18 @@ def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
         console = Console(stderr=True, quiet=not group.leads)
         parts = images.keep_apart(config.watch_fraction, config.seed)
         watched = f"{len(parts.watch)} to watch, " if parts.watch else ""
-        kept = f"in {config.folds} folds" if config.folds else f"{len(parts.held_out)} held out"
+        calibration = (
+            f"in {config.folds} folds" if config.folds else f"{len(parts.held_out)} held out"
+        )
         console.print(
-            f"{len(parts.train)} good images to train on, {watched}{kept}, "
+            f"{len(parts.train)} good images to train on, {watched}{calibration}, "
             f"of {', '.join(parts.categories)}",
             highlight=False,
         )
         run = request.begin(group, device, images.categories)
         checkpoint = watch_training(console, run, images, request.run.tracking)
         if checkpoint is None and group.leads:
-            print("stopped before the last network: the same command with --resume goes on")
+            print("stopped before the last network: continue with the same command and --resume")
             raise typer.Exit(INTERRUPTED)
     if checkpoint:
         report(checkpoint, run.store)
@@ -78,10 +80,10 @@ def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
 def watch_training(
     console: Console, run: Run, images: TrainingData, tracking: TrackingOptions
 ) -> Checkpoint | None:
-    """Train with bars or lines on the console, and stop well on Ctrl-C."""
+    """Train with progress on the console; Ctrl-C saves the run and stops."""
 
     def notice() -> None:
-        console.print("stopping after this step; Ctrl-C again stops at once, unsaved")
+        console.print("stopping after this step; Ctrl-C again stops immediately without saving")
 
     with watched(console, run, tracking) as (shown, monitor), stop_on_interrupt(notice) as stop:
         return training.train(run, images, monitor=monitor, fold_monitor=shown, stop=stop)
@@ -91,7 +93,7 @@ def watch_training(
 def watched(
     console: Console, run: Run, tracking: TrackingOptions
 ) -> Iterator[tuple[Monitor, Monitor]]:
-    """Give what shows a run on the console, and the same with MLflow if that was asked for."""
+    """Yield the console monitor, and the same with MLflow if requested."""
     with monitoring.watch(console) as shown:
         if tracking.mlflow is None or not run.group.leads:
             yield shown, shown
@@ -103,16 +105,16 @@ def watched(
 
 
 def report(checkpoint: Checkpoint, store: CheckpointStore) -> None:
-    """Say what came of the run, and what each category's threshold promises."""
+    """Print the saved checkpoint and what each category's threshold promises."""
     learned = checkpoint.manifest.training
     for category, calibration in checkpoint.calibrations.items():
         print(f"{category}: {calibration.promise()}")
     print(f"saved {checkpoint.name}, version {checkpoint.version}, in {store.root}")
     if learned["kept"] != "last":
-        kept = learned["kept"]
-        print(f"kept epoch {kept['epoch']}, held-out loss {kept['held_out_loss']:.4f}")
+        best = learned["kept"]
+        print(f"kept epoch {best['epoch']}, held-out loss {best['held_out_loss']:.4f}")
     if not learned["finished"]:
         print(
             f"stopped in epoch {learned['epochs_done'] + 1} of {learned['recipe']['epochs']}: "
-            "the same command with --resume goes on"
+            "continue with the same command and --resume"
         )

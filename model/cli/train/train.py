@@ -12,16 +12,16 @@ from model.cli.train.recipe import RecipeOptions
 @grouped
 def train(
     ctx: typer.Context,
-    name: Annotated[str, typer.Option(help="What to call the checkpoint.")],
+    name: Annotated[str, typer.Option(help="The checkpoint's name.")],
     recipe: RecipeOptions,
     source: SourceOptions,
     run: RunOptions,
 ) -> None:
     """Train a network on good images, calibrate it on held-out ones and save a checkpoint.
 
-    Without --recipe the defaults are the paper's, but for the encoder (here
-    the one whose weights come with a package) and the epochs. Ctrl-C saves the
-    run and a checkpoint; --resume goes on exactly where it stopped.
+    Without --recipe the defaults are the paper's, except for the encoder (its
+    weights are in an installed package) and the epochs. Ctrl-C saves the run and
+    a checkpoint; --resume continues exactly from there.
 
     For example:
 

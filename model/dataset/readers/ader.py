@@ -1,4 +1,4 @@
-"""`meta.json`, as the ADer benchmark and those built like it keep it at a data set's root.
+"""`meta.json` at a data set's root, as in the ADer benchmark and similar ones.
 
     {"train": {"<category>": [{"img_path", "mask_path", "cls_name", "specie_name", "anomaly"}]},
      "test": {...}}

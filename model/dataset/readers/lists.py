@@ -1,8 +1,8 @@
-"""A list of images in a file of one's own: a table (CSV, as spreadsheets write it) or JSON lines.
+"""The user's list of images: a table (CSV, as spreadsheets write it) or JSON lines.
 
-image     the file; relative to the list's folder, or to the local root where one is given
+image     the file; relative to the list's folder, or to the local root if given
 label     good (ok, normal, 0), or the kind of defect
-category  the part; by default the list's own name         (optional)
+category  the part; by default the list's name             (optional)
 split     train, test, or held_out (validation)            (optional)
 mask      where the defect is, an image of the same size   (optional)
 """
@@ -34,16 +34,16 @@ _UNNAMED = frozenset({"manifest", "dataset", "images", "list", "train", "test"})
 
 
 def read_list(request: Request) -> Dataset:
-    """Read a list of images; raises `DatasetError` naming the line that is wrong."""
+    """Read a list of images; raises `DatasetError` with the number of the wrong line."""
     path = _find(request.root)
     if path is not None and path.suffix.lower() in _WORKBOOKS:
         raise DatasetError(
-            f"{path} is a spreadsheet's own file: save the table as CSV (in Excel: CSV UTF-8), "
-            f"with the columns {', '.join(COLUMNS)}"
+            f"{path} is a spreadsheet: save the table as CSV (in Excel: CSV UTF-8), with the "
+            f"columns {', '.join(COLUMNS)}"
         )
     if path is None:
         raise DatasetError(
-            f"{request.root} is no list of images: expected a .csv or .jsonl file, or a folder "
+            f"{request.root} is not a list of images: expected a .csv or .jsonl file, or a folder "
             f"with {' or '.join(_NAMES)}"
         )
     base = request.local_root or path.parent

@@ -7,8 +7,8 @@
                               groundtruth/semantic-segmentation; its internal-color-map names the
                               colours, the background's among them
 
-`s3://bucket/key` is looked for as `bucket/key` and as `key` below the local root, by default the
-manifest's folder. A manifest called train or test (or lying in a folder called so) is that split.
+`s3://bucket/key` is read from `bucket/key` or `key` below the local root, by default the
+manifest's folder. A manifest named train or test, or in a folder of that name, is that split.
 Source: the service's developer guide.
 """
 
@@ -86,18 +86,18 @@ def _rows(file: Path, category: str, base: Path, split: str | None) -> Iterator[
             None if mask is None else _local(mask, base, place),
             None if mask is None else background,
         )
-        # An anomaly is never trained on, whatever the manifest is called.
+        # Anomalies are never used for training, even in a train manifest.
         yield Row(sample, split and "test", place)
 
 
 def _class(row: Mapping[str, Any], place: str) -> str:
-    """Return "normal" or "anomaly": the class-name decides, since labels' numbers vary."""
+    """Return "normal" or "anomaly" from the class-name, because the label numbers vary."""
     for value in _metadata(row, _CLASSIFICATION).values():
         name = str(value.get("class-name", "")).lower()
         if name in ("normal", "anomaly"):
             return name
         raise DatasetError(f"{place}: class-name must be normal or anomaly, got {name!r}")
-    raise DatasetError(f"{place}: no label: expected a -metadata of type {_CLASSIFICATION}")
+    raise DatasetError(f"{place}: no label: expected a -metadata field of type {_CLASSIFICATION}")
 
 
 def _mask(row: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
@@ -132,8 +132,8 @@ def _local(reference: str, base: Path, place: str) -> Path:
         if path.is_file():
             return path
     raise DatasetError(
-        f"{place}: no file for {reference}: looked for {' and '.join(map(str, tried))}; say by "
-        "--local-root where the bucket's files lie"
+        f"{place}: no file for {reference}: looked for {' and '.join(map(str, tried))}; give the "
+        "folder of the bucket's files with --local-root"
     )
 
 

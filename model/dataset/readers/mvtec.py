@@ -1,4 +1,4 @@
-"""MVTec-AD, and what is laid out like it: MPDD, and BTAD with `ok` and `ko` for `good` and others.
+"""MVTec-AD and similar layouts: MPDD, and BTAD with `ok` for `good` and `ko` for defects.
 
 See `model.dataset.readers.trees` for the tree. Source: Bergmann et al., "MVTec AD", CVPR 2019;
 Jezek et al., "Deep learning-based defect detection of metal parts" (MPDD), 2021; Mishra et al.,
@@ -21,10 +21,10 @@ _SPLITS = ("train", "test")
 
 
 def read_mvtec(root: Path, categories: Iterable[str] | None = None) -> Dataset:
-    """Find the images under `root`, of all categories or of those named, in order of path.
+    """Find the images under `root`, of all categories or of `categories`, in order of path.
 
-    Raises `DatasetError`, saying what was expected and found, for a missing or empty folder, an
-    unknown category, images out of place, or masks that belong to no image.
+    Raises `DatasetError` for a missing or empty folder, an unknown category, images outside the
+    layout, or masks without an image.
     """
     if not root.is_dir():
         raise DatasetError(f"no folder {root}")
@@ -38,7 +38,7 @@ def _kinds(root: Path, good: str = GOOD) -> set[str]:
 
 
 def _is_mvtec(root: Path) -> bool:
-    """Whether good parts lie in `good` alone, and each category has its own splits."""
+    """Whether good parts are only in `good`, and each category has its own splits."""
     words, folders = Words(), categories_in(root)
     by_other_words = [k for k in _kinds(root) if k != GOOD and words.meaning(k).good]
     words_too = [f for f in folders if f != root and not words.meaning(f.name).is_name]

@@ -1,4 +1,4 @@
-"""MVTec 3D-AD: the colour images in each kind's `rgb`, the masks in its `gt`.
+"""MVTec 3D-AD: colour images in each kind's `rgb`, masks in its `gt`.
 
     <category>/train/good/rgb/*.png     validation/good/rgb/*.png
     <category>/test/<defect>/rgb/*.png  test/<defect>/gt/*.png

@@ -1,11 +1,11 @@
-"""MVTec LOCO AD: logical and structural anomalies, each image's masks in a folder of its own.
+"""MVTec LOCO AD: logical and structural anomalies, with a folder of masks for each image.
 
     <category>/{train,validation}/good/*.png
     <category>/test/{good,logical_anomalies,structural_anomalies}/*.png
     <category>/ground_truth/<kind>/<stem>/000.png, 001.png, ...
 
-A mask's grey value names the kind of defect in `defects_config.json`; here all of an image's masks
-count as one, whatever their values. The validation images are held out for the thresholds. Source:
+A mask's grey value names the kind of defect in `defects_config.json`; this reader combines all
+masks of an image and ignores the values. Validation images are held out for calibration. Source:
 Bergmann et al., "Beyond dents and scratches", IJCV 2022.
 """
 

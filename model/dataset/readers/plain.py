@@ -1,4 +1,4 @@
-"""Plain folders of good and defective parts, and trees in whatever order and words.
+"""Plain folders of good and defective parts, and trees in any order.
 
     [<category>/]good/*.png
     [<category>/]defects/*.png             or defects/<kind>/*.png
@@ -7,8 +7,8 @@
     {train,val,test}/{normal,abnormal}/*.png    and other trees whose folders' names are in the
                                                 table of `model.dataset.readers.words`
 
-Without a split, defects are tested with, and where there are any, so is about every fifth good
-image. See `model.dataset.readers.trees`.
+Without a split, defective images are for testing, and with them about every fifth good image. See
+`model.dataset.readers.trees`.
 """
 
 from pathlib import Path

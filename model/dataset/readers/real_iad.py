@@ -1,13 +1,12 @@
-"""Real-IAD: one JSON file a category says which images are for what.
+"""Real-IAD: one JSON file per category lists the images of each split.
 
     realiad_jsons/<category>.json                 {"meta": ..., "train": [...], "test": [...]}
     realiad_<size>/<category>/OK/S0001/*.jpg
     realiad_<size>/<category>/NG/<kind>/S0001/*.jpg, and *.png, the masks
 
-The JSON files may lie one folder deeper, as they do in the published archive; other splits of the
-same data (`realiad_jsons_sv`, `realiad_jsons_fuiad_0.4`) are read when the root names their folder,
-or is their file. Of several image sizes the smallest is read. Source: Wang et al., "Real-IAD",
-CVPR 2024.
+The JSON files may be one folder deeper, as in the published archive. To read other splits of the
+data (`realiad_jsons_sv`, `realiad_jsons_fuiad_0.4`), give their folder or file as the root. If
+there are several image sizes, the smallest is read. Source: Wang et al., "Real-IAD", CVPR 2024.
 """
 
 import re
@@ -44,19 +43,19 @@ def _json_files(root: Path) -> list[Path]:
     if root.is_file():
         return [root] if root.suffix == ".json" and _fits(root) else []
     places = (root / _JSONS / _JSONS, root / _JSONS, root)
-    found = ([p for p in sorted(place.glob("*.json")) if _fits(p)] for place in places)
-    return next((files for files in found if files), [])
+    by_place = ([p for p in sorted(place.glob("*.json")) if _fits(p)] for place in places)
+    return next((files for files in by_place if files), [])
 
 
 def _fits(path: Path) -> bool:
-    """Whether a JSON file begins as Real-IAD's do; they are too large to read each to see."""
+    """Whether a JSON file starts like those of Real-IAD, which are too large to parse here."""
     with path.open("rb") as file:
         start = file.read(4096).decode("utf-8", "replace")
     return '"normal_class"' in start and '"meta"' in start
 
 
 def _base(root: Path, file: Path) -> Path:
-    """Return the folder of the images: of the smallest size, beside or above the JSON files."""
+    """Return the folder of the smallest images, beside or above the JSON files."""
     for place in (root, *file.resolve().parents[:3]):
         sized = [folder for folder in folders_in(place) if _SIZE.fullmatch(folder.name)]
         if sized:
@@ -65,7 +64,7 @@ def _base(root: Path, file: Path) -> Path:
             return place
     raise DatasetError(
         f"no images beside {file}: expected realiad_256, realiad_512 or realiad_1024, or "
-        f"{file.stem}/, in {root}; give the folder of the images by --local-root"
+        f"{file.stem}/, in {root}; give the folder of the images with --local-root"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a reader, and what a layout is."""
+"""The arguments of a reader, and the definition of a layout."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from model.names import safe_name, safe_names
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Where the data is, and which of it is wanted: all categories unless some are named.
+    """The data's path and the wanted categories; None means all.
 
-    `local_root` is where files lie that the data names by another place, as `s3://` does; `words`
-    are those by which good and defective parts are told apart.
+    `local_root` is the folder of listed files whose paths are remote, such as `s3://`; `words` tell
+    good from defective parts.
     """
 
     root: Path
@@ -24,35 +24,37 @@ class Request:
     local_root: Path | None = None
     words: Words = field(default_factory=Words)
 
-    def choose(self, found: Iterable[str]) -> dict[str, Category]:
-        """Return those of the categories found that are wanted, with their safe names.
+    def choose(self, names: Iterable[str]) -> dict[str, Category]:
+        """Return the wanted ones of the categories `names`, with their safe names.
 
-        In the order asked for, or else of name. A category is asked for by its name as it stands in
-        the data, or by its safe name. Raises `DatasetError` for one that is not there.
+        The order is that of the request, or else by name. Categories may be requested by the name
+        in the data or by the safe name. Raises `DatasetError` for a missing category.
         """
-        have = safe_names(sorted(set(found)))
+        have = safe_names(sorted(set(names)))
         by_word = {safe: name for name, safe in have.items()} | {name: name for name in have}
-        asked = list(have) if self.categories is None else list(dict.fromkeys(self.categories))
-        missing = [name for name in asked if name not in by_word and safe_name(name) not in by_word]
-        if missing or not asked:
+        requested = list(have) if self.categories is None else list(dict.fromkeys(self.categories))
+        missing = [
+            name for name in requested if name not in by_word and safe_name(name) not in by_word
+        ]
+        if missing or not requested:
             raise DatasetError(
                 f"no category {', '.join(missing) or 'chosen'} in {self.root}; "
                 f"have: {', '.join(have) or 'none'}"
             )
-        chosen = [by_word.get(name) or by_word[safe_name(name)] for name in asked]
+        chosen = [by_word.get(name) or by_word[safe_name(name)] for name in requested]
         return {name: have[name] for name in chosen}
 
     def name(self, fallback: str) -> str:
-        """Return the category of data that names none: the one asked for, or `fallback`."""
-        asked = self.categories
-        return asked[0] if asked is not None and len(asked) == 1 else fallback
+        """Return the category of data without categories: the requested one, or `fallback`."""
+        requested = self.categories
+        return requested[0] if requested is not None and len(requested) == 1 else fallback
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way that data is laid out: how it is told, and how it is read.
+    """A layout of data: its name, and functions that recognise and read it.
 
-    `looks_for` completes "expected ...".
+    `looks_for` describes its files in messages.
     """
 
     name: str

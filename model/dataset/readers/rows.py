@@ -1,4 +1,4 @@
-"""Rows of a list, a table or a JSON file, each one image, turned into a data set."""
+"""Turn rows of a list, a table or a JSON file, one per image, into a data set."""
 
 import hashlib
 import json
@@ -22,9 +22,9 @@ _TEST_SHARE = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image of a list; `split` is train, test, held_out, or None where the list says nothing.
+    """One image of a list; `split` is train, test, held_out, or None if the list has no split.
 
-    `place` says where it stands, for messages.
+    `place` is its position, for messages.
     """
 
     sample: Sample
@@ -33,10 +33,10 @@ class Row:
 
 
 def dataset_of(rows: Iterable[Row], request: Request, layout: str) -> Dataset:
-    """Sort rows into splits; raises `DatasetError` for a defect where only good parts belong.
+    """Sort rows into splits; raises `DatasetError` for a defect outside the test split.
 
-    Without a split, defects are tested with, and so is about every fifth good image of a category
-    that has any: those whose names' hashes say so, whatever else the list holds.
+    Without a split, defective images go to test, and with them about every fifth good image of the
+    category. The hash of the file name decides, so other rows do not matter.
     """
     rows = list(rows)
     if not rows:
@@ -54,8 +54,8 @@ def dataset_of(rows: Iterable[Row], request: Request, layout: str) -> Dataset:
             continue
         if row.split != "test" and not row.sample.is_good:
             raise DatasetError(
-                f"{row.place}: {row.sample.path.name} is {row.sample.defect} and in the split "
-                f"{row.split}, which takes good parts only"
+                f"{row.place}: {row.sample.path.name} is {row.sample.defect}, but the split "
+                f"{row.split} takes good parts only"
             )
         splits[row.split].append(sample)
     train, test = set_aside(unsorted)
@@ -69,25 +69,25 @@ def dataset_of(rows: Iterable[Row], request: Request, layout: str) -> Dataset:
 
 
 def renamed(chosen: Mapping[str, Category]) -> dict[Category, str]:
-    """Return the names in the data of those categories that are called otherwise here."""
+    """Return the original names of categories whose safe name differs."""
     return {category: name for name, category in chosen.items() if name != category}
 
 
 def set_aside(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Split images that nobody has split into those to train on and those to test with."""
+    """Split images into train and test if the data has no split."""
     samples = list(samples)
     tested = {sample.category for sample in samples if not sample.is_good}
     by_turn = {s: s.category in tested and _drawn(s.path.name) for s in samples if s.is_good}
-    for category in tested:  # a small category keeps at least one good image on either side
-        own = sorted((s for s in by_turn if s.category == category), key=lambda s: s.path)
-        if len(own) > 1 and len({by_turn[s] for s in own}) == 1:
-            by_turn[own[0]] = not by_turn[own[0]]
+    for category in tested:  # at least one good image in train and in test
+        good = sorted((s for s in by_turn if s.category == category), key=lambda s: s.path)
+        if len(good) > 1 and len({by_turn[s] for s in good}) == 1:
+            by_turn[good[0]] = not by_turn[good[0]]
     train = [s for s in samples if s.is_good and not by_turn[s]]
     return train, [s for s in samples if not s.is_good or by_turn[s]]
 
 
 def read_label(value: Any, place: str, words: Words) -> str:  # noqa: ANN401 - whatever JSON holds
-    """Return "good", or the kind of defect, that a list's label means."""
+    """Return "good" or the kind of defect for a list's label."""
     text = "" if value is None else str(value).strip()
     if not text:
         raise DatasetError(f"{place}: no label: expected good, or a kind of defect")
@@ -98,7 +98,7 @@ def read_label(value: Any, place: str, words: Words) -> str:  # noqa: ANN401 - w
 
 
 def read_split(value: Any, place: str) -> str | None:  # noqa: ANN401
-    """Return which split a list means; None where it says nothing."""
+    """Return the split for a list's value; None for an empty one."""
     text = "" if value is None else str(value).strip()
     if not text:
         return None
@@ -111,10 +111,10 @@ def read_split(value: Any, place: str) -> str | None:  # noqa: ANN401
 
 
 def listed_file(base: Path, text: str) -> Path:
-    r"""Return the file that a list names, from its folder or from the local root.
+    r"""Return the path of a listed file below `base`.
 
-    A list written on Windows has "\" for "/": that is tried where nothing has the name as it is.
-    Likewise another composition of its letters, and the bytes of an older program (cp1252).
+    If no such file exists, also tries "/" for the "\" of Windows, other Unicode normal forms, and
+    the cp1252 bytes of older programs.
     """
     forward = text.replace("\\", "/")
     for name in dict.fromkeys((text, forward)):
@@ -129,7 +129,7 @@ def listed_file(base: Path, text: str) -> Path:
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Return what a JSON file holds; raises `DatasetError`."""
+    """Return a JSON file's value; raises `DatasetError`."""
     try:
         return json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -137,7 +137,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
 
 
 def field_of(row: Mapping[str, Any], name: str, place: str) -> str:
-    """Return a field that a row must have, as text."""
+    """Return a required field of a row as text; raises `DatasetError`."""
     value = row.get(name)
     if value is None or value == "":
         raise DatasetError(f"{place}: no {name!r}: has {', '.join(map(str, row)) or 'nothing'}")

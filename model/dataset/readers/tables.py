@@ -1,8 +1,7 @@
-"""Tables with a heading, as spreadsheets and programs write them, and JSON lines.
+"""Read tables with a heading, as from spreadsheets, and JSON lines.
 
-A table's columns are separated by commas, semicolons or tabs: by whatever parts its heading. Its
-letters are UTF-8, UTF-16 with a byte order mark, or else cp1252, as Excel saves "CSV" in Western
-Europe.
+The separator (comma, semicolon, tab or |) is detected from the heading. The encoding is UTF-8,
+UTF-16 with a byte order mark, or else cp1252, Excel's "CSV" in Western Europe.
 """
 
 import csv
@@ -21,10 +20,9 @@ _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xb
 def csv_rows(
     path: Path, columns: Collection[str] | None = None, needed: Collection[str] = ()
 ) -> Iterator[tuple[dict[str, str], str]]:
-    """Yield each row of a table with a heading, and where it stands; empty rows are left out.
+    """Yield each row of a table and its position, except empty rows.
 
-    Raises `DatasetError`, naming line 1, where the heading lacks a column that is `needed` or has
-    one that is not among `columns`.
+    Raises `DatasetError` if the heading lacks a `needed` column or has one outside `columns`.
     """
     try:
         text = _text(path)
@@ -52,7 +50,7 @@ def csv_rows(
 def json_lines(
     path: Path, columns: Collection[str] | None = None
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield each object of a JSON lines file, and where it stands."""
+    """Yield each object of a JSON lines file and its position."""
     try:
         lines = io.StringIO(_text(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -71,7 +69,7 @@ def _text(path: Path) -> str:
             return content.decode(encoding)
     if b"\0" in content[:1000]:
         raise DatasetError(
-            f"{path} is no text in UTF-8 (it holds zero bytes): save it as CSV UTF-8, or as "
+            f"{path} is not text in UTF-8 (it has zero bytes): save it as CSV UTF-8, or as "
             "UTF-16 with a byte order mark"
         )
     try:
@@ -81,21 +79,18 @@ def _text(path: Path) -> str:
 
 
 def _without_separator_line(text: str) -> tuple[int, str]:
-    """Take off Excel's first line "sep=;"; return the number of the heading's line, and the rest.
-
-    Empty lines above the heading go, too.
-    """
+    """Remove Excel's line "sep=;" and empty lines; return the heading's line number and text."""
     number = 1
     while text:
-        line, _, rest = text.partition("\n")
+        line, _, following = text.partition("\n")
         if line.strip() and not line.strip().strip('"').lower().startswith("sep="):
             break
-        text, number = rest, number + 1
+        text, number = following, number + 1
     return number, text
 
 
 def _separator(text: str) -> str:
-    """Return what parts the heading into most columns, a comma where nothing does."""
+    """Return the separator that gives the most columns in the heading; by default a comma."""
     heading = text.partition("\n")[0]
     return max(_SEPARATORS, key=heading.count)
 
@@ -112,7 +107,7 @@ def _check_heading(
     if missing and heading:
         raise DatasetError(
             f"{place}: the heading has no column {', '.join(missing)}: found "
-            f"{', '.join(heading)}, parted by {separator!r}; expected "
+            f"{', '.join(heading)}, separated by {separator!r}; expected "
             f"{', '.join(columns or needed)}"
         )
 
@@ -121,15 +116,15 @@ def _check_columns(names: Collection[str], place: str, columns: Collection[str] 
     unknown = [] if columns is None else sorted(set(names) - set(columns))
     if unknown and columns is not None:
         raise DatasetError(
-            f"{place}: no column {', '.join(unknown)}: expected {', '.join(columns)}"
+            f"{place}: unknown column {', '.join(unknown)}: expected {', '.join(columns)}"
         )
 
 
 def _check_length(heading: list[str], values: list[str], place: str, separator: str) -> None:
     if any(values[len(heading) :]):
         raise DatasetError(
-            f"{place}: {len(values)} columns, and the heading has {len(heading)}: put a value "
-            f"that holds {separator!r} in double quotes"
+            f"{place}: {len(values)} columns, but the heading has {len(heading)}: put values "
+            f"with {separator!r} in double quotes"
         )
 
 

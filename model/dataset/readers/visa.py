@@ -1,4 +1,4 @@
-"""VisA: images by object, and which are for what in `split_csv/1cls.csv`.
+"""VisA: images by object, with their splits in `split_csv/1cls.csv`.
 
     split_csv/1cls.csv                      object,split,label,image,mask
     <object>/Data/Images/{Normal,Anomaly}/*.JPG
@@ -52,7 +52,7 @@ def _rows(request: Request) -> Iterator[Row]:
 
 
 def _kinds(path: Path) -> dict[str, str]:
-    """Return the kind of defect of each image, where the object says so."""
+    """Return the kind of defect of each image, if the object has such a table."""
     if not path.is_file():
         return {}
     kinds = ((row.get("image", ""), row.get("label", "")) for row, _ in csv_rows(path))

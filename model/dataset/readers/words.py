@@ -1,11 +1,11 @@
-"""The words by which people name folders, splits and labels: one table for every layout.
+"""The words that name folders, splits and labels, in one table for every layout.
 
     Words().meaning("OK parts")    good
     Words().meaning("NG")          defective
     Words().meaning("test_good")   split test, good
 
-Case, accents, width, separators, a plural "s" and filler words ("images", "parts", "Teile") do not
-matter. Names that a user gives outright (`--good NAME`, `--defective NAME`) come first.
+Case, accents, width, separators, a plural "s" and filler words ("images", "parts", "Teile") are
+ignored. The user's names (`--good NAME`, `--defective NAME`) take precedence.
 """
 
 import re
@@ -73,10 +73,10 @@ _DATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a folder's name says: its split, whether parts are good, whether it holds masks.
+    """The meaning of a folder's name: its split, whether its parts are good or it has masks.
 
-    `filler` names say nothing at all ("images", "data"); a `date` is never a kind of part.
-    `given` says that the user named the folder outright.
+    A `filler` has no meaning ("images", "data"); a `date` is never a kind of part. `given`: the
+    user named the folder.
     """
 
     split: str | None = None
@@ -88,14 +88,14 @@ class Meaning:
 
     @property
     def is_name(self) -> bool:
-        """Whether it is a name of something: a category, or a kind of defect."""
+        """Whether it names a category or a kind of defect."""
         roles = self.split is not None or self.good is not None or self.mask
         return not (roles or self.filler or self.date)
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The table, and the names that a user has given outright: they count whatever they mean."""
+    """The table, and the user's names, which take precedence over it."""
 
     good: frozenset[str] = frozenset()
     defective: frozenset[str] = frozenset()
@@ -108,32 +108,32 @@ class Words:
         defective: Iterable[str] | None = None,
         categories: Iterable[str] | None = None,
     ) -> "Words":
-        """Take names as they are typed, in any case; raises `DatasetError` for a contradiction."""
+        """Accept names in any case; raises `DatasetError` for a contradiction."""
         words = cls(*(frozenset(map(fold, names or ())) for names in (good, defective, categories)))
         both = sorted(words.good & words.defective)
         if both:
-            raise DatasetError(f"--good and --defective both name {both[0]!r}: it can be only one")
+            raise DatasetError(f"--good and --defective both name {both[0]!r}: give it to only one")
         return words
 
     def meaning(self, name: str) -> Meaning:
-        """Say what a folder of this name holds."""
-        found = _meaning(name)
+        """Return the meaning of a folder's name."""
+        meaning = _meaning(name)
         folded = fold(name)
         if folded in self.good or folded in self.defective:
-            return Meaning(split=found.split, good=folded in self.good, given=True)
-        return found
+            return Meaning(split=meaning.split, good=folded in self.good, given=True)
+        return meaning
 
     def is_good(self, label: str) -> bool | None:
-        """Say whether a label in a list means good; None for a name of a defect, or of nothing."""
-        found = self.meaning(label)
-        if found.given or (found.good is not None and found.split is None and not found.mask):
-            return found.good
+        """Whether a label in a list means good; None for other labels, such as kinds of defect."""
+        meaning = self.meaning(label)
+        if meaning.given or (meaning.good is not None and not (meaning.split or meaning.mask)):
+            return meaning.good
         folded = fold(label)
         return folded in _LISTED_GOOD if folded in _LISTED_GOOD | _LISTED_DEFECTIVE else None
 
     @staticmethod
     def sounds_good(name: str) -> bool:
-        """Whether a name holds a word for good parts without being one: "good_cam2"."""
+        """Whether a name contains a word for good parts, such as "good_cam2"."""
         return any(_WORDS.get(token) == (None, True) for token in _tokens(name))
 
     def __bool__(self) -> bool:
@@ -142,17 +142,17 @@ class Words:
 
 
 def fold(name: str) -> str:
-    """Return a name without differences of case, width and composition."""
+    """Return a name with case, width and Unicode composition normalised."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a name means: train, test or held_out."""
+    """Return the split of a name (train, test or held_out), or None."""
     return _meaning(name).split
 
 
 def _tokens(name: str) -> list[str]:
-    """Return a name's words in small letters, accents taken off."""
+    """Return a name's words in lower case without accents."""
     apart = unicodedata.normalize("NFKD", fold(name))
     plain = "".join(c for c in apart if unicodedata.category(c) != "Mn" or ord(c) > 0x3000)
     return [t for t in _SEPARATORS.split(unicodedata.normalize("NFC", plain)) if t]
@@ -181,13 +181,13 @@ def _meaning(name: str) -> Meaning:
     if _DATE.fullmatch(name.strip()):
         return Meaning(date=True)
     tokens = _tokens(name)
-    found: list[tuple[str | None, bool | None]] = []
+    roles: list[tuple[str | None, bool | None]] = []
     fillers, start = 0, 0
     while start < len(tokens):
         for end in range(min(len(tokens), start + _LONGEST), start, -1):
             word = _word(tokens[start:end])
             if word is not None:
-                found.append(word)
+                roles.append(word)
                 start = end
                 break
         else:
@@ -195,18 +195,18 @@ def _meaning(name: str) -> Meaning:
                 return Meaning()
             fillers += 1
             start += 1
-    return _together(found, fillers)
+    return _together(roles, fillers)
 
 
-def _together(found: list[tuple[str | None, bool | None]], fillers: int) -> Meaning:
-    """Join what a name's words say; one that contradicts itself is a name like any other."""
-    splits = {split for split, _ in found if split not in {None, "mask"}}
-    labels = {good for _, good in found if good is not None}
+def _together(roles: list[tuple[str | None, bool | None]], fillers: int) -> Meaning:
+    """Combine the roles of a name's words; a contradiction makes it an ordinary name."""
+    splits = {split for split, _ in roles if split not in {None, "mask"}}
+    labels = {good for _, good in roles if good is not None}
     if len(splits) > 1 or len(labels) > 1:
         return Meaning()
     return Meaning(
         split=next(iter(splits), None),
         good=next(iter(labels), None),
-        mask=any(split == "mask" for split, _ in found),
-        filler=not found and fillers > 0,
+        mask=any(split == "mask" for split, _ in roles),
+        filler=not roles and fillers > 0,
     )

@@ -1,6 +1,5 @@
-"""What Pillow does not read, or not rightly: TIFF by its layout, PNM; and formats that are refused.
+"""Readers for formats that Pillow decodes wrongly or not at all (TIFF, PNM), and refused formats.
 
-Each reader is Pillow's `ImageFile`, opened by its class as those of Pillow are. Samples of more
-than 8 bits keep their high bytes; 16-bit grey stays as it is, for `model.images.preprocess.upright`
-to choose from.
+Each reader is a subclass of Pillow's `ImageFile`. Samples of more than 8 bits keep their high
+bytes; 16-bit grey is unchanged, and `model.images.preprocess.upright` selects its bits.
 """

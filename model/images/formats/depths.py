@@ -1,13 +1,13 @@
-"""Samples of any depth in 8 bits."""
+"""Convert samples of any depth to 8 bits."""
 
 import numpy as np
 from jaxtyping import UInt8
 
 
 def high_bytes(values: np.ndarray, most: int) -> UInt8[np.ndarray, "..."]:
-    """Return samples from 0 to `most` as their high bytes when spread over 16 bits.
+    """Scale samples from 0 to `most` to 16 bits and return the high bytes.
 
-    Where `most` is 2^n - 1 those are the upper eight of n bits, or n bits repeated.
+    If `most` is 2^n - 1, these are the upper eight of n bits, or the n bits repeated.
     """
     if most == 255:
         return values.astype(np.uint8)

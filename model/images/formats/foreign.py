@@ -1,4 +1,4 @@
-"""Image formats that are not read, by the bytes they begin with, so that a refusal names them."""
+"""Recognise unsupported image formats by their first bytes, to name them in errors."""
 
 _PREFIXES = {
     b"GIF8": "GIF",
@@ -33,7 +33,7 @@ _BRANDS = {
 
 
 def name_of(content: bytes) -> str | None:
-    """Return the name of a format that is not read; None where the bytes begin like none."""
+    """Return the name of an unsupported format, or None for unknown content."""
     if content[4:8] == b"ftyp":
         return _BRANDS.get(content[8:12])
     for prefix, name in _PREFIXES.items():

@@ -1,4 +1,4 @@
-"""An image file that NumPy decodes, as Pillow opens one: the header first, the pixels on `load`."""
+"""A Pillow image file decoded by NumPy: the header when opened, the pixels on `load`."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class NumpyFile(ImageFile):
     def _read_header(
         self, content: bytes
     ) -> tuple[tuple[int, int], str, Callable[[], Image.Image]]:
-        """Return (width, height), Pillow's mode, and what decodes the pixels."""
+        """Return (width, height), Pillow's mode, and a function that decodes the pixels."""
 
     def load(self) -> Any:  # noqa: ANN401 - Pillow's access to pixels
         """Decode the pixels, once."""

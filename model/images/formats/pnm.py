@@ -1,4 +1,4 @@
-"""PNM: PGM and PPM, as text (P2, P3) or in bytes (P5, P6), of any highest value."""
+"""PNM: PGM and PPM, as text (P2, P3) or in bytes (P5, P6), with any maximum value."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _BATCH = 2**21
 
 
 class PnmFile(NumpyFile):
-    """A PGM or PPM: "L" or "RGB", or "I;16" where all of 16 bits count."""
+    """A PGM or PPM: "L" or "RGB", or "I;16" for a maximum value of 65535."""
 
     format = "PPM"
     format_description = "Netpbm"
@@ -41,7 +41,8 @@ class _Samples:
         values = self._text() if header.is_text else self._bytes()
         if len(values) != header.samples:
             raise ImageDamaged(
-                f"the PGM or PPM ends after {len(values)} of its {header.samples} samples"
+                f"the PGM or PPM ends after {len(values)} of its {header.samples} samples: "
+                "expected all of them"
             )
         kind = np.uint16 if self.mode == "I;16" else np.uint8
         pixels = np.empty(header.samples, kind)
@@ -49,8 +50,8 @@ class _Samples:
             batch = values[at : at + _BATCH]
             if batch.max() > header.most:
                 raise ImageDamaged(
-                    f"a sample of the PGM or PPM is {batch.max()}, above the highest value "
-                    f"{header.most} of its header"
+                    f"a sample of the PGM or PPM is {batch.max()}, above the maximum "
+                    f"{header.most} in its header"
                 )
             deep = self.mode == "I;16"
             pixels[at : at + _BATCH] = batch if deep else high_bytes(batch, header.most)
@@ -58,10 +59,10 @@ class _Samples:
         return Image.fromarray(pixels.reshape(shape if header.channels > 1 else shape[:2]))
 
     def _bytes(self) -> np.ndarray:
-        """Return the samples: above 255 they are two bytes each, the higher first."""
+        """Return the samples; with a maximum above 255 they have two bytes, big-endian."""
         kind = np.dtype(">u2") if self.header.most > 255 else np.dtype(np.uint8)
-        whole = (len(self.content) - self.header.at) // kind.itemsize
-        count = min(whole, self.header.samples)
+        available = (len(self.content) - self.header.at) // kind.itemsize
+        count = min(available, self.header.samples)
         return np.frombuffer(self.content, kind, count, self.header.at)
 
     def _text(self) -> np.ndarray:
@@ -69,6 +70,6 @@ class _Samples:
         if b"#" in body:
             body = b"\n".join(line.partition(b"#")[0] for line in body.split(b"\n"))
         if body.translate(None, _TEXT):
-            raise ImageDamaged("a PGM or PPM as text has numbers alone, and this one has more")
+            raise ImageDamaged("a PGM or PPM as text may have only numbers, got other characters")
         values = np.fromstring(body, np.float64, sep=" ")
         return values[: self.header.samples].astype(np.uint32)

@@ -1,9 +1,8 @@
-"""How a TIFF lays out its samples, and who reads that rightly: Pillow, our reader, or nobody.
+"""The sample layout of a TIFF, and its reader: Pillow, `tiff_samples`, or none.
 
-Pillow decodes some layouts wrongly and says nothing: 12 bits as if they were 16, 16-bit grey where
-0 is white as a negative, 16-bit channels in planes by their low bytes. So what it reads is a list,
-held against tifffile in tests; grey and RGB outside of it is read by `tiff_samples`, and everything
-else is refused with the reason.
+Pillow silently decodes some layouts wrongly: 12 bits as if they were 16, 16-bit grey with white 0
+as a negative, 16-bit planes by their low bytes. So Pillow reads only a list of layouts, which tests
+compare with tifffile; `tiff_samples` reads other grey and RGB, and all other layouts are refused.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ ALPHA = 2
 _UNCOMPRESSED, _JPEG = 1, 7
 _MOST_SAMPLES = 64
 _BYTEWISE = frozenset({_UNCOMPRESSED, 5, 8, 32773, 32946, 34925, 50000})
-"""None, LZW, Deflate, PackBits, LZMA and Zstandard: they keep bytes, whatever those mean."""
+"""None, LZW, Deflate, PackBits, LZMA and Zstandard: compressions of arbitrary bytes."""
 _PREDICTED = _BYTEWISE - {_UNCOMPRESSED, 32773}
 _COMPRESSIONS = {
     2: "CCITT fax",
@@ -57,7 +56,7 @@ _ADVICE = "save it as 8-bit or unsigned 16-bit grey, or as 8-bit RGB"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The tags of a TIFF's first image that say what its bytes mean; tags are told in TIFF 6.0."""
+    """The tags of a TIFF's first image that define its samples, as in TIFF 6.0."""
 
     photometric: int
     bits: tuple[int, ...]
@@ -74,26 +73,26 @@ class Layout:
 
     @property
     def samples(self) -> int:
-        """How many samples a pixel has."""
+        """The number of samples per pixel."""
         return len(self.bits)
 
     @property
     def colours(self) -> int:
-        """How many of its samples are colours; the rest are extra samples."""
+        """The number of colour samples; the others are extra samples."""
         return {GREY_INVERTED: 1, GREY: 1, PALETTE: 1, CMYK: 4}.get(self.photometric, 3)
 
     @property
     def has_alpha(self) -> bool:
-        """Whether an extra sample is alpha; of one that nothing is said of, it is taken to be.
+        """Whether an extra sample is alpha; an unspecified extra sample counts as alpha.
 
-        Premultiplied colours are laid over black already: theirs does not count.
+        Premultiplied alpha does not count, because its colours are already on black.
         """
         named = self.extra_samples[:1] or (ALPHA,)
         return self.samples > self.colours and named == (ALPHA,)
 
     @property
     def is_pillows(self) -> bool:
-        """Whether Pillow reads it, and rightly."""
+        """Whether Pillow reads this layout correctly."""
         plain = self.fill_order == 1 and self.sample_formats == {1}
         if not plain or not self.opens_in_pillow or not self._may_predict:
             return False
@@ -106,7 +105,7 @@ class Layout:
 
     @property
     def is_samples(self) -> bool:
-        """Whether `tiff_samples` reads it: grey or RGB, of up to 16 bits, in whole bytes."""
+        """Whether `tiff_samples` reads it: grey or RGB of up to 16 bits, losslessly compressed."""
         extras = self.samples - self.colours
         return (
             self.photometric in {GREY_INVERTED, GREY, RGB}
@@ -120,26 +119,26 @@ class Layout:
 
     @property
     def _may_predict(self) -> bool:
-        """Whether readers agree on its predictor: differences of 8 or 16 bits, compressed."""
+        """Whether its predictor is supported: none, or differences of compressed 8 or 16 bits."""
         differs = self.predictor == 2 and set(self.bits) <= {8, 16}
         return self.predictor == 1 or (differs and self.compression in _PREDICTED)
 
     def check(self) -> None:
-        """Raise with the reason where nobody reads it.
+        """Raise an error with the reason if no reader supports the layout.
 
-        `ImageError` for samples whose range nothing tells, `ImageFormatRefused` for the rest.
+        `ImageError` for samples of unknown range, else `ImageFormatRefused`.
         """
         if reason := self._coding_reason():
-            raise ImageFormatRefused(f"a TIFF {reason} is not read: {_ADVICE}")
-        # Format 4 is "undefined", which readers take as unsigned.
-        if names := [_SAMPLE_FORMATS.get(one, "?") for one in sorted(self.sample_formats - {1, 4})]:
+            raise ImageFormatRefused(f"a TIFF {reason} is not supported: {_ADVICE}")
+        # Format 4 is "undefined", which readers treat as unsigned.
+        if names := [_SAMPLE_FORMATS.get(n, "?") for n in sorted(self.sample_formats - {1, 4})]:
             kind = " and ".join(names)
             raise ImageError(f"cannot tell the value range of a TIFF of {kind}: {_ADVICE}")
         if max(self.bits) > 16:
-            kind = f"{max(self.bits)} bits a sample"
+            kind = f"{max(self.bits)} bits per sample"
             raise ImageError(f"cannot tell the value range of a TIFF of {kind}: {_ADVICE}")
         if not self.is_pillows and not self.is_samples:
-            raise ImageFormatRefused(f"a TIFF {self._layout_reason()} is not read: {_ADVICE}")
+            raise ImageFormatRefused(f"a TIFF {self._layout_reason()} is not supported: {_ADVICE}")
 
     def _coding_reason(self) -> str:
         if self.compression not in _BYTEWISE | {_JPEG}:
@@ -149,14 +148,14 @@ class Layout:
             return f"of {_PHOTOMETRICS[self.photometric]}"
         if self.is_thumbnail:
             return "that begins with a thumbnail"
-        # TIFF's palettes have 16 bits, and by those all of it is black. Some writers use 8.
+        # Palettes have 16 bits. Some writers use only 8, which makes the image black.
         return "with a palette of values below 256" if self.has_small_colours else ""
 
     def _layout_reason(self) -> str:
         if not self._may_predict:
             return f"of predictor {self.predictor} with this depth or compression"
         if self.fill_order != 1:
-            return f"of {max(self.bits)} bits a sample with the lowest bit of each byte first"
+            return f"of {max(self.bits)} bits per sample with the lowest bit of each byte first"
         sizes = " and ".join(map(str, sorted(set(self.bits))))
         planes = " in planes" if self.planar else ""
         return (
@@ -179,7 +178,7 @@ _PILLOW_PLANES = {(RGB, (8, 8, 8), ()), (RGB, (8, 8, 8, 8), (ALPHA,))}
 
 
 def layout_of(tags: Tags) -> Layout:
-    """Return the layout that the tags say, with TIFF's defaults. Raises `ImageDamaged`."""
+    """Return the layout from the tags, with TIFF's defaults. Raises `ImageDamaged`."""
     compression, photometric = tags.number(259, 1), tags.number(262, 0)
     default = 3 if compression in {6, _JPEG} and photometric in {RGB, YCBCR} else 1
     samples = tags.number(277, default)
@@ -187,7 +186,9 @@ def layout_of(tags: Tags) -> Layout:
     if len(bits) == 1:
         bits *= min(samples, _MOST_SAMPLES)
     if not 1 <= samples <= len(bits):
-        raise ImageDamaged(f"a TIFF of {samples} samples a pixel says the bits of {len(bits)}")
+        raise ImageDamaged(
+            f"a TIFF of {samples} samples per pixel has the bits of only {len(bits)}"
+        )
     return Layout(
         photometric=photometric,
         bits=bits[:samples],

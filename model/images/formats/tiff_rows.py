@@ -1,7 +1,7 @@
-"""The rows of a TIFF as bytes: libtiff, through Pillow, decompresses them, whatever they mean.
+"""Decompress the rows of a TIFF to bytes with libtiff through Pillow.
 
-The file is given another first directory. It calls the rows of one plane an 8-bit grey image, as
-wide as they have bytes, and points to the strips or tiles that are there.
+This replaces the file's first directory. The new one describes the rows of one plane as an 8-bit
+grey image whose width is the number of bytes, and refers to the existing strips or tiles.
 """
 
 import struct
@@ -19,7 +19,7 @@ _CLASSIC, _LONG = 42, 4
 
 
 class Pieces:
-    """The strips or tiles of a TIFF, `across` x `down` pixels each; a strip is as wide as all."""
+    """The strips or tiles of a TIFF, `across` x `down` pixels each; strips have full width."""
 
     def __init__(self, content: bytes, tags: Tags, pixel_bits: int) -> None:
         self._content, self._tags = content, tags
@@ -35,13 +35,13 @@ class Pieces:
         self.row_bytes = -(-self.across * pixel_bits // 8)
 
     def plane(self, number: int) -> TiffImageFile:
-        """Return the rows of a plane as a grey image: `columns` pieces wide, not yet loaded.
+        """Return the rows of a plane as an unloaded grey image, `columns` pieces wide.
 
-        Raises `ImageDamaged` where pieces are missing.
+        Raises `ImageDamaged` if pieces are missing.
         """
         pieces = self.columns * self.rows
         offsets, counts = (_TILES, _TILE_COUNTS) if self.is_tiled else (_STRIPS, _COUNTS)
-        mine = slice(number * pieces, (number + 1) * pieces)
+        of_plane = slice(number * pieces, (number + 1) * pieces)
         height = self.rows * self.down if self.is_tiled else self.size[1]
         fields = {
             _WIDTH: [self.columns * self.row_bytes],
@@ -51,11 +51,13 @@ class Pieces:
             _PHOTOMETRIC: [1],
             _FILL_ORDER: [self._tags.number(_FILL_ORDER, 1)],
             _SAMPLES: [1],
-            offsets: list(self._tags.numbers(offsets)[mine]),
-            counts: list(self._tags.numbers(counts)[mine]),
+            offsets: list(self._tags.numbers(offsets)[of_plane]),
+            counts: list(self._tags.numbers(counts)[of_plane]),
         }
         if len(fields[offsets]) != pieces:
-            raise ImageDamaged(f"the TIFF has {len(fields[offsets])} of its {pieces} pieces")
+            raise ImageDamaged(
+                f"the TIFF has only {len(fields[offsets])} of its {pieces} strips or tiles"
+            )
         if self.is_tiled:
             fields |= {_TILE_WIDTH: [self.row_bytes], _TILE_HEIGHT: [self.down]}
         else:
@@ -64,9 +66,9 @@ class Pieces:
 
 
 def _with_directory(content: bytes, order: str, fields: dict[int, list[int]]) -> bytes:
-    """Return the file with this directory as its only one; empty fields are left out.
+    """Return the file with this directory as its only one, without empty fields.
 
-    It is a classic TIFF, whatever it was: BigTIFF's header is the longer one, so nothing moves.
+    The result is always a classic TIFF. BigTIFF's header is longer, so offsets stay valid.
     """
     entries = sorted((tag, values) for tag, values in fields.items() if values)
     at = len(content) + len(content) % 2

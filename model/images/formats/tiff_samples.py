@@ -1,7 +1,7 @@
-"""TIFF's grey and RGB of 1 to 16 bits a sample, in every order that TIFF has for them.
+"""Decode grey and RGB TIFFs of 1 to 16 bits per sample in all arrangements.
 
-`tiff_rows` decompresses; what the bytes mean is NumPy's: bits, byte order, predictor, planes,
-tiles, alpha, and whether 0 is white.
+`tiff_rows` decompresses; NumPy then handles bits, byte order, predictor, planes, tiles, alpha and
+white 0.
 
     with open_tiff(BytesIO(content)) as image:
         image.load()
@@ -29,18 +29,18 @@ from model.images.orientation import SIDEWAYS, TURNS
 
 _ORIENTATION = 274
 _BATCH = 2**21
-"""How many samples are widened at once: a large image takes little more memory than its pixels."""
+"""Samples per batch, so that a large image needs little more memory than its pixels."""
 
 
 def open_tiff(file: BytesIO) -> ImageFile:
-    """Open a TIFF by whoever reads its layout rightly. Raises `ImageFormatRefused` for nobody."""
+    """Open a TIFF with the right reader for its layout. Raises `ImageError`."""
     layout = layout_of(Tags(file.getvalue()))
     layout.check()
     return TiffImageFile(file) if layout.is_pillows else TiffSamples(file)
 
 
 class TiffSamples(NumpyFile):
-    """A TIFF of a layout that Pillow does not read rightly."""
+    """A TIFF with a layout that Pillow does not read correctly."""
 
     format = "TIFF"
     format_description = "TIFF by its samples"
@@ -54,35 +54,35 @@ class TiffSamples(NumpyFile):
 
 
 class _Samples:
-    """The samples of a TIFF, which become an image."""
+    """Decodes a TIFF's samples."""
 
     def __init__(self, content: bytes, tags: Tags, layout: Layout) -> None:
         self._layout, self._order = layout, tags.order
         self._bits = layout.bits[0]
-        self._kept = layout.colours + layout.has_alpha
+        self._channels = layout.colours + layout.has_alpha
         self._interleaved = 1 if layout.planar else layout.samples
         self._pieces = Pieces(content, tags, self._bits * self._interleaved)
         self._turn = tags.number(_ORIENTATION, 1)
-        deep = self._bits == 16 and self._kept == 1
-        self.mode = "I;16" if deep else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[self._kept]
+        deep = self._bits == 16 and self._channels == 1
+        self.mode = "I;16" if deep else {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[self._channels]
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Width and height as the image is meant to be seen."""
+        """Width and height of the upright image."""
         width, height = self._pieces.size
         return (height, width) if self._turn in SIDEWAYS else (width, height)
 
     def decode(self) -> Image.Image:
-        """Return the image decoded and upright."""
+        """Return the decoded upright image."""
         width, height = self._pieces.size
         kind = np.uint16 if self.mode == "I;16" else np.uint8
-        pixels = np.empty((height, width, self._kept), kind)
-        for plane in range(self._kept if self._layout.planar else 1):
+        pixels = np.empty((height, width, self._channels), kind)
+        for plane in range(self._channels if self._layout.planar else 1):
             into = pixels[..., plane : plane + 1] if self._layout.planar else pixels
             with self._pieces.plane(plane) as rows:
                 rows.load()
                 self._fill(into, rows, is_colour=plane < self._layout.colours)
-        picture = Image.fromarray(pixels[..., 0] if self._kept == 1 else pixels)
+        picture = Image.fromarray(pixels[..., 0] if self._channels == 1 else pixels)
         return picture.transpose(TURNS[self._turn]) if self._turn in TURNS else picture
 
     def _fill(self, pixels: np.ndarray, rows: Image.Image, *, is_colour: bool) -> None:
@@ -99,12 +99,12 @@ class _Samples:
             pixels[top:bottom] = values
 
     def _values(self, packed: UInt8[np.ndarray, "rows bytes"]) -> np.ndarray:
-        """Return the samples (rows, pixels, samples); tiles reach over the edge."""
+        """Return the samples (rows, pixels, samples); tiles may extend over the edge."""
         pieces = packed.reshape(len(packed), self._pieces.columns, self._pieces.row_bytes)
         across, samples = self._pieces.across, self._interleaved
         values = self._unpacked(pieces)[..., : across * samples]
         values = values.reshape(*pieces.shape[:2], across, samples)
-        if self._layout.predictor == 2:  # each sample as its difference from the pixel before
+        if self._layout.predictor == 2:  # samples are stored as differences from the previous pixel
             values = np.cumsum(values, axis=2, dtype=values.dtype)
         return np.array(values.reshape(len(packed), -1, samples))
 
@@ -119,7 +119,7 @@ class _Samples:
 def _unpack(
     packed: UInt8[np.ndarray, "rows columns bytes"], bits: int, count: int
 ) -> UInt16[np.ndarray, "rows columns count"]:
-    """Return `count` samples of each row: they follow one another, the highest bit first."""
+    """Return `count` samples of each row, packed without gaps, highest bit first."""
     at = np.arange(count) * bits
     padded = np.pad(packed, ((0, 0), (0, 0), (0, 2)))
     three = [padded[..., at // 8 + i].astype(np.uint32) << (16 - 8 * i) for i in range(3)]

@@ -1,4 +1,4 @@
-"""The tags of a TIFF's first image, of whole numbers, in classic TIFF and BigTIFF."""
+"""Read the integer tags of a TIFF's first image, in classic TIFF and BigTIFF."""
 
 import struct
 from contextlib import suppress
@@ -13,8 +13,8 @@ _MAX_NUMBERS = 100_000
 class Tags:
     """The first directory: numbers by tag.
 
-    `order` is struct's letter of the file's byte order, `has_next` tells whether there are more
-    images. Raises `ImageDamaged` where the directory lies outside of the file.
+    `order` is struct's letter of the byte order; `has_next`: the file has more images. Raises
+    `ImageDamaged` if the directory is outside the file.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -30,7 +30,7 @@ class Tags:
         return tag in self._entries
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """Return a tag's numbers; none where it is missing, or holds anything else."""
+        """Return a tag's numbers; empty if it is missing or has another type."""
         kind, count, at = self._entries.get(tag, (0, 0, 0))
         if kind not in _LETTERS or count > _MAX_NUMBERS:
             return ()
@@ -63,4 +63,4 @@ class Tags:
         try:
             return struct.unpack_from(self.order + layout, self._content, at)
         except (struct.error, OverflowError) as error:
-            raise ImageDamaged("a directory of the TIFF lies outside of the file") from error
+            raise ImageDamaged("a directory of the TIFF is outside the file") from error

@@ -1,5 +1,5 @@
-"""What an image file declares in its header: size, memory, and how much work its decoding is.
+"""Read the size, memory and decoding time of an image file from its header.
 
-One reader for each format, on bytes alone: none decodes a pixel, and each stops after a bounded
-number of steps. `model.images.decoding` holds what they say against limits.
+Each format has a reader, which decodes no pixels and stops after a bounded number of steps.
+`model.images.decoding` compares the results with limits.
 """

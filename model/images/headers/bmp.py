@@ -6,7 +6,7 @@ from model.errors import ImageDamaged, ImageFormatRefused
 from model.images.headers.declared import CONVERTED_BYTES, SEE_THROUGH_BYTES, Declared
 
 HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
-"""How long a bitmap's second header may be."""
+"""Valid lengths of a bitmap's second header."""
 
 _OS2_HEADER = 12
 _RUN_LENGTHS = frozenset({1, 2})
@@ -16,8 +16,8 @@ _NS_PER_PIXEL = 10.0
 def declare(content: bytes) -> Declared:
     """Read a BMP's header.
 
-    Raises `ImageDamaged` without one, and `ImageFormatRefused` for run lengths: Pillow decodes
-    those pixel by pixel in Python.
+    Raises `ImageDamaged` without one, and `ImageFormatRefused` for RLE, which Pillow decodes pixel
+    by pixel in Python.
     """
     is_os2 = content[14] == _OS2_HEADER
     if len(content) < (26 if is_os2 else 34):
@@ -28,7 +28,7 @@ def declare(content: bytes) -> Declared:
         width, height, _, bits, compression = struct.unpack_from("<IiHHI", content, 18)
     if compression in _RUN_LENGTHS:
         raise ImageFormatRefused(
-            "a BMP compressed by run lengths (RLE) is not taken: save it uncompressed, or as PNG"
+            "a BMP with RLE compression is not supported: save it uncompressed, or as PNG"
         )
     return Declared(
         width=width,

@@ -1,21 +1,21 @@
-"""What a header says of an image, the same words for every format."""
+"""The result of reading a header, common to all formats."""
 
 from dataclasses import dataclass
 
 MAX_ENTRIES = 10_000
-"""Segments of a JPEG, strips, tiles and directory entries of a TIFF: each costs as much as many
-pixels, and files of cameras have tens."""
+"""Limit of a JPEG's segments and of a TIFF's strips, tiles and directory entries. Each costs as
+much time as many pixels; camera files have tens."""
 
 MAX_CHUNKS = 50_000
-"""Chunks of a PNG or WebP: 32 MB in the 8 kB that libpng writes at once are 4,000."""
+"""Limit of chunks in a PNG or WebP; 32 MB in libpng's chunks of 8 kB are 4,000."""
 
 MAX_EXIF_BYTES = 256 * 1024
-"""EXIF is read entry by entry, in Python; JPEG has room for 64 kB of it."""
+"""Limit of EXIF, which Pillow reads entry by entry in Python; a JPEG segment has 64 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many of something a file has that costs time for each, and how many it may have."""
+    """The number of a file's elements that cost decoding time, and its limit."""
 
     name: str
     got: int
@@ -24,12 +24,12 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """An image as its header describes it; `width` and `height` are as stored, not yet turned.
+    """An image as its header describes it; `width` and `height` are as stored.
 
-    `peak_bytes_per_pixel` is the memory that decoding takes until the image is upright, in 8 bits;
-    `extra_bytes` what comes on top. `decoded_pixels` are those that the decoder writes: a TIFF's
-    tiles are decoded whole, also where they lie outside of the image. `scan_pixels` are a JPEG's
-    pixels times its scans. `seconds` is how long decoding takes at most, on one core of a server.
+    `peak_bytes_per_pixel` is the peak memory for decoding to an upright 8-bit image; `extra_bytes`
+    is independent of the pixels. `decoded_pixels` is the number that the decoder writes, including
+    the parts of a TIFF's tiles outside the image. `scan_pixels` is a JPEG's pixels times its scans.
+    `seconds` is the longest decoding time on one core of a server.
     """
 
     width: int
@@ -43,17 +43,17 @@ class Declared:
 
     @property
     def pixels(self) -> int:
-        """How many pixels the image has."""
+        """The number of pixels."""
         return self.width * self.height
 
     @property
     def peak_bytes(self) -> int:
-        """The memory that decoding takes, until the image is upright and in 8 bits."""
+        """The peak memory for decoding to an upright 8-bit image."""
         return self.peak_bytes_per_pixel * max(self.pixels, self.decoded_pixels) + self.extra_bytes
 
 
-# What Pillow keeps of a pixel, and what `model.images.preprocess.upright` needs beside it at its
-# peak: a copy turned by EXIF, and for transparency four pictures of 4 bytes a pixel.
+# Pillow's bytes per pixel, plus the peak of `model.images.preprocess.upright`: a copy turned by
+# EXIF, and for transparency four pictures of 4 bytes per pixel.
 GREY_BYTES = 1 + 1
 COLOUR_BYTES = 4 + 4
 CONVERTED_BYTES = 4 + 4 + 4

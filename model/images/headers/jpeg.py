@@ -24,21 +24,21 @@ _NS_PER_BYTE_OF_SCANS = 30.0
 _FRAMES = frozenset({*range(0xC0, 0xD0), JPEG_LS} - {0xC4, 0xC8, 0xCC})
 _APP1 = 0xE1
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
-_RESOURCE = b"8BIM"  # Photoshop's, each of which Pillow reads in Python
+_RESOURCE = b"8BIM"  # Photoshop's; Pillow reads each in Python
 
 
 def declare(content: bytes) -> Declared:
     """Read a JPEG's segments.
 
-    Raises `ImageDamaged` where no frame comes before the first scan, `ImageFormatRefused` for one
-    that is not decoded.
+    Raises `ImageDamaged` without a frame before the first scan, `ImageFormatRefused` for an
+    unsupported frame.
     """
     width, height, channels, steps, exif_bytes, at = 0, 0, 0, 0, 0, 2
     while steps <= MAX_ENTRIES and at + 4 <= len(content):
         steps += 1
         marker = content[at + 1]
         if content[at] != 0xFF or marker in {0x00, 0xFF}:
-            at += 1  # padding: Pillow, too, takes it byte by byte
+            at += 1  # padding; Pillow also reads it byte by byte
             continue
         if marker == _START_OF_SCAN:
             break
@@ -50,7 +50,7 @@ def declare(content: bytes) -> Declared:
             exif_bytes += length
         at += 2 if marker in _WITHOUT_LENGTH else 2 + length
     if not width and steps <= MAX_ENTRIES:
-        raise ImageDamaged("a JPEG's frame comes before its first scan, and this one has none")
+        raise ImageDamaged("the JPEG has no frame before its first scan")
     scans = max(1, count_scans(content))
     pixels = width * height
     per_byte = _NS_PER_BYTE_OF_SCANS if scans > 1 else _NS_PER_BYTE
@@ -59,7 +59,7 @@ def declare(content: bytes) -> Declared:
     return Declared(
         width=width,
         height=height,
-        # Several scans are put together from coefficients, of 2 bytes each.
+        # Progressive decoding stores coefficients of 2 bytes each.
         peak_bytes_per_pixel=peak + (2 * channels if scans > 1 else 0),
         seconds=nanoseconds / 1e9,
         scan_pixels=pixels * scans,
@@ -72,9 +72,9 @@ def declare(content: bytes) -> Declared:
 
 
 def count_scans(content: bytes) -> int:
-    """Return how many scans may begin in the content: in data, the two bytes never follow so.
+    """Return the number of scan markers; compressed data cannot contain these two bytes.
 
-    By NumPy, four times as fast as `bytes.count` on compressed data.
+    NumPy is four times as fast as `bytes.count` on compressed data.
     """
     values = np.frombuffer(content, np.uint8)
     behind_marker = values[1:][values[:-1] == 0xFF]

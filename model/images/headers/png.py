@@ -1,4 +1,4 @@
-"""PNG: the header chunk, and which chunks follow (W3C PNG, section 11)."""
+"""PNG: the header chunk and the following chunks (W3C PNG, section 11)."""
 
 import struct
 
@@ -21,14 +21,14 @@ _GREY, _COLOUR, _PALETTE, _GREY_ALPHA, _COLOUR_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, _GREY_ALPHA: 2, _COLOUR_ALPHA: 4}
 _COMPRESSED = frozenset({b"iCCP", b"zTXt", b"iTXt"})
 _MAX_COMPRESSED = 32
-_COMPRESSED_BYTES = 2**20  # Pillow unpacks no more of a chunk
+_COMPRESSED_BYTES = 2**20  # Pillow's limit per chunk
 _NS_PER_BYTE = 8.0
 
 
 def declare(content: bytes) -> Declared:
     """Read a PNG's header and walk its chunks. Raises `ImageDamaged` without a header."""
     if len(content) < _HEADER_END or content[12:16] != b"IHDR":
-        raise ImageDamaged("a PNG begins with its header chunk, and this one does not")
+        raise ImageDamaged("the PNG does not begin with a header chunk (IHDR)")
     width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     chunks, compressed, exif_bytes, at = 0, 0, 0, _SIGNATURE_BYTES
     see_through = colour in {_GREY_ALPHA, _COLOUR_ALPHA}

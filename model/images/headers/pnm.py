@@ -1,4 +1,4 @@
-"""PNM: the grey and colour maps of Netpbm (PGM and PPM), as text or in bytes."""
+"""PNM: Netpbm's grey and colour formats (PGM and PPM), as text or in bytes."""
 
 import re
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ _MOST = 65535
 _MAX_TEXT_SAMPLES = 20_000_000
 _NS_PER_SAMPLE = 5.0
 _NS_PER_TEXT_SAMPLE = 150.0
-_TEXT_SAMPLE_BYTES = 8 + 4  # as float64, as NumPy reads text, and then as whole numbers
+_TEXT_SAMPLE_BYTES = 8 + 4  # NumPy reads text as float64, then converts to uint32
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header: `most` is the value of white, and the samples begin at byte `at`."""
+    """A header: `most` is the maximum value (white); the samples begin at byte `at`."""
 
     width: int
     height: int
@@ -33,26 +33,26 @@ class Header:
 
     @property
     def samples(self) -> int:
-        """How many samples the image has."""
+        """The number of samples."""
         return self.width * self.height * self.channels
 
 
 def read_header(content: bytes) -> Header:
-    """Read a PNM's header. Raises `ImageDamaged` where there is none."""
+    """Read a PNM's header. Raises `ImageDamaged`."""
     match = _HEADER.match(content[:_LONGEST_HEADER])
     if match is None:
-        raise ImageDamaged("a PGM or PPM begins with width, height and highest value: not this one")
+        raise ImageDamaged("the PGM or PPM does not begin with width, height and maximum value")
     kind, width, height, most = map(int, match.groups())
     if not width or not height or not 0 < most <= _MOST:
         raise ImageDamaged(
-            f"a PGM or PPM has pixels and a highest value of 1 to {_MOST}, got {width} x {height} "
-            f"and {most}"
+            f"a PGM or PPM must have pixels and a maximum value of 1 to {_MOST}, got "
+            f"{width} x {height} and {most}"
         )
     return Header(width, height, 3 if kind in {3, 6} else 1, most, kind in {2, 3}, match.end())
 
 
 def declare(content: bytes) -> Declared:
-    """Read a PNM's header. Raises `ImageDamaged`, and `ImageFormatRefused` for very much text."""
+    """Read a PNM's header. Raises `ImageDamaged`, and `ImageFormatRefused` for too much text."""
     header = read_header(content)
     if header.is_text and header.samples > _MAX_TEXT_SAMPLES:
         raise ImageFormatRefused(

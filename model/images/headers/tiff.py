@@ -1,4 +1,4 @@
-"""TIFF: the first directory, and those of EXIF that Pillow reads with it (TIFF 6.0)."""
+"""TIFF: the first directory, and the EXIF directories that Pillow also reads (TIFF 6.0)."""
 
 import contextlib
 import struct
@@ -35,7 +35,7 @@ _NS_PER_SAMPLE = 60.0  # unpacked by NumPy
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One entry of a directory: `at` is where its values lie."""
+    """One entry of a directory; `at` is the offset of its values."""
 
     kind: int
     count: int
@@ -52,14 +52,14 @@ class _Reader:
         (self.first,) = self._numbers("Q" if self._big else "I", 8 if self._big else 4)
 
     def directory(self, at: int) -> dict[int, _Entry]:
-        """Return the entries of the directory at this offset; of a tag that repeats, the first.
+        """Return the entries of the directory at this offset; the first of repeated tags.
 
-        Raises `ImageDamaged` where it lies outside, `ImageOverLimit` where it is too long.
+        Raises `ImageDamaged` if it is outside the file, `ImageOverLimit` if it is too long.
         """
         (count,) = self._numbers("Q" if self._big else "H", at)
         if count > MAX_ENTRIES:
             raise ImageOverLimit(
-                f"a directory of a TIFF may have {MAX_ENTRIES} entries, got {count}: save it anew"
+                f"a directory of a TIFF may have {MAX_ENTRIES} entries, got {count}: save it again"
             )
         at += 8 if self._big else 2
         layout, length = ("HHQ", 20) if self._big else ("HHI", 12)
@@ -72,7 +72,7 @@ class _Reader:
         return entries
 
     def check_directory(self, at: int) -> None:
-        """Raise `ImageOverLimit` for a directory that is too long; one that is none is let be."""
+        """Raise `ImageOverLimit` for a directory that is too long; ignore an invalid one."""
         with contextlib.suppress(ImageDamaged):
             self.directory(at)
 
@@ -85,11 +85,11 @@ class _Reader:
 
     def _place(self, kind: int, count: int, inline: int) -> int:
         size = count * _BYTES_OF_TYPE.get(kind, 1)
-        # Pillow passes over what lies outside of the file, and over types that it does not know.
+        # Pillow ignores values outside the file and unknown types.
         is_read = kind in _BYTES_OF_TYPE and size <= len(self._content)
         if is_read and kind not in _AS_BYTES and count > _MAX_VALUES:
             raise ImageOverLimit(
-                f"an entry of a TIFF may have {_MAX_VALUES} numbers, got {count}: save it anew"
+                f"an entry of a TIFF may have {_MAX_VALUES} numbers, got {count}: save it again"
             )
         room = 8 if self._big else 4
         if size <= room:
@@ -100,14 +100,14 @@ class _Reader:
         try:
             return struct.unpack_from(self._order + layout, self._content, at)
         except (struct.error, OverflowError) as error:
-            raise ImageDamaged("a directory of the TIFF lies outside of the file") from error
+            raise ImageDamaged("a directory of the TIFF is outside the file") from error
 
 
 def declare(content: bytes) -> Declared:
     """Read a TIFF's first directory.
 
-    Raises `ImageDamaged` without one, `ImageOverLimit` for one of too many entries or numbers, and
-    `ImageFormatRefused` for fax compression, whose damage libtiff passes over, a line of log each.
+    Raises `ImageDamaged` without one, `ImageOverLimit` for too many entries or numbers, and
+    `ImageFormatRefused` for fax compression, where libtiff only logs damage.
     """
     reader = _Reader(content)
     entries = reader.directory(reader.first)
@@ -116,12 +116,12 @@ def declare(content: bytes) -> Declared:
             reader.check_directory(reader.number(entries, tag))
     width, height = reader.number(entries, _WIDTH), reader.number(entries, _LENGTH)
     if not width or not height:
-        raise ImageDamaged("a TIFF's first directory has a width and a height, and this has none")
+        raise ImageDamaged("the TIFF's first directory has no width or no height")
     compression = reader.number(entries, _COMPRESSION, 1)
     if compression in _FAX:
         raise ImageFormatRefused(
-            "a TIFF in fax compression (CCITT) is not taken: damage in it goes unnoticed; save it "
-            "uncompressed, in LZW, or as PNG"
+            "a TIFF in fax compression (CCITT) is not supported, because its damage cannot be "
+            "detected: save it uncompressed, with LZW, or as PNG"
         )
     samples, bits = reader.number(entries, _SAMPLES, 1), reader.number(entries, _BITS, 1)
     by_numpy = _is_read_by_samples(reader, entries, samples, bits)
@@ -146,7 +146,7 @@ def declare(content: bytes) -> Declared:
 def _is_read_by_samples(
     reader: _Reader, entries: dict[int, _Entry], samples: int, bits: int
 ) -> bool:
-    """Whether `model.images.formats.tiff_samples` may read it, and not Pillow: it takes longer."""
+    """Whether `model.images.formats.tiff_samples` may read it, which is slower than Pillow."""
     planes = samples > 1 and reader.number(entries, _PLANAR) == _SEPARATE_PLANES
     inverted = bits > 8 and reader.number(entries, _PHOTOMETRIC) == 0
     return planes or inverted or bits not in {1, 2, 4, 8, 16}
@@ -163,9 +163,9 @@ def _peak_bytes(samples: int, bits: int, *, see_through: bool) -> int:
 def _pieces(
     reader: _Reader, entries: dict[int, _Entry], width: int, height: int
 ) -> tuple[int, int, int]:
-    """Return the pixels of a strip or tile, how many cover the image, and how many there are.
+    """Return a strip's or tile's pixels, the number that covers the image, and the total number.
 
-    A strip ends with the image. Where each channel has its own, there are more than cover it.
+    A strip ends at the image's edge. With separate planes there are more than cover the image.
     """
     across, down = reader.number(entries, _TILE_WIDTH), reader.number(entries, _TILE_LENGTH)
     if not across or not down:

@@ -1,4 +1,4 @@
-"""WebP: width and height from the first chunk, and which chunks follow (RFC 9649)."""
+"""WebP: width and height from the first chunk, and the following chunks (RFC 9649)."""
 
 import struct
 
@@ -15,12 +15,12 @@ _HEADER_BYTES = 30
 _FIRST_CHUNK = 12
 _ALPHA = 0x10
 _CANVAS_BYTES = 16
-"""What libwebp keeps of a pixel beside Pillow: two canvases, a frame, and the copy handed over."""
+"""libwebp's bytes per pixel beside Pillow's: two canvases, a frame, and the returned copy."""
 _NS_PER_PIXEL = 100.0
 
 
 def declare(content: bytes) -> Declared:
-    """Read a WebP's chunks. Raises `ImageDamaged` where the first is cut, or another."""
+    """Read a WebP's chunks. Raises `ImageDamaged` if the first is truncated or unknown."""
     if len(content) < _HEADER_BYTES:
         raise ImageDamaged(f"the WebP image ends after {len(content)} bytes, in its header")
     width, height = _canvas(content)

@@ -1,9 +1,9 @@
-"""The processes that train one network together, each on its rows of every batch.
+"""Processes that train one network together, each on its rows of every batch.
 
-A run in several processes is to come to what one process comes to with the same global batch. So
-every process draws random numbers for the whole batch and takes its own rows, batch statistics are
-those of the whole batch (`model.training.parallel.sharing`), and torch's `DistributedDataParallel`
-averages the gradients. What is decided (stop, save, give up) is decided by all at the same step.
+Several processes give the same result as one with the same global batch. So every process draws
+random numbers for the whole batch and takes its rows, batch statistics are those of the whole batch
+(`model.training.parallel.sharing`), and torch's `DistributedDataParallel` averages the gradients.
+All processes decide to stop or save at the same step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +20,11 @@ from model.errors import ConfigError
 
 _T = TypeVar("_T")
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others: the first calibrates and saves alone at the end."""
+"""Timeout for other processes; at the end, only the first one calibrates and saves."""
 
 
 class Group:
-    """`size` processes, of which this is number `rank`; alone, each method is the identity."""
+    """`size` processes, this one being number `rank`; with one, each method is the identity."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank = rank
@@ -37,16 +37,16 @@ class Group:
         return self.rank == 0
 
     def share(self, items: Sequence[_T]) -> list[_T]:
-        """Return this process's share of a batch, the rows in the order of the processes."""
+        """Return this process's contiguous rows of a batch."""
         start, stop = (len(items) * number // self.size for number in (self.rank, self.rank + 1))
         return list(items[start:stop])
 
     def draw(
         self, random: Callable[..., Tensor], like: Shaped[Tensor, "B ..."]
     ) -> Shaped[Tensor, "B ..."]:
-        """Draw random values shaped `like`: this process's rows of those for the whole batch."""
-        rows, *rest = like.shape
-        drawn = random(rows * self.size, *rest, device=like.device, dtype=like.dtype)
+        """Draw random values for the whole batch; return this process's rows, shaped `like`."""
+        rows, *shape = like.shape
+        drawn = random(rows * self.size, *shape, device=like.device, dtype=like.dtype)
         return drawn[self.rank * rows : (self.rank + 1) * rows]
 
     def gather(self, values: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "N ..."]:
@@ -61,9 +61,9 @@ class Group:
         """Return each value's sum over the processes."""
         if self.size == 1:
             return list(values)
-        found: list[list[float]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(found, list(values), group=self._control)
-        return [sum(column) for column in zip(*found, strict=True)]
+        rows: list[list[float]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(rows, list(values), group=self._control)
+        return [sum(column) for column in zip(*rows, strict=True)]
 
     def first(self, value: _T) -> _T:
         """Return the first process's value."""
@@ -75,25 +75,25 @@ class Group:
 
 
 def joined() -> Group:
-    """Return the group of the processes that torch.distributed has brought together."""
+    """Return the group of torch.distributed's processes."""
     group = Group(dist.get_rank(), dist.get_world_size())
-    # What is said between the processes is small and lies on the CPU, wherever the tensors are.
+    # Control messages are small Python objects on the CPU, so they use gloo even with GPUs.
     group._control = dist.new_group(backend="gloo", timeout=PATIENCE)
     return group
 
 
 @contextmanager
 def join(device: str) -> Iterator[tuple[Group, str]]:
-    """Join the processes that torchrun started; give the group and this process's device.
+    """Join the processes that torchrun started; yield the group and this process's device.
 
-    Alone, and on the device asked for, where torchrun started nothing. "cuda" becomes the GPU of
-    this process's number on its machine.
+    Without torchrun, the group is this process and the device is unchanged. "cuda" becomes the GPU
+    with this process's number on its machine.
     """
     if not dist.is_torchelastic_launched():
         yield Group(), device
         return
     if device not in {"cpu", "cuda"}:
-        raise ConfigError(f"several processes train on cpu or cuda, each its own, not {device!r}")
+        raise ConfigError(f"with several processes, --device must be cpu or cuda, got {device!r}")
     if device == "cuda":
         device = f"cuda:{dist.get_node_local_rank()}"
         torch.cuda.set_device(device)

@@ -1,6 +1,6 @@
-"""Layers that look at a whole batch, where each process holds only its rows of it.
+"""Layers that depend on the whole batch while each process has only its rows.
 
-torch's own synchronised batch norm takes CUDA tensors alone; these are the same on every device.
+torch's synchronised batch norm only supports CUDA tensors; these layers work on every device.
 """
 
 from typing import Any
@@ -31,13 +31,10 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of all processes' rows together.
-
-    Every process has as many rows as the others.
-    """
+    """Batch norm with the statistics of all processes' rows; all must have equally many."""
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        """Return the normalised map, and follow the statistics while training."""
+        """Return the normalised map, and update the statistics in training mode."""
         if not self.training:
             return super().forward(x)
         values = x.float()
@@ -64,19 +61,19 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 class SharedDropPath(DropPath):
-    """Stochastic depth that drops the rows which one process with the whole batch would drop."""
+    """Stochastic depth that drops the same rows as one process with the whole batch."""
 
     def __init__(self, rate: float, group: Group) -> None:
         super().__init__(rate)
         self._group = group
 
     def forward(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
-        """Return the rows, some of them zero and the others larger in proportion."""
+        """Return the rows, some set to zero and the others scaled up."""
         if not self.training or not self.drop_prob:
             return x
-        kept = 1 - self.drop_prob
+        keep_prob = 1 - self.drop_prob
         like = x.new_empty(len(x), *[1] * (x.ndim - 1))
-        return x * self._group.draw(_bernoulli(kept), like) / kept
+        return x * self._group.draw(_bernoulli(keep_prob), like) / keep_prob
 
 
 def _bernoulli(probability: float) -> Any:  # noqa: ANN401
@@ -87,7 +84,7 @@ def _bernoulli(probability: float) -> Any:  # noqa: ANN401
 
 
 def share_layers(module: nn.Module, group: Group) -> None:
-    """Replace, in place, the layers below `module` that have to know of the whole batch."""
+    """Replace the layers in `module` that depend on the whole batch, in place."""
     if group.size == 1:
         return
     for name, child in module.named_children():

@@ -1,4 +1,4 @@
-"""The average of the weights over the steps: smoother than any one step's."""
+"""The moving average of the weights over the steps."""
 
 import torch
 
@@ -6,10 +6,10 @@ from model.network import MambaAD
 
 
 class WeightAverage:
-    """An exponential moving average of what a network has learned, updated in place.
+    """An exponential moving average of a network's trained weights, updated in place.
 
-    The first steps count for more than `decay` would let them, as the average would otherwise
-    remember the random weights it began with for 1 / (1 - decay) steps.
+    The first steps use a smaller decay, because the initial random weights would otherwise affect
+    the average for 1 / (1 - decay) steps.
     """
 
     def __init__(self, network: MambaAD, decay: float) -> None:
@@ -18,7 +18,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: MambaAD, step: int) -> None:
-        """Take the network's weights after step number `step`, from 0, into the average."""
+        """Add the network's weights after step number `step` (from 0) to the average."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for key, value in network.trained_state().items():
             if value.is_floating_point():

@@ -1,4 +1,4 @@
-"""The weights that did best so far on the images that are watched."""
+"""The best weights so far, by the loss on the watched images."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class BestWeights:
-    """The trained weights of the lowest loss offered; none before the first offer."""
+    """The trained weights with the lowest offered loss; empty before the first offer."""
 
     def __init__(self) -> None:
         self.weights: dict[str, Tensor] = {}
@@ -14,7 +14,7 @@ class BestWeights:
         self.epoch: int | None = None
 
     def offer(self, loss: float, epoch: int, weights: Mapping[str, Tensor]) -> None:
-        """Keep a copy of the weights if their loss is lower than that of all before."""
+        """Copy the weights if their loss is the lowest so far."""
         if loss < self.loss:
             self.weights = {key: value.detach().clone() for key, value in weights.items()}
             self.loss, self.epoch = loss, epoch

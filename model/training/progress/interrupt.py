@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish to stop well, rather than as an accident."""
+"""Handle Ctrl-C as a request to stop after the current step."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,21 +8,21 @@ from types import FrameType
 
 @contextmanager
 def stop_on_interrupt(notice: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Give a question, "stop?", that a first Ctrl-C turns to yes after calling `notice`.
+    """Yield a function that returns True after the first Ctrl-C, which also calls `notice`.
 
-    A second Ctrl-C raises `KeyboardInterrupt` as ever. Only the main thread may use this.
+    A second Ctrl-C raises `KeyboardInterrupt`. Only for the main thread.
     """
-    asked = False
+    requested = False
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def request(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
             raise KeyboardInterrupt
-        asked = True
+        requested = True
         notice()
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = signal.signal(signal.SIGINT, request)
     try:
-        yield lambda: asked
+        yield lambda: requested
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""How a run is going: bars on a terminal, plain lines in a log."""
+"""Show a run's progress: bars on a terminal, lines in a log."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -19,31 +19,31 @@ from rich.progress import (
 from model.training.progress.state import EpochRecord, Place
 
 _WIDE = 130
-"""Columns that bars take; narrower consoles go without them, so that no figure is cut."""
+"""Columns needed for bars; narrower consoles show none, so that no figure is cut."""
 _LINE_EVERY_S = 60.0
 
 
 class Monitor:
-    """Whoever wants to know how a run is going; this one does not."""
+    """Callbacks of a run; this base class ignores them."""
 
     def stage(self, name: str) -> None:
-        """Hear which of several networks is trained next."""
+        """Start the next of several networks."""
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
-        """Hear how long the run is and where it starts from."""
+        """Start the run at `place`."""
 
     def step(self, place: Place, loss: float) -> None:
-        """Hear of a step's loss; `place` is already the next step's."""
+        """Report a step's loss; `place` is the next step."""
 
     def epoch(self, record: EpochRecord) -> None:
-        """Hear of an epoch's end."""
+        """Report the end of an epoch."""
 
     def end(self, outcome: Mapping[str, str] | None) -> None:
-        """Hear what became of the run, and let go of everything; None: it failed."""
+        """Report the run's outcome (None: it failed) and release all resources."""
 
 
 class Monitors(Monitor):
-    """Several that hear the same."""
+    """Forwards every call to several monitors."""
 
     def __init__(self, *monitors: Monitor) -> None:
         self._monitors = monitors
@@ -84,60 +84,60 @@ class Bars(Monitor):
         self._epochs = self._steps = 0
 
     def stage(self, name: str) -> None:
-        """Name the run's bar after it."""
+        """Show the network's name on the run's bar."""
         self._progress.update(self._run, description=name)
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
-        """Draw both bars as far as the run has come."""
+        """Draw both bars at the run's progress."""
         self._epochs, self._steps = epochs, steps_per_epoch
         done = place.epoch * steps_per_epoch + place.step
         self._progress.reset(self._run, total=epochs * steps_per_epoch, completed=done)
         self._progress.reset(self._epoch, total=steps_per_epoch, completed=place.step)
 
     def step(self, place: Place, loss: float) -> None:
-        """Move both bars on by a step."""
+        """Advance both bars by a step."""
         epoch = f"epoch {place.epoch + 1}/{self._epochs}"
         note = f"loss {place.loss_sum / place.step:.4f} {_speed(place)}"
         self._progress.update(self._run, advance=1)
         self._progress.update(self._epoch, completed=place.step, description=epoch, note=note)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Note the epoch's losses on the run's bar and begin the next one's."""
+        """Show the epoch's losses on the run's bar and reset the epoch's bar."""
         self._progress.update(self._run, note=_losses(record))
         if record.epoch < self._epochs:
             self._progress.reset(self._epoch, total=self._steps)
 
 
 class Lines(Monitor):
-    """A line an epoch, and one a minute where epochs are longer than that."""
+    """Prints a line per epoch, and one per minute in longer epochs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._epochs = self._steps = 0
         self._steps_here = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._printed_at = time.monotonic()
         self._left = ""
 
     def stage(self, name: str) -> None:
-        """Say so."""
+        """Print the network's name."""
         self._say(name)
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
-        """Say how long the run is."""
+        """Print the run's length."""
         self._epochs, self._steps = epochs, steps_per_epoch
-        self._started = self._said = time.monotonic()
+        self._started = self._printed_at = time.monotonic()
         where = f" from epoch {place.epoch + 1}, step {place.step + 1}" if place != Place() else ""
         self._say(f"{epochs} epochs of {steps_per_epoch} steps{where}")
 
     def step(self, place: Place, loss: float) -> None:
-        """Say where the run stands, now and then."""
+        """Print the progress once a minute."""
         now = time.monotonic()
         self._steps_here += 1
         done = place.epoch * self._steps + place.step
-        each = (now - self._started) / self._steps_here
-        left = timedelta(seconds=round(each * (self._epochs * self._steps - done)))
+        step_s = (now - self._started) / self._steps_here
+        left = timedelta(seconds=round(step_s * (self._epochs * self._steps - done)))
         self._left = f"{left} left"
-        if now - self._said >= _LINE_EVERY_S:
+        if now - self._printed_at >= _LINE_EVERY_S:
             mean = place.loss_sum / place.step
             self._say(
                 f"epoch {place.epoch + 1}/{self._epochs} step {place.step}/{self._steps} "
@@ -145,7 +145,7 @@ class Lines(Monitor):
             )
 
     def epoch(self, record: EpochRecord) -> None:
-        """Say how the epoch went."""
+        """Print the epoch's losses and speed."""
         self._say(
             f"epoch {record.epoch}/{self._epochs} {_losses(record)} "
             f"lr {record.learning_rate:.2e} "
@@ -153,13 +153,13 @@ class Lines(Monitor):
         )
 
     def _say(self, line: str) -> None:
-        self._said = time.monotonic()
+        self._printed_at = time.monotonic()
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def watch(console: Console) -> Iterator[Monitor]:
-    """Show a run on the console: bars on a terminal, lines elsewhere."""
+    """Show a run on the console: bars on a terminal, otherwise lines."""
     if not console.is_terminal:
         yield Lines(console)
         return

@@ -1,10 +1,10 @@
-"""What a run leaves for later eyes: its curve as JSON lines, and events for TensorBoard.
+"""Write a run's records: its curve as JSON lines, and events for TensorBoard.
 
-    <folder>/recipe.yaml    what was asked for, every value of it
-    <folder>/curve.jsonl    one line an epoch, the fields of `EpochRecord`
+    <folder>/recipe.yaml    every value of the recipe
+    <folder>/curve.jsonl    one line per epoch with the fields of `EpochRecord`
     <folder>/tensorboard/   tensorboard --logdir <folder>
 
-Both are written by the loop itself, so that a disk that refuses is an error there and then.
+The training loop writes them directly, so that a failed write is an immediate error.
 """
 
 import json
@@ -27,7 +27,7 @@ EVENTS = "tensorboard"
 
 
 def read_curve(folder: Path) -> list[EpochRecord]:
-    """Return the epochs that a run in `folder` has left, none where there is no curve."""
+    """Return the epochs in a run's curve file; empty without one."""
     path = folder / CURVE_FILE
     if not path.is_file():
         return []
@@ -39,15 +39,15 @@ def read_curve(folder: Path) -> list[EpochRecord]:
 
 
 def thinned(history: Sequence[EpochRecord], points: int = 100) -> dict[str, list[Any]]:
-    """Return the curve in columns, of at most so many epochs evenly spaced, the last among them."""
+    """Return the curve's columns for at most `points` evenly spaced epochs, including the last."""
     step = -(-len(history) // points) or 1
-    kept = [*reversed(history[::-1][::step])]
+    records = [*reversed(history[::-1][::step])]
     names = ("epoch", "loss", "held_out_loss", "learning_rate")
-    return {name: [_short(getattr(record, name)) for record in kept] for name in names}
+    return {name: [_short(getattr(record, name)) for record in records] for name in names}
 
 
 def write_recipe(folder: Path, text: str) -> None:
-    """Leave the recipe that a run follows beside what it learns."""
+    """Write the recipe into the run's folder."""
     with _refusals(folder / RECIPE_FILE):
         folder.mkdir(parents=True, exist_ok=True)
         if text:
@@ -55,19 +55,19 @@ def write_recipe(folder: Path, text: str) -> None:
 
 
 class Curve(Monitor):
-    """A line an epoch; whatever a crash left beyond the state that is resumed is taken back."""
+    """Writes a line per epoch; a resumed run drops lines after the resumed state."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / CURVE_FILE
         self._lines: list[str] = []
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
-        """Write the epochs that are done."""
+        """Write the completed epochs."""
         self._lines = [_line(record) for record in place.history]
         self._write()
 
     def epoch(self, record: EpochRecord) -> None:
-        """Write one more."""
+        """Write the epoch."""
         self._lines.append(_line(record))
         self._write()
 
@@ -78,14 +78,14 @@ class Curve(Monitor):
 
 
 class TensorBoard(Monitor):
-    """Scalars by step and by epoch."""
+    """Writes scalars per step and per epoch."""
 
     def __init__(self, folder: Path, recipe: str = "") -> None:
         try:
             from tensorboardX import event_file_writer, proto, summary  # noqa: PLC0415
         except ImportError as error:
             raise ConfigError(
-                "training writes TensorBoard's events: pip install 'mambaad-service[train]'"
+                "training needs tensorboardX: pip install 'mambaad-service[train]'"
             ) from error
         self._events, self._protocol, self._summary = event_file_writer, proto, summary
         self._folder = folder / EVENTS
@@ -94,7 +94,7 @@ class TensorBoard(Monitor):
         self._steps = 1
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
-        """Open a file of this process's own; a run from its start forgets those before."""
+        """Open a new events file; a run from its start deletes earlier ones."""
         self._steps = steps_per_epoch
         with _refusals(self._folder):
             if place == Place():
@@ -103,7 +103,7 @@ class TensorBoard(Monitor):
             name = f".{len(list(self._folder.iterdir()))}"
             self._writer = self._events.EventsWriter(str(self._folder / "events"), name)
         if self._recipe:
-            lines = self._recipe.replace("\n", "\n    ")  # as Markdown has code
+            lines = self._recipe.replace("\n", "\n    ")  # a Markdown code block
             self._add(self._summary.text("recipe", f"    {lines}"), 0)
 
     def step(self, place: Place, loss: float) -> None:
@@ -112,7 +112,7 @@ class TensorBoard(Monitor):
         self._add(self._summary.scalar("step/loss", loss), number)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Write an epoch's figures, and have them all on the disk."""
+        """Write an epoch's figures and flush the file."""
         for name, value in asdict(record).items():
             if name != "epoch" and value is not None:
                 self._add(self._summary.scalar(f"epoch/{name}", value), record.epoch)

@@ -1,4 +1,4 @@
-"""Everything that a run has learned, as tensors by name: taken, put back, lent for a while."""
+"""Copy a run's trained state to tensors by name, restore it, and swap weights temporarily."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ def take(
     average: WeightAverage | None,
     best: BestWeights | None,
 ) -> dict[str, Tensor]:
-    """Return weights, statistics and what the optimizer remembers."""
+    """Return weights, statistics and the optimizer's state."""
     tensors = {f"network/{k}": v for k, v in network.trained_state().items()}
     if network.encoder.standardises:
         tensors |= {f"features/{k}": v for k, v in network.encoder.named_buffers(recurse=False)}
@@ -46,7 +46,7 @@ def restore(
     average: WeightAverage | None,
     best: BestWeights | None,
 ) -> None:
-    """Put back what `take` returned."""
+    """Restore the result of `take`."""
     network.load_trained_state(_below("network/", tensors))
     usual = _below("features/", tensors)
     if usual:
@@ -72,7 +72,7 @@ def restore(
 
 @contextmanager
 def lent(network: MambaAD, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Give the network other trained weights for a while."""
+    """Use other trained weights in the network temporarily."""
     live = {key: value.clone() for key, value in network.trained_state().items()}
     network.load_trained_state(dict(weights))
     try:
@@ -82,12 +82,12 @@ def lent(network: MambaAD, weights: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
-    """Tell weights apart, whatever their order."""
-    found = hashlib.sha256()
+    """Return a digest of the weights, independent of their order."""
+    hasher = hashlib.sha256()
     for key in sorted(weights):
-        found.update(key.encode())
-        found.update(weights[key].detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+        hasher.update(key.encode())
+        hasher.update(weights[key].detach().cpu().contiguous().numpy().tobytes())
+    return hasher.hexdigest()[:16]
 
 
 def _below(

@@ -1,10 +1,10 @@
-"""An unfinished run on disk: everything that going on bit for bit needs, in one file.
+"""An unfinished run on disk: all that is needed to resume bit for bit, in one file.
 
     <folder>/state.safetensors   weights, their average, the optimizer; the record in the header
-    <folder>/state.json          the same record, for people to read
+    <folder>/state.json          the same record, for people
 
-The record travels inside the safetensors file so that both are replaced in one step: a power cut
-between two files can never pair one step's weights with another's place in the run.
+The record is inside the safetensors file, so that weights and place are replaced atomically, even
+if the power fails.
 """
 
 import json
@@ -28,9 +28,9 @@ _HEADER = "record"
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What an epoch came to; `held_out_loss` is None where there was nothing to measure it on.
+    """The figures of an epoch; `held_out_loss` is None without watched images.
 
-    Of its `seconds` the loop has waited `wait_s` for images.
+    `wait_s` is the part of `seconds` that the loop waited for images.
     """
 
     epoch: int
@@ -44,10 +44,10 @@ class EpochRecord:
 
 @dataclass(slots=True)
 class Place:
-    """Where a run stands: the next step is number `step` of `epoch`, both counted from 0.
+    """A run's progress: the next step is number `step` of `epoch`, both counted from 0.
 
-    `loss_sum` is the sum of the losses of the epoch's steps so far and `images` the number of their
-    images, `seconds` their time and `wait_s` how much of that was waiting for images.
+    For the epoch's steps so far, `loss_sum` is the sum of losses, `images` the number of images,
+    `seconds` the time, and `wait_s` the part of it spent waiting for images.
     """
 
     epoch: int = 0
@@ -62,9 +62,9 @@ class Place:
 def save_state(
     folder: Path, identity: Mapping[str, Any], place: Place, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Write a run's state; `identity` is what a resumed run has to agree on.
+    """Write a run's state; a resumed run must have the same `identity`.
 
-    Raises `CheckpointError` when the disk refuses; an earlier state then still stands.
+    Raises `CheckpointError` for a failed write, which leaves an earlier state unchanged.
     """
     record = json.dumps({"identity": identity, "place": asdict(place)}, indent=2)
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
@@ -74,21 +74,21 @@ def save_state(
         write_durably(folder / RECORD_FILE, (record + "\n").encode())
     except OSError as error:
         raise CheckpointError(
-            f"cannot save the run's state in {folder}: {error}; what was saved before stands, so "
-            "make room and go on with --resume"
+            f"cannot save the run's state in {folder}: {error}; the last saved state is unchanged: "
+            "free some space and continue with --resume"
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run in a folder: what it is, and where it stands."""
+    """A stored run's identity and progress."""
 
     identity: Mapping[str, Any]
     place: Place
 
 
 def read_run(folder: Path) -> StoredRun | None:
-    """Return the run in `folder`, None where there is none; raises `CheckpointError`."""
+    """Return the run in `folder`, or None; raises `CheckpointError` for a damaged state."""
     if not (folder / STATE_FILE).is_file():
         return None
     record = _read_record(folder)
@@ -96,20 +96,20 @@ def read_run(folder: Path) -> StoredRun | None:
 
 
 def read_place(folder: Path) -> Place | None:
-    """Return where the run in `folder` stands, None where there is none."""
-    found = read_run(folder)
-    return None if found is None else found.place
+    """Return the progress of the run in `folder`, or None."""
+    run = read_run(folder)
+    return None if run is None else run.place
 
 
 def load_state(folder: Path, identity: Mapping[str, Any]) -> tuple[Place, dict[str, Tensor]]:
-    """Read a run's state back.
+    """Read a run's state.
 
-    Raises `CheckpointError` when it is missing or damaged, or when it is of another recipe or other
-    images than `identity`, naming what differs.
+    Raises `CheckpointError` if it is missing or damaged, or if its recipe or images differ from
+    `identity`.
     """
     path = folder / STATE_FILE
     if not path.is_file():
-        raise CheckpointError(f"nothing to resume: there is no {path}")
+        raise CheckpointError(f"nothing to resume: no file {path}")
     record = _read_record(folder)
     check_identity(folder, identity, record["identity"])
     return _place(record["place"]), safetensors.torch.load_file(path)
@@ -136,22 +136,22 @@ def _place(values: Mapping[str, Any]) -> Place:
 
 
 def check_identity(folder: Path, identity: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """Raise `CheckpointError`, naming what differs, unless a stored run is the one to resume."""
+    """Raise `CheckpointError` with the differences unless the identities are equal."""
     if different := differences(identity, stored):
         raise CheckpointError(
-            f"cannot resume {folder}, which began otherwise: {'; '.join(different)}; "
-            "give what it began with, or delete the folder and train from the start"
+            f"cannot resume {folder}, which began with other settings: {'; '.join(different)}; "
+            "give the same settings, or delete the folder and train from the start"
         )
 
 
 def differences(identity: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """Say what a stored run was begun with that is otherwise now."""
-    # Through JSON and back, so that tuples compare with the lists they were written as.
-    wanted, found = _flatten(json.loads(json.dumps(identity))), _flatten(stored)
+    """List the values of a stored run that differ from `identity`."""
+    # JSON turns tuples into lists, as in the stored values.
+    wanted, began = _flatten(json.loads(json.dumps(identity))), _flatten(stored)
     return [
-        f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}"
-        for key in sorted(set(wanted) | set(found))
-        if wanted.get(key) != found.get(key)
+        f"{key} was {began.get(key)!r}, is {wanted.get(key)!r}"
+        for key in sorted(set(wanted) | set(began))
+        if wanted.get(key) != began.get(key)
     ]
 
 
@@ -166,7 +166,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def forget_leftovers(folder: Path) -> None:
-    """Remove what a run that was killed while it wrote has left half written."""
+    """Delete partial files of a run that was killed while writing."""
     for file in (STATE_FILE, RECORD_FILE):
         for leftover in folder.glob(f".{file}.*"):
             leftover.unlink(missing_ok=True)

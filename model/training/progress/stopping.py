@@ -1,4 +1,4 @@
-"""When a run is over: its epochs done, nothing better in sight, or the time used up."""
+"""Decide when a run ends: all epochs done, no improvement, or the time used up."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,16 @@ from model.errors import CheckpointError
 from model.training.progress.state import STATE_FILE, EpochRecord, Place, differences, read_run
 from model.training.recipe.config import TrainingConfig
 
-_OTHERWISE = "To give it up: --restart. To keep both: another --name"
+_OTHERWISE = "To discard it: --restart. To keep both: another --name"
 
 
 def stopped_early(config: TrainingConfig, history: Sequence[EpochRecord]) -> bool:
-    """Say whether the last `patience` epochs brought no lower loss on the watched images."""
+    """Whether the last `patience` epochs did not lower the loss on the watched images."""
     return ran_out(config.patience, history)
 
 
 def ran_out(patience: int, history: Sequence[EpochRecord]) -> bool:
-    """Say whether the last `patience` epochs brought no lower loss; never where that is 0."""
+    """Whether the last `patience` epochs did not lower the loss; False if `patience` is 0."""
     losses = [r.held_out_loss for r in history if r.held_out_loss is not None]
     if not patience or len(losses) <= patience:
         return False
@@ -26,38 +26,38 @@ def ran_out(patience: int, history: Sequence[EpochRecord]) -> bool:
 
 
 def is_finished(config: TrainingConfig, place: Place) -> bool:
-    """Say whether a run that stands at `place` has nothing left to do."""
+    """Whether a run at `place` is complete."""
     return place.epoch >= config.epochs or (
         place.step == 0 and stopped_early(config, place.history)
     )
 
 
 def check_unfinished(folder: Path, fold_folders: str, identity: Mapping[str, Any]) -> None:
-    """Raise `CheckpointError` where `folder` holds an unfinished run, by that run's own recipe.
+    """Raise `CheckpointError` if `folder` has a run that is unfinished by that run's recipe.
 
-    `identity` is what the new run would be, as far as it is known; `fold_folders` is the pattern of
-    the folders of a run in folds, whose networks stay until its end.
+    `identity` is the known part of the new run's; `fold_folders` is the pattern of the folders of a
+    run in folds, whose networks are deleted at its end.
     """
     if any(folder.glob(f"{fold_folders}/{STATE_FILE}")):
         raise CheckpointError(
-            f"{folder} holds an unfinished run in folds. To go on with it: {_again(folder)}. "
+            f"{folder} has an unfinished run in folds. To continue it: {_again(folder)}. "
             f"{_OTHERWISE}"
         )
-    found = read_run(folder)
-    if found is None:
+    stored = read_run(folder)
+    if stored is None:
         return
-    began = found.identity.get("training", {})
+    began = stored.identity.get("training", {})
     patience, epochs = began.get("patience", 0), began.get("epochs")
-    stopped = found.place.step == 0 and ran_out(patience, found.place.history)
-    if stopped or (epochs is not None and found.place.epoch >= epochs):
-        return  # a record that does not say how far it was to go counts as unfinished
+    stopped = stored.place.step == 0 and ran_out(patience, stored.place.history)
+    if stopped or (epochs is not None and stored.place.epoch >= epochs):
+        return  # a record without a number of epochs counts as unfinished
     wanted = dict(identity)
-    changed = differences(wanted, {key: found.identity.get(key) for key in wanted})
+    changed = differences(wanted, {key: stored.identity.get(key) for key in wanted})
     other = f", begun with another recipe ({'; '.join(changed)})" if changed else ""
     go_on = _again(folder) if changed else "the same command with --resume"
     raise CheckpointError(
-        f"{folder} holds an unfinished run, {found.place.epoch} of {epochs} epochs done{other}. "
-        f"To go on with it: {go_on}. {_OTHERWISE}"
+        f"{folder} has an unfinished run, {stored.place.epoch} of {epochs} epochs done{other}. "
+        f"To continue it: {go_on}. {_OTHERWISE}"
     )
 
 
@@ -66,7 +66,7 @@ def _again(folder: Path) -> str:
 
 
 class Budget:
-    """The wall-clock time that this command may train for, from now on; None: any."""
+    """A limit of wall-clock time from now on; None: no limit."""
 
     def __init__(self, minutes: float | None) -> None:
         self._end = None if minutes is None else time.monotonic() + 60 * minutes

@@ -1,7 +1,7 @@
-"""A run as MLflow records it, where that is asked for.
+"""Log a run to MLflow.
 
-A tracking server that cannot be reached is said once, and the training goes on without it: what
-was learned must not hang on who watches.
+If the tracking server cannot be reached, this is logged once, and the training continues without
+it.
 """
 
 import logging
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class MLflow(Monitor):
-    """Parameters, an epoch's figures, and in the end what became of the run."""
+    """Logs parameters, each epoch's figures, and the run's outcome."""
 
     def __init__(
         self, uri: str, experiment: str, name: str, folder: Path, parameters: Mapping[str, Any]
@@ -32,7 +32,7 @@ class MLflow(Monitor):
             ) from error
         try:
             self._client: Any = MlflowClient(tracking_uri=uri)
-        except Exception as error:  # a scheme it does not know, a folder that it refuses
+        except Exception as error:  # an unknown scheme or an unwritable folder
             raise ConfigError(f"cannot log to MLflow at {uri!r}: {error}") from error
         self._experiment = experiment
         self._name = name
@@ -41,7 +41,7 @@ class MLflow(Monitor):
         self._run: str | None = None
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
-        """Go on with the run that is resumed, or create one with the recipe as its parameters."""
+        """Continue the resumed MLflow run, or create one with the recipe as parameters."""
         try:
             self._run = self._resumed() if place != Place() else None
             self._run = self._run or self._created()
@@ -56,8 +56,10 @@ class MLflow(Monitor):
         return run
 
     def _created(self) -> str:
-        found = self._client.get_experiment_by_name(self._experiment)
-        number = found.experiment_id if found else self._client.create_experiment(self._experiment)
+        stored = self._client.get_experiment_by_name(self._experiment)
+        number = (
+            stored.experiment_id if stored else self._client.create_experiment(self._experiment)
+        )
         run: str = self._client.create_run(number, run_name=self._name).info.run_id
         for key, value in self._parameters.items():
             self._client.log_param(run, key, value)
@@ -86,6 +88,6 @@ class MLflow(Monitor):
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """Say what MLflow's client raised, whatever kind it was, and leave it alone from now on."""
-        _log.warning("MLflow is given up for this run: %s", error)
+        """Log an error of MLflow's client and stop logging to it."""
+        _log.warning("logging to MLflow stops for this run: %s", error)
         self._run = None

@@ -1,8 +1,8 @@
-"""Changes that leave a good part a good part: mirrored, turned, moved a little, lit differently.
+"""Random changes of good parts: mirroring, rotation, small shifts, brightness.
 
-All of them are off by default and work on the 8-bit images, before they are normalised. Which of
-them suit a part is for its engineer to say: a cell with bars across must not be turned by 90
-degrees, and a lopsided part must not be mirrored.
+All are off by default and apply to 8-bit images before normalisation. Enable only changes after
+which a good part is still good: a cell with bars must not be rotated by 90 degrees, and an
+asymmetric part must not be mirrored.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from model.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """What may be done to a training image.
+    """The random changes of training images.
 
-    `hflip` and `vflip` mirror left-right and top-bottom, half the time each; `rot90` turns by a
-    random multiple of 90 degrees. `shift` moves by up to that share of each side, repeating the
-    edge; `brightness` multiplies by up to 1 plus or minus that much.
+    `hflip` and `vflip` mirror left-right and top-bottom with probability 1/2; `rot90` rotates by a
+    random multiple of 90 degrees. `shift` moves by up to that share of each side and repeats the
+    edge; `brightness` multiplies by a factor within 1 plus or minus that value.
     """
 
     hflip: bool = False
@@ -36,18 +36,17 @@ class Augmentation:
 
     @property
     def changes_anything(self) -> bool:
-        """Whether any of it is on."""
+        """Whether any change is enabled."""
         return self != Augmentation()
 
     def apply(self, image: UInt8[Tensor, "3 H W"], generator: Generator) -> UInt8[Tensor, "3 H W"]:
-        """Return the image changed as the generator's draws decide.
+        """Return the image, changed at random with the generator.
 
-        Raises `ConfigError` where `rot90` meets an image that is not square.
+        Raises `ConfigError` for `rot90` on an image that is not square.
         """
         if self.rot90 and image.shape[-1] != image.shape[-2]:
             raise ConfigError(f"rot90 needs square images, got {tuple(image.shape[-2:])}")
-        # The same numbers are drawn whatever is on: one option more or less leaves what the
-        # others do as it was.
+        # Always draw all numbers, so that one option does not change the effect of the others.
         draws = torch.rand(6, generator=generator).tolist()
         if self.hflip and draws[0] < 0.5:
             image = image.flip(-1)
@@ -65,7 +64,7 @@ class Augmentation:
 
 
 def _move(image: UInt8[Tensor, "3 H W"], axis: int, share: float) -> UInt8[Tensor, "3 H W"]:
-    """Move the image along an axis by a share of its length, repeating the edge left behind."""
+    """Move the image along an axis by a share of its length, and repeat the edge."""
     length = image.shape[axis]
     source = (torch.arange(length) - round(share * length)).clamp_(0, length - 1)
     return image.index_select(axis, source)

@@ -1,4 +1,4 @@
-"""The recipe a network is trained by."""
+"""The training section of a recipe."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,28 +19,28 @@ PAPER_BATCH_SIZE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """The choices that fix a training run; the defaults are the paper's recipe.
+    """The settings of a training run; the defaults are the paper's recipe.
 
     `learning_rate` None means 0.005 x batch_size / 16. `decay_at` is the share of the run after
-    which the "step" schedule falls to a tenth. `warmup_epochs` climb linearly ("onecycle" has a
-    climb of its own). `clip_norm` bounds the gradient's norm and `ema_decay` averages the weights
-    over steps; 0 turns either off. `held_out_fraction` of the good images is kept for calibration
-    where the data does not come with a held_out folder. `alpha` is the calibrated false-reject
-    rate.
+    which the "step" schedule drops to a tenth. The rate rises linearly over `warmup_epochs`
+    ("onecycle" has a built-in warm-up). `clip_norm` bounds the gradient's norm and `ema_decay`
+    averages the weights over steps; 0 turns either off. `held_out_fraction` of the good images is
+    held out for calibration if the data has no held_out folder. `alpha` is the calibrated
+    false-reject rate.
 
-    `precision` "bfloat16" trains in mixed precision: matrices in bfloat16; scan, loss, weights and
-    what they are measured against in float32. `standardise_features` learns and inspects features
-    whose every channel has mean 0 and deviation 1 over the images trained on.
+    `precision` "bfloat16" is mixed precision: matrices in bfloat16; scan, loss, weights and
+    targets in float32. `standardise_features` scales each feature channel to mean 0 and deviation 1
+    over the training images, in training and inspection.
 
-    `keep` "best" keeps the weights of the epoch with the lowest loss on good images that are
-    watched, and `patience` ends the run after so many epochs without a lower one; 0: never. The
-    images watched are those held out, or `watch_fraction` of the good images that are kept apart
-    for that alone, so that those which set the thresholds have chosen nothing.
+    `keep` "best" keeps the weights of the epoch with the lowest loss on watched good images, and
+    `patience` ends the run after this many epochs without a lower loss; 0: never. The watched
+    images are the held-out ones, or, so that these influence nothing, a separate `watch_fraction`
+    of the good images.
 
-    With `folds` no image is held out: the thresholds are from the scores that so many more networks
-    give the images which each of them has not learned from (`model.training.folds`).
+    With `folds` no image is held out: this many extra networks score the images that they were not
+    trained on, and these scores set the thresholds (`model.training.folds`).
 
-    Raises `ConfigError`, with the reason, for a recipe that cannot be followed.
+    Raises `ConfigError` for an invalid recipe.
     """
 
     epochs: int = 1000
@@ -96,11 +96,13 @@ class TrainingConfig:
                 f"got {self.warmup_epochs}"
             )
         if self.schedule == "onecycle" and self.warmup_epochs:
-            raise ConfigError("the onecycle schedule has a warm-up of its own; warmup_epochs is 0")
+            raise ConfigError(
+                "the onecycle schedule has a built-in warm-up: set warmup_epochs to 0"
+            )
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the weights to keep are the best and not the last ones."""
+        """Whether the run keeps the best weights instead of the last ones."""
         return self.keep == "best" or self.patience > 0
 
     @property
@@ -111,7 +113,7 @@ class TrainingConfig:
         return PAPER_LEARNING_RATE * self.batch_size / PAPER_BATCH_SIZE
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""In what a network was made otherwise than the paper's."""
+"""List how a network's recipe differs from the paper's."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import Any
 from model.training.recipe.recipe import Recipe, read_recipe
 
 _NO_MATTER = {"seed", "alpha", "held_out_fraction"}
-"""What changes no network, or changes which images it learns from: those are compared as such."""
+"""Settings that do not affect the network, or only the choice of images, compared elsewhere."""
 
 
 def departures(
@@ -16,10 +16,10 @@ def departures(
     preprocessing: Mapping[str, Any],
     training: Mapping[str, Any] | None,
 ) -> list[str]:
-    """Return each value that is not the recipe `paper`'s, as "epochs 6 (paper: 1000)".
+    """Return each value that differs from the recipe `paper`, as "epochs 6 (paper: 1000)".
 
-    The first three are a manifest's; `training` is its recipe, None where it is not known. Values
-    that an older manifest does not have are not compared.
+    The first three are from a manifest; `training` is its recipe, or None if unknown. Values
+    missing in an older manifest are not compared.
     """
     paper = Recipe.from_values(read_recipe("paper"))
     learned = asdict(paper.training) | {"learning_rate": paper.training.peak_learning_rate}
@@ -31,14 +31,14 @@ def departures(
     ]
 
 
-def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in wanted.items():
-        if key in _NO_MATTER or key not in found:
+def _differing(actual: Mapping[str, Any], paper: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in paper.items():
+        if key in _NO_MATTER or key not in actual:
             continue
         if isinstance(value, Mapping):
-            yield from _differing(found[key], value)
-        elif _plain(found[key]) != _plain(value):
-            yield f"{key} {_plain(found[key])} (paper: {_plain(value)})"
+            yield from _differing(actual[key], value)
+        elif _plain(actual[key]) != _plain(value):
+            yield f"{key} {_plain(actual[key])} (paper: {_plain(value)})"
 
 
 def _plain(value: object) -> str:

@@ -1,8 +1,8 @@
-"""What is done to the decoder's input while it learns, so that it cannot learn to copy.
+"""Disturb the decoder's input in training, so that it does not learn to copy.
 
-All of it is off by default, as in the paper, and none of it ever happens when inspecting. A decoder
-that passes on whatever it is given rebuilds defects as well; one that was given noise has learned
-to bring back what good parts look like.
+All disturbances are off by default, as in the paper, and never apply to inspection. A decoder that
+copies its input also reconstructs defects; a decoder trained with noise learns to reconstruct good
+parts.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,12 @@ from model.training.parallel.group import Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disturbance:
-    """Noise on the encoder's features before their fusion, and dropout on what is fused.
+    """Noise on the encoder's features before the fusion, and dropout after it.
 
     `feature_noise` is the noise's deviation as a share of the feature vector's root mean square at
-    that position; an image gets it with `feature_noise_probability`. UniAD's jitter of scale 20 on
-    272 channels is 1.2 here. `fusion_dropout` is the share of fused values that are set to zero.
+    that position; `feature_noise_probability` is the share of images with noise. UniAD's jitter of
+    scale 20 on 272 channels is 1.2 here. `fusion_dropout` is the share of fused values that are set
+    to zero.
     """
 
     feature_noise: float = 0.0
@@ -42,7 +43,7 @@ class Disturbance:
     def jitter(
         self, features: Sequence[Float[Tensor, "B _ _ _"]], group: Group
     ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the features with the noise that torch's random state draws now."""
+        """Return the features with noise from torch's random state."""
         if not self.feature_noise:
             return list(features)
         hit = group.draw(torch.rand, features[0][:, :1, :1, :1]) < self.feature_noise_probability
@@ -55,8 +56,8 @@ class Disturbance:
         ]  # fmt: skip
 
     def drop(self, fused: Float[Tensor, "B C h w"], group: Group) -> Float[Tensor, "B C h w"]:
-        """Return the fused map with some values zero and the others larger in proportion."""
+        """Return the fused map with some values set to zero and the others scaled up."""
         if not self.fusion_dropout:
             return fused
-        kept = group.draw(torch.rand, fused) >= self.fusion_dropout
-        return fused * kept / (1 - self.fusion_dropout)
+        mask = group.draw(torch.rand, fused) >= self.fusion_dropout
+        return fused * mask / (1 - self.fusion_dropout)

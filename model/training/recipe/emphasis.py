@@ -1,7 +1,4 @@
-"""Which positions and scales of the features the loss is about.
-
-By default all of them alike, as in the paper.
-"""
+"""Weights of feature positions and scales in the loss; by default equal, as in the paper."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ from torch import Tensor
 from model.errors import ConfigError
 
 Gather = Callable[[Tensor], Tensor]
-"""Makes of one process's values those of the whole batch, along the first dimension."""
+"""Gathers all processes' values along the first dimension."""
 
 
 def _alone(values: Tensor) -> Tensor:
@@ -22,15 +19,15 @@ def _alone(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emphasis:
-    """What counts how much in the loss.
+    """The weights in the loss.
 
-    `loss_weights` multiply the three scales' losses, fine to coarse; finest scales that weigh 0 are
-    not rebuilt at all, which saves most of the time, and scoring has to do without them, too.
-    Positions within `border_share` of an edge (of height and width) weigh `border_weight`.
+    `loss_weights` multiply the three scales' losses, fine to coarse. Finest scales with weight 0
+    are not reconstructed, which saves most of the time; scoring must not use them. Positions within
+    `border_share` of an edge (of height and width) have the weight `border_weight`.
 
-    `hard_mining` is the share of the batch's positions, those that are rebuilt best, whose gradient
+    `hard_mining` is the share of the batch's positions with the best reconstruction; their gradient
     is multiplied by `easy_gradient`: the loose loss of Dinomaly (0.9 and 0.1), after ReContrast and
-    RD++. The share climbs from 0 over the first `hard_mining_ramp` of the run.
+    RD++. The share rises from 0 over the first `hard_mining_ramp` of the run.
     """
 
     loss_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -58,11 +55,11 @@ class Emphasis:
 
     @property
     def unused_scales(self) -> int:
-        """How many scales, counted from the finest, need not be rebuilt."""
+        """The number of finest scales that are not reconstructed."""
         return next(i for i, weight in enumerate(self.loss_weights) if weight)
 
     def position_weights(self, like: Float[Tensor, "B C h w"]) -> Float[Tensor, "h w"] | None:
-        """Return what each position of a map weighs, 1 on average; None where all weigh 1."""
+        """Return the weight of each position of a map, 1 on average; None if all are 1."""
         if not self.border_share or self.border_weight == 1:
             return None
         height, width = like.shape[-2:]
@@ -76,7 +73,7 @@ class Emphasis:
         return weights / weights.mean()
 
     def easy_share(self, progress: float) -> float:
-        """Return the share of positions that count as easy when `progress` of the run is done."""
+        """Return the share of easy positions at `progress`, the completed share of the run."""
         if progress >= self.hard_mining_ramp:
             return self.hard_mining
         return self.hard_mining * progress / self.hard_mining_ramp
@@ -88,7 +85,7 @@ class Emphasis:
         progress: float,
         gather: Gather = _alone,
     ) -> Float[Tensor, "B C h w"]:
-        """Return the same features, whose gradient is smaller where `distance` is."""
+        """Return the same features with a smaller gradient at positions of small `distance`."""
         if not student.requires_grad:
             return student
         distances = gather(distance.detach()).flatten()

@@ -1,14 +1,14 @@
-"""Recipes: everything that decides what a training run comes to, as one typed file.
+"""Recipes: all settings of a training run in one typed file.
 
-    description: ...            what it is for
-    base: fast                  another recipe, by name or file, that this one only changes
+    description: ...            its purpose
+    base: fast                  another recipe, by name or file, that this one changes
     encoder_weights: package
     network: {...}              the fields of `NetworkConfig`
-    training: {...}             the fields of `TrainingConfig`, those of its parts below them
+    training: {...}             the fields of `TrainingConfig`, with nested parts
     scoring: {...}              the fields of `Scoring`
-    images: {...}               the fields of `ImageRule`: how images become inputs
+    images: {...}               the fields of `ImageRule`: conversion of images to inputs
 
-What a recipe does not say is as in the paper. A key that does not exist is an error.
+Values missing in a recipe are the paper's. Unknown keys are errors.
 """
 
 import difflib
@@ -41,11 +41,11 @@ PRESETS: dict[str, Values] = {
     "paper": {"network": {"state_size": 16, "directions": 8}},
     "fast": {"network": {"state_size": 1, "directions": 2}},
 }
-"""Sizes of the scan, whatever the recipe; benchmarks/results/README.md compares them."""
+"""Sizes of the scan for any recipe; benchmarks/results/README.md compares them."""
 
 
 class Recipe(BaseModel):
-    """A recipe, every value of it checked."""
+    """A validated recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -58,7 +58,7 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Check nested values; raises `ConfigError` naming what is wrong and what may be meant."""
+        """Validate nested values; raises `ConfigError` with a suggestion for unknown keys."""
         check_keys(values)
         try:
             return cls.model_validate(
@@ -68,7 +68,7 @@ class Recipe(BaseModel):
             raise ConfigError(f"not a recipe: {_faults(error)}") from error
 
     def to_values(self) -> Values:
-        """Return every value, given or by default, as YAML has them."""
+        """Return every value, including defaults, in YAML's types."""
         texts = {"description": self.description, "encoder_weights": self.encoder_weights}
         sections = {name: _plain(asdict(getattr(self, name))) for name in SECTIONS}
         return texts | sections
@@ -87,18 +87,18 @@ class Recipe(BaseModel):
 
 
 def recipe_names() -> list[str]:
-    """Return the recipes that the package carries, in order of name."""
+    """Return the names of the package's recipes, sorted."""
     folder = resources.files("model.training") / "recipes"
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name[-5:] == ".yaml")
 
 
 def read_recipe(source: str, _seen: tuple[str, ...] = ()) -> Values:
-    """Return the values that a recipe and those it builds on give, the last word being its own.
+    """Return the values of a recipe, merged over those of its bases.
 
     `source` is a name of `recipe_names()` or a YAML file. Raises `ConfigError`.
     """
     if source in _seen:
-        raise ConfigError(f"recipes build on each other in a circle: {' -> '.join(_seen)}")
+        raise ConfigError(f"the bases of recipes form a circle: {' -> '.join(_seen)}")
     values = _parse(source, _text(source))
     try:
         check_keys(values)
@@ -123,7 +123,7 @@ def read_preset(name: str) -> Values:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
-    """Return what both say, `above` having the last word."""
+    """Merge nested values; `above` overrides `below`."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -135,29 +135,29 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
 def read_setting(text: str) -> Values:
     """Read "key=value" as nested values.
 
-    The key is a field's name, or as much of the path before it as tells it apart, such as
-    "epochs", "scoring.sigma" or "augmentation.hflip"; the value is YAML, or numbers as in 2,2,2,2.
+    The key is a field's name, with as much of its path as needed to be unique, such as "epochs",
+    "scoring.sigma" or "augmentation.hflip"; the value is YAML, or numbers like 2,2,2,2.
     """
     name, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set takes key=value, got {text!r}")
-    found = [path for path in paths() if f".{path}".endswith(f".{name.strip()}")]
-    if not found:
-        raise ConfigError(f"no recipe has {name!r}{_meant(name, [*paths(), *_leaves()])}")
-    if len(found) > 1:
-        raise ConfigError(f"{name!r} may be {' or '.join(found)}: say which")
+        raise ConfigError(f"--set needs key=value, got {text!r}")
+    matches = [path for path in paths() if f".{path}".endswith(f".{name.strip()}")]
+    if not matches:
+        raise ConfigError(f"unknown recipe key {name!r}{_meant(name, [*paths(), *_leaves()])}")
+    if len(matches) > 1:
+        raise ConfigError(f"{name!r} is ambiguous: give {' or '.join(matches)}")
     listed = "," in value and not value.startswith("[")
-    return nest(found[0], value.split(",") if listed else _yaml(text, value))
+    return nest(matches[0], value.split(",") if listed else _yaml(text, value))
 
 
 def nest(path: str, value: object) -> Values:
     """Return {"a": {"b": value}} for the path "a.b"."""
-    first, _, rest = path.partition(".")
-    return {first: nest(rest, value) if rest else value}
+    first, _, below = path.partition(".")
+    return {first: nest(below, value) if below else value}
 
 
 def check_keys(values: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for a key that does not exist, naming the one that may be meant."""
+    """Raise `ConfigError` for an unknown key, with a suggestion."""
     _check_keys("", values, [BASE, *TEXTS, *SECTIONS])
     for section, cls in SECTIONS.items():
         if section in values:
@@ -166,23 +166,23 @@ def check_keys(values: Mapping[str, Any]) -> None:
 
 def _check_section(path: str, values: object, cls: type) -> None:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path} holds keys and values, got {values!r}")
+        raise ConfigError(f"{path} must have keys and values, got {values!r}")
     _check_keys(f"{path}.", values, [field.name for field in fields(cls)])
     for field in fields(cls):
         if field.name in values and is_dataclass(field.type) and isinstance(field.type, type):
             _check_section(f"{path}.{field.name}", values[field.name], field.type)
 
 
-def _check_keys(prefix: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+def _check_keys(prefix: str, values: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in values:
-        if key not in known:
+        if key not in allowed:
             where = [path for path in paths() if path.endswith(f".{key}")]
-            hint = f"; did you mean {where[0]}?" if where else _meant(str(key), known)
-            raise ConfigError(f"no recipe has {prefix}{key}{hint}")
+            hint = f"; did you mean {where[0]}?" if where else _meant(str(key), allowed)
+            raise ConfigError(f"unknown recipe key {prefix}{key}{hint}")
 
 
 def paths() -> Iterator[str]:
-    """Yield every key that has a value, such as training.augmentation.hflip."""
+    """Yield the path of every value, such as training.augmentation.hflip."""
     yield from TEXTS
     for section, cls in SECTIONS.items():
         yield from _paths_below(section, cls)
@@ -200,12 +200,12 @@ def _leaves() -> list[str]:
     return [path.rpartition(".")[2] for path in paths()]
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
-    return _close(name, known) or f"; have: {', '.join(known)}"
+def _meant(name: str, choices: Sequence[str]) -> str:
+    return _close(name, choices) or f"; have: {', '.join(choices)}"
 
 
-def _close(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+def _close(name: str, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -224,11 +224,11 @@ def _text(source: str) -> str:
 def _parse(source: str, text: str) -> Values:
     values = _yaml(f"recipe {source}", text)
     if not isinstance(values, dict):
-        raise ConfigError(f"recipe {source} holds keys and values, got {values!r}")
+        raise ConfigError(f"recipe {source} must have keys and values, got {values!r}")
     return values
 
 
-def _yaml(what: str, text: str) -> Any:  # noqa: ANN401 (YAML says what it is)
+def _yaml(what: str, text: str) -> Any:  # noqa: ANN401 (any YAML type)
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -236,17 +236,17 @@ def _yaml(what: str, text: str) -> Any:  # noqa: ANN401 (YAML says what it is)
 
 
 def _faults(error: ValidationError) -> str:
-    """Say what is wrong with each value, one line for a list of the wrong length."""
-    found = {}
+    """Describe the fault of each value; only one for a list of the wrong length."""
+    by_path = {}
     for fault in error.errors():
         path = ".".join(part for part in fault["loc"] if isinstance(part, str))
-        reason = "another number of values" if fault["type"] == "missing" else fault["msg"]
-        found[path] = f"{path}: {reason}, got {fault['input']!r}"
-    return "; ".join(found.values())
+        reason = "wrong number of values" if fault["type"] == "missing" else fault["msg"]
+        by_path[path] = f"{path}: {reason}, got {fault['input']!r}"
+    return "; ".join(by_path.values())
 
 
 def _sized(network: Mapping[str, Any]) -> Values:
-    """Read an image size that is one number, or HEIGHTxWIDTH, as the two that it means."""
+    """Convert an image size N or HEIGHTxWIDTH to (height, width)."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(network.get("image_size")))
     if match is None:
         return dict(network)

@@ -228,7 +228,7 @@ def test_an_impossible_review_threshold_is_an_error(review):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"extra": 1.0}, "has the fields"),
+        ({"extra": 1.0}, "must have the fields"),
         ({"alpha": "0.01"}, "alpha must be a number"),
         ({"image_scale": 0.0}, "scales must be above 0"),
         ({"pixel_threshold": math.nan}, "pixel_threshold must be finite"),
@@ -263,5 +263,5 @@ def test_manifests_from_before_the_quantiles_are_read():
 def test_missing_field_is_an_error():
     values = fit([1.0, 2.0]).to_dict()
     del values["alpha"]
-    with pytest.raises(CalibrationError, match="has the fields"):
+    with pytest.raises(CalibrationError, match="must have the fields"):
         Calibration.from_dict(values)

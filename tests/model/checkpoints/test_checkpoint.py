@@ -203,10 +203,10 @@ def test_a_newer_format_asks_for_a_newer_program(store, network):
         ({"encoder_file": "/etc/secret.safetensors"}, "encoder_file: String should match"),
         ({"encoder_file": "other.safetensors"}, "sha256 must name"),
         ({"sha256": {}}, "sha256 must name"),
-        ({"name": "bolts"}, "move it there"),
-        ({"version": "7"}, "move it there"),
+        ({"name": "bolts"}, "move it to the folder"),
+        ({"version": "7"}, "move it to the folder"),
         ({"calibrations": {"../bolt": {}}}, "calibrations"),
-        ({"calibrations": {"bolt": {}}}, "has the fields"),
+        ({"calibrations": {"bolt": {}}}, "must have the fields"),
         ({"network": {"encoder": "resnet34", "depth": 3}}, "NetworkConfig has no depth"),
         ({"network": CONFIG.to_dict() | {"directions": 4}}, "fit together"),
         ({"network": CONFIG.to_dict() | {"encoder": "resnet18"}}, "fit together"),
@@ -265,9 +265,9 @@ def test_what_is_not_there_is_told_with_what_is(store, network):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", ".hidden", "a b", "ü", "a\n"])
 def test_a_name_cannot_leave_the_store(store, network, name):
-    with pytest.raises(CheckpointError, match="a checkpoint's name is"):
+    with pytest.raises(CheckpointError, match="a checkpoint's name must be"):
         save(store, network, name=name)
-    with pytest.raises(CheckpointError, match="a checkpoint's name is"):
+    with pytest.raises(CheckpointError, match="a checkpoint's name must be"):
         store.find(name)
     assert not store.root.exists()
 
@@ -280,7 +280,7 @@ def test_a_version_cannot_leave_the_store(store, network, version):
 
 
 def test_the_encoders_folder_is_no_checkpoint(store, network):
-    with pytest.raises(CheckpointError, match="store's own folder"):
+    with pytest.raises(CheckpointError, match="reserved for the store"):
         save(store, network, name="encoders")
 
 
@@ -303,7 +303,7 @@ def test_weights_that_are_not_finite_are_not_saved(store):
     network = MambaAD(CONFIG)
     with torch.no_grad():
         next(p for p in network.parameters() if p.requires_grad).fill_(float("nan"))
-    with pytest.raises(CheckpointError, match="holds NaN or infinity"):
+    with pytest.raises(CheckpointError, match="has NaN or infinity"):
         save(store, network)
 
 
@@ -363,7 +363,7 @@ def test_update_keeps_the_weights_and_the_other_categories(store, network):
 def test_update_refuses_other_weights(store, network):
     save(store, network)
     other = save(CheckpointStore(store.root.parent / "other"), MambaAD(CONFIG))
-    with pytest.raises(CheckpointError, match="holds other weights"):
+    with pytest.raises(CheckpointError, match="not those of the checkpoint to update"):
         store.update(other, metrics={})
 
 
@@ -393,7 +393,7 @@ def test_an_unfinished_version_is_loaded_only_by_its_name(store, network, caplog
     save(store, network, training=training | {"recipe": {"epochs": 100}})
     loaded = store.load("parts", version)
     assert loaded.version == (version or "1")
-    passed = "parts: version 1 is used; passed over as unfinished: 2 (3 of 100 epochs done)"
+    passed = "parts: using version 1; skipped unfinished versions: 2 (3 of 100 epochs done)"
     assert caplog.messages == ([] if version else [passed])
 
 

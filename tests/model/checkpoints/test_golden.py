@@ -121,7 +121,7 @@ def test_images_and_what_is_said_of_them_go_together(saved):
     path = store.find("parts") / "manifest.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"golden": {}}))
-    with pytest.raises(CheckpointError, match="go together"):
+    with pytest.raises(CheckpointError, match="needs entries in `golden`"):
         store.load("parts")
     entry = whole["golden"]["bolt"]
     path.write_text(json.dumps(whole | {"golden": {"nut": entry}}))

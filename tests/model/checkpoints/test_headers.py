@@ -53,7 +53,7 @@ def entry(shape=(2, 3), dtype="F32", offsets=(0, 24)):
     [
         (b"[" * 200_000, "nested"),
         (b'{"a": ' * 100_000, "nested"),
-        ([], "no object"),
+        ([], "not a JSON object"),
         ({"a": 1}, "the tensor 'a'"),
         ({"a": entry(dtype="F4")}, "type 'F4'"),
         ({"a": entry(dtype="BF16")}, "type 'BF16'"),
@@ -63,7 +63,7 @@ def entry(shape=(2, 3), dtype="F32", offsets=(0, 24)):
         ({"a": entry(shape=[2.0, 3])}, "the tensor 'a'"),
         ({"a": entry(shape=[True, 6])}, "the tensor 'a'"),
         ({"a": entry(shape=[1] * 9)}, "the tensor 'a'"),
-        ({"a": entry(shape=[10**6, 10**6])}, "its header tells of 4000000000"),
+        ({"a": entry(shape=[10**6, 10**6])}, "its header describes 4000000000"),
         ({"a": entry(shape=[6])}, "do not fit together: 2 tensors differ"),
         ({"a": entry(dtype="I32")}, "do not fit together"),
         ({"c": entry()}, "do not fit together: 3 tensors differ"),
@@ -88,7 +88,7 @@ def test_a_header_longer_than_any_is_not_read(path):
 def test_a_sparse_file_of_a_terabyte_is_not_read(path):
     path.write_bytes(safetensors.numpy.save(ARRAYS))
     os.truncate(path, 2**40)
-    with pytest.raises(CheckpointError, match="1099511627776 bytes, and its header tells of"):
+    with pytest.raises(CheckpointError, match="1099511627776 bytes, but its header describes"):
         read_header(path)
 
 
@@ -100,7 +100,7 @@ def test_where_hash_and_header_are_wrong_the_hash_is_named(path):
     with pytest.raises(CheckpointError, match="is missing"):
         read_checked(path, "0" * 64, exactly(path, EXPECTED), path.parent)
     path.mkdir()
-    with pytest.raises(CheckpointError, match="no regular file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         read_checked(path, "0" * 64, exactly(path, EXPECTED), path.parent)
 
 

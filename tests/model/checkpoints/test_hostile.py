@@ -242,7 +242,7 @@ def test_golden_images_of_more_bytes_than_allowed_are_refused(copy):
     entry = {"raw_scores": [1.0] * 256, "tolerance": 0.1}
     values["golden"] = {f"c{n}": entry for n in range(800)}
     path.write_text(json.dumps(values), "utf-8")
-    with bounded(), pytest.raises(CheckpointError, match="bytes of golden images, at most"):
+    with bounded(), pytest.raises(CheckpointError, match="bytes of golden images, more than"):
         StoredVersion.read(path.parent)
 
 

@@ -30,7 +30,7 @@ def test_good_parts_lie_in_the_folder_or_in_one_called_so(folder, names):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("train/good/0.png", "test/NG/0.png"), "holds a split"),
+        (("train/good/0.png", "test/NG/0.png"), "has a split"),
         (("NG/0.png",), "no images in .*found NG/"),
         (("nut/0.png",), r"holds folders of its own \(nut/\)"),
         (("notes.txt",), "no images in"),

@@ -152,7 +152,7 @@ def test_visa_names_the_kinds_of_defect_where_it_can(tmp_path, picture):
 def test_a_list_that_names_missing_files_is_an_error(tmp_path, picture):
     visa(tmp_path, picture)
     (tmp_path / "candle/Data/Images/Anomaly/0002.JPG").unlink()
-    with pytest.raises(DatasetError, match=r"files that are not there: .*0002\.JPG$"):
+    with pytest.raises(DatasetError, match=r"files that do not exist: .*0002\.JPG$"):
         read_dataset(tmp_path)
     assert len(read_dataset(tmp_path, check_files=False).test) == 3
 

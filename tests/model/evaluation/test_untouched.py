@@ -71,9 +71,9 @@ def test_what_is_unknown_is_never_called_clean(samples):
     own = digests(samples, {0})
     assert "trained on" in compare_with(SeenImages(), 1, samples).sentences()[0]
     skipped = SeenImages({"train": own}).calibrated(3, CalibrationImages(good=own))
-    assert "present thresholds" in str(compare_with(skipped, 3, samples[1:]).gap)
+    assert "current thresholds" in str(compare_with(skipped, 3, samples[1:]).gap)
     lost = SeenImages({"train": own}).calibrated(2, CalibrationImages(again=7))
-    assert "present thresholds" in str(compare_with(lost, 2, samples[1:]).gap)
+    assert "current thresholds" in str(compare_with(lost, 2, samples[1:]).gap)
     part = compare_with(SeenImages(None, {1: CalibrationImages(good=own)}), 1, samples)
     first, second = part.sentences()
     assert "1 of these 12 test images" in first

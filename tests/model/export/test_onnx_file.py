@@ -117,8 +117,8 @@ def test_the_command_writes_for_the_service_and_says_how_near(tmp_path):
     [
         ([], "either --output FILE or --serve"),
         (["--serve", "--output", "x"], "either --output FILE or --serve"),
-        (["--serve", "--format", "torch"], "go with --format onnx"),
-        (["--output", "x", "--format", "torch", "--precision", "int8"], "go with --format onnx"),
+        (["--serve", "--format", "torch"], "need --format onnx"),
+        (["--output", "x", "--format", "torch", "--precision", "int8"], "need --format onnx"),
     ],
 )
 def test_the_command_says_what_does_not_go_together(tmp_path, options, said):

@@ -194,7 +194,7 @@ def test_a_letterbox_is_standardised_before_its_border_is_cut_off():
 
 
 def test_tiles_have_no_baseline():
-    with pytest.raises(ConfigError, match="tiles have none"):
+    with pytest.raises(ConfigError, match="tiles do not have"):
         detector("tile", scoring=Scoring(standardise=True))
 
 

@@ -242,7 +242,7 @@ def test_the_comparison_shows_both_heatmaps(tmp_path, samples):
     file = tmp_path / "both.html"
     write_comparison(file, pair)
     page = Page(file.read_text("utf-8"))
-    assert "2 of 11 images are decided differently: 0 worse in new, 2 better" in page.text
+    assert "2 of 11 images have a different decision: 0 worse in new, 2 better" in page.text
     assert [a["alt"] for a in page.named("img")].count("heatmap by old") == 2
     assert len(page.named("img")) == 3 + 4
     assert "c2.png crack, NG at" in page.text
@@ -323,7 +323,7 @@ def test_scores_that_are_all_0_or_1_are_drawn_on_the_raw_axis(tmp_path, samples)
     write_report(file, Subject(found, manifest("parts"), result, tmp_path))
     text = Page(file.read_text("utf-8")).text
     assert "Raw scores of bolt, good and defective images" in text
-    assert "Scores from 0 to 1 would nearly all be 0 or 1, so these are raw ones" in text
+    assert "Nearly all scores on the scale from 0 to 1 are 0 or 1" in text
     assert "Above 0.5 a part is NG." not in text
     plain = Page(report(tmp_path, samples)).text
     assert "Raw scores of bolt" not in plain

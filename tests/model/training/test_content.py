@@ -33,7 +33,7 @@ def trained(parts):
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_images_that_show_nothing_are_not_trained_on(parts, mode, split):
     Image.new(mode, (64, 64), 77).save(parts / f"bolt/{split}/good/000.png")
-    with pytest.raises(DatasetError, match=r"1 of \d good images show nothing.*000\.png"):
+    with pytest.raises(DatasetError, match=r"1 of \d good images are blank.*000\.png"):
         trained(parts)
     assert not (parts.parent / "run").exists()
 

@@ -194,7 +194,7 @@ def test_what_folds_cannot_do_is_refused_before_anything_is_trained(images, root
     with pytest.raises(CheckpointError, match="nothing to resume"):
         go(images, tmp_path, resume=True)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(DatasetError, match="held out already"):
+    with pytest.raises(DatasetError, match="are held out"):
         read_training_data(root, ["bolt"], root / "bolt" / "train", 0.2, 0, folds=3)
     for folds in (-1, 1):
         with pytest.raises(ConfigError, match="at least 2"):
@@ -220,7 +220,7 @@ def test_the_command_says_which_fold_it_is_in_and_that_nothing_is_promised(root,
     for line in ("fold 1/2", "fold 2/2", "all images"):
         assert line in result.stderr.splitlines()
     assert "About 12.5 % of good parts (1 % was asked, and takes 99 images)" in result.stdout
-    assert "an estimate, and no promise" in result.stdout
+    assert "an estimate, not a promise" in result.stdout
     again = ["calibrate", "bolts", str(root), "--weights", str(tmp_path / "w")]
     refused = CliRunner().invoke(app, again)
     assert refused.exit_code == 2
@@ -246,6 +246,9 @@ def test_ctrl_c_in_a_fold_leaves_no_checkpoint_and_says_how_to_go_on(root, tmp_p
     command = ["train", str(root), "--name", "bolts", "--folds", "2", *options]
     result = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 130
-    assert "stopped before the last network: the same command with --resume" in result.stdout
+    assert (
+        "stopped before the last network: continue with the same command and --resume"
+        in result.stdout
+    )
     assert not (tmp_path / "w").exists()
     assert (tmp_path / "runs" / "bolts" / "fold-1" / STATE_FILE).is_file()

@@ -136,7 +136,7 @@ def test_impossible_recipes_are_refused_by_name(field, value):
 
 
 def test_onecycle_refuses_a_second_warm_up():
-    with pytest.raises(ConfigError, match="warm-up of its own"):
+    with pytest.raises(ConfigError, match="built-in warm-up"):
         TrainingConfig(schedule="onecycle", warmup_epochs=1)
 
 

@@ -15,8 +15,8 @@ BAD = {
     "brackets": ("[" * 200_000, "nested more than 32 levels"),
     "objects": ('{"a":' * 100_000, "nested more than 32 levels"),
     "digits": ("1" * 5000, "5000 digits"),
-    "nan": ("NaN", "no number"),
-    "large": (" " * (2**23 + 1), "of more than 8388608 bytes"),
+    "nan": ("NaN", "not a JSON number"),
+    "large": (" " * (2**23 + 1), "larger than 8388608 bytes"),
     "empty": ("", "not valid JSON"),
 }
 

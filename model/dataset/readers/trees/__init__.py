@@ -1,4 +1,4 @@
-"""Trees of folders whose names say what images are: the one reader of every layout without a list.
+"""Trees of folders whose names label the images: the reader of every layout without a list.
 
 Tree("mvtec", "MVTec").read(Request(Path("data/mvtec")))
 """

@@ -1,4 +1,4 @@
-"""Masks and the images that they belong to, by name and by place.
+"""Match masks to their images by name and folder.
 
 ground_truth/crack/000_mask.png    test/crack/000.png          the same kind's folder
 masks/000.png                      defects/crack/000.png       one folder for all kinds
@@ -16,14 +16,14 @@ from model.dataset.readers.words import Words, fold
 from model.errors import DatasetError
 
 ENDINGS = ("", "_mask", "_gt", "_GT")
-"""What may follow an image's stem in the name of its mask; the last one found counts."""
+"""Suffixes after an image's stem in the name of its mask; a later one takes precedence."""
 _BESIDE = ("_mask", "-mask", "_gt", "-gt", "_ground_truth")
 _Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A file below the data's folder, its place without split and mask folders, and its split."""
+    """A file below the data's folder, its folders without split and masks, and its split."""
 
     path: Path
     key: _Key
@@ -31,10 +31,10 @@ class Marked:
 
 
 def beside(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the masks among a folder's images, with the image of each, and those of no image.
+    """Return a folder's masks with their images, and masks without an image.
 
-    A name that ends as a mask's does is one where the image lies beside it; of the others, where
-    any such is there.
+    A name with a mask's ending is a mask if its image is in the folder. The others count as masks
+    without an image only if the folder has at least one mask.
     """
     images = {Path(name).stem: name for name in names}
     ended = [(name, _base(Path(name).stem)) for name in names]
@@ -44,24 +44,24 @@ def beside(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _base(stem: str) -> str | None:
-    """Return what comes before a mask's ending; None where there is none."""
+    """Return the stem before a mask's ending; None without such an ending."""
     ending = next((end for end in _BESIDE if stem.lower().endswith(end)), None)
     return stem[: -len(ending)] if ending and len(stem) > len(ending) else None
 
 
 class Matcher:
-    """Finds each mask's image, among defective ones first; good ones need none."""
+    """Finds each mask's image, among defective images first; good images need no mask."""
 
     def __init__(self, words: Words, defective: Iterable[Marked], good: Iterable[Marked]) -> None:
         self._words = words
         self._defective = _by_stem(defective)
         self._good = _by_stem(good)
-        self._keys = {self._bare(m.key) for found in self._defective.values() for m in found}
+        self._keys = {self._bare(m.key) for images in self._defective.values() for m in images}
 
     def match(self, masks: Iterable[Marked], root: Path) -> tuple[dict[Path, Path], list[Path]]:
-        """Return each defective image's mask, a file or a folder of files, and masks of none.
+        """Return each defective image's mask (a file or a folder), and masks without an image.
 
-        Raises `DatasetError` where none of a folder's masks fits.
+        Raises `DatasetError` if none of a folder's masks has an image.
         """
         ranked: dict[Path, tuple[tuple[int, int], Path]] = {}
         unmatched: list[Path] = []
@@ -75,17 +75,17 @@ class Matcher:
             fits[self._group(mask)].append(fitting)
             if not fitting:
                 unmatched.append(mask.path)
-        for folder, found in fits.items():
-            if not any(found):
-                self._refuse(root / folder, len(found))
+        for folder, fitted in fits.items():
+            if not any(fitted):
+                self._refuse(root / folder, len(fitted))
         return {image: path for image, (_, path) in ranked.items()}, unmatched
 
     def _of(
         self, mask: Marked, images: Mapping[str, list[Marked]]
     ) -> tuple[list[Path], tuple[int, int], Path]:
-        """Return the images of a mask, none or mostly one, how well it fits, and what the mask is.
+        """Return a mask's images (mostly one), the rank of the match, and the mask's path.
 
-        A folder of the image's name is a mask as a whole.
+        A folder with the image's name is a single mask.
         """
         folder = mask.path.parent
         key = mask.key[:-1] if mask.key and mask.key[-1] == fold(folder.name) else mask.key
@@ -94,15 +94,15 @@ class Matcher:
                 stem = path.stem if kind == 0 else path.name
                 if stem.endswith(ending):
                     named = images.get(stem.removesuffix(ending), [])
-                    found = self._fitting(named, place, mask.split or "test")
-                    if found:
-                        return found, (kind, number), path
+                    matches = self._fitting(named, place, mask.split or "test")
+                    if matches:
+                        return matches, (kind, number), path
         return [], (0, 0), mask.path
 
     def _fitting(self, images: Sequence[Marked], key: _Key, split: str) -> list[Path]:
-        """Return the images in the same place; else those that alone may be meant.
+        """Return the images in the same folder, or else in the only similar one.
 
-        Of images in several splits those in `split` are.
+        Images in `split` take precedence over those in other splits.
         """
         bare = self._bare(key)
         for fitting in (
@@ -117,11 +117,11 @@ class Matcher:
         return []
 
     def _bare(self, key: _Key) -> _Key:
-        """Return a key without words that say good or defective, without dates and fillers."""
+        """Return a key without words for good or defective, dates and fillers."""
         return tuple(name for name in key if self._words.meaning(name).is_name)
 
     def _group(self, mask: Marked) -> Path:
-        """Return the folder of masks that a mask belongs to, of one kind or of all."""
+        """Return a mask's folder, for one kind or for all kinds."""
         if self._bare(mask.key) in self._keys:
             return mask.path.parent
         if mask.key and self._bare(mask.key[:-1]) in self._keys:
@@ -133,7 +133,7 @@ class Matcher:
     def _refuse(self, folder: Path, count: int) -> None:
         if not self._defective:
             return
-        places = {s: {m.path.parent.name for m in found} for s, found in self._defective.items()}
+        places = {s: {m.path.parent.name for m in marked} for s, marked in self._defective.items()}
         stem = min([s for s in places if folder.name in places[s]] or places)
         raise DatasetError(
             f"none of the {count} masks in {folder} belongs to an image: expected "
@@ -142,13 +142,13 @@ class Matcher:
 
 
 def _by_stem(images: Iterable[Marked]) -> dict[str, list[Marked]]:
-    found: dict[str, list[Marked]] = defaultdict(list)
+    by_stem: dict[str, list[Marked]] = defaultdict(list)
     for image in images:
-        found[image.path.stem].append(image)
-    return found
+        by_stem[image.path.stem].append(image)
+    return by_stem
 
 
 def _is_within(short: _Key, long: _Key) -> bool:
-    """Whether all of `short` is in `long`, in the same order."""
+    """Whether `short` is a subsequence of `long`."""
     left = iter(long)
     return all(name in left for name in short)

@@ -1,11 +1,11 @@
-"""What an image's folders say of it: category, split, good or not, kind of defect.
+"""Derive category, split, label and kind of defect from an image's folders.
 
     reading = Reading(words, categories=("bolt",))
     reading.place(("bolt", "test", "NG", "2026-11-03"))     above: bolt, split: test, good: no
 
-Each folder's name has one role, by `model.dataset.readers.words`: split, label, masks, a date (of
-no meaning), or a name. Names before the label are the category's, names after it are the kind of
-defect's, or a batch's where the parts are good.
+`model.dataset.readers.words` gives each folder name one role: split, label, masks, a date (which
+is ignored), or a name. Names before the label are categories; names after it are kinds of defect,
+or batches of good parts.
 """
 
 from collections.abc import Collection
@@ -17,12 +17,12 @@ from model.names import safe_name
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What one folder says.
+    """The meaning of one folder's path.
 
-    `above` are the names before the label, of which the first is the category's; `between` says
-    that it lies between split and label. `below` are those after it. `label` is the name that says
-    whether parts are good, `given` whether the user said so. `key` is the path without split and
-    mask folders, by which masks find their images.
+    `above` are the names before the label, the category first; `between`: a name is between split
+    and label. `below` are the names after the label. `label` is the folder name for good or
+    defective parts, `given`: the user named it. `key` is the path without split and mask folders;
+    masks are matched by it.
     """
 
     parts: tuple[str, ...]
@@ -40,39 +40,41 @@ class Place:
 
     @property
     def is_sorted(self) -> bool:
-        """Whether anything says what the images are, or are for."""
+        """Whether the path has a split or a label."""
         return self.split is not None or self.good is not None
 
 
 @dataclass(slots=True)
 class Reading:
-    """Reads folders' names; `categories` are those that the user named, `root` the data's name.
+    """Interprets folder names; `categories` are the user's, `root` is the data folder's name.
 
-    Names in `silent` mean nothing.
+    Ignores names in `silent`.
     """
 
     words: Words
     root: str
     categories: Collection[str] = ()
     silent: Collection[str] = ()
-    _asked: frozenset[str] = field(init=False)
+    _category_forms: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._asked = frozenset(name for asked in self.categories for name in _forms(asked))
+        self._category_forms = frozenset(
+            form for category in self.categories for form in _forms(category)
+        )
 
     def is_category(self, name: str) -> bool:
-        """Whether a category that is wanted is called so.
+        """Whether `name` is a requested category.
 
-        A word of the table is a category only where the user gave it outright, and where the data
-        itself is not called so.
+        A word of the table is a category only if the user gave it and the data folder has another
+        name.
         """
         forms = set(_forms(name))
         if self.words.meaning(name).is_name:
-            return not self._asked.isdisjoint(forms)
+            return not self._category_forms.isdisjoint(forms)
         return not self.words.categories.isdisjoint(forms) and fold(self.root) not in forms
 
     def place(self, parts: tuple[str, ...]) -> Place:
-        """Say what a folder's path, below the data's, means."""
+        """Return the meaning of a folder's path below the data folder."""
         path = _Path(parts)
         for at, name in enumerate(parts):
             if path.category is None and self.is_category(name):
@@ -94,7 +96,7 @@ def _forms(name: str) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class _Path:
-    """A path's roles while its names are taken one by one; `*_at` are places in `parts`."""
+    """Collects a path's roles name by name; `*_at` are indices into `parts`."""
 
     parts: tuple[str, ...]
     category: str | None = None
@@ -119,7 +121,7 @@ class _Path:
             return
         if meaning.split is not None:
             if self.split not in {None, meaning.split}:
-                self.contradiction = f"lies in {self.parts[self.split_at]}/ and in {name}/"
+                self.contradiction = f"is in {self.parts[self.split_at]}/ and in {name}/"
             self.split, self.split_at = meaning.split, min(at, self.split_at)
         if meaning.good is not None:
             self._label(at, name, meaning)
@@ -132,14 +134,14 @@ class _Path:
 
     def _label(self, at: int, name: str, meaning: Meaning) -> None:
         if self.good not in {None, meaning.good}:
-            self.contradiction = f"lies in {self.label}/ and in {name}/"
+            self.contradiction = f"is in {self.label}/ and in {name}/"
         self.good, self.label = meaning.good, self.label or name
         self.given, self.label_at = self.given or meaning.given, min(at, self.label_at)
 
     def place(self) -> Place:
         border = self.label_at if self.label is not None else self.split_at
         above = [name for at, name in self.names if at < border]
-        if not above:  # "images", "data": the category's name where there is no other
+        if not above:  # without another name, a filler ("images", "data") is the category
             first = min(self.label_at, self.split_at)
             above = [name for at, name in self.fillers if at < first][:1]
         if self.category is not None:

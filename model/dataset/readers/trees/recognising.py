@@ -1,4 +1,4 @@
-"""By which folders a tree's layout is told, without a look at its images."""
+"""Detect a tree's layout from its folder names, without reading images."""
 
 from collections import deque
 from pathlib import Path
@@ -11,14 +11,14 @@ _FOLDERS = 2000
 
 
 def categories_in(root: Path, good: str = "good") -> list[Path]:
-    """Return the folders that hold `train` or `test`: the root itself, or those in it."""
+    """Return the folders with `train` or `test`: the root itself, or folders in it."""
     if (root / "train" / good).is_dir() or (root / "test" / good).is_dir():
         return [root]
     return [f for f in folders_in(root) if (f / "train").is_dir() or (f / "test").is_dir()]
 
 
 def holds_good(folder: Path) -> bool:
-    """Whether a folder that is no split holds a folder of good parts."""
+    """Whether a folder that is not a split has a folder of good parts."""
     words = Words()
     if words.meaning(folder.name).split is not None:
         return False
@@ -27,7 +27,7 @@ def holds_good(folder: Path) -> bool:
 
 
 def has_words(root: Path) -> bool:
-    """Whether any folder, a few levels deep, is called by a word for a split or a label."""
+    """Whether any folder, a few levels deep, is named by a word for a split or a label."""
     words = Words()
     coming = deque([(root, 0)])
     for _ in range(_FOLDERS):

@@ -1,4 +1,4 @@
-"""From what folders say to what their images are for; whatever is ambiguous is refused."""
+"""Assign folders of images to categories, splits and kinds; ambiguous folders are errors."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """The folders of the categories wanted, folders outside any category, and empty ones.
+    """The folders of the wanted categories, folders outside any category, and empty ones.
 
     `unwanted` are the names of the other categories.
     """
@@ -42,9 +42,9 @@ _Placed = tuple[Path, Place]
 def sort_folders(
     request: Request, places: Mapping[Path, Place], bare: Mapping[Path, Place]
 ) -> Sorted:
-    """Say of each folder of images what it is for; `bare` are the folders that hold no image.
+    """Assign each folder of images; `bare` are the folders without images.
 
-    Raises `DatasetError` for what cannot be told.
+    Raises `DatasetError` for ambiguous folders.
     """
     tree = _Sorting(request, places)
     chosen = request.choose(tree.groups) if tree.groups else {}
@@ -79,7 +79,7 @@ class _Sorting:
             self.outside.append(path)
 
     def _category(self, place: Place) -> str:
-        """Return the category's name; "" where the data's own folder is the category."""
+        """Return the category's name; "" if the data folder itself is the category."""
         if place.above:
             return place.above[0]
         if place.good is None and place.below and place.below[0] in self._inner:
@@ -87,37 +87,37 @@ class _Sorting:
         return ""
 
     def _name_root(self) -> None:
-        """Give the data's own folder its name, where it is the category."""
-        own = self.groups.get("")
-        if own is None:
+        """If the data folder itself is a category, name that category."""
+        root_group = self.groups.get("")
+        if root_group is None:
             return
         others = [name for name in self.groups if name]
-        asked = self._request.categories is not None
+        requested = self._request.categories is not None
         explicit = any(place.explicit for group in self.groups.values() for _, place in group)
-        if others and not (asked and explicit):
+        if others and not (requested and explicit):
             raise DatasetError(
-                f"{self._root} is a category itself ({_shown(own[0][0])}) and holds others "
+                f"{self._root} is a category itself ({_shown(root_group[0][0])}) and has others "
                 f"({', '.join(sorted(others)[:3])}): give the folder of one of them, or name the "
-                f"categories outright: {_typed('category', others)}"
+                f"categories: {_typed('category', others)}"
             )
         if others:
             self._own_name = self._root.resolve().name
         self.groups.setdefault(self._own_name, []).extend(self.groups.pop(""))
 
     def _refuse_deep(self, deep: list[_Placed]) -> None:
-        """Refuse folders within folders whose names could both be a category's."""
+        """Refuse nested folders if both names could be the category."""
         if not deep or self._request.categories is not None:
             self.outside += [path for path, _ in deep]
             return
         path, place = deep[0]
         raise DatasetError(
-            f"{self._root / path} lies {len(place.above)} folders deep ({'/'.join(place.above)}): "
+            f"{self._root / path} is {len(place.above)} folders deep ({'/'.join(place.above)}): "
             f"which is the category? Give {self._root / place.above[0]} as the data, or name the "
-            f"categories outright: {_typed('category', [place.above[-1]])} ..."
+            f"categories: {_typed('category', [place.above[-1]])} ..."
         )
 
     def _refuse_unknown(self, path: Path, place: Place) -> None:
-        """Refuse images beside folders of good parts whose own folder says nothing known."""
+        """Refuse images in a folder with an unknown name beside folders of good parts."""
         for depth in (0, 1):
             if len(place.above) <= depth:
                 return
@@ -127,44 +127,44 @@ class _Sorting:
             if mine:
                 name = place.above[depth]
                 raise DatasetError(
-                    f"{self._root / path} holds images beside {mine[0].label}/, and {name!r} is no "
-                    f"known word: type --defective {_quoted(name)} or --good {_quoted(name)}, or "
-                    "move it away"
+                    f"{self._root / path} has images beside {mine[0].label}/, and {name!r} is not "
+                    f"a known word: give --defective {_quoted(name)} or --good {_quoted(name)}, or "
+                    "move it elsewhere"
                 )
 
     def folders_of(self, category: str) -> list[Folder]:
-        """Return a category's folders in order of path; without a split, good parts first."""
+        """Return a category's folders in order of path; without splits, good parts first."""
         group = sorted(self.groups[category], key=lambda placed: placed[0])
         if all(place.split is None for _, place in group):
             group.sort(key=lambda placed: not placed[1].good)
         group = [(path, self._checked(path, place, category)) for path, place in group]
         self._refuse_batches(group, category)
         splits = {place.split for _, place in group}
-        found = []
+        folders = []
         for path, place in group:
             defect = self._defect(place, category)
             split = place.split if defect == GOOD else "test"
             if place.split is None:
                 split = self._without_split(path, place, splits) if splits != {None} else None
-            found.append(Folder(path, place, category, split, defect))
-        return found
+            folders.append(Folder(path, place, category, split, defect))
+        return folders
 
     def _without_split(self, path: Path, place: Place, splits: set[str | None]) -> str:
-        """Return what images outside any split are for, where others are in one."""
+        """Return the split of images outside any split, if other images have one."""
         if not place.good:
             return "test"
         if "train" in splits:
             raise DatasetError(
-                f"{self._root / path} holds good parts in no split, and there is a train split "
-                "beside it: move them into train, test or held_out"
+                f"{self._root / path} has good parts outside the splits, beside a train split: "
+                "move them into train, test or held_out"
             )
         return "train"
 
     def _checked(self, path: Path, place: Place, category: str) -> Place:
-        """Refuse what is contradictory, and images of which nothing says whether they are good."""
+        """Refuse contradictory folders, and images without a label."""
         folder = self._root / path
         if place.contradiction:
-            raise DatasetError(f"{folder} {place.contradiction}: it can be only one of both")
+            raise DatasetError(f"{folder} {place.contradiction}: it can be only one of them")
         if place.good is not None:
             return place
         kinds = self._kinds(place, category)
@@ -175,12 +175,12 @@ class _Sorting:
             raise DatasetError(self._loose(folder))
         if place.split != "test":
             raise DatasetError(
-                f"{split} holds good parts only, in {split / GOOD}; found {listing(split)}: "
-                f"type --good {_quoted(kinds[0])} or --defective {_quoted(kinds[0])}"
+                f"{split} may have good parts only, in {split / GOOD}; found {listing(split)}: "
+                f"give --good {_quoted(kinds[0])} or --defective {_quoted(kinds[0])}"
             )
         if self._request.words.sounds_good(kinds[0]):
             raise DatasetError(
-                f"{folder}: is {kinds[0]!r} good, or a kind of defect? Type --good "
+                f"{folder}: is {kinds[0]!r} good, or a kind of defect? Give --good "
                 f"{_quoted(kinds[0])} or --defective {_quoted(kinds[0])}"
             )
         return place
@@ -188,8 +188,8 @@ class _Sorting:
     def _loose(self, folder: Path) -> str:
         loose = [path.name for path in image_files(folder)]
         return (
-            f"{folder} holds {len(loose)} images outside any folder ({loose[0]}, ...): "
-            f"expected {folder / GOOD}, or {folder}/<defect>; if all of them are good, type "
+            f"{folder} has {len(loose)} images outside any folder ({loose[0]}, ...): "
+            f"expected {folder / GOOD}, or {folder}/<defect>; if all of them are good, give "
             f"--good {_quoted(folder.name)}"
         )
 
@@ -202,7 +202,7 @@ class _Sorting:
         return self._root
 
     def _kinds(self, place: Place, category: str) -> tuple[str, ...]:
-        """Return the names below the label or split, without the category's own."""
+        """Return the names below the label or split, without the category's name."""
         inner = place.good is None and place.below and place.below[0] in self._inner
         return place.below[1:] if inner and place.below[0] == category else place.below
 
@@ -216,7 +216,7 @@ class _Sorting:
         return place.label if named and place.label and place.label != GOOD else DEFECTIVE
 
     def _refuse_batches(self, group: Iterable[_Placed], category: str) -> None:
-        """Refuse folders below good and below defective parts that could be categories."""
+        """Refuse folder names below both good and defective parts: they could be categories."""
         below: dict[bool, dict[str, str]] = {True: {}, False: {}}
         for _, place in group:
             kinds = self._kinds(place, category)
@@ -226,13 +226,13 @@ class _Sorting:
         named = self._request.categories is not None
         if both and not named:
             raise DatasetError(
-                f"{self._root}: {below[True][both[0]]}/ and {below[False][both[0]]}/ both hold "
-                f"{', '.join(both[:3])}: if these are categories, type "
+                f"{self._root}: {below[True][both[0]]}/ and {below[False][both[0]]}/ both have "
+                f"{', '.join(both[:3])}: if these are categories, give "
                 f"{_typed('category', both)}; if all are one, --category {_quoted(category)}"
             )
 
     def is_empty(self, path: Path, place: Place, wanted: Iterable[str]) -> bool:
-        """Whether a folder without images is worth a word; raises `DatasetError` for a kind's."""
+        """Whether to report a folder without images; raises `DatasetError` for a kind's folder."""
         category = self._category(place) or self._own_name
         if not place.is_sorted or place.mask or category not in wanted:
             return False

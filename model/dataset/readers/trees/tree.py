@@ -1,13 +1,13 @@
-"""Reads a tree of folders: which images train, which test, of which category, with which masks.
+"""Read a tree of folders: each image's category, split, kind and mask.
 
     [<category>/]train/good/*.png            [<category>/]good/*.png
     [<category>/]validation/good/*.png       [<category>/]defects/<kind>/*.png
     [<category>/]test/<kind>/*.png           [<category>/]masks/<stem>.png
     [<category>/]ground_truth/<kind>/<stem>_mask.png
 
-The folders may be nested in another order (train/<category>/good), and each name is read by the
-table in `model.dataset.readers.words`. Images of a test split never train and never calibrate, and
-defective ones are tested with wherever they lie. What is ambiguous is an error.
+The folders may be nested in another order (train/<category>/good); the table in
+`model.dataset.readers.words` interprets each name. Test images are never used for training or
+calibration, and defective images are always test images. Ambiguous folders are errors.
 """
 
 from collections import defaultdict
@@ -26,17 +26,17 @@ from model.dataset.sample import GOOD, Dataset, Sample
 from model.errors import DatasetError
 from model.images.files import Found, Passed, walk
 
-NO_IMAGE = "masks of no image, or of several that have the same name"
+NO_IMAGE = "masks without an image, or with several images of the same name"
 OUTSIDE = "images outside the folders of good and defective parts"
 EMPTY = "folders without images"
-LEFT_OUT = "files that this layout leaves out"
+LEFT_OUT = "files that this layout ignores"
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One way of laying out folders: its name and title.
+    """A layout of folders: its name and title.
 
-    Folders called as in `left_out` hold other data, and those in `silent` mean nothing.
+    Folders named in `left_out` have other data; names in `silent` are ignored.
     """
 
     layout: str
@@ -46,52 +46,52 @@ class Tree:
     needs_split: bool = True
 
     def read(self, request: Request) -> Dataset:
-        """Find the images; raises `DatasetError`, saying what was expected and found."""
-        found = walk(request.root)
-        _check_given(request, found)
-        walked = _Walked(request, found, self)
+        """Find the images; raises `DatasetError`."""
+        files = walk(request.root)
+        _check_given(request, files)
+        walked = _Walked(request, files, self)
         folders = walked.folders()
         if not any(f.place.split or not self.needs_split for f in folders):
             raise DatasetError(self._expected(request.root))
         dataset = dataset_of(walked.rows(folders), request, self.layout)
-        return replace(dataset, passed_over=tuple(found.passed_over + walked.passed_over))
+        return replace(dataset, passed_over=tuple(files.passed_over + walked.passed_over))
 
     def _expected(self, root: Path) -> str:
         wanted = "train/good/*.png" if self.needs_split else "good/*.png"
         return (
             f"{root} is not in {self.title} layout: expected <category>/{wanted} (or {wanted}, of "
-            f"a single category), found {listing(root)}. --good NAME and --defective NAME say "
-            "which folders hold good and defective parts; --good . says that all images in "
-            f"{root.name or root} itself are good"
+            f"a single category), found {listing(root)}. Name the folders of good and defective "
+            "parts with --good NAME and --defective NAME; use --good . if all images in "
+            f"{root.name or root} are good"
         )
 
 
-def _check_given(request: Request, found: Found) -> None:
-    """Refuse a name given for good or defective parts that no folder has."""
-    names = {part for folder in found.folders for part in folder.parts}
-    known = {fold(name) for name in (*names, request.root.resolve().name, ".")}
-    missing = sorted((request.words.good | request.words.defective) - known)
+def _check_given(request: Request, files: Found) -> None:
+    """Refuse a name for good or defective parts that no folder has."""
+    names = {part for folder in files.folders for part in folder.parts}
+    existing = {fold(name) for name in (*names, request.root.resolve().name, ".")}
+    missing = sorted((request.words.good | request.words.defective) - existing)
     if missing:
         raise DatasetError(
-            f"{request.root} holds no folder called {missing[0]!r}: have "
+            f"{request.root} has no folder named {missing[0]!r}: have "
             f"{', '.join(sorted(names)[:12]) or 'none'}"
         )
 
 
 class _Walked:
-    """One tree while it is read."""
+    """The files of one tree while they are being sorted."""
 
-    def __init__(self, request: Request, found: Found, tree: Tree) -> None:
+    def __init__(self, request: Request, files: Found, tree: Tree) -> None:
         self.passed_over: list[Passed] = []
         self._request = request
-        self._found = found
+        self._files = files
         name = request.root.resolve().name
         self._reading = Reading(request.words, name, request.categories or (), tree.silent)
         self._places: dict[Path, Place] = {}
         self._images: dict[Path, list[str]] = defaultdict(list)
         self._masks: list[Path] = []
         self._unwanted: frozenset[str] = frozenset()
-        for path in found.images:
+        for path in files.images:
             if tree.left_out.isdisjoint(path.parts):
                 self._images[path.parent].append(path.name)
             else:
@@ -105,7 +105,7 @@ class _Walked:
         return place
 
     def _take_masks(self) -> None:
-        """Take masks out of the images: those in folders of masks, and those beside images."""
+        """Separate masks from images: in folders of masks, and beside images."""
         for folder, names in list(self._images.items()):
             if self._place(folder).mask:
                 self._masks += [folder / name for name in names]
@@ -118,21 +118,21 @@ class _Walked:
             self._images[folder] = [name for name in names if name not in gone]
 
     def folders(self) -> list[Folder]:
-        """Return the folders of images that are wanted, each with its category and kind."""
+        """Return the folders of wanted images, with category and kind."""
         places = {folder: self._place(folder) for folder, names in self._images.items() if names}
-        bare = {folder: self._place(folder) for folder in self._found.bare}
-        found = sort_folders(self._request, places, bare)
+        bare = {folder: self._place(folder) for folder in self._files.bare}
+        result = sort_folders(self._request, places, bare)
         self.passed_over += [
             Passed(folder / name, OUTSIDE)
-            for folder in found.outside
+            for folder in result.outside
             for name in self._images[folder]
         ]
-        self.passed_over += [Passed(folder, EMPTY) for folder in found.empty]
-        self._unwanted = found.unwanted
-        return found.folders
+        self.passed_over += [Passed(folder, EMPTY) for folder in result.empty]
+        self._unwanted = result.unwanted
+        return result.folders
 
     def rows(self, folders: list[Folder]) -> Iterator[Row]:
-        """Yield the images, category by category as they were asked for, in order of path."""
+        """Yield the images by category in the requested order, then by path."""
         root = self._request.root
         masks = self._matched(folders)
         for folder in folders:
@@ -144,7 +144,7 @@ class _Walked:
                 yield Row(sample, folder.split, str(root / path))
 
     def _matched(self, folders: list[Folder]) -> dict[Path, Path]:
-        """Return the masks of defective images; only masks of the categories wanted count."""
+        """Return the masks of defective images, without masks of unwanted categories."""
         defective, good = (
             [
                 Marked(f.path / name, f.place.key, f.place.split)

@@ -84,7 +84,7 @@ def test_training_by_a_recipe_ends_in_the_papers_table_and_says_what_differs(tmp
     assert written["categories"]["screw"]["defective"] == 3
 
     text = page.read_text("utf-8")
-    assert "The thresholds stand in" in text
+    assert "The thresholds are stand-ins" in text
     assert "What the threshold promises" not in text
     assert "good test images" not in text  # were rejected: so many
     assert '<th scope="col">False rejects</th>' not in text
@@ -96,7 +96,7 @@ def test_training_by_a_recipe_ends_in_the_papers_table_and_says_what_differs(tmp
     again = ["--checkpoint", "reproduce-mvtec/1", "--weights", tmp_path / "weights"]
     (data / "screw/train/good/000.png").unlink()
     result = run("reproduce", "mvtec", "--data", data, *again)
-    assert "Not trained on just the train split" in said(result)
+    assert "Not trained on exactly the train split" in said(result)
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_a_published_checkpoint_is_read_and_not_stored(tmp_path):
     ("options", "told"),
     [
         (["cifar"], "mvtec, visa, real-iad, got 'cifar'"),
-        (["mvtec"], "either --checkpoint FILE or NAME, or --recipe"),
+        (["mvtec"], "either --checkpoint FILE|NAME or --recipe"),
         (["mvtec", "--recipe", "fast", "--checkpoint", "x"], "either --checkpoint"),
         (["mvtec", "--checkpoint", "x", "--set", "epochs=1"], "--set changes a recipe"),
         (["mvtec", "--checkpoint", "x.pth"], "no checkpoint file x.pth"),

@@ -63,10 +63,10 @@ def test_headings_in_capitals_and_a_tab_file(shots):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (cells(";").encode("utf-16-le"), "holds zero bytes.*save it as CSV UTF-8"),
-        (b"a.png;good\r\n", r"line 1: no column a\.png, good: expected image, label"),
-        (b"sep=;\r\nbild;label\r\n", "line 2: no column bild: expected image"),
-        (b"image;label\r\na.png;good;x\r\n", "line 2: 3 columns, and the heading has 2"),
+        (cells(";").encode("utf-16-le"), "has zero bytes.*save it as CSV UTF-8"),
+        (b"a.png;good\r\n", r"line 1: unknown column a\.png, good: expected image, label"),
+        (b"sep=;\r\nbild;label\r\n", "line 2: unknown column bild: expected image"),
+        (b"image;label\r\na.png;good;x\r\n", "line 2: 3 columns, but the heading has 2"),
         (b"", "lists no images"),
     ],
 )
@@ -114,7 +114,7 @@ def test_names_in_an_older_programs_bytes_are_found(tmp_path):
 
 def test_a_name_longer_than_the_disk_takes_is_not_there(tmp_path):
     (tmp_path / "list.csv").write_text(f"image,label\n{'x' * 300}.png,good\n")
-    with pytest.raises((DatasetError, OSError), match="not there"):
+    with pytest.raises((DatasetError, OSError), match="do not exist"):
         read_dataset(tmp_path / "list.csv")
 
 

@@ -48,14 +48,14 @@ def test_sixteen_bit_grey_keeps_the_bits_in_use():
     ("content", "said"),
     [
         (b"P5 4 4 255\n" + bytes(15), "after 15 of its 16 samples"),
-        (b"P5 4 4 4095\n" + b"\xff" * 32, "is 65535, above the highest value 4095"),
+        (b"P5 4 4 4095\n" + b"\xff" * 32, "is 65535, above the maximum 4095"),
         (b"P2 2 2 9\n1 2 3", "after 3 of its 4"),
-        (b"P2 2 2 9\n1 2 3 -4", "numbers alone"),
+        (b"P2 2 2 9\n1 2 3 -4", "only numbers"),
         (b"P2 1 1 9\n77", "is 77, above"),
-        (b"P5 0 4 255\n", "has pixels"),
-        (b"P6 4 4 70000\n" + bytes(96), "highest value of 1 to 65535"),
-        (b"P5 " + b" " * 100_000, "begins with width"),
-        (b"P5 #" + b"1 " * 50_000, "begins with width"),
+        (b"P5 0 4 255\n", "must have pixels"),
+        (b"P6 4 4 70000\n" + bytes(96), "maximum value of 1 to 65535"),
+        (b"P5 " + b" " * 100_000, "begin with width"),
+        (b"P5 #" + b"1 " * 50_000, "begin with width"),
     ],
 )
 def test_what_is_no_whole_image_is_damaged(content, said):

@@ -239,7 +239,9 @@ def test_samples_without_a_range_are_refused(kind, said, shape):
 )  # fmt: skip
 def test_other_compressions_are_refused_by_name(compression, said):
     content = saved(SMOOTH, photometric="rgb", compression=compression)
-    with pytest.raises(ImageFormatRefused, match=f"compressed by {said} is not read: save it as"):
+    with pytest.raises(
+        ImageFormatRefused, match=f"compressed by {said} is not supported: save it as"
+    ):
         decode(content, OWN_FILES)
 
 

@@ -197,7 +197,7 @@ def test_a_server_that_is_gone_is_said_once_and_stops_nothing(tracked, caplog):
         monitor.epoch(record(2))
         monitor.end(None)
     assert [r.getMessage() for r in caplog.records] == [
-        "MLflow is given up for this run: no server"
+        "logging to MLflow stops for this run: no server"
     ]
 
 

@@ -82,13 +82,13 @@ def test_recipes_in_a_circle_are_refused(file):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("trianing: {}", "no recipe has trianing; did you mean training?"),
-        ("training: {epohcs: 3}", "no recipe has training.epohcs; did you mean epochs?"),
+        ("trianing: {}", "unknown recipe key trianing; did you mean training?"),
+        ("training: {epohcs: 3}", "unknown recipe key training.epohcs; did you mean epochs?"),
         ("training: {augmentation: {hflop: true}}", "did you mean hflip?"),
-        ("epochs: 3", "no recipe has epochs; did you mean training.epochs?"),
+        ("epochs: 3", "unknown recipe key epochs; did you mean training.epochs?"),
         ("training: {sigma: 3}", "did you mean scoring.sigma?"),
-        ("training: 3", "training holds keys and values"),
-        ("- 3", "holds keys and values"),
+        ("training: 3", "training must have keys and values"),
+        ("- 3", "must have keys and values"),
         ("training: {epochs: [", "not YAML"),
         ("training: {epochs: many}", "training.epochs: Input should be a valid integer"),
         ("training: {epochs: 2.5}", "training.epochs"),
@@ -137,7 +137,7 @@ def test_every_value_can_be_set(text, path, value):
     [
         ("epochs", "key=value"),
         ("epohcs=3", "did you mean epochs?"),
-        ("scoring.epochs=3", "no recipe has 'scoring.epochs'"),
+        ("scoring.epochs=3", "unknown recipe key 'scoring.epochs'"),
         ("epochs=[", "not YAML"),
     ],
 )

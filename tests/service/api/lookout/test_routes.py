@@ -116,7 +116,7 @@ def test_an_unknown_project_or_version_is_not_found(lookout, image):
     ("content", "message"),
     [
         (b"", "empty"),
-        (b"GIF89a" + bytes(100), "none of the image formats"),
+        (b"GIF89a" + bytes(100), "not a supported image format"),
         (bytes(300_000), "200000 bytes"),
     ],
 )

@@ -187,7 +187,7 @@ def test_masks_beside_images_are_no_images(tree):
     assert defective == {"a.png": "a_mask.png", "b.png": None}
     assert sum(s.is_good for s in dataset.samples) == 3
     ((reason, files, _),) = dataset.passed_over_by_reason()
-    assert (reason.startswith("masks of no image"), files) == (True, ["NG/c_mask.png"])
+    assert (reason.startswith("masks without an image"), files) == (True, ["NG/c_mask.png"])
 
 
 def test_one_folder_of_masks_for_all_kinds_never_guesses(tree):
@@ -208,21 +208,21 @@ def test_one_folder_of_masks_for_all_kinds_never_guesses(tree):
     [
         (
             ("good", "scratch"),
-            "'scratch' is no known word: type --defective scratch or --good scratch",
+            "'scratch' is not a known word: give --defective scratch or --good scratch",
         ),
-        (("bolt/OK", "bolt/raw data", "nut/OK"), r"'raw data' is no known word"),
-        (("train/frei", "test/kratzer"), "found frei/: type --good frei or --defective frei"),
-        (("train/000.png", "test/NG"), "1 images outside any folder .*type --good train"),
+        (("bolt/OK", "bolt/raw data", "nut/OK"), r"'raw data' is not a known word"),
+        (("train/frei", "test/kratzer"), "found frei/: give --good frei or --defective frei"),
+        (("train/000.png", "test/NG"), "1 images outside any folder .*give --good train"),
         (("train/good", "test/good_2", "test/NG"), "is 'good_2' good, or a kind of defect"),
         (
             ("good/A", "bad/A", "bad/B"),
-            "both hold A: .* --category A; if all are one, --category line",
+            "both have A: .* --category A; if all are one, --category line",
         ),
-        (("good", "bolt/good"), "is a category itself .* and holds others"),
+        (("good", "bolt/good"), "is a category itself .* and has others"),
         (("a/b/good", "a/c/good"), r"2 folders deep \(a/b\).*--category b"),
-        (("train/good", "good", "test/NG"), "in no split, and there is a train split beside it"),
-        (("train/good/test", "test/NG"), "lies in train/ and in test/"),
-        (("good/NG",), "lies in good/ and in NG/"),
+        (("train/good", "good", "test/NG"), "outside the splits, beside a train split"),
+        (("train/good/test", "test/NG"), "is in train/ and in test/"),
+        (("good/NG",), "is in good/ and in NG/"),
     ],
 )
 def test_what_is_ambiguous_is_an_error_that_says_what_to_type(tree, places, says):
@@ -256,7 +256,7 @@ def test_a_split_may_hold_good_parts_itself(tree):
 
 def test_a_flat_folder_is_good_where_that_is_said(tree):
     root = tree("000.png", "2026-11-03/001.png")
-    with pytest.raises(DatasetError, match=r"--good \. where all images in it are good"):
+    with pytest.raises(DatasetError, match=r"--good \. if all images in"):
         read_dataset(root)
     for name in (".", "line"):
         assert len(read_dataset(root, words=Words.given([name])).train) == 2
