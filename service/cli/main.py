@@ -118,7 +118,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.http.server import (  # noqa: PLC0415
         CannotListen,
-        Server,
+        GracefulServer,
         fit_open_files,
         listen,
         server_config,
@@ -136,7 +136,7 @@ def run_server(settings: Settings, samples: Path) -> None:
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
     except (CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable) as error:
         _refuse(str(error))
-    server = Server(server_config(app, http), app.state.shutdown, http.shutdown_grace_s)
+    server = GracefulServer(server_config(app, http), app.state.shutdown, http.shutdown_grace_s)
     try:
         socket = listen(http)
     except CannotListen as error:
