@@ -42,7 +42,7 @@ class BodyBudget:
     max_inflight_bytes: int
     timeout_s: float
     min_bytes_per_s: int
-    held: int = field(default=0, init=False)
+    held_bytes: int = field(default=0, init=False)
 
     @classmethod
     def of(cls, settings: HttpSettings) -> "BodyBudget":
@@ -61,12 +61,12 @@ class BodyBudget:
 
     def hold(self, count: int) -> None:
         """Count bytes in memory. Raises `BodiesFull`."""
-        if self.held + count > self.max_inflight_bytes:
+        if self.held_bytes + count > self.max_inflight_bytes:
             raise BodiesFull(
-                f"requests in progress take {self.held} bytes; the limit is "
+                f"requests in progress take {self.held_bytes} bytes; the limit is "
                 f"{self.max_inflight_bytes}"
             )
-        self.held += count
+        self.held_bytes += count
 
 
 class BodyGuard:
@@ -99,7 +99,7 @@ class BodyGuard:
             if error is not body.refusal:
                 raise
         finally:
-            self._budget.held -= body.held + body.held_of_answer
+            self._budget.held_bytes -= body.held_bytes + body.answer_bytes
         if isinstance(body.refusal, BodyTooSlow):
             self._metrics.connections_cut.labels("body-too-slow").inc()
         if body.refusal is not None and not started:
@@ -128,8 +128,8 @@ class _Body:
         self._arrived = 0
         self._waited_s = 0.0
         self._complete = False
-        self.held = 0
-        self.held_of_answer = 0
+        self.held_bytes = 0
+        self.answer_bytes = 0
         self.refusal: ServiceError | None = None
 
     def prepare(self, scope: Scope) -> Scope:
@@ -152,12 +152,12 @@ class _Body:
 
     def hold_answer(self, count: int) -> None:
         """Count bytes of the answer. Raises `AnswerTooLarge` or `BodiesFull`."""
-        if self.held_of_answer + count > self._budget.max_bytes:
+        if self.answer_bytes + count > self._budget.max_bytes:
             raise AnswerTooLarge(
                 f"the heatmaps of one answer may have {self._budget.max_bytes} bytes: request fewer"
             )
         self._budget.hold(count)
-        self.held_of_answer += count
+        self.answer_bytes += count
 
     async def receive(self) -> Message:
         """Return the next piece within the limits; after the last one, wait for the disconnect."""
@@ -198,9 +198,9 @@ class _Body:
         return {**message, "body": await self._inflate(content, self._complete)}
 
     def _take(self, count: int) -> None:
-        self._budget.check(self.held + count)
+        self._budget.check(self.held_bytes + count)
         self._budget.hold(count)
-        self.held += count
+        self.held_bytes += count
 
 
 class _Inflater:
