@@ -31,9 +31,9 @@ class Scope(StrEnum):
 class Access(Enum):
     """Who may use a route without a key."""
 
-    KEYED = "nobody"
-    OPEN = "anybody"
-    OPEN_FOR_METRICS = "anybody, unless the settings ask for a key here too"
+    KEYED = "a key is required"
+    OPEN = "no key is required"
+    OPEN_FOR_METRICS = "a key is required only if metrics_require_key is set"
 
 
 @dataclass(frozen=True, slots=True)
