@@ -20,6 +20,10 @@ class RateLimiter:
     """Allows each caller `rate_per_s` requests a second on average, and a second's worth at once.
 
     Beyond `max_buckets` callers the least recent one is forgotten and starts with a full bucket.
+
+    >>> rates = RateLimiter(clock=lambda: 0.0)
+    >>> rates.take("line-1", rate_per_s=1.0), rates.take("line-1", rate_per_s=1.0)
+    (0.0, 1.0)
     """
 
     def __init__(

@@ -9,7 +9,11 @@ _MIN_BYTES = 1024
 
 
 def chosen_coding(accept_encoding: str) -> str | None:
-    """Return the client's preferred coding of `CODINGS`; None if it accepts none of them."""
+    """Return the client's preferred coding of `CODINGS`; None if it accepts none of them.
+
+    >>> chosen_coding("br, gzip;q=0.5, deflate")
+    'deflate'
+    """
     qualities: dict[str, float] = {}
     for entry in accept_encoding.split(","):
         name, *parameters = (part.strip().lower() for part in entry.split(";"))

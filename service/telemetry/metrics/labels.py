@@ -17,6 +17,10 @@ class BoundedLabel:
 
     Prometheus clients keep a series for every label value, so names chosen outside the code, such
     as those of API keys, need a limit.
+
+    >>> label = BoundedLabel(limit=1)
+    >>> label("line-1"), label("line-2"), label("line-1")
+    ('line-1', 'other', 'line-1')
     """
 
     def __init__(self, limit: int) -> None:

@@ -149,7 +149,7 @@ def test_the_command_prints_a_key_once(path, monkeypatch, name):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["new", "--name", "a", "--scope", "detect"], "which file?"),
+        (["new", "--name", "a", "--scope", "detect"], "no keys file"),
         (["new", "--name", "a b", "--scope", "detect", "--file", "{}"], "name"),
         (["new", "--name", "a", "--scope", "detect", "--rate", "0", "--file", "{}"], "rate_per_s"),
         (["remove", "--name", "a", "--file", "{}"], "no key named"),

@@ -102,10 +102,10 @@ def test_a_misspelt_variable_is_noticed(invoke, monkeypatch):
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
     assert result.output.splitlines() == [
-        "mambaad serve: MAMBAAD_MAX_BATCHSIZE is no setting; did you mean MAMBAAD_MAX_BATCH_SIZE?",
-        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUESIZE is no setting; did you mean "
+        "mambaad serve: MAMBAAD_MAX_BATCHSIZE is not a setting; did you mean MAMBAAD_MAX_BATCH_SIZE?",
+        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUESIZE is not a setting; did you mean "
         "MAMBAAD_WORKERS__MAX_QUEUE_SIZE?",
-        "mambaad serve: MAMBAAD_ZZZ is no setting",
+        "mambaad serve: MAMBAAD_ZZZ is not a setting",
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_room_in_one_variable_is_refused(invoke, monkeypatch, text):
     monkeypatch.setenv("MAMBAAD_HTTP", text)
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
-    assert result.output.startswith("mambaad serve: MAMBAAD_HTTP is no setting")
+    assert result.output.startswith("mambaad serve: MAMBAAD_HTTP is not a setting")
 
 
 @pytest.mark.parametrize(

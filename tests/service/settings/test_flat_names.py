@@ -99,7 +99,7 @@ def test_both_names_with_different_values_are_refused(monkeypatch, flat, name, t
     with pytest.raises(SettingsError) as caught:
         Settings()
     assert str(caught.value) == (
-        f"{name} is 'other' and {flat}, its older name, is {text!r}: set one of them"
+        f"{name} is 'other', but {flat}, its older name, is {text!r}: set only one of them"
     )
 
 
