@@ -102,7 +102,8 @@ def test_a_misspelt_variable_is_noticed(invoke, monkeypatch):
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
     assert result.output.splitlines() == [
-        "mambaad serve: MAMBAAD_MAX_BATCHSIZE is not a setting; did you mean MAMBAAD_MAX_BATCH_SIZE?",
+        "mambaad serve: MAMBAAD_MAX_BATCHSIZE is not a setting; did you mean "
+        "MAMBAAD_MAX_BATCH_SIZE?",
         "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUESIZE is not a setting; did you mean "
         "MAMBAAD_WORKERS__MAX_QUEUE_SIZE?",
         "mambaad serve: MAMBAAD_ZZZ is not a setting",
