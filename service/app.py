@@ -19,7 +19,7 @@ from service.access.guard import Guard
 from service.api import health as operations
 from service.api.admin import routes as admin
 from service.api.detect import routes
-from service.api.detect.batch import BatchRequestLimits, DetectDoor
+from service.api.detect.batch import DetectBatchLimits, DetectDoor
 from service.api.detect.idempotency import Answers
 from service.api.docs_page import documented_app
 from service.api.limits import BodyLimits
@@ -251,7 +251,7 @@ def _observers(
 
 
 def _detect_door(settings: Settings, shutdown: Shutdown, metrics: Metrics) -> DetectDoor:
-    batches = BatchRequestLimits(
+    batches = DetectBatchLimits(
         BodyLimits(
             settings.inspection.max_image_bytes,
             settings.http.max_request_bytes,

@@ -29,7 +29,7 @@ logger = logging.getLogger("service.batches")
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRequestLimits:
+class DetectBatchLimits:
     """Limits of one batch request: bytes, time, and images inspected at once.
 
     A stopping service inspects its images for at most `leaving_s`.
@@ -49,7 +49,7 @@ class BatchRequestLimits:
 class DetectDoor:
     """What only `/detect` and `/detect/batch` need: limits, stored answers, the shutdown."""
 
-    batches: BatchRequestLimits
+    batches: DetectBatchLimits
     answers: Answers
     shutdown: Shutdown
 
@@ -63,7 +63,7 @@ DetectDoorDependency = Annotated[DetectDoor, Depends(_door)]
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRequest:
+class DetectBatch:
     """One request for many images."""
 
     images: Sequence[Posted]
@@ -71,7 +71,7 @@ class BatchRequest:
     request_id: str
 
 
-async def inspect_batch(service: Service, door: DetectDoor, batch: BatchRequest) -> BatchAnswer:
+async def inspect_batch(service: Service, door: DetectDoor, batch: DetectBatch) -> BatchAnswer:
     """Inspect every image of the batch; a failed image becomes UNDECIDED."""
     options = replace(batch.options, deadline=door.batches.deadline(batch.options), patient=True)
     batch = replace(batch, options=options)
@@ -85,7 +85,7 @@ async def inspect_batch(service: Service, door: DetectDoor, batch: BatchRequest)
 
 
 async def _outcome(
-    service: Service, door: DetectDoor, batch: BatchRequest, image: Posted
+    service: Service, door: DetectDoor, batch: DetectBatch, image: Posted
 ) -> ImageAnswer:
     result: ViewResult
     try:

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from service.api import openapi
 from service.api.detect import openapi as openapi_bodies
-from service.api.detect.batch import BatchRequest, DetectDoorDependency, answer_of, inspect_batch
+from service.api.detect.batch import DetectBatch, DetectDoorDependency, answer_of, inspect_batch
 from service.api.detect.fields import AskedInText, options_for
 from service.api.detect.idempotency import Answered, Answers, digest_of, key_of
 from service.api.detect.schemas import BatchAnswer, DetectAnswer
@@ -119,7 +119,7 @@ async def detect_batch(
     body = door.batches.body
     images = await posted_images(request, query, body, deadline, per_image=True)
     count_images(request, len(images))
-    batch = BatchRequest(images, options, request_id_of(request.scope))
+    batch = DetectBatch(images, options, request_id_of(request.scope))
 
     async def work() -> Answered:
         return await _answer(await inspect_batch(service, door, batch))
