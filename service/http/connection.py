@@ -4,7 +4,7 @@ It limits the size and arrival time of headers, idle time, the time to receive a
 number of connections. `bodies` limits bodies, because only it knows whether the service waits for
 the client or for the application.
 
-The overridden methods are private to uvicorn: pyproject.toml bounds its version, a test fails when
+uvicorn does not guarantee the overridden methods: pyproject.toml bounds its version, a test fails if
 one is no longer called, and MAMBAAD_HTTP__CONNECTION_LIMITS=false avoids them.
 """
 
