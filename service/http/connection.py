@@ -4,8 +4,8 @@ It limits the size and arrival time of headers, idle time, the time to receive a
 number of connections. `bodies` limits bodies, because only it knows whether the service waits for
 the client or for the application.
 
-uvicorn does not guarantee the overridden methods: pyproject.toml bounds its version, a test fails if
-one is no longer called, and MAMBAAD_HTTP__CONNECTION_LIMITS=false avoids them.
+uvicorn does not guarantee the overridden methods: pyproject.toml bounds its version, a test fails
+if one is no longer called, and MAMBAAD_HTTP__CONNECTION_LIMITS=false avoids them.
 """
 
 from asyncio import BaseTransport, Protocol, TimerHandle, Transport
