@@ -115,4 +115,4 @@ def test_every_setting_that_is_meant_twice_is_named(monkeypatch):
         Settings()
     ports, fail_safes = str(caught.value).splitlines()
     assert "MAMBAAD_HTTP__PORT is '2', but MAMBAAD_PORT" in ports
-    assert "MAMBAAD_INSPECTION__FAIL_SAFE is 'STOP' and MAMBAAD_FAIL_SAFE" in fail_safes
+    assert "MAMBAAD_INSPECTION__FAIL_SAFE is 'STOP', but MAMBAAD_FAIL_SAFE" in fail_safes
