@@ -264,7 +264,7 @@ def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, 
     assert status == 0, "".join(log)
     assert not any("Traceback" in line for line in log)
     assert any('"path": "/detect"' in line for line in log)
-    assert sum("taking at most 768 connections, not 1024" in line for line in log) == 1
+    assert sum("accepting at most 768 connections, not 1024" in line for line in log) == 1
 
 
 def test_the_console_says_what_nobody_has_decided(tmp_path, save, metrics, capsys):
