@@ -116,8 +116,8 @@ def test_a_setting_of_two_values_by_its_two_names_is_refused(invoke, monkeypatch
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
     assert result.output.splitlines() == [
-        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUE_SIZE is '4' and MAMBAAD_MAX_QUEUE_SIZE, its "
-        "older name, is '3': set one of them"
+        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUE_SIZE is '4', but MAMBAAD_MAX_QUEUE_SIZE, its "
+        "older name, is '3': set only one of them"
     ]
 
 
