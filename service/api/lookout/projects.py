@@ -1,8 +1,8 @@
 """Lookout for Vision's projects and models, which clients look up and start before they detect.
 
 A category is a project, and the versions of its checkpoint are its models: a HOSTED model answers,
-a TRAINED one is only in the store. Operators choose which version answers (`POST
-/categories/{category}/route`), so StartModel and StopModel change nothing.
+a TRAINED one is only in the store. StartModel and StopModel change nothing, because operators
+choose which version answers (`POST /categories/{category}/route`).
 """
 
 from collections.abc import Sequence
