@@ -1,4 +1,4 @@
-"""All wiring: settings in, a FastAPI application out."""
+"""All wiring: makes a FastAPI application from settings."""
 
 import asyncio
 import platform
@@ -19,7 +19,7 @@ from service.access.guard import Guard
 from service.api import health as operations
 from service.api.admin import routes as admin
 from service.api.detect import routes
-from service.api.detect.batch import BatchLimits, DetectDoor
+from service.api.detect.batch import DetectBatchLimits, DetectDoor
 from service.api.detect.idempotency import Answers
 from service.api.docs_page import documented_app
 from service.api.limits import BodyLimits
@@ -59,7 +59,7 @@ from service.workers.protocol import Workers
 
 _MAX_FAULTS = 20
 _MAX_FIELD_NAME = 200
-_OWN = "mambaad-service"
+_PACKAGE = "mambaad-service"
 
 
 def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -> FastAPI:
@@ -68,14 +68,16 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     `on_ready` is called once, on the event loop, when the service is first ready. Raises
     `KeysUnusable`, `StateUnreadable` and `TracingUnavailable`.
     """
-    tracing = tracing_to(settings.telemetry.trace_endpoint, _version(_OWN))
+    tracing = tracing_to(settings.telemetry.trace_endpoint, _version(_PACKAGE))
     metrics = Metrics(CollectorRegistry())
-    metrics.build_info.labels(_version(_OWN), platform.python_version(), _version("torch")).set(1)
+    metrics.build_info.labels(_version(_PACKAGE), platform.python_version(), _version("torch")).set(
+        1
+    )
     deployment = Deployment.claim(settings.versions.state_dir)
     registry = Registry(Store(settings.versions.weights_dir), metrics, deployment.state)
 
     lifespan = _lifespan(settings, registry, deployment, metrics, tracing, on_ready)
-    app = documented_app(lifespan, _version(_OWN))
+    app = documented_app(lifespan, _version(_PACKAGE))
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
     app.state.guard = Guard(settings.access, metrics, needs_keys=settings.needs_keys)
@@ -101,7 +103,7 @@ def _lifespan(
     tracing: Tracing,
     on_ready: Callable[[], None] | None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Return what starts threads and processes with the application, and ends them with it."""
+    """Return a lifespan that starts and ends the application's threads and processes."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -138,7 +140,7 @@ def _lifespan(
 
 
 def _open_doors(app: FastAPI) -> None:
-    """Include every router; each says of its routes what they are."""
+    """Include every router; all but the health routes check keys and queries."""
     guarded = [Depends(takes_key), Depends(check_query)]
     app.include_router(routes.router, dependencies=guarded)
     app.include_router(operations.router)
@@ -150,7 +152,7 @@ def _open_doors(app: FastAPI) -> None:
 
 
 def _protect(app: FastAPI, settings: AccessSettings) -> None:
-    """Put the guards around the routes; what is added last is met first."""
+    """Add error handlers and guards; the middleware added last runs first."""
     app.add_exception_handler(ServiceError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
@@ -240,7 +242,7 @@ def _service(
 def _observers(
     settings: InspectionSettings, metrics: Metrics, tracing: Tracing, shadows: Shadows
 ) -> Observers:
-    """Return who is told of every inspection; none is required."""
+    """Return the observers of every inspection."""
     return Observers(
         [
             MetricsObserver(metrics),
@@ -254,14 +256,14 @@ def _observers(
 
 
 def _detect_door(settings: Settings, shutdown: Shutdown, metrics: Metrics) -> DetectDoor:
-    batches = BatchLimits(
+    batches = DetectBatchLimits(
         BodyLimits(
             settings.inspection.max_image_bytes,
             settings.http.max_request_bytes,
             settings.api.max_images_per_batch,
         ),
         timeout_s=settings.api.batch_request_timeout_ms / 1000,
-        # Enough to fill the next batch while one is computed, and room for others in the queue.
+        # Fills the next batch while one is computed, and leaves room for others in the queue.
         at_once=2 * settings.workers.max_batch_size * len(settings.workers.worker_names),
         leaving_s=settings.http.request_timeout_ms / 1000,
     )

@@ -1,99 +1,99 @@
-"""What can go wrong with a request; `problem_types` has how each is answered."""
+"""The errors of a request; `problem_types` defines the answer to each."""
 
 
 class ServiceError(Exception):
-    """Base of every error whose message is meant for the client."""
+    """Base of all errors whose message goes to the client."""
 
     retry_after_s: int | None = None
-    """Seconds after which it is worth trying again; None: no time makes it so."""
+    """Seconds to wait before a retry; None: waiting does not help."""
 
 
 class MalformedBody(ServiceError):
-    """A body that does not parse as what its Content-Type says."""
+    """The body cannot be parsed as its Content-Type."""
 
 
 class InvalidTensor(ServiceError):
-    """Tensors that do not fit the model, or not what is said about them."""
+    """Tensors do not fit the model or their own metadata."""
 
 
 class MalformedRequest(ServiceError):
-    """Bytes that are no HTTP/1.1 request."""
+    """The bytes are not an HTTP/1.1 request."""
 
 
 class Unauthenticated(ServiceError):
-    """No API key where one is needed, or one that is not known."""
+    """The API key is missing or unknown."""
 
 
 class Forbidden(ServiceError):
-    """A caller that is known, and may not do this."""
+    """The caller is known but lacks the permission."""
 
 
 class NoSuchCategory(ServiceError):
-    """A category that no checkpoint serves."""
+    """No checkpoint serves the category."""
 
 
 class NoSuchVersion(ServiceError):
-    """A version that does not serve the category."""
+    """The version does not serve the category."""
 
 
 class HeadersTooSlow(ServiceError):
-    """A request whose headers did not arrive in time."""
+    """The request's headers did not arrive in time."""
 
 
 class BodyTooSlow(ServiceError):
-    """A body that did not arrive in time."""
+    """The body did not arrive in time."""
 
 
 class NoSuchModel(ServiceError):
-    """A version that is not in the store."""
+    """The store has no such version."""
 
 
 class Conflict(ServiceError):
-    """What the state of things does not allow now."""
+    """The current state does not allow the change."""
 
 
 class ModelRefused(ServiceError):
-    """A version that does not load here: nothing was changed."""
+    """The version cannot be loaded here; nothing was changed."""
 
 
 class BodyTooLarge(ServiceError):
-    """A request, or one image in it, of more bytes than allowed."""
+    """The request, or one image in it, has too many bytes."""
 
 
 class ImageTooLarge(ServiceError):
-    """An image larger, or dearer to decode, than allowed."""
+    """The image is too large or too expensive to decode."""
 
 
 class AnswerTooLarge(ServiceError):
-    """Pictures asked for that are more bytes than one answer may have."""
+    """The requested heatmaps have too many bytes for one answer."""
 
 
 class UnsupportedImage(ServiceError):
-    """Bytes that do not begin like any image format that is taken."""
+    """The file is not in a supported image format."""
 
 
 class UnsupportedEncoding(ServiceError):
-    """A body compressed in a way that is not taken."""
+    """The body's Content-Encoding is not supported."""
 
 
 class UnsupportedCharset(ServiceError):
-    """A text that is said to be in another charset than UTF-8."""
+    """A text declares a charset other than UTF-8."""
 
 
 class InvalidRequest(ServiceError):
-    """A field that is missing or has an impossible value."""
+    """A field is missing or has an invalid value."""
 
 
 class IdempotencyKeyReused(ServiceError):
-    """An Idempotency-Key that was used with another request."""
+    """The Idempotency-Key was used with another request."""
 
 
 class UndecodableImage(ServiceError):
-    """An image that is empty, truncated or damaged."""
+    """The image is empty, truncated or damaged."""
 
 
 class RateLimited(ServiceError):
-    """More requests or images than the caller may send; try again in `retry_after_s` seconds."""
+    """The caller sent too many requests or images; try again in `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -101,15 +101,15 @@ class RateLimited(ServiceError):
 
 
 class HeadersTooLarge(ServiceError):
-    """A request with more bytes of headers than allowed."""
+    """The request's headers have too many bytes."""
 
 
 class ClientGone(ServiceError):
-    """The client closed the connection before its answer."""
+    """The client closed the connection before the answer."""
 
 
 class NonFiniteResult(ServiceError):
-    """The network answered NaN or infinity: the part was not inspected."""
+    """The network returned NaN or infinity: the part was not inspected."""
 
 
 class InspectionFailed(ServiceError):
@@ -117,7 +117,7 @@ class InspectionFailed(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Try again in `retry_after_s` seconds."""
+    """The service cannot do this now; try again in `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
@@ -125,35 +125,35 @@ class Unavailable(ServiceError):
 
 
 class KeysUnreadable(Unavailable):
-    """The keys file could not be read for too long to trust the keys read before."""
+    """The keys file was unreadable for too long to trust the keys read before."""
 
 
 class TooManyConnections(Unavailable):
-    """More connections than allowed, and none that could be let go for this one."""
+    """Too many connections are open, and all of them are in use."""
 
 
 class BodiesFull(Unavailable):
-    """The bodies of requests and answers held at once are too many bytes already."""
+    """All request bodies and answers in memory together have too many bytes."""
 
 
 class QueueFull(Unavailable):
-    """More images are waiting already than will be taken."""
+    """The queue is full."""
 
 
 class NoWorkerReady(Unavailable):
-    """Every worker is starting, or starting again."""
+    """All workers are starting or restarting."""
 
 
 class WorkerLost(Unavailable):
-    """The worker died with this image on it: the part was not inspected."""
+    """The worker died while it processed this image: the part was not inspected."""
 
 
 class StateNotWritten(Unavailable):
-    """A change that could not be kept on disk, and so was not made."""
+    """The change could not be written to disk and was not made."""
 
 
 class CheckpointUnavailable(Unavailable):
-    """The category is known and its checkpoint cannot be loaded."""
+    """The category is known, but its checkpoint cannot be loaded."""
 
 
 class DeadlineExceeded(ServiceError):

@@ -1,7 +1,6 @@
-"""How each error is answered, told once: problems, OpenAPI, Lookout's words and the docs use it.
+"""The answer to each error, defined once for problems, OpenAPI, Lookout and the docs.
 
-`service.http.problems` writes the answer; `python -m tests.service.api.problem_docs` writes the
-table in docs/integrate.md.
+`python -m tests.service.api.problem_docs` writes the table in docs/integrate.md.
 """
 
 from collections.abc import Mapping
@@ -9,42 +8,42 @@ from dataclasses import dataclass, field
 
 from service import errors
 
-_REPAIR_BODY = "repair the client: the body is no form, or no JSON"
+_REPAIR_BODY = "fix the client: the body is not a valid form or valid JSON"
 _GIVE_KEY = "give the client a key with the scope `detect`"
-_REPAIR_NAME = "repair the name, or load the model; `detail` lists the categories"
-_LOOK_AT_NETWORK = "look at the network, then try again"
-_SEND_LESS = "send less, or raise the limit; ask for fewer heatmaps at once"
-_SEND_FORMAT = "send JPEG, PNG, BMP, TIFF, WebP, PGM or PPM, of a kind that is read"
-_SEND_UTF8 = "send texts in UTF-8, and say so or nothing"
-_TAKE_AGAIN = "take the picture again: the file is damaged, empty, or no base64"
-_REPAIR_FIELD = "repair the client; `errors` names the field"
+_REPAIR_NAME = "correct the name, or load the model; `detail` lists the categories"
+_LOOK_AT_NETWORK = "check the network, then try again"
+_SEND_LESS = "send less, request fewer heatmaps at once, or raise the limit"
+_SEND_FORMAT = "send JPEG, PNG, BMP, TIFF, WebP, PGM or PPM; `detail` names the unsupported variant"
+_SEND_UTF8 = "send texts in UTF-8, and declare UTF-8 or no charset"
+_TAKE_AGAIN = "take the picture again: the file is damaged, empty or not valid base64"
+_REPAIR_FIELD = "fix the client; `errors` names the field"
 _WAIT = "wait for `Retry-After` seconds"
-_READ_LOG = "the log tells more under the request id; trying again rarely helps"
+_READ_LOG = "search the log for the request id; a retry rarely helps"
 _TRY_AGAIN = "try again after `Retry-After` seconds, if the part can wait"
-_TOO_LATE = "the part has gone by; fewer requests, or a faster device"
+_TOO_LATE = "the part has passed; send fewer requests, or use a faster device"
 
-# What is left of the body would be taken for a request.
+# Else the server would parse the unread part of the body as the next request.
 _CLOSE = {"Connection": "close"}
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """How one kind of error is answered; `slug` is its stable name for programs."""
+    """The answer to one kind of error; `slug` is its stable name for programs."""
 
     status: int
     slug: str
     title: str
     example: str = ""
-    """A message as the service writes it."""
+    """A typical `detail`."""
 
     advice: str = ""
-    """What to do about a part that is UNDECIDED by it."""
+    """What to do when this error leaves a part UNDECIDED."""
 
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Headers of the answer, beside the Retry-After of an error that has one."""
+    """Headers of the answer, in addition to Retry-After."""
 
     throttles: bool = False
-    """It is over once less is asked for."""
+    """Whether the error ends once clients send less."""
 
     @property
     def uri(self) -> str:
@@ -70,7 +69,7 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
     errors.Unauthenticated: ProblemType(
         401,
         "unauthenticated",
-        "No API key, or none that is known",
+        "The API key is missing or unknown",
         example="no API key: expected Authorization: Bearer <key>, or X-API-Key: <key>",
         advice=_GIVE_KEY,
         headers={"WWW-Authenticate": 'Bearer realm="mambaad"'},
@@ -79,7 +78,7 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         403,
         "forbidden",
         "The caller may not do this",
-        example="the key 'line-3' has the scope detect, and this needs admin",
+        example="'line-3' has the scope detect, but this needs admin",
         advice=_GIVE_KEY,
     ),
     errors.NoSuchCategory: ProblemType(
@@ -122,13 +121,13 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
     errors.Conflict: ProblemType(
         409,
         "conflict",
-        "Not as things stand",
+        "The current state does not allow this",
         example="solar/1 is the stable version of 'solar-mono': route that to another first",
     ),
     errors.ModelRefused: ProblemType(
         409,
         "model-refused",
-        "The version does not load",
+        "The version cannot be loaded",
         example="solar/2 was not loaded, and nothing has changed: network.safetensors is not the "
         "file that was saved",
     ),
@@ -142,52 +141,52 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
     errors.ImageTooLarge: ProblemType(
         413,
         "image-too-large",
-        "Too large an image, or too dear to decode",
+        "The image is too large or too expensive to decode",
         example="an image may have 50000000 pixels, got 50000 x 50000 = 2500000000",
         advice=_SEND_LESS,
     ),
     errors.AnswerTooLarge: ProblemType(
         413,
         "answer-too-large",
-        "Too large an answer",
-        example="the pictures of one answer may have 268435456 bytes: ask for fewer",
+        "The answer is too large",
+        example="the heatmaps of one answer may have 268435456 bytes: request fewer",
         advice=_SEND_LESS,
     ),
     errors.UnsupportedImage: ProblemType(
         415,
         "unsupported-image",
-        "Not an image format that is taken",
-        example="the content is none of the image formats taken: JPEG, PNG, BMP, TIFF, WebP, PPM",
+        "Not a supported image format",
+        example="not a supported image format; supported: JPEG, PNG, BMP, TIFF, WebP, PPM",
         advice=_SEND_FORMAT,
     ),
     errors.UnsupportedEncoding: ProblemType(
         415,
         "unsupported-encoding",
-        "Not an encoding that is taken",
-        example="Content-Encoding 'br' is not taken; have: gzip, deflate",
+        "Not a supported encoding",
+        example="Content-Encoding 'br' is not supported; supported: gzip, deflate",
         advice=_SEND_FORMAT,
         headers={"Accept-Encoding": "gzip, deflate"},
     ),
     errors.UnsupportedCharset: ProblemType(
         415,
         "unsupported-charset",
-        "Not a charset that is taken",
-        example="the form says that its charset is 'latin-1'; expected UTF-8",
+        "Not a supported charset",
+        example="the form declares the charset 'latin-1'; expected UTF-8",
         advice=_SEND_UTF8,
     ),
     errors.InvalidRequest: ProblemType(
         422,
         "invalid-request",
-        "A field is missing or impossible",
+        "A field is missing or invalid",
         example="no category: expected it as ?category= or as a form field",
         advice=_REPAIR_FIELD,
     ),
     errors.IdempotencyKeyReused: ProblemType(
         422,
         "idempotency-key-reused",
-        "Another request's key",
+        "The Idempotency-Key belongs to another request",
         example="this Idempotency-Key was used with another body, Content-Type or path: use a "
-        "new key for a new request, and the same only to repeat one",
+        "new key for each new request, and the same key only to repeat one",
         advice=_REPAIR_FIELD,
     ),
     errors.UndecodableImage: ProblemType(
@@ -210,44 +209,43 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         431,
         "headers-too-large",
         "Too many bytes of headers",
-        example="headers may have 32768 bytes",
+        example="headers may have 32768 bytes, got more",
     ),
     errors.ClientGone: ProblemType(499, "client-gone", "The client closed the connection"),
     errors.NonFiniteResult: ProblemType(
         500,
         "non-finite-result",
-        "The network's answer is not a number",
-        example="the network's answer to this image is not a finite number: the part counts "
-        "neither as OK nor as NG",
+        "The network's score is not a number",
+        example="the network's score of this image is not a finite number: the part is UNDECIDED",
         advice=_READ_LOG,
     ),
     errors.InspectionFailed: ProblemType(
         500,
         "inspection-failed",
         "The image could not be inspected",
-        example="the network failed on this image: it counts neither as OK nor as NG",
+        example="the network failed on this image: the part is UNDECIDED",
         advice=_READ_LOG,
     ),
     errors.TooManyConnections: ProblemType(
         503,
         "too-many-connections",
         "Too many connections are open",
-        example="too many connections are open",
+        example="too many connections are open: close idle ones",
         advice=_TRY_AGAIN,
     ),
     errors.BodiesFull: ProblemType(
         503,
         "bodies-full",
-        "Too much is being received",
-        example="2147483648 bytes of requests are being received, and no more are taken",
+        "Too many bytes are in memory",
+        example="requests in progress take 2147483648 bytes, which is the limit",
         advice=_TRY_AGAIN,
         throttles=True,
     ),
     errors.QueueFull: ProblemType(
         503,
         "queue-full",
-        "Too much is waiting",
-        example="128 images are waiting, and no more are taken",
+        "Too many images are waiting",
+        example="128 images are waiting, which is the limit",
         advice=_TRY_AGAIN,
         throttles=True,
     ),
@@ -255,14 +253,14 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         503,
         "no-worker-ready",
         "No worker is ready",
-        example="no worker is ready: they are starting, or starting again",
+        example="no worker is ready: they are starting or restarting",
         advice=_TRY_AGAIN,
     ),
     errors.WorkerLost: ProblemType(
         503,
         "worker-lost",
         "The worker died on this image",
-        example="the worker died with this image on it: it was not inspected",
+        example="the worker died while it processed this image, which was not inspected",
         advice=_TRY_AGAIN,
     ),
     errors.KeysUnreadable: ProblemType(
@@ -270,18 +268,18 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "keys-unreadable",
         "API keys cannot be checked",
         example="the keys file could not be read for 901 s, so no key is valid",
-        advice="make the keys file readable for the service again; its log says what is wrong",
+        advice="make the keys file readable for the service; its log says what is wrong",
     ),
     errors.StateNotWritten: ProblemType(
         503,
         "state-not-written",
-        "The change could not be kept",
-        example="the change could not be kept and was not made: No space left on device",
+        "The change could not be saved",
+        example="the change could not be saved and was not made: No space left on device",
     ),
     errors.CheckpointUnavailable: ProblemType(
         503,
         "checkpoint-unavailable",
-        "It cannot be loaded now",
+        "The checkpoint cannot be loaded",
         example="checkpoint solar/2, which serves 'solar-mono', cannot be loaded",
         advice=_TRY_AGAIN,
     ),

@@ -1,25 +1,25 @@
-"""The word that the service is leaving, for all who have to know."""
+"""The shutdown flag that all parts of the service share."""
 
 import math
 import time
 
 
 class Shutdown:
-    """Whether the service has been told to stop; it still finishes what it took."""
+    """Whether the service was told to stop; it still finishes the requests that it accepted."""
 
     def __init__(self) -> None:
         self._begun_at = math.inf
 
     @property
     def begun(self) -> bool:
-        """Whether it was told to."""
+        """Whether the service was told to stop."""
         return self.since_s >= 0
 
     @property
     def since_s(self) -> float:
-        """How many seconds ago; minus infinity for never."""
+        """Seconds since the shutdown began; minus infinity before it."""
         return time.monotonic() - self._begun_at
 
     def begin(self) -> None:
-        """Tell everyone; only a time, since a signal handler does it."""
+        """Begin the shutdown; a signal handler calls this, so it only stores the time."""
         self._begun_at = min(self._begun_at, time.monotonic())

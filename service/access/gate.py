@@ -1,7 +1,7 @@
-"""Who is asking, may they, and not too often: checked before a byte of the body is read.
+"""Checks key, scope and rate before the body is read.
 
-`Gate` is ASGI middleware and refuses by default: a route that nobody thought of needs a key too.
-What a key is good for, and what is open, the routes declare.
+`Gate` is ASGI middleware and refuses by default: a route without a declaration needs a key. Routes
+declare the scope that they need, or that they are open.
 """
 
 from fastapi import Request, Security
@@ -18,7 +18,7 @@ from service.telemetry.logs import note
 
 
 class Gate:
-    """ASGI middleware that lets a request in once it is known who asks, and that they may."""
+    """ASGI middleware that admits a request if its caller is known and allowed."""
 
     def __init__(self, app: ASGIApp, guard: Guard, metrics_require_key: bool = False) -> None:
         self._app = app
@@ -47,21 +47,20 @@ class Gate:
         try:
             self._guard.require(caller, matched.declaration.scope)
         except Forbidden:
-            scope["route"] = matched.route  # it is counted as a refusal of this route
+            scope["route"] = matched.route  # counts the refusal for this route
             raise
 
 
-_BEARER = HTTPBearer(auto_error=False, description="an API key, as `mambaad keys new` prints it")
-_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="the same in its own header")
+_BEARER = HTTPBearer(auto_error=False, description="an API key, printed by `mambaad keys new`")
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="the same key")
 
 
 async def takes_key(
     request: Request, _bearer: object = Security(_BEARER), _header: object = Security(_HEADER)
 ) -> None:
-    """Depend on this where a key is taken: OpenAPI says so then, and no route is without a gate.
+    """Dependency of routes that need a key; it also documents the key in OpenAPI.
 
-    What the route declares that is reached is checked once more, so that a path that could be read
-    in two ways leads nowhere.
+    It checks the scope of the route that the router chose, in case `matching` chose another one.
     """
     guard: Guard = request.app.state.guard
     scope = declared_by(request.scope["endpoint"]).scope

@@ -1,4 +1,4 @@
-"""Who is asking, and not too often: by the keys, the rates and the addresses of the settings."""
+"""Identifies callers by key or address, and limits their rate."""
 
 import ipaddress
 import math
@@ -22,7 +22,7 @@ _EXPECTED = "expected Authorization: Bearer <key>, or X-API-Key: <key>"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a key by its name, or an address without one."""
+    """The sender of a request, named by its key or its address."""
 
     name: str
     scopes: frozenset[Scope]
@@ -30,7 +30,11 @@ class Caller:
 
 
 class Guard:
-    """Knows the callers by the settings: their keys, their rates, and whether one is needed."""
+    """Admits callers according to the settings.
+
+    caller = guard.admit("POST", headers, "192.0.2.7")
+    guard.require(caller, Scope.DETECT)
+    """
 
     def __init__(self, settings: AccessSettings, metrics: Metrics, *, needs_keys: bool) -> None:
         """Read the keys file. Raises `KeysUnusable`."""
@@ -48,7 +52,7 @@ class Guard:
         self._rates = RateLimiter()
 
     def admit(self, method: str, headers: Headers, address: str) -> Caller:
-        """Return who asks.
+        """Identify the caller and count the request.
 
         Raises `Unauthenticated`, `Forbidden`, `RateLimited` or `KeysUnreadable`.
         """
@@ -66,25 +70,25 @@ class Guard:
         return caller
 
     def count_images(self, caller: Caller | None, count: int) -> None:
-        """Count the images of a request beyond its first, which `admit` has counted."""
+        """Count a request's images; `admit` has counted the first one."""
         if caller is not None and count > 1:
             self._rates.charge(caller.name, count - 1)
 
     def require(self, caller: Caller | None, scope: Scope | None) -> None:
-        """Raise `Forbidden` for a caller without the scope; None is for every caller."""
-        if caller is None:  # no `Gate` stood before the route
+        """Raise `Forbidden` for a caller without the scope; None allows every caller."""
+        if caller is None:  # the request did not pass `Gate`
             raise self._unauthenticated("missing", f"no API key: {_EXPECTED}")
         if scope is not None and scope not in caller.scopes:
             self._metrics.unauthorized.labels("scope").inc()
             have = ", ".join(sorted(caller.scopes))
-            raise Forbidden(f"{caller.name!r} has the scope {have}, and this needs {scope}")
+            raise Forbidden(f"{caller.name!r} has the scope {have}, but this needs {scope}")
 
     def _unauthenticated(self, reason: str, detail: str) -> Unauthenticated:
         self._metrics.unauthorized.labels(reason).inc()
         return Unauthenticated(detail)
 
     def _count_keys(self) -> None:
-        """Have the refusals of every key counted from 0 on, as soon as it is read."""
+        """Export the refusals of every key at 0 after the keys were read."""
         keys = self._ring.keys if self._ring else ()
         if keys is not self._counted:
             self._counted = keys
@@ -101,43 +105,44 @@ class Guard:
         if key:
             return Caller(key.name, key.scopes, key.rate_per_s)
         if is_meant or self._needs_keys:
-            raise self._unauthenticated("unknown", "the API key is not known, or not any more")
+            raise self._unauthenticated("unknown", "the API key is unknown or was removed")
         return None
 
     def _anonymous(self, method: str, headers: Headers, address: str) -> Caller:
         if self._needs_keys:
             raise self._unauthenticated("missing", f"no API key: {_EXPECTED}")
         self._check_page(method, headers)
-        # Where there are keys and none is needed, what changes the service still takes one.
+        # If there are keys but none is needed, changes of the service still need one.
         scopes = frozenset({Scope.DETECT}) if self._ring else frozenset(Scope)
         return Caller(f"anonymous@{caller_of_address(address)}", scopes, None)
 
     def _check_page(self, method: str, headers: Headers) -> None:
-        """Refuse what a browser sends for some other site's page: it asks in its user's place."""
+        """Refuse requests that a browser sends for another site's page."""
         host = headers.get("host", "")
         if self._anonymous_by_address and not _is_this_machine(host):
             raise Forbidden(
-                f"the Host {host[:100]!r} is not this machine's: without keys, only localhost and "
-                "addresses in numbers are served, unless MAMBAAD_ACCESS__ALLOW_ANONYMOUS is true"
+                f"the Host {host[:100]!r} is not localhost or an IP address: without keys, the "
+                "service answers no other host unless MAMBAAD_ACCESS__ALLOW_ANONYMOUS is true"
             )
         origin = headers.get("origin")
         if origin is None or method in {"GET", "HEAD"} or origin in self._origins:
             return
         if origin.partition("://")[2] != host:
             raise Forbidden(
-                f"pages of {origin[:100]!r} may not ask; see MAMBAAD_ACCESS__CORS_ORIGINS"
+                f"pages of {origin[:100]!r} may not send requests: add the origin to "
+                "MAMBAAD_ACCESS__CORS_ORIGINS"
             )
 
 
 def _secret(headers: Headers) -> tuple[str | None, bool]:
-    """Return the key that was sent, and whether it was meant as one of ours.
+    """Return the sent key, and whether it is certainly meant for this service.
 
-    Amazon's clients sign with an access key's id, which is where a key of ours may stand.
+    Amazon's clients send an access key id in their signature, which may hold a key of this service.
     """
     authorization = headers.get("authorization", "")
-    scheme, _, rest = authorization.partition(" ")
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        return rest.strip(), True
+        return token.strip(), True
     credential = _AWS_CREDENTIAL.match(authorization)
     if credential:
         return credential[1], False
@@ -145,7 +150,7 @@ def _secret(headers: Headers) -> tuple[str | None, bool]:
 
 
 def _is_this_machine(host: str) -> bool:
-    """Whether a Host header is one that no name server can point here."""
+    """Whether a Host header is localhost or an IP address, which no name server can redirect."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         if name == "localhost" or name.endswith(".localhost"):

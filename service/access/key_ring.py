@@ -1,8 +1,8 @@
-"""The keys of a file, followed as the file changes.
+"""The keys of a file, updated when the file changes.
 
-A file that cannot be used (half written, not readable, gone) takes no key away at once: a line must
-not stop for a passing error. It is read again every second until it can be. A key that was revoked
-meanwhile must not live on for ever: after a grace without a good reading no key is valid any more.
+While the file is unusable (half written, unreadable, missing), the last keys stay valid, so that a
+passing error does not stop a line; the file is read again every second. After a grace without a
+successful read no key is valid, so that a revoked key does not stay valid for ever.
 """
 
 import hmac
@@ -21,7 +21,7 @@ _RECHECK_S = 1.0
 
 
 class KeyRing:
-    """The keys of a file; those last read stay valid for `grace_s` while it cannot be read."""
+    """The keys of a file; they stay valid for `grace_s` while the file cannot be read."""
 
     def __init__(
         self, path: Path, grace_s: float, clock: Callable[[], float] = time.monotonic
@@ -37,13 +37,13 @@ class KeyRing:
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
-        """The keys as last read: the same tuple until they change."""
+        """The last read keys: the same tuple until they change."""
         return self._keys
 
     def find(self, secret: str) -> ApiKey | None:
-        """Return the key that this is, in a time that does not tell how near a wrong one came.
+        """Return the key of this secret, in a time that does not depend on the secret.
 
-        Raises `KeysUnreadable` once the file could not be read for the grace.
+        Raises `KeysUnreadable` when the file was unreadable for longer than the grace.
         """
         unread_s = self.unread_s()
         if self._fault and unread_s >= self._grace_s:
@@ -52,19 +52,19 @@ class KeyRing:
                 "see the service's log"
             )
         given = digest(secret[:_MAX_SECRET])
-        found = None
+        match = None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, given):
-                found = key
-        return found
+                match = key
+        return match
 
     def unread_s(self) -> float:
-        """Look at the file; return for how long it could not be read, 0 where it can."""
+        """Check the file; return for how many seconds it was unreadable, 0 if it is readable."""
         self._follow()
         return self._clock() - self._failing_since if self._fault else 0.0
 
     def _follow(self) -> None:
-        """Look at the file, at most once a second; read it where it changed, or was no good."""
+        """Check the file, at most once a second; read it if it changed or was unusable."""
         now = self._clock()
         if now - self._checked < _RECHECK_S:
             return
@@ -77,21 +77,21 @@ class KeyRing:
         except KeysUnusable as error:
             self._take_fault(str(error))
         else:
-            # A write in the same tick of the file system's clock leaves the stamp as it was, so a
-            # new state is read once more a second later.
+            # A second write in the same tick of the file system's clock does not change the stamp,
+            # so a new state is read again a second later.
             self._settled = self._stamp == stamp and keys == self._keys
             if keys != self._keys or self._fault:
                 logger.info("read %d API keys", len(keys))
             self._keys, self._fault = keys, None
 
     def _take_fault(self, fault: str) -> None:
-        """Keep the keys and read again at the next look; log each kind of fault once."""
+        """Keep the keys until the next check; log each kind of fault once."""
         self._settled = False
         if self._fault is None:
             self._failing_since = self._checked
         if fault != self._fault:
             left_s = max(0.0, self._failing_since + self._grace_s - self._checked)
-            logger.error("%s; the keys read before hold for %.0f s more", fault, left_s)
+            logger.error("%s; the keys read before stay valid for %.0f s", fault, left_s)
         self._fault = fault
 
     def _now(self) -> Stamp | None:

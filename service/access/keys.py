@@ -1,8 +1,8 @@
-"""API keys: who may ask, and for what. Only a key's SHA-256 is ever stored.
+"""API keys and their file, which stores only the SHA-256 of each key.
 
-A key has 256 random bits: its plain hash cannot be guessed back, and needs no slow one. The file is
-JSON, `{"keys": [{"name", "sha256", "scopes", ...}]}`; `mambaad keys` writes it, and a service that
-runs notices the change (`service.access.key_ring`).
+A key has 256 random bits, so a fast hash is safe. The file is JSON, `{"keys": [{"name", "sha256",
+"scopes", ...}]}`; `mambaad keys` writes it, and a running service notices the change
+(`service.access.key_ring`).
 """
 
 import hashlib
@@ -29,21 +29,21 @@ _MAX_KEYS = 4096
 
 
 class ApiKey(BaseModel):
-    """One key, without the key itself."""
+    """A key's entry in the file, without its secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="who uses it; in the log")
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="its user; appears in the log")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     scopes: frozenset[Scope] = Field(min_length=1)
     rate_per_s: float | None = Field(
-        None, gt=0, le=1e6, description="images; None: as for all keys"
+        None, gt=0, le=1e6, description="images a second; None: the rate of the settings"
     )
     created: datetime | None = None
 
 
 class KeysUnusable(ValueError):
-    """A keys file that cannot be read, or that says something impossible."""
+    """A keys file that cannot be read or is invalid."""
 
 
 class _KeysFile(BaseModel):
@@ -53,7 +53,7 @@ class _KeysFile(BaseModel):
 
 
 class Stamp(NamedTuple):
-    """What differs once a file was written, replaced, or given to somebody else."""
+    """The state of a file; it changes with its content, owner and permissions."""
 
     modified_ns: int
     changed_ns: int
@@ -64,7 +64,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> "Stamp":
-        """Return the stamp of a file in this state."""
+        """Return the stamp of a file's status."""
         return cls(
             status.st_mtime_ns,
             status.st_ctime_ns,
@@ -76,23 +76,23 @@ class Stamp(NamedTuple):
 
 
 def digest(secret: str) -> str:
-    """Return what is stored of a key."""
+    """Return a key's hash, as stored in the file."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
-    """Read a keys file. Raises `KeysUnusable`, also where others than its owner may write it."""
+    """Read a keys file. Raises `KeysUnusable`, also if group or others may write it."""
     return read_stamped(path)[0]
 
 
 def read_stamped(path: Path) -> tuple[tuple[ApiKey, ...], Stamp]:
-    """Read a keys file, and say of which state of it the keys are. Raises `KeysUnusable`."""
+    """Read a keys file and its stamp at that moment. Raises `KeysUnusable`."""
     try:
         content, status = read_regular(path, _MAX_FILE_BYTES)
     except OSError as error:
         raise KeysUnusable(f"the keys file {path} cannot be read: {error.strerror}") from error
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise KeysUnusable(f"others may write the keys file {path}: chmod go-w {path}")
+        raise KeysUnusable(f"others may write the keys file {path}: run chmod go-w {path}")
     return _parsed(path, content), Stamp.of(status)
 
 
@@ -102,22 +102,24 @@ def _parsed(path: Path, content: bytes) -> tuple[ApiKey, ...]:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise KeysUnusable(f"the keys file {path} is wrong at {place}: {first['msg']}") from error
+        raise KeysUnusable(f"the keys file {path} is invalid at {place}: {first['msg']}") from error
     for what, values in (
         ("name", [key.name for key in keys]),
         ("hash", [key.sha256 for key in keys]),
     ):
         if len(set(values)) < len(values):
-            raise KeysUnusable(f"the keys file {path} has a {what} twice")
+            raise KeysUnusable(f"the keys file {path} has the same {what} twice")
     return tuple(keys)
 
 
 def add_key(path: Path, name: str, scopes: Sequence[Scope], rate_per_s: float | None = None) -> str:
-    """Make a key, append its hash to the file, and return the key: nothing else ever shows it."""
+    """Create a key, append its hash to the file, and return the key, which is stored nowhere."""
     secret = _PREFIX + secrets.token_urlsafe(32)
     with _changing(path) as keys:
         if any(key.name == name for key in keys):
-            raise KeysUnusable(f"there is a key named {name!r} already")
+            raise KeysUnusable(
+                f"there is already a key named {name!r}: remove it, or use another name"
+            )
         try:
             key = ApiKey(
                 name=name,
@@ -134,19 +136,19 @@ def add_key(path: Path, name: str, scopes: Sequence[Scope], rate_per_s: float | 
 
 
 def remove_key(path: Path, name: str) -> None:
-    """Take a key out of the file: requests with it are refused from the next second on."""
+    """Remove a key from the file; a running service refuses it within a second."""
     with _changing(path) as keys:
-        kept = [key for key in keys if key.name != name]
-        if len(kept) == len(keys):
+        remaining = [key for key in keys if key.name != name]
+        if len(remaining) == len(keys):
             raise KeysUnusable(f"there is no key named {name!r}")
-        keys[:] = kept
+        keys[:] = remaining
 
 
 @contextmanager
 def _changing(path: Path) -> Iterator[list[ApiKey]]:
-    """Hand out the keys to change, then replace the file at once; one writer at a time."""
+    """Yield the keys to change, then replace the file atomically; one writer at a time."""
     try:
-        path.absolute().parent.stat()  # a folder that is missing would be made for the lock
+        path.absolute().parent.stat()  # else FileLock would create a missing folder
         lock = FileLock(path.with_name(f".{path.name}.lock"), mode=0o600).acquire()
     except OSError as error:
         raise KeysUnusable(f"{path.parent} cannot be opened: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""How often each caller may ask: token buckets, in a table that cannot grow without end."""
+"""Rate limits: one token bucket per caller, in a table of bounded size."""
 
 import ipaddress
 import time
@@ -17,9 +17,13 @@ class _Bucket:
 
 
 class RateLimiter:
-    """Lets each caller ask `rate_per_s` times a second on average, a second's worth at once.
+    """Allows each caller `rate_per_s` requests a second on average, and a second's worth at once.
 
-    Beyond `max_buckets` callers the one that asked longest ago is forgotten, and starts afresh.
+    Beyond `max_buckets` callers the least recent one is forgotten and starts with a full bucket.
+
+    >>> rates = RateLimiter(clock=lambda: 0.0)
+    >>> rates.take("line-1", rate_per_s=1.0), rates.take("line-1", rate_per_s=1.0)
+    (0.0, 1.0)
     """
 
     def __init__(
@@ -30,7 +34,7 @@ class RateLimiter:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, caller: str, rate_per_s: float) -> float:
-        """Count a request; return 0, or in how many seconds the caller may ask again."""
+        """Count a request; return 0 if it is allowed, else the seconds to wait."""
         now, burst = self._clock(), max(1.0, rate_per_s)
         bucket = self._buckets.pop(caller, None) or _Bucket(burst, now)
         self._buckets[caller] = bucket
@@ -44,7 +48,7 @@ class RateLimiter:
         return 0.0
 
     def charge(self, caller: str, count: int) -> None:
-        """Count what a request that was let in turned out to hold; the caller may owe it then."""
+        """Count further images of an admitted request; the bucket may become negative."""
         bucket = self._buckets.get(caller)
         if bucket is not None:
             bucket.tokens -= count
@@ -54,7 +58,7 @@ class RateLimiter:
 
 
 def caller_of_address(address: str) -> str:
-    """Return the name that an address is counted under: itself, or an IPv6 host's whole network."""
+    """Return an address's name for counting: an IPv4 address, or the /64 network of IPv6."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Texts come in UTF-8, and a request that says otherwise is refused."""
+"""Refuses requests that declare another charset than UTF-8."""
 
 from python_multipart.multipart import parse_options_header
 
@@ -8,7 +8,7 @@ _UTF8 = frozenset({"", "utf-8", "utf8", "utf_8", "us-ascii", "ascii"})
 
 
 def check_charset(content_type: str, of: str) -> None:
-    """Raise `UnsupportedCharset` for a Content-Type whose charset is not UTF-8 or a part of it."""
+    """Raise `UnsupportedCharset` for a Content-Type with another charset than UTF-8 or ASCII."""
     if "charset" in content_type.lower():
         options = parse_options_header(content_type)[1]
         named = {name.strip().lower(): value for name, value in options.items()}
@@ -16,8 +16,6 @@ def check_charset(content_type: str, of: str) -> None:
 
 
 def check_charset_name(charset: str, of: str) -> None:
-    """Raise `UnsupportedCharset` for the name of any other charset."""
+    """Raise `UnsupportedCharset` for another charset than UTF-8 or ASCII."""
     if charset.strip().lower() not in _UTF8:
-        raise UnsupportedCharset(
-            f"the {of} says that its charset is {charset[:50]!r}; expected UTF-8"
-        )
+        raise UnsupportedCharset(f"the {of} declares the charset {charset[:50]!r}; expected UTF-8")

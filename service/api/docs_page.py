@@ -1,4 +1,4 @@
-"""The page /docs, which the application serves by itself: a factory has no internet."""
+"""The page /docs, with all its files served here: a factory has no internet."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -16,7 +16,7 @@ _PAGE = "/docs"
 _REDIRECT = "/docs/oauth2-redirect"
 _ASSETS = "/docs/assets"
 _LOADED = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-# The page of Swagger UI starts with a line of script and sets styles from it.
+# The page of Swagger UI has an inline script, which sets inline styles.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; frame-ancestors 'none'"
@@ -26,11 +26,11 @@ _POLICY = (
 def documented_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], version: str
 ) -> FastAPI:
-    """Make an application that serves its page and the document that the page shows."""
+    """Return an application that serves /docs and its OpenAPI document."""
     app = FastAPIOffline(
         docs_url=_PAGE,
         redoc_url=None,
-        redirect_slashes=False,  # a redirect is an answer without a decision
+        redirect_slashes=False,  # a redirect has no decision
         static_url=_ASSETS,
         swagger_ui_oauth2_redirect_url=_REDIRECT,
         title="MambaAD inspection service",
@@ -43,13 +43,13 @@ def documented_app(
 
 
 def _declare(app: FastAPI) -> None:
-    """Say what the routes are that the application came with."""
+    """Declare the routes that FastAPI added."""
     routes = app.router.routes
     for index, route in enumerate(routes):
         if isinstance(route, Mount):
             routes[index] = Mount(route.path, app=_Assets(route.app), name=route.name)
         elif isinstance(route, Route):
-            # The redirect is for logging in elsewhere, which nobody does here.
+            # The redirect is for OAuth logins, which the service does not use.
             access = Access.KEYED if route.path == _REDIRECT else Access.OPEN
             policy = _POLICY if route.path in {_PAGE, _REDIRECT} else None
             declares(access=access, page_policy=policy)(route.endpoint)
@@ -57,7 +57,7 @@ def _declare(app: FastAPI) -> None:
 
 @declares(page_policy=_POLICY)
 class _Assets:
-    """ASGI application for the page's files: open are those that it loads."""
+    """ASGI application for the page's files; those that the page loads need no key."""
 
     def __init__(self, files: ASGIApp) -> None:
         self._files = files

@@ -1,12 +1,12 @@
-"""JSON that a client sent, read within bounds of memory and time.
+"""Reads a client's JSON within bounds of memory and time.
 
     document = read_json(body, JsonBounds(max_bytes=65_536, max_values=1000))
     asked = build(DetectBody, document.value, "body")
     document.long_text(asked.images[0].content)
 
-The JSON parser holds Python's lock from the first byte to the last, so the silence of everything
-else is bounded by counting first. Long strings, which are images, are not parsed at all: each is
-cut out, and read from the body where it is used.
+The JSON parser holds Python's lock all the time, so bytes, values and members are counted first to
+bound how long everything else stops. Long strings, which are images, are never parsed: they are cut
+out, and read from the body when they are used.
 """
 
 import re
@@ -25,10 +25,10 @@ Text: TypeAlias = bytes | memoryview
 """A text in UTF-8, or a part of a body that should be one."""
 
 LONG_JSON_BYTES = 512 * 2**10
-"""A longer body is read in a thread, and not on the event loop."""
+"""A longer body is parsed in a thread instead of on the event loop."""
 
 _MAX_DIGITS = 300
-"""No number needs more; the parser's time grows with the square of the digits."""
+"""The parser's time is quadratic in the number of digits; no number needs more."""
 
 _LONG_BYTES = 4096
 _SHORT_BYTES = 16 * 2**10
@@ -43,10 +43,10 @@ _WHOLE_ESCAPES = re.compile(rb"(?:[^\\]++|\\u[0-9A-Fa-f]{4}|\\[^u])*+", re.DOTAL
 
 @dataclass(frozen=True, slots=True)
 class JsonBounds:
-    """How much JSON a body may hold; long strings count for nothing in it.
+    """Bounds of the JSON in a body, without its long strings.
 
     `max_members` bounds the members of all objects together, `max_values` all commas, arrays and
-    objects. `instead` tells the client what to do.
+    objects. `instead` is the advice in the error.
     """
 
     max_bytes: int
@@ -56,25 +56,25 @@ class JsonBounds:
 
     @property
     def max_quotes(self) -> int:
-        """A member has a name, and perhaps a string for a value; arrays may have some more."""
+        """Quotes of each member's name and string value, and some for arrays."""
         return 8 * self.max_members
 
     def refuse(self, content: bytes, count: int, of: str) -> NoReturn:
-        """Raise `BodyTooLarge` for more than `count`, or `MalformedBody` for what is no JSON."""
+        """Raise `MalformedBody` if the beginning is not JSON, else `BodyTooLarge`."""
         beginning = content[:_BEGINNING_BYTES].strip()
         try:
             from_json(beginning or b"0", allow_partial="trailing-strings")
         except ValueError as error:
             raise MalformedBody(f"the JSON cannot be read: {error}") from error
         end = f": {self.instead}" if self.instead else ""
-        raise BodyTooLarge(f"the JSON may have {count} {of}, and has more{end}")
+        raise BodyTooLarge(f"the JSON may have {count} {of}, got more{end}")
 
 
 @dataclass(slots=True)
 class Document:
-    """A JSON document: its value, and where in `content` the long strings are.
+    """A JSON document: its value, and the positions of long strings in `content`.
 
-    In place of a long string the value has a short one, which `long_text` takes.
+    The value has a short placeholder for each long string; `long_text` resolves it.
     """
 
     value: Any
@@ -82,21 +82,21 @@ class Document:
     long: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def long_text(self, text: str, max_bytes: int = 2**63) -> Text:
-        """Return the string that stands at a place of the value, as bytes.
+        """Return a string of the value as bytes; resolve it if it is a placeholder.
 
-        One that would be longer than `max_bytes` in any case is left as it is written.
+        A string that is certainly longer than `max_bytes` is not unescaped.
         """
         if text not in self.long:
             return text.encode()
         start, end = self.long.pop(text)
-        # Of two bytes at most one is there to escape the other; base64 needs no other escapes.
+        # Escapes at most double the length of base64.
         is_short = end - start <= 2 * max_bytes
         if is_short and self.content.find(b"\\", start, end) >= 0:
             return _unescaped(self.content, start, end)
         return memoryview(self.content)[start:end]
 
     def close(self) -> None:
-        """Raise `BodyTooLarge` for a long string where none may stand."""
+        """Raise `BodyTooLarge` for a long string that `long_text` did not take."""
         for start, end in self.long.values():
             raise BodyTooLarge(
                 f"the JSON has a string of {end - start} bytes; only the content of an image may "
@@ -107,9 +107,9 @@ class Document:
 def read_json(
     content: bytes, bounds: JsonBounds, where: str = "body", *, allow_inf_nan: bool = True
 ) -> Document:
-    """Read JSON. Raises `MalformedBody` for what is none, `BodyTooLarge` beyond the bounds.
+    """Read JSON. Raises `MalformedBody`, or `BodyTooLarge` beyond the bounds.
 
-    `allow_inf_nan` takes Python's NaN and Infinity, which JSON does not have.
+    `allow_inf_nan` allows Python's NaN and Infinity, which are not JSON.
     """
     short, long = content, dict[str, tuple[int, int]]()
     if len(content) > _SHORT_BYTES:
@@ -119,11 +119,11 @@ def read_json(
         return Document(from_json(short, allow_inf_nan=allow_inf_nan), content, long)
     except ValueError as error:
         uncounted = ", long strings not counted" if long else ""
-        raise MalformedBody(f"the {where} is no JSON: {error}{uncounted}") from error
+        raise MalformedBody(f"the {where} is not valid JSON: {error}{uncounted}") from error
 
 
 def build(model: type[Model], value: object, where: str) -> Model:
-    """Return the value as a model. Raises `RequestValidationError` with names of bounded length."""
+    """Return the value as a model. Raises `RequestValidationError` with shortened names."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -131,7 +131,7 @@ def build(model: type[Model], value: object, where: str) -> Model:
 
 
 def faults_of(error: ValidationError, *where: str) -> list[dict[str, Any]]:
-    """Return what is wrong, and where, without repeating the client's values."""
+    """Return the faults and their places, without the client's values."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     return [{**fault, "loc": (*where, *map(_short, fault["loc"]))} for fault in faults]
 
@@ -141,9 +141,9 @@ def _short(name: int | str) -> int | str:
 
 
 def _check(content: bytes, bounds: JsonBounds) -> None:
-    """Raise `BodyTooLarge` for what the parser would be too long at."""
+    """Raise `BodyTooLarge` if parsing would take too long."""
     if len(content) > bounds.max_bytes:
-        bounds.refuse(content, bounds.max_bytes, "bytes beside its images")
+        bounds.refuse(content, bounds.max_bytes, "bytes besides its images")
     if sum(content.count(sign) for sign in (b",", b"[", b"{")) > bounds.max_values:
         bounds.refuse(content, bounds.max_values, "values")
     if content.count(b":") > bounds.max_members:
@@ -155,7 +155,7 @@ def _check(content: bytes, bounds: JsonBounds) -> None:
 def _without_long_strings(
     content: bytes, bounds: JsonBounds
 ) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """Return the JSON with a short string in place of each long one, and where those are."""
+    """Return the JSON with placeholders for its long strings, and the positions of those."""
     long: dict[str, tuple[int, int]] = {}
     pieces: list[bytes] = []
     size = copied_to = 0
@@ -172,12 +172,12 @@ def _without_long_strings(
     if not long:
         return content, long
     if size + len(content) - copied_to > bounds.max_bytes:
-        bounds.refuse(content, bounds.max_bytes, "bytes beside its images")
+        bounds.refuse(content, bounds.max_bytes, "bytes besides its images")
     return b"".join([*pieces, content[copied_to:]]), long
 
 
 def _strings(content: bytes, bounds: JsonBounds) -> Iterator[tuple[int, int]]:
-    """Yield where each string begins, behind its quote, and where its closing quote stands."""
+    """Yield the positions after each string's opening quote and of its closing quote."""
     starts = range(0, len(content), _AT_ONCE)
     if sum(content.count(b'"', start, start + _AT_ONCE) for start in starts) > bounds.max_quotes:
         bounds.refuse(content, bounds.max_quotes, "quotation marks")
@@ -193,7 +193,7 @@ def _strings(content: bytes, bounds: JsonBounds) -> Iterator[tuple[int, int]]:
 
 
 def _is_escaped(content: bytes, quote: int) -> bool:
-    """Return whether an odd number of backslashes stands before a quote."""
+    """Return whether an odd number of backslashes precedes a quote."""
     start = quote
     while start and content[start - 1] == _BACKSLASH:
         piece = content[max(0, start - _LONG_BYTES) : start]
@@ -202,19 +202,19 @@ def _is_escaped(content: bytes, quote: int) -> bool:
 
 
 def _unescaped(content: bytes, start: int, end: int) -> bytes:
-    """Return a string as it is meant: PHP escapes slashes of base64, and .NET its plus signs."""
+    """Return a string without escapes: PHP escapes the slashes of base64, .NET its plus signs."""
     pieces = []
     while start < end:
-        whole = _WHOLE_ESCAPES.match(content, start, min(end, start + _AT_ONCE))
-        assert whole is not None
-        if not whole[0]:
+        match = _WHOLE_ESCAPES.match(content, start, min(end, start + _AT_ONCE))
+        assert match is not None
+        if not match[0]:
             break  # half an escape
         try:
-            piece: str = from_json(b'"%b"' % whole[0])
+            piece: str = from_json(b'"%b"' % match[0])
         except ValueError:
-            break  # no JSON, and no base64 either: whoever decodes it says so
+            break  # neither JSON nor base64: the base64 decoder will refuse it
         pieces.append(piece.encode())
-        start = whole.end()
+        start = match.end()
     return b"".join([*pieces, content[start:end]])
 
 

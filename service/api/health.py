@@ -1,4 +1,4 @@
-"""The routes for those who run the service: is it alive, is it ready, what does it measure."""
+"""The routes for operations: liveness, readiness and metrics."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -21,18 +21,18 @@ class LiveAnswer(Answer):
 class WorkerAnswer(Answer):
     """One worker."""
 
-    name: str = Field(description="its device, numbered where a device has several")
-    state: str = Field(description="`ready`, or what it does instead")
-    reason: str = Field(description="why it is in that state")
+    name: str = Field(description="its device, plus a number if the device has several workers")
+    state: str = Field(description="`ready`, or another state such as `starting`")
+    reason: str = Field(description="the reason of its state")
     waiting: int = Field(description="images in its queue")
 
 
 class ReadyAnswer(Answer):
-    """Whether images can be inspected, and why not."""
+    """Whether images can be inspected, and the reasons if not."""
 
     ready: bool = Field(description="whether images can be inspected")
-    reasons: list[str] = Field(description="what stands in the way")
-    workers: list[WorkerAnswer] = Field(description="every worker")
+    reasons: list[str] = Field(description="why not")
+    workers: list[WorkerAnswer] = Field(description="all workers")
     refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
 
 
@@ -40,7 +40,7 @@ class ReadyAnswer(Answer):
 @router.get("/livez", tags=["operations"], summary="Does the process answer?")
 @declares(access=Access.OPEN, is_probe=True)
 async def live() -> LiveAnswer:
-    """Answer 200 as long as the process answers at all."""
+    """Answer 200 while the process can answer."""
     return LiveAnswer(live=True)
 
 
@@ -83,7 +83,7 @@ async def ready(service: ServiceDependency) -> Response:
 )
 @declares(access=Access.OPEN_FOR_METRICS, is_probe=True)
 async def metrics(service: ServiceDependency) -> Response:
-    """Write every metric in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     return Response(
         generate_latest(service.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )

@@ -1,4 +1,4 @@
-"""How large a request may be, and bodies that are read within that."""
+"""Limits of a request, and reading a body within them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from service.errors import BodyTooLarge
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How large a request may be, in bytes, and how many images it may hold."""
+    """The maximum size and number of images of a request."""
 
     max_image_bytes: int
     max_request_bytes: int
@@ -18,13 +18,13 @@ class BodyLimits:
 
 
 async def read_raw(request: Request, max_bytes: int) -> bytes:
-    """Read a body that is one thing. Raises `BodyTooLarge`, or Starlette's `ClientDisconnect`."""
+    """Read a whole body. Raises `BodyTooLarge`, or Starlette's `ClientDisconnect`."""
     return await limited(request, max_bytes).body()
 
 
 def limited(request: Request, max_bytes: int) -> Request:
     """Return the request with a body that raises `BodyTooLarge` beyond `max_bytes`."""
-    refusal = BodyTooLarge(f"the body may have {max_bytes} bytes, and has more")
+    refusal = BodyTooLarge(f"the body may have {max_bytes} bytes, got more")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise refusal

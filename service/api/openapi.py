@@ -1,4 +1,4 @@
-"""What OpenAPI cannot see in the code of the routes: bodies, examples and problems."""
+"""OpenAPI that FastAPI cannot derive from the routes: headers, examples and problems."""
 
 from collections.abc import Container
 from typing import Any
@@ -20,27 +20,27 @@ from service.http.decision_headers import DECISION_HEADER, FAIL_SAFE_HEADER
 from service.http.problems import PROBLEM_JSON
 from service.problem_types import PROBLEM_TYPES
 
-DESCRIPTION = """Inspects parts by camera with MambaAD networks that know only good parts.
+DESCRIPTION = """Inspects images of parts with MambaAD networks that were trained on good parts.
 
-Errors are `application/problem+json` (RFC 9457). Every answer carries `X-Request-ID`, the client's
-own where it sent one. Every answer to an inspection carries `decision`, and in the header
-`X-Decision`: OK, NG, REVIEW (a person decides) or UNDECIDED (not inspected, whatever went wrong).
-With UNDECIDED goes `fail_safe`, in the header `X-Fail-Safe`: what the line is to do then."""
+Errors are `application/problem+json` (RFC 9457). Every answer has the header `X-Request-ID`, with
+the client's id if it sent one. Every answer to an inspection has a `decision`, also in the header
+`X-Decision`: OK, NG, REVIEW (a person decides) or UNDECIDED (not inspected, for any reason).
+UNDECIDED comes with `fail_safe`, also in the header `X-Fail-Safe`: how to treat the part."""
 
 _REQUEST_ID = "5f0c7c9e8d1b4c5a9b3f6e2d1a0c4b7e"
 _RETRY_AFTER = {
     "Retry-After": {
-        "description": "seconds after which it is worth trying again",
+        "description": "seconds to wait before a retry",
         "schema": {"type": "integer", "minimum": 1},
     }
 }
 _DECISION_HEADERS = {
     DECISION_HEADER: {
-        "description": "the answer's decision, for clients that read no JSON",
+        "description": "the answer's decision, for clients that do not parse JSON",
         "schema": {"enum": [decision.value for decision in Decision]},
     },
     FAIL_SAFE_HEADER: {
-        "description": "only with UNDECIDED: what the line is configured to do then",
+        "description": "only with UNDECIDED: how to treat the part, as configured",
         "schema": {"enum": ["NG", "REVIEW", "STOP"]},
     },
 }
@@ -130,7 +130,7 @@ def _problems(
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the responses of a route that inspects nothing, and its problems."""
+    """Return the problem responses of a route that does not inspect."""
     return {status: _problems(status, inspecting=False) for status in statuses}
 
 

@@ -1,4 +1,4 @@
-"""What a request asks by its headers, its body, and how long it is worked for."""
+"""Shared reading of requests: headers, query, body, deadline, and a client that leaves."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ _PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority
 
 
 def options_of(request: Request) -> InspectOptions:
-    """Return what a request's headers ask for: its time and priority. Raises `InvalidRequest`."""
+    """Return the time limit and priority of a request's headers. Raises `InvalidRequest`."""
     return InspectOptions(
         timeout_s=timeout_s_of(request.headers),
         priority=priority_of(request.headers.get(PRIORITY_HEADER)),
@@ -38,7 +38,7 @@ def options_of(request: Request) -> InspectOptions:
 
 
 def priority_of(name: str | None) -> Priority:
-    """Return the priority of a name; normal for none. Raises `InvalidRequest`."""
+    """Return the priority with a name; None means normal. Raises `InvalidRequest`."""
     try:
         return _PRIORITIES[(name or "normal").lower()]
     except KeyError as error:
@@ -48,7 +48,7 @@ def priority_of(name: str | None) -> Priority:
 
 
 def timeout_s_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a client gives its request. Raises `InvalidRequest`."""
+    """Return the time limit that a client sets for its request. Raises `InvalidRequest`."""
     given = headers.get(TIMEOUT_HEADER)
     if given is None:
         return None
@@ -60,18 +60,18 @@ def timeout_s_of(headers: Mapping[str, str]) -> float | None:
 
 
 def count_images(request: Request, count: int) -> None:
-    """Hold a request's images against the rate of its caller."""
+    """Count a request's images towards its caller's rate."""
     guard: Guard = request.app.state.guard
     guard.count_images(request.scope["state"].get("caller"), count)
 
 
 async def check_query(request: Request) -> None:
-    """Depend on this where a query is read: each parameter is there once, or says the same twice.
+    """Dependency that refuses query parameters with several different values.
 
     Raises `InvalidRequest`.
     """
     if request.scope["query_string"].count(b"&") > _MAX_PARAMETERS:
-        raise InvalidRequest(f"a query may have {_MAX_PARAMETERS} parameters, and has more")
+        raise InvalidRequest(f"a query may have {_MAX_PARAMETERS} parameters, got more")
     values: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if values.setdefault(name, value) != value:
@@ -89,21 +89,21 @@ async def read_body(request: Request, max_bytes: int, deadline: float | None = N
 
 @asynccontextmanager
 async def reading_until(deadline: float | None) -> AsyncIterator[None]:
-    """Raise `DeadlineExceeded` where a body read within is late, `ClientGone` where it ends early.
+    """Raise `DeadlineExceeded` if the body is late, `ClientGone` if the client leaves.
 
-    `deadline` is a time of the event loop's clock.
+    Read the body in this context. `deadline` is by the event loop's clock.
     """
     try:
         async with asyncio.timeout_at(deadline):
             yield
     except TimeoutError as error:
-        raise DeadlineExceeded("the body was not there in time") from error
+        raise DeadlineExceeded("the body did not arrive before the request's deadline") from error
     except ClientDisconnect as error:
-        raise ClientGone("the connection closed within the body") from error
+        raise ClientGone("the connection closed before the end of the body") from error
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, and cancel it when the client disconnects; raises `ClientGone` then."""
+    """Run `work`; if the client disconnects, cancel it and raise `ClientGone`."""
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_client_leaves(request))
     try:
@@ -117,6 +117,6 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 
 
 async def _client_leaves(request: Request) -> None:
-    """Wait for the disconnect; after the body, `receive` has nothing else to say."""
+    """Wait for the disconnect, which is the only message after the body."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Parts of answers that several doors write: checkpoints, categories, and what is refused."""
+"""Parts of answers that several doors share: checkpoints, categories, refusals."""
 
 from collections.abc import Iterable
 
@@ -15,10 +15,10 @@ class Answer(BaseModel):
 
 
 class ModelAnswer(Answer):
-    """The checkpoint that inspected."""
+    """The checkpoint that inspected the image."""
 
-    name: str = Field(description="of the checkpoint in the store")
-    version: str = Field(description="a number that grows with each checkpoint of the name")
+    name: str = Field(description="the checkpoint's name in the store")
+    version: str = Field(description="a number that grows with each checkpoint of this name")
 
     @classmethod
     def of(cls, route: Route) -> "ModelAnswer":
@@ -36,29 +36,29 @@ class SizeAnswer(Answer):
 class CategoryAnswer(Answer):
     """A category that can be inspected."""
 
-    category: str = Field(description="its name, as requests give it")
+    category: str = Field(description="the name to use in requests")
     model: ModelAnswer = Field(description="the checkpoint that serves it")
     also_claimed_by: list[ModelAnswer] = Field(
-        description="checkpoints of other names that could serve it, too"
+        description="checkpoints with other names that could serve it too"
     )
     contested: bool = Field(
-        description="true: others claim it, and nobody has decided by a route which one serves; "
-        "it stays with the name that claimed it first"
+        description="true: other checkpoints claim it and no route was set, so the name that "
+        "claimed it first serves it"
     )
-    threshold: float = Field(description="of the raw score: above it a part is NG")
+    threshold: float = Field(description="parts with a raw score above it are NG")
     review_threshold: float | None = Field(
-        description="above it, and not above the threshold, a part is REVIEW; null: none is"
+        description="parts above it, but not above the threshold, are REVIEW; null: no REVIEW"
     )
-    image_size: SizeAnswer = Field(description="of the network's input; any other is resized to it")
-    promise: str = Field(description="what the threshold promises about good parts")
-    license: str | None = Field(description="of the checkpoint, as its maker says")
-    notice: str | None = Field(description="of the checkpoint, as its maker says")
+    image_size: SizeAnswer = Field(description="the network's input; images are resized to it")
+    promise: str = Field(description="the threshold's promise about good parts")
+    license: str | None = Field(description="the checkpoint's license, stated by its author")
+    notice: str | None = Field(description="the checkpoint's notice, stated by its author")
 
     @classmethod
     def of(
         cls, route: Route, others: Iterable[CheckpointKey] = (), *, contested: bool = False
     ) -> "CategoryAnswer":
-        """Describe a route, and the checkpoints of other names that claim its category."""
+        """Describe a route and the other checkpoints that claim its category."""
         size = route.image_size
         return cls(
             category=route.category,
@@ -88,7 +88,7 @@ class RefusalAnswer(Answer):
 
 
 class CategoriesAnswer(Answer):
-    """What can be inspected, and which checkpoints cannot be served."""
+    """The categories that can be inspected, and the checkpoints that cannot be served."""
 
-    categories: list[CategoryAnswer] = Field(description="in order of name")
+    categories: list[CategoryAnswer] = Field(description="sorted by name")
     refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")

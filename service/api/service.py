@@ -1,4 +1,4 @@
-"""What every router stands on."""
+"""The objects that all routers share."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,7 +18,7 @@ from service.workers.protocol import Workers
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the routes stand on."""
+    """The objects that the routes use."""
 
     registry: Registry
     workers: Workers
@@ -31,7 +31,7 @@ class Service:
     metrics: Metrics
 
 
-async def _service(request: Request) -> Service:  # not async, it would run in a thread
+async def _service(request: Request) -> Service:  # async: else it would run in a thread
     service: Service = request.app.state.service
     return service
 

@@ -1,4 +1,4 @@
-"""JSON bodies of a few lines, as operators send them: read within bounds, then by FastAPI."""
+"""Small JSON bodies of operators: checked against bounds, then parsed by FastAPI."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,13 +18,13 @@ _JSON = "application/json"
 
 
 class SmallBodyRoute(APIRoute):
-    """A route whose body, where it takes one, is JSON of at most 16 kB.
+    """A route whose body, if any, is JSON of at most 16 kB.
 
     router = APIRouter(route_class=SmallBodyRoute)
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler behind a check of the body."""
+        """Return FastAPI's handler after a check of the body."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle

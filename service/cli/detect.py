@@ -1,4 +1,4 @@
-"""`mambaad detect`: images to a running service, decisions to the terminal and the exit code."""
+"""`mambaad detect`: sends images to a running service, and prints its decisions."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     Outcome: TypeAlias = Result | Exception
 
 FOUND = 1
-"""Exit code when a part is NG or to be reviewed, and every part was inspected."""
+"""Exit code if a part is NG or REVIEW, and every part was inspected."""
 NOT_INSPECTED = 2
-"""Exit code when a part could not be inspected, nothing was, or a heatmap could not be written."""
+"""Exit code if a part was not inspected or a heatmap could not be written."""
 
 
 class Picture(StrEnum):
-    """Which heatmap to ask for."""
+    """A kind of heatmap."""
 
     MAP = "map"
     OVERLAY = "overlay"
@@ -38,33 +38,35 @@ class Picture(StrEnum):
 def detect(
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE...", help="Image files, folders, or patterns in quotes."),
+        typer.Argument(metavar="IMAGE...", help="Image files, folders, or quoted patterns."),
     ],
     *,
-    category: Annotated[str, typer.Option(help="What the images show.")],
+    category: Annotated[str, typer.Option(help="Category of the images.")],
     url: Annotated[
-        str | None, typer.Option(help="The service; by default MAMBAAD_URL or this machine's.")
+        str | None, typer.Option(help="URL of the service; by default MAMBAAD_URL or this machine.")
     ] = None,
-    heatmap: Annotated[Picture | None, typer.Option(help="Ask for heatmaps as well.")] = None,
+    heatmap: Annotated[Picture | None, typer.Option(help="Kind of heatmaps to request.")] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write the heatmaps.")
+        Path | None, typer.Option(metavar="DIR", help="Folder to write the heatmaps to.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON per image.")
+    ] = False,
     timeout_ms: Annotated[
-        float, typer.Option(min=1, help="How long an image may take, retries included.")
+        float, typer.Option(min=1, help="Time limit of an image, including retries.")
     ] = 30_000.0,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Images on their way at once.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Images sent at once.")] = 4,
 ) -> None:
-    """Have a running service inspect images; an API key comes from MAMBAAD_API_KEY.
+    """Inspect images with a running service; MAMBAAD_API_KEY holds the API key.
 
-    Exit code: 0 when every part is OK, 1 when one is NG or to be reviewed, 2 when one could not be
-    inspected. For example:
+    Exit code: 0 if every part is OK, 1 if one is NG or REVIEW, 2 if one was not inspected or a
+    heatmap could not be written. For example:
 
       mambaad detect shots/*.png --category solar-mono --heatmap overlay --output heatmaps
 
       mambaad detect shots --category solar-mono
     """
-    with _never_found():
+    with _exit_with_2():
         worst = _inspect(
             images,
             category,
@@ -79,8 +81,8 @@ def detect(
 
 
 @contextmanager
-def _never_found() -> Iterator[None]:
-    """End with 2 whatever else fails: 1, Python's own code for it, says that a part is NG."""
+def _exit_with_2() -> Iterator[None]:
+    """Exit with 2 after any error: Python's exit code 1 would mean that a part is NG."""
     try:
         yield
     except typer.Exit:
@@ -102,8 +104,8 @@ def _inspect(
     timeout_ms: float,
     jobs: int,
 ) -> int:
-    """Inspect the images, print what became of each, and return the exit code."""
-    from service.client import Client  # noqa: PLC0415 - for --help to answer at once
+    """Inspect the images, print each result, and return the exit code."""
+    from service.client import Client  # noqa: PLC0415 - keeps --help fast
 
     try:
         named = named_images(images)
@@ -133,13 +135,13 @@ def _inspect(
 def _outcomes(
     client: "Client", images: Sequence[Path], category: str, heatmap: Picture | None, jobs: int
 ) -> "Iterator[Outcome]":
-    """Yield what became of each image, in their order."""
+    """Yield each image's result or error, in order."""
 
     def inspect(path: Path) -> "Outcome":
         try:
             (result,) = client.detect(path, category=category, heatmap=heatmap)
             return result.require()
-        except Exception as error:  # whatever it is, this part was not inspected
+        except Exception as error:  # any error means that the part was not inspected
             return error
 
     with ThreadPoolExecutor(jobs) as threads:
@@ -147,7 +149,7 @@ def _outcomes(
 
 
 def _saved(outcome: "Outcome", file: Path) -> bool:
-    """Write an image's heatmap, where there is one; whether nothing hindered that."""
+    """Write an image's heatmap, if it has one; return False if that failed."""
     if isinstance(outcome, Exception) or not outcome.heatmap:
         return True
     try:
@@ -175,7 +177,7 @@ def _as_text(path: Path, outcome: "Outcome") -> str:
 
 
 def _as_json(path: Path, outcome: "Outcome") -> str:
-    """Write an image's line: the service's own answer, but for the heatmap's bytes."""
+    """Return an image's line: the service's answer without the heatmap."""
     if isinstance(outcome, Exception):
         error = {"kind": type(outcome).__name__, "detail": str(outcome)}
         return json.dumps({"path": str(path), "decision": "UNDECIDED", "error": error})
@@ -186,9 +188,9 @@ def _as_json(path: Path, outcome: "Outcome") -> str:
 def _heatmap_files(
     images: Sequence[NamedImage], heatmap: Picture | None, output: Path | None
 ) -> dict[Path, Path]:
-    """Name the heatmap of each image; refuses those that would overwrite an image."""
+    """Map images to heatmap files; end the program if one would overwrite an image."""
     if (heatmap is None) != (output is None):
-        _refuse("--heatmap and --output go together")
+        _refuse("--heatmap and --output must be used together: give both or none")
     if output is None:
         return {}
     try:
@@ -197,6 +199,6 @@ def _heatmap_files(
         _refuse(str(error))
 
 
-def _refuse(why: str) -> NoReturn:
-    typer.echo(f"mambaad detect: {why}", err=True)
+def _refuse(line: str) -> NoReturn:
+    typer.echo(f"mambaad detect: {line}", err=True)
     raise typer.Exit(NOT_INSPECTED)

@@ -1,4 +1,4 @@
-"""`mambaad keys`: makes, lists and removes API keys."""
+"""`mambaad keys`: creates, lists and removes API keys."""
 
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,24 +10,26 @@ from service.http.declaration import Scope
 from service.settings import Settings, SettingsError
 
 commands = typer.Typer(
-    help="API keys: make one, list them, take one back. A running service notices within a second.",
+    help="Create, list and remove API keys. A running service notices within a second.",
     no_args_is_help=True,
 )
 
 File = Annotated[
     Path | None, typer.Option("--file", help="Keys file; by default MAMBAAD_ACCESS__API_KEYS_FILE.")
 ]
-Name = Annotated[str, typer.Option(help="Who will use it; the log names it.")]
+Name = Annotated[str, typer.Option(help="The key's user; appears in the log.")]
 
 
 @commands.command()
 def new(
     name: Name,
-    scope: Annotated[list[Scope], typer.Option(help="What it is good for; once for each.")],
-    rate: Annotated[float | None, typer.Option(help="Images a second that it may send.")] = None,
+    scope: Annotated[
+        list[Scope], typer.Option(help="Permission of the key; repeat the option for several.")
+    ],
+    rate: Annotated[float | None, typer.Option(help="Limit in images a second.")] = None,
     file: File = None,
 ) -> None:
-    """Make a key, print it, and keep only its hash: it cannot be shown a second time."""
+    """Create a key and print it once; the file stores only its hash."""
     try:
         secret = add_key(_file(file), name, scope, rate)
     except KeysUnusable as error:
@@ -37,7 +39,7 @@ def new(
 
 @commands.command("list")
 def show(file: File = None) -> None:
-    """List the keys: name, scopes, rate and when each was made."""
+    """List the keys: name, scopes, rate and date of creation."""
     try:
         for key in read_keys(_file(file)):
             rate = f"{key.rate_per_s:g}/s" if key.rate_per_s else "-"
@@ -49,7 +51,7 @@ def show(file: File = None) -> None:
 
 @commands.command()
 def remove(name: Name, file: File = None) -> None:
-    """Take a key back."""
+    """Remove a key."""
     try:
         remove_key(_file(file), name)
     except KeysUnusable as error:
@@ -62,7 +64,7 @@ def _file(given: Path | None) -> Path:
     except SettingsError as error:
         _refuse(str(error))
     if path is None:
-        _refuse("which file? give --file, or set MAMBAAD_ACCESS__API_KEYS_FILE")
+        _refuse("no keys file: give --file, or set MAMBAAD_ACCESS__API_KEYS_FILE")
     return path
 
 

@@ -1,6 +1,6 @@
-"""The command `mambaad`: what `model.cli` does offline, `serve`, and `detect`.
+"""The command `mambaad`: `serve`, `detect`, `keys`, and the offline commands of `model.cli`.
 
-Nothing heavy is imported before a command runs, so that `--help` and bad options answer at once.
+Heavy imports happen inside commands, so that `--help` and invalid options answer at once.
 """
 
 import gc
@@ -38,11 +38,11 @@ def main() -> None:
 
 
 def build_commands() -> typer.Typer:
-    """Put `serve`, `detect` and `keys` beside the commands of `model.cli`."""
+    """Add `serve`, `detect` and `keys` to the commands of `model.cli`."""
     commands = _offline_commands() or typer.Typer(
         help="Inspect parts for defects.", no_args_is_help=True
     )
-    # Twice the same command is once: the last of a name stands.
+    # A repeated call is harmless: typer keeps the last command of a name.
     commands.command()(serve)
     commands.command()(detect)
     commands.add_typer(key_commands.commands, name="keys")
@@ -50,15 +50,15 @@ def build_commands() -> typer.Typer:
 
 
 def _offline_commands() -> typer.Typer | None:
-    """Import the offline commands, which may need packages that serving does not."""
+    """Import the offline commands; None if a package that only they need is missing."""
     try:
         from model.cli import app  # noqa: PLC0415 - see the module's docstring
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve` and `detect` are there; for the other "
-            "commands: pip install 'mambaad-service[train]'",
+            f"{error.name} is not installed, so only `serve`, `detect` and `keys` are available; "
+            "for the other commands: pip install 'mambaad-service[train]'",
             err=True,
         )
         return None
@@ -67,14 +67,15 @@ def _offline_commands() -> typer.Typer | None:
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint store to serve from.")] = None,
     device: Annotated[
-        list[str] | None, typer.Option(help='"cpu" or "cuda:N"; give it once per device.')
+        list[str] | None,
+        typer.Option(help='"cpu" or "cuda:N"; repeat the option for several devices.'),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes on each device.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes on each device.")] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads that each worker computes with; by default all.")
+        int | None, typer.Option(help="Threads of each worker; by default all cores are divided.")
     ] = None,
     max_batch_size: Annotated[int | None, typer.Option(help="Images computed together.")] = None,
     max_queue_delay_ms: Annotated[
@@ -84,12 +85,12 @@ def serve(
     samples: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of <category>/<image> to show how to post one; by default `samples` "
-            "beside the weights.",
+            help="Folder of <category>/<image> for the example command at the start; by default "
+            "`samples` next to the weights.",
         ),
     ] = None,
 ) -> None:
-    """Serve the checkpoints over HTTP; options go before variables named MAMBAAD_..."""
+    """Serve the checkpoints over HTTP; options override variables named MAMBAAD_..."""
     settings = _settings(
         {
             "http": {"host": host, "port": port},
@@ -108,17 +109,17 @@ def serve(
 
 
 def run_server(settings: Settings, samples: Path) -> None:
-    """Serve until a signal says stop: then finish what was accepted, and leave with status 0."""
+    """Serve until a signal, then finish all accepted requests and exit with status 0."""
     if lines := settings.contradictions():
         _refuse(*lines)
-    # Until the server itself listens to signals, there is nothing that would have to be finished.
+    # Before the server handles signals, there are no requests to finish.
     for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, lambda *_: sys.exit(0))
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.http.server import (  # noqa: PLC0415
         CannotListen,
-        Server,
+        GracefulServer,
         fit_open_files,
         listen,
         server_config,
@@ -136,7 +137,7 @@ def run_server(settings: Settings, samples: Path) -> None:
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
     except (CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable) as error:
         _refuse(str(error))
-    server = Server(server_config(app, http), app.state.shutdown, http.shutdown_grace_s)
+    server = GracefulServer(server_config(app, http), app.state.shutdown, http.shutdown_grace_s)
     try:
         socket = listen(http)
     except CannotListen as error:
@@ -145,14 +146,14 @@ def run_server(settings: Settings, samples: Path) -> None:
     _tune_collector()
     server.run(sockets=[socket])
     if not server.started:
-        _refuse("the service could not start; the log says why")
+        _refuse("the service could not start; its log says why")
     raise typer.Exit(1 if server.force_exit else 0)
 
 
 def _tune_collector() -> None:
-    """Have the garbage collector look less often, and never at what was made until now.
+    """Make the garbage collector run less often, and ignore all objects that exist now.
 
-    By default it looks after every 700th object, which is several times for each request.
+    By default it runs after every 700th new object, which is several times per request.
     """
     gc.collect()
     gc.freeze()
@@ -160,7 +161,7 @@ def _tune_collector() -> None:
 
 
 class _Url:
-    """Where the service can be reached from this machine."""
+    """The service's URL for clients on this machine."""
 
     def __init__(self, host: str) -> None:
         self.host = _ANY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
@@ -171,12 +172,12 @@ class _Url:
 
 
 def _settings(options: dict[str, dict[str, object]]) -> Settings:
-    """Make the settings from options by room, None where not given.
+    """Return the settings; `options` are by room, None if not given.
 
-    Bad ones end the program, one line each.
+    Invalid values end the program with one line for each.
     """
     lines = [
-        f"{name} is no setting" + (f"; did you mean {near}?" if near else "")
+        f"{name} is not a setting" + (f"; did you mean {near}?" if near else "")
         for name, near in unknown_variables().items()
     ]
     given: dict[str, Any] = {
@@ -191,7 +192,7 @@ def _settings(options: dict[str, dict[str, object]]) -> Settings:
         lines += [
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
             for fault in error.errors()
-            if fault["type"] != "extra_forbidden"  # a variable, and so among the unknown ones
+            if fault["type"] != "extra_forbidden"  # already listed as an unknown variable
         ]
     if lines:
         _refuse(*lines)
@@ -199,7 +200,7 @@ def _settings(options: dict[str, dict[str, object]]) -> Settings:
 
 
 def _require_checkpoints(settings: Settings) -> None:
-    """Refuse to serve where there is nothing that could be, for want of weights or of a library."""
+    """End the program if no checkpoint can be served because weights or a library are missing."""
     from model.checkpoints.store import Store  # noqa: PLC0415
     from model.errors import BackendUnavailable  # noqa: PLC0415 - see the module's docstring
     from model.runtimes.runtimes import library_for  # noqa: PLC0415
@@ -218,7 +219,7 @@ def _require_checkpoints(settings: Settings) -> None:
             return
     if missing:
         _refuse(*missing)
-    _refuse(f"no checkpoint in {weights}: make one with `mambaad train` or `mambaad import`")
+    _refuse(f"no checkpoint in {weights}: create one with `mambaad train` or `mambaad import`")
 
 
 def _refuse(*lines: str) -> NoReturn:
@@ -230,7 +231,7 @@ def _refuse(*lines: str) -> NoReturn:
 def _say_ready(app: "FastAPI", url: str, samples: Path) -> None:
     registry = app.state.service.registry
     categories = [route.category for route in registry.routes]
-    lines = ["", f"Ready on {url} for {', '.join(categories)}. The API to try: {url}/docs"]
+    lines = ["", f"Ready on {url} for {', '.join(categories)}. Try the API: {url}/docs"]
     lines += [f"Warning: {line}" for line in registry.undecided()]
     example = find_sample(samples, categories)
     if example:
@@ -250,6 +251,6 @@ def find_sample(samples: Path, categories: Iterable[str]) -> tuple[str, Path] | 
 
 
 def curl_command(url: str, category: str, image: Path) -> str:
-    """Return a command for the shell that posts the image."""
+    """Return a shell command that posts the image."""
     form = [f"category={category}", f"file=@{image}"]
     return shlex.join(["curl", "-F", form[0], "-F", form[1], f"{url}/detect"])

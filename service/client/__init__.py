@@ -1,13 +1,13 @@
-"""A client of the service, blocking and async: images in, typed results out.
+"""Blocking and async clients of the service: images in, typed results out.
 
     with Client("http://127.0.0.1:8000") as client:
         (result,) = client.detect("cell.png", category="solar-mono", heatmap="overlay")
         if not result.is_ok:
             result.heatmap.save("cell-heatmap.png")
 
-It imports neither the network nor the web framework. A part that was not inspected never reads as
-OK: a request that fails raises, an image that fails among others has `decision` UNDECIDED, and a
-result has no truth value of its own.
+A part that was not inspected never looks OK: a failed request raises, a failed image among others
+has the `decision` UNDECIDED, and a result has no truth value. The client imports neither the
+network nor the web framework.
 """
 
 from service.client.clients import AsyncClient, Client

@@ -1,4 +1,4 @@
-"""What both clients can ask of the service; see `service.client.exchange`."""
+"""The calls that both clients share; see `service.client.exchange`."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from service.client.results import (
 
 
 class Calls:
-    """What both clients can ask, as generators of steps; see `service.client.exchange`."""
+    """The calls of both clients, as generators of steps; see `service.client.exchange`."""
 
     def __init__(self, api_key: str | None, timeout_ms: float, retry: Retry) -> None:
         self._timeout_s = _seconds(timeout_ms)
@@ -42,7 +42,7 @@ class Calls:
         idempotency_key: str | None,
         request_id: str | None,
     ) -> Generator[Step, Outcome, list[Result]]:
-        """Ask for images of one part."""
+        """Inspect images of one part."""
         form = {"category": category, "heatmap": heatmap, **part}
         form["meta"] = None if meta is None else json.dumps(meta, allow_nan=False)
         call = self._post("/detect", form, files, timeout_ms, idempotency_key, request_id)
@@ -58,22 +58,25 @@ class Calls:
         idempotency_key: str | None,
         request_id: str | None,
     ) -> Generator[Step, Outcome, list[Result]]:
-        """Ask for many images; `common` is what a part does not say itself."""
+        """Inspect many images; `common` has the fields for parts that do not set them."""
         categories = [part.category or common["category"] for part in parts]
         if None in categories:
-            raise ValueError(f"no category for part {categories.index(None)} of {len(parts)}")
+            raise ValueError(
+                f"part {categories.index(None)} of {len(parts)} (counted from 0) has no category: "
+                "set it on the part, or for the call"
+            )
         form = {**common, "images": json.dumps([part.asked for part in parts], allow_nan=False)}
         call = self._post("/detect/batch", form, files, timeout_ms, idempotency_key, request_id)
         response = yield from exchange(call, self._retry)
         return read_results(response, categories, [file.name for file in files])
 
     def categories(self) -> Generator[Step, Outcome, list[Category]]:
-        """Ask what can be inspected."""
+        """List the categories that can be inspected."""
         return read_categories((yield from exchange(self._get("/categories"), self._retry)))
 
     def ready(self) -> Generator[Step, Outcome, Readiness]:
-        """Ask whether it is ready."""
-        # Tried once: whether it is ready is what is asked, and 503 is an answer to it.
+        """Ask whether the service is ready."""
+        # No retries: 503 is a valid answer here.
         response = yield from exchange(self._get("/readyz"), Retry(attempts=1), expect=(503,))
         return read_readiness(response)
 
@@ -107,16 +110,18 @@ def _seconds(timeout_ms: float) -> float:
 
 
 def base_url(url: str) -> httpx.URL:
-    """Read the address of a service. Raises `ValueError`."""
+    """Parse the URL of a service. Raises `ValueError`."""
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:  # which is no ValueError
-        raise ValueError(f"{url!r} is no URL: {error}") from error
+    except httpx.InvalidURL as error:  # not a ValueError
+        raise ValueError(
+            f"expected a URL like http://127.0.0.1:8000, got {url!r}: {error}"
+        ) from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(f"expected a URL like http://127.0.0.1:8000, got {url!r}")
     return parsed
 
 
 def new_key() -> str:
-    """Return an Idempotency-Key of its own."""
+    """Return a new Idempotency-Key."""
     return uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""The two clients; they differ in how they wait, and in nothing else."""
+"""The blocking and the async client; they differ only in how they wait."""
 
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -22,8 +22,8 @@ DEFAULT_TIMEOUT_MS = 30_000.0
 class Client:
     """A blocking client; threads may share it. Close it, or use it as a context manager.
 
-    `timeout_ms` is how long a call may take in all, retries included; the service is told, and
-    answers 504 by itself. `transport` is httpx's, for a test or a proxy of one's own.
+    `timeout_ms` limits a whole call, including retries; the client sends it to the service, which
+    answers 504 after it. `transport` replaces httpx's, for a test or a proxy.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Client:
         idempotency_key: str | None = None,
         request_id: str | None = None,
     ) -> list[Result]:
-        """Inspect one or several images of a category: one result each, in their order.
+        """Inspect one or several images of a category; return one result each, in order.
 
-        `heatmap` is a kind that the service draws: map, overlay, mask or raw; `priority` is high or
-        normal. An empty `idempotency_key` sends none.
+        `heatmap` is map, overlay, mask or raw; `priority` is high or normal. An empty
+        `idempotency_key` sends none.
 
-        Raises `InspectionError` where no image was inspected. Where only some were, those that were
-        not are UNDECIDED and have an `error`; `Result.require` raises it.
+        Raises `InspectionError` if no image was inspected. If only some were, all others are
+        UNDECIDED and have an `error`, which `Result.require` raises.
         """
         part = {"part_id": part_id, "station": station, "job_id": job_id, "priority": priority}
         files = read_images(images)
@@ -81,11 +81,11 @@ class Client:
         idempotency_key: str | None = None,
         request_id: str | None = None,
     ) -> list[Result]:
-        """Inspect many images, each a `Part` with fields of its own: one result each, in order.
+        """Inspect many images, each a `Part` with its own fields; return one result each, in order.
 
-        What a part does not say, the arguments do. No image keeps another from its result: one that
-        was not inspected is UNDECIDED and has an `error`. Raises `InspectionError` where the
-        request itself failed. Give it the time that so many images take: `timeout_ms` is for all.
+        The arguments apply to parts that do not set them. An image that was not inspected is
+        UNDECIDED and has an `error`. `timeout_ms` is for all images together. Raises
+        `InspectionError` if the whole request failed.
         """
         parts = as_parts(images)
         common = {"category": category, "heatmap": heatmap, "priority": priority}
@@ -96,15 +96,15 @@ class Client:
         )
 
     def categories(self) -> list[Category]:
-        """Return what can be inspected. Raises `InspectionError`."""
+        """Return the categories that can be inspected. Raises `InspectionError`."""
         return self._run(self._calls.categories())
 
     def ready(self) -> Readiness:
-        """Return whether the service can inspect; `CannotConnect` where nobody answers."""
+        """Return whether the service can inspect. Raises `CannotConnect` if nobody answers."""
         return self._run(self._calls.ready())
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -134,7 +134,7 @@ class Client:
 
 
 class AsyncClient:
-    """The same for asyncio and trio."""
+    """A client like `Client` for asyncio and trio."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class AsyncClient:
         )
 
     async def categories(self) -> list[Category]:
-        """Return what can be inspected, as `Client.categories` does."""
+        """Return the categories, as `Client.categories` does."""
         return await self._run(self._calls.categories())
 
     async def ready(self) -> Readiness:
@@ -202,7 +202,7 @@ class AsyncClient:
         return await self._run(self._calls.ready())
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

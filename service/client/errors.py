@@ -1,17 +1,17 @@
-"""Why a part was not inspected, as the client tells it.
+"""The errors of the client; each means that a part was not inspected.
 
 InspectionError
-├── CannotConnect           nobody answered there; nothing was sent
-├── ConnectionLost          sent, and the connection broke before the answer
-├── UnexpectedAnswer        an answer that this client does not understand
-└── Problem                 the service said why (RFC 9457)
+├── CannotConnect           no connection; nothing was sent
+├── ConnectionLost          the connection broke after something was sent
+├── UnexpectedAnswer        the client does not understand the answer
+└── Problem                 the service answered with a problem (RFC 9457)
     ├── InvalidRequest      400, 405, 409, 422
     ├── NotAllowed          401, 403: the API key
     ├── UnknownCategory     404
     ├── ImageRefused        413, 415, and 422 for an image that cannot be decoded
     ├── Unavailable         429, 503: try again after `retry_after_s`
-    ├── DeadlineExceeded    504, and when this client's own time is up
-    └── InspectionFailed    500 and any other
+    ├── DeadlineExceeded    504, or the client's timeout
+    └── InspectionFailed    500 and any other status
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ _DETAIL_CHARACTERS = 500
 
 
 class InspectionError(Exception):
-    """Base of them all: whoever catches it has a part that was not inspected."""
+    """Base of all errors: the part was not inspected."""
 
 
 class CannotConnect(InspectionError):
-    """No connection, so nothing was sent."""
+    """There was no connection, so nothing was sent."""
 
 
 class ConnectionLost(InspectionError):
@@ -33,13 +33,13 @@ class ConnectionLost(InspectionError):
 
 
 class UnexpectedAnswer(InspectionError):
-    """An answer that cannot be read, or contradicts what was asked."""
+    """The answer cannot be read or does not fit the request."""
 
 
 class Problem(InspectionError):
-    """What the service says went wrong; `kind` is the last word of its `type`.
+    """A problem from the service; `kind` is the last word of its `type`.
 
-    `fail_safe` is what the service is configured to advise for a part that was not inspected.
+    `fail_safe` is the configured treatment of a part that was not inspected: NG, REVIEW or STOP.
     """
 
     def __init__(
@@ -65,27 +65,27 @@ class Problem(InspectionError):
 
 
 class InvalidRequest(Problem):
-    """The request cannot be served as it is."""
+    """The request is invalid."""
 
 
 class NotAllowed(Problem):
-    """The API key is missing, unknown, or not good for this."""
+    """The API key is missing, unknown, or lacks the scope."""
 
 
 class UnknownCategory(Problem):
-    """No checkpoint serves the category; `detail` lists those that there are."""
+    """No checkpoint serves the category; `detail` lists the served ones."""
 
 
 class ImageRefused(Problem):
-    """The image is too large, of another format, or damaged."""
+    """The image is too large, damaged, or in an unsupported format."""
 
 
 class Unavailable(Problem):
-    """The service cannot take the part now; `retry_after_s` says when it may."""
+    """The service cannot inspect the part now; try again after `retry_after_s`."""
 
 
 class DeadlineExceeded(Problem):
-    """No answer in time: the part has to be taken as not inspected."""
+    """There was no answer in time: treat the part as not inspected."""
 
 
 class InspectionFailed(Problem):
@@ -110,7 +110,7 @@ _BY_KIND: dict[str, type[Problem]] = {"undecodable-image": ImageRefused}
 
 
 def problem_of(status: int, body: Mapping[str, Any], retry_after_s: float | None = None) -> Problem:
-    """Return a problem+json object as an exception; what it lacks, its status says."""
+    """Return a problem+json object as an exception; `status` replaces missing members."""
     kind = str(body.get("type") or "about:blank").rpartition(":")[2].rpartition("/")[2]
     make = _BY_KIND.get(kind) or _BY_STATUS.get(status, InspectionFailed)
     errors = body.get("errors")
@@ -132,7 +132,7 @@ def _text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def out_of_time(timeout_s: float) -> DeadlineExceeded:
-    """Return the error for a deadline that passed on this side."""
+    """Return the error of the client's own timeout."""
     return DeadlineExceeded(
         504,
         "deadline-exceeded",

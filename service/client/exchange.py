@@ -1,8 +1,8 @@
-"""One call to the service, without any input or output: what to send, when to try again.
+"""The logic of one call to the service, with its retries, but without I/O.
 
-A call is a generator. It yields what its client is to do (`Send` a request or `Pause`), is sent the
-outcome (a response, or httpx's error), and returns what the call returns. So both clients, blocking
-and async, follow one set of rules.
+A call is a generator: it yields steps for its client (`Send` a request or `Pause`), receives each
+outcome (a response, or httpx's error), and returns the call's result. So the blocking and the async
+client share the same rules.
 """
 
 import random
@@ -30,17 +30,17 @@ _MOST_WITH_HEATMAPS = 2**29
 _MOST_WITHOUT = 2**22
 _MOST_OF_AN_IMAGE = 2**16
 _TRAVEL_S = 0.1
-"""How much longer than the service a socket waits, and the client than a socket: a 504 of the
-service says more than silence, and a refused connection more than that time is up."""
+"""The socket waits this much longer than the service, and the client this much longer than the
+socket, because a 504 or a connection error says more than the client's own timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When to try again: `attempts` in all, waits doubling from `backoff_s`, never past a deadline.
+    """Rules of retries: `attempts` in total, with pauses that double from `backoff_s`.
 
-    Repeated is what was certainly not answered: a refused connection, and 429 or 503 with
-    Retry-After. After a connection that broke, only requests that may be repeated: `detect` with
-    its Idempotency-Key (sent by default), and everything that only reads.
+    Retried are refused connections, and 429 or 503 with Retry-After; after a broken connection,
+    only GET requests and those with an Idempotency-Key, which `detect` sends by default. No retry
+    starts after the deadline.
     """
 
     attempts: int = 3
@@ -52,7 +52,7 @@ class Retry:
             raise ValueError(f"expected attempts >= 1 and 0 <= backoff <= max_backoff, got {self}")
 
     def wait_s(self, attempt: int, dice: Callable[[], float] = random.random) -> float:
-        """How long to wait after an attempt, from 1; spread, so that not all come at once."""
+        """Return a random pause after an attempt (from 1), so that clients do not retry at once."""
         longest = min(self.max_backoff_s, self.backoff_s * 2.0 ** (attempt - 1))
         return longest * (0.5 + 0.5 * dice())
 
@@ -70,7 +70,7 @@ class Call:
 
     @property
     def most_answer_bytes(self) -> int:
-        """How large the answer may be: more with heatmaps, and with what it sends back."""
+        """The maximum size of the answer: larger with heatmaps and with returned fields."""
         if "heatmap" in self.form or "images" in self.form:
             return _MOST_WITH_HEATMAPS
         fields = 4 * sum(map(len, self.form.values()))
@@ -78,27 +78,27 @@ class Call:
 
     @property
     def may_repeat(self) -> bool:
-        """Whether a second time would change nothing."""
+        """Whether the service may receive it twice without harm."""
         return self.method == "GET" or "Idempotency-Key" in self.headers
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the call and say what came of it; `timeout_s` is what is left of its time."""
+    """The step of sending the call; `timeout_s` is the time left for it."""
 
     call: Call
     timeout_s: float
 
     @property
     def longest_s(self) -> float:
-        """How long the client waits for the whole answer."""
+        """Seconds that the client waits for the whole answer."""
         return self.timeout_s + 2 * _TRAVEL_S
 
     def build(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """Return the request, which carries the time that is left.
+        """Return the request, with the time left in a header.
 
-        One image is the body itself, which costs the service less than a form; `meta` and the
-        fields of a batch may be longer than what fits a URL.
+        A single image is sent as the body, which is cheaper for the service than a form, unless
+        there are `meta` or fields of a batch, which may not fit into a URL.
         """
         call = self.call
         raw = len(call.files) == 1 and not {"meta", "images"} & call.form.keys()
@@ -119,7 +119,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Do nothing for a while."""
+    """The step of waiting."""
 
     seconds: float
 
@@ -134,10 +134,10 @@ def exchange(
     expect: Sequence[int] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Step, Outcome, httpx.Response]:
-    """Send a call, again where that is safe and there is time; returns the response.
+    """Send a call, with retries if they are safe and there is time; return the response.
 
-    Answers of a status in `expect` are no refusals here. Raises `CannotConnect`, `ConnectionLost`,
-    `DeadlineExceeded`, and `Problem` for the last refusal.
+    A status in `expect` is not a refusal. Raises `CannotConnect`, `ConnectionLost`,
+    `DeadlineExceeded`, or the `Problem` of the last refusal.
     """
     deadline = clock() + call.timeout_s
     for attempt in range(1, retry.attempts + 1):
@@ -162,7 +162,7 @@ def _is_refusal(response: httpx.Response, expect: Sequence[int]) -> bool:
 
 
 def _judge(call: Call, outcome: Outcome) -> tuple[InspectionError, float | None]:
-    """Return what went wrong, and the least wait before it may be tried again; None for never."""
+    """Return the error, and the shortest pause before a retry; None: no retry."""
     if isinstance(outcome, httpx.Response):
         problem = read_problem(outcome)
         return problem, problem.retry_after_s
@@ -171,6 +171,6 @@ def _judge(call: Call, outcome: Outcome) -> tuple[InspectionError, float | None]
     if isinstance(outcome, httpx.TimeoutException):
         return out_of_time(call.timeout_s), None
     if isinstance(outcome, httpx.DecodingError):
-        return UnexpectedAnswer(f"the answer cannot be unpacked: {outcome}"), None
+        return UnexpectedAnswer(f"the answer cannot be decompressed: {outcome}"), None
     lost = ConnectionLost(f"the connection broke: {outcome or type(outcome).__name__}")
     return lost, 0.0 if call.may_repeat else None

@@ -1,4 +1,4 @@
-"""Whatever holds an image, as the bytes of a file."""
+"""Converts paths, bytes, PIL images and arrays to files to post."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,10 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One image of a batch, and what is asked of it and said of its part."""
+    """One image of a batch, with its own fields.
+
+    client.detect_batch([Part("cell.png", category="solar-mono", part_id="cell-00042")])
+    """
 
     image: ImageLike
     category: str | None = None
@@ -46,13 +49,13 @@ class Part:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The fields, as the service reads them."""
-        said = {slot: getattr(self, slot) for slot in self.__slots__ if slot != "image"}
-        return {name: value for name, value in said.items() if value is not None}
+        """The fields that are set, as JSON for the service."""
+        fields = {slot: getattr(self, slot) for slot in self.__slots__ if slot != "image"}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def as_parts(images: "Sequence[Part | ImageLike]") -> list[Part]:
-    """Return each image as a part; one that is none says nothing of itself."""
+    """Return each image as a part; a plain image becomes a part without fields."""
     return [image if isinstance(image, Part) else Part(image) for image in images]
 
 
@@ -62,18 +65,18 @@ def read_parts(parts: Sequence[Part]) -> list[File]:
 
 
 def read_images(images: ImagesLike) -> list[File]:
-    """Return each image of a list, or the one given, as a file.
+    """Return each image of a list, or the single image, as a file.
 
-    Pictures in memory become PNG, which loses nothing. Raises `TypeError` or `ValueError` for what
-    is no image, `OSError` for an unreadable path.
+    Images in memory become PNG, without loss. Raises `TypeError` or `ValueError` for anything that
+    is not an image, `OSError` for an unreadable path.
     """
     listed = list(images) if isinstance(images, list | tuple) else [images]
     if not listed:
-        raise ValueError("no image: expected at least one")
+        raise ValueError("got no image; expected at least one")
     return [_read(image, f"image-{number}") for number, image in enumerate(listed)]
 
 
-def _read(image: Any, name: str) -> File:  # noqa: ANN401 - told apart here
+def _read(image: Any, name: str) -> File:  # noqa: ANN401 - checked here
     if isinstance(image, str | os.PathLike):
         path = Path(image)
         return File(path.name, path.read_bytes())
@@ -89,7 +92,7 @@ def _read(image: Any, name: str) -> File:  # noqa: ANN401 - told apart here
 
 
 def _picture(array: "np.ndarray[Any, Any]") -> "PIL.Image.Image":
-    import numpy as np  # noqa: PLC0415 - only who has arrays needs it
+    import numpy as np  # noqa: PLC0415 - only arrays need it
     from PIL import Image  # noqa: PLC0415
 
     values = np.squeeze(array, axis=2) if array.ndim == 3 and array.shape[2] == 1 else array
@@ -97,30 +100,32 @@ def _picture(array: "np.ndarray[Any, Any]") -> "PIL.Image.Image":
     if not grey and not (values.ndim == 3 and values.shape[2] in (3, 4)):
         raise ValueError(
             f"expected an array of shape (H, W), (H, W, 3) or (H, W, 4), got {array.shape}; for "
-            "several images give a list"
+            "several images, pass a list"
         )
     if values.dtype != np.uint8 and not (grey and values.dtype == np.uint16):
-        raise TypeError(f"expected uint8 (or uint16 where grey), got {values.dtype}")
+        raise TypeError(f"expected an array of uint8, or of uint16 for grey, got {values.dtype}")
     return Image.fromarray(np.ascontiguousarray(values))
 
 
 def _png(image: "PIL.Image.Image") -> bytes:
-    """Write as PNG, which keeps every mode that it can, and the orientation."""
-    from PIL import Image  # noqa: PLC0415 - only who has pictures needs it
+    """Return an image as PNG, in its mode if PNG supports it, with its orientation."""
+    from PIL import Image  # noqa: PLC0415 - only PIL images and arrays need it
 
     if image.mode in ("I", "F"):
-        raise ValueError(f"nothing tells the value range of a {image.mode!r} image: make it 8-bit")
+        raise ValueError(
+            f"an image of mode {image.mode!r} has no known value range: convert it to 8 bits"
+        )
     exif = Image.Exif()
     if orientation := image.getexif().get(_ORIENTATION):
         exif[_ORIENTATION] = orientation
     written = BytesIO()
-    kept = image if image.mode in _PNG_MODES else _convert(image)
-    kept.save(written, "PNG", compress_level=_PNG_COMPRESSION, exif=exif)
+    picture = image if image.mode in _PNG_MODES else _convert(image)
+    picture.save(written, "PNG", compress_level=_PNG_COMPRESSION, exif=exif)
     return written.getvalue()
 
 
 def _convert(image: "PIL.Image.Image") -> "PIL.Image.Image":
-    """Return the image in a mode that PNG has, without losing bits or transparency."""
+    """Return the image in a mode of PNG, without loss of bits or transparency."""
     if image.mode.startswith("I;16"):
         return image.convert("I").convert("I;16")
     return image.convert({"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGB"))

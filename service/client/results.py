@@ -1,4 +1,4 @@
-"""What the service answers, typed. Fields that are newer than this client are left out."""
+"""The service's answers as types. Fields that this client does not know are dropped."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ _MOST_VALUES = 2_000_000
 
 
 class Decision(StrEnum):
-    """What was decided about a part; UNDECIDED says that it was not inspected."""
+    """The decision on a part; UNDECIDED means that it was not inspected."""
 
     OK = "OK"
     NG = "NG"
@@ -61,19 +61,19 @@ class Region(_Answer):
 
 
 class Model(_Answer):
-    """The checkpoint that inspected."""
+    """The checkpoint that inspected the image."""
 
     name: str
     version: str
 
 
 class Heatmap(_Answer):
-    """The file of a heatmap, as the service made it."""
+    """The file of a heatmap."""
 
     content: bytes = Field(repr=False)
 
     def save(self, path: str | Path) -> Path:
-        """Write the file, its folder if need be, and return its path."""
+        """Write the file, create its folder if necessary, and return its path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.content)
@@ -81,11 +81,11 @@ class Heatmap(_Answer):
 
 
 class Result(_Answer):
-    """What was found in one image; `error` says why one was not inspected.
+    """The result of one image; `error` says why it was not inspected.
 
-    Only `is_ok` says that a part is good. A result has no truth value, so that `if result:` cannot
-    let a bad part through. A decision that this client does not know is UNDECIDED. `fail_safe` is
-    what the service is configured to advise for a part that is UNDECIDED.
+    Only `is_ok` means that a part is good. A result has no truth value, so that `if result:` cannot
+    let a bad part pass. A decision that this client does not know becomes UNDECIDED. `fail_safe` is
+    the configured treatment of an UNDECIDED part: NG, REVIEW or STOP.
     """
 
     filename: str | None = None
@@ -105,13 +105,13 @@ class Result(_Answer):
     image: Size | None = None
     heatmap: Heatmap | None = None
     error: Problem | None = None
-    answer: dict[str, Any] = Field(default={}, repr=False, description="as the service wrote it")
+    answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
 
     @field_validator("decision", mode="before")
     @classmethod
     def _known(cls, value: object) -> Decision:
-        known = {decision.value: decision for decision in Decision}
-        return known.get(str(value), Decision.UNDECIDED)
+        decisions = {decision.value: decision for decision in Decision}
+        return decisions.get(str(value), Decision.UNDECIDED)
 
     @field_validator("heatmap", mode="before")
     @classmethod
@@ -142,12 +142,12 @@ class Result(_Answer):
 
     @property
     def is_ok(self) -> bool:
-        """Whether the part was inspected and found good; nothing else says so."""
+        """Whether the part was inspected and is good; nothing else means this."""
         return self.decision is Decision.OK
 
     @property
     def is_ng(self) -> bool:
-        """Whether the part was inspected and found defective."""
+        """Whether the part was inspected and is defective."""
         return self.decision is Decision.NG
 
     @property
@@ -156,22 +156,22 @@ class Result(_Answer):
         return self.decision is not Decision.UNDECIDED
 
     def require(self) -> Self:
-        """Return the result of a part that was inspected; raises why it was not."""
+        """Return the result if the part was inspected, else raise its error."""
         if self.was_inspected:
             return self
         if self.error is not None:
             raise self.error
-        raise UnexpectedAnswer("the service answered without a decision: not inspected")
+        raise UnexpectedAnswer("the answer has neither a decision nor an error: not inspected")
 
     def __bool__(self) -> NoReturn:
-        raise TypeError("a result is neither true nor false: ask result.is_ok")
+        raise TypeError("a result has no truth value: use result.is_ok")
 
 
 class Category(_Answer):
-    """A category that can be inspected; `threshold` is of the raw score.
+    """A category that can be inspected; `threshold` is for the raw score.
 
-    `contested` where checkpoints of other names claim it, too (`also_claimed_by`), and nobody has
-    decided which one serves.
+    `contested`: checkpoints with other names claim it too (`also_claimed_by`), and no route was
+    set.
     """
 
     category: str
@@ -186,11 +186,11 @@ class Category(_Answer):
 
 
 class Readiness(_Answer):
-    """Whether the service can inspect, and what stands in the way."""
+    """Whether the service can inspect, and the reasons if not."""
 
     ready: bool
     reasons: tuple[str, ...] = ()
-    answer: dict[str, Any] = Field(default={}, repr=False, description="as the service wrote it")
+    answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
 
 
 T = TypeVar("T", bound=_Answer)
@@ -199,29 +199,31 @@ T = TypeVar("T", bound=_Answer)
 def read_results(
     response: httpx.Response, categories: Sequence[str | None], names: Sequence[str]
 ) -> list[Result]:
-    """Return one result per image, each under its name. Raises `Problem`, `UnexpectedAnswer`."""
+    """Return one result per image, with its name. Raises `Problem` or `UnexpectedAnswer`."""
     results = [_parse(Result, item, keep=True) for item in _items(_json(response), "results")]
     if len(results) != len(names):
-        raise UnexpectedAnswer(f"{len(names)} images sent, and {len(results)} results came back")
+        raise UnexpectedAnswer(f"expected {len(names)} results, got {len(results)}")
     for result, category in zip(results, categories, strict=True):
         if result.category != category:
-            raise UnexpectedAnswer(f"asked for {category!r}, got a result of {result.category!r}")
+            raise UnexpectedAnswer(
+                f"expected a result of category {category!r}, got {result.category!r}"
+            )
     pairs = zip(results, names, strict=True)
     return [result.model_copy(update={"filename": name}) for result, name in pairs]
 
 
 def read_categories(response: httpx.Response) -> list[Category]:
-    """Return the categories. Raises `Problem`, `UnexpectedAnswer`."""
+    """Return the categories. Raises `Problem` or `UnexpectedAnswer`."""
     return [_parse(Category, item) for item in _items(_json(response), "categories")]
 
 
 def read_readiness(response: httpx.Response) -> Readiness:
-    """Return the readiness, which 503 tells too. Raises `Problem`, `UnexpectedAnswer`."""
+    """Return the readiness, also from a 503. Raises `Problem` or `UnexpectedAnswer`."""
     return _parse(Readiness, _json(response, _READY_STATUSES), keep=True)
 
 
 def read_problem(response: httpx.Response) -> Problem:
-    """Return what an answer that is not 200 says."""
+    """Return the problem of an answer with an error status."""
     try:
         body = _parsed(response)
     except ValueError:
@@ -250,7 +252,7 @@ def _json(response: httpx.Response, expected: tuple[int, ...] = (200,)) -> dict[
 
 
 def _parsed(response: httpx.Response) -> object:
-    """Parse a body as this service writes it; `meta` may hold what a caller has put there."""
+    """Parse a body within bounds that fit this service's answers, including `meta`."""
     return strict_json(response.content, most_depth=200, most_values=_MOST_VALUES, most_digits=4000)
 
 

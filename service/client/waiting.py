@@ -1,6 +1,6 @@
-"""Waiting no longer than a deadline, with and without an event loop.
+"""Waiting until a deadline, with and without an event loop.
 
-Timeouts of sockets begin anew with every byte, so a server that lets an answer drip outlasts any.
+A socket's timeout restarts with every byte, so a server that drips its answer never triggers it.
 """
 
 import time
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what a call returns; raises what it raises, or `httpx.ReadTimeout` when time is up.
+    """Return or raise the outcome of `call`; raise `httpx.ReadTimeout` after `seconds`.
 
-    The call runs in a thread of its own, which keeps no program from ending.
+    The call runs in a daemon thread, which does not keep the program from exiting.
     """
     done: Future[T] = Future()
 
@@ -38,13 +38,13 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def receive(http: httpx.Client, step: Send) -> httpx.Response:
-    """Send a request and read the whole answer, no further than its time and its bound."""
+    """Send a request and read the whole answer, within its time and size limit."""
     deadline = time.monotonic() + step.longest_s
     request = step.build(http)
     answer = http.send(request, stream=True)
     try:
         body = AnswerBody(answer, step.call.most_answer_bytes)
-        if answer.is_stream_consumed:  # a transport of the caller's own has read it
+        if answer.is_stream_consumed:  # the caller's transport has already read it
             return answer
         for piece in answer.iter_raw():
             if time.monotonic() > deadline:
@@ -56,7 +56,7 @@ def receive(http: httpx.Client, step: Send) -> httpx.Response:
 
 
 async def receive_async(http: httpx.AsyncClient, step: Send) -> httpx.Response:
-    """Send a request and read the whole answer, no further than its bound."""
+    """Send a request and read the whole answer, within its size limit."""
     answer = await http.send(step.build(http), stream=True)
     try:
         body = AnswerBody(answer, step.call.most_answer_bytes)

@@ -1,10 +1,8 @@
-"""Every request's body, whatever the route: how large, how slow and how compressed it may be.
+"""Limits of every request's body: size, time and compression.
 
-What is held for an answer is counted beside it, until the client has taken nearly all of it.
-
-Bytes are counted as they come and again as they inflate, so that neither a chunked body nor a
-compressed one grows past the limit; and only while the application waits for the client does the
-clock run against it.
+Bytes are counted as they arrive and again as they inflate, so that neither a chunked nor a
+compressed body exceeds the limit. Time counts only while the application waits for the client.
+Heatmaps of an answer are counted too, until the client has received nearly all of it.
 """
 
 import asyncio
@@ -37,17 +35,17 @@ _REPLACED = frozenset({b"content-encoding", b"content-length"})
 
 @dataclass(slots=True)
 class BodyBudget:
-    """What bodies may take: each in bytes and time, and all together in bytes."""
+    """The limits of bodies: bytes and time of each, and bytes of all together."""
 
     max_bytes: int
     max_inflight_bytes: int
     timeout_s: float
     min_bytes_per_s: int
-    held: int = field(default=0, init=False)
+    held_bytes: int = field(default=0, init=False)
 
     @classmethod
     def of(cls, settings: HttpSettings) -> "BodyBudget":
-        """Take the limits from the settings."""
+        """Return the limits of the settings."""
         return cls(
             settings.max_request_bytes,
             settings.max_inflight_bytes,
@@ -56,19 +54,22 @@ class BodyBudget:
         )
 
     def check(self, count: int) -> None:
-        """Raise `BodyTooLarge` for a body of so many bytes."""
+        """Raise `BodyTooLarge` if a body has too many bytes."""
         if count > self.max_bytes:
-            raise BodyTooLarge(f"a request's body may have {self.max_bytes} bytes, and has more")
+            raise BodyTooLarge(f"a request's body may have {self.max_bytes} bytes, got more")
 
     def hold(self, count: int) -> None:
-        """Count bytes that are kept in memory. Raises `BodiesFull`."""
-        if self.held + count > self.max_inflight_bytes:
-            raise BodiesFull(f"{self.held} bytes of requests are held, and no more are taken")
-        self.held += count
+        """Count bytes in memory. Raises `BodiesFull`."""
+        if self.held_bytes + count > self.max_inflight_bytes:
+            raise BodiesFull(
+                f"requests in progress take {self.held_bytes} bytes; the limit is "
+                f"{self.max_inflight_bytes}"
+            )
+        self.held_bytes += count
 
 
 class BodyGuard:
-    """ASGI middleware between the routes and the client's body."""
+    """ASGI middleware that limits the bodies of requests."""
 
     def __init__(self, app: ASGIApp, budget: BodyBudget, metrics: Metrics) -> None:
         self._app = app
@@ -97,7 +98,7 @@ class BodyGuard:
             if error is not body.refusal:
                 raise
         finally:
-            self._budget.held -= body.held + body.held_of_answer
+            self._budget.held_bytes -= body.held_bytes + body.answer_bytes
         if isinstance(body.refusal, BodyTooSlow):
             self._metrics.connections_cut.labels("body-too-slow").inc()
         if body.refusal is not None and not started:
@@ -107,17 +108,17 @@ class BodyGuard:
 
 
 async def _send_in_pieces(send: Send, message: Message) -> None:
-    """Send a large body as the client takes it, and not into a buffer that nobody counts."""
+    """Send a large body at the client's pace instead of into an uncounted buffer."""
     body = message.get("body", b"")
     for start in range(0, len(body) - _SENT_AT_ONCE, _SENT_AT_ONCE):
         piece = body[start : start + _SENT_AT_ONCE]
         await send({**message, "body": piece, "more_body": True})
-    rest = max(0, (len(body) - 1) // _SENT_AT_ONCE) * _SENT_AT_ONCE
-    await send({**message, "body": body[rest:]} if rest else message)
+    last = max(0, (len(body) - 1) // _SENT_AT_ONCE) * _SENT_AT_ONCE
+    await send({**message, "body": body[last:]} if last else message)
 
 
 class _Body:
-    """One body on its way in; `refusal` says why it came no further."""
+    """One incoming body; `refusal` is the error that stopped it."""
 
     def __init__(self, budget: BodyBudget, receive: Receive) -> None:
         self._budget = budget
@@ -126,12 +127,12 @@ class _Body:
         self._arrived = 0
         self._waited_s = 0.0
         self._complete = False
-        self.held = 0
-        self.held_of_answer = 0
+        self.held_bytes = 0
+        self.answer_bytes = 0
         self.refusal: ServiceError | None = None
 
     def prepare(self, scope: Scope) -> Scope:
-        """Check what the headers declare; return the scope as the application shall see it."""
+        """Check the headers; return the scope for the application, without the compression."""
         headers = Headers(scope=scope)
         try:
             declared = headers.get("content-length", "")
@@ -144,21 +145,21 @@ class _Body:
         except ServiceError as error:
             self.refusal = error
             raise
-        kept = [(name, value) for name, value in scope["headers"] if name not in _REPLACED]
-        scope["headers"] = kept  # in place: log and metrics read the route off this very scope
+        headers_left = [(name, value) for name, value in scope["headers"] if name not in _REPLACED]
+        scope["headers"] = headers_left  # in place: log and metrics read the route from this scope
         return scope
 
     def hold_answer(self, count: int) -> None:
-        """Count bytes kept for the answer. Raises `AnswerTooLarge` or `BodiesFull`."""
-        if self.held_of_answer + count > self._budget.max_bytes:
+        """Count bytes of the answer. Raises `AnswerTooLarge` or `BodiesFull`."""
+        if self.answer_bytes + count > self._budget.max_bytes:
             raise AnswerTooLarge(
-                f"the pictures of one answer may have {self._budget.max_bytes} bytes: ask for fewer"
+                f"the heatmaps of one answer may have {self._budget.max_bytes} bytes: request fewer"
             )
         self._budget.hold(count)
-        self.held_of_answer += count
+        self.answer_bytes += count
 
     async def receive(self) -> Message:
-        """Return the next piece, within the limits; after the last one, wait without any."""
+        """Return the next piece within the limits; after the last one, wait for the disconnect."""
         if self._complete:
             return await self._client()
         try:
@@ -199,7 +200,7 @@ class _Body:
         return message
 
     async def _in_time(self) -> Message:
-        """Wait for the client; what has arrived earns it more time."""
+        """Wait for the client; received bytes extend its time."""
         earned_s = self._arrived / self._budget.min_bytes_per_s
         left_s = self._budget.timeout_s + earned_s - self._waited_s
         loop = asyncio.get_running_loop()
@@ -216,9 +217,9 @@ class _Body:
             self._waited_s += loop.time() - started
 
     def _take(self, count: int) -> None:
-        self._budget.check(self.held + count)
+        self._budget.check(self.held_bytes + count)
         self._budget.hold(count)
-        self.held += count
+        self.held_bytes += count
 
 
 class _Inflater:
@@ -228,7 +229,7 @@ class _Inflater:
         """Raise `UnsupportedEncoding` unless the encoding is gzip or deflate."""
         if encoding not in _ENCODINGS:
             raise UnsupportedEncoding(
-                f"Content-Encoding {encoding[:50]!r} is not taken; have: gzip, deflate"
+                f"Content-Encoding {encoding[:50]!r} is not supported; supported: gzip, deflate"
             )
         self._encoding = encoding
         self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -243,7 +244,7 @@ class _Inflater:
     def next_piece(self) -> bytes:
         """Return the next inflated bytes; none where more compressed ones are needed.
 
-        Raises `MalformedBody` for bytes that are no such stream.
+        Raises `MalformedBody`.
         """
         piece = b""
         while not piece and self._content and not self._stream.eof:
@@ -252,18 +253,20 @@ class _Inflater:
         if self._stream.eof and (self._stream.unused_data or self._content):
             raise MalformedBody(f"bytes follow the end of the {self._encoding} body")
         if self.is_complete and not piece and not self._stream.eof:
-            raise MalformedBody(f"the {self._encoding} body ends before its end")
+            raise MalformedBody(f"the {self._encoding} body is cut off: its end is missing")
         return piece
 
     def _decompress(self, content: bytes) -> bytes:
         try:
             piece = self._stream.decompress(content, _INFLATED_AT_ONCE)
-            # Output may be left inside although all input went in.
+            # zlib may hold back output although it has consumed all input.
             while not self._stream.unconsumed_tail and len(piece) % _INFLATED_AT_ONCE == 0:
                 more = self._stream.decompress(b"", _INFLATED_AT_ONCE)
                 if not more:
                     break
                 piece += more
         except zlib.error as error:
-            raise MalformedBody(f"the body is not {self._encoding}, as its header says") from error
+            raise MalformedBody(
+                f"the body is not valid {self._encoding}, although its Content-Encoding says so"
+            ) from error
         return piece

@@ -1,30 +1,31 @@
-"""Answers in the coding that a client asks for, where that is worth it.
-
-What comes compressed is inflated by `bodies`, for every route and within its limits.
-"""
+"""Compression of answers; `bodies` inflates compressed requests."""
 
 import gzip
 import zlib
 
 CODINGS = ("gzip", "deflate")
-_LEVEL = 1  # what is worth sending compressed is worth it at the fastest level
-_WORTH_IT_BYTES = 1024
+_LEVEL = 1  # fastest
+_MIN_BYTES = 1024
 
 
 def chosen_coding(accept_encoding: str) -> str | None:
-    """Return the coding that the client likes best of those there are; None for none."""
-    liked: dict[str, float] = {}
+    """Return the client's preferred coding of `CODINGS`; None if it accepts none of them.
+
+    >>> chosen_coding("br, gzip;q=0.5, deflate")
+    'deflate'
+    """
+    qualities: dict[str, float] = {}
     for entry in accept_encoding.split(","):
         name, *parameters = (part.strip().lower() for part in entry.split(";"))
         if name in CODINGS:
-            liked[name] = _quality(parameters)
-    best = max(CODINGS, key=lambda coding: liked.get(coding, 0.0))
-    return best if liked.get(best, 0.0) > 0 else None
+            qualities[name] = _quality(parameters)
+    best = max(CODINGS, key=lambda coding: qualities.get(coding, 0.0))
+    return best if qualities.get(best, 0.0) > 0 else None
 
 
 def compress(body: bytes, coding: str | None) -> tuple[bytes, dict[str, str]]:
-    """Return the body in a coding where that is worth it, and the headers that say so."""
-    if coding is None or len(body) < _WORTH_IT_BYTES:
+    """Return the body, compressed if it is long enough, and the headers that declare it."""
+    if coding is None or len(body) < _MIN_BYTES:
         return body, {"Vary": "Accept-Encoding"}
     if coding == "gzip":
         compressed = gzip.compress(body, _LEVEL, mtime=0)

@@ -1,11 +1,11 @@
-"""One client's connection, with the limits that uvicorn itself has none of.
+"""One client's connection, with limits that uvicorn lacks.
 
-A request's headers have a size and a time to arrive in, an idle connection is let go and so is a
-client that does not take its answer, and there is an end to how many connections there are. Bodies
-are the business of `bodies`, which alone knows whether the client is waited for or the application.
+It limits the size and arrival time of headers, idle time, the time to receive an answer, and the
+number of connections. `bodies` limits bodies, because only it knows whether the service waits for
+the client or for the application.
 
-uvicorn promises nothing of the methods that are overridden here: pyproject.toml bounds its version,
-a test notices when one is no longer called, and MAMBAAD_HTTP__CONNECTION_LIMITS=false needs none.
+uvicorn does not guarantee the overridden methods: pyproject.toml bounds its version, a test fails
+if one is no longer called, and MAMBAAD_HTTP__CONNECTION_LIMITS=false avoids them.
 """
 
 from asyncio import BaseTransport, Protocol, TimerHandle, Transport
@@ -25,35 +25,35 @@ from service.settings.http import HttpSettings
 from service.telemetry.metrics import Metrics
 
 _LINGER_S = 5.0
-"""How long a client may go on sending a body that was answered without being read."""
+"""How long a client may go on sending a body whose request is already answered."""
 
 _FRAMING_PER_BYTE = 16
-"""Bytes around each byte of a body that are no attack: a chunk of one byte takes five."""
+"""Framing bytes allowed for each byte of a body: a chunk of one byte takes five."""
 
 _FRESH_S = 1.0
-"""How long a leaving service waits for the first request of a connection that it took."""
+"""How long a stopping service waits for the first request of an accepted connection."""
 
 
 def connection_class(settings: HttpSettings, metrics: Metrics) -> type[Protocol]:
-    """Return the class of connections with the limits of the settings, as uvicorn wants it."""
+    """Return a class of connections with the settings' limits, for uvicorn's config."""
     return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics})
 
 
 class Connection(RefusingConnection):
-    """uvicorn's connection, and what the client still owes it, by when."""
+    """uvicorn's connection with limits of size and time."""
 
     _send_timer: TimerHandle | None = None
     _unsent = 0
-    _header_bytes = 0  # of headers that the parser has told of
-    _raw_bytes = 0  # that came while headers were not complete
-    _begun = 0  # requests in the piece of data that is being parsed
-    _body_bytes = 0  # of bodies in it
-    _framing_bytes = 0  # of the body that is coming in: chunk sizes, their extensions, trailers
+    _header_bytes = 0  # of parsed headers
+    _raw_bytes = 0  # received before the headers were complete
+    _begun = 0  # requests that began in the current piece of data
+    _body_bytes = 0  # of bodies in the current piece of data
+    _framing_bytes = 0  # of the current body: chunk sizes, extensions, trailers
     _leaving = False
     _refusal: ServiceError | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Take the connection, if need be in the place of one that only waits."""
+        """Accept the connection; if there are too many, close an idle one."""
         assert isinstance(transport, Transport)
         super().connection_made(GatheringTransport(transport, self.loop))
         self._wait(self.settings.header_timeout_s, self._cut_slow_headers)
@@ -61,13 +61,13 @@ class Connection(RefusingConnection):
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything that was waited for."""
+        """Cancel all timers."""
         self._stop_waiting()
         self._stop_send_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; headers and trailers without end reach no callback, so bytes are counted here."""
+        """Parse, and count bytes: endless headers and trailers never reach a callback."""
         if self._held_refusal is not None:
             return
         between, self._begun, self._body_bytes = self._message_complete, 0, 0
@@ -79,12 +79,12 @@ class Connection(RefusingConnection):
             self._count_framing(count)
             return
         if not self._begun or (between and self._begun == 1):
-            self._raw_bytes += count  # all of it is of these headers
+            self._raw_bytes += count  # all of it belongs to these headers
         if self._raw_bytes > self.settings.max_header_bytes:
             self._refuse(self._headers_too_large())
 
     def _parse(self, data: bytes) -> bytes:
-        """Feed the parser; return what is left to feed, if a client offered another protocol."""
+        """Feed the parser; return the data to feed next, after an offer of another protocol."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -96,22 +96,22 @@ class Connection(RefusingConnection):
         return b""
 
     def _without_upgrade(self) -> bytes:
-        """Write the request's head again, to be read as one that offers no other protocol.
+        """Return the request's head without its offer of another protocol.
 
-        The parser ends the request where another protocol could begin, and would take its body for
-        the next request; Java's client makes that offer (h2c) with every first request.
+        At such an offer the parser ends the request and would parse its body as the next request.
+        Java's client offers h2c with every first request.
         """
         start = b"%s %s HTTP/%s\r\n" % (
             self.parser.get_method(), self.url, self.parser.get_http_version().encode()
         )  # fmt: skip
-        kept = [line for line in self.headers if line[0] not in {b"upgrade", b"connection"}]
+        headers = [line for line in self.headers if line[0] not in {b"upgrade", b"connection"}]
         self.parser = httptools.HttpRequestParser(self)
-        return start + b"".join(b"%s: %s\r\n" % line for line in kept) + b"\r\n"
+        return start + b"".join(b"%s: %s\r\n" % line for line in headers) + b"\r\n"
 
     # Called by the parser
 
     def on_message_begin(self) -> None:
-        """Start the clock for the headers."""
+        """Start the timer of the headers."""
         self._begun += 1
         self._in_headers, self._message_complete = True, False
         self._header_bytes = self._raw_bytes = self._framing_bytes = 0
@@ -119,34 +119,34 @@ class Connection(RefusingConnection):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Count the path too."""
+        """Count the URL as a header."""
         self._count_header(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header; trailers, which come after a body, are counted and left out."""
+        """Count a header; trailers after a body are counted and dropped."""
         self._count_header(len(name) + len(value))
         if self._in_headers:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the application have the request."""
+        """Pass the request to the application."""
         if self.parser.should_upgrade():
             return
         self._check_host()
-        super().on_headers_complete()  # raises for a URL that is none: still within the headers
+        super().on_headers_complete()  # raises for an invalid URL: keep `_in_headers` until here
         self._in_headers = False
         self._stop_waiting()
         if self._leaving:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Count what is the client's own, so that what is around it is known too."""
+        """Count the body's bytes; `_count_framing` derives the framing from them."""
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that the client has said all; if the answer is out already, the connection idles."""
+        """Mark the request as complete; if it is already answered, the connection is idle."""
         if self.parser.should_upgrade():
             return
         self._message_complete = True
@@ -157,7 +157,7 @@ class Connection(RefusingConnection):
     # Called by uvicorn
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of a body that nobody wants."""
+        """Wait for the next request, or for the rest of an unread body."""
         is_last = not self.pipeline
         super().on_response_complete()
         if self._held_refusal is not None:
@@ -172,7 +172,7 @@ class Connection(RefusingConnection):
             self._wait(_LINGER_S, self._abort)
 
     def shutdown(self) -> None:
-        """Leave once what has begun is finished; a new connection may still send its request."""
+        """Close after the current request; a new connection may still send its first one."""
         self._leaving = True
         if self._in_headers:
             return
@@ -182,17 +182,17 @@ class Connection(RefusingConnection):
         super().shutdown()
 
     def pause_writing(self) -> None:
-        """Start the clock for a client that does not take its answer."""
+        """Start the timer of a client that does not read its answer."""
         super().pause_writing()
         self._unsent = self.transport.get_write_buffer_size()
         self._send_timer = self.loop.call_later(self.settings.send_timeout_s, self._check_progress)
 
     def resume_writing(self) -> None:
-        """Stop that clock."""
+        """Stop the timer of a slow reader."""
         super().resume_writing()
         self._stop_send_timer()
 
-    # What is waited for
+    # Limits
 
     def _stop_send_timer(self) -> None:
         if self._send_timer is not None:
@@ -200,7 +200,7 @@ class Connection(RefusingConnection):
             self._send_timer = None
 
     def _check_progress(self) -> None:
-        """Cut off a client that has taken next to nothing; any other gets as long again."""
+        """Cut off a client that has read almost nothing; give any other the same time again."""
         unsent = self.transport.get_write_buffer_size()
         owed = int(self.settings.min_body_bytes_per_s * self.settings.send_timeout_s)
         if self._unsent - unsent < min(owed, self._unsent):
@@ -217,33 +217,33 @@ class Connection(RefusingConnection):
             raise self._refusal
 
     def _count_framing(self, count: int) -> None:
-        """Refuse a body of which next to nothing is the client's own, such as endless trailers."""
+        """Refuse a body that consists mostly of framing, such as endless trailers."""
         if self._message_complete or self._begun:
-            return  # some of it may be of another request
+            return  # part of it may belong to another request
         framing = count - (1 + _FRAMING_PER_BYTE) * self._body_bytes
         self._framing_bytes = max(0, self._framing_bytes + framing)
         if self._framing_bytes > self.settings.max_header_bytes:
             self._refuse(self._headers_too_large())
 
     def _check_host(self) -> None:
-        """Refuse a request with several hosts, of which another server may believe another one."""
+        """Refuse several Host headers: another server may use a different one."""
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             self._refusal = MalformedRequest(f"expected one Host header, got {hosts or 'none'}")
             raise self._refusal
 
-    # What is done about it
+    # Refusals
 
     def _refuse_malformed(self) -> None:
-        """Answer what is no HTTP, or what a callback above would not take."""
+        """Refuse invalid HTTP, or a request that a callback refused."""
         refusal, self._refusal = self._refusal, None
         self._refuse(refusal or MalformedRequest("the request is not HTTP/1.1"))
 
     def _make_room(self) -> None:
-        """Let go of the connection that has waited longest, or else of this one."""
+        """Close the connection that has been idle longest, or refuse this one."""
         waiting = [c for c in self._others() if c.is_waiting]
         if not waiting:
-            self._refuse(TooManyConnections("too many connections are open"))
+            self._refuse(TooManyConnections("too many connections are open: close idle ones"))
             return
         oldest = min(waiting, key=lambda c: c.waiting_since)
         oldest._note_cut("too-many-connections")
@@ -257,7 +257,7 @@ class Connection(RefusingConnection):
         ]
 
     def _cut_slow_headers(self) -> None:
-        """Answer 408, unless the client has said nothing, or is still owed an answer."""
+        """Answer 408; but close silently if no header arrived, and wait for unfinished answers."""
         if not self.is_waiting:
             self._wait(self.settings.header_timeout_s, self._cut_slow_headers)
         elif self._in_headers:
@@ -267,4 +267,5 @@ class Connection(RefusingConnection):
             self._close()
 
     def _headers_too_large(self) -> ServiceError:
-        return HeadersTooLarge(f"headers may have {self.settings.max_header_bytes} bytes")
+        limit = self.settings.max_header_bytes
+        return HeadersTooLarge(f"headers may have {limit} bytes, got more")

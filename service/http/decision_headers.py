@@ -1,7 +1,7 @@
-"""What every answer says of its part: a decision, and what to do where there is none.
+"""The headers with a part's decision, and the fail-safe for an UNDECIDED part.
 
-Within a request that inspects, whatever refuses it says UNDECIDED and the configured fail-safe: the
-request's context knows that it inspects, so no place that answers an error has to think of it.
+A request to an inspecting route sets the fail-safe in its context, so that every error answer adds
+UNDECIDED and the fail-safe without knowing the route.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _fail_safe: ContextVar[str | None] = ContextVar("fail_safe", default=None)
 
 @contextmanager
 def deciding(fail_safe: str | None) -> Iterator[None]:
-    """Let `fail_safe` say within what to do without a decision; None in no need of one."""
+    """Set the fail-safe in this context; None for a request that does not inspect."""
     token = _fail_safe.set(fail_safe)
     try:
         yield
@@ -28,12 +28,12 @@ def deciding(fail_safe: str | None) -> Iterator[None]:
 
 
 def fail_safe() -> str | None:
-    """Return what the line should do with an UNDECIDED part; None in a request for no decision."""
+    """Return how to treat an UNDECIDED part; None in a request that does not inspect."""
     return _fail_safe.get()
 
 
 def decision_headers(decision: Decision) -> dict[str, str]:
-    """Return an answer's headers, for clients that read no JSON."""
+    """Return an answer's decision headers, for clients that do not parse JSON."""
     safe = fail_safe()
     headers = {DECISION_HEADER: decision.value}
     if decision is Decision.UNDECIDED and safe is not None:

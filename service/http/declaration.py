@@ -1,13 +1,13 @@
-"""What a route is: whether it inspects, who may ask, whether it is a probe.
+"""A route's declaration: whether it inspects, who may use it, whether it is a probe.
 
-It is said once, where the route is defined:
+A route declares this where it is defined:
 
     @router.post("/detect")
     @declares(inspects=True, scope=Scope.DETECT)
     async def detect(request: Request) -> Response: ...
 
-`matching` finds a request's route before anything else looks at the request; the log, the gate and
-whatever answers an error read the declaration off the request's scope, by `declaration_of`.
+`matching` finds a request's route first; the log, the gate and all error answers then read the
+declaration from the request's scope with `declaration_of`.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,53 +22,53 @@ Endpoint = TypeVar("Endpoint")
 
 
 class Scope(StrEnum):
-    """What a key may be used for; neither holds the other."""
+    """The permission of a key; neither scope includes the other."""
 
     DETECT = "detect"
     ADMIN = "admin"
 
 
 class Access(Enum):
-    """Who is let in before it is known who asks."""
+    """Who may use a route without a key."""
 
-    KEYED = "nobody"
-    OPEN = "anybody"
-    OPEN_FOR_METRICS = "anybody, unless the settings ask for a key here too"
+    KEYED = "a key is required"
+    OPEN = "no key is required"
+    OPEN_FOR_METRICS = "a key is required only if metrics_require_key is set"
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a route is; one that says nothing takes a key of any scope and inspects nothing."""
+    """A route's declaration; by default it needs a key of any scope and does not inspect."""
 
     inspects: bool = False
-    """Whatever refuses the request says UNDECIDED and the fail-safe."""
+    """Whether all its errors include UNDECIDED and the fail-safe."""
 
     scope: Scope | None = None
-    """What a caller's key has to be good for; None: any key."""
+    """The scope that the caller's key needs; None: any key."""
 
     access: Access = Access.KEYED
     is_probe: bool = False
-    """Asked every few seconds by a machine: logged at DEBUG, and no refusal of ours."""
+    """Whether machines poll it: logged at DEBUG, and not counted as rejected."""
 
     page_policy: str | None = None
-    """The Content-Security-Policy of a page for browsers; None forbids a browser everything."""
+    """The Content-Security-Policy of an HTML page; None: a policy that forbids everything."""
 
 
 UNDECLARED = Declaration()
 
 
-class Route(Protocol):
-    """A route as far as the log tells of it."""
+class RouteWithPath(Protocol):
+    """A route of the framework; the log uses its path template."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """The route that a request is for, where there is one, and what it declares."""
+    """A request's route, None if no route matches, and its declaration."""
 
     declaration: Declaration = UNDECLARED
-    route: Route | None = None
+    route: RouteWithPath | None = None
 
 
 def declares(
@@ -79,7 +79,7 @@ def declares(
     is_probe: bool = False,
     page_policy: str | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
-    """Say what a route is, on the function, or the ASGI application, that answers it."""
+    """Declare a route, as a decorator of its function or ASGI application."""
     declaration = Declaration(inspects, scope, access, is_probe, page_policy)
 
     def mark(endpoint: Endpoint) -> Endpoint:
@@ -90,24 +90,24 @@ def declares(
 
 
 def declared_by(endpoint: object) -> Declaration:
-    """Return what was said of an endpoint."""
+    """Return an endpoint's declaration."""
     declaration: Declaration = getattr(endpoint, _ATTRIBUTE, UNDECLARED)
     return declaration
 
 
 def put_match(scope: Mapping[str, Any], matched: Matched) -> None:
-    """Let all that stands around the request read what its route is."""
+    """Store the request's route in its scope."""
     scope["state"][_MATCHED] = matched
 
 
 def match_of(scope: Mapping[str, Any]) -> Matched:
-    """Return the route that the request was found to be for."""
+    """Return the request's route and declaration."""
     matched: Matched = scope.get("state", {}).get(_MATCHED, _NO_MATCH)
     return matched
 
 
 def declaration_of(scope: Mapping[str, Any]) -> Declaration:
-    """Return what the request's route declares."""
+    """Return the declaration of the request's route."""
     return match_of(scope).declaration
 
 

@@ -1,8 +1,8 @@
-"""Which route a request is for: found once, before anything else looks at the request.
+"""Finds a request's route before anything else handles the request.
 
-The router finds it again when the request has come that far, and by the same rules. A request that
-no route takes is UNDECLARED, with one exception: a path that ends as an inspecting route's does
-asks for a decision, by a wrong prefix or with a slash too many, and gets UNDECIDED for an answer.
+It follows the rules of the router, which runs later. A request that no route matches is UNDECLARED,
+except that a path with the ending of an inspecting route (a wrong prefix, an extra slash) counts as
+inspecting, so that its answer includes UNDECIDED.
 """
 
 import re
@@ -15,23 +15,30 @@ from fastapi import routing
 from starlette.routing import BaseRoute, Mount, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.http.declaration import UNDECLARED, Declaration, Matched, Route, declared_by, put_match
+from service.http.declaration import (
+    UNDECLARED,
+    Declaration,
+    Matched,
+    RouteWithPath,
+    declared_by,
+    put_match,
+)
 from service.problem_types import PROBLEM_TYPES
 
 UNMATCHED = "unmatched"
-"""Stands where a route's template would, for requests that no route takes."""
+"""Used as the route's template for requests that no route matches."""
 
 _COMMON_CODES = frozenset({0, 200, 405, 422, 499, 500, 503})
-"""What any route may answer; 0 is no answer, since the client had gone."""
+"""Statuses of any route; 0 means no answer because the client left."""
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
 
 class Matching:
-    """ASGI middleware, outermost: says what a request's route declares, see `declaration_of`."""
+    """ASGI middleware, outermost: puts the route's declaration into the request's scope."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
-        """`routes` are all of the application, which by now are complete."""
+        """`routes` are the application's complete routes."""
         self._app = app
         self._table = RouteTable(routes)
 
@@ -44,10 +51,10 @@ class Matching:
 
 
 def likely_codes(routes: Sequence[BaseRoute]) -> dict[str, set[int]]:
-    """Return the status codes that each route may answer, by template as the log names it.
+    """Return the status codes that each route may answer, by its path template.
 
-    Every route may be done, fail, or be asked wrongly, and others are declared; one that inspects,
-    and a path that no route takes, may answer every problem there is.
+    These are the common codes and the declared ones; for an inspecting route and for unmatched
+    paths, the codes of all problems.
     """
     every = {*_COMMON_CODES, *(kind.status for kind in PROBLEM_TYPES.values())}
     codes = {UNMATCHED: every}
@@ -60,7 +67,7 @@ def likely_codes(routes: Sequence[BaseRoute]) -> dict[str, set[int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _RouteEntry:
     template: str
     pattern: re.Pattern[str]
     methods: Collection[str] | None
@@ -73,9 +80,9 @@ class _Entry:
         template: str,
         methods: Collection[str] | None,
         declaration: Declaration,
-        route: Route,
-    ) -> "_Entry":
-        # A path that is asked by another method inspects nothing, and needs no scope to be told so.
+        route: RouteWithPath,
+    ) -> "_RouteEntry":
+        # Another method on this path does not inspect, and any key may learn that (405).
         for_other_methods = replace(declaration, inspects=False, scope=None)
         return cls(
             template,
@@ -100,7 +107,7 @@ class RouteTable:
         self._endings = _endings(entries)
 
     def find(self, method: str, path: str) -> Matched:
-        """Return what takes the request: of all routes that do the first, as the router would."""
+        """Return the first route that matches the request, as the router would."""
         of_path_alone = None
         for entry in self._candidates(path):
             if entry.methods is None or method in entry.methods:
@@ -111,44 +118,44 @@ class RouteTable:
             return replace(matched, declaration=replace(matched.declaration, inspects=True))
         return matched
 
-    def _candidates(self, path: str) -> Iterable[_Entry]:
+    def _candidates(self, path: str) -> Iterable[_RouteEntry]:
         literal = self._by_path.get(path)
         if literal is not None:
             return literal
         return (entry for entry in self._entries if entry.pattern.match(path))
 
 
-def _entries(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[_Entry]:
+def _entries(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[_RouteEntry]:
     for route in _flat(routes):
         original = getattr(route, "original_route", route)
         if isinstance(original, Mount):
             path = prefix + route.path.rstrip("/")
             yield from _entries(original.routes, path)
-            yield _Entry.of(path + "/{path:path}", None, declared_by(original.app), original)
+            yield _RouteEntry.of(path + "/{path:path}", None, declared_by(original.app), original)
         elif getattr(route, "endpoint", None) and hasattr(original, "methods"):
             declaration = declared_by(route.endpoint)
-            yield _Entry.of(prefix + route.path, route.methods, declaration, original)
+            yield _RouteEntry.of(prefix + route.path, route.methods, declaration, original)
 
 
 def _flat(routes: Sequence[BaseRoute]) -> Iterable[Any]:
-    """Return the routes with those of included routers, which a newer FastAPI holds as such."""
+    """Return the routes, including those of included routers, which a newer FastAPI nests."""
     contexts = getattr(routing, "iter_route_contexts", None)
     return contexts(routes) if contexts else routes
 
 
-def _endings(entries: Iterable[_Entry]) -> dict[str, tuple[str, ...]]:
-    """Return how paths end that inspect, behind their last parameter, by method."""
+def _endings(entries: Iterable[_RouteEntry]) -> dict[str, tuple[str, ...]]:
+    """Return the path endings of inspecting routes after their last parameter, by method."""
     endings = defaultdict[str, set[str]](set)
     for entry in entries:
         ending = _PARAMETER.split(entry.template)[-1]
         if entry.matched.declaration.inspects and ending:
             for method in entry.methods or ():
                 endings[method].add(ending)
-    return {method: tuple(sorted(found)) for method, found in endings.items()}
+    return {method: tuple(sorted(paths)) for method, paths in endings.items()}
 
 
 def _path_within(scope: Scope) -> str:
-    """Return the path that routes are matched by: without what is before the application's own."""
+    """Return the path without the application's `root_path`."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     inside = path.removeprefix(root)

@@ -1,7 +1,7 @@
-"""An error as it is answered: problem+json (RFC 9457), by the table in `problem_types`.
+"""Errors as problem+json (RFC 9457), according to the table in `problem_types`.
 
-Its `detail` comes from a `ServiceError` or from the HTTP framework, never from any other exception:
-those are logged and answered as a plain 500.
+`detail` comes only from a `ServiceError` or the HTTP framework. Other exceptions are logged and
+answered with a plain 500.
 """
 
 from http import HTTPStatus
@@ -16,20 +16,20 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class Problem(BaseModel):
-    """An RFC 9457 problem: what went wrong, for programs (`type`, `status`) and for people."""
+    """An RFC 9457 problem, for programs (`type`, `status`) and for people."""
 
     model_config = ConfigDict(frozen=True)
 
     type: str = Field(description="stable identifier of the kind of problem")
     title: str = Field(description="the kind of problem, in words")
-    status: int = Field(description="the HTTP status, again")
-    detail: str = Field(description="what was wrong, what was got and what was expected")
-    request_id: str = Field(description="the answer's X-Request-ID, which the log knows too")
-    errors: list[dict[str, Any]] | None = Field(None, description="each part of it on its own")
-    decision: Literal["UNDECIDED"] | None = Field(None, description="of an inspection's problem")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="the fault, the received value and the expected one")
+    request_id: str = Field(description="the answer's X-Request-ID, also in the log")
+    errors: list[dict[str, Any]] | None = Field(None, description="the single faults")
+    decision: Literal["UNDECIDED"] | None = Field(None, description="only from inspecting routes")
     fail_safe: str | None = Field(None, description="with UNDECIDED: NG, REVIEW or STOP")
 
-    @computed_field(description="the detail again, where inference clients look for it")  # type: ignore[prop-decorator]
+    @computed_field(description="same as `detail`, for Open Inference Protocol clients")  # type: ignore[prop-decorator]
     @property
     def error(self) -> str:
         """The member that clients of the Open Inference Protocol read."""
@@ -37,15 +37,15 @@ class Problem(BaseModel):
 
 
 def problem_of(error: Exception, request_id: str) -> Problem:
-    """Describe an error to the client; anything but a `ServiceError` only as a plain 500."""
+    """Return an error's problem; for anything but a `ServiceError`, a plain 500."""
     if not isinstance(error, ServiceError):
-        detail = "The service failed on this request; its log tells more under this request id."
+        detail = "the service failed on this request: search its log for this request id"
         return _problem(INTERNAL, detail, request_id)
     return _problem(PROBLEM_TYPES[type(error)], str(error), request_id)
 
 
 def http_problem(status: int, detail: str, request_id: str) -> Problem:
-    """Describe an error that HTTP itself has the words for: no such route, wrong method."""
+    """Return the problem of an error that HTTP defines: no such route, wrong method."""
     title = HTTPStatus(status).phrase
     return Problem(
         type="about:blank", title=title, status=status, detail=detail, request_id=request_id
@@ -53,7 +53,7 @@ def http_problem(status: int, detail: str, request_id: str) -> Problem:
 
 
 def retry_headers(error: Exception) -> dict[str, str]:
-    """Return the headers that an error's answer carries."""
+    """Return the headers of an error's answer."""
     if not isinstance(error, ServiceError):
         return {}
     headers = dict(PROBLEM_TYPES[type(error)].headers)

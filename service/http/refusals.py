@@ -1,4 +1,4 @@
-"""A connection that answers requests which never reach the application, and ends."""
+"""A connection that refuses requests before they reach the application."""
 
 import logging
 import uuid
@@ -20,7 +20,7 @@ logger = logging.getLogger("service.connections")
 
 
 class RefusingConnection(HttpToolsProtocol):
-    """uvicorn's connection, which can refuse a request and knows whether another is answered."""
+    """uvicorn's connection, which can refuse a request after it has answered earlier ones."""
 
     settings: ClassVar[HttpSettings]
     metrics: ClassVar[Metrics]
@@ -28,12 +28,12 @@ class RefusingConnection(HttpToolsProtocol):
     _timer: TimerHandle | None = None
     _in_headers = False
     _message_complete = True
-    _held_refusal: ServiceError | None = None  # until the requests before it are answered
+    _held_refusal: ServiceError | None = None  # waits for earlier requests to be answered
     waiting_since = 0.0
 
     @property
     def is_waiting(self) -> bool:
-        """Whether no request is being answered."""
+        """Whether the connection is idle."""
         return self.cycle is None or self.cycle.response_complete
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class RefusingConnection(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer with a problem once all requests before it are answered, and close."""
+        """Answer with a problem after all earlier requests are answered, then close."""
         if self.transport.is_closing() or self._held_refusal is not None:
             return
         self._note_cut(PROBLEM_TYPES[type(error)].slug)
@@ -57,12 +57,12 @@ class RefusingConnection(HttpToolsProtocol):
         elif not is_of_body:
             self._held_refusal = error
         elif self.pipeline and self.pipeline[0][0] is self.cycle:
-            self.pipeline.popleft()  # it has not begun, and will not
+            self.pipeline.popleft()  # its application call has not begun
             self._held_refusal = error
         elif self.cycle.response_started:
             self._close()
         else:
-            self.cycle.disconnected = True  # whatever the application says now is not sent
+            self.cycle.disconnected = True  # drops the application's answer
             self.cycle.message_event.set()
             self._answer_refusal(error)
 
@@ -72,7 +72,7 @@ class RefusingConnection(HttpToolsProtocol):
             self._close()
 
     def _close(self) -> None:
-        """Close once all is sent, and without waiting for ever for a client that reads nothing."""
+        """Close after everything is sent; abort if the client does not read in time."""
         self.transport.close()
         self._wait(self.settings.send_timeout_s, self._abort)
 
@@ -86,7 +86,7 @@ class RefusingConnection(HttpToolsProtocol):
 
 
 def refusal(error: ServiceError) -> bytes:
-    """Return an HTTP/1.1 answer with the error's problem, after which the connection ends."""
+    """Return the bytes of an HTTP/1.1 answer with the error's problem and `Connection: close`."""
     problem = problem_of(error, uuid.uuid4().hex)
     content = problem.model_dump_json(exclude_none=True).encode()
     headers = {

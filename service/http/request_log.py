@@ -1,4 +1,4 @@
-"""Around every request: its id, one log line, its metrics, and an answer whatever happens."""
+"""Middleware around every request: id, log line, metrics, and an answer for every error."""
 
 import asyncio
 import logging
@@ -37,35 +37,35 @@ _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return the id that `RequestLog` gave to the request."""
+    """Return the request's id, which `RequestLog` assigned."""
     request_id: str = scope["state"]["request_id"]
     return request_id
 
 
 def received_at(scope: Scope) -> float:
-    """Return when the request's headers were in, by the event loop's clock."""
+    """Return when the request's headers were complete, by the event loop's clock."""
     moment: float = scope["state"]["received_at"]
     return moment
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """Answer with a problem, which the request's log line names too.
+    """Return an answer with a problem, and add the problem to the request's log line.
 
-    Where an inspection was asked for, it says that the part is UNDECIDED and what to do with it.
+    For an inspecting route, the answer includes UNDECIDED and the fail-safe.
     """
     safe = fail_safe()
     if safe is not None:
         undecided = {"decision": Decision.UNDECIDED.value, "fail_safe": safe}
         problem = problem.model_copy(update=undecided)
         headers = {**(headers or {}), **decision_headers(Decision.UNDECIDED)}
-    known = problem.type.rpartition(":")[2]
-    note(problem=f"http-{problem.status}" if known == "blank" else known)
+    slug = problem.type.rpartition(":")[2]
+    note(problem=f"http-{problem.status}" if slug == "blank" else slug)
     content = problem.model_dump_json(exclude_none=True)
     return Response(content, problem.status, headers, media_type=PROBLEM_JSON)
 
 
 class AnswerHeaders:
-    """ASGI middleware for what answers tell browsers, and clients when the service leaves."""
+    """ASGI middleware: security headers for browsers, and `Connection: close` while stopping."""
 
     def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
         self._app = app
@@ -82,14 +82,14 @@ class AnswerHeaders:
                 policy = declaration_of(scope).page_policy or _POLICY
                 headers.setdefault("Content-Security-Policy", policy)
                 if self._shutdown.begun:
-                    headers["Connection"] = "close"  # the next request finds another service
+                    headers["Connection"] = "close"  # sends the next request to another service
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
 class RequestLog:
-    """ASGI middleware, outermost: whatever raises inside is logged and answered as a plain 500."""
+    """ASGI middleware that logs and measures requests, and answers unexpected errors with 500."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class RequestLog:
         self._fail_safe = fail_safe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection; only HTTP requests are of interest."""
+        """Handle one connection; other protocols than HTTP pass through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -138,7 +138,7 @@ class RequestLog:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:
                 logger.exception("request failed", extra={FIELDS: {"request_id": request_id}})
-                if status is not None:  # half an answer is out: only cutting it off is honest
+                if status is not None:  # the answer has begun: cut it off
                     raise
                 response = problem_response(problem_of(error, request_id))
                 await response(scope, receive, send_with_id)
@@ -161,7 +161,7 @@ class RequestLog:
             "duration_ms": round(seconds * 1000, 1),
             **members(notes),
         }
-        # A probe that was refused before it came to its route is worth a line: its key is wrong.
+        # A refused probe never reaches its route and is logged: its key is wrong.
         is_probe = declaration_of(scope).is_probe and route != UNMATCHED
         if "problem" in notes and not is_probe:
             self._metrics.rejected.labels(notes["problem"]).inc()
@@ -175,6 +175,6 @@ def _route_of(scope: Scope) -> str:
 
 
 def _request_id(scope: Scope) -> str:
-    """Take the client's id, if it is one that is safe to log and to echo."""
+    """Return the client's id if it is safe to log and to send back, else a new one."""
     given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

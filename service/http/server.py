@@ -1,10 +1,9 @@
-"""The server around the application: its socket, its limits, and how it leaves.
+"""The server around the application: its socket, its limits and its shutdown.
 
-On SIGTERM or SIGHUP the service says at once that it is not ready, serves on for a grace in which
-whoever sends it work learns that, then takes no more connections and finishes what it took. A
-second signal ends the grace, a third drops what is unfinished. SIGINT is for a person at a
-terminal: no grace. Whoever started the service to outlive its terminal (`nohup`) has SIGHUP
-ignored, and it stays so.
+On SIGTERM or SIGHUP the service is not ready at once, but serves for a grace in which load
+balancers notice. Then it accepts no more connections and finishes its requests. A second signal
+ends the grace, a third drops unfinished requests. SIGINT, from a terminal, has no grace. SIGHUP
+stays ignored if it was ignored at the start (`nohup`).
 """
 
 import contextlib
@@ -26,17 +25,17 @@ from service.shutdown import Shutdown
 
 try:
     import resource
-except ImportError:  # only Unix has it, and its limit of open files
+except ImportError:  # only Unix has it
     resource = None  # type: ignore[assignment]
 
 logger = logging.getLogger("service.server")
 
 _OTHER_FILES = 256
-"""Open files that are no connections: pipes, shared memory, checkpoints."""
+"""Open files for other purposes than connections: pipes, shared memory, checkpoints."""
 
 
 class CannotListen(Exception):
-    """The service cannot listen on the address, or not for so many; the message says why."""
+    """The service cannot listen on the address, or not for `max_connections`."""
 
 
 def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
@@ -46,7 +45,7 @@ def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
         "limit_concurrency": settings.max_connections + 1,
     }
     if settings.connection_limits:
-        # Imported here, since it may not fit a uvicorn that is newer than it.
+        # Imported here because a newer uvicorn may break it, and this setting avoids it.
         from service.http.connection import connection_class  # noqa: PLC0415
 
         connections = {"http": connection_class(settings, app.state.metrics)}
@@ -55,15 +54,15 @@ def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         **connections,
-        loop="asyncio",  # uvloop, where it is installed, is no faster here and its clock is coarse
-        log_config=None,  # ours stands, and `service.middleware` writes the line per request
+        loop="asyncio",  # uvloop is not faster here, and its clock is coarse
+        log_config=None,  # the service configures logging and logs each request itself
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),  # others may write there what they like
+        proxy_headers=bool(settings.trusted_proxies),  # any other sender may forge them
         forwarded_allow_ips=list(settings.trusted_proxies),
         ws="none",
         lifespan="on",
-        # `connections` keeps the real one, where it is asked to.
+        # `Connection` enforces the exact limit if connection_limits is set.
         timeout_keep_alive=math.ceil(settings.keep_alive_s) + settings.connection_limits,
         timeout_graceful_shutdown=math.ceil(
             settings.request_timeout_ms / 1000 + settings.body_timeout_s + 1
@@ -74,7 +73,7 @@ def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
 def listen(settings: HttpSettings) -> socket.socket:
     """Bind the address. Raises `CannotListen`."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms more for nearly every answer.
+    # With IPPROTO_TCP asyncio turns Nagle's algorithm off, which adds 40 ms to most answers.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,14 +83,14 @@ def listen(settings: HttpSettings) -> socket.socket:
         raise CannotListen(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
         ) from error
-    listener.set_inheritable(False)  # else a worker would keep the port of a front that died
+    listener.set_inheritable(False)  # else a worker would hold the port of a dead front process
     return listener
 
 
 def fit_open_files(settings: HttpSettings) -> HttpSettings:
-    """Raise the limit of open files, or else lower the default of `max_connections` to fit it.
+    """Raise the process's limit of open files, or lower the default of `max_connections` to fit.
 
-    Raises `CannotListen` where someone set `max_connections` to more than fits, or nothing fits.
+    Raises `CannotListen` if an explicit `max_connections` does not fit, or if none fits.
     """
     needed = settings.max_connections + _OTHER_FILES
     allowed = _raise_open_files(needed)
@@ -101,12 +100,12 @@ def fit_open_files(settings: HttpSettings) -> HttpSettings:
     if "max_connections" in settings.model_fields_set or fitting < 1:
         raise CannotListen(
             f"MAMBAAD_HTTP__MAX_CONNECTIONS is {settings.max_connections}, which needs {needed} "
-            f"open files, and this process may have {allowed}: raise its limit (`ulimit -n "
+            f"open files, but this process may have {allowed}: raise its limit (`ulimit -n "
             f"{needed}`), or set MAMBAAD_HTTP__MAX_CONNECTIONS to {max(1, fitting)}"
         )
     logger.warning(
-        "taking at most %d connections, not %d, because this process may have %d open files; "
-        "`ulimit -n %d` before the start allows them all",
+        "accepting at most %d connections, not %d, because this process may have %d open files; "
+        "run `ulimit -n %d` before the start to allow all",
         fitting,
         settings.max_connections,
         allowed,
@@ -116,7 +115,7 @@ def fit_open_files(settings: HttpSettings) -> HttpSettings:
 
 
 def _raise_open_files(count: int) -> int:
-    """Raise the limit of open files to `count` if the system lets us; return how many it allows."""
+    """Raise the limit of open files to at most `count`; return the allowed number."""
     if resource is None:
         return count
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -127,8 +126,8 @@ def _raise_open_files(count: int) -> int:
     return allowed
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, leaving with a grace."""
+class GracefulServer(uvicorn.Server):
+    """uvicorn's server with a grace before its shutdown."""
 
     def __init__(self, config: uvicorn.Config, shutdown: Shutdown, grace_s: float) -> None:
         super().__init__(config)
@@ -138,7 +137,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Listen to SIGHUP too, which uvicorn leaves to end the process."""
+        """Handle SIGHUP too, which uvicorn does not."""
         with super().capture_signals():
             number = getattr(signal, "SIGHUP", None)  # only Unix has it
             is_main = threading.current_thread() is threading.main_thread()
@@ -152,7 +151,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to leave; again, and faster, with each further signal."""
+        """Begin the shutdown, or speed it up with a further signal."""
         if not self._shutdown.begun:
             self._shutdown.begin()
             grace_s = 0.0 if sig == signal.SIGINT else self._grace_s
@@ -163,6 +162,6 @@ class Server(uvicorn.Server):
             self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Look ten times a second whether it is time."""
+        """Check for the end of the grace; uvicorn calls this ten times a second."""
         self.should_exit = self.should_exit or time.monotonic() >= self._leave_at
         return await super().on_tick(counter)

@@ -1,49 +1,49 @@
-"""A connection's way out on which what is written in one go leaves in one packet.
+"""A transport that joins small writes into one packet.
 
-uvicorn writes an answer's head and its body one after the other, and each write is a system call, a
-packet, and a wake-up of the client, which can do nothing with the head alone.
+uvicorn writes an answer's head and body separately; each write costs a system call, a packet, and a
+wake-up of the client, which cannot use the head alone.
 """
 
 from asyncio import AbstractEventLoop, Transport
 from collections.abc import Iterable
 
-_HELD_BYTES = 64 * 2**10
-"""More than this is not held back, and so meets the transport's own limits as it is written."""
+_MAX_BUFFERED_BYTES = 64 * 2**10
+"""More buffered bytes are written at once, so that the transport's own limits apply."""
 
 
 class GatheringTransport(Transport):
-    """Another transport, but for small writes: they go together, at the end of the loop's turn."""
+    """A transport that sends all small writes of one event loop turn together."""
 
     def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
         super().__init__()
         self._transport = transport
         self._loop = loop
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._pieces: list[bytes] = []
+        self._buffered_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send soon, together with what else is written until then."""
-        if not self._held:
+        """Buffer data until the end of the event loop's turn."""
+        if not self._pieces:
             self._loop.call_soon(self.flush)
-        self._held.append(bytes(data))
-        self._held_bytes += len(data)
-        if self._held_bytes > _HELD_BYTES:
+        self._pieces.append(bytes(data))
+        self._buffered_bytes += len(data)
+        if self._buffered_bytes > _MAX_BUFFERED_BYTES:
             self.flush()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Send soon, as `write`."""
+        """Buffer data, as `write` does."""
         for data in list_of_data:
             self.write(data)
 
     def flush(self) -> None:
-        """Send what is held."""
-        held, self._held, self._held_bytes = self._held, [], 0
-        if held and not self._transport.is_closing():
-            self._transport.write(b"".join(held))
+        """Send the buffered data."""
+        pieces, self._pieces, self._buffered_bytes = self._pieces, [], 0
+        if pieces and not self._transport.is_closing():
+            self._transport.write(b"".join(pieces))
 
     def get_write_buffer_size(self) -> int:
-        """Return the bytes that are not sent yet."""
-        return self._held_bytes + self._transport.get_write_buffer_size()
+        """Return the number of unsent bytes."""
+        return self._buffered_bytes + self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Close once everything is sent."""
@@ -51,22 +51,22 @@ class GatheringTransport(Transport):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once; what is not sent is lost."""
-        self._held, self._held_bytes = [], 0
+        """Close at once and drop unsent data."""
+        self._pieces, self._buffered_bytes = [], 0
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Return whether it is closed or about to be."""
+        """Return whether it is closed or closing."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """Return what is known of the connection."""
+        """Return a property of the connection, such as its socket."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Take nothing more from the client for now."""
+        """Stop reading from the client."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take from the client again."""
+        """Read from the client again."""
         self._transport.resume_reading()

@@ -1,9 +1,9 @@
-"""Every setting of the service, a model for each room; `environment` alone reads variables.
+"""Every setting of the service, one model per room; only `environment` reads variables.
 
     settings = Settings(workers=WorkerSettings(max_batch_size=4))
     settings.workers.max_batch_size, settings.http.port
 
-A new room adds a module here with its `RoomSettings`, and a field to `Settings`.
+A new room adds a module with its `RoomSettings` here, and a field to `Settings`.
 """
 
 import difflib
@@ -55,12 +55,12 @@ __all__ = [
 
 
 class Settings(BaseSettings):
-    """How the service runs: from arguments, then from variables `MAMBAAD_<ROOM>__<FIELD>`.
+    """The service's settings: arguments, then variables named `MAMBAAD_<ROOM>__<FIELD>`.
 
-    A room given as a dict is laid over the environment's; one given as its model is taken whole.
+    A room passed as a dict is merged with the environment; one passed as its model replaces it.
 
-    Raises pydantic's `ValidationError` for a value that cannot work, and `SettingsError` for
-    variables that cannot be read or contradict each other.
+    Raises pydantic's `ValidationError` for invalid values, and `SettingsError` for variables that
+    cannot be parsed or contradict each other.
     """
 
     model_config = SettingsConfigDict(
@@ -84,39 +84,39 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return where settings come from, the first before the others."""
+        """Return the sources of settings, highest priority first."""
         return init_settings, env_settings, FlatNames(settings_cls)
 
     @property
     def needs_keys(self) -> bool:
-        """Whether a key is asked for."""
+        """Whether callers need a key."""
         has_keys = self.access.api_keys_file is not None
         return not self.access.allow_anonymous and (has_keys or not self.http.is_loopback)
 
     def contradictions(self) -> list[str]:
-        """Return what cannot work together, one line for each."""
+        """Return one line for each contradiction between settings."""
         lines = []
         if self.needs_keys and self.access.api_keys_file is None:
             lines.append(
-                f"other machines can reach {self.http.host or 'every address'}, and there are no "
-                "API keys: make one with `mambaad keys new` and set "
+                f"other machines can reach {self.http.host or 'every address'}, but there are no "
+                "API keys: create one with `mambaad keys new` and set "
                 "MAMBAAD_ACCESS__API_KEYS_FILE, or set MAMBAAD_ACCESS__ALLOW_ANONYMOUS=true"
             )
         if self.access.metrics_require_key and self.access.api_keys_file is None:
             lines.append("MAMBAAD_ACCESS__METRICS_REQUIRE_KEY needs MAMBAAD_ACCESS__API_KEYS_FILE")
         if self.inspection.max_image_bytes > self.http.max_request_bytes:
             lines.append(
-                "MAMBAAD_INSPECTION__MAX_IMAGE_BYTES is more than MAMBAAD_HTTP__MAX_REQUEST_BYTES"
+                "MAMBAAD_INSPECTION__MAX_IMAGE_BYTES is larger than MAMBAAD_HTTP__MAX_REQUEST_BYTES"
             )
         if self.http.max_request_bytes > self.http.max_inflight_bytes:
             lines.append(
-                "MAMBAAD_HTTP__MAX_REQUEST_BYTES is more than MAMBAAD_HTTP__MAX_INFLIGHT_BYTES"
+                "MAMBAAD_HTTP__MAX_REQUEST_BYTES is larger than MAMBAAD_HTTP__MAX_INFLIGHT_BYTES"
             )
         return lines
 
 
 def variables() -> dict[str, tuple[str, str]]:
-    """Map each variable of the service, flat names too, to its room and field."""
+    """Map the name of each variable, flat names included, to its room and field."""
     named: dict[str, tuple[str, str]] = {}
     for room, field in Settings.model_fields.items():
         model = field.annotation
@@ -127,9 +127,9 @@ def variables() -> dict[str, tuple[str, str]]:
 
 
 def unknown_variables() -> dict[str, str | None]:
-    """Return variables of the environment that look like settings, each with the nearest one."""
+    """Map each unknown MAMBAAD_ variable of the environment to the most similar setting."""
     of_client = (PREFIX + name.upper() for name in ClientSettings.model_fields)
-    known = [name.removeprefix(PREFIX) for name in chain(variables(), of_client)]
-    unknown = sorted({name.removeprefix(PREFIX) for name in given_variables()} - {*known})
-    near = {name: difflib.get_close_matches(name, known, 1) for name in unknown}
-    return {PREFIX + name: PREFIX + found[0] if found else None for name, found in near.items()}
+    names = [name.removeprefix(PREFIX) for name in chain(variables(), of_client)]
+    unknown = sorted({name.removeprefix(PREFIX) for name in given_variables()} - {*names})
+    similar = {name: difflib.get_close_matches(name, names, 1) for name in unknown}
+    return {PREFIX + name: PREFIX + near[0] if near else None for name, near in similar.items()}

@@ -1,4 +1,4 @@
-"""Settings of `service.access`: who may ask, and how often."""
+"""Settings of `service.access`: keys, rates and origins."""
 
 import re
 from pathlib import Path
@@ -13,21 +13,27 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 class AccessSettings(RoomSettings):
     """Variables named `MAMBAAD_ACCESS__<FIELD>`."""
 
-    api_keys_file: Path | None = Field(None, description="as `mambaad keys` writes it")
+    api_keys_file: Path | None = Field(
+        None, description="file of the accepted keys, written by `mambaad keys`"
+    )
     keys_grace_s: float = Field(
         900.0,
         ge=0,
-        description="for the keys last read to stay valid while their file is unreadable",
+        description="how long the last read keys stay valid while their file is unreadable",
     )
     allow_anonymous: bool = Field(
-        False, description="serve without a key, which is otherwise done on loopback alone"
+        False, description="serve other machines without a key; without this, only loopback"
     )
-    metrics_require_key: bool = Field(False, description="of any scope, for GET /metrics")
+    metrics_require_key: bool = Field(
+        False, description="require a key, of any scope, for GET /metrics"
+    )
     rate_limit_per_s: float | None = Field(
-        None, gt=0, description="images of a key without a rate of its own, or of an address"
+        None,
+        gt=0,
+        description="images a second for each address, and for each key without a rate",
     )
     cors_origins: CommaSeparated = Field(
-        (), description="web origins whose pages may ask, separated by commas"
+        (), description="web origins whose pages may send requests, separated by commas"
     )
 
     @field_validator("cors_origins")

@@ -1,4 +1,4 @@
-"""Settings of `mambaad detect`, which is a client of the service."""
+"""Settings of `mambaad detect`, a client of the service."""
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,4 +12,4 @@ class ClientSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     url: str = Field("http://127.0.0.1:8000", description="the service's address")
-    api_key: SecretStr | None = Field(None, description="the key to show it")
+    api_key: SecretStr | None = Field(None, description="the key to send")

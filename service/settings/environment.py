@@ -1,4 +1,4 @@
-"""The process's environment: the variables of the service, and those that tune torch."""
+"""The process's environment: variables of the service, and variables that tune torch."""
 
 import os
 
@@ -12,18 +12,17 @@ def variable_of(room: str, field: str) -> str:
 
 
 def given_variables() -> dict[str, str]:
-    """Return the variables that look like settings, by their names in capitals."""
+    """Return the variables with the service's prefix, by their names in capitals."""
     given = {name.upper(): text for name, text in os.environ.items()}
     return {name: text for name, text in given.items() if name.startswith(PREFIX)}
 
 
 def tune_torch() -> None:
-    """Have torch ask for huge pages and spin briefly, here and in processes started from here.
+    """Make torch use huge pages and spin briefly, in this process and its children.
 
-    What the user has set stays. A batch's feature maps are megabytes each, made and freed over and
-    over: clearing them in small pages took a third of the time. And OpenMP's threads, which by
-    default spin for milliseconds after each parallel region, took the cores from decoding. torch
-    and its OpenMP read the variables once, so this goes before their import.
+    Variables set by the user stay. Clearing a batch's feature maps in small pages took a third of
+    the time. OpenMP's threads, which by default spin for milliseconds after each parallel region,
+    took the cores from decoding. Call this before torch is imported: it reads the variables once.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_WAIT_POLICY" not in os.environ:

@@ -1,6 +1,6 @@
-"""The names that settings had before there were rooms: MAMBAAD_PORT for MAMBAAD_HTTP__PORT.
+"""The older names of settings, without the room: MAMBAAD_PORT for MAMBAAD_HTTP__PORT.
 
-They stay valid. A setting that is new has one name alone, so nothing is added here.
+They stay valid. New settings have no older name, so nothing is added here.
 """
 
 from typing import Any
@@ -38,8 +38,7 @@ FLAT_NAMES = {
 class FlatNames(PydanticBaseSettingsSource):
     """The environment's settings by their flat names.
 
-    Raises `SettingsError` where a setting has different values by its two names: which of them is
-    meant, nobody can tell.
+    Raises `SettingsError` if the two names of a setting have different values.
     """
 
     def __call__(self) -> dict[str, Any]:
@@ -53,8 +52,8 @@ class FlatNames(PydanticBaseSettingsSource):
             name = variable_of(room, field)
             if given.get(name, given[flat]) != given[flat]:
                 conflicts.append(
-                    f"{name} is {given[name]!r} and {flat}, its older name, is {given[flat]!r}: "
-                    "set one of them"
+                    f"{name} is {given[name]!r}, but {flat}, its older name, is {given[flat]!r}: "
+                    "set only one of them"
                 )
             rooms.setdefault(room, {})[field] = given[flat]
         if conflicts:
@@ -62,5 +61,5 @@ class FlatNames(PydanticBaseSettingsSource):
         return rooms
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return one room's values, as pydantic-settings asks of every source."""
+        """Return one room's values, as pydantic-settings requires of a source."""
         return self().get(field_name), field_name, True

@@ -1,4 +1,4 @@
-"""What the settings of every room are: a frozen model, and lists that fit into one variable."""
+"""The base of each room's settings, and the type of a list in one variable."""
 
 import json
 from typing import Annotated
@@ -8,9 +8,9 @@ from pydantic_settings import NoDecode
 
 
 class RoomSettings(BaseModel):
-    """The settings of one room. Raises pydantic's `ValidationError` for what cannot work.
+    """The settings of one room. Raises pydantic's `ValidationError` for invalid values.
 
-    Sizes are in bytes and pixels, times in milliseconds unless the name says otherwise.
+    Units are in the names: bytes, pixels, `_ms`, `_s`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,4 +25,4 @@ def _split(value: object) -> object:
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-"""Words: a tuple, or in a variable text with commas or a JSON list."""
+"""A tuple of words; a variable holds them separated by commas or as a JSON list."""

@@ -10,8 +10,10 @@ from service.settings.room import RoomSettings
 class TelemetrySettings(RoomSettings):
     """Variables named `MAMBAAD_TELEMETRY__<FIELD>`."""
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "text"] = Field("json", description="text is for terminals")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="lowest level of logged lines"
+    )
+    log_format: Literal["json", "text"] = Field("json", description="json, or text for terminals")
     trace_endpoint: str | None = Field(
-        None, description="where spans go by OTLP over HTTP; needs the extra `otel`"
+        None, description="OTLP/HTTP endpoint that receives spans; needs the extra `otel`"
     )

@@ -1,4 +1,4 @@
-"""Settings of `service.versions`: where checkpoints lie, and where decisions on them are kept."""
+"""Settings of `service.versions`: the checkpoint store and the state folder."""
 
 from pathlib import Path
 
@@ -12,5 +12,5 @@ class VersionSettings(RoomSettings):
 
     weights_dir: Path = Field(Path("weights"), description="the checkpoint store to serve from")
     state_dir: Path | None = Field(
-        None, description="where routes and thresholds are kept; None: in memory alone"
+        None, description="folder to store routes and thresholds; None: only in memory"
     )

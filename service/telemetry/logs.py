@@ -1,10 +1,9 @@
 """Structured logs: one JSON object per line, or text for terminals.
 
-A request writes one line, by `middleware`. What is learned of it on the way is noted here and goes
-into that line: never image bytes, headers, query strings or keys.
+`service.http.request_log` writes one line per request. `note` and `note_image` add members to it:
+never image bytes, headers, query strings or keys.
 
-A logger is named `service.` and a word, written out where it is made: the line says it, and it
-stays the same wherever its module moves.
+A logger's name is a literal, `service.` and a word, so that it survives a move of its module.
 """
 
 import json
@@ -17,10 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 FIELDS = "fields"
-"""Key in a call's `extra` whose mapping becomes members of the line."""
+"""Key in a logging call's `extra`; its mapping becomes members of the line."""
 
 MAX_TEXT = 1000
-"""Characters of a text that a client may choose; longer ones are cut."""
+"""Longest text in a line, in characters; longer texts are cut."""
 
 _MAX_IMAGES = 16
 _ALWAYS = ("time", "level", "logger", "message")
@@ -29,16 +28,16 @@ _notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)
 
 
 def members(notes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was noted as members of a line; a single image's are the line's own."""
+    """Return notes as members of a line; the members of a single image move to the top level."""
     if notes.get("image_count") != 1:
         return dict(notes)
-    rest = {name: value for name, value in notes.items() if not name.startswith("image")}
-    return {**notes["images"][0], **rest}
+    of_request = {name: value for name, value in notes.items() if not name.startswith("image")}
+    return {**notes["images"][0], **of_request}
 
 
 @contextmanager
 def taking_notes() -> Iterator[dict[str, Any]]:
-    """Collect what `note` and `note_image` are told within; tasks started there are part of it."""
+    """Collect the fields of `note` and `note_image` in this context and in tasks started in it."""
     notes: dict[str, Any] = {}
     token = _notes.set(notes)
     try:
@@ -48,14 +47,14 @@ def taking_notes() -> Iterator[dict[str, Any]]:
 
 
 def note(**fields: object) -> None:
-    """Add members to the line of the current request; without one, do nothing."""
+    """Add members to the current request's line; do nothing outside a request."""
     notes = _notes.get()
     if notes is not None:
         notes.update(fields)
 
 
 def note_image(**fields: object) -> None:
-    """Add what became of one image to the line of the current request, up to some number."""
+    """Add one image's result to the current request's line, for its first 16 images."""
     notes = _notes.get()
     if notes is None:
         return
@@ -86,7 +85,7 @@ class TextFormatter(logging.Formatter):
     """A log record for people: time, level, logger, message, `name=value`; tracebacks below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; what does not print is escaped, so that no text can forge a line."""
+        """Return the line; unprintable characters are escaped, so that no text can forge a line."""
         fields = (f"{name}={_value(value)}" for name, value in _fields(record).items())
         head = f"{_time(record)} {record.levelname:<7} {record.name}:"
         line = " ".join([head, _printable(record.getMessage()), *fields])
@@ -100,7 +99,7 @@ _FORMATTERS: Mapping[str, type[logging.Formatter]] = {"json": JsonFormatter, "te
 
 
 def configure_logging(level: str, form: str = "json", stream: TextIO | None = None) -> None:
-    """Send every logger's lines to `stream` (stderr by default); for a program, not a library."""
+    """Send every logger's lines to `stream` (default: stderr)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_FORMATTERS[form]())
     root = logging.getLogger()
@@ -113,12 +112,12 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return a record's fields, none of which can stand in for the line's own members."""
+    """Return a record's fields without those that would replace the line's fixed members."""
     fields: Mapping[str, Any] = getattr(record, FIELDS, {})
     return {name: _shortened(value) for name, value in fields.items() if name not in _ALWAYS}
 
 
-def _shortened(value: Any) -> Any:  # noqa: ANN401 - whatever can stand in a line
+def _shortened(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, str) and len(value) > MAX_TEXT:
         return f"{value[:MAX_TEXT]}..."
     if isinstance(value, dict):
@@ -129,7 +128,7 @@ def _shortened(value: Any) -> Any:  # noqa: ANN401 - whatever can stand in a lin
 
 
 def _value(value: object) -> str:
-    """Write a field's value: bare where it is one printable word, else as JSON."""
+    """Format a field's value: a printable word as is, anything else as JSON."""
     if isinstance(value, str) and value and value.isprintable() and not set(value) & set(' "='):
         return value
     return json.dumps(value, default=str)

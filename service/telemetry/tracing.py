@@ -1,8 +1,7 @@
-"""Traces: whose request this is part of (W3C `traceparent`), and spans where someone collects them.
+"""Traces: W3C `traceparent` headers, and spans for a collector.
 
-Without a collector nothing is imported and no span is made: a client's trace id goes into the log
-line and comes back. With one, OpenTelemetry (the extra `otel`) gets a span for the request, one for
-each image, and one for each of its stages.
+Without a collector no span is made: a client's trace id is only logged and returned. With one,
+OpenTelemetry (the extra `otel`) gets a span for the request, each image and each of its stages.
 """
 
 import re
@@ -26,12 +25,12 @@ _TOTAL = "total"
 
 
 class TracingUnavailable(RuntimeError):
-    """Traces are asked for, and what sends them is not installed."""
+    """The settings ask for traces, but OpenTelemetry is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceParent:
-    """A place in a trace, as W3C Trace Context writes it."""
+    """A position in a trace, in the format of W3C Trace Context."""
 
     trace_id: str
     span_id: str
@@ -42,33 +41,33 @@ class TraceParent:
 
     @classmethod
     def parse(cls, header: str) -> "TraceParent | None":
-        """Read a header; None for one that the standard says to ignore."""
+        """Parse a header; None for one that the standard says to ignore."""
         match = _PARENT.fullmatch(header.strip())
         if match is None:
             return None
-        version, trace_id, span_id, flags, rest = match.groups()
-        unknown = version == "ff" or (version == "00" and rest)
-        if unknown or not int(trace_id, 16) or not int(span_id, 16):
+        version, trace_id, span_id, flags, suffix = match.groups()
+        is_unknown = version == "ff" or (version == "00" and suffix)
+        if is_unknown or not int(trace_id, 16) or not int(span_id, 16):
             return None
         return cls(trace_id, span_id, flags)
 
 
 class RequestTrace:
-    """One request's place in its trace; None where it has none."""
+    """One request's position in its trace; `parent` is None for a request without a trace."""
 
     def __init__(self, parent: TraceParent | None) -> None:
         self.parent = parent
 
     def answered(self, route: str, status: int | None) -> None:
-        """Take note of how the request ended."""
+        """Record the answer's route template and status code."""
 
 
 class Tracing:
-    """Carries traces on, and collects nothing."""
+    """Passes trace ids on without collecting spans."""
 
     @contextmanager
     def request(self, scope: Mapping[str, Any]) -> Iterator[RequestTrace]:
-        """Stand around a request; what is inspected within belongs to it."""
+        """Trace a request; images inspected in this context belong to it."""
         given = TraceParent.parse(_carried(scope).get(TRACEPARENT, ""))
         if given:
             note(trace_id=given.trace_id)
@@ -76,14 +75,14 @@ class Tracing:
         yield RequestTrace(given)
 
     def inspected(self, category: str, decision: str, timings_ms: Mapping[str, float]) -> None:
-        """Tell of an image that was inspected just now."""
+        """Record an image that was inspected just now."""
 
     def close(self) -> None:
-        """Send what is not sent yet."""
+        """Send all pending spans."""
 
 
 class OpenTelemetry(Tracing):
-    """Gives a provider of OpenTelemetry the spans."""
+    """Sends spans to an OpenTelemetry provider."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415 - an extra
@@ -94,7 +93,7 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def request(self, scope: Mapping[str, Any]) -> Iterator[RequestTrace]:
-        """Stand around a request with a span, part of the client's trace where it sent one."""
+        """Wrap a request in a span, which joins the client's trace if it sent one."""
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - an extra
 
         context = self._propagator.extract(_carried(scope))
@@ -112,7 +111,7 @@ class OpenTelemetry(Tracing):
             span.update_name(f"{scope['method']} {trace.attributes['http.route']}")
 
     def inspected(self, category: str, decision: str, timings_ms: Mapping[str, float]) -> None:
-        """Make spans of the image and its stages, one after the other as they went."""
+        """Make a span of the image and of its stages, which ran one after another."""
         from opentelemetry.trace import set_span_in_context  # noqa: PLC0415 - an extra
 
         end = time.time_ns()
@@ -128,7 +127,7 @@ class OpenTelemetry(Tracing):
         image.end(end)
 
     def close(self) -> None:
-        """Send what is not sent yet."""
+        """Send all pending spans."""
         self._provider.shutdown()
 
 
@@ -147,18 +146,18 @@ class _SpanOfRequest(RequestTrace):
 
 
 def _carried(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of an ASGI request that carry a trace; of several, the first."""
-    found: dict[str, str] = {}
+    """Return the trace headers of an ASGI request; of repeated ones, the first."""
+    carried: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name in _CARRYING:
-            found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
-    return found
+            carried.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return carried
 
 
 def tracing_to(endpoint: str | None, version: str) -> Tracing:
-    """Return what sends spans to an OTLP endpoint (HTTP), or nowhere for None.
+    """Return tracing that sends spans to an OTLP endpoint (HTTP), or nowhere for None.
 
-    Raises `TracingUnavailable` where the extra `otel` is not installed.
+    Raises `TracingUnavailable` if the extra `otel` is not installed.
     """
     if endpoint is None:
         return Tracing()
@@ -171,7 +170,7 @@ def tracing_to(endpoint: str | None, version: str) -> Tracing:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise TracingUnavailable(
-            "MAMBAAD_TELEMETRY__TRACE_ENDPOINT is set, and OpenTelemetry is not installed: "
+            "MAMBAAD_TELEMETRY__TRACE_ENDPOINT is set, but OpenTelemetry is not installed: "
             "pip install 'mambaad-service[otel]'"
         ) from error
     provider = TracerProvider(

@@ -30,7 +30,7 @@ from model.checkpoints.checkpoint import CheckpointStore
 from model.images.preprocess import Preprocessing
 from model.scoring.scores import Scoring
 from service.app import create_app
-from service.http.server import Server, server_config
+from service.http.server import GracefulServer, server_config
 from service.settings import (
     ApiSettings,
     HttpSettings,
@@ -207,7 +207,7 @@ class RunningServer:
 def running(settings: Settings) -> Iterator[RunningServer]:
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(
+    server = GracefulServer(
         server_config(app, settings.http), app.state.shutdown, settings.http.shutdown_grace_s
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

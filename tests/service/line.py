@@ -13,7 +13,7 @@ from model.calibration.calibration import Calibration
 from model.checkpoints.key import CheckpointKey
 from model.images.preprocess import Preprocessing
 from model.inspection import Decision
-from service.api.detect.batch import BatchLimits, DetectDoor
+from service.api.detect.batch import DetectBatchLimits, DetectDoor
 from service.api.detect.idempotency import Answers
 from service.api.limits import BodyLimits
 from service.api.service import Service
@@ -140,7 +140,7 @@ class Line:
             max_preparing=64,
             timeout_s=30.0,
         )
-        batches = BatchLimits(
+        batches = DetectBatchLimits(
             replace(limits, max_files=20), timeout_s=60.0, at_once=4, leaving_s=5.0
         )
         self.app.state.detect = DetectDoor(batches, self.answers, self.shutdown)

@@ -202,5 +202,5 @@ def test_clients_that_vanish_within_their_body_leave_nothing_behind(server, even
     for _ in range(50):
         with socket.create_connection((host, int(port))) as client:
             client.sendall(head + b"\x89PNG" * 10)
-    eventually(lambda: server.app.state.body_budget.held == 0, "all bytes given back")
+    eventually(lambda: server.app.state.body_budget.held_bytes == 0, "all bytes given back")
     assert not [record for record in server.log[before:] if record.exc_info]

@@ -1,4 +1,4 @@
-"""The routes for those who run the service: versions, what serves, and thresholds."""
+"""The routes for operators: versions, routes and thresholds."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -49,10 +49,9 @@ _WITH_BODY = openapi.problems(400, 408, 413, 415)
 @router.get("/models", summary="Every version in the store")
 @declares(scope=Scope.ADMIN)
 async def models(service: ServiceDependency) -> ModelsAnswer:
-    """List the versions, with their state, what they serve, and where they lie in memory.
+    """List the versions with their state, their categories, and the workers that loaded them.
 
-    The store is looked through anew: a version that was put there meanwhile is listed, and serves
-    only once it is routed to.
+    The service scans the store first: a new version is listed, but serves only after it is routed.
     """
     await service.lifecycle.rescan()
     return ModelsAnswer(
@@ -64,7 +63,7 @@ async def models(service: ServiceDependency) -> ModelsAnswer:
 @router.post("/models/rescan", summary="Look for new versions")
 @declares(scope=Scope.ADMIN)
 async def rescan(service: ServiceDependency) -> RescanAnswer:
-    """Look through the store for versions that were put there while the service runs."""
+    """Scan the store for versions that were added while the service runs."""
     new = await service.lifecycle.rescan()
     return RescanAnswer(new=[ModelRef.of(key) for key in new])
 
@@ -76,17 +75,18 @@ async def load(
 ) -> VersionAnswer:
     """Read a version, verify every hash, warm it up and compare its golden images, on each worker.
 
-    Answers once it is ready, while what serves goes on serving. 409 says why it does not load.
+    The answer comes when it is ready; other versions keep serving meanwhile. 409 says why a version
+    cannot be loaded.
     """
     key = await _find(service, name, version)
     await service.rollout.load(key, _author(request, "not said", "calibrated and loaded again"))
     return _describe(service, service.registry.version(name, version))
 
 
-@router.post("/models/{name}/{version}/warm", summary="Have a version in memory")
+@router.post("/models/{name}/{version}/warm", summary="Load a version into memory")
 @declares(scope=Scope.ADMIN)
 async def warm(service: ServiceDependency, name: str, version: str) -> VersionAnswer:
-    """Load a version where it is not in memory: before a change-over, so that no part waits."""
+    """Load a version into memory before a change of route, so that no part waits."""
     key = await _find(service, name, version)
     await service.lifecycle.warm([key])
     return _describe(service, service.registry.version(name, version))
@@ -95,16 +95,16 @@ async def warm(service: ServiceDependency, name: str, version: str) -> VersionAn
 @router.post("/models/{name}/{version}/unload", summary="Free a version's memory")
 @declares(scope=Scope.ADMIN)
 async def unload(service: ServiceDependency, name: str, version: str) -> VersionAnswer:
-    """Finish what a version has to do, and free it. 409 for one that serves a category."""
+    """Finish a version's images, then free its memory. 409 if it serves a category."""
     key = await _find(service, name, version)
     await service.lifecycle.unload(key)
     return _describe(service, service.registry.version(name, version))
 
 
-@router.post("/categories/{category}/warm", summary="Have a category's versions in memory")
+@router.post("/categories/{category}/warm", summary="Load a category's versions into memory")
 @declares(scope=Scope.ADMIN)
 async def warm_category(service: ServiceDependency, category: str) -> RouteAnswer:
-    """Load every version that serves a category where it is not in memory."""
+    """Load every version that serves a category into memory."""
     assignment = _assignment(service, category)
     await service.lifecycle.warm(key for _, key in assignment.roles())
     return RouteAnswer.of(category, assignment)
@@ -113,23 +113,23 @@ async def warm_category(service: ServiceDependency, category: str) -> RouteAnswe
 @router.get("/categories/{category}/route", summary="Which versions serve a category")
 @declares(scope=Scope.ADMIN)
 async def read_route(service: ServiceDependency, category: str) -> RouteAnswer:
-    """Answer which version is stable, which is canary or shadow."""
+    """Return the stable, canary and shadow versions of a category."""
     return RouteAnswer.of(category, _assignment(service, category))
 
 
 @router.post(
     "/categories/{category}/route",
-    summary="Let other versions serve a category",
+    summary="Set which versions serve a category",
     responses=_WITH_BODY,
 )
 @declares(scope=Scope.ADMIN)
 async def route(
     request: Request, service: ServiceDependency, category: str, body: RouteBody
 ) -> RouteAnswer:
-    """Load and verify what is to serve, switch to it in one step, and drain what served before.
+    """Load and verify the new versions, switch to them atomically, and drain the previous ones.
 
-    Where a version does not load nothing changes, and 409 says why. No request fails by a change,
-    and each is answered by one version.
+    If a version cannot be loaded, nothing changes, and 409 says why. No request fails because of a
+    change, and each is answered by one version.
     """
     for ref in filter(None, (body.stable, body.canary, body.shadow)):
         await _find(service, ref.name, ref.version)
@@ -138,29 +138,31 @@ async def route(
     return RouteAnswer.of(category, _assignment(service, category))
 
 
-@router.get("/categories/{category}/threshold", summary="What a category is decided by")
+@router.get("/categories/{category}/threshold", summary="Thresholds of a category")
 @declares(scope=Scope.ADMIN)
 async def read_threshold(
     service: ServiceDependency,
     category: str,
-    model: Annotated[str | None, Query(description="name/version; by default the stable")] = None,
+    model: Annotated[
+        str | None, Query(description="name/version; by default the stable one")
+    ] = None,
 ) -> ThresholdAnswer:
-    """Answer the thresholds in force, the calibrated ones, and every change there was."""
+    """Return the current and the calibrated thresholds, and all changes."""
     return _threshold(service, category, _chosen(service, category, model))
 
 
 @router.put(
     "/categories/{category}/threshold",
-    summary="Decide by another threshold",
+    summary="Set a threshold",
     responses=_WITH_BODY,
 )
 @declares(scope=Scope.ADMIN)
 async def set_threshold(
     request: Request, service: ServiceDependency, category: str, body: ThresholdBody
 ) -> ThresholdAnswer:
-    """Decide by another threshold from the next image on; the weights stay as they are.
+    """Set the threshold of one version from the next image on; its weights do not change.
 
-    It belongs to one version of one checkpoint, since raw scores of another are not comparable.
+    It applies to one version only, because raw scores of other versions are not comparable.
     """
     key = body.model.key if body.model else _assignment(service, category).stable
     try:
@@ -181,7 +183,7 @@ async def set_threshold(
     return _threshold(service, category, key)
 
 
-@router.delete("/categories/{category}/threshold", summary="Decide by the calibrated threshold")
+@router.delete("/categories/{category}/threshold", summary="Restore the calibrated threshold")
 @declares(scope=Scope.ADMIN)
 async def reset_threshold(
     request: Request,
@@ -189,9 +191,11 @@ async def reset_threshold(
     category: str,
     who: Annotated[Who, Query()],
     reason: Annotated[Reason, Query()],
-    model: Annotated[str | None, Query(description="name/version; by default the stable")] = None,
+    model: Annotated[
+        str | None, Query(description="name/version; by default the stable one")
+    ] = None,
 ) -> ThresholdAnswer:
-    """Go back to what the checkpoint was calibrated to."""
+    """Restore the threshold of the checkpoint's calibration."""
     key = _chosen(service, category, model)
     author = _author(request, who, reason)
     await service.rollout.set_threshold(category, key, None, author)
@@ -204,7 +208,7 @@ def _author(request: Request, who: str, reason: str) -> Author:
 
 
 async def _find(service: Service, name: str, version: str) -> CheckpointKey:
-    """Look a version up, among those that have come since, too."""
+    """Find a version after a scan of the store."""
     await service.lifecycle.rescan()
     return service.registry.version(name, version).key
 

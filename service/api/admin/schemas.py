@@ -1,4 +1,4 @@
-"""What the routes of those who run the service take and answer, as OpenAPI shows it."""
+"""The bodies and answers of the operators' routes."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,12 +19,12 @@ _LINE = r"^[^\x00-\x1f\x7f]*$"
 Who = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_LINE),
-    Field(description="who asks for the change; kept with it"),
+    Field(description="who makes the change; stored in the audit log"),
 ]
 Reason = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=_LINE),
-    Field(description="why; kept with it"),
+    Field(description="reason of the change; stored in the audit log"),
 ]
 
 
@@ -36,40 +36,40 @@ class _Answer(BaseModel):
 
 
 class ModelRef(_Body):
-    """A version of a checkpoint, by name."""
+    """A version of a checkpoint."""
 
-    name: str = Field(max_length=100, examples=["solar"], description="in the store")
-    version: str = Field(max_length=9, examples=["2"], description="under that name")
+    name: str = Field(max_length=100, examples=["solar"], description="its name in the store")
+    version: str = Field(max_length=9, examples=["2"], description="its version of that name")
 
     @property
     def key(self) -> CheckpointKey:
-        """The key to look it up by."""
+        """The checkpoint's key."""
         return CheckpointKey(self.name, self.version)
 
     @classmethod
     def of(cls, key: CheckpointKey) -> "ModelRef":
-        """Name a checkpoint."""
+        """Return the reference to a checkpoint."""
         return cls(name=key.name, version=key.version)
 
 
 class CanaryRef(ModelRef):
     """A version that answers a share of the requests."""
 
-    share: float = Field(gt=0, lt=1, description="of the requests, above 0 and below 1")
+    share: float = Field(gt=0, lt=1, description="fraction of the requests, above 0 and below 1")
 
 
 class RouteBody(_Body):
-    """Which versions are to serve a category; what is left out does not serve any more."""
+    """The versions that shall serve a category; all others stop serving it."""
 
-    stable: ModelRef = Field(description="answers every request that no canary does")
+    stable: ModelRef = Field(description="answers all requests that no canary answers")
     canary: CanaryRef | None = Field(None, description="answers a share of the requests")
-    shadow: ModelRef | None = Field(None, description="scores live images and never answers")
-    keep_previous: bool = Field(False, description="leave what served before in memory")
+    shadow: ModelRef | None = Field(None, description="scores live images, but never answers")
+    keep_previous: bool = Field(False, description="keep the previous versions in memory")
     who: Who = "not said"
     reason: Reason = "not said"
 
     def assignment(self) -> Assignment:
-        """Return what is asked for."""
+        """Return the requested assignment."""
         canary = self.canary and Canary(checkpoint=self.canary.key, share=self.canary.share)
         shadow = self.shadow and self.shadow.key
         return Assignment(stable=self.stable.key, canary=canary, shadow=shadow)
@@ -78,10 +78,10 @@ class RouteBody(_Body):
 class RouteAnswer(_Answer):
     """Which versions serve a category."""
 
-    category: str = Field(description="what the versions serve")
-    stable: ModelRef = Field(description="answers every request that no canary does")
-    canary: CanaryRef | None = Field(description="answers a share of the requests; null: none does")
-    shadow: ModelRef | None = Field(description="scores live images, never answers; null: none")
+    category: str = Field(description="the served category")
+    stable: ModelRef = Field(description="answers all requests that no canary answers")
+    canary: CanaryRef | None = Field(description="answers a share of the requests; null: no canary")
+    shadow: ModelRef | None = Field(description="scores images, never answers; null: no shadow")
 
     @classmethod
     def of(cls, category: str, assignment: Assignment) -> "RouteAnswer":
@@ -89,37 +89,37 @@ class RouteAnswer(_Answer):
         draw, shadow = assignment.canary, assignment.shadow
         canary = draw and CanaryRef(**vars(ModelRef.of(draw.checkpoint)), share=draw.share)
         stable = ModelRef.of(assignment.stable)
-        seen = shadow and ModelRef.of(shadow)
-        return cls(category=category, stable=stable, canary=canary, shadow=seen)
+        shadow_ref = shadow and ModelRef.of(shadow)
+        return cls(category=category, stable=stable, canary=canary, shadow=shadow_ref)
 
 
 class ThresholdBody(_Body):
-    """A threshold to decide by, who asks for it and why."""
+    """A new threshold, with its author and reason."""
 
-    threshold: RawScore = Field(description="of the raw score: above it a part is NG")
+    threshold: RawScore = Field(description="parts with a raw score above it are NG")
     review_threshold: RawScore | None = Field(
-        None, description="above it, and not above `threshold`, a part is REVIEW; null: none is"
+        None, description="parts above it, but not above `threshold`, are REVIEW; null: no REVIEW"
     )
     who: Who
     reason: Reason
     model: ModelRef | None = Field(
-        None, description="the version it is for; by default the stable one"
+        None, description="the version to set it for; by default the stable one"
     )
 
 
 class ThresholdsAnswer(_Answer):
     """A pair of thresholds of the raw score."""
 
-    threshold: float = Field(description="above it a part is NG")
-    review_threshold: float | None = Field(description="above it, not NG: REVIEW; null: none is")
+    threshold: float = Field(description="parts above it are NG")
+    review_threshold: float | None = Field(description="above it, not NG: REVIEW; null: no REVIEW")
 
 
 class SetAnswer(_Answer):
-    """By whom a threshold was set, when and why."""
+    """Who set a threshold, when and why."""
 
-    who: str = Field(description="as the request said")
+    who: str = Field(description="from the request")
     at: datetime = Field(description="when it took effect")
-    reason: str = Field(description="as the request said")
+    reason: str = Field(description="from the request")
 
     @classmethod
     def of(cls, threshold: Threshold) -> "SetAnswer":
@@ -131,13 +131,13 @@ class ChangeAnswer(_Answer):
     """One change of a threshold."""
 
     at: datetime = Field(description="when it took effect")
-    who: str = Field(description="as the request said")
-    reason: str = Field(description="as the request said")
-    caller: str = Field(description="the name of the API key, or an address without one")
+    who: str = Field(description="from the request")
+    reason: str = Field(description="from the request")
+    caller: str = Field(description="the API key's name, or the address without a key")
     model: str | None = Field(description="name/version")
-    before: dict[str, Any] | None = Field(serialization_alias="from", description="held until then")
-    after: dict[str, Any] | None = Field(serialization_alias="to", description="held from then on")
-    request_id: str = Field(description="of the request that made it")
+    before: dict[str, Any] | None = Field(serialization_alias="from", description="the old value")
+    after: dict[str, Any] | None = Field(serialization_alias="to", description="the new value")
+    request_id: str = Field(description="the request that made the change")
 
     @classmethod
     def of(cls, record: AuditRecord) -> "ChangeAnswer":
@@ -146,49 +146,49 @@ class ChangeAnswer(_Answer):
 
 
 class ThresholdAnswer(_Answer):
-    """What a category is decided by, and how that came about."""
+    """A category's thresholds and their changes."""
 
-    category: str = Field(description="what is decided")
-    model: ModelRef = Field(description="the version that the thresholds are of")
-    threshold: float = Field(description="in force: above it a part is NG")
-    review_threshold: float | None = Field(description="in force; above it, not NG: REVIEW")
-    calibrated: ThresholdsAnswer = Field(description="what DELETE goes back to")
-    set_by: SetAnswer | None = Field(description="null: the calibrated thresholds are in force")
-    promise: str = Field(description="what the threshold promises about good parts")
-    history: list[ChangeAnswer] = Field(description="latest first, of every version")
+    category: str = Field(description="the category")
+    model: ModelRef = Field(description="the version that the thresholds belong to")
+    threshold: float = Field(description="the current one: parts above it are NG")
+    review_threshold: float | None = Field(description="the current one; null: no REVIEW")
+    calibrated: ThresholdsAnswer = Field(description="the thresholds that DELETE restores")
+    set_by: SetAnswer | None = Field(description="null: the calibrated thresholds are used")
+    promise: str = Field(description="the threshold's promise about good parts")
+    history: list[ChangeAnswer] = Field(description="changes of all versions, latest first")
 
 
 class ServesAnswer(_Answer):
-    """What a version does for a category."""
+    """A version's role for a category."""
 
-    category: str = Field(description="what it serves")
+    category: str = Field(description="the served category")
     role: Role = Field(description="stable, canary or shadow")
-    share: float | None = Field(description="of the requests, for a canary")
+    share: float | None = Field(description="a canary's fraction of the requests")
 
 
 class LatencyAnswer(_Answer):
-    """How long a batch takes: `image_ms` for each image and `batch_ms` besides."""
+    """The duration of a batch of n images: n * `image_ms` + `batch_ms`."""
 
-    image_ms: float = Field(description="for each image")
-    batch_ms: float = Field(description="for the batch")
+    image_ms: float = Field(description="time per image")
+    batch_ms: float = Field(description="constant time per batch")
 
 
 class ResidentAnswer(_Answer):
     """A version in a worker's memory."""
 
-    worker: str = Field(description="its device, and a number where there are several on it")
-    bytes: int = Field(description="of its weights, without an encoder that it may share")
+    worker: str = Field(description="its device, plus a number if the device has several workers")
+    bytes: int = Field(description="size of its weights, without a shared encoder")
     load_seconds: float = Field(description="reading, verifying, warming up, golden images")
-    latency: LatencyAnswer | None = Field(description="of its batches; null: not measured")
+    latency: LatencyAnswer | None = Field(description="duration of its batches; null: not measured")
     golden_difference: float | None = Field(
-        description="of its golden images' raw scores from those saved, as a share of what is "
-        "tolerated, 0 to 1; null without golden images"
+        description="largest difference of its golden images' raw scores from the saved ones, as "
+        "a fraction of the tolerance, 0 to 1; null without golden images"
     )
-    last_used_s: float = Field(description="seconds since it last computed")
+    last_used_s: float = Field(description="seconds since its last computation")
 
     @classmethod
     def of(cls, worker: str, resident: Resident, now: float) -> "ResidentAnswer":
-        """Describe it; `now` on the clock of the event loop."""
+        """Describe a loaded version; `now` is by the event loop's clock."""
         line = resident.latency_line
         latency = line and LatencyAnswer(image_ms=1000 * line.a_s, batch_ms=1000 * line.b_s)
         return cls(
@@ -204,17 +204,17 @@ class ResidentAnswer(_Answer):
 class VersionAnswer(_Answer):
     """One version in the store."""
 
-    name: str = Field(description="in the store")
-    version: str = Field(description="under that name")
+    name: str = Field(description="its name in the store")
+    version: str = Field(description="its version of that name")
     state: str = Field(description="available, loading, ready, failed, draining or unloaded")
     reason: str | None = Field(description="why it cannot be used, or why its last load failed")
-    created: str | None = Field(description="when it was saved, where that can be read")
-    unfinished: str | None = Field(description="how far its interrupted training came; null: ended")
-    categories: list[str] = Field(description="what it is calibrated for")
-    contested: list[str] = Field(description="others claim these, and none is decided by a route")
-    serves: list[ServesAnswer] = Field(description="what it does, for which category")
-    golden_images: int = Field(description="0: nothing compares this device with the training's")
-    workers: list[ResidentAnswer] = Field(description="those that have it in memory")
+    created: str | None = Field(description="when it was saved; null: unreadable")
+    unfinished: str | None = Field(description="progress of an interrupted training; null: ended")
+    categories: list[str] = Field(description="the categories that it is calibrated for")
+    contested: list[str] = Field(description="categories without a route that others claim too")
+    serves: list[ServesAnswer] = Field(description="its roles by category")
+    golden_images: int = Field(description="0: its scores on this device cannot be checked")
+    workers: list[ResidentAnswer] = Field(description="workers that have it in memory")
 
     @classmethod
     def of(
@@ -227,7 +227,7 @@ class VersionAnswer(_Answer):
         residents: Mapping[str, Resident],
         now: float,
     ) -> "VersionAnswer":
-        """Describe a version; `now` on the clock of the event loop."""
+        """Describe a version; `now` is by the event loop's clock."""
         return cls(
             name=version.key.name,
             version=version.key.version,
@@ -244,26 +244,26 @@ class VersionAnswer(_Answer):
 
 
 class DecisionChange(_Answer):
-    """Parts that one version decided otherwise than another."""
+    """The number of parts with different decisions of two versions."""
 
-    answered: str = Field(description="the decision that was given")
-    shadow: str = Field(description="what the shadow would have decided")
-    parts: int = Field(description="how many")
+    answered: str = Field(description="the decision in the answer")
+    shadow: str = Field(description="the shadow's decision")
+    parts: int = Field(description="number of parts")
 
 
 class ShadowAnswer(_Answer):
-    """How a shadow compares with what was answered, since the service started."""
+    """A shadow compared with the answers since the service started."""
 
-    category: str = Field(description="what both score")
+    category: str = Field(description="the category that both score")
     answered_by: ModelRef = Field(description="the version that answered")
-    shadow: ModelRef = Field(description="the version that looked on")
-    since: datetime = Field(description="of the first such part")
+    shadow: ModelRef = Field(description="the shadow version")
+    since: datetime = Field(description="time of the first compared part")
     compared: int = Field(description="parts that both scored")
-    left_out: int = Field(description="parts that it was too busy for")
+    left_out: int = Field(description="parts that the shadow skipped because it was busy")
     failed: int = Field(description="parts that the shadow could not score")
-    changes: list[DecisionChange] = Field(description="decisions that would have been others")
-    mean_difference: float | None = Field(description="between the scores from 0 to 1")
-    largest_difference: float = Field(description="between the scores of one part")
+    changes: list[DecisionChange] = Field(description="parts with different decisions")
+    mean_difference: float | None = Field(description="mean difference of the scores, 0 to 1")
+    largest_difference: float = Field(description="largest difference of a part's scores")
 
     @classmethod
     def of(cls, comparison: Comparison) -> "ShadowAnswer":
@@ -286,13 +286,13 @@ class ShadowAnswer(_Answer):
 
 
 class ModelsAnswer(_Answer):
-    """Every version in the store, and what shadows have found."""
+    """All versions in the store, and the comparisons of shadows."""
 
-    models: list[VersionAnswer] = Field(description="by name, then oldest first")
-    shadows: list[ShadowAnswer] = Field(description="by category")
+    models: list[VersionAnswer] = Field(description="sorted by name, then oldest first")
+    shadows: list[ShadowAnswer] = Field(description="one for each category with a shadow")
 
 
 class RescanAnswer(_Answer):
-    """What came into the store; nothing serves otherwise than before."""
+    """New versions in the store; they do not serve until they are routed."""
 
-    new: list[ModelRef] = Field(description="versions that were not there at the last look")
+    new: list[ModelRef] = Field(description="versions added since the last scan")

@@ -1,8 +1,7 @@
-"""Many images in one request: a few at a time, each with an outcome of its own.
+"""`POST /detect/batch`: many images in one request, inspected a few at a time.
 
-An image waits for room where `POST /detect` would be refused for now, and is UNDECIDED only when
-something is wrong with it, its batch was lost with a worker, or the request's time is over. Nothing
-that happens to one image reaches another's outcome.
+An image waits for room where `POST /detect` would refuse it. It is UNDECIDED only if it is invalid,
+its worker died, or the request's time is over. One image's failure does not affect the others.
 """
 
 import asyncio
@@ -30,10 +29,10 @@ logger = logging.getLogger("service.batches")
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """How large a request for many images may be and how long it may take; how many run at once.
+class DetectBatchLimits:
+    """Limits of one batch request: bytes, time, and images inspected at once.
 
-    Of a service that is leaving it gets no more than `leaving_s`.
+    A stopping service inspects its images for at most `leaving_s`.
     """
 
     body: BodyLimits
@@ -42,20 +41,20 @@ class BatchLimits:
     leaving_s: float
 
     def deadline(self, options: InspectOptions) -> float:
-        """Return when the whole request has to be answered, by the event loop's clock."""
+        """Return the request's deadline, by the event loop's clock."""
         return options.deadline_within(self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
 class DetectDoor:
-    """What `/detect` and `/detect/batch` alone stand on: limits, answers kept, the shutdown."""
+    """What only `/detect` and `/detect/batch` need: limits, stored answers, the shutdown."""
 
-    batches: BatchLimits
+    batches: DetectBatchLimits
     answers: Answers
     shutdown: Shutdown
 
 
-async def _door(request: Request) -> DetectDoor:  # not async, it would run in a thread
+async def _door(request: Request) -> DetectDoor:  # async: else it would run in a thread
     door: DetectDoor = request.app.state.detect
     return door
 
@@ -64,7 +63,7 @@ DetectDoorDependency = Annotated[DetectDoor, Depends(_door)]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class DetectBatch:
     """One request for many images."""
 
     images: Sequence[Posted]
@@ -72,8 +71,8 @@ class Batch:
     request_id: str
 
 
-async def inspect_batch(service: Service, door: DetectDoor, batch: Batch) -> BatchAnswer:
-    """Inspect every image of the batch; never raises for one of them."""
+async def inspect_batch(service: Service, door: DetectDoor, batch: DetectBatch) -> BatchAnswer:
+    """Inspect every image of the batch; a failed image becomes UNDECIDED."""
     options = replace(batch.options, deadline=door.batches.deadline(batch.options), patient=True)
     batch = replace(batch, options=options)
     turns = asyncio.Semaphore(door.batches.at_once)
@@ -85,12 +84,14 @@ async def inspect_batch(service: Service, door: DetectDoor, batch: Batch) -> Bat
     return BatchAnswer.of(await asyncio.gather(*map(outcome, batch.images)))
 
 
-async def _outcome(service: Service, door: DetectDoor, batch: Batch, image: Posted) -> ImageAnswer:
+async def _outcome(
+    service: Service, door: DetectDoor, batch: DetectBatch, image: Posted
+) -> ImageAnswer:
     result: ViewResult
     try:
         _check_leaving(door)
-        category = image.asked.required_category()
-        options = options_for(image.asked, batch.options)
+        category = image.fields.required_category()
+        options = options_for(image.fields, batch.options)
         part = PartRequest(category, [image.source], options, batch.request_id)
         (result,) = (await service.inspect_part(part)).views
     except ServiceError as error:
@@ -102,13 +103,13 @@ async def _outcome(service: Service, door: DetectDoor, batch: Batch, image: Post
 
 
 def answer_of(image: Posted, result: ViewResult, request_id: str) -> ImageAnswer:
-    """Write what was found in a posted image, or why it was not inspected."""
+    """Return the answer for a posted image: its result, or why it was not inspected."""
     if isinstance(result, Inspected):
         return ImageAnswer.of(image.filename, result)
     problem = problem_of(result, request_id)
-    return ImageAnswer.failed(image.filename, image.asked.category, image.asked.part, problem)
+    return ImageAnswer.failed(image.filename, image.fields.category, image.fields.part, problem)
 
 
 def _check_leaving(door: DetectDoor) -> None:
     if door.shutdown.since_s > door.batches.leaving_s:
-        raise NoWorkerReady("the service is shutting down, and did not come to this image")
+        raise NoWorkerReady("the service shut down before it inspected this image")

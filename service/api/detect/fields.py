@@ -1,4 +1,4 @@
-"""What a client asks for, wherever it says so: in the query, a form or JSON."""
+"""The fields of a request, from the query, a form or JSON."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,21 +14,21 @@ from service.inspection.options import MAX_META_BYTES, InspectOptions, PartField
 
 PriorityName = Literal["high", "normal"]
 
-_HeatmapName = Annotated[HeatmapKind, Field(strict=False)]  # a word of JSON is none of Python's
+_HeatmapName = Annotated[HeatmapKind, Field(strict=False)]  # JSON has no enum
 
 _MAX_META_TEXT = 4 * MAX_META_BYTES
-"""A `meta` may have spaces, and letters that JSON may write in fewer bytes."""
+"""More than `MAX_META_BYTES`: the text may have spaces and escapes."""
 
 
 def _check_length(value: object) -> object:
-    """Refuse a text that is too long before it is read as JSON."""
+    """Refuse too long a text before it is parsed as JSON."""
     if isinstance(value, str) and len(value) > _MAX_META_TEXT:
         raise ValueError(f"meta may have {MAX_META_BYTES} bytes as JSON, got {len(value)}")
     return value
 
 
 class Asked(PartFields):
-    """How to inspect an image, as far as the client says so; in JSON each value has its type."""
+    """A client's fields of an image; in JSON each value has its type."""
 
     model_config = ConfigDict(strict=True)
 
@@ -37,23 +37,23 @@ class Asked(PartFields):
     )
     heatmap: _HeatmapName | None = Field(
         None,
-        description="picture to answer with, as a PNG in the geometry of the upright image: `map` "
-        "is grey, `overlay` in colour over the image with the regions outlined, `mask` is 255 "
-        "where a pixel is above its threshold and 0 elsewhere, `raw` is 16-bit grey, 65535 times "
-        "the pixel's score; by default `none`",
+        description="heatmap in the answer, a PNG in the geometry of the upright image: `map` is "
+        "grey; `overlay` is in colour over the image, with outlined regions; `mask` is 255 for "
+        "pixels above their threshold, else 0; `raw` is 16-bit grey, 65535 times the pixel's "
+        "score; by default `none`",
     )
     priority: PriorityName | None = Field(
-        None, description="`high` goes before `normal` where images wait; by default `normal`"
+        None, description="waiting `high` images overtake `normal` ones; by default `normal`"
     )
 
     def over(self, other: "Asked") -> "Asked":
-        """Return these fields, and the other's where these say nothing."""
-        said = {name: getattr(self, name) for name in Asked.model_fields}
-        return other.model_copy(update={k: v for k, v in said.items() if v is not None})
+        """Return these fields, with missing ones taken from `other`."""
+        fields = {name: getattr(self, name) for name in Asked.model_fields}
+        return other.model_copy(update={k: v for k, v in fields.items() if v is not None})
 
     @property
     def part(self) -> PartFields:
-        """The client's own fields of its part."""
+        """The fields that identify the part."""
         return PartFields.model_construct(
             part_id=self.part_id, station=self.station, job_id=self.job_id, meta=self.meta
         )
@@ -68,25 +68,25 @@ class Asked(PartFields):
 
 
 class AskedInText(Asked):
-    """The same where every value is text: in a query or a form."""
+    """The same fields from a query or a form, where every value is text."""
 
     model_config = ConfigDict(strict=False)
 
     meta: Annotated[Json[dict[str, JsonValue]] | None, BeforeValidator(_check_length)] = Field(
-        None, description="any JSON object, as text; comes back with the answer"
+        None, description="any JSON object, as text; returned in the answer"
     )
 
 
-def options_for(asked: Asked, base: InspectOptions) -> InspectOptions:
-    """Return how to inspect an image, where `base` says what the headers ask for."""
+def options_for(fields: Asked, base: InspectOptions) -> InspectOptions:
+    """Return an image's options; `base` comes from the request's headers."""
     return replace(
         base,
-        heatmap=asked.heatmap or HeatmapKind.NONE,
-        priority=priority_of(asked.priority) if asked.priority else base.priority,
-        part=asked.part,
+        heatmap=fields.heatmap or HeatmapKind.NONE,
+        priority=priority_of(fields.priority) if fields.priority else base.priority,
+        part=fields.part,
     )
 
 
 def check_text(fields: Mapping[str, str], where: str) -> AskedInText:
-    """Read fields that are text, as of a form. Raises `RequestValidationError`."""
+    """Parse the fields of a form. Raises `RequestValidationError`."""
     return build(AskedInText, fields, where)

@@ -1,9 +1,9 @@
-"""A multipart form, read piece by piece: fields of text, and files that stay in memory.
+"""Reads a multipart form in pieces: text fields, and files in memory.
 
     form = await read_form(request, FormLimits(max_file_bytes=2**20, max_files=64, ...))
     form.fields["category"], form.files[0].content
 
-Texts are in UTF-8: there are codecs whose time grows with the square of the text.
+Texts must be UTF-8: some codecs need time quadratic in the length of the text.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from service.api.limits import limited
 from service.errors import InvalidRequest, MalformedBody
 from service.inspection.images.sources import Upload
 
-if TYPE_CHECKING:  # the name is there for type checkers alone
+if TYPE_CHECKING:  # the name exists only for type checkers
     from python_multipart.multipart import MultipartCallbacks
 
 MAX_FILENAME = 1024
@@ -34,14 +34,14 @@ _MAX_PART_HEADER_BYTES = 8192
 _AT_ONCE = 256 * 2**10
 _MAX_UNKNOWN = 10
 
-# What file names come in; Python knows codecs that take a minute for a megabyte.
+# Charsets of file names; some of Python's other codecs take a minute for a megabyte.
 _NAME_CHARSETS = {"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"}
 _EXTENDED = re.compile(r"(?i:[;\s]filename\*)|=\?")
 
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """How much a form may hold. `field_bytes` names the fields, and how long each may be."""
+    """Limits of a form. `field_bytes` maps the allowed fields to their maximum length."""
 
     max_bytes: int
     max_file_bytes: int
@@ -51,7 +51,7 @@ class FormLimits:
 
 @dataclass(slots=True)
 class Form:
-    """A form's texts by the names of their fields, and its files in their order."""
+    """A form's texts by field name, and its files in order."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[Upload] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Form:
 
 @dataclass(slots=True)
 class _Part:
-    """A part that is being read; `name` is empty until its headers are in."""
+    """A part that is being read; `name` is empty until its headers are complete."""
 
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     header_bytes: int = 0
@@ -72,8 +72,8 @@ class _Part:
 async def read_form(request: Request, limits: FormLimits) -> Form:
     """Read a request's form.
 
-    Raises `MalformedBody`, `UnsupportedCharset`, `BodyTooLarge`, `InvalidRequest` for fields that
-    are unknown or said twice, or Starlette's `ClientDisconnect`.
+    Raises `MalformedBody`, `UnsupportedCharset`, `BodyTooLarge`, `InvalidRequest` for unknown or
+    contradicting fields, or Starlette's `ClientDisconnect`.
     """
     bounded = limited(request, limits.max_bytes)
     return await _parsed(bounded.headers.get("content-type", ""), bounded.stream(), limits)
@@ -90,7 +90,7 @@ async def _parsed(content_type: str, pieces: AsyncIterator[bytes], limits: FormL
         async for piece in pieces:
             for start in range(0, len(piece), _AT_ONCE):
                 parser.write(piece[start : start + _AT_ONCE])
-                if start:  # a compressed piece may become large, and others wait
+                if start:  # a piece may inflate to a large one: let other requests run
                     await asyncio.sleep(0)
         parser.finalize()
     except FormParserError as error:
@@ -99,7 +99,7 @@ async def _parsed(content_type: str, pieces: AsyncIterator[bytes], limits: FormL
 
 
 class _Reader:
-    """What the parser tells, part by part, becomes a form."""
+    """Builds a form from the parser's callbacks."""
 
     def __init__(self, limits: FormLimits) -> None:
         self._limits = limits
@@ -110,7 +110,7 @@ class _Reader:
         self._texts = 0
 
     def callbacks(self) -> "MultipartCallbacks":
-        """Return the methods by the parser's names for them."""
+        """Return the methods by the parser's callback names."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._take_name,
@@ -122,7 +122,7 @@ class _Reader:
         }
 
     def finish(self) -> Form:
-        """Return the form. Raises `InvalidRequest` for fields that nobody knows."""
+        """Return the form. Raises `InvalidRequest` for unknown fields."""
         if self._unknown:
             expected = ", ".join([FILE, *self._limits.field_bytes])
             raise InvalidRequest(
@@ -145,7 +145,7 @@ class _Reader:
         self._part.header_bytes += count
         if self._part.header_bytes > _MAX_PART_HEADER_BYTES:
             raise MalformedBody(
-                f"the headers of a form's part may have {_MAX_PART_HEADER_BYTES} bytes"
+                f"the headers of a form's part may have {_MAX_PART_HEADER_BYTES} bytes, got more"
             )
 
     def _end_header(self) -> None:
@@ -172,7 +172,7 @@ class _Reader:
         self._texts += 1
         most = 2 * len(self._limits.field_bytes)
         if self._texts > most:
-            raise MalformedBody(f"the form cannot be read: it may have {most} fields, and has more")
+            raise MalformedBody(f"the form cannot be read: it may have {most} fields, got more")
         if part.name == FILE:
             raise InvalidRequest(
                 'no image: the form field "file" has no filename; expected a file with a filename'
@@ -185,7 +185,7 @@ class _Reader:
             self._note_unknown(part)
 
     def _note_unknown(self, part: _Part) -> None:
-        """Remember the name; nothing of the part is kept."""
+        """Remember the name for the error; the part's content is dropped."""
         if len(self._unknown) < _MAX_UNKNOWN:
             self._unknown.append(repr(part.name[:50]))
 
@@ -194,10 +194,10 @@ class _Reader:
             raise InvalidRequest(f"the form field {part.name!r} is a file; expected text")
         if len(self._form.files) >= self._limits.max_files:
             raise MalformedBody(
-                f"the form cannot be read: it may have {self._limits.max_files} files, and has more"
+                f"the form cannot be read: it may have {self._limits.max_files} files, got more"
             )
         if part.name == FILE:
-            # One byte more than allowed is enough for `decoding` to refuse it.
+            # With one byte more than allowed, `decoding` refuses it.
             part.max_bytes = self._limits.max_file_bytes + 1
         else:
             self._note_unknown(part)
@@ -207,7 +207,7 @@ class _Reader:
         room = part.max_bytes - len(part.content)
         if part.filename is None and part.max_bytes and end - start > room:
             raise InvalidRequest(
-                f"the form field {part.name[:50]!r} may have {part.max_bytes} bytes, and has more"
+                f"the form field {part.name[:50]!r} may have {part.max_bytes} bytes, got more"
             )
         if room > 0:
             part.content += data[start : min(end, start + room)]
@@ -228,16 +228,16 @@ class _Reader:
         elif self._form.fields.setdefault(part.name, text) != text:
             first = self._form.fields[part.name]
             raise InvalidRequest(
-                f"the form field {part.name!r} is there twice and says {first[:50]!r} and "
+                f"the form field {part.name!r} occurs twice, as {first[:50]!r} and "
                 f"{text[:50]!r}: expected it once"
             )
 
 
 def filename_of(disposition: bytes, plain: bytes | None) -> str | None:
-    """Return the file's name of a Content-Disposition, None where it has none.
+    """Return the file name of a Content-Disposition, or None.
 
-    `plain` is its parameter `filename`; `filename*` (RFC 8187) goes before it, and a name of
-    encoded words (RFC 2047) is decoded. The name is never a path. Raises `InvalidRequest`.
+    `plain` is its parameter `filename`, which `filename*` (RFC 8187) overrides; encoded words
+    (RFC 2047) are decoded. The name is never used as a path. Raises `InvalidRequest`.
     """
     name = None if plain is None else _utf8_or_latin1(plain)
     text = _utf8_or_latin1(disposition)
@@ -245,9 +245,7 @@ def filename_of(disposition: bytes, plain: bytes | None) -> str | None:
         extended = _extended_name(text)
         name = _decoded_words(name) if extended is None and name is not None else extended
     if name is not None and len(name) > MAX_FILENAME:
-        raise InvalidRequest(
-            f"a filename may have {MAX_FILENAME} characters, and one has {len(name)}"
-        )
+        raise InvalidRequest(f"a filename may have {MAX_FILENAME} characters, got {len(name)}")
     return name
 
 
@@ -255,7 +253,7 @@ def _extended_name(disposition: str) -> str | None:
     message = email.message.Message()
     message["Content-Disposition"] = disposition
     for parameter, value in message.get_params([], "Content-Disposition"):
-        # A name in a charset comes as a tuple with it.
+        # A name with a charset is a tuple.
         if parameter.lower() == "filename" and isinstance(value, tuple):
             charset, _, name = value
             content = name.encode("latin-1", "replace")
@@ -276,7 +274,7 @@ def _decoded_words(name: str) -> str:
 
 
 def _in_charset(content: bytes, charset: str) -> str | None:
-    """Decode a name; None in a charset that no file's name comes in."""
+    """Decode a name; None for a charset that is not allowed."""
     if charset.lower() not in _NAME_CHARSETS:
         return None
     return content.decode(charset, "replace")

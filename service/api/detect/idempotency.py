@@ -1,9 +1,8 @@
-"""Answers kept by the client's Idempotency-Key, so that a retry is not another inspection.
+"""Answers stored by Idempotency-Key, so that a retry does not inspect again.
 
-A client that lost its answer asks again with the same key and gets the same answer; one that asks
-again too soon waits for the first. Only what is final is kept: an answer that says "try again" is
-never what the next try gets. Answers live in memory, bounded in number, bytes and age, and end with
-the process; a key belongs to the caller that used it.
+A client that lost its answer repeats the request with the same key and gets the same answer; a
+repeat that comes too early waits for the first. Only final answers are stored, never "try again".
+They are in memory, bounded in number, bytes and age, and a key belongs to its caller.
 """
 
 import asyncio
@@ -32,14 +31,14 @@ _FINAL = frozenset({200, 400, 413, 415, 422})
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A response, and the statuses of the images in it that were not inspected."""
+    """A response, and the statuses of its images that were not inspected."""
 
     response: Response
     image_statuses: Sequence[int] = ()
 
     @property
     def is_final(self) -> bool:
-        """Whether another try could not end otherwise."""
+        """Whether a retry would get the same answer."""
         return {self.response.status_code, *self.image_statuses} <= _FINAL
 
 
@@ -56,7 +55,10 @@ class _Entry:
 
 
 class Answers:
-    """The answers kept. Belongs to one event loop and is not thread-safe."""
+    """The stored answers. Belongs to one event loop and is not thread-safe.
+
+    response = await answers.once(key, digest, deadline, work)
+    """
 
     def __init__(self, max_answers: int, max_bytes: int, ttl_s: float, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -70,23 +72,23 @@ class Answers:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes of answers are kept."""
+        """Bytes of all stored answers."""
         return sum(entry.nbytes for entry in self._entries.values())
 
     async def once(
         self, key: str, digest: bytes, deadline: float, work: Callable[[], Awaitable[Answered]]
     ) -> Response:
-        """Return the key's answer, or do the work for it, once however many ask at a time.
+        """Return the key's answer, or do the work, once for all concurrent requests.
 
-        Raises `IdempotencyKeyReused` where the key stands for another request, or
-        `DeadlineExceeded` where another request with it is not answered by the `deadline`.
+        Raises `IdempotencyKeyReused` if the key was used with another request, and
+        `DeadlineExceeded` if a concurrent request is not answered by the `deadline`.
         """
         while (entry := self._current(key)) is not None:
             if entry.digest != digest:
                 self._metrics.idempotent_answers.labels("conflict").inc()
                 raise IdempotencyKeyReused(
                     f"this {KEY_HEADER} was used with another body, Content-Type or path: use a "
-                    "new key for a new request, and the same only to repeat one"
+                    "new key for each new request, and the same key only to repeat one"
                 )
             if entry.answer is not None:
                 self._entries.move_to_end(key)
@@ -114,7 +116,7 @@ class Answers:
                 entry.expires_at = asyncio.get_running_loop().time() + self._ttl_s
             return answered.response
         finally:
-            if entry.answer is None:  # whoever waited does the work now
+            if entry.answer is None:  # the next waiting request does the work
                 del self._entries[key]
             entry.done.set()
             self._trim()
@@ -127,36 +129,36 @@ class Answers:
         return entry
 
     def _trim(self) -> None:
-        """Let go of the answers unused for longest; never of one that is still being made."""
-        kept = [key for key, entry in self._entries.items() if entry.answer is not None]
+        """Drop the least recently used answers, but no unfinished one."""
+        finished = [key for key, entry in self._entries.items() if entry.answer is not None]
         nbytes = self.nbytes
-        for key in kept:
+        for key in finished:
             if len(self._entries) <= self._max_answers and nbytes <= self._max_bytes:
                 return
             nbytes -= self._entries.pop(key).nbytes
 
 
 def key_of(request: Request) -> str | None:
-    """Return the request's key, as the caller's own. Raises `InvalidRequest`."""
+    """Return the request's key together with its caller's name. Raises `InvalidRequest`."""
     given = request.headers.get(KEY_HEADER)
     if given is None:
         return None
     if not _KEY.fullmatch(given):
-        raise InvalidRequest(f"{KEY_HEADER} must be 1 to 255 letters, digits or signs")
+        raise InvalidRequest(f"{KEY_HEADER} must be 1 to 255 printable ASCII characters, no spaces")
     caller = request.scope["state"].get("caller")
     return f"{getattr(caller, 'name', '')} {given}"
 
 
 async def digest_of(path: str, media_type: str, images: Sequence[Posted]) -> bytes:
-    """Return what tells one request from another: the images and what is asked of them.
+    """Return a digest of the request's images and fields.
 
-    A form's boundaries are not part of it, since a repeated form has others.
+    It excludes a form's boundaries, which differ when the form is repeated.
     """
     digest = hashlib.sha256(json.dumps([path, media_type]).encode())
     for image in images:
         source = image.source
         content = source.content if isinstance(source, Upload) else source.text
-        head = json.dumps([image.filename, image.asked.model_dump(mode="json")], sort_keys=True)
+        head = json.dumps([image.filename, image.fields.model_dump(mode="json")], sort_keys=True)
         await asyncio.to_thread(_update, digest, head.encode(), content)
     return digest.digest()
 

@@ -1,4 +1,4 @@
-"""What OpenAPI shows of the requests that inspect: bodies, with examples, and headers."""
+"""OpenAPI of the inspecting requests: headers, and bodies with examples."""
 
 from typing import Any
 
@@ -27,34 +27,34 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:  # no
 REQUEST_HEADERS = [
     _header(
         TIMEOUT_HEADER,
-        "milliseconds after which the answer is of no use; only ever shortens the service's own. "
-        "They count from when the request's headers are in",
+        "the request's time limit in milliseconds, from when its headers are complete; it can only "
+        "shorten the service's limit",
         pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$",
         examples=["500"],
     ),
     _header(
-        PRIORITY_HEADER, "as the field `priority`, which goes before it", enum=["high", "normal"]
+        PRIORITY_HEADER, "as the field `priority`, which overrides it", enum=["high", "normal"]
     ),
     _header(
         "Idempotency-Key",
-        "a key of the client's for this request: repeated with the same body, it gets the same "
-        "answer again, with the header `Idempotency-Replayed: true`",
+        "the client's key for this request: a repetition with the same key and body gets the same "
+        "answer, with the header `Idempotency-Replayed: true`",
         pattern=r"^[\x21-\x7e]{1,255}$",
     ),
-    _header("X-Request-ID", "an id for the log; comes back with the answer", maxLength=128),
+    _header("X-Request-ID", "an id for the log; returned in the answer", maxLength=128),
     _header("traceparent", "W3C Trace Context: the trace that this request is part of"),
 ]
 
 
 def _inline(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON
-    """Return a JSON schema with what its references mean in their place."""
+    """Return a JSON schema with its references replaced by their definitions."""
     if isinstance(schema, list):
         return [_inline(item, definitions) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        meant = definitions[schema["$ref"].rpartition("/")[2]]
-        schema = {**meant, **{key: value for key, value in schema.items() if key != "$ref"}}
+        definition = definitions[schema["$ref"].rpartition("/")[2]]
+        schema = {**definition, **{key: value for key, value in schema.items() if key != "$ref"}}
     return {key: _inline(value, definitions) for key, value in schema.items() if key != "$defs"}
 
 
@@ -94,15 +94,15 @@ def _body(description: str, json_body: type[BaseModel], example: dict[str, Any])
 
 
 DETECT_BODY = _body(
-    "A form, JSON, or any other body as one image. What it asks for goes before the query. An "
-    "image's format is recognised by its content: JPEG, PNG, BMP, TIFF, WebP or PPM.",
+    "A form, JSON, or any other body as one image. Fields in the body override the query. The "
+    "service detects an image's format by its content: JPEG, PNG, BMP, TIFF, WebP or PPM.",
     DetectBody,
     {**_ASKED_EXAMPLE, "images": [{"content": _IMAGE_TEXT, "filename": "cell.png"}]},
 )
 
 BATCH_BODY = _body(
-    "JSON or a form with many images (or one image as the body). Each image may have fields of its "
-    "own; they go before those of the whole body, and those before the query.",
+    "JSON or a form with many images (or one image as the body). Fields of an image override those "
+    "of the body, and those override the query.",
     BatchBody,
     {
         "heatmap": "none",

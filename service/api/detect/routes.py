@@ -1,4 +1,4 @@
-"""The HTTP routes that inspect; `openapi` says in words and examples what they answer."""
+"""The HTTP routes `/detect`, `/detect/batch` and `/categories`; `openapi` documents them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from service.api import openapi
 from service.api.detect import openapi as openapi_bodies
-from service.api.detect.batch import Batch, DetectDoorDependency, answer_of, inspect_batch
+from service.api.detect.batch import DetectBatch, DetectDoorDependency, answer_of, inspect_batch
 from service.api.detect.fields import AskedInText, options_for
 from service.api.detect.idempotency import Answered, Answers, digest_of, key_of
 from service.api.detect.schemas import BatchAnswer, DetectAnswer
@@ -44,18 +44,18 @@ async def detect(
     request: Request,
     service: ServiceDependency,
     door: DetectDoorDependency,
-    asked: Annotated[AskedInText, Query()],
+    query: Annotated[AskedInText, Query()],
 ) -> Response:
-    """Post images of one category as a form, as JSON, or one image as the body.
+    """Post images of one part as a form or as JSON, or one image as the body.
 
-    Several images are inspected independently. When at least one of them was, the answer is 200 and
-    each image that was not is UNDECIDED, with its `error`. When none was, the answer is the problem
-    with the highest status, and its `errors` has each image's own. `decision` and the header
-    X-Decision stand for all images as views of one part.
+    The images are inspected independently. If at least one was inspected, the answer is 200, and
+    every other image is UNDECIDED with its `error`. If none was, the answer is the problem with the
+    highest status, and `errors` lists each image's problem. `decision` and the header X-Decision
+    combine all images as views of one part.
     """
     options = options_of(request)
     deadline = service.inspect_part.deadline(options)
-    images = await posted_images(request, asked, service.limits, deadline, each=False)
+    images = await posted_images(request, query, service.limits, deadline, per_image=False)
     count_images(request, len(images))
     work = partial(_detect, service, images, options, request_id_of(request.scope))
     answering = _once(request, door.answers, images, deadline, work)
@@ -65,28 +65,30 @@ async def detect(
 async def _detect(
     service: Service, images: Sequence[Posted], base: InspectOptions, request_id: str
 ) -> Answered:
-    asked = images[0].asked  # the same for all: they are views of one part
-    category, options = asked.required_category(), options_for(asked, base)
+    fields = images[0].fields  # the same for all views of one part
+    category, options = fields.required_category(), options_for(fields, base)
     views = [image.source for image in images]
     result = await service.inspect_part(PartRequest(category, views, options, request_id))
     errors = list(result.errors.values())
     if len(errors) == len(images):
         return Answered(_failed(images, errors, request_id))
-    found = zip(images, result.views, strict=True)
-    return await _answer(DetectAnswer.of([answer_of(*one, request_id) for one in found]))
+    answers = [
+        answer_of(image, view, request_id) for image, view in zip(images, result.views, strict=True)
+    ]
+    return await _answer(DetectAnswer.of(answers))
 
 
 def _failed(images: Sequence[Posted], errors: list[Exception], request_id: str) -> Response:
     problems = [problem_of(error, request_id) for error in errors]
-    # The highest status: a service in trouble is never taken for a mistake of the client's.
+    # The highest status, so that a fault of the service does not look like the client's.
     worst = max(range(len(problems)), key=lambda i: problems[i].status)
     problem = problems[worst]
     if len(problems) > 1:
-        each = [
-            {"filename": image.filename, **one.model_dump(exclude_none=True)}
-            for image, one in zip(images, problems, strict=True)
+        of_images = [
+            {"filename": image.filename, **of_image.model_dump(exclude_none=True)}
+            for image, of_image in zip(images, problems, strict=True)
         ]
-        problem = problem.model_copy(update={"errors": each})
+        problem = problem.model_copy(update={"errors": of_images})
     return problem_response(problem, retry_headers(errors[worst]))
 
 
@@ -103,21 +105,21 @@ async def detect_batch(
     request: Request,
     service: ServiceDependency,
     door: DetectDoorDependency,
-    asked: Annotated[AskedInText, Query()],
+    query: Annotated[AskedInText, Query()],
 ) -> Response:
-    """Post many images, each with fields of its own, as JSON or a form.
+    """Post many images, each with its own fields, as JSON or a form.
 
-    The answer is 200 whenever the request itself was understood, with one result for each image in
-    the order posted, and `counts` by decision: an image that was not inspected is UNDECIDED, with
-    its `error` (and the status that `POST /detect` would have answered) in its result. Images wait
-    for room instead of being refused; what is not inspected within the request's time is UNDECIDED.
+    If the request is valid, the answer is 200 with one result for each image in the posted order,
+    and `counts` by decision. An image that was not inspected is UNDECIDED; its `error` contains the
+    status that `POST /detect` would answer. Images wait for room in the queue instead of being
+    refused, until the request's time is over.
     """
     options = options_of(request)
     deadline = door.batches.deadline(options)
     body = door.batches.body
-    images = await posted_images(request, asked, body, deadline, each=True)
+    images = await posted_images(request, query, body, deadline, per_image=True)
     count_images(request, len(images))
-    batch = Batch(images, options, request_id_of(request.scope))
+    batch = DetectBatch(images, options, request_id_of(request.scope))
 
     async def work() -> Answered:
         return await _answer(await inspect_batch(service, door, batch))
@@ -133,7 +135,7 @@ async def _once(
     deadline: float,
     work: Callable[[], Awaitable[Answered]],
 ) -> Response:
-    """Do the work, unless the request's Idempotency-Key has its answer or will soon."""
+    """Do the work, or return the answer of an earlier request with the same Idempotency-Key."""
     key = key_of(request)
     if key is None:
         return (await work()).response
@@ -143,19 +145,19 @@ async def _once(
 
 
 async def _answer(answer: DetectAnswer | BatchAnswer) -> Answered:
-    # Megabytes of base64 are written beside the loop and not on it; a few numbers are not worth it.
+    # Megabytes of base64 are serialized in a thread; a few numbers on the event loop.
     large = len(answer.results) > _FEW_RESULTS or any(r.heatmap for r in answer.results)
-    write = partial(to_json, answer)  # bytes at once, with no text between that is as large
+    write = partial(to_json, answer)  # writes bytes without an equally large string
     content = await asyncio.to_thread(write) if large else write()
     headers = decision_headers(answer.decision)
     response = Response(content, headers=headers, media_type="application/json")
     return Answered(response, [r.error.status for r in answer.results if r.error])
 
 
-@router.get("/categories", tags=["inspection"], summary="What can be inspected")
+@router.get("/categories", tags=["inspection"], summary="Categories that can be inspected")
 @declares(scope=Scope.DETECT)
 async def categories(service: ServiceDependency) -> CategoriesAnswer:
-    """List the categories, with checkpoint, threshold and what the threshold promises."""
+    """List the categories with their checkpoint, threshold and its promise."""
     registry = service.registry
     contested = registry.contested
     return CategoriesAnswer(

@@ -1,4 +1,4 @@
-"""What the service answers, as OpenAPI shows it."""
+"""The answers of `/detect` and `/detect/batch`."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ class RegionAnswer(Answer):
 
     @classmethod
     def of(cls, region: Region) -> "RegionAnswer":
-        """Write a region."""
+        """Describe a region."""
         (x, y, width, height), (peak_x, peak_y) = region.box, region.peak
         return cls(
             x=x, y=y, width=width, height=height, area_px=region.area_px,
@@ -41,35 +41,29 @@ class RegionAnswer(Answer):
 
 
 class ImageAnswer(Answer):
-    """What was found in one image, or, in `error`, why it was not inspected.
-
-    An image with an `error` is UNDECIDED: it counts neither as OK nor as NG.
-    """
+    """The result of one image; an image with an `error` was not inspected and is UNDECIDED."""
 
     filename: str | None = Field(None, description="as posted")
     part_id: str | None = Field(None, description="as posted")
     station: str | None = Field(None, description="as posted")
     job_id: str | None = Field(None, description="as posted")
     meta: dict[str, JsonValue] | None = Field(None, description="as posted")
-    category: str | None = Field(
-        description="kind of part; null where a batch names none for an image"
-    )
+    category: str | None = Field(description="kind of part; null if a batch has none for the image")
     decision: Decision = Field(
-        description="NG means raw_score > threshold; REVIEW is for a person to decide; UNDECIDED "
-        "means not inspected"
+        description="NG: raw_score > threshold; REVIEW: a person decides; UNDECIDED: not inspected"
     )
     fail_safe: str | None = Field(
-        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
+        None, description="how to treat an UNDECIDED part, as configured: NG, REVIEW or STOP"
     )
-    score: float | None = Field(None, description="0 to 1, 0.5 at the threshold")
-    raw_score: float | None = Field(None, description="in the network's own units")
+    score: float | None = Field(None, description="0 to 1; 0.5 at the threshold")
+    raw_score: float | None = Field(None, description="in the network's units")
     threshold: float | None = Field(None, description="of raw_score")
     regions: list[RegionAnswer] = Field(default=[], description="most anomalous first")
-    model: ModelAnswer | None = Field(None, description="the checkpoint that inspected")
+    model: ModelAnswer | None = Field(None, description="the checkpoint that inspected the image")
     timings_ms: dict[str, float] = Field(
         default={},
         description="decode, preprocess, queue, encoder, decoder, anomaly_map, decision, heatmap "
-        "(when asked for) and total; those of the network are of the batch the image was part of",
+        "(if requested) and total; network stages are timed per batch",
     )
     image: SizeAnswer | None = Field(None, description="the upright input image")
     heatmap: str | None = Field(
@@ -79,7 +73,7 @@ class ImageAnswer(Answer):
 
     @classmethod
     def of(cls, filename: str | None, inspected: Inspected) -> "ImageAnswer":
-        """Write what was found in an image."""
+        """Describe an inspected image."""
         finding, (width, height) = inspected.finding, inspected.size
         return cls(
             filename=filename,
@@ -100,7 +94,7 @@ class ImageAnswer(Answer):
     def failed(
         cls, filename: str | None, category: str | None, part: PartFields, error: Problem
     ) -> "ImageAnswer":
-        """Say why an image was not inspected."""
+        """Describe an image that was not inspected."""
         return cls(
             filename=filename,
             **part.model_dump(),
@@ -112,49 +106,49 @@ class ImageAnswer(Answer):
 
 
 class DetectAnswer(Answer):
-    """One result per posted image, in the order posted."""
+    """One result per posted image."""
 
     decision: Decision = Field(
         description="of all images as views of one part: NG if any is NG, else UNDECIDED if any "
-        "is, else REVIEW if any is, else OK; the header X-Decision says the same"
+        "is, else REVIEW if any is, else OK; equal to the header X-Decision"
     )
     fail_safe: str | None = Field(
-        None, description="what to do with an UNDECIDED part, as configured: NG, REVIEW or STOP"
+        None, description="how to treat an UNDECIDED part, as configured: NG, REVIEW or STOP"
     )
-    results: list[ImageAnswer] = Field(description="in the order posted")
+    results: list[ImageAnswer] = Field(description="in the posted order")
 
     @classmethod
     def of(cls, results: list[ImageAnswer]) -> "DetectAnswer":
-        """Collect the results; one of them is UNDECIDED where the fail-safe is wanted."""
+        """Combine the results; an UNDECIDED part gets the fail-safe."""
         decision = combined(result.decision for result in results)
         safe = fail_safe() if decision is Decision.UNDECIDED else None
         return cls(decision=decision, fail_safe=safe, results=results)
 
 
 class CountsAnswer(Answer):
-    """How many images came to each decision."""
+    """Number of images by decision."""
 
     OK: int = Field(0, description="good parts")
     NG: int = Field(0, description="bad parts")
-    REVIEW: int = Field(0, description="for a person to decide")
+    REVIEW: int = Field(0, description="a person decides")
     UNDECIDED: int = Field(0, description="not inspected; each has an `error`")
 
 
 class BatchAnswer(Answer):
-    """One result per posted image, in the order posted, whatever became of the others."""
+    """One result per posted image, independent of the others."""
 
     decision: Decision = Field(
-        description="OK only if every image is, else the gravest: NG, UNDECIDED, REVIEW"
+        description="NG if any image is NG, else UNDECIDED if any is, else REVIEW, else OK"
     )
     fail_safe: str | None = Field(
-        None, description="what to do with UNDECIDED parts, as configured: NG, REVIEW or STOP"
+        None, description="how to treat UNDECIDED parts, as configured: NG, REVIEW or STOP"
     )
-    counts: CountsAnswer = Field(description="images by decision; they add up to all of them")
-    results: list[ImageAnswer] = Field(description="in the order posted")
+    counts: CountsAnswer = Field(description="all images by decision")
+    results: list[ImageAnswer] = Field(description="in the posted order")
 
     @classmethod
     def of(cls, results: list[ImageAnswer]) -> "BatchAnswer":
-        """Collect and count the results."""
+        """Combine and count the results."""
         counts = CountsAnswer(**Counter(result.decision.value for result in results))
         safe = fail_safe() if counts.UNDECIDED else None
         decision = combined(result.decision for result in results)

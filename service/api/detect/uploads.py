@@ -1,4 +1,4 @@
-"""A request's body: images and what is asked of them, within its limits."""
+"""Reads a request's body: images and their fields, within limits."""
 
 import asyncio
 import re
@@ -39,15 +39,15 @@ _OTHER_TYPES = (
         "multipart/form-data with its boundary",
     ),
 )
-"""How a body begins that is no image: no format of images begins so."""
+"""How JSON and forms begin; no image format begins like this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """An image as it was posted, and what is asked of it."""
+    """A posted image and its fields."""
 
     filename: str | None
-    asked: Asked
+    fields: Asked
     source: Source
 
 
@@ -57,11 +57,11 @@ class JsonImage(Strict):
     model_config = ConfigDict(strict=True)
 
     content: str = Field(description="the image file in base64, padded, without line breaks")
-    filename: str | None = Field(None, max_length=1024, description="comes back with the answer")
+    filename: str | None = Field(None, max_length=1024, description="returned in the answer")
 
 
 class AskedImage(Asked, JsonImage):
-    """An image in a JSON body with fields of its own, which go before those of the request."""
+    """An image in a JSON body with fields that override those of the request."""
 
 
 class DetectBody(Asked):
@@ -73,44 +73,45 @@ class DetectBody(Asked):
 
 
 class BatchBody(Asked):
-    """The JSON body of `POST /detect/batch`: any images."""
+    """The JSON body of `POST /detect/batch`: images of any parts."""
 
     images: list[AskedImage] = Field(
         min_length=1, fail_fast=True, description="inspected independently"
     )
 
 
-class _Each(RootModel[Annotated[list[Asked], Field(fail_fast=True)]]):
+class _ImageFields(RootModel[Annotated[list[Asked], Field(fail_fast=True)]]):
     pass
 
 
 async def posted_images(
-    request: Request, query: Asked, limits: BodyLimits, deadline: float, *, each: bool
+    request: Request, query: Asked, limits: BodyLimits, deadline: float, *, per_image: bool
 ) -> tuple[Posted, ...]:
-    """Read a multipart form, JSON, or any other body as one raw image; at least one image.
+    """Return the images of a multipart form, of JSON, or of any other body as one raw image.
 
-    What a body asks for goes before `query`. With `each`, every image may ask for itself. Raises
-    `BodyTooLarge` as soon as that is known, `MalformedBody`, `UnsupportedCharset`,
-    `InvalidRequest`, `RequestValidationError`, `UnsupportedImage` for JSON of another type,
-    `DeadlineExceeded` where the body is late, or `ClientGone`.
+    Fields of the body override `query`; with `per_image`, each image may have fields too.
+
+    Raises `BodyTooLarge`, `MalformedBody`, `UnsupportedCharset`, `InvalidRequest`,
+    `RequestValidationError`, `UnsupportedImage` for JSON or a form with another Content-Type,
+    `DeadlineExceeded` or `ClientGone`.
     """
     content_type = request.headers.get("content-type", "")
     media_type = media_type_of(content_type)
     async with reading_until(deadline):
         if media_type == "multipart/form-data":
-            form = await read_form(request, _form_limits(limits, each=each))
-            return await _beside_loop(_form_images, form, query, limits, each=each)
+            form = await read_form(request, _form_limits(limits, per_image=per_image))
+            return await _beside_loop(_form_images, form, query, limits, per_image=per_image)
         if media_type == "application/json":
             check_charset(content_type, "body")
             body = await read_raw(request, limits.max_request_bytes)
-            return await _beside_loop(_json_images, body, query, limits, each=each)
+            return await _beside_loop(_json_images, body, query, limits, per_image=per_image)
         content = await read_raw(request, limits.max_image_bytes)
     _check_type(content, content_type)
     return (Posted(None, query, Upload(None, content)),)
 
 
 def _check_type(content: bytes, content_type: str) -> None:
-    """Raise `UnsupportedImage` for JSON or a form that is sent as an image; curl's `-d` does so."""
+    """Raise `UnsupportedImage` for JSON or a form sent as an image, as curl's `-d` does."""
     for begin, looks_like, right_type in _OTHER_TYPES:
         if begin.match(content[:1024]):
             got = repr(content_type[:100]) if content_type else "missing"
@@ -126,25 +127,25 @@ async def _beside_loop(
     query: Asked,
     limits: BodyLimits,
     *,
-    each: bool,
+    per_image: bool,
 ) -> tuple[Posted, ...]:
-    """Make images of a body, on the event loop only where its JSON is short."""
+    """Run `read`; in a thread if the body's JSON is long, else on the event loop."""
     json_bytes = len(body) if isinstance(body, bytes) else len(body.fields.get(_IMAGES, ""))
     if json_bytes < LONG_JSON_BYTES:
-        return read(body, query, limits, each=each)
-    return await asyncio.to_thread(read, body, query, limits, each=each)
+        return read(body, query, limits, per_image=per_image)
+    return await asyncio.to_thread(read, body, query, limits, per_image=per_image)
 
 
 def _json_images(
-    body: bytes, query: Asked, limits: BodyLimits, *, each: bool
+    body: bytes, query: Asked, limits: BodyLimits, *, per_image: bool
 ) -> tuple[Posted, ...]:
-    model: type[DetectBody | BatchBody] = BatchBody if each else DetectBody
+    model: type[DetectBody | BatchBody] = BatchBody if per_image else DetectBody
     document = read_json(body, _json_bounds(limits))
     images = document.value.get(_IMAGES) if isinstance(document.value, dict) else None
     if isinstance(images, list) and len(images) > limits.max_files:
         raise InvalidRequest(f"expected at most {limits.max_files} images, got {len(images)}")
-    asked = build(model, document.value, "body")
-    common = asked.over(query)
+    fields = build(model, document.value, "body")
+    common = fields.over(query)
     max_base64 = limits.max_image_bytes * 4 // 3 + 4
     posted = tuple(
         Posted(
@@ -152,14 +153,14 @@ def _json_images(
             image.over(common) if isinstance(image, AskedImage) else common,
             Base64Upload(image.filename, document.long_text(image.content, max_base64)),
         )
-        for image in asked.images
+        for image in fields.images
     )
     document.close()
     return posted
 
 
 def _json_bounds(limits: BodyLimits) -> JsonBounds:
-    """Return room for `meta` and names of each image, and some for spaces."""
+    """Return bounds with room for each image's `meta` and names, and for spaces."""
     return JsonBounds(
         max_bytes=2**20 + 2 * _JSON_BYTES_PER_IMAGE * limits.max_files,
         max_values=4096 + 256 * limits.max_files,
@@ -167,35 +168,40 @@ def _json_bounds(limits: BodyLimits) -> JsonBounds:
     )
 
 
-def _form_limits(limits: BodyLimits, *, each: bool) -> FormLimits:
+def _form_limits(limits: BodyLimits, *, per_image: bool) -> FormLimits:
     field_bytes = dict.fromkeys(_FIELDS, _MAX_FIELD_BYTES) | {"meta": _MAX_META_FIELD_BYTES}
-    if each:
+    if per_image:
         field_bytes[_IMAGES] = _JSON_BYTES_PER_IMAGE * max(limits.max_files, 128)
     return FormLimits(
         limits.max_request_bytes, limits.max_image_bytes, limits.max_files, field_bytes
     )
 
 
-def _form_images(form: Form, query: Asked, limits: BodyLimits, *, each: bool) -> tuple[Posted, ...]:
+def _form_images(
+    form: Form, query: Asked, limits: BodyLimits, *, per_image: bool
+) -> tuple[Posted, ...]:
     if not form.files:
-        raise InvalidRequest('no image: expected one or several parts named "file" with a filename')
+        raise InvalidRequest('no image: expected at least one part named "file" with a filename')
     texts = {name: text for name in _FIELDS if (text := form.fields.get(name))}
     common = check_text(texts, "form").over(query)
-    asked = [common] * len(form.files)
-    if each and (text := form.fields.get(_IMAGES)):
-        asked = [one.over(common) for one in _each_asked(text, len(form.files), limits)]
+    fields_of_images = [common] * len(form.files)
+    if per_image and (text := form.fields.get(_IMAGES)):
+        fields_of_images = [
+            fields.over(common) for fields in _image_fields(text, len(form.files), limits)
+        ]
     return tuple(
-        Posted(file.filename, one, file) for file, one in zip(form.files, asked, strict=True)
+        Posted(file.filename, fields, file)
+        for file, fields in zip(form.files, fields_of_images, strict=True)
     )
 
 
-def _each_asked(text: str, files: int, limits: BodyLimits) -> list[Asked]:
+def _image_fields(text: str, files: int, limits: BodyLimits) -> list[Asked]:
     document: Document = read_json(text.encode(), _json_bounds(limits), "form")
     document.close()
     value = document.value
     if isinstance(value, list) and len(value) != files:
         raise InvalidRequest(
-            f"the form field {_IMAGES!r} must have one object for each file: "
-            f"expected {files}, got {len(value)}"
+            f"the form field {_IMAGES!r} needs one object for each file: expected {files}, "
+            f"got {len(value)}"
         )
-    return build(_Each, value, "form").root
+    return build(_ImageFields, value, "form").root

@@ -1,1 +1,1 @@
-"""The door for clients of Amazon Lookout for Vision: DetectAnomalies, in that service's words."""
+"""The door for clients of Amazon Lookout for Vision: DetectAnomalies in that service's format."""

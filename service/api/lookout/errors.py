@@ -1,7 +1,7 @@
-"""Every problem of a request in Lookout's words, as the exception that says what to do about it.
+"""Translates every problem of a request into an exception of Lookout.
 
-Keys, limits and the router refuse before any route of ours is reached, so the answers are put into
-other words on their way out. Log and metrics know them by their own names and statuses.
+Middleware refuses some requests before they reach a route, so answers are translated on their way
+out. Log and metrics keep the original names and statuses.
 """
 
 import json
@@ -24,33 +24,33 @@ _REPLACED = {"content-type", "content-length"}
 
 
 class LookoutErrors:
-    """ASGI middleware, outermost: puts the problems of Lookout's paths into Lookout's words."""
+    """ASGI middleware that translates the problems of Lookout's paths."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection; paths of others are left alone."""
+        """Handle one connection; other paths than Lookout's pass through."""
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await self._app(scope, receive, send)
             return
-        held: Message | None = None
+        problem_start: Message | None = None
         body = b""
 
         async def send_translated(message: Message) -> None:
-            nonlocal held, body
+            nonlocal problem_start, body
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if headers.get("content-type") == PROBLEM_JSON:
-                    held = message
+                    problem_start = message
                     return
                 headers[_REQUEST_ID] = headers.get(REQUEST_ID_HEADER, "")
-            if held is None:
+            if problem_start is None:
                 await send(message)
                 return
             body += message.get("body", b"")
             if not message.get("more_body", False):
-                await _translated(scope["path"], held, body)(scope, receive, send)
+                await _translated(scope["path"], problem_start, body)(scope, receive, send)
 
         await self._app(scope, receive, send_translated)
 
@@ -58,14 +58,14 @@ class LookoutErrors:
 def exception_of(slug: str, status: int) -> tuple[str, int]:
     """Return the name and the status of Lookout's exception for a problem."""
     if slug in _THROTTLES:
-        theirs = 429
+        lookout_status = 429
     elif status in {401, 403}:
-        theirs = 403
+        lookout_status = 403
     elif status in {404, 409}:
-        theirs = status
+        lookout_status = status
     else:
-        theirs = 500 if status >= 500 else 400
-    return ERRORS[theirs], theirs
+        lookout_status = 500 if status >= 500 else 400
+    return ERRORS[lookout_status], lookout_status
 
 
 def _translated(path: str, start: Message, body: bytes) -> JSONResponse:
@@ -82,9 +82,9 @@ def _translated(path: str, start: Message, body: bytes) -> JSONResponse:
 
 
 def _resource(path: str, slug: str) -> dict[str, str]:
-    """Name the version of a project that the problem is about, or else the project."""
-    project, _, rest = path.removeprefix(PREFIX).removeprefix("projects/").partition("/")
+    """Return the version that the problem is about, else the project."""
+    project, _, subpath = path.removeprefix(PREFIX).removeprefix("projects/").partition("/")
     if slug in _OF_VERSIONS:
-        version = rest.removeprefix("models/").partition("/")[0]
+        version = subpath.removeprefix("models/").partition("/")[0]
         return {"ResourceId": version, "ResourceType": "MODEL"}
     return {"ResourceId": project, "ResourceType": "PROJECT"}

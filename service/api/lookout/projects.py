@@ -1,8 +1,8 @@
 """Lookout for Vision's projects and models, which clients look up and start before they detect.
 
-A category is a project, and the versions of the checkpoint that serves it are its models: HOSTED is
-one that answers, TRAINED one that is in the store alone. Which of them answers is for operators to
-say (`POST /categories/{category}/route`), so that StartModel and StopModel change nothing.
+A category is a project, and the versions of its checkpoint are its models: a HOSTED model answers,
+a TRAINED one is only in the store. StartModel and StopModel change nothing, because operators
+choose which version answers (`POST /categories/{category}/route`).
 """
 
 from collections.abc import Sequence
@@ -98,9 +98,9 @@ async def list_models(
 async def describe_model(
     service: ServiceDependency, project: str, version: str
 ) -> DescribeModelResponse:
-    """Describe a version, or `latest`; HOSTED is one that can be sent images."""
-    found = _find(service, project, version)
-    return DescribeModelResponse(ModelDescription=_model(service, project, found))
+    """Describe a version, or `latest`; clients can send images to a HOSTED one."""
+    model = _find(service, project, version)
+    return DescribeModelResponse(ModelDescription=_model(service, project, model))
 
 
 @router.post(_MODEL + "/start", status_code=202, summary="StartModel", responses=START_RESPONSES)
@@ -108,24 +108,24 @@ async def describe_model(
 async def start_model(
     service: ServiceDependency, project: str, version: str, body: StartModelBody
 ) -> HostingResponse:
-    """Answer whether a version can be sent images; one that serves is started already."""
+    """Return whether a version accepts images; a serving version is already started."""
     return HostingResponse(Status=_hosting(service, project, version))
 
 
 @router.post(_MODEL + "/stop", status_code=202, summary="StopModel", responses=START_RESPONSES)
 @declares(scope=Scope.DETECT)
 async def stop_model(service: ServiceDependency, project: str, version: str) -> HostingResponse:
-    """Answer as StartModel; a version that serves goes on."""
+    """Answer as StartModel; a serving version keeps serving."""
     return HostingResponse(Status=_hosting(service, project, version))
 
 
 def _hosting(service: Service, project: str, version: str) -> HostingStatus:
-    found = _find(service, project, version)
-    status = _status(service, project, found)
+    model = _find(service, project, version)
+    status = _status(service, project, model)
     if status == "TRAINED":
         raise Conflict(
-            f"version {found.key.version} does not serve {project!r}, and only an operator may "
-            f"route it there: POST /categories/{project}/route"
+            f"version {model.key.version} does not serve {project!r}, and only an operator may "
+            f"change that: POST /categories/{project}/route"
         )
     return status
 
@@ -145,7 +145,7 @@ def _versions(service: Service, project: str) -> list[Version]:
     """Return the models of a project. Raises `NoSuchCategory`."""
     assignments = service.registry.assignments
     if project not in assignments:
-        service.registry.find(project)  # which says that there is none, and what there is
+        service.registry.find(project)  # raises NoSuchCategory
     name = assignments[project].stable.name
     return [
         version
@@ -159,10 +159,10 @@ def _find(service: Service, project: str, version: str) -> Version:
     versions = _versions(service, project)
     stable = service.registry.assignments[project].stable
     wanted = stable.version if version == LATEST else version
-    for found in versions:
-        if found.key.version == wanted:
-            return found
-    have = ", ".join(found.key.version for found in versions)
+    for model in versions:
+        if model.key.version == wanted:
+            return model
+    have = ", ".join(model.key.version for model in versions)
     raise NoSuchVersion(f"the project {project!r} has no model {version[:50]!r}; have: {have}")
 
 
@@ -195,9 +195,11 @@ def _seconds(created: str) -> float | None:
 
 
 def _page(items: Sequence[T], most: int, token: str | None) -> tuple[Sequence[T], str | None]:
-    """Return the items behind a token, and the token for those behind these."""
+    """Return the items after a token, and the token of the next page."""
     if token is not None and not (token.isascii() and token.isdecimal() and len(token) < 10):
-        raise InvalidRequest(f"nextToken is none that was answered: {token[:50]!r}")
+        raise InvalidRequest(
+            f"nextToken is not from an earlier answer: got {token[:50]!r}, expected a NextToken"
+        )
     start = int(token or 0)
     end = start + most
     return items[start:end], str(end) if end < len(items) else None

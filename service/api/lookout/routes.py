@@ -1,15 +1,15 @@
-"""Amazon Lookout for Vision's DetectAnomalies, for clients whose service ended in October 2025.
+"""Amazon Lookout for Vision's DetectAnomalies, whose service ended in October 2025.
 
-A project is a category, and a model version is the checkpoint's or `latest`. The answer is in that
-service's words:
+A project is a category, and a model version is the checkpoint's version or `latest`. The answer has
+that service's format:
 
-- `IsAnomalous` is false for OK alone: a part that a person should look at is not passed.
-- `Confidence` is our score, which is 0.5 at the threshold, counted towards the side decided on:
-  0.5 to 1, and 0.5 for REVIEW. It is a distance from the threshold, and no probability.
-- `Anomalies` has `background` and, where pixels are over the pixel threshold, `anomaly`; a
-  `TotalPercentageArea` is a share, 0 to 1. `AnomalyMask` is a PNG in the geometry of the image.
+- `IsAnomalous` is false only for OK: a part for REVIEW does not pass.
+- `Confidence` is the distance from the threshold, 0.5 to 1, and not a probability: the score for
+  NG, 1 minus the score for OK, and 0.5 for REVIEW.
+- `Anomalies` has `background` and, if pixels are over the pixel threshold, `anomaly`; a
+  `TotalPercentageArea` is a fraction, 0 to 1. `AnomalyMask` is a PNG in the image's geometry.
 
-Errors are that service's, see `lookout_errors`. Signatures are not verified.
+`errors` translates errors. Signatures are not verified.
 """
 
 import base64
@@ -60,7 +60,7 @@ router = APIRouter(tags=["lookout for vision"])
 async def detect_anomalies(
     request: Request, service: ServiceDependency, project: str, version: str
 ) -> Response:
-    """Inspect the image that is the body; `project` is a category."""
+    """Inspect the image in the body; `project` is a category."""
     options = options_of(request)
     deadline = service.inspect_part.deadline(options)
     content = await read_body(request, service.limits.max_image_bytes, deadline)
@@ -75,11 +75,11 @@ async def detect_anomalies(
 
 
 async def _detect(service: Service, part: PartRequest) -> Response:
-    (found,) = (await service.inspect_part(part)).views
-    if isinstance(found, Exception):
-        raise found
-    headers = decision_headers(found.finding.decision)
-    return Response(found.picture, headers=headers, media_type="application/json")
+    (view,) = (await service.inspect_part(part)).views
+    if isinstance(view, Exception):
+        raise view
+    headers = decision_headers(view.finding.decision)
+    return Response(view.picture, headers=headers, media_type="application/json")
 
 
 def _document(finding: Finding, size: tuple[int, int]) -> str:
@@ -87,7 +87,7 @@ def _document(finding: Finding, size: tuple[int, int]) -> str:
 
 
 def write(finding: Finding, size: tuple[int, int]) -> DetectAnomaliesResponse:
-    """Say what was found, with its map, in Lookout's words; `size` is (width, height)."""
+    """Return a finding in Lookout's format; `size` is (width, height)."""
     assert finding.pixel_scores is not None
     anomalous = np.asarray(rendering.mask(finding.pixel_scores, size)) > 0
     share = float(anomalous.mean())
@@ -104,7 +104,7 @@ def write(finding: Finding, size: tuple[int, int]) -> DetectAnomaliesResponse:
 
 
 def confidence(finding: Finding) -> float:
-    """Return the score towards the side decided on; REVIEW has decided for none."""
+    """Return the score's distance from the threshold, 0.5 to 1; 0.5 for REVIEW."""
     return max(0.5, 1 - finding.score if finding.decision is Decision.OK else finding.score)
 
 
@@ -114,7 +114,7 @@ def _anomaly(name: str, share: float, colour: tuple[int, int, int]) -> Anomaly:
 
 
 def _mask(anomalous: np.ndarray) -> bytes:
-    """Return a PNG in RGB: that is what clients of Lookout have been reading."""
+    """Return a PNG in RGB, as clients of Lookout expect."""
     picture = Image.fromarray(anomalous.view(np.uint8))
     picture.putpalette([*BACKGROUND_COLOUR, *ANOMALY_COLOUR])
     encoded = BytesIO()

@@ -1,4 +1,4 @@
-"""The JSON of Lookout for Vision; its members are written as there."""
+"""The JSON of Lookout for Vision, with its spelling of members."""
 
 from typing import Any, Literal
 
@@ -15,32 +15,32 @@ class _Answer(BaseModel):
 
 
 class PixelAnomaly(_Answer):
-    """How much of the mask a kind of anomaly covers, and in which colour."""
+    """An anomaly's area and colour in the mask."""
 
-    TotalPercentageArea: float = Field(description="share of the image, 0 to 1")
+    TotalPercentageArea: float = Field(description="fraction of the image, 0 to 1")
     Color: str = Field(description="as #RRGGBB")
 
 
 class Anomaly(_Answer):
-    """`background`, or `anomaly`: the networks here know no kinds of anomalies."""
+    """`background` or `anomaly`: these networks do not distinguish kinds of anomalies."""
 
     Name: str
     PixelAnomaly: PixelAnomaly
 
 
 class ImageSource(_Answer):
-    """Where the image came from: always the request itself."""
+    """The source of the image: always the request."""
 
     Type: Literal["direct"] = "direct"
 
 
 class DetectAnomalyResult(_Answer):
-    """What was found in the image."""
+    """The result of the image."""
 
     Source: ImageSource = ImageSource()
-    IsAnomalous: bool = Field(description="false for OK alone; true for NG and REVIEW")
+    IsAnomalous: bool = Field(description="false only for OK; true for NG and REVIEW")
     Confidence: float = Field(
-        description="distance from the threshold, 0.5 to 1; 0.5 for REVIEW; no probability"
+        description="distance from the threshold, 0.5 to 1; 0.5 for REVIEW; not a probability"
     )
     Anomalies: list[Anomaly] = Field(description="`background` comes first")
     AnomalyMask: str = Field(description="base64 of a PNG in the geometry of the image")
@@ -61,7 +61,7 @@ class ProjectDescription(_Answer):
     ProjectArn: str
     ProjectName: str
     CreationTimestamp: float | None = Field(None, description="when its first version was saved")
-    Datasets: list[dict[str, str]] = Field(default=[], description="there are none here")
+    Datasets: list[dict[str, str]] = Field(default=[], description="always empty")
 
 
 class ListProjectsResponse(_Answer):
@@ -85,7 +85,7 @@ class ModelDescription(_Answer):
     CreationTimestamp: float | None = Field(
         None, description="when it was saved, in seconds since 1970"
     )
-    Status: HostingStatus = Field(description="HOSTED can be sent images; TRAINED serves nothing")
+    Status: HostingStatus = Field(description="HOSTED accepts images; TRAINED does not serve")
     StatusMessage: str | None = Field(None, description="why it cannot be loaded")
 
 
@@ -103,7 +103,7 @@ class DescribeModelResponse(_Answer):
 
 
 class StartModelBody(BaseModel):
-    """The body of StartModel; how much it may use here, the service's settings say."""
+    """The body of StartModel; its units are ignored, because the settings set the resources."""
 
     MinInferenceUnits: int = Field(ge=1)
     MaxInferenceUnits: int | None = Field(None, ge=1)
@@ -127,7 +127,7 @@ _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "An image; its format is recognised by its content.",
+        "description": "An image; the service detects its format by its content.",
         "content": dict.fromkeys(("image/png", "image/jpeg"), _IMAGE),
     }
 }

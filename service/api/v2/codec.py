@@ -1,8 +1,7 @@
-"""The wire format of the Open Inference Protocol (v2): JSON, and tensors as bytes behind it.
+"""The wire format of the Open Inference Protocol (v2): JSON, followed by tensors as bytes.
 
-A tensor is either `data` in the JSON, nested or flat, or so many bytes of the body behind the
-JSON: little-endian, row-major; a BYTES element is its length in 4 bytes and its content. Nothing
-here knows what the tensors mean; see `v2_tensors`.
+A tensor is either `data` in the JSON, nested or flat, or bytes after the JSON: little-endian,
+row-major; a BYTES element is its length in 4 bytes and its content. `tensors` gives them meaning.
 """
 
 import base64
@@ -31,11 +30,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""Datatypes of numbers that are read or written, in the byte order of the wire."""
+"""The supported datatypes of numbers, in the byte order of the wire."""
 
 MAX_JSON_VALUES = 1_000_000
 _BOUNDS = JsonBounds(
-    max_bytes=24 * 2**20,  # a number of 32 bits is written in about 20 bytes
+    max_bytes=24 * 2**20,  # a 32-bit number takes about 20 bytes
     max_values=MAX_JSON_VALUES,
     max_members=10_000,
     instead="send large tensors as binary data",
@@ -47,7 +46,7 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """An input; `values` is flat: the elements of BYTES, or numbers of the datatype."""
+    """An input tensor; `values` is flat: BYTES elements, or numbers of the datatype."""
 
     name: str
     datatype: str
@@ -58,7 +57,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """A tensor to answer with, and whether behind the JSON or in it."""
+    """An output tensor, and whether it comes as bytes after the JSON."""
 
     name: str
     datatype: str
@@ -73,7 +72,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class TensorLimits:
-    """How many elements BYTES may have, which are images, and how large each may be."""
+    """The maximum number and size of BYTES elements, which are images."""
 
     max_elements: int
     max_element_bytes: int
@@ -85,17 +84,16 @@ _NO_LIMITS = TensorLimits(MAX_JSON_VALUES, 2**32)
 def read_request(
     body: bytes, header_length: str | None, limits: TensorLimits = _NO_LIMITS
 ) -> tuple[InferAsked, list[Tensor]]:
-    """Read an inference request; `header_length` is the value of `HEADER_LENGTH`, if it was sent.
+    """Read an inference request; `header_length` is the header `HEADER_LENGTH`, if present.
 
-    Raises `MalformedBody`, `BodyTooLarge` or
-    `InvalidTensor`.
+    Raises `MalformedBody`, `BodyTooLarge` or `InvalidTensor`.
     """
     size = len(body) if header_length is None else _header_length(header_length, len(body))
     document = read_json(body[:size], _BOUNDS, allow_inf_nan=False)
-    asked = _as_schema(document, InferAsked)
-    tensors = list(_tensors(asked.inputs, document, memoryview(body)[size:], limits))
+    request = _as_schema(document, InferAsked)
+    tensors = list(_tensors(request.inputs, document, memoryview(body)[size:], limits))
     document.close()
-    return asked, tensors
+    return request, tensors
 
 
 def read_object(body: bytes, schema: type[M]) -> M:
@@ -111,11 +109,11 @@ def _as_schema(document: Document, schema: type[M]) -> M:
     except ValidationError as error:
         faults = faults_of(error)[:_MAX_FAULTS]
         text = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'body'}: {f['msg']}" for f in faults)
-        raise MalformedBody(f"not a request of the protocol: {text}") from error
+        raise MalformedBody(f"not a valid request of the protocol: {text}") from error
 
 
 def write_answer(answer: InferAnswer, outputs: Sequence[Output]) -> tuple[bytes, int | None]:
-    """Return the body, and the value for `HEADER_LENGTH` where tensors lie behind the JSON."""
+    """Return the body, and the value of `HEADER_LENGTH` if tensors follow the JSON."""
     tail = [_to_bytes(output) for output in outputs if output.binary]
     described = [_described(output) for output in outputs]
     document = answer.model_copy(update={"outputs": described}).model_dump(exclude_none=True)
@@ -127,7 +125,7 @@ def _header_length(value: str, body_length: int) -> int:
     if not (value.isascii() and value.isdecimal() and len(value) <= 20):
         raise MalformedBody(f"{HEADER_LENGTH} must be a number of bytes, got {value[:50]!r}")
     if int(value) > body_length:
-        raise MalformedBody(f"{HEADER_LENGTH} is {value}, and the body has {body_length} bytes")
+        raise MalformedBody(f"{HEADER_LENGTH} is {value}, but the body has {body_length} bytes")
     return int(value)
 
 
@@ -135,50 +133,50 @@ def _tensors(
     inputs: Sequence[InputAsked], document: Document, tail: memoryview, limits: TensorLimits
 ) -> Iterator[Tensor]:
     offset = 0
-    for asked in inputs:
-        count = _elements(asked)
-        size = _binary_size(asked)
+    for tensor in inputs:
+        count = _elements(tensor)
+        size = _binary_size(tensor)
         if size is None:
-            values = _from_json(asked, count, document, limits)
+            values = _from_json(tensor, count, document, limits)
         else:
             if size > len(tail) - offset:
                 raise InvalidTensor(
-                    f"input {asked.name[:50]!r} has binary_data_size {size}, and "
-                    f"{len(tail) - offset} bytes are left behind the JSON"
+                    f"input {tensor.name[:50]!r} has binary_data_size {size}, but only "
+                    f"{len(tail) - offset} bytes are left after the JSON"
                 )
-            values = _from_bytes(asked, tail[offset : offset + size], count, limits)
+            values = _from_bytes(tensor, tail[offset : offset + size], count, limits)
             offset += size
-        yield Tensor(asked.name, asked.datatype, tuple(asked.shape), asked.parameters, values)
+        yield Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), tensor.parameters, values)
     if offset != len(tail):
         raise InvalidTensor(
-            f"{len(tail) - offset} bytes behind the JSON belong to no input: expected the sum of "
+            f"{len(tail) - offset} bytes after the JSON belong to no input: expected the sum of "
             f"the inputs' binary_data_size, {offset}"
         )
 
 
-def _elements(asked: InputAsked) -> int:
-    """Return how many elements the shape has; Python's integers do not overflow."""
-    if asked.datatype != "BYTES" and asked.datatype not in DTYPES:
-        known = ", ".join(["BYTES", *DTYPES])
+def _elements(tensor: InputAsked) -> int:
+    """Return the number of the shape's elements; Python's integers do not overflow."""
+    if tensor.datatype != "BYTES" and tensor.datatype not in DTYPES:
+        datatypes = ", ".join(["BYTES", *DTYPES])
         raise InvalidTensor(
-            f"input {asked.name[:50]!r} has datatype {asked.datatype[:50]!r}; expected one of "
-            f"{known}"
+            f"input {tensor.name[:50]!r} has datatype {tensor.datatype[:50]!r}; expected one of "
+            f"{datatypes}"
         )
-    if not asked.shape or not all(1 <= size <= _MAX_DIMENSION for size in asked.shape):
+    if not tensor.shape or not all(1 <= size <= _MAX_DIMENSION for size in tensor.shape):
         raise InvalidTensor(
-            f"input {asked.name[:50]!r} has shape {asked.shape[:8]}: expected dimensions of 1 or "
+            f"input {tensor.name[:50]!r} has shape {tensor.shape[:8]}: expected dimensions of 1 or "
             "more"
         )
-    return math.prod(asked.shape)
+    return math.prod(tensor.shape)
 
 
-def _binary_size(asked: InputAsked) -> int | None:
-    if "shared_memory_region" in asked.parameters:
-        raise InvalidTensor("shared memory is not offered: send tensors in the body")
-    size = asked.parameters.get("binary_data_size")
-    if (size is None) == (asked.data is None):
+def _binary_size(tensor: InputAsked) -> int | None:
+    if "shared_memory_region" in tensor.parameters:
+        raise InvalidTensor("shared memory is not supported: send tensors in the body")
+    size = tensor.parameters.get("binary_data_size")
+    if (size is None) == (tensor.data is None):
         raise InvalidTensor(
-            f"input {asked.name[:50]!r} needs either data or the parameter binary_data_size"
+            f"input {tensor.name[:50]!r} needs either data or the parameter binary_data_size"
         )
     if size is not None and (type(size) is not int or size < 0):
         raise InvalidTensor(f"binary_data_size must be a number of bytes, got {str(size)[:50]}")
@@ -186,100 +184,100 @@ def _binary_size(asked: InputAsked) -> int | None:
 
 
 def _from_bytes(
-    asked: InputAsked, content: memoryview, count: int, limits: TensorLimits
+    tensor: InputAsked, content: memoryview, count: int, limits: TensorLimits
 ) -> tuple[bytes, ...] | npt.NDArray[Any]:
-    if asked.datatype == "BYTES":
+    if tensor.datatype == "BYTES":
         if _LENGTH.size * count > len(content):
             raise InvalidTensor(
-                f"BYTES of shape {asked.shape} takes {count} elements, each behind its length in 4 "
+                f"BYTES of shape {tensor.shape} needs {count} elements, each after its length in 4 "
                 f"bytes: {len(content)} bytes are too few"
             )
         _check_images(count, limits)
-        return tuple(_byte_elements(asked, content, count))
-    dtype = DTYPES[asked.datatype]
+        return tuple(_byte_elements(tensor, content, count))
+    dtype = DTYPES[tensor.datatype]
     if len(content) != count * dtype.itemsize:
         raise InvalidTensor(
-            f"{asked.datatype} of shape {asked.shape} takes {count * dtype.itemsize} bytes, got "
+            f"{tensor.datatype} of shape {tensor.shape} needs {count * dtype.itemsize} bytes, got "
             f"{len(content)}"
         )
     return np.frombuffer(content, dtype)
 
 
 def _check_images(count: int, limits: TensorLimits) -> None:
-    """Raise `BodyTooLarge` for more elements than images are taken, before any is read."""
+    """Raise `BodyTooLarge` for too many elements before any is read."""
     if count > limits.max_elements:
         raise BodyTooLarge(f"a request may have {limits.max_elements} images, got {count}")
 
 
-def _byte_elements(asked: InputAsked, content: memoryview, count: int) -> Iterator[bytes]:
-    found = offset = 0
-    while offset < len(content) and found < count:
+def _byte_elements(tensor: InputAsked, content: memoryview, count: int) -> Iterator[bytes]:
+    index = offset = 0
+    while offset < len(content) and index < count:
         if len(content) - offset < _LENGTH.size:
             break
         (length,) = _LENGTH.unpack_from(content, offset)
         offset += _LENGTH.size
         if length > len(content) - offset:
             raise InvalidTensor(
-                f"element {found} of input {asked.name[:50]!r} says it has {length} bytes, and "
-                f"{len(content) - offset} are left"
+                f"element {index} of input {tensor.name[:50]!r} has length {length}, but only "
+                f"{len(content) - offset} bytes are left"
             )
         yield bytes(content[offset : offset + length])
         offset += length
-        found += 1
-    if found != count or offset != len(content):
+        index += 1
+    if index != count or offset != len(content):
         raise InvalidTensor(
-            f"BYTES of shape {asked.shape} takes {count} elements, each behind its length in 4 "
-            f"bytes: got {found} and {len(content) - offset} bytes more"
+            f"BYTES of shape {tensor.shape} needs {count} elements, each after its length in 4 "
+            f"bytes: got {index} and {len(content) - offset} more bytes"
         )
 
 
 def _from_json(
-    asked: InputAsked, count: int, document: Document, limits: TensorLimits
+    tensor: InputAsked, count: int, document: Document, limits: TensorLimits
 ) -> tuple[bytes, ...] | npt.NDArray[Any]:
-    if not isinstance(asked.data, list):
-        raise InvalidTensor(f"the data of input {asked.name[:50]!r} must be an array")
-    # As objects: numpy would make room for the longest text in every place of a text array.
-    array = np.array(asked.data, object)
-    if array.shape not in {(count,), tuple(asked.shape)}:
+    if not isinstance(tensor.data, list):
+        raise InvalidTensor(f"the data of input {tensor.name[:50]!r} must be an array")
+    # As objects: a text array of numpy would reserve the longest text's length for every element.
+    array = np.array(tensor.data, object)
+    if array.shape not in {(count,), tuple(tensor.shape)}:
         raise InvalidTensor(
-            f"the data of input {asked.name[:50]!r} has shape {list(array.shape)}; expected "
-            f"{asked.shape}, or flat [{count}]"
+            f"the data of input {tensor.name[:50]!r} has shape {list(array.shape)}; expected "
+            f"{tensor.shape}, or flat [{count}]"
         )
-    if asked.datatype == "BYTES":
+    if tensor.datatype == "BYTES":
         _check_images(count, limits)
         return tuple(
             _from_base64(value, document, limits.max_element_bytes)
             for value in array.ravel().tolist()
         )
-    return _cast(array.ravel().tolist(), asked.datatype)
+    return _cast(array.ravel().tolist(), tensor.datatype)
 
 
 def _cast(numbers: list[Any], datatype: str) -> npt.NDArray[Any]:
-    """Return JSON's numbers in a datatype that holds each of them."""
+    """Return JSON's numbers as an array of the datatype."""
     kinds = {int} if datatype == "UINT8" else {int, float}
     if not set(map(type, numbers)) <= kinds:
-        raise InvalidTensor(f"{datatype} takes {'whole ' * (len(kinds) == 1)}numbers alone")
+        raise InvalidTensor(f"{datatype} accepts only {'whole ' * (len(kinds) == 1)}numbers")
     if datatype == "UINT8" and not (min(numbers) >= 0 and max(numbers) <= 255):
-        raise InvalidTensor("UINT8 takes 0 to 255, and the JSON has other numbers")
+        raise InvalidTensor("UINT8 accepts only 0 to 255, but the JSON has other numbers")
     try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite
+        with np.errstate(over="ignore"):  # too large numbers become infinite
             return np.array(numbers, np.float64).astype(DTYPES[datatype])
     except OverflowError as error:
-        raise InvalidTensor(f"{datatype} cannot hold a number of the JSON") from error
+        raise InvalidTensor(f"{datatype} cannot represent a number of the JSON") from error
 
 
 def _from_base64(value: object, document: Document, max_bytes: int) -> bytes:
     if not isinstance(value, str):
-        raise InvalidTensor("BYTES in JSON are strings of base64; got something else")
+        raise InvalidTensor("BYTES in JSON must be strings of base64; got another type")
     text: Text = document.long_text(value, max_bytes * 4 // 3 + 4)
-    if len(text) // 4 * 3 - 2 > max_bytes:  # decoding holds Python's lock all the while
+    if len(text) // 4 * 3 - 2 > max_bytes:  # decoding holds Python's lock
         raise BodyTooLarge(f"an image may have {max_bytes} bytes, got {len(text) // 4 * 3}")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         prefix = data_url(text)
-        fault = f"send what follows {prefix!r} alone" if prefix else str(error)
-        raise InvalidTensor(f"BYTES in JSON are strings of base64: {fault}") from error
+        fault = f"send only the text after {prefix!r}" if prefix else str(error)
+        raise InvalidTensor(f"BYTES in JSON must be strings of base64: {fault}") from error
 
 
 def _described(output: Output) -> OutputTensor:
@@ -296,4 +294,6 @@ def _to_bytes(output: Output) -> bytes:
     if isinstance(output.values, np.ndarray):
         return output.values.astype(DTYPES[output.datatype], copy=False).tobytes()
     elements = [value.encode() for value in output.values]
-    return b"".join(part for one in elements for part in (_LENGTH.pack(len(one)), one))
+    return b"".join(
+        piece for element in elements for piece in (_LENGTH.pack(len(element)), element)
+    )

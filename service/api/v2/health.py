@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's health, which may be asked by anyone, as `/livez` may."""
+"""The health routes of the Open Inference Protocol, which need no key."""
 
 from fastapi import APIRouter
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 @router.get("/live", summary="Does the process answer?")
 @declares(access=Access.OPEN, is_probe=True)
 async def live() -> LiveHealth:
-    """Answer 200 as long as the process answers at all."""
+    """Answer 200 while the process can answer."""
     return LiveHealth(live=True)
 
 

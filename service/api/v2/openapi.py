@@ -1,4 +1,4 @@
-"""What OpenAPI cannot see in the code of the inference protocol: bodies and problems."""
+"""OpenAPI that FastAPI cannot derive from the routes: bodies and problems."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ _PARAMETERS = {"type": "object", "additionalProperties": True}
 INFER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "JSON, or JSON and behind it the tensors as bytes; Inference-Header-"
-        "Content-Length then says where the JSON ends. Content-Encoding may be gzip or deflate. "
-        "The Content-Type is not looked at.",
+        "description": "JSON, or JSON followed by tensors as bytes; then Inference-Header-"
+        "Content-Length is the length of the JSON. Content-Encoding may be gzip or deflate. The "
+        "Content-Type is ignored.",
         "content": {
             "application/json": {
                 "schema": {

@@ -1,7 +1,6 @@
 """The Open Inference Protocol (v2) over HTTP: each category is a model.
 
-What tensors there are and what they mean stands in `v2_tensors`, how they travel in `v2_codec`.
-Health, which may be asked by anyone, is in `v2_health`; everything else is in `router`.
+`tensors` defines the tensors and `codec` their wire format; `health` has the open health routes.
 """
 
 import asyncio
@@ -58,23 +57,23 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 EXTENSIONS = ["binary_tensor_data", "parameters", "schedule_policy", "model_repository(index)"]
 _PLATFORM = "mambaad_pytorch"
 _MAX_INDEX_BYTES = 65_536
-_OWN_PARAMETERS = {"binary_data_output", "layout", "priority", "timeout"}
-"""What the service acts on; every other parameter is echoed."""
+_USED_PARAMETERS = {"binary_data_output", "layout", "priority", "timeout"}
+"""Parameters that the service uses; the answer repeats all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """An inference request, read."""
+    """An inference request after reading."""
 
-    asked: InferAsked
+    request: InferAsked
     part: PartRequest
     outputs: Sequence[OutputChoice]
 
 
-@router.get("", summary="What serves", responses=v2_openapi.NO_ENTRY)
+@router.get("", summary="Server metadata", responses=v2_openapi.NO_ENTRY)
 @declares(scope=Scope.DETECT)
 async def server_metadata(request: Request) -> ServerMetadata:
-    """Name the service and the extensions of the protocol that it knows."""
+    """Return the service's name, version and supported extensions of the protocol."""
     return ServerMetadata(name="mambaad", version=request.app.version, extensions=EXTENSIONS)
 
 
@@ -109,7 +108,7 @@ async def model_metadata(
 @router.head("/models/{model}/ready", include_in_schema=False)
 @router.head("/models/{model}/versions/{version}/ready", include_in_schema=False)
 @router.get(
-    "/models/{model}/ready", summary="Can it be sent images?", responses=v2_openapi.NO_MODEL
+    "/models/{model}/ready", summary="Does the model accept images?", responses=v2_openapi.NO_MODEL
 )
 @router.get("/models/{model}/versions/{version}/ready", responses=v2_openapi.NO_MODEL)
 @declares(scope=Scope.DETECT, is_probe=True)
@@ -130,9 +129,9 @@ async def model_ready(
 )
 @declares(scope=Scope.DETECT)
 async def repository_index(request: Request, service: ServiceDependency) -> list[IndexEntry]:
-    """List the models, those that cannot be used with why."""
+    """List the models, with the reason for those that cannot be used."""
     body = await read_body(request, _MAX_INDEX_BYTES)
-    asked = read_object(body, IndexAsked) if body.strip() else IndexAsked()
+    index = read_object(body, IndexAsked) if body.strip() else IndexAsked()
     registry = service.registry
     ready = {
         route.category: registry.answering(route.category) for route in service.registry.routes
@@ -142,7 +141,7 @@ async def repository_index(request: Request, service: ServiceDependency) -> list
         for model, routes in ready.items()
         for route in routes
     ]
-    if asked.ready:
+    if index.ready:
         return entries
     unavailable = [
         IndexEntry(
@@ -159,14 +158,14 @@ async def repository_index(request: Request, service: ServiceDependency) -> list
 
 @router.post(
     "/models/{model}/infer",
-    summary="Inspect images that come as a tensor",
+    summary="Inspect images in a tensor",
     response_model=InferAnswer,
     responses=v2_openapi.PROBLEMS,
     openapi_extra=v2_openapi.INFER_BODY,
 )
 @router.post(
     "/models/{model}/versions/{version}/infer",
-    summary="Inspect images that come as a tensor",
+    summary="Inspect images in a tensor",
     response_model=InferAnswer,
     responses=v2_openapi.PROBLEMS,
     openapi_extra=v2_openapi.INFER_BODY,
@@ -177,8 +176,7 @@ async def infer(
 ) -> Response:
     """Inspect one or several images, all or none.
 
-    Tensors have no place for an error, so where one image fails the request does, with that
-    image's problem: none of a batch is ever taken for inspected that was not.
+    Tensors cannot contain an error, so if one image fails, the request fails with its problem.
     """
     base = options_of(request)
     limits = service.limits
@@ -191,25 +189,25 @@ async def infer(
 
 
 def _read(request: Request, body: bytes, limits: BodyLimits, part: PartRequest) -> _Call:
-    """Read the body into the part that the path and the headers ask for."""
+    """Read the body; `part` comes from the path and the headers."""
     tensor_limits = TensorLimits(limits.max_files, limits.max_image_bytes)
-    asked, tensors = read_request(body, request.headers.get(HEADER_LENGTH), tensor_limits)
-    views = read_images(tensors, asked.parameters, limits.max_files)
-    outputs = choose_outputs(asked.outputs, asked.parameters)
+    infer_request, tensors = read_request(body, request.headers.get(HEADER_LENGTH), tensor_limits)
+    views = read_images(tensors, infer_request.parameters, limits.max_files)
+    outputs = choose_outputs(infer_request.outputs, infer_request.parameters)
     options = replace(
-        _options(asked, part.options),
+        _options(infer_request, part.options),
         anomaly_map=any(choice.name == ANOMALY_MAP for choice in outputs),
     )
-    return _Call(asked, replace(part, views=views, options=options), outputs)
+    return _Call(infer_request, replace(part, views=views, options=options), outputs)
 
 
-def _options(asked: InferAsked, base: InspectOptions) -> InspectOptions:
-    """Read the parameters of the schedule policy, and those that name the part.
+def _options(infer_request: InferAsked, base: InspectOptions) -> InspectOptions:
+    """Read the parameters of the schedule policy and of the part.
 
-    Of a time in the parameters and one in the headers the shorter holds.
+    The shorter time limit of parameters and headers applies.
     """
-    timeout, priority = (_whole(asked.parameters, name) for name in ("timeout", "priority"))
-    part = {name: asked.parameters.get(name) for name in PartFields.model_fields}
+    timeout, priority = (_whole(infer_request.parameters, name) for name in ("timeout", "priority"))
+    part = {name: infer_request.parameters.get(name) for name in PartFields.model_fields}
     try:
         fields = PartFields.model_validate(part)
     except ValidationError as error:
@@ -226,7 +224,7 @@ def _options(asked: InferAsked, base: InspectOptions) -> InspectOptions:
 def _whole(parameters: Parameters, name: str) -> int:
     value = parameters.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidTensor(f"{name} is a whole number of 0 or more, got {str(value)[:50]!r}")
+        raise InvalidTensor(f"{name} must be a whole number of 0 or more, got {str(value)[:50]!r}")
     return value
 
 
@@ -240,25 +238,26 @@ async def _infer(request: Request, service: Service, call: _Call) -> Response:
 
 def _failed(errors: dict[int, Exception], count: int, request_id: str) -> Response:
     problems = {index: problem_of(error, request_id) for index, error in errors.items()}
-    # The highest status: a service in trouble is never taken for a mistake of the client's.
+    # The highest status, so that a fault of the service does not look like the client's.
     worst = max(problems, key=lambda index: problems[index].status)
     problem, headers = problems[worst], retry_headers(errors[worst])
     if count > 1:
-        each = [
-            {"index": index, **one.model_dump(exclude_none=True)} for index, one in problems.items()
+        of_images = [
+            {"index": index, **of_image.model_dump(exclude_none=True)}
+            for index, of_image in problems.items()
         ]
-        detail = f"image {worst} of {count} (from 0), and so the request: {problem.detail}"
-        problem = problem.model_copy(update={"detail": detail, "errors": each})
+        detail = f"image {worst} of {count} (counted from 0) failed: {problem.detail}"
+        problem = problem.model_copy(update={"detail": detail, "errors": of_images})
     return problem_response(problem, headers)
 
 
 def _answer(call: _Call, result: PartResult, coding: str | None) -> Response:
-    route, parameters = result.route, call.asked.parameters
+    route, parameters = result.route, call.request.parameters
     response = InferAnswer(
         model_name=route.category,
         model_version=route.checkpoint.version,
-        id=call.asked.id,
-        parameters={k: v for k, v in parameters.items() if k not in _OWN_PARAMETERS} or None,
+        id=call.request.id,
+        parameters={k: v for k, v in parameters.items() if k not in _USED_PARAMETERS} or None,
         outputs=[],
     )
     findings = [view.finding for view in result.views if isinstance(view, Inspected)]

@@ -1,4 +1,4 @@
-"""The JSON of the Open Inference Protocol (v2), as it is read and written."""
+"""The JSON of the Open Inference Protocol (v2)."""
 
 from typing import Annotated, Any, TypeAlias
 
@@ -20,12 +20,15 @@ _MAX_NAME = 1000
 def _check_nested(parameters: dict[str, Any]) -> dict[str, Any]:
     nested = [name for name, value in parameters.items() if isinstance(value, dict)]
     if nested and nested != [NESTED_PARAMETER]:
-        raise ValueError(f"parameters are strings, numbers or booleans, but for {NESTED_PARAMETER}")
+        raise ValueError(
+            f"parameters must be strings, numbers or booleans; only {NESTED_PARAMETER} may be an "
+            "object"
+        )
     return parameters
 
 
-def _check_count(parameters: Any) -> Any:  # noqa: ANN401 - anything may come
-    """Refuse many parameters at once: each wrong one would be five errors."""
+def _check_count(parameters: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Refuse too many parameters early: each wrong one would cause five errors."""
     if isinstance(parameters, dict) and len(parameters) > _MAX_PARAMETERS:
         raise ValueError(f"expected at most {_MAX_PARAMETERS} parameters, got {len(parameters)}")
     return parameters
@@ -36,19 +39,19 @@ _Parameter: TypeAlias = str | bool | _Integer | FiniteFloat | dict[str, JsonValu
 Parameters: TypeAlias = Annotated[
     dict[str, _Parameter], BeforeValidator(_check_count), AfterValidator(_check_nested)
 ]
-"""What can be said back as it came: no number that is none, or that JSON cannot hold."""
+"""Parameters that the answer can repeat: no NaN, and no number that JSON cannot represent."""
 
 Dimension = Annotated[int, Field(strict=True)]
 
 
 class _Asked(BaseModel):
-    """What a client says; members that nobody knows are left alone, as the protocol wants."""
+    """A client's JSON; unknown members are ignored, as the protocol demands."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
 
 class InputAsked(_Asked):
-    """A tensor that comes as `data`, or as `binary_data_size` bytes behind the JSON."""
+    """An input tensor: `data`, or `binary_data_size` bytes after the JSON."""
 
     name: str = Field(max_length=_MAX_NAME)
     datatype: str = Field(max_length=_MAX_NAME)
@@ -58,7 +61,7 @@ class InputAsked(_Asked):
 
 
 class OutputAsked(_Asked):
-    """A tensor to answer with."""
+    """A requested output tensor."""
 
     name: str = Field(max_length=_MAX_NAME)
     parameters: Parameters = {}
@@ -84,7 +87,7 @@ class _Answer(BaseModel):
 
 
 class ServerMetadata(_Answer):
-    """What serves, and which extensions of the protocol it knows."""
+    """The server's name, version and supported extensions of the protocol."""
 
     name: str
     version: str
@@ -124,7 +127,7 @@ class ModelMetadata(_Answer):
 
 
 class ModelReady(_Answer):
-    """A model that images can be sent to."""
+    """A model that accepts images."""
 
     name: str
     ready: bool
@@ -140,7 +143,7 @@ class IndexEntry(_Answer):
 
 
 class OutputTensor(_Answer):
-    """A tensor of an answer: as `data`, or behind the JSON with its size in `parameters`."""
+    """A tensor of an answer: `data`, or bytes after the JSON with their size in `parameters`."""
 
     name: str
     datatype: str

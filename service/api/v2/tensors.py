@@ -1,10 +1,10 @@
-"""What the tensors of an inference request mean: images in, scores and decisions out.
+"""The meaning of an inference request's tensors: images in, scores and decisions out.
 
 `image` is the only input, of n images:
 
-    BYTES  [n] or [n, 1]   image files, as `POST /detect` takes them
+    BYTES  [n] or [n, 1]   image files, as in `POST /detect`
     UINT8  [n, H, W, 3]    RGB pixels
-    FP32   [n, H, W, 3]    RGB pixels from 0 to 1; rounded to 8 bits, which is what was trained on
+    FP32   [n, H, W, 3]    RGB pixels from 0 to 1, rounded to 8 bits as in the training
 
 With the parameter `layout` set to "NCHW", on the input or the request, pixels are [n, 3, H, W].
 """
@@ -40,7 +40,7 @@ class _Column:
 
 _COLUMNS = {
     "score": _Column("FP32", lambda finding: finding.score),
-    # In 64 bits, so that comparing the two says what the decision says.
+    # In 64 bits, so that comparing the two agrees with the decision.
     "raw_score": _Column("FP64", lambda finding: finding.raw_score),
     "threshold": _Column("FP64", lambda finding: finding.threshold),
     "decision": _Column("BYTES", lambda finding: finding.decision),
@@ -49,14 +49,14 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class OutputChoice:
-    """An output to answer with, and whether behind the JSON or in it."""
+    """A requested output, and whether it comes as bytes after the JSON."""
 
     name: str
     binary: bool
 
 
 def input_metadata() -> list[TensorMetadata]:
-    """Describe what is taken; the protocol has room for one datatype."""
+    """Describe the input; the protocol has room for only one datatype."""
     also = "UINT8 or FP32 (0 to 1) pixels [n, H, W, 3]; [n, 3, H, W] with layout=NCHW"
     return [
         TensorMetadata(name=INPUT, datatype="BYTES", shape=[-1], parameters={"also_taken": also})
@@ -64,7 +64,7 @@ def input_metadata() -> list[TensorMetadata]:
 
 
 def output_metadata(size: ImageSize) -> list[TensorMetadata]:
-    """Describe what is answered; `size` is that of the network's input."""
+    """Describe the outputs; `size` is that of the network's input."""
     columns = [
         TensorMetadata(name=name, datatype=column.datatype, shape=[-1])
         for name, column in _COLUMNS.items()
@@ -88,31 +88,31 @@ def read_images(
     if tensor.datatype == "BYTES":
         return _files(tensor)
     if tensor.datatype not in {"UINT8", "FP32"}:
-        raise InvalidTensor(f"{INPUT!r} is BYTES, UINT8 or FP32; got {tensor.datatype}")
+        raise InvalidTensor(f"{INPUT!r} must be BYTES, UINT8 or FP32; got {tensor.datatype}")
     pixels = _pixels(tensor, _layout(tensor, parameters))
     _check_range(pixels)
-    # One after the other: on the way to 8 bits, each takes several times its room.
-    return [Image.fromarray(np.ascontiguousarray(_eight_bits(one))) for one in pixels]
+    # One image at a time: its conversion to 8 bits takes several times its memory.
+    return [Image.fromarray(np.ascontiguousarray(_eight_bits(image))) for image in pixels]
 
 
 def choose_outputs(
-    asked: Sequence[OutputAsked] | None, parameters: Parameters
+    requested: Sequence[OutputAsked] | None, parameters: Parameters
 ) -> list[OutputChoice]:
-    """Return the outputs asked for, all but the map if none is. Raises `InvalidTensor`."""
+    """Return the requested outputs, by default all but the map. Raises `InvalidTensor`."""
     binary = _flag(parameters, "binary_data_output", default=False)
-    if not asked:
+    if not requested:
         return [OutputChoice(name, binary) for name in _COLUMNS]
     chosen: dict[str, OutputChoice] = {}
-    for output in asked:
+    for output in requested:
         have = (*_COLUMNS, ANOMALY_MAP)
         if output.name not in have or output.name in chosen:
             raise InvalidTensor(
-                f"output {output.name[:50]!r} is not there or asked for twice; have: "
+                f"output {output.name[:50]!r} is unknown or requested twice; have: "
                 f"{', '.join(have)}"
             )
         for name in ("shared_memory_region", "classification"):
             if name in output.parameters:
-                raise InvalidTensor(f"the parameter {name} of an output is not offered")
+                raise InvalidTensor(f"the parameter {name} of an output is not supported: omit it")
         wanted = _flag(output.parameters, "binary_data", default=binary)
         chosen[output.name] = OutputChoice(output.name, wanted)
     return list(chosen.values())
@@ -123,16 +123,15 @@ def write_outputs(
     findings: Sequence[Finding],
     size: ImageSize,
 ) -> list[Output]:
-    """Return the outputs chosen, over all images; findings have maps where one is.
+    """Return the chosen outputs of all images.
 
-    Each map spans its image, whatever its resolution is, and is given at that of the network's
-    input, `size`.
+    Findings need `pixel_scores` for the map, which is resampled to the network's input, `size`.
     """
     outputs = []
     for choice in choices:
         if choice.name == ANOMALY_MAP:
-            alike = np.stack([_map_of(finding, size) for finding in findings])
-            outputs.append(Output(ANOMALY_MAP, "FP32", alike, choice.binary))
+            maps = np.stack([_map_of(finding, size) for finding in findings])
+            outputs.append(Output(ANOMALY_MAP, "FP32", maps, choice.binary))
             continue
         column = _COLUMNS[choice.name]
         values = [column.value(finding) for finding in findings]
@@ -152,14 +151,16 @@ def _map_of(finding: Finding, size: ImageSize) -> Float32[np.ndarray, "h w"]:
 
 def _files(tensor: Tensor) -> list[Upload | Image.Image]:
     if tensor.shape[1:] not in {(), (1,)}:
-        raise InvalidTensor(f"BYTES take the shape [n] or [n, 1], got {list(tensor.shape)}")
+        raise InvalidTensor(f"BYTES must have shape [n] or [n, 1], got {list(tensor.shape)}")
     return [Upload(None, bytes(content)) for content in tensor.values]
 
 
 def _layout(tensor: Tensor, parameters: Parameters) -> str:
     layout = tensor.parameters.get("layout", parameters.get("layout", _LAYOUTS[0]))
     if layout not in _LAYOUTS:
-        raise InvalidTensor(f"layout is one of {', '.join(_LAYOUTS)}; got {str(layout)[:50]!r}")
+        raise InvalidTensor(
+            f"layout must be one of {', '.join(_LAYOUTS)}; got {str(layout)[:50]!r}"
+        )
     return str(layout)
 
 
@@ -169,7 +170,7 @@ def _pixels(tensor: Tensor, layout: str) -> Num[np.ndarray, "n h w 3"]:
     if len(shape) != 4 or shape[channels] != 3:
         expected = "[n, 3, H, W]" if layout == "NCHW" else "[n, H, W, 3]"
         raise InvalidTensor(
-            f"pixels in layout {layout} take the shape {expected}, got {list(shape)}"
+            f"pixels in layout {layout} must have shape {expected}, got {list(shape)}"
         )
     assert isinstance(tensor.values, np.ndarray)
     pixels = tensor.values.reshape(shape)
@@ -179,16 +180,16 @@ def _pixels(tensor: Tensor, layout: str) -> Num[np.ndarray, "n h w 3"]:
 
 
 def _check_range(pixels: npt.NDArray[np.generic]) -> None:
-    """Refuse numbers outside of 0 to 1; a range is never guessed: a wrong guess looks like a part.
+    """Refuse FP32 pixels outside 0 to 1: guessing another range would silently change scores.
 
-    NaN is neither below nor above anything, so it is asked what is inside.
+    The condition also refuses NaN, for which every comparison is false.
     """
     if pixels.dtype == np.uint8:
         return
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):
         raise InvalidTensor(
-            f"FP32 pixels lie in 0 to 1, got {low:g} to {high:g}: divide by 255, or send UINT8"
+            f"FP32 pixels must be 0 to 1, got {low:g} to {high:g}: divide by 255, or send UINT8"
         )
 
 
@@ -204,5 +205,5 @@ def _eight_bits(pixels: npt.NDArray[np.generic]) -> UInt8[np.ndarray, "h w 3"]:
 def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise InvalidTensor(f"the parameter {name} is true or false, got {str(value)[:50]!r}")
+        raise InvalidTensor(f"the parameter {name} must be true or false, got {str(value)[:50]!r}")
     return value

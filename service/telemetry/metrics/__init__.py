@@ -1,8 +1,7 @@
 """Every Prometheus metric of the service, declared once.
 
-`traffic` is what clients see, `inspection` what became of parts, `workers` how batches are
-computed, `models` which checkpoints do it. A counter's name ends in `_total`, a unit stands in the
-name, and units are seconds, bytes and ratios.
+`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints. A counter's
+name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -23,17 +22,15 @@ _SUFFIXES = {
     "gauge": ("",),
     "histogram": ("_bucket", "_sum", "_count"),
 }
-_WITHOUT_SUM = {
-    "mambaad_score_margin_ratio"
-}  # its values can be below 0: a sum would not only rise
+_WITHOUT_SUM = {"mambaad_score_margin_ratio"}  # negative values: its sum can fall
 
 
 class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics):
     """The service's metrics in one registry.
 
-    Label values are bounded: `route` is a route's template, `category`, `model` and `version` come
-    from the checkpoint store, `worker` from the settings, `key` passes a `BoundedLabel`, and the
-    rest are words from the code. Nothing that a client sends ever becomes a label.
+    Label values are bounded and never come from a client: `route` is a route's template,
+    `category`, `model` and `version` come from the checkpoint store, `worker` from the settings,
+    `key` passes a `BoundedLabel`, and all others are constants in the code.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -45,7 +42,7 @@ class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics):
         ModelMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
-        """Yield the name of every time series, as a query would write it."""
+        """Yield the name of every time series, as used in a query."""
         for family in self.registry.collect():
             for suffix in _SUFFIXES[family.type]:
                 if suffix != "_sum" or family.name not in _WITHOUT_SUM:

@@ -1,4 +1,4 @@
-"""What became of parts: stages, decisions, scores, drift."""
+"""Metrics of inspected parts: stages, decisions, scores, drift."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -6,7 +6,7 @@ from model.inspection import Decision
 from service.telemetry.metrics.labels import SECONDS, from_zero
 
 _STAGES = ("decode", "preprocess", "queue", "decision", "heatmap", "total")
-"""The stages that every network has; its own come with the first image."""
+"""The stages that every network has; others appear with the first image."""
 
 _SCORES = tuple(step / 20 for step in range(1, 21))
 _MARGINS = (
@@ -16,7 +16,7 @@ _MARGINS = (
 
 
 class InspectionMetrics:
-    """What was found in the parts of each category."""
+    """Stages, decisions, scores and drift of each category."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._declare_inspections(registry)
@@ -24,7 +24,7 @@ class InspectionMetrics:
         self._declare_drift(registry)
 
     def expect_category(self, category: str) -> None:
-        """Count a category's parts from 0 on."""
+        """Export a category's series at 0."""
         from_zero(self.decisions, [category], Decision)
         from_zero(self.stage_seconds, _STAGES, [category])
         from_zero(self.scores, [category])
@@ -33,30 +33,29 @@ class InspectionMetrics:
     def _declare_inspections(self, registry: CollectorRegistry) -> None:
         self.stage_seconds = Histogram(
             "mambaad_stage_duration_seconds",
-            "Time that an image spent in each stage; network stages are those of its batch.",
+            "Time that an image spent in each stage; network stages are timed per batch.",
             ("stage", "category"),
             buckets=SECONDS,
             registry=registry,
         )
         self.decisions = Counter(
             "mambaad_decisions_total",
-            "Parts by decision (OK, NG, REVIEW, or UNDECIDED where there was no result).",
+            "Parts by decision (OK, NG, REVIEW, or UNDECIDED without a result).",
             ("category", "decision"),
             registry=registry,
         )
 
         self.observer_errors = Counter(
             "mambaad_observer_errors_total",
-            "Images that an observer of inspections (metrics, drift, log, tracing, shadow) could "
-            "not take note of.",
+            "Inspected images for which an observer (metrics, drift, log, tracing, shadow) failed.",
             ("observer",),
             registry=registry,
         )
 
         self.decode_children_ended = Counter(
             "mambaad_decode_children_ended_total",
-            "Processes that decode large or slow images and ended with one of them, by reason "
-            "(killed: its time was over or its client left; died).",
+            "Decode processes that ended while decoding an image, by reason "
+            "(killed: time limit reached or client left; died).",
             ("reason",),
             registry=registry,
         )
@@ -73,15 +72,14 @@ class InspectionMetrics:
         )
         self.score_margin = Histogram(
             "mambaad_score_margin_ratio",
-            "Raw score less threshold, by the threshold less the median good part as calibrated: "
-            "0 at the threshold, -1 at the median good part.",
+            "Scaled raw score: 0 at the threshold, -1 at the median good part of the calibration.",
             ("category",),
             buckets=_MARGINS,
             registry=registry,
         )
         self.threshold = Gauge(
             "mambaad_threshold",
-            "Raw score above which a part is NG (kind image) or for review (kind review).",
+            "Raw score above which a part is NG (kind image) or REVIEW (kind review).",
             ("category", "kind"),
             registry=registry,
         )
@@ -90,27 +88,27 @@ class InspectionMetrics:
         labels = ("category", "model", "version")
         self.drift_window = Gauge(
             "mambaad_drift_window_parts",
-            "Latest parts that the drift of a category under a checkpoint is told from.",
+            "Latest parts used to compute the drift of a category and checkpoint.",
             labels,
             registry=registry,
         )
         self.drift_psi = Gauge(
             "mambaad_score_psi_ratio",
-            "Population stability index of scores up to the threshold against those of held-out "
-            "good parts: below 0.1 stable, above 0.25 shifted.",
+            "Population stability index: scores up to the threshold compared with held-out good "
+            "parts; below 0.1 stable, above 0.25 shifted.",
             labels,
             registry=registry,
         )
         self.over_threshold = Gauge(
             "mambaad_over_threshold_ratio",
-            "Share of the latest parts whose score is above the threshold.",
+            "Fraction of the latest parts with a score above the threshold.",
             labels,
             registry=registry,
         )
         self.drift_alarm = Gauge(
             "mambaad_drift_alarm",
-            "1 while a category's scores are not what they were calibrated on, by reason "
-            "(shape or share).",
+            "1 while a category's scores differ from its calibration, by reason (shape: their "
+            "distribution; share: too many above the threshold).",
             (*labels, "reason"),
             registry=registry,
         )

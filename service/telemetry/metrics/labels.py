@@ -13,10 +13,14 @@ SECONDS = (
 
 
 class BoundedLabel:
-    """The first `limit` different values stand for themselves, all later ones are `other`.
+    """Keeps the first `limit` different values and maps all later ones to `other`.
 
-    Every label value is a time series that is never forgotten: for names that someone outside the
-    code chooses, such as those of API keys.
+    Prometheus clients keep a series for every label value, so names chosen outside the code, such
+    as those of API keys, need a limit.
+
+    >>> label = BoundedLabel(limit=1)
+    >>> label("line-1"), label("line-2"), label("line-1")
+    ('line-1', 'other', 'line-1')
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,10 +36,9 @@ class BoundedLabel:
 
 
 def from_zero(metric: Counter | Histogram, *values: Iterable[str]) -> None:
-    """Export a series for every combination of label values, at 0 until something is counted.
+    """Export a series at 0 for every combination of label values.
 
-    Prometheus sees a counter rise only from a value that it has scraped: where a series begins
-    with the first event, `rate` and `increase` miss that event and all that come with it.
+    A series that starts with its first event hides that event from `rate` and `increase`.
     """
     for labels in product(*values):
         metric.labels(*labels)

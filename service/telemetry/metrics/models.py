@@ -1,4 +1,4 @@
-"""Which checkpoints serve: loads, memory, routes, shadows."""
+"""Metrics of checkpoints: loads, memory, routes, shadows."""
 
 from collections.abc import Iterable
 
@@ -19,17 +19,17 @@ class ModelMetrics:
         self._declare_shadows(registry)
 
     def expect_route(self, category: str, checkpoint: CheckpointKey, role: str) -> None:
-        """Count from 0 on what a checkpoint does for a category, and changes of that."""
+        """Export the series of a category's route at 0."""
         from_zero(self.routed, [category], [checkpoint.name], [checkpoint.version], [role])
         from_zero(self.changes, [category], ("route", "threshold"))
 
     def expect_shadow(self, category: str) -> None:
-        """Count from 0 on how a category's shadow compares."""
+        """Export the series of a category's shadow at 0."""
         from_zero(self.shadowed, [category], ("agrees", "differs", "failed", "left out"))
         from_zero(self.shadow_difference, [category])
 
     def expect_loads(self, worker: str, checkpoints: Iterable[CheckpointKey]) -> None:
-        """Count from 0 on how a worker's loads of these checkpoints end, and what it lets go."""
+        """Export the series of a worker's loads and evictions at 0."""
         from_zero(self.model_evictions, [worker])
         for key in checkpoints:
             outcomes = ("loaded", "failed")
@@ -38,7 +38,7 @@ class ModelMetrics:
     def _declare_routes(self, registry: CollectorRegistry) -> None:
         self.category_info = Gauge(
             "mambaad_category_info",
-            "1 for each category that is served, with its checkpoint.",
+            "1 for each served category, with its checkpoint.",
             ("category", "model", "version"),
             registry=registry,
         )
@@ -49,15 +49,14 @@ class ModelMetrics:
         )
         self.routed = Counter(
             "mambaad_routed_total",
-            "Images by the checkpoint that was chosen for them, and in what role "
-            "(stable or canary).",
+            "Images by checkpoint and role (stable or canary).",
             ("category", "model", "version", "role"),
             registry=registry,
         )
 
         self.changes = Counter(
             "mambaad_deployment_changes_total",
-            "Changes of what a category is decided by, each in the audit log (route or threshold).",
+            "Changes of a category's route or threshold; the audit log lists each.",
             ("category", "action"),
             registry=registry,
         )
@@ -72,25 +71,25 @@ class ModelMetrics:
         )
         self.model_load_seconds = Gauge(
             "mambaad_model_load_duration_seconds",
-            "How long the latest load took: reading, verifying, warming up.",
+            "Duration of the latest load: reading, verifying, warming up.",
             labels,
             registry=registry,
         )
         self.model_bytes = Gauge(
             "mambaad_model_memory_bytes",
-            "Memory of each checkpoint that a worker holds; gone when it is unloaded.",
+            "Memory of each checkpoint that a worker has loaded; the series ends when it unloads.",
             labels,
             registry=registry,
         )
         self.weights_bytes = Gauge(
             "mambaad_weights_memory_bytes",
-            "Memory of all weights that a worker holds, each shared encoder counted once.",
+            "Memory of all weights that a worker has loaded; a shared encoder counts once.",
             ("worker",),
             registry=registry,
         )
         self.model_evictions = Counter(
             "mambaad_model_evictions_total",
-            "Checkpoints that a worker let go to make room for others.",
+            "Checkpoints that a worker unloaded to make room for others.",
             ("worker",),
             registry=registry,
         )
@@ -98,14 +97,14 @@ class ModelMetrics:
     def _declare_shadows(self, registry: CollectorRegistry) -> None:
         self.shadowed = Counter(
             "mambaad_shadow_inspections_total",
-            "Parts that a shadow checkpoint scored beside the one that answered, by outcome "
-            "(agrees, differs, failed, or left out for want of time).",
+            "Parts that a shadow checkpoint scored in addition to the serving one, by outcome "
+            "(agrees, differs, failed, or left out for lack of time).",
             ("category", "outcome"),
             registry=registry,
         )
         self.shadow_difference = Histogram(
             "mambaad_shadow_score_difference",
-            "Distance between the shadow's score and the answer's, both from 0 to 1.",
+            "Absolute difference between the shadow's score and the answer's, both from 0 to 1.",
             ("category",),
             buckets=_DIFFERENCES,
             registry=registry,

@@ -1,4 +1,4 @@
-"""What clients see: requests, refusals, failures."""
+"""Metrics of HTTP traffic: requests, refusals, failures."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -24,13 +24,13 @@ _CUT_FOR = (
 
 
 class TrafficMetrics:
-    """Requests and what was answered to them."""
+    """Requests and their answers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.key_label = BoundedLabel(_MAX_KEYS)
         self.build_info = Gauge(
             "mambaad_build_info",
-            "1, with the versions that run.",
+            "1, with the running versions as labels.",
             ("version", "python", "torch"),
             registry=registry,
         )
@@ -43,13 +43,13 @@ class TrafficMetrics:
         self._declare_refusals(registry)
 
     def expect_routes(self, codes: Mapping[str, Iterable[int]]) -> None:
-        """Count from 0 on what routes answer: the status codes that are likely, by template."""
+        """Export each route's likely status codes at 0; `codes` maps route templates to them."""
         for route, statuses in codes.items():
             from_zero(self.requests, [route], map(str, statuses))
             from_zero(self.request_seconds, [route])
 
     def expect_keys(self, names: Iterable[str]) -> None:
-        """Count from 0 on how often each key is refused for its rate."""
+        """Export each key's rate refusals at 0."""
         from_zero(self.rate_limited, map(self.key_label, names))
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
@@ -61,20 +61,19 @@ class TrafficMetrics:
         )
         self.request_seconds = Histogram(
             "mambaad_request_duration_seconds",
-            "Time from a request's first byte to its answer's last.",
+            "Time from a request's first byte to the last byte of its answer.",
             ("route",),
             buckets=SECONDS,
             registry=registry,
         )
         self.requests_in_progress = Gauge(
             "mambaad_requests_in_progress",
-            "HTTP requests that are being answered.",
+            "HTTP requests being answered now.",
             registry=registry,
         )
         self.idempotent_answers = Counter(
             "mambaad_idempotent_answers_total",
-            "Requests with an Idempotency-Key, by what became of them "
-            "(computed, replayed or conflict).",
+            "Requests with an Idempotency-Key, by outcome (computed, replayed or conflict).",
             ("outcome",),
             registry=registry,
         )
@@ -83,37 +82,37 @@ class TrafficMetrics:
     def _declare_refusals(self, registry: CollectorRegistry) -> None:
         self.rejected = Counter(
             "mambaad_requests_rejected_total",
-            "Requests answered with a problem instead of a result, by its kind (queue-full, ...).",
+            "Requests answered with a problem instead of a result, by problem (queue-full, ...).",
             ("reason",),
             registry=registry,
         )
         self.image_errors = Counter(
             "mambaad_image_errors_total",
-            "Images that were not inspected, by kind of problem.",
+            "Images that were not inspected, by problem.",
             ("problem",),
             registry=registry,
         )
         self.rate_limited = Counter(
             "mambaad_rate_limited_total",
-            "Requests refused for their number, by the name of the API key.",
+            "Requests refused because of their rate, by API key name.",
             ("key",),
             registry=registry,
         )
         self.unauthorized = Counter(
             "mambaad_unauthorized_total",
-            "Requests refused for their API key, by reason (missing, unknown or scope).",
+            "Requests refused because of their API key, by reason (missing, unknown or scope).",
             ("reason",),
             registry=registry,
         )
         self.keys_file_unread = Gauge(
             "mambaad_keys_file_unread_seconds",
-            "Seconds for which the keys file could not be read; 0 while it can.",
+            "Seconds since the keys file became unreadable; 0 while it is readable.",
             registry=registry,
         )
         self.connections_cut = Counter(
             "mambaad_connections_cut_total",
-            "Connections that the service ended, by reason (slow-reader, "
-            "too-many-connections, or the kind of problem).",
+            "Connections that the service closed, by reason (slow-reader, "
+            "too-many-connections, or the problem).",
             ("reason",),
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""How batches are computed: queues, batches, workers and their devices."""
+"""Metrics of queues, batches, workers and their devices."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -8,7 +8,7 @@ _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class WorkerMetrics:
-    """Queues and workers."""
+    """Queues, batches and workers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._declare_queues(registry)
@@ -16,7 +16,7 @@ class WorkerMetrics:
         self._declare_workers(registry)
 
     def expect_worker(self, worker: str) -> None:
-        """Count what a worker does from 0 on."""
+        """Export a worker's series at 0."""
         from_zero(self.dropped, [worker], ("shed", "cancelled", "expired"))
         from_zero(self.batches_released, [worker], ("full", "idle", "delay"))
         from_zero(self.batches_split, [worker], ("failed", "out-of-memory"))
@@ -33,32 +33,32 @@ class WorkerMetrics:
         )
         self.queue_capacity = Gauge(
             "mambaad_queue_capacity",
-            "Images of one checkpoint that may wait for a worker.",
+            "Images of one checkpoint that may wait for a worker at once.",
             ("worker",),
             registry=registry,
         )
         self.queue_fullness = Gauge(
             "mambaad_queue_fullness_ratio",
-            "Images of the checkpoint that most wait for, by how many may.",
+            "Longest checkpoint queue as a fraction of its capacity.",
             ("worker",),
             registry=registry,
         )
         self.queue_bytes = Gauge(
             "mambaad_queue_memory_bytes",
-            "Memory of the images that wait for a worker.",
+            "Memory of the images waiting for a worker.",
             ("worker",),
             registry=registry,
         )
         self.queue_oldest = Gauge(
             "mambaad_queue_oldest_age_seconds",
-            "How long the longest-waiting image has waited; 0 where none does.",
+            "Waiting time of the oldest waiting image; 0 for an empty queue.",
             ("worker",),
             registry=registry,
         )
         self.dropped = Counter(
             "mambaad_jobs_dropped_total",
-            "Images that no worker computed: refused since they would be late (shed), or dropped "
-            "from the queue (cancelled or expired).",
+            "Images that no worker computed, by reason: refused because they would be late (shed), "
+            "or removed from the queue (cancelled or expired).",
             ("worker", "reason"),
             registry=registry,
         )
@@ -73,27 +73,27 @@ class WorkerMetrics:
         )
         self.batch_seconds = Histogram(
             "mambaad_batch_duration_seconds",
-            "Time that a batch took, from when the device was free for it to its results.",
+            "Time from when the device was free for a batch to its results.",
             ("worker",),
             buckets=SECONDS,
             registry=registry,
         )
         self.batches_released = Counter(
             "mambaad_batches_released_total",
-            "Batches by why they went when they did: full, idle (the device was free, and no "
-            "delay is set), or delay (they had waited to fill for as long as they may).",
+            "Batches by the reason they started: full, idle (free device, no delay set), or delay "
+            "(waited for the longest allowed time).",
             ("worker", "reason"),
             registry=registry,
         )
         self.batches_split = Counter(
             "mambaad_batches_split_total",
-            "Batches computed again in parts, by reason (failed or out-of-memory).",
+            "Batches split and computed again, by reason (failed or out-of-memory).",
             ("worker", "reason"),
             registry=registry,
         )
         self.compute_seconds = Counter(
             "mambaad_compute_seconds_total",
-            "Time that the worker spent computing; its rate is the share of time it is busy.",
+            "Time that the worker spent computing; its rate is the worker's utilization.",
             ("worker",),
             registry=registry,
         )
@@ -107,13 +107,13 @@ class WorkerMetrics:
         )
         self.worker_restarts = Counter(
             "mambaad_worker_restarts_total",
-            "Times that the worker died, or failed to start, and was started again.",
+            "Restarts after the worker died or failed to start.",
             ("worker",),
             registry=registry,
         )
         self.device_memory = Gauge(
             "mambaad_device_memory_bytes",
-            "Memory that the worker holds on its device; resident memory for the CPU.",
+            "Memory that the worker uses on its device; resident memory on a CPU.",
             ("worker",),
             registry=registry,
         )

@@ -118,7 +118,7 @@ def test_a_key_is_good_for_its_scope(ask, path, secrets, send, metrics, problem)
     assert get("/detect", send(secrets["detect"])).status_code == 200
     assert get("/models", send(secrets["admin"])).status_code == 200
     refused = problem(get("/models", send(secrets["detect"])), 403, "forbidden")
-    assert refused["detail"] == "'line-3' has the scope detect, and this needs admin"
+    assert refused["detail"] == "'line-3' has the scope detect, but this needs admin"
     problem(get("/detect", send(secrets["detect"] + "x")), 401, "unauthenticated")
     sample = metrics.registry.get_sample_value
     assert sample("mambaad_unauthorized_total", {"reason": "scope"}) == 1

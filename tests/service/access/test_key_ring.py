@@ -94,7 +94,7 @@ def test_a_passing_fault_takes_no_key_and_the_file_is_read_again(
         clock.tick()
         assert ring.find(secret).name == "a"
     assert len(messages(caplog)) == 1
-    assert messages(caplog)[0].endswith("the keys read before hold for 900 s more")
+    assert messages(caplog)[0].endswith("the keys read before stay valid for 900 s")
     assert ring.unread_s() == 8
     replace_in_place(path, content) if path.exists() else path.write_bytes(content)
     path.chmod(0o600)

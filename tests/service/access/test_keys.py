@@ -56,7 +56,7 @@ def test_a_file_that_others_may_write_is_refused(path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "wrong at the file"),
+        ("{", "invalid at the file"),
         ('{"keys": [{"name": "a"}]}', "keys.0.sha256"),
         (json.dumps({"keys": [{**A_KEY, "sha256": "0" * 63}]}), "sha256"),
         (json.dumps({"keys": [{**A_KEY, "scopes": ["root"]}]}), "scopes"),
@@ -149,7 +149,7 @@ def test_the_command_prints_a_key_once(path, monkeypatch, name):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["new", "--name", "a", "--scope", "detect"], "which file?"),
+        (["new", "--name", "a", "--scope", "detect"], "no keys file"),
         (["new", "--name", "a b", "--scope", "detect", "--file", "{}"], "name"),
         (["new", "--name", "a", "--scope", "detect", "--rate", "0", "--file", "{}"], "rate_per_s"),
         (["remove", "--name", "a", "--file", "{}"], "no key named"),
@@ -172,7 +172,7 @@ def test_two_files_by_the_two_names_are_refused_in_a_line(path, monkeypatch):
     result = run("list")
     assert result.exit_code == 2
     (line,) = result.output.strip().splitlines()
-    assert line.startswith("mambaad keys: MAMBAAD_ACCESS__API_KEYS_FILE is 'other.json' and ")
+    assert line.startswith("mambaad keys: MAMBAAD_ACCESS__API_KEYS_FILE is 'other.json', but ")
 
 
 def test_a_folder_that_is_not_there_is_said_too(path):

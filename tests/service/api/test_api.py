@@ -269,7 +269,7 @@ def test_pictures_of_one_answer_are_bounded(line, path):
     (error,) = [result["error"] for result in results if result["error"]]
     assert (error["status"], error["type"]) == (413, "urn:mambaad:problem:answer-too-large")
     assert response.headers["x-decision"] == "UNDECIDED"
-    assert line.app.state.body_budget.held == 0
+    assert line.app.state.body_budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/v2/health/live"])

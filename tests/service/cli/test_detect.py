@@ -66,8 +66,8 @@ def test_heatmaps_are_written(run, part, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--heatmap", "map"], "go together"),
-        (["--output", "heat"], "go together"),
+        (["--heatmap", "map"], "must be used together"),
+        (["--output", "heat"], "must be used together"),
         (["--heatmap", "map", "--output", "."], "overwrite"),
     ],
 )

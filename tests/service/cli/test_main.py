@@ -102,10 +102,11 @@ def test_a_misspelt_variable_is_noticed(invoke, monkeypatch):
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
     assert result.output.splitlines() == [
-        "mambaad serve: MAMBAAD_MAX_BATCHSIZE is no setting; did you mean MAMBAAD_MAX_BATCH_SIZE?",
-        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUESIZE is no setting; did you mean "
+        "mambaad serve: MAMBAAD_MAX_BATCHSIZE is not a setting; did you mean "
+        "MAMBAAD_MAX_BATCH_SIZE?",
+        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUESIZE is not a setting; did you mean "
         "MAMBAAD_WORKERS__MAX_QUEUE_SIZE?",
-        "mambaad serve: MAMBAAD_ZZZ is no setting",
+        "mambaad serve: MAMBAAD_ZZZ is not a setting",
     ]
 
 
@@ -115,8 +116,8 @@ def test_a_setting_of_two_values_by_its_two_names_is_refused(invoke, monkeypatch
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
     assert result.output.splitlines() == [
-        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUE_SIZE is '4' and MAMBAAD_MAX_QUEUE_SIZE, its "
-        "older name, is '3': set one of them"
+        "mambaad serve: MAMBAAD_WORKERS__MAX_QUEUE_SIZE is '4', but MAMBAAD_MAX_QUEUE_SIZE, its "
+        "older name, is '3': set only one of them"
     ]
 
 
@@ -125,7 +126,7 @@ def test_a_room_in_one_variable_is_refused(invoke, monkeypatch, text):
     monkeypatch.setenv("MAMBAAD_HTTP", text)
     result, settings, _ = invoke()
     assert (result.exit_code, settings) == (2, None)
-    assert result.output.startswith("mambaad serve: MAMBAAD_HTTP is no setting")
+    assert result.output.startswith("mambaad serve: MAMBAAD_HTTP is not a setting")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, 
     assert status == 0, "".join(log)
     assert not any("Traceback" in line for line in log)
     assert any('"path": "/detect"' in line for line in log)
-    assert sum("taking at most 768 connections, not 1024" in line for line in log) == 1
+    assert sum("accepting at most 768 connections, not 1024" in line for line in log) == 1
 
 
 def test_the_console_says_what_nobody_has_decided(tmp_path, save, metrics, capsys):

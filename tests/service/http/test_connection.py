@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http import connection as connections
 from service.http.connection import Connection, connection_class
-from service.http.server import Server, listen, server_config
+from service.http.server import GracefulServer, listen, server_config
 from service.settings import HttpSettings
 from service.shutdown import Shutdown
 
@@ -71,7 +71,7 @@ def serve(metrics):
             ws="none",
             timeout_graceful_shutdown=5,
         )
-        server = Server(config, Shutdown(), grace_s)
+        server = GracefulServer(config, Shutdown(), grace_s)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         address = listener.getsockname()
@@ -196,14 +196,16 @@ def test_uvicorn_still_asks_the_server_when_to_leave(monkeypatch):
     called = []
     for name in ("handle_exit", "on_tick"):
         assert hasattr(uvicorn.Server, name)
-        method = getattr(Server, name)
+        method = getattr(GracefulServer, name)
         monkeypatch.setattr(
-            Server,
+            GracefulServer,
             name,
             # A server that other tests share may tick in a thread of this process.
             lambda *args, m=method: (args[0] is server and called.append(m.__name__)) or m(*args),
         )
-    server = Server(uvicorn.Config(application, lifespan="off", log_config=None), Shutdown(), 0.0)
+    server = GracefulServer(
+        uvicorn.Config(application, lifespan="off", log_config=None), Shutdown(), 0.0
+    )
     with server.capture_signals():
         signal.raise_signal(signal.SIGINT)
     asyncio.run(server.main_loop())
@@ -219,7 +221,7 @@ def test_without_limits_it_serves_by_uvicorns_own_connections(monkeypatch, metri
     app.state.metrics = metrics
     app.get("/echo")(lambda: "served")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(server_config(app, settings), Shutdown(), 0.0)
+        server = GracefulServer(server_config(app, settings), Shutdown(), 0.0)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -78,7 +78,7 @@ def test_a_number_set_by_hand_is_taken_where_it_fits(name):
 def test_with_hardly_any_open_files_nothing_is_served():
     answer = limited(200, 200)
     assert answer.returncode == 1
-    assert "needs 1280 open files, and this process may have 200" in answer.stderr
+    assert "needs 1280 open files, but this process may have 200" in answer.stderr
 
 
 def test_without_the_module_there_is_no_limit_to_ask(monkeypatch: pytest.MonkeyPatch):

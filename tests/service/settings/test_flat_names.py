@@ -99,7 +99,7 @@ def test_both_names_with_different_values_are_refused(monkeypatch, flat, name, t
     with pytest.raises(SettingsError) as caught:
         Settings()
     assert str(caught.value) == (
-        f"{name} is 'other' and {flat}, its older name, is {text!r}: set one of them"
+        f"{name} is 'other', but {flat}, its older name, is {text!r}: set only one of them"
     )
 
 
@@ -114,5 +114,5 @@ def test_every_setting_that_is_meant_twice_is_named(monkeypatch):
     with pytest.raises(SettingsError) as caught:
         Settings()
     ports, fail_safes = str(caught.value).splitlines()
-    assert "MAMBAAD_HTTP__PORT is '2' and MAMBAAD_PORT" in ports
-    assert "MAMBAAD_INSPECTION__FAIL_SAFE is 'STOP' and MAMBAAD_FAIL_SAFE" in fail_safes
+    assert "MAMBAAD_HTTP__PORT is '2', but MAMBAAD_PORT" in ports
+    assert "MAMBAAD_INSPECTION__FAIL_SAFE is 'STOP', but MAMBAAD_FAIL_SAFE" in fail_safes

@@ -25,10 +25,10 @@ QUERIES = {
 # Panels about what needs more parts than this service had, or a shadow.
 QUIET = {
     "Alarms",
-    "Distance of a shadow's score",
-    "Parts that tell it",
+    "Difference of a shadow's score",
+    "Parts in the drift window",
     "Shadows",
-    "Share over the threshold",
+    "Fraction over the threshold",
     "Stability index",
 }
 
