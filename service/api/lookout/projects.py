@@ -125,7 +125,7 @@ def _hosting(service: Service, project: str, version: str) -> HostingStatus:
     if status == "TRAINED":
         raise Conflict(
             f"version {model.key.version} does not serve {project!r}, and only an operator may "
-            f"change that: POST /categories/{project}/route"
+            f"route it there: POST /categories/{project}/route"
         )
     return status
 
