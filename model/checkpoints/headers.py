@@ -138,8 +138,8 @@ def exactly(path: Path, expected: Header) -> Check:
         if differing:
             named = [name[:80] for name in differing[:3]]
             raise CheckpointError(
-                f"{path} does not match its manifest: {len(differing)} tensors differ, such as "
-                f"{named}; save or import the checkpoint again"
+                f"{path} and its manifest do not fit together: {len(differing)} tensors differ, "
+                f"such as {named}; save or import the checkpoint again"
             )
 
     return check

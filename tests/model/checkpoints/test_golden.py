@@ -73,7 +73,7 @@ def test_weights_that_are_not_those_saved_with_fail(saved):
     with torch.no_grad():
         for parameter in loaded.network.decoder.parameters():
             parameter.mul_(1.05)
-    with pytest.raises(ParityError, match=r"golden images of 'bolt' score otherwise"):
+    with pytest.raises(ParityError, match=r"golden images of 'bolt' differ from the saved ones"):
         check(checkpoint.golden, open_checkpoint(loaded).raw_scores)
 
 

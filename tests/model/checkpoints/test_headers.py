@@ -81,7 +81,7 @@ def test_a_header_that_asks_for_too_much_or_something_else_is_refused(path, head
 
 def test_a_header_longer_than_any_is_not_read(path):
     write(path, b"{}", length=2**63)
-    with pytest.raises(CheckpointError, match="a header of 9223372036854775808 bytes"):
+    with pytest.raises(CheckpointError, match="the header has 9223372036854775808 bytes"):
         read_header(path)
 
 

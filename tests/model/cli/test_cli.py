@@ -204,7 +204,7 @@ def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--depths", "2,2"], "network.depths: another number of values"),
+        (["--depths", "2,2"], "network.depths: wrong number of values"),
         (["--recipe", "fats"], "did you mean fast?"),
         (["--preset", "fsat"], "did you mean fast?"),
         (["--set", "epohcs=3"], "did you mean epochs?"),

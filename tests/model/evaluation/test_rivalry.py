@@ -86,5 +86,5 @@ def test_nothing_to_fit_on_is_an_error(parts, network):
     preprocessing = Preprocessing(image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
     evaluation = evaluate(detector(network, preprocessing), parts.test)
     bolts = [sample for sample in parts.train if sample.category == "bolt"]
-    with pytest.raises(DatasetError, match="no good images of nut"):
+    with pytest.raises(DatasetError, match="no good training images of nut"):
         compare_with_rivals(Features(network.encoder, preprocessing), bolts, evaluation)

@@ -69,7 +69,7 @@ def test_exactly_the_images_that_were_seen_are_named(
 
 def test_what_is_unknown_is_never_called_clean(samples):
     own = digests(samples, {0})
-    assert "trained on" in compare_with(SeenImages(), 1, samples).sentences()[0]
+    assert "training images" in compare_with(SeenImages(), 1, samples).sentences()[0]
     skipped = SeenImages({"train": own}).calibrated(3, CalibrationImages(good=own))
     assert "current thresholds" in str(compare_with(skipped, 3, samples[1:]).gap)
     lost = SeenImages({"train": own}).calibrated(2, CalibrationImages(again=7))

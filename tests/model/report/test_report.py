@@ -291,7 +291,7 @@ def test_thresholds_that_promise_nothing_or_stand_in_have_no_table_of_promises(t
     text = Page(file.read_text("utf-8")).text
     assert "Held-out good images" not in text
     assert "5 networks scored 60" in text
-    assert "no promise" in text
+    assert "not a promise" in text
 
     subject = Subject(
         found, manifest("parts"), result, tmp_path, notes=("Not <this>.",), stand_in=True

@@ -152,7 +152,7 @@ def test_a_device_that_scores_otherwise_is_found_by_golden_images(client, inspec
     assert 0 <= good["workers"][0]["golden_difference"] < 0.01
     bad = client.post(ROUTE, json={"stable": {"name": "parts", "version": "5"}})
     body = problem(bad, 409, "model-refused")
-    assert "golden images of 'synthetic' score otherwise" in body["detail"]
+    assert "golden images of 'synthetic' differ from the saved ones" in body["detail"]
     assert models(client)["parts/5"]["state"] == "failed"
     assert models(client)["parts/1"]["workers"][0]["golden_difference"] is None
     assert inspect()["model"] == ONE
