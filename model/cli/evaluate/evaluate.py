@@ -105,9 +105,7 @@ def evaluate(
     contradicted = contradictions(measurements, detector.calibrations)
     Console().print(measurements.table(remarks(contradicted)))
     untouched = tell_untouched(store, checkpoint, dataset.test)
-    results = measurements.to_dict() | {
-        "contradictions": [asdict(promise) for promise in contradicted]
-    }
+    results = measurements.to_dict() | {"contradictions": [asdict(c) for c in contradicted]}
     rivalry = None
     if baselines:
         rivalry = contest(checkpoint, measurements, dataset, device)

@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, picture, capl
 
 
 def test_a_missing_image_is_an_error(tmp_path):
-    with pytest.raises(ImageError, match="no image file"):
+    with pytest.raises(ImageError, match="No such file"):
         PixelCache(preprocessing(), tmp_path / "cache").read(tmp_path / "a.png")
 
 

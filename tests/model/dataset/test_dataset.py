@@ -287,7 +287,7 @@ def test_a_good_part_has_an_empty_mask(tmp_path):
 
 def test_a_mask_of_another_size_is_an_error(tmp_path):
     sample = defect(tmp_path, Image.new("L", (10, 20), 255))
-    with pytest.raises(DatasetError, match=r"10 x 20 px, its image 000\.png 20 x 10"):
+    with pytest.raises(DatasetError, match=r"10 x 20 px, expected 20 x 10 like its image 000\.png"):
         read_mask(sample, (10, 20))
 
 

@@ -47,7 +47,7 @@ def test_defective_parts_are_of_the_kinds_of_their_folders(folder):
     )
     kinds = {s.path.stem: s.defect for s in found}
     assert kinds == {"0": "defective", "1": "cut", "2": "defective", "3": "cut"}
-    with pytest.raises(DatasetError, match="a folder 'OK': give defective examples alone"):
+    with pytest.raises(DatasetError, match="has a folder 'OK' of good parts: give only defective"):
         defective_parts(folder("OK/4.png"), "bolt")
     with pytest.raises(DatasetError, match="no defective examples"):
         defective_parts(folder() / "none", "bolt")

@@ -343,17 +343,17 @@ def test_json_lines_list_images_too(tmp_path, picture):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("image,label,sort\na.png,good,x\n", "line 1: no column sort: expected image, label"),
-        ("image,kind\na.png,good\n", "line 1: no column kind: expected image, label"),
+        ("image,label,sort\na.png,good,x\n", "line 1: unknown column sort: expected image, label"),
+        ("image,kind\na.png,good\n", "line 1: unknown column kind: expected image, label"),
         (
             "image,split\na.png,test\n",
             "line 1: the heading has no column label: found image, split",
         ),
-        ("image,label\na.png,good,x\n", "line 2: 3 columns, and the heading has 2"),
+        ("image,label\na.png,good,x\n", "line 2: 3 columns, but the heading has 2"),
         ("image,label\n,good\n", "line 2: no 'image'"),
         ("image,label\na.png,\n", "line 2: no label"),
         ("image,label,split\na.png,good,later\n", "line 2: no split 'later'"),
-        ("image,label,split\na.png,crack,train\n", "line 2: a.png is crack and in the split train"),
+        ("image,label,split\na.png,crack,train\n", "line 2: a.png is crack, but the split train"),
         ("image,label\n", "lists no images"),
     ],
 )

@@ -168,7 +168,7 @@ def test_sixteen_bits_of_colour_keep_their_high_bytes(tmp_path):
 def test_only_one_input_is_one_array():
     tiled = Preprocessing.from_dict({**IMAGENET.to_dict(), "resize": "tile"})
     assert tiled.to_array(gradient(32, 64)).shape == (3, 32, 64)
-    with pytest.raises(ImageError, match="takes 2 tiles"):
+    with pytest.raises(ImageError, match="needs 2 tiles"):
         tiled.to_array(gradient(40, 64))
 
 

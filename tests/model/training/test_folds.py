@@ -182,7 +182,7 @@ def test_another_recipe_does_not_go_on_and_a_restart_begins_anew(images, tmp_pat
 
 
 def test_what_folds_cannot_do_is_refused_before_anything_is_trained(images, root, tmp_path):
-    with pytest.raises(DatasetError, match="7 good images, too few for 8 folds"):
+    with pytest.raises(DatasetError, match="has 7 good images, expected at least one for each of 8 folds"):
         go(images, tmp_path, config=replace(FOLDED, folds=8))
     held_out = replace(images, train=images.train[1:], held_out=images.train[:1])
     with pytest.raises(ConfigError, match="1 good images are held out"):

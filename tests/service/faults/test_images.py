@@ -158,7 +158,7 @@ DEAR = {
         "tiles",
     ),
     "a PNG of 60,000 texts": (hostile.png_of_many_chunks(60_000), 413, "chunks"),
-    "a BMP in run lengths": (hostile.run_length_bmp(2_000, 2_000), 415, "run lengths"),
+    "a BMP in run lengths": (hostile.run_length_bmp(2_000, 2_000), 415, "RLE"),
     "a fax of damaged lines": (
         hostile.grey_tiff(
             60,

@@ -155,16 +155,16 @@ GREY = PART[..., 0]
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (imagecodecs.jpeg8_encode(GREY.astype(np.uint16) << 4, bitspersample=12), "12 bits a sam"),
+        (imagecodecs.jpeg8_encode(GREY.astype(np.uint16) << 4, bitspersample=12), "12 bits per sam"),
         (imagecodecs.ljpeg_encode(GREY), "lossless JPEG"),
         (imagecodecs.jpegls_encode(GREY), "JPEG-LS"),
-        (imagecodecs.jpeg2k_encode(GREY), "is JPEG 2000"),
-        (imagecodecs.jpegxl_encode(GREY), "is JPEG XL"),
-        (imagecodecs.jpegxr_encode(GREY), "is JPEG XR"),
-        (saved(Image.fromarray(PART), "AVIF"), "is AVIF"),
-        (saved(Image.fromarray(GREY), "GIF"), "is GIF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC"),
-        (b"P4 8 1\n\xff", "is PBM"),
+        (imagecodecs.jpeg2k_encode(GREY), "JPEG 2000 is not"),
+        (imagecodecs.jpegxl_encode(GREY), "JPEG XL is not"),
+        (imagecodecs.jpegxr_encode(GREY), "JPEG XR is not"),
+        (saved(Image.fromarray(PART), "AVIF"), "AVIF is not"),
+        (saved(Image.fromarray(GREY), "GIF"), "GIF is not"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not"),
+        (b"P4 8 1\n\xff", "PBM is not"),
     ],
 )
 def test_what_is_not_read_is_named(content, said):

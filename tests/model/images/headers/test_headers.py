@@ -64,7 +64,7 @@ def test_what_costs_too_much_is_refused_before_it_is_opened(kind):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (hostile.run_length_bmp(8, 8), "run lengths"),
+        (hostile.run_length_bmp(8, 8), "RLE"),
         (hostile.grey_tiff(8, 8, compression=3, packed=b"x"), "fax"),
         (hostile.grey_tiff(8, 8, compression=4, packed=b"x", big=True), "fax"),
     ],

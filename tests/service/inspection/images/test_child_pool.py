@@ -170,7 +170,7 @@ def test_a_child_that_dies_is_an_error_and_is_replaced(slow):
 def test_a_child_cannot_take_more_memory_than_its_image_declares():
     async def scenario(children):
         content = black_png(20_000, 20_000, depth=1)
-        with pytest.raises(ImageOverLimit, match="more memory"):
+        with pytest.raises(ImageOverLimit, match="not enough memory"):
             await children.inputs(content, Order(rule()), 2**20)
         return await children.inputs(GOOD_FILE, Order(rule()), PEAK)
 

@@ -240,7 +240,7 @@ def test_good_and_defective_are_said_outright(tree):
 
 
 def test_a_name_that_no_folder_has_is_refused(tree):
-    with pytest.raises(DatasetError, match="holds no folder called 'frie': have kratzer, ok"):
+    with pytest.raises(DatasetError, match="has no folder named 'frie': have kratzer, ok"):
         read(tree("ok", "kratzer"), good=["frie"], defective=["kratzer"])
 
 
