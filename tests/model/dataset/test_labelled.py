@@ -32,7 +32,7 @@ def test_good_parts_lie_in_the_folder_or_in_one_called_so(folder, names):
     [
         (("train/good/0.png", "test/NG/0.png"), "has a split"),
         (("NG/0.png",), "no images in .*found NG/"),
-        (("nut/0.png",), r"holds folders of its own \(nut/\)"),
+        (("nut/0.png",), r"has subfolders with unknown names \(nut/\)"),
         (("notes.txt",), "no images in"),
     ],
 )

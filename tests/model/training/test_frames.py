@@ -116,7 +116,7 @@ def test_areas_are_told_by_category(parts):
     assert list(read_areas([file], None, ("bolt",))) == ["bolt"]
     both = read_areas([f"nut={file}"], [f"bolt={file}"], ("bolt", "nut"))
     assert both["nut"].include == both["bolt"].exclude != ()
-    with pytest.raises(ConfigError, match="CATEGORY=FILE, of bolt, nut"):
+    with pytest.raises(ConfigError, match="CATEGORY=FILE, one of bolt, nut"):
         read_areas([file], None, ("bolt", "nut"))
     with pytest.raises(ConfigError, match="twice for 'bolt'"):
         read_areas([file, f"bolt={file}"], None, ("bolt",))

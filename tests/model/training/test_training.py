@@ -636,7 +636,7 @@ def test_a_long_epoch_is_not_silent():
     console = Console(file=io.StringIO(), record=True)
     lines = Lines(console)
     lines.begin(2, 100, Place(epoch=1, step=4))
-    lines._said -= 61
+    lines._printed_at -= 61
     lines.step(Place(epoch=1, step=5, loss_sum=2.5), 0.5)
     lines.epoch(EpochRecord(2, 0.5, None, 0.1, 1.0, 8.0))
     text = console.export_text()

@@ -72,7 +72,7 @@ def test_a_file_that_others_may_write_is_refused(path):
         (json.dumps({"keys": [{**A_KEY, "rate_per_s": float("inf")}]}), "less than"),
         (json.dumps({"keys": [{**A_KEY, "rate_per_s": float("nan")}]}), "rate_per_s"),
         ('{"keys": [{"rate_per_s": ' + "1" * 5000, "number out of range"),
-        (json.dumps({"keys": [A_KEY]}) + " " * 2**20, "of more than 1048576 bytes"),
+        (json.dumps({"keys": [A_KEY]}) + " " * 2**20, "larger than 1048576 bytes"),
         (json.dumps({"keys": [{**A_KEY, "name": "a\0"}]}), "name"),
     ],
 )  # fmt: skip
