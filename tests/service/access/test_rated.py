@@ -21,9 +21,10 @@ def rated(tmp_path, metrics):
 
 
 def bodies(content):
+    """Make requests of so many images that they are owed for seconds."""
     text = base64.b64encode(content).decode()
-    images = {"category": "bolt", "images": [{"content": text}] * 5}
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [5], "data": [text] * 5}
+    images = {"category": "bolt", "images": [{"content": text}] * 20}
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [20], "data": [text] * 20}
     return {
         "/detect": images,
         "/detect/batch": images,
