@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.cli.evaluate.evaluate import require_test_images
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -19,7 +20,7 @@ from model.cli.options import (
     MaxPixels,
     Weights,
 )
-from model.errors import DatasetError, UnknownCategory
+from model.errors import UnknownCategory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,8 +88,7 @@ def compare(
     )
     tell_passed_over(dataset)
     samples = dataset.test
-    if not samples:
-        raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
+    require_test_images(samples, data)
     detectors = [open_checkpoint(checkpoint, device) for checkpoint in (former, latter)]
     evaluations = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
     comparison = evaluation.compare(evaluations[0], evaluations[1])

@@ -98,7 +98,7 @@ def evaluate(
     words = Words.given(good, defective, category)
     dataset = read_dataset(data, chosen, layout, local_root, words=words)
     tell_passed_over(dataset)
-    _require_test_images(dataset.test, data)
+    require_test_images(dataset.test, data)
     curve = None if report is None else read_curve(checkpoint, run)
     detector = open_checkpoint(checkpoint, device=device)
     measurements = evaluation.evaluate(detector, dataset.test, batch_size, progress=True)
@@ -123,7 +123,8 @@ def evaluate(
         print(f"wrote {report}")
 
 
-def _require_test_images(samples: "Sequence[Sample]", data: Path) -> None:
+def require_test_images(samples: "Sequence[Sample]", data: Path) -> None:
+    """Raise `DatasetError` if there are no test images."""
     if not samples:
         raise DatasetError(f"no test images in {data}: expected <category>/test/<defect>/*.png")
 

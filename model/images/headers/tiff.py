@@ -1,10 +1,6 @@
 """TIFF: the first directory, and the EXIF directories that Pillow also reads (TIFF 6.0)."""
 
-import contextlib
-import struct
-from dataclasses import dataclass
-
-from model.errors import ImageDamaged, ImageFormatRefused, ImageOverLimit
+from model.errors import ImageDamaged, ImageFormatRefused
 from model.images.headers.declared import (
     COLOUR_BYTES,
     CONVERTED_BYTES,
@@ -16,91 +12,17 @@ from model.images.headers.declared import (
     Declared,
 )
 from model.images.headers.jpeg import NS_PER_SCAN_PIXEL, count_scans
+from model.images.headers.tiff_directory import Entry, TiffReader
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
 _ROWS_PER_STRIP, _PLANAR, _SEPARATE_PLANES, _PHOTOMETRIC = 278, 284, 2, 262
 _STRIPS, _TILE_WIDTH, _TILE_LENGTH, _TILES, _EXTRA_SAMPLES = 273, 322, 323, 324, 338
 _EXIF_DIRECTORIES = (34665, 34853, 40965)
-_BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_BYTES_OF_TYPE |= {13: 4, 16: 8}
-_AS_BYTES = frozenset({1, 2, 6, 7})
-_LETTERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_MAX_VALUES = 100_000
 _FAX = frozenset({2, 3, 4, 32771})
 _JPEG = frozenset({6, 7})
 _NS_PER_BYTE = {1: 8.0, 5: 12.0, 8: 12.0, 32773: 12.0, 32946: 12.0}
 _SLOW_NS_PER_BYTE = 40.0  # LZMA, Zstandard, JPEG
 _NS_PER_SAMPLE = 60.0  # unpacked by NumPy
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One entry of a directory; `at` is the offset of its values."""
-
-    kind: int
-    count: int
-    at: int
-
-
-class _Reader:
-    """Directories of a TIFF or BigTIFF, in either byte order."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._order = "<" if content[:2] == b"II" else ">"
-        self._big = content[2:4] in {b"+\0", b"\0+"}
-        (self.first,) = self._numbers("Q" if self._big else "I", 8 if self._big else 4)
-
-    def directory(self, at: int) -> dict[int, _Entry]:
-        """Return the entries of the directory at this offset; the first of repeated tags.
-
-        Raises `ImageDamaged` if it is outside the file, `ImageOverLimit` if it is too long.
-        """
-        (count,) = self._numbers("Q" if self._big else "H", at)
-        if count > MAX_ENTRIES:
-            raise ImageOverLimit(
-                f"a directory of a TIFF may have {MAX_ENTRIES} entries, got {count}: save it again"
-            )
-        at += 8 if self._big else 2
-        layout, length = ("HHQ", 20) if self._big else ("HHI", 12)
-        entries: dict[int, _Entry] = {}
-        for number in range(count):
-            start = at + number * length
-            tag, kind, values = self._numbers(layout, start)
-            inline = start + (12 if self._big else 8)
-            entries.setdefault(tag, _Entry(kind, values, self._place(kind, values, inline)))
-        return entries
-
-    def check_directory(self, at: int) -> None:
-        """Raise `ImageOverLimit` for a directory that is too long; ignore an invalid one."""
-        with contextlib.suppress(ImageDamaged):
-            self.directory(at)
-
-    def number(self, entries: dict[int, _Entry], tag: int, default: int = 0) -> int:
-        """Return the first of a tag's whole numbers."""
-        entry = entries.get(tag)
-        if entry is None or entry.kind not in _LETTERS or not entry.count:
-            return default
-        return int(self._numbers(_LETTERS[entry.kind], entry.at)[0])
-
-    def _place(self, kind: int, count: int, inline: int) -> int:
-        size = count * _BYTES_OF_TYPE.get(kind, 1)
-        # Pillow ignores values outside the file and unknown types.
-        is_read = kind in _BYTES_OF_TYPE and size <= len(self._content)
-        if is_read and kind not in _AS_BYTES and count > _MAX_VALUES:
-            raise ImageOverLimit(
-                f"an entry of a TIFF may have {_MAX_VALUES} numbers, got {count}: save it again"
-            )
-        room = 8 if self._big else 4
-        if size <= room:
-            return inline
-        return int(self._numbers("Q" if self._big else "I", inline)[0])
-
-    def _numbers(self, layout: str, at: int) -> tuple[int, ...]:
-        try:
-            return struct.unpack_from(self._order + layout, self._content, at)
-        except (struct.error, OverflowError) as error:
-            raise ImageDamaged("a directory of the TIFF is outside the file") from error
 
 
 def declare(content: bytes) -> Declared:
@@ -109,7 +31,7 @@ def declare(content: bytes) -> Declared:
     Raises `ImageDamaged` without one, `ImageOverLimit` for too many entries or numbers, and
     `ImageFormatRefused` for fax compression, where libtiff only logs damage.
     """
-    reader = _Reader(content)
+    reader = TiffReader(content)
     entries = reader.directory(reader.first)
     for tag in _EXIF_DIRECTORIES:
         if tag in entries:
@@ -144,7 +66,7 @@ def declare(content: bytes) -> Declared:
 
 
 def _is_read_by_samples(
-    reader: _Reader, entries: dict[int, _Entry], samples: int, bits: int
+    reader: TiffReader, entries: dict[int, Entry], samples: int, bits: int
 ) -> bool:
     """Whether `model.images.formats.tiff_samples` may read it, which is slower than Pillow."""
     planes = samples > 1 and reader.number(entries, _PLANAR) == _SEPARATE_PLANES
@@ -161,7 +83,7 @@ def _peak_bytes(samples: int, bits: int, *, see_through: bool) -> int:
 
 
 def _pieces(
-    reader: _Reader, entries: dict[int, _Entry], width: int, height: int
+    reader: TiffReader, entries: dict[int, Entry], width: int, height: int
 ) -> tuple[int, int, int]:
     """Return a strip's or tile's pixels, the number that covers the image, and the total number.
 
