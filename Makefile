@@ -39,7 +39,7 @@ run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://12
 	@echo "Starting the service on http://$(HOST):$(PORT) (Ctrl-C stops it); the first start compiles kernels"
 	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT) --samples $(abspath $(SAMPLES))
 
-test: $(DEV) ## run every test but the long ones (8 minutes on two cores)
+test: $(DEV) ## run every test but the long ones (10 minutes on two cores)
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not serial and not long"
 	$(PYTEST) -m "serial and not long" $(SERIAL)
 

@@ -1,6 +1,5 @@
 """Load or train a checkpoint, evaluate it and compare it with the paper's figures."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +9,7 @@ from rich.console import Console
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.cli.checkpoints.importing import build_detector, keep, read_network
 from model.cli.evaluate.compare import split_name
+from model.cli.evaluate.evaluate import write_json
 from model.cli.train.options import RunOptions, SourceOptions
 from model.cli.train.run import TrainRequest, follow
 from model.cli.watching import counting
@@ -80,7 +80,7 @@ def answer(question: Question) -> bool:
     reproduction = Reproduction(evaluation, paper, notes)
     show(reproduction)
     if question.json_file is not None:
-        write_json(question.json_file, checkpoint, reproduction)
+        write_json(question.json_file, checkpoint, reproduction.to_dict())
     if question.report is not None:
         subject = Subject(
             detector, checkpoint.manifest, evaluation, question.data,
@@ -200,10 +200,3 @@ def show(reproduction: Reproduction) -> None:
     console.print(reproduction.table())
     for note in reproduction.notes:
         console.print(f"- {note}", highlight=False, soft_wrap=True)
-
-
-def write_json(file: Path, checkpoint: Checkpoint, reproduction: Reproduction) -> None:
-    """Write the figures, with the checkpoint's name."""
-    about = {"name": checkpoint.name, "version": checkpoint.version}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"checkpoint": about, **reproduction.to_dict()}, indent=2) + "\n")
