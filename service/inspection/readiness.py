@@ -8,7 +8,7 @@ from service.workers.protocol import Workers, WorkerState
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class ServiceReadiness:
     """Whether the service can inspect; `reasons` say why not."""
 
     ready: bool
@@ -27,7 +27,7 @@ class ReadinessCheck:
         self._registry = registry
         self._shutdown = shutdown
 
-    def __call__(self) -> Readiness:
+    def __call__(self) -> ServiceReadiness:
         """Return ready if every worker is, and at least one category can be inspected."""
         reasons = [
             f"worker {worker.name} is {worker.state}: {worker.reason}"
@@ -38,7 +38,7 @@ class ReadinessCheck:
             reasons.append("no checkpoint in the store can serve")
         if self._shutdown.begun:
             reasons.append("the service is shutting down")
-        return Readiness(not reasons, tuple(reasons))
+        return ServiceReadiness(not reasons, tuple(reasons))
 
     async def wait(self) -> None:
         """Wait until the service is ready."""

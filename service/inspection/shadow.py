@@ -32,7 +32,7 @@ logger = logging.getLogger("service.shadow")
 
 
 @dataclass(slots=True)
-class Comparison:
+class ShadowComparison:
     """How a shadow's results compare with the answers so far.
 
     Scores are from 0 to 1, each by its version's calibration; `changes` counts differing decisions
@@ -79,10 +79,12 @@ class Shadows(Observer):
         self._metrics = metrics
         self._max_waiting = max_waiting
         self._timeout_s = timeout_s
-        self._comparisons: dict[tuple[Category, CheckpointKey, CheckpointKey], Comparison] = {}
+        self._comparisons: dict[
+            tuple[Category, CheckpointKey, CheckpointKey], ShadowComparison
+        ] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __iter__(self) -> Iterator[Comparison]:
+    def __iter__(self) -> Iterator[ShadowComparison]:
         """Yield every comparison since the service started, sorted by category."""
         return iter([self._comparisons[key] for key in sorted(self._comparisons)])
 
@@ -106,7 +108,7 @@ class Shadows(Observer):
         if shadow is None:
             return
         key = (route.category, route.checkpoint, shadow.checkpoint)
-        comparison = self._comparisons.setdefault(key, Comparison(*key))
+        comparison = self._comparisons.setdefault(key, ShadowComparison(*key))
         if self._busy() or not self._in_memory(shadow.checkpoint):
             comparison.left_out += 1
             self._count(route, "left out")
@@ -136,7 +138,7 @@ class Shadows(Observer):
         pixels: UInt8[np.ndarray, "n 3 h w"],
         size: ImageSize,
         answered: Finding,
-        comparison: Comparison,
+        comparison: ShadowComparison,
     ) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()

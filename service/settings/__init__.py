@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from service.settings.access import AccessSettings
 from service.settings.api import ApiSettings
+from service.settings.archive import ArchiveSettings
 from service.settings.client import ClientSettings
 from service.settings.cores import available_cores
 from service.settings.environment import (
@@ -39,6 +40,7 @@ from service.settings.workers import WorkerSettings
 __all__ = [
     "AccessSettings",
     "ApiSettings",
+    "ArchiveSettings",
     "ClientSettings",
     "HttpSettings",
     "InspectionSettings",
@@ -73,6 +75,7 @@ class Settings(BaseSettings):
     inspection: InspectionSettings = Field(default_factory=InspectionSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     versions: VersionSettings = Field(default_factory=VersionSettings)
+    archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @classmethod

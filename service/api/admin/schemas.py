@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from model.checkpoints.key import CheckpointKey
 from service.inspection.options import Strict
-from service.inspection.shadow import Comparison
+from service.inspection.shadow import ShadowComparison
 from service.versions.assignment import Assignment, Canary, Role
 from service.versions.catalogue import Version
 from service.versions.state import AuditRecord
@@ -266,7 +266,7 @@ class ShadowAnswer(_Answer):
     largest_difference: float = Field(description="largest difference of a part's scores")
 
     @classmethod
-    def of(cls, comparison: Comparison) -> "ShadowAnswer":
+    def of(cls, comparison: ShadowComparison) -> "ShadowAnswer":
         """Describe a comparison."""
         return cls(
             category=comparison.category,

@@ -1,0 +1,1 @@
+"""The door to the archive: record, search, verdicts, holds, media, summaries."""

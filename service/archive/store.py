@@ -1,0 +1,208 @@
+"""Writes and reads records through one connection, to SQLite or PostgreSQL.
+
+    store.insert(connection, [inspection])
+    store.find(connection, inspection.inspection_id)
+
+Nothing here begins or commits a transaction.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from model.inspection import Decision
+from service.archive.records import (
+    DecisionSource,
+    InspectionRecord,
+    MediaState,
+    Verdict,
+    ViewRecord,
+)
+from service.archive.tables import SCORE_BINS, inspections, rollups, views
+from service.inspection.submission import Origin
+
+_ENUMS: Mapping[str, type[StrEnum]] = {
+    "told": Decision,
+    "found": Decision,
+    "source": DecisionSource,
+    "origin": Origin,
+    "verdict": Verdict,
+    "image_state": MediaState,
+    "map_state": MediaState,
+}
+_JSON = frozenset({"meta", "regions", "timings_ms"})
+_OWN_FIELDS = [field.name for field in fields(InspectionRecord) if field.name != "views"]
+_KEY = ("hour", "category", "node", "station", "told", "verdict", "score_bin", "origin")
+
+
+def insert(connection: Connection, records: Sequence[InspectionRecord]) -> set[UUID]:
+    """Insert inspections with their views, and count them; return the ids of the new ones.
+
+    An inspection whose id is already there is left as it is.
+    """
+    if not records:
+        return set()
+    rows = [_row_of(record) for record in records]
+    statement = _insert(connection, inspections).on_conflict_do_nothing()
+    inserted = connection.execute(statement.returning(inspections.c.inspection_id), rows)
+    new = set(inserted.scalars())
+    fresh = [record for record in records if record.inspection_id in new]
+    if view_rows := [row for record in fresh for row in _view_rows_of(record)]:
+        connection.execute(views.insert(), view_rows)
+    count(connection, fresh)
+    return new
+
+
+def replace_record(
+    connection: Connection, before: InspectionRecord, after: InspectionRecord
+) -> None:
+    """Write another state of an inspection, its views included, and count it anew."""
+    row = _row_of(after)
+    identifier = row.pop("inspection_id")
+    connection.execute(
+        update(inspections).where(inspections.c.inspection_id == identifier).values(row)
+    )
+    connection.execute(delete(views).where(views.c.inspection_id == identifier))
+    if view_rows := _view_rows_of(after):
+        connection.execute(views.insert(), view_rows)
+    count(connection, [before], -1)
+    count(connection, [after])
+
+
+def find(connection: Connection, inspection_id: UUID) -> InspectionRecord | None:
+    """Return an inspection; None if it is not there."""
+    return next(iter(find_all(connection, [inspection_id])), None)
+
+
+def find_all(connection: Connection, ids: Sequence[UUID]) -> list[InspectionRecord]:
+    """Return the inspections that are there, in the order of `ids`."""
+    condition = inspections.c.inspection_id.in_(bindparam("ids", expanding=True))
+    rows = connection.execute(select(inspections).where(condition), {"ids": list(ids)})
+    return sorted_as(ids, records_of(connection, [dict(row) for row in rows.mappings()]))
+
+
+def sorted_as(ids: Sequence[UUID], records: Iterable[InspectionRecord]) -> list[InspectionRecord]:
+    """Return the records in the order of `ids`."""
+    by_id = {record.inspection_id: record for record in records}
+    return [by_id[identifier] for identifier in ids if identifier in by_id]
+
+
+def records_of(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[InspectionRecord]:
+    """Return the records of rows of `inspections`, with their views, in the same order."""
+    if not rows:
+        return []
+    ids = [row["inspection_id"] for row in rows]
+    condition = views.c.inspection_id.in_(bindparam("ids", expanding=True))
+    statement = select(views).where(condition).order_by(views.c.inspection_id, views.c.view)
+    of_id: dict[UUID, list[ViewRecord]] = {}
+    for row in connection.execute(statement, {"ids": ids}).mappings():
+        of_id.setdefault(row["inspection_id"], []).append(_view_of(dict(row)))
+    return [_record_of(row, of_id.get(row["inspection_id"], ())) for row in rows]
+
+
+def count(connection: Connection, records: Iterable[InspectionRecord], sign: int = 1) -> None:
+    """Add the parts to the roll-ups, or with `sign` -1 take them out; tests are not counted."""
+    parts: Counter[tuple[Any, ...]] = Counter()
+    for record in records:
+        if record.origin is not Origin.TEST:
+            parts[_rollup_key(record)] += record.repeats
+    if not parts:
+        return
+    statement = _insert(connection, rollups)
+    statement = statement.on_conflict_do_update(
+        index_elements=[rollups.c[name] for name in _KEY],
+        set_={"parts": rollups.c.parts + statement.excluded.parts},
+    )
+    # Sorted, so that two writers of a PostgreSQL lock the rows in the same order.
+    rows = [{**dict(zip(_KEY, key, strict=True)), "parts": sign * n} for key, n in parts.items()]
+    connection.execute(statement, sorted(rows, key=lambda row: [row[name] for name in _KEY]))
+
+
+def recount(
+    connection: Connection, before: InspectionRecord, verdict: Verdict | None
+) -> InspectionRecord:
+    """Count an inspection under another verdict; return it with that verdict."""
+    after = replace(before, verdict=verdict)
+    count(connection, [before], -1)
+    count(connection, [after])
+    return after
+
+
+def score_bin(score: float | None) -> int:
+    """Return the bin of a score from 0 to 1; -1 without a score.
+
+    >>> score_bin(0.5), score_bin(1.0), score_bin(None)
+    (25, 49, -1)
+    """
+    return -1 if score is None else min(int(score * SCORE_BINS), SCORE_BINS - 1)
+
+
+def hour_of(moment: datetime) -> datetime:
+    """Return the beginning of a time's hour."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _insert(connection: Connection, table: Table) -> Any:  # noqa: ANN401 - either dialect's Insert
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)
+
+
+def _rollup_key(record: InspectionRecord) -> tuple[Any, ...]:
+    return (
+        hour_of(record.received_at),
+        record.category,
+        record.node,
+        record.station or "",
+        record.told.value,
+        record.verdict.value if record.verdict else "",
+        score_bin(record.score),
+        record.origin.value,
+    )
+
+
+def _row_of(record: InspectionRecord) -> dict[str, Any]:
+    return {name: _to_column(name, getattr(record, name)) for name in _OWN_FIELDS}
+
+
+def _view_rows_of(record: InspectionRecord) -> list[dict[str, Any]]:
+    return [
+        {
+            "inspection_id": record.inspection_id,
+            "view": number,
+            **{name: _to_column(name, value) for name, value in asdict(view).items()},
+        }
+        for number, view in enumerate(record.views)
+    ]
+
+
+def _record_of(row: Mapping[str, Any], of_part: Sequence[ViewRecord]) -> InspectionRecord:
+    values = {name: _from_column(name, row[name]) for name in _OWN_FIELDS}
+    return InspectionRecord(**values, views=tuple(of_part))
+
+
+def _view_of(row: Mapping[str, Any]) -> ViewRecord:
+    names = [field.name for field in fields(ViewRecord)]
+    view = ViewRecord(**{name: _from_column(name, row[name]) for name in names})
+    return view if view.regions else replace(view, regions=())
+
+
+def _to_column(name: str, value: Any) -> Any:  # noqa: ANN401 - any column
+    if name in _JSON:
+        return json.dumps(value, allow_nan=False) if value else None
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def _from_column(name: str, value: Any) -> Any:  # noqa: ANN401 - any column
+    if value is None:
+        return None
+    if name in _JSON:
+        return json.loads(value)
+    return _ENUMS[name](value) if name in _ENUMS else value

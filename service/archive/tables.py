@@ -1,0 +1,276 @@
+"""The archive's tables, for SQLite and PostgreSQL.
+
+Times are whole microseconds since 1970 in UTC, so that both databases sort and index them alike.
+`JOURNAL_TABLES` exist only in a node's journal. Change nothing here without a migration: later
+releases only add columns and tables, so that the previous release still opens the journal.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SCORE_BINS = 50
+"""Bins of the histogram of scores, over 0 to 1; bin -1 has the parts without a score."""
+
+metadata = MetaData()
+
+
+class Identifier(TypeDecorator[UUID]):
+    """A UUID: 16 bytes in SQLite, which has no such type, and sorted alike in both."""
+
+    impl = Uuid
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column's type in a database."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(LargeBinary(16))
+        return dialect.type_descriptor(Uuid())
+
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:  # noqa: ANN401
+        """Convert an id for the database."""
+        return value.bytes if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:  # noqa: ANN401
+        """Convert an id from the database."""
+        return UUID(bytes=value) if isinstance(value, bytes) else value
+
+
+class Sha256(TypeDecorator[str]):
+    """A SHA-256 in lower-case hex; 32 bytes in the database."""
+
+    impl = LargeBinary(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        """Convert a hash for the database."""
+        return None if value is None else bytes.fromhex(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+        """Convert a hash from the database."""
+        return None if value is None else bytes(value).hex()
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime; microseconds since 1970 in the database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Convert a time for the database."""
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Convert a time from the database."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+inspections = Table(
+    "inspections",
+    metadata,
+    Column("inspection_id", Identifier, primary_key=True),
+    Column("node", String(100), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("station_number", BigInteger, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("captured_at", Moment),
+    Column("origin", String(8), nullable=False),
+    Column("category", Text, nullable=False),
+    Column("part_id", Text),
+    Column("station", Text),
+    Column("job_id", Text),
+    Column("meta", Text),
+    Column("told", String(12), nullable=False),
+    Column("source", String(12), nullable=False),
+    Column("told_reason", Text),
+    Column("fail_safe", String(12)),
+    Column("found", String(12)),
+    Column("score", Float(53)),
+    Column("raw_score", Float(53)),
+    Column("threshold", Float(53)),
+    Column("review_threshold", Float(53)),
+    Column("model_name", Text),
+    Column("model_version", Text),
+    Column("model_sha256", Sha256),
+    Column("calibration_version", Text),
+    Column("request_id", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("problem", Text),
+    Column("problem_detail", Text),
+    Column("repeats", Integer, nullable=False, server_default=text("1")),
+    Column("verdict", String(12)),
+    Column("is_held", Boolean, nullable=False, server_default=text("false")),
+    sqlite_with_rowid=False,
+)
+
+views = Table(
+    "views",
+    metadata,
+    Column(
+        "inspection_id",
+        Identifier,
+        ForeignKey("inspections.inspection_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("view", SmallInteger, primary_key=True),
+    Column("filename", Text),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("image_bytes", BigInteger),
+    Column("image_sha256", Sha256),
+    Column("image_state", String(12), nullable=False),
+    Column("map_sha256", Sha256),
+    Column("map_state", String(12), nullable=False),
+    Column("found", String(12)),
+    Column("score", Float(53)),
+    Column("raw_score", Float(53)),
+    Column("threshold", Float(53)),
+    Column("regions", Text),
+    Column("timings_ms", Text),
+    Column("problem", Text),
+    Column("problem_detail", Text),
+    sqlite_with_rowid=False,
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("event_id", Identifier, primary_key=True),
+    Column("inspection_id", Identifier, nullable=False),
+    Column("verdict", String(12), nullable=False),
+    Column("defect_class", Text),
+    Column("comment", Text),
+    Column("author", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("verdicts_of_inspection", "inspection_id", "at"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("event_id", Identifier, primary_key=True),
+    Column("inspection_id", Identifier, nullable=False),
+    Column("is_held", Boolean, nullable=False),
+    Column("reason", Text),
+    Column("author", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("holds_of_inspection", "inspection_id", "at"),
+)
+
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("hour", Moment, primary_key=True),
+    Column("category", Text, primary_key=True),
+    Column("node", String(100), primary_key=True),
+    Column("station", Text, primary_key=True),  # "" without a station
+    Column("told", String(12), primary_key=True),
+    Column("verdict", String(12), primary_key=True),  # "" without a verdict
+    Column("score_bin", SmallInteger, primary_key=True),
+    Column("origin", String(8), primary_key=True),
+    Column("parts", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Parts by hour of `received_at`; those of origin `test` are not counted."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", Identifier, nullable=False),
+    Column("inspection_id", Identifier, nullable=False),
+    Column("kind", String(12), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("station", Text),
+    Column("station_number", BigInteger, nullable=False),
+    Column("origin", String(8), nullable=False),
+    Column("payload", Text),
+    sqlite_autoincrement=True,  # a number is never used twice, though old events are deleted
+)
+
+station_numbers = Table(
+    "station_numbers",
+    metadata,
+    Column("station", Text, primary_key=True),
+    Column("last_number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+sinks = Table(
+    "sinks",
+    metadata,
+    Column("sink", String(100), primary_key=True),
+    Column("position", BigInteger, nullable=False),  # number of the last event that it has taken
+    Column("at", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("sink", String(100), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("event_id", Identifier, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters)
+CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups)
+"""Those that the PostgreSQL of all nodes has; a journal has these and `JOURNAL_TABLES`."""
+
+# What is searched: by time, by station, by category, one part; and what waits for a person.
+_newest = (inspections.c.received_at, inspections.c.inspection_id)
+Index("inspections_by_time", *_newest)
+Index("inspections_of_station", inspections.c.station, *_newest)
+Index("inspections_of_category", inspections.c.category, *_newest)
+Index(
+    "inspections_of_part", inspections.c.part_id, *_newest,
+    sqlite_where=inspections.c.part_id.is_not(None),
+    postgresql_where=inspections.c.part_id.is_not(None),
+)  # fmt: skip
+Index(
+    "inspections_of_job", inspections.c.job_id, *_newest,
+    sqlite_where=inspections.c.job_id.is_not(None),
+    postgresql_where=inspections.c.job_id.is_not(None),
+)  # fmt: skip
+OPEN_REVIEW = text("told IN ('REVIEW', 'UNDECIDED') AND verdict IS NULL")
+"""A query must contain exactly this condition, or SQLite does not use the index."""
+
+Index(
+    "open_reviews", *_newest, sqlite_where=OPEN_REVIEW, postgresql_where=OPEN_REVIEW
+)  # fmt: skip
+Index(
+    "inspections_held", *_newest,
+    sqlite_where=text("is_held"), postgresql_where=text("is_held"),
+)  # fmt: skip
+Index("inspections_by_number", inspections.c.node, inspections.c.number, unique=False)
+for _kind in ("image", "map"):
+    Index(
+        f"views_with_{_kind}", views.c[f"{_kind}_sha256"],
+        sqlite_where=text(f"{_kind}_state = 'kept'"),
+        postgresql_where=text(f"{_kind}_state = 'kept'"),
+    )  # fmt: skip
