@@ -17,6 +17,7 @@ _SEND_FORMAT = "send JPEG, PNG, BMP, TIFF, WebP, PGM or PPM; `detail` names the 
 _SEND_UTF8 = "send texts in UTF-8, and declare UTF-8 or no charset"
 _TAKE_AGAIN = "take the picture again: the file is damaged, empty or not valid base64"
 _REPAIR_FIELD = "fix the client; `errors` names the field"
+_REPAIR_ID = "fix the client: a new UUIDv7 for each part, the same one only to repeat a request"
 _WAIT = "wait for `Retry-After` seconds"
 _READ_LOG = "search the log for the request id; a retry rarely helps"
 _TRY_AGAIN = "try again after `Retry-After` seconds, if the part can wait"
@@ -189,6 +190,29 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "new key for each new request, and the same key only to repeat one",
         advice=_REPAIR_FIELD,
     ),
+    errors.InvalidInspectionId: ProblemType(
+        400,
+        "invalid-inspection-id",
+        "Not an inspection id",
+        example="expected a UUIDv7 such as 0192f0c1-2c3a-7def-8123-456789abcdef, got 'part 7'",
+        advice=_REPAIR_ID,
+    ),
+    errors.InspectionIdReused: ProblemType(
+        409,
+        "inspection-id-reused",
+        "The inspection id belongs to another part",
+        example="the inspection 0192f0c1-2c3a-7def-8123-456789abcdef has other images: use a new "
+        "id for each part, and the same id only to repeat a request",
+        advice=_REPAIR_ID,
+    ),
+    errors.MapNotKept: ProblemType(
+        409,
+        "map-not-kept",
+        "The anomaly map is no longer there",
+        example="the part was decided NG, but its anomaly map is no longer there, so the same "
+        "answer cannot be given again: use the decision",
+        advice="use the decision that `detail` names, or inspect the part under a new id",
+    ),
     errors.UndecodableImage: ProblemType(
         422,
         "undecodable-image",
@@ -275,6 +299,13 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "state-not-written",
         "The change could not be saved",
         example="the change could not be saved and was not made: No space left on device",
+    ),
+    errors.JournalUnavailable: ProblemType(
+        503,
+        "journal-unavailable",
+        "The archive cannot be used",
+        example="the journal cannot be written: the disk is full; free some space",
+        advice="make room on the service's disk, or make it writable; its log says what is wrong",
     ),
     errors.CheckpointUnavailable: ProblemType(
         503,

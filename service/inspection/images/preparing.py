@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt8
@@ -31,6 +31,10 @@ class Prepared:
     image: Image | None
     timings_ms: Mapping[str, float]
     shadow_pixels: UInt8[np.ndarray, "m 3 _ _"] | None = None
+
+    def after_inspection(self) -> "Prepared":
+        """Return it without the pixels, which only the network and an overlay need."""
+        return replace(self, pixels=self.pixels[:0].copy(), image=None)
 
     @property
     def image_size(self) -> ImageSize:
