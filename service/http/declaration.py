@@ -43,6 +43,9 @@ class Declaration:
     inspects: bool = False
     """Whether all its errors include UNDECIDED and the fail-safe."""
 
+    has_many_parts: bool = False
+    """Whether a request has many parts, each with an inspection id of its own."""
+
     scope: Scope | None = None
     """The scope that the caller's key needs; None: any key."""
 
@@ -74,13 +77,14 @@ class Matched:
 def declares(
     *,
     inspects: bool = False,
+    has_many_parts: bool = False,
     scope: Scope | None = None,
     access: Access = Access.KEYED,
     is_probe: bool = False,
     page_policy: str | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
     """Declare a route, as a decorator of its function or ASGI application."""
-    declaration = Declaration(inspects, scope, access, is_probe, page_policy)
+    declaration = Declaration(inspects, has_many_parts, scope, access, is_probe, page_policy)
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _ATTRIBUTE, declaration)

@@ -16,7 +16,6 @@ from PIL.Image import Image
 from model.inspection import Category
 from service.errors import (
     CheckpointUnavailable,
-    ClientGone,
     MapNotKept,
     NoSuchCategory,
     NoSuchVersion,
@@ -29,7 +28,14 @@ from service.inspection.options import InspectOptions
 from service.inspection.pipeline import Pipeline
 from service.inspection.recording import PartRecorder
 from service.inspection.request import PartRequest
-from service.inspection.result import Attempt, Inspected, PartResult, ViewResult, forget_traceback
+from service.inspection.result import (
+    Attempt,
+    Inspected,
+    PartResult,
+    ViewResult,
+    forget_traceback,
+    problem_of_part,
+)
 from service.inspection.submission import Origin
 from service.inspection.turns import Turns
 from service.versions.registry import Registry, Route
@@ -93,11 +99,11 @@ class InspectPart:
             attempted = None if earlier else await self._attempt(part)
         except BaseException as error:
             end_turn()
-            recorder.refuse(part, _reason(error))
+            recorder.refuse(part, *problem_of_part(error))
             raise
-        if earlier is not None or attempted is None:
-            assert earlier is not None
+        if attempted is None:
             end_turn()
+            assert earlier is not None
             return await self._again(part, earlier)
         finishing = asyncio.create_task(self._finish(part, *attempted))
         self._finishing.add(finishing)
@@ -147,12 +153,13 @@ class InspectPart:
         if self._recorder is not None:
             deadline = self.deadline(part.options)
             try:
-                archived = await self._recorder.record(part, result, attempts, deadline)
-                result = replace(result, archived=archived)
+                result = await self._recorder.record(part, result, attempts, deadline)
             except Exception as error:
-                self._recorder.refuse(part, error)
+                self._recorder.refuse(part, *problem_of_part(error))
                 views = [view if isinstance(view, Exception) else error for view in views]
                 result = replace(result, views=views)
+        if result.replayed:  # the journal, which could not be read before, has the id
+            return await self._again(part, result)
         origin = part.submission.origin
         for view, attempt in zip(result.views, attempts, strict=True):
             if isinstance(view, Inspected):
@@ -221,13 +228,6 @@ def find_version(registry: Registry, category: Category, version: str | None, ke
     raise NoSuchVersion(
         f"version {version[:50]!r} does not serve the category {category!r}; serving: {have}"
     )
-
-
-def _reason(error: BaseException) -> Exception:
-    """Return why a part was not inspected; a request is cancelled when its client leaves."""
-    if isinstance(error, Exception):
-        return error
-    return ClientGone("the connection closed before the answer")
 
 
 def _do_nothing() -> None:

@@ -19,23 +19,23 @@ class PartRecorder(Protocol):
     async def recall(self, part: PartRequest) -> PartResult | None:
         """Return the journaled result of a part's id; None if the part has to be inspected.
 
-        If the part says what the line was told, that is written to the journal first. Findings
-        have their map if the part's options want one and the archive has kept it. Raises
-        `InspectionIdReused` if the id belongs to another part, and `JournalUnavailable`.
+        If the part says what the line was told, the journal is told first. Findings have their map
+        if the part's options want one and the archive has kept it. Raises `InspectionIdReused` if
+        the id belongs to another part, `DeadlineExceeded`, or `JournalUnavailable`.
         """
         ...
 
     async def record(
         self, part: PartRequest, result: PartResult, attempts: Sequence[Attempt], deadline: float
-    ) -> bool | None:
-        """Record a part; return `PartResult.archived`.
+    ) -> PartResult:
+        """Record a part; return the result with `archived`, or the journal's if it had one.
 
         `deadline` is by the event loop's clock. Raises `DeadlineExceeded` if the write had not
-        begun by then; the part is then recorded as UNDECIDED. Raises `JournalUnavailable` if the
-        part must not pass unrecorded.
+        begun by then, `JournalUnavailable` if the part must not pass unrecorded, or
+        `InspectionIdReused`. Then the part is not recorded.
         """
         ...
 
-    def refuse(self, part: PartRequest, error: Exception) -> None:
-        """Record a part that was not inspected, without its images, and without waiting."""
+    def refuse(self, part: PartRequest, slug: str, detail: str) -> None:
+        """Record a part that got this problem, without images and without waiting."""
         ...

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Category, Decision
-from service.errors import ServiceError
+from service.errors import ClientGone, ServiceError
 from service.inspection.images.preparing import Prepared
 from service.inspection.images.sources import Fingerprint
 from service.inspection.options import PartFields
@@ -92,6 +92,16 @@ class PartResult:
 def problem_type_of(error: Exception) -> ProblemType:
     """Return the kind of problem that an exception is."""
     return PROBLEM_TYPES[type(error)] if isinstance(error, ServiceError) else INTERNAL
+
+
+def problem_of_part(error: BaseException) -> tuple[str, str]:
+    """Return the slug and the detail of a problem for the record."""
+    if isinstance(error, ServiceError):
+        return problem_type_of(error).slug, str(error)
+    if isinstance(error, Exception):
+        return INTERNAL.slug, "the service failed on this part: search its log for the request id"
+    # A request is cancelled when its client leaves.
+    return PROBLEM_TYPES[ClientGone].slug, "the connection closed before the answer"
 
 
 def forget_traceback(error: Exception) -> Exception:

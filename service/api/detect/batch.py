@@ -12,10 +12,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.detect.fields import options_for
+from service.api.posting.fields import options_for
 from service.api.detect.idempotency import Answers
 from service.api.detect.schemas import BatchAnswer, ImageAnswer
-from service.api.detect.uploads import Posted
+from service.api.posting.uploads import Posted
 from service.api.limits import BodyLimits
 from service.api.service import Service
 from service.errors import NoWorkerReady, ServiceError

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.detect.uploads import Posted
+from service.api.posting.uploads import Posted
 from service.errors import DeadlineExceeded, IdempotencyKeyReused, InvalidRequest
 from service.inspection.images.sources import Upload
 from service.telemetry.logs import note

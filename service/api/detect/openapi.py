@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.api.detect.fields import Asked, AskedInText
-from service.api.detect.uploads import BatchBody, DetectBody
+from service.api.posting.fields import Asked, AskedInText
+from service.api.posting.uploads import BatchBody, DetectBody
 from service.api.requests import PRIORITY_HEADER, TIMEOUT_HEADER
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}

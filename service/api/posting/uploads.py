@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, RootModel
 from starlette.requests import Request
 
 from service.api.charsets import check_charset
-from service.api.detect.fields import Asked, AskedInText, check_text
-from service.api.detect.forms import Form, FormLimits, read_form
+from service.api.posting.fields import Asked, AskedInText, check_text
+from service.api.posting.forms import Form, FormLimits, read_form
 from service.api.documents import (
     LONG_JSON_BYTES,
     Document,
