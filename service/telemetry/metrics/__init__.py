@@ -1,7 +1,7 @@
 """Every Prometheus metric of the service, declared once.
 
 `traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `media`
-images and raw maps of the archive. A counter's
+images and raw maps of the archive, `retention` what is deleted from it. A counter's
 name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
 """
 
@@ -14,6 +14,7 @@ from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
 from service.telemetry.metrics.media import MediaMetrics
 from service.telemetry.metrics.models import ModelMetrics
+from service.telemetry.metrics.retention import RetentionMetrics
 from service.telemetry.metrics.traffic import TrafficMetrics
 from service.telemetry.metrics.workers import WorkerMetrics
 
@@ -27,7 +28,14 @@ _SUFFIXES = {
 _WITHOUT_SUM = {"mambaad_score_margin_ratio"}  # negative values: its sum can fall
 
 
-class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, MediaMetrics):
+class Metrics(
+    TrafficMetrics,
+    InspectionMetrics,
+    WorkerMetrics,
+    ModelMetrics,
+    MediaMetrics,
+    RetentionMetrics,
+):
     """The service's metrics in one registry.
 
     Label values are bounded and never come from a client: `route` is a route's template,
@@ -43,6 +51,7 @@ class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, Me
         WorkerMetrics.__init__(self, registry)
         ModelMetrics.__init__(self, registry)
         MediaMetrics.__init__(self, registry)
+        RetentionMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
         """Yield the name of every time series, as used in a query."""
