@@ -190,6 +190,10 @@ class Media:
                 self._durable_folders.clear()
                 self._make_folder(path.parent)
                 write_durably(path, content)
+            except OSError:
+                with suppress(OSError):
+                    path.unlink()
+                raise
         if self._metrics:
             self._metrics.media_written.labels("map" if _is_map(path) else "image").inc()
         self._export_bytes()
@@ -219,7 +223,9 @@ class Media:
         """Log an error, but not more than once a minute."""
         if time.monotonic() >= self._next_log_s:
             self._next_log_s = time.monotonic() + _LOG_EVERY_S
-            logger.error("an image or raw map cannot be written: %s: %s", path, error.strerror)
+            logger.error(
+                "an image or raw map cannot be written: %s: %s", path, error.strerror or error
+            )
 
     def _export_bytes(self) -> None:
         if self._metrics:
