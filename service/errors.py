@@ -152,6 +152,10 @@ class StateNotWritten(Unavailable):
     """The change could not be written to disk and was not made."""
 
 
+class JournalUnavailable(Unavailable):
+    """The journal cannot be written or read: nothing was recorded."""
+
+
 class CheckpointUnavailable(Unavailable):
     """The category is known, but its checkpoint cannot be loaded."""
 

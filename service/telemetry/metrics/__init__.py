@@ -1,8 +1,8 @@
 """Every Prometheus metric of the service, declared once.
 
-`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `media`
-images and raw maps of the archive, `retention` what is deleted from it. A counter's
-name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
+`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `archive`
+commits of the journal, `media` images and raw maps of the archive, `retention` what is deleted from
+it. A counter's name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from service.telemetry.metrics.archive import ArchiveMetrics
 from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
 from service.telemetry.metrics.media import MediaMetrics
@@ -33,6 +34,7 @@ class Metrics(
     InspectionMetrics,
     WorkerMetrics,
     ModelMetrics,
+    ArchiveMetrics,
     MediaMetrics,
     RetentionMetrics,
 ):
@@ -50,6 +52,7 @@ class Metrics(
         InspectionMetrics.__init__(self, registry)
         WorkerMetrics.__init__(self, registry)
         ModelMetrics.__init__(self, registry)
+        ArchiveMetrics.__init__(self, registry)
         MediaMetrics.__init__(self, registry)
         RetentionMetrics.__init__(self, registry)
 
