@@ -241,7 +241,10 @@ dead_letters = Table(
     sqlite_with_rowid=False,
 )
 
-JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters)
+thinned_hours = Table("thinned_hours", metadata, Column("hour", Moment, primary_key=True))
+"""Hours of `received_at` from which rows were deleted; their roll-ups count more than is left."""
+
+JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters, thinned_hours)
 CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups)
 """Those that the PostgreSQL of all nodes has; a journal has these and `JOURNAL_TABLES`."""
 
@@ -287,6 +290,11 @@ Index(
     "inspections_held", *_newest, sqlite_where=HELD, postgresql_where=HELD,
 )  # fmt: skip
 Index("inspections_by_number", inspections.c.node, inspections.c.number, unique=False)
+Index("events_of_inspection", events.c.inspection_id)
+KEPT = text("(image_state = 'kept' OR map_state = 'kept')")
+"""Views with a file; the retention's queries contain exactly this condition."""
+
+Index("views_kept", views.c.inspection_id, sqlite_where=KEPT, postgresql_where=KEPT)
 for _kind in ("image", "map"):
     Index(
         f"views_with_{_kind}", views.c[f"{_kind}_sha256"],

@@ -1,6 +1,7 @@
 """Every Prometheus metric of the service, declared once.
 
-`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints. A counter's
+`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `media`
+images and raw maps of the archive. A counter's
 name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
 """
 
@@ -11,6 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
+from service.telemetry.metrics.media import MediaMetrics
 from service.telemetry.metrics.models import ModelMetrics
 from service.telemetry.metrics.traffic import TrafficMetrics
 from service.telemetry.metrics.workers import WorkerMetrics
@@ -25,7 +27,7 @@ _SUFFIXES = {
 _WITHOUT_SUM = {"mambaad_score_margin_ratio"}  # negative values: its sum can fall
 
 
-class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics):
+class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, MediaMetrics):
     """The service's metrics in one registry.
 
     Label values are bounded and never come from a client: `route` is a route's template,
@@ -40,6 +42,7 @@ class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics):
         InspectionMetrics.__init__(self, registry)
         WorkerMetrics.__init__(self, registry)
         ModelMetrics.__init__(self, registry)
+        MediaMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
         """Yield the name of every time series, as used in a query."""
