@@ -12,11 +12,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.posting.fields import options_for
 from service.api.detect.idempotency import Answers
 from service.api.detect.schemas import BatchAnswer, ImageAnswer
-from service.api.posting.uploads import Posted
 from service.api.limits import BodyLimits
+from service.api.posting.fields import options_for
+from service.api.posting.uploads import Posted
 from service.api.service import Service
 from service.errors import NoWorkerReady, ServiceError
 from service.http.problems import problem_of

@@ -11,11 +11,11 @@ from pydantic_core import to_json
 from service.api import openapi
 from service.api.detect import openapi as openapi_bodies
 from service.api.detect.batch import DetectBatch, DetectDoorDependency, answer_of, inspect_batch
-from service.api.posting.fields import AskedInText, options_for
 from service.api.detect.idempotency import Answered, Answers, digest_of, key_of
 from service.api.detect.schemas import BatchAnswer, DetectAnswer
-from service.api.posting.uploads import Posted, posted_images
 from service.api.documents import media_type_of
+from service.api.posting.fields import AskedInText, options_for
+from service.api.posting.uploads import Posted, posted_images
 from service.api.requests import count_images, options_of, unless_client_leaves
 from service.api.schemas import CategoriesAnswer, CategoryAnswer, RefusalAnswer
 from service.api.service import Service, ServiceDependency

@@ -10,8 +10,6 @@ from pydantic import ConfigDict, Field, RootModel
 from starlette.requests import Request
 
 from service.api.charsets import check_charset
-from service.api.posting.fields import Asked, AskedInText, check_text
-from service.api.posting.forms import Form, FormLimits, read_form
 from service.api.documents import (
     LONG_JSON_BYTES,
     Document,
@@ -21,6 +19,8 @@ from service.api.documents import (
     read_json,
 )
 from service.api.limits import BodyLimits, read_raw
+from service.api.posting.fields import Asked, AskedInText, check_text
+from service.api.posting.forms import Form, FormLimits, read_form
 from service.api.requests import reading_until
 from service.errors import InvalidRequest, UnsupportedImage
 from service.inspection.images.sources import Base64Upload, Source, Upload

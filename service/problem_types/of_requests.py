@@ -1,19 +1,13 @@
-"""The answer to each error, defined once for problems, OpenAPI, Lookout and the docs.
-
-`python -m tests.service.api.problem_docs` writes the table in docs/integrate.md.
-"""
+"""The answers to faults of a request, of its client, or of a name in it."""
 
 from service import errors
-from service import problem_advice as advice
-from service.problem_type import ProblemType
-
-__all__ = ["INTERNAL", "PROBLEM_TYPES", "ProblemType"]
+from service.problem_types import advice
+from service.problem_types.kind import ProblemType
 
 # Else the server would parse the unread part of the body as the next request.
 _CLOSE = {"Connection": "close"}
 
-INTERNAL = ProblemType(500, "internal-error", "The service failed", advice=advice.READ_LOG)
-PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
+OF_REQUESTS: dict[type[errors.ServiceError], ProblemType] = {
     errors.MalformedBody: ProblemType(
         400,
         "malformed-body",
@@ -78,6 +72,59 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "unknown-model",
         "No such version in the store",
         example="no version '3' of a model 'solar'; have: solar/1, solar/2",
+    ),
+    errors.NoArchive: ProblemType(
+        404,
+        "no-archive",
+        "This service keeps no inspections",
+        example="this service keeps no inspections: set MAMBAAD_VERSIONS__STATE_DIR",
+    ),
+    errors.NoSuchInspection: ProblemType(
+        404,
+        "unknown-inspection",
+        "No such inspection, or no such view of it",
+        example="no inspection 0192f0c1-2c3a-7def-8123-456789abcdef: the retention may have "
+        "deleted it",
+    ),
+    errors.InvalidCursor: ProblemType(
+        400,
+        "invalid-cursor",
+        "The cursor does not fit this search",
+        example="the cursor belongs to another search: send it with the filters of the search "
+        "that returned it, or leave `cursor` out to begin at the newest inspection",
+    ),
+    errors.SearchTooBroad: ProblemType(
+        422,
+        "search-too-broad",
+        "The search takes too long",
+        example="the search was not done within 10 s: name a part, job, station or category, or a "
+        "shorter time with `since` and `until`",
+    ),
+    errors.MediaNotKept: ProblemType(
+        404,
+        "media-not-kept",
+        "The archive never had this image or raw map",
+        example="the image of view 0 was not kept: MAMBAAD_ARCHIVE__KEEP_IMAGES keeps a share of "
+        "the OK parts",
+    ),
+    errors.MediaDeleted: ProblemType(
+        410,
+        "media-deleted",
+        "This image or raw map was deleted",
+        example="the image of view 0 was deleted at 2026-11-29T03:00:12Z",
+    ),
+    errors.MediaDamaged: ProblemType(
+        409,
+        "media-damaged",
+        "The file of this image or raw map is not the one that was written",
+        example="the file of the image of view 0 was altered: restore it from a backup; "
+        "`mambaad archive check` lists all such files",
+    ),
+    errors.OnOtherNode: ProblemType(
+        409,
+        "on-other-node",
+        "Another node has this",
+        example="the image of view 0 is on the node 'line-2': ask that service",
     ),
     errors.Conflict: ProblemType(
         409,
@@ -196,90 +243,4 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         example="headers may have 32768 bytes, got more",
     ),
     errors.ClientGone: ProblemType(499, "client-gone", "The client closed the connection"),
-    errors.NonFiniteResult: ProblemType(
-        500,
-        "non-finite-result",
-        "The network's score is not a number",
-        example="the network's score of this image is not a finite number: the part is UNDECIDED",
-        advice=advice.READ_LOG,
-    ),
-    errors.InspectionFailed: ProblemType(
-        500,
-        "inspection-failed",
-        "The image could not be inspected",
-        example="the network failed on this image: the part is UNDECIDED",
-        advice=advice.READ_LOG,
-    ),
-    errors.TooManyConnections: ProblemType(
-        503,
-        "too-many-connections",
-        "Too many connections are open",
-        example="too many connections are open: close idle ones",
-        advice=advice.TRY_AGAIN,
-    ),
-    errors.BodiesFull: ProblemType(
-        503,
-        "bodies-full",
-        "Too many bytes are in memory",
-        example="requests in progress take 2147483648 bytes, which is the limit",
-        advice=advice.TRY_AGAIN,
-        throttles=True,
-    ),
-    errors.QueueFull: ProblemType(
-        503,
-        "queue-full",
-        "Too many images are waiting",
-        example="128 images are waiting, which is the limit",
-        advice=advice.TRY_AGAIN,
-        throttles=True,
-    ),
-    errors.NoWorkerReady: ProblemType(
-        503,
-        "no-worker-ready",
-        "No worker is ready",
-        example="no worker is ready: they are starting or restarting",
-        advice=advice.TRY_AGAIN,
-    ),
-    errors.WorkerLost: ProblemType(
-        503,
-        "worker-lost",
-        "The worker died on this image",
-        example="the worker died while it processed this image, which was not inspected",
-        advice=advice.TRY_AGAIN,
-    ),
-    errors.KeysUnreadable: ProblemType(
-        503,
-        "keys-unreadable",
-        "API keys cannot be checked",
-        example="the keys file could not be read for 901 s, so no key is valid",
-        advice="make the keys file readable for the service; its log says what is wrong",
-    ),
-    errors.StateNotWritten: ProblemType(
-        503,
-        "state-not-written",
-        "The change could not be saved",
-        example="the change could not be saved and was not made: No space left on device",
-    ),
-    errors.JournalUnavailable: ProblemType(
-        503,
-        "journal-unavailable",
-        "The archive cannot be used",
-        example="the journal cannot be written: the disk is full; free some space",
-        advice="make room on the service's disk, or make it writable; its log says what is wrong",
-    ),
-    errors.CheckpointUnavailable: ProblemType(
-        503,
-        "checkpoint-unavailable",
-        "The checkpoint cannot be loaded",
-        example="checkpoint solar/2, which serves 'solar-mono', cannot be loaded",
-        advice=advice.TRY_AGAIN,
-    ),
-    errors.DeadlineExceeded: ProblemType(
-        504,
-        "deadline-exceeded",
-        "Not inspected in time",
-        example="not inspected within 30 s",
-        advice=advice.TOO_LATE,
-        throttles=True,
-    ),
 }

@@ -1,4 +1,4 @@
-"""What to do when an error leaves a part UNDECIDED; see `problem_types`."""
+"""What to do when an error leaves a part UNDECIDED."""
 
 REPAIR_BODY = "fix the client: the body is not a valid form or valid JSON"
 GIVE_KEY = "give the client a key with the scope `detect`"
