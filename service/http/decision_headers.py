@@ -45,7 +45,7 @@ def request_that_decides() -> Deciding | None:
 def fail_safe() -> str | None:
     """Return how to treat an UNDECIDED part; None in a request that does not inspect."""
     request = _deciding.get()
-    return request and request.fail_safe
+    return None if request is None else request.fail_safe
 
 
 def decision_headers(decision: Decision) -> dict[str, str]:

@@ -6,7 +6,7 @@
 The request log assigns it and adds it to the answer; the door replaces it by an id in the body.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -37,7 +37,7 @@ class RequestToInspect:
     handed_over: bool = False
 
 
-def assign_inspection_id(scope: Mapping[str, Any]) -> None:
+def assign_inspection_id(scope: MutableMapping[str, Any]) -> None:
     """Give a request to an inspecting route its id; the door refuses an invalid header."""
     declaration = declaration_of(scope)
     if declaration.inspects:
@@ -57,7 +57,7 @@ def add_inspection_id(scope: Mapping[str, Any], headers: MutableHeaders) -> None
         headers.setdefault(INSPECTION_ID_HEADER, str(requested.inspection_id))
 
 
-def _request_to_inspect(scope: Mapping[str, Any], of_many: bool) -> RequestToInspect:
+def _request_to_inspect(scope: MutableMapping[str, Any], of_many: bool) -> RequestToInspect:
     header = Headers(scope=scope).get(INSPECTION_ID_HEADER)
     if header is not None and not of_many:
         try:

@@ -91,11 +91,11 @@ class InspectPart:
         """Inspect a part unless it is journaled; its id is taken until the part is recorded."""
         submission = part.submission
         end_turn: Callable[[], None] = _do_nothing
+        deadline = self.deadline(part.options)
         if not submission.fresh:
-            deadline = self.deadline(part.options)
             end_turn = await self._turns.take(submission.inspection_id, deadline)
         try:
-            earlier = None if submission.fresh else await recorder.recall(part)
+            earlier = None if submission.fresh else await recorder.recall(part, deadline)
             attempted = None if earlier else await self._attempt(part)
         except BaseException as error:
             end_turn()
@@ -149,7 +149,9 @@ class InspectPart:
     async def _finish(self, part: PartRequest, route: Route, attempts: list[Attempt]) -> PartResult:
         """Record a part and tell the observers; the result is what has been recorded."""
         views = [attempt.result for attempt in attempts]
-        result = PartResult(route, views, part.submission.inspection_id)
+        result = PartResult(
+            route, views, part.submission.inspection_id, all_or_none=part.all_or_none
+        )
         if self._recorder is not None:
             deadline = self.deadline(part.options)
             try:

@@ -18,9 +18,9 @@ from service.inspection.images.preparing import CostlyImage, Prepared, Preparer
 from service.inspection.images.sources import (
     Fingerprint,
     Source,
-    Upload,
     content_of,
     fingerprint_of,
+    size_of,
 )
 from service.inspection.options import InspectOptions
 from service.inspection.result import Attempt, Inspected, forget_traceback
@@ -110,17 +110,22 @@ class Pipeline:
         return Attempt(inspected, prepared.after_inspection(), fingerprint, map_file)
 
     async def draw_again(
-        self, route: Route, source: Source | Image, earlier: Inspected, options: InspectOptions
+        self,
+        route: Route | None,
+        source: Source | Image,
+        earlier: Inspected,
+        options: InspectOptions,
     ) -> str | None:
         """Return the requested picture of an earlier finding with its map.
 
-        Raises `ServiceError`.
+        An overlay needs the `route`. Raises `ServiceError`.
         """
         deadline = self.deadline(options)
         try:
             async with asyncio.timeout_at(deadline):
                 prepared = None
                 if options.heatmap is HeatmapKind.OVERLAY:
+                    assert route is not None
                     prepared, _ = await self._prepare(route, source, options, deadline)
                 image = prepared.image if prepared else None
                 drawn, _ = await self._draw(earlier.finding, earlier.size, image, options)
@@ -135,7 +140,7 @@ class Pipeline:
     ) -> tuple[Prepared, Fingerprint | None]:
         """Decode and preprocess, unless the queue would refuse the result."""
         size = route.image_size
-        nbytes = 3 * size.height * size.width + _bytes_of(source)
+        nbytes = 3 * size.height * size.width + size_of(source)
         keep = options.heatmap is HeatmapKind.OVERLAY
 
         def decode() -> tuple[Prepared | CostlyImage, Fingerprint | None]:
@@ -237,9 +242,3 @@ async def _when_there_is_room(work: Callable[[], Awaitable[T]], options: Inspect
             if not options.patient:
                 raise
         await asyncio.sleep(_PATIENCE_S)
-
-
-def _bytes_of(source: Source | Image) -> int:
-    if isinstance(source, Image):
-        return 3 * source.width * source.height
-    return len(source.content) if isinstance(source, Upload) else source.size

@@ -16,7 +16,7 @@ class PartRecorder(Protocol):
         """Return the decisions for which the maps of a part are kept."""
         ...
 
-    async def recall(self, part: PartRequest) -> PartResult | None:
+    async def recall(self, part: PartRequest, deadline: float) -> PartResult | None:
         """Return the journaled result of a part's id; None if the part has to be inspected.
 
         If the part says what the line was told, the journal is told first. Findings have their map

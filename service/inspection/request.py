@@ -24,7 +24,8 @@ class PartRequest:
 
     `version` must serve the category; None leaves the choice to the route. If a canary shares the
     traffic, a hash of `options.part.part_id` (else of `request_id`) chooses, so that the same part
-    always gets the same version.
+    always gets the same version. With `all_or_none`, the answer has no place for an error beside
+    results: one failed view leaves the part UNDECIDED.
     """
 
     category: Category
@@ -33,3 +34,4 @@ class PartRequest:
     request_id: str = ""
     version: str | None = None
     submission: Submission = field(default_factory=_fresh)
+    all_or_none: bool = False

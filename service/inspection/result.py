@@ -57,7 +57,7 @@ class PartResult:
 
     `route` is None for a journaled result whose version serves no more. `archived` says whether
     the journal has the part for good; None: there is no archive, or nobody waited for it. A
-    `replayed` result is the journal's.
+    `replayed` result is the journal's. `all_or_none` is that of the request.
     """
 
     route: Route | None
@@ -65,6 +65,7 @@ class PartResult:
     inspection_id: UUID
     archived: bool | None = None
     replayed: bool = False
+    all_or_none: bool = False
 
     @property
     def errors(self) -> dict[int, Exception]:
@@ -74,10 +75,26 @@ class PartResult:
     @property
     def decision(self) -> Decision:
         """The decision for the part; see `combined`."""
+        if self.failed:
+            return Decision.UNDECIDED
         return combined(
             Decision.UNDECIDED if isinstance(view, Exception) else view.finding.decision
             for view in self.views
         )
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer is a problem: no view was inspected, or one was not of `all_or_none`."""
+        errors = self.errors
+        return bool(errors) and (self.all_or_none or len(errors) == len(self.views))
+
+    @property
+    def checkpoint(self) -> CheckpointKey | None:
+        """The checkpoint that inspected the part; None for a journaled part that was not."""
+        if self.route is not None:
+            return self.route.checkpoint
+        inspected = (view for view in self.views if isinstance(view, Inspected))
+        return next((view.checkpoint for view in inspected), None)
 
     @property
     def worst_error(self) -> int | None:

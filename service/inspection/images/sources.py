@@ -88,6 +88,13 @@ def content_of(source: Source | Image) -> bytes:
     return write_png(np.asarray(grey_or_rgb), STORED)
 
 
+def size_of(source: Source | Image) -> int:
+    """Return the bytes of an image's file, or of its pixels."""
+    if isinstance(source, Image):
+        return 3 * source.width * source.height
+    return len(source.content) if isinstance(source, Upload) else source.size
+
+
 def fingerprint_of(content: bytes) -> Fingerprint:
     """Return the fingerprint of an image's file."""
     return Fingerprint(hashlib.sha256(content).hexdigest(), len(content))
