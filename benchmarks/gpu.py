@@ -100,7 +100,7 @@ def _measure(device: str, checkpoint: str, weights: Path, sizes: Sizes) -> dict[
     if not sizes.tiny:
         subjects.append(ends.checkpoint(lambda: store.load(checkpoint)))
     yardstick_names = list(ways)
-    if sizes.tiny:  # interpreted, a network of them takes minutes
+    if sizes.tiny:  # interpreting a network takes minutes
         ways = dict([*ways.items()][-1:])
     results = []
     for subject in subjects:

@@ -1,7 +1,7 @@
-"""mamba_ssm's kernel in Triton, its stand-in on machines where it cannot be built.
+"""mamba_ssm's kernel in Triton, a stand-in where mamba_ssm cannot be built.
 
-One program for each image, direction and channel walks its sequence in blocks of steps, with a
-parallel scan over each block and every state in turn, like `selective_scan_fn`: only u, delta, B, C
+One program per image, direction and channel walks its sequence in blocks of steps, with a parallel
+scan over each block and one state after the other, like `selective_scan_fn`: only u, delta, B, C
 and y are in memory. It takes that function's arguments.
 """
 

@@ -1,4 +1,4 @@
-"""Starts, watches and collects senders, and reads the service's counts before and after."""
+"""Starts, watches and collects senders; reads the service's counts before and after."""
 
 import multiprocessing
 import sys
@@ -76,7 +76,7 @@ def measure(
 
 
 def _time_of(work: OpenLoop | ClosedLoop, outcome: Outcome) -> float:
-    """Return the time of an outcome: its intended one or, in a closed loop, its end."""
+    """Return an outcome's time: the intended one or, in a closed loop, the end."""
     return outcome.intended_s if isinstance(work, OpenLoop) else outcome.done_s
 
 

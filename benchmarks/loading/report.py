@@ -31,8 +31,8 @@ class Summary:
     """The figures of a run; latencies are those of answers 200, unless named `all`.
 
     `offered` is the intended number of requests a second (None in a closed loop), `achieved` the
-    number of answers 200. `doubt` says why the figures are unreliable, if the sender could not
-    keep up or the run was too short.
+    number of answers 200. `doubt` says why the figures are unreliable, if the sender could not keep
+    up or the run was too short.
     """
 
     requests: int
@@ -57,7 +57,7 @@ def summarise(
 ) -> Summary:
     """Return the figures of a run; `offered` is the rate of an open loop.
 
-    Fewer good answers than `at_least` raise a doubt.
+    Fewer than `at_least` good answers raise a doubt.
     """
     outcomes = measured.outcomes
     good = [outcome for outcome in outcomes if outcome.status == 200]

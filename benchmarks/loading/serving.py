@@ -33,7 +33,7 @@ _STOP_S = 60.0
 def copy_store(source: Path, target: Path, checkpoints: int, categories: int) -> None:
     """Copy the first checkpoint in `source` several times, with `categories` categories in total.
 
-    Weights are linked or copied. Every checkpoint gets a different name and different categories,
+    Weights are linked or copied. Every copy gets its own name and its own categories,
     `<category>-<number>`, each with the calibration and baseline of its original.
     """
     if not 1 <= checkpoints <= categories:
