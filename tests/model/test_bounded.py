@@ -14,7 +14,7 @@ from model.bounded import read_regular, strict_json
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[" * 200_000, "nested more than 32 levels"),
         ("[" * 200_000 + "]" * 200_000, "nested more than 32 levels"),
@@ -36,8 +36,8 @@ from model.bounded import read_regular, strict_json
         ("[1,]", "Expecting value"),
     ],
 )
-def test_what_no_program_writes_is_refused(text, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_no_program_writes_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
         strict_json(text)
 
 

@@ -81,19 +81,22 @@ def test_real_good_parts_are_rejected_as_often_as_theory_says(category, n, alpha
     """200 random splits of real cells: the counts follow their law, and the bound holds in 95 %."""
     pool = np.array(json.loads(REAL_SCORES.read_text())[category])
     rng = np.random.default_rng(2026)
-    rejected, within, rest = [], [], len(pool) - n
+    rejected, within, new_count = [], [], len(pool) - n
     for _ in range(200):
         shuffled = rng.permutation(pool)
         calibration = fit(shuffled[:n], alpha)
         rejected.append(int(np.sum(shuffled[n:] > calibration.image_threshold)))
-        within.append(rejected[-1] / rest <= calibration.rate_bound(0.95))
+        within.append(rejected[-1] / new_count <= calibration.rate_bound(0.95))
     above = round(calibration.guaranteed_rate * (n + 1))
     law = stats.betabinom(
-        rest, above, n + 1 - above
+        new_count, above, n + 1 - above
     )  # of the next `rest` parts, by exchangeability
-    assert np.mean(rejected) / rest <= calibration.guaranteed_rate + 4 * law.std() / rest / 200**0.5
+    assert (
+        np.mean(rejected) / new_count
+        <= calibration.guaranteed_rate + 4 * law.std() / new_count / 200**0.5
+    )
     assert np.mean(rejected) == pytest.approx(law.mean(), abs=4 * law.std() / 200**0.5)
-    bound = law.cdf(math.floor(calibration.rate_bound(0.95) * rest))
+    bound = law.cdf(math.floor(calibration.rate_bound(0.95) * new_count))
     assert np.mean(within) == pytest.approx(bound, abs=4 * math.sqrt(bound * (1 - bound) / 200))
     assert bound > 0.85  # fewer than 95 % only because so few parts are counted
 

@@ -118,9 +118,9 @@ FEW = settings(
 def test_a_changed_manifest_is_refused_or_usable(root, number, data):
     directory = root / "parts" / number
     path = directory / "manifest.json"
-    whole = path.read_text("utf-8")
+    original = path.read_text("utf-8")
     try:
-        path.write_text(data.draw(hostile(json.loads(whole))), "utf-8")
+        path.write_text(data.draw(hostile(json.loads(original))), "utf-8")
         with bounded():
             entries = CheckpointStore(root).entries()
             assert entries.keys() == {"parts/1", "parts/2"}
@@ -131,7 +131,7 @@ def test_a_changed_manifest_is_refused_or_usable(root, number, data):
             except ModelError:
                 pass
     finally:
-        path.write_text(whole, "utf-8")
+        path.write_text(original, "utf-8")
 
 
 @settings(FEW, max_examples=12)
@@ -139,9 +139,9 @@ def test_a_changed_manifest_is_refused_or_usable(root, number, data):
 def test_a_changed_network_is_refused_or_the_one_in_the_file(root, data):
     directory = root / "parts/1"
     path = directory / "manifest.json"
-    whole = path.read_text("utf-8")
+    original = path.read_text("utf-8")
     try:
-        path.write_text(data.draw(hostile(json.loads(whole), within="network")), "utf-8")
+        path.write_text(data.draw(hostile(json.loads(original), within="network")), "utf-8")
         try:
             loaded = Checkpoint.load(directory)
         except CheckpointError:
@@ -149,7 +149,7 @@ def test_a_changed_network_is_refused_or_the_one_in_the_file(root, data):
         sizes = sum(t.nbytes for t in loaded.network.trained_state().values())
         assert sizes < 2 * (directory / "network.safetensors").stat().st_size
     finally:
-        path.write_text(whole, "utf-8")
+        path.write_text(original, "utf-8")
 
 
 @settings(FEW, max_examples=50)
@@ -247,7 +247,7 @@ def test_golden_images_of_more_bytes_than_allowed_are_refused(copy):
 
 
 def test_links_out_of_the_store_are_refused(copy, tmp_path):
-    for name, said in (
+    for name, message in (
         ("parts/1/manifest.json", "cannot use .*link out of the store"),
         ("parts/1/network.safetensors", "link out of the store"),
         ("parts/1/golden.safetensors", "link out of the store"),
@@ -255,7 +255,7 @@ def test_links_out_of_the_store_are_refused(copy, tmp_path):
         path, outside = copy.root / name, tmp_path / Path(name).name
         path.rename(outside)
         path.symlink_to(outside)
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=message):
             copy.load("parts", "1")
         path.unlink()
         outside.rename(path)

@@ -396,15 +396,15 @@ def write_lines(path, lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-@pytest.mark.parametrize("kept", ["", "bucket/"])
-def test_lookout_manifests_are_read_with_their_white_background(tmp_path, picture, kept):
+@pytest.mark.parametrize("bucket", ["", "bucket/"])
+def test_lookout_manifests_are_read_with_their_white_background(tmp_path, picture, bucket):
     root = tmp_path / "circuitboard"
     for name in ("train/normal/a.png", "test/normal/b.png", "test/anomaly/c.png"):
-        picture(root / kept / name, size=(8, 4))
+        picture(root / bucket / name, size=(8, 4))
     mask = Image.new("RGB", (8, 4), "white")
     mask.putpixel((3, 1), (0x2C, 0xA0, 0x2C))
-    (root / kept / "masks").mkdir()
-    mask.save(root / kept / "masks/c.png")
+    (root / bucket / "masks").mkdir()
+    mask.save(root / bucket / "masks/c.png")
     write_lines(
         root / "manifests/train.manifest",
         [lookout_line("s3://bucket/", "train/normal/a.png", "normal")],

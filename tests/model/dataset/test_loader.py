@@ -26,10 +26,10 @@ def jitter(image, generator):
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_batches_are_those_asked_for_whoever_reads_them(tmp_path, picture, threads):
-    found = list(Loader(images(tmp_path, picture, jitter), ORDER, threads))
+    batches = list(Loader(images(tmp_path, picture, jitter), ORDER, threads))
     alone = images(tmp_path, picture, jitter)
-    assert len(found) == 3
-    for batch, indices in zip(found, ORDER, strict=True):
+    assert len(batches) == 3
+    for batch, indices in zip(batches, ORDER, strict=True):
         assert torch.equal(batch, torch.stack([alone[index][0] for index in indices]))
 
 
@@ -43,20 +43,20 @@ class Gated(ImageDataset):
 
     def __init__(self):
         super().__init__([], PREPROCESSING)
-        self.asked = []
+        self.requested = []
         self.gate = threading.Semaphore(0)
         self.arrived = threading.Condition()
 
     def __getitem__(self, index):
         with self.arrived:
-            self.asked.append(index)
+            self.requested.append(index)
             self.arrived.notify_all()
         assert self.gate.acquire(timeout=30)
         return torch.full((3, 1, 1), index, dtype=torch.uint8), index
 
     def wait_until_asked_for(self, count):
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.asked) >= count, timeout=30)
+            assert self.arrived.wait_for(lambda: len(self.requested) >= count, timeout=30)
 
 
 def test_the_next_batches_are_read_while_the_caller_works():
@@ -65,7 +65,7 @@ def test_the_next_batches_are_read_while_the_caller_works():
     gated.gate.release()
     next(batches)
     gated.wait_until_asked_for(3)  # the one in hand, and two on the way that nobody asked for
-    assert sorted(gated.asked) == [0, 1, 2]
+    assert sorted(gated.requested) == [0, 1, 2]
     for _ in range(8):
         gated.gate.release()
     assert len(list(batches)) == 8

@@ -31,8 +31,8 @@ class BrightnessDetector:
         assert len(images) == len(categories) == len(image_sizes)
         self.batches.append(list(categories))
         return [
-            self.result(image[0].astype(np.float32) / 255, *known)
-            for image, *known in zip(images, categories, image_sizes, strict=True)
+            self.result(image[0].astype(np.float32) / 255, *details)
+            for image, *details in zip(images, categories, image_sizes, strict=True)
         ]
 
     def result(self, values, category, image_size):
@@ -120,8 +120,8 @@ def test_masks_are_brought_to_the_size_of_the_map(tmp_path):
         write(tmp_path / "bolt" / path, 0, spot)
         with Image.open(tmp_path / "bolt" / path) as image:
             image.resize((64, 32), Image.Resampling.NEAREST).save(tmp_path / "bolt" / path)
-    found = evaluate(BrightnessDetector(), read_mvtec(tmp_path).test).categories["bolt"]
-    assert found.pixel_auroc == pytest.approx(1.0, abs=0.02)
+    metrics = evaluate(BrightnessDetector(), read_mvtec(tmp_path).test).categories["bolt"]
+    assert metrics.pixel_auroc == pytest.approx(1.0, abs=0.02)
 
 
 def test_batches_hold_one_category_and_the_last_may_be_short(parts):

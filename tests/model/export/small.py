@@ -82,11 +82,13 @@ def baselines(network, preprocessing, scoring):
     unused = scoring.unused_scales
     with torch.inference_mode():
         teacher, student = network(normalise(torch.from_numpy(images(6, size)), preprocessing))
-    found = residuals(teacher[unused:], student[unused:], scoring.scale_weights[unused:]).numpy()
-    spread = random.uniform(0.5, 2, (2, *found.shape)).astype(np.float32)
+    differences = residuals(
+        teacher[unused:], student[unused:], scoring.scale_weights[unused:]
+    ).numpy()
+    spread = random.uniform(0.5, 2, (2, *differences.shape)).astype(np.float32)
     return {
         name: FeatureBaseline.fit(
-            [found * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
+            [differences * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
         )
         for name, by in zip(CALIBRATIONS, spread, strict=True)
     }

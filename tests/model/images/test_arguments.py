@@ -22,8 +22,8 @@ def pictures(*arguments):
 
 
 def test_a_folder_is_taken_with_all_below_it_and_keeps_its_folders(shots):
-    found = named_images([shots / "test"])
-    assert [image.path.relative_to(shots).as_posix() for image in found] == [
+    images = named_images([shots / "test"])
+    assert [image.path.relative_to(shots).as_posix() for image in images] == [
         "test/NG/000.png",
         "test/good/000.png",
         "test/good/001.JPG",

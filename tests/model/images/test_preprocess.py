@@ -92,8 +92,8 @@ def test_files_that_are_no_image(tmp_path):
     with pytest.raises(ImageError, match=r"text\.png is not a readable image"):
         open_image(tmp_path / "text.png")
     gradient().save(tmp_path / "whole.png")
-    whole = (tmp_path / "whole.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(ImageError, match=r"cut\.png is not a readable image"):
         open_image(tmp_path / "cut.png")
 
@@ -115,9 +115,9 @@ def test_json_and_back():
 def test_a_manifest_from_before_there_was_a_choice_means_stretch_and_the_high_byte():
     old = ("image_size", "mean", "std", "interpolation")
     values = {k: v for k, v in IMAGENET.to_dict().items() if k in old}
-    found = Preprocessing.from_dict(values)
-    assert (found.resize, found.grey_bits) == ("stretch", 16)
-    assert found == IMAGENET
+    preprocessing = Preprocessing.from_dict(values)
+    assert (preprocessing.resize, preprocessing.grey_bits) == ("stretch", 16)
+    assert preprocessing == IMAGENET
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_only_one_input_is_one_array():
 
 def test_a_rule_is_the_part_of_it_that_may_be_chosen():
     rule = ImageRule(resize="tile", tile_overlap=0.5, tile_scale=0.5, grey_bits=12)
-    found = rule.preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std)
-    assert found == Preprocessing.from_dict({**IMAGENET.to_dict(), **rule.to_dict()})
+    preprocessing = rule.preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std)
+    assert preprocessing == Preprocessing.from_dict({**IMAGENET.to_dict(), **rule.to_dict()})
     assert ImageRule().preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std) == IMAGENET
     with pytest.raises(ConfigError, match="resize must be"):
         ImageRule(resize="crop")

@@ -20,8 +20,8 @@ def literal_aupro(masks, maps, limit=0.3):
     """Walk through every threshold and integrate the curve, as the definition reads."""
     regions = []
     for n, mask in enumerate(masks):
-        labels, found = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
-        regions += [(n, labels == k) for k in range(1, found + 1)]
+        labels, count = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
+        regions += [(n, labels == k) for k in range(1, count + 1)]
     rates, overlaps = [0.0], [0.0]
     for threshold in np.unique(maps)[::-1]:
         above = maps >= threshold
@@ -161,12 +161,12 @@ def test_weights_count_as_repetitions(digits):
     labels = rng.random(60) < 0.4
     scores = np.round(rng.normal(size=60) + labels, digits)
     weights = draw(labels, 5, seed=0)
-    found = Ranking(labels, scores).ranks(weights)
+    ranks = Ranking(labels, scores).ranks(weights)
     for row, repeats in enumerate(weights):
         again = Ranking(np.repeat(labels, repeats), np.repeat(scores, repeats)).ranks()
-        assert found.auroc[row] == pytest.approx(again.auroc[0])
-        assert found.average_precision[row] == pytest.approx(again.average_precision[0])
-        assert found.f1_max[row] == pytest.approx(again.f1_max[0])
+        assert ranks.auroc[row] == pytest.approx(again.auroc[0])
+        assert ranks.average_precision[row] == pytest.approx(again.average_precision[0])
+        assert ranks.f1_max[row] == pytest.approx(again.f1_max[0])
 
 
 def test_the_curves_are_scikit_learns():
@@ -190,17 +190,19 @@ def stepped_aupro(masks, maps, limit=0.3, steps=100):
     rates, overlaps = [], []
     for threshold in np.linspace(maps.min(), maps.max(), steps, endpoint=False):
         above = maps > threshold
-        found = [
-            np.mean(above[n][own == k])
-            for n, (own, c) in enumerate(labels)
+        region_overlaps = [
+            np.mean(above[n][label == k])
+            for n, (label, c) in enumerate(labels)
             for k in range(1, c + 1)
         ]
         rates.append(np.mean(above[~masks]))
-        overlaps.append(np.mean(found))
+        overlaps.append(np.mean(region_overlaps))
     rates, overlaps = np.array(rates)[::-1], np.array(overlaps)[::-1]
-    kept = rates < limit
-    stretched = (rates[kept] - rates[kept].min()) / (rates[kept].max() - rates[kept].min())
-    return np.trapezoid(overlaps[kept], stretched)
+    below_limit = rates < limit
+    stretched = (rates[below_limit] - rates[below_limit].min()) / (
+        rates[below_limit].max() - rates[below_limit].min()
+    )
+    return np.trapezoid(overlaps[below_limit], stretched)
 
 
 def test_the_published_way_of_aupro_comes_near_where_its_thresholds_are_dense():

@@ -46,9 +46,9 @@ FILES = {
 
 @pytest.mark.parametrize("kind", FILES)
 def test_what_is_no_file_of_weights_is_said_in_one_line(tmp_path, kind):
-    make, said = FILES[kind]
+    make, message = FILES[kind]
     make(tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         read_weights_file(tmp_path / "x.pth")
     text = str(caught.value)
     assert "\n" not in text

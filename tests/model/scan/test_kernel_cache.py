@@ -56,7 +56,7 @@ def test_a_second_start_takes_the_kernels_from_disk(tmp_path):
         done = subprocess.run(
             command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
         )
-        worked, found = done.stdout.split()
+        worked, hit_count = done.stdout.split()
         assert worked == "True"
-        hits.append(int(found))
+        hits.append(int(hit_count))
     assert hits == [0, 1]

@@ -37,8 +37,10 @@ CONFIG = replace(
 def go(root, folder, group, monitor=None):
     data = read_training_data(Path(root), ["bolt"], None, 0.2, 0)
     store = CheckpointStore(Path(folder) / "w")
-    asked = recipe(Path(folder).parent, CONFIG)
-    run = Run(name="bolts", folder=Path(folder) / "run", store=store, recipe=asked, group=group)
+    tiny_recipe = recipe(Path(folder).parent, CONFIG)
+    run = Run(
+        name="bolts", folder=Path(folder) / "run", store=store, recipe=tiny_recipe, group=group
+    )
     return train(run, data, monitor=monitor)
 
 
@@ -105,17 +107,17 @@ def test_alone_nothing_is_shared():
     assert group.gather(values) is values
     assert group.total(1.5, 2.0) == [1.5, 2.0]
     assert group.first("x") == "x"
-    with join("cuda:3") as (found, device):
-        assert (found.size, device) == (1, "cuda:3")
+    with join("cuda:3") as (joined, device):
+        assert (joined.size, device) == (1, "cuda:3")
 
 
 def test_each_process_draws_its_rows_of_the_whole_batch():
-    whole, found = torch.zeros(6, 2), []
+    batch, rows = torch.zeros(6, 2), []
     for rank in range(3):
         torch.manual_seed(0)
-        found.append(Group(rank, 3).draw(torch.randn, whole[:2]))
+        rows.append(Group(rank, 3).draw(torch.randn, batch[:2]))
     torch.manual_seed(0)
-    assert torch.equal(torch.cat(found), Group().draw(torch.randn, whole))
+    assert torch.equal(torch.cat(rows), Group().draw(torch.randn, batch))
     assert [Group(rank, 3).share(range(7)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5, 6]]
 
 

@@ -60,12 +60,12 @@ def test_a_tiled_network_is_trained_calibrated_and_kept_as_such(parts):
     )  # held out: no loss is taken of them
     detector = open_checkpoint(checkpoint)
     image = Image.open(parts / "bolt/good/0.png")
-    (found,) = detector.inspect_images([image], "bolt")
+    (inspection,) = detector.inspect_images([image], "bolt")
     image.paste(255, (90, 0, 150, 64))
     (relabelled,) = detector.inspect_images([image], "bolt")
-    assert found.anomaly_map.values.shape == (64, 150)
-    half = found.anomaly_map.values[:, :75]
-    assert found.raw_score == pytest.approx(float(half.max()))
+    assert inspection.anomaly_map.values.shape == (64, 150)
+    half = inspection.anomaly_map.values[:, :75]
+    assert inspection.raw_score == pytest.approx(float(half.max()))
     assert relabelled.anomaly_map.values[:, 75:].max() <= relabelled.raw_score
 
 

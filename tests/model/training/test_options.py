@@ -227,11 +227,11 @@ def test_a_gradient_that_is_no_number_leaves_the_weights_alone(trainer_of, monke
 
 
 def test_one_image_is_enough_unless_it_is_too_small(trainer_of, data):
-    one = TrainingData(data.train[:1], ())
-    trainer = trainer_of(images=one, epochs=1)
+    single = TrainingData(data.train[:1], ())
+    trainer = trainer_of(images=single, epochs=1)
     trainer.run(Monitor(), always)
     assert trainer.finished
     small = replace(trainer.preprocessing, image_size=(32, 32))
     network = MambaAD(replace(TINY, image_size=(32, 32)))
     with pytest.raises(ConfigError, match="a batch of one 32 x 32 image"):
-        type(trainer)(CONFIG, network, small, one, torch.device("cpu"))
+        type(trainer)(CONFIG, network, small, single, torch.device("cpu"))

@@ -74,8 +74,8 @@ def prepared(network):
     return engine
 
 
-def check(found, expected):
-    np.testing.assert_allclose(found, expected, atol=5e-6)
+def check(actual, expected):
+    np.testing.assert_allclose(actual, expected, atol=5e-6)
 
 
 def test_unprepared_it_computes_what_the_network_does(network, expected):
@@ -91,8 +91,8 @@ def test_unprepared_it_computes_what_the_network_does(network, expected):
 def test_prepared_it_pads_to_a_bucket_and_cuts_off_what_it_added(prepared, expected, count):
     assert prepared.captured == (1, 2, 3, 4)
     laps = []
-    found = prepared.compare(pixels()[:count], laps.append)  # 5 are more than any bucket holds
-    check(found, expected[:count])
+    maps = prepared.compare(pixels()[:count], laps.append)  # 5 are more than any bucket holds
+    check(maps, expected[:count])
     assert laps == STAGES
 
 
@@ -111,9 +111,9 @@ def test_differences_are_replayed_as_maps_are(network):
 
 def test_what_it_returns_is_the_callers(prepared):
     first = prepared.compare(pixels(2), lambda _: None)
-    kept = first.copy()
+    copied = first.copy()
     prepared.compare(255 - pixels(2), lambda _: None)
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(first, copied)
 
 
 def test_padding_keeps_nothing_of_the_batch_before(prepared, expected):
@@ -227,9 +227,9 @@ def test_what_overflows_in_16_bits_is_computed_again(network, expected, caplog):
 def test_sixteen_bits_are_close(network, expected):
     engine = made(network)
     engine.plan = Plan("bfloat16", "bfloat16", fused=False)
-    found = engine.compare(pixels(2), lambda _: None)
-    assert np.abs(found - expected[:2]).max() < 0.05
-    assert np.abs(found - expected[:2]).max() > 1e-6  # it was not float32
+    maps = engine.compare(pixels(2), lambda _: None)
+    assert np.abs(maps - expected[:2]).max() < 0.05
+    assert np.abs(maps - expected[:2]).max() > 1e-6  # it was not float32
 
 
 def test_agreement_is_a_share_of_the_tolerance():

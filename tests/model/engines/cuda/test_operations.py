@@ -36,9 +36,9 @@ def vector(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(2)).to(DEVICE)
 
 
-def check(found, expected, dtype):
+def check(actual, expected, dtype):
     tolerance = TOLERANCES[dtype]
-    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -49,8 +49,8 @@ def test_rows_are_normed_gated_and_moved(fused, size, dtype):
     norm = Norm(vector(size[3]), vector(size[3]) + 1, 1e-5)
     moves = torch.randperm(size[1] * size[2], dtype=torch.int32).to(DEVICE)
     check(fused.row_norm(x, norm, dtype), plain.row_norm(x, norm, dtype), dtype)
-    found = fused.row_norm(x, norm, dtype, gate, moves)
-    check(found, plain.row_norm(x, norm, dtype, gate, moves), dtype)
+    normed = fused.row_norm(x, norm, dtype, gate, moves)
+    check(normed, plain.row_norm(x, norm, dtype, gate, moves), dtype)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_instance_norms(fused, size, dtype):
 def test_distances(fused, size):
     values = wide(size, torch.float32)
     teacher, student = piece(values, size, 0), piece(values, size, 2)
-    found = fused.distance(teacher.half(), student)
-    check(found, plain.distance(teacher.half(), student), torch.float32)
+    distances = fused.distance(teacher.half(), student)
+    check(distances, plain.distance(teacher.half(), student), torch.float32)
     assert torch.isnan(fused.distance(teacher * torch.nan, student)).all()
 
 

@@ -54,19 +54,19 @@ def test_stages_are_named_in_their_order(engine):
 
 def test_pixels_may_lie_anywhere_and_are_left_as_they_are(engine):
     expected = engine.compare(pixels(), nothing)
-    kept = pixels()
-    kept.flags.writeable = False
-    np.testing.assert_array_equal(engine.compare(kept, nothing), expected)
+    read_only = pixels()
+    read_only.flags.writeable = False
+    np.testing.assert_array_equal(engine.compare(read_only, nothing), expected)
     mirrored = pixels()[:, :, ::-1].copy()[:, :, ::-1]  # the same values, backwards in memory
     np.testing.assert_array_equal(engine.compare(mirrored, nothing), expected)
 
 
 def test_the_weight_of_a_network_is_without_its_encoder(engine):
     network = engine.network
-    own = sum(t.nbytes for t in network.state_dict().values())
-    assert engine.nbytes < own
+    total = sum(t.nbytes for t in network.state_dict().values())
+    assert engine.nbytes < total
     shared = sum(t.nbytes for t in network.encoder.state_dict().values())
-    assert engine.nbytes >= own - shared  # buffers outside the state are weighed, too
+    assert engine.nbytes >= total - shared  # buffers outside the state are weighed, too
 
 
 def build(scoring=None):
@@ -110,8 +110,8 @@ def test_a_prepared_engine_answers_the_same_from_recordings(scoring, recordings)
     recordings.clear()  # those that checked them
     for count in (1, 2, 3, 4):
         stages = []
-        found = quick._compare(pixels(count), stages.append)
-        np.testing.assert_allclose(found, plain._compare(pixels(count), nothing), rtol=1e-4)
+        maps = quick._compare(pixels(count), stages.append)
+        np.testing.assert_allclose(maps, plain._compare(pixels(count), nothing), rtol=1e-4)
         assert stages == ["encoder", "decoder", "anomaly_map"]
     assert recordings == [1, 2, 3, 4]
     np.testing.assert_allclose(

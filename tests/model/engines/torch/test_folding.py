@@ -48,11 +48,11 @@ def norms(module):
 
 
 @torch.no_grad()
-def assert_same(one, other, count=1):
-    features, expected = one.encoder(images(count)), other.encoder(images(count))
-    fused, wanted_fused = one.fusion(features), other.fusion(expected)
+def assert_same(first, other, count=1):
+    features, expected = first.encoder(images(count)), other.encoder(images(count))
+    fused, wanted_fused = first.fusion(features), other.fusion(expected)
     for value, wanted in zip(
-        [*features, fused, *one.decoder(fused)],
+        [*features, fused, *first.decoder(fused)],
         [*expected, wanted_fused, *other.decoder(wanted_fused)],
         strict=True,
     ):

@@ -273,8 +273,8 @@ def test_a_plan_covers_the_scan_and_fills_the_card(images, L, D, R):
     assert plan.chunks == 1 or plan.groups == 8  # chunks of two directions share positions
     assert 8 % plan.groups == 0
     programs = images * plan.groups * plan.chunks * -(-D // plan.block)
-    whole = Plan(32, 8, L, 1)
-    assert cycles(shape, plan, 132) <= cycles(shape, whole, 132)
+    unchunked = Plan(32, 8, L, 1)
+    assert cycles(shape, plan, 132) <= cycles(shape, unchunked, 132)
     assert programs >= 132 * 2  # without chunks, one image of the finest stage makes 32
 
 
