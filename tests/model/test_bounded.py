@@ -1,4 +1,4 @@
-"""Files and JSON of strangers cost no more than their bounds."""
+"""Hostile files and JSON cost no more than their bounds."""
 
 import json
 import os
@@ -91,6 +91,6 @@ def test_only_a_regular_file_within_the_bound_is_read(tmp_path):
             read_regular(other, 100)
     with pytest.raises(OSError, match="not a regular file"):
         read_regular(tmp_path / "pipe", 100)
-    os.truncate(path, 2**40)  # a terabyte that lies on no disk
+    os.truncate(path, 2**40)  # a sparse terabyte
     with pytest.raises(OSError, match="larger than 1000 bytes"):
         read_regular(path, 1000)

@@ -1,4 +1,4 @@
-"""Stored configurations hold values of their fields' types, and no number beyond every bound."""
+"""Stored configurations have values of their fields' types, and bounded numbers."""
 
 from dataclasses import dataclass
 

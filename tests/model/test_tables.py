@@ -1,4 +1,4 @@
-"""Tables: within 80 columns, with every name whole."""
+"""Tables fit 80 columns and show every name in full."""
 
 import io
 from types import SimpleNamespace

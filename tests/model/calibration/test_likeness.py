@@ -1,4 +1,4 @@
-"""New good images beside those of a former calibration."""
+"""Compares new good images with those of an earlier calibration."""
 
 from dataclasses import replace
 

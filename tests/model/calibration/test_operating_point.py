@@ -1,4 +1,4 @@
-"""Thresholds chosen with defective examples: what they reach, what they promise, what they say."""
+"""Thresholds chosen with defective examples: their rates, promises and texts."""
 
 import math
 from itertools import combinations_with_replacement
@@ -173,7 +173,7 @@ def test_a_review_band_can_stand_on_good_parts_alone():
     good, _ = examples(good=400)
     calibration = Calibration.fit(good, good, 0.01, review_alpha=0.1)
     above = np.count_nonzero(good > calibration.review_threshold)
-    assert above == 39  # of 401 ranks 40, one of them the next part's own
+    assert above == 39  # of 401 ranks 40, one of them the next part's
     assert "At most 10 % of good parts are rejected or reviewed." in calibration.promise()
     assert Calibration.from_dict(calibration.to_dict()) == calibration
     with pytest.raises(CalibrationError, match="review_alpha must be at least alpha"):

@@ -45,7 +45,7 @@ def recorded(network, tmp_path_factory):
 
 @pytest.fixture
 def saved(recorded, tmp_path):
-    """A copy of it, to change."""
+    """A copy of `recorded`, for changes."""
     store, checkpoint = recorded
     shutil.copytree(store.root, tmp_path / "weights")
     return CheckpointStore(tmp_path / "weights"), checkpoint

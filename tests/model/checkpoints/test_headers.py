@@ -1,4 +1,4 @@
-"""A file of tensors is read only where its header is what the manifest implies."""
+"""Tensors are read from a file only if its header is the one that the manifest implies."""
 
 import json
 import os

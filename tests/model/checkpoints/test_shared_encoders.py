@@ -1,4 +1,4 @@
-"""Checkpoints on the same frozen encoder share one instance of it."""
+"""Checkpoints with the same frozen encoder share one instance of it."""
 
 import gc
 
@@ -34,7 +34,7 @@ def save(store, name, network):
 
 @pytest.fixture
 def store(tmp_path):
-    """Checkpoints a and b on one encoder, c on another of the same kind."""
+    """Checkpoints a and b with one encoder, c with another of the same kind."""
     store = CheckpointStore(tmp_path)
     torch.manual_seed(0)
     network = MambaAD(CONFIG)

@@ -1,4 +1,4 @@
-"""The commands, run as a user runs them, on tiny parts and a tiny network."""
+"""The commands, run like a user does, on tiny parts and a tiny network."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def run(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """A store with the checkpoint "parts"; tests that change it take a copy."""
+    """A store with the checkpoint "parts"; tests change only copies of it."""
     folder = tmp_path_factory.mktemp("trained")
     weights, runs = folder / "weights", folder / "runs"
     return weights, run(
@@ -83,7 +83,7 @@ def manifest(store, name="parts"):
 
 
 def one_line(result, after=None):
-    """The only line on stderr, or the only one after the line that holds `after`."""
+    """Return the only line on stderr, or the only one after the line that contains `after`."""
     lines = result.stderr.splitlines()
     if after is not None:
         assert after in lines.pop(0)
@@ -166,7 +166,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(data, tmp_path, monkeypa
 
 
 def test_cli_defaults_are_the_papers_but_for_two():
-    """The encoder and the epochs are stated in the help; all else is the paper's."""
+    """The help states the encoder and the epochs; all other defaults are the paper's."""
     printed = run("train", "data", "--name", "parts", "--print-recipe").stdout
     default, paper = (
         dict(r.flat()) for r in (Recipe.from_values(yaml.safe_load(printed)), Recipe())
@@ -410,7 +410,7 @@ def test_compare_lists_what_is_decided_differently(data, store, tmp_path):
     result = run("compare", "parts/1", "strict", data, *options)
     comparison = json.loads(out.read_text())
     assert (comparison["first"], comparison["second"]) == ("parts/1", f"strict/{saved.version}")
-    # Everything is NG to the second: good parts are decided worse, defective ones better.
+    # For `strict` everything is NG: good parts are decided worse, defective ones better.
     changes = {(change["defect"], change["better"]) for change in comparison["changes"]}
     assert changes <= {("good", False), ("scratch", True)}
     assert f"{len(comparison['changes'])} of 4 images have a different decision" in result.stdout
@@ -548,7 +548,7 @@ def test_a_heatmap_that_cannot_be_written_is_told(data, store, tmp_path):
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory):
-    """A line's folder: its own words, a name with an umlaut, files whose names are not UTF-8."""
+    """A line's folder: its own words, a name with an umlaut, file names that are not UTF-8."""
     root = tmp_path_factory.mktemp("odd") / "Zelle grün"
     for seed, (place, count) in enumerate({"Train/OK": 6, "Test/OK": 2, "Test/NG": 2}.items()):
         write_images(root / place, count, seed, (64, 64))
@@ -705,7 +705,7 @@ def test_the_paper_recipe_without_a_network_fails_before_any_work(tmp_path, monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     folders = ["--weights", tmp_path / "w", "--runs", tmp_path / "runs"]
     command = ["train", tmp_path / "no-data", "--name", "parts", "--recipe", "paper", *folders]
-    error = one_line(run(*command, code=2))  # before the data is looked for, which is not there
+    error = one_line(run(*command, code=2))  # before it looks for the data, which does not exist
     assert "--encoder-weights FILE" in error
     assert "resnet34" in error
     assert not list(tmp_path.iterdir())

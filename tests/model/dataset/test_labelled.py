@@ -1,4 +1,4 @@
-"""Folders of good parts alone, or of defective ones alone."""
+"""Folders of only good parts, or of only defective ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Each layout, in the tree that its data set is published in."""
+"""Each layout, in the tree of its published data set."""
 
 import json
 
@@ -279,7 +279,7 @@ def test_a_plain_folder_needs_good_images_only(tmp_path, picture, names):
     tested = {s.path.name for s in dataset.test if s.is_good}
     assert 1 <= len(tested) <= 10
     assert len(dataset.train) == 20 - len(tested)
-    picture(root / good / "new.png")  # more images change nothing for those that were there
+    picture(root / good / "new.png")  # more images do not move the others
     assert tested == {s.path.name for s in read_dataset(root).test if s.is_good} - {"new.png"}
 
 
@@ -366,7 +366,7 @@ def test_a_wrong_line_of_a_table_is_named(tmp_path, text, says):
 def lookout_line(bucket, image, kind, mask=None):
     line = {
         "source-ref": f"{bucket}{image}",
-        "anomaly-label": 1,  # of no meaning: the class-name decides
+        "anomaly-label": 1,  # ignored: the class-name decides
         "anomaly-label-metadata": {
             "class-name": kind,
             "confidence": 1,

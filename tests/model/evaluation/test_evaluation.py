@@ -19,7 +19,7 @@ SIZE = (8, 16)
 
 
 class BrightnessDetector:
-    """Finds anomalous what is bright: the map is the image's first channel, 0 to 1."""
+    """Finds bright pixels anomalous: the map is the image's first channel, 0 to 1."""
 
     preprocessing = Preprocessing(image_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -48,7 +48,7 @@ class BrightnessDetector:
 
 
 def write(path, base, spot=None):
-    """An image of one grey, with a brighter spot in the corner where there is a defect."""
+    """Write a grey image, with a brighter spot in the corner for a defect."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full(SIZE, base, dtype=np.uint8)
     if spot is not None:
@@ -82,7 +82,7 @@ def test_every_category_is_compared_with_what_it_is(parts):
     assert bolt.image_auroc == pytest.approx((4 + 4 + 1) / 12)
     assert bolt.false_reject_rate == pytest.approx(1 / 4)
     assert bolt.escape_rate == pytest.approx(1 / 3)
-    # Of the region pixels a third lies above everything; the last third below 128 x 3 brighter
+    # A third of the region's pixels lie above everything, the last third below 128 x 3 brighter
     # normal pixels of 128 x 4 + 120 x 3.
     beaten = 1 - 128 * 3 / (128 * 4 + 120 * 3)
     assert bolt.pixel_auroc == pytest.approx((1 + 1 + beaten) / 3)

@@ -1,4 +1,4 @@
-"""Test images against the list of what training and calibration have seen."""
+"""Compares test images with those that training and calibration have seen."""
 
 import shutil
 
@@ -54,7 +54,7 @@ def test_exactly_the_images_that_were_seen_are_named(
     seen = seen.calibrated(3, CalibrationImages.model_validate(images))
     number = 3
     in_force = good | bad
-    if again:  # the second calibration is taken up once more, and the third is no longer in force
+    if again:  # the second calibration is used again, and the third is no longer in force
         seen, number, in_force = seen.calibrated(4, CalibrationImages(again=2)), 4, other
     comparison = compare_with(seen, number, [samples[n] for n in sorted(test)])
     expected = test & (train | held_out | watch | in_force)

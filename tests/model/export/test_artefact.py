@@ -1,4 +1,4 @@
-"""The ONNX file against PyTorch, over the configurations that there are."""
+"""The ONNX file against PyTorch, for all configurations."""
 
 import json
 
@@ -28,7 +28,7 @@ def run(model, batch, category=(0, 1, 1), compared="raw_map"):
 
 
 def assert_same(checkpoint, model=None):
-    """Every output is what the detector says, for images of two categories in one batch."""
+    """Check every output against the detector's, for images of two categories in one batch."""
     model = model or build(checkpoint)
     batch = images(3, checkpoint.config.image_size)
     gaussian = checkpoint.scoring.distance == "mahalanobis"

@@ -1,4 +1,4 @@
-"""What is written, and what is refused."""
+"""Files that the export writes, and exports that it refuses."""
 
 import numpy as np
 import onnx
@@ -109,7 +109,7 @@ def test_the_command_writes_for_the_service_and_says_how_near(tmp_path):
     assert result.exit_code == 0, result.output
     assert "scores differ from PyTorch's by at most" in result.output
     assert raw_score(tmp_path / "parts" / "1" / "model.onnx") > 0
-    CheckpointStore(tmp_path).load("parts")  # still whole
+    CheckpointStore(tmp_path).load("parts")  # undamaged
 
 
 @pytest.mark.parametrize(

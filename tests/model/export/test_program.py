@@ -32,7 +32,7 @@ print(json.loads(extra["mambaad.json"])["categories"])
 @pytest.mark.parametrize(
     "scoring",
     [
-        # A scale that counts nothing is not rebuilt, and so not traced.
+        # A scale without weight is not reconstructed, and so not traced.
         Scoring(statistic="top_mean", standardise=True, scale_weights=(0.0, 0.0, 1.0)),
         Scoring(distance="mahalanobis", scale_weights=(0.0, 0.0, 2.0)),
         pytest.param(Scoring(statistic="top_mean", standardise=True), marks=pytest.mark.long),
@@ -43,7 +43,7 @@ print(json.loads(extra["mambaad.json"])["categories"])
     ids=["standardised", "gaussians", "every scale", "gaussians of two scales"],
 )
 def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
-    monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of one
+    monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of a chunk
     checkpoint = save(tmp_path, scoring, image_size=(32, 32))
     written = export_program(checkpoint, tmp_path / "parts.pt2")
     assert written.parity.difference < 1e-4

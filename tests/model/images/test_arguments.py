@@ -1,4 +1,4 @@
-"""Files, folders and patterns on a command line, and where their pictures go."""
+"""Files, folders and patterns on a command line, and the places of their pictures."""
 
 from pathlib import Path
 

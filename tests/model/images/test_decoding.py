@@ -1,4 +1,4 @@
-"""Files and bytes to images, by the one decoder."""
+"""The one decoder, for files and bytes."""
 
 import pytest
 from PIL import Image

@@ -1,4 +1,4 @@
-"""What lies below a folder: images at any depth, and everything else with a reason."""
+"""The content of a folder: images at any depth, and everything else with a reason."""
 
 import os
 import time

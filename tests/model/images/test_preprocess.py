@@ -71,7 +71,7 @@ def test_transparency_shows_black():
 
 def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned: to be shown a quarter clockwise
+    exif[0x0112] = 6  # stored rotated: viewers turn it a quarter clockwise
     gradient(20, 30).save(tmp_path / "turned.png", exif=exif)
     upright = to_rgb(open_image(tmp_path / "turned.png"))
     assert upright.size == (20, 30)
@@ -150,7 +150,7 @@ def test_the_bits_in_use_of_a_16_bit_grey_are_its_range(bits):
 
 
 def test_sixteen_bits_of_colour_keep_their_high_bytes(tmp_path):
-    """As PNG has them; there is no such image in PIL, so the file is written by hand."""
+    """Like a PNG; PIL cannot make such an image, so the test writes the file itself."""
 
     def chunk(kind, body):
         return (

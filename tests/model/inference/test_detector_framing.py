@@ -1,4 +1,4 @@
-"""The detector on images of every shape, with an engine whose map is the image itself."""
+"""The detector on images of every shape, with an engine whose map is the image."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def detector(resize, area=None, scoring=None, **options):
 
 
 def part(size, *spots):
-    """A dark part of size (height, width) with bright squares of 10 pixels at (x, y)."""
+    """Return a dark part of size (height, width), with bright squares of 10 pixels at (x, y)."""
     pixels = np.full(size, 40, np.uint8)
     for x, y in spots:
         pixels[y : y + 10, x : x + 10] = 250

@@ -12,7 +12,7 @@ from model.metrics.spill import to_keys
 
 
 def blobs(seed=0, images=8, side=40, digits=None):
-    """Marked patches on half of the maps, which are higher, on average, inside them."""
+    """Return marked patches on half of the maps, whose mean is higher inside them."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(images, side, side))
     masks = scipy.ndimage.gaussian_filter(noise, (0, 2, 2)) > 0.12
@@ -24,7 +24,7 @@ def blobs(seed=0, images=8, side=40, digits=None):
 
 @pytest.fixture
 def spilled():
-    """Keep maps in a spill that is closed when the test ends."""
+    """Keep maps in a spill until the test ends."""
     with ExitStack() as stack:
 
         def spilled(masks, maps):
@@ -37,10 +37,10 @@ def spilled():
 
 
 def literal_pimo(masks, maps, low=1e-2, high=1e-1, steps=20_000):
-    """Each defective image's recall, averaged over log-spaced rates on the good images."""
+    """Return each defective image's recall, averaged over log-spaced rates on the good images."""
     good = np.sort(maps[~masks.any(axis=(1, 2))], axis=None)[::-1]
     rates = np.exp(np.linspace(np.log(low), np.log(high), steps))
-    # The most good pixels that a rate allows, and so the pixel that may not be reached any more.
+    # The number of good pixels that a rate allows, and so the first pixel that must not be reached.
     allowed = np.floor(rates * len(good) + 1e-9).astype(int)
     recalls = []
     for mask, values in zip(masks, maps, strict=True):
@@ -52,7 +52,7 @@ def literal_pimo(masks, maps, low=1e-2, high=1e-1, steps=20_000):
 
 @pytest.fixture(params=["tables", "sorted", "mixed"])
 def ranges(request, monkeypatch):
-    """Count in tables of every float, by sorting, or by whichever the number of values asks for."""
+    """Count in tables of all floats, by sorting, or by the method for the number of values."""
     monkeypatch.setattr(pixels, "_FEW", {"tables": 0, "sorted": 10**9, "mixed": 900}[request.param])
     monkeypatch.setattr(pixels, "_PART", 333)
     monkeypatch.setattr(spill, "_CHUNK", 1000)
@@ -92,7 +92,7 @@ def test_pimo_by_hand(spilled):
     values[0, :4] = (9.5, 8.5, 7.5, 6.5)
     metrics = measure(spilled([np.zeros_like(mask), mask], [good, values]))
     assert metrics.recall == pytest.approx(3 / 4)
-    # One pixel counts all along; the second from 5e-5 on; the third reaches the end alone.
+    # One pixel counts at all rates; the second from 5e-5; the third only at the end.
     assert metrics.aupimo == pytest.approx((1 + np.log(2) / np.log(10)) / 4)
 
 

@@ -17,7 +17,7 @@ RANKED = [auroc, average_precision, f1_max]
 
 
 def literal_aupro(masks, maps, limit=0.3):
-    """Walk through every threshold and integrate the curve, as the definition reads."""
+    """Try every threshold and integrate the curve, as the definition says."""
     regions = []
     for n, mask in enumerate(masks):
         labels, count = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
@@ -37,7 +37,7 @@ def literal_aupro(masks, maps, limit=0.3):
 
 
 def blobs(rng, images=4, side=24, strength=1.0, digits=None):
-    """Random marked patches on maps that are higher, on average, where the mask is."""
+    """Return random masks, and maps whose mean is higher inside them."""
     masks = scipy.ndimage.gaussian_filter(rng.normal(size=(images, side, side)), (0, 2, 2)) > 0.12
     masks[0] = False
     maps = rng.normal(size=masks.shape) + strength * masks
@@ -100,12 +100,12 @@ def test_aupro_agrees_with_its_literal_definition(seed, digits, limit):
 
 
 def test_aupro_by_hand():
-    # Ten normal pixels score 0.0 to 0.9; the region's two lie above all of them and below all.
+    # Ten normal pixels score 0.0 to 0.9; one of the region's two is above all of them, one below.
     normals = np.arange(10) / 10
     maps = np.array([[*normals, 2.0, -1.0]])[None]
     masks = np.array([[*[False] * 10, True, True]])[None]
     assert aupro(masks, maps, 0.3) == pytest.approx(0.5)
-    # The second pixel rises between the normal pixels 0.8 and 0.9: counted from a rate of 0.1 on.
+    # The second pixel rises between the normal pixels 0.8 and 0.9, so it counts from a rate of 0.1.
     maps[0, 0, -1] = 0.85
     assert aupro(masks, maps, 0.3) == pytest.approx(0.5 + 0.5 * 0.2 / 0.3)
 
@@ -185,7 +185,7 @@ def test_the_curves_are_scikit_learns():
 
 
 def stepped_aupro(masks, maps, limit=0.3, steps=100):
-    """The published evaluator's way: even thresholds, and the kept rates stretched to 0 to 1."""
+    """Return the published evaluator's AUPRO: even thresholds, low rates stretched to 0 to 1."""
     labels = [scipy.ndimage.label(mask, structure=np.ones((3, 3))) for mask in masks]
     rates, overlaps = [], []
     for threshold in np.linspace(maps.min(), maps.max(), steps, endpoint=False):

@@ -34,7 +34,7 @@ def test_strides_and_channels(lite):
 
 
 def test_nothing_is_kept_after_stride_16(lite):
-    """The paper's encoder has 8.17 M parameters without its last stage; this one far fewer."""
+    """The paper's encoder without its last stage has 8.17 M parameters; this one far fewer."""
     assert sum(p.numel() for p in lite.parameters()) == 700_768
 
 
@@ -52,7 +52,7 @@ def test_the_package_weights_are_the_whole_networks(lite):
 
 @pytest.mark.parametrize("name", PACKAGE_ENCODERS)
 def test_every_packages_weights_are_those_of_its_network(name):
-    """In the wrong place they would make variances below zero, or features that say nothing."""
+    """Misplaced weights would give negative variances, or meaningless features."""
     encoder = Encoder(name)
     load_encoder_weights(encoder, "package")
     variances = [v for k, v in encoder.net.state_dict().items() if k.endswith("running_var")]

@@ -1,4 +1,4 @@
-"""Whether the hub can be asked is found out once, briefly, and before any work."""
+"""The hub's availability is checked once, briefly, and before any work."""
 
 import http.server
 import threading
@@ -34,7 +34,7 @@ def test_a_hub_that_is_not_there_is_said_at_once_with_what_to_type(nothing_cache
     began = time.monotonic()
     with pytest.raises(WeightsError, match=r"127\.0\.0\.1.*--encoder-weights FILE") as caught:
         check_encoder_weights("resnet34", "hub")
-    assert time.monotonic() - began < 4 * hub.TIMEOUT_S  # the client itself tries for 47 s
+    assert time.monotonic() - began < 4 * hub.TIMEOUT_S  # the client itself retries for 47 s
     assert "resnet34" in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Files that are no weights: said in our words, whatever torch thinks of them."""
+"""Files without weights get our error message, whatever torch reports."""
 
 import pickle
 import random
@@ -14,7 +14,7 @@ from model.network.weights_file import read_weights_file
 
 
 class Model:
-    """Something of the caller's own."""
+    """An object of the caller's own class."""
 
 
 def whole_model(path):

@@ -81,7 +81,7 @@ def write(path, base, spot=None):
 
 @pytest.fixture
 def samples(tmp_path):
-    """Six good parts of which one is too bright, three cracks with masks, and two dents."""
+    """Six good parts, one of them too bright; three cracks with masks; two dents."""
     bolt = tmp_path / "bolt"
     for n, base in enumerate((10, 20, 30, 40, 50, 200)):
         write(bolt / f"test/good/{n}.png", base)
@@ -94,7 +94,7 @@ def samples(tmp_path):
 
 
 class Page(HTMLParser):
-    """What a page refers to, shows and says."""
+    """The links, tags and text of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -217,7 +217,7 @@ def compared(samples, first=0.5, second=0.22):
 def test_two_checkpoints_pair_by_pair(samples):
     _, comparison = compared(samples)
     differences = comparison.categories["bolt"]
-    # The same scores, and only the threshold differs: ranking is the same in every resampling.
+    # The scores are equal and only the threshold differs, so every resampling ranks the same.
     assert differences["image_auroc"].difference == 0
     assert differences["image_auroc"].interval == (0, 0)
     assert not differences["image_auroc"].is_sure
@@ -309,7 +309,7 @@ def test_a_checkpoint_without_a_curve_has_none():
 
 
 def saturated(samples):
-    """A detector to which everything is far from its threshold: nearly all scores are 0 or 1."""
+    """Return a detector with scores far from its threshold: nearly all are 0 or 1."""
     far_off = detector(0.5)
     tight = replace(far_off.calibrations["bolt"], image_scale=0.001)
     far_off.calibrations["bolt"] = tight

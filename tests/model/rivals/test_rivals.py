@@ -27,7 +27,7 @@ def in_batches(features, size):
 
 
 def places(features):
-    """Features (P, B, C) as PaDiM takes them, by NumPy."""
+    """Return features (P, B, C) in PaDiM's layout, by NumPy."""
     laid = on_one_grid(features, (8, 8)).numpy()
     return laid.reshape(*laid.shape[:2], -1).transpose(2, 0, 1).astype(np.float64)
 
@@ -63,7 +63,7 @@ def test_what_is_out_of_place_stands_out_there():
         maps[:, :, int(5 * step), int(2 * step)] += 8
     for rival in (Padim.fit(in_batches(good, 8)), PatchCore.fit(in_batches(good, 8), 60)):
         row, column = divmod(int(rival.distances(new)[0].argmax()), 8)
-        # The coarse cell spans rows 4 and 5, columns 2 and 3, and smoothing reaches one further.
+        # The coarse cell covers rows 4 and 5, columns 2 and 3; smoothing adds one on each side.
         assert 3 <= row <= 6
         assert 1 <= column <= 4
 
@@ -119,7 +119,7 @@ def test_scores_with_and_without_the_border():
     assert scores["max"].tolist() == [9, 5]
     assert scores["max_inner"].tolist() == [0, 5]
     assert scores["top"].tolist() == pytest.approx([0.9, 5.0])
-    # 28 x 28 pixels inside: 1 % are 8 of them.
+    # Of 28 x 28 inner pixels, 1 % are 8.
     assert scores["top_inner"].tolist() == pytest.approx([0, 5.0])
 
 

@@ -1,4 +1,4 @@
-"""Which library computes a version, and what is said where it is not installed."""
+"""Which library runs a version, and the message if it is not installed."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def installed(monkeypatch):
         (BOTH, "auto", "torch"),
         (ONNX, "auto", "onnxruntime"),
         (BOTH, "onnxruntime", "onnxruntime"),
-        (NETWORK, "onnxruntime", "onnxruntime"),  # which then says that there is no such file
+        (NETWORK, "onnxruntime", "onnxruntime"),  # it then reports that the file is missing
         (BOTH, "reference", "torch"),
     ],
 )

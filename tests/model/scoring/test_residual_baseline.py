@@ -17,13 +17,13 @@ from model.scoring.scores import Scoring
 
 SIZE, SIGMA = (32, 48), 2.0
 SHAPES = ((3, 8, 12), (5, 4, 6), (20, 2, 3))
-"""Three scales; the last one has channels for two stairs."""
+"""Three scales; the last one has enough channels for two stairs."""
 WEIGHTS = (1.0, 0.0, 3.0)
 SCORING = Scoring(distance="mahalanobis", sigma=SIGMA, scale_weights=WEIGHTS)
 
 
 def drawn(shape, count, seed):
-    """Channels that vary together, otherwise at every place of the grid: (count, C, h, w)."""
+    """Return channels that vary together, differently at each grid place: (count, C, h, w)."""
     channels, height, width = shape
     places = height * width
     mixing = np.random.default_rng(0).normal(0, 1, (places, channels, channels))
@@ -34,7 +34,7 @@ def drawn(shape, count, seed):
 
 
 def used(count=400, seed=1):
-    """The differences of the two scales with a weight."""
+    """Return the differences of the two scales with weight."""
     return [drawn(SHAPES[0], count, seed), drawn(SHAPES[2], count, seed + 100)]
 
 
@@ -52,7 +52,7 @@ def fitted(values=None, weights=WEIGHTS, size=SIZE, sigma=SIGMA):
 
 
 def literal_distances(good_parts, new_parts):
-    """Mahalanobis' formula in double precision, place by place: (B, h, w)."""
+    """Return the Mahalanobis distance in double precision, place by place: (B, h, w)."""
     channels = good_parts.shape[1]
     distances = np.empty((len(new_parts), *good_parts.shape[2:]))
     for row, column in np.ndindex(*good_parts.shape[2:]):
@@ -193,7 +193,7 @@ def test_each_image_is_measured_by_its_own_category():
 
 
 def literally_smooth(values):
-    """Average the neighbours that there are by a binomial kernel: (C, h, w)."""
+    """Average the existing neighbours by a binomial kernel: (C, h, w)."""
     _, height, width = values.shape
     smoothed = np.empty_like(values)
     for row, column in np.ndindex(height, width):
@@ -225,7 +225,7 @@ def test_what_is_the_same_everywhere_stays_so_up_to_the_edges():
     teacher = [torch.full((1, 2, 4, 6), 3.0)]
     actual = residuals(teacher, [torch.zeros(1, 2, 4, 6)], (1.0,))
     torch.testing.assert_close(actual, torch.full((1, 48), 3.0))
-    assert (teacher[0] == 3).all()  # only read
+    assert (teacher[0] == 3).all()  # unchanged
 
 
 def test_scoring_by_places_does_not_go_with_measuring_them_twice():

@@ -51,7 +51,7 @@ def test_the_map_is_the_mean_over_the_scales():
 @pytest.mark.parametrize("sigma", [0.5, 2.0, 4.0])
 @pytest.mark.parametrize("size", [(64, 64), (20, 48), (8, 8)])
 def test_the_blur_is_scipys(sigma, size):
-    """Also where the kernel is wider than the map and its mirror images overlap."""
+    """Also if the kernel is wider than the map and its mirror images overlap."""
     teacher, student = features(0), features(1)
     sharp = anomaly_map(teacher, student, size, sigma=0.0).numpy()
     blurred = anomaly_map(teacher, student, size, sigma=sigma).numpy()

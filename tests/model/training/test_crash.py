@@ -1,4 +1,4 @@
-"""kill -9 while the state is being written: what was saved before goes on, bit for bit."""
+"""After kill -9 during a save, the previous state resumes, bit for bit."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ EVERYTHING = replace(
     emphasis=Emphasis(hard_mining=0.5, border_share=0.1, border_weight=0.5),
 )
 KILLED_IN_SAVE = 4
-"""Before it, three steps were saved: the second epoch's first step was the last of them."""
+"""Three steps were saved before; the last of them is the second epoch's first step."""
 
 
 def go(root, folder, **options):
@@ -44,7 +44,7 @@ def go(root, folder, **options):
 
 
 def hang_in_a_save(root, folder):
-    """Train, and stand still in the middle of a save, its file half written."""
+    """Train, and stop in the middle of a save, with a half-written file."""
     saves, save, fsync = iter(range(1, 100)), Trainer.save, os.fsync
     now = 0
 

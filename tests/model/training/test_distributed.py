@@ -1,4 +1,4 @@
-"""Two gloo processes come to what one comes to with the same batches."""
+"""Two gloo processes get the same result as one with the same batches."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def go(root, folder, group, monitor=None):
 
 
 def second(root, folder):
-    """Be the second process, whose working directory stays empty."""
+    """Run as the second process, whose working directory stays empty."""
     groups.PATIENCE = timedelta(seconds=120)
     with join("cpu") as (group, _):
         assert (group.rank, group.size) == (1, 2)
@@ -54,7 +54,7 @@ def second(root, folder):
 
 
 def environment(rank, port):
-    """What torchrun tells each process."""
+    """Return the variables that torchrun sets for each process."""
     return {
         "TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank),
         "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -85,8 +85,8 @@ def test_two_processes_learn_what_one_does(root, tmp_path, monkeypatch):
     assert json.loads(left) == []
 
     assert shared.manifest.training["processes"] == 2
-    # Before anything is learned the losses are the same, noise and dropped paths included; then
-    # rounding grows from step to step, as AdamW follows the sign of whatever gradient is near 0.
+    # Before any learning the losses are equal, noise and dropped paths included; then rounding
+    # grows from step to step, since AdamW follows the sign of gradients near 0.
     assert heard.losses[0] == pytest.approx(expected.losses[0], rel=1e-6)
     assert heard.losses == pytest.approx(expected.losses, rel=3e-3)
     start = build_network(TINY, encoder_weights(tmp_path), CONFIG.seed)[0].trained_state()
@@ -95,7 +95,7 @@ def test_two_processes_learn_what_one_does(root, tmp_path, monkeypatch):
 
 
 def distance(first, second):
-    """How far apart two networks' weights and statistics are."""
+    """Return the distance between two networks' weights and statistics."""
     differences = [(first[k].double() - second[k].double()).flatten() for k in first]
     return float(torch.cat(differences).norm())
 

@@ -1,4 +1,4 @@
-"""Folds: every image is scored by the network that has not learned from it, and by no other."""
+"""Folds: the network that has not seen an image scores it, and no other does."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def images(root):
 
 
 class Hearing(Monitor):
-    """Hears of the stages, and stops after so many steps."""
+    """Records the stages, and stops after `steps` steps."""
 
     def __init__(self, steps=10**6):
         self.stages, self.left = [], steps
@@ -74,7 +74,7 @@ def run_of(folder, config):
 
 
 def scores(folder):
-    """The scores of the whole run, from the files of its folds."""
+    """Return the scores of the complete run, from the files of its folds."""
     paths = sorted((folder / "run").glob(f"fold-*/{SCORES_FILE}"))
     return [json.loads(path.read_text())["shown"]["bolt"] for path in paths]
 
@@ -152,7 +152,7 @@ def test_a_folds_baseline_is_of_the_images_it_learned_from(images, tmp_path, mon
 
 @pytest.mark.parametrize("steps", [2, 3, 5])
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(images, uninterrupted, tmp_path, steps):
-    """Two steps a network: at the first one's end, in the second one, and in the last."""
+    """Two steps per network: stops at the end of the first, and in the second and the last."""
     scoring = Scoring(standardise=True)
     stopped = go(images, tmp_path, Hearing(steps), scoring=scoring)
     assert (stopped is None) == (steps < 5)
@@ -177,7 +177,9 @@ def test_another_recipe_does_not_go_on_and_a_restart_begins_anew(images, tmp_pat
     assert len(scores(tmp_path)) == 3
     hearing = Hearing()
     fewer = replace(FOLDED, epochs=1)
-    assert go(images, tmp_path, hearing, fewer).version == "2"  # what is finished is in no way
+    assert (
+        go(images, tmp_path, hearing, fewer).version == "2"
+    )  # the finished run does not interfere
     assert (len(hearing.stages), len(scores(tmp_path))) == (3, 2)
 
 

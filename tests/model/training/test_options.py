@@ -1,4 +1,4 @@
-"""What is off by default, and what it changes when it is on."""
+"""Options that are off by default, and their effects."""
 
 from dataclasses import replace
 
@@ -170,7 +170,7 @@ def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
     np.testing.assert_allclose(detector.anomaly_maps(pixels), expected, atol=1e-4)
 
 
-# The best weights, and stopping for want of better ones
+# The best weights, and early stopping
 
 
 def test_the_best_weights_are_those_of_the_lowest_watched_loss(trainer_of, monkeypatch):
@@ -214,7 +214,7 @@ def test_watched_images_are_kept_apart_from_training_and_calibration(data):
     assert data.keep_apart(0.0, 0) is data and data.watched == data.held_out
 
 
-# What cannot be trained on
+# Unusable training images
 
 
 def test_a_gradient_that_is_no_number_leaves_the_weights_alone(trainer_of, monkeypatch):

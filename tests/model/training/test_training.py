@@ -1,4 +1,4 @@
-"""The trainer: one tiny network, real steps, and what must hold whenever a run is cut short."""
+"""The trainer: a tiny network, real steps, and guarantees for interrupted runs."""
 
 import io
 import math
@@ -84,7 +84,7 @@ def new_trainer(data, config=CONFIG, network_seed=0):
 
 
 def steps(count):
-    """A go_on that says no after so many steps."""
+    """Return a go_on that stops after `count` steps."""
     left = iter(range(count - 1))
     return lambda: next(left, None) is not None
 
@@ -381,7 +381,7 @@ def test_training_leaves_the_callers_random_state_alone(data):
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_interrupted_and_resumed_is_uninterrupted(data, tmp_path, stop_after):
-    """Mid-epoch, at an epoch's last step, and in the next one, with everything switched on."""
+    """Mid-epoch, at an epoch's last step, and in the next one, with all options on."""
     config = replace(
         CONFIG,
         ema_decay=0.9,
@@ -474,7 +474,7 @@ def test_a_disk_that_refuses_leaves_the_earlier_state(tmp_path, monkeypatch):
     assert (place.epoch, tensors["x"].tolist()) == (1, [1, 1])
 
 
-# A whole run
+# A complete run
 
 
 def new_run(tmp_path, tiny_recipe=None, **changes):
@@ -593,7 +593,7 @@ def test_calibration_takes_good_images_only(data):
         calibrate(detector, Scoring(), [bad], 0.01)
 
 
-# Being watched and being stopped
+# Watching and stopping
 
 
 def test_the_first_interrupt_asks_and_the_second_insists():

@@ -1,4 +1,4 @@
-"""`mambaad reproduce`: our figures beside the paper's, and what keeps them from being compared."""
+"""`mambaad reproduce`: our figures beside the paper's, and the differences in method."""
 
 import json
 from dataclasses import replace
@@ -86,12 +86,12 @@ def test_training_by_a_recipe_ends_in_the_papers_table_and_says_what_differs(tmp
     text = page.read_text("utf-8")
     assert "The thresholds are stand-ins" in text
     assert "What the threshold promises" not in text
-    assert "good test images" not in text  # were rejected: so many
+    assert "good test images" not in text  # no sentence about rejected ones
     assert '<th scope="col">False rejects</th>' not in text
 
     manifest = CheckpointStore(tmp_path / "weights").load("reproduce-mvtec").manifest
     assert manifest.training["images"]["train"]["screw"].startswith("6 images")  # all of them
-    assert manifest.calibrations == {}  # nothing that promises, from images learned from
+    assert manifest.calibrations == {}  # no promise from images that were trained on
 
     again = ["--checkpoint", "reproduce-mvtec/1", "--weights", tmp_path / "weights"]
     (data / "screw/train/good/000.png").unlink()
@@ -144,7 +144,7 @@ def test_a_set_without_masks_is_not_as_published(tmp_path):
 
 
 def as_visa(mvtec, root):
-    """The same images under VisA's names."""
+    """Rename the images as in VisA."""
     table = ["object,split,label,image,mask"]
     for split, label, folder in (
         ("train", "normal", "train/good"),
@@ -164,7 +164,7 @@ def as_visa(mvtec, root):
 
 
 def as_real_iad(mvtec, root):
-    """The same images under Real-IAD's names."""
+    """Rename the images as in Real-IAD."""
     entries = {"train": [], "test": []}
     for split, kind, folder in (
         ("train", "OK", "train/good"),

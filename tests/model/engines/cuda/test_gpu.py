@@ -1,4 +1,4 @@
-"""The real thing: kernels compiled, graphs captured, at real sizes. `make test-gpu` runs it."""
+"""The engine on a GPU: compiled kernels, captured graphs, real sizes. `make test-gpu` runs it."""
 
 import copy
 import gc
@@ -45,7 +45,7 @@ def pixels(config, count):
 
 
 def reference_maps(config, count):
-    """On the CPU: another library, another kernel, the same numbers."""
+    """Return the maps from the CPU, with another library and other kernels."""
     return TorchEngine(*make(config), "cpu").compare(pixels(config, count), lambda _: None)
 
 

@@ -1,4 +1,4 @@
-"""The fused kernels against torch's own operations: interpreted here, compiled on a GPU."""
+"""The fused kernels against torch's operations: interpreted here, compiled on a GPU."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCES = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 SIZES = [(2, 3, 5, 12), (1, 9, 8, 66), (1, 1, 1, 1)]
-"""Odd ones: fewer pixels than a program takes, more channels than one holds, and a single value."""
+"""Odd sizes: fewer pixels than a program takes, more channels than one holds, a single value."""
 LARGE = (1, 83, 50, 1)
 """More tiles than there are chunks."""
 
@@ -22,7 +22,7 @@ def fused():
 
 
 def wide(size, dtype=torch.float32, parts=3):
-    """A map of so many slices: what lies beside one must be neither read nor written."""
+    """Return a map of several slices; kernels must neither read nor write beside theirs."""
     generator = torch.Generator().manual_seed(1)
     values = torch.randn(*size[:3], parts * size[3], generator=generator) * 2 + 1
     return values.to(DEVICE, dtype)
@@ -78,7 +78,7 @@ def test_depthwise_windows(fused, size, side, dtype):
     ],
 )
 def test_instance_norms(fused, size, dtype):
-    values = wide(size, dtype) * 0.25 + 8  # a mean far from 0 costs digits where sums are squared
+    values = wide(size, dtype) * 0.25 + 8  # a mean far from 0 costs digits when squares are summed
     x = piece(values, size, 1)
     check(fused.instance_norm_silu(x), plain.instance_norm_silu(x), dtype)
     into, expected = wide(size, dtype), wide(size, dtype)

@@ -35,7 +35,7 @@ def test_the_raw_map_of_each_image_comes_back(engine):
     maps = engine.compare(pixels(3), stages.append)
     np.testing.assert_allclose(maps, pixels(3).mean(axis=1) / 255, atol=1e-6)
     assert (maps.dtype, stages, engine.device) == (np.float32, ["network"], "cpu")
-    maps[:] = 0  # the array is the caller's
+    maps[:] = 0  # the caller owns the array
     assert engine.answers()
 
 

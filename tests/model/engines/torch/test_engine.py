@@ -66,7 +66,7 @@ def test_the_weight_of_a_network_is_without_its_encoder(engine):
     total = sum(t.nbytes for t in network.state_dict().values())
     assert engine.nbytes < total
     shared = sum(t.nbytes for t in network.encoder.state_dict().values())
-    assert engine.nbytes >= total - shared  # buffers outside the state are weighed, too
+    assert engine.nbytes >= total - shared  # counts buffers outside the state too
 
 
 def build(scoring=None):
@@ -82,13 +82,13 @@ def prepared(engine, most=16):
 
 @pytest.fixture(autouse=True)
 def _never_slow(monkeypatch):
-    """Record whatever this machine is busy with besides."""
+    """Record even if this machine is busy."""
     monkeypatch.setattr(torch_engine, "_SLOW_S", math.inf)
 
 
 @pytest.fixture
 def recordings(monkeypatch):
-    """Return the batches that recordings have computed."""
+    """Return the sizes of the batches that recordings computed."""
     counts = []
     plain = Recording.__call__
 
@@ -107,7 +107,7 @@ def recordings(monkeypatch):
 )
 def test_a_prepared_engine_answers_the_same_from_recordings(scoring, recordings):
     plain, quick = build(scoring), prepared(build(scoring))
-    recordings.clear()  # those that checked them
+    recordings.clear()  # drop those of the check
     for count in (1, 2, 3, 4):
         stages = []
         maps = quick._compare(pixels(count), stages.append)
@@ -123,8 +123,8 @@ def test_a_prepared_engine_answers_the_same_from_recordings(scoring, recordings)
 def test_no_larger_parts_are_recorded_than_are_asked_for(recordings):
     engine = prepared(build(), most=2)
     assert set(recordings) == {1, 2}
-    prepared(engine, most=2)  # once is enough
-    assert len(recordings) == 2  # a call each, to be checked
+    prepared(engine, most=2)  # checked once
+    assert len(recordings) == 2  # one call each, to check
 
 
 def test_a_slow_network_is_not_recorded(monkeypatch, recordings):

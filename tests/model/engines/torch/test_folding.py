@@ -1,4 +1,4 @@
-"""A folded or packed network computes what the one it was made of does."""
+"""A folded or packed network computes the same as the original."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ SIZE = (64, 96)
 
 
 def unsettle(module):
-    """Give every batch norm statistics and affine parts of its own."""
+    """Give every batch norm different statistics and affine parts."""
     generator = torch.Generator().manual_seed(3)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):

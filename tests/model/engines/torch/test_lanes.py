@@ -1,4 +1,4 @@
-"""Parts of a batch side by side: what is cut where, and that threads keep to themselves."""
+"""Parts of a batch side by side: where it is split, and how threads stay separate."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""A recording computes what the function does, by its operators alone."""
+"""A recording computes the same as the function, with its operators only."""
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ def nothing(_stage):
 
 
 def everything(x, lap):
-    """Views, lists of tensors in and out, constants of constants, in-place work, named arguments"""
+    """Use views, tensor lists in and out, derived constants, in-place work, and named arguments."""
     projection = WEIGHT.t() * 2 + torch.ones(6)
     y = x @ projection
     first, second, third = y.chunk(3, dim=1)

@@ -1,4 +1,4 @@
-"""TIFF by layout: the right high bytes, or the reason. tifffile says which samples are right."""
+"""TIFF by layout: correct high bytes, or a reason. tifffile supplies the expected samples."""
 
 import itertools
 from io import BytesIO
@@ -44,7 +44,7 @@ def noise(samples: int, bits: int, seed: int = 5) -> np.ndarray:
 
 
 def right_bytes(values: np.ndarray, bits: int, name: str) -> np.ndarray:
-    """The rule in words of its own: high bytes, 0 white turned, alpha over black, else ignored."""
+    """Restate the rule: high bytes, 0-is-white inverted, alpha over black, others ignored."""
     photometric, _, extra = CONTENTS[name]
     most = 2**bits - 1
     wide = values.astype(np.float64)
@@ -65,7 +65,7 @@ def rgb(content: bytes) -> np.ndarray:
 
 
 def check(name: str, bits: int, **layout) -> None:
-    """Write noise of a layout; tifffile reads it as it was, and we its high bytes."""
+    """Write noise in a layout; check that tifffile reads it, and that we read its high bytes."""
     photometric, samples, extra = CONTENTS[name]
     values = noise(samples, bits)
     content = write_tiff(values, bits=bits, photometric=photometric, extra_samples=extra, **layout)
@@ -96,7 +96,7 @@ def test_every_compression_that_keeps_bytes_is_read(name, compression):
 
 @pytest.mark.long
 def test_the_whole_matrix_of_layouts():
-    """Each depth, order, arrangement and compression with each other."""
+    """Combine all depths, orders, arrangements and compressions."""
     for name, bits, order, big, planar, tile, compression in itertools.product(
         CONTENTS,
         (1, 4, 8, 12, 16),
@@ -292,7 +292,7 @@ def test_the_size_is_that_of_the_upright_image_before_and_after_loading(bits, or
 @pytest.mark.parametrize("samples", [0, 2, 4, 60_000])
 def test_samples_that_nothing_is_said_of_are_damage(samples):
     content = write_tiff(noise(3, 16), bits=16, photometric=RGB)
-    entry = b"\x15\x01\x03\0\x01\0\0\0"  # how many samples a pixel has
+    entry = b"\x15\x01\x03\0\x01\0\0\0"  # number of samples per pixel
     broken = content.replace(entry + b"\x03\0", entry + samples.to_bytes(2, "little"))
     assert broken != content
     with pytest.raises((ImageDamaged, ImageFormatRefused)):

@@ -1,4 +1,4 @@
-"""Formats by their variants: PNG, BMP, JPEG and WebP decoded to the right bytes, or refused."""
+"""Format variants: PNG, BMP, JPEG and WebP are decoded to the right bytes, or refused."""
 
 import struct
 import subprocess
@@ -131,7 +131,7 @@ def test_the_fourth_byte_of_a_bmp_hides_no_part(header, fourth):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WebP"])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_alpha_that_hides_everything_says_nothing(kind, mode):
-    """As cameras leave it: the picture is that without alpha; one visible pixel is another case."""
+    """As cameras leave it: alpha is ignored, unless at least one pixel is visible."""
     grey = Image.fromarray(PART[..., 0])
     part = Image.fromarray(PART) if mode == "RGBA" else grey
     layers = [*part.split(), Image.new("L", part.size)]
@@ -202,7 +202,7 @@ ODD_EXIF = {
 
 
 def test_odd_orientations_are_upright_without_a_warning(tmp_path):
-    """In a program of its own: pytest has warnings of its own making."""
+    """Runs in another process, since pytest has its own warnings."""
     for number, (name, odd) in enumerate(ODD_EXIF.items()):
         content = saved(Image.fromarray(PART), "JPEG")
         segment = b"\xff\xe1" + struct.pack(">H", len(odd) + 2) + odd

@@ -1,4 +1,4 @@
-"""What a run leaves for later eyes, and that a disk or a server that refuses is told."""
+"""The records of a run, and the message if a disk or server refuses them."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ def record(epoch, held_out_loss=0.25):
 
 
 def events(folder):
-    """Every event in the folder's files, in order, read as TensorBoard reads them."""
+    """Return every event in the folder's files, in order, as TensorBoard reads them."""
     parsed = []
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
@@ -117,7 +117,7 @@ def test_a_full_disk_is_an_error_that_names_the_record(tmp_path, monkeypatch):
         Curve(tmp_path).begin(3, 2, Place())
 
 
-# MLflow, by a client that remembers
+# MLflow, with a client that records its calls
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""Whether a run in a folder is finished is for that run's own recipe to say."""
+"""A run's own recipe decides whether it is finished."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Recipes: complete, typed, overridable, and plain about what is wrong with them."""
+"""Recipes are complete, typed, overridable, and clear about errors."""
 
 from pathlib import Path
 
@@ -148,7 +148,7 @@ def test_a_setting_that_is_none_is_said(text, message):
 
 
 def test_no_two_keys_share_a_name():
-    """So that --set takes the name alone."""
+    """So `--set` needs only the name."""
     leaves = [path.rpartition(".")[2] for path in paths()]
     assert len(leaves) == len(set(leaves))
 

@@ -1,4 +1,4 @@
-"""Trees of folders as people name them: which images train, which test, and what is refused."""
+"""Common folder trees: which images are for training, for testing, or refused."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from model.images.files import DANGLING, LOOP, OTHER, SYSTEM, UNREAD
 
 @pytest.fixture
 def tree(tmp_path):
-    """Make files, three to a folder that is named without one."""
+    """Make files; a name without a file makes a folder of three."""
 
     def make(*places: str):
         root = tmp_path / "line"
