@@ -187,29 +187,29 @@ class _Memory:
         for process in family(self._front):
             with suppress(OSError):
                 status = (Path("/proc") / str(process.pid) / "status").read_text("ascii")
-                found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-                total += int(found[1]) * 1024 if found else 0  # a process that ended has none
+                match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+                total += int(match[1]) * 1024 if match else 0  # a process that ended has none
         return total
 
 
 def family(front: psutil.Process) -> list[psutil.Process]:
     """Return a process and all its descendants."""
-    found = [front]
-    for process in found:  # grows while it is gone through
+    processes = [front]
+    for process in processes:  # grows while it is gone through
         for thread in _threads(process):
             with suppress(OSError, psutil.NoSuchProcess):
                 children = (thread / "children").read_text("ascii").split()
-                found += [psutil.Process(int(pid)) for pid in children]
-    return found
+                processes += [psutil.Process(int(pid)) for pid in children]
+    return processes
 
 
 def states(process: psutil.Process) -> list[bytes]:
     """Return the state of each thread: R for one that runs, or waits for a processor."""
-    found = []
+    letters = []
     for thread in _threads(process):
         with suppress(OSError):
-            found.append((thread / "stat").read_bytes().rpartition(b")")[2].split()[0])
-    return found
+            letters.append((thread / "stat").read_bytes().rpartition(b")")[2].split()[0])
+    return letters
 
 
 def _threads(process: psutil.Process) -> list[Path]:

@@ -239,9 +239,9 @@ def eventually() -> Callable[..., Any]:
     def wait(condition: Callable[[], Any], what: str = "the condition") -> Any:
         until = time.monotonic() + TIMEOUT_S
         while time.monotonic() < until:
-            found = condition()
-            if found:
-                return found
+            value = condition()
+            if value:
+                return value
             time.sleep(0.02)
         raise AssertionError(f"{what} did not hold within {TIMEOUT_S} s")
 

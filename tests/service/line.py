@@ -164,8 +164,8 @@ class Line:
 
         return asyncio.run(go())
 
-    def post(self, path: str, **asked: Any) -> httpx.Response:
-        return self.run(lambda client: client.post(path, **asked))
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.run(lambda client: client.post(path, **options))
 
     def get(self, path: str) -> httpx.Response:
         return self.run(lambda client: client.get(path))

@@ -44,8 +44,8 @@ class Live:
     def await_ready(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if found := READY.search(line):
-                self.url = found[1].rstrip(".")
+            if match := READY.search(line):
+                self.url = match[1].rstrip(".")
                 self.counted_from_start = self.counters()
                 return
         self._reading.join()
@@ -143,22 +143,22 @@ class Live:
         return bool(self._workers()) and worker not in self._workers()
 
     def _workers(self) -> list[psutil.Process]:
-        found = []
+        workers = []
         for child in self.front.children():
             with suppress(psutil.NoSuchProcess):
                 if any("spawn_main" in word for word in child.cmdline()):
-                    found.append(child)
-        return found
+                    workers.append(child)
+        return workers
 
     @property
     def decode_children(self) -> list[int]:
         """The processes that decode what is dear."""
-        found = []
+        children = []
         for child in self.front.children():
             with suppress(psutil.NoSuchProcess):
                 if any("decode_child" in word for word in child.cmdline()):
-                    found.append(child.pid)
-        return found
+                    children.append(child.pid)
+        return children
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a sample of /metrics, 0 where there is none yet."""
@@ -230,9 +230,9 @@ def _same(result: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 def _resident(process: psutil.Process, field: str = "VmRSS") -> int:
     status = (Path("/proc") / str(process.pid) / "status").read_text("ascii")
-    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found, status
-    return int(found[1]) * 1024
+    match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+    assert match, status
+    return int(match[1]) * 1024
 
 
 def _is_trouble(line: str) -> bool:

@@ -88,12 +88,12 @@ def store(request, tmp_path, network, calibration):
     options, area = CASES[request.param]
     net = network()
     rule = Preprocessing(image_size=(64, 64), mean=net.encoder.mean, std=net.encoder.std, **options)
-    found = CheckpointStore(tmp_path / "weights")
-    found.save(
+    checkpoint_store = CheckpointStore(tmp_path / "weights")
+    checkpoint_store.save(
         "parts", net, rule, Scoring(), {"bolt": calibration(1.045)}, training={}, metrics={},
         areas={"bolt": area} if area else None,
     )  # fmt: skip
-    return found
+    return checkpoint_store
 
 
 def answers_of(store, metrics, contents):
@@ -111,7 +111,7 @@ def answers_of(store, metrics, contents):
                 Observers([MetricsObserver(metrics), DriftMonitor(metrics)], metrics),
                 max_preparing=8, timeout_s=60.0,
             )  # fmt: skip
-            sent = (line.inspect(route, Upload(None, one), options) for one in contents)
+            sent = (line.inspect(route, Upload(None, content), options) for content in contents)
             return await asyncio.gather(*sent)
 
     return asyncio.run(scenario())

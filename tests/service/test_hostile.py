@@ -62,20 +62,24 @@ def is_open(path):
 
 def test_no_route_is_open_that_should_not_be(guarded):
     app, _ = guarded
-    asked = [each for each in routes(app) if not is_open(each[1])]
-    assert len(asked) > 15
-    answered = statuses(app, asked)
-    for method, path in asked:
+    guarded_routes = [route for route in routes(app) if not is_open(route[1])]
+    assert len(guarded_routes) > 15
+    answered = statuses(app, guarded_routes)
+    for method, path in guarded_routes:
         refused = 403 if path.startswith("/2020-11-20/") else 401  # Amazon's word for both
         assert answered[method, path] == refused, (method, path)
 
 
 def test_every_route_takes_the_scope_that_it_should(guarded):
     app, secrets = guarded
-    asked = [each for each in routes(app) if not is_open(each[1]) and each[1] != "/docs/assets"]
-    changing = [each for each in asked if ADMIN.fullmatch(each[1])]
+    guarded_routes = [
+        route for route in routes(app) if not is_open(route[1]) and route[1] != "/docs/assets"
+    ]
+    changing = [route for route in guarded_routes if ADMIN.fullmatch(route[1])]
     inspecting = [
-        each for each in asked if each not in changing and not each[1].startswith("/docs")
+        route
+        for route in guarded_routes
+        if route not in changing and not route[1].startswith("/docs")
     ]
     detect, admin = (
         {"Authorization": f"Bearer {secrets[scope]}"} for scope in (Scope.DETECT, Scope.ADMIN)

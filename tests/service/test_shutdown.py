@@ -50,8 +50,8 @@ def start(weights, tmp_path):
             while wait_ready and not url:
                 line = process.stdout.readline()
                 assert line, (tmp_path / "log").read_text("utf-8")
-                found = READY.search(line)
-                url = found[1] if found else ""
+                match = READY.search(line)
+                url = match[1] if match else ""
             yield process, url.rstrip(".")
         finally:
             process.kill()
@@ -100,11 +100,11 @@ def test_sigterm_under_load_fails_no_request(start, image, number):
         watching = threads.submit(load.watch)
         while len(load.statuses) < 20:
             time.sleep(0.02)
-        told = [process]
+        processes = [process]
         if number == signal.SIGHUP:
-            told += psutil.Process(process.pid).children(recursive=True)
-        for one in told:
-            one.send_signal(number)
+            processes += psutil.Process(process.pid).children(recursive=True)
+        for signalled in processes:
+            signalled.send_signal(number)
         time.sleep(0.3)
         answer = httpx.get(f"{url}/readyz")  # a new connection is still taken
         assert answer.status_code == 503

@@ -18,8 +18,8 @@ ALLOCATE = f"import time; kept = b'x' * ({MEGABYTES} * 2**20); time.sleep(0.2)"
 
 def allocate() -> None:
     """Take memory, and give it back before the answer."""
-    kept = b"x" * (MEGABYTES * 2**20)
-    del kept
+    taken = b"x" * (MEGABYTES * 2**20)
+    del taken
 
 
 def allocate_in_child() -> None:

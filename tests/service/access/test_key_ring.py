@@ -178,7 +178,7 @@ def test_each_kind_of_fault_is_logged_once(path, secret, ring, clock, caplog):
         clock.tick()
         ring.find(secret)
     assert [
-        ("others may write" in said, "cannot be read" in said) for said in messages(caplog)
+        ("others may write" in message, "cannot be read" in message) for message in messages(caplog)
     ] == [
         (True, False),
         (True, False),

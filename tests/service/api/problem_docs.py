@@ -26,8 +26,8 @@ def advice_rows() -> list[str]:
 
 def main() -> None:
     """Write the table into the page, in the place of the one that is there."""
-    before, _, rest = API.read_text("utf-8").partition(HEAD)
-    after = rest[rest.index("\n\n") :]
+    before, _, remainder = API.read_text("utf-8").partition(HEAD)
+    after = remainder[remainder.index("\n\n") :]
     API.write_text(before + HEAD + "\n".join(advice_rows()) + after, "utf-8")
 
 

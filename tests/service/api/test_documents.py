@@ -78,7 +78,7 @@ def test_a_string_named_as_a_long_one_is_taken_once():
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"[" + b"0," * 20_000 + b"0]", "2000 values"),
         (b"[" + b"[]," * 10_000 + b"0]", "2000 values"),
@@ -88,8 +88,8 @@ def test_a_string_named_as_a_long_one_is_taken_once():
         (b'"' + b"A" * 300_000, "200000 bytes"),
     ],
 )
-def test_too_much_is_refused_and_the_bound_named(body, said):
-    with pytest.raises(BodyTooLarge, match=f"{said}.*: send less"):
+def test_too_much_is_refused_and_the_bound_named(body, message):
+    with pytest.raises(BodyTooLarge, match=f"{message}.*: send less"):
         read_json(body, BOUNDS)
 
 
@@ -137,7 +137,7 @@ def test_a_document_with_long_strings_means_what_a_parser_says(value, ascii_alon
         if isinstance(read, str):
             return text_of(document, read)
         if isinstance(read, list):
-            return [meant(one) for one in read]
+            return [meant(item) for item in read]
         return {k: meant(v) for k, v in read.items()} if isinstance(read, dict) else read
 
     try:

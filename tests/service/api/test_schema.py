@@ -40,8 +40,8 @@ CONFORMANCE = [
 def operations():
     """What can be asked, by the document that the application writes."""
     app = create_app(Settings(versions=VersionSettings(weights_dir=Path("nowhere"))))
-    found = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
-    return {operation.label: operation for operation in (result.ok() for result in found)}
+    results = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
+    return {operation.label: operation for operation in (result.ok() for result in results)}
 
 
 OPERATIONS = operations()

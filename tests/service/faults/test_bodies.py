@@ -126,7 +126,7 @@ def test_ten_thousand_parts_are_refused(live, image, problem, path, named):
 
 
 @pytest.mark.parametrize(
-    "rest",
+    "parameters",
     [
         "charset=undefined",
         "charset=idna",
@@ -138,13 +138,13 @@ def test_ten_thousand_parts_are_refused(live, image, problem, path, named):
         "boundary=",
     ],
 )
-def test_a_form_of_an_impossible_type_is_refused(live, image, rest):
+def test_a_form_of_an_impossible_type_is_refused(live, image, parameters):
     body = (
         b'--x\r\nContent-Disposition: form-data; name="category"\r\n\r\n\xff\xfe+AAA-\r\n'
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="\xff"\r\n\r\n'
         b"%b\r\n--x--\r\n"
     ) % image()
-    head = f"multipart/form-data; boundary=x; {rest}".encode("latin-1")
+    head = f"multipart/form-data; boundary=x; {parameters}".encode("latin-1")
     length = b"Content-Length: %d\r\nConnection: close" % len(body)
     kind = b"Content-Type: %b\r\n" % head
     with live.connect(CHUNKED.replace(b"Transfer-Encoding: chunked", kind + length), body) as sent:
@@ -182,7 +182,9 @@ def test_json_that_is_deep_odd_or_no_json(live, path, body, status):
     assert response.status_code == (200 if of_an_image else status), response.text
     answer = response.json()
     assert answer["decision"] == "UNDECIDED"
-    assert [one["decision"] for one in answer.get("results", [])] == ["UNDECIDED"] * of_an_image
+    assert [result["decision"] for result in answer.get("results", [])] == [
+        "UNDECIDED"
+    ] * of_an_image
     if of_an_image:
         assert answer["results"][0]["error"]["status"] == status
 
@@ -262,7 +264,7 @@ def test_a_probe_by_head_is_answered_without_a_body(live, path):
     with live.connect(b"HEAD %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode()) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         received = everything(client)
-    head, _, rest = received.partition(b"\r\n\r\n")
+    head, _, next_answer = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 "), received
     assert int(head.lower().partition(b"content-length: ")[2].split()[0]) > 0
-    assert rest.startswith(b"HTTP/1.1 200 ")  # the next answer follows at once
+    assert next_answer.startswith(b"HTTP/1.1 200 ")  # the next answer follows at once

@@ -113,8 +113,8 @@ def test_rubbish_leaves_no_traceback_and_no_damage(live, image, seed):
         for thread in threads:
             thread.join()
     assert len(answers) == ROUNDS
-    said = [answer for answer in answers if answer]
-    assert len(said) > ROUNDS / 8
-    for answer in said:
+    received = [answer for answer in answers if answer]
+    assert len(received) > ROUNDS / 8
+    for answer in received:
         assert answer.startswith(ANSWERS), answer[:300]
     live.until(lambda: live.front.num_fds() <= files + 4, "closed connections")

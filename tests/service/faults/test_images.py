@@ -32,18 +32,18 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_no_image_is_refused_and_its_neighbours_are_inspected(live, image, problem, kind):
     content, status, slug = BAD[kind]
-    whole = image(64, 64, "JPEG")
-    content = whole[: len(whole) // 2] if content is None else content
+    complete = image(64, 64, "JPEG")
+    content = complete[: len(complete) // 2] if content is None else content
     expected = live.inspect(image())
-    asked = {"category": "bolt"}
+    fields = {"category": "bolt"}
     with live.client() as client:
         alone = [
-            client.post("/detect", params=asked, content=content),
-            client.post("/detect", data=asked, files={"file": ("part.jpg", content)}),
-            client.post("/detect", json=asked | {"images": [as_json(content)]}),
+            client.post("/detect", params=fields, content=content),
+            client.post("/detect", data=fields, files={"file": ("part.jpg", content)}),
+            client.post("/detect", json=fields | {"images": [as_json(content)]}),
         ]
-        files = [("file", (f"{i}.jpg", one)) for i, one in enumerate((image(), content, image()))]
-        together = client.post("/detect", data=asked, files=files)
+        files = [("file", (f"{i}.jpg", part)) for i, part in enumerate((image(), content, image()))]
+        together = client.post("/detect", data=fields, files=files)
     for response in alone:
         body = problem(response, status, slug)
         assert body["decision"] == "UNDECIDED"
@@ -90,9 +90,9 @@ ODD = odd_images()
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_images_are_inspected_as_they_lie(live, kind):
     content, (width, height) = ODD[kind]
-    asked = {"category": "nut", "heatmap": "map"}
+    fields = {"category": "nut", "heatmap": "map"}
     with live.client() as client:
-        response = client.post("/detect", params=asked, content=content)
+        response = client.post("/detect", params=fields, content=content)
     assert response.status_code == 200, response.text
     (result,) = response.json()["results"]
     assert (result["image"]["width"], result["image"]["height"]) == (width, height)
@@ -176,15 +176,15 @@ DEAR = {
 @pytest.mark.parametrize("kind", DEAR)
 @pytest.mark.parametrize("heatmap", ["none", "overlay"])
 def test_an_image_that_costs_too_much_is_refused_by_its_header(live, image, problem, kind, heatmap):
-    content, status, told = DEAR[kind]
+    content, status, message = DEAR[kind]
     slug = {413: "image-too-large", 415: "unsupported-image"}[status]
     logged = len(live.log)
-    asked = {"category": "bolt", "heatmap": heatmap}
+    fields = {"category": "bolt", "heatmap": heatmap}
     with live.client() as client, live.bystander(image()), live.memory_within(48):
         started = time.monotonic()
-        body = problem(client.post("/detect", params=asked, content=content), status, slug)
+        body = problem(client.post("/detect", params=fields, content=content), status, slug)
         assert time.monotonic() - started < 5
-    assert told in body["detail"]
+    assert message in body["detail"]
     assert body["decision"] == "UNDECIDED"
     assert len(live.log) - logged < 200
 
@@ -192,9 +192,9 @@ def test_an_image_that_costs_too_much_is_refused_by_its_header(live, image, prob
 @pytest.mark.parametrize("shape", [(1, 20_001, 3), (20_001, 1, 3)])
 def test_a_tensor_of_pixels_has_the_same_limits_of_sides(live, problem, shape):
     head = {"name": "image", "datatype": "UINT8", "shape": [1, *shape]}
-    asked = {"inputs": [{**head, "data": [0] * 60_003}]}
+    fields = {"inputs": [{**head, "data": [0] * 60_003}]}
     with live.client() as client:
-        body = problem(client.post("/v2/models/bolt/infer", json=asked), 413, "image-too-large")
+        body = problem(client.post("/v2/models/bolt/infer", json=fields), 413, "image-too-large")
     assert "20000 times its shorter" in body["detail"]
     assert body["decision"] == "UNDECIDED"
 
@@ -202,31 +202,31 @@ def test_a_tensor_of_pixels_has_the_same_limits_of_sides(live, problem, shape):
 def test_a_slow_image_ends_at_its_deadline_and_good_parts_are_answered_meanwhile(live, image):
     """Within every limit, and it takes a processor for most of a second: its process is killed."""
     slow = hostile.jpeg_of_many_scans(1_990, 1_990, 140)
-    asked = {"category": "bolt"}
+    fields = {"category": "bolt"}
     with live.client() as client:
-        whole = client.post("/detect", params=asked, content=slow)
-        assert whole.status_code == 200, whole.text
+        in_time = client.post("/detect", params=fields, content=slow)
+        assert in_time.status_code == 200, in_time.text
         before = set(live.decode_children)
         assert before
         with live.bystander(image()) as seconds:
             for _ in range(3):
                 headers = {"X-Request-Timeout-Ms": "150"}
-                late = client.post("/detect", params=asked, content=slow, headers=headers)
+                late = client.post("/detect", params=fields, content=slow, headers=headers)
                 assert late.status_code == 504
                 assert late.json()["decision"] == "UNDECIDED"
         assert max(seconds) < 5
         live.until(lambda: not before & set(live.decode_children), "end of the decode child")
-        again = client.post("/detect", params=asked, content=slow)
-    (first,), (second,) = whole.json()["results"], again.json()["results"]
+        again = client.post("/detect", params=fields, content=slow)
+    (first,), (second,) = in_time.json()["results"], again.json()["results"]
     assert second["raw_score"] == pytest.approx(first["raw_score"], rel=1e-4)
 
 
 def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, problem):
     slow = hostile.jpeg_of_many_scans(1_990, 1_990, 140)
-    asked = {"category": "bolt"}
+    fields = {"category": "bolt"}
     with live.client() as client, live.bystander(image()), ThreadPoolExecutor(1) as thread:
-        assert client.post("/detect", params=asked, content=slow).status_code == 200
-        posting = thread.submit(client.post, "/detect", params=asked, content=slow)
+        assert client.post("/detect", params=fields, content=slow).status_code == 200
+        posting = thread.submit(client.post, "/detect", params=fields, content=slow)
         while not posting.done():
             for pid in live.decode_children:
                 with suppress(ProcessLookupError):
@@ -234,7 +234,7 @@ def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, proble
         body = problem(posting.result(), 500, "inspection-failed")
         assert "signal 9" in body["detail"]
         assert body["decision"] == "UNDECIDED"
-        assert client.post("/detect", params=asked, content=slow).status_code == 200
+        assert client.post("/detect", params=fields, content=slow).status_code == 200
 
 
 def as_cameras_write() -> dict[str, bytes]:

@@ -17,9 +17,9 @@ import pytest
 RESET = struct.pack("ii", 1, 0)
 
 
-def post(live, content, **asked):
+def post(live, content, **options):
     with live.client() as client:
-        return client.post("/detect", content=content, **asked)
+        return client.post("/detect", content=content, **options)
 
 
 def test_one_bad_image_in_16_fails_alone(live, image):
@@ -186,7 +186,7 @@ def test_a_full_disk_costs_what_needs_the_disk_alone(live, image, problem):
     """No file may grow by a byte, in any of its processes: parts are inspected all the same."""
     large = image(640, 640, "BMP")  # an upload that a form keeps in a file
     assert len(large) > 2**20
-    asked = {"threshold": 9.0, "who": "Ada", "reason": "new lamp"}
+    change = {"threshold": 9.0, "who": "Ada", "reason": "new lamp"}
     live.inspect(image())  # memory is no disk, and yet grows by the same limit: it has grown now
     with live.client() as client:
         for process in live.tree:
@@ -194,7 +194,7 @@ def test_a_full_disk_costs_what_needs_the_disk_alone(live, image, problem):
         try:
             assert live.inspect(image())["decision"] == "OK"
             assert live.inspect(large)["decision"] == "OK"
-            refused = client.put("/categories/bolt/threshold", json=asked)
+            refused = client.put("/categories/bolt/threshold", json=change)
             problem(refused, 503, "state-not-written")
             response = client.post("/detect", data={"category": "bolt"}, files={"file": large})
         finally:

@@ -77,16 +77,16 @@ def test_a_clock_that_jumps_changes_no_answer(troubled, clock, image):
 def test_sigterm_during_loads_finishes_what_was_asked_and_leaves(troubled, image):
     """Last of this module: afterwards the service is gone."""
     statuses: list[int] = []
-    asked = threading.Event()
+    loading_begun = threading.Event()
 
     def load(_: int) -> None:
         with troubled.client() as client:
-            asked.set()
+            loading_begun.set()
             statuses.append(client.post("/models/parts/1/load").status_code)
 
     with ThreadPoolExecutor(3) as threads:
         loading = [threads.submit(load, number) for number in range(2)]
-        asked.wait()
+        loading_begun.wait()
         inspecting = threads.submit(troubled.inspect, image())
         time.sleep(0.2)
         troubled.process.send_signal(signal.SIGTERM)

@@ -121,7 +121,7 @@ def test_a_bomb_stops_at_the_limit(budget):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"not gzip at all", "is not valid gzip"),
         (gzip.compress(b"part", mtime=0)[:-3], "is cut off"),
@@ -129,9 +129,9 @@ def test_a_bomb_stops_at_the_limit(budget):
     ],
 )
 @pytest.mark.parametrize("app", [echo, swallow])
-def test_a_damaged_stream_is_refused(budget, content, said, app):
+def test_a_damaged_stream_is_refused(budget, content, message, app):
     answer = ask(budget, [content], header("content-encoding", "gzip"), app)
-    assert said in refused(answer, 400, "malformed-body")
+    assert message in refused(answer, 400, "malformed-body")
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])

@@ -269,9 +269,9 @@ def test_bytes_that_go_on_trickling_do_not_help(connect):
     assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("said", [b"", b"\r\n", b"\r\n\r\n\r\n"])
-def test_who_says_nothing_is_let_go(connect, said):
-    assert everything(connect(said)) == b""
+@pytest.mark.parametrize("opening", [b"", b"\r\n", b"\r\n\r\n\r\n"])
+def test_who_says_nothing_is_let_go(connect, opening):
+    assert everything(connect(opening)) == b""
 
 
 @pytest.mark.parametrize(
@@ -443,8 +443,8 @@ def test_leaving_finishes_what_has_begun(connect):
     time.sleep(0.1)
     connect.server.should_exit = True
     assert everything(idle) == b""
-    for client, rest in zip(begun, (b"Host: x\r\n\r\n", b"b", REQUEST % b"echo"), strict=True):
-        client.sendall(rest)
+    for client, remainder in zip(begun, (b"Host: x\r\n\r\n", b"b", REQUEST % b"echo"), strict=True):
+        client.sendall(remainder)
         head, body = one_answer(client)
         assert body.startswith(b"echo")
         assert b"connection: close" in head.lower()

@@ -137,9 +137,9 @@ def test_a_slow_answer_is_not_swallowed_either(serve):
     patient = LIMITS.model_copy(update={"send_timeout_s": 20.0})
     with serve(patient) as connect, connect(REQUEST % b"big" + b"\x00\r\n\r\n") as client:
         received = everything(client)
-    head, _, rest = received.partition(b"\r\n\r\n")
+    head, _, remainder = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
-    refusal(rest[20_000_000:], 400, "malformed-request")
+    refusal(remainder[20_000_000:], 400, "malformed-request")
 
 
 def test_a_body_that_breaks_off_after_its_answer_gets_no_other(connect):

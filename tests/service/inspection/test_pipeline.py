@@ -205,45 +205,45 @@ class Witness(Observer):
     def __init__(self, *, required=False, error=None):
         self.required = required
         self.error = error
-        self.told = []
+        self.events = []
 
     async def inspected(self, inspected, prepared):
-        self.told.append((inspected.finding.decision, inspected.picture, prepared.size))
+        self.events.append((inspected.finding.decision, inspected.picture, prepared.size))
         if self.error:
             raise self.error
 
     async def failed(self, route, error, part):
-        self.told.append(type(error))
+        self.events.append(type(error))
 
 
 def decisions(metrics):
     sample = metrics.registry.get_sample_value
     names = ("OK", "UNDECIDED")
     labels = ({"category": "bolt", "decision": name} for name in names)
-    return [sample("mambaad_decisions_total", one) or 0 for one in labels]
+    return [sample("mambaad_decisions_total", labelled) or 0 for labelled in labels]
 
 
 def test_the_answers_memory_is_reserved_before_anyone_is_told(route, metrics, image):
     """Else the part would be on record as OK while the line gets 503."""
-    held = []
+    reserved = []
 
     def refuse(nbytes):
-        held.append(nbytes)
+        reserved.append(nbytes)
         raise BodiesFull("no room for the answer")
 
     async def scenario(hold):
         witness = Witness()
         options = InspectOptions(heatmap=HeatmapKind.MAP, hold_answer=hold)
         with pipeline(AnsweringWorkers(), metrics, witness) as line:
-            return await line.attempt(route, Upload("x", image()), options), witness.told
+            return await line.attempt(route, Upload("x", image()), options), witness.events
 
-    answer, told = asyncio.run(scenario(refuse))
+    answer, events = asyncio.run(scenario(refuse))
     assert isinstance(answer, BodiesFull)
-    assert told == [BodiesFull]
+    assert events == [BodiesFull]
     assert decisions(metrics) == [0, 1]
-    answer, told = asyncio.run(scenario(held.append))
-    assert held == [len(answer.picture)] * 2
-    assert told == [(Decision.OK, answer.picture, (96, 48))]
+    answer, events = asyncio.run(scenario(reserved.append))
+    assert reserved == [len(answer.picture)] * 2
+    assert events == [(Decision.OK, answer.picture, (96, 48))]
     assert decisions(metrics) == [1, 1]
 
 
@@ -251,15 +251,15 @@ def test_a_part_that_a_required_observer_cannot_note_is_undecided(route, metrics
     async def scenario(*, required):
         witness = Witness(required=required, error=OSError("no space"))
         with pipeline(AnsweringWorkers(), metrics, witness) as line:
-            return await line.attempt(route, Upload("x", image()), InspectOptions()), witness.told
+            return await line.attempt(route, Upload("x", image()), InspectOptions()), witness.events
 
-    answer, told = asyncio.run(scenario(required=True))
+    answer, events = asyncio.run(scenario(required=True))
     assert isinstance(answer, InspectionFailed)
-    assert told == [(Decision.OK, None, (96, 48)), InspectionFailed]
+    assert events == [(Decision.OK, None, (96, 48)), InspectionFailed]
     assert decisions(metrics) == [0, 1]
-    answer, told = asyncio.run(scenario(required=False))
+    answer, events = asyncio.run(scenario(required=False))
     assert answer.finding.decision is Decision.OK
-    assert told == [(Decision.OK, None, (96, 48))]
+    assert events == [(Decision.OK, None, (96, 48))]
     assert decisions(metrics) == [1, 1]
 
 
@@ -286,6 +286,6 @@ def test_a_door_may_draw_a_picture_of_its_own(route, metrics, image):
         with pipeline(AnsweringWorkers(), metrics) as line:
             return await line.inspect(route, Upload("x", image()), options)
 
-    found = asyncio.run(scenario())
-    assert found.picture == "OK (64, 64) (96, 48)"
-    assert "heatmap" in found.timings_ms
+    drawn = asyncio.run(scenario())
+    assert drawn.picture == "OK (64, 64) (96, 48)"
+    assert "heatmap" in drawn.timings_ms

@@ -33,8 +33,8 @@ def _name(metric: MetricWrapperBase) -> str:
 
 def main() -> None:
     """Write the table into the page."""
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
+    before, _, remainder = PAGE.read_text("utf-8").partition(BEGIN)
+    after = remainder.partition(END)[2]
     made = table(Metrics(CollectorRegistry()))
     PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", "utf-8")
 

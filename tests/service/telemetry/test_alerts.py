@@ -131,11 +131,11 @@ BURSTS = [
 @pytest.fixture(scope="module")
 def exported(server):
     """The series of a service that has inspected nothing, each with its value."""
-    found = {}
+    values = {}
     for family in text_string_to_metric_families(server.fresh_metrics):
         for sample in family.samples:
-            found[written(sample.name, sample.labels)] = sample.value
-    return found
+            values[written(sample.name, sample.labels)] = sample.value
+    return values
 
 
 def written(name, labels):
@@ -163,8 +163,10 @@ def input_series(burst, exported):
     length = burst.fires_by + 10
     series = {'up{job="mambaad"}': f"1x{length}"}
     series |= {name: f"{value:g}x{length}" for name, value in there.items()}
-    own = {'up{job="mambaad"}' if name == "up" else name: v for name, v in burst.values.items()}
-    return [{"series": name, "values": values} for name, values in (series | own).items()]
+    burst_series = {
+        'up{job="mambaad"}' if name == "up" else name: v for name, v in burst.values.items()
+    }
+    return [{"series": name, "values": values} for name, values in (series | burst_series).items()]
 
 
 @pytest.mark.parametrize("burst", BURSTS, ids=lambda burst: burst.alert)

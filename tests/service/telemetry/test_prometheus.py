@@ -130,7 +130,8 @@ def test_it_scrapes_the_service(prometheus):
     assert target["scrapePool"] == "mambaad"
     decided = 'sum by (decision) (mambaad_decisions_total{category=~"bolt|nut|ghost"})'
     counted = {
-        one["metric"]["decision"]: float(one["value"][1]) for one in prometheus.query(decided)
+        sample["metric"]["decision"]: float(sample["value"][1])
+        for sample in prometheus.query(decided)
     }
     assert counted.pop("REVIEW") == 0
     assert set(counted) == {"OK", "NG", "UNDECIDED"}
@@ -154,16 +155,16 @@ def test_it_evaluates_every_rule(prometheus, eventually):
 
 @pytest.mark.parametrize("expression", QUERIES, ids=lambda query: f"{QUERIES[query]}: {query[:40]}")
 def test_it_answers_every_query_of_the_dashboard(prometheus, expression):
-    asked = expression.replace("$__rate_interval", "1m").replace("$category", ".*")
-    found = prometheus.query(asked)
+    promql = expression.replace("$__rate_interval", "1m").replace("$category", ".*")
+    answer = prometheus.query(promql)
     if QUERIES[expression] not in QUIET:
-        assert found, asked
+        assert answer, promql
 
 
 def test_every_label_in_a_legend_is_in_the_answer(prometheus):
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", []):
-            asked = target["expr"].replace("$__rate_interval", "1m").replace("$category", ".*")
+            query = target["expr"].replace("$__rate_interval", "1m").replace("$category", ".*")
             wanted = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            for series in prometheus.query(asked):
+            for series in prometheus.query(query):
                 assert wanted <= set(series["metric"]), (panel["title"], series["metric"])

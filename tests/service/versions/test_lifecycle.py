@@ -36,7 +36,7 @@ class FakeLoader:
     """Holds checkpoints without a device; `gate` holds every load and unload up."""
 
     refused: dict[CheckpointKey, str] = field(default_factory=dict)
-    held: set[CheckpointKey] = field(default_factory=set)
+    loaded: set[CheckpointKey] = field(default_factory=set)
     calls: list[tuple[str, CheckpointKey]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     since: float = 0.0
@@ -46,16 +46,16 @@ class FakeLoader:
         await self.gate.wait()
         if key in self.refused:
             raise CheckpointUnavailable(self.refused[key])
-        self.held.add(key)
+        self.loaded.add(key)
         return {"cpu": LoadReport(100, 0.5)}
 
     async def unload(self, key):
         self.calls.append(("unload", key))
         await self.gate.wait()
-        self.held.discard(key)
+        self.loaded.discard(key)
 
     def residents(self):
-        return {"cpu": {k: Resident(100, 0.5, 0.0, None, since=self.since) for k in self.held}}
+        return {"cpu": {k: Resident(100, 0.5, 0.0, None, since=self.since) for k in self.loaded}}
 
 
 @dataclass
@@ -95,7 +95,7 @@ def stand(store, metrics, tmp_path):
         state = deployment.state.with_route("bolt", Assignment(stable=ONE))
         deployment.state = state
         registry = Registry(Store(store), metrics, state)
-        loader = FakeLoader(held={ONE})
+        loader = FakeLoader(loaded={ONE})
         loader.gate.set()
         lifecycle = Lifecycle(registry, loader, drain_s)
         rollout = Rollout(registry, lifecycle, deployment, metrics)
@@ -121,12 +121,12 @@ def test_a_version_is_loaded_before_it_serves_and_the_old_one_goes(stand):
     async def scenario():
         s = await stand()
         s.loader.gate.clear()
-        asked = asyncio.create_task(s.rollout.route("bolt", Assignment(stable=TWO), ADA))
+        routing = asyncio.create_task(s.rollout.route("bolt", Assignment(stable=TWO), ADA))
         await until(lambda: s.loader.calls)
         assert s.serving == ONE
         assert s.states() == {"1": "ready", "2": "loading", "3": "available"}
         s.loader.gate.set()
-        await asked
+        await routing
         assert s.serving == TWO
         await until(lambda: s.states()["1"] == ModelState.UNLOADED)
         assert s.loader.calls == [("load", TWO), ("unload", ONE)]
@@ -193,7 +193,7 @@ def test_what_serves_is_not_unloaded(stand):
         for key, role in ((ONE, "stable"), (TWO, "canary"), (THREE, "shadow")):
             with pytest.raises(Conflict, match=rf"the {role} version of 'bolt'.*first"):
                 await s.lifecycle.unload(key)
-        assert s.loader.held == {ONE, TWO, THREE}
+        assert s.loader.loaded == {ONE, TWO, THREE}
 
     run(scenario)
 
@@ -203,7 +203,7 @@ def test_old_versions_drain_while_requests_may_be_on_their_way(stand):
         s = await stand(drain_s=30.0)
         await s.rollout.route("bolt", Assignment(stable=TWO), ADA)
         assert s.states()["1"] == ModelState.DRAINING
-        assert ONE in s.loader.held
+        assert ONE in s.loader.loaded
         await s.rollout.route("bolt", Assignment(stable=ONE), ADA)  # back, at once
         assert s.states() == {"1": "ready", "2": "draining", "3": "available"}
         assert s.loader.calls == [("load", TWO)]
@@ -219,7 +219,7 @@ def test_old_versions_drain_while_requests_may_be_on_their_way(stand):
 def test_a_version_called_back_while_it_is_unloaded_is_loaded_again(stand):
     async def scenario():
         s = await stand()
-        s.loader.held.add(TWO)
+        s.loader.loaded.add(TWO)
         s.loader.gate.clear()
         await s.rollout.route("bolt", Assignment(stable=TWO), ADA)
         await until(lambda: ("unload", ONE) in s.loader.calls)
@@ -229,7 +229,7 @@ def test_a_version_called_back_while_it_is_unloaded_is_loaded_again(stand):
         await back
         assert s.loader.calls[:2] == [("unload", ONE), ("load", ONE)]
         assert s.serving == ONE
-        assert ONE in s.loader.held
+        assert ONE in s.loader.loaded
 
     run(scenario)
 
@@ -237,7 +237,7 @@ def test_a_version_called_back_while_it_is_unloaded_is_loaded_again(stand):
 def test_who_asked_to_unload_is_answered_though_another_asks_to_load(stand):
     async def scenario():
         s = await stand()
-        s.loader.held.add(TWO)
+        s.loader.loaded.add(TWO)
         s.loader.gate.clear()
         unloading = [asyncio.create_task(s.lifecycle.unload(TWO)) for _ in range(2)]
         await until(lambda: s.loader.calls)
@@ -271,7 +271,7 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
 
 
 @pytest.mark.parametrize(
-    ("assignment", "error", "said"),
+    ("assignment", "error", "message"),
     [
         (Assignment(stable=CheckpointKey("nuts", "1")), InvalidRequest, "not calibrated for"),
         (Assignment(stable=CheckpointKey("parts", "9")), NoSuchModel, "have: nuts/1, parts/1"),
@@ -279,10 +279,10 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
         (Assignment(stable=ONE, shadow=ONE), InvalidRequest, "must be others"),
     ],
 )
-def test_impossible_routes_are_refused_before_anything_is_loaded(stand, assignment, error, said):
+def test_impossible_routes_are_refused_before_anything_is_loaded(stand, assignment, error, message):
     async def scenario():
         s = await stand()
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             await s.rollout.route("bolt", assignment, ADA)
         assert s.loader.calls == []
         assert s.serving == ONE

@@ -41,7 +41,7 @@ class FakeProcess:
     """A process that loads everything but `bad`, each of 100 bytes, and remembers the order."""
 
     def __init__(self):
-        self.held = set()
+        self.loaded = set()
         self.done = []
         self.priors = []
         self.weighs = 100
@@ -50,7 +50,7 @@ class FakeProcess:
         self.slow.set()
 
     def stats(self):
-        return WorkerStats(1000, self.weighs * len(self.held), 1)
+        return WorkerStats(1000, self.weighs * len(self.loaded), 1)
 
     async def load(self, key, timeout_s, prior=None):
         await self.slow.wait()
@@ -60,13 +60,13 @@ class FakeProcess:
             raise ProcessDied("its process has ended")
         if key == BAD:
             return LoadReply(0, "its sha256 is wrong", self.stats())
-        self.held.add(key)
+        self.loaded.add(key)
         report = LoadReport(100, 0.5)
         return LoadReply(0, report, self.stats(), {1: 0.03, 2: 0.04}, 7)
 
     async def unload(self, key, timeout_s):
         self.done.append(f"-{key.name}")
-        self.held.discard(key)
+        self.loaded.discard(key)
         return UnloadReply(0, self.stats())
 
 
@@ -93,7 +93,7 @@ class Bench:
     async def serve(self):
         while True:
             batch = await self.batcher.next_batch()
-            assert batch.checkpoint in self.process.held
+            assert batch.checkpoint in self.process.loaded
             self.residency.touch(batch.checkpoint)
             await asyncio.sleep(0.001)
             batch.settle((FINDING,) * len(batch.jobs))
@@ -171,9 +171,9 @@ def test_the_one_used_longest_ago_makes_room(play):
         await bench.residency.attach(bench.process)
         for key in (A, B, A, C):
             await bench.submit(key).future
-        assert bench.process.held == {A, C}
+        assert bench.process.loaded == {A, C}
         assert await bench.submit(B).future == FINDING  # evicted, and back when it is asked for
-        assert bench.process.held == {B, C}
+        assert bench.process.loaded == {B, C}
         prior = PriorLoad(7, Sharing.ALWAYS)  # so quick to warm up
         assert bench.process.priors == [None, None, None, prior]
         assert bench.metric("mambaad_model_evictions_total") == 2
@@ -214,7 +214,7 @@ def test_at_the_start_no_more_is_loaded_than_fits(play):
     async def scenario(bench):
         await bench.residency.attach(bench.process)
         assert len(bench.process.done) <= 4  # two that fit, one that does not, one that goes
-        assert len(bench.process.held) == 2
+        assert len(bench.process.loaded) == 2
         assert await bench.submit(A).future == FINDING
 
     play(scenario, wanted=(A, B, C, BAD), budget=200)
@@ -288,9 +288,9 @@ def test_a_checkpoint_that_kills_processes_is_left_out(play):
             bench.residency.detach()
             bench.process = FakeProcess()
         assert list(await bench.residency.attach(bench.process)) == [A]
-        assert bench.process.held == {B}
+        assert bench.process.loaded == {B}
         await bench.residency.load(A)
-        assert bench.process.held == {A, B}
+        assert bench.process.loaded == {A, B}
 
     play(scenario, wanted=(A, B))
 
@@ -309,10 +309,10 @@ def test_a_load_that_its_worker_breaks_off_is_answered(play):
     async def scenario(bench):
         await bench.residency.attach(bench.process)
         bench.process.slow.clear()
-        asked = [asyncio.create_task(bench.residency.load(key)) for key in (A, B)]
+        loading = [asyncio.create_task(bench.residency.load(key)) for key in (A, B)]
         await asyncio.sleep(0.01)
         bench.residency.detach()  # a batch was late, say, and nothing of these loads has failed
-        for load in asked:
+        for load in loading:
             with pytest.raises(CheckpointUnavailable, match="worker cpu: its process has ended"):
                 await load
 

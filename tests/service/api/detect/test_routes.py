@@ -241,7 +241,7 @@ def test_a_broken_form_is_refused(client, content_type, content):
 
 
 @pytest.mark.parametrize(
-    ("files", "fields", "said"),
+    ("files", "fields", "message"),
     [
         (["file"], {}, "no category"),
         (["file"], {"category": ""}, "no category"),
@@ -255,11 +255,11 @@ def test_a_broken_form_is_refused(client, content_type, content):
         (["file", "category"], {}, "'category' is a file"),
     ],
 )
-def test_a_form_has_to_be_complete(client, image, problem, files, fields, said):
+def test_a_form_has_to_be_complete(client, image, problem, files, fields, message):
     parts = [(name, ("x.png", image(), "image/png")) for name in files]
     parts += [(name, (None, value.encode(), "text/plain")) for name, value in fields.items()]
     body = problem(client.post("/detect", files=parts), 422, "invalid-request")
-    assert said in body["detail"]
+    assert message in body["detail"]
 
 
 def test_a_raw_body_needs_a_category(client, image, problem):

@@ -21,7 +21,7 @@ def lookout(server):
 
 def test_projects_are_the_categories(lookout):
     projects = lookout.list_projects()["Projects"]
-    names = [one["ProjectName"] for one in projects]
+    names = [project["ProjectName"] for project in projects]
     assert {"bolt", "nut"} < set(names)
     assert names == sorted(names)
     described = lookout.describe_project(ProjectName="bolt")["ProjectDescription"]
@@ -32,11 +32,11 @@ def test_projects_are_the_categories(lookout):
 
 
 def test_projects_are_listed_page_by_page(lookout):
-    whole = lookout.list_projects()["Projects"]
+    at_once = lookout.list_projects()["Projects"]
     paginator = lookout.get_paginator("list_projects")
     pages = list(paginator.paginate(PaginationConfig={"PageSize": 1}))
-    assert len(pages) == len(whole) > 1
-    assert [one for page in pages for one in page["Projects"]] == whole
+    assert len(pages) == len(at_once) > 1
+    assert [project for page in pages for project in page["Projects"]] == at_once
 
 
 @pytest.mark.parametrize("token", ["x", "-1", "9" * 30])

@@ -50,8 +50,8 @@ def outputs(*names, binary=True):
 
 def decisions(result):
     """Decisions are bytes behind the JSON, and text in it."""
-    found = result.as_numpy("decision").tolist()
-    return [value if isinstance(value, str) else value.decode() for value in found]
+    values = result.as_numpy("decision").tolist()
+    return [value if isinstance(value, str) else value.decode() for value in values]
 
 
 def test_the_server_is_live_and_ready(v2):
@@ -159,7 +159,7 @@ def test_bodies_are_compressed_both_ways(v2, coding):
 
 def test_an_answer_is_compressed_as_asked(client):
     values = noise()
-    asked = {
+    infer_request = {
         "inputs": [
             {
                 "name": "image",
@@ -173,7 +173,7 @@ def test_an_answer_is_compressed_as_asked(client):
     sizes = {}
     for coding in ("gzip", "deflate", "identity"):
         response = client.post(
-            "/v2/models/nut/infer", json=asked, headers={"Accept-Encoding": coding}
+            "/v2/models/nut/infer", json=infer_request, headers={"Accept-Encoding": coding}
         )
         assert response.headers.get("content-encoding", "identity") == coding
         assert response.headers["vary"] == "Accept-Encoding"
@@ -315,7 +315,7 @@ def request(shape, datatype="UINT8", **more):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "infer_request",
     [
         request([-1, 1, 1, 3]),
         request([2**62, 2**62, 1, 3]),
@@ -334,8 +334,8 @@ def request(shape, datatype="UINT8", **more):
         [],
     ],
 )
-def test_requests_that_fit_no_model_are_400(client, asked):
-    response = client.post("/v2/models/bolt/infer", json=asked)
+def test_requests_that_fit_no_model_are_400(client, infer_request):
+    response = client.post("/v2/models/bolt/infer", json=infer_request)
     assert response.status_code == 400, response.text
     body = response.json()
     assert body["error"] == body["detail"]

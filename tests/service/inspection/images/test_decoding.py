@@ -25,9 +25,9 @@ from service.inspection.images.decoding import ImageLimits, in_service_words
 def decode(content, limits):
     """Return the upright image, as a decode thread makes it of a file."""
     limits.check_bytes(len(content))
-    with in_service_words(), opened(content, limits.decoding) as found:
-        found.load()
-        return found.upright()
+    with in_service_words(), opened(content, limits.decoding) as file:
+        file.load()
+        return file.upright()
 
 
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=40_000)

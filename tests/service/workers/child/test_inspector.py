@@ -115,7 +115,9 @@ def test_checkpoints_on_one_encoder_hold_it_once(inspector):
     second = inspector.load(Load(1, POISONED))
     assert second.stats.encoders == 1
     assert second.stats.model_bytes == first.stats.model_bytes + second.loaded.bytes
-    encoders = {id(one._detector.engine.network.encoder) for one in inspector._loaded.values()}
+    encoders = {
+        id(loaded._detector.engine.network.encoder) for loaded in inspector._loaded.values()
+    }
     assert len(encoders) == 1
 
 
@@ -153,10 +155,10 @@ def test_golden_scores_are_compared_on_this_device(inspector, monkeypatch):
     def with_golden(directory):
         checkpoint, detector = real(directory)
         images = golden.synthetic_images((64, 64), 2)
-        known = golden.record(images, "bolt", detector.raw_scores, 0.1)
-        shifted = tuple(score + scores["off"] for score in known.raw_scores)
-        kept = golden.GoldenImages(images, shifted, known.tolerance)
-        object.__setattr__(checkpoint, "golden", {"bolt": kept})
+        recorded = golden.record(images, "bolt", detector.raw_scores, 0.1)
+        shifted = tuple(score + scores["off"] for score in recorded.raw_scores)
+        changed = golden.GoldenImages(images, shifted, recorded.tolerance)
+        object.__setattr__(checkpoint, "golden", {"bolt": changed})
         return checkpoint, detector
 
     monkeypatch.setattr(inspector._runtimes, "open", with_golden)
@@ -178,8 +180,12 @@ def test_maps_come_back_in_the_block_and_not_through_the_pipe(inspector, request
     inspector.load(Load(0, PARTS))
     request = request_of(inspector, PARTS, "bolt", "nut", "bolt", maps=(0, 2))
     reply = inspector.inspect(request)
-    assert [one.decision for one in reply.outcomes] == [Decision.OK, Decision.NG, Decision.OK]
-    assert all(one.pixel_scores is None for one in reply.outcomes)
+    assert [outcome.decision for outcome in reply.outcomes] == [
+        Decision.OK,
+        Decision.NG,
+        Decision.OK,
+    ]
+    assert all(outcome.pixel_scores is None for outcome in reply.outcomes)
     maps = np.stack(inspector._blocks[0].maps(request.map_shapes, request.map_offsets))
     assert maps.shape == (2, 64, 64)
     assert ((maps > 0) & (maps < 0.5)).all()
