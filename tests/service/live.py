@@ -1,4 +1,4 @@
-"""A service as `mambaad serve` starts it, in processes of its own, watched from outside."""
+"""A service started by `mambaad serve`, in separate processes, watched from outside."""
 
 import json
 import math
@@ -26,7 +26,7 @@ TIMEOUT_S = 60.0
 
 
 class Live:
-    """A running service: its address, its processes and what it has logged."""
+    """A running service: its address, its processes and its log."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -52,7 +52,7 @@ class Live:
         raise AssertionError("".join(self.log))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and return the status that the process leaves with."""
+        """Send a signal, and return the process's exit status."""
         self.process.send_signal(number)
         return self.await_end()
 
@@ -67,7 +67,7 @@ class Live:
         return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
 
     def connect(self, *pieces: bytes) -> socket.socket:
-        """Open a connection and send what is given."""
+        """Open a connection and send the given bytes."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         connection = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
         for piece in pieces:
@@ -75,7 +75,7 @@ class Live:
         return connection
 
     def inspect(self, content: bytes, category: str = "bolt") -> dict[str, Any]:
-        """Have one image inspected, which has to succeed; returns its result."""
+        """Inspect one image successfully, and return its result."""
         with self.client() as client:
             response = client.post("/detect", params={"category": category}, content=content)
         assert response.status_code == 200, response.text
@@ -89,7 +89,7 @@ class Live:
             time.sleep(0.02)
 
     def await_health(self) -> None:
-        """Wait until the service is ready, with nothing waiting and nothing being answered."""
+        """Wait until the service is ready, with empty queues and no open request."""
 
         def is_sound() -> bool:
             with self.client() as client:
@@ -100,9 +100,9 @@ class Live:
 
     @contextmanager
     def bystander(self, content: bytes) -> Iterator[list[float]]:
-        """Post a good image over and over; every answer has to be the one it had before.
+        """Post a good image repeatedly; every answer must equal the first one.
 
-        Yields the seconds that its answers took.
+        Yields the seconds of its answers.
         """
         expected = self.inspect(content)
         done, seconds, wrong = threading.Event(), list[float](), list[object]()
@@ -134,7 +134,7 @@ class Live:
 
     @property
     def worker(self) -> psutil.Process:
-        """The one worker there is; waits for it where it is being started."""
+        """Return the only worker; waits while it starts."""
         self.until(self._workers, "worker")
         (worker,) = self._workers()
         return worker
@@ -152,7 +152,7 @@ class Live:
 
     @property
     def decode_children(self) -> list[int]:
-        """The processes that decode what is dear."""
+        """Return the processes that decode expensive images."""
         children = []
         for child in self.front.children():
             with suppress(psutil.NoSuchProcess):
@@ -161,7 +161,7 @@ class Live:
         return children
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return a sample of /metrics, 0 where there is none yet."""
+        """Return a sample of /metrics, or 0 if it is missing."""
         with self.client() as client:
             families = text_string_to_metric_families(client.get("/metrics").text)
         return sum(
@@ -172,7 +172,7 @@ class Live:
         )
 
     def counters(self) -> set[str]:
-        """Name the counted series there are, without those of a version or a network's stage."""
+        """Name the existing counters, without those of a version or a network's stage."""
         with self.client() as client:
             families = text_string_to_metric_families(client.get("/metrics").text)
         return {
@@ -184,12 +184,12 @@ class Live:
         }
 
     def tracebacks(self) -> list[str]:
-        """Whatever was logged with one, and whatever is no line of the log."""
+        """Return log entries with a traceback, and text that is no log line."""
         return [line for line in list(self.log) if _is_trouble(line)]
 
     @contextmanager
     def heard(self, longest_s: float) -> Iterator[None]:
-        """Check that `/livez` was answered all the while, and never later than that."""
+        """Check that `/livez` always answers within a time during the block."""
         done, seconds = threading.Event(), list[float]()
 
         def ask() -> None:
@@ -212,14 +212,14 @@ class Live:
 
     @contextmanager
     def memory_within(self, megabytes: float) -> Iterator[None]:
-        """Check that the processes together never took more than that beyond what they have."""
+        """Check that the processes together take at most so much additional memory."""
         before = sum(_resident(process) for process in self.tree)
         for process in self.tree:
-            (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # the peak is now
+            (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # resets the peak
         yield
         peaks = sum(_resident(process, "VmHWM") for process in self.tree)
         grown = (peaks - before) / 2**20
-        assert grown < megabytes, f"the processes took {grown:.0f} MB more"
+        assert grown < megabytes, f"the processes took {grown:.0f} MB more than before"
 
 
 def _same(result: dict[str, Any], expected: dict[str, Any]) -> bool:
@@ -245,7 +245,7 @@ def _is_trouble(line: str) -> bool:
 
 @contextmanager
 def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -> Iterator[Live]:
-    """Serve a store on a free port until the block ends; `path` goes before the modules'.
+    """Serve a store on a free port during the block; `path` goes before the modules'.
 
     Settings are named as in `workers__max_batch_size=4`.
     """

@@ -1,4 +1,4 @@
-"""The budget sees what it should: memory, silence and work, wherever it is wasted."""
+"""The budget detects wasted memory, silence and work, wherever they occur."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Real worker processes under load, killed, held still, short of memory, and reloaded."""
+"""Real worker processes under load, killed, suspended, short of memory, and reloaded."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ MODEL_BYTES = 4 * 2**20
 
 
 class Engine:
-    """A pool of one worker, on an event loop in a thread of its own."""
+    """A pool of one worker, with its event loop in a thread."""
 
     def __init__(self, root: Path, **options: Any) -> None:
         self.loop = asyncio.new_event_loop()
@@ -90,7 +90,7 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, save, network) -> Path:
-    """`parts`, three more on the same encoder, and `rotten`, of which a byte has flipped."""
+    """`parts`, three more with the same encoder, and `rotten`, with a flipped byte."""
     root = tmp_path_factory.mktemp("engine") / "weights"
     save(root, "parts", {"bolt": 10.0, "nut": -10.0})
     encoder = network().encoder
@@ -211,7 +211,7 @@ def test_a_worker_killed_under_load_loses_one_batch_and_nothing_else(engine, mak
 
     async def scenario():
         nonlocal files
-        # Memory is shared as it is needed: by now there is all that so many images need.
+        # Memory is shared on demand: by now there is enough for so many images.
         await outcomes(submit(engine, *(make_job(seed=seed) for seed in range(24))))
         files = open_files()
         jobs = submit(engine, *(make_job(seed=seed) for seed in range(24)))
@@ -232,7 +232,7 @@ def test_a_worker_killed_under_load_loses_one_batch_and_nothing_else(engine, mak
 def test_a_worker_held_still_is_found_and_replaced(engine, make_job):
     async def scenario():
         pid = engine.pid
-        os.kill(pid, signal.SIGSTOP)  # while idle: no batch of its own would tell
+        os.kill(pid, signal.SIGSTOP)  # while idle: no late batch reveals it
         while engine.pool.workers[0].pid == pid:
             await asyncio.sleep(0.02)
         assert not engine.readiness().ready

@@ -1,7 +1,7 @@
-"""What the service answers for letterboxed, tiled and masked checkpoints is what `Detector` says.
+"""For letterboxed, tiled and masked checkpoints the service answers the same as `Detector`.
 
-From an encoded image through preparing, batches and the shared block into a worker's inspector, and
-back; all of it in this process.
+Covers preparing an encoded image, batches, the shared block, a worker's inspector, and the way
+back; all in this process.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ CASES = {
 
 
 class InProcess:
-    """Workers that compute at once, by an inspector of this process, a batch for each `flush`."""
+    """Workers that compute at once, with an inspector in this process, a batch per `flush`."""
 
     def __init__(self, inspector, block):
         self.inspector = inspector

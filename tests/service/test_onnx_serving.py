@@ -1,4 +1,4 @@
-"""The service over ONNX files alone: everything is as with torch, which no process imports."""
+"""The service with only ONNX files works like with torch, which no process imports."""
 
 import base64
 import json
@@ -126,7 +126,7 @@ def test_versions_tell_what_they_weigh_and_how_long_batches_take(client):
     by_name = {model["name"]: model for model in client.get("/models").json()["models"]}
     (resident,) = by_name["rivets"]["workers"]
     baseline = 2 * 64 * 64 * 4
-    assert baseline < resident["bytes"] < baseline + 10_000  # and the file
+    assert baseline < resident["bytes"] < baseline + 10_000  # the baseline and the file
     assert resident["latency"]["image_ms"] >= 0
 
 

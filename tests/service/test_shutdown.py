@@ -1,4 +1,4 @@
-"""SIGTERM or SIGHUP to a real process under load: what it took is answered; it leaves with 0."""
+"""SIGTERM or SIGHUP to a real process under load: it answers accepted requests and exits with 0."""
 
 import os
 import re
@@ -24,7 +24,7 @@ READY = re.compile(r"Ready on (\S+) for")
 
 @pytest.fixture
 def start(weights, tmp_path):
-    """Start `mambaad serve`; yields the process, and the address once it is ready."""
+    """Start `mambaad serve`; yield the process, and its address once it is ready."""
 
     @contextmanager
     def run(wait_ready=True, under=(), **environment):
@@ -62,7 +62,7 @@ def start(weights, tmp_path):
 
 
 class Load:
-    """Threads that post one image after the other until the service says it leaves."""
+    """Threads that post one image after another until the service says that it leaves."""
 
     def __init__(self, url: str, image: bytes) -> None:
         self._url, self._image = url, image
@@ -81,7 +81,7 @@ class Load:
                 self.statuses.append(response.status_code)
 
     def watch(self) -> None:
-        """Do what a load balancer does: send nothing more once the service is not ready."""
+        """Act like a load balancer: send nothing more once the service is not ready."""
         with httpx.Client(base_url=self._url, timeout=60) as client:
             while client.get("/readyz").status_code == 200:
                 time.sleep(0.02)
@@ -90,7 +90,7 @@ class Load:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_sigterm_under_load_fails_no_request(start, image, number):
-    """A terminal that closes tells every process of it, and not the service's own alone."""
+    """A closing terminal signals all processes, not only the service's."""
     with (
         start(MAMBAAD_HTTP__SHUTDOWN_GRACE_S="1") as (process, url),
         ThreadPoolExecutor(9) as threads,
@@ -106,7 +106,7 @@ def test_sigterm_under_load_fails_no_request(start, image, number):
         for signalled in processes:
             signalled.send_signal(number)
         time.sleep(0.3)
-        answer = httpx.get(f"{url}/readyz")  # a new connection is still taken
+        answer = httpx.get(f"{url}/readyz")  # the service still accepts new connections
         assert answer.status_code == 503
         assert "the service is shutting down" in answer.json()["reasons"]
         assert answer.headers["connection"] == "close"

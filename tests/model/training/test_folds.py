@@ -177,9 +177,7 @@ def test_another_recipe_does_not_go_on_and_a_restart_begins_anew(images, tmp_pat
     assert len(scores(tmp_path)) == 3
     hearing = Hearing()
     fewer = replace(FOLDED, epochs=1)
-    assert (
-        go(images, tmp_path, hearing, fewer).version == "2"
-    )  # the finished run does not interfere
+    assert go(images, tmp_path, hearing, fewer).version == "2"  # despite the finished run
     assert (len(hearing.stages), len(scores(tmp_path))) == (3, 2)
 
 

@@ -1,4 +1,4 @@
-"""Keys: made once, stored as hashes, and followed as their file changes."""
+"""Keys are made once, stored as hashes, and reloaded when their file changes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole, and says what the service does."""
+"""The OpenAPI document is complete and describes the service correctly."""
 
 import re
 
@@ -166,7 +166,7 @@ def test_a_batch_is_described_by_an_example_of_its_own(document):
 
 
 def without_error(result):
-    """Drop the computed member, which no model takes."""
+    """Drop the computed member, which the models do not accept."""
     problem = {key: value for key, value in result.get("error", {}).items() if key != "error"}
     return {**result, "error": problem or None}
 

@@ -1,4 +1,4 @@
-"""`mambaad detect` against a running service: what it prints, writes, and leaves with."""
+"""`mambaad detect` against a running service: its output, its files, and its exit status."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The command line: options into settings, clear refusals, and a server that says it is ready."""
+"""The command line: options become settings, refusals are clear, the server reports readiness."""
 
 import json
 import os
@@ -29,12 +29,12 @@ from tests.programs import program
 
 ROOT = Path(__file__).parents[3]
 RUN = "from service.cli.main import main; main()"
-FEW_FILES = 'ulimit -n 1024 && exec "$@"'  # the limit of open files that most systems set
+FEW_FILES = 'ulimit -n 1024 && exec "$@"'  # the limit on most systems
 
 
 @pytest.fixture
 def invoke(monkeypatch):
-    """Run the command line up to the server; returns (result, settings, samples)."""
+    """Run the command line up to the server; return (result, settings, samples)."""
     served = []
     monkeypatch.setattr(cli, "run_server", lambda *arguments: served.append(arguments))
 

@@ -1,4 +1,4 @@
-"""The client: what it sends, when it tries again, and that nothing failed ever reads as OK."""
+"""The client: its requests and retries, and that no failure ever reads as OK."""
 
 import asyncio
 import base64
@@ -61,7 +61,7 @@ def answered(*results):
 
 
 class Script:
-    """A service that answers as written, and remembers what it was asked."""
+    """A service with scripted answers that records its requests."""
 
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
@@ -387,7 +387,7 @@ def test_an_array_is_sent_as_it_is(shape, mode):
 def test_sixteen_bits_and_turned_arrays_too():
     deep = pixels((4, 5), np.uint16)
     np.testing.assert_array_equal(np.asarray(opened(deep)), deep)
-    flipped = pixels((4, 5, 3))[:, :, ::-1]  # as from OpenCV
+    flipped = pixels((4, 5, 3))[:, :, ::-1]  # like OpenCV's
     np.testing.assert_array_equal(np.asarray(opened(flipped)), flipped)
 
 
@@ -560,7 +560,7 @@ def test_the_async_client_tries_again_too():
 
 @contextmanager
 def dripping(*, head):
-    """A server that sends a byte of its answer's head, or body, now and then, and never ends."""
+    """A server that sends its answer's head or body byte by byte, without end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stopped = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Bodies and names that nobody sends in good faith: too much, too slow, too many, too deep."""
+"""Malicious bodies and names: too much, too slow, too many, too deep."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ def gzip_zeros(count: int) -> bytes:
 
 
 def refused(received: bytes, status: int, slug: str) -> dict[str, object]:
-    """Check that what came is that problem, for an inspection, and return it."""
+    """Check that the response is this problem, for an inspection, and return it."""
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), received[:500]
     assert b"application/problem+json" in head
@@ -31,7 +31,7 @@ def refused(received: bytes, status: int, slug: str) -> dict[str, object]:
 
 
 def everything(client) -> bytes:
-    """All that comes until the other side closes."""
+    """Return everything received until the other side closes."""
     received = b""
     try:
         while piece := client.recv(2**16):
@@ -55,7 +55,7 @@ def test_a_gzip_bomb_takes_no_memory(live, image, problem, path):
 def test_a_chunked_body_without_an_end_is_refused_at_the_limit(live, image):
     piece = b"10000\r\n" + bytes(2**16) + b"\r\n"
     with live.bystander(image()), live.memory_within(64), live.connect(CHUNKED) as client:
-        for _ in range(500):  # four times what is allowed, and no end in sight
+        for _ in range(500):  # four times the limit, and no end
             client.sendall(piece)
         received = client.recv(2**16)
         while b"}" not in received:
@@ -82,7 +82,7 @@ def test_a_million_chunks_of_a_byte_are_one_body(live, image):
 
 
 def test_headers_and_bodies_that_trickle_are_cut(live, image):
-    """A byte now and then buys neither of them more than its time."""
+    """Sending a byte now and then does not extend their time."""
     slow = [
         live.connect(b"POST /detect?category=bolt HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "),
         live.connect(CHUNKED, b"5\r\nh"),
@@ -177,7 +177,7 @@ JSONS = [
 def test_json_that_is_deep_odd_or_no_json(live, path, body, status):
     with live.client() as client:
         response = client.post(path, content=body, headers={"Content-Type": "application/json"})
-    # What is wrong with an image of a batch is said in the image's place.
+    # A faulty image of a batch is reported in its own place.
     of_an_image = path == "/detect/batch" and b"content" in body and status != 400
     assert response.status_code == (200 if of_an_image else status), response.text
     answer = response.json()

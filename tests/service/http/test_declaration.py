@@ -1,4 +1,4 @@
-"""Routes say what they are where they are defined, and whatever stands around them goes by that."""
+"""Routes declare their properties where they are defined, and everything around them obeys."""
 
 import ast
 import asyncio
@@ -39,7 +39,7 @@ from tests.service.line import Line
 
 PACKAGE = Path(service.__file__).parent
 NAMES_PATHS = {"cli", "client"}
-"""What speaks to a service from outside."""
+"""Rooms that call a service from outside."""
 
 
 class Part(BaseModel):
@@ -49,7 +49,7 @@ class Part(BaseModel):
 
 
 def door():
-    """A door as it would stand in a folder of its own; nothing else knows of it."""
+    """A door like one in its own folder; nothing else knows it."""
     router = APIRouter(tags=["measuring"])
 
     @router.post("/door/measure")
@@ -85,7 +85,7 @@ def secrets(path):
 
 @pytest.fixture
 def wired(tmp_path, metrics, path, secrets):
-    """The service with one more door, which took one line of wiring."""
+    """The service with one more door, wired by one line."""
     line = Line(
         Settings(
             versions=VersionSettings(weights_dir=tmp_path),
@@ -262,7 +262,7 @@ def variants(template):
 
 
 def test_a_route_is_found_as_the_router_finds_it(line):
-    """Else a path that is read in two ways could be asked with a key of the wrong scope."""
+    """Otherwise an ambiguous path could be requested with a key of the wrong scope."""
     templates = {route.path for route in iter_route_contexts(line.app.routes)}
     reached = 0
 

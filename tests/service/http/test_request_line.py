@@ -1,4 +1,4 @@
-"""The one line that a request leaves in the log of a running service."""
+"""The log line of a request to a running service."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from service.telemetry.logs import FIELDS, JsonFormatter, TextFormatter
 
 @pytest.fixture
 def line_of(server, eventually):
-    """Return the only record of the access log for a response; it comes after the answer."""
+    """Return the only record of the access log for a response; it is written after the answer."""
 
     def find(response):
         sought = response.headers["x-request-id"]
@@ -47,7 +47,7 @@ def test_it_tells_what_became_of_the_part(client, line_of, image):
         text = formatter.format(record)
         assert "\n" not in text
         assert "hunter2" not in text
-        assert len(text) < 1000  # and so holds no image
+        assert len(text) < 1000  # so it contains no image
 
 
 def test_it_leaves_out_the_query(client, line_of, image):

@@ -1,4 +1,4 @@
-"""Who is told of every image, and what becomes of one that an observer cannot take note of."""
+"""Who hears of every image, and the outcome if an observer fails to record it."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ def inspected(route, finding):
 
 
 class Witness:
-    """An observer that writes down what it is told, and fails where it is to."""
+    """An observer that records its events, and fails if so configured."""
 
     def __init__(self, name, events, *, required=False, error=None):
         self.name = name

@@ -1,4 +1,4 @@
-"""One image's way, where the workers are made to misbehave."""
+"""The way of one image, with misbehaving workers."""
 
 import asyncio
 import threading
@@ -161,7 +161,7 @@ def test_a_place_is_free_only_when_its_thread_is(route, metrics, image, monkeypa
 def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
     overlay = InspectOptions(heatmap=HeatmapKind.OVERLAY, timeout_s=0.5)
     workers = SilentWorkers()
-    # One at its peak beside one that is kept, 4 bytes a pixel, and not beside two.
+    # One at its peak fits beside one that is kept, 4 bytes a pixel, but not beside two.
     declared = Declared(width=96, height=48, peak_bytes_per_pixel=COLOUR_BYTES, seconds=0)
     peak = Order(route.preprocessing).peak_bytes(declared)
 
@@ -174,7 +174,7 @@ def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
 
     kinds, later = asyncio.run(scenario())
     assert kinds == ["DeadlineExceeded", "DeadlineExceeded", "QueueFull"]
-    assert later is DeadlineExceeded  # the room of those that were given up is there again
+    assert later is DeadlineExceeded  # the room of the abandoned images is free again
 
 
 def test_the_patient_wait_for_room(route, metrics, image):
@@ -189,7 +189,7 @@ def test_the_patient_wait_for_room(route, metrics, image):
 
 
 class AnsweringWorkers(SilentWorkers):
-    """Workers that find the same in every image, at once."""
+    """Workers that give the same finding for every image, at once."""
 
     def submit(self, job):
         job.taken_at = job.queued_at
@@ -198,7 +198,7 @@ class AnsweringWorkers(SilentWorkers):
 
 
 class Witness(Observer):
-    """Writes down what it is told."""
+    """Records its events."""
 
     name = "witness"
 
@@ -224,7 +224,7 @@ def decisions(metrics):
 
 
 def test_the_answers_memory_is_reserved_before_anyone_is_told(route, metrics, image):
-    """Else the part would be on record as OK while the line gets 503."""
+    """Otherwise the part would be recorded as OK while the line gets 503."""
     reserved = []
 
     def refuse(nbytes):

@@ -1,4 +1,4 @@
-"""What a shadow scores, what it leaves out, and that it never stands in anyone's way."""
+"""What a shadow scores and leaves out, and that it never delays anyone."""
 
 import asyncio
 from dataclasses import replace
@@ -28,7 +28,7 @@ def finding(decision, score):
 
 
 class FakeWorkers:
-    """Workers that keep every job; so many images wait before each of them."""
+    """Workers that keep every job; `waiting` images wait before each of them."""
 
     def __init__(self, waiting=0, resident=True, error=None):
         self.waiting = waiting
@@ -64,7 +64,7 @@ def route(store, metrics):
 
 @pytest.fixture
 def compare(route, metrics):
-    """Offer images to a shadow, answer its jobs, and return what was compared."""
+    """Offer images to a shadow, answer its jobs, and return the comparison."""
 
     def run(workers, given, answers, max_waiting=4):
         async def scenario():

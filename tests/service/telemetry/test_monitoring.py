@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana are provisioned with names metrics that exist."""
+"""The configuration of Prometheus and Grafana names only existing metrics."""
 
 import json
 import re
@@ -101,7 +101,7 @@ def test_the_runbook_tells_of_every_alert_and_how_bad_it_is():
 
 
 def test_every_alert_is_tested():
-    """There is a moment at which it is expected to fire."""
+    """A test expects it to fire at some moment."""
     fires = {
         sample.get("labels", expected["expr"])
         for test in ALERT_TESTS["tests"]

@@ -1,4 +1,4 @@
-"""Traces: what a client's `traceparent` becomes, with a collector and without."""
+"""Traces: the effect of a client's `traceparent`, with and without a collector."""
 
 import logging
 import subprocess

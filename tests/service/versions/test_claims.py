@@ -1,4 +1,4 @@
-"""Which of several claims a category stays with: by the rule, and by nothing else."""
+"""The rule alone decides which of several claims a category keeps."""
 
 import random
 

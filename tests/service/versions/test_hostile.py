@@ -1,4 +1,4 @@
-"""A store with folders that a stranger made: they are refused with a reason, and others serve."""
+"""Folders made by a stranger are refused with a reason, and the other versions serve."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Loading, routing, draining: against a fake of what holds checkpoints."""
+"""Loading, routing and draining, with a fake loader."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ ADA = Author("Ada", "better", "line-3", "request-1")
 
 @dataclass
 class FakeLoader:
-    """Holds checkpoints without a device; `gate` holds every load and unload up."""
+    """Holds checkpoints without a device; `gate` delays every load and unload."""
 
     refused: dict[CheckpointKey, str] = field(default_factory=dict)
     loaded: set[CheckpointKey] = field(default_factory=set)
@@ -88,7 +88,7 @@ def store(tmp_path_factory, save):
 
 @pytest.fixture
 def stand(store, metrics, tmp_path):
-    """Build it within an event loop; parts/1 serves and is loaded."""
+    """Build the stand within an event loop; parts/1 is loaded and serves."""
 
     async def build(drain_s=0.0, state_dir=tmp_path / "state", store=store):
         deployment = Deployment(state_dir)
@@ -168,7 +168,7 @@ def test_what_serves_and_does_not_load_again_stays_and_says_why(stand):
         assert s.states()["1"] == ModelState.READY
         assert s.lifecycle.problem(ONE) == "damaged since"
         s.loader.since = asyncio.get_running_loop().time() + 1
-        assert s.lifecycle.problem(ONE) is None  # an image that asked for it had it loaded
+        assert s.lifecycle.problem(ONE) is None  # an image that needed it loaded it
 
     run(scenario)
 
@@ -204,10 +204,10 @@ def test_old_versions_drain_while_requests_may_be_on_their_way(stand):
         await s.rollout.route("bolt", Assignment(stable=TWO), ADA)
         assert s.states()["1"] == ModelState.DRAINING
         assert ONE in s.loader.loaded
-        await s.rollout.route("bolt", Assignment(stable=ONE), ADA)  # back, at once
+        await s.rollout.route("bolt", Assignment(stable=ONE), ADA)  # back at once
         assert s.states() == {"1": "ready", "2": "draining", "3": "available"}
         assert s.loader.calls == [("load", TWO)]
-        await s.lifecycle.unload(TWO)  # whoever cannot wait
+        await s.lifecycle.unload(TWO)  # without waiting
         assert s.states()["2"] == ModelState.UNLOADED
         await s.rollout.route("bolt", Assignment(stable=THREE), ADA, keep=True)
         assert s.states()["1"] == ModelState.READY
@@ -262,7 +262,7 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
         s.loader.gate.set()
         await second
         assert s.loader.calls == [("load", TWO)]
-        await s.lifecycle.load(TWO)  # asked for again, it is verified again
+        await s.lifecycle.load(TWO)  # loading it again verifies it again
         assert s.loader.calls == [("load", TWO)] * 2
         await s.lifecycle.warm([ONE, TWO])
         assert len(s.loader.calls) == 2
@@ -325,7 +325,7 @@ def test_a_change_is_made_to_its_end_before_the_next_though_who_asked_leaves(sta
         await asyncio.sleep(0.01)
         second.cancel()
         gate.set()
-        await until(lambda: ("unload", ONE) in s.loader.calls)  # it does not stay for ever
+        await until(lambda: ("unload", ONE) in s.loader.calls)  # it does not stay forever
         assert s.serving == TWO
         assert s.registry.find("bolt").calibration.image_threshold == 0.7
         assert [record.action for record in s.deployment.audit] == ["threshold", "route"]
@@ -346,7 +346,7 @@ def test_thresholds_that_serve_are_calibrated_anew_only_on_record(
         for key in (ONE, TWO):
             await s.lifecycle.load(key)
         assert s.rollout.threshold("bolt", ONE)["threshold"] == 0.1
-        assert s.rollout.threshold("bolt", TWO)["threshold"] == 0.9  # which decides nothing
+        assert s.rollout.threshold("bolt", TWO)["threshold"] == 0.9  # but it decides nothing
         await s.rollout.load(ONE, ADA)
         await s.rollout.load(ONE, ADA)
         assert s.registry.find("bolt").calibration.image_threshold == 0.9

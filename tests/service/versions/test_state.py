@@ -1,4 +1,4 @@
-"""What was decided survives a restart, or was never decided."""
+"""A decision either survives a restart or was never made."""
 
 import json
 import resource
@@ -115,7 +115,7 @@ def test_a_full_disk_changes_nothing(tmp_path):
     deployment.commit(decided(), record(1))
     before = files(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The state fits, the audit's next line does not: what was appended of it is taken back.
+    # The state fits on the disk, the audit's next line does not: its written part is removed.
     audit = len(before["audit.jsonl"])
     assert audit > len(State().model_dump_json(indent=2)) + 1
     resource.setrlimit(resource.RLIMIT_FSIZE, (audit + 10, limits[1]))

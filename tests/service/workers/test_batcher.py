@@ -1,4 +1,4 @@
-"""The queue: grouped, bounded, in order, and free of what nobody waits for."""
+"""The queue: grouped, bounded, in order, and without abandoned jobs."""
 
 import asyncio
 import math
@@ -186,10 +186,10 @@ def test_a_full_queue_refuses_and_says_when_to_return(make):
         submit(batcher, *(job() for _ in range(4)))
         with pytest.raises(QueueFull) as caught:
             batcher.submit(job())
-        assert caught.value.retry_after_s == 13  # four that wait and itself
+        assert caught.value.retry_after_s == 13  # four waiting and itself
         with pytest.raises(QueueFull):
             batcher.admit(A, math.inf, Priority.NORMAL)
-        batcher.submit(job(B))  # each checkpoint has a queue of its own
+        batcher.submit(job(B))  # each checkpoint has its own queue
 
     asyncio.run(scenario())
 
@@ -217,7 +217,7 @@ def test_what_would_be_late_is_shed_at_the_door(make, metrics):
         assert (len(batcher), dropped(metrics, "shed")) == (0, 1)
         batcher.submit(job(timeout_s=3.5))
         with pytest.raises(DeadlineExceeded):
-            batcher.submit(job(timeout_s=3.5))  # behind that one it would be late
+            batcher.submit(job(timeout_s=3.5))  # behind that job it would be late
 
     asyncio.run(scenario())
 
@@ -226,9 +226,9 @@ def test_one_slow_batch_long_ago_does_not_shed_for_good(make):
     async def scenario():
         batcher = make(seconds={1: 3.0, 2: 4.0})
         batcher._latencies._measured_at[A] -= 60
-        submit(batcher, job(A, timeout_s=1.0))  # and so is measured again
+        submit(batcher, job(A, timeout_s=1.0))  # and so it is measured again
         with pytest.raises(DeadlineExceeded):
-            batcher.submit(job(A, timeout_s=0.9))  # behind that one it would be late
+            batcher.submit(job(A, timeout_s=0.9))  # behind that job it would be late
 
     asyncio.run(scenario())
 
@@ -505,7 +505,7 @@ def test_a_job_that_was_never_taken_has_no_queue_time():
 def test_images_that_wait_for_another_checkpoint_to_load_shed_nobody(make):
     async def scenario():
         batcher = make(seconds={1: 1.0, 2: 2.0}, opened=(A,))
-        batcher._latencies.learn(B, {1: 1.0, 2: 2.0})  # it was there before, and was evicted
+        batcher._latencies.learn(B, {1: 1.0, 2: 2.0})  # it was resident before, and was evicted
         submit(batcher, *(job(B) for _ in range(5)))
         assert batcher.estimate_s(A, Priority.NORMAL) == pytest.approx(1)
         assert batcher.estimate_s(B, Priority.NORMAL) == pytest.approx(6)
@@ -516,7 +516,7 @@ def test_images_that_wait_for_another_checkpoint_to_load_shed_nobody(make):
 
 
 async def idle(batcher):
-    """Whether no batch is to be had for now."""
+    """Return whether no batch is available now."""
     try:
         async with asyncio.timeout(0.02):
             await batcher.next_batch()

@@ -1,4 +1,4 @@
-"""Several workers: who takes a job, and what becomes of a dead one's queue."""
+"""Several workers: who takes a job, and what happens to a dead one's queue."""
 
 import asyncio
 import math
@@ -102,7 +102,7 @@ def test_all_that_waits_together_is_bounded_in_bytes(weights, metrics):
         settings = WorkerSettings(devices=("cpu", "cuda:0"), max_queue_bytes=1000)
         pool = pool_of(settings, weights, metrics)
         set_ready(pool, "cpu", "cuda:0")
-        pool.submit(job(held_bytes=5000))  # alone, even one that is larger is taken
+        pool.submit(job(held_bytes=5000))  # an idle worker takes even a larger one
         with pytest.raises(QueueFull, match="5192 bytes"):
             pool.submit(job())
 

@@ -1,4 +1,4 @@
-"""Which checkpoints a worker holds: loaded on demand, bounded in bytes, never taken from a job."""
+"""Which checkpoints a worker holds: loaded on demand, bounded in bytes, never lost to a job."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ FINDING = Finding(Decision.OK, 0.1, 0.2, 0.3, (), {})
 
 
 class FakeProcess:
-    """A process that loads everything but `bad`, each of 100 bytes, and remembers the order."""
+    """A process that loads everything except `bad`, 100 bytes each, and records the order."""
 
     def __init__(self):
         self.loaded = set()
@@ -158,7 +158,7 @@ def test_images_for_what_cannot_be_loaded_are_refused_and_others_served(play):
         assert await good.future == FINDING
         with pytest.raises(CheckpointUnavailable):
             await bench.submit(BAD).future
-        assert bench.process.done.count("+bad") == 1  # nobody tries again at once, unasked
+        assert bench.process.done.count("+bad") == 1  # nobody retries at once, without a request
         with pytest.raises(CheckpointUnavailable):
             await bench.residency.load(BAD)
         assert bench.process.done.count("+bad") == 2
@@ -172,7 +172,7 @@ def test_the_one_used_longest_ago_makes_room(play):
         for key in (A, B, A, C):
             await bench.submit(key).future
         assert bench.process.loaded == {A, C}
-        assert await bench.submit(B).future == FINDING  # evicted, and back when it is asked for
+        assert await bench.submit(B).future == FINDING  # evicted, and loaded again on demand
         assert bench.process.loaded == {B, C}
         prior = PriorLoad(7, Sharing.ALWAYS)  # so quick to warm up
         assert bench.process.priors == [None, None, None, prior]
@@ -232,7 +232,7 @@ def test_unloading_waits_for_images_and_one_that_comes_loads_again(play):
         assert before.future.done()
         assert await after.future == FINDING
         assert bench.process.done == ["+a", "-a", "+a"]
-        await bench.residency.unload(B)  # which is not there
+        await bench.residency.unload(B)  # which is not loaded
 
     play(scenario)
 
@@ -311,7 +311,7 @@ def test_a_load_that_its_worker_breaks_off_is_answered(play):
         bench.process.slow.clear()
         loading = [asyncio.create_task(bench.residency.load(key)) for key in (A, B)]
         await asyncio.sleep(0.01)
-        bench.residency.detach()  # a batch was late, say, and nothing of these loads has failed
+        bench.residency.detach()  # for example after a late batch; none of these loads has failed
         for load in loading:
             with pytest.raises(CheckpointUnavailable, match="worker cpu: its process has ended"):
                 await load
@@ -337,7 +337,7 @@ def test_what_was_unloaded_during_the_start_is_not_loaded_by_it(play):
 def test_a_start_waits_for_no_image_since_none_is_computed_yet(metrics, leaves):
     async def scenario():
         bench = Bench(metrics, wanted=(A, B), budget=300 if leaves == "evicted" else None)
-        bench.process.weighs = 200  # each with an encoder of its own, which nobody expects
+        bench.process.weighs = 200  # each has its own encoder, which nobody expects
         jobs = [bench.submit(A), bench.submit(B)]
         starting = asyncio.create_task(bench.residency.attach(bench.process))
         async with asyncio.timeout(5):

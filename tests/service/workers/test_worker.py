@@ -1,4 +1,4 @@
-"""Supervision: what a worker does when its process answers badly, late or not at all."""
+"""Supervision: a worker's reaction when its process answers badly, late or not at all."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ STATS = WorkerStats(1000, 100, 1, 0.25)
 
 
 class FakeProcess:
-    """A process that answers as the test says, or dies."""
+    """A process that answers as scripted, or dies."""
 
     made: list["FakeProcess"] = []  # noqa: RUF012
     damaged: list[str] = []  # noqa: RUF012
@@ -133,7 +133,7 @@ def test_a_batch_is_answered_and_what_it_took_is_remembered(play, metrics):
     async def scenario(worker):
         jobs = [submit(worker), submit(worker)]
         assert [await job.future for job in jobs] == [FINDING, FINDING]
-        assert FakeProcess.made[0].timeouts == [40.0]  # ten times the 4 s measured
+        assert FakeProcess.made[0].timeouts == [40.0]  # ten times the measured 4 s
         assert worker._latencies.line(A).seconds(2) < 4
         assert worker.residency.residents[A].last_used >= jobs[0].taken_at
         assert metrics.registry.get_sample_value(
@@ -282,7 +282,7 @@ def test_what_could_not_be_loaded_at_the_start_is_tried_again(disk_away, play):
 
 
 async def fill_lanes(worker, count):
-    """Submit jobs, and have both lanes of the first process hold what they took of them."""
+    """Submit jobs, and let both lanes of the first process hold theirs."""
     process = FakeProcess.made[0]
     process.gate = asyncio.get_running_loop().create_future()
     jobs = [submit(worker) for _ in range(count)]
@@ -316,13 +316,13 @@ def test_a_death_is_answered_in_every_lane_and_the_next_process_has_them_all(pla
 
 
 async def turns(count=50):
-    """Let every task do what it can do without waiting."""
+    """Let every task run until it waits."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def hand_ahead(worker, count, lanes=1):
-    """Have every lane hold a batch of the first process, and `count` more jobs be handed over."""
+    """Let every lane hold a batch of the first process, and hand over `count` more jobs."""
     worker._latencies.learn(A, {1: 0.5})
     process = FakeProcess.made[0]
     process.gate = asyncio.get_running_loop().create_future()
@@ -344,7 +344,7 @@ def test_the_next_batch_is_handed_over_shortly_before_the_last_should_end(play):
         assert process.timeouts == [5.0, 15.0]  # ten times 0.5 s; and of both, where one waits
         later = submit(worker)
         await asyncio.sleep(0.6)
-        assert [len(batch.jobs) for batch in process.computing] == [1, 2]  # one ahead, no more
+        assert [len(batch.jobs) for batch in process.computing] == [1, 2]  # one ahead, not more
         process.gate.set_result(None)
         process.gate = None
         for job in (running, *ahead, later):
@@ -354,7 +354,7 @@ def test_the_next_batch_is_handed_over_shortly_before_the_last_should_end(play):
 
 
 async def wait_for_the_first(worker, later_s):
-    """Hold a batch of some 50 ms, submit another so much later: it is handed over afterwards."""
+    """Hold a batch of some 50 ms, and submit another later: it is handed over afterwards."""
     worker._latencies.learn(A, {1: 0.05})
     process = FakeProcess.made[0]
     process.gate = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
 """Versions, routes and thresholds over HTTP, on real workers with tiny networks.
 
-parts/1 finds every bolt OK, parts/2 every bolt NG, a byte of parts/3 has flipped, and parts/5 does
-not score its golden images as its manifest says.
+parts/1 decides OK for every bolt, parts/2 NG. In parts/3 a byte is flipped; parts/5 does not score
+its golden images as its manifest says.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ ROUTE, THRESHOLD = "/categories/bolt/route", "/categories/bolt/threshold"
 
 
 def save_with_golden_images(root, gone_by):
-    """Save parts/2 once more, with golden images whose scores in the manifest are off."""
+    """Save parts/2 again, with golden images and wrong scores for them in the manifest."""
     store = CheckpointStore(root)
     checkpoint = store.load("parts", "2")
     detector = open_checkpoint(checkpoint)
@@ -53,7 +53,7 @@ def save_unfinished(save, root, name, thresholds):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, save, start_server, eventually):
-    """A service of three versions, routed to the first one."""
+    """A service with three versions; the first one is the route."""
     folder = tmp_path_factory.mktemp("site")
     for threshold in (10.0, -10.0, 10.0):
         damaged = save(folder / "weights", "parts", {"bolt": threshold})
@@ -81,7 +81,7 @@ def site(tmp_path_factory, save, start_server, eventually):
 
 @pytest.fixture
 def client(site):
-    """A client, and parts/1 alone as the route again afterwards."""
+    """A client; afterwards parts/1 alone is the route again."""
     with site.client() as client:
         yield client
         assert client.post(ROUTE, json={"stable": ONE, "keep_previous": True}).status_code == 200
@@ -224,7 +224,7 @@ def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
     review = {"threshold": raw + 0.1, "review_threshold": raw - 0.1, **ADA}
     client.put(THRESHOLD, json=review)
     assert inspect()["decision"] == "REVIEW"
-    # The threshold is of parts/1: another version decides by its own, and back again by this one.
+    # The threshold belongs to parts/1: another version uses its own, and parts/1 this one again.
     assert client.get(THRESHOLD, params={"model": "parts/2"}).json()["threshold"] == -10.0
     client.put(THRESHOLD, json={"threshold": -9.0, "model": TWO, **ADA})
     client.post(ROUTE, json={"stable": TWO, "keep_previous": True})
@@ -303,7 +303,7 @@ def test_a_state_that_cannot_be_written_changes_nothing(
 
 
 def test_no_request_fails_while_routes_switch(client, site, image):
-    """Two threads post without a pause; each answer is one version's, whole."""
+    """Two threads post without a pause; each answer comes completely from one version."""
     stop = threading.Event()
     content = image()
 

@@ -1,4 +1,4 @@
-"""`POST /detect/batch`: one outcome for each image, whatever becomes of the others."""
+"""`POST /detect/batch`: one outcome per image, independent of the other images."""
 
 import asyncio
 import base64

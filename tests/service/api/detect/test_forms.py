@@ -1,4 +1,4 @@
-"""Forms: whose fields differ, in which charset, and how a file's name may be written."""
+"""Forms: fields per file, charsets, and the spellings of a file's name."""
 
 import base64
 import json
@@ -133,7 +133,7 @@ def test_names_of_files_are_decoded(line, image, parameters, expected):
 
 
 def test_a_name_in_a_slow_codec_is_not_decoded_by_it():
-    """Its time grows with the square of the name; a wrong name is as good as a right one."""
+    """Its time grows with the square of the length; decoding the name wrongly does no harm."""
     assert filename_of(b"form-data; filename*=punycode''" + b"a" * 900, None) == "a" * 900
 
 
@@ -167,7 +167,7 @@ def test_meta_of_many_spaces_is_taken(line, image):
     assert response.json()["results"][0]["meta"] == {"a": 1}
 
 
-# What is sent as something else
+# Bodies with another content type than declared
 
 
 @pytest.mark.parametrize(

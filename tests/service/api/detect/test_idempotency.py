@@ -1,4 +1,4 @@
-"""Idempotency-Key: one inspection however often a client asks, and only final answers kept."""
+"""Idempotency-Key: one inspection however often a client sends it; only final answers are kept."""
 
 import asyncio
 import json
@@ -177,7 +177,7 @@ def test_answers_are_bounded_in_number_bytes_and_age(line, image):
             await posting(client, image(8, 8), key=f"k-{number}")
         assert len(line.answers) == 3
         assert "idempotency-replayed" in (await posting(client, image(8, 8), key="k-2")).headers
-        await posting(client, image(8, 8), key="k-5")  # pushes out k-3, used longest ago
+        await posting(client, image(8, 8), key="k-5")  # evicts k-3, the least recently used
         assert "idempotency-replayed" in (await posting(client, image(8, 8), key="k-2")).headers
         assert "idempotency-replayed" not in (await posting(client, image(8, 8), key="k-3")).headers
         large = "/detect?category=bolt&heatmap=overlay"

@@ -1,4 +1,4 @@
-"""The routes, over real HTTP: what is asked, what is answered, and every way to ask wrongly."""
+"""The routes over real HTTP: valid requests, and every kind of invalid one."""
 
 import base64
 import json
@@ -52,7 +52,7 @@ def test_regions_lie_in_the_input_image(client, image):
     assert region["y"] >= 0
     assert region["x"] + region["width"] <= 96
     assert region["y"] + region["height"] <= 48
-    assert region["width"] > 64  # wider than the network's input, so it is in the image's pixels
+    assert region["width"] > 64  # wider than the network's input, so in the image's pixels
     assert 0.5 < region["peak_score"] < 1
     (result,) = post(client, image(96, 48), category="bolt").json()["results"]
     assert (result["decision"], result["regions"]) == ("OK", [])

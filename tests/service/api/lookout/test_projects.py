@@ -1,4 +1,4 @@
-"""Lookout's projects and models, as botocore's own client looks them up and starts them."""
+"""Lookout's projects and models, listed and started with botocore's client."""
 
 import shutil
 from contextlib import closing
@@ -47,7 +47,7 @@ def test_a_token_that_was_not_answered_is_not_valid(lookout, token):
 
 @pytest.mark.parametrize("version", ["1", "latest"])
 def test_a_model_that_serves_is_hosted(lookout, version):
-    """The loop of Amazon's examples: start, then describe until it is hosted."""
+    """Like in Amazon's examples: start, then describe until it is hosted."""
     started = lookout.start_model(ProjectName="bolt", ModelVersion=version, MinInferenceUnits=1)
     assert started["Status"] == "HOSTED"
     assert started["ResponseMetadata"]["HTTPStatusCode"] == 202
@@ -57,7 +57,7 @@ def test_a_model_that_serves_is_hosted(lookout, version):
     (listed,) = lookout.list_models(ProjectName="bolt")["Models"]
     assert (listed["ModelVersion"], listed["Status"]) == ("1", "HOSTED")
     stopped = lookout.stop_model(ProjectName="bolt", ModelVersion=version)
-    assert stopped["Status"] == "HOSTED"  # it goes on
+    assert stopped["Status"] == "HOSTED"  # still hosted
 
 
 def test_a_model_that_cannot_be_loaded_says_why(lookout):

@@ -1,4 +1,4 @@
-"""DetectAnomalies, as botocore's own client asks for it."""
+"""DetectAnomalies with botocore's client."""
 
 import base64
 from contextlib import closing
@@ -159,7 +159,7 @@ def test_a_full_queue_throttles(server, lookout, image, monkeypatch):
 
 @pytest.fixture(scope="module")
 def keyed(start_server, tmp_path_factory):
-    """A server that asks for keys, and a key; it has no checkpoint, and needs none here."""
+    """A server that requires keys, and a key; it has no checkpoint, since none is needed."""
     folder = tmp_path_factory.mktemp("keyed")
     keys = folder / "keys.json"
     secret = add_key(keys, "line", [Scope.DETECT])

@@ -1,4 +1,4 @@
-"""The wire format: what was written is read, and what cannot be right is refused."""
+"""The wire format: written tensors can be read, and invalid ones are refused."""
 
 import base64
 import json
@@ -237,7 +237,7 @@ def test_more_values_than_can_be_read_at_once_are_refused():
 
 
 def test_more_elements_than_images_are_refused_unread(monkeypatch):
-    """Their number alone is looked at, as bytes and in JSON."""
+    """Only their number is checked, as bytes and in JSON."""
     for reader in ("_byte_elements", "_from_base64"):
         monkeypatch.setattr(f"service.api.v2.codec.{reader}", None)
     count = 5_000_000
@@ -326,7 +326,7 @@ def test_what_is_not_a_number_is_never_written():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_comes_is_read_or_refused(seed):
-    """A valid request with bytes changed, cut, doubled and swapped for what JSON may mean."""
+    """Change, cut or double bytes of a valid request, or replace them by JSON tokens."""
     rng = random.Random(seed)
     tail = elements(b"abc", b"d")
     head, length = body(

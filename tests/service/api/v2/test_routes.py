@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, as NVIDIA's own client speaks it, and as nobody should."""
+"""The Open Inference Protocol, with NVIDIA's client, and with invalid requests."""
 
 import base64
 import gzip
@@ -49,7 +49,7 @@ def outputs(*names, binary=True):
 
 
 def decisions(result):
-    """Decisions are bytes behind the JSON, and text in it."""
+    """Return the decisions: bytes after the JSON, or text in it."""
     values = result.as_numpy("decision").tolist()
     return [value if isinstance(value, str) else value.decode() for value in values]
 
@@ -125,7 +125,7 @@ def test_outputs_are_all_but_the_map_if_none_is_asked_for(v2, image):
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_pixels_are_inspected_as_the_file_would_be(v2, image, binary):
-    """A PNG keeps every pixel, so that file, UINT8 and FP32 are one image."""
+    """A PNG keeps every pixel, so the file, UINT8 and FP32 are the same image."""
     content = image(48, 32)
     values = np.asarray(Image.open(BytesIO(content)))[None]
     raw = [
@@ -246,7 +246,7 @@ def test_parameters_reach_the_pipeline(server, v2, image, monkeypatch):
 
 
 def test_one_image_that_fails_fails_its_request(v2, image):
-    """None of a batch may ever be taken for inspected that was not."""
+    """An image of the batch that failed must never seem inspected."""
     with pytest.raises(InferenceServerException) as refusal:
         v2.infer("bolt", [files(image(), image()[:300], image())])
     assert refusal.value.status() == "422"

@@ -1,4 +1,4 @@
-"""What tensors mean: images in, columns out."""
+"""The meaning of tensors: images in, columns out."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Decode children: they answer as a thread does, and end when nobody waits for them any more."""
+"""Decode children answer like a thread, and end when nobody waits for them."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def slow(content, *others):
 child.inputs_of_file = slow
 main({descriptor})
 """
-"""A child in which decoding a TIFF takes a minute, in whatever it is that takes it."""
+"""A child in which decoding any TIFF takes a minute."""
 
 
 def rule(**options):
@@ -194,7 +194,7 @@ def test_several_are_decoded_at_once_and_no_more_than_there_may_be():
 
 
 def test_a_child_at_work_ends_with_the_service(slow):
-    """The process that started it is killed, and so can end nothing itself."""
+    """The process that started it is killed, and so cannot end it."""
     child = child_process.DecodeChild(LIMITS)
     try:
         child.start()

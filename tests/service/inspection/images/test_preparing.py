@@ -1,4 +1,4 @@
-"""Images on their way to the network: by the route's rule, and by its shadow's."""
+"""Images are prepared for the network by the rules of the route and of its shadow."""
 
 import asyncio
 import time
@@ -116,7 +116,7 @@ LARGE = ImageLimits(32 * 2**20, 50_000_000)
 
 
 def test_a_large_image_takes_no_thread(route):
-    """Nor does one whose header says that it is slow; each is the same from a child."""
+    """Nor does an image whose header shows that it is slow; a child gives the same results."""
     slow = hostile.jpeg_of_many_scans(1_500, 1_500, 400)
     large = hostile.black_png(4_000, 2_001)
     small = hostile.black_png(4_000, 1_999)
@@ -144,7 +144,7 @@ def test_large_images_wait_for_each_others_room(route):
 
     async def scenario():
         async with DecodeChildren(2, LARGE.decoding) as children:
-            preparer = Preparer(LARGE, 1, children)  # room for one alone
+            preparer = Preparer(LARGE, 1, children)  # room for one
             first, second = (preparer.prepare(route, upload, keep=True) for _ in range(2))
             first_prepared = await preparer.prepare_apart(first)
             with pytest.raises(TimeoutError):
@@ -169,7 +169,7 @@ def test_room_is_taken_for_the_peak_and_kept_for_what_stays():
     assert not memory.fits(901)
     images.clear()
     assert memory.reserved_bytes == 0
-    assert memory.fits(5_000)  # one alone
+    assert memory.fits(5_000)  # alone
 
 
 @pytest.mark.parametrize("resize", ["stretch", "tile"])

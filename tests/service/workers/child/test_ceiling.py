@@ -1,4 +1,4 @@
-"""A worker takes no more memory than it may, and lives on after a load that would."""
+"""A worker takes no more memory than its limit, and survives a load that would."""
 
 import asyncio
 import json

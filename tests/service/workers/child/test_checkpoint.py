@@ -1,4 +1,4 @@
-"""A checkpoint on its device: batches, and what happens where one fails."""
+"""A checkpoint on its device: batches and their failures."""
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +44,7 @@ def batch(*categories: str, wants_map: bool = False, seed: int = 0):
 
 
 class FaultyDetector(Detector):
-    """A real detector that fails on images whose first pixel is as marked, or on large batches."""
+    """A real detector that fails on images with a marked first pixel, or on large batches."""
 
     def __init__(self, detector: Detector, error: Exception, most: int = 1000) -> None:
         self.__dict__.update(detector.__dict__)
@@ -61,7 +61,7 @@ class FaultyDetector(Detector):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are faster on one, above all beside other tests."""
+    """Small networks are faster on one thread, especially beside other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -106,7 +106,7 @@ def test_images_of_a_batch_do_not_touch_each_other(detector):
         (alone,) = loaded.inspect(items[i : i + 1], pixels[i : i + 1])
         assert_same(together[i], alone)
         np.testing.assert_allclose(together[i].pixel_scores, alone.pixel_scores, atol=1e-5)
-    # What is beside an image changes nothing about it.
+    # Its neighbours do not change an image's result.
     pixels[1:] = 255 - pixels[1:]
     assert_same(loaded.inspect(items, pixels)[0], together[0])
 
@@ -146,7 +146,7 @@ def test_baselines_count_where_they_lie_in_the_devices_memory(detector):
     detector.baselines["bolt"] = FeatureBaseline.fit(
         [differences], [(3, 4, 4)], [1.0], (64, 64), 4.0
     )
-    assert loaded.nbytes - alone > 16 * (6 * 2 + 9 * 4)  # packed, and to compute by
+    assert loaded.nbytes - alone > 16 * (6 * 2 + 9 * 4)  # packed, and working memory
 
 
 def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
@@ -212,7 +212,7 @@ def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):
 
 def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector, monkeypatch):
     monkeypatch.setattr(detector, "preparation", lambda _most: ())
-    times = [30.0, 0.5, 3.0]  # the first one compiles, which counts for nothing
+    times = [30.0, 0.5, 3.0]  # the first one compiles and does not count
 
     def slow(work):
         return times.pop(0)
@@ -273,4 +273,4 @@ def test_an_engine_is_prepared_before_it_is_timed(detector):
 
     seconds = LoadedCheckpoint(Prepared()).warm_up([1, 4], on_device)
     assert seconds.keys() == {1, 4}
-    assert len(threads) == 2 + 2 * 2  # each step goes by itself, as each pass does
+    assert len(threads) == 2 + 2 * 2  # each step runs alone, like each pass

@@ -1,4 +1,4 @@
-"""What a worker does inside: it loads, compares, inspects and lets go of checkpoints."""
+"""The inside of a worker: it loads, compares, inspects and unloads checkpoints."""
 
 import gc
 import logging
@@ -41,7 +41,7 @@ POISONED = CheckpointKey("poisoned", "1")
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are faster on one, above all beside other tests."""
+    """Small networks are faster on one thread, especially beside other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -50,7 +50,7 @@ def one_thread():
 
 @pytest.fixture
 def frozen():
-    """What pytest has imported is not looked through at every unload, as in a worker."""
+    """Unloads do not scan pytest's imports, as they do not scan a worker's."""
     gc.collect()
     gc.freeze()
     yield
@@ -69,7 +69,7 @@ def make(weights: Path, max_batch_size: int = 2) -> Inspector:
 
 @pytest.fixture
 def request_of(calibration):
-    """A batch whose pixels lie in the inspector's block."""
+    """Return a batch whose pixels are in the inspector's block."""
 
     def write(inspector, key, *categories, maps=()):
         thresholds = {"bolt": 10.0, "nut": -10.0, "ghost": 1.0}
@@ -202,7 +202,7 @@ def test_a_batch_for_what_is_not_loaded_fails(inspector, request_of):
 @pytest.mark.serial
 @pytest.mark.parametrize("loads", [8, pytest.param(45, marks=pytest.mark.long)])
 def test_loads_and_unloads_leave_memory_as_it_was(tmp_path, save, network, frozen, loads):
-    """A checkpoint of few operators and much weight: what a load leaves behind shows the sooner."""
+    """A checkpoint of few operators and much weight shows leaks of a load sooner."""
     heavy = replace(network().config, encoder="test_resnet")
     save(tmp_path, "parts", {"bolt": 10.0}, MambaAD(heavy))
     inspector = make(tmp_path, max_batch_size=1)
@@ -237,7 +237,7 @@ def test_what_a_load_that_fails_had_taken_is_let_go_before_memory_is_given_back(
 
 
 def test_a_thread_that_loaded_is_gone_before_the_next_batch(weights):
-    """OpenMP counts its helpers for as long as it lives, and lets the device's sleep then."""
+    """While it lives, OpenMP counts its helper threads and lets those of the device sleep."""
     here, there = Pipe()
     plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=1, heartbeat_s=60)
     runtimes = Runtimes("cpu", "auto", 1)
@@ -257,7 +257,7 @@ def test_a_thread_that_loaded_is_gone_before_the_next_batch(weights):
         reply = here.recv()
         assert isinstance(reply.loaded, LoadReport)
         server._loads.put(Unload(number + 10, PARTS))
-        here.recv()  # nothing is taken up before the one before has ended
+        here.recv()  # nothing starts before the previous one has ended
         assert not opened[-1].is_alive()
     assert len(set(opened)) == 2
     server._device.end()

@@ -1,4 +1,4 @@
-"""The threads of a worker that compute, and the memory that it gives back."""
+"""The computing threads of a worker, and the memory that it returns."""
 
 import os
 import queue
@@ -14,7 +14,7 @@ from service.workers.child.threads import DeviceThread, process_bytes, return_fr
 
 
 def run(lanes, scenario):
-    """Let a scenario hand calls to a device's threads; return what it returns."""
+    """Let a scenario pass calls to a device's threads; return its result."""
     started, devices = threading.Event(), []
 
     def serve():
@@ -50,7 +50,7 @@ def test_lanes_compute_at_the_same_time_by_one_thread_of_torch_each():
 
 
 def processors_of_lanes(lanes):
-    """Return the processors that each lane's thread may use."""
+    """Return the processors allowed to each lane's thread."""
 
     def scenario(device):
         all_here, processors = threading.Barrier(lanes, timeout=10), queue.SimpleQueue()
@@ -68,7 +68,7 @@ def processors_of_lanes(lanes):
 
 @pytest.fixture
 def fresh_lanes():
-    """Threads that no other test has set, and that set none of another's."""
+    """Threads separate from those of other tests."""
     lane_threads.cache_clear()
     yield
     lane_threads.cache_clear()
@@ -127,7 +127,7 @@ def test_without_lanes_calls_are_made_one_by_one_in_the_devices_thread():
 
 @pytest.mark.serial
 def test_memory_that_was_freed_leaves_the_process():
-    """As loading leaves it: freed pages below one that is still held, where no heap shrinks."""
+    """Like after a load: freed pages below one still in use, where no heap shrinks."""
     blocks = [np.ones(2**15) for _ in range(800)]  # 256 KiB each, on the heap of this thread
     del blocks[:-1]
     return_free_memory()
