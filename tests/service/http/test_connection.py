@@ -176,7 +176,7 @@ def callers(monkeypatch):
 
 
 def test_uvicorn_still_calls_what_is_overridden(serve, callers):
-    """If a newer uvicorn fails this test, our limits have no effect: see `service.http.connection`."""
+    """If a newer uvicorn fails this, our limits have no effect: see `service.http.connection`."""
     assert set(callers) == BY_THE_PARSER | BY_THE_LOOP | BY_UVICORN
     with serve() as connect:
         with connect(REQUEST % b"big") as client:
