@@ -89,14 +89,12 @@ LONGEST_FIRST = [
 
 
 def group_of(item: pytest.Item) -> str:
-    """Return the group of tests that one process runs."""
     fixtures = getattr(item, "fixturenames", ())
     started = [group for fixture, group in STARTED_ONCE.items() if fixture in fixtures]
     return started[0] if started else item.nodeid.partition("::")[0]
 
 
 def missing_groups() -> list[str]:
-    """Name the groups of LONGEST_FIRST that are neither a service's nor a file."""
     started = STARTED_ONCE.values()
     return [name for name in LONGEST_FIRST if name not in started and not (ROOT / name).is_file()]
 
@@ -115,6 +113,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests that need a GPU where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")

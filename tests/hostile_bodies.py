@@ -175,7 +175,6 @@ _ANY = frozenset({200, 400, 404, 413, 415, 422})
 
 
 def json_body(path: str, place: str, filler: str, size: int) -> HostileBody:
-    """Return a JSON body with too much of something at a place."""
     method, places = _DOORS[path]
     content = places[place].replace(b"%b", FILLERS[filler](size))
     return HostileBody(f"{filler} in {place}", path, content, _JSON_TYPE, _ANY, method)
@@ -200,7 +199,7 @@ def json_bodies(size: int) -> st.SearchStrategy[HostileBody]:
 
 
 def form_part(name: bytes, value: bytes, *headers: bytes, filename: bytes | None = None) -> bytes:
-    """Return one part of a form; `headers` are complete lines."""
+    """`headers` are complete lines."""
     disposition = b'Content-Disposition: form-data; name="' + name + b'"'
     if filename is not None:
         disposition += b'; filename="' + filename + b'"'
@@ -211,7 +210,7 @@ def form_part(name: bytes, value: bytes, *headers: bytes, filename: bytes | None
 def form(
     name: str, path: str, *parts: bytes, parameters: str = "", statuses: frozenset[int] = _ANY
 ) -> HostileBody:
-    """Return a form of these parts; `parameters` extend its Content-Type."""
+    """`parameters` extend the Content-Type."""
     content = b"".join(parts) + b"--" + BOUNDARY.encode() + b"--\r\n"
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}{parameters}"}
     return HostileBody(name, path, content, headers, statuses)
@@ -254,19 +253,17 @@ FORMS: dict[str, Callable[[int], list[bytes]]] = {
 
 
 def form_body(path: str, kind: str, size: int) -> HostileBody:
-    """Return a form with too much of something."""
     return form(kind, path, *FORMS[kind](size))
 
 
 def form_with_json(path: str, name: str, filler: str, size: int) -> HostileBody:
-    """Return a form whose JSON field has too much of something."""
     kind = f"{filler} in the field {name}"
     parts = [form_part(name.encode(), FILLERS[filler](size)), _FILE]
     return form(kind, path, form_part(b"category", CATEGORY.encode()), *parts)
 
 
 def form_in_codec(path: str, codec: str, size: int, *, of_part: bool = False) -> HostileBody:
-    """Return a form whose type, or that of a part, declares a codec for its texts."""
+    """The form's type, or that of a part, declares the codec."""
     named = [b"Content-Type: text/plain; charset=" + codec.encode()] if of_part else []
     content = b"a" * max(1, size)  # the most expensive text in punycode
     parts = [form_part(b"part_id", content, *named), _FILE]
@@ -275,7 +272,6 @@ def form_in_codec(path: str, codec: str, size: int, *, of_part: bool = False) ->
 
 
 def form_bodies(size: int) -> st.SearchStrategy[HostileBody]:
-    """Forms with too much of something, and in codecs of every kind."""
     paths = st.sampled_from(["/detect", "/detect/batch"])
     sizes = st.integers(1, size)
     codecs = st.sampled_from([codec for codec in CODECS if "\x00" not in codec])
@@ -310,20 +306,18 @@ def tensor_body(
 def tensor(
     datatype: str, shape: list[int], size: int | None = None, **more: object
 ) -> dict[str, object]:
-    """Return the description of a tensor of `size` bytes."""
+    """Describe a tensor of `size` bytes."""
     parameters = {} if size is None else {"binary_data_size": size}
     described = {"name": "image", "datatype": datatype, "shape": shape, "parameters": parameters}
     return {**described, **more}
 
 
 def empty_elements(count: int) -> HostileBody:
-    """Return a BYTES tensor of `count` empty elements."""
     described = tensor("BYTES", [count], 4 * count)
     return tensor_body(f"{count} empty elements", [described], bytes(4 * count))
 
 
 def small_elements(count: int, shape: list[int] | None = None) -> HostileBody:
-    """Return a BYTES tensor of `count` one-byte elements."""
     tail = (struct.pack("<I", 1) + b"a") * count
     described = tensor("BYTES", shape or [count], len(tail))
     return tensor_body(f"{count} elements of a byte", [described], tail)
@@ -336,7 +330,6 @@ def pixels(datatype: str, shape: list[int], value: bytes, size: int) -> HostileB
 
 
 def many_tensors(count: int, members: str) -> HostileBody:
-    """Return a request with many inputs or many requested outputs."""
     described = tensor("BYTES", [1], None, data=["AAAA"])
     if members == "inputs":
         return tensor_body("many inputs", [described] * count, b"")
@@ -367,13 +360,12 @@ def tensor_bodies(size: int) -> st.SearchStrategy[HostileBody]:
 
 
 def bodies(size: int) -> st.SearchStrategy[HostileBody]:
-    """Any of the bodies, plain or gzipped."""
     plain = st.one_of(json_bodies(size), form_bodies(size), tensor_bodies(size))
     return st.builds(lambda body, zipped: body.gzipped() if zipped else body, plain, st.booleans())
 
 
 def fixed_bodies(size: int = 3_000_000) -> list[HostileBody]:
-    """Return the bodies that once cost seconds or gigabytes, and similar ones."""
+    """Return bodies that once cost seconds or gigabytes, and similar ones."""
     zeros = json_body("/detect", "images", "zeros", size)
     infer = f"/v2/models/{CATEGORY}/infer"
     return [

@@ -23,7 +23,6 @@ class HostileRequest:
 def with_length(
     name: str, path: str, content: bytes, headers: Mapping[str, str], method: str = "POST"
 ) -> HostileRequest:
-    """Return a request with its length."""
     return HostileRequest(name, head(path, {**headers, **length_of(content)}, method) + content)
 
 
@@ -46,19 +45,18 @@ DETECT = f"/detect?category={CATEGORY}"
 
 
 def long_trailer(size: int, line: bytes = b"X-T: " + b"t" * 80 + b"\r\n") -> HostileRequest:
-    """Return a chunked body with a very long trailer."""
     trailer = line * (size // len(line))
     content = head(DETECT, CHUNKED) + chunks(b"x") + b"0\r\n" + trailer + b"\r\n"
     return HostileRequest(f"a trailer of {size} bytes", content)
 
 
 def one_long_trailer(size: int) -> HostileRequest:
-    """Return a chunked body whose trailer is one very long line."""
+    """The trailer is a single line."""
     return long_trailer(size, b"X-T: " + b"t" * max(0, size - 7) + b"\r\n")
 
 
 def long_extensions(size: int, count: int) -> HostileRequest:
-    """Return one-byte chunks, each with a very long extension."""
+    """One-byte chunks, each with a long extension."""
     extension = b";e=" + b"e" * (size // count)
     content = chunks(*[b"x"] * count, extension=extension)
     return HostileRequest(
@@ -67,7 +65,6 @@ def long_extensions(size: int, count: int) -> HostileRequest:
 
 
 def small_chunks(count: int, size: int) -> HostileRequest:
-    """Return a body in very many chunks."""
     content = chunks(b"x" * size) * count
     return HostileRequest(
         f"{count} chunks of {size}", head(DETECT, CHUNKED) + content + b"0\r\n\r\n"
@@ -75,24 +72,22 @@ def small_chunks(count: int, size: int) -> HostileRequest:
 
 
 def many_headers(count: int, size: int) -> HostileRequest:
-    """Return a request with very many or very long headers."""
     headers = {f"X-{number}": "h" * size for number in range(count)}
     return HostileRequest(f"{count} headers of {size}", head(DETECT, headers | length_of(b"")))
 
 
 def long_target(size: int) -> HostileRequest:
-    """Return a path with a query of very many fields."""
+    """A path with a query of many fields."""
     query = "&".join(f"a{number}=b" for number in range(size // 8))
     return with_length(f"a query of {size} bytes", f"{DETECT}&{query}", b"x", {})
 
 
 def pipelined(count: int, path: str) -> HostileRequest:
-    """Return very many requests at once, on one connection."""
     return HostileRequest(f"{count} requests for {path} at once", head(path, {}, "GET") * count)
 
 
 def nested_gzip(levels: int, size: int) -> HostileRequest:
-    """Return a gzip bomb in a gzip bomb; the header declares only one."""
+    """The header declares only one level."""
     content = bytes(size)
     for _ in range(levels):
         content = gzip.compress(content, 9, mtime=0)
@@ -102,7 +97,6 @@ def nested_gzip(levels: int, size: int) -> HostileRequest:
 
 
 def framings(size: int) -> st.SearchStrategy[HostileRequest]:
-    """Requests whose framing has too much of something."""
     sizes = st.integers(1, size)
     return st.one_of(
         st.builds(long_trailer, sizes),

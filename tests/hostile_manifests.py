@@ -39,7 +39,7 @@ def places(value, path=()):
 
 @st.composite
 def hostile(draw, manifest, within=None):
-    """Draw a manifest with one to three changes, or with changes to the field `within` alone."""
+    """Draw a manifest with one to three changes, all in the field `within` if given."""
     values = deepcopy(manifest)
     for _ in range(draw(st.integers(1, 3))):
         paths = [path for path in places(values) if within is None or path[0] == within]

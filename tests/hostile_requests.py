@@ -31,7 +31,6 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 def of_body(body: bodies.HostileBody, category: str = CATEGORY) -> HostileRequest:
-    """Return a hostile body as a request, for a category of the service."""
     path = body.path.replace(CATEGORY, category)
     content = body.content
     if category != CATEGORY:
@@ -52,7 +51,7 @@ DOORS = ("bytes", "form", "json", "batch", "infer", "lookout", "gzip")
 def of_image(
     name: str, image: bytes, door: str = "bytes", heatmap: str = "none", category: str = CATEGORY
 ) -> HostileRequest:
-    """Send an image through a door; requests a heatmap only where the door has them."""
+    """Request a heatmap only where the door has them."""
     name = f"{name}, as {door}, heatmap={heatmap}"
     query = f"category={category}&heatmap={heatmap}"
     match door:
@@ -84,7 +83,6 @@ def of_image(
 def image_requests(
     name: str, strategy: st.SearchStrategy[bytes], category: str = CATEGORY
 ) -> st.SearchStrategy[HostileRequest]:
-    """Images of a strategy through any door, with any heatmap."""
     return st.builds(
         of_image,
         st.just(name),
@@ -97,7 +95,7 @@ def image_requests(
 
 @st.composite
 def long_images(draw: st.DrawFn) -> bytes:
-    """Complete PNGs of one or a few rows or columns, up to ten million pixels long."""
+    """One or a few rows or columns, up to ten million pixels long."""
     long = draw(st.sampled_from([10_000, 60_000, 70_000, 300_000, 3_000_000, 10_000_000]))
     short = draw(st.integers(1, max(1, min(20, 10_000_000 // long))))
     sides = (long, short) if draw(st.booleans()) else (short, long)
@@ -109,8 +107,6 @@ KINDS = ("png", "jpeg", "tiff", "bmp", "webp", "json", "gzip", "form", "tensor",
 
 
 def requests(kind: str, category: str = CATEGORY) -> st.SearchStrategy[HostileRequest]:
-    """Requests of a kind for a category of the service."""
-
     def of(strategy: st.SearchStrategy[bodies.HostileBody]) -> st.SearchStrategy[HostileRequest]:
         return st.builds(of_body, strategy, st.just(category))
 
@@ -143,7 +139,7 @@ def requests(kind: str, category: str = CATEGORY) -> st.SearchStrategy[HostileRe
 
 
 def drawn(kind: str, count: int, category: str = CATEGORY) -> list[HostileRequest]:
-    """Draw `count` requests of a kind, always the same ones."""
+    """Draw `count` requests, always the same ones."""
     drawn_requests: list[HostileRequest] = []
 
     @seed(_SEED)
@@ -182,7 +178,7 @@ _FIXED_IMAGES: list[tuple[str, Callable[[], bytes], str, str]] = [
 
 
 def fixed(category: str = CATEGORY) -> dict[str, Callable[[], HostileRequest]]:
-    """Images and framings that once cost seconds or gigabytes, each made on demand."""
+    """Images and framings that once cost seconds or gigabytes, made on demand."""
 
     def through(
         name: str, make: Callable[[], bytes], door: str, heatmap: str
@@ -194,12 +190,11 @@ def fixed(category: str = CATEGORY) -> dict[str, Callable[[], HostileRequest]]:
 
 
 def fixed_requests(category: str = CATEGORY, size: int = 3_000_000) -> list[HostileRequest]:
-    """Return every request that once cost too much."""
     hostile = [of_body(body, category) for body in bodies.fixed_bodies(size)]
     return [*hostile, *(make() for make in fixed(category).values())]
 
 
 def every_request(category: str = CATEGORY, count: int = 30) -> list[HostileRequest]:
-    """Return every request that once cost too much, and `count` drawn ones of each kind."""
+    """Return all fixed requests, and `count` drawn ones of each kind."""
     more = [request for kind in KINDS for request in drawn(kind, count, category)]
     return [*fixed_requests(category), *more]

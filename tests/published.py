@@ -27,7 +27,7 @@ def orders() -> dict[str, np.ndarray]:
 
 
 def shapes(directions: int, depths: tuple[int, ...]) -> dict[str, list[int]]:
-    """Return keys and shapes of a published checkpoint with fewer directions or other depths."""
+    """With fewer directions or other depths."""
     stored = json.loads((REFERENCE / "official_keys_full.json").read_text("utf-8"))
     selected = {}
     for key, shape in stored.items():

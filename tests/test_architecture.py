@@ -33,7 +33,7 @@ def functions(source: str) -> Iterator[Function]:
 
 
 def body_length(function: Function) -> int:
-    """Count lines from the first statement after the docstring to the last."""
+    """From the first statement after the docstring to the last."""
     first, *statements = function.body
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
         if not statements:
@@ -59,7 +59,7 @@ def imported(node: ast.ImportFrom) -> set[str]:
 
 
 def rooms() -> dict[str, list[str]]:
-    """Map each room of the two packages to its modules, without `__init__`."""
+    """Without `__init__`."""
     files = [file for file in SOURCES if file.relative_to(ROOT).parts[0] in PACKAGES]
     modules: dict[str, list[str]] = {name_of(file.parent): [] for file in files}
     for file in files:

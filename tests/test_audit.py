@@ -21,7 +21,7 @@ def skipped(name):
 
 
 def audit(folder, output, error="", status=0):
-    """Run the audit with a program that prints this instead of pip-audit."""
+    """With a program that prints this instead of pip-audit."""
     (folder / "out").write_text(output if isinstance(output, str) else json.dumps(output), "utf-8")
     (folder / "err").write_text(error, "utf-8")
     tool = folder / "pip-audit"

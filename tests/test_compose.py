@@ -23,13 +23,13 @@ SCHEMA = json.loads((ROOT / "tests/reference/compose/compose-spec.json").read_te
 
 
 def faults(compose: dict[str, Any]) -> list[str]:
-    """Return the errors of a compose file by the specification's schema."""
+    """By the specification's schema."""
     validator = jsonschema.Draft7Validator(SCHEMA)
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(compose)]
 
 
 def changed(key: str, value: object) -> dict[str, Any]:
-    """Return the compose file with a key of the service set or removed."""
+    """Set or remove a key of the service."""
     services = COMPOSE["services"]
     return COMPOSE | {"services": services | {"mambaad": services["mambaad"] | {key: value}}}
 
@@ -64,7 +64,7 @@ def test_a_mistake_in_a_service_is_noticed(key: str, value: object):
 
 
 def here(argument: str, service: dict[str, Any], data: Path) -> str:
-    """Return a service's argument with this machine's paths instead of the container's."""
+    """Replace the container's paths by this machine's."""
     for volume in service["volumes"]:
         source, inside, *_ = volume.split(":")
         folder = ROOT / source if source.startswith(".") else data / source
@@ -89,7 +89,7 @@ def test_prometheus_starts_with_the_command_of_the_compose_file(tmp_path: Path):
 
 
 def test_the_command_of_the_image_is_taken_by_the_program(monkeypatch: pytest.MonkeyPatch):
-    """The compose file has no command for the service, so the image's own runs."""
+    """The compose file has no command for the service: the image's own runs."""
     assert "command" not in COMPOSE["services"]["mambaad"]
     served = []
     monkeypatch.setattr(cli, "run_server", lambda settings, samples: served.append(settings))

@@ -27,7 +27,7 @@ def lock():
 
 
 def needed(extras):
-    """Yield the project's requirements with these extras, including those of nested extras."""
+    """Yield the project's requirements with these extras and their nested ones."""
     lines = [*PROJECT["dependencies"]]
     for extra in extras:
         lines += PROJECT["optional-dependencies"][extra]

@@ -85,7 +85,6 @@ print(json.dumps([failed, elsewhere]))
 
 
 def sources() -> set[str]:
-    """Return the files of the two packages that the wheel must contain."""
     files = [path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
     return {file.relative_to(ROOT).as_posix() for file in files if "__pycache__" not in file.parts}
 
@@ -112,7 +111,7 @@ def import_all(wheel: Path, missing: str = "") -> tuple[dict[str, str], list[str
 
 
 def by_room(failed: set[str]) -> dict[str, str | set[str]]:
-    """Sort modules by room; a room with all its inner rooms missing is one line."""
+    """A room with all its inner rooms missing is one line."""
     files = {name: ROOT / name.replace(".", "/") for name in modules()}
     rooms: dict[str, str | set[str]] = {}
     for name in sorted(failed, key=lambda name: (files[name].parent, name)):
@@ -130,7 +129,7 @@ def by_room(failed: set[str]) -> dict[str, str | set[str]]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel from the images' sources; return the folder with its content."""
+    """The folder with the content of a wheel built from the images' sources."""
     folder = tmp_path_factory.mktemp("wheel")
     context = folder / "context"
     context.mkdir()

@@ -50,7 +50,6 @@ def write_tiff(
     orientation: int | None = None,
     colours: np.ndarray | None = None,
 ) -> bytes:
-    """Write values (height, width, samples) as a TIFF of this layout."""
     height, width, samples = values.shape
     planes = [values[..., i : i + 1] for i in range(samples)] if planar else [values]
     down, across = tile or (rows_per_strip, width)
@@ -133,7 +132,7 @@ def _file(
 
 
 def read_back(content: bytes) -> np.ndarray:
-    """Return the samples as tifffile reads them: (height, width, samples)."""
+    """As tifffile reads them: (height, width, samples)."""
     with tifffile.TiffFile(BytesIO(content)) as file:
         page = file.pages[0]
         values = page.asarray()

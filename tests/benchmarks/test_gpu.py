@@ -1,4 +1,4 @@
-"""The GPU benchmark without a GPU: its yardsticks, verdicts, and list of unmeasured figures."""
+"""The GPU benchmark without a GPU: yardsticks, verdicts, unmeasured figures."""
 
 import json
 from importlib import import_module

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory):
-    """Compile the finest stage in another process, since this one interprets kernels."""
+    """In another process, since this one interprets kernels."""
     folder = tmp_path_factory.mktemp("kernels")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     command = [

@@ -121,7 +121,7 @@ def fake():
 
 
 def starting(fake, categories):
-    """Return a list that grows with each start, and a function that starts the service."""
+    """A list that grows with each start, and a function that starts the service."""
     starts = []
 
     @contextmanager
@@ -136,19 +136,18 @@ def starting(fake, categories):
 def test_an_ideal_device_takes_what_waits_and_loses_no_time():
     line = line_through(single_s=3.0, batch_s=6.0, batch=4)
     assert [line(n) for n in (1, 2, 4)] == [3.0, 4.0, 6.0]
-    # A request alone; two that wait for the first; one that finds the device free.
+    # One alone; two that wait for the first; one that finds the device free.
     assert ideal_latencies([0.0, 1.0, 2.0, 10.0], line, most=4) == [3.0, 6.0, 5.0, 3.0]
-    # Batches of at most one: each request waits for all before it.
+    # Batches of one: each waits for all before it.
     assert ideal_latencies([0.0, 1.0, 2.0], line, most=1) == [3.0, 5.0, 7.0]
     assert ideal_latencies([], line, most=4) == []
 
 
 def test_ideal_lanes_share_what_waits():
     line = line_through(single_s=3.0, batch_s=4.0, batch=2)
-    # At 3, both waiting requests are ready and a lane takes one; at 4 the other lane takes the
-    # other.
+    # At 3 both wait and a lane takes one; at 4 the other lane takes the other.
     assert ideal_latencies([0.0, 1.0, 2.0, 2.5], line, most=4, lanes=2) == [3.0, 3.0, 4.0, 4.5]
-    # All at once: two and then one in the first lane, one in the second.
+    # Two and then one in the first lane, one in the second.
     assert ideal_latencies([0.0] * 4, line, most=4, lanes=2) == [4.0, 4.0, 3.0, 6.0]
 
 
@@ -274,7 +273,7 @@ def test_batches_between_two_readings():
 
 
 def when_arrived(fake, count, act):
-    """Call `action` in a thread once `count` requests have arrived, or after 30 s."""
+    """Call `action` in a thread after `count` arrivals, or 30 s."""
 
     def wait():
         until = time.monotonic() + 30
@@ -288,7 +287,7 @@ def when_arrived(fake, count, act):
 
 
 def test_a_loop_that_is_open_waits_for_no_answer(fake):
-    """The service answers only after everything has been sent."""
+    """Answers come only after everything has been sent."""
     shots = schedule(Arrivals.CONSTANT, 60, 1.0, {"bolt": 1})
     fake.pause.clear()
     releasing = when_arrived(fake, 60, fake.pause.set)
@@ -303,7 +302,7 @@ def test_a_loop_that_is_open_waits_for_no_answer(fake):
 
 
 def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile(fake):
-    """No coordinated omission: a loop that waits for answers would see one slow request."""
+    """No coordinated omission: a closed loop would see one slow request."""
 
     def stall():
         fake.pause.clear()
@@ -389,7 +388,7 @@ def test_throughput_is_held_against_the_detectors_own(fake, verdict, factor):
 
 
 def test_each_lane_is_kept_as_full_as_the_detector(fake):
-    """Two batches for each of two lanes: one computing, one waiting."""
+    """Two batches per lane: one computing, one waiting."""
     fake.pause.clear()
     releasing = when_arrived(fake, 8, fake.pause.set)
 

@@ -140,7 +140,6 @@ def test_a_service_that_says_nothing_is_seen_while_it_is_silent():
 
 
 def answer_one(listener, taken):
-    """Answer the first probe and no other."""
     connection, _ = listener.accept()
     connection.recv(1000)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")

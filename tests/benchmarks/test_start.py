@@ -1,4 +1,4 @@
-"""The start benchmark's arithmetic and waiting; only the benchmark itself starts a service."""
+"""The start benchmark's arithmetic and waiting, without starting a service."""
 
 import threading
 import urllib.request
@@ -12,22 +12,18 @@ from benchmarks.start import Start, await_answer, form, summary
 
 
 class Running:
-    """A running process."""
-
     def poll(self):
         return None
 
 
 class Ended:
-    """An ended process."""
-
     def poll(self):
         return 1
 
 
 @pytest.fixture
 def starting_server():
-    """A server that refuses the first two requests as not ready; yields its URL and their paths."""
+    """A server that is not ready at first; yields its URL and the requested paths."""
     paths = []
 
     class Handler(BaseHTTPRequestHandler):

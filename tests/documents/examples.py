@@ -26,7 +26,7 @@ _COMMENT = re.compile(r"<!-- (not run|file|status): (.+?) -->")
 
 @dataclass(frozen=True)
 class Example:
-    """One fenced block of a document; `line` is the line of its fence, counted from 1."""
+    """One fenced block of a document; `line` counts from 1."""
 
     document: str
     line: int
@@ -38,7 +38,6 @@ class Example:
 
     @property
     def is_run(self) -> bool:
-        """Return whether a test runs this block."""
         return self.language in RUN and self.not_run is None and self.file is None
 
     def __str__(self) -> str:
@@ -46,7 +45,6 @@ class Example:
 
 
 def examples_in(text: str, document: str) -> Iterator[Example]:
-    """Read the fenced blocks of a Markdown document, in order."""
     marks: dict[str, str] = {}
     for token in MarkdownIt("commonmark").parse(text):
         if token.type == "html_block":
@@ -67,8 +65,6 @@ def examples_in(text: str, document: str) -> Iterator[Example]:
 
 
 class ExampleFailed(AssertionError):
-    """An example does not do what its document says."""
-
     def __init__(self, example: Example, status: int, output: str) -> None:
         super().__init__(f"{example} ends with status {status}:\n{example.text}\n{output[-4000:]}")
 

@@ -32,7 +32,7 @@ NO_SOURCES = {"utils.py"}  # there is none; see CONTRIBUTING.md
 
 
 def settings_table() -> dict[str, str]:
-    """Map each variable in docs/settings.md to its stated default."""
+    """Map each variable in docs/settings.md to its default."""
     rows = re.findall(r"^\| `(MAMBAAD_\w+)` \| *`?([^`|]*?)`? *\|", SETTINGS, re.MULTILINE)
     return dict(rows)
 
@@ -57,13 +57,12 @@ def test_the_stated_defaults_are_the_real_ones(name: str, stated: str):
 
 
 def endings(sources: list[Path]) -> set[str]:
-    """Return every way to name a file: alone, with its folder, with the folder above, ..."""
+    """Yield a file's name alone, with its folder, with the folder above, ..."""
     parts = [path.relative_to(ROOT).parts for path in sources]
     return {"/".join(names[start:]) for names in parts for start in range(len(names))}
 
 
 def resolves(name: str) -> bool:
-    """Return whether a dotted name is a module or an attribute in one."""
     try:
         import_module(name)
     except ModuleNotFoundError:
@@ -73,14 +72,13 @@ def resolves(name: str) -> bool:
 
 
 def runs(module: str) -> bool:
-    """Return whether `python -m module` can run."""
     spec = find_spec(module)
     is_package = spec is not None and spec.submodule_search_locations is not None
     return find_spec(f"{module}.__main__") is not None if is_package else spec is not None
 
 
 def rooms_in_the_tree() -> list[str]:
-    """Read the rooms from the tree in ARCHITECTURE.md, two spaces of indentation per level."""
+    """Two spaces of indentation are one level of rooms."""
     tree = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("```")[1]
     above: list[str] = []
     rooms = []

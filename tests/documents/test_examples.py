@@ -13,18 +13,18 @@ from tests.service.live import serving
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REASONS = re.compile(r"needs (a GPU|Docker|root|the internet|another host|hours|torch)|CI runs it")
-"""Allowed reasons for leaving a block out: the tests cannot run it, or something else does."""
+"""Allowed reasons: the tests cannot run it, or something else does."""
 
 EXAMPLES = {
     document: list(examples_in(document.read_text("utf-8"), document.name))
     for document in DOCUMENTS
 }
 TAKES_MINUTES = re.compile(r"mambaad (train|reproduce|export|serve)|demo\.")
-"""Only `make docs-check`, which CI runs, runs documents with such commands."""
+"""Documents with such commands are run only by `make docs-check`, in CI."""
 
 
 class Workspace:
-    """A folder with everything that the documents name, and a service on a copy of the store."""
+    """A folder with all that the documents name, and a service on a copy of the store."""
 
     def __init__(self, folder: Path, url: str, environment: dict[str, str]) -> None:
         self.folder = folder

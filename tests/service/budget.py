@@ -55,7 +55,6 @@ class Cost:
     processor_s: float
 
     def beyond(self, budget: Budget) -> list[str]:
-        """Describe each exceeded figure and its limit."""
         rows = (
             ("memory", self.memory_mb, budget.memory_mb, "MB"),
             ("silence of /livez", self.silence_s, budget.silence_s, "s"),
@@ -193,7 +192,6 @@ class _Memory:
 
 
 def family(front: psutil.Process) -> list[psutil.Process]:
-    """Return a process and all its descendants."""
     processes = [front]
     for process in processes:  # grows during the iteration
         for thread in _threads(process):
@@ -204,7 +202,7 @@ def family(front: psutil.Process) -> list[psutil.Process]:
 
 
 def states(process: psutil.Process) -> list[bytes]:
-    """Return the state of each thread; R means running or runnable."""
+    """R means running or runnable."""
     letters = []
     for thread in _threads(process):
         with suppress(OSError):

@@ -55,7 +55,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture(scope="session")
 def calibration() -> Callable[[float], Calibration]:
-    """Calibrations by threshold; raw scores of any network lie between 0 and 2."""
+    """Raw scores of any network lie between 0 and 2."""
 
     def make(threshold: float) -> Calibration:
         return Calibration(
@@ -72,7 +72,7 @@ def calibration() -> Callable[[float], Calibration]:
 
 @pytest.fixture(scope="session")
 def network() -> Callable[[], MambaAD]:
-    """Small networks, all with the same random weights."""
+    """All with the same random weights."""
     config = NetworkConfig(
         encoder="test_efficientnet",
         image_size=INPUT,
@@ -93,7 +93,7 @@ def network() -> Callable[[], MambaAD]:
 def save(
     network: Callable[[], MambaAD], calibration: Callable[[float], Calibration]
 ) -> Callable[..., Path]:
-    """Save a checkpoint of a network with thresholds by category; return its folder."""
+    """Return the checkpoint's folder."""
 
     def write(
         root: Path, name: str, thresholds: dict[str, float], net: MambaAD | None = None
@@ -146,7 +146,7 @@ def weights(
 
 @pytest.fixture(scope="session")
 def image() -> Callable[..., bytes]:
-    """Encoded noise of a size and format."""
+    """Encoded noise."""
 
     def make(
         width: int = 96, height: int = 48, kind: str = "PNG", seed: int = 0, mode: str = "RGB"
@@ -161,7 +161,7 @@ def image() -> Callable[..., bytes]:
 
 @dataclass
 class RunningServer:
-    """A server in a thread of this process, with workers in separate processes."""
+    """A server in a thread of this process, with real worker processes."""
 
     app: FastAPI
     settings: Settings
@@ -250,7 +250,7 @@ def eventually() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def server(weights: Path, eventually: Callable[..., Any]) -> Iterator[RunningServer]:
-    """One ready server for all tests, with small limits, so that tests can reach each of them."""
+    """One ready server for all tests; tests can reach each of its small limits."""
     settings = Settings(
         versions=VersionSettings(weights_dir=weights),
         workers=WorkerSettings(
@@ -288,7 +288,7 @@ def client(server: RunningServer) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def problem() -> Callable[..., dict[str, Any]]:
-    """Check that a response is the expected problem, and return it."""
+    """Check that a response is the expected problem; return its body."""
 
     def check(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         assert response.status_code == status, response.text
@@ -321,7 +321,7 @@ def line(tmp_path: Path, metrics: Metrics) -> Line:
 
 @pytest.fixture(scope="session")
 def live_store(tmp_path_factory: pytest.TempPathFactory, weights: Path, save: Any) -> Path:
-    """A store with a second version of `parts`, which serves, and one that does not serve yet."""
+    """A second version of `parts` serves; another checkpoint serves nothing yet."""
     root = tmp_path_factory.mktemp("live") / "weights"
     shutil.copytree(weights, root)
     save(root, "parts", {"bolt": 10.0, "nut": -10.0})
@@ -330,7 +330,7 @@ def live_store(tmp_path_factory: pytest.TempPathFactory, weights: Path, save: An
 
 @pytest.fixture(scope="session")
 def live_service(live_store: Path) -> Iterator[Live]:
-    """One `mambaad serve` for all tests of faults; its small limits are all reachable."""
+    """One `mambaad serve` for all tests of faults; tests can reach each of its small limits."""
     with serving(
         live_store,
         versions__state_dir=live_store.parent / "state",
@@ -352,7 +352,7 @@ def live_service(live_store: Path) -> Iterator[Live]:
 
 @pytest.fixture
 def live(live_service: Live, image: Callable[..., bytes]) -> Iterator[Live]:
-    """The service; checks after the test that it is sound."""
+    """Checks after the test that the service is sound."""
     before = len(live_service.tracebacks())
     yield live_service
     live_service.await_health()

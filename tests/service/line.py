@@ -63,7 +63,6 @@ class Line:
         self.admit_error: Callable[[], Exception | None] = lambda: None
 
     def trace_with(self, tracing: Tracing) -> None:
-        """Use another tracing than the default none."""
         self.tracing = tracing
         log = next(layer for layer in self.app.user_middleware if layer.cls is RequestLog)
         log.kwargs["tracing"] = tracing
@@ -105,7 +104,6 @@ class Line:
         self.answer(job)
 
     def answer(self, job: Any) -> None:
-        """Answer a job."""
         job.taken_at = job.queued_at
         category, loop = job.item.category, asyncio.get_running_loop()
         scores = RAMP if job.item.wants_map else None
@@ -151,8 +149,6 @@ class Line:
         )  # type: ignore[arg-type] # fmt: skip
 
     def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:
-        """Run a coroutine function with a client."""
-
         async def go() -> Any:
             with ThreadPoolExecutor(2) as threads:
                 self.app.state.service = self.service(threads)

@@ -26,7 +26,7 @@ TIMEOUT_S = 60.0
 
 
 class Live:
-    """A running service: its address, its processes and its log."""
+    """A running service: its address, processes and log."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -52,7 +52,6 @@ class Live:
         raise AssertionError("".join(self.log))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and return the process's exit status."""
         self.process.send_signal(number)
         return self.await_end()
 
@@ -67,7 +66,6 @@ class Live:
         return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
 
     def connect(self, *pieces: bytes) -> socket.socket:
-        """Open a connection and send the given bytes."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         connection = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
         for piece in pieces:
@@ -75,7 +73,6 @@ class Live:
         return connection
 
     def inspect(self, content: bytes, category: str = "bolt") -> dict[str, Any]:
-        """Inspect one image successfully, and return its result."""
         with self.client() as client:
             response = client.post("/detect", params={"category": category}, content=content)
         assert response.status_code == 200, response.text
@@ -89,7 +86,7 @@ class Live:
             time.sleep(0.02)
 
     def await_health(self) -> None:
-        """Wait until the service is ready, with empty queues and no open request."""
+        """Wait until the service is ready and idle."""
 
         def is_sound() -> bool:
             with self.client() as client:
@@ -152,7 +149,7 @@ class Live:
 
     @property
     def decode_children(self) -> list[int]:
-        """Return the processes that decode expensive images."""
+        """The processes that decode expensive images."""
         children = []
         for child in self.front.children():
             with suppress(psutil.NoSuchProcess):
@@ -172,7 +169,7 @@ class Live:
         )
 
     def counters(self) -> set[str]:
-        """Name the existing counters, without those of a version or a network's stage."""
+        """Name the counters, without those of a version or a network's stage."""
         with self.client() as client:
             families = text_string_to_metric_families(client.get("/metrics").text)
         return {
@@ -184,12 +181,12 @@ class Live:
         }
 
     def tracebacks(self) -> list[str]:
-        """Return log entries with a traceback, and text that is no log line."""
+        """Log entries with a traceback, and text that is no log line."""
         return [line for line in list(self.log) if _is_trouble(line)]
 
     @contextmanager
     def heard(self, longest_s: float) -> Iterator[None]:
-        """Check that `/livez` always answers within a time during the block."""
+        """Check that `/livez` answers within `longest_s` during the block."""
         done, seconds = threading.Event(), list[float]()
 
         def ask() -> None:

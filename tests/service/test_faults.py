@@ -17,7 +17,7 @@ OVERDUE_S = 1.0
 
 @pytest.fixture
 def post(server, image):
-    """Post images from separate threads; each call returns the future of a response."""
+    """From separate threads; each call returns the future of a response."""
     with ThreadPoolExecutor(32) as threads:
 
         def start(category: str = "bolt", seed: int = 0) -> Future[httpx.Response]:
@@ -32,8 +32,6 @@ def post(server, image):
 
 @pytest.fixture
 def waiting(server, eventually):
-    """Wait until `count` images are in the queue."""
-
     def wait(count: int) -> None:
         eventually(lambda: server.metric("mambaad_queue_depth") == count, f"{count} waiting")
 
@@ -42,7 +40,7 @@ def waiting(server, eventually):
 
 @pytest.fixture
 def occupy(server, post, eventually):
-    """Give the suspended worker an overdue batch, so that all later ones must wait."""
+    """Give the suspended worker an overdue batch: all later ones must wait."""
 
     def start() -> Future[httpx.Response]:
         batches = server.metric("mambaad_batch_size_count")

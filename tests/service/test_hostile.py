@@ -22,7 +22,7 @@ ADMIN = re.compile(r"/models\b.*|/categories/.+")
 
 
 def routes(app):
-    """Return every declared (method, path), with its parameters filled in."""
+    """Every declared (method, path), with its parameters filled in."""
     declared = []
     for context in iter_route_contexts(app.routes):
         methods, path = getattr(context, "methods", None), getattr(context, "path", None)
@@ -92,7 +92,6 @@ def test_every_route_takes_the_scope_that_it_should(guarded):
 
 @pytest.fixture
 def raw(server):
-    """Send bytes; return the answer's status and body."""
     host, port = server.url.removeprefix("http://").split(":")
 
     def send(*pieces: bytes) -> tuple[int, bytes]:

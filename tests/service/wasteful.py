@@ -17,7 +17,7 @@ ALLOCATE = f"import time; kept = b'x' * ({MEGABYTES} * 2**20); time.sleep(0.2)"
 
 
 def allocate() -> None:
-    """Take memory, and free it before the answer."""
+    """Free the memory before the answer."""
     taken = b"x" * (MEGABYTES * 2**20)
     del taken
 
@@ -27,7 +27,7 @@ def allocate_in_child() -> None:
 
 
 def block() -> None:
-    """Block the event loop without computing."""
+    """Without computing."""
     time.sleep(SECONDS)
 
 
@@ -42,7 +42,7 @@ def burn_in_child() -> None:
 
 
 def burn_later() -> None:
-    """Compute after the answer, beside the event loop."""
+    """Beside the event loop."""
     child = subprocess.Popen([sys.executable, "-c", f"from {NAME} import burn; burn()"])
     threading.Thread(target=child.wait).start()
 

@@ -33,7 +33,7 @@ from tests.tiny import PREPROCESSING, TINY
 SHIPPED = Path(__file__).parents[3] / "weights/solar/3/manifest.json"
 MAPS = np.random.default_rng(0).random((4, 64, 64), dtype=np.float32)
 MOST_BYTES = 64_000_000
-"""Memory limit for reading a version, implied by the bounds of its text and values."""
+"""Memory for reading a version, implied by the bounds of its text and values."""
 
 
 def point():
@@ -44,7 +44,7 @@ def point():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A store with one version for each kind of baseline, with every optional field."""
+    """One version for each kind of baseline, with every optional field."""
     store = CheckpointStore(tmp_path_factory.mktemp("hostile"))
     torch.manual_seed(0)
     network = MambaAD(TINY).eval()
@@ -82,7 +82,6 @@ def copy(root, tmp_path):
 
 @contextmanager
 def bounded(most_bytes=MOST_BYTES):
-    """Fail if the block takes more memory."""
     tracemalloc.start()
     try:
         yield
@@ -92,7 +91,7 @@ def bounded(most_bytes=MOST_BYTES):
 
 
 def use(version):
-    """Use a version like a service before and during inspections."""
+    """Use a version like a service."""
     for calibration in version.calibrations.values():
         calibration.promise()
         for raw in (-1e30, 0.0, 1.5, 1e30):

@@ -65,7 +65,7 @@ def run(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """A store with the checkpoint "parts"; tests change only copies of it."""
+    """A store with the checkpoint "parts"; change only copies of it."""
     folder = tmp_path_factory.mktemp("trained")
     weights, runs = folder / "weights", folder / "runs"
     return weights, run(
@@ -83,7 +83,7 @@ def manifest(store, name="parts"):
 
 
 def one_line(result, after=None):
-    """Return the only line on stderr, or the only one after the line that contains `after`."""
+    """Return the only line on stderr, or the only one after a line that contains `after`."""
     lines = result.stderr.splitlines()
     if after is not None:
         assert after in lines.pop(0)
@@ -410,7 +410,7 @@ def test_compare_lists_what_is_decided_differently(data, store, tmp_path):
     result = run("compare", "parts/1", "strict", data, *options)
     comparison = json.loads(out.read_text())
     assert (comparison["first"], comparison["second"]) == ("parts/1", f"strict/{saved.version}")
-    # For `strict` everything is NG: good parts are decided worse, defective ones better.
+    # For `strict` everything is NG: good parts get worse, defective ones better.
     changes = {(change["defect"], change["better"]) for change in comparison["changes"]}
     assert changes <= {("good", False), ("scratch", True)}
     assert f"{len(comparison['changes'])} of 4 images have a different decision" in result.stdout

@@ -14,7 +14,7 @@ from model.images.decoding import OWN_FILES, allow_pixels
 
 
 def photo(seed, size=96):
-    """Return a picture with structure at every scale, like a photograph."""
+    """A picture with structure at every scale, like a photograph."""
     noise = np.random.default_rng(seed).normal(size=(size, size))
     layers = [ndimage.gaussian_filter(noise, sigma) * sigma for sigma in (1, 3, 9)]
     values = np.sum(layers, axis=0)
@@ -30,7 +30,7 @@ def save(image, path, **options):
 
 @pytest.fixture
 def parts(tmp_path):
-    """A sound data set: 24 good training images, 4 good test images, 2 defects with masks."""
+    """24 good training images, 4 good test images, 2 defects with masks: no problem."""
     bolt = tmp_path / "parts" / "bolt"
     for seed in range(24):
         save(photo(seed), bolt / f"train/good/{seed:03}.png")

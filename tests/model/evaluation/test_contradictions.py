@@ -16,7 +16,7 @@ EIGHT = Calibration.fit([float(n) for n in range(8)], [1.0] * 8)  # at most 31.2
 
 
 def evaluation(**decisions):
-    """Return an evaluation with counts of OK, REVIEW and NG for each kind of part."""
+    """Give the counts of OK, REVIEW and NG for each kind of part."""
     records = [
         ImageRecord(Sample(Path(f"{kind}{n}.png"), "bolt", kind), 1.0, 0.5, 1.0, decision)
         for kind, counts in decisions.items()

@@ -54,7 +54,6 @@ def images(count=3, size=SIZE):
 
 
 def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="stretch", **config):
-    """Save a random network with this configuration and scoring, calibrated for two categories."""
     config = NetworkConfig(**(SMALL | config))
     frozen = encoder(config.encoder)
     torch.manual_seed(0)
@@ -74,7 +73,6 @@ def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="s
 
 
 def baselines(network, preprocessing, scoring):
-    """Fit the baselines that the scoring needs, from synthetic images."""
     random, size = np.random.default_rng(0), preprocessing.image_size
     if scoring.distance == "cosine":
         maps = random.uniform(0.1, 1, (2, 4, *size))

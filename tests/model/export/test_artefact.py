@@ -28,7 +28,7 @@ def run(model, batch, category=(0, 1, 1), compared="raw_map"):
 
 
 def assert_same(checkpoint, model=None):
-    """Check every output against the detector's, for images of two categories in one batch."""
+    """Compare all outputs with the detector's, for two categories in one batch."""
     model = model or build(checkpoint)
     batch = images(3, checkpoint.config.image_size)
     gaussian = checkpoint.scoring.distance == "mahalanobis"

@@ -14,7 +14,7 @@ def framing(resize, tile=(64, 64), **options):
 
 
 def gradient(size, axis):
-    """Return a picture, and an engine's map for it: each pixel's place, 0 to 1."""
+    """A picture, and an engine's map for it: each pixel's place, 0 to 1."""
     height, width = size
     places = np.linspace(0, 1, size[axis], dtype=np.float32)
     values = np.tile(places, (height, 1)) if axis else np.tile(places[:, None], (1, width))
@@ -22,7 +22,7 @@ def gradient(size, axis):
 
 
 def maps_of(frame, image):
-    """Return the maps of an engine whose map is the first channel."""
+    """The maps of an engine whose map is the first channel."""
     return frame.cut(frame.pixels(image))[:, 0].astype(np.float32) / 255
 
 

@@ -51,7 +51,7 @@ def detector(resize, area=None, scoring=None, **options):
 
 
 def part(size, *spots):
-    """Return a dark part of size (height, width), with bright squares of 10 pixels at (x, y)."""
+    """A dark part of size (height, width), with bright squares of 10 pixels at (x, y)."""
     pixels = np.full(size, 40, np.uint8)
     for x, y in spots:
         pixels[y : y + 10, x : x + 10] = 250

@@ -12,7 +12,7 @@ from model.metrics.spill import to_keys
 
 
 def blobs(seed=0, images=8, side=40, digits=None):
-    """Return marked patches on half of the maps, whose mean is higher inside them."""
+    """Marked patches on half of the maps, whose mean is higher inside them."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(images, side, side))
     masks = scipy.ndimage.gaussian_filter(noise, (0, 2, 2)) > 0.12
@@ -37,10 +37,10 @@ def spilled():
 
 
 def literal_pimo(masks, maps, low=1e-2, high=1e-1, steps=20_000):
-    """Return each defective image's recall, averaged over log-spaced rates on the good images."""
+    """Each defective image's recall, averaged over log-spaced rates on the good images."""
     good = np.sort(maps[~masks.any(axis=(1, 2))], axis=None)[::-1]
     rates = np.exp(np.linspace(np.log(low), np.log(high), steps))
-    # The number of good pixels that a rate allows, and so the first pixel that must not be reached.
+    # How many good pixels a rate allows: the index of the first that must not be reached.
     allowed = np.floor(rates * len(good) + 1e-9).astype(int)
     recalls = []
     for mask, values in zip(masks, maps, strict=True):
@@ -52,7 +52,7 @@ def literal_pimo(masks, maps, low=1e-2, high=1e-1, steps=20_000):
 
 @pytest.fixture(params=["tables", "sorted", "mixed"])
 def ranges(request, monkeypatch):
-    """Count in tables of all floats, by sorting, or by the method for the number of values."""
+    """Count in tables of all floats, by sorting, or by the number of values."""
     monkeypatch.setattr(pixels, "_FEW", {"tables": 0, "sorted": 10**9, "mixed": 900}[request.param])
     monkeypatch.setattr(pixels, "_PART", 333)
     monkeypatch.setattr(spill, "_CHUNK", 1000)

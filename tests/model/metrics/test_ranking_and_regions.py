@@ -37,7 +37,7 @@ def literal_aupro(masks, maps, limit=0.3):
 
 
 def blobs(rng, images=4, side=24, strength=1.0, digits=None):
-    """Return random masks, and maps whose mean is higher inside them."""
+    """Random masks, and maps whose mean is higher inside them."""
     masks = scipy.ndimage.gaussian_filter(rng.normal(size=(images, side, side)), (0, 2, 2)) > 0.12
     masks[0] = False
     maps = rng.normal(size=masks.shape) + strength * masks
@@ -185,7 +185,7 @@ def test_the_curves_are_scikit_learns():
 
 
 def stepped_aupro(masks, maps, limit=0.3, steps=100):
-    """Return the published evaluator's AUPRO: even thresholds, low rates stretched to 0 to 1."""
+    """The published evaluator's way: even thresholds, low rates stretched to 0 to 1."""
     labels = [scipy.ndimage.label(mask, structure=np.ones((3, 3))) for mask in masks]
     rates, overlaps = [], []
     for threshold in np.linspace(maps.min(), maps.max(), steps, endpoint=False):

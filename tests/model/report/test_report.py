@@ -309,7 +309,7 @@ def test_a_checkpoint_without_a_curve_has_none():
 
 
 def saturated(samples):
-    """Return a detector with scores far from its threshold: nearly all are 0 or 1."""
+    """Scores far from the threshold: nearly all are 0 or 1."""
     far_off = detector(0.5)
     tight = replace(far_off.calibrations["bolt"], image_scale=0.001)
     far_off.calibrations["bolt"] = tight

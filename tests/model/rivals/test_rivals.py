@@ -27,7 +27,7 @@ def in_batches(features, size):
 
 
 def places(features):
-    """Return features (P, B, C) in PaDiM's layout, by NumPy."""
+    """Features (P, B, C) in PaDiM's layout, by NumPy."""
     laid = on_one_grid(features, (8, 8)).numpy()
     return laid.reshape(*laid.shape[:2], -1).transpose(2, 0, 1).astype(np.float64)
 

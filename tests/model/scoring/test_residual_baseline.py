@@ -23,7 +23,7 @@ SCORING = Scoring(distance="mahalanobis", sigma=SIGMA, scale_weights=WEIGHTS)
 
 
 def drawn(shape, count, seed):
-    """Return channels that vary together, differently at each grid place: (count, C, h, w)."""
+    """Channels that vary together, differently at each grid place: (count, C, h, w)."""
     channels, height, width = shape
     places = height * width
     mixing = np.random.default_rng(0).normal(0, 1, (places, channels, channels))
@@ -34,7 +34,7 @@ def drawn(shape, count, seed):
 
 
 def used(count=400, seed=1):
-    """Return the differences of the two scales with weight."""
+    """The differences of the two scales with weight."""
     return [drawn(SHAPES[0], count, seed), drawn(SHAPES[2], count, seed + 100)]
 
 
@@ -52,7 +52,7 @@ def fitted(values=None, weights=WEIGHTS, size=SIZE, sigma=SIGMA):
 
 
 def literal_distances(good_parts, new_parts):
-    """Return the Mahalanobis distance in double precision, place by place: (B, h, w)."""
+    """Mahalanobis distances in double precision, place by place: (B, h, w)."""
     channels = good_parts.shape[1]
     distances = np.empty((len(new_parts), *good_parts.shape[2:]))
     for row, column in np.ndindex(*good_parts.shape[2:]):

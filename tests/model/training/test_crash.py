@@ -32,7 +32,7 @@ EVERYTHING = replace(
     emphasis=Emphasis(hard_mining=0.5, border_share=0.1, border_weight=0.5),
 )
 KILLED_IN_SAVE = 4
-"""Three steps were saved before; the last of them is the second epoch's first step."""
+"""The last of the three saves before is the second epoch's first step."""
 
 
 def go(root, folder, **options):
@@ -44,7 +44,7 @@ def go(root, folder, **options):
 
 
 def hang_in_a_save(root, folder):
-    """Train, and stop in the middle of a save, with a half-written file."""
+    """Stop in the middle of a save, with a half-written file."""
     saves, save, fsync = iter(range(1, 100)), Trainer.save, os.fsync
     now = 0
 

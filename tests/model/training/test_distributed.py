@@ -54,7 +54,7 @@ def second(root, folder):
 
 
 def environment(rank, port):
-    """Return the variables that torchrun sets for each process."""
+    """The variables that torchrun sets for each process."""
     return {
         "TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank),
         "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -95,7 +95,6 @@ def test_two_processes_learn_what_one_does(root, tmp_path, monkeypatch):
 
 
 def distance(first, second):
-    """Return the distance between two networks' weights and statistics."""
     differences = [(first[k].double() - second[k].double()).flatten() for k in first]
     return float(torch.cat(differences).norm())
 

@@ -74,7 +74,7 @@ def run_of(folder, config):
 
 
 def scores(folder):
-    """Return the scores of the complete run, from the files of its folds."""
+    """The scores of the complete run, from the files of its folds."""
     paths = sorted((folder / "run").glob(f"fold-*/{SCORES_FILE}"))
     return [json.loads(path.read_text())["shown"]["bolt"] for path in paths]
 

@@ -84,7 +84,7 @@ def new_trainer(data, config=CONFIG, network_seed=0):
 
 
 def steps(count):
-    """Return a go_on that stops after `count` steps."""
+    """A go_on that stops after `count` steps."""
     left = iter(range(count - 1))
     return lambda: next(left, None) is not None
 
@@ -381,7 +381,7 @@ def test_training_leaves_the_callers_random_state_alone(data):
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_interrupted_and_resumed_is_uninterrupted(data, tmp_path, stop_after):
-    """Mid-epoch, at an epoch's last step, and in the next one, with all options on."""
+    """Mid-epoch, at an epoch's end, and in the next one, with all options on."""
     config = replace(
         CONFIG,
         ema_decay=0.9,

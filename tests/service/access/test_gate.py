@@ -40,7 +40,7 @@ def secrets(path):
 
 @pytest.fixture
 def ask(metrics):
-    """Send a request to a small application behind the gate; `settings` are those of access."""
+    """Send a request to a small application behind the gate."""
 
     def make(host="127.0.0.1", **settings):
         chosen = Settings(http=HttpSettings(host=host), access=AccessSettings(**settings))

@@ -21,7 +21,7 @@ def rated(tmp_path, metrics):
 
 
 def bodies(content):
-    """Return requests with so many images that their rate limit lasts for seconds."""
+    """So many images that the rate limit lasts for seconds."""
     text = base64.b64encode(content).decode()
     images = {"category": "bolt", "images": [{"content": text}] * 20}
     tensor = {"name": "image", "datatype": "BYTES", "shape": [20], "data": [text] * 20}

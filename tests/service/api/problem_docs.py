@@ -12,7 +12,7 @@ HEAD = "| status | `type` ends in | do |\n|---|---|---|\n"
 
 
 def advice_rows() -> list[str]:
-    """Return a row for each action, with the problems that it solves."""
+    """A row for each action, with the problems that it solves."""
     by_advice: dict[str, list[ProblemType]] = {}
     for kind in sorted([*PROBLEM_TYPES.values(), INTERNAL], key=lambda kind: kind.status):
         if kind.advice:
@@ -25,7 +25,6 @@ def advice_rows() -> list[str]:
 
 
 def main() -> None:
-    """Replace the table in the page."""
     before, _, remainder = API.read_text("utf-8").partition(HEAD)
     after = remainder[remainder.index("\n\n") :]
     API.write_text(before + HEAD + "\n".join(advice_rows()) + after, "utf-8")

@@ -38,7 +38,6 @@ CONFORMANCE = [
 
 
 def operations():
-    """Return the operations in the document that the application writes."""
     app = create_app(Settings(versions=VersionSettings(weights_dir=Path("nowhere"))))
     results = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
     return {operation.label: operation for operation in (result.ok() for result in results)}

@@ -72,7 +72,7 @@ def answering(pieces):
 
 
 def bomb():
-    """Return 860 MB of blanks before a good answer, compressed to a megabyte."""
+    """860 MB of blanks before a good answer, compressed to a megabyte."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     blanks = bytes(b" " * 2**20)
     packed = [deflate.compress(blanks) for _ in range(820)]

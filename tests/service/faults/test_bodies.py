@@ -20,7 +20,7 @@ def gzip_zeros(count: int) -> bytes:
 
 
 def refused(received: bytes, status: int, slug: str) -> dict[str, object]:
-    """Check that the response is this problem, for an inspection, and return it."""
+    """Check that the response is this problem, for an inspection; return it."""
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), received[:500]
     assert b"application/problem+json" in head
@@ -31,7 +31,6 @@ def refused(received: bytes, status: int, slug: str) -> dict[str, object]:
 
 
 def everything(client) -> bytes:
-    """Return everything received until the other side closes."""
     received = b""
     try:
         while piece := client.recv(2**16):

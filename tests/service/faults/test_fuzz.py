@@ -45,7 +45,7 @@ GOOD = b"POST /detect?category=bolt HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Lengt
 
 
 def request(dice: random.Random) -> bytes:
-    """Return something like a request, or several."""
+    """Something like a request, or several."""
     line = f"{dice.choice(METHODS)} {dice.choice(TARGETS)} {dice.choice(VERSIONS)}\r\n"
     headers = dice.sample(HEADERS, dice.randint(0, 5)) + ["Host: 127.0.0.1"] * dice.randint(0, 1)
     head = line + "".join(f"{header}\r\n" for header in headers) + "\r\n"
@@ -53,7 +53,7 @@ def request(dice: random.Random) -> bytes:
 
 
 def damaged(dice: random.Random, content: bytes) -> bytes:
-    """Return the bytes, some of them changed, cut off or doubled, or none."""
+    """Change, cut off or double some bytes, or none."""
     changed = bytearray(content)
     for _ in range(dice.choice((0, 0, 1, 4))):
         changed[dice.randrange(len(changed))] = dice.choice(b"\0\r\n: \xff" + bytes([65, 58, 48]))
@@ -61,7 +61,7 @@ def damaged(dice: random.Random, content: bytes) -> bytes:
 
 
 def leave(client: socket.socket, dice: random.Random) -> bytes:
-    """End the connection like some client does; return the answers received until then."""
+    """End the connection like some client does; return the answers until then."""
     manner, received = dice.choice(("read", "half-close", "half-close", "reset", "close")), b""
     with suppress(OSError):
         if manner == "reset":
@@ -94,7 +94,7 @@ def fuzz(live, dice: random.Random, good: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_rubbish_leaves_no_traceback_and_no_damage(live, image, seed):
-    """The fixture then looks for tracebacks in the log, and inspects good parts."""
+    """The fixture then looks for tracebacks, and inspects good parts."""
     content = image()
     good = GOOD % (len(content), content)
     answers: list[bytes] = []

@@ -62,7 +62,7 @@ def as_json(content: bytes) -> dict[str, str]:
 
 
 def odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
-    """Return images by kind, with the expected width and height."""
+    """Images by kind, with the expected width and height."""
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     exif = Image.Exif()
@@ -108,7 +108,7 @@ def test_the_depth_of_a_grey_image_changes_nothing(live):
 
 
 def test_a_bomb_of_50_000_by_50_000_pixels_takes_no_memory(live, image, problem):
-    """A complete, valid file: 2.5 gigapixels of one bit each in a third of a megabyte."""
+    """Complete and valid: 2.5 gigapixels of one bit each in a third of a megabyte."""
     bomb = png(png_header(50_000, 50_000, depth=1), (b"IDAT", zeros(50_000 * 6251)))
     assert len(bomb) < 2_000_000
     with live.client() as client, live.bystander(image()), live.memory_within(64):
@@ -134,7 +134,7 @@ def test_a_bomb_beside_the_pixels_takes_no_memory(live, image, kind):
 
 
 def test_an_image_may_not_claim_more_than_it_holds(live, image, problem):
-    """The header is within the limits but has no pixels: the service does not invent any."""
+    """The header is within the limits, without pixels: the service must not invent any."""
     hollow = png(png_header(2000, 1999, colour=2), (b"IDAT", zlib.compress(b"")))
     with live.client() as client, live.memory_within(64):
         for _ in range(3):
@@ -200,7 +200,7 @@ def test_a_tensor_of_pixels_has_the_same_limits_of_sides(live, problem, shape):
 
 
 def test_a_slow_image_ends_at_its_deadline_and_good_parts_are_answered_meanwhile(live, image):
-    """Within every limit, it takes most of a second of a processor: its process is killed."""
+    """It is within every limit but takes most of a second: its process is killed."""
     slow = hostile.jpeg_of_many_scans(1_990, 1_990, 140)
     fields = {"category": "bolt"}
     with live.client() as client:
@@ -238,7 +238,7 @@ def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, proble
 
 
 def as_cameras_write() -> dict[str, bytes]:
-    """Return one picture in many formats; the first is the plain one."""
+    """One picture in many formats; the first is the plain one."""
     grey = np.random.default_rng(7).integers(0, 256, (20, 30)).astype(np.uint16)
     eight, deep, twelve = grey.astype(np.uint8), grey << 8, grey << 4
     plain = Image.fromarray(eight)

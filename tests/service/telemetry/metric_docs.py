@@ -32,7 +32,6 @@ def _name(metric: MetricWrapperBase) -> str:
 
 
 def main() -> None:
-    """Replace the table in the page."""
     before, _, remainder = PAGE.read_text("utf-8").partition(BEGIN)
     after = remainder.partition(END)[2]
     made = table(Metrics(CollectorRegistry()))

@@ -130,7 +130,7 @@ BURSTS = [
 
 @pytest.fixture(scope="module")
 def exported(server):
-    """The series of a service before its first inspection, each with its value."""
+    """The series of a service before its first inspection, with their values."""
     values = {}
     for family in text_string_to_metric_families(server.fresh_metrics):
         for sample in family.samples:
@@ -145,7 +145,7 @@ def written(name, labels):
 
 
 def read_by(rule, seen=frozenset()):
-    """Return the metrics that an alert's expression reads, directly or through recorded rules."""
+    """Return the metrics that an alert's expression reads, directly or through rules."""
     expression = EXPRESSIONS[rule]
     names = set(re.findall(r"\bmambaad_\w+", expression))
     for recorded in set(re.findall(r"\bmambaad:[\w:]+", expression)) - seen:

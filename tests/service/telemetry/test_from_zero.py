@@ -23,7 +23,7 @@ from service.versions.state import State
 
 
 def series(metrics, name):
-    """Return the values of a counter's series, by their label values."""
+    """Values of a counter's series, by their label values."""
     return {
         tuple(sample.labels.values()): sample.value
         for family in metrics.registry.collect()

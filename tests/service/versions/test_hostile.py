@@ -28,7 +28,6 @@ def root(save, tmp_path):
 
 
 def changed(root, name, **changes):
-    """Add a version with a changed manifest."""
     shutil.copytree(root / "good/1", root / name / "1")
     manifest = root / name / "1/manifest.json"
     values = json.loads(manifest.read_text("utf-8"))

@@ -516,7 +516,6 @@ def test_images_that_wait_for_another_checkpoint_to_load_shed_nobody(make):
 
 
 async def idle(batcher):
-    """Return whether no batch is available now."""
     try:
         async with asyncio.timeout(0.02):
             await batcher.next_batch()

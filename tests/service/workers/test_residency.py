@@ -38,7 +38,7 @@ FINDING = Finding(Decision.OK, 0.1, 0.2, 0.3, (), {})
 
 
 class FakeProcess:
-    """A process that loads everything except `bad`, 100 bytes each, and records the order."""
+    """Loads everything except `bad`, 100 bytes each, and records the order."""
 
     def __init__(self):
         self.loaded = set()
@@ -105,8 +105,6 @@ class Bench:
 
 @pytest.fixture
 def play(metrics):
-    """Run a scenario on a bench whose jobs are served."""
-
     def run(scenario, **options):
         async def scene():
             bench = Bench(metrics, **options)

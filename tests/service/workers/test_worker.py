@@ -44,7 +44,7 @@ STATS = WorkerStats(1000, 100, 1, 0.25)
 
 
 class FakeProcess:
-    """A process that answers as scripted, or dies."""
+    """Answers as scripted, or dies."""
 
     made: list["FakeProcess"] = []  # noqa: RUF012
     damaged: list[str] = []  # noqa: RUF012
@@ -88,7 +88,6 @@ class FakeProcess:
 
 @pytest.fixture
 def play(metrics, monkeypatch):
-    """Run a scenario on a worker with fake processes."""
     monkeypatch.setattr(worker_module, "WorkerProcess", FakeProcess)
     monkeypatch.setattr(FakeProcess, "made", [])
 

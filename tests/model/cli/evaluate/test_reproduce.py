@@ -144,7 +144,6 @@ def test_a_set_without_masks_is_not_as_published(tmp_path):
 
 
 def as_visa(mvtec, root):
-    """Rename the images as in VisA."""
     table = ["object,split,label,image,mask"]
     for split, label, folder in (
         ("train", "normal", "train/good"),
@@ -164,7 +163,6 @@ def as_visa(mvtec, root):
 
 
 def as_real_iad(mvtec, root):
-    """Rename the images as in Real-IAD."""
     entries = {"train": [], "test": []}
     for split, kind, folder in (
         ("train", "OK", "train/good"),

@@ -45,7 +45,7 @@ def pixels(config, count):
 
 
 def reference_maps(config, count):
-    """Return the maps from the CPU, with another library and other kernels."""
+    """Compute on the CPU, with another library and other kernels."""
     return TorchEngine(*make(config), "cpu").compare(pixels(config, count), lambda _: None)
 
 

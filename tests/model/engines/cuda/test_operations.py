@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCES = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 SIZES = [(2, 3, 5, 12), (1, 9, 8, 66), (1, 1, 1, 1)]
-"""Odd sizes: fewer pixels than a program takes, more channels than one holds, a single value."""
+"""Fewer pixels than a program takes, more channels than one holds, a single value."""
 LARGE = (1, 83, 50, 1)
 """More tiles than there are chunks."""
 
@@ -22,7 +22,7 @@ def fused():
 
 
 def wide(size, dtype=torch.float32, parts=3):
-    """Return a map of several slices; kernels must neither read nor write beside theirs."""
+    """Return a map of several slices; neighbours of a slice must not be read or written."""
     generator = torch.Generator().manual_seed(1)
     values = torch.randn(*size[:3], parts * size[3], generator=generator) * 2 + 1
     return values.to(DEVICE, dtype)

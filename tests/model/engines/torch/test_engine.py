@@ -88,7 +88,7 @@ def _never_slow(monkeypatch):
 
 @pytest.fixture
 def recordings(monkeypatch):
-    """Return the sizes of the batches that recordings computed."""
+    """The sizes of the batches that recordings computed."""
     counts = []
     plain = Recording.__call__
 

@@ -1,4 +1,4 @@
-"""Parts of a batch side by side: where it is split, and how threads stay separate."""
+"""Parts of a batch side by side: where it is split, how threads stay separate."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,6 @@ NORMAL = Calibration(
 
 @pytest.fixture
 def threads():
-    """Set torch's number of threads, for this test only."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

@@ -65,7 +65,7 @@ def rgb(content: bytes) -> np.ndarray:
 
 
 def check(name: str, bits: int, **layout) -> None:
-    """Write noise in a layout; check that tifffile reads it, and that we read its high bytes."""
+    """tifffile must read the noise back, and we its high bytes."""
     photometric, samples, extra = CONTENTS[name]
     values = noise(samples, bits)
     content = write_tiff(values, bits=bits, photometric=photometric, extra_samples=extra, **layout)

@@ -14,7 +14,7 @@ from tests import hostile_images as hostile
 
 LIMITS = DecodeLimits(50_000_000, 65_500, 20_000, 1_000_000_000)
 BUDGET_S = 5.0
-"""Processor time for one generated file; before there were limits, some took minutes."""
+"""Processor time for one generated file; some once took minutes."""
 
 OVER = {
     "a line of 50 million": (hostile.black_png(50_000_000, 1), "65500 pixels wide"),

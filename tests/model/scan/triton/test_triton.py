@@ -51,7 +51,7 @@ class Case:
     scan: str = "sweep"
 
     def inputs(self, dtype=torch.float32):
-        """Return values of `dtype`, and parameters in float32, as under autocast."""
+        """Values of `dtype`, parameters in float32, as under autocast."""
         generator = torch.Generator().manual_seed(7)
         L = self.size[0] * self.size[1]
         K, D, R, N = self.directions, self.channels, self.rank, self.states

@@ -31,7 +31,7 @@ def record(epoch, held_out_loss=0.25):
 
 
 def events(folder):
-    """Return every event in the folder's files, in order, as TensorBoard reads them."""
+    """Read every event in the folder's files, in order, like TensorBoard."""
     parsed = []
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()

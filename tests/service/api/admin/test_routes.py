@@ -32,7 +32,7 @@ ROUTE, THRESHOLD = "/categories/bolt/route", "/categories/bolt/threshold"
 
 
 def save_with_golden_images(root, gone_by):
-    """Save parts/2 again, with golden images and wrong scores for them in the manifest."""
+    """Save parts/2 again, with wrong scores for its golden images in the manifest."""
     store = CheckpointStore(root)
     checkpoint = store.load("parts", "2")
     detector = open_checkpoint(checkpoint)

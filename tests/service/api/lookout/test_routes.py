@@ -159,7 +159,7 @@ def test_a_full_queue_throttles(server, lookout, image, monkeypatch):
 
 @pytest.fixture(scope="module")
 def keyed(start_server, tmp_path_factory):
-    """A server that requires keys, and a key; it has no checkpoint, since none is needed."""
+    """A server without checkpoints that requires keys, and a key."""
     folder = tmp_path_factory.mktemp("keyed")
     keys = folder / "keys.json"
     secret = add_key(keys, "line", [Scope.DETECT])

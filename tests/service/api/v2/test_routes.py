@@ -49,7 +49,7 @@ def outputs(*names, binary=True):
 
 
 def decisions(result):
-    """Return the decisions: bytes after the JSON, or text in it."""
+    """Bytes after the JSON, or text in it."""
     values = result.as_numpy("decision").tolist()
     return [value if isinstance(value, str) else value.decode() for value in values]
 

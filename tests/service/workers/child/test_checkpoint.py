@@ -61,7 +61,7 @@ class FaultyDetector(Detector):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are faster on one thread, especially beside other tests."""
+    """Small networks are faster so, especially beside other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

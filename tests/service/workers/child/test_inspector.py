@@ -41,7 +41,7 @@ POISONED = CheckpointKey("poisoned", "1")
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are faster on one thread, especially beside other tests."""
+    """Small networks are faster so, especially beside other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -69,7 +69,7 @@ def make(weights: Path, max_batch_size: int = 2) -> Inspector:
 
 @pytest.fixture
 def request_of(calibration):
-    """Return a batch whose pixels are in the inspector's block."""
+    """A batch whose pixels are in the inspector's block."""
 
     def write(inspector, key, *categories, maps=()):
         thresholds = {"bolt": 10.0, "nut": -10.0, "ghost": 1.0}
@@ -202,7 +202,7 @@ def test_a_batch_for_what_is_not_loaded_fails(inspector, request_of):
 @pytest.mark.serial
 @pytest.mark.parametrize("loads", [8, pytest.param(45, marks=pytest.mark.long)])
 def test_loads_and_unloads_leave_memory_as_it_was(tmp_path, save, network, frozen, loads):
-    """A checkpoint of few operators and much weight shows leaks of a load sooner."""
+    """A checkpoint of few operators and much weight shows leaks sooner."""
     heavy = replace(network().config, encoder="test_resnet")
     save(tmp_path, "parts", {"bolt": 10.0}, MambaAD(heavy))
     inspector = make(tmp_path, max_batch_size=1)

@@ -50,8 +50,6 @@ def test_lanes_compute_at_the_same_time_by_one_thread_of_torch_each():
 
 
 def processors_of_lanes(lanes):
-    """Return the processors allowed to each lane's thread."""
-
     def scenario(device):
         all_here, processors = threading.Barrier(lanes, timeout=10), queue.SimpleQueue()
 
