@@ -4,10 +4,10 @@
     python benchmarks/codecs.py --json benchmarks/results/codecs-cpu.json
 
 Times Pillow, simplejpeg and OpenCV on JPEG (quality 90) and PNG, in colour and grey, at 0.3, 5 and
-20 megapixels; the pictures are mosaics of the sample cells with sensor noise. "ready" includes
-making the network's tensor, always resized with Pillow. Decoders take turns in one thread, and
-processor time counts, since the service decodes many images side by side. A second table compares
-alternatives to the resize used in training; a third compares ways to write a heatmap overlay.
+20 megapixels: mosaics of the sample cells with sensor noise. "ready" includes making the network's
+tensor, always resized with Pillow. Decoders take turns in one thread and processor time counts,
+since the service decodes many images side by side. Further tables compare alternatives to the
+resize used in training, and ways to write a heatmap overlay.
 """
 
 import importlib.metadata
@@ -50,7 +50,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Resize:
-    """The median of decoding and resizing a JPEG, and the difference from bilinear pixels."""
+    """Median ms to decode and resize a JPEG, and the difference from bilinear pixels."""
 
     way: str
     megapixels: float
@@ -61,7 +61,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Encoding:
-    """The median of writing a coloured picture, and the file size in bytes."""
+    """Median ms to write a coloured picture, and the file size."""
 
     way: str
     megapixels: float
@@ -74,7 +74,7 @@ def main(
     megapixels: Annotated[list[float] | None, typer.Option(help="Some of 0.3, 5 and 20.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
-    """Print medians of decoding, and of decoding and resizing, and write them as JSON."""
+    """Print medians and write them as JSON."""
     about = {"device_name": device_name("cpu"), "repeats": repeats, "versions": all_versions()}
     print(f"{about['device_name']}, processor time of one thread, medians of {repeats}")
     print(", ".join(f"{package} {version}" for package, version in all_versions().items()))
@@ -116,7 +116,7 @@ def show(timings: list[Timing], resizes: list[Resize], encodings: list[Encoding]
 
 
 def all_versions() -> dict[str, str]:
-    """Return the versions of the decoders, and of the libraries that Pillow was built with."""
+    """Return the versions of the decoders and of Pillow's libraries."""
     packages = {"python": versions()["python"], "numpy": versions()["numpy"]}
     for package in ("pillow", "simplejpeg", "opencv-python-headless"):
         try:
@@ -235,7 +235,7 @@ def time_resizes(content: bytes, megapixels: float, repeats: int) -> list[Resize
 
 
 def time_encoders(picture: Image.Image, megapixels: float, repeats: int) -> list[Encoding]:
-    """Time the writing of a picture, as PNG with the service's settings and in other ways."""
+    """Time the writing of a picture: PNG with the service's settings, and other ways."""
 
     def with_pillow(kind: str, **options: int) -> bytes:
         written = BytesIO()

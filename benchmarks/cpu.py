@@ -3,8 +3,8 @@
     python -m benchmarks.cpu        # or: make bench-cpu
 
 Times the paper's configuration and the shipped checkpoint at batch 1 and 8, from pixels to
-decisions, once with all of the processor's instructions and once limited to AVX2, and measures the
-floor of both. Writes benchmarks/results/cpu-native.json and cpu-avx2.json, and the tables in
+decisions, with all of the processor's instructions and with AVX2 only, and measures the floor of
+both. Writes benchmarks/results/cpu-native.json and cpu-avx2.json, and the tables in
 docs/understand.md and benchmarks/results/README.md.
 """
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.floor
 
-Outside the scan, the flops are those of matrix products and convolutions, at the rate of a large
-float32 matrix product. A state update counts as 24 flops (a polynomial exponential, three products
-and sums) at the same rate. The bytes are those that each product, convolution and scan must read
-and write once, at the rate of a large copy. The floor is the larger of the two times.
+Flops are those of matrix products and convolutions, plus 24 for each state update of the scan (a
+polynomial exponential, three products and sums), at the rate of a large float32 matrix product.
+Bytes are those that each product, convolution and scan must read and write once, at the rate of a
+large copy. The floor is the larger of the two times.
 """
 
 import json

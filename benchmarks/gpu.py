@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu --json benchmarks/results/gpu-h100.json
 
-Takes under 8 minutes on a CUDA device. `--dry-run` runs every step at tiny sizes on the CPU, the
-kernels in Triton's interpreter if it is installed; this tests the script, its times mean nothing.
-Without a GPU, `--not-measured` writes an empty result with the same schema.
+Takes under 8 minutes on a CUDA device. `--dry-run` tests the script: every step at tiny sizes on
+the CPU, with kernels in Triton's interpreter if installed; its times mean nothing. Without a GPU,
+`--not-measured` writes an empty result with the same schema.
 """
 
 import json

@@ -2,10 +2,10 @@
 
     python -m benchmarks.kernel_counts --json benchmarks/results/kernel-counts.json
 
-Compiles the kernels for sm_90, finds the forward scan's loop over the steps, and counts its
-instructions by kind; for the backward kernels it reports registers and spills. The counts give two
-lower bounds of a scan's time on an H100 whose schedulers never wait, by exponentials and by
-instructions; the bytes to move give a third. These are no measurements: see `benchmarks/gpu.py`.
+Compiles the kernels for sm_90, and counts the instructions in the forward scan's loop over the
+steps by kind; for backward kernels, registers and spills. The counts give two lower bounds of a
+scan's time on an H100 whose schedulers never wait, by exponentials and by instructions; the bytes
+to move give a third. `benchmarks/gpu.py` measures.
 """
 
 import json

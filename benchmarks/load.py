@@ -9,8 +9,8 @@ Each claim has a command that starts its own service:
     python -m benchmarks.load latency       # p99 at 70 % load
     python -m benchmarks.load categories    # 16 categories on 4 checkpoints compared with one
 
-Requests are sent at times drawn beforehand, and latency counts from those times, so that a stalled
-service also pays for the requests it delayed. Needs `pip install 'mambaad-service[bench]'`.
+Requests have times drawn beforehand, and latency counts from those times: a stalled service also
+pays for the requests it delayed. Needs `pip install 'mambaad-service[bench]'`.
 """
 
 import json

@@ -4,7 +4,7 @@
 
 The maps are smoothed noise, a little higher in the drawn defects of every other map. "taking" sorts
 and writes each map, "measuring" computes all pixel metrics, "intervals" their bootstrap; "cpu" is
-processor time. Peak memory is that of the complete process, with libraries and interpreter.
+processor time. Peak memory is that of the process.
 """
 
 import json

@@ -3,10 +3,9 @@
     python -m benchmarks.recording --json benchmarks/results/recording-cpu.json
 
 Times the shipped checkpoint and the paper's configuration (random weights), from pixels to raw
-maps. All three ways use the same lanes (`model.engines.torch.lanes`): a single image uses all
-threads, a batch is split into parts of one thread each. Each round runs each way once, in rotating
-order, so that a drifting machine affects all of them. Reported are medians, and the median over the
-rounds of the ratios.
+maps. All ways use the same lanes (`model.engines.torch.lanes`): one image uses all threads, a batch
+is split into parts of one thread each. Each round runs each way once, in rotating order, so that a
+drifting machine affects all of them. Reports medians, also of the rounds' ratios.
 """
 
 import copy

@@ -4,9 +4,9 @@
 
 1. Through a worker, all images queued: images a second of one category, and of 16 categories
 interleaved on 4 checkpoints that share an encoder. The first round does not count. 2. In one
-process: a batch of mixed checkpoints, with an encoder pass per checkpoint and with one for all. The
-difference is the gain from sharing the pass: none on a CPU, where an image costs the same in any
-batch, so the service does not share it.
+process: a batch of mixed checkpoints, with an encoder pass per checkpoint and with one for all. On
+a CPU, where an image costs the same in any batch, sharing gains nothing, so the service does not do
+it.
 """
 
 import asyncio

@@ -2,9 +2,9 @@
 
     python -m benchmarks.soak --minutes 10
 
-Clients post good and bad images or hang up, while a version is loaded and unloaded again and again
-and one worker is killed with SIGKILL. Among them, one at a time, are requests that try to cost too
-much (`tests/hostile_requests.py`). Passes if no answer was wrong, only the killed worker's requests
+Clients post good and bad images or hang up, while a version is loaded and unloaded repeatedly and
+one worker is killed. Among them, one at a time, are requests that try to cost too much
+(`tests/hostile_requests.py`). Passes if no answer was wrong, only the killed worker's requests
 failed, /livez was never silent for longer than SILENCE_S, and memory, open files and threads are as
 flat at the end as after the warm-up. Needs `pip install 'mambaad-service[dev]'`.
 """

@@ -2,9 +2,9 @@
 
     python -m benchmarks.start --json benchmarks/results/start-cpu.json
 
-Starts `mambaad serve` several times like `make run`. Each time it waits until the service listens
-and is ready, then posts one image. The first start may compile kernels and fills the file cache; it
-is reported separately, and the medians are of the later starts.
+Starts `mambaad serve` several times like `make run`, waits until it listens and is ready, and posts
+one image. The first start may compile kernels and fills the file cache: it is reported separately
+from the medians.
 """
 
 import json

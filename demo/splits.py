@@ -3,10 +3,10 @@
     python -m demo.splits data/solar-splits --json benchmarks/results/solar-splits.json
 
 In a random split, test cells can come from the same module as training cells. `grouped` keeps runs
-of 40 consecutive files together, a stand-in for modules, which the dataset does not name; its
-defective test cells are those in test runs that are not for development. Each trial trains the
-shipped recipe and compares PaDiM and PatchCore on the same features. Finished trials are reused.
-Each takes about 10 minutes on two cores.
+of 40 consecutive files together, a stand-in for modules, which the dataset does not name; defective
+test cells are those of test runs outside development. Each trial trains the shipped recipe and
+compares PaDiM and PatchCore on the same features; it takes about 10 minutes on two cores, and
+finished ones are reused.
 """
 
 import json

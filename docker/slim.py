@@ -1,7 +1,7 @@
 """Shrinks the image's virtual environment: deletes unused files, compiles the others.
 
-The build runs it with the environment's own Python, after pip installed the dependencies without
-bytecode. `make image-check` runs `serve`, `predict` and `benchmark` in the finished image.
+The build runs it after pip installed the dependencies without bytecode. `make image-check` runs
+`serve`, `predict` and `benchmark` in the finished image.
 """
 
 import compileall

@@ -1,8 +1,8 @@
 """The published data flow, with mamba_ssm or its stand-ins.
 
-Makes eight permuted float32 copies, and runs mamba_ssm's kernel over them. Without mamba_ssm, two
-implementations replace it: its algorithm in Triton, and eager PyTorch in chunks. How their speed
-compares with mamba_ssm's is unknown; the faster one counts.
+Makes eight permuted float32 copies, and runs mamba_ssm's kernel over them. Without mamba_ssm, its
+algorithm in Triton and eager PyTorch in chunks replace it; how their speed compares with
+mamba_ssm's is unknown, and the faster one counts.
 """
 
 from collections.abc import Callable, Iterator

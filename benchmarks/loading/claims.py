@@ -90,9 +90,8 @@ def throughput(
 ) -> tuple[Verdict, dict[str, Any]]:
     """Compare `POST /detect` with the Detector, in alternating rounds.
 
-    Both get a new process in every round, since two processes with the same work differ by some 5
-    %. `lanes` is the number of batches that the service computes at once, each as large as the
-    Detector's.
+    Both get a new process in every round: equal processes differ by some 5 %. The service computes
+    `lanes` batches at once, each as large as the Detector's.
     """
     detector: list[float] = []
     runs: list[Summary] = []
@@ -127,8 +126,8 @@ def latency(
 ) -> tuple[Verdict, dict[str, Any]]:
     """Compare p99 at a fraction of the capacity with two unloaded latencies plus one batch.
 
-    Each round has a new service and new arrivals, since batch sizes vary from start to start and
-    p99 from draw to draw. `lanes` is the number of batches that the service computes at once.
+    Each round has a new service and new arrivals: batch sizes vary from start to start, p99 from
+    draw to draw. The service computes `lanes` batches at once.
     """
     results: list[_Loaded] = []
     for number in range(effort.rounds):

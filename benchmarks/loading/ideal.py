@@ -1,8 +1,8 @@
 """The lower bound of latencies: those of a device that only computes.
 
-Requests at random times wait for each other, even if the service is infinitely fast. An ideal
-service starts all waiting requests whenever the device is free, and loses no time. With several
-lanes, each takes its share of them, as fast as if it were alone.
+Requests at random times wait for each other even in an infinitely fast service. An ideal service
+starts all waiting requests whenever the device is free. With several lanes, each takes its share,
+as fast as if it were alone.
 """
 
 import math

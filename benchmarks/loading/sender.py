@@ -1,9 +1,8 @@
 """The sender: a separate process, which shares no interpreter with the measured service.
 
-An open loop sends every request at its intended time, however many are unanswered, and latency
-counts from that time: a stalled service also pays for the requests it delayed. A closed loop keeps
-a constant number of requests in flight, to find the capacity. aiohttp takes 0.2 to 0.4 ms of
-processor time a request, httpx 1.7 to 2.0.
+An open loop sends every request at its intended time, from which latency counts: a stalled service
+also pays for the requests it delayed. A closed loop keeps a constant number of requests in flight,
+to find the capacity. aiohttp takes 0.2 to 0.4 ms of processor time a request, httpx 1.7 to 2.0.
 """
 
 import asyncio
@@ -85,7 +84,7 @@ READY = "ready"
 def run(connection: Connection, target: Target, work: OpenLoop | ClosedLoop) -> None:
     """Send requests, report their number and finally all outcomes; the process's entry point.
 
-    The starting time is on the monotonic clock, which all processes of a machine share.
+    The start is on the monotonic clock, which all processes of a machine share.
     """
     connection.send(READY)
     start = connection.recv()

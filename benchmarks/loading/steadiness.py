@@ -1,9 +1,9 @@
 """Measures the machine's speed during a run, by constant work.
 
-On a shared processor, other tenants can halve the speed for seconds. A load of 70 % of a service's
-capacity then becomes nearly 100 %, and latencies rise for reasons outside the service. To detect
-that, a small matrix product runs on each core ten times a second. It fits the core's cache, and
-only its processor time counts, so the service's own load does not change it.
+On a shared processor, other tenants can halve the speed for seconds: 70 % of a service's capacity
+becomes nearly 100 %, and latencies rise for reasons outside the service. To detect that, each core
+computes a small matrix product ten times a second. It fits the core's cache, and only its processor
+time counts, so the service's own load does not change it.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """The duration of constant work during a run, relative to the usual one, second by second.
+    """The duration of constant work in each second of a run, relative to the usual one.
 
     `slowest` is the ratio of the slowest second, `slowed` the fraction of seconds above `SLOWED`.
     """

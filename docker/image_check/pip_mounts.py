@@ -1,8 +1,8 @@
 """Mounts the folders and files that pip's configuration names into the build.
 
-The configuration may name folders with packages, other indexes and certificates. The build's pip
-gets the same configuration, but with read-only mounts instead of local paths. Nothing is copied, so
-the image contains no path and no index of this machine.
+The build's pip gets the same configuration (folders with packages, indexes, certificates), but with
+read-only mounts instead of local paths. Nothing is copied, so the image contains no path and no
+index of this machine.
 """
 
 import ast
