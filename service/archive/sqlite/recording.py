@@ -11,9 +11,10 @@ from sqlalchemy import Connection, bindparam
 from sqlalchemy.dialects.sqlite import insert
 
 from service.archive import events, store
+from service.archive.column_types import storable
 from service.archive.journal import AlreadyRecorded, Recorded
 from service.archive.records import EventKind, InspectionRecord
-from service.archive.tables import station_numbers, storable
+from service.archive.tables import station_numbers
 from service.inspection.submission import Origin
 
 _TAKE_NUMBERS = (
