@@ -37,8 +37,7 @@ def record_all(
     fresh = [record for record in inspections if record.inspection_id not in stored]
     numbered = _number(connection, node, fresh)
     if numbered:
-        new = store.insert(connection, numbered)
-        assert len(new) == len(numbered), "the ids were not in the journal a moment ago"
+        store.insert_new(connection, numbered)
         events.append_inspections(connection, numbered)
     recorded = {
         record.inspection_id: Recorded(record.number, record.station_number) for record in numbered
