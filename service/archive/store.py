@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model.inspection import Decision
@@ -67,7 +67,7 @@ def _add_parts(insert_: Any) -> Any:  # noqa: ANN401 - either dialect's Insert
 
 
 _ADD_PARTS = {name: _add_parts(dialect.insert(rollups)) for name, dialect in _DIALECTS.items()}
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _SELECT_PARTS = select(inspections).where(inspections.c.inspection_id.in_(_IDS))
 _SELECT_VIEWS = (
     select(views)
@@ -103,6 +103,12 @@ def _add_to(connection: Connection, records: Sequence[InspectionRecord]) -> None
     count(connection, records)
 
 
+def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert a row unless its key is there."""
+    statement = _DIALECTS[connection.dialect.name].insert(table)
+    connection.execute(statement.on_conflict_do_nothing(), row)
+
+
 def replace_record(
     connection: Connection, before: InspectionRecord, after: InspectionRecord
 ) -> None:
@@ -115,8 +121,7 @@ def replace_record(
     connection.execute(delete(views).where(views.c.inspection_id == identifier))
     if view_rows := _view_rows_of(after):
         connection.execute(_INSERT_VIEWS, view_rows)
-    count(connection, [before], -1)
-    count(connection, [after])
+    _count_anew(connection, before, after)
 
 
 def find(connection: Connection, inspection_id: UUID) -> InspectionRecord | None:
@@ -149,15 +154,23 @@ def records_of(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> lis
 
 def count(connection: Connection, records: Iterable[InspectionRecord], sign: int = 1) -> None:
     """Add the parts to the roll-ups, or with `sign` -1 take them out; tests are not counted."""
+    _add(connection, [(record, sign) for record in records])
+
+
+def _count_anew(connection: Connection, before: InspectionRecord, after: InspectionRecord) -> None:
+    _add(connection, [(before, -1), (after, 1)])
+
+
+def _add(connection: Connection, signed: Iterable[tuple[InspectionRecord, int]]) -> None:
     parts: Counter[tuple[Any, ...]] = Counter()
-    for record in records:
+    for record, sign in signed:
         if record.origin is not Origin.TEST:
-            parts[_rollup_key(record)] += record.repeats
-    if not parts:
+            parts[_rollup_key(record)] += sign * record.repeats
+    changed = sorted((key, number) for key, number in parts.items() if number)
+    if not changed:
         return
     # Sorted, so that two writers of a PostgreSQL lock the rows in the same order.
-    rows = [{**dict(zip(_KEY, key, strict=True)), "parts": sign * n} for key, n in parts.items()]
-    rows.sort(key=lambda row: [row[name] for name in _KEY])
+    rows = [{**dict(zip(_KEY, key, strict=True)), "parts": number} for key, number in changed]
     connection.execute(_ADD_PARTS[connection.dialect.name], rows)
 
 
@@ -166,8 +179,7 @@ def recount(
 ) -> InspectionRecord:
     """Count an inspection under another verdict; return it with that verdict."""
     after = replace(before, verdict=verdict)
-    count(connection, [before], -1)
-    count(connection, [after])
+    _count_anew(connection, before, after)
     return after
 
 

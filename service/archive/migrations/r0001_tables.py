@@ -83,7 +83,11 @@ def _index_inspections() -> None:
     _index("inspections_of_part", "inspections", ["part_id", *newest], "part_id IS NOT NULL")
     _index("inspections_of_job", "inspections", ["job_id", *newest], "job_id IS NOT NULL")
     open_review = "told IN ('REVIEW', 'UNDECIDED') AND verdict IS NULL"
-    _index("open_reviews", "inspections", newest, open_review)
+    place = ["category", "station"]
+    _index("open_reviews", "inspections", [*newest, *place], open_review)
+    _index("inspections_rejected", "inspections", [*newest, *place], "told = 'NG'")
+    judged = [*newest, *place, "verdict"]
+    _index("inspections_judged", "inspections", judged, "verdict IS NOT NULL")
     _index("inspections_held", "inspections", newest, "is_held")
 
 
@@ -99,8 +103,10 @@ def _create_views() -> None:
         Column("image_bytes", BigInteger),
         Column("image_sha256", LargeBinary(32)),
         Column("image_state", String(12), nullable=False),
+        Column("image_deleted_at", BigInteger),
         Column("map_sha256", LargeBinary(32)),
         Column("map_state", String(12), nullable=False),
+        Column("map_deleted_at", BigInteger),
         Column("found", String(12)),
         Column("score", Float(53)),
         Column("raw_score", Float(53)),
@@ -111,6 +117,8 @@ def _create_views() -> None:
         Column("problem_detail", Text),
         sqlite_with_rowid=False,
     )
+    kept = "(image_state = 'kept' OR map_state = 'kept')"
+    _index("views_kept", "views", ["inspection_id"], kept)
     _index("views_with_image", "views", ["image_sha256"], "image_state = 'kept'")
     _index("views_with_map", "views", ["map_sha256"], "map_state = 'kept'")
 
@@ -142,8 +150,8 @@ def _create_judgements() -> None:
 def _create_rollups() -> None:
     op.create_table(
         "rollups",
-        Column("hour", BigInteger, primary_key=True, autoincrement=False),
         Column("category", Text, primary_key=True),
+        Column("hour", BigInteger, primary_key=True, autoincrement=False),
         Column("node", String(100), primary_key=True),
         Column("station", Text, primary_key=True),
         Column("told", String(12), primary_key=True),
@@ -153,6 +161,7 @@ def _create_rollups() -> None:
         Column("parts", BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
+    _index("rollups_by_hour", "rollups", ["hour"])
 
 
 def _create_events() -> None:
@@ -169,6 +178,7 @@ def _create_events() -> None:
         Column("payload", Text),
         sqlite_autoincrement=True,
     )
+    _index("events_of_inspection", "events", ["inspection_id"])
     op.create_table(
         "station_numbers",
         Column("station", Text, primary_key=True),
@@ -178,6 +188,11 @@ def _create_events() -> None:
 
 
 def _create_sinks() -> None:
+    op.create_table(
+        "thinned_hours",
+        Column("hour", BigInteger, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "sinks",
         Column("sink", String(100), primary_key=True),
