@@ -1,6 +1,6 @@
 """The images and raw maps of archived views, or the reason why there is none.
 
-    content = read_medium(media, "line-1", inspection, number=0, medium=Medium.IMAGE)
+content = read_medium(media, "line-1", inspection, number=0, medium=Medium.IMAGE)
 """
 
 from datetime import UTC, datetime
