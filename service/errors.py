@@ -188,6 +188,10 @@ class StateNotWritten(Unavailable):
     """The change could not be written to disk and was not made."""
 
 
+class JournalUnavailable(Unavailable):
+    """The journal cannot be written or read: nothing was recorded."""
+
+
 class ArchiveUnavailable(Unavailable):
     """The archive cannot be searched or judged in now."""
 

@@ -329,6 +329,13 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "The change could not be saved",
         example="the change could not be saved and was not made: No space left on device",
     ),
+    errors.JournalUnavailable: ProblemType(
+        503,
+        "journal-unavailable",
+        "The archive cannot be used",
+        example="the journal cannot be written: the disk is full; free some space",
+        advice="make room on the service's disk, or make it writable; its log says what is wrong",
+    ),
     errors.ArchiveUnavailable: ProblemType(
         503,
         "archive-unavailable",
