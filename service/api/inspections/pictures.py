@@ -9,7 +9,7 @@ from model.inspection import Region
 from service.api.inspections import openapi
 from service.api.inspections.door import InspectionId, InspectionsDoor, InspectionsDoorDependency
 from service.api.service import Service, ServiceDependency
-from service.archive.media_folder import suffix_of
+from service.archive.media.folder import suffix_of
 from service.archive.records import InspectionRecord, ViewRecord
 from service.archive.viewing import Medium, sha256_of, view_of
 from service.errors import NoSuchModel
