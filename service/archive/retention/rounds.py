@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from service.archive.journal import Journal
 from service.archive.media import Media
+from service.archive.media.folder import remove_empty_folders
 from service.archive.retention.aging import (
     Place,
     due_media,
@@ -85,6 +86,8 @@ class Retention:
             blocked.append(str(error))
         give_back_pages(self._journal, self._pause)
         self._sweep_daily()
+        while self._slices.days:
+            remove_empty_folders(self._media.folder, self._slices.days.pop())
         self._report(blocked)
         return is_done
 
