@@ -27,7 +27,7 @@ from service.telemetry.metrics.retention import RetentionMetrics
 
 logger = logging.getLogger("service.archive")
 
-SLICE = 100
+SLICE = 50
 """Inspections deleted in one transaction, for which an inspection may have to wait."""
 
 
