@@ -286,8 +286,8 @@ CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups, compatibility)
 """Those that the PostgreSQL of all nodes has; a journal has these and `JOURNAL_TABLES`."""
 
 # What is searched: by time, by station, by category, one part; what waits for a person, was
-# rejected, or was judged. The partial indexes have category and station too, so that a row of
-# another one is passed over in the index.
+# rejected, or was judged. The partial indexes have category and station too, so that PostgreSQL
+# passes over those of others in the index.
 _newest = (inspections.c.received_at, inspections.c.inspection_id)
 Index("inspections_by_time", *_newest)
 Index("inspections_of_station", inspections.c.station, *_newest)
@@ -303,10 +303,14 @@ Index(
     postgresql_where=inspections.c.job_id.is_not(None),
 )  # fmt: skip
 OPEN_REVIEW = text("told IN ('REVIEW', 'UNDECIDED') AND verdict IS NULL")
-"""A query must contain exactly this condition, or SQLite does not use the index."""
+"""A query must contain exactly this condition, or SQLite does not use the index.
+
+The same is true for the next three.
+"""
 
 REJECTED = text("told = 'NG'")
 JUDGED = text("verdict IS NOT NULL")
+HELD = text("is_held")
 _place = (inspections.c.category, inspections.c.station)
 
 Index(
@@ -320,8 +324,7 @@ Index(
     sqlite_where=JUDGED, postgresql_where=JUDGED,
 )  # fmt: skip
 Index(
-    "inspections_held", *_newest,
-    sqlite_where=text("is_held"), postgresql_where=text("is_held"),
+    "inspections_held", *_newest, sqlite_where=HELD, postgresql_where=HELD,
 )  # fmt: skip
 Index("inspections_by_number", inspections.c.node, inspections.c.number, unique=False)
 Index("events_of_inspection", events.c.inspection_id)
