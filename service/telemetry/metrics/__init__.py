@@ -1,7 +1,7 @@
 """Every Prometheus metric of the service, declared once.
 
-`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints. A counter's
-name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
+`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `delivery`
+what sinks take. A counter's name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from service.telemetry.metrics.delivery import DeliveryMetrics
 from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
 from service.telemetry.metrics.models import ModelMetrics
@@ -25,12 +26,12 @@ _SUFFIXES = {
 _WITHOUT_SUM = {"mambaad_score_margin_ratio"}  # negative values: its sum can fall
 
 
-class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics):
+class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, DeliveryMetrics):
     """The service's metrics in one registry.
 
     Label values are bounded and never come from a client: `route` is a route's template,
-    `category`, `model` and `version` come from the checkpoint store, `worker` from the settings,
-    `key` passes a `BoundedLabel`, and all others are constants in the code.
+    `category`, `model` and `version` come from the checkpoint store, `worker` and `sink` from the
+    settings, `key` passes a `BoundedLabel`, and all others are constants in the code.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -40,6 +41,7 @@ class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics):
         InspectionMetrics.__init__(self, registry)
         WorkerMetrics.__init__(self, registry)
         ModelMetrics.__init__(self, registry)
+        DeliveryMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
         """Yield the name of every time series, as used in a query."""
