@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,14 +108,24 @@ def started(
 
 
 @contextmanager
-def serving(store: Path, options: Sequence[str] = ()) -> Iterator[str]:
-    """Like `started`, but serves the store itself; the log is written beside it."""
+def serving(
+    store: Path, options: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Like `started`, but serves the store itself; the log is written beside it.
+
+    `variables` are added to the environment.
+    """
     log = store.parent / "service.log"
     command = [*MAMBAAD, "serve", "--port", "0", "--weights", str(store)]
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+            [*command, *options],
+            cwd=ROOT,
+            env=os.environ | dict(variables or {}),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
         ) as server,
     ):
         try:

@@ -52,7 +52,10 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ViewRecord:
-    """One image of a part. Sizes are in pixels and bytes, hashes lower-case hex of SHA-256."""
+    """One image of a part. Sizes are in pixels and bytes, hashes lower-case hex of SHA-256.
+
+    A file whose state is DELETED has the time when it was deleted.
+    """
 
     filename: str | None = None
     width: int | None = None
@@ -60,8 +63,10 @@ class ViewRecord:
     image_bytes: int | None = None
     image_sha256: str | None = None
     image_state: MediaState = MediaState.MISSING
+    image_deleted_at: datetime | None = None
     map_sha256: str | None = None
     map_state: MediaState = MediaState.MISSING
+    map_deleted_at: datetime | None = None
     found: Decision | None = None
     score: float | None = None
     raw_score: float | None = None

@@ -73,8 +73,7 @@ def replace_record(
     connection.execute(delete(views).where(views.c.inspection_id == identifier))
     if view_rows := _view_rows_of(after):
         connection.execute(views.insert(), view_rows)
-    count(connection, [before], -1)
-    count(connection, [after])
+    _count_anew(connection, before, after)
 
 
 def find(connection: Connection, inspection_id: UUID) -> InspectionRecord | None:
@@ -110,11 +109,20 @@ def records_of(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> lis
 
 def count(connection: Connection, records: Iterable[InspectionRecord], sign: int = 1) -> None:
     """Add the parts to the roll-ups, or with `sign` -1 take them out; tests are not counted."""
+    _add(connection, [(record, sign) for record in records])
+
+
+def _count_anew(connection: Connection, before: InspectionRecord, after: InspectionRecord) -> None:
+    _add(connection, [(before, -1), (after, 1)])
+
+
+def _add(connection: Connection, signed: Iterable[tuple[InspectionRecord, int]]) -> None:
     parts: Counter[tuple[Any, ...]] = Counter()
-    for record in records:
+    for record, sign in signed:
         if record.origin is not Origin.TEST:
-            parts[_rollup_key(record)] += record.repeats
-    if not parts:
+            parts[_rollup_key(record)] += sign * record.repeats
+    changed = sorted((key, number) for key, number in parts.items() if number)
+    if not changed:
         return
     statement = _insert(connection, rollups)
     statement = statement.on_conflict_do_update(
@@ -122,8 +130,8 @@ def count(connection: Connection, records: Iterable[InspectionRecord], sign: int
         set_={"parts": rollups.c.parts + statement.excluded.parts},
     )
     # Sorted, so that two writers of a PostgreSQL lock the rows in the same order.
-    rows = [{**dict(zip(_KEY, key, strict=True)), "parts": sign * n} for key, n in parts.items()]
-    connection.execute(statement, sorted(rows, key=lambda row: [row[name] for name in _KEY]))
+    rows = [{**dict(zip(_KEY, key, strict=True)), "parts": number} for key, number in changed]
+    connection.execute(statement, rows)
 
 
 def recount(
@@ -131,8 +139,7 @@ def recount(
 ) -> InspectionRecord:
     """Count an inspection under another verdict; return it with that verdict."""
     after = replace(before, verdict=verdict)
-    count(connection, [before], -1)
-    count(connection, [after])
+    _count_anew(connection, before, after)
     return after
 
 

@@ -141,8 +141,10 @@ views = Table(
     Column("image_bytes", BigInteger),
     Column("image_sha256", Sha256),
     Column("image_state", String(12), nullable=False),
+    Column("image_deleted_at", Moment),
     Column("map_sha256", Sha256),
     Column("map_state", String(12), nullable=False),
+    Column("map_deleted_at", Moment),
     Column("found", String(12)),
     Column("score", Float(53)),
     Column("raw_score", Float(53)),
@@ -182,8 +184,8 @@ holds = Table(
 rollups = Table(
     "rollups",
     metadata,
-    Column("hour", Moment, primary_key=True),
     Column("category", Text, primary_key=True),
+    Column("hour", Moment, primary_key=True),
     Column("node", String(100), primary_key=True),
     Column("station", Text, primary_key=True),  # "" without a station
     Column("told", String(12), primary_key=True),
@@ -191,6 +193,7 @@ rollups = Table(
     Column("score_bin", SmallInteger, primary_key=True),
     Column("origin", String(8), primary_key=True),
     Column("parts", BigInteger, nullable=False),
+    Index("rollups_by_hour", "hour"),
     sqlite_with_rowid=False,
 )
 """Parts by hour of `received_at`; those of origin `test` are not counted."""
@@ -238,11 +241,16 @@ dead_letters = Table(
     sqlite_with_rowid=False,
 )
 
-JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters)
+thinned_hours = Table("thinned_hours", metadata, Column("hour", Moment, primary_key=True))
+"""Hours of `received_at` from which rows were deleted; their roll-ups count more than is left."""
+
+JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters, thinned_hours)
 CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups)
 """Those that the PostgreSQL of all nodes has; a journal has these and `JOURNAL_TABLES`."""
 
-# What is searched: by time, by station, by category, one part; and what waits for a person.
+# What is searched: by time, by station, by category, one part; what waits for a person, was
+# rejected, or was judged. The partial indexes have category and station too, so that a row of
+# another one is passed over in the index.
 _newest = (inspections.c.received_at, inspections.c.inspection_id)
 Index("inspections_by_time", *_newest)
 Index("inspections_of_station", inspections.c.station, *_newest)
@@ -260,14 +268,30 @@ Index(
 OPEN_REVIEW = text("told IN ('REVIEW', 'UNDECIDED') AND verdict IS NULL")
 """A query must contain exactly this condition, or SQLite does not use the index."""
 
+REJECTED = text("told = 'NG'")
+JUDGED = text("verdict IS NOT NULL")
+_place = (inspections.c.category, inspections.c.station)
+
 Index(
-    "open_reviews", *_newest, sqlite_where=OPEN_REVIEW, postgresql_where=OPEN_REVIEW
+    "open_reviews", *_newest, *_place, sqlite_where=OPEN_REVIEW, postgresql_where=OPEN_REVIEW
+)  # fmt: skip
+Index(
+    "inspections_rejected", *_newest, *_place, sqlite_where=REJECTED, postgresql_where=REJECTED
+)  # fmt: skip
+Index(
+    "inspections_judged", *_newest, *_place, inspections.c.verdict,
+    sqlite_where=JUDGED, postgresql_where=JUDGED,
 )  # fmt: skip
 Index(
     "inspections_held", *_newest,
     sqlite_where=text("is_held"), postgresql_where=text("is_held"),
 )  # fmt: skip
 Index("inspections_by_number", inspections.c.node, inspections.c.number, unique=False)
+Index("events_of_inspection", events.c.inspection_id)
+KEPT = text("(image_state = 'kept' OR map_state = 'kept')")
+"""Views with a file; the retention's queries contain exactly this condition."""
+
+Index("views_kept", views.c.inspection_id, sqlite_where=KEPT, postgresql_where=KEPT)
 for _kind in ("image", "map"):
     Index(
         f"views_with_{_kind}", views.c[f"{_kind}_sha256"],

@@ -1,7 +1,8 @@
 """Every Prometheus metric of the service, declared once.
 
-`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `delivery`
-what sinks take. A counter's name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
+`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `media`
+images and raw maps of the archive, `delivery` what sinks take. A counter's name ends in `_total`; a
+name includes its unit: seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from service.telemetry.metrics.delivery import DeliveryMetrics
 from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
+from service.telemetry.metrics.media import MediaMetrics
 from service.telemetry.metrics.models import ModelMetrics
 from service.telemetry.metrics.traffic import TrafficMetrics
 from service.telemetry.metrics.workers import WorkerMetrics
@@ -26,7 +28,9 @@ _SUFFIXES = {
 _WITHOUT_SUM = {"mambaad_score_margin_ratio"}  # negative values: its sum can fall
 
 
-class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, DeliveryMetrics):
+class Metrics(
+    TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, MediaMetrics, DeliveryMetrics
+):
     """The service's metrics in one registry.
 
     Label values are bounded and never come from a client: `route` is a route's template,
@@ -41,6 +45,7 @@ class Metrics(TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, De
         InspectionMetrics.__init__(self, registry)
         WorkerMetrics.__init__(self, registry)
         ModelMetrics.__init__(self, registry)
+        MediaMetrics.__init__(self, registry)
         DeliveryMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
