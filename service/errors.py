@@ -48,6 +48,42 @@ class NoSuchModel(ServiceError):
     """The store has no such version."""
 
 
+class NoArchive(ServiceError):
+    """The service keeps no inspections."""
+
+
+class NoSuchInspection(ServiceError):
+    """The archive has no such inspection, or the inspection no such view."""
+
+
+class InvalidCursor(ServiceError):
+    """The cursor of a search is forged, or belongs to another search."""
+
+
+class SearchTooBroad(ServiceError):
+    """The search looked at too many inspections in its time."""
+
+
+class MediaNotKept(ServiceError):
+    """The archive never had this image or raw map."""
+
+
+class MediaDeleted(ServiceError):
+    """The retention or a purge has deleted this image or raw map."""
+
+
+class MediaDamaged(ServiceError):
+    """The file of this image or raw map is gone, or is not the one that was written."""
+
+
+class OnOtherNode(ServiceError):
+    """Only another node can do this; `node` is its name in the archive."""
+
+    def __init__(self, message: str, node: str) -> None:
+        super().__init__(message)
+        self.node = node
+
+
 class Conflict(ServiceError):
     """The current state does not allow the change."""
 
@@ -150,6 +186,14 @@ class WorkerLost(Unavailable):
 
 class StateNotWritten(Unavailable):
     """The change could not be written to disk and was not made."""
+
+
+class JournalUnavailable(Unavailable):
+    """The journal cannot be written or read: nothing was recorded."""
+
+
+class ArchiveUnavailable(Unavailable):
+    """The archive cannot be searched or judged in now."""
 
 
 class CheckpointUnavailable(Unavailable):

@@ -118,6 +118,59 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "No such version in the store",
         example="no version '3' of a model 'solar'; have: solar/1, solar/2",
     ),
+    errors.NoArchive: ProblemType(
+        404,
+        "no-archive",
+        "This service keeps no inspections",
+        example="this service keeps no inspections: set MAMBAAD_VERSIONS__STATE_DIR",
+    ),
+    errors.NoSuchInspection: ProblemType(
+        404,
+        "unknown-inspection",
+        "No such inspection, or no such view of it",
+        example="no inspection 0192f0c1-2c3a-7def-8123-456789abcdef: the retention may have "
+        "deleted it",
+    ),
+    errors.InvalidCursor: ProblemType(
+        400,
+        "invalid-cursor",
+        "The cursor does not fit this search",
+        example="the cursor belongs to another search: send it with the filters of the search "
+        "that returned it, or leave `cursor` out to begin at the newest inspection",
+    ),
+    errors.SearchTooBroad: ProblemType(
+        422,
+        "search-too-broad",
+        "The search takes too long",
+        example="the search was not done within 10 s: name a part, job, station or category, or a "
+        "shorter time with `since` and `until`",
+    ),
+    errors.MediaNotKept: ProblemType(
+        404,
+        "media-not-kept",
+        "The archive never had this image or raw map",
+        example="the image of view 0 was not kept: MAMBAAD_ARCHIVE__KEEP_IMAGES keeps a share of "
+        "the OK parts",
+    ),
+    errors.MediaDeleted: ProblemType(
+        410,
+        "media-deleted",
+        "This image or raw map was deleted",
+        example="the image of view 0 was deleted at 2026-11-29T03:00:12Z",
+    ),
+    errors.MediaDamaged: ProblemType(
+        409,
+        "media-damaged",
+        "The file of this image or raw map is not the one that was written",
+        example="the file of the image of view 0 was altered: restore it from a backup; "
+        "`mambaad archive check` lists all such files",
+    ),
+    errors.OnOtherNode: ProblemType(
+        409,
+        "on-other-node",
+        "Another node has this",
+        example="the image of view 0 is on the node 'line-2': ask that service",
+    ),
     errors.Conflict: ProblemType(
         409,
         "conflict",
@@ -275,6 +328,20 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "state-not-written",
         "The change could not be saved",
         example="the change could not be saved and was not made: No space left on device",
+    ),
+    errors.JournalUnavailable: ProblemType(
+        503,
+        "journal-unavailable",
+        "The archive cannot be used",
+        example="the journal cannot be written: the disk is full; free some space",
+        advice="make room on the service's disk, or make it writable; its log says what is wrong",
+    ),
+    errors.ArchiveUnavailable: ProblemType(
+        503,
+        "archive-unavailable",
+        "The archive cannot be used",
+        example="the archive's PostgreSQL (postgresql+psycopg://db.plant/mambaad) cannot be used: "
+        "connection refused",
     ),
     errors.CheckpointUnavailable: ProblemType(
         503,

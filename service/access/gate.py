@@ -40,12 +40,15 @@ class Gate:
 
     def _admit(self, scope: Scope) -> None:
         address = (scope.get("client") or ("",))[0]
-        caller = self._guard.admit(scope["method"], Headers(scope=scope), address)
+        matched = match_of(scope)
+        declaration = matched.declaration
+        caller = self._guard.admit(
+            scope["method"], Headers(scope=scope), address, inspects=declaration.inspects
+        )
         scope["state"]["caller"] = caller
         note(caller=caller.name)
-        matched = match_of(scope)
         try:
-            self._guard.require(caller, matched.declaration.scope)
+            self._guard.require(caller, declaration.scopes)
         except Forbidden:
             scope["route"] = matched.route  # counts the refusal for this route
             raise
@@ -63,5 +66,5 @@ async def takes_key(
     It checks the scope of the route that the router chose, in case `matching` chose another one.
     """
     guard: Guard = request.app.state.guard
-    scope = declared_by(request.scope["endpoint"]).scope
-    guard.require(request.scope["state"].get("caller"), scope)
+    scopes = declared_by(request.scope["endpoint"]).scopes
+    guard.require(request.scope["state"].get("caller"), scopes)

@@ -3,6 +3,7 @@
 import ipaddress
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from service.access.key_ring import KeyRing
 from service.access.keys import ApiKey
 from service.access.rates import RateLimiter, caller_of_address
 from service.errors import Forbidden, RateLimited, Unauthenticated
-from service.http.declaration import Scope
+from service.http.declaration import Scope, includes
 from service.settings.access import AccessSettings
 from service.telemetry.metrics import Metrics
 
@@ -32,8 +33,8 @@ class Caller:
 class Guard:
     """Admits callers according to the settings.
 
-    caller = guard.admit("POST", headers, "192.0.2.7")
-    guard.require(caller, Scope.DETECT)
+    caller = guard.admit("POST", headers, "192.0.2.7", inspects=True)
+    guard.require(caller, {Scope.DETECT})
     """
 
     def __init__(self, settings: AccessSettings, metrics: Metrics, *, needs_keys: bool) -> None:
@@ -51,13 +52,14 @@ class Guard:
         self._origins = frozenset(settings.cors_origins)
         self._rates = RateLimiter()
 
-    def admit(self, method: str, headers: Headers, address: str) -> Caller:
-        """Identify the caller and count the request.
+    def admit(self, method: str, headers: Headers, address: str, *, inspects: bool) -> Caller:
+        """Identify the caller, and count an image if the request inspects.
 
         Raises `Unauthenticated`, `Forbidden`, `RateLimited` or `KeysUnreadable`.
         """
         caller = self._by_key(headers) or self._anonymous(method, headers, address)
-        rate = caller.rate_per_s or self._rate_per_s
+        # Rates are of images: a search must not use up those of the line, nor the line its own.
+        rate = (caller.rate_per_s or self._rate_per_s) if inspects else None
         wait_s = self._rates.take(caller.name, rate) if rate else 0.0
         if wait_s:
             label = self._metrics.key_label(caller.name.partition("@")[0])
@@ -74,14 +76,14 @@ class Guard:
         if caller is not None and count > 1:
             self._rates.charge(caller.name, count - 1)
 
-    def require(self, caller: Caller | None, scope: Scope | None) -> None:
-        """Raise `Forbidden` for a caller without the scope; None allows every caller."""
+    def require(self, caller: Caller | None, scopes: Collection[Scope]) -> None:
+        """Raise `Forbidden` for a caller with none of the scopes; without any, all may pass."""
         if caller is None:  # the request did not pass `Gate`
             raise self._unauthenticated("missing", f"no API key: {_EXPECTED}")
-        if scope is not None and scope not in caller.scopes:
+        if not includes(caller.scopes, scopes):
             self._metrics.unauthorized.labels("scope").inc()
-            have = ", ".join(sorted(caller.scopes))
-            raise Forbidden(f"{caller.name!r} has the scope {have}, but this needs {scope}")
+            have, needed = ", ".join(sorted(caller.scopes)), " or ".join(sorted(scopes))
+            raise Forbidden(f"{caller.name!r} has the scope {have}, but this needs {needed}")
 
     def _unauthenticated(self, reason: str, detail: str) -> Unauthenticated:
         self._metrics.unauthorized.labels(reason).inc()

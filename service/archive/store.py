@@ -61,6 +61,11 @@ def insert(connection: Connection, records: Sequence[InspectionRecord]) -> set[U
     return new
 
 
+def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert a row unless its key is there."""
+    connection.execute(_insert(connection, table).on_conflict_do_nothing(), row)
+
+
 def replace_record(
     connection: Connection, before: InspectionRecord, after: InspectionRecord
 ) -> None:

@@ -87,6 +87,31 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
+class PlainText(TypeDecorator[str]):
+    """A text; NUL characters and lone surrogates become U+FFFD, since PostgreSQL refuses them.
+
+    The same happens to a text that a column is compared with.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Convert a text for the database."""
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    r"""Return a text as a database keeps it.
+
+    >>> storable("part\0" + chr(0xD800)) == "part\ufffd\ufffd"
+    True
+    """
+    if not text.isascii():
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text.replace("\0", "\ufffd")
+
+
 inspections = Table(
     "inspections",
     metadata,
@@ -97,28 +122,28 @@ inspections = Table(
     Column("received_at", Moment, nullable=False),
     Column("captured_at", Moment),
     Column("origin", String(8), nullable=False),
-    Column("category", Text, nullable=False),
-    Column("part_id", Text),
-    Column("station", Text),
-    Column("job_id", Text),
-    Column("meta", Text),
+    Column("category", PlainText, nullable=False),
+    Column("part_id", PlainText),
+    Column("station", PlainText),
+    Column("job_id", PlainText),
+    Column("meta", PlainText),
     Column("told", String(12), nullable=False),
     Column("source", String(12), nullable=False),
-    Column("told_reason", Text),
+    Column("told_reason", PlainText),
     Column("fail_safe", String(12)),
     Column("found", String(12)),
     Column("score", Float(53)),
     Column("raw_score", Float(53)),
     Column("threshold", Float(53)),
     Column("review_threshold", Float(53)),
-    Column("model_name", Text),
-    Column("model_version", Text),
+    Column("model_name", PlainText),
+    Column("model_version", PlainText),
     Column("model_sha256", Sha256),
-    Column("calibration_version", Text),
-    Column("request_id", Text, nullable=False),
-    Column("caller", Text, nullable=False),
-    Column("problem", Text),
-    Column("problem_detail", Text),
+    Column("calibration_version", PlainText),
+    Column("request_id", PlainText, nullable=False),
+    Column("caller", PlainText, nullable=False),
+    Column("problem", PlainText),
+    Column("problem_detail", PlainText),
     Column("repeats", Integer, nullable=False, server_default=text("1")),
     Column("verdict", String(12)),
     Column("is_held", Boolean, nullable=False, server_default=text("false")),
@@ -135,7 +160,7 @@ views = Table(
         primary_key=True,
     ),
     Column("view", SmallInteger, primary_key=True),
-    Column("filename", Text),
+    Column("filename", PlainText),
     Column("width", Integer),
     Column("height", Integer),
     Column("image_bytes", BigInteger),
@@ -149,10 +174,10 @@ views = Table(
     Column("score", Float(53)),
     Column("raw_score", Float(53)),
     Column("threshold", Float(53)),
-    Column("regions", Text),
-    Column("timings_ms", Text),
-    Column("problem", Text),
-    Column("problem_detail", Text),
+    Column("regions", PlainText),
+    Column("timings_ms", PlainText),
+    Column("problem", PlainText),
+    Column("problem_detail", PlainText),
     sqlite_with_rowid=False,
 )
 
@@ -162,9 +187,9 @@ verdicts = Table(
     Column("event_id", Identifier, primary_key=True),
     Column("inspection_id", Identifier, nullable=False),
     Column("verdict", String(12), nullable=False),
-    Column("defect_class", Text),
-    Column("comment", Text),
-    Column("author", Text, nullable=False),
+    Column("defect_class", PlainText),
+    Column("comment", PlainText),
+    Column("author", PlainText, nullable=False),
     Column("at", Moment, nullable=False),
     Index("verdicts_of_inspection", "inspection_id", "at"),
 )
@@ -175,8 +200,8 @@ holds = Table(
     Column("event_id", Identifier, primary_key=True),
     Column("inspection_id", Identifier, nullable=False),
     Column("is_held", Boolean, nullable=False),
-    Column("reason", Text),
-    Column("author", Text, nullable=False),
+    Column("reason", PlainText),
+    Column("author", PlainText, nullable=False),
     Column("at", Moment, nullable=False),
     Index("holds_of_inspection", "inspection_id", "at"),
 )
@@ -184,10 +209,10 @@ holds = Table(
 rollups = Table(
     "rollups",
     metadata,
-    Column("category", Text, primary_key=True),
+    Column("category", PlainText, primary_key=True),
     Column("hour", Moment, primary_key=True),
     Column("node", String(100), primary_key=True),
-    Column("station", Text, primary_key=True),  # "" without a station
+    Column("station", PlainText, primary_key=True),  # "" without a station
     Column("told", String(12), primary_key=True),
     Column("verdict", String(12), primary_key=True),  # "" without a verdict
     Column("score_bin", SmallInteger, primary_key=True),
@@ -206,17 +231,17 @@ events = Table(
     Column("inspection_id", Identifier, nullable=False),
     Column("kind", String(12), nullable=False),
     Column("at", Moment, nullable=False),
-    Column("station", Text),
+    Column("station", PlainText),
     Column("station_number", BigInteger, nullable=False),
     Column("origin", String(8), nullable=False),
-    Column("payload", Text),
+    Column("payload", PlainText),
     sqlite_autoincrement=True,  # a number is never used twice, though old events are deleted
 )
 
 station_numbers = Table(
     "station_numbers",
     metadata,
-    Column("station", Text, primary_key=True),
+    Column("station", PlainText, primary_key=True),
     Column("last_number", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -236,21 +261,33 @@ dead_letters = Table(
     Column("sink", String(100), primary_key=True),
     Column("number", BigInteger, primary_key=True),
     Column("event_id", Identifier, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", PlainText, nullable=False),
     Column("at", Moment, nullable=False),
     sqlite_with_rowid=False,
 )
 
-thinned_hours = Table("thinned_hours", metadata, Column("hour", Moment, primary_key=True))
+compatibility = Table(
+    "compatibility",
+    metadata,
+    Column("oldest_writer", String(32), nullable=False),
+)
+"""One row: the oldest revision whose release can still read and write these tables."""
+
+thinned_hours = Table(
+    "thinned_hours",
+    metadata,
+    Column("hour", Moment, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
 """Hours of `received_at` from which rows were deleted; their roll-ups count more than is left."""
 
 JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters, thinned_hours)
-CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups)
+CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups, compatibility)
 """Those that the PostgreSQL of all nodes has; a journal has these and `JOURNAL_TABLES`."""
 
 # What is searched: by time, by station, by category, one part; what waits for a person, was
-# rejected, or was judged. The partial indexes have category and station too, so that a row of
-# another one is passed over in the index.
+# rejected, or was judged. The partial indexes have category and station too, so that PostgreSQL
+# passes over those of others in the index.
 _newest = (inspections.c.received_at, inspections.c.inspection_id)
 Index("inspections_by_time", *_newest)
 Index("inspections_of_station", inspections.c.station, *_newest)
@@ -266,10 +303,14 @@ Index(
     postgresql_where=inspections.c.job_id.is_not(None),
 )  # fmt: skip
 OPEN_REVIEW = text("told IN ('REVIEW', 'UNDECIDED') AND verdict IS NULL")
-"""A query must contain exactly this condition, or SQLite does not use the index."""
+"""A query must contain exactly this condition, or SQLite does not use the index.
+
+The same is true for the next three.
+"""
 
 REJECTED = text("told = 'NG'")
 JUDGED = text("verdict IS NOT NULL")
+HELD = text("is_held")
 _place = (inspections.c.category, inspections.c.station)
 
 Index(
@@ -283,8 +324,7 @@ Index(
     sqlite_where=JUDGED, postgresql_where=JUDGED,
 )  # fmt: skip
 Index(
-    "inspections_held", *_newest,
-    sqlite_where=text("is_held"), postgresql_where=text("is_held"),
+    "inspections_held", *_newest, sqlite_where=HELD, postgresql_where=HELD,
 )  # fmt: skip
 Index("inspections_by_number", inspections.c.node, inspections.c.number, unique=False)
 Index("events_of_inspection", events.c.inspection_id)

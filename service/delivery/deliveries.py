@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+from service.archive.events import last_number
 from service.archive.journal import Journal
-from service.archive.positions import newest_number, positions
+from service.archive.positions import positions
 from service.delivery.ledger import DeadLetter, Ledger
 from service.delivery.message import MessageMaker
 from service.delivery.outbox import Outbox, Period
@@ -56,7 +57,7 @@ class Deliveries:
         self._journal.on_commit(self._notice)
         try:
             with self._journal.reading() as connection:
-                newest, known = newest_number(connection), positions(connection)
+                newest, known = last_number(connection), positions(connection)
         except JournalUnavailable as error:  # the senders try again
             logger.warning("the sinks' positions cannot be read: %s", error)
             newest, known = 0, {}

@@ -13,8 +13,9 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from service.archive.events import last_number
 from service.archive.journal import Journal
-from service.archive.positions import newest_number, oldest_number, positions, save_position
+from service.archive.positions import oldest_number, positions, save_position
 from service.archive.tables import dead_letters
 from service.telemetry.metrics import Metrics
 
@@ -55,7 +56,7 @@ class Ledger:
             if known is not None:
                 self._warn_of_gap(connection, known)
                 return known
-            position = newest_number(connection)
+            position = last_number(connection)
             if at_oldest and (oldest := oldest_number(connection)) is not None:
                 position = oldest - 1
             save_position(connection, self._sink, position)

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from service.archive import store
+from service.archive.events import last_number
 from service.archive.journal import Journal
-from service.archive.positions import newest_number
 from service.archive.records import Event, EventKind, InspectionRecord
 from service.archive.tables import dead_letters, events
 from service.delivery.message import MessageMaker, Parcel
@@ -58,7 +58,7 @@ class Outbox:
         """
         with self._journal.reading() as connection:
             page = self._page(connection, [events.c.number > after], limit)
-            last = page[-1].number if len(page) == limit else newest_number(connection)
+            last = page[-1].number if len(page) == limit else last_number(connection)
             if last <= after:
                 return None
             return Reading(self._pack(connection, page), last)

@@ -10,7 +10,7 @@ A route declares this where it is defined:
 declaration from the request's scope with `declaration_of`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Protocol, TypeVar
@@ -22,10 +22,29 @@ Endpoint = TypeVar("Endpoint")
 
 
 class Scope(StrEnum):
-    """The permission of a key; neither scope includes the other."""
+    """The permission of a key; `ADMIN` and `REVIEW` include `READ`.
+
+    DETECT is all that a station needs: it inspects and records parts, and warms up a category. READ
+    searches the archive, REVIEW gives verdicts and holds, ADMIN changes the service.
+    """
 
     DETECT = "detect"
+    READ = "read"
+    REVIEW = "review"
     ADMIN = "admin"
+
+
+_INCLUDED = {Scope.ADMIN: Scope.READ, Scope.REVIEW: Scope.READ}
+
+
+def includes(scopes: Collection[Scope], needed: Collection[Scope]) -> bool:
+    """Return whether a key's scopes include one of those that a route needs, if it needs any.
+
+    >>> includes({Scope.REVIEW}, {Scope.READ}), includes({Scope.DETECT}, {Scope.READ})
+    (True, False)
+    """
+    granted = {*scopes, *(_INCLUDED[scope] for scope in scopes if scope in _INCLUDED)}
+    return not needed or not granted.isdisjoint(needed)
 
 
 class Access(Enum):
@@ -43,8 +62,8 @@ class Declaration:
     inspects: bool = False
     """Whether all its errors include UNDECIDED and the fail-safe."""
 
-    scope: Scope | None = None
-    """The scope that the caller's key needs; None: any key."""
+    scopes: frozenset[Scope] = frozenset()
+    """The caller's key needs one of these scopes; empty: any key."""
 
     access: Access = Access.KEYED
     is_probe: bool = False
@@ -74,13 +93,17 @@ class Matched:
 def declares(
     *,
     inspects: bool = False,
-    scope: Scope | None = None,
+    scope: Scope | Sequence[Scope] = (),
     access: Access = Access.KEYED,
     is_probe: bool = False,
     page_policy: str | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
-    """Declare a route, as a decorator of its function or ASGI application."""
-    declaration = Declaration(inspects, scope, access, is_probe, page_policy)
+    """Declare a route, as a decorator of its function or ASGI application.
+
+    With several scopes, the caller's key needs one of them.
+    """
+    scopes = frozenset([scope] if isinstance(scope, Scope) else scope)
+    declaration = Declaration(inspects, scopes, access, is_probe, page_policy)
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _ATTRIBUTE, declaration)

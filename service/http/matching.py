@@ -83,7 +83,7 @@ class _RouteEntry:
         route: RouteWithPath,
     ) -> "_RouteEntry":
         # Another method on this path does not inspect, and any key may learn that (405).
-        for_other_methods = replace(declaration, inspects=False, scope=None)
+        for_other_methods = replace(declaration, inspects=False, scopes=frozenset())
         return cls(
             template,
             compile_path(template)[0],

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from service.errors import ServiceError
+from service.errors import OnOtherNode, ServiceError
 from service.problem_types import INTERNAL, PROBLEM_TYPES, ProblemType
 
 PROBLEM_JSON = "application/problem+json"
@@ -28,6 +28,7 @@ class Problem(BaseModel):
     errors: list[dict[str, Any]] | None = Field(None, description="the single faults")
     decision: Literal["UNDECIDED"] | None = Field(None, description="only from inspecting routes")
     fail_safe: str | None = Field(None, description="with UNDECIDED: NG, REVIEW or STOP")
+    node: str | None = Field(None, description="with `on-other-node`: the node to ask")
 
     @computed_field(description="same as `detail`, for Open Inference Protocol clients")  # type: ignore[prop-decorator]
     @property
@@ -41,7 +42,10 @@ def problem_of(error: Exception, request_id: str) -> Problem:
     if not isinstance(error, ServiceError):
         detail = "the service failed on this request: search its log for this request id"
         return _problem(INTERNAL, detail, request_id)
-    return _problem(PROBLEM_TYPES[type(error)], str(error), request_id)
+    problem = _problem(PROBLEM_TYPES[type(error)], str(error), request_id)
+    if isinstance(error, OnOtherNode):
+        return problem.model_copy(update={"node": error.node})
+    return problem
 
 
 def http_problem(status: int, detail: str, request_id: str) -> Problem:

@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 
 from model.bounded import read_regular
 from service.settings.room import RoomSettings
-from service.settings.sinks import SinkSettings
+from service.settings.sinks import FolderSettings, SinkSettings
 
 _MAX_FILE_BYTES = 2**20
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -63,6 +63,14 @@ class DeliverySettings(RoomSettings):
         if faults:
             raise ValueError("; ".join(faults))
         return {**values, "file": Path(path) if file and path else None, "sinks": sinks}
+
+
+    @model_validator(mode="after")
+    def _check_folders(self) -> "DeliverySettings":
+        folders = [sink.path for sink in self.sinks.values() if isinstance(sink, FolderSettings)]
+        if len(set(folders)) < len(folders):
+            raise ValueError("expected another path for each sink of type folder, got one twice")
+        return self
 
 
 class _SinksFile:

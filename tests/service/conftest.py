@@ -41,6 +41,7 @@ from service.settings import (
 )
 from service.telemetry.metrics import Metrics
 from service.workers.worker import Worker
+from tests.service.archive.postgresql import postgresql_server, postgresql_url  # noqa: F401
 from tests.service.line import Line
 from tests.service.live import Live, serving
 

@@ -102,9 +102,9 @@ async def unload(service: ServiceDependency, name: str, version: str) -> Version
 
 
 @router.post("/categories/{category}/warm", summary="Load a category's versions into memory")
-@declares(scope=Scope.ADMIN)
+@declares(scope=(Scope.DETECT, Scope.ADMIN))
 async def warm_category(service: ServiceDependency, category: str) -> RouteAnswer:
-    """Load every version that serves a category into memory."""
+    """Load every version that serves a category into memory; a station may do this, too."""
     assignment = _assignment(service, category)
     await service.lifecycle.warm(key for _, key in assignment.roles())
     return RouteAnswer.of(category, assignment)

@@ -80,9 +80,11 @@ class FolderSink:
         if self._is_checked:
             return
         self._settings.path.mkdir(exist_ok=True)
-        for part in sorted(self._settings.path.glob(f"*_{_globbed(self._node)}_*.jsonl{_PART}")):
-            _cut_torn_line(part)
-            self._publish(part)
+        name = re.compile(rf"[\dT-]{{16}}_{re.escape(self._node)}_\d+\.jsonl\{_PART}")
+        for part in sorted(self._settings.path.iterdir()):
+            if name.fullmatch(part.name):
+                _cut_torn_line(part)
+                self._publish(part)
         self._is_checked = True
 
     def _close_when_due(self) -> None:
@@ -164,10 +166,6 @@ def _cut_torn_line(part: Path) -> None:
         if end < size:
             file.truncate(end)
             os.fsync(file.fileno())
-
-
-def _globbed(text: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", text)
 
 
 def _held(error: OSError) -> Held:

@@ -5,7 +5,7 @@ count an inspection once.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 
 from service.archive import judging, store
+from service.archive.judging import Judgement
 from service.archive.records import (
     Event,
     EventKind,
@@ -169,16 +170,8 @@ def _write(connection: Connection, parcels: Sequence[Parcel]) -> None:
     }
     _upsert(connection, list(by_id.values()))
     for parcel in parcels:
-        payload = parcel.event.payload
-        if payload is None:
-            continue
-        if parcel.event.kind is EventKind.VERDICT:
-            stored = judging.add_verdict(connection, _verdict_of(parcel.event, payload))
-        elif parcel.event.kind is EventKind.HOLD:
-            stored = judging.add_hold(connection, _hold_of(parcel.event, payload))
-        else:
-            continue
-        if stored is None:
+        judgement = _judgement_of(parcel.event)
+        if judgement is not None and judging.add(connection, judgement) is None:
             logger.warning(
                 "a %s of inspection %s is left out: no archive has that inspection",
                 parcel.event.kind.value, parcel.event.inspection_id,
@@ -201,27 +194,19 @@ def _upsert(connection: Connection, records: Sequence[InspectionRecord]) -> None
             store.replace_record(connection, before, after)
 
 
-def _verdict_of(of_event: Event, payload: Mapping[str, Any]) -> VerdictRecord:
-    return VerdictRecord(
-        of_event.event_id,
-        of_event.inspection_id,
-        Verdict(payload["verdict"]),
-        payload["author"],
-        datetime.fromisoformat(payload["at"]),
-        payload.get("defect_class"),
-        payload.get("comment"),
-    )
-
-
-def _hold_of(of_event: Event, payload: Mapping[str, Any]) -> HoldRecord:
-    return HoldRecord(
-        of_event.event_id,
-        of_event.inspection_id,
-        bool(payload["is_held"]),
-        payload["author"],
-        datetime.fromisoformat(payload["at"]),
-        payload.get("reason"),
-    )
+def _judgement_of(of_event: Event) -> Judgement | None:
+    """Return an event's verdict or hold; None if it is about neither."""
+    values = dict(of_event.payload or {})
+    if not values:
+        return None
+    values |= {
+        "event_id": of_event.event_id,
+        "inspection_id": of_event.inspection_id,
+        "at": datetime.fromisoformat(values["at"]),
+    }
+    if of_event.kind is EventKind.HOLD:
+        return HoldRecord(**values)
+    return VerdictRecord(**{**values, "verdict": Verdict(values["verdict"])})
 
 
 def _is_of_data(error: StatementError) -> bool:

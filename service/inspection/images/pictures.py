@@ -34,12 +34,23 @@ def picture(
     regions: Sequence[Region],
 ) -> str:
     """Return the base64 of a PNG of `size` (width, height); an overlay needs the `image`."""
+    return base64.b64encode(draw(kind, scores, size, image, regions)).decode("ascii")
+
+
+def draw(
+    kind: HeatmapKind,
+    scores: Float32[np.ndarray, "h w"],
+    size: tuple[int, int],
+    image: Image | None,
+    regions: Sequence[Region],
+) -> bytes:
+    """Return a PNG of `size` (width, height); an overlay needs the `image`."""
     encoded = BytesIO()
     drawn = _draw(kind, scores, size, image, regions)
     # Photographs have runs of equal bytes but few longer repetitions: RLE is faster and smaller.
     strategy = zlib.Z_RLE if drawn.mode == "RGB" else -1
     drawn.save(encoded, "PNG", compress_level=_PNG_COMPRESSION, compress_type=strategy)
-    return base64.b64encode(encoded.getbuffer()).decode("ascii")
+    return encoded.getvalue()
 
 
 def _draw(

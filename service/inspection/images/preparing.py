@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,6 +10,7 @@ from PIL.Image import Image
 
 from model.images.decoding import check_size, read_header
 from model.images.headers.declared import COLOUR_BYTES, Declared
+from model.images.preprocess import Preprocessing
 from model.inspection import ImageSize
 from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.decoding import ImageLimits, in_service_words, is_costly
@@ -19,6 +20,7 @@ from service.inspection.images.sources import Base64Upload, Source
 from service.versions.registry import Route
 
 _PATIENCE_S = 0.02
+_SMALLEST = Preprocessing(image_size=(1, 1), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +81,12 @@ class Preparer:
             if isinstance(source, Image):
                 return self._of_image(source, order)
             return self._of_file(self._content(source), order)
+
+    def decode(self, content: bytes, grey_bits: int) -> Prepared | CostlyImage:
+        """Prepare the upright image alone, as an overlay needs it; see `prepare`."""
+        order = Order(replace(_SMALLEST, grey_bits=grey_bits), keep=True)
+        with in_service_words():
+            return self._of_file(content, order)
 
     async def prepare_apart(self, costly: CostlyImage) -> Prepared:
         """Prepare an image in a child, after waiting for memory; cancelling kills the child.

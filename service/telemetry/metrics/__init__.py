@@ -1,8 +1,9 @@
 """Every Prometheus metric of the service, declared once.
 
-`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `media`
-images and raw maps of the archive, `delivery` what sinks take. A counter's name ends in `_total`; a
-name includes its unit: seconds, bytes or ratio.
+`traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `archive`
+commits of the journal, `media` images and raw maps of the archive, `retention` what is deleted from
+it, `delivery` what sinks take. A counter's name ends in `_total`; a name includes its unit: seconds,
+bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from service.telemetry.metrics.archive import ArchiveMetrics
 from service.telemetry.metrics.delivery import DeliveryMetrics
 from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
 from service.telemetry.metrics.media import MediaMetrics
 from service.telemetry.metrics.models import ModelMetrics
+from service.telemetry.metrics.retention import RetentionMetrics
 from service.telemetry.metrics.traffic import TrafficMetrics
 from service.telemetry.metrics.workers import WorkerMetrics
 
@@ -29,7 +32,14 @@ _WITHOUT_SUM = {"mambaad_score_margin_ratio"}  # negative values: its sum can fa
 
 
 class Metrics(
-    TrafficMetrics, InspectionMetrics, WorkerMetrics, ModelMetrics, MediaMetrics, DeliveryMetrics
+    TrafficMetrics,
+    InspectionMetrics,
+    WorkerMetrics,
+    ModelMetrics,
+    ArchiveMetrics,
+    MediaMetrics,
+    RetentionMetrics,
+    DeliveryMetrics,
 ):
     """The service's metrics in one registry.
 
@@ -45,7 +55,9 @@ class Metrics(
         InspectionMetrics.__init__(self, registry)
         WorkerMetrics.__init__(self, registry)
         ModelMetrics.__init__(self, registry)
+        ArchiveMetrics.__init__(self, registry)
         MediaMetrics.__init__(self, registry)
+        RetentionMetrics.__init__(self, registry)
         DeliveryMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:

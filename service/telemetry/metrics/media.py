@@ -19,6 +19,11 @@ class MediaMetrics:
             "Free bytes on the disk of the archive's images and raw maps.",
             registry=registry,
         )
+        self.media_free_floor = Gauge(
+            "mambaad_archive_free_floor_bytes",
+            "With fewer free bytes no image or raw map is kept.",
+            registry=registry,
+        )
         self.media_written = Counter(
             "mambaad_archive_media_written_total",
             "Files of images and raw maps written, by kind (image, map).",

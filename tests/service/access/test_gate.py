@@ -34,6 +34,8 @@ def secrets(path):
     return {
         "detect": add_key(path, "line-3", [Scope.DETECT]),
         "admin": add_key(path, "boss", [Scope.ADMIN]),
+        "read": add_key(path, "office", [Scope.READ]),
+        "review": add_key(path, "quality", [Scope.REVIEW]),
         "slow": add_key(path, "slow", [Scope.DETECT], 1),
     }
 
@@ -58,8 +60,12 @@ def ask(metrics):
         for probe in ("/livez", "/readyz"):
             app.get(probe)(declares(access=Access.OPEN)(partial(answer)))
         app.get("/metrics")(declares(access=Access.OPEN_FOR_METRICS)(partial(answer)))
-        route("/detect", ["GET", "POST"], scope=Scope.DETECT)
+        route("/detect", ["GET", "POST"], scope=Scope.DETECT, inspects=True)
         route("/models", ["GET", "POST"], scope=Scope.ADMIN)
+        route("/inspections", scope=Scope.READ)
+        route("/verdict", scope=Scope.REVIEW)
+        route("/warm", scope=(Scope.DETECT, Scope.ADMIN))
+        route("/any")
         app.add_exception_handler(ServiceError, answer_error)
         app.add_middleware(Gate, guard=guard, metrics_require_key=chosen.access.metrics_require_key)
         app.add_middleware(RequestLog, metrics=metrics)
@@ -158,6 +164,36 @@ def test_keys_that_cannot_be_checked_for_long_let_nobody_in(
     path.write_text("{", "utf-8")
     problem(get("/detect", bearer(secrets["detect"])), 503, "keys-unreadable")
     assert get("/livez").status_code == 200
+
+
+ALLOWED = {
+    "detect": {"/detect", "/warm"},
+    "read": {"/inspections"},
+    "review": {"/inspections", "/verdict"},
+    "admin": {"/inspections", "/models", "/warm"},
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_each_scope_allows(ask, path, secrets, problem, name):
+    get = ask(api_keys_file=path)
+    for route in ("/detect", "/models", "/inspections", "/verdict", "/warm"):
+        response = get(route, bearer(secrets[name]))
+        if route in ALLOWED[name]:
+            assert response.status_code == 200, route
+        else:
+            problem(response, 403, "forbidden")
+    assert get("/any", bearer(secrets[name])).status_code == 200
+    refused = get("/warm", bearer(secrets["read"])).json()["detail"]
+    assert refused == "'office' has the scope read, but this needs admin or detect"
+
+
+def test_only_what_inspects_counts_as_an_image(ask, path, secrets, problem):
+    get = ask(api_keys_file=path)
+    assert {get("/warm", bearer(secrets["slow"])).status_code for _ in range(5)} == {200}
+    assert get("/detect", bearer(secrets["slow"])).status_code == 200
+    problem(get("/detect", bearer(secrets["slow"])), 429, "rate-limited")
+    assert get("/warm", bearer(secrets["slow"])).status_code == 200
 
 
 def test_a_rate_is_kept_per_key(ask, path, secrets, problem, metrics):

@@ -1,12 +1,4 @@
-"""Images and raw maps as files that are named by their SHA-256, by day.
-
-    media = Media(state_dir / "archive" / "media", min_free_bytes=2 * 10**9)
-    sha256, state = media.put(content, inspection.received_at.date())      # durable if KEPT
-    media.read(sha256, inspection.received_at.date())                      # that image, or an error
-
-All calls block and are thread-safe. The day is the UTC date of the inspection's `received_at`, so
-that a view's row tells where its files are. A raw map is put and read with `MAP_SUFFIX`.
-"""
+"""Writes, reads and deletes the files; all calls block and are thread-safe."""
 
 import errno
 import hashlib
@@ -14,13 +6,13 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 from model.durable import sync_folder, write_durably
-from service.archive.media_folder import (
+from service.archive.media.folder import (
     IMAGE_SUFFIXES,
     MAP_SUFFIX,
     MediaFile,
@@ -29,11 +21,9 @@ from service.archive.media_folder import (
     path_in,
     suffix_of,
 )
-from service.archive.media_ledger import MediaLedger
+from service.archive.media.ledger import MediaLedger
 from service.archive.records import MediaState
 from service.telemetry.metrics.media import MediaMetrics
-
-__all__ = ["MAP_SUFFIX", "Media", "MediaAltered", "MediaError", "MediaGone"]
 
 logger = logging.getLogger("service.archive")
 
@@ -127,13 +117,21 @@ class Media:
             raise MediaAltered(f"{path} was altered: its SHA-256 is not {sha256}")
         return content
 
-    def delete(self, sha256: str, day: date, suffix: str | None = None) -> int | None:
-        """Delete a file; return its bytes, 0 if it is not there. Raises `OSError`.
+    def delete(
+        self,
+        sha256: str,
+        day: date,
+        suffix: str | None = None,
+        *,
+        is_kept: Callable[[], bool] = lambda: False,
+    ) -> int | None:
+        """Delete a file; return its bytes, None if it is not there or stays. Raises `OSError`.
 
-        Returns None, and leaves the file, if its row may not be committed yet.
+        It stays if its row may not be committed yet, or if `is_kept`, which is asked while nobody
+        puts a file.
         """
         with self._ledger.deleting(sha256, day) as is_allowed:
-            if not is_allowed:
+            if not is_allowed or is_kept():
                 return None
             try:
                 path = self.find(sha256, day, suffix)
@@ -142,7 +140,7 @@ class Media:
                 nbytes = path.lstat().st_size
                 path.unlink()
             except (MediaGone, FileNotFoundError):
-                return 0
+                return None
             self._ledger.subtract(nbytes)
         self._export_bytes()
         return nbytes
@@ -192,6 +190,10 @@ class Media:
                 self._durable_folders.clear()
                 self._make_folder(path.parent)
                 write_durably(path, content)
+            except OSError:
+                with suppress(OSError):
+                    path.unlink()
+                raise
         if self._metrics:
             self._metrics.media_written.labels("map" if _is_map(path) else "image").inc()
         self._export_bytes()
@@ -221,7 +223,9 @@ class Media:
         """Log an error, but not more than once a minute."""
         if time.monotonic() >= self._next_log_s:
             self._next_log_s = time.monotonic() + _LOG_EVERY_S
-            logger.error("an image or raw map cannot be written: %s: %s", path, error.strerror)
+            logger.error(
+                "an image or raw map cannot be written: %s: %s", path, error.strerror or error
+            )
 
     def _export_bytes(self) -> None:
         if self._metrics:

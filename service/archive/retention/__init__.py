@@ -1,0 +1,7 @@
+"""Deletes inspections, and images and raw maps, that are older than the settings allow or too many.
+
+    with Retention(journal, media, settings.archive, sinks=["mes"], metrics=metrics).running():
+        ...
+
+Nothing is deleted that is held, or that a sink has not taken yet. Rows go first, then files.
+"""
