@@ -42,4 +42,3 @@ def oldest_number(connection: Connection) -> int | None:
     """Return the number of the oldest event; None without events."""
     oldest: int | None = connection.execute(select(func.min(events.c.number))).scalar()
     return oldest
-

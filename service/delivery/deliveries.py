@@ -1,7 +1,7 @@
 """All sinks of a service: started, watched, tried again, stopped.
 
-    async with delivering(settings, journal, metrics) as deliveries:
-        deliveries.status()
+async with delivering(settings, journal, metrics) as deliveries:
+    deliveries.status()
 """
 
 import asyncio
@@ -107,9 +107,8 @@ class Deliveries:
 
     def _sender(self, sink: str) -> Sender:
         if sink not in self._senders:
-            raise NoSuchSink(
-                f"there is no sink {sink[:100]!r}; have: {', '.join(sorted(self._senders)) or 'none'}"
-            )
+            have = ", ".join(sorted(self._senders)) or "none"
+            raise NoSuchSink(f"there is no sink {sink[:100]!r}; have: {have}")
         return self._senders[sink]
 
     def _notice(self, number: int) -> None:

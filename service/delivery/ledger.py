@@ -1,6 +1,6 @@
 """One sink's lasting state in the journal: its position and its dead letters.
 
-    ledger.save(position, [DeadLetter(17, event_id, "400 Bad Request: ...")])
+ledger.save(position, [DeadLetter(17, event_id, "400 Bad Request: ...")])
 """
 
 import logging
@@ -42,7 +42,9 @@ class Ledger:
     Writes wait while inspections wait for the disk. Raises `JournalUnavailable`.
     """
 
-    def __init__(self, journal: Journal, sink: str, max_dead_letters: int, metrics: Metrics):
+    def __init__(
+        self, journal: Journal, sink: str, max_dead_letters: int, metrics: Metrics
+    ) -> None:
         self._journal = journal
         self._sink = sink
         self._max_dead_letters = max_dead_letters
@@ -118,9 +120,7 @@ class Ledger:
         statement = insert(dead_letters)
         keys = [dead_letters.c.sink, dead_letters.c.number]
         newer = {"reason": statement.excluded.reason, "at": statement.excluded.at}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_=newer), rows
-        )
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=newer), rows)
         mine = dead_letters.c.sink == self._sink
         beyond = select(dead_letters.c.number).where(mine)
         beyond = beyond.order_by(dead_letters.c.number.desc()).offset(self._max_dead_letters)

@@ -3,8 +3,9 @@
     message = MessageMaker(site="Plant 2", node="line-1").make(event, inspection)
     body = message.to_json()
 
-`docs/message.schema.json` is made from these models: `python -m tests.service.delivery.message_docs`
-writes it. A new field keeps the version; the version rises when a field changes its meaning or goes.
+`docs/message.schema.json` is made from these models; `python -m
+tests.service.delivery.message_schema` writes it. A new member keeps the version, which rises when a
+member changes its meaning or goes.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from service.archive.records import (
 )
 from service.inspection.submission import Origin
 
-MESSAGE_VERSION = 1
+MESSAGE_VERSION: Literal[1] = 1
 
 
 class Part(BaseModel):
@@ -142,7 +143,9 @@ class Message(Part):
     review_threshold: float | None
     model: ModelMessage | None
     problem: ProblemMessage | None
-    repeats: int = Field(description="refusals of a flood that this one stands for, itself included")
+    repeats: int = Field(
+        description="refusals of a flood that this one stands for, itself included"
+    )
     request_id: str | None
     caller: str | None = Field(description="name of the API key")
     views: list[ViewMessage]
@@ -222,9 +225,7 @@ def _members_of(inspection: InspectionRecord) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in same},
         "meta": dict(record.meta) if record.meta is not None else None,
-        "told": ToldMessage(
-            decision=record.told, source=record.source, reason=record.told_reason
-        ),
+        "told": ToldMessage(decision=record.told, source=record.source, reason=record.told_reason),
         "model": model or None,
         "problem": _problem(record.problem, record.problem_detail),
         "views": [_view(view) for view in record.views],

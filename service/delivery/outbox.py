@@ -1,7 +1,7 @@
 """Reads events after a position, with their inspections, and makes parcels of those to deliver.
 
-    reading = outbox.read(position, limit=10)
-    reading.parcels, reading.last          # `last` is the position once all parcels are delivered
+reading = outbox.read(position, limit=10)
+reading.parcels, reading.last          # `last` is the position once all parcels are delivered
 """
 
 import json

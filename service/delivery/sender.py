@@ -1,9 +1,9 @@
 """One thread a sink: reads events in order, sends them, and moves the position on.
 
-    sender = Sender("mes", settings, sink, outbox, ledger, metrics)
-    sender.start()
-    sender.notice(number)       # a newer event is in the journal
-    sender.stop()
+sender = Sender("mes", settings, sink, outbox, ledger, metrics)
+sender.start()
+sender.notice(number)       # a newer event is in the journal
+sender.stop()
 """
 
 import logging
@@ -31,7 +31,7 @@ logger = logging.getLogger("service.sender")
 
 _TEND_EVERY_S = 0.5
 _CHUNK_S = 0.05
-"""A backlog is sent in pieces that take so long at `max_per_s`: no piece takes the processor long."""
+"""A backlog is sent in pieces that take so long at `max_per_s`, so that inspections wait little."""
 
 _STOP_S = 3.0
 _MAX_RERUNS = 10

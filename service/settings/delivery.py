@@ -64,7 +64,6 @@ class DeliverySettings(RoomSettings):
             raise ValueError("; ".join(faults))
         return {**values, "file": Path(path) if file and path else None, "sinks": sinks}
 
-
     @model_validator(mode="after")
     def _check_folders(self) -> "DeliverySettings":
         folders = [sink.path for sink in self.sinks.values() if isinstance(sink, FolderSettings)]
@@ -129,7 +128,9 @@ def _read_variable(sinks: object) -> dict[str, object]:
         except ValueError as error:
             raise ValueError(f"{_VARIABLE} is not JSON: {error}") from error
     if not isinstance(sinks, dict):
-        raise ValueError(f"{_VARIABLE}: expected an object with a member for each sink")
+        raise ValueError(  # noqa: TRY004 - pydantic reports no other
+            f"{_VARIABLE}: expected an object with a member for each sink"
+        )
     return sinks
 
 

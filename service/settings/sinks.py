@@ -1,8 +1,8 @@
 """Settings of each kind of sink: where results go, and how fast.
 
-    [sinks.mes]                       # in the file that MAMBAAD_DELIVERY__FILE names
-    type = "mqtt"
-    host = "broker.plant.example"
+[sinks.mes]                       # in the file that MAMBAAD_DELIVERY__FILE names
+type = "mqtt"
+host = "broker.plant.example"
 """
 
 from pathlib import Path
@@ -191,7 +191,9 @@ class FolderSettings(CommonSettings):
     path: Path = Field(description="the folder; created if its parent exists")
     close_after_s: float = Field(60.0, gt=0, description="how long a file takes lines")
     max_lines: int = Field(1000, ge=1, description="lines of a file")
-    images: bool = Field(False, description="put the images that the archive keeps beside the files")
+    images: bool = Field(
+        False, description="put the images that the archive keeps beside the files"
+    )
 
 
 class PostgresqlSettings(CommonSettings, HasPassword):

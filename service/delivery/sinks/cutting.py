@@ -1,7 +1,7 @@
 """A time limit for a whole exchange: a socket's own restarts with every byte.
 
-    with cutter.within(10.0):
-        response = http.send(request)         # raises if the receiver takes longer
+with cutter.within(10.0):
+    response = http.send(request)         # raises if the receiver takes longer
 """
 
 import os
@@ -36,10 +36,9 @@ class Cutter:
         descriptor = self._descriptor()
         if descriptor is None or descriptor < 0:
             return
-        with suppress(OSError):
-            # A duplicate, so that closing it leaves the connection's own descriptor alone.
-            with socket.socket(fileno=os.dup(descriptor)) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
+        # A duplicate, so that closing it leaves the connection's own descriptor alone.
+        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
 
     def _cut_late(self) -> None:
         self.was_late = True

@@ -1,8 +1,8 @@
 """The sink `folder`: JSON Lines in files that appear complete.
 
-    2026-11-29T23-05_line-1_1041.jsonl       minute of its first line, node, first event's number
-    2026-11-29T23-06_line-1_1107.jsonl.part  not yet complete: do not read it
-    images/ab12....png                       the images beside it, named by their SHA-256
+2026-11-29T23-05_line-1_1041.jsonl       minute of its first line, node, first event's number
+2026-11-29T23-06_line-1_1107.jsonl.part  not yet complete: do not read it
+images/ab12....png                       the images beside it, named by their SHA-256
 """
 
 import errno

@@ -33,6 +33,9 @@ _OVERHEAD_BYTES = 100
 """More than the header and properties of a packet take."""
 
 
+_ABORTED = Held(Reason.BROKEN, "the service stops")
+
+
 class MqttSink:
     """Publishes messages; at most one of each station is not yet acknowledged.
 
@@ -63,7 +66,7 @@ class MqttSink:
             (index,) = window.inflight.values()
             window.outcomes[index] = Refused(f"the broker: {_NEVER[window.end_code]}")
         self._is_careful = held is not None
-        return window.prefix(held or window.failure)
+        return window.prefix(held or window.failure or _ABORTED)
 
     def tend(self) -> Taken | Held | None:
         """Keep the connection alive, and connect if there is none."""
@@ -127,9 +130,7 @@ class MqttSink:
         most = 1 if self._is_careful else session.max_inflight
         window.max_packet_bytes = session.max_packet_bytes
         try:
-            while window.publish(session, most):
-                if self._aborted.is_set():
-                    raise ConnectionEnded("the service stops")
+            while window.publish(session, most) and not self._aborted.is_set():
                 session.pump(window.left_s())
                 window.acknowledge(session)
         except ConnectionEnded as error:

@@ -117,7 +117,7 @@ class MqttSession:
         """Send a message with QoS 1; return its id."""
         properties = None
         if self._settings.protocol == "5" and not retain:
-            properties = Properties(PacketTypes.PUBLISH)
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.PayloadFormatIndicator = 1
             properties.ContentType = "application/json"
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)

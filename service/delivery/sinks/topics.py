@@ -10,7 +10,9 @@ from collections.abc import Mapping
 _MISSING = "-"
 _UNSAFE = re.compile(
     "[%+#/\0-\x1f\x7f-\x9f\ufdd0-\ufdef"
-    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "".join(
+        f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
+    )
     + "]"
 )
 """Separators, wildcards, and characters for which a broker may close the connection."""

@@ -122,8 +122,10 @@ class WebhookSink:
                     break
         finally:
             response.close()
-        return response.status_code, response.headers, bytes(answer[:_MAX_DETAIL]).decode(
-            "utf-8", "replace"
+        return (
+            response.status_code,
+            response.headers,
+            bytes(answer[:_MAX_DETAIL]).decode("utf-8", "replace"),
         )
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 `traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `archive`
 commits of the journal, `media` images and raw maps of the archive, `retention` what is deleted from
-it, `delivery` what sinks take. A counter's name ends in `_total`; a name includes its unit: seconds,
-bytes or ratio.
+it, `delivery` what sinks take. A counter's name ends in `_total`; a name includes its unit:
+seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
