@@ -193,13 +193,18 @@ def _settings(options: dict[str, dict[str, object]]) -> Settings:
         lines += str(error).splitlines()
     except ValidationError as error:
         lines += [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}{_got(fault['input'])}"
             for fault in error.errors()
             if fault["type"] != "extra_forbidden"  # already listed as an unknown variable
         ]
     if lines:
         _refuse(*lines)
     return settings
+
+
+def _got(value: object) -> str:
+    """Return an invalid value for a message; a room's values, all together, would only confuse."""
+    return "" if isinstance(value, dict) else f", got {value!r}"
 
 
 def _require_checkpoints(settings: Settings) -> None:
