@@ -31,7 +31,7 @@ HOSTILE = [
     "a%b",
     "schräg 😀",
     "\\",
-    "Ａ",
+    "Ａ",  # noqa: RUF001 - another character than A
     "[a-z]*",
     "",
 ]
