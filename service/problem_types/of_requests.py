@@ -126,6 +126,12 @@ OF_REQUESTS: dict[type[errors.ServiceError], ProblemType] = {
         "Another node has this",
         example="the image of view 0 is on the node 'line-2': ask that service",
     ),
+    errors.NoSuchSink: ProblemType(
+        404,
+        "unknown-sink",
+        "No sink has this name",
+        example="there is no sink 'mse'; have: archive, mes",
+    ),
     errors.Conflict: ProblemType(
         409,
         "conflict",
