@@ -115,9 +115,7 @@ def make_job(calibration):
     def make(key=PARTS, category="bolt", wants_map=False, seed=0, maps_of=frozenset()):
         loop = asyncio.get_running_loop()
         threshold = -10.0 if category == "nut" else 10.0
-        item = Item(
-            category, ImageSize(64, 64), wants_map, calibration(threshold), maps_of=maps_of
-        )
+        item = Item(category, ImageSize(64, 64), wants_map, calibration(threshold), maps_of=maps_of)
         pixels = np.random.default_rng(seed).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
         now = loop.time()
         return Job(key, item, pixels, now + TIMEOUT_S, loop.create_future(), now)

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from service.api import openapi
-from service.api.detect import openapi as openapi_bodies
 from service.api.detect.batch import DetectBatch, DetectDoorDependency, answer_of, inspect_batch
 from service.api.detect.idempotency import Answered, Answers, digest_of, key_of
 from service.api.detect.schemas import BatchAnswer, DetectAnswer
 from service.api.documents import media_type_of
+from service.api.posting import openapi as openapi_bodies
 from service.api.posting.fields import AskedInText, options_for
-from service.api.posting.uploads import Posted, posted_images
+from service.api.posting.uploads import BodyKind, Posted, read_posting
 from service.api.requests import count_images, options_of, unless_client_leaves
 from service.api.schemas import CategoriesAnswer, CategoryAnswer, RefusalAnswer
 from service.api.service import Service, ServiceDependency
@@ -65,7 +65,8 @@ async def detect(
     expect_part(request, query.category, query.part)
     options = options_of(request)
     deadline = service.inspect_part.deadline(options)
-    images = await posted_images(request, query, service.limits, deadline, per_image=False)
+    posting = await read_posting(request, query, service.limits, deadline, BodyKind.PART)
+    images = posting.images
     count_images(request, len(images))
     work = partial(_detect, request, service, images, options, request_id_of(request.scope))
     answering = _once(request, door.answers, images, deadline, work)
@@ -134,7 +135,7 @@ async def detect_batch(
     options = options_of(request)
     deadline = door.batches.deadline(options)
     body = door.batches.body
-    images = await posted_images(request, query, body, deadline, per_image=True)
+    images = (await read_posting(request, query, body, deadline, BodyKind.BATCH)).images
     count_images(request, len(images))
     submissions = submissions_of_batch(request, [image.fields for image in images])
     batch = DetectBatch(images, submissions, options, request_id_of(request.scope))

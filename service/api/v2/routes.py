@@ -28,6 +28,11 @@ from service.api.v2.codec import (
     write_answer,
 )
 from service.api.v2.health import check_ready
+from service.api.v2.parameters import (
+    inspection_id_of,
+    options_of_parameters,
+    parameters_of_answer,
+)
 from service.api.v2.schemas import (
     IndexAsked,
     IndexEntry,

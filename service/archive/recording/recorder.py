@@ -126,6 +126,8 @@ class Recorder:
 
         Raises `InspectionIdReused`, `DeadlineExceeded` or `JournalUnavailable`.
         """
+        if self._later is not None:
+            await self._later.settle(part.submission.inspection_id, deadline)
         entry = blank_entry(part, self._fail_safe, received_at(part))
         return await self._told(part, entry, deadline)
 

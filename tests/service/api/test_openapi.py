@@ -7,8 +7,8 @@ import pytest
 from service.api import schemas as answers
 from service.api.admin import schemas as admin_schemas
 from service.api.detect import schemas
-from service.api.posting.fields import Asked, AskedInText
 from service.api.detect.schemas import BatchAnswer, DetectAnswer, ImageAnswer
+from service.api.posting.fields import Asked, AskedInText
 from service.api.posting.uploads import BatchBody, DetectBody
 from service.app import create_app
 from service.errors import ClientGone
