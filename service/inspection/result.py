@@ -84,7 +84,7 @@ class PartResult:
 
     @property
     def failed(self) -> bool:
-        """Whether the answer is a problem: no view was inspected, or one of `all_or_none` was not."""
+        """Whether the answer is a problem: no view, or with `all_or_none` not each, was inspected."""
         errors = self.errors
         return bool(errors) and (self.all_or_none or len(errors) == len(self.views))
 
