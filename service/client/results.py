@@ -3,89 +3,31 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from model.bounded import strict_json
+from service.client.answers import Answer, Decision, Heatmap, Model, Region, Size
 from service.client.errors import Problem, UnexpectedAnswer, problem_of
 
 _READY_STATUSES = (200, 503)
+_OF_A_PART = ("inspection_id", "archived", "replayed")
 _DETAIL_CHARACTERS = 500
 _FAULTS_NAMED = 5
 _MOST_VALUES = 2_000_000
 
 
-class Decision(StrEnum):
-    """The decision on a part; UNDECIDED means that it was not inspected."""
-
-    OK = "OK"
-    NG = "NG"
-    REVIEW = "REVIEW"
-    UNDECIDED = "UNDECIDED"
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", allow_inf_nan=False, arbitrary_types_allowed=True
-    )
-
-
-class Size(_Answer):
-    """Width and height in pixels."""
-
-    width: int
-    height: int
-
-
-class Peak(_Answer):
-    """A region's most anomalous pixel."""
-
-    x: int
-    y: int
-
-
-class Region(_Answer):
-    """A connected patch of anomalous pixels, in pixels of the upright input image."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-    area_px: int
-    peak: Peak
-    peak_score: float
-
-
-class Model(_Answer):
-    """The checkpoint that inspected the image."""
-
-    name: str
-    version: str
-
-
-class Heatmap(_Answer):
-    """The file of a heatmap."""
-
-    content: bytes = Field(repr=False)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the file, create its folder if necessary, and return its path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.content)
-        return path
-
-
-class Result(_Answer):
+class Result(Answer):
     """The result of one image; `error` says why it was not inspected.
 
     Only `is_ok` means that a part is good. A result has no truth value, so that `if result:` cannot
     let a bad part pass. A decision that this client does not know becomes UNDECIDED. `fail_safe` is
     the configured treatment of an UNDECIDED part: NG, REVIEW or STOP.
+
+    `archived`: the inspection is on the service's disk; False: it could not be written; None: there
+    is no archive, or nobody waited for it. `replayed`: an earlier request had the id.
     """
 
     filename: str | None = None
@@ -101,10 +43,13 @@ class Result(_Answer):
     threshold: float | None = None
     regions: tuple[Region, ...] = ()
     model: Model | None = None
-    timings_ms: dict[str, float] = {}
+    timings_ms: dict[str, float] = Field(default={})
     image: Size | None = None
     heatmap: Heatmap | None = None
     error: Problem | None = None
+    inspection_id: str | None = None
+    archived: bool | None = None
+    replayed: bool = False
     answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
 
     @field_validator("decision", mode="before")
@@ -167,7 +112,25 @@ class Result(_Answer):
         raise TypeError("a result has no truth value: use result.is_ok")
 
 
-class Category(_Answer):
+class Record(Answer):
+    """What the service has recorded of a part: what the line was told, and what was found later.
+
+    `found` is None if no image was inspected; `problem` says why.
+    """
+
+    inspection_id: str
+    category: str
+    origin: str
+    told: Decision
+    told_reason: str | None = None
+    found: Decision | None = None
+    score: float | None = None
+    model: Model | None = None
+    problem: str | None = None
+    answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
+
+
+class Category(Answer):
     """A category that can be inspected; `threshold` is for the raw score.
 
     `contested`: checkpoints with other names claim it too (`also_claimed_by`), and no route was
@@ -185,7 +148,7 @@ class Category(_Answer):
     contested: bool = False
 
 
-class Readiness(_Answer):
+class Readiness(Answer):
     """Whether the service can inspect, and the reasons if not."""
 
     ready: bool
@@ -193,14 +156,21 @@ class Readiness(_Answer):
     answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
 
 
-T = TypeVar("T", bound=_Answer)
+T = TypeVar("T", bound=Answer)
 
 
 def read_results(
     response: httpx.Response, categories: Sequence[str | None], names: Sequence[str]
 ) -> list[Result]:
     """Return one result per image, with its name. Raises `Problem` or `UnexpectedAnswer`."""
-    results = [_parse(Result, item, keep=True) for item in _items(_json(response), "results")]
+    body = _json(response)
+    # With `POST /detect`, they are those of the part, of which the results are views.
+    of_part = {name: body[name] for name in _OF_A_PART if name in body}
+    items = _items(body, "results")
+    results = [
+        _parse(Result, {**of_part, **item} if isinstance(item, dict) else item, keep=True)
+        for item in items
+    ]
     if len(results) != len(names):
         raise UnexpectedAnswer(f"expected {len(names)} results, got {len(results)}")
     for result, category in zip(results, categories, strict=True):
@@ -210,6 +180,11 @@ def read_results(
             )
     pairs = zip(results, names, strict=True)
     return [result.model_copy(update={"filename": name}) for result, name in pairs]
+
+
+def read_record(response: httpx.Response) -> Record:
+    """Return a recorded part. Raises `Problem` or `UnexpectedAnswer`."""
+    return _parse(Record, _json(response, (201,)), keep=True)
 
 
 def read_categories(response: httpx.Response) -> list[Category]:

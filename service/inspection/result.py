@@ -84,7 +84,7 @@ class PartResult:
 
     @property
     def failed(self) -> bool:
-        """Whether the answer is a problem: no view, or with `all_or_none` not each, was inspected."""
+        """Whether the answer is a problem, for want of results."""
         errors = self.errors
         return bool(errors) and (self.all_or_none or len(errors) == len(self.views))
 
