@@ -22,6 +22,7 @@ from service.api.detect import routes
 from service.api.detect.batch import DetectBatchLimits, DetectDoor
 from service.api.detect.idempotency import Answers
 from service.api.docs_page import documented_app
+from service.api.inspections import routes as inspections
 from service.api.limits import BodyLimits
 from service.api.lookout import projects as lookout_projects
 from service.api.lookout import routes as lookout
@@ -149,6 +150,7 @@ def _open_doors(app: FastAPI) -> None:
     app.include_router(lookout.router, dependencies=guarded)
     app.include_router(lookout_projects.router, dependencies=guarded)
     app.include_router(admin.router, dependencies=guarded)
+    app.include_router(inspections.router, dependencies=guarded)
 
 
 def _protect(app: FastAPI, settings: AccessSettings) -> None:

@@ -32,7 +32,8 @@ from tests.service.archive.postgresql import running
 
 GOOD = NewVerdict(Verdict.GOOD, "Ada (quality)")
 SLOW = {
-    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+    "SELECT max(i) FROM n",
     "postgresql": "SELECT pg_sleep(30)",
 }
 

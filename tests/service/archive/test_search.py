@@ -31,7 +31,7 @@ HOSTILE = [
     "a%b",
     "schräg 😀",
     "\\",
-    "Ａ",
+    "\N{FULLWIDTH LATIN CAPITAL LETTER A}",
     "[a-z]*",
     "",
 ]
