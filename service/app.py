@@ -20,7 +20,6 @@ from service.api import health as operations
 from service.api.admin import routes as admin
 from service.api.detect import routes
 from service.api.docs_page import documented_app
-from service.api.inspections import pictures as inspection_pictures
 from service.api.inspections import recording as inspection_recording
 from service.api.inspections import routes as inspections
 from service.api.lookout import projects as lookout_projects
@@ -144,7 +143,6 @@ def _open_doors(app: FastAPI) -> None:
     app.include_router(lookout_projects.router, dependencies=guarded)
     app.include_router(admin.router, dependencies=guarded)
     app.include_router(inspections.router, dependencies=guarded)
-    app.include_router(inspection_pictures.router, dependencies=guarded)
     app.include_router(inspection_recording.router, dependencies=guarded)
 
 

@@ -84,7 +84,7 @@ class PartResult:
 
     @property
     def failed(self) -> bool:
-        """Whether the answer is a problem: no view was inspected, or one of `all_or_none` was not."""
+        """Whether the answer is a problem: every view failed, or with `all_or_none` any did."""
         errors = self.errors
         return bool(errors) and (self.all_or_none or len(errors) == len(self.views))
 
