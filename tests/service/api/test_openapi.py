@@ -7,11 +7,11 @@ import pytest
 from service.api import schemas as answers
 from service.api.admin import schemas as admin_schemas
 from service.api.detect import schemas
-from service.api.detect.fields import Asked, AskedInText
 from service.api.detect.schemas import BatchAnswer, DetectAnswer, ImageAnswer
-from service.api.detect.uploads import BatchBody, DetectBody
 from service.api.inspections import queries, summaries
 from service.api.inspections import schemas as inspection_schemas
+from service.api.posting.fields import Asked, AskedInText
+from service.api.posting.uploads import BatchBody, DetectBody
 from service.app import create_app
 from service.errors import ClientGone
 from service.http.decision_headers import deciding
