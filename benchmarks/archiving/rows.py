@@ -74,7 +74,7 @@ def batches(made: Made, parts: Counter[Row]) -> Iterator[Batch]:
     begin_us, end_us = (int(moment.timestamp() * 1e6) for moment in (made.begin, made.end))
     for start in range(0, made.rows, _AT_ONCE):
         numbers = np.arange(start, min(made.rows, start + _AT_ONCE))
-        times = begin_us + (numbers + 1) * (end_us - begin_us) // made.rows
+        times = begin_us + ((numbers + 1) * ((end_us - begin_us) / made.rows)).astype(np.int64)
         yield _batch(made, random, numbers, times, parts)
 
 
