@@ -84,6 +84,10 @@ class OnOtherNode(ServiceError):
         self.node = node
 
 
+class NoSuchSink(ServiceError):
+    """No sink has this name."""
+
+
 class Conflict(ServiceError):
     """The current state does not allow the change."""
 
@@ -122,6 +126,18 @@ class InvalidRequest(ServiceError):
 
 class IdempotencyKeyReused(ServiceError):
     """The Idempotency-Key was used with another request."""
+
+
+class InvalidInspectionId(ServiceError):
+    """The inspection id is not a UUIDv7, or two different ones were given."""
+
+
+class InspectionIdReused(ServiceError):
+    """The inspection id belongs to another part: another category or other images."""
+
+
+class MapNotKept(ServiceError):
+    """The part is decided, but its anomaly map, which the answer needs, is no longer there."""
 
 
 class UndecodableImage(ServiceError):
