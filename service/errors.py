@@ -84,6 +84,10 @@ class OnOtherNode(ServiceError):
         self.node = node
 
 
+class NoSuchSink(ServiceError):
+    """No sink has this name."""
+
+
 class Conflict(ServiceError):
     """The current state does not allow the change."""
 

@@ -3,10 +3,8 @@
 `python -m tests.service.api.problem_docs` writes the table in docs/integrate.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from service import errors
+from service.problem_type import ProblemType
 
 _REPAIR_BODY = "fix the client: the body is not a valid form or valid JSON"
 _GIVE_KEY = "give the client a key with the scope `detect`"
@@ -24,32 +22,6 @@ _TOO_LATE = "the part has passed; send fewer requests, or use a faster device"
 
 # Else the server would parse the unread part of the body as the next request.
 _CLOSE = {"Connection": "close"}
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemType:
-    """The answer to one kind of error; `slug` is its stable name for programs."""
-
-    status: int
-    slug: str
-    title: str
-    example: str = ""
-    """A typical `detail`."""
-
-    advice: str = ""
-    """What to do when this error leaves a part UNDECIDED."""
-
-    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Headers of the answer, in addition to Retry-After."""
-
-    throttles: bool = False
-    """Whether the error ends once clients send less."""
-
-    @property
-    def uri(self) -> str:
-        """The identifier in a problem's `type`."""
-        return f"urn:mambaad:problem:{self.slug}"
-
 
 INTERNAL = ProblemType(500, "internal-error", "The service failed", advice=_READ_LOG)
 PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
@@ -170,6 +142,12 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "on-other-node",
         "Another node has this",
         example="the image of view 0 is on the node 'line-2': ask that service",
+    ),
+    errors.NoSuchSink: ProblemType(
+        404,
+        "unknown-sink",
+        "No sink has this name",
+        example="there is no sink 'mse'; have: archive, mes",
     ),
     errors.Conflict: ProblemType(
         409,

@@ -134,6 +134,12 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _problems(status, inspecting=False) for status in statuses}
 
 
+def problems_of(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """Return the responses of a route that does not inspect, with these problems."""
+    statuses = sorted({PROBLEM_TYPES[error].status for error in errors})
+    return {status: _problems(status, errors, inspecting=False) for status in statuses}
+
+
 DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": _DECISION_HEADERS,

@@ -1,10 +1,11 @@
-"""Parts of answers that several doors share: checkpoints, categories, refusals."""
+"""Parts of answers that several doors share: checkpoints, categories, refusals, regions."""
 
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.checkpoints.key import CheckpointKey
+from model.inspection import Region
 from service.versions.registry import Refusal, Route
 
 
@@ -31,6 +32,34 @@ class SizeAnswer(Answer):
 
     width: int = Field(description="in pixels")
     height: int = Field(description="in pixels")
+
+
+class PointAnswer(Answer):
+    """A pixel of the input image; (0, 0) is its upper left corner."""
+
+    x: int = Field(description="pixels from the left edge")
+    y: int = Field(description="pixels from the upper edge")
+
+
+class RegionAnswer(Answer):
+    """A connected patch of anomalous pixels, in pixels of the upright input image."""
+
+    x: int = Field(description="left edge of the box")
+    y: int = Field(description="upper edge of the box")
+    width: int = Field(description="of the box")
+    height: int = Field(description="of the box")
+    area_px: int = Field(description="anomalous pixels in the box")
+    peak: PointAnswer = Field(description="the most anomalous pixel")
+    peak_score: float = Field(description="its score; 0.5 is the pixel threshold")
+
+    @classmethod
+    def of(cls, region: Region) -> "RegionAnswer":
+        """Describe a region."""
+        (x, y, width, height), (peak_x, peak_y) = region.box, region.peak
+        return cls(
+            x=x, y=y, width=width, height=height, area_px=region.area_px,
+            peak=PointAnswer(x=peak_x, y=peak_y), peak_score=region.peak_score,
+        )  # fmt: skip
 
 
 class CategoryAnswer(Answer):

@@ -3,12 +3,13 @@
 first = undelivered_from(connection, settings.delivery.sinks)    # the retention stops here
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from service.archive.events import last_number
 from service.archive.tables import events, sinks
 
 
@@ -33,25 +34,11 @@ def undelivered_from(connection: Connection, configured: Iterable[str]) -> int:
     needs nothing; one that never ran may need every event.
     """
     reached = positions(connection)
-    newest = newest_number(connection)
+    newest = last_number(connection)
     return 1 + min((reached.get(sink, 0) for sink in configured), default=newest)
-
-
-def newest_number(connection: Connection) -> int:
-    """Return the number of the newest event; that of the furthest sink if no event is left."""
-    newest: int | None = connection.execute(select(func.max(events.c.number))).scalar()
-    return max([newest or 0, *positions(connection).values()])
 
 
 def oldest_number(connection: Connection) -> int | None:
     """Return the number of the oldest event; None without events."""
     oldest: int | None = connection.execute(select(func.min(events.c.number))).scalar()
     return oldest
-
-
-def missing_events(connection: Connection, known: Mapping[str, int]) -> dict[str, int]:
-    """Return how many events after a sink's position are no longer there, by sink."""
-    oldest = oldest_number(connection)
-    if oldest is None:
-        return {}
-    return {sink: oldest - at - 1 for sink, at in known.items() if oldest > at + 1}

@@ -22,7 +22,7 @@ from service.archive.journal import Recorded
 from service.archive.records import InspectionRecord
 from service.archive.sqlite import recording
 from service.archive.sqlite.connections import Readers
-from service.archive.sqlite.lock import lock_folder
+from service.archive.sqlite.lock import check_whole, lock_folder
 from service.archive.sqlite.opening import log_sqlite
 from service.archive.sqlite.thread import WritingThread
 from service.archive.sqlite.waiting import WaitingWrites, Write
@@ -75,6 +75,7 @@ class SqliteJournal:
         metrics.journal_bytes.set_function(lambda: bytes_on_disk(path))
         thread = WritingThread(path, node, waiting, metrics)
         try:
+            check_whole(folder)
             thread.start()
         except BaseException:
             release()

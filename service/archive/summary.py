@@ -13,9 +13,10 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, ColumnElement, Connection, func, select, type_coerce
 
 from model.inspection import Decision
+from service.archive.column_types import Moment
 from service.archive.records import Verdict
 from service.archive.store import hour_of
-from service.archive.tables import SCORE_BINS, Moment, rollups
+from service.archive.tables import SCORE_BINS, rollups
 from service.inspection.submission import Origin
 
 _HOUR = timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""The command `mambaad`: `serve`, `detect`, `keys`, and the offline commands of `model.cli`.
+"""The command `mambaad`: `serve`, `detect`, `keys`, `archive`, and `model.cli`'s commands.
 
 Heavy imports happen inside commands, so that `--help` and invalid options answer at once.
 """
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from model.images.files import images_in_folder
 from service.access.keys import KeysUnusable
+from service.cli import archive as archive_commands
 from service.cli import keys as key_commands
 from service.cli.detect import detect
 from service.settings import Settings, SettingsError, tune_torch, unknown_variables
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def build_commands() -> typer.Typer:
-    """Add `serve`, `detect` and `keys` to the commands of `model.cli`."""
+    """Add `serve`, `detect`, `keys` and `archive` to the commands of `model.cli`."""
     commands = _offline_commands() or typer.Typer(
         help="Inspect parts for defects.", no_args_is_help=True
     )
@@ -46,6 +47,7 @@ def build_commands() -> typer.Typer:
     commands.command()(serve)
     commands.command()(detect)
     commands.add_typer(key_commands.commands, name="keys")
+    commands.add_typer(archive_commands.commands, name="archive")
     return commands
 
 
@@ -57,7 +59,8 @@ def _offline_commands() -> typer.Typer | None:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve`, `detect` and `keys` are available; "
+            f"{error.name} is not installed, so only `serve`, `detect`, `keys` and `archive` are "
+            "available; "
             "for the other commands: pip install 'mambaad-service[train]'",
             err=True,
         )
@@ -190,13 +193,18 @@ def _settings(options: dict[str, dict[str, object]]) -> Settings:
         lines += str(error).splitlines()
     except ValidationError as error:
         lines += [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}{_got(fault['input'])}"
             for fault in error.errors()
             if fault["type"] != "extra_forbidden"  # already listed as an unknown variable
         ]
     if lines:
         _refuse(*lines)
     return settings
+
+
+def _got(value: object) -> str:
+    """Return an invalid value for a message; a room's values, all together, would only confuse."""
+    return "" if isinstance(value, dict) else f", got {value!r}"
 
 
 def _require_checkpoints(settings: Settings) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from service.errors import OnOtherNode, ServiceError
-from service.problem_types import INTERNAL, PROBLEM_TYPES, ProblemType
+from service.problem_type import ProblemType
+from service.problem_types import INTERNAL, PROBLEM_TYPES
 
 PROBLEM_JSON = "application/problem+json"
 

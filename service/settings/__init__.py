@@ -22,6 +22,7 @@ from service.settings.api import ApiSettings
 from service.settings.archive import ArchiveSettings
 from service.settings.client import ClientSettings
 from service.settings.cores import available_cores
+from service.settings.delivery import DeliverySettings
 from service.settings.environment import (
     DELIMITER,
     PREFIX,
@@ -42,6 +43,7 @@ __all__ = [
     "ApiSettings",
     "ArchiveSettings",
     "ClientSettings",
+    "DeliverySettings",
     "HttpSettings",
     "InspectionSettings",
     "Settings",
@@ -66,7 +68,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter=DELIMITER, frozen=True, extra="forbid"
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # it may contain a secret
     )
 
     http: HttpSettings = Field(default_factory=HttpSettings)
@@ -76,6 +82,7 @@ class Settings(BaseSettings):
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     versions: VersionSettings = Field(default_factory=VersionSettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @classmethod
@@ -104,6 +111,11 @@ class Settings(BaseSettings):
                 f"other machines can reach {self.http.host or 'every address'}, but there are no "
                 "API keys: create one with `mambaad keys new` and set "
                 "MAMBAAD_ACCESS__API_KEYS_FILE, or set MAMBAAD_ACCESS__ALLOW_ANONYMOUS=true"
+            )
+        if self.delivery.sinks and not (self.archive.enabled and self.versions.state_dir):
+            lines.append(
+                "sinks deliver what the archive keeps, and there is none: set "
+                "MAMBAAD_VERSIONS__STATE_DIR and MAMBAAD_ARCHIVE__ENABLED=true, or remove the sinks"
             )
         if self.access.metrics_require_key and self.access.api_keys_file is None:
             lines.append("MAMBAAD_ACCESS__METRICS_REQUIRE_KEY needs MAMBAAD_ACCESS__API_KEYS_FILE")

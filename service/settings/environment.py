@@ -17,6 +17,11 @@ def given_variables() -> dict[str, str]:
     return {name: text for name, text in given.items() if name.startswith(PREFIX)}
 
 
+def variable(name: str) -> str | None:
+    """Return the text of a variable that a setting names; None if it is not set."""
+    return os.environ.get(name)
+
+
 def tune_torch() -> None:
     """Make torch use huge pages and spin briefly, in this process and its children.
 

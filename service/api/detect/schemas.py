@@ -4,40 +4,12 @@ from collections import Counter
 
 from pydantic import Field, JsonValue
 
-from model.inspection import Decision, Region
-from service.api.schemas import Answer, ModelAnswer, SizeAnswer
+from model.inspection import Decision
+from service.api.schemas import Answer, ModelAnswer, RegionAnswer, SizeAnswer
 from service.http.decision_headers import fail_safe
 from service.http.problems import Problem
 from service.inspection.options import PartFields
 from service.inspection.result import Inspected, combined
-
-
-class PointAnswer(Answer):
-    """A pixel of the input image; (0, 0) is its upper left corner."""
-
-    x: int = Field(description="pixels from the left edge")
-    y: int = Field(description="pixels from the upper edge")
-
-
-class RegionAnswer(Answer):
-    """A connected patch of anomalous pixels, in pixels of the upright input image."""
-
-    x: int = Field(description="left edge of the box")
-    y: int = Field(description="upper edge of the box")
-    width: int = Field(description="of the box")
-    height: int = Field(description="of the box")
-    area_px: int = Field(description="anomalous pixels in the box")
-    peak: PointAnswer = Field(description="the most anomalous pixel")
-    peak_score: float = Field(description="its score; 0.5 is the pixel threshold")
-
-    @classmethod
-    def of(cls, region: Region) -> "RegionAnswer":
-        """Describe a region."""
-        (x, y, width, height), (peak_x, peak_y) = region.box, region.peak
-        return cls(
-            x=x, y=y, width=width, height=height, area_px=region.area_px,
-            peak=PointAnswer(x=peak_x, y=peak_y), peak_score=region.peak_score,
-        )  # fmt: skip
 
 
 class ImageAnswer(Answer):

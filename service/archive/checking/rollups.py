@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, func, select, text
 
 from service.archive.checking.problems import Fault, Problem
+from service.archive.column_types import Moment
 from service.archive.retention.deletion import bounds_of
 from service.archive.retention.sweep import Reading
-from service.archive.tables import SCORE_BINS, Moment, inspections, rollups, thinned_hours
+from service.archive.tables import SCORE_BINS, inspections, rollups, thinned_hours
 
 _Parts: TypeAlias = dict[tuple[Any, ...], int]
 

@@ -14,6 +14,8 @@ from service.archive.sqlite.failures import JournalUnusable
 logger = logging.getLogger("service.lock")
 
 LOCK_FILE = ".lock"
+RESTORE_MARKER = "restore-unfinished"
+"""There while a restore replaces the files, and after one that was cut off then."""
 
 
 def lock_folder(folder: Path) -> Callable[[], object]:
@@ -36,3 +38,11 @@ def lock_folder(folder: Path) -> Callable[[], object]:
             "%s cannot be locked (%s): make sure that no other service uses it", folder, error
         )
     return lock.release
+
+
+def check_whole(folder: Path) -> None:
+    """Raise `JournalUnusable` if a restore was cut off while it replaced the archive."""
+    if (folder / RESTORE_MARKER).exists():
+        raise JournalUnusable(
+            f"a restore of {folder} was cut off: run `mambaad archive restore` again"
+        )

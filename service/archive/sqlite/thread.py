@@ -29,7 +29,7 @@ from service.archive.sqlite.settling import settle
 from service.archive.sqlite.waiting import WaitingWrites, Write
 from service.telemetry.metrics.archive import ArchiveMetrics
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.journal")
 
 _PROBE_S = 1.0
 _STOP_S = 10.0

@@ -2,7 +2,8 @@
 
 `traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `archive`
 commits of the journal, `media` images and raw maps of the archive, `retention` what is deleted from
-it. A counter's name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
+it, `delivery` what sinks take. A counter's name ends in `_total`; a name includes its unit:
+seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from service.telemetry.metrics.archive import ArchiveMetrics
+from service.telemetry.metrics.delivery import DeliveryMetrics
 from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
 from service.telemetry.metrics.media import MediaMetrics
@@ -37,12 +39,13 @@ class Metrics(
     ArchiveMetrics,
     MediaMetrics,
     RetentionMetrics,
+    DeliveryMetrics,
 ):
     """The service's metrics in one registry.
 
     Label values are bounded and never come from a client: `route` is a route's template,
-    `category`, `model` and `version` come from the checkpoint store, `worker` from the settings,
-    `key` passes a `BoundedLabel`, and all others are constants in the code.
+    `category`, `model` and `version` come from the checkpoint store, `worker` and `sink` from the
+    settings, `key` passes a `BoundedLabel`, and all others are constants in the code.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -55,6 +58,7 @@ class Metrics(
         ArchiveMetrics.__init__(self, registry)
         MediaMetrics.__init__(self, registry)
         RetentionMetrics.__init__(self, registry)
+        DeliveryMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
         """Yield the name of every time series, as used in a query."""

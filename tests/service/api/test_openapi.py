@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole, and says what the service does."""
+"""The OpenAPI document is complete and describes the service correctly."""
 
 import re
 
@@ -39,9 +39,9 @@ def operations(document):
 
 
 def test_every_reference_leads_somewhere(document):
-    found = list(references(document))
-    assert found
-    for reference in found:
+    all_references = list(references(document))
+    assert all_references
+    for reference in all_references:
         node = document
         for part in reference.removeprefix("#/").split("/"):
             node = node[part]
@@ -73,8 +73,8 @@ def test_the_paths_are_the_services(document):
         *(f"/categories/{{category}}/{noun}" for noun in ("route", "threshold", "warm")),
     }
     others = ("/v2", "/2020-11-20/")
-    own = {path for path in document["paths"] if not path.startswith(others)}
-    assert own == for_parts | for_models
+    service_paths = {path for path in document["paths"] if not path.startswith(others)}
+    assert service_paths == for_parts | for_models
 
 
 def test_the_paths_of_other_protocols_are_theirs(document):
@@ -84,8 +84,8 @@ def test_the_paths_of_other_protocols_are_theirs(document):
         "/v2/health/live",
         "/v2/health/ready",
         "/v2/repository/index",
-        *(f"{model}{rest}" for rest in ("", "/ready", "/infer")),
-        *(f"{model}/versions/{{version}}{rest}" for rest in ("", "/ready", "/infer")),
+        *(f"{model}{suffix}" for suffix in ("", "/ready", "/infer")),
+        *(f"{model}/versions/{{version}}{suffix}" for suffix in ("", "/ready", "/infer")),
     }
     assert "/2020-11-20/projects/{project}/models/{version}/detect" in document["paths"]
 
@@ -137,16 +137,16 @@ def properties(schema, where):
 
 def test_every_field_of_an_inspection_is_described(document):
     components = document["components"]["schemas"]
-    own = {
+    described = {
         name: components[name]
         for name in components
         if hasattr(schemas, name) or hasattr(answers, name)
     }
-    own["Problem"] = components["Problem"]
+    described["Problem"] = components["Problem"]
     for path in ("/detect", "/detect/batch"):
         contents = document["paths"][path]["post"]["requestBody"]["content"]
-        own |= {f"{path} {kind}": content["schema"] for kind, content in contents.items()}
-    fields = [pair for name, schema in own.items() for pair in properties(schema, name)]
+        described |= {f"{path} {kind}": content["schema"] for kind, content in contents.items()}
+    fields = [pair for name, schema in described.items() for pair in properties(schema, name)]
     assert len(fields) > 50
     assert not [where for where, field in fields if not field.get("description")]
 
@@ -166,7 +166,7 @@ def test_a_batch_is_described_by_an_example_of_its_own(document):
 
 
 def without_error(result):
-    """Drop the computed member, which no model takes."""
+    """Drop the computed member, which the models do not accept."""
     problem = {key: value for key, value in result.get("error", {}).items() if key != "error"}
     return {**result, "error": problem or None}
 

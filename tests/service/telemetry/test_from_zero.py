@@ -1,4 +1,4 @@
-"""What is known before it happens is counted from 0 on, and nothing else becomes a series."""
+"""Counters whose labels are known in advance start at 0; no others become series."""
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -23,7 +23,7 @@ from service.versions.state import State
 
 
 def series(metrics, name):
-    """Return the values of a counter's series, by their labels' values."""
+    """Values of a counter's series, by their label values."""
     return {
         tuple(sample.labels.values()): sample.value
         for family in metrics.registry.collect()

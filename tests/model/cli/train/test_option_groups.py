@@ -31,7 +31,6 @@ def run(*words):
     @alone.command()
     @grouped
     def paint(ctx: typer.Context, line: int, order: Order) -> None:
-        """Paint a part."""
         taken.append((ctx.get_parameter_source("coats").name, line, order))
 
     result = CliRunner().invoke(alone, words)

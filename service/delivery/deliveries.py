@@ -1,0 +1,153 @@
+"""All sinks of a service: started, watched, tried again, stopped.
+
+async with delivering(settings, journal, metrics) as deliveries:
+    deliveries.status()
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from service.archive.events import last_number
+from service.archive.journal import Journal
+from service.archive.positions import positions
+from service.delivery.ledger import DeadLetter, Ledger
+from service.delivery.message import MessageMaker
+from service.delivery.outbox import Outbox, Period
+from service.delivery.reruns import Replay, Retry
+from service.delivery.sender import Sender, SinkStatus
+from service.delivery.sinks.opening import opened
+from service.delivery.sinks.sink import Place
+from service.errors import JournalUnavailable, NoSuchSink
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+logger = logging.getLogger("service.deliveries")
+
+_STOP_THREADS = 32
+
+
+class Deliveries:
+    """The senders by name; without a sink there is nothing to do. Methods block for the disk."""
+
+    def __init__(
+        self,
+        senders: Sequence[Sender],
+        ledgers: Mapping[str, Ledger],
+        journal: Journal | None,
+    ) -> None:
+        self._senders = {sender.name: sender for sender in senders}
+        self._ledgers = ledgers
+        self._journal = journal
+
+    @classmethod
+    def none(cls) -> "Deliveries":
+        """Return the deliveries of a service without sinks."""
+        return cls([], {}, None)
+
+    def start(self) -> None:
+        """Start every sender after its position."""
+        if self._journal is None:
+            return
+        self._journal.on_commit(self._notice)
+        try:
+            with self._journal.reading() as connection:
+                newest, known = last_number(connection), positions(connection)
+        except JournalUnavailable as error:  # the senders try again
+            logger.warning("the sinks' positions cannot be read: %s", error)
+            newest, known = 0, {}
+        self._notice(newest)
+        for name in sorted(known.keys() - self._senders.keys()):
+            logger.warning(
+                "the sink %s is no longer in the settings: it took events up to %d, and the "
+                "retention no longer waits for it", name, known[name],
+            )  # fmt: skip
+        for sender in self._senders.values():
+            sender.start()
+
+    def stop(self) -> None:
+        """Stop all senders, side by side."""
+        if self._senders:
+            with ThreadPoolExecutor(_STOP_THREADS, "stop-sink") as threads:
+                list(threads.map(Sender.stop, self._senders.values()))
+
+    def status(self) -> list[SinkStatus]:
+        """Return the state of every sink, by name; does not block."""
+        return [sender.status() for _, sender in sorted(self._senders.items())]
+
+    def count_dead(self) -> dict[str, int]:
+        """Return the number of dead letters of every sink."""
+        return {name: ledger.count_dead() for name, ledger in self._ledgers.items()}
+
+    def dead(self, sink: str, limit: int) -> list[DeadLetter]:
+        """Return a sink's newest dead letters. Raises `NoSuchSink`."""
+        self._sender(sink)
+        return self._ledgers[sink].dead(limit)
+
+    def retry(self, sink: str) -> int:
+        """Try a sink and its dead letters now; return how many these are. Raises `NoSuchSink`."""
+        sender = self._sender(sink)
+        count = self._ledgers[sink].count_dead()
+        sender.retry(Retry(sink) if count else None)
+        return count
+
+    def replay(self, sink: str, since: datetime, until: datetime) -> None:
+        """Send the events of a period again, among new ones. Raises `NoSuchSink`, `Conflict`.
+
+        Events that wait for the sink are not part of it. It ends with the service.
+        """
+        sender = self._sender(sink)
+        through = sender.status().position
+        sender.retry(Replay(Period(since, until, through)))
+
+    def _sender(self, sink: str) -> Sender:
+        if sink not in self._senders:
+            have = ", ".join(sorted(self._senders)) or "none"
+            raise NoSuchSink(f"there is no sink {sink[:100]!r}; have: {have}")
+        return self._senders[sink]
+
+    def _notice(self, number: int) -> None:
+        for sender in self._senders.values():
+            sender.notice(number)
+
+
+def deliveries_of(
+    settings: Settings,
+    journal: Journal | None,
+    metrics: Metrics,
+    find_image: Callable[[str, datetime], Path | None] | None = None,
+) -> Deliveries:
+    """Return the deliveries that the settings ask for, not started. Raises `SinkUnusable`."""
+    if journal is None:
+        return Deliveries.none()
+    node = settings.archive.node or socket.gethostname()
+    site = settings.archive.site
+    place = Place(site, settings.delivery.service_name or node, node, find_image)
+    senders, ledgers = [], {}
+    for name, of_sink in settings.delivery.sinks.items():
+        sink = opened(name, of_sink, place)
+        ledgers[name] = Ledger(journal, name, of_sink.max_dead_letters, metrics)
+        outbox = Outbox(journal, MessageMaker(site, node), of_sink)
+        senders.append(Sender(name, of_sink, sink, outbox, ledgers[name], metrics))
+    return Deliveries(senders, ledgers, journal)
+
+
+@asynccontextmanager
+async def delivering(
+    settings: Settings,
+    journal: Journal | None,
+    metrics: Metrics,
+    find_image: Callable[[str, datetime], Path | None] | None = None,
+) -> AsyncIterator[Deliveries]:
+    """Deliver while the block runs; nothing of it is on the event loop."""
+    deliveries = deliveries_of(settings, journal, metrics, find_image)
+    await asyncio.to_thread(deliveries.start)
+    try:
+        yield deliveries
+    finally:
+        await asyncio.to_thread(deliveries.stop)
