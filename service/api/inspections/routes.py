@@ -7,9 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
-from service.access.guard import Caller
 from service.api.inspections import openapi
-from service.api.inspections.door import InspectionId, InspectionsDoorDependency
+from service.api.inspections.door import InspectionId, InspectionsDoorDependency, author_of
 from service.api.inspections.queries import SearchQuery, SummaryQuery
 from service.api.inspections.schemas import (
     HoldBody,
@@ -105,7 +104,7 @@ async def give_verdict(
 
     A verdict that says the same as the newest is not appended again.
     """
-    author = _author(request, body.who)
+    author = author_of(request, body.who)
     new = NewVerdict(body.verdict, author, body.defect_class, body.comment)
     return InspectionAnswer.of_found(await door.archive.judge(identifier, new))
 
@@ -123,7 +122,7 @@ async def hold(
 
     Only the node that inspected a part can hold it: 409 names that node.
     """
-    new = NewHold(body.is_held, _author(request, body.who), body.reason)
+    new = NewHold(body.is_held, author_of(request, body.who), body.reason)
     return InspectionAnswer.of_found(await door.archive.judge(identifier, new))
 
 
@@ -137,11 +136,6 @@ def _page(
     page = search(connection, wanted, limit, after)
     cursor = cursors.write(page.end, wanted.text) if page.end else None
     return to_json(PageAnswer.of(page, cursor))
-
-
-def _author(request: Request, who: str | None) -> str:
-    caller: Caller = request.scope["state"]["caller"]
-    return f"{who} ({caller.name})" if who else caller.name
 
 
 def _json(content: bytes) -> Response:
