@@ -1,7 +1,6 @@
 """The route that deletes inspections by a filter; `mambaad archive purge` calls it."""
 
 import asyncio
-import logging
 from functools import partial
 from typing import Annotated
 
@@ -19,8 +18,6 @@ from service.archive.retention import Preview, Purged, Purger
 from service.errors import InvalidRequest, NoArchive
 from service.http.declaration import Scope, declares
 from service.inspection.options import Strict
-
-logger = logging.getLogger("service.archive")
 
 router = APIRouter(tags=["inspections"], route_class=SmallBodyRoute)
 
@@ -86,13 +83,9 @@ async def purge(
     if body.dry_run:
         return _answer(Purged(0, 0, 0, None), None, await asyncio.to_thread(purger.preview, wanted))
     after = door.cursors.read(body.cursor, wanted.text) if body.cursor else None
-    call = partial(purger.purge, wanted, after, media_only=body.media_only)
+    who = author_of(request, body.who)
+    call = partial(purger.purge, wanted, after, who=who, media_only=body.media_only)
     purged = await asyncio.to_thread(call)
-    logger.info(
-        "%s purged %s: %d inspections%s, %d files; %d stay",
-        author_of(request, body.who), body.filter.model_dump_json(exclude_defaults=True),
-        purged.deleted, " lost their files" if body.media_only else "", purged.files, purged.left,
-    )  # fmt: skip
     cursor = door.cursors.write(purged.end, wanted.text) if purged.end else None
     return _answer(purged, cursor, None)
 

@@ -2,19 +2,22 @@
 
     purger = Purger(journal, media, sinks=["mes"], metrics=metrics)
     preview = purger.preview(Filter(station="EL-3", until=noon))
-    purged = purger.purge(Filter(station="EL-3", until=noon))       # until purged.end is None
+    purged = purger.purge(Filter(station="EL-3", until=noon), who="Ada")   # until its end is None
 
 Inspections that are held, or that a sink has not taken, stay. Rows that are in a PostgreSQL stay
 there.
 """
 
+import json
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import and_, case, exists, func, select
 
+from model.durable import append_durably
 from model.inspection import Decision
 from service.archive.journal import Journal
 from service.archive.media import Media
@@ -22,6 +25,11 @@ from service.archive.retention.slices import SLICE, Slices
 from service.archive.search import Filter, Position, page_query
 from service.archive.tables import events
 from service.telemetry.metrics.retention import RetentionMetrics
+
+logger = logging.getLogger("service.archive")
+
+PURGES_FILE = "purges.jsonl"
+"""A line for each page of a purge, in the archive's folder."""
 
 _PAGE = 500
 _ALL = 2**62
@@ -64,6 +72,7 @@ class Purger:
         self, journal: Journal, media: Media, *, sinks: Sequence[str], metrics: RetentionMetrics
     ) -> None:
         self._journal = journal
+        self._media = media
         self._slices = Slices(journal, media, sinks=sinks, metrics=metrics)
         self._one_at_a_time = threading.Lock()
 
@@ -96,9 +105,9 @@ class Purger:
         )
 
     def purge(
-        self, wanted: Filter, after: Position | None = None, *, media_only: bool = False
+        self, wanted: Filter, after: Position | None = None, *, who: str, media_only: bool = False
     ) -> Purged:
-        """Delete a page of inspections, or only their files. Raises `OSError`."""
+        """Delete a page of inspections, or only their files; log who did. Raises `OSError`."""
         with self._journal.reading() as connection:
             rows = connection.execute(page_query(wanted, _PAGE, after)).all()
         ids = [row.inspection_id for row in rows]
@@ -109,4 +118,22 @@ class Purger:
             deleted = sum(delete(slice_, "purge") for slice_ in slices)
             files = self._slices.deleted["file", "purge"]
         end = Position(rows[-1].received_at, rows[-1].inspection_id) if len(rows) == _PAGE else None
-        return Purged(deleted, len(ids) - deleted, files, end)
+        purged = Purged(deleted, len(ids) - deleted, files, end)
+        if deleted:
+            self._log(wanted, purged, who, media_only=media_only)
+        return purged
+
+    def _log(self, wanted: Filter, purged: Purged, who: str, *, media_only: bool) -> None:
+        """Add a line to the file of purges; a full disk may be why somebody purges."""
+        given = {name: value for name, value in json.loads(wanted.text).items() if value}
+        line = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"), "who": who, "filter": given,
+            "deleted": purged.deleted, "files": purged.files, "left": purged.left,
+            "media_only": media_only,
+        }  # fmt: skip
+        text = json.dumps(line, ensure_ascii=False)
+        logger.info("purged: %s", text)
+        try:
+            append_durably(self._media.folder.parent / PURGES_FILE, text.encode() + b"\n")
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", PURGES_FILE, error)
