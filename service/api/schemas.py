@@ -22,9 +22,9 @@ class ModelAnswer(Answer):
     version: str = Field(description="a number that grows with each checkpoint of this name")
 
     @classmethod
-    def of(cls, route: Route) -> "ModelAnswer":
-        """Name the checkpoint of a route."""
-        return cls(name=route.checkpoint.name, version=route.checkpoint.version)
+    def of(cls, checkpoint: CheckpointKey) -> "ModelAnswer":
+        """Name a checkpoint."""
+        return cls(name=checkpoint.name, version=checkpoint.version)
 
 
 class SizeAnswer(Answer):
@@ -91,8 +91,8 @@ class CategoryAnswer(Answer):
         size = route.image_size
         return cls(
             category=route.category,
-            model=ModelAnswer.of(route),
-            also_claimed_by=[ModelAnswer(name=key.name, version=key.version) for key in others],
+            model=ModelAnswer.of(route.checkpoint),
+            also_claimed_by=[ModelAnswer.of(key) for key in others],
             contested=contested,
             threshold=route.calibration.image_threshold,
             review_threshold=route.calibration.review_threshold,
@@ -112,8 +112,7 @@ class RefusalAnswer(Answer):
     @classmethod
     def of(cls, refusal: Refusal) -> "RefusalAnswer":
         """Describe a refused checkpoint."""
-        key = refusal.checkpoint
-        return cls(model=ModelAnswer(name=key.name, version=key.version), reason=refusal.reason)
+        return cls(model=ModelAnswer.of(refusal.checkpoint), reason=refusal.reason)
 
 
 class CategoriesAnswer(Answer):

@@ -10,8 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from service.errors import OnOtherNode, ServiceError
-from service.problem_type import ProblemType
-from service.problem_types import INTERNAL, PROBLEM_TYPES
+from service.problem_types import INTERNAL, PROBLEM_TYPES, ProblemType
 
 PROBLEM_JSON = "application/problem+json"
 

@@ -112,10 +112,10 @@ def engine(store):
 
 @pytest.fixture(scope="module")
 def make_job(calibration):
-    def make(key=PARTS, category="bolt", wants_map=False, seed=0):
+    def make(key=PARTS, category="bolt", wants_map=False, seed=0, maps_of=frozenset()):
         loop = asyncio.get_running_loop()
         threshold = -10.0 if category == "nut" else 10.0
-        item = Item(category, ImageSize(64, 64), wants_map, calibration(threshold))
+        item = Item(category, ImageSize(64, 64), wants_map, calibration(threshold), maps_of=maps_of)
         pixels = np.random.default_rng(seed).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
         now = loop.time()
         return Job(key, item, pixels, now + TIMEOUT_S, loop.create_future(), now)
@@ -157,6 +157,11 @@ def test_answers_reach_their_own_images_and_equal_single_ones(engine, make_job):
                 answers[seed].pixel_scores, single[seed].pixel_scores, atol=1e-5
             )
         assert len({f.raw_score for f in single}) == 6
+        kept = frozenset({Decision.NG})
+        jobs = (make_job(category=c, seed=2, maps_of=kept) for c in ("bolt", "nut"))
+        passed, caught = await outcomes(submit(engine, *jobs))
+        assert passed.pixel_scores is None
+        assert caught.pixel_scores.shape == (64, 64)
 
     engine.run(scenario())
 

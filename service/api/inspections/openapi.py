@@ -5,10 +5,14 @@ from typing import Any
 from service.api.openapi import problems_of
 from service.errors import (
     ArchiveUnavailable,
+    BodiesFull,
     BodyTooLarge,
     BodyTooSlow,
+    DeadlineExceeded,
     Forbidden,
+    InspectionIdReused,
     InvalidCursor,
+    InvalidInspectionId,
     InvalidRequest,
     JournalUnavailable,
     KeysUnreadable,
@@ -20,9 +24,12 @@ from service.errors import (
     NoSuchInspection,
     OnOtherNode,
     QueueFull,
+    RateLimited,
     SearchTooBroad,
     Unauthenticated,
     UnsupportedCharset,
+    UnsupportedEncoding,
+    UnsupportedImage,
 )
 
 _VIEW: dict[str, Any] = {
@@ -156,6 +163,13 @@ def _files(description: str, *media_types: str) -> Responses:
     }
 
 
+RECORD: Responses = {
+    201: {"content": {"application/json": {"example": _ROW}}},
+    **problems_of(
+        *_ALWAYS, *_BODY, InvalidInspectionId, InspectionIdReused, BodiesFull, RateLimited,
+        UnsupportedEncoding, UnsupportedImage, DeadlineExceeded, JournalUnavailable,
+    ),
+}  # fmt: skip
 SEARCH = _example(_PAGE) | problems_of(*_ALWAYS, InvalidCursor, SearchTooBroad)
 SUMMARY = _example(_SUMMARY) | problems_of(*_ALWAYS, SearchTooBroad)
 ONE = _example(_ONE) | problems_of(*_ALWAYS, NoSuchInspection)

@@ -17,7 +17,7 @@ from service.http.declaration import Scope, declares
 from service.inspection.images.pictures import HeatmapKind
 from service.inspection.redrawing import Redrawing
 
-router = APIRouter(tags=["inspections"])
+router = APIRouter()
 
 _ANY = "application/octet-stream"
 _TYPE_OF_SUFFIX = {

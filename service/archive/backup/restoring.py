@@ -30,7 +30,7 @@ from service.archive.backup.manifest import (
 )
 from service.archive.migrate import SchemaUnusable, schema_of
 from service.archive.sqlite.failures import JournalUnusable
-from service.archive.sqlite.lock import RESTORE_MARKER, lock_folder
+from service.archive.sqlite.lock import RESTORE_MARKER, FolderLock
 from service.archive.tables import inspections
 
 _JOURNAL_FILES = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm")
@@ -60,7 +60,8 @@ def restore(
     """
     try:
         manifest = read_manifest(source)
-        release = lock_folder(folder)
+        lock = FolderLock(folder)
+        lock.hold()
     except ValueError as error:
         raise RestoreRefused(str(error)) from error
     except JournalUnusable as error:
@@ -76,7 +77,7 @@ def restore(
         raise RestoreRefused(f"the backup was not restored: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        release()
+        lock.release()
 
 
 def _check_free(folder: Path, *, force: bool) -> None:

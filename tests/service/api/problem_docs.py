@@ -5,8 +5,7 @@ Run `python -m tests.service.api.problem_docs`.
 
 from pathlib import Path
 
-from service.problem_type import ProblemType
-from service.problem_types import INTERNAL, PROBLEM_TYPES
+from service.problem_types import INTERNAL, PROBLEM_TYPES, ProblemType
 
 API = Path(__file__).parents[3] / "docs" / "integrate.md"
 HEAD = "| status | `type` ends in | do |\n|---|---|---|\n"

@@ -31,7 +31,7 @@ HOSTILE = [
     "a%b",
     "schräg 😀",
     "\\",
-    "Ａ",  # noqa: RUF001 - another character than A
+    "\N{FULLWIDTH LATIN CAPITAL LETTER A}",
     "[a-z]*",
     "",
 ]

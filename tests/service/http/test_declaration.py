@@ -234,6 +234,9 @@ def test_what_inspects_and_what_is_open(line):
     for path, declared in declarations:
         if declared.inspects:
             assert declared.scopes == {Scope.DETECT}, path
+        if path.startswith("/inspections"):
+            is_judged = path.endswith(("/verdict", "/hold"))
+            assert declared.scopes == {Scope.REVIEW if is_judged else Scope.READ}, path
         if path == "/categories/{category}/warm":
             assert declared.scopes == {Scope.DETECT, Scope.ADMIN}
         elif path.startswith(("/models", "/categories/")):
@@ -258,7 +261,7 @@ def test_only_the_pages_files_are_open(tmp_path, path, secrets, metrics):
 
 def variants(template):
     filled = template.format(
-        **dict.fromkeys(("model", "version", "project", "category", "name"), "x")
+        **dict.fromkeys(("model", "version", "project", "category", "name", "inspection_id"), "x")
     )
     return (filled, filled + "/", filled + "\n", "/" + filled, filled.upper(), filled + "/x")
 

@@ -103,7 +103,7 @@ def test_the_refusals_of_a_key_are_counted_from_when_it_is_read(metrics, tmp_pat
     add_key(path, "line-2", [Scope.DETECT])
     monkeypatch.setattr(guard._ring, "_clock", lambda: 1e9)
     with pytest.raises(Unauthenticated):
-        guard.admit("POST", Headers({"x-api-key": "wrong"}), "127.0.0.1", inspects=True)
+        guard.identify("POST", Headers({"x-api-key": "wrong"}), "127.0.0.1")
     assert series(metrics, "mambaad_rate_limited_total").keys() == {
         ("anonymous",),
         ("line-1",),

@@ -107,6 +107,31 @@ def test_what_waits_goes_together_whatever_its_category(make, metrics):
     asyncio.run(scenario())
 
 
+def test_low_jobs_go_alone_after_all_others_and_however_long_they_wait(make):
+    async def scenario():
+        batcher = make()
+        late = submit(batcher, *(job(priority=Priority.LOW, age_s=50.0) for _ in range(2)))
+        parts = submit(batcher, job(), job(priority=Priority.HIGH), job())
+        batches = [await batcher.next_batch() for _ in range(3)]
+        assert [set(batch.jobs) for batch in batches] == [set(parts), {late[0]}, {late[1]}]
+
+    asyncio.run(scenario())
+
+
+def test_low_jobs_leave_half_of_the_queue_to_others_and_delay_none(make):
+    async def scenario():
+        batcher = make(queue=5, seconds={1: 2.0, 4: 2.0})
+        submit(batcher, *(job(priority=Priority.LOW) for _ in range(3)))
+        assert batcher.estimate_s(A, Priority.NORMAL) == 2.0
+        with pytest.raises(QueueFull):
+            batcher.submit(job(priority=Priority.LOW))
+        submit(batcher, job(), job())
+        with pytest.raises(QueueFull):
+            batcher.submit(job())
+
+    asyncio.run(scenario())
+
+
 def test_the_inputs_of_tiled_images_count_and_stay_together(make):
     async def scenario():
         batcher = make(batch=4)

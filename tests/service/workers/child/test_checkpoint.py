@@ -2,6 +2,7 @@
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,18 @@ def test_a_map_travels_only_when_it_is_wanted(detector):
     assert with_map.pixel_scores.dtype == np.float32
     assert (with_map.pixel_scores > 0).all()
     assert (with_map.pixel_scores < 0.5).all()
+
+
+def test_a_map_that_is_kept_for_a_decision_travels_with_it_alone(detector):
+    items, pixels = batch("bolt", "nut", "nut")
+    kept = [{"OK", "NG"}, {"NG"}, {"OK"}]
+    items = tuple(
+        replace(item, maps_of=frozenset(map(Decision, decisions)))
+        for item, decisions in zip(items, kept, strict=True)
+    )
+    found = LoadedCheckpoint(detector).inspect(items, pixels)
+    assert [one.decision for one in found] == [Decision.OK, Decision.NG, Decision.NG]
+    assert [one.pixel_scores is not None for one in found] == [True, True, False]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), MemoryError(), OutOfMemory("no memory")])

@@ -193,6 +193,20 @@ def test_maps_come_back_in_the_block_and_not_through_the_pipe(inspector, request
     assert inspector.unload(Unload(1, PARTS)).stats.compute_s == 0
 
 
+def test_a_map_has_a_place_that_stays_empty_where_its_decision_keeps_none(inspector, request_of):
+    inspector.load(Load(0, PARTS))
+    request = request_of(inspector, PARTS, "bolt", "nut")
+    items = tuple(replace(item, maps_of=frozenset({Decision.NG})) for item in request.items)
+    request = replace(request, items=items)
+    inspector._blocks[0].reserve(request.nbytes)
+    reply = inspector.inspect(request)
+    assert [one.decision for one in reply.outcomes] == [Decision.OK, Decision.NG]
+    assert all(one.pixel_scores is None for one in reply.outcomes)
+    empty, written = inspector._blocks[0].maps(request.map_shapes, request.map_offsets)
+    assert not empty.any()
+    assert written.all()
+
+
 def test_a_batch_for_what_is_not_loaded_fails(inspector, request_of):
     reply = inspector.inspect(request_of(inspector, PARTS, "bolt", "nut"))
     assert reply.outcomes == (Failure(FailureKind.CHECKPOINT),) * 2

@@ -1,4 +1,4 @@
-"""The answer to one kind of error; `problem_types` has them all."""
+"""The answer to one kind of error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from service.api.detect.forms import MAX_FILENAME, filename_of
+from service.api.posting.forms import MAX_FILENAME, filename_of
 from tests.hostile_bodies import CODECS, form_part
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
