@@ -1,4 +1,4 @@
-"""The routes of inspections: those that find and judge, and those of `pictures`."""
+"""The routes of inspections: those that find and judge, and those of `pictures` and `purging`."""
 
 from functools import partial
 from typing import Annotated
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
-from service.api.inspections import openapi, pictures
+from service.api.inspections import openapi, pictures, purging
 from service.api.inspections.door import InspectionId, InspectionsDoorDependency, author_of
 from service.api.inspections.queries import SearchQuery, SummaryQuery
 from service.api.inspections.schemas import (
@@ -26,6 +26,7 @@ from service.http.declaration import Scope, declares
 
 router = APIRouter(tags=["inspections"], route_class=SmallBodyRoute)
 router.include_router(pictures.router)
+router.include_router(purging.router)
 
 
 @router.get(

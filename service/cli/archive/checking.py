@@ -40,11 +40,13 @@ def check(
     """
     from service.archive.media import Media  # noqa: PLC0415 - keeps --help fast
     from service.archive.sqlite.connections import Readers  # noqa: PLC0415
-    from service.archive.sqlite.lock import lock_folder  # noqa: PLC0415
+    from service.archive.sqlite.lock import FolderLock  # noqa: PLC0415
 
     folder = archive_folder(state)
     with refusing():
-        release = lock_folder(folder) if repair else lambda: None
+        lock = FolderLock(folder)
+        if repair:
+            lock.hold()
         readers = Readers(folder / "journal.db")
         try:
             media = Media(folder / "media", min_free_bytes=0)
@@ -53,7 +55,7 @@ def check(
             problems = _run(readers.reading, media, with_hashes=hashes)
         finally:
             readers.close()
-            release()
+            lock.release()
     if problems:
         typer.echo(f"{problems} problems.", err=True)
         raise typer.Exit(HAS_PROBLEMS)

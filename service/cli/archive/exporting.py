@@ -67,6 +67,7 @@ def export(
             folder = TrainingFolder(images, assume_told=bool(assume), test_share=test_share)
             rows = counted(chain.from_iterable(opened.pages(query)), "inspections")
             _report(folder.write(rows, opened), images)
+            typer.echo(f"{folder.manifest} lists them.", err=True)
         if output is not None or images is None:
             _export_rows(chain.from_iterable(opened.pages(query)), output, row_format)
 

@@ -32,7 +32,7 @@ def print_table(rows: Sequence[InspectionRow]) -> None:
     for name in shown:
         table.add_column(name, overflow="fold", no_wrap=name in {"received", "told", "inspection"})
     for cells in zip(*shown.values(), strict=True):
-        table.add_row(*(Text(cell, _COLOURS.get(cell, "")) for cell in cells))
+        table.add_row(*(Text(_printable(cell), _COLOURS.get(cell, "")) for cell in cells))
     Console().print(table)
 
 
@@ -41,12 +41,16 @@ def print_inspection(row: InspectionAnswer, paths: Sequence[Path | None]) -> Non
     console = Console(highlight=False)
     for name, value in _fields(row):
         if value not in (None, ""):
-            console.print(Text(f"{name:18}", "bold"), Text(str(value)), sep="", soft_wrap=True)
+            console.print(
+                Text(f"{name:18}", "bold"), Text(_printable(value)), sep="", soft_wrap=True
+            )
     for view, path in zip(row.views, paths, strict=True):
         console.print()
         for name, value in _view_fields(view, path):
             if value not in (None, ""):
-                console.print(Text(f"{name:18}", "bold"), Text(str(value)), sep="", soft_wrap=True)
+                console.print(
+                    Text(f"{name:18}", "bold"), Text(_printable(value)), sep="", soft_wrap=True
+                )
     for verdict in row.verdicts:
         words = [verdict.verdict, verdict.defect_class, verdict.comment]
         _print_judgement(console, "verdict", verdict.at, verdict.author, words)
@@ -114,8 +118,13 @@ def _print_judgement(
     console: Console, kind: str, at: datetime, author: str, words: Sequence[str | None]
 ) -> None:
     line = f"{_local(at)} {author}: {', '.join(word for word in words if word)}"
-    console.print(Text(f"{kind:18}", "bold"), Text(line), sep="", soft_wrap=True)
+    console.print(Text(f"{kind:18}", "bold"), Text(_printable(line)), sep="", soft_wrap=True)
 
 
 def _local(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _printable(value: object) -> str:
+    """Return a text with escapes for characters that would steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))

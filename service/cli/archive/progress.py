@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 T = TypeVar("T")
+_STDERR = Console(stderr=True)
 
 
 def counted(items: Iterable[T], noun: str, *, shown: bool = True) -> Iterator[T]:
@@ -17,7 +18,9 @@ def counted(items: Iterable[T], noun: str, *, shown: bool = True) -> Iterator[T]
         TextColumn("{task.completed} {task.description}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=_console(), transient=True, disable=not shown) as progress:
+    with Progress(
+        *columns, console=_STDERR, transient=True, disable=not (shown and _STDERR.is_terminal)
+    ) as progress:
         task = progress.add_task(noun, total=None)
         for item in items:
             yield item
@@ -32,7 +35,9 @@ def fractions() -> Iterator[Callable[[str, float], None]]:
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
     )
-    with Progress(*columns, console=_console(), transient=True) as progress:
+    with Progress(
+        *columns, console=_STDERR, transient=True, disable=not _STDERR.is_terminal
+    ) as progress:
         tasks = {}
 
         def show(step: str, fraction: float) -> None:
@@ -41,7 +46,3 @@ def fractions() -> Iterator[Callable[[str, float], None]]:
             progress.update(tasks[step], completed=fraction)
 
         yield show
-
-
-def _console() -> Console:
-    return Console(stderr=True)

@@ -3,10 +3,11 @@
     <folder>/<category>/train/good/<inspection id>-<view>.png
     <folder>/<category>/test/good/...
     <folder>/<category>/test/<defect class, or "defective">/...
-    <folder>/manifest.csv                                      a row for each image
+    <folder>.csv                                               a row for each image
 
-A person's verdict decides where an image goes. All inspections of a part are in the same split, in
-each export.
+The list is beside the folder: inside, a reader would take it for a list of labels. A person's
+verdict decides where an image goes. All inspections of a part are in the same split, in each
+export.
 """
 
 import csv
@@ -29,7 +30,6 @@ from service.archive.records import Verdict
 from service.cli.archive.rows import cell
 from service.cli.archive.sources import ImageUnavailable, Source
 
-MANIFEST = "manifest.csv"
 _COLUMNS = (
     "file", "inspection_id", "view", "sha256", "category", "split", "label", "defect_class",
     "decided_by", "told", "found", "score", "part_id", "station", "received_at", "model",
@@ -70,24 +70,34 @@ class TrainingFolder:
         self._assume_told = assume_told
         self._test_share = test_share
         self.exported = Exported()
+        self.manifest = folder.with_name(f"{folder.name}.csv")
 
     def write(self, rows: Iterable[InspectionRow], source: Source) -> Exported:
         """Write the images of inspections. Raises `FileExistsError` and `OSError`."""
-        if self._folder.exists():
-            raise FileExistsError(f"{self._folder} exists: give the name of a new folder")
+        self._check_free()
         staging = self._folder.with_name(f".{self._folder.name}.{secrets.token_hex(8)}")
         staging.mkdir(parents=True)
+        listing = staging.with_name(f"{staging.name}.csv")
         try:
-            with (staging / MANIFEST).open("x", encoding="utf-8", newline="") as file:
+            with listing.open("x", encoding="utf-8", newline="") as file:
                 manifest = csv.DictWriter(file, _COLUMNS)
                 manifest.writeheader()
                 for row in rows:
                     self._write_part(row, source, staging, manifest)
+            self._check_free()
             if not rename_if_free(staging, self._folder):
                 raise FileExistsError(f"{self._folder} exists: give the name of a new folder")
+            listing.rename(self.manifest)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+            listing.unlink(missing_ok=True)
         return self.exported
+
+    def _check_free(self) -> None:
+        """Raise `FileExistsError` if the folder or its list exists."""
+        for path in (self._folder, self.manifest):
+            if path.exists():
+                raise FileExistsError(f"{path} exists: give the name of a new folder")
 
     def _write_part(
         self, row: InspectionRow, source: Source, root: Path, manifest: "csv.DictWriter[str]"
