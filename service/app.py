@@ -77,6 +77,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     _protect(app, settings.access)
     if base.archive is not None:
         app.state.inspections = base.archive.door
+        app.state.purger = base.archive.purger
         app.add_middleware(RefusedParts, recorder=base.archive.recorder)
     app.add_middleware(
         RequestLog, metrics=metrics, fail_safe=settings.inspection.fail_safe, tracing=base.tracing

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Request
 
+from service.access.guard import Caller
 from service.archive.archive import Archive
 from service.archive.cursors import Cursors
 from service.archive.identifiers import parse_id
@@ -70,3 +71,9 @@ async def _identifier(
 
 InspectionId = Annotated[UUID, Depends(_identifier)]
 """The id in the path. Raises `InvalidRequest`."""
+
+
+def author_of(request: Request, who: str | None) -> str:
+    """Return who asks: the person, and the key's name; without a person, that name."""
+    caller: Caller = request.scope["state"]["caller"]
+    return f"{who} ({caller.name})" if who else caller.name

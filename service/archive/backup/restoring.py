@@ -2,6 +2,8 @@
 
 import secrets
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +72,7 @@ def restore(
         _check_free(folder, force=force)
         _stage(source, staging, progress)
         _verify(staging, manifest, progress)
+        _give_log(staging / JOURNAL_FILE)
         sync_tree(staging)
         return Restored(manifest, _replace(staging, folder))
     except OSError as error:
@@ -131,6 +134,12 @@ def _verify_media(staging: Path, keys: set[FileKey], expected: int, progress: Pr
         raise RestoreRefused(
             f"the backup has {present} of the {expected} images and raw maps that its manifest says"
         )
+
+
+def _give_log(journal: Path) -> None:
+    """Have SQLite use a write-ahead log again, so that readers need not wait for a service."""
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL").close()
 
 
 def _replace(staging: Path, folder: Path) -> Path | None:
