@@ -50,7 +50,8 @@ _DENIED = frozenset({"42501", "3D000"})  # privilege; there is no such database
 _DENIED_WORDS = ("authentication failed", "no pg_hba.conf entry", "does not exist")
 """Texts of a refused connection, which has no SQLSTATE."""
 
-_OF_VALUES = (ValueError, TypeError, OverflowError)
+_OF_DATA = (psycopg.DataError, ValueError, TypeError, OverflowError)
+"""Errors of values that do not even reach the database."""
 
 
 class PostgresqlSink:
@@ -214,7 +215,7 @@ def _is_of_data(error: StatementError) -> bool:
     state = _sqlstate(error)
     if state is not None:
         return state.startswith(("22", "23"))
-    return isinstance(error.orig, psycopg.DataError | _OF_VALUES)
+    return isinstance(error.orig, _OF_DATA)
 
 
 def _sqlstate(error: BaseException) -> str | None:

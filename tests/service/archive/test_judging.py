@@ -67,7 +67,7 @@ def test_a_hold_is_released_by_the_next(connection, record):
     assert [hold.is_held for hold in holds_of(connection, identifier)] == [False, True]
 
 
-def test_what_is_not_there_cannot_be_judged(connection):
+def test_an_unknown_inspection_cannot_be_judged(connection):
     assert give(connection, new_id(), GOOD) is None
     assert give(connection, new_id(), NewHold(True, "Ada")) is None
     assert add(connection, HoldRecord(new_id(), new_id(), True, "Ada", BEGIN)) is None

@@ -217,7 +217,7 @@ BY_INDEX = {
 
 
 @pytest.mark.parametrize("index", BY_INDEX)
-def test_every_search_goes_along_an_index(connection, part, index):
+def test_every_search_uses_an_index(connection, part, index):
     store.insert(connection, [part(station="EL-3", part_id="4711", told=Decision.NG)])
     for wanted in BY_INDEX[index]:
         assert index_for(wanted) == index
