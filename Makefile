@@ -5,6 +5,7 @@ PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 HOST    ?= 127.0.0.1
 PORT    ?= 8000
 SAMPLES ?= samples
+STATE   ?= state
 DEVICE  ?= cpu
 MINUTES ?= 10
 NAME    := $(subst :,-,$(DEVICE))
@@ -37,7 +38,7 @@ help: ## list these targets
 
 run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://127.0.0.1:8000
 	@echo "Starting the service on http://$(HOST):$(PORT) (Ctrl-C stops it); the first start compiles kernels"
-	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT) --samples $(abspath $(SAMPLES))
+	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT) --state $(abspath $(STATE)) --samples $(abspath $(SAMPLES))
 
 test: $(DEV) ## run every test but the long ones (10 minutes on two cores)
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not serial and not long"

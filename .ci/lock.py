@@ -1,8 +1,8 @@
-"""`make lock`: the exact versions of all that CI and the images install, as requirements.lock.
+"""`make lock`: writes requirements.lock, the exact versions that CI and the images install.
 
-pip resolves pyproject.toml's dependencies anew, from whatever index it is configured to use, and
-installs nothing. The file is for `pip install --constraint`: it names versions alone, no index and
-no hash, so that one file serves the CUDA and the CPU builds of torch, whose wheels differ.
+pip resolves pyproject.toml's dependencies anew, from its configured index, and installs nothing.
+The file is for `pip install --constraint`. It has neither index nor hashes, so that it serves both
+the CUDA and the CPU builds of torch, whose wheels differ.
 """
 
 import json
@@ -15,11 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 EXTRAS = ("dev", "torch", "edge")
-"""What CI and the images install; the others, `bench` and `mlflow` among them, neither does."""
+"""What CI and the images install; neither installs the others, for example `bench` and `mlflow`."""
 
 NOT_LOCKED = re.compile(r"pip|mambaad-service|triton|nvidia-.*|cuda-.*")
 """The installer, the project itself, and the packages whose exact versions the CUDA build of torch
-names; its CPU build needs none of those."""
+names; its CPU build needs none of them.
+"""
 
 HEAD = """\
 # The exact versions that CI and the images install: `pip install --constraint requirements.lock`.
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def resolved() -> dict[str, object]:
-    """Have pip choose a version of everything, and return its report."""
+    """Let pip choose a version of every package, and return its report."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"]
@@ -47,15 +48,15 @@ def resolved() -> dict[str, object]:
 
 
 def pins(report: dict[str, object]) -> list[str]:
-    """Return a line for each package of pip's report, but for those of `NOT_LOCKED`."""
+    """Return a line for each package of pip's report, except `NOT_LOCKED`."""
     packages = report["install"]
     assert isinstance(packages, list)
-    found = {}
+    versions = {}
     for package in packages:
         name = re.sub(r"[-_.]+", "-", package["metadata"]["name"]).lower()
-        # "+cpu" names a build, and not a version: other indexes have other builds of it.
-        found[name] = package["metadata"]["version"].partition("+")[0]
-    locked = {name: found[name] for name in sorted(found) if not NOT_LOCKED.fullmatch(name)}
+        # "+cpu" names a build, not a version: other indexes have other builds.
+        versions[name] = package["metadata"]["version"].partition("+")[0]
+    locked = {name: versions[name] for name in sorted(versions) if not NOT_LOCKED.fullmatch(name)}
     return [f"{name}=={version}" for name, version in locked.items()]
 
 

@@ -1,14 +1,13 @@
-"""Compares image decoders on typical camera images: speed, and differences of pixels.
+"""Compares image decoders on typical camera images: speed and pixel differences.
 
     pip install 'mambaad-service[bench]'
     python benchmarks/codecs.py --json benchmarks/results/codecs-cpu.json
 
-Times Pillow, simplejpeg and OpenCV on JPEG (quality 90) and PNG, in colour and in grey, at 0.3, 5
-and 20 megapixels; the pictures are a mosaic of the sample cells with a sensor's noise. "ready"
-includes making the network's tensor, always resized with Pillow. Decoders take turns in one thread,
-since the service decodes many images side by side; processor time counts. A second table compares
-alternatives to the resize that checkpoints are trained with, and the differences of their pixels; a
-third the writing of a heatmap laid over its image.
+Times Pillow, simplejpeg and OpenCV on JPEG (quality 90) and PNG, in colour and grey, at 0.3, 5 and
+20 megapixels: mosaics of the sample cells with sensor noise. "ready" includes making the network's
+tensor, always resized with Pillow. Decoders take turns in one thread and processor time counts,
+since the service decodes many images side by side. Further tables compare alternatives to the
+resize used in training, and ways to write a heatmap overlay.
 """
 
 import importlib.metadata
@@ -38,7 +37,7 @@ Decoder: TypeAlias = Callable[[bytes, str], Image.Image]
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians of processor time in ms; `max_difference` is a pixel's largest, from Pillow's."""
+    """Medians of processor time in ms; `max_difference` is the largest of a pixel from Pillow's."""
 
     decoder: str
     format: str
@@ -51,7 +50,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Resize:
-    """The median of decoding and resizing a JPEG, and its difference from bilinear's pixels."""
+    """Median ms to decode and resize a JPEG, and the difference from bilinear pixels."""
 
     way: str
     megapixels: float
@@ -62,7 +61,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Encoding:
-    """The median of writing a coloured picture, and the size of the file in bytes."""
+    """Median ms to write a coloured picture, and the file size."""
 
     way: str
     megapixels: float
@@ -72,10 +71,10 @@ class Encoding:
 
 def main(
     repeats: Annotated[int, typer.Option(min=1)] = 7,
-    megapixels: Annotated[list[float] | None, typer.Option(help="Any of 0.3, 5 and 20.")] = None,
+    megapixels: Annotated[list[float] | None, typer.Option(help="Some of 0.3, 5 and 20.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
-    """Print medians of decoding, and of decoding and resizing, and write them as JSON."""
+    """Print medians and write them as JSON."""
     about = {"device_name": device_name("cpu"), "repeats": repeats, "versions": all_versions()}
     print(f"{about['device_name']}, processor time of one thread, medians of {repeats}")
     print(", ".join(f"{package} {version}" for package, version in all_versions().items()))
@@ -117,7 +116,7 @@ def show(timings: list[Timing], resizes: list[Resize], encodings: list[Encoding]
 
 
 def all_versions() -> dict[str, str]:
-    """Return the versions of the decoders, and of the libraries that Pillow was built with."""
+    """Return the versions of the decoders and of Pillow's libraries."""
     packages = {"python": versions()["python"], "numpy": versions()["numpy"]}
     for package in ("pillow", "simplejpeg", "opencv-python-headless"):
         try:
@@ -144,7 +143,7 @@ def mosaic(width: int, height: int) -> Image.Image:
 
 
 def encode(picture: Image.Image, kind: str) -> bytes:
-    """Return the file's bytes, written like a camera's software would."""
+    """Return the file's bytes, written like a camera's software does."""
     encoded = BytesIO()
     picture.save(encoded, kind, **({"quality": 90} if kind == "JPEG" else {}))
     return encoded.getvalue()
@@ -236,7 +235,7 @@ def time_resizes(content: bytes, megapixels: float, repeats: int) -> list[Resize
 
 
 def time_encoders(picture: Image.Image, megapixels: float, repeats: int) -> list[Encoding]:
-    """Time the writing of a picture, as PNG with the service's settings, and in other ways."""
+    """Time the writing of a picture: PNG with the service's settings, and other ways."""
 
     def with_pillow(kind: str, **options: int) -> bytes:
         written = BytesIO()
@@ -263,7 +262,7 @@ def time_encoders(picture: Image.Image, megapixels: float, repeats: int) -> list
 
 
 def medians_ms(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Time all works in turns, so that noise affects all of them."""
+    """Time all functions in turns, so that noise affects all of them."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats + 1):
         for name, work in works.items():

@@ -1,10 +1,10 @@
-"""Every figure of this CPU in docs/understand.md, in under 4 minutes on a quiet machine.
+"""Measures all CPU figures in docs/understand.md, in under 4 minutes on a quiet machine.
 
     python -m benchmarks.cpu        # or: make bench-cpu
 
 Times the paper's configuration and the shipped checkpoint at batch 1 and 8, from pixels to
-decisions, once with all of the processor's instructions and once limited to AVX2, and measures the
-floor of both. Writes benchmarks/results/cpu-native.json and cpu-avx2.json, and the tables in
+decisions, with all of the processor's instructions and with AVX2 only, and measures the floor of
+both. Writes benchmarks/results/cpu-native.json and cpu-avx2.json, and the tables in
 docs/understand.md and benchmarks/results/README.md.
 """
 
@@ -76,19 +76,21 @@ def _git(*arguments: str) -> str:
 
 def main(
     checkpoint: Annotated[str, typer.Option(help="A checkpoint's name.")] = "solar",
-    repeats: Annotated[int, typer.Option(min=2, help="Batches of 1; an eighth as many of 8.")] = 24,
+    repeats: Annotated[
+        int, typer.Option(min=2, help="Number of batches of 1; of 8, an eighth as many.")
+    ] = 24,
     condition: Annotated[
-        str | None, typer.Option(help="Measure only this one, in this process; internal.")
+        str | None, typer.Option(help="Measure only this condition, in this process; internal.")
     ] = None,
     results: Annotated[Path, typer.Option(help="The folder for the results.")] = RESULTS,
 ) -> None:
-    """Measure under both conditions, each in a new process, and write the table."""
+    """Measure under both conditions, each in a new process, and write the tables."""
     if condition is not None:
         result = measured(condition, checkpoint, repeats)
         results.mkdir(parents=True, exist_ok=True)
         (results / f"cpu-{condition}.json").write_text(json.dumps(result, indent=2) + "\n")
         return
-    tune_torch()  # as `mambaad` does
+    tune_torch()  # like `mambaad`
     options = ["--checkpoint", checkpoint, "--repeats", str(repeats), "--results", str(results)]
     for name, variables in CONDITIONS.items():
         environment = {**os.environ, **variables}

@@ -2,10 +2,10 @@
 
     python -m benchmarks.floor
 
-Outside the scan, the flops are those of matrix products and convolutions, at the rate of a large
-float32 matrix product. A state update counts as 24 flops (an exponential by a polynomial, three
-products and sums) at the same rate. The bytes are those that each product, convolution and scan
-must read and write once, at the rate of a large copy. The floor is the larger of the two times.
+Flops are those of matrix products and convolutions, plus 24 for each state update of the scan (a
+polynomial exponential, three products and sums), at the rate of a large float32 matrix product.
+Bytes are those that each product, convolution and scan must read and write once, at the rate of a
+large copy. The floor is the larger of the two times.
 """
 
 import json
@@ -46,7 +46,7 @@ class Floor:
 
     @property
     def floor_ms(self) -> float:
-        """The larger of both, since arithmetic and memory can overlap."""
+        """Return the larger of both times, since arithmetic and memory can overlap."""
         return max(self.arithmetic_ms, self.memory_ms)
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu --json benchmarks/results/gpu-h100.json
 
-Takes under 8 minutes on a CUDA device. `--dry-run` runs every step at tiny sizes on the CPU, the
-kernels in Triton's interpreter if it is installed; this tests the script, its times mean nothing.
-Without a GPU, `--not-measured` writes an empty result with the same schema.
+Takes under 8 minutes on a CUDA device. `--dry-run` tests the script: every step at tiny sizes on
+the CPU, with kernels in Triton's interpreter if installed; its times mean nothing. Without a GPU,
+`--not-measured` writes an empty result with the same schema.
 """
 
 import json
@@ -100,7 +100,7 @@ def _measure(device: str, checkpoint: str, weights: Path, sizes: Sizes) -> dict[
     if not sizes.tiny:
         subjects.append(ends.checkpoint(lambda: store.load(checkpoint)))
     yardstick_names = list(ways)
-    if sizes.tiny:  # interpreted, a network of them takes minutes
+    if sizes.tiny:  # interpreting a network takes minutes
         ways = dict([*ways.items()][-1:])
     results = []
     for subject in subjects:

@@ -1,11 +1,11 @@
-"""Counts the instructions of the CUDA kernels in their machine code; needs Triton, no GPU.
+"""Counts the instructions of the CUDA kernels in their machine code; needs Triton, but no GPU.
 
     python -m benchmarks.kernel_counts --json benchmarks/results/kernel-counts.json
 
-Compiles the kernels for sm_90, finds the forward scan's loop over the steps, and counts its
-instructions by kind; for the backward kernels it reports registers and spills. The counts give two
-lower bounds of a scan's time on an H100 whose schedulers never wait, by exponentials and by
-instructions; the bytes to move give a third. These are no measurements: see `benchmarks/gpu.py`.
+Compiles the kernels for sm_90, and counts the instructions in the forward scan's loop over the
+steps by kind; for backward kernels, registers and spills. The counts give two lower bounds of a
+scan's time on an H100 whose schedulers never wait, by exponentials and by instructions; the bytes
+to move give a third. `benchmarks/gpu.py` measures.
 """
 
 import json
@@ -40,7 +40,7 @@ from model.scan.triton.plan import (
 MULTIPROCESSORS = 132
 HERTZ = 1.755e9
 BYTES_A_SECOND = 3.35e12
-STAGES = (  # L, D, R, blocks of the paper configuration, coarse to fine
+STAGES = (  # L, D, R, blocks of the paper's configuration, coarse to fine
     (64, 1024, 32, 3),
     (256, 512, 16, 4),
     (1024, 256, 8, 6),
@@ -57,7 +57,7 @@ _INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,5})\*/\s+(?:@!?U?P\d+ )?([A-Z0-9]+)([
 
 @dataclass(frozen=True)
 class Count:
-    """The instructions of a kernel for one step of one warp, and the resulting bounds of a scan."""
+    """A kernel's instructions for one step of one warp, and the resulting bounds of a scan."""
 
     L: int
     D: int
@@ -80,7 +80,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Registers:
-    """The registers and spills of a thread in a backward kernel."""
+    """A thread's registers and spills in a backward kernel."""
 
     kernel: str
     D: int
@@ -138,9 +138,9 @@ def count(shape: Shape, dtype: str) -> Count:
     limit = register_limit(shape, plan.block)
     listing, usage = inspect(compile_kernel(scan_chunks, constants, TRITON_NAMES[dtype], limit))
     steps, kinds = loop_over_steps(listing)
-    walks = 1 + 0.75 * (plan.chunks > 1)  # the walk for the ends computes no output
+    walks = 1 + 0.75 * (plan.chunks > 1)  # the walk to a chunk's end computes no output
     warp_steps = shape.images * shape.K * shape.L * -(-shape.D // plan.block) * walks
-    slots = MULTIPROCESSORS * SCHEDULERS * HERTZ / 1000  # a millisecond
+    slots = MULTIPROCESSORS * SCHEDULERS * HERTZ / 1000  # per millisecond
     a_step = {kind: n / steps for kind, n in kinds.items()}
     issued = sum(a_step.values())
     return Count(
@@ -184,7 +184,7 @@ def spilled(usage: dict[str, str]) -> int:
 def compile_kernel(
     kernel: JITFunction[Any], constants: dict[str, int], dtype: str, registers: int | None
 ) -> bytes:
-    """Compile for an H100, with the same information as a launch gives; `dtype` is u's."""
+    """Compile for an H100, with the information that a launch gives; `dtype` is u's."""
     names = kernel.arg_names
     kinds = dict.fromkeys(names, "*fp32") | dict.fromkeys(_INTEGERS, "i32")
     kinds |= {"u": f"*{dtype}", "order": "*i32"} | dict.fromkeys(constants, "constexpr")
@@ -203,7 +203,7 @@ def compile_kernel(
 
 
 def inspect(binary: bytes) -> tuple[str, dict[str, str]]:
-    """Return the machine code as text, and its use of registers and memory."""
+    """Return the machine code as text, and its registers and memory."""
     tool = triton.knobs.nvidia.cuobjdump.path
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
@@ -218,7 +218,7 @@ def inspect(binary: bytes) -> tuple[str, dict[str, str]]:
 def loop_over_steps(listing: str) -> tuple[int, Counter[str]]:
     """Return the number of steps in an iteration of the main loop, and its instructions by kind.
 
-    It is the innermost loop with the most exponentials; each step stores one row of y.
+    The main loop is the innermost one with the most exponentials; each step stores one row of y.
     """
     code = [(int(a, 16), kind, operands) for a, kind, operands in _INSTRUCTION.findall(listing)]
     branches = ((a, operands) for a, kind, operands in code if kind == "BRA")

@@ -3,14 +3,14 @@
     python -m benchmarks.load run --start --rate 70% --seconds 60
     python -m benchmarks.load run --url http://line-7:8000 --rate 20 --mix solar-mono=3,solar-poly=1
 
-and one command for each claim, which starts its own service:
+Each claim has a command that starts its own service:
 
     python -m benchmarks.load throughput    # POST /detect compared with the Detector alone
     python -m benchmarks.load latency       # p99 at 70 % load
     python -m benchmarks.load categories    # 16 categories on 4 checkpoints compared with one
 
-Requests are sent at times drawn beforehand, and latency counts from those times, so that a stalled
-service also pays for the requests it delayed. Needs `pip install 'mambaad-service[bench]'`.
+Requests have times drawn beforehand, and latency counts from those times: a stalled service also
+pays for the requests it delayed. Needs `pip install 'mambaad-service[bench]'`.
 """
 
 import json
@@ -135,7 +135,7 @@ def latency(
     device: Device = "cpu",
     batch_size: BatchSize = WorkerSettings.model_fields["max_batch_size"].default,
     share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Load as a share of the capacity.")
+        float, typer.Option(min=0.01, max=1, help="Load as a fraction of the capacity.")
     ] = 0.7,
     arrivals: Arrivals = Arrivals.POISSON,
     threads: Threads = None,

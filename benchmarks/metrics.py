@@ -1,11 +1,10 @@
-"""Time and memory of the pixel metrics of many maps.
+"""Times the pixel metrics of many maps, and measures their memory.
 
     python benchmarks/metrics.py --json benchmarks/results/metrics-cpu.json
 
-The maps are generated: smoothed noise, a little higher in the drawn defects of every other map.
-"taking" sorts and writes each map, "measuring" computes all pixel metrics, "intervals" their
-bootstrap; "cpu" is processor time. Peak memory is that of the process, with libraries and
-interpreter.
+The maps are smoothed noise, a little higher in the drawn defects of every other map. "taking" sorts
+and writes each map, "measuring" computes all pixel metrics, "intervals" their bootstrap; "cpu" is
+processor time. Peak memory is that of the process.
 """
 
 import json
@@ -68,7 +67,7 @@ def main(
 
 
 def fill(spill: MapSpill, maps: int, side: int) -> float:
-    """Add generated maps, and return the seconds that generating them took."""
+    """Add generated maps, and return the seconds for generating them."""
     rng = np.random.default_rng(0)
     noise = scipy.ndimage.gaussian_filter(rng.normal(size=(DIFFERENT, side, side)), (0, 2, 2))
     blobs = scipy.ndimage.gaussian_filter(rng.normal(size=(DIFFERENT, side, side)), (0, 8, 8))

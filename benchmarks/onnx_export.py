@@ -2,9 +2,9 @@
 
     python benchmarks/onnx_export.py --json benchmarks/results/onnx.json
 
-Each form is timed on the scans of the paper's four stages, 256 x 256, Hilbert,
-8 directions, 16 states, and summed over its 16 blocks; then whole models, from pixels to decision.
-All at batch 1, the forms by turns, medians of the repeats after one that is not counted.
+Each form is timed on the scans of the paper's four stages (256 x 256, Hilbert, 8 directions, 16
+states) and summed over its 16 blocks; then complete models, from pixels to decision. All at batch
+1, the forms in turns; medians of the repeats after one warm-up.
 """
 
 import json
@@ -185,10 +185,10 @@ def time_model(checkpoint: Checkpoint, threads: int, repeats: int) -> dict[str, 
     session_of(data, threads, "waiting")
     load_ms = (time.perf_counter() - started) * 1e3
     figures: dict[str, float] = {"load_ms": load_ms, "bytes": len(data)}
-    for idle in SPINNING:  # not in turns: they would take each other's cores
+    for idle in SPINNING:  # not in turns: sessions would take each other's cores
         session = session_of(data, threads, idle)
         figures[f"{idle}_ms"] = median_ms({"model": (session, feeds)}, repeats)["model"]
-        del session  # its threads go on spinning
+        del session  # stops its spinning threads
     return figures
 
 

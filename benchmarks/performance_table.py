@@ -1,7 +1,7 @@
-"""The speeds in docs/understand.md and benchmarks/results/README.md, made from the result files.
+"""Writes the speeds in docs/understand.md and benchmarks/results/README.md from the result files.
 
 python -m benchmarks.performance_table            # writes them
-python -m benchmarks.performance_table --check    # fails where a document says otherwise
+python -m benchmarks.performance_table --check    # fails if a document differs
 """
 
 import json
@@ -37,8 +37,9 @@ ALTERNATIVES = {
     "EfficientAD, small": 684,
     "PatchCore, WideResNet50": 860,
 }
-"""Milliseconds (median) of one 256 x 256 image in anomalib 2.6 with torch on two cores; from the
-project's plan, not measured by a script here."""
+"""Median milliseconds of one 256 x 256 image in anomalib 2.6 with torch on two cores; from the
+project's plan, not measured here.
+"""
 
 
 def summary(results: Path = RESULTS) -> str:
@@ -190,9 +191,11 @@ def written(document: str, made: str) -> str:
 
 
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a document differs.")
+    ] = False,
 ) -> None:
-    """Write the tables into the documents, or say whether they are there."""
+    """Write the tables into the documents, or check them."""
     stale = False
     for path, tables in ((SUMMARY, summary()), (DETAILS, details())):
         document = path.read_text("utf-8")

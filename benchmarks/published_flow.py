@@ -2,8 +2,8 @@
 
 `scan` takes the arguments of a backend of `model.scan`. Everything around the recurrence (K
 permuted float32 copies, the expanded delta, gathering back) is that of `model.scan.mamba_ssm`. Only
-mamba_ssm's kernel is replaced by a parallel scan over the steps of each chunk, with tensors that
-mamba_ssm does not need. A result that uses it must say so.
+mamba_ssm's kernel is replaced, by a parallel scan over the steps of each chunk, with tensors that
+mamba_ssm does not need. Results must say so.
 """
 
 import torch
@@ -53,7 +53,7 @@ def _by_channel(rows: Tensor, u: Tensor, groups: int) -> Tensor:
 def _prefixes(decay: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
     """Return, for each step, the product of the decays up to it and the state from zero.
 
-    Hillis and Steele's scan: each round joins every step with the one `reach` steps before it.
+    Hillis and Steele's scan: each round joins every step with the one `reach` steps before.
     """
     reach = 1
     while reach < decay.shape[2]:

@@ -1,11 +1,11 @@
-"""The gain from recordings on a CPU: a network recorded, unrecorded, and in onnxruntime.
+"""Measures the gain from recordings on a CPU: recorded, unrecorded, and in onnxruntime.
 
     python -m benchmarks.recording --json benchmarks/results/recording-cpu.json
 
-Times the shipped checkpoint and the paper's configuration (random weights), pixels to raw maps.
-All three ways use the same lanes (`model.engines.torch.lanes`): a single image with all threads, a
-batch in parts of one thread each. Every round runs each way once, in rotating order, so that a
-drifting machine affects all of them; medians count, and the median of each round's ratio.
+Times the shipped checkpoint and the paper's configuration (random weights), from pixels to raw
+maps. All ways use the same lanes (`model.engines.torch.lanes`): one image uses all threads, a batch
+is split into parts of one thread each. Each round runs each way once, in rotating order, so that a
+drifting machine affects all of them. Reports medians, also of the rounds' ratios.
 """
 
 import copy
@@ -52,7 +52,7 @@ TOLERANCE = 1e-3
 
 
 class LanedOnnx:
-    """An ONNX file in torch's lanes: one session with all threads, and one with a single thread."""
+    """An ONNX file in torch's lanes: one session with all threads, one with a single thread."""
 
     def __init__(self, data: bytes, size: tuple[int, int], threads: int) -> None:
         self._shared = OnnxEngine(data, size, threads=threads)
@@ -97,7 +97,7 @@ def paper(folder: Path) -> Checkpoint:
 
 
 def ways_of(checkpoint: Checkpoint, threads: int) -> Ways:
-    """Build the three engines; records the paper's network although the engine would not."""
+    """Build the three engines; records the paper's network even if the engine would not."""
     parts = (checkpoint.preprocessing, checkpoint.scoring)
     size = checkpoint.preprocessing.image_size
     networks = [copy.deepcopy(checkpoint.network) for _ in range(3)]

@@ -1,11 +1,11 @@
-"""Measures the state updates a second of each backend of the scan, forward and backward.
+"""Measures each scan backend's state updates a second, forward and backward.
 
     python benchmarks/scan.py --json benchmarks/results/scan-cpu.json
 
 One state update is one h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t of one state of one channel
 in one direction. The default shape is an HSS block of the paper's middle stage: 32 x 32 positions,
-256 inner channels, 8 directions, 16 states. "backward" is the time of the gradients alone. The
-slow reference backend takes seconds a scan and is timed 3 times at most.
+256 inner channels, 8 directions, 16 states. "backward" times the gradients alone. The slow
+reference backend takes seconds a scan and is timed at most 3 times.
 """
 
 import json
@@ -41,7 +41,7 @@ class Shape:
 
     @property
     def updates(self) -> int:
-        """State updates of one scan."""
+        """Return the state updates of one scan."""
         return self.b * self.side**2 * self.D * self.K * self.N
 
     def inputs(self, device: str) -> list[Tensor]:
@@ -114,7 +114,7 @@ def main(
 
 
 def runs(backend: str, shape: Shape, device: str) -> bool:
-    """Return whether a backend can run such inputs on the device; tries four positions."""
+    """Return whether a backend supports such inputs on the device; tries four positions."""
     small = replace(shape, b=1, side=2)
     order = torch.from_numpy(order_table("hilbert", shape.K, 2, 2).copy()).to(device)
     try:
@@ -126,7 +126,7 @@ def runs(backend: str, shape: Shape, device: str) -> bool:
 
 
 def time_backend(backend: str, shape: Shape, device: str, repeats: int) -> list[Result]:
-    """Time the scan without gradients, and then the gradients of a scan."""
+    """Time the scan without gradients, and then its gradients alone."""
     if backend == "reference":
         repeats = min(repeats, SLOW_REPEATS)
     inputs = shape.inputs(device)

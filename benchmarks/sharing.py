@@ -1,12 +1,12 @@
-"""The cost of many checkpoints on one device, and the gain from sharing the encoder's pass.
+"""Measures the cost of many checkpoints on one device, and the gain from a shared encoder pass.
 
     python benchmarks/sharing.py --json benchmarks/results/sharing-cpu.json
 
 1. Through a worker, all images queued: images a second of one category, and of 16 categories
-   interleaved on 4 checkpoints that share an encoder. The first round is not counted.
-2. In one process: a batch of mixed checkpoints, with one pass of the encoder for each checkpoint,
-   and with one pass for all. The difference is the gain from sharing the pass: none on a CPU, where
-   an image costs the same in any batch, so the service does not share it.
+interleaved on 4 checkpoints that share an encoder. The first round does not count. 2. In one
+process: a batch of mixed checkpoints, with an encoder pass per checkpoint and with one for all. On
+a CPU, where an image costs the same in any batch, sharing gains nothing, so the service does not do
+it.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ CONFIGS = {
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Images a second, the median of some rounds."""
+    """Images a second, the median of several rounds."""
 
     what: str
     images_per_second: float
@@ -160,7 +160,7 @@ async def through_worker(
 
 
 async def one_round(pool: WorkerPool, registry: Registry, categories: list[int]) -> float:
-    """Queue an image of each category given, and return the images a second."""
+    """Queue one image per category given, and return the images a second."""
     loop = asyncio.get_running_loop()
     size = registry.routes[0].image_size
     pixels = np.zeros((1, 3, size.height, size.width), np.uint8)
@@ -179,7 +179,7 @@ async def one_round(pool: WorkerPool, registry: Registry, categories: list[int])
 def encoder_passes(
     store: CheckpointStore, device: str, batch_size: int, rounds: int
 ) -> list[Throughput]:
-    """Compute a mixed batch with one pass of the encoder for each checkpoint, and one for all."""
+    """Compute a mixed batch with one encoder pass per checkpoint, and with one for all."""
     encoders = SharedEncoders()
     prepare = prepare_for_cpu if device == "cpu" else fold_batch_norms
     networks = [
@@ -214,7 +214,7 @@ def encoder_passes(
 
 @torch.inference_mode()
 def timed(way: Callable[[], None], device: str) -> float:
-    """Return the seconds that a call takes, its device's work included."""
+    """Return the seconds of a call, including its device's work."""
     started = time.perf_counter()
     way()
     if device != "cpu":

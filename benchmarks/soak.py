@@ -1,13 +1,12 @@
-"""Whether the service stays as it is: hostile and good traffic for a while, watched from outside.
+"""Checks that the service stays stable under hostile and good traffic, watched from outside.
 
     python -m benchmarks.soak --minutes 10
 
-Good images, bad ones and clients that hang up, while a version is loaded and unloaded over and over
-and a worker is killed with SIGKILL once; and among them, one after the other, requests that try to
-cost more than they should (`tests/hostile_requests.py`). Holds if no answer was wrong, nothing
-failed but what the killed worker had, no silence of /livez was longer than SILENCE_S, and memory,
-open files and threads are as flat at the end as they were after the warm-up. Needs
-`pip install 'mambaad-service[dev]'`.
+Clients post good and bad images or hang up, while a version is loaded and unloaded repeatedly and
+one worker is killed. Among them, one at a time, are requests that try to cost too much
+(`tests/hostile_requests.py`). Passes if no answer was wrong, only the killed worker's requests
+failed, /livez was never silent for longer than SILENCE_S, and memory, open files and threads are as
+flat at the end as after the warm-up. Needs `pip install 'mambaad-service[dev]'`.
 """
 
 import json
@@ -38,15 +37,15 @@ from benchmarks.soaking.watching import flatness, watch, workers_of
 from tests.hostile_requests import every_request
 
 SILENCE_S = 0.25
-"""The longest that /livez may be silent, beyond what the machine itself is."""
+"""Longest allowed silence of /livez, beyond the machine's own."""
 
 DRAWN = 30
-"""Hostile requests of each kind, beside those that once cost too much."""
+"""Hostile requests of each kind, besides those that once cost too much."""
 
 
 @contextmanager
 def store(weights: Path) -> Iterator[tuple[Path, str]]:
-    """Copy a store and add a second version, which serves; yields it and the first version."""
+    """Copy a store and add a second version, which serves; yield the copy and the first version."""
     with tempfile.TemporaryDirectory(prefix="mambaad-soak-") as folder:
         root = Path(folder) / "weights"
         copy_store(weights, root, 1, 2)
@@ -56,7 +55,7 @@ def store(weights: Path) -> Iterator[tuple[Path, str]]:
         shutil.copytree(first, second)
         values = json.loads((second / manifest.name).read_text("utf-8"))
         text = json.dumps(values | {"version": second.name})
-        (second / manifest.name).unlink()  # it may be a link to the first version's
+        (second / manifest.name).unlink()  # may be a link to the first version's file
         (second / manifest.name).write_text(text, "utf-8")
         yield root, f"{first.parent.name}/{first.name}"
 
@@ -64,7 +63,7 @@ def store(weights: Path) -> Iterator[tuple[Path, str]]:
 def report(
     rows: list[dict[str, Any]], tally: Tally, silences: Mapping[str, Silences] | None = None
 ) -> bool:
-    """Print the tables; return whether all is as it should be."""
+    """Print the tables; return whether all checks passed."""
     print(f"{'':16}{'after warm-up':>14}{'at the end':>12}{'highest':>10}{'may grow':>10}")
     for row in rows:
         print(
@@ -81,7 +80,7 @@ def report(
 
 
 def _report_silences(silences: Mapping[str, Silences], tally: Tally) -> bool:
-    """Print how long each target was silent; return whether none was so for too long."""
+    """Print how long each target was silent; return whether no silence was too long."""
     if not silences:
         return True
     print(f"{'silent for, ms':16}{'99 in 100':>14}{'longest':>12}{'not the machine':>18}")
@@ -100,7 +99,7 @@ def _report_silences(silences: Mapping[str, Silences], tally: Tally) -> bool:
 
 
 def soak(url: str, images: Path, spare: str, tally: Tally, minutes: float) -> dict[str, Any]:
-    """Soak a service that this process started; return what was measured."""
+    """Soak a service that this process started; return the measurements."""
     (front,) = (p for p in psutil.Process().children() if "serve" in p.cmdline())
     bodies = read_bodies(images, served_categories(url, {}))
     hostile = every_request(next(iter(bodies)), DRAWN)
@@ -118,7 +117,7 @@ def soak(url: str, images: Path, spare: str, tally: Tally, minutes: float) -> di
 
 
 def _await_worker(url: str, tally: Tally) -> None:
-    """Note when the service says that it is ready again, once it has said that it is not."""
+    """Note when the service is ready again, after it was not."""
     with httpx.Client(base_url=url, timeout=60) as client:
         for status in (503, 200):
             while client.get("/readyz").status_code != status:
@@ -130,7 +129,7 @@ def _await_worker(url: str, tally: Tally) -> None:
 
 
 def main(
-    minutes: Annotated[float, typer.Option(min=0.2, help="Minutes after the start.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0.2, help="Length of the soak in minutes.")] = 10.0,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda:N".')] = "cpu",
     weights: Annotated[Path, typer.Option(help="The store to serve a copy of.")] = Path("weights"),
     images: Annotated[Path, typer.Option(help="Images, as <category>/<image>.")] = Path("samples"),

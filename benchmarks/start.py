@@ -1,10 +1,10 @@
-"""Times the first answer of a service: from its start to the first 200.
+"""Times a service's first answer, from its start to the first 200.
 
     python -m benchmarks.start --json benchmarks/results/start-cpu.json
 
-Starts `mambaad serve` several times like `make run`. Each time it waits until the service listens
-and is ready, then posts one image. The first start may compile kernels and fills the file cache; it
-is reported apart, and the medians are of the later starts.
+Starts `mambaad serve` several times like `make run`, waits until it listens and is ready, and posts
+one image. The first start may compile kernels and fills the file cache: it is reported separately
+from the medians.
 """
 
 import json
@@ -45,7 +45,7 @@ class Start:
 
     @property
     def image_s(self) -> float:
-        """The seconds of the first image alone."""
+        """Return the seconds of the first image alone."""
         return self.answered_s - self.ready_s
 
 
@@ -76,7 +76,7 @@ def await_answer(server: "subprocess.Popen[bytes]", request: urllib.request.Requ
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_S):
                 return time.monotonic()
-        except (urllib.error.URLError, ConnectionError):  # not listening yet, or not ready
+        except (urllib.error.URLError, ConnectionError):  # not yet listening or ready
             time.sleep(POLL_S)
     raise CannotMeasure("the service ended or never answered 200; see its log")
 

@@ -77,14 +77,14 @@ def image_aurocs(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def train(data: Path, root: Path, variant: str, overrides: Overrides) -> dict[str, Any]:
-    """Return one variant's result; its store and result file are in `root`."""
+    """Return one variant's result; `root` holds its store and result file."""
     options = [word for override in overrides for word in ("--set", override)]
     result = run_trial(data, root / folder_name(variant), options)
     return {"variant": variant, "set": list(overrides), "image_auroc": image_aurocs(result)}
 
 
 def times(subjects: Mapping[str, Subject], repeats: int) -> dict[str, dict[str, float]]:
-    """Return the median milliseconds of a batch of each size, all variants in turns."""
+    """Return the median milliseconds of a batch of each size; variants run in turns."""
     times_ms: dict[str, dict[str, float]] = {name: {} for name in subjects}
     for batch_size in BATCH_SIZES:
         turns: dict[str, list[float]] = {name: [] for name in subjects}

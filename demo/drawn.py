@@ -6,8 +6,8 @@ Data sets with masks can rarely be redistributed; these can be made anywhere:
     python -m demo.drawn cells data/drawn-cells         # good solar cells (elpv-dataset)
 
 Textures are cut from photographs of 512 x 512 pixels: training images from the upper part, test
-images from the lower one, so that no pixel is in both. Cells keep the split of `demo.solar`; only
-good ones are used, and half of the test ones get a defect. The seed fixes every image.
+images from the lower. Cells keep the split of `demo.solar`, good ones only; half of the test ones
+get a defect. The seed fixes every image.
 """
 
 import shutil

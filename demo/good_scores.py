@@ -1,8 +1,8 @@
-"""Writes raw scores of real good parts that a checkpoint was not trained on, for tests.
+"""Writes raw scores of real good parts that the checkpoint has not seen, for tests.
 
     python -m demo.good_scores data/solar tests/reference/solar_good_scores.json
 
-They fix no behaviour of the network: the tests hold for any scores.
+The tests do not depend on the scores' values.
 """
 
 import json
@@ -26,7 +26,7 @@ def main(
     name: Annotated[str, typer.Option(help="The checkpoint.")] = "solar",
     weights: Annotated[Path, typer.Option(help="The checkpoint store.")] = Path("weights"),
 ) -> None:
-    """Score the held-out good cells and those of the test split, by category."""
+    """Score the good cells of held_out and test, by category."""
     detector = open_checkpoint(CheckpointStore(weights).load(name))
     cells = [cell for cell in read_split() if cell.is_good and cell.split in ("held_out", "test")]
     scores: dict[str, list[float]] = {}

@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def is_good(self) -> bool:
-        """Whether the cell was judged free of defects."""
+        """Return whether the cell was judged free of defects."""
         return float(self.probability) == 0
 
 
@@ -152,7 +152,9 @@ def prepare(
     ] = False,
     split_file: Annotated[
         Path,
-        typer.Option("--split", metavar="FILE", help="Use another split than the committed one."),
+        typer.Option(
+            "--split", metavar="FILE", help="Use this split instead of the committed one."
+        ),
     ] = SPLIT_FILE,
 ) -> None:
     """Copy the cells into MVTec layout, ROOT/<category>/{train,held_out,test}/<kind>/."""

@@ -1,12 +1,12 @@
-"""Repeats the demonstration on other splits, random ones and ones that keep modules apart.
+"""Repeats the demonstration on other splits: random ones, and ones that keep modules together.
 
     python -m demo.splits data/solar-splits --json benchmarks/results/solar-splits.json
 
 In a random split, test cells can come from the same module as training cells. `grouped` keeps runs
-of 40 consecutive files together, a stand-in for modules, which the dataset does not name; its
-defective test cells are those in test runs that are not for development. Each trial trains the
-shipped recipe and compares PaDiM and PatchCore on the same features. Finished trials are reused.
-Each takes about 10 minutes on two cores.
+of 40 consecutive files together, a stand-in for modules, which the dataset does not name; defective
+test cells are those of test runs outside development. Each trial trains the shipped recipe and
+compares PaDiM and PatchCore on the same features; it takes about 10 minutes on two cores, and
+finished ones are reused.
 """
 
 import json
@@ -73,7 +73,7 @@ def draw_grouped(cells: Iterable[Cell], seed: int) -> list[Cell]:
 
 
 def _is_broken(run: Sequence[Cell]) -> bool:
-    """Return whether more of its cells are certainly defective than good."""
+    """Return whether more of the run's cells are certainly defective than good."""
     return sum(float(cell.probability) == 1 for cell in run) > sum(cell.is_good for cell in run)
 
 
@@ -91,7 +91,7 @@ DRAW: Mapping[Kind, Callable[[Iterable[Cell], int], list[Cell]]] = {
 
 
 def image_aurocs(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return each method's image AUROC by category: the calibrated score's, or a rival's best."""
+    """Return each method's image AUROC by category: of the calibrated score, or a rival's best."""
     by_method: dict[str, dict[str, float]] = {}
     for category, standings in result["baselines"]["categories"].items():
         for standing in standings:
@@ -105,7 +105,7 @@ def image_aurocs(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def run_one(kind: Kind, seed: int, root: Path) -> dict[str, Any]:
-    """Return one split's result; its images, store and result file are in `root`."""
+    """Return one split's result; `root` holds its images, store and result file."""
     folder = root / f"{kind}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     cells = DRAW[kind](read_labels(data_folder()), seed)

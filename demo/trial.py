@@ -17,8 +17,8 @@ def run_trial(
 ) -> dict[str, Any]:
     """Train a network with `options`; return the result of `mambaad evaluate --json`.
 
-    `data` has the layout of `demo.solar prepare`. The store, the run and the result stay in
-    `folder`; an existing result is returned without training. Raises `CalledProcessError`.
+    `data` has the layout of `demo.solar prepare`. `folder` gets the store, the run and the result;
+    an existing result is returned without training. Raises `CalledProcessError`.
     """
     result = folder / "result.json"
     if not result.is_file():

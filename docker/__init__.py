@@ -1,1 +1,1 @@
-"""The container files, and the programs that build and try the images."""
+"""The container files, and programs that build and test the images."""

@@ -1,7 +1,7 @@
-"""Shrinks the image's virtual environment: deletes what serving never opens, compiles the rest.
+"""Shrinks the image's virtual environment: deletes unused files, compiles the others.
 
-The build runs it with the environment's own Python, after pip installed the dependencies without
-bytecode. `make image-check` runs `serve`, `predict` and `benchmark` in the finished image.
+The build runs it after pip installed the dependencies without bytecode. `make image-check` runs
+`serve`, `predict` and `benchmark` in the finished image.
 """
 
 import compileall
@@ -32,7 +32,7 @@ NOT_COMPILED = re.compile(
     r"|/sympy/(physics|plotting|parsing|stats|vector|crypto|holonomic|diffgeom|geometry)/"
     r"|/networkx/|/numba/cuda/|/numpy/(f2py|typing)/|/pygments/lexers/"
 )
-"""Modules without bytecode: serving imports few of them, which Python compiles in memory."""
+"""Modules without bytecode: serving imports few of them, and Python compiles those in memory."""
 
 
 def main() -> None:
@@ -46,11 +46,11 @@ def main() -> None:
 
 
 def expand(folder: Path, pattern: str) -> list[Path]:
-    """Return the paths that a pattern with one `{a,b}` names."""
-    start, _, rest = pattern.partition("{")
-    names, _, end = rest.partition("}")
-    patterns = [start + name + end for name in names.split(",")] if rest else [pattern]
-    return [path for each in patterns for path in sorted(folder.glob(each))]
+    """Return the paths that match a pattern with one `{a,b}`."""
+    start, _, remainder = pattern.partition("{")
+    names, _, end = remainder.partition("}")
+    patterns = [start + name + end for name in names.split(",")] if remainder else [pattern]
+    return [path for alternative in patterns for path in sorted(folder.glob(alternative))]
 
 
 def remove(path: Path) -> None:

@@ -128,6 +128,18 @@ class IdempotencyKeyReused(ServiceError):
     """The Idempotency-Key was used with another request."""
 
 
+class InvalidInspectionId(ServiceError):
+    """The inspection id is not a UUIDv7, or two different ones were given."""
+
+
+class InspectionIdReused(ServiceError):
+    """The inspection id belongs to another part: another category or other images."""
+
+
+class MapNotKept(ServiceError):
+    """The part is decided, but its anomaly map, which the answer needs, is no longer there."""
+
+
 class UndecodableImage(ServiceError):
     """The image is empty, truncated or damaged."""
 

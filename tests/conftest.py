@@ -1,21 +1,22 @@
-"""How all tests run: shapes checked, one thread each, and in groups that two processes share.
+"""Checks shapes in all tests, sets one thread each, and groups tests for two processes.
 
-Every test runs with the shapes in `model`'s signatures checked.
+beartype checks the shapes in `model`'s signatures on each call, through jaxtyping's import hook,
+which must be in place before the first import of `model`. Modules that Numba compiles are left out:
+Numba cannot compile a wrapper.
 
-beartype checks them on each call, through jaxtyping's import hook, which has to be in place before
-the first import of `model`. Modules that Numba compiles are left out: it cannot compile a wrapper.
+pytest-xdist runs a group of tests in one process. All tests of a started service are one group, so
+that it starts once; otherwise a group is a file. The longest groups run first.
 
-pytest-xdist gives a group of tests to one process. All tests of a started service are one group, so
-that it is started once; any other group is a file. The longest groups are taken first.
-
-Without a CUDA device, Triton's kernels run under its interpreter, on the CPU. Triton reads the
-variable that says so when it is first imported.
+Without a CUDA device, Triton's kernels run in its interpreter on the CPU. Triton reads the variable
+for that at its first import.
 """
 
 import os
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tiny networks gain nothing by more
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch is imported: tiny networks gain nothing from more
+)
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def modules_with_shapes() -> list[str]:
-    """Name the modules of `model` that use jaxtyping and not Numba."""
+    """Name the modules of `model` that use jaxtyping but not Numba."""
     sources = {path: path.read_text("utf-8") for path in sorted((ROOT / "model").rglob("*.py"))}
     return [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -44,7 +45,7 @@ install_import_hook(modules_with_shapes(), "beartype.beartype")
 
 
 STARTED_ONCE = {"live_service": "live", "server": "server"}
-"""The fixtures that start a service for tests of several files, and the group of these tests."""
+"""Fixtures that start a service for tests of several files, and the group of these tests."""
 
 LONGEST_FIRST = [
     "live",
@@ -84,24 +85,22 @@ LONGEST_FIRST = [
     "tests/model/training/test_options.py",
     "tests/test_wheel.py",
 ]
-"""Groups of 5 s and more; `make test-quick` leaves out their tests, which are marked `slow`."""
+"""Groups that take 5 s or more; their tests are marked `slow`, and `make test-quick` skips them."""
 
 
 def group_of(item: pytest.Item) -> str:
-    """Return the group of tests that one process runs."""
     fixtures = getattr(item, "fixturenames", ())
     started = [group for fixture, group in STARTED_ONCE.items() if fixture in fixtures]
     return started[0] if started else item.nodeid.partition("::")[0]
 
 
 def missing_groups() -> list[str]:
-    """Name the groups of LONGEST_FIRST that are neither a service's nor a file."""
     started = STARTED_ONCE.values()
     return [name for name in LONGEST_FIRST if name not in started and not (ROOT / name).is_file()]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put each test into its group, the longest groups first."""
+    """Assign each test to its group, the longest groups first."""
     if missing := missing_groups():
         raise pytest.UsageError(f"LONGEST_FIRST in {__file__} names no test: {missing}")
     place = {group: number for number, group in enumerate(LONGEST_FIRST)}
@@ -114,6 +113,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a GPU where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")

@@ -1,4 +1,4 @@
-"""Bodies that try to cost more than they weigh: fixed ones that once did, and strategies for more.
+"""Bodies that cost more than their size suggests: fixed ones that once did, and strategies.
 
     for body in fixed_bodies(2_000_000):
         client.post(body.path, content=body.content, headers=body.headers)
@@ -6,8 +6,8 @@
     @given(bodies(200_000))
     def test(body): ...
 
-Each is a request to a door of the service, of about the size that is asked for; none of them holds
-an image. `category` is one that the service knows. Nothing here needs a service.
+Each is a request to one of the service's doors, of about the given size and without an image.
+`CATEGORY` is known to the service. Nothing here needs a service.
 """
 
 import gzip
@@ -28,7 +28,7 @@ _ONE_PIXEL = (
 
 @dataclass(frozen=True)
 class HostileBody:
-    """One request. `name` says what is wrong with it; every answer of `statuses` is right."""
+    """One request. `name` describes the fault; every answer in `statuses` is right."""
 
     name: str
     path: str
@@ -41,7 +41,7 @@ class HostileBody:
         return f"{self.name} -> {self.path}"
 
     def gzipped(self) -> "HostileBody":
-        """The same, in next to no bytes."""
+        """Return the same body, compressed to almost nothing."""
         return replace(
             self,
             name=f"{self.name}, gzipped",
@@ -50,7 +50,7 @@ class HostileBody:
         )
 
 
-# What is too much: texts of JSON, of about so many bytes
+# Fillers: JSON texts of about the given number of bytes
 
 
 def _repeated(piece: bytes, size: int, before: bytes = b"[", after: bytes = b"]") -> bytes:
@@ -108,10 +108,10 @@ FILLERS: dict[str, Callable[[int], bytes]] = {
     "colons": lambda size: b":" * size,
     "quotes": lambda size: b'"' * size,
 }
-"""Values of JSON, and what is none, by what there is too much of."""
+"""JSON values, and invalid ones, by what they have too much of."""
 
 
-# Where it may stand
+# Places for fillers
 
 _IMAGE = b'{"content":"%b"}' % _ONE_PIXEL.encode()
 _JSON_TYPE = {"Content-Type": "application/json"}
@@ -170,12 +170,11 @@ _DOORS: dict[str, tuple[str, dict[str, bytes]]] = {
     f"/categories/{CATEGORY}/threshold": ("PUT", ADMIN_PLACES),
     f"/categories/{CATEGORY}/route": ("POST", ADMIN_PLACES),
 }
-# Something odd at a place may be nothing wrong: an unknown member of v2, a result for each image.
+# Odd values in some places are valid: an unknown member of v2, a result for each image.
 _ANY = frozenset({200, 400, 404, 413, 415, 422})
 
 
 def json_body(path: str, place: str, filler: str, size: int) -> HostileBody:
-    """Return a JSON body with too much at a place."""
     method, places = _DOORS[path]
     content = places[place].replace(b"%b", FILLERS[filler](size))
     return HostileBody(f"{filler} in {place}", path, content, _JSON_TYPE, _ANY, method)
@@ -200,7 +199,7 @@ def json_bodies(size: int) -> st.SearchStrategy[HostileBody]:
 
 
 def form_part(name: bytes, value: bytes, *headers: bytes, filename: bytes | None = None) -> bytes:
-    """Return one part of a form; `headers` are whole lines."""
+    """`headers` are complete lines."""
     disposition = b'Content-Disposition: form-data; name="' + name + b'"'
     if filename is not None:
         disposition += b'; filename="' + filename + b'"'
@@ -211,7 +210,7 @@ def form_part(name: bytes, value: bytes, *headers: bytes, filename: bytes | None
 def form(
     name: str, path: str, *parts: bytes, parameters: str = "", statuses: frozenset[int] = _ANY
 ) -> HostileBody:
-    """Return a form of these parts; `parameters` are more of its Content-Type."""
+    """`parameters` extend the Content-Type."""
     content = b"".join(parts) + b"--" + BOUNDARY.encode() + b"--\r\n"
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}{parameters}"}
     return HostileBody(name, path, content, headers, statuses)
@@ -250,32 +249,29 @@ FORMS: dict[str, Callable[[int], list[bytes]]] = {
         form_part(b"file", b"1", filename=b"=?punycode?q?" + b"a-b" * (min(size, 4000) // 3))
     ],
 }
-"""Parts of a form, by what there is too much of."""
+"""Parts of a form, by what they have too much of."""
 
 
 def form_body(path: str, kind: str, size: int) -> HostileBody:
-    """Return a form with too much of something."""
     return form(kind, path, *FORMS[kind](size))
 
 
 def form_with_json(path: str, name: str, filler: str, size: int) -> HostileBody:
-    """Return a form whose field of JSON has too much in it."""
     kind = f"{filler} in the field {name}"
     parts = [form_part(name.encode(), FILLERS[filler](size)), _FILE]
     return form(kind, path, form_part(b"category", CATEGORY.encode()), *parts)
 
 
 def form_in_codec(path: str, codec: str, size: int, *, of_part: bool = False) -> HostileBody:
-    """Return a form that says its texts are in a codec, in its own type or in that of a part."""
+    """The form's type, or that of a part, declares the codec."""
     named = [b"Content-Type: text/plain; charset=" + codec.encode()] if of_part else []
-    content = b"a" * max(1, size)  # the costliest that punycode has
+    content = b"a" * max(1, size)  # the most expensive text in punycode
     parts = [form_part(b"part_id", content, *named), _FILE]
     parameters = "" if of_part else f"; charset={codec}"
     return form(f"charset {codec!r}", path, *parts, parameters=parameters)
 
 
 def form_bodies(size: int) -> st.SearchStrategy[HostileBody]:
-    """Forms with too much of something, and in codecs of every kind."""
     paths = st.sampled_from(["/detect", "/detect/batch"])
     sizes = st.integers(1, size)
     codecs = st.sampled_from([codec for codec in CODECS if "\x00" not in codec])
@@ -292,13 +288,13 @@ def form_bodies(size: int) -> st.SearchStrategy[HostileBody]:
     )
 
 
-# Tensors behind the JSON
+# Tensors after the JSON
 
 
 def tensor_body(
     kind: str, inputs: list[dict[str, object]], tail: bytes, **members: object
 ) -> HostileBody:
-    """Return a request to infer with tensors as bytes behind the JSON."""
+    """Return an infer request with tensors as bytes after the JSON."""
     head = json.dumps({**members, "inputs": inputs}).encode()
     headers = {
         "Content-Type": "application/octet-stream",
@@ -310,33 +306,30 @@ def tensor_body(
 def tensor(
     datatype: str, shape: list[int], size: int | None = None, **more: object
 ) -> dict[str, object]:
-    """Return the description of a tensor of so many bytes."""
+    """Describe a tensor of `size` bytes."""
     parameters = {} if size is None else {"binary_data_size": size}
     described = {"name": "image", "datatype": datatype, "shape": shape, "parameters": parameters}
     return {**described, **more}
 
 
 def empty_elements(count: int) -> HostileBody:
-    """Return a BYTES tensor of so many elements without any content."""
     described = tensor("BYTES", [count], 4 * count)
     return tensor_body(f"{count} empty elements", [described], bytes(4 * count))
 
 
 def small_elements(count: int, shape: list[int] | None = None) -> HostileBody:
-    """Return a BYTES tensor of so many elements of a byte."""
     tail = (struct.pack("<I", 1) + b"a") * count
     described = tensor("BYTES", shape or [count], len(tail))
     return tensor_body(f"{count} elements of a byte", [described], tail)
 
 
 def pixels(datatype: str, shape: list[int], value: bytes, size: int) -> HostileBody:
-    """Return a tensor of pixels whose shape may have nothing to do with its bytes."""
+    """Return a tensor of pixels whose shape need not match its bytes."""
     tail = (value * (size // len(value) + 1))[:size]
     return tensor_body(f"{datatype} {shape}", [tensor(datatype, shape, size)], tail)
 
 
 def many_tensors(count: int, members: str) -> HostileBody:
-    """Return a request with many inputs, or that asks for many outputs."""
     described = tensor("BYTES", [1], None, data=["AAAA"])
     if members == "inputs":
         return tensor_body("many inputs", [described] * count, b"")
@@ -351,7 +344,7 @@ _SHAPES = st.lists(
 
 
 def tensor_bodies(size: int) -> st.SearchStrategy[HostileBody]:
-    """Tensors of many elements, of odd shapes, and too many of them."""
+    """Tensors with many elements, odd shapes, or too many of them."""
     return st.one_of(
         st.builds(empty_elements, st.integers(1, size // 4)),
         st.builds(small_elements, st.integers(1, size // 5), st.none() | _SHAPES),
@@ -367,13 +360,12 @@ def tensor_bodies(size: int) -> st.SearchStrategy[HostileBody]:
 
 
 def bodies(size: int) -> st.SearchStrategy[HostileBody]:
-    """Any of them, as it is or gzipped."""
     plain = st.one_of(json_bodies(size), form_bodies(size), tensor_bodies(size))
     return st.builds(lambda body, zipped: body.gzipped() if zipped else body, plain, st.booleans())
 
 
 def fixed_bodies(size: int = 3_000_000) -> list[HostileBody]:
-    """Return those that once cost seconds or gigabytes, and their nearest relatives."""
+    """Return bodies that once cost seconds or gigabytes, and similar ones."""
     zeros = json_body("/detect", "images", "zeros", size)
     infer = f"/v2/models/{CATEGORY}/infer"
     return [

@@ -1,4 +1,4 @@
-"""Requests as they go over the wire, and those whose framing has too much of something."""
+"""Complete HTTP requests whose framing has too much of something."""
 
 import gzip
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from tests.hostile_bodies import CATEGORY
 
 @dataclass(frozen=True)
 class HostileRequest:
-    """One request as it goes over the wire; `name` says what is wrong with it."""
+    """One request as bytes; `name` describes the fault."""
 
     name: str
     content: bytes = field(repr=False)
@@ -20,10 +20,9 @@ class HostileRequest:
         return f"{self.name} ({len(self.content)} bytes)"
 
 
-def whole(
+def with_length(
     name: str, path: str, content: bytes, headers: Mapping[str, str], method: str = "POST"
 ) -> HostileRequest:
-    """Write a request with its length."""
     return HostileRequest(name, head(path, {**headers, **length_of(content)}, method) + content)
 
 
@@ -46,19 +45,18 @@ DETECT = f"/detect?category={CATEGORY}"
 
 
 def long_trailer(size: int, line: bytes = b"X-T: " + b"t" * 80 + b"\r\n") -> HostileRequest:
-    """A chunked body whose trailer goes on and on."""
     trailer = line * (size // len(line))
     content = head(DETECT, CHUNKED) + chunks(b"x") + b"0\r\n" + trailer + b"\r\n"
     return HostileRequest(f"a trailer of {size} bytes", content)
 
 
 def one_long_trailer(size: int) -> HostileRequest:
-    """A chunked body with one trailer of one line that goes on and on."""
+    """The trailer is a single line."""
     return long_trailer(size, b"X-T: " + b"t" * max(0, size - 7) + b"\r\n")
 
 
 def long_extensions(size: int, count: int) -> HostileRequest:
-    """Chunks of a byte, each with an extension that goes on and on."""
+    """One-byte chunks, each with a long extension."""
     extension = b";e=" + b"e" * (size // count)
     content = chunks(*[b"x"] * count, extension=extension)
     return HostileRequest(
@@ -67,7 +65,6 @@ def long_extensions(size: int, count: int) -> HostileRequest:
 
 
 def small_chunks(count: int, size: int) -> HostileRequest:
-    """A body in very many chunks."""
     content = chunks(b"x" * size) * count
     return HostileRequest(
         f"{count} chunks of {size}", head(DETECT, CHUNKED) + content + b"0\r\n\r\n"
@@ -75,34 +72,31 @@ def small_chunks(count: int, size: int) -> HostileRequest:
 
 
 def many_headers(count: int, size: int) -> HostileRequest:
-    """A request with very many headers, or very long ones."""
     headers = {f"X-{number}": "h" * size for number in range(count)}
     return HostileRequest(f"{count} headers of {size}", head(DETECT, headers | length_of(b"")))
 
 
 def long_target(size: int) -> HostileRequest:
-    """A path with a query of very many fields."""
+    """A path with a query of many fields."""
     query = "&".join(f"a{number}=b" for number in range(size // 8))
-    return whole(f"a query of {size} bytes", f"{DETECT}&{query}", b"x", {})
+    return with_length(f"a query of {size} bytes", f"{DETECT}&{query}", b"x", {})
 
 
 def pipelined(count: int, path: str) -> HostileRequest:
-    """Very many requests at once, on one connection."""
     return HostileRequest(f"{count} requests for {path} at once", head(path, {}, "GET") * count)
 
 
 def nested_gzip(levels: int, size: int) -> HostileRequest:
-    """A bomb in a bomb; the header tells of one."""
+    """The header declares only one level."""
     content = bytes(size)
     for _ in range(levels):
         content = gzip.compress(content, 9, mtime=0)
-    return whole(
+    return with_length(
         f"{size} bytes, gzipped {levels} times", DETECT, content, {"Content-Encoding": "gzip"}
     )
 
 
 def framings(size: int) -> st.SearchStrategy[HostileRequest]:
-    """Requests whose framing has too much of something."""
     sizes = st.integers(1, size)
     return st.one_of(
         st.builds(long_trailer, sizes),
@@ -131,4 +125,4 @@ FIXED: dict[str, Callable[[], HostileRequest]] = {
     "300 requests at once": lambda: pipelined(300, "/livez"),
     "a gzip bomb": lambda: nested_gzip(1, 10**8),
 }
-"""Framings that once were outside every limit, and their nearest relatives, by name."""
+"""Framings that once exceeded every limit, and similar ones, by name."""

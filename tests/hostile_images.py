@@ -1,7 +1,7 @@
-"""Image files that cost more than they look like, and strategies that vary them.
+"""Image files that cost more than their size suggests, and strategies that vary them.
 
-Nothing here needs the service: a load harness may post what `hostile_images()` draws, and a test
-may hold it against limits. Each builder returns a whole, valid file unless its name says otherwise.
+Nothing here needs the service: load tests may post what `hostile_images()` draws, other tests may
+check it against limits. Each builder returns a complete, valid file unless its name says otherwise.
 """
 
 import struct
@@ -24,7 +24,7 @@ def saved(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def zeros(count: int) -> bytes:
-    """So many zeros, as zlib writes them, made without having them all at once."""
+    """Return compressed zeros, made without holding them all in memory."""
     writer = zlib.compressobj(1)
     piece = bytes(2**20)
     parts = [writer.compress(piece) for _ in range(count // len(piece))]
@@ -51,7 +51,7 @@ def png_header(
 def black_png(
     width: int, height: int, depth: int = 8, colour: int = 0, idat_bytes: int = 2**20
 ) -> bytes:
-    """A PNG of zeros, whose pixels come in chunks of so many bytes."""
+    """A PNG of zeros, in chunks of `idat_bytes`."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     data = zeros(height * (1 + (width * channels * depth + 7) // 8))
     pieces = [(b"IDAT", data[at : at + idat_bytes]) for at in range(0, len(data), idat_bytes)]
@@ -63,7 +63,7 @@ def png_of_many_chunks(count: int, kind: bytes = b"tEXt") -> bytes:
     data = {b"tEXt": b"k\0v", b"zTXt": b"k\0\0" + zlib.compress(b"v"), b"prVt": b""}.get(kind, b"")
     header = png_header(8, 8)
     pixels = zlib.compress(bytes(8 * 9))
-    if kind == b"IDAT":  # empty ones behind the pixels
+    if kind == b"IDAT":  # empty chunks after the pixels
         return png(header, (b"IDAT", pixels), *[(b"IDAT", b"")] * count)
     return png(header, *[(kind, data)] * count, (b"IDAT", pixels))
 
@@ -77,7 +77,7 @@ def animated_png(width: int, height: int, frames: int) -> bytes:
 
 
 def jpeg_of_many_scans(width: int, height: int, scans: int, mode: str = "L") -> bytes:
-    """A progressive JPEG whose last scan, a refinement, comes again and again."""
+    """A progressive JPEG that repeats its last scan, a refinement."""
     content = saved(Image.new(mode, (width, height), 128), "JPEG", progressive=True, quality=75)
     last = content.rindex(b"\xff\xda")
     more = max(0, scans - content.count(b"\xff\xda"))
@@ -85,7 +85,7 @@ def jpeg_of_many_scans(width: int, height: int, scans: int, mode: str = "L") -> 
 
 
 def jpeg_with(segments: bytes) -> bytes:
-    """A small JPEG with these bytes behind its first marker."""
+    """A small JPEG with these bytes after its first marker."""
     content = saved(Image.new("L", (16, 16), 128), "JPEG")
     return content[:2] + segments + content[2:]
 
@@ -99,7 +99,7 @@ def jpeg_of_much_padding(count: int) -> bytes:
 
 
 def jpeg_of_restarts(width: int, height: int) -> bytes:
-    """A JPEG with a restart marker behind each block."""
+    """A restart marker after each block."""
     picture = Image.new("L", (width, height), 128)
     return saved(picture, "JPEG", restart_marker_blocks=1)
 
@@ -124,9 +124,9 @@ def tiff(
     following: int = 0,
     big: bool = False,
 ) -> bytes:
-    """A little-endian TIFF of one directory, with `data` at offset 16.
+    """Return a little-endian TIFF with one directory, and `data` at offset 16.
 
-    `following` is where the next directory lies. An entry is (tag, type, values).
+    `following` is the offset of the next directory. An entry is (tag, type, values).
     """
     listed = sorted(entries, key=lambda entry: entry[0])[: None if big else 65_535]
     room, entry_bytes = (8, 20) if big else (4, 12)
@@ -165,7 +165,7 @@ def grey_tiff(
     packed: bytes | None = None,
     share_data: bool = True,
 ) -> bytes:
-    """A TIFF of zeros whose strips or tiles all share one piece of data."""
+    """All strips or tiles share the same data."""
     across, down = tile or (width, rows_per_strip or height)
     pieces = -(-width // across) * -(-height // down)
     if packed is None:
@@ -194,7 +194,7 @@ def grey_tiff(
 
 
 def run_length_bmp(width: int, height: int) -> bytes:
-    """A BMP in run lengths (RLE8) that ends at once: every pixel is left out."""
+    """RLE8 that ends at once, without a pixel."""
     palette = b"".join(bytes([i, i, i // 2, 0]) for i in range(256))
     data = b"\0\1"
     header = struct.pack(
@@ -206,7 +206,7 @@ def run_length_bmp(width: int, height: int) -> bytes:
 
 
 def hollow_bmp(width: int, height: int, bits: int = 24) -> bytes:
-    """A BMP's headers alone; it is not whole."""
+    """Headers only."""
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, 0, 2835, 2835, 0, 0)
     return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
 
@@ -233,7 +233,7 @@ _COUNTS = st.one_of(st.integers(0, 50), st.sampled_from([1_000, 9_999, 10_001, 3
 
 @st.composite
 def png_images(draw: st.DrawFn) -> bytes:
-    """PNG files: any header over few bytes, many chunks, or pixels for what the header says."""
+    """Any header with few bytes, many chunks, or pixels that fit the header."""
     width, height = draw(_SIDES), draw(_SIDES)
     depth, colour = draw(
         st.sampled_from([(1, 0), (8, 0), (16, 0), (8, 2), (8, 3), (8, 6), (16, 6)])
@@ -254,7 +254,7 @@ def png_images(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def jpeg_images(draw: st.DrawFn) -> bytes:
-    """JPEG files: many scans, segments, padding bytes or restart markers, or an odd EXIF."""
+    """Many scans, segments, padding bytes or restart markers, or an odd EXIF."""
     side = draw(st.integers(1, 300))
     match draw(st.sampled_from(["scans", "segments", "padding", "restarts", "exif"])):
         case "scans":
@@ -273,7 +273,7 @@ def jpeg_images(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def exif_directories(draw: st.DrawFn) -> bytes:
-    """EXIF as a TIFF: orientations of all kinds, pointers to itself, entries without end."""
+    """All orientations, pointers to itself, countless entries."""
     pointers = st.sampled_from([0, 8, 16, 2**31])
     entries: list[tuple[int, int, tuple[int, ...] | bytes]] = [
         (274, draw(st.sampled_from([SHORT, LONG])), (draw(st.integers(0, 65_535)),)),
@@ -286,7 +286,7 @@ def exif_directories(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def tiff_images(draw: st.DrawFn) -> bytes:
-    """TIFF files: many strips or tiles, tiles far larger than the image, odd entries."""
+    """Many strips or tiles, tiles far larger than the image, odd entries."""
     width, height = draw(st.integers(1, 200)), draw(_SIDES)
     compression = draw(st.sampled_from([1, 5, 7, 8, 32_773, 34_925, 50_000, 99]))
     wide = draw(st.sampled_from([16, 256, 4_096, 65_520]))
@@ -314,7 +314,7 @@ def tiff_images(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def bmp_images(draw: st.DrawFn) -> bytes:
-    """BMP files: run lengths, and headers over nothing, of negative and enormous sides."""
+    """Run lengths, and headers without pixels, of negative and enormous sides."""
     width, height = draw(_SIDES), draw(_SIDES)
     if draw(st.booleans()):
         return run_length_bmp(width, height)
@@ -324,7 +324,7 @@ def bmp_images(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def webp_images(draw: st.DrawFn) -> bytes:
-    """WebP files: lossless noise, many frames, and a header that says more."""
+    """Lossless noise, many frames, or a header that declares too much."""
     content = bytearray(
         animated_webp(draw(st.integers(1, 64)), 16, draw(st.integers(1, 30)))
         if draw(st.booleans())
@@ -336,5 +336,4 @@ def webp_images(draw: st.DrawFn) -> bytes:
 
 
 def hostile_images() -> st.SearchStrategy[bytes]:
-    """Files of every format that is taken."""
     return st.one_of(png_images(), jpeg_images(), tiff_images(), bmp_images(), webp_images())

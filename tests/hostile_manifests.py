@@ -1,4 +1,4 @@
-"""Manifests as a stranger could write them: a real one, with values replaced by others."""
+"""Manifests as a stranger could write them: a real one with replaced values."""
 
 import json
 from copy import deepcopy
@@ -14,7 +14,7 @@ RAW = {
     "@nested": "[" * 500 + "]" * 500,
     "@twice": '{"a": 1, "a": 2}',
 }
-"""What no JSON library writes, by the text that stands for it."""
+"""Values that no JSON library writes, by their placeholder."""
 
 VALUES = st.one_of(
     st.sampled_from([0, -1, 1, 2, 3, 7, 64, 10**6, 2**31, 2**53, 10**18, 2**63 - 1, -(2**63) + 1]),
@@ -39,7 +39,7 @@ def places(value, path=()):
 
 @st.composite
 def hostile(draw, manifest, within=None):
-    """Draw the text of a manifest with one to three changes, or of the field `within` alone."""
+    """Draw a manifest with one to three changes, all in the field `within` if given."""
     values = deepcopy(manifest)
     for _ in range(draw(st.integers(1, 3))):
         paths = [path for path in places(values) if within is None or path[0] == within]

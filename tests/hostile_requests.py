@@ -1,4 +1,4 @@
-"""Whole HTTP requests that try to cost more than they should, and strategies for more of them.
+"""Complete HTTP requests that try to cost more than they should, and strategies for more.
 
     for request in fixed_requests():
         connection.sendall(request.content)
@@ -6,8 +6,8 @@
     @given(requests("png"))
     def test(request): ...
 
-Images, bodies and framings come from the modules beside; what is here sends them through every
-door. Nothing here needs a service.
+Sends the images, bodies and framings of the other `hostile_` modules through every door. Nothing
+here needs a service.
 """
 
 import base64
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests import hostile_bodies as bodies
 from tests import hostile_framing as framing
 from tests import hostile_images as images
-from tests.hostile_framing import HostileRequest, whole
+from tests.hostile_framing import HostileRequest, with_length
 
 CATEGORY = bodies.CATEGORY
 _SEED = 20_260_101
@@ -31,7 +31,6 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 def of_body(body: bodies.HostileBody, category: str = CATEGORY) -> HostileRequest:
-    """Write a hostile body as a request, about a category that the service has."""
     path = body.path.replace(CATEGORY, category)
     content = body.content
     if category != CATEGORY:
@@ -40,7 +39,7 @@ def of_body(body: bodies.HostileBody, category: str = CATEGORY) -> HostileReques
             content = gzip.compress(gzip.decompress(content).replace(old, new), 6, mtime=0)
         else:
             content = content.replace(old, new)
-    return whole(str(body), path, content, body.headers, body.method)
+    return with_length(str(body), path, content, body.headers, body.method)
 
 
 # An image through each door
@@ -52,37 +51,38 @@ DOORS = ("bytes", "form", "json", "batch", "infer", "lookout", "gzip")
 def of_image(
     name: str, image: bytes, door: str = "bytes", heatmap: str = "none", category: str = CATEGORY
 ) -> HostileRequest:
-    """Send an image through a door; what has no heatmaps is asked for none."""
+    """Request a heatmap only where the door has them."""
     name = f"{name}, as {door}, heatmap={heatmap}"
-    asked = f"category={category}&heatmap={heatmap}"
+    query = f"category={category}&heatmap={heatmap}"
     match door:
         case "form":
             content = bodies.form_part(b"file", image, filename=b"a.png") + b"--x--\r\n"
-            return whole(name, f"/detect?{asked}", content, FORM)
+            return with_length(name, f"/detect?{query}", content, FORM)
         case "json" | "batch":
             listed = [{"content": base64.b64encode(image).decode()}]
             content = json.dumps(
                 {"category": category, "heatmap": heatmap, "images": listed}
             ).encode()
-            return whole(name, "/detect/batch" if door == "batch" else "/detect", content, JSON)
+            return with_length(
+                name, "/detect/batch" if door == "batch" else "/detect", content, JSON
+            )
         case "infer":
             described = bodies.tensor("BYTES", [1], 4 + len(image))
             tail = len(image).to_bytes(4, "little") + image
             body = bodies.tensor_body(name, [described], tail)
-            return whole(name, f"/v2/models/{category}/infer", body.content, body.headers)
+            return with_length(name, f"/v2/models/{category}/infer", body.content, body.headers)
         case "lookout":
             path = f"/2020-11-20/projects/{category}/models/1/detect"
-            return whole(name, path, image, {"Content-Type": "image/png"})
+            return with_length(name, path, image, {"Content-Type": "image/png"})
         case "gzip":
             zipped = gzip.compress(image, 6, mtime=0)
-            return whole(name, f"/detect?{asked}", zipped, {"Content-Encoding": "gzip"})
-    return whole(name, f"/detect?{asked}", image, {})
+            return with_length(name, f"/detect?{query}", zipped, {"Content-Encoding": "gzip"})
+    return with_length(name, f"/detect?{query}", image, {})
 
 
 def image_requests(
     name: str, strategy: st.SearchStrategy[bytes], category: str = CATEGORY
 ) -> st.SearchStrategy[HostileRequest]:
-    """Images of a strategy through any door, with any heatmap."""
     return st.builds(
         of_image,
         st.just(name),
@@ -95,7 +95,7 @@ def image_requests(
 
 @st.composite
 def long_images(draw: st.DrawFn) -> bytes:
-    """Whole PNGs of one or a few lines, lying or standing, up to ten million pixels long."""
+    """One or a few rows or columns, up to ten million pixels long."""
     long = draw(st.sampled_from([10_000, 60_000, 70_000, 300_000, 3_000_000, 10_000_000]))
     short = draw(st.integers(1, max(1, min(20, 10_000_000 // long))))
     sides = (long, short) if draw(st.booleans()) else (short, long)
@@ -107,8 +107,6 @@ KINDS = ("png", "jpeg", "tiff", "bmp", "webp", "json", "gzip", "form", "tensor",
 
 
 def requests(kind: str, category: str = CATEGORY) -> st.SearchStrategy[HostileRequest]:
-    """Requests of a kind about a category that the service has."""
-
     def of(strategy: st.SearchStrategy[bodies.HostileBody]) -> st.SearchStrategy[HostileRequest]:
         return st.builds(of_body, strategy, st.just(category))
 
@@ -141,8 +139,8 @@ def requests(kind: str, category: str = CATEGORY) -> st.SearchStrategy[HostileRe
 
 
 def drawn(kind: str, count: int, category: str = CATEGORY) -> list[HostileRequest]:
-    """Draw so many requests of a kind: always the same ones."""
-    found: list[HostileRequest] = []
+    """Draw `count` requests, always the same ones."""
+    drawn_requests: list[HostileRequest] = []
 
     @seed(_SEED)
     @settings(
@@ -154,10 +152,10 @@ def drawn(kind: str, count: int, category: str = CATEGORY) -> list[HostileReques
     )
     @given(requests(kind, category))
     def take(request: HostileRequest) -> None:
-        found.append(request)
+        drawn_requests.append(request)
 
     take()
-    return found
+    return drawn_requests
 
 
 _FIXED_IMAGES: list[tuple[str, Callable[[], bytes], str, str]] = [
@@ -180,7 +178,7 @@ _FIXED_IMAGES: list[tuple[str, Callable[[], bytes], str, str]] = [
 
 
 def fixed(category: str = CATEGORY) -> dict[str, Callable[[], HostileRequest]]:
-    """Images and framings that once cost seconds or gigabytes, each made when it is asked for."""
+    """Images and framings that once cost seconds or gigabytes, made on demand."""
 
     def through(
         name: str, make: Callable[[], bytes], door: str, heatmap: str
@@ -192,12 +190,11 @@ def fixed(category: str = CATEGORY) -> dict[str, Callable[[], HostileRequest]]:
 
 
 def fixed_requests(category: str = CATEGORY, size: int = 3_000_000) -> list[HostileRequest]:
-    """Every request that once cost too much."""
-    known = [of_body(body, category) for body in bodies.fixed_bodies(size)]
-    return [*known, *(make() for make in fixed(category).values())]
+    hostile = [of_body(body, category) for body in bodies.fixed_bodies(size)]
+    return [*hostile, *(make() for make in fixed(category).values())]
 
 
 def every_request(category: str = CATEGORY, count: int = 30) -> list[HostileRequest]:
-    """Every request that once cost too much, and so many drawn of each kind."""
+    """Return all fixed requests, and `count` drawn ones of each kind."""
     more = [request for kind in KINDS for request in drawn(kind, count, category)]
     return [*fixed_requests(category), *more]

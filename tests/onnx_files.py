@@ -1,7 +1,7 @@
-"""Tiny ONNX files with the inputs and outputs of `mambaad export`, and versions that hold them.
+"""Tiny ONNX files with the inputs and outputs of `mambaad export`, and versions that contain them.
 
 The raw map is the brightness of each pixel, 0 to 1, and NaN for an image whose first value is
-`BROKEN`. The raw score, where there is one, is the highest value of the map.
+`BROKEN`. The raw score, if any, is the map's maximum.
 """
 
 import json
@@ -74,12 +74,12 @@ def write_version(
     golden: dict[str, GoldenImages] | None = None,
     size: tuple[int, int] = (64, 64),
 ) -> Path:
-    """Write version 1 of a checkpoint that holds an ONNX file and no network; return its folder."""
+    """Write version 1 of a checkpoint with an ONNX file and no network; return its folder."""
     files = {ONNX_FILE: brightness(size) if data is None else data}
     if baselines:
         files[BASELINES_FILE] = serialise("baselines", baselines)
     if golden:
-        images = {category: known.images for category, known in golden.items()}
+        images = {category: golden_images.images for category, golden_images in golden.items()}
         files[GOLDEN_FILE] = serialise("golden images", images)
     values = {
         "format_version": 1,
@@ -96,8 +96,8 @@ def write_version(
         "metrics": {},
         "software": {},
         "golden": {
-            category: {"raw_scores": known.raw_scores, "tolerance": known.tolerance}
-            for category, known in (golden or {}).items()
+            category: {"raw_scores": golden_images.raw_scores, "tolerance": golden_images.tolerance}
+            for category, golden_images in (golden or {}).items()
         },
     }
     folder = root / name / "1"

@@ -1,4 +1,4 @@
-"""The programs of Debian that tests run; CI installs every one of them."""
+"""The Debian programs that tests run; CI installs all of them."""
 
 import os
 import shutil
@@ -16,18 +16,18 @@ PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
 }
-"""Each program, and the package that brings it."""
+"""The Debian package of each program."""
 
 
 def program(name: str) -> str:
-    """Return the path of a program. A test without it skips; where CI is set, it fails."""
+    """Return the path of a program. Without it, the test skips, or fails if CI is set."""
     path = shutil.which(name, path=os.pathsep.join(folders()))
     if path is not None:
         return path
-    told = f"{name} is not installed: apt-get install {PACKAGES[name]}"
+    message = f"{name} is not installed: apt-get install {PACKAGES[name]}"
     if os.environ.get("CI"):
-        pytest.fail(told)
-    pytest.skip(told)
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def folders() -> list[str]:

@@ -27,15 +27,15 @@ def orders() -> dict[str, np.ndarray]:
 
 
 def shapes(directions: int, depths: tuple[int, ...]) -> dict[str, list[int]]:
-    """The keys and shapes of a published checkpoint with fewer directions or other depths."""
+    """With fewer directions or other depths."""
     stored = json.loads((REFERENCE / "official_keys_full.json").read_text("utf-8"))
-    kept = {}
+    selected = {}
     for key, shape in stored.items():
         match = _MODULE.match(key)
         if match and not _exists(match, depths):
             continue
-        kept[key] = _with_directions(key, shape, directions)
-    return kept
+        selected[key] = _with_directions(key, shape, directions)
+    return selected
 
 
 def _with_directions(key: str, shape: list[int], directions: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The house rules that no tool checks: rooms, layers, sizes, and where the environment is read."""
+"""House rules that no tool checks: rooms, layers, sizes, and where code reads the environment."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ FILE_LINES = 300
 BODY_LINES = 40
 ROOM_MODULES = 15
 ACROSS_ROOMS = {"service/faults"}
-"""Folders of tests that mirror no room, since they are about all rooms together."""
+"""Test folders that mirror no room, since they test all rooms together."""
 
 READS_ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
 MACHINE_PATH = re.compile(r"(?<![\w./:-])/(?:home|root|work|farm|Users|tmp/[\w-]*venv)/[\w.-]+")
@@ -33,19 +33,19 @@ def functions(source: str) -> Iterator[Function]:
 
 
 def body_length(function: Function) -> int:
-    """Lines from the first statement after the docstring to the last."""
-    first, *rest = function.body
+    """From the first statement after the docstring to the last."""
+    first, *statements = function.body
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        if not rest:
+        if not statements:
             return 0
-        first = rest[0]
+        first = statements[0]
     end = function.end_lineno
     assert end is not None
     return end - first.lineno + 1
 
 
 def environment_reads(source: str) -> list[int]:
-    """Line numbers of `os.environ`, `os.getenv`, and of their import from os."""
+    """Return the lines that use `os.environ` or `os.getenv`, or import them from os."""
     return sorted(
         node.lineno
         for node in ast.walk(ast.parse(source))
@@ -59,13 +59,13 @@ def imported(node: ast.ImportFrom) -> set[str]:
 
 
 def rooms() -> dict[str, list[str]]:
-    """Map each room of the two packages to its modules, without `__init__`."""
+    """Without `__init__`."""
     files = [file for file in SOURCES if file.relative_to(ROOT).parts[0] in PACKAGES]
-    found: dict[str, list[str]] = {name_of(file.parent): [] for file in files}
+    modules: dict[str, list[str]] = {name_of(file.parent): [] for file in files}
     for file in files:
         if file.stem != "__init__":
-            found[name_of(file.parent)].append(file.stem)
-    return found
+            modules[name_of(file.parent)].append(file.stem)
+    return modules
 
 
 def name_of(path: Path) -> str:
@@ -73,7 +73,7 @@ def name_of(path: Path) -> str:
 
 
 def logger_names(source: str) -> list[str]:
-    """Return what `logging.getLogger` is called with, as the source has it."""
+    """Return the arguments of `logging.getLogger`, as source text."""
     return [
         ast.unparse(argument)
         for call in ast.walk(ast.parse(source))
@@ -87,7 +87,7 @@ def tracked_text_files() -> list[Path]:
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if listing.returncode:
-        pytest.skip("not a git checkout: nothing says which files are the repository's")
+        pytest.skip("not a git checkout, so the repository's files are unknown")
     paths = [ROOT / name for name in listing.stdout.split("\0") if name]
     return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8192]]
 
@@ -131,7 +131,7 @@ def test_tests_lie_where_the_modules_lie():
 
 
 def test_a_loggers_name_says_a_part_of_the_service_and_no_place_in_its_folders():
-    """Lines keep their `logger` where modules move, and none is silenced with another's."""
+    """A log line's `logger` survives moved modules, and silencing one affects no other."""
     files = sorted((ROOT / "service").rglob("*.py"))
     names = [name for file in files for name in logger_names(file.read_text("utf-8"))]
     assert len(names) > 10
@@ -168,12 +168,12 @@ def test_the_environment_is_read_in_settings_alone():
 
 
 def test_no_file_names_a_path_of_one_machine():
-    found = [
+    paths = [
         f"{path.relative_to(ROOT)}: {match.group()}"
         for path in tracked_text_files()
         for match in MACHINE_PATH.finditer(path.read_text("utf-8"))
     ]
-    assert not found
+    assert not paths
 
 
 def test_the_measures_see_what_they_should():
@@ -186,8 +186,8 @@ def test_the_measures_see_what_they_should():
 
 
 def test_one_decoder_opens_all_images():
-    """Limits, depths and transparency are one rule, which `PIL.Image.open` knows nothing of."""
-    measured = ROOT / "benchmarks" / "codecs.py"  # decodes by several libraries, to compare them
+    """Limits, depths and transparency are one rule, which `PIL.Image.open` ignores."""
+    measured = ROOT / "benchmarks" / "codecs.py"  # compares several decoding libraries
     opening = [
         f"{name_of(file)}:{call.lineno}"
         for file in SOURCES

@@ -1,4 +1,4 @@
-"""An audit passes only where every package was looked up."""
+"""An audit passes only if every package was checked."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def skipped(name):
 
 
 def audit(folder, output, error="", status=0):
-    """Run the audit with a program that says this in the place of pip-audit."""
+    """With a program that prints this instead of pip-audit."""
     (folder / "out").write_text(output if isinstance(output, str) else json.dumps(output), "utf-8")
     (folder / "err").write_text(error, "utf-8")
     tool = folder / "pip-audit"
@@ -33,7 +33,7 @@ def audit(folder, output, error="", status=0):
 
 
 @pytest.mark.parametrize(
-    ("packages", "status", "expected", "told"),
+    ("packages", "status", "expected", "message"),
     [
         ([clean("a"), OWN], 0, 0, "1 packages audited, 0 with known holes, 0 not audited"),
         ([clean("a"), skipped("b")], 0, 2, "1 packages were not audited: b (Dependency not found"),
@@ -44,14 +44,16 @@ def audit(folder, output, error="", status=0):
         ([{**clean("a"), "vulns": [HOLE]}, skipped("b")], 1, 1, "1 with known holes, 1 not"),
     ],
 )
-def test_packages_that_were_not_looked_up_do_not_pass(tmp_path, packages, status, expected, told):
+def test_packages_that_were_not_looked_up_do_not_pass(
+    tmp_path, packages, status, expected, message
+):
     answer = audit(tmp_path, {"dependencies": packages, "fixes": []}, status=status)
     assert answer.returncode == expected, answer.stderr
-    assert told in answer.stdout + answer.stderr
+    assert message in answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize(
-    ("output", "error", "told"),
+    ("output", "error", "message"),
     [
         ("", "Traceback (most recent call last):\nConnectionError: no network", "no network"),
         ("", "", "it said nothing"),
@@ -61,9 +63,9 @@ def test_packages_that_were_not_looked_up_do_not_pass(tmp_path, packages, status
         ('{"dependencies": 5}', "", "nothing was checked"),
     ],
 )
-def test_a_program_that_could_not_ask_does_not_pass(tmp_path, output, error, told):
+def test_a_program_that_could_not_ask_does_not_pass(tmp_path, output, error, message):
     for status in (0, 1):
         answer = audit(tmp_path, output, error, status)
         assert answer.returncode == 2
-        assert told in answer.stderr
+        assert message in answer.stderr
         assert "Traceback" not in answer.stderr

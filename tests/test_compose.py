@@ -1,4 +1,4 @@
-"""The compose files keep to the compose specification, and real programs take their commands."""
+"""The compose files follow the compose specification, and real programs accept their commands."""
 
 import json
 import re
@@ -23,13 +23,13 @@ SCHEMA = json.loads((ROOT / "tests/reference/compose/compose-spec.json").read_te
 
 
 def faults(compose: dict[str, Any]) -> list[str]:
-    """What the specification's schema says against a compose file."""
+    """By the specification's schema."""
     validator = jsonschema.Draft7Validator(SCHEMA)
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(compose)]
 
 
 def changed(key: str, value: object) -> dict[str, Any]:
-    """The compose file with a key of the service set, or taken away."""
+    """Set or remove a key of the service."""
     services = COMPOSE["services"]
     return COMPOSE | {"services": services | {"mambaad": services["mambaad"] | {key: value}}}
 
@@ -64,7 +64,7 @@ def test_a_mistake_in_a_service_is_noticed(key: str, value: object):
 
 
 def here(argument: str, service: dict[str, Any], data: Path) -> str:
-    """An argument of a service with its paths as they are on this machine, not in the container."""
+    """Replace the container's paths by this machine's."""
     for volume in service["volumes"]:
         source, inside, *_ = volume.split(":")
         folder = ROOT / source if source.startswith(".") else data / source
@@ -89,7 +89,7 @@ def test_prometheus_starts_with_the_command_of_the_compose_file(tmp_path: Path):
 
 
 def test_the_command_of_the_image_is_taken_by_the_program(monkeypatch: pytest.MonkeyPatch):
-    """The compose file gives the service no command, so the image's own counts."""
+    """The compose file has no command for the service: the image's own runs."""
     assert "command" not in COMPOSE["services"]["mambaad"]
     served = []
     monkeypatch.setattr(cli, "run_server", lambda settings, samples: served.append(settings))
@@ -105,8 +105,8 @@ def test_the_command_of_the_image_is_taken_by_the_program(monkeypatch: pytest.Mo
 
 def test_the_command_that_makes_a_key_makes_one(tmp_path: Path):
     text = (ROOT / "docker/compose.keys.yml").read_text("utf-8")
-    told = re.search(r"compose run --rm mambaad (.*?)\n#   PUBLISH", text, re.DOTALL)[1]
-    words = told.replace("\\\n#", " ").split()
+    arguments = re.search(r"compose run --rm mambaad (.*?)\n#   PUBLISH", text, re.DOTALL)[1]
+    words = arguments.replace("\\\n#", " ").split()
     file = words[words.index("--file") + 1]
     service = yaml.safe_load(text)["services"]["mambaad"]
     assert file == service["environment"]["MAMBAAD_API_KEYS_FILE"]

@@ -1,4 +1,4 @@
-"""The demonstration's split: fixed, disjoint, and the one that was committed."""
+"""The demonstration's split: fixed, disjoint, and equal to the committed one."""
 
 from collections import Counter
 from pathlib import Path
@@ -104,13 +104,13 @@ def standing(method, score, auroc):
 
 
 def test_ours_counts_as_calibrated_and_a_rival_by_its_best_score():
-    ours = [standing("MambaAD", "calibrated", 0.9), standing("MambaAD", "max", 0.95)]
+    mambaad = [standing("MambaAD", "calibrated", 0.9), standing("MambaAD", "max", 0.95)]
     rival = [standing("PaDiM", "max", 0.8), standing("PaDiM", "top", 0.85)]
-    result = {"baselines": {"categories": {"a": ours + rival}}}
-    found = splits.image_aurocs(result)
-    assert found == {"MambaAD": {"a": 0.9}, "PaDiM": {"a": 0.85}}
-    trials = [{"split": "random", "image_auroc": found}] * 2
-    assert splits.means(trials, splits.Kind.RANDOM) == found
+    result = {"baselines": {"categories": {"a": mambaad + rival}}}
+    aurocs = splits.image_aurocs(result)
+    assert aurocs == {"MambaAD": {"a": 0.9}, "PaDiM": {"a": 0.85}}
+    trials = [{"split": "random", "image_auroc": aurocs}] * 2
+    assert splits.means(trials, splits.Kind.RANDOM) == aurocs
 
 
 @pytest.mark.parametrize("group", sorted(ablation.GROUPS))

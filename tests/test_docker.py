@@ -1,4 +1,4 @@
-"""What the container files name is there; no container engine is needed to see that."""
+"""Everything that the container files name exists; no container engine is needed."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def copied_from_context() -> list[str]:
 
 
 def is_sent(path: str) -> bool:
-    """Whether `docker build` gets to see a top-level path; the last matching line decides."""
+    """Return whether `docker build` sees a top-level path; the last matching line decides."""
     sent = True
     for line in IGNORE:
         if line and not line.startswith("#") and fnmatch(path, line.removeprefix("!")):
@@ -47,7 +47,7 @@ def test_stages_and_targets_exist():
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
     assert {"cpu", "cuda", "edge"} <= stages
     edge = DOCKERFILE.partition("FROM runtime AS edge")[2].partition("\nFROM")[0]
-    assert "--from=build-edge" in edge  # and so without torch
+    assert "--from=build-edge" in edge  # so without torch
     assert "--from=build " not in edge
     parents = set(re.findall(r"^FROM ([a-z]\S*)|--from=(\S+)", DOCKERFILE, re.MULTILINE))
     assert {name for pair in parents for name in pair if name} <= stages
@@ -88,7 +88,7 @@ def test_the_settings_of_the_compose_files_are_settings(name: str):
 
 @pytest.mark.parametrize("overlay", [(), ("docker/compose.keys.yml",)])
 def test_the_composed_service_may_start(overlay: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
-    """It listens beyond its container, which start-up refuses without a word on keys."""
+    """The container listens beyond itself; start-up refuses that without a setting for keys."""
     monkeypatch.setenv("MAMBAAD_HTTP__HOST", "0.0.0.0")
     for name in (COMPOSE_FILES[0], *overlay):
         service = yaml.safe_load((ROOT / name).read_text("utf-8"))["services"]["mambaad"]
@@ -162,7 +162,7 @@ def test_a_bill_of_materials_is_written_as_in_the_image(tmp_path: Path):
     stage = DOCKERFILE.partition(" AS sbom\n")[2].partition("\nFROM")[0]
     options = re.search(r"cyclonedx-py (.*?) /opt/venv", stage.replace("\\\n", " "))[1].split()
     bill, empty = tmp_path / "sbom.json", tmp_path / "venv"
-    venv.create(empty, symlinks=True)  # of this whole environment it takes half a minute
+    venv.create(empty, symlinks=True)  # copying this environment takes half a minute
     options[options.index("--output-file") + 1] = str(bill)
     command = Path(sys.executable).with_name("cyclonedx-py")
     subprocess.run([command, *options, empty / "bin/python"], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""Drawn defects: seen, marked where they are, and the same every time."""
+"""Drawn defects are visible, correctly masked, and always the same."""
 
 import hashlib
 

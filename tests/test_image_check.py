@@ -177,7 +177,7 @@ def test_the_sandbox_mounts_its_root_read_only_before_anything_else(tmp_path: Pa
 
 def test_slim_deletes_what_its_list_names_and_nothing_else(tmp_path: Path, monkeypatch):
     packages = tmp_path / "site-packages"
-    kept = [
+    remaining = [
         write(packages / name)
         for name in ("torch/bin/torch_shm_manager", "scipy/ndimage/a.py", "numpy/core/b.py")
     ]
@@ -196,7 +196,7 @@ def test_slim_deletes_what_its_list_names_and_nothing_else(tmp_path: Path, monke
     monkeypatch.setattr(slim.sysconfig, "get_path", lambda _: str(packages))
     slim.main()
     assert [path for path in dropped if path.exists()] == []
-    assert all(path.exists() for path in kept)
+    assert all(path.exists() for path in remaining)
     assert (packages / "scipy/ndimage/__pycache__").is_dir()
 
 

@@ -1,4 +1,4 @@
-"""requirements.lock holds a version of everything that CI and the images install, and it fits."""
+"""requirements.lock has a fitting version of everything that CI and the images install."""
 
 import importlib.util
 import re
@@ -27,7 +27,7 @@ def lock():
 
 
 def needed(extras):
-    """Yield the requirements of the project with these extras, and of the extras that they name."""
+    """Yield the project's requirements with these extras and their nested ones."""
     lines = [*PROJECT["dependencies"]]
     for extra in extras:
         lines += PROJECT["optional-dependencies"][extra]
@@ -58,7 +58,7 @@ def test_every_requirement_is_pinned_to_a_version_that_fits(lock):
 
 
 def test_what_a_pinned_package_needs_is_pinned_and_fits_too(lock):
-    """As far as the same version is installed here, which tells what it needs."""
+    """Checks the packages that are installed here in the pinned version."""
     wrong, looked_at = {}, 0
     for name, pin in PINS.items():
         try:

@@ -1,4 +1,4 @@
-"""docs/reliability.md names a test for each fault: all of them exist, and none is only skipped."""
+"""Every test that docs/reliability.md names exists, and none is only skipped."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_every_fault_has_its_proof():
 
 
 def test_every_test_of_faults_is_named():
-    """Nobody would look for what is not in the list."""
+    """A test that the list omits is hard to find."""
     service = ROOT / "tests" / "service"
     files = sorted(service.glob("faults/test_*.py"))
     assert len(files) >= 5

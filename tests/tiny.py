@@ -25,7 +25,7 @@ CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=1e-3, loss="cosine
 
 
 def encoder_weights(folder):
-    """Write weights for the tiny network's encoder, always the same; return their file."""
+    """Write the same weights each time; return the file."""
     path = Path(folder) / "encoder.safetensors"
     if not path.exists():
         torch.manual_seed(20)
@@ -37,7 +37,6 @@ def encoder_weights(folder):
 
 
 def options(folder):
-    """Return the options of `mambaad train` that ask for the tiny network."""
     return [
         "--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2",
         "--encoder", TINY.encoder, "--encoder-weights", str(encoder_weights(folder)),
@@ -45,7 +44,7 @@ def options(folder):
 
 
 def recipe(folder, config=CONFIG, **sections):
-    """The tiny network, to be trained so; its encoder's weights lie in the folder."""
+    """`folder` gets the encoder's weights."""
     weights = {"encoder_weights": str(encoder_weights(folder))}
     return Recipe(network=TINY, training=config, **{**weights, **sections})
 
@@ -58,8 +57,6 @@ def write_images(folder, count, seed=0):
 
 
 class Recorder(Monitor):
-    """Keeps what it hears."""
-
     def __init__(self):
         self.losses, self.records, self.outcomes = [], [], []
 
@@ -78,12 +75,12 @@ def always():
 
 
 def after(count):
-    """A go_on that says no after so many steps."""
+    """A go_on that stops after `count` steps."""
     left = iter(range(count - 1))
     return lambda: next(left, None) is not None
 
 
-def kept(trainer):
+def final_state(trainer):
     with trainer.final_weights() as network:
         return {key: value.clone() for key, value in network.trained_state().items()}
 

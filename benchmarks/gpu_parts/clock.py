@@ -1,4 +1,4 @@
-"""Times work on a device between two marks, eagerly and as a graph."""
+"""Times work between two marks on a device, eagerly or as a CUDA graph."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of one piece of work; `replayed` says whether a CUDA graph ran it."""
+    """Milliseconds of one piece of work; `replayed` is true if a CUDA graph ran it."""
 
     p50_ms: float
     p99_ms: float
@@ -35,7 +35,7 @@ def timed(work: Callable[[], object], device: Device, repeats: int) -> Times:
 
 @torch.inference_mode()
 def timed_as_graph(work: Callable[[], torch.Tensor], device: Device, repeats: int) -> Times:
-    """Time work without its launches if it can be captured, else like `timed`."""
+    """Time work without its launches if it can be captured, otherwise like `timed`."""
     with device.running():
         for _ in range(min(WARM_UP, repeats)):
             work()

@@ -1,4 +1,4 @@
-"""Times inspections from uint8 images to decisions, by our engine and by the published flow."""
+"""Times inspections from uint8 images to decisions, with our engine and with the published flow."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ def compare_ends(
     share: CudaShare,
     repeats: int,
 ) -> dict[str, Any]:
-    """Return the times of each batch size, ours and the published way, and our plan's trials."""
+    """Return the times of our and the published way at each batch size, and our plan's trials."""
     detector = subject.build(share, "")
     started = time.perf_counter()
     for step in detector.preparation(max(batch_sizes)):
@@ -153,7 +153,7 @@ def _peak(detector: Detector) -> int | None:
 
 
 def _calibration() -> Calibration:
-    """Return thresholds that nothing exceeds."""
+    """Return thresholds above all scores."""
     return Calibration(
         image_threshold=3.0, pixel_threshold=3.0, image_scale=1.0, pixel_scale=1.0, alpha=0.01,
         good_images=1,

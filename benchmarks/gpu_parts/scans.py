@@ -33,7 +33,7 @@ class Stage:
     N: int = 16
 
     def updates(self, b: int) -> int:
-        """State updates of one scan."""
+        """Return the state updates of one scan."""
         return b * self.side**2 * self.D * self.K * self.N
 
     def inputs(self, b: int, dtype: torch.dtype, where: torch.device) -> list[Tensor]:

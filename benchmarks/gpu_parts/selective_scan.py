@@ -1,8 +1,8 @@
-"""mamba_ssm's kernel in Triton, its stand-in on machines where it cannot be built.
+"""mamba_ssm's kernel in Triton, a stand-in where mamba_ssm cannot be built.
 
-One program for each image, direction and channel walks its sequence in blocks of steps, with a
-parallel scan over each block and every state in turn, like `selective_scan_fn`: only u, delta, B, C
-and y are in memory. It takes that function's arguments.
+It takes the arguments of `selective_scan_fn`, and works like it: one program per image, direction
+and channel walks its sequence in blocks of steps, with a parallel scan over each block and one
+state after the other. Only u, delta, B, C and y are in memory.
 """
 
 from typing import Any

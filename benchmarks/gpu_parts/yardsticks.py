@@ -1,8 +1,8 @@
 """The published data flow, with mamba_ssm or its stand-ins.
 
-Eight permuted float32 copies, and mamba_ssm's kernel over them. If mamba_ssm cannot be imported,
-two implementations replace it: its algorithm in Triton, and eager PyTorch in chunks. How their
-speed compares with mamba_ssm's is unknown; the faster one counts.
+Makes eight permuted float32 copies, and runs mamba_ssm's kernel over them. Without mamba_ssm, its
+algorithm in Triton and eager PyTorch in chunks replace it; how their speed compares with
+mamba_ssm's is unknown, and the faster one counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def _stand_ins() -> Iterator[tuple[str, Scan]]:
 
 @contextmanager
 def scanning_by(scan: Scan) -> Iterator[None]:
-    """Let every network scan with a yardstick during the block."""
+    """Use a yardstick for the scans of all networks during the block."""
 
     def replaced(*tensors: Tensor, backend: str = "auto") -> Tensor:
         return scan(*tensors)

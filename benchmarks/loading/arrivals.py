@@ -1,4 +1,4 @@
-"""Draws beforehand when requests arrive and for which category, whatever the service does."""
+"""Draws beforehand when requests arrive and for which category, independently of the service."""
 
 import math
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ class Arrivals(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One request: its intended time, in seconds after the start, its category and image.
+    """One request: its intended time in seconds after the start, its category and image.
 
-    `image` counts up; the category's images repeat.
+    `image` counts up; a category's images repeat.
     """
 
     at_s: float
@@ -61,5 +61,5 @@ def check_mix(mix: Mapping[str, float]) -> None:
 
 
 def _poisson(rate: float, duration_s: float, dice: np.random.Generator) -> np.ndarray:
-    """Return arrival times: given their number, they are uniformly distributed."""
+    """Return arrival times, uniformly distributed for their number."""
     return np.sort(dice.uniform(0, duration_s, dice.poisson(rate * duration_s)))

@@ -1,4 +1,4 @@
-"""The claims about speed, each measured and judged."""
+"""The claims about speed: measures and judges each."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ from benchmarks.loading.steadiness import Steadiness, machine_speed
 
 _SINGLE_REQUESTS_S = 10.0
 _STEADY = 1.2
-"""Largest ratio between two rounds, and of the compared to the reference."""
+"""Largest ratio between the rounds of one side, and of the compared side to the reference."""
 _ROUNDS_OF_ANSWERS = 4
-"""Answers for each request in flight that a rate needs."""
+"""Number of answers per request in flight that a rate needs."""
 
 Serving: TypeAlias = Callable[[], AbstractContextManager[tuple[Target, Sequence[str]]]]
 """Starts a service for the block; yields the target of the requests and the categories."""
@@ -58,7 +58,7 @@ class Verdict:
 def closed(
     target: Target, categories: Sequence[str], concurrency: int, effort: Effort, what: str
 ) -> Summary:
-    """Measure the capacity, with a constant number of requests in flight."""
+    """Measure the capacity with a constant number of requests in flight."""
     duration = effort.warm_up_s + effort.seconds
     work = ClosedLoop(categories, concurrency, duration)
     measured = measure(target, work, duration, effort.warm_up_s, what, effort.senders)
@@ -90,9 +90,8 @@ def throughput(
 ) -> tuple[Verdict, dict[str, Any]]:
     """Compare `POST /detect` with the Detector, in alternating rounds.
 
-    Both get a new process in every round, since two processes with the same work differ by some
-    5 %. `lanes` is the number of batches that the service computes at once; each is as large as the
-    Detector's.
+    Both get a new process in every round: equal processes differ by some 5 %. The service computes
+    `lanes` batches at once, each as large as the Detector's.
     """
     detector: list[float] = []
     runs: list[Summary] = []
@@ -125,10 +124,10 @@ def latency(
     arrivals: Arrivals = Arrivals.POISSON,
     lanes: int = 1,
 ) -> tuple[Verdict, dict[str, Any]]:
-    """Compare p99 at a share of the capacity with two unloaded latencies plus one batch.
+    """Compare p99 at a fraction of the capacity with two unloaded latencies plus one batch.
 
-    Each round has a new service and new arrivals, since batch sizes vary from start to start, and
-    p99 from draw to draw. `lanes` is the number of batches that the service computes at once.
+    Each round has a new service and new arrivals: batch sizes vary from start to start, p99 from
+    draw to draw. The service computes `lanes` batches at once.
     """
     results: list[_Loaded] = []
     for number in range(effort.rounds):

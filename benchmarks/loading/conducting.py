@@ -1,4 +1,4 @@
-"""Starts, watches and collects senders, and reads the service's counts before and after."""
+"""Starts, watches and collects senders; reads the service's counts before and after."""
 
 import multiprocessing
 import sys
@@ -25,8 +25,7 @@ _HISTOGRAMS = {"mambaad_batch_size": "", "mambaad_batch_duration_seconds": "seco
 class Batches:
     """The batches that the service formed; `up_to` counts batches up to a size.
 
-    `mean` is the mean number of images, and `mean_ms` the mean duration from the service's metrics;
-    None if no batch ended.
+    `mean` is the mean number of images, `mean_ms` the mean duration; None if no batch ended.
     """
 
     count: int
@@ -76,7 +75,7 @@ def measure(
 
 
 def _time_of(work: OpenLoop | ClosedLoop, outcome: Outcome) -> float:
-    """Return the time of an outcome: its intended one or, in a closed loop, its end."""
+    """Return an outcome's time: the intended one or, in a closed loop, the end."""
     return outcome.intended_s if isinstance(work, OpenLoop) else outcome.done_s
 
 
@@ -145,8 +144,7 @@ def _receive(pipe: Connection) -> int | str | Sent:
 def batch_counts(url: str) -> dict[str, float]:
     """Return the service's histograms of batches, summed over workers; empty without metrics.
 
-    The keys for batch sizes are the buckets' bounds, `count` and `sum`; those for durations begin
-    with `seconds`.
+    Keys are the buckets' bounds, `count` and `sum`; those for durations begin with `seconds`.
     """
     counts: dict[str, float] = {}
     with suppress(OSError), urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:

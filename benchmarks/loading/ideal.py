@@ -1,8 +1,8 @@
-"""The lower bound of latencies: those of a device that does nothing but compute.
+"""The lower bound of latencies: those of a device that only computes.
 
-Requests at random times wait for each other, however fast the service around the device is. An
-ideal service starts all waiting requests whenever the device is free, and loses no time. With
-several lanes, each takes its share of them, as fast as if it were alone.
+Requests at random times wait for each other even in an infinitely fast service. An ideal service
+starts all waiting requests whenever the device is free. With several lanes, each takes its share,
+as fast as if it were alone.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 def line_through(single_s: float, batch_s: float, batch: float) -> Callable[[int], float]:
     """Return the seconds of a batch of n, interpolated from one image and a batch of `batch`.
 
-    With a `batch` of at most 1, every image costs the same.
+    If `batch` is at most 1, every image costs the same.
     """
     if batch <= 1:
         return lambda n: n * single_s
@@ -26,7 +26,7 @@ def ideal_latencies(
 ) -> list[float]:
     """Return each request's seconds of waiting and computing, in the order of `arrivals`.
 
-    `arrivals` are times in seconds, ascending; batches have at most `most` requests.
+    `arrivals` are ascending times in seconds; batches have at most `most` requests.
     """
     latencies: list[float] = []
     free = [0.0] * lanes

@@ -30,9 +30,8 @@ class Latency:
 class Summary:
     """The figures of a run; latencies are those of answers 200, unless named `all`.
 
-    `offered` is the intended number of requests a second (None in a closed loop), `achieved` the
-    number of answers 200. `doubt` says why the figures are unreliable, if the sender could not
-    keep up or the run was too short.
+    `offered` is the intended number of requests a second (None in a closed loop), `achieved` that
+    of answers 200. `doubt` says why figures are unreliable: a late sender or a short run.
     """
 
     requests: int
@@ -57,7 +56,7 @@ def summarise(
 ) -> Summary:
     """Return the figures of a run; `offered` is the rate of an open loop.
 
-    Fewer good answers than `at_least` raise a doubt.
+    Fewer than `at_least` good answers raise a doubt.
     """
     outcomes = measured.outcomes
     good = [outcome for outcome in outcomes if outcome.status == 200]
@@ -90,8 +89,7 @@ def summarise(
 def throughput(outcomes: Sequence[Outcome]) -> float:
     """Return answers a second: the slope of their count over time.
 
-    Answers come a batch at a time, so counting them in a window could be wrong by a batch at each
-    end.
+    Answers come in batches, so counting them in a window could be off by a batch at each end.
     """
     done = np.sort([outcome.done_s for outcome in outcomes])
     if len(done) < 2 or done[-1] <= done[0]:

@@ -1,9 +1,8 @@
 """The sender: a separate process, which shares no interpreter with the measured service.
 
-An open loop sends every request at its intended time, however many are unanswered, and a request's
-latency counts from that time: a stalled service also pays for the requests it delayed. A closed
-loop keeps a constant number of requests in flight, to find the capacity. aiohttp takes 0.2 to 0.4
-ms of processor time a request, httpx 1.7 to 2.0.
+An open loop sends every request at its intended time, from which latency counts: a stalled service
+also pays for the requests it delayed. A closed loop keeps a constant number of requests in flight,
+to find the capacity. aiohttp takes 0.2 to 0.4 ms of processor time a request, httpx 1.7 to 2.0.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ _REPORT_EVERY_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where and how to post images, one a request, as the body."""
+    """Where and how to post images, one per request, as the body."""
 
     url: str
     bodies: Mapping[str, Sequence[bytes]]
@@ -46,12 +45,12 @@ class Outcome(NamedTuple):
 
     @property
     def latency_ms(self) -> float:
-        """From the intended time of sending to the end."""
+        """Return the time from the intended sending to the end."""
         return 1000 * (self.done_s - self.intended_s)
 
     @property
     def lateness_ms(self) -> float:
-        """The delay of sending."""
+        """Return the delay of sending."""
         return 1000 * (self.sent_s - self.intended_s)
 
 
@@ -64,7 +63,7 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """A constant number of requests in flight for a time, through the categories in turn."""
+    """A constant number of requests in flight for a time, over the categories in turn."""
 
     categories: Sequence[str]
     concurrency: int
@@ -72,7 +71,7 @@ class ClosedLoop:
 
 
 class Sent(NamedTuple):
-    """A sender's last message: all outcomes, and the share of a core that it used."""
+    """A sender's last message: all outcomes, and the fraction of a core that it used."""
 
     outcomes: list[Outcome]
     cpu_share: float
@@ -85,7 +84,7 @@ READY = "ready"
 def run(connection: Connection, target: Target, work: OpenLoop | ClosedLoop) -> None:
     """Send requests, report their number and finally all outcomes; the process's entry point.
 
-    The time to start is on the monotonic clock, which all processes of a machine share.
+    The start is on the monotonic clock, which all processes of a machine share.
     """
     connection.send(READY)
     start = connection.recv()

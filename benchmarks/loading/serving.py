@@ -33,8 +33,8 @@ _STOP_S = 60.0
 def copy_store(source: Path, target: Path, checkpoints: int, categories: int) -> None:
     """Copy the first checkpoint in `source` several times, with `categories` categories in total.
 
-    Weights are linked or copied. Every checkpoint gets a different name and different categories,
-    `<category>-<number>`, each with the calibration and baseline of its original.
+    Weights are linked or copied. Every copy has its own name and categories, `<category>-<number>`,
+    with the calibration and baseline of their original.
     """
     if not 1 <= checkpoints <= categories:
         raise CannotMeasure(

@@ -1,9 +1,9 @@
-"""Measures the speed of the machine during a run, by constant work.
+"""Measures the machine's speed during a run, by constant work.
 
-On a shared processor, other tenants can halve the speed for seconds. A load of 70 % of a service's
-capacity then becomes nearly 100 %, and latencies rise for reasons outside the service. To detect
-that, a small matrix product runs on each core ten times a second. It fits the core's cache, and
-only its processor time counts, so the service's own load does not change it.
+On a shared processor, other tenants can halve the speed for seconds: 70 % of a service's capacity
+becomes nearly 100 %, and latencies rise for reasons outside the service. To detect that, each core
+computes a small matrix product ten times a second. It fits the core's cache, and only its processor
+time counts, so the service's own load does not change it.
 """
 
 import multiprocessing
@@ -28,16 +28,16 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """The duration of constant work during a run, relative to the usual one, second by second.
+    """The duration of constant work in each second of a run, relative to the usual one.
 
-    `slowest` is the ratio of the slowest second, `slowed` the share of seconds above `SLOWED`.
+    `slowest` is the ratio of the slowest second, `slowed` the fraction of seconds above `SLOWED`.
     """
 
     slowest: float
     slowed: float
 
     def text(self) -> str:
-        """Return a readable text."""
+        """Return readable text."""
         return (
             f"the machine was up to {self.slowest:.2f} times as slow as usual, and more than "
             f"{SLOWED} times in {self.slowed:.0%} of the seconds"
@@ -52,7 +52,7 @@ class MachineSpeed:
         self._samples = np.empty((0, 2))
 
     def collect(self) -> None:
-        """Collect the samples so far; cores that do not answer are left out."""
+        """Collect the samples so far, without those of cores that do not answer."""
         for pipe in self._pipes:
             pipe.send(None)
         samples = [pipe.recv() for pipe in self._pipes if pipe.poll(_PATIENCE_S)]
@@ -75,7 +75,7 @@ class MachineSpeed:
 
 @contextmanager
 def machine_speed() -> Iterator[MachineSpeed]:
-    """Watch the machine's speed during the block; nothing if the system cannot pin to cores."""
+    """Watch the machine's speed during the block; does nothing where it cannot pin to cores."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
     ends = [_SPAWN.Pipe() for _ in cores]
     workers = [

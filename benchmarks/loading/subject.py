@@ -43,7 +43,7 @@ def parse_mix(text: str | None, served: Sequence[str]) -> dict[str, float]:
 
 
 def read_bodies(folder: Path, categories: Sequence[str]) -> dict[str, list[bytes]]:
-    """Return image files by category, from the folder whose name it begins with, or from all.
+    """Return each category's images: from the folder whose name it starts with, or from all.
 
     Raises `CannotMeasure` without images.
     """
@@ -95,7 +95,7 @@ def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _device_name() -> str:
-    """Return this machine's processor without importing torch, which takes long."""
+    """Return this machine's processor, without the slow import of torch."""
     if _CPU_INFO.is_file():
         for line in _CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):

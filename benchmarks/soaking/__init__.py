@@ -1,1 +1,1 @@
-"""What `benchmarks.soak` is made of: traffic, hostile requests, what is watched, who probes."""
+"""Parts of `benchmarks.soak`: traffic, hostile requests, watching, probing."""

@@ -1,4 +1,4 @@
-"""One request as bytes, one answer: nothing is made right that a client would make right."""
+"""Sends one request as bytes and reads one answer, without a client's corrections."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ ANSWER_S = 60.0
 
 @dataclass(frozen=True)
 class Reply:
-    """How a service answered; `status` is None where it ended the connection without a word."""
+    """A service's answer; `status` is None if the service closed the connection silently."""
 
     status: int | None
     head: bytes = field(default=b"", repr=False)
@@ -19,13 +19,13 @@ class Reply:
 
     @property
     def decision(self) -> str | None:
-        """What the answer's header says of the part."""
-        found = re.search(rb"(?i)\r\nx-decision: (\w+)", self.head)
-        return found[1].decode() if found else None
+        """Return the decision in the answer's header."""
+        header = re.search(rb"(?i)\r\nx-decision: (\w+)", self.head)
+        return header[1].decode() if header else None
 
 
 def exchange(url: str, request: bytes) -> Reply:
-    """Send bytes and read one answer; the service may answer, and hang up, before it has all."""
+    """Send bytes and read one answer; the service may answer and hang up before it has them all."""
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=ANSWER_S) as connection:
 
@@ -54,9 +54,9 @@ def _read(connection: socket.socket) -> Reply:
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         return Reply(None)
-    found = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    length_header = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
     pieces = [body]
-    length, count = int(found[1]) if found else 0, len(body)
+    length, count = int(length_header[1]) if length_header else 0, len(body)
     with suppress(ConnectionError):
         while count < length and (piece := connection.recv(2**20)):
             pieces.append(piece)

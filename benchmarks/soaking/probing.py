@@ -1,12 +1,12 @@
-"""How long a service says nothing, seen by a process that does nothing else.
+"""Measures how long a service is silent, in a process that does nothing else.
 
     with Prober({"service": "http://127.0.0.1:8000/livez"}) as prober:
         ...
         prober.take()["service"].longest_s
 
-A probe goes out every 20 ms on a connection of its own, and the next one when it is answered.
-Beside the service a trivial one is probed, `BASELINE`, in a process that answers at once: what it
-is silent for is the machine's doing, and `excess_s` is what a silence has beyond that.
+A new probe goes out on its own connection every 20 ms, but not before the answer to the last one.
+`BASELINE`, a trivial service in a process that answers at once, is probed as well: the machine
+causes its silences, and `excess_s` is the part of a silence beyond them.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _NOTABLE_S = 0.05
 
 
 class Probe(NamedTuple):
-    """When a probe went out, by the monotonic clock, and how long its answer took."""
+    """The start of a probe on the monotonic clock, and the duration of its answer."""
 
     at: float
     seconds: float
@@ -41,20 +41,20 @@ class Probe(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Silences:
-    """What was seen of one target since it was last asked for."""
+    """The silences of one target since they were last taken."""
 
     count: int
     p99_s: float
     longest_s: float
     excess_s: float
-    """The longest silence beyond what the trivial process had at the same moment."""
+    """The longest silence beyond the trivial process's at the same moment."""
 
     at: float = math.nan
-    """When that one began, by the monotonic clock, which all processes share."""
+    """The start of that silence, by the monotonic clock, which all processes share."""
 
 
 class Prober:
-    """Starts the process that probes, and a trivial one beside the targets."""
+    """Starts the probing process, and a trivial service beside the targets."""
 
     def __init__(self, targets: Mapping[str, str]) -> None:
         self._targets = dict(targets)
@@ -65,7 +65,7 @@ class Prober:
         assert trivial.stdout is not None
         baseline = trivial.stdout.readline().strip()
         self._start("probe", json.dumps({**self._targets, BASELINE: baseline}))
-        self.take()  # both are up, and connected
+        self.take()  # both are up and connected
         return self
 
     def __exit__(
@@ -82,14 +82,16 @@ class Prober:
                     stream.close()
 
     def take(self) -> dict[str, Silences]:
-        """Return what was seen since it was last asked; a probe not yet answered counts so far."""
+        """Return the silences since the last call, including that of an unanswered probe."""
         probing = self._processes[-1]
         assert probing.stdin is not None
         assert probing.stdout is not None
         probing.stdin.write("\n")
         probing.stdin.flush()
-        told = json.loads(probing.stdout.readline())
-        return summaries({name: [Probe(*one) for one in probes] for name, probes in told.items()})
+        probes_of = json.loads(probing.stdout.readline())
+        return summaries(
+            {name: [Probe(*fields) for fields in probes] for name, probes in probes_of.items()}
+        )
 
     def _start(self, *arguments: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "benchmarks.soaking.probing", *arguments]
@@ -100,10 +102,11 @@ class Prober:
 
 
 def summaries(probes: Mapping[str, Sequence[Probe]]) -> dict[str, Silences]:
-    """Sum up the probes of each target; of the trivial one nothing is taken off."""
+    """Summarise the probes of each target; nothing is subtracted for the trivial one."""
     machine = probes.get(BASELINE, ())
     return {
-        name: _summary(own, () if name == BASELINE else machine) for name, own in probes.items()
+        name: _summary(samples, () if name == BASELINE else machine)
+        for name, samples in probes.items()
     }
 
 
@@ -125,12 +128,16 @@ def _longest_within(probe: Probe, machine: Sequence[Probe], starts: Sequence[flo
     """Return the machine's longest silence that overlaps a probe's; probes are in order of time."""
     first = max(0, bisect_left(starts, probe.at) - 1)
     last = bisect_left(starts, probe.at + probe.seconds)
-    overlapping = (one.seconds for one in machine[first:last] if one.at + one.seconds > probe.at)
+    overlapping = (
+        silence.seconds
+        for silence in machine[first:last]
+        if silence.at + silence.seconds > probe.at
+    )
     return max(overlapping, default=0.0)
 
 
 class _Target:
-    """One address that is probed for ever; a refused connection is silence, not an answer."""
+    """One address that is probed forever; a refused connection is silence, not an answer."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -156,7 +163,7 @@ class _Target:
         waited = time.monotonic() - self._waiting_since
         if not taken or waited > CADENCE_S + taken[-1].seconds:
             taken.append(Probe(self._waiting_since, waited))
-            self._waiting_since += waited  # the rest of it is for the next time
+            self._waiting_since += waited  # the next call counts the remaining time
         return taken
 
     async def _ask(self) -> bool:
@@ -177,7 +184,7 @@ class _Target:
 
 
 async def _probe(urls: Mapping[str, str]) -> None:
-    """Probe until standard input ends; each line of it is answered with what was seen since."""
+    """Probe until standard input ends; answer each of its lines with the probes since the last."""
     targets = {name: _Target(url) for name, url in urls.items()}
     tasks = [asyncio.create_task(target.run()) for target in targets.values()]
     lines = asyncio.StreamReader()
@@ -192,7 +199,7 @@ async def _probe(urls: Mapping[str, str]) -> None:
 
 
 async def _serve() -> None:
-    """Answer whatever comes, at once, and say where; until standard input ends."""
+    """Print the address and answer every request at once, until standard input ends."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(EOFError, OSError):

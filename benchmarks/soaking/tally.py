@@ -1,4 +1,4 @@
-"""What was sent in a soak and what came of it."""
+"""The requests of a soak, and their outcomes."""
 
 import math
 import time
@@ -11,26 +11,26 @@ from benchmarks.soaking.exchange import Reply
 
 NO_ROOM_NO_TIME = {503, 504}
 RESTART_S = 120.0
-"""How long a killed worker may take until it is there again; meanwhile 503 and 504 are right."""
+"""How long the replacement of a killed worker may take; meanwhile 503 and 504 are right."""
 
 LATE_S = 2.0
-"""How much later an answer may come that was given before."""
+"""Margin for answers that the service gave before and that arrive later."""
 
 
 @dataclass
 class Tally:
-    """What was sent and what came of it; `wrong` holds what should not have come."""
+    """The requests sent and their outcomes; `wrong` lists the wrong answers."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     sent: list[tuple[float, float, str]] = field(default_factory=list)
-    """When each hostile request was sent and answered, and its name."""
+    """The time of sending and of answering of each hostile request, and its name."""
 
     killed_at: float = math.inf
     restored_at: float = math.inf
 
     def expect(self, kind: str, response: httpx.Response, allowed: set[int]) -> None:
-        """Count an answer; no room and no time are right until a killed worker is replaced."""
+        """Count an answer; no room and no time are allowed until a killed worker is replaced."""
         self.outcomes[f"{kind} {response.status_code}"] += 1
         end = min(self.restored_at + LATE_S, self.killed_at + RESTART_S)
         restarting = self.killed_at <= time.monotonic() < end
@@ -43,13 +43,13 @@ class Tally:
             self.wrong.append(f"{kind}: OK with {response.status_code}")
 
     def during(self, start: float, seconds: float) -> list[str]:
-        """Name the hostile requests that were on their way at some moment of a time."""
+        """Name the hostile requests in flight during an interval."""
         return [name for at, end, name in self.sent if at < start + seconds and end > start]
 
     def expect_refusal(self, name: str, reply: Reply) -> None:
-        """Count what a hostile request got: an answer below 500, no room, no time, or nothing.
+        """Count the outcome of a hostile request: a status below 500, no room, no time, or nothing.
 
-        What is refused is never OK; what is a valid image, at whatever cost, may be inspected.
+        A refused request must not read as OK; a valid image may be inspected, whatever it costs.
         """
         self.outcomes[f"hostile {reply.status or 'cut off'}"] += 1
         status = reply.status or 400

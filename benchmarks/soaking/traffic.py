@@ -15,14 +15,14 @@ from tests.hostile_framing import HostileRequest
 
 CLIENTS = 4
 RETRY_S = 0.5
-"""How long a client waits that was refused."""
+"""Pause of a client after a refusal."""
 
 PAUSE_S = 0.1
-"""Between one hostile request and the next."""
+"""Pause between hostile requests."""
 
 
 class Traffic:
-    """Threads that post, hang up, load and unload until told to stop."""
+    """Threads that post, hang up, load and unload until they are stopped."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Traffic:
         self._url, self._bodies, self._spare, self._tally = url, bodies, spare, tally
         self._hostile = hostile
         self._done = threading.Event()
-        self._known: dict[tuple[str, int], tuple[str, float]] = {}
+        self._first_results: dict[tuple[str, int], tuple[str, float]] = {}
         self._threads = [
             threading.Thread(target=self._client, args=(number,)) for number in range(CLIENTS)
         ]
@@ -44,7 +44,7 @@ class Traffic:
 
     @contextmanager
     def flowing(self) -> Iterator[None]:
-        """Keep it up until the block ends."""
+        """Run the traffic during the block."""
         for thread in self._threads:
             thread.start()
         try:
@@ -67,18 +67,18 @@ class Traffic:
     def _good(self, client: httpx.Client, dice: random.Random) -> None:
         category = dice.choice(list(self._bodies))
         which = dice.randrange(len(self._bodies[category]))
-        asked = {"category": category, "heatmap": dice.choice(("none", "none", "map", "overlay"))}
-        response = client.post("/detect", params=asked, content=self._bodies[category][which])
+        params = {"category": category, "heatmap": dice.choice(("none", "none", "map", "overlay"))}
+        response = client.post("/detect", params=params, content=self._bodies[category][which])
         self._tally.expect("good", response, {200})
         if response.status_code != 200:
             self._done.wait(RETRY_S)
             return
-        (found,) = response.json()["results"]
-        decision, score = self._known.setdefault(
-            (category, which), (found["decision"], found["raw_score"])
+        (result,) = response.json()["results"]
+        decision, score = self._first_results.setdefault(
+            (category, which), (result["decision"], result["raw_score"])
         )
-        if found["decision"] != decision or abs(found["raw_score"] - score) > 1e-3 * score:
-            self._tally.wrong.append(f"{category} {which}: {found}")
+        if result["decision"] != decision or abs(result["raw_score"] - score) > 1e-3 * score:
+            self._tally.wrong.append(f"{category} {which}: {result}")
 
     def _bad(self, client: httpx.Client, dice: random.Random) -> None:
         category = dice.choice(list(self._bodies))
@@ -108,7 +108,7 @@ class Traffic:
                     self._tally.expect(change, response, {200, 409})
 
     def _attack(self) -> None:
-        """Send every hostile request, in another order each time round."""
+        """Send every hostile request, in a new order each round."""
         dice = random.Random(CLIENTS)
         while self._hostile and not self._done.is_set():
             for request in dice.sample(self._hostile, len(self._hostile)):

@@ -1,6 +1,6 @@
-"""Builds the images `cpu` and `edge`, runs them as an engine would, and inspects samples with them.
+"""Builds the images `cpu` and `edge`, runs them like a container engine, and inspects samples.
 
     make image-check
 
-Needs no container engine: `buildah` builds, and Linux namespaces run what was built (`sandbox`).
+Needs no container engine: `buildah` builds the images, Linux namespaces run them (`sandbox`).
 """

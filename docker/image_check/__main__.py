@@ -1,4 +1,4 @@
-"""`make image-check`: build, run, inspect, stop, weigh."""
+"""`make image-check`: builds, runs, tries, stops and weighs the images."""
 
 import argparse
 import os
@@ -39,25 +39,27 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class Target:
-    """A target of the Dockerfile, and what it is held to."""
+    """A target of the Dockerfile, and its limits."""
 
     name: str
     most_mb: int
-    tolerance: float  # of scores from 0 to 1, against torch outside the image
+    tolerance: float  # largest difference from torch's scores (0 to 1) outside the image
 
 
 TARGETS = (
     Target("cpu", 1300, 1e-4),
-    Target("edge", 450, 1e-3),  # what `mambaad export` promises
+    Target("edge", 450, 1e-3),  # `mambaad export` promises this tolerance
 )
 
 
 def main() -> None:
-    """Check the images, and end with 1 where one is at fault."""
+    """Check the images; exit with 1 if one fails."""
     parser = argparse.ArgumentParser(prog="python -m docker.image_check", description=__doc__)
     parser.add_argument("--python-image", help="base image; by default debootstrap makes one")
     parser.add_argument("--torch-index", default="", help="package index with torch's CPU wheels")
-    parser.add_argument("--no-build", action="store_true", help="check the images built before")
+    parser.add_argument(
+        "--no-build", action="store_true", help="check images that were built before"
+    )
     options = parser.parse_args()
     try:
         check_images(options)
@@ -66,7 +68,7 @@ def main() -> None:
 
 
 def check_images(options: argparse.Namespace) -> None:
-    """Build the images and check each of them."""
+    """Build and check the images."""
     require("buildah", "unshare", "setpriv", "chroot")
     if os.geteuid() != 0:
         raise CheckFailed("building and running images without an engine needs root")
@@ -96,7 +98,7 @@ def check(
     expected: dict[str, Answer],
     private_words: frozenset[str],
 ) -> None:
-    """Check one image from its size to its end."""
+    """Check one image: size, start, answers, stop."""
     image = Image.of(image_name(target.name))
     with mounted(image.name) as root:
         check_size(target, image, root)
@@ -109,7 +111,7 @@ def check(
 
 
 def check_size(target: Target, image: Image, root: Path) -> None:
-    """Print what weighs, and compare the whole with the limit."""
+    """Print the sizes of the largest parts, and compare the total with the limit."""
     print(f"== {target.name}: {image.size_bytes / MB:.0f} MB, at most {target.most_mb} ==")
     for size, part in largest_parts(root):
         print(f"{size / MB:8.1f} MB  {part}")
@@ -121,7 +123,7 @@ def check_size(target: Target, image: Image, root: Path) -> None:
 def prepared(
     target: Target, image: Image, root: Path, work: Path, weights: Path
 ) -> Iterator[Sandbox]:
-    """Lay the volumes of docker-compose.yml over the image, the samples, and the store for edge."""
+    """Add the volumes of docker-compose.yml, the samples, and the store for edge to the image."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
     service = compose["services"]["mambaad"]
     volumes = [Volume(ROOT / "samples", "/mnt")]
@@ -129,7 +131,7 @@ def prepared(
         volumes.append(Volume(weights, "/srv/mambaad/weights"))
     for entry in service["volumes"]:
         source, inside, *_ = entry.split(":")
-        if not source.startswith("."):  # a named volume, which an engine fills from the image
+        if not source.startswith("."):  # a named volume: an engine fills it from the image
             here = work / target.name / source
             copy_folder(root / inside.lstrip("/"), here)
             volumes.append(Volume(here, inside, writable=True))
@@ -138,7 +140,7 @@ def prepared(
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Make an empty folder with the owner and the rights of another."""
+    """Make an empty folder with the owner and permissions of `source`."""
     status = source.stat()
     target.mkdir(parents=True)
     os.chown(target, status.st_uid, status.st_gid)
@@ -148,7 +150,7 @@ def copy_folder(source: Path, target: Path) -> None:
 def serve_and_inspect(
     target: Target, sandbox: Sandbox, log: Path, expected: dict[str, Answer]
 ) -> None:
-    """Start the service, ask it for its health and for decisions, and stop it."""
+    """Start the service, check its health and decisions, and stop it."""
     start = time.monotonic()
     with serving(sandbox, log) as server:
         ready_s = time.monotonic() - start
@@ -166,12 +168,12 @@ def serve_and_inspect(
 
 
 def check_offline_commands(target: Target, sandbox: Sandbox, expected: dict[str, Answer]) -> None:
-    """Run the commands that need no service, in the image."""
+    """Run the commands that need no service in the image."""
     program = sandbox.image.command[0]
     output = sandbox.run(program, *predict_command("/mnt", "weights"))
     compare(read_predictions(output), expected, target.tolerance)
     sandbox.run(program, "benchmark", "--checkpoint", CHECKPOINT, "--repeats", "2")
-    print(f"{target.name}: predict and benchmark work, too", flush=True)
+    print(f"{target.name}: predict and benchmark work too", flush=True)
 
 
 if __name__ == "__main__":

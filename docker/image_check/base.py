@@ -1,4 +1,4 @@
-"""The base image: Debian and its Python, made by debootstrap from the mirror that apt uses here."""
+"""Makes the base image, Debian with its Python, by debootstrap from this machine's apt mirror."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ NAME = "localhost/python:3.11-slim-bookworm"
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates"
 LEFT_OUT = (
-    "etc/apt/sources.list",  # names the mirror of this machine
+    "etc/apt/sources.list",  # names this machine's mirror
     "etc/hostname",
     "etc/resolv.conf",
     "etc/dpkg/dpkg.cfg.d/image",
@@ -23,11 +23,11 @@ LEFT_OUT = (
     "var/lib/apt/lists",
     "var/log",
 )
-"""What debootstrap leaves behind and no image needs, or that tells of the machine it ran on."""
+"""Leftovers of debootstrap that no image needs or that reveal this machine."""
 
 
 def ensure_base() -> str:
-    """Return the name of the base image, which is made where there is none yet."""
+    """Return the name of the base image; make the image if it is missing."""
     if subprocess.run(["buildah", "images", NAME], capture_output=True, check=False).returncode:
         require("debootstrap")
         print(f"making the base image {NAME}", flush=True)
@@ -57,7 +57,7 @@ def bootstrap(root: Path) -> None:
 
 
 def keep_licences(documentation: Path) -> None:
-    """Delete all documentation of packages but the copyright files."""
+    """Delete the documentation of packages, except the copyright files."""
     for path in sorted(documentation.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
@@ -67,7 +67,7 @@ def keep_licences(documentation: Path) -> None:
 
 
 def apt_mirrors() -> list[str]:
-    """Return the mirrors of the suite's main part in apt's sources that debootstrap can read."""
+    """Return those mirrors of the suite's main part in apt's sources that debootstrap can read."""
     if shutil.which("apt-get") is None:
         return []
     targets = run("apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(SITE)")
@@ -77,7 +77,7 @@ def apt_mirrors() -> list[str]:
 
 
 def commit(root: Path) -> None:
-    """Make the folder an image of one layer."""
+    """Make a one-layer image of the folder."""
     container = run("buildah", "from", "scratch").strip()
     try:
         run("buildah", "add", "--quiet", container, root, "/")

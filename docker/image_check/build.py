@@ -14,15 +14,15 @@ INSTALLING_STAGES = ("sbom", "sbom-edge")
 
 
 def image_name(target: str) -> str:
-    """Return the name that the built image gets."""
+    """Return the name of the built image."""
     return f"localhost/mambaad-image-check:{target}"
 
 
 def build(targets: Iterable[str], base: str, pip: PipMounts, torch_index: str = "") -> None:
     """Build the targets of the Dockerfile.
 
-    The stages that run pip are built first, with pip's places mounted. For each mount buildah
-    leaves an empty folder in the layer, so what becomes an image is built afterwards without any.
+    The stages that run pip are built first, with pip's folders mounted. For each mount buildah
+    leaves an empty folder in the layer, so the final images are built afterwards without mounts.
     """
     with tempfile.TemporaryDirectory() as work:
         context = Path(work) / "context"
@@ -40,7 +40,7 @@ def build(targets: Iterable[str], base: str, pip: PipMounts, torch_index: str = 
 
 
 def copy_context(context: Path) -> None:
-    """Copy the files that `.dockerignore` lets through: a change meanwhile builds nothing anew."""
+    """Copy the files that `.dockerignore` admits, so that later changes do not affect the build."""
     lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     names = [line.removeprefix("!") for line in lines if line.startswith("!")]
     for name in [".dockerignore", "docker/Dockerfile", *names]:

@@ -1,4 +1,4 @@
-"""A built image: what its configuration says, what it weighs, and what it must not tell."""
+"""A built image: its configuration, its size, and the private words it must not contain."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class Image:
     user: str
     folder: str
     health_command: tuple[str, ...]
-    text: str  # all of the configuration, its history included
+    text: str  # the complete configuration with its history
 
     @classmethod
     def of(cls, name: str) -> "Image":
@@ -53,7 +53,7 @@ class Image:
 
 @contextmanager
 def mounted(image: str) -> Iterator[Path]:
-    """Mount the file system of an image for a while."""
+    """Mount the image's file system during the block."""
     container = run("buildah", "from", "--pull-never", image).strip()
     try:
         yield Path(run("buildah", "mount", container).strip())
@@ -62,7 +62,7 @@ def mounted(image: str) -> Iterator[Path]:
 
 
 def largest_parts(root: Path) -> list[tuple[int, str]]:
-    """Return the bytes and the name of the heaviest packages, and of folders beside them."""
+    """Return the bytes and names of the heaviest packages and other folders."""
     sizes: Counter[str] = Counter()
     for path in files_in(root):
         name = str(path.relative_to(root))
@@ -73,12 +73,12 @@ def largest_parts(root: Path) -> list[tuple[int, str]]:
 
 
 def files_in(root: Path) -> Iterator[Path]:
-    """Walk all regular files."""
+    """Yield all regular files."""
     return (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def refuse_private_words(image: Image, root: Path, words: Iterable[str]) -> None:
-    """Raise `CheckFailed` if the image tells where this machine gets its packages from."""
+    """Raise `CheckFailed` if the image reveals where this machine gets its packages."""
     private = [word.encode() for word in words]
     telling = [image.name] if any(word.decode() in image.text for word in private) else []
     for path in files_in(root):

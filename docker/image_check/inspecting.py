@@ -1,4 +1,4 @@
-"""Serves with an image, inspects samples, and stops it: each step fails with what it saw."""
+"""Serves with an image, inspects samples, and stops it; each failing step reports its evidence."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 CHECKPOINT = "solar"
 CATEGORY = "solar-mono"
 SAMPLES = {"good-1.png": "OK", "defective-1.png": "NG"}
-URL = "http://127.0.0.1:8000"  # as the image's command says
+URL = "http://127.0.0.1:8000"  # the port in the image's command
 START_S = 300.0
 TRY_TO_WRITE = """
 import pathlib, sys
@@ -35,7 +35,7 @@ for folder in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the decision about a sample was."""
+    """The decision about a sample."""
 
     decision: str
     score: float
@@ -63,14 +63,14 @@ def read_predictions(output: str) -> dict[str, Answer]:
 
 
 def check_read_only(sandbox: Sandbox) -> None:
-    """Check that writing works in volumes and /tmp, and fails in the user's own home."""
+    """Check that volumes and /tmp are writable, and the user's home is not."""
     writable = [volume.inside for volume in sandbox.volumes if volume.writable]
     folders = [*writable, "/tmp", "~", sandbox.image.folder]
-    said = sandbox.run("python", "-c", TRY_TO_WRITE, *folders).splitlines()
+    outcomes = sandbox.run("python", "-c", TRY_TO_WRITE, *folders).splitlines()
     expected = [f"written {folder}" for folder in folders[:-2]]
     expected += [f"Read-only file system {folder}" for folder in folders[-2:]]
-    if said != expected:
-        raise CheckFailed(f"expected {expected} from writing here and there, got {said}")
+    if outcomes != expected:
+        raise CheckFailed(f"expected {expected} from writing here and there, got {outcomes}")
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def check_answers(expected: dict[str, Answer], tolerance: float) -> None:
-    """Post the samples and compare decisions and scores with those from outside the image."""
+    """Post the samples, and compare decisions and scores with those from outside the image."""
     answers = {}
     for name, decision in SAMPLES.items():
         content = (ROOT / "samples" / CATEGORY / name).read_bytes()
@@ -119,7 +119,7 @@ def check_answers(expected: dict[str, Answer], tolerance: float) -> None:
 
 
 def compare(answers: dict[str, Answer], expected: dict[str, Answer], tolerance: float) -> None:
-    """Raise `CheckFailed` unless all decisions and scores are the same."""
+    """Raise `CheckFailed` unless all decisions are equal and all scores within the tolerance."""
     if answers.keys() != expected.keys():
         raise CheckFailed(f"expected answers for {sorted(expected)}, got {sorted(answers)}")
     for name, answer in answers.items():
@@ -131,7 +131,7 @@ def compare(answers: dict[str, Answer], expected: dict[str, Answer], tolerance: 
 
 
 def check_stop(server: "subprocess.Popen[bytes]", log: Path, grace_s: float) -> float:
-    """Send SIGTERM, as engines do; return the seconds until the service ended with status 0."""
+    """Send SIGTERM like an engine; return the seconds until the service exits with status 0."""
     start = time.monotonic()
     (process,) = processes_inside(server)
     os.kill(process, signal.SIGTERM)
@@ -147,5 +147,5 @@ def check_stop(server: "subprocess.Popen[bytes]", log: Path, grace_s: float) -> 
 
 
 def tail(log: Path) -> str:
-    """Return the end of what the service said."""
+    """Return the end of the service's output."""
     return log.read_text("utf-8", "replace")[-3000:]

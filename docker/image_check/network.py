@@ -1,4 +1,4 @@
-"""A network of this process's own, so that an image can listen on port 8000 whoever else does."""
+"""A private network for this process, so that port 8000 is free for the image."""
 
 import ctypes
 import fcntl
@@ -12,9 +12,9 @@ IFF_UP = 0x1
 
 
 def leave_network() -> None:
-    """Move this process, and those it starts from now on, into a network of one loopback device."""
+    """Move this process and its future children into a network with only a loopback device."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET):  # `os.unshare` came with Python 3.12
+    if libc.unshare(CLONE_NEWNET):  # Python 3.12 has `os.unshare`
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:

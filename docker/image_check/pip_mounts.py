@@ -1,8 +1,8 @@
-"""The folders and files that pip's configuration names here, mounted into the build.
+"""Mounts the folders and files that pip's configuration names into the build.
 
-pip may be told to look for packages in folders, on other indexes, and with other certificates. The
-build's pip gets the same configuration, with every local path replaced by the place where the build
-mounts it, read-only. Nothing is copied, so the image tells of no path and no index of this machine.
+The build's pip gets the same configuration (folders with packages, indexes, certificates), but with
+read-only mounts instead of local paths. Nothing is copied, so the image contains no path and no
+index of this machine.
 """
 
 import ast
@@ -31,22 +31,22 @@ USED = INDEXES | {
     "retries",
     "prefer-binary",
 }
-"""The options of pip that say where packages come from; others are the user's habits."""
+"""The options of pip that locate packages; the others are the user's preferences."""
 
 PUBLIC_HOSTS = {"pypi.org", "files.pythonhosted.org"}
-CERTIFICATES = "/etc/ssl/certs"  # of every Debian, so it tells nothing of a machine
+CERTIFICATES = "/etc/ssl/certs"  # the same in every Debian, so it reveals nothing
 
 
 @dataclass(frozen=True)
 class PipMounts:
-    """The build's configuration of pip, and the places that it names."""
+    """The build's configuration of pip, and the mounted places."""
 
     configuration: str
-    places: dict[str, Path]  # inside -> here
-    private_words: frozenset[str]  # local paths and hosts, of which no image may tell
+    places: dict[str, Path]  # path inside -> path here
+    private_words: frozenset[str]  # local paths and hosts that no image may contain
 
     def options(self, file: Path) -> list[str]:
-        """Write the configuration and return the options of `buildah build` that mount it all."""
+        """Write the configuration; return the options of `buildah build` that mount everything."""
         file.write_text(self.configuration, "utf-8")
         mounts = {CONFIGURATION: file, **self.places}
         return [f"--volume={here}:{inside}:ro" for inside, here in mounts.items()]
@@ -90,14 +90,14 @@ def translate(options: dict[str, dict[str, str]]) -> PipMounts:
 
 
 def word_inside(word: str, option: str, places: dict[str, Path]) -> str:
-    """Return one word of a value as the build has to see it, and note what has to be mounted."""
+    """Return one word of a value as the build sees it, and record the mount that it needs."""
     path = local_path(word)
     if path is None:
         return word
-    # The files of an index lie beside its folder `simple`, and its pages name them as ../../files.
+    # The files of an index lie beside its folder `simple`; its pages link to ../../files.
     has_siblings = option in INDEXES and path.parent != Path("/")
     here = path.parent if has_siblings else path
-    inside = next((inside for inside, known in places.items() if known == here), None)
+    inside = next((inside for inside, mounted in places.items() if mounted == here), None)
     if inside is None:
         inside = f"{INSIDE}/{len(places)}"
         places[inside] = here
@@ -106,13 +106,13 @@ def word_inside(word: str, option: str, places: dict[str, Path]) -> str:
 
 
 def local_path(word: str) -> Path | None:
-    """Return the path that a word of a value names, where it is one and there is something."""
+    """Return the existing path that a word of a value names, if any."""
     path = Path(unquote(urlsplit(word).path) if word.startswith("file:") else word).expanduser()
     return path if path.is_absolute() and path.exists() else None
 
 
 def private_part(word: str) -> str | None:
-    """Return the path or host that a word tells of this machine, if any."""
+    """Return the path or host of this machine in a word, if any."""
     path = local_path(word)
     if path is None:
         host = urlsplit(word).hostname

@@ -1,4 +1,4 @@
-"""Running programs: their output where they fail, and the command that installs a missing one."""
+"""Runs programs; errors show their output, or the command that installs a missing one."""
 
 import shlex
 import shutil
@@ -13,15 +13,15 @@ PACKAGES = {
     "setpriv": "util-linux",
     "chroot": "coreutils",
 }
-"""Debian's package for each program that the check runs."""
+"""The Debian package of each program that the check runs."""
 
 
 class CheckFailed(Exception):
-    """The check found a fault, or cannot run here; the message says what to do."""
+    """The check failed or cannot run here; the message says what to do."""
 
 
 def require(*programs: str) -> None:
-    """Raise `CheckFailed` with the command that installs the programs that are missing."""
+    """Raise `CheckFailed`, with the command that installs the missing programs."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         packages = " ".join(sorted({PACKAGES[program] for program in missing}))
@@ -36,7 +36,7 @@ def run(
     timeout_s: float = 1800,
     folder: Path | None = None,
 ) -> str:
-    """Run a program and return its output. Raises `CheckFailed` with its last words if it fails."""
+    """Run a program and return its output. Raises `CheckFailed` with the end of it on failure."""
     words = [str(word) for word in command]
     answer = subprocess.run(
         words,
@@ -53,5 +53,5 @@ def run(
 
 
 def failure(command: Sequence[str], status: int, output: str) -> str:
-    """Describe a program that failed, with the end of what it said."""
+    """Describe the failure of a program, with the end of its output."""
     return f"{shlex.join(command)[:300]} ended with {status}:\n{output.strip()[-3000:]}"

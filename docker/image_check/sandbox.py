@@ -1,7 +1,7 @@
-"""Runs an image as a container engine would, with Linux namespaces alone.
+"""Runs an image like a container engine, with Linux namespaces only.
 
-Its file system is read-only but for volumes and /tmp; its process is number 1 of its own process
-namespace, has the image's user, no capability and no way to gain one.
+The file system is read-only except volumes and /tmp. The program is process 1 of its own process
+namespace; it runs as the image's user, without capabilities, and cannot gain any.
 """
 
 import os
@@ -18,14 +18,14 @@ from pathlib import Path
 from docker.image_check.image import Image
 from docker.image_check.programs import CheckFailed, failure
 
-OPEN_FILES = 1024  # the limit that most systems set
+OPEN_FILES = 1024  # the limit on most systems
 DEVICES = ("null", "zero", "full", "random", "urandom")
 TMPFS = "noexec,nosuid,nodev"
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A folder of this machine that the sandbox sees."""
+    """A folder of this machine that the sandbox mounts."""
 
     here: Path
     inside: str
@@ -34,7 +34,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """An image's mounted file system, and what is laid over it."""
+    """An image's mounted file system, and its volumes."""
 
     image: Image
     root: Path
@@ -44,7 +44,7 @@ class Sandbox:
 
     @contextmanager
     def start(self, *command: str, output: Path) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run a program beside this one; its status is that of the process given. Ends with it."""
+        """Start a program; the returned process ends with it and has its exit status."""
         with output.open("wb") as sink:
             outer = subprocess.Popen(
                 self._outer(command), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
@@ -71,13 +71,13 @@ class Sandbox:
         return output
 
     def _outer(self, command: Sequence[str]) -> list[str]:
-        """Return the command that makes the namespaces and, in them, runs `_inner`."""
+        """Return the command that makes the namespaces and runs `_inner` in them."""
         unshare = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork"]
         return [*unshare, "sh", "-euc", self._inner(command)]
 
     def _inner(self, command: Sequence[str]) -> str:
-        """Return the script that mounts everything, drops its rights and becomes the program."""
-        for volume in self.volumes:  # an engine makes these folders, too
+        """Return the script that mounts everything, drops its rights and executes the program."""
+        for volume in self.volumes:  # an engine creates these folders as well
             (self.root / volume.inside.lstrip("/")).mkdir(parents=True, exist_ok=True)
         mounts: list[list[str | Path]] = [
             ["mount", "--bind", self.root, self.root],
@@ -95,7 +95,7 @@ class Sandbox:
         return "\n".join([*lines, f"ulimit -n {OPEN_FILES}", f"exec {self._become(command)}"])
 
     def _devices(self) -> list[list[str | Path]]:
-        """Return the mounts of a /dev that holds hardly anything, as an engine makes it."""
+        """Return the mounts of a minimal /dev, like an engine's."""
         folder = self.root / "dev"
         files = [folder / name for name in DEVICES]
         binds: list[list[str | Path]] = [["mount", "--bind", f"/dev/{f.name}", f] for f in files]
@@ -109,7 +109,7 @@ class Sandbox:
         ]
 
     def _become(self, command: Sequence[str]) -> str:
-        """Return the command that enters the root as the image's user, and gains no rights."""
+        """Return the command that enters the root as the image's user, and cannot gain rights."""
         variables = dict(pair.split("=", 1) for pair in self.image.environment)
         variables |= self.environment
         words = ["setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid"]
@@ -120,7 +120,7 @@ class Sandbox:
 
 
 def processes_inside(outer: "subprocess.Popen[bytes]") -> list[int]:
-    """Return the number that this machine gives to a sandbox's program, if it runs."""
+    """Return the process ids, on this machine, of a running sandbox program."""
     try:
         text = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text("utf-8")
     except FileNotFoundError:
@@ -129,9 +129,10 @@ def processes_inside(outer: "subprocess.Popen[bytes]") -> list[int]:
 
 
 def kill(outer: "subprocess.Popen[bytes]") -> None:
-    """Kill a sandbox's program; all other processes of its namespace end with it.
+    """Kill a sandbox's program, and with it all other processes of its namespace.
 
-    Killing `unshare` would not do: its --kill-child is forgotten when the program changes its user.
+    Killing `unshare` is not enough: its --kill-child has no effect after the program changes its
+    user.
     """
     while outer.poll() is None:
         for process in processes_inside(outer):

@@ -42,11 +42,12 @@ class Gate:
         address = (scope.get("client") or ("",))[0]
         matched = match_of(scope)
         declaration = matched.declaration
-        caller = self._guard.admit(
-            scope["method"], Headers(scope=scope), address, inspects=declaration.inspects
-        )
+        caller = self._guard.identify(scope["method"], Headers(scope=scope), address)
         scope["state"]["caller"] = caller
         note(caller=caller.name)
+        # Rates are of images: a search must not use up those of the line, nor the line its own.
+        if declaration.inspects:
+            self._guard.count_request(caller)
         try:
             self._guard.require(caller, declaration.scopes)
         except Forbidden:

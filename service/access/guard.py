@@ -33,7 +33,8 @@ class Caller:
 class Guard:
     """Admits callers according to the settings.
 
-    caller = guard.admit("POST", headers, "192.0.2.7", inspects=True)
+    caller = guard.identify("POST", headers, "192.0.2.7")
+    guard.count_request(caller)
     guard.require(caller, {Scope.DETECT})
     """
 
@@ -52,14 +53,16 @@ class Guard:
         self._origins = frozenset(settings.cors_origins)
         self._rates = RateLimiter()
 
-    def admit(self, method: str, headers: Headers, address: str, *, inspects: bool) -> Caller:
-        """Identify the caller, and count an image if the request inspects.
+    def identify(self, method: str, headers: Headers, address: str) -> Caller:
+        """Return the sender of a request.
 
-        Raises `Unauthenticated`, `Forbidden`, `RateLimited` or `KeysUnreadable`.
+        Raises `Unauthenticated`, `Forbidden` or `KeysUnreadable`.
         """
-        caller = self._by_key(headers) or self._anonymous(method, headers, address)
-        # Rates are of images: a search must not use up those of the line, nor the line its own.
-        rate = (caller.rate_per_s or self._rate_per_s) if inspects else None
+        return self._by_key(headers) or self._anonymous(method, headers, address)
+
+    def count_request(self, caller: Caller) -> None:
+        """Count a request that inspects, as one image. Raises `RateLimited`."""
+        rate = caller.rate_per_s or self._rate_per_s
         wait_s = self._rates.take(caller.name, rate) if rate else 0.0
         if wait_s:
             label = self._metrics.key_label(caller.name.partition("@")[0])
@@ -69,10 +72,9 @@ class Guard:
                 f"{caller.name!r} may send {rate:g} images a second; try again in {seconds} s",
                 seconds,
             )
-        return caller
 
     def count_images(self, caller: Caller | None, count: int) -> None:
-        """Count a request's images; `admit` has counted the first one."""
+        """Count a request's images; `count_request` has counted the first one."""
         if caller is not None and count > 1:
             self._rates.charge(caller.name, count - 1)
 

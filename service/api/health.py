@@ -1,5 +1,7 @@
 """The routes for operations: liveness, readiness and metrics."""
 
+from typing import Literal
+
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -7,6 +9,7 @@ from pydantic import Field
 
 from service.api.schemas import Answer, RefusalAnswer
 from service.api.service import ServiceDependency
+from service.archive.recording import Recorder
 from service.http.declaration import Access, declares
 
 router = APIRouter()
@@ -27,6 +30,23 @@ class WorkerAnswer(Answer):
     waiting: int = Field(description="images in its queue")
 
 
+class ArchiveAnswer(Answer):
+    """Whether inspections are kept."""
+
+    state: Literal["kept", "degraded", "none"] = Field(
+        description="kept; degraded: the journal cannot be written now; none: nothing is kept"
+    )
+    reason: str | None = Field(None, description="why it is degraded, or why there is none")
+
+    @classmethod
+    def of(cls, recorder: Recorder | None) -> "ArchiveAnswer":
+        """Describe the archive; None without one."""
+        if recorder is None:
+            return cls(state="none", reason="no state folder is set, or the archive is disabled")
+        failure = recorder.failure
+        return cls(state="degraded" if failure else "kept", reason=failure)
+
+
 class ReadyAnswer(Answer):
     """Whether images can be inspected, and the reasons if not."""
 
@@ -34,6 +54,7 @@ class ReadyAnswer(Answer):
     reasons: list[str] = Field(description="why not")
     workers: list[WorkerAnswer] = Field(description="all workers")
     refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
+    archive: ArchiveAnswer = Field(description="whether inspections are kept")
 
 
 @router.head("/livez", include_in_schema=False)
@@ -54,7 +75,10 @@ async def live() -> LiveAnswer:
 )
 @declares(access=Access.OPEN, is_probe=True)
 async def ready(service: ServiceDependency) -> Response:
-    """Answer 200 once every worker is warm and at least one category can be inspected, else 503."""
+    """Answer 200 once every worker is warm and at least one category can be inspected, else 503.
+
+    An archive that cannot be written is named, and changes nothing of the status.
+    """
     readiness = service.readiness()
     answer = ReadyAnswer(
         ready=readiness.ready,
@@ -69,6 +93,7 @@ async def ready(service: ServiceDependency) -> Response:
             for worker in service.workers.status()
         ],
         refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
+        archive=ArchiveAnswer.of(service.recorder),
     )
     return JSONResponse(answer.model_dump(mode="json"), 200 if readiness.ready else 503)
 

@@ -25,7 +25,10 @@ DESCRIPTION = """Inspects images of parts with MambaAD networks that were traine
 Errors are `application/problem+json` (RFC 9457). Every answer has the header `X-Request-ID`, with
 the client's id if it sent one. Every answer to an inspection has a `decision`, also in the header
 `X-Decision`: OK, NG, REVIEW (a person decides) or UNDECIDED (not inspected, for any reason).
-UNDECIDED comes with `fail_safe`, also in the header `X-Fail-Safe`: how to treat the part."""
+UNDECIDED comes with `fail_safe`, also in the header `X-Fail-Safe`: how to treat the part. A part
+has an inspection id, the client's or a new one, in the header `X-Inspection-ID`: a repetition with
+the same id gets the recorded decision. Requests from a browser, as from this page, are tests, which
+are recorded but neither delivered nor counted."""
 
 _REQUEST_ID = "5f0c7c9e8d1b4c5a9b3f6e2d1a0c4b7e"
 _RETRY_AFTER = {
@@ -33,6 +36,20 @@ _RETRY_AFTER = {
         "description": "seconds to wait before a retry",
         "schema": {"type": "integer", "minimum": 1},
     }
+}
+_RECORD_HEADERS = {
+    "X-Inspection-ID": {
+        "description": "the id under which the part is recorded",
+        "schema": {"type": "string", "format": "uuid"},
+    },
+    "X-Archived": {
+        "description": "whether the inspection is on disk; absent if nobody waited for it",
+        "schema": {"enum": ["true", "false"]},
+    },
+    "X-Inspection-Replayed": {
+        "description": "`true` for the decision of an earlier request with this id",
+        "schema": {"enum": ["true"]},
+    },
 }
 _DECISION_HEADERS = {
     DECISION_HEADER: {
@@ -66,14 +83,19 @@ _RESULT_EXAMPLE: dict[str, Any] = {
     },
     "image": {"width": 300, "height": 300},
 }  # fmt: skip
-_DETECT_EXAMPLE = {"decision": "NG", "results": [_RESULT_EXAMPLE]}
+_RECORDED = {
+    "inspection_id": "0192f0c1-2c3a-7def-8123-456789abcdef", "archived": True, "replayed": False,
+}  # fmt: skip
+_DETECT_EXAMPLE = {"decision": "NG", **_RECORDED, "results": [_RESULT_EXAMPLE]}
 _BATCH_EXAMPLE = {
     "decision": "NG",
     "fail_safe": "NG",
     "counts": {"OK": 0, "NG": 1, "REVIEW": 0, "UNDECIDED": 1},
     "results": [
-        _RESULT_EXAMPLE,
+        {**_RESULT_EXAMPLE, **_RECORDED},
         {
+            **_RECORDED,
+            "inspection_id": "0192f0c1-2c4b-7a01-9c5d-0a1b2c3d4e5f",
             "part_id": "cell-00043",
             "category": "solar-poly",
             "decision": "UNDECIDED",
@@ -134,9 +156,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _problems(status, inspecting=False) for status in statuses}
 
 
+def problems_of(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """Return the responses of a route that does not inspect, with these problems."""
+    statuses = sorted({PROBLEM_TYPES[error].status for error in errors})
+    return {status: _problems(status, errors, inspecting=False) for status in statuses}
+
+
 DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "headers": _DECISION_HEADERS,
+        "headers": _DECISION_HEADERS | _RECORD_HEADERS,
         "content": {"application/json": {"example": _DETECT_EXAMPLE}},
     },
     **{

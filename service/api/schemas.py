@@ -1,10 +1,11 @@
-"""Parts of answers that several doors share: checkpoints, categories, refusals."""
+"""Parts of answers that several doors share: checkpoints, categories, refusals, regions."""
 
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.checkpoints.key import CheckpointKey
+from model.inspection import Region
 from service.versions.registry import Refusal, Route
 
 
@@ -21,9 +22,9 @@ class ModelAnswer(Answer):
     version: str = Field(description="a number that grows with each checkpoint of this name")
 
     @classmethod
-    def of(cls, route: Route) -> "ModelAnswer":
-        """Name the checkpoint of a route."""
-        return cls(name=route.checkpoint.name, version=route.checkpoint.version)
+    def of(cls, checkpoint: CheckpointKey) -> "ModelAnswer":
+        """Name a checkpoint."""
+        return cls(name=checkpoint.name, version=checkpoint.version)
 
 
 class SizeAnswer(Answer):
@@ -31,6 +32,34 @@ class SizeAnswer(Answer):
 
     width: int = Field(description="in pixels")
     height: int = Field(description="in pixels")
+
+
+class PointAnswer(Answer):
+    """A pixel of the input image; (0, 0) is its upper left corner."""
+
+    x: int = Field(description="pixels from the left edge")
+    y: int = Field(description="pixels from the upper edge")
+
+
+class RegionAnswer(Answer):
+    """A connected patch of anomalous pixels, in pixels of the upright input image."""
+
+    x: int = Field(description="left edge of the box")
+    y: int = Field(description="upper edge of the box")
+    width: int = Field(description="of the box")
+    height: int = Field(description="of the box")
+    area_px: int = Field(description="anomalous pixels in the box")
+    peak: PointAnswer = Field(description="the most anomalous pixel")
+    peak_score: float = Field(description="its score; 0.5 is the pixel threshold")
+
+    @classmethod
+    def of(cls, region: Region) -> "RegionAnswer":
+        """Describe a region."""
+        (x, y, width, height), (peak_x, peak_y) = region.box, region.peak
+        return cls(
+            x=x, y=y, width=width, height=height, area_px=region.area_px,
+            peak=PointAnswer(x=peak_x, y=peak_y), peak_score=region.peak_score,
+        )  # fmt: skip
 
 
 class CategoryAnswer(Answer):
@@ -62,8 +91,8 @@ class CategoryAnswer(Answer):
         size = route.image_size
         return cls(
             category=route.category,
-            model=ModelAnswer.of(route),
-            also_claimed_by=[ModelAnswer(name=key.name, version=key.version) for key in others],
+            model=ModelAnswer.of(route.checkpoint),
+            also_claimed_by=[ModelAnswer.of(key) for key in others],
             contested=contested,
             threshold=route.calibration.image_threshold,
             review_threshold=route.calibration.review_threshold,
@@ -83,8 +112,7 @@ class RefusalAnswer(Answer):
     @classmethod
     def of(cls, refusal: Refusal) -> "RefusalAnswer":
         """Describe a refused checkpoint."""
-        key = refusal.checkpoint
-        return cls(model=ModelAnswer(name=key.name, version=key.version), reason=refusal.reason)
+        return cls(model=ModelAnswer.of(refusal.checkpoint), reason=refusal.reason)
 
 
 class CategoriesAnswer(Answer):

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.api.limits import BodyLimits
+from service.archive.recording import Recorder
 from service.inspection.inspect_part import InspectPart
 from service.inspection.readiness import ReadinessCheck
 from service.inspection.shadow import Shadows
@@ -18,7 +19,7 @@ from service.workers.protocol import Workers
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The objects that the routes use."""
+    """The objects that the routes use; without an archive there is no `recorder`."""
 
     registry: Registry
     workers: Workers
@@ -29,6 +30,7 @@ class Service:
     shadows: Shadows
     limits: BodyLimits
     metrics: Metrics
+    recorder: Recorder | None = None
 
 
 async def _service(request: Request) -> Service:  # async: else it would run in a thread

@@ -71,9 +71,12 @@ class Archive:
         """
         return await self._in_thread(partial(self._read, query))
 
-    async def find(self, inspection_id: UUID) -> Found:
-        """Return an inspection. Raises `NoSuchInspection`, or as `read`."""
-        return await self._in_thread(partial(self._find, inspection_id))
+    async def find(self, inspection_id: UUID, *, here_first: bool = False) -> Found:
+        """Return an inspection. Raises `NoSuchInspection`, or as `read`.
+
+        With `here_first`, the journal's row goes before the one in PostgreSQL.
+        """
+        return await self._in_thread(partial(self._find, inspection_id, here_first))
 
     async def judge(self, inspection_id: UUID, new: NewJudgement) -> Found:
         """Append a verdict or hold, and its event to the journal; durable when this returns.
@@ -108,12 +111,13 @@ class Archive:
         with self._journal.reading() as connection, _interrupted_after(connection, self._limit_s):
             return query(connection)
 
-    def _find(self, inspection_id: UUID) -> Found:
+    def _find(self, inspection_id: UUID, here_first: bool) -> Found:
         query = partial(_found, inspection_id)
-        found = self._read(query)
-        if found is None and self._central is not None:
-            found = self._read_journal(query)
-        return _require(inspection_id, found)
+        places = [self._read] if self._central is None else [self._read, self._read_journal]
+        for read in reversed(places) if here_first else places:
+            if (found := read(query)) is not None:
+                return found
+        return _require(inspection_id, None)
 
     def _judge(self, inspection_id: UUID, new: NewJudgement) -> Found:
         found = None

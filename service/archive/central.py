@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from service.archive.migrate import parse_url
 from service.errors import ArchiveUnavailable, SearchTooBroad
 
 T = TypeVar("T")
 
-_DRIVER = "postgresql+psycopg"
 _CONNECT_TIMEOUT_S = 3
 _POOL_TIMEOUT_S = 3.0
 _CONNECTIONS = 4
@@ -101,25 +101,6 @@ class CentralDatabase:
         lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
         place = self._engine.url.set(username=None, password=None, query={})
         return f"the archive's PostgreSQL ({place.render_as_string()}) cannot be used: {lines[0]}"
-
-
-def parse_url(text: str) -> URL:
-    """Return the URL of a PostgreSQL, with the driver. Raises `ValueError`.
-
-    >>> parse_url("postgresql://db.plant/mambaad").drivername
-    'postgresql+psycopg'
-    """
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise ValueError(
-            "expected a URL such as postgresql://user@host/database, got one that cannot be read"
-        ) from error
-    if url.get_backend_name() != "postgresql":
-        raise ValueError(
-            f"expected a URL such as postgresql://user@host/database, got {url.drivername}://..."
-        )
-    return url.set(drivername=_DRIVER)
 
 
 def too_broad(limit_s: float) -> SearchTooBroad:

@@ -18,6 +18,7 @@ from service.archive.records import EventKind, InspectionRecord
 from service.archive.tables import events
 
 _SEQUENCES = table("sqlite_sequence", column("name"), column("seq"))
+_INSERT = events.insert()
 _LAST_NUMBER = select(_SEQUENCES.c.seq).where(_SEQUENCES.c.name == events.name)
 
 
@@ -38,7 +39,7 @@ def append(
     number = last_number(connection) + 1
     row = _row_of(kind, inspection, number, event_id or new_id())
     row["payload"] = json.dumps(payload, allow_nan=False) if payload else None
-    connection.execute(events.insert(), row)
+    connection.execute(_INSERT, row)
     return number
 
 
@@ -48,7 +49,7 @@ def append_inspections(connection: Connection, numbered: Sequence[InspectionReco
         _row_of(EventKind.INSPECTION, record, record.number, record.inspection_id)
         for record in numbered
     ]
-    connection.execute(events.insert(), rows)
+    connection.execute(_INSERT, rows)
 
 
 def _row_of(

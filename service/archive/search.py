@@ -26,7 +26,7 @@ from service.archive.records import InspectionRecord, Verdict
 from service.archive.tables import HELD, JUDGED, OPEN_REVIEW, REJECTED, inspections
 from service.inspection.submission import Origin
 
-NO_VERDICT = "none"
+NO_VERDICT: Literal["none"] = "none"
 VerdictFilter: TypeAlias = Verdict | Literal["none"]
 
 _Condition: TypeAlias = ColumnElement[bool] | TextClause

@@ -1,1 +1,1 @@
-"""The program `mambaad`: `serve`, `detect`, `keys`, and the offline commands of `model.cli`."""
+"""The program `mambaad`: `serve`, `detect`, `keys`, `archive`, and `model.cli`'s commands."""

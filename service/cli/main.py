@@ -1,4 +1,4 @@
-"""The command `mambaad`: `serve`, `detect`, `keys`, and the offline commands of `model.cli`.
+"""The command `mambaad`: `serve`, `detect`, `keys`, `archive`, and `model.cli`'s commands.
 
 Heavy imports happen inside commands, so that `--help` and invalid options answer at once.
 """
@@ -17,12 +17,15 @@ from pydantic import ValidationError
 
 from model.images.files import images_in_folder
 from service.access.keys import KeysUnusable
+from service.cli import archive as archive_commands
 from service.cli import keys as key_commands
 from service.cli.detect import detect
 from service.settings import Settings, SettingsError, tune_torch, unknown_variables
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from service.assembly.archiving import OpenArchive
 
 logger = logging.getLogger("service.cli")
 
@@ -38,7 +41,7 @@ def main() -> None:
 
 
 def build_commands() -> typer.Typer:
-    """Add `serve`, `detect` and `keys` to the commands of `model.cli`."""
+    """Add `serve`, `detect`, `keys` and `archive` to the commands of `model.cli`."""
     commands = _offline_commands() or typer.Typer(
         help="Inspect parts for defects.", no_args_is_help=True
     )
@@ -46,6 +49,7 @@ def build_commands() -> typer.Typer:
     commands.command()(serve)
     commands.command()(detect)
     commands.add_typer(key_commands.commands, name="keys")
+    commands.add_typer(archive_commands.commands, name="archive")
     return commands
 
 
@@ -57,7 +61,8 @@ def _offline_commands() -> typer.Typer | None:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve`, `detect` and `keys` are available; "
+            f"{error.name} is not installed, so only `serve`, `detect`, `keys` and `archive` are "
+            "available; "
             "for the other commands: pip install 'mambaad-service[train]'",
             err=True,
         )
@@ -69,6 +74,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint store to serve from.")] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep routes, thresholds and every inspection in."),
+    ] = None,
     device: Annotated[
         list[str] | None,
         typer.Option(help='"cpu" or "cuda:N"; repeat the option for several devices.'),
@@ -94,7 +103,7 @@ def serve(
     settings = _settings(
         {
             "http": {"host": host, "port": port},
-            "versions": {"weights_dir": weights},
+            "versions": {"weights_dir": weights, "state_dir": state},
             "workers": {
                 "devices": tuple(device) if device else None,
                 "workers_per_device": workers,
@@ -117,6 +126,7 @@ def run_server(settings: Settings, samples: Path) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, lambda *_: sys.exit(0))
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
+    from service.assembly.archiving import ArchiveUnusable  # noqa: PLC0415
     from service.http.server import (  # noqa: PLC0415
         CannotListen,
         GracefulServer,
@@ -135,7 +145,9 @@ def run_server(settings: Settings, samples: Path) -> None:
         http = fit_open_files(settings.http)
         settings = settings.model_copy(update={"http": http})
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
-    except (CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable) as error:
+    except (
+        ArchiveUnusable, CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable,
+    ) as error:  # fmt: skip
         _refuse(str(error))
     server = GracefulServer(server_config(app, http), app.state.shutdown, http.shutdown_grace_s)
     try:
@@ -237,11 +249,20 @@ def _say_ready(app: "FastAPI", url: str, samples: Path) -> None:
     registry = app.state.service.registry
     categories = [route.category for route in registry.routes]
     lines = ["", f"Ready on {url} for {', '.join(categories)}. Try the API: {url}/docs"]
+    lines.append(_archive_line(app.state.archive))
     lines += [f"Warning: {line}" for line in registry.undecided()]
     example = find_sample(samples, categories)
     if example:
         lines += ["Inspect a sample:", "", f"  {curl_command(url, *example)}"]
     typer.echo("\n".join([*lines, ""]))
+
+
+def _archive_line(archive: "OpenArchive | None") -> str:
+    if archive is None:
+        return "Inspections are not kept: give a folder with --state"
+    failure = archive.journal.failure
+    warning = f"; they cannot be written now: {failure}" if failure else ""
+    return f"Inspections are kept in {archive.folder}{warning}"
 
 
 def find_sample(samples: Path, categories: Iterable[str]) -> tuple[str, Path] | None:

@@ -24,9 +24,11 @@ from service.client.errors import (
     Unavailable,
     UnexpectedAnswer,
     UnknownCategory,
+    UnknownInspection,
 )
 from service.client.exchange import Retry
 from service.client.images import ImageLike, ImagesLike, Part
+from service.client.inspections import GivenVerdict, Inspection, Search, Verdict, View
 from service.client.results import (
     Category,
     Decision,
@@ -47,10 +49,12 @@ __all__ = [
     "ConnectionLost",
     "DeadlineExceeded",
     "Decision",
+    "GivenVerdict",
     "Heatmap",
     "ImageLike",
     "ImageRefused",
     "ImagesLike",
+    "Inspection",
     "InspectionError",
     "InspectionFailed",
     "InvalidRequest",
@@ -63,8 +67,12 @@ __all__ = [
     "Region",
     "Result",
     "Retry",
+    "Search",
     "Size",
     "Unavailable",
     "UnexpectedAnswer",
     "UnknownCategory",
+    "UnknownInspection",
+    "Verdict",
+    "View",
 ]

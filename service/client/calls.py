@@ -5,12 +5,21 @@ import math
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 
 from service.client.bodies import ENCODINGS
-from service.client.exchange import Call, Outcome, Retry, Step, exchange
+from service.client.exchange import INSPECTIONS, Call, Outcome, Retry, Step, exchange
 from service.client.images import File, Part
+from service.client.inspections import (
+    Inspection,
+    Page,
+    Search,
+    read_inspection,
+    read_page,
+)
 from service.client.results import (
     Category,
     Readiness,
@@ -74,6 +83,27 @@ class Calls:
         """List the categories that can be inspected."""
         return read_categories((yield from exchange(self._get("/categories"), self._retry)))
 
+    def page(
+        self, search: Search, cursor: str | None, limit: int
+    ) -> Generator[Step, Outcome, Page]:
+        """Return a page of a search."""
+        query = {**search.query, "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        call = Call("GET", INSPECTIONS, self._timeout_s, query=query)
+        return read_page((yield from exchange(call, self._retry)))
+
+    def inspection(self, inspection_id: UUID | str) -> Generator[Step, Outcome, Inspection]:
+        """Return one inspection."""
+        call = self._get(_path_of(inspection_id))
+        return read_inspection((yield from exchange(call, self._retry)))
+
+    def verdict(
+        self, inspection_id: UUID | str, body: Mapping[str, str]
+    ) -> Generator[Step, Outcome, Inspection]:
+        """Give a verdict."""
+        path = f"{_path_of(inspection_id)}/verdict"
+        call = Call("PUT", path, self._timeout_s, body=body)
+        return read_inspection((yield from exchange(call, self._retry)))
+
     def ready(self) -> Generator[Step, Outcome, Readiness]:
         """Ask whether the service is ready."""
         # No retries: 503 is a valid answer here.
@@ -101,6 +131,10 @@ class Calls:
 
     def _get(self, path: str) -> Call:
         return Call("GET", path, self._timeout_s)
+
+
+def _path_of(inspection_id: UUID | str) -> str:
+    return f"{INSPECTIONS}/{quote(str(inspection_id), safe='')}"
 
 
 def _seconds(timeout_ms: float) -> float:

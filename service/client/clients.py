@@ -1,8 +1,9 @@
 """The blocking and the async client; they differ only in how they wait."""
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import anyio
 import anyio.to_thread
@@ -11,12 +12,14 @@ import httpx
 from service.client.calls import Calls, base_url, new_key
 from service.client.exchange import Outcome, Pause, Retry, Step
 from service.client.images import ImageLike, ImagesLike, Part, as_parts, read_images, read_parts
+from service.client.inspections import EVERYTHING, Inspection, Search, Verdict, verdict_body
 from service.client.results import Category, Readiness, Result
 from service.client.waiting import receive, receive_async, within
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_MS = 30_000.0
+PAGE_SIZE = 100
 
 
 class Client:
@@ -98,6 +101,40 @@ class Client:
     def categories(self) -> list[Category]:
         """Return the categories that can be inspected. Raises `InspectionError`."""
         return self._run(self._calls.categories())
+
+    def inspections(
+        self, search: Search = EVERYTHING, *, page_size: int = PAGE_SIZE
+    ) -> Iterator[Inspection]:
+        """Yield archived inspections, newest first; asks for a page when it is needed.
+
+        Raises `InspectionError`.
+        """
+        cursor = None
+        while True:
+            page = self._run(self._calls.page(search, cursor, page_size))
+            yield from page.inspections
+            if (cursor := page.cursor) is None:
+                return
+
+    def inspection(self, inspection_id: UUID | str) -> Inspection:
+        """Return an archived inspection. Raises `UnknownInspection`, or `InspectionError`."""
+        return self._run(self._calls.inspection(inspection_id))
+
+    def verdict(
+        self,
+        inspection_id: UUID | str,
+        verdict: Verdict | str,
+        *,
+        defect_class: str | None = None,
+        comment: str | None = None,
+        who: str | None = None,
+    ) -> Inspection:
+        """Give a verdict on an archived part: good, defective or unsure; return the inspection.
+
+        Raises `UnknownInspection`, or `InspectionError`.
+        """
+        body = verdict_body(verdict, defect_class, comment, who)
+        return self._run(self._calls.verdict(inspection_id, body))
 
     def ready(self) -> Readiness:
         """Return whether the service can inspect. Raises `CannotConnect` if nobody answers."""
@@ -196,6 +233,35 @@ class AsyncClient:
     async def categories(self) -> list[Category]:
         """Return the categories, as `Client.categories` does."""
         return await self._run(self._calls.categories())
+
+    async def inspections(
+        self, search: Search = EVERYTHING, *, page_size: int = PAGE_SIZE
+    ) -> AsyncIterator[Inspection]:
+        """Yield archived inspections, as `Client.inspections` does."""
+        cursor = None
+        while True:
+            page = await self._run(self._calls.page(search, cursor, page_size))
+            for inspection in page.inspections:
+                yield inspection
+            if (cursor := page.cursor) is None:
+                return
+
+    async def inspection(self, inspection_id: UUID | str) -> Inspection:
+        """Return an archived inspection, as `Client.inspection` does."""
+        return await self._run(self._calls.inspection(inspection_id))
+
+    async def verdict(
+        self,
+        inspection_id: UUID | str,
+        verdict: Verdict | str,
+        *,
+        defect_class: str | None = None,
+        comment: str | None = None,
+        who: str | None = None,
+    ) -> Inspection:
+        """Give a verdict, as `Client.verdict` does."""
+        body = verdict_body(verdict, defect_class, comment, who)
+        return await self._run(self._calls.verdict(inspection_id, body))
 
     async def ready(self) -> Readiness:
         """Return whether the service can inspect, as `Client.ready` does."""

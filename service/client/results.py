@@ -28,27 +28,29 @@ class Decision(StrEnum):
     UNDECIDED = "UNDECIDED"
 
 
-class _Answer(BaseModel):
+class AnswerPart(BaseModel):
+    """Base of an answer's parts."""
+
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, arbitrary_types_allowed=True
     )
 
 
-class Size(_Answer):
+class Size(AnswerPart):
     """Width and height in pixels."""
 
     width: int
     height: int
 
 
-class Peak(_Answer):
+class Peak(AnswerPart):
     """A region's most anomalous pixel."""
 
     x: int
     y: int
 
 
-class Region(_Answer):
+class Region(AnswerPart):
     """A connected patch of anomalous pixels, in pixels of the upright input image."""
 
     x: int
@@ -60,14 +62,14 @@ class Region(_Answer):
     peak_score: float
 
 
-class Model(_Answer):
+class Model(AnswerPart):
     """The checkpoint that inspected the image."""
 
     name: str
     version: str
 
 
-class Heatmap(_Answer):
+class Heatmap(AnswerPart):
     """The file of a heatmap."""
 
     content: bytes = Field(repr=False)
@@ -80,7 +82,7 @@ class Heatmap(_Answer):
         return path
 
 
-class Result(_Answer):
+class Result(AnswerPart):
     """The result of one image; `error` says why it was not inspected.
 
     Only `is_ok` means that a part is good. A result has no truth value, so that `if result:` cannot
@@ -167,7 +169,7 @@ class Result(_Answer):
         raise TypeError("a result has no truth value: use result.is_ok")
 
 
-class Category(_Answer):
+class Category(AnswerPart):
     """A category that can be inspected; `threshold` is for the raw score.
 
     `contested`: checkpoints with other names claim it too (`also_claimed_by`), and no route was
@@ -185,7 +187,7 @@ class Category(_Answer):
     contested: bool = False
 
 
-class Readiness(_Answer):
+class Readiness(AnswerPart):
     """Whether the service can inspect, and the reasons if not."""
 
     ready: bool
@@ -193,14 +195,16 @@ class Readiness(_Answer):
     answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
 
 
-T = TypeVar("T", bound=_Answer)
+T = TypeVar("T", bound=AnswerPart)
 
 
 def read_results(
     response: httpx.Response, categories: Sequence[str | None], names: Sequence[str]
 ) -> list[Result]:
     """Return one result per image, with its name. Raises `Problem` or `UnexpectedAnswer`."""
-    results = [_parse(Result, item, keep=True) for item in _items(_json(response), "results")]
+    results = [
+        read_one(Result, item, keep=True) for item in read_items(read_body(response), "results")
+    ]
     if len(results) != len(names):
         raise UnexpectedAnswer(f"expected {len(names)} results, got {len(results)}")
     for result, category in zip(results, categories, strict=True):
@@ -214,12 +218,12 @@ def read_results(
 
 def read_categories(response: httpx.Response) -> list[Category]:
     """Return the categories. Raises `Problem` or `UnexpectedAnswer`."""
-    return [_parse(Category, item) for item in _items(_json(response), "categories")]
+    return [read_one(Category, item) for item in read_items(read_body(response), "categories")]
 
 
 def read_readiness(response: httpx.Response) -> Readiness:
     """Return the readiness, also from a 503. Raises `Problem` or `UnexpectedAnswer`."""
-    return _parse(Readiness, _json(response, _READY_STATUSES), keep=True)
+    return read_one(Readiness, read_body(response, _READY_STATUSES), keep=True)
 
 
 def read_problem(response: httpx.Response) -> Problem:
@@ -236,7 +240,8 @@ def read_problem(response: httpx.Response) -> Problem:
     )
 
 
-def _json(response: httpx.Response, expected: tuple[int, ...] = (200,)) -> dict[str, Any]:
+def read_body(response: httpx.Response, expected: tuple[int, ...] = (200,)) -> dict[str, Any]:
+    """Return an answer's JSON object. Raises `Problem` or `UnexpectedAnswer`."""
     if response.status_code not in expected:
         raise read_problem(response)
     kind = response.headers.get("content-type", "none").partition(";")[0].strip().lower()
@@ -256,14 +261,16 @@ def _parsed(response: httpx.Response) -> object:
     return strict_json(response.content, most_depth=200, most_values=_MOST_VALUES, most_digits=4000)
 
 
-def _items(body: dict[str, Any], name: str) -> list[object]:
+def read_items(body: dict[str, Any], name: str) -> list[object]:
+    """Return a list in an answer. Raises `UnexpectedAnswer`."""
     items = body.get(name)
     if not isinstance(items, list):
         raise UnexpectedAnswer(f"expected a list of {name} in the answer")
     return items
 
 
-def _parse(kind: type[T], value: object, keep: bool = False) -> T:
+def read_one(kind: type[T], value: object, keep: bool = False) -> T:
+    """Return a part of an answer, with its JSON if `keep`. Raises `UnexpectedAnswer`."""
     if keep and isinstance(value, dict):
         value = {**value, "answer": value}
     try:

@@ -7,29 +7,45 @@ UNDECIDED and the fail-safe without knowing the route.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from model.inspection import Decision
+from service.http.problems import Problem
 
 DECISION_HEADER = "X-Decision"
 FAIL_SAFE_HEADER = "X-Fail-Safe"
 
 
-_fail_safe: ContextVar[str | None] = ContextVar("fail_safe", default=None)
+@dataclass(slots=True)
+class Deciding:
+    """A request to an inspecting route: its fail-safe, and the problem that it was answered."""
+
+    fail_safe: str
+    problem: Problem | None = None
+
+
+_deciding: ContextVar[Deciding | None] = ContextVar("deciding", default=None)
 
 
 @contextmanager
 def deciding(fail_safe: str | None) -> Iterator[None]:
     """Set the fail-safe in this context; None for a request that does not inspect."""
-    token = _fail_safe.set(fail_safe)
+    token = _deciding.set(None if fail_safe is None else Deciding(fail_safe))
     try:
         yield
     finally:
-        _fail_safe.reset(token)
+        _deciding.reset(token)
+
+
+def request_that_decides() -> Deciding | None:
+    """Return the context's request to an inspecting route; None in any other request."""
+    return _deciding.get()
 
 
 def fail_safe() -> str | None:
     """Return how to treat an UNDECIDED part; None in a request that does not inspect."""
-    return _fail_safe.get()
+    request = _deciding.get()
+    return None if request is None else request.fail_safe
 
 
 def decision_headers(decision: Decision) -> dict[str, str]:

@@ -62,6 +62,9 @@ class Declaration:
     inspects: bool = False
     """Whether all its errors include UNDECIDED and the fail-safe."""
 
+    has_many_parts: bool = False
+    """Whether a request has many parts, each with an inspection id of its own."""
+
     scopes: frozenset[Scope] = frozenset()
     """The caller's key needs one of these scopes; empty: any key."""
 
@@ -93,6 +96,7 @@ class Matched:
 def declares(
     *,
     inspects: bool = False,
+    has_many_parts: bool = False,
     scope: Scope | Sequence[Scope] = (),
     access: Access = Access.KEYED,
     is_probe: bool = False,
@@ -103,7 +107,7 @@ def declares(
     With several scopes, the caller's key needs one of them.
     """
     scopes = frozenset([scope] if isinstance(scope, Scope) else scope)
-    declaration = Declaration(inspects, scopes, access, is_probe, page_policy)
+    declaration = Declaration(inspects, has_many_parts, scopes, access, is_probe, page_policy)
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _ATTRIBUTE, declaration)

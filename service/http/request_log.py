@@ -13,8 +13,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.inspection import Decision
-from service.http.decision_headers import DECISION_HEADER, deciding, decision_headers, fail_safe
+from service.http.decision_headers import (
+    DECISION_HEADER,
+    deciding,
+    decision_headers,
+    fail_safe,
+    request_that_decides,
+)
 from service.http.declaration import declaration_of
+from service.http.inspection_ids import add_inspection_id, assign_inspection_id
 from service.http.matching import UNMATCHED
 from service.http.problems import PROBLEM_JSON, Problem, problem_of
 from service.shutdown import Shutdown
@@ -53,11 +60,13 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
 
     For an inspecting route, the answer includes UNDECIDED and the fail-safe.
     """
-    safe = fail_safe()
-    if safe is not None:
+    deciding_request = request_that_decides()
+    if deciding_request is not None:
+        safe = deciding_request.fail_safe
         undecided = {"decision": Decision.UNDECIDED.value, "fail_safe": safe}
         problem = problem.model_copy(update=undecided)
         headers = {**(headers or {}), **decision_headers(Decision.UNDECIDED)}
+        deciding_request.problem = problem
     slug = problem.type.rpartition(":")[2]
     note(problem=f"http-{problem.status}" if slug == "blank" else slug)
     content = problem.model_dump_json(exclude_none=True)
@@ -111,6 +120,7 @@ class RequestLog:
         request_id = _request_id(scope)
         now = asyncio.get_running_loop().time()
         scope.setdefault("state", {}).update(request_id=request_id, received_at=now)
+        assign_inspection_id(scope)
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -119,6 +129,7 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
+                add_inspection_id(scope, headers)
                 if trace.parent:
                     headers[TRACEPARENT] = str(trace.parent)
                 if status >= 400 and fail_safe() and DECISION_HEADER not in headers:

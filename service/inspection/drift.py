@@ -29,7 +29,7 @@ from model.calibration.calibration import QUANTILES, Calibration
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Category
 from service.inspection.images.preparing import Prepared
-from service.inspection.observers import Observer
+from service.inspection.observers import ON_THE_LINE, Observer
 from service.inspection.options import PartFields
 from service.inspection.result import Inspected
 from service.telemetry.metrics import Metrics
@@ -126,6 +126,7 @@ class DriftMonitor(Observer):
     """
 
     name = "drift"
+    origins = ON_THE_LINE
 
     def __init__(self, metrics: Metrics, window: int = 500, max_over: float = 0.5) -> None:
         self._metrics = metrics
@@ -134,9 +135,8 @@ class DriftMonitor(Observer):
         self._windows: dict[Category, dict[CheckpointKey, _Window]] = {}
         self._parts: dict[Category, int] = {}
 
-    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+    async def inspected(self, inspected: Inspected, route: Route, prepared: Prepared) -> None:
         """Record the score of an image."""
-        route = inspected.route
         raw_score = inspected.finding.raw_score
         self.note(route.category, route.checkpoint, route.calibration, raw_score)
 

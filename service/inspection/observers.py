@@ -1,4 +1,4 @@
-"""Callbacks after each inspection: metrics, drift, the log, traces, the shadow.
+"""Callbacks after each inspection has been recorded: metrics, drift, the log, traces, the shadow.
 
     observers = Observers([MetricsObserver(metrics), LogObserver()], metrics)
 
@@ -12,8 +12,8 @@ from typing import Protocol
 from service.errors import InspectionFailed, ServiceError
 from service.inspection.images.preparing import Prepared
 from service.inspection.options import PartFields
-from service.inspection.result import Inspected
-from service.problem_types import INTERNAL, PROBLEM_TYPES
+from service.inspection.result import Inspected, problem_type_of
+from service.inspection.submission import Origin
 from service.telemetry.logs import note_image
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
@@ -21,21 +21,26 @@ from service.versions.registry import Route
 
 logger = logging.getLogger("service.record")
 
+ON_THE_LINE = frozenset({Origin.LINE})
+"""The origins of parts that count: a late part was counted by its first answer, a test never."""
+
 _UNDECIDED = "UNDECIDED"
 
 
 class Observer(Protocol):
-    """Called after the inspection of every image, before its answer is written.
+    """Called after the inspection of every image of certain origins, before the answer is written.
 
-    If a `required` observer fails, the part is UNDECIDED. Failures of others are only logged and
-    counted. The answer waits for observers: start a task for long work.
+    A `required` observer is called before the part is recorded; if it fails, the part is UNDECIDED.
+    The others are called afterwards; their failures are only logged and counted. The answer waits
+    for observers: start a task for long work.
     """
 
     name: str
     required: bool = False
+    origins: frozenset[Origin] = frozenset(Origin)
 
-    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Handle an image with a decision; `prepared` has its pixels."""
+    async def inspected(self, inspected: Inspected, route: Route, prepared: Prepared) -> None:
+        """Handle an image with a decision; `prepared` has the inputs of a shadow's network."""
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
         """Handle an image without a decision.
@@ -56,32 +61,50 @@ class Observers:
         for observer in self._observers:  # start at 0, so that `increase` sees the first error
             metrics.observer_errors.labels(observer.name)
 
-    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
-        """Call every observer about an image with a decision.
+    async def require(
+        self, inspected: Inspected, route: Route, prepared: Prepared, origin: Origin
+    ) -> None:
+        """Call the required observers about an image with a decision.
 
-        Raises the `ServiceError` of a required observer, or `InspectionFailed` for its other
-        errors.
+        Raises an observer's `ServiceError`, or `InspectionFailed` for its other errors.
         """
-        for observer in self._observers:
+        for observer in self._of(origin, required=True):
             try:
-                await observer.inspected(inspected, prepared)
+                await observer.inspected(inspected, route, prepared)
             except Exception as error:
                 self._count(observer)
-                if not observer.required:
-                    continue
                 if isinstance(error, ServiceError):
                     raise
                 raise InspectionFailed(
                     "the inspection could not be recorded: the part counts neither as OK nor as NG"
                 ) from error
 
-    async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
+    async def inspected(
+        self, inspected: Inspected, route: Route, prepared: Prepared, origin: Origin
+    ) -> None:
+        """Call the other observers about an image with a decision; never raises."""
+        for observer in self._of(origin, required=False):
+            try:
+                await observer.inspected(inspected, route, prepared)
+            except Exception:
+                self._count(observer)
+
+    async def failed(
+        self, route: Route, error: Exception, part: PartFields, origin: Origin
+    ) -> None:
         """Call every observer about an image without a decision; never raises."""
-        for observer in self._observers:
+        for observer in (*self._of(origin, required=True), *self._of(origin, required=False)):
             try:
                 await observer.failed(route, error, part)
             except Exception:
                 self._count(observer)
+
+    def _of(self, origin: Origin, *, required: bool) -> list[Observer]:
+        return [
+            observer
+            for observer in self._observers
+            if observer.required == required and origin in observer.origins
+        ]
 
     def _count(self, observer: Observer) -> None:
         logger.exception("observer %s failed on an image", observer.name)
@@ -89,16 +112,17 @@ class Observers:
 
 
 class MetricsObserver(Observer):
-    """Updates the Prometheus metrics of inspections."""
+    """Updates the Prometheus metrics of parts on the line."""
 
     name = "metrics"
+    origins = ON_THE_LINE
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+    async def inspected(self, inspected: Inspected, route: Route, prepared: Prepared) -> None:
         """Count an image with a decision, and measure its score and stages."""
-        route, finding = inspected.route, inspected.finding
+        finding = inspected.finding
         category, checkpoint = route.category, route.checkpoint
         for stage, milliseconds in inspected.timings_ms.items():
             self._metrics.stage_seconds.labels(stage, category).observe(milliseconds / 1000)
@@ -111,7 +135,7 @@ class MetricsObserver(Observer):
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
         """Count an image without a decision."""
-        self._metrics.image_errors.labels(_slug(error)).inc()
+        self._metrics.image_errors.labels(problem_type_of(error).slug).inc()
         self._metrics.decisions.labels(route.category, _UNDECIDED).inc()
 
 
@@ -120,9 +144,9 @@ class LogObserver(Observer):
 
     name = "log"
 
-    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+    async def inspected(self, inspected: Inspected, route: Route, prepared: Prepared) -> None:
         """Add the decision and the version to the request's log line."""
-        finding, route = inspected.finding, inspected.route
+        finding = inspected.finding
         note_image(
             **_named(inspected.part),
             category=route.category,
@@ -135,9 +159,8 @@ class LogObserver(Observer):
         """Add the problem to the request's log line; log an unexpected error's traceback."""
         if not isinstance(error, ServiceError):
             logger.error("inspecting an image of %s failed", route.category, exc_info=error)
-        note_image(
-            **_named(part), category=route.category, decision=_UNDECIDED, problem=_slug(error)
-        )
+        slug = problem_type_of(error).slug
+        note_image(**_named(part), category=route.category, decision=_UNDECIDED, problem=slug)
 
 
 class TracingObserver(Observer):
@@ -148,18 +171,13 @@ class TracingObserver(Observer):
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
 
-    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+    async def inspected(self, inspected: Inspected, route: Route, prepared: Prepared) -> None:
         """Export the image's spans."""
         decision = inspected.finding.decision.value
-        self._tracing.inspected(inspected.route.category, decision, inspected.timings_ms)
+        self._tracing.inspected(inspected.category, decision, inspected.timings_ms)
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
         """Do nothing: there are no finished stages."""
-
-
-def _slug(error: Exception) -> str:
-    problem = PROBLEM_TYPES[type(error)] if isinstance(error, ServiceError) else INTERNAL
-    return problem.slug
 
 
 def _named(part: PartFields) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from model.inspection import Decision
 from service.inspection.images.pictures import HeatmapKind
 from service.workers.jobs import Priority
 from service.workers.pipe.messages import Finding
@@ -76,8 +77,11 @@ class InspectOptions:
     With `anomaly_map` the result has the pixel scores (see `Finding`). `draw` makes a door's own
     picture instead of `heatmap`.
 
-    `hold_answer` reserves memory for the picture, given its bytes, before any observer is called.
+    `hold_answer` reserves memory for the picture, given its bytes, before the part is recorded.
     If there is no room it raises a `ServiceError`, and the part is UNDECIDED.
+
+    For the record: `maps_of` are the decisions whose map is made into a file, and with
+    `fingerprints` the image's SHA-256 is computed.
     """
 
     heatmap: HeatmapKind = HeatmapKind.NONE
@@ -90,6 +94,8 @@ class InspectOptions:
     anomaly_map: bool = False
     draw: Drawing | None = None
     hold_answer: Callable[[int], None] | None = None
+    maps_of: frozenset[Decision] = frozenset()
+    fingerprints: bool = False
 
     @property
     def wants_map(self) -> bool:

@@ -11,16 +11,22 @@ from typing import TypeVar
 
 from PIL.Image import Image
 
-from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
+from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull, ServiceError
+from service.inspection.images.maps import write_map
 from service.inspection.images.pictures import HeatmapKind, picture
 from service.inspection.images.preparing import CostlyImage, Prepared, Preparer
-from service.inspection.images.sources import Source, Upload
-from service.inspection.observers import Observers
+from service.inspection.images.sources import (
+    Fingerprint,
+    Source,
+    content_of,
+    fingerprint_of,
+    size_of,
+)
 from service.inspection.options import InspectOptions
-from service.inspection.result import Inspected, ViewResult
+from service.inspection.result import Attempt, Inspected, forget_traceback
 from service.inspection.threads import Threads
 from service.versions.registry import Route
-from service.workers.jobs import Job
+from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import Finding, Item
 from service.workers.protocol import Workers
 
@@ -40,14 +46,12 @@ class Pipeline:
         workers: Workers,
         threads: ThreadPoolExecutor,
         preparer: Preparer,
-        observers: Observers,
         max_preparing: int,
         timeout_s: float,
     ) -> None:
         self._workers = workers
         self._threads = Threads(threads)
         self._preparer = preparer
-        self._observers = observers
         self._max_preparing = max_preparing
         self._timeout_s = timeout_s
         self._preparing = 0
@@ -58,76 +62,105 @@ class Pipeline:
 
     async def attempt(
         self, route: Route, source: Source | Image, options: InspectOptions
-    ) -> ViewResult:
-        """Like `inspect`, but returns the exception."""
+    ) -> Attempt:
+        """Like `inspect`, but returns the exception; an unexpected one with its traceback."""
         try:
             return await self.inspect(route, source, options)
-        except Exception as error:  # `inspect` has called the observers
-            # The traceback's frames would keep the decoded image in memory.
-            error.__cause__ = error.__context__ = None
-            return error.with_traceback(None)
+        except ServiceError as error:
+            return Attempt(forget_traceback(error))
+        except Exception as error:
+            return Attempt(error)
 
     async def inspect(
         self, route: Route, source: Source | Image, options: InspectOptions
-    ) -> Inspected:
+    ) -> Attempt:
         """Inspect an image, encoded or decoded.
 
         Raises `ServiceError`. Cancelling drops the job.
         """
-        try:
-            return await self._inspect(route, source, options)
-        except Exception as error:
-            await self._observers.failed(route, error, options.part)
-            raise
-
-    async def _inspect(
-        self, route: Route, source: Source | Image, options: InspectOptions
-    ) -> Inspected:
         started = time.perf_counter()
         deadline = self.deadline(options)
         try:
             async with asyncio.timeout_at(deadline):
-                prepared = await self._prepare(route, source, options, deadline)
+                prepared, fingerprint = await self._prepare(route, source, options, deadline)
                 finding, queue_ms = await self._compute(route, prepared, options, deadline)
-                drawn, heatmap_ms = await self._draw(prepared, finding, options)
+                drawn, heatmap_ms = await self._draw(
+                    finding, prepared.size, prepared.image, options
+                )
                 if drawn and options.hold_answer:
                     options.hold_answer(len(drawn))
+                map_file = await self._write_map(finding, options)
         except TimeoutError as error:
             raise DeadlineExceeded(self._late(options)) from error
         timings_ms = {**prepared.timings_ms, "queue": queue_ms, **finding.timings_ms}
         timings_ms |= {} if drawn is None else {"heatmap": heatmap_ms}
         timings_ms["total"] = (time.perf_counter() - started) * 1000
         # In a batch, unrequested maps would pile up until the last image is done.
-        if drawn is not None and not options.anomaly_map:
+        if not options.anomaly_map and finding.pixel_scores is not None:
             finding = replace(finding, pixel_scores=None)
-        inspected = Inspected(route, finding, prepared.size, timings_ms, options.part, drawn)
-        await self._observers.inspected(inspected, prepared)
-        return inspected
+        inspected = Inspected(
+            route.category,
+            route.checkpoint,
+            finding,
+            prepared.size,
+            timings_ms,
+            options.part,
+            drawn,
+        )
+        return Attempt(inspected, prepared.after_inspection(), fingerprint, map_file)
+
+    async def draw_again(
+        self,
+        route: Route | None,
+        source: Source | Image,
+        earlier: Inspected,
+        options: InspectOptions,
+    ) -> str | None:
+        """Return the requested picture of an earlier finding with its map.
+
+        An overlay needs the `route`. Raises `ServiceError`.
+        """
+        deadline = self.deadline(options)
+        try:
+            async with asyncio.timeout_at(deadline):
+                prepared = None
+                if options.heatmap is HeatmapKind.OVERLAY:
+                    assert route is not None
+                    prepared, _ = await self._prepare(route, source, options, deadline)
+                image = prepared.image if prepared else None
+                drawn, _ = await self._draw(earlier.finding, earlier.size, image, options)
+        except TimeoutError as error:
+            raise DeadlineExceeded(self._late(options)) from error
+        if drawn and options.hold_answer:
+            options.hold_answer(len(drawn))
+        return drawn
 
     async def _prepare(
         self, route: Route, source: Source | Image, options: InspectOptions, deadline: float
-    ) -> Prepared:
+    ) -> tuple[Prepared, Fingerprint | None]:
         """Decode and preprocess, unless the queue would refuse the result."""
         size = route.image_size
-        nbytes = 3 * size.height * size.width + _bytes_of(source)
+        nbytes = 3 * size.height * size.width + size_of(source)
         keep = options.heatmap is HeatmapKind.OVERLAY
 
-        async def prepare() -> Prepared:
+        def decode() -> tuple[Prepared | CostlyImage, Fingerprint | None]:
+            prepared = self._preparer.prepare(route, source, keep)
+            return prepared, fingerprint_of(content_of(source)) if options.fingerprints else None
+
+        async def prepare() -> tuple[Prepared, Fingerprint | None]:
             self._workers.admit(route.checkpoint, deadline, options.priority, nbytes)
-            if self._preparing >= self._max_preparing:
+            most = self._max_preparing // (2 if options.priority is Priority.LOW else 1)
+            if self._preparing >= max(1, most):
                 raise QueueFull(
                     f"{self._preparing} images are already being decoded or wait for it"
                 )
-            decoding = self._threads.start(
-                lambda: self._preparer.prepare(route, source, keep),
-                self._end_preparing,
-                source.size if isinstance(source, Image) else (0, 0),
-            )
+            px_size = source.size if isinstance(source, Image) else (0, 0)
+            decoding = self._threads.start(decode, self._end_preparing, px_size)
             self._preparing += 1
-            prepared = await decoding
+            prepared, fingerprint = await decoding
             if isinstance(prepared, CostlyImage):
-                return await self._prepare_apart(prepared)
-            return prepared
+                prepared = await self._prepare_apart(prepared)
+            return prepared, fingerprint
 
         return await _when_there_is_room(prepare, options)
 
@@ -156,6 +189,7 @@ class Pipeline:
                 route.calibration,
                 len(prepared.pixels),
                 prepared.map_size,
+                options.maps_of,
             ),
             prepared.pixels,
             deadline,
@@ -172,20 +206,26 @@ class Pipeline:
         return await job.future, job.queue_ms
 
     async def _draw(
-        self, prepared: Prepared, finding: Finding, options: InspectOptions
+        self, finding: Finding, size: tuple[int, int], image: Image | None, options: InspectOptions
     ) -> tuple[str | None, float]:
         """Return the requested picture, and the milliseconds that drawing took."""
-        scores, size = finding.pixel_scores, prepared.size
+        scores = finding.pixel_scores
         if scores is None or not options.wants_picture:
             return None, math.nan
         started = time.perf_counter()
         if options.draw:
             draw = partial(options.draw, finding, size)
         else:
-            image, regions = prepared.image, finding.regions
-            draw = partial(picture, options.heatmap, scores, size, image, regions)
+            draw = partial(picture, options.heatmap, scores, size, image, finding.regions)
         drawn = await self._threads.start(draw, size=size)
         return drawn, (time.perf_counter() - started) * 1000
+
+    async def _write_map(self, finding: Finding, options: InspectOptions) -> bytes | None:
+        """Return the map as a file, if it is to be kept."""
+        scores = finding.pixel_scores
+        if scores is None or finding.decision not in options.maps_of:
+            return None
+        return await self._threads.start(lambda: write_map(scores))
 
     def _late(self, options: InspectOptions) -> str:
         if options.deadline is not None:
@@ -202,9 +242,3 @@ async def _when_there_is_room(work: Callable[[], Awaitable[T]], options: Inspect
             if not options.patient:
                 raise
         await asyncio.sleep(_PATIENCE_S)
-
-
-def _bytes_of(source: Source | Image) -> int:
-    if isinstance(source, Image):
-        return 3 * source.width * source.height
-    return len(source.content) if isinstance(source, Upload) else source.size

@@ -19,7 +19,7 @@ from model.checkpoints.key import CheckpointKey
 from model.inspection import Category, ImageSize
 from service.errors import ServiceError
 from service.inspection.images.preparing import Prepared
-from service.inspection.observers import Observer
+from service.inspection.observers import ON_THE_LINE, Observer
 from service.inspection.options import PartFields
 from service.inspection.result import Inspected
 from service.telemetry.metrics import Metrics
@@ -71,6 +71,7 @@ class Shadows(Observer):
     """Queues inspected parts for shadow versions. Not thread-safe: belongs to one event loop."""
 
     name = "shadow"
+    origins = ON_THE_LINE
 
     def __init__(
         self, workers: Workers, metrics: Metrics, max_waiting: int, timeout_s: float
@@ -88,11 +89,11 @@ class Shadows(Observer):
         """Yield every comparison since the service started, sorted by category."""
         return iter([self._comparisons[key] for key in sorted(self._comparisons)])
 
-    async def inspected(self, inspected: Inspected, prepared: Prepared) -> None:
+    async def inspected(self, inspected: Inspected, route: Route, prepared: Prepared) -> None:
         """Offer the image to the route's shadow."""
         pixels = prepared.shadow_pixels
         if pixels is not None:
-            self.offer(inspected.route, pixels, prepared.image_size, inspected.finding)
+            self.offer(route, pixels, prepared.image_size, inspected.finding)
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
         """Do nothing: there is no answer to compare with."""

@@ -33,8 +33,9 @@ class Told:
 class Submission:
     """How a part was handed in; with `told`, its inspection cannot change what the line did.
 
-    `inspection_id` is a UUIDv7, made by the client or by the door. `captured_at` has a time zone.
-    `caller` is the name of the API key.
+    `inspection_id` is a UUIDv7, made by the client or by the door. The journal cannot have a
+    `fresh` one, which the door has just made. `captured_at` has a time zone. `caller` is the name
+    of the API key.
     """
 
     inspection_id: UUID
@@ -42,3 +43,4 @@ class Submission:
     captured_at: datetime | None = None
     told: Told | None = None
     caller: str = ""
+    fresh: bool = False

@@ -1,5 +1,6 @@
 """Settings of `service.archive`: what is kept of every inspection, where, and for how long."""
 
+import socket
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -63,6 +64,11 @@ class ArchiveSettings(RoomSettings):
     max_pending: int = Field(
         10_000, ge=1, description="inspections that may wait for the disk at once"
     )
+
+    @property
+    def node_name(self) -> str:
+        """The node's name, by default that of the machine."""
+        return self.node or socket.gethostname()
 
     @field_validator("keep_images", "media_days", mode="before")
     @classmethod

@@ -1,5 +1,7 @@
 """Every version in the checkpoint store, serving or not; reads manifests, no weights."""
 
+import hashlib
+import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ class Route:
     """A category and the checkpoint that serves it.
 
     `calibration` has the thresholds in force, and `promise` explains them. `shadow` scores the same
-    images without answering.
+    images without answering. `sha256` identifies the checkpoint; see `fingerprint`.
     """
 
     category: Category
@@ -32,6 +34,7 @@ class Route:
     promise: str = ""
     role: Role = Role.STABLE
     shadow: "Route | None" = None
+    sha256: str | None = None
 
     @property
     def image_size(self) -> ImageSize:
@@ -146,4 +149,15 @@ def _route(manifest: Manifest, key: CheckpointKey, category: Category) -> Route:
         manifest.license,
         manifest.notice,
         calibration.promise(),
+        sha256=fingerprint(manifest),
     )
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """Return a SHA-256 of what a checkpoint computes by: its files, preprocessing and scoring.
+
+    Thresholds are left out: they may change, and belong to a category.
+    """
+    members = {"network", "preprocessing", "scoring", "areas", "sha256"}
+    content = manifest.model_dump(mode="json", include=members)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

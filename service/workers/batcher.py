@@ -126,7 +126,7 @@ class Batcher:
         """Raise `QueueFull` or `DeadlineExceeded` if a new job would be refused now."""
         estimate_s = self.estimate_s(key, priority)
         waiting = self.waiting(key)
-        if waiting >= self._limits.max_queue_size:
+        if waiting * (2 if priority is Priority.LOW else 1) >= self._limits.max_queue_size:
             raise QueueFull(
                 f"{waiting} images are waiting for checkpoint {key}, the most allowed",
                 math.ceil(estimate_s),

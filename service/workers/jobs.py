@@ -20,10 +20,15 @@ from service.workers.pipe.messages import BatchRequest, Failure, FailureKind, Fi
 
 
 class Priority(IntEnum):
-    """High goes before normal, until a normal job has waited for `priority_patience_ms`."""
+    """High goes before normal, until a normal job has waited for `priority_patience_ms`.
+
+    LOW is for parts that the line does not wait for. Such a job is computed alone, only while no
+    other waits, and takes at most half of the queue.
+    """
 
     HIGH = 0
     NORMAL = 1
+    LOW = 2
 
 
 @dataclass(eq=False, slots=True)

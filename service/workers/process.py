@@ -259,8 +259,9 @@ class WorkerProcess:
         maps = iter(block.maps(request.map_shapes, request.map_offsets))
         outcomes = []
         for item, outcome in zip(request.items, reply.outcomes, strict=True):
-            scores = next(maps).copy() if item.wants_map else None
-            if isinstance(outcome, Finding):
-                outcome = replace(outcome, pixel_scores=scores)  # noqa: PLW2901
+            place = next(maps) if item.has_place else None
+            if isinstance(outcome, Finding) and item.sends_map(outcome.decision):
+                assert place is not None
+                outcome = replace(outcome, pixel_scores=place.copy())  # noqa: PLW2901
             outcomes.append(outcome)
         return replace(reply, outcomes=tuple(outcomes))

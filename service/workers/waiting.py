@@ -10,7 +10,7 @@ from service.workers.jobs import Job, Priority
 class Rank(NamedTuple):
     """The order of waiting jobs; the smallest rank goes first."""
 
-    waits: bool
+    behind: int
     queued_at: float
 
 
@@ -18,6 +18,7 @@ class CheckpointQueue:
     """Jobs of one checkpoint by priority, in order of arrival.
 
     A normal job that has waited for `patience_s` goes before high-priority jobs that arrived later.
+    A low one goes only while no other waits.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -68,8 +69,14 @@ class CheckpointQueue:
         return min(self._rank(job, now) for job in self._heads())
 
     def first(self, inputs: int, now: float) -> tuple[Job, ...]:
-        """Return the next jobs, together at most so many inputs, or a single larger job."""
+        """Return the next jobs, together at most so many inputs, or a single larger job.
+
+        A low job goes alone, so that a part on the line waits for one such image at most.
+        """
         ordered = sorted(self, key=lambda job: self._rank(job, now))
+        if ordered[0].priority is Priority.LOW:
+            return (ordered[0],)
+        ordered = [job for job in ordered if job.priority is not Priority.LOW]
         sums = accumulate(job.inputs for job in ordered)
         within = sum(total <= inputs for total in sums)
         return tuple(ordered[: max(1, within)])
@@ -78,5 +85,7 @@ class CheckpointQueue:
         return [next(iter(jobs)) for jobs in self._jobs.values() if jobs]
 
     def _rank(self, job: Job, now: float) -> Rank:
+        if job.priority is Priority.LOW:
+            return Rank(2, job.queued_at)
         patient = job.priority is not Priority.HIGH and now - job.queued_at < self._patience_s
-        return Rank(patient, job.queued_at)
+        return Rank(int(patient), job.queued_at)

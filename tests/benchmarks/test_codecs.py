@@ -1,4 +1,4 @@
-"""The comparison of decoders: what it times gives the same pixels, whoever decodes."""
+"""The comparison of decoders: all decoders give the same pixels."""
 
 import json
 
@@ -18,9 +18,9 @@ def small(monkeypatch):
 def test_every_decoder_gives_the_image(kind, mode):
     picture = codecs.mosaic(64, 48).convert(mode)
     content = codecs.encode(picture, kind)
-    known = codecs.decoders(kind)
-    assert next(iter(known)) == "pillow"
-    for decode in known.values():
+    decoders = codecs.decoders(kind)
+    assert next(iter(decoders)) == "pillow"
+    for decode in decoders.values():
         decoded = decode(content, mode)
         assert (decoded.mode, decoded.size) == (mode, (64, 48))
         tolerance = 0 if kind == "PNG" else 40

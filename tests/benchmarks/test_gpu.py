@@ -1,4 +1,4 @@
-"""The GPU benchmark, without a GPU: its yardsticks, its verdicts and what it says it did not do."""
+"""The GPU benchmark without a GPU: yardsticks, verdicts, unmeasured figures."""
 
 import json
 from importlib import import_module
@@ -34,8 +34,8 @@ def test_the_stand_in_for_mamba_ssm_scans(side):
     selective_scan = import_module("benchmarks.gpu_parts.selective_scan").selective_scan
     stage = Stage(side, 2, 1, 1, K=2 if side == 32 else 4, N=2)
     inputs = stage.inputs(1, torch.float32, CPU)
-    found = permuted_scan(selective_scan, *inputs)
-    torch.testing.assert_close(found, hybrid_scan(*inputs), atol=1e-4, rtol=1e-4)
+    scanned = permuted_scan(selective_scan, *inputs)
+    torch.testing.assert_close(scanned, hybrid_scan(*inputs), atol=1e-4, rtol=1e-4)
 
 
 def test_without_mamba_ssm_the_yardsticks_say_so():
@@ -56,9 +56,7 @@ def test_networks_scan_by_a_yardstick_for_a_while():
 
 
 def test_the_papers_scans_are_counted():
-    assert (
-        sum(stage.updates(1) * stage.blocks for stage in PAPER) == 494_927_872
-    )  # the issue's 494 M
+    assert sum(stage.updates(1) * stage.blocks for stage in PAPER) == 494_927_872
     stage = Stage(4, 8, 1, 1, K=2, N=2)
     inputs = stage.inputs(3, torch.float32, CPU)
     floor = floor_ms(stage, 3, inputs, Ceilings(1e9, {}, 1e9, None))
@@ -69,8 +67,12 @@ def test_the_papers_scans_are_counted():
     }  # fmt: skip
 
 
-def rows(ours, theirs):
-    way = {"ours, float32": {"p50_ms": ours}, "fast": {"p50_ms": theirs}, "slow": {"p50_ms": 99.0}}
+def rows(ours_ms, fast_ms):
+    way = {
+        "ours, float32": {"p50_ms": ours_ms},
+        "fast": {"p50_ms": fast_ms},
+        "slow": {"p50_ms": 99.0},
+    }
     return [
         {"batch_size": b, "stage": {"blocks": blocks_}, "ways": way}
         for b in (1, 32)
@@ -79,8 +81,8 @@ def rows(ours, theirs):
 
 
 def ends(p50_ms, images, published):
-    ours = [{"batch_size": b, "p50_ms": p50_ms, "images_per_second": images} for b in (1, 32)]
-    return [{"ours": ours, "published": {"way": [{"images_per_second": published}] * 2}}]
+    timings = [{"batch_size": b, "p50_ms": p50_ms, "images_per_second": images} for b in (1, 32)]
+    return [{"ours": timings, "published": {"way": [{"images_per_second": published}] * 2}}]
 
 
 def test_targets_are_held_against_the_fastest_yardstick():
@@ -106,10 +108,10 @@ def test_the_kept_result_has_the_schema_and_says_what_was_not_measured(tmp_path)
     answer = command("--not-measured", "--json", str(file))
     assert answer.exit_code == 0, answer.output
     assert answer.output.count("not measured") == 4
-    fresh, kept = json.loads(file.read_text()), json.loads(RESULT.read_text())
-    assert fresh.keys() == kept.keys()
-    assert kept["measured"] or "not measured" in kept["why_not"]
-    assert [t["what"] for t in kept["targets"]] == [t["what"] for t in fresh["targets"]]
+    fresh, committed = json.loads(file.read_text()), json.loads(RESULT.read_text())
+    assert fresh.keys() == committed.keys()
+    assert committed["measured"] or "not measured" in committed["why_not"]
+    assert [t["what"] for t in committed["targets"]] == [t["what"] for t in fresh["targets"]]
 
 
 @pytest.mark.slow

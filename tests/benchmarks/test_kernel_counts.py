@@ -1,6 +1,6 @@
-"""The CUDA kernels compile for an H100 without one, and their machine code is what was designed.
+"""The CUDA kernels compile for an H100 without one, and their machine code is as designed.
 
-What the interpreter runs need not compile; this test is what says that it does.
+Kernels that the interpreter runs need not compile; this test checks that they do.
 """
 
 import json
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory):
-    """Compile the finest stage in a process of its own: here, kernels are interpreted."""
+    """In another process, since this one interprets kernels."""
     folder = tmp_path_factory.mktemp("kernels")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     command = [
@@ -49,8 +49,8 @@ def test_a_step_has_one_exponential_a_state_and_two_for_delta(counts):
 
 
 def test_instructions_take_no_longer_than_the_exponentials(counts):
-    whole = counts["counts"][0]
-    assert whole["issue_ms"] <= 1.1 * whole["exponentials_ms"]
+    first_count = counts["counts"][0]
+    assert first_count["issue_ms"] <= 1.1 * first_count["exponentials_ms"]
 
 
 def test_what_was_not_measured_says_so(counts):

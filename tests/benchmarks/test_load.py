@@ -1,4 +1,4 @@
-"""The load generator: arrivals wait for nobody, latency counts from when they were due."""
+"""The load generator: arrivals wait for no answer, latency counts from the intended time."""
 
 import json
 import subprocess
@@ -32,25 +32,28 @@ EFFORT = claims.Effort(seconds=0.8, warm_up_s=0.2, rounds=1)
 
 
 class FakeService:
-    """Answers in `service_s`, but for a pause within which it answers nothing at all."""
+    """Answers after `service_s`, except during a pause without any answers."""
 
     def __init__(self, service_s=0.005):
         self.service_s = service_s
         self.pause = threading.Event()
         self.pause.set()
         self.answers = [200]
-        self.asked = Counter()
+        self.requested = Counter()
         self.arrived = []
         self.within = self.at_once = 0
         self.lock = threading.Lock()
 
     def metrics(self):
-        """Every request is a batch of one, of 7 ms."""
+        """Each request is a batch of one that takes 7 ms."""
         count = len(self.arrived)
         return "".join(
             f'# TYPE {name} histogram\n{name}_bucket{{le="+Inf"}} {count}\n'
-            f"{name}_count {count}\n{name}_sum {count * each}\n"
-            for name, each in (("mambaad_batch_size", 1), ("mambaad_batch_duration_seconds", 0.007))
+            f"{name}_count {count}\n{name}_sum {count * value}\n"
+            for name, value in (
+                ("mambaad_batch_size", 1),
+                ("mambaad_batch_duration_seconds", 0.007),
+            )
         )
 
     def handler(self):
@@ -73,8 +76,8 @@ class FakeService:
             def do_POST(self):
                 with fake.lock:
                     fake.arrived.append(time.monotonic())
-                    fake.asked[self.path] += 1
-                    status = fake.answers[sum(fake.asked.values()) % len(fake.answers)]
+                    fake.requested[self.path] += 1
+                    status = fake.answers[sum(fake.requested.values()) % len(fake.answers)]
                     fake.within += 1
                     fake.at_once = max(fake.at_once, fake.within)
                 self.rfile.read(int(self.headers["Content-Length"]))
@@ -118,7 +121,7 @@ def fake():
 
 
 def starting(fake, categories):
-    """Return a list that grows with each start, and what starts the service."""
+    """A list that grows with each start, and a function that starts the service."""
     starts = []
 
     @contextmanager
@@ -133,18 +136,18 @@ def starting(fake, categories):
 def test_an_ideal_device_takes_what_waits_and_loses_no_time():
     line = line_through(single_s=3.0, batch_s=6.0, batch=4)
     assert [line(n) for n in (1, 2, 4)] == [3.0, 4.0, 6.0]
-    # Alone; then two that waited for the first one; then one that found the device free.
+    # One alone; two that wait for the first; one that finds the device free.
     assert ideal_latencies([0.0, 1.0, 2.0, 10.0], line, most=4) == [3.0, 6.0, 5.0, 3.0]
-    # No more than one at a time: each waits for all before it.
+    # Batches of one: each waits for all before it.
     assert ideal_latencies([0.0, 1.0, 2.0], line, most=1) == [3.0, 5.0, 7.0]
     assert ideal_latencies([], line, most=4) == []
 
 
 def test_ideal_lanes_share_what_waits():
     line = line_through(single_s=3.0, batch_s=4.0, batch=2)
-    # At 3 both that came meanwhile wait, and a lane takes one; at 4 the other takes the second.
+    # At 3 both wait and a lane takes one; at 4 the other lane takes the other.
     assert ideal_latencies([0.0, 1.0, 2.0, 2.5], line, most=4, lanes=2) == [3.0, 3.0, 4.0, 4.5]
-    # All at once: two and then one in the first, one in the second.
+    # Two and then one in the first lane, one in the second.
     assert ideal_latencies([0.0] * 4, line, most=4, lanes=2) == [4.0, 4.0, 3.0, 6.0]
 
 
@@ -191,8 +194,8 @@ def test_a_rate_that_is_none(rate):
 def test_a_mix_in_words():
     assert parse_mix("bolt=3, nut", ["bolt", "nut"]) == {"bolt": 3, "nut": 1}
     assert parse_mix(None, ["bolt", "nut"]) == {"bolt": 1, "nut": 1}
-    for wrong, said in (("cog=1", "has: bolt"), ("bolt=x", "name=weight")):
-        with pytest.raises(CannotMeasure, match=said):
+    for wrong, message in (("cog=1", "has: bolt"), ("bolt=x", "name=weight")):
+        with pytest.raises(CannotMeasure, match=message):
             parse_mix(wrong, ["bolt"])
 
 
@@ -217,9 +220,11 @@ def outcome(latency_ms, at_s=0.0, late_ms=0.0, status=200, category="bolt"):
 
 def test_percentiles_are_numpys_and_count_from_the_intended_time():
     values = np.random.default_rng(0).exponential(20, 500)
-    found = latency_of([outcome(ms, late_ms=5) for ms in values])
+    latency = latency_of([outcome(ms, late_ms=5) for ms in values])
     expected = np.percentile(values, [50, 95, 99, 100])
-    np.testing.assert_allclose([found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms], expected)
+    np.testing.assert_allclose(
+        [latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms], expected
+    )
     assert latency_of([]) is None
 
 
@@ -245,11 +250,11 @@ def test_a_summary_counts_errors_apart():
 
 
 @pytest.mark.parametrize(
-    ("late_ms", "cpu_share", "said"), [(50, 0.1, "sender was late"), (0, 0.95, "95% of a core")]
+    ("late_ms", "cpu_share", "doubt"), [(50, 0.1, "sender was late"), (0, 0.95, "95% of a core")]
 )
-def test_a_sender_that_does_not_keep_up_says_so(late_ms, cpu_share, said):
+def test_a_sender_that_does_not_keep_up_says_so(late_ms, cpu_share, doubt):
     summary = summarise(Measured([outcome(60, late_ms=late_ms)], 1.0, None, cpu_share))
-    assert said in summary.doubt
+    assert doubt in summary.doubt
     assert "NOT TO BE TRUSTED" in text_of(summary)
 
 
@@ -258,17 +263,17 @@ def test_batches_between_two_readings():
     before |= {"seconds 0.1": 2.0, "seconds count": 2.0, "seconds sum": 0.1}
     after = {"1.0": 3.0, "2.0": 6.0, "+Inf": 8.0, "count": 8.0, "sum": 17.0}
     after |= {"seconds 0.1": 4.0, "seconds count": 5.0, "seconds sum": 0.7}
-    found = batches_between(before, after)
-    assert (found.count, found.mean) == (4, 3.0)
-    assert found.up_to == {"1.0": 0, "2.0": 2, "+Inf": 4}
-    assert found.mean_ms == pytest.approx(200)  # of the three that ended
+    batches = batches_between(before, after)
+    assert (batches.count, batches.mean) == (4, 3.0)
+    assert batches.up_to == {"1.0": 0, "2.0": 2, "+Inf": 4}
+    assert batches.mean_ms == pytest.approx(200)  # of the three batches that ended
     assert batches_between(before, after | {"seconds count": 2.0}).mean_ms is None
     assert batches_between(after, after) is None
     assert batches_between({}, {}) is None
 
 
 def when_arrived(fake, count, act):
-    """Act in a thread of its own once so many requests have arrived, or after 30 s."""
+    """Call `action` in a thread after `count` arrivals, or 30 s."""
 
     def wait():
         until = time.monotonic() + 30
@@ -282,7 +287,7 @@ def when_arrived(fake, count, act):
 
 
 def test_a_loop_that_is_open_waits_for_no_answer(fake):
-    """Nothing is answered before everything has been sent."""
+    """Answers come only after everything has been sent."""
     shots = schedule(Arrivals.CONSTANT, 60, 1.0, {"bolt": 1})
     fake.pause.clear()
     releasing = when_arrived(fake, 60, fake.pause.set)
@@ -297,7 +302,7 @@ def test_a_loop_that_is_open_waits_for_no_answer(fake):
 
 
 def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile(fake):
-    """No coordinated omission: a loop that waited for answers would see one slow request."""
+    """No coordinated omission: a closed loop would see one slow request."""
 
     def stall():
         fake.pause.clear()
@@ -311,7 +316,7 @@ def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile(fake):
         stalling.join()
     assert summary.requests == 100
     assert summary.latency.p99_ms > 450
-    assert summary.latency.p95_ms > 300  # thirty of a hundred waited, 300 ms on average
+    assert summary.latency.p95_ms > 300  # 30 of 100 waited, 300 ms on average
 
 
 def test_a_closed_loop_keeps_so_many_on_their_way_through_the_categories_in_turn(fake):
@@ -319,10 +324,12 @@ def test_a_closed_loop_keeps_so_many_on_their_way_through_the_categories_in_turn
     with fake.running() as target:
         work = ClosedLoop(["bolt", "nut"], 4, 1.0)
         summary = summarise(measure(target, work, 1.0, 0.2, "closed loop", senders=2))
-    assert 5 < summary.achieved <= 85  # 4 at once, each 50 ms, are 80 a second at most
+    assert 5 < summary.achieved <= 85  # 4 at once, each 50 ms: at most 80 a second
     assert summary.codes == {"200": summary.requests}
-    asked = {path.partition("category=")[2].partition("&")[0]: n for path, n in fake.asked.items()}
-    assert asked["bolt"] == pytest.approx(asked["nut"], abs=4)
+    counts = {
+        path.partition("category=")[2].partition("&")[0]: n for path, n in fake.requested.items()
+    }
+    assert counts["bolt"] == pytest.approx(counts["nut"], abs=4)
     assert summary.batches.mean_ms == pytest.approx(7.0)
 
 
@@ -354,11 +361,11 @@ def test_the_command_reports_and_writes(fake, tmp_path):
         result = CliRunner().invoke(load.app, [*words, *options, "--json", str(written)])
     assert result.exit_code == 0, result.output
     assert "capacity: " in result.output
-    found = json.loads(written.read_text())
-    assert found["workers"] == ["cpu"]
-    assert found["summary"]["offered"] == pytest.approx(found["capacity"]["achieved"] / 2)
-    assert set(found["summary"]["latency"]) == {"p50_ms", "p95_ms", "p99_ms", "max_ms"}
-    assert found["command"].startswith("python -m benchmarks.load")
+    report = json.loads(written.read_text())
+    assert report["workers"] == ["cpu"]
+    assert report["summary"]["offered"] == pytest.approx(report["capacity"]["achieved"] / 2)
+    assert set(report["summary"]["latency"]) == {"p50_ms", "p95_ms", "p99_ms", "max_ms"}
+    assert report["command"].startswith("python -m benchmarks.load")
 
 
 @pytest.mark.parametrize(
@@ -372,16 +379,16 @@ def test_throughput_is_held_against_the_detectors_own(fake, verdict, factor):
         return 20 * factor
 
     effort = replace(EFFORT, rounds=3)
-    found, runs = claims.throughput(serving, rate, 2, lanes=3, effort=effort)
-    assert starts == ["detector", "service"] * 3  # both anew in every round
-    assert set(fake.asked) == {"/detect?category=bolt&heatmap=none"}
-    assert found.holds is verdict
+    comparison, runs = claims.throughput(serving, rate, 2, lanes=3, effort=effort)
+    assert starts == ["detector", "service"] * 3  # new processes in every round
+    assert set(fake.requested) == {"/detect?category=bolt&heatmap=none"}
+    assert comparison.holds is verdict
     achieved = sorted(run["achieved"] for run in runs["runs"])
-    assert found.measured == pytest.approx(achieved[1] / (20 * factor))
+    assert comparison.measured == pytest.approx(achieved[1] / (20 * factor))
 
 
 def test_each_lane_is_kept_as_full_as_the_detector(fake):
-    """Twice a batch for each of two lanes: one that is computed and one that waits."""
+    """Two batches per lane: one computing, one waiting."""
     fake.pause.clear()
     releasing = when_arrived(fake, 8, fake.pause.set)
 
@@ -411,17 +418,19 @@ def test_latency_is_held_against_unloaded_ones_in_every_round(fake, monkeypatch)
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
     fake.service_s = 0.02
     starts, serving = starting(fake, ["bolt", "nut"])
-    found, runs = claims.latency(serving, 1, 0.3, replace(EFFORT, rounds=3))
-    assert len(starts) == 3  # a service of its own for each
-    for one in runs["rounds"]:
-        limit = 2 * one["single"]["latency"]["p50_ms"] + 7.0  # a batch's, as /metrics has it
-        assert one["limit_ms"] == pytest.approx(limit)
-        assert one["ratio"] == pytest.approx(one["loaded"]["latency_all"]["p99_ms"] / limit)
-        assert one["machine"]["slowest"] > 0
-    assert found.measured == sorted(one["ratio"] for one in runs["rounds"])[1]
-    assert found.holds is (found.measured <= 1)
-    offered = [one["loaded"]["requests"] / one["loaded"]["offered"] for one in runs["rounds"]]
-    assert len(set(offered)) == 3  # arrivals are drawn anew
+    verdict, runs = claims.latency(serving, 1, 0.3, replace(EFFORT, rounds=3))
+    assert len(starts) == 3  # a new service for each
+    for figures in runs["rounds"]:
+        limit = 2 * figures["single"]["latency"]["p50_ms"] + 7.0  # a batch's time in /metrics
+        assert figures["limit_ms"] == pytest.approx(limit)
+        assert figures["ratio"] == pytest.approx(figures["loaded"]["latency_all"]["p99_ms"] / limit)
+        assert figures["machine"]["slowest"] > 0
+    assert verdict.measured == sorted(figures["ratio"] for figures in runs["rounds"])[1]
+    assert verdict.holds is (verdict.measured <= 1)
+    offered = [
+        figures["loaded"]["requests"] / figures["loaded"]["offered"] for figures in runs["rounds"]
+    ]
+    assert len(set(offered)) == 3  # new arrivals each time
 
 
 def test_latency_does_not_hold_where_requests_fail(fake, monkeypatch):
@@ -429,27 +438,27 @@ def test_latency_does_not_hold_where_requests_fail(fake, monkeypatch):
     fake.answers = [200, 200, 503]
     monkeypatch.setattr(claims._Loaded, "ratio", property(lambda _: 0.5))
     _, serving = starting(fake, ["bolt"])
-    found, runs = claims.latency(serving, 1, 0.3, EFFORT)
+    verdict, runs = claims.latency(serving, 1, 0.3, EFFORT)
     failed = runs["rounds"][0]["loaded"]["codes"]["503"]
-    assert not found.holds
-    assert f" {failed} requests failed" in found.explanation
+    assert not verdict.holds
+    assert f" {failed} requests failed" in verdict.explanation
 
 
 def test_latency_is_measured_with_arrivals_like_a_lines_too(fake, monkeypatch):
-    """One at a time and evenly: an ideal device lets nobody wait."""
+    """Equally spaced single requests never wait on an ideal device."""
     monkeypatch.setattr(claims, "_SINGLE_REQUESTS_S", 0.5)
     _, serving = starting(fake, ["bolt"])
-    found, runs = claims.latency(serving, 1, 0.3, EFFORT, Arrivals.CONSTANT)
-    assert "constant arrivals" in found.claim
+    verdict, runs = claims.latency(serving, 1, 0.3, EFFORT, Arrivals.CONSTANT)
+    assert "constant arrivals" in verdict.claim
     assert runs["rounds"][0]["ideal"]["p99_ms"] == pytest.approx(7.0)
 
 
 def test_many_categories_are_held_against_one(fake):
     with fake.running() as target:
-        found, runs = claims.interleaved(target, ["bolt", "nut"], 2, EFFORT)
+        verdict, runs = claims.interleaved(target, ["bolt", "nut"], 2, EFFORT)
     ratio = runs["interleaved"][0]["achieved"] / runs["one"][0]["achieved"]
-    assert found.measured == pytest.approx(ratio)
-    assert found.holds is (ratio >= 0.9)
+    assert verdict.measured == pytest.approx(ratio)
+    assert verdict.holds is (ratio >= 0.9)
 
 
 def test_a_store_is_copied_to_many_categories(tmp_path):

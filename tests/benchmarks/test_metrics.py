@@ -7,12 +7,12 @@ from model.metrics import MapSpill
 def test_the_benchmark_writes_what_it_measured(tmp_path, capsys):
     out = tmp_path / "metrics.json"
     main(maps=12, side=48, resamplings=20, json_file=out)
-    found = json.loads(out.read_text())
-    assert found == json.loads(capsys.readouterr().out)
-    assert (found["maps"], found["side"]) == (12, 48)
-    assert found["measuring_cpu_s"] > 0
-    assert 0.5 < found["pixel_auroc"] < 1
-    assert found["peak_memory_mb"] >= found["memory_before_mb"] > 0
+    report = json.loads(out.read_text())
+    assert report == json.loads(capsys.readouterr().out)
+    assert (report["maps"], report["side"]) == (12, 48)
+    assert report["measuring_cpu_s"] > 0
+    assert 0.5 < report["pixel_auroc"] < 1
+    assert report["peak_memory_mb"] >= report["memory_before_mb"] > 0
 
 
 def test_every_other_map_has_a_defect():

@@ -1,4 +1,4 @@
-"""The document's tables are what the script makes, and the floor counts what it says."""
+"""The document's tables equal the script's, and the floor's counts are right."""
 
 import json
 
@@ -87,15 +87,15 @@ def test_exports_and_smaller_states_have_tables_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("cpu-*.json")), ids=lambda path: path.name)
 def test_each_result_says_on_what_and_of_what_it_is(path):
-    found = json.loads(path.read_text("utf-8"))
-    assert found["device_name"] and found["commit"] and found["versions"]["torch"]
-    timed = {(t["subject"], t["batch_size"]) for t in found["timings"]}
+    result = json.loads(path.read_text("utf-8"))
+    assert result["device_name"] and result["commit"] and result["versions"]["torch"]
+    timed = {(t["subject"], t["batch_size"]) for t in result["timings"]}
     assert timed == {(s, b) for s in ("paper", "shipped") for b in BATCH_SIZES}
 
 
 def test_the_papers_work_is_near_what_the_plan_says():
     gflop, updates, gbytes = work(NetworkConfig())
-    assert 13.5 < gflop < 16.5  # the plan says 13.5; torch's counter finds more
+    assert 13.5 < gflop < 16.5  # the plan states 13.5; torch's counter finds more
     assert updates == pytest.approx(494e6, rel=0.01)
     assert 0.1 < gbytes < 2
 

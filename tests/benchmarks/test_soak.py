@@ -1,4 +1,4 @@
-"""The soak's judgement: what grows is seen, what is wrong is told."""
+"""The soak's judgement: detects growth and reports wrong answers."""
 
 import socket
 import threading
@@ -35,9 +35,9 @@ def test_what_is_flat_is_flat_and_what_grows_is_named():
 
 
 def test_a_peak_in_between_is_no_growth():
-    found = samples()
-    found[20]["front_mb"] = 5000.0
-    (row, *_) = flatness(found)
+    peaked = samples()
+    peaked[20]["front_mb"] = 5000.0
+    (row, *_) = flatness(peaked)
     assert (row["flat"], row["highest"]) == (True, 5000.0)
 
 
@@ -116,9 +116,9 @@ def test_a_silence_that_is_too_long_is_told(excess_s, holds, capsys):
     }
     tally = Tally(sent=[(4.0, 5.5, "a bomb"), (5.95, 6.0, "a later one")])
     assert soak.report(flatness(samples()), tally, silences) == holds
-    told = capsys.readouterr().out
-    assert ("TOO LONG" in told) != holds
-    assert ("during: a bomb\n" in told) != holds
+    output = capsys.readouterr().out
+    assert ("TOO LONG" in output) != holds
+    assert ("during: a bomb\n" in output) != holds
 
 
 def test_a_service_that_says_nothing_is_seen_while_it_is_silent():
@@ -140,7 +140,6 @@ def test_a_service_that_says_nothing_is_seen_while_it_is_silent():
 
 
 def answer_one(listener, taken):
-    """Answer a first probe, and no other."""
     connection, _ = listener.accept()
     connection.recv(1000)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")

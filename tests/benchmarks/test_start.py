@@ -1,4 +1,4 @@
-"""The start's arithmetic, and how it waits; the starts themselves are for the benchmark."""
+"""The start benchmark's arithmetic and waiting, without starting a service."""
 
 import threading
 import urllib.request
@@ -12,22 +12,18 @@ from benchmarks.start import Start, await_answer, form, summary
 
 
 class Running:
-    """A process that goes on."""
-
     def poll(self):
         return None
 
 
 class Ended:
-    """A process that has gone."""
-
     def poll(self):
         return 1
 
 
 @pytest.fixture
-def asked():
-    """A server that is not ready the first two times it is asked; yields its URL and the paths."""
+def starting_server():
+    """A server that is not ready at first; yields its URL and the requested paths."""
     paths = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -49,10 +45,10 @@ def asked():
 
 def test_medians_and_extremes_are_of_each_stage():
     starts = [Start(1.0, 7.0, 7.5), Start(3.0, 6.0, 6.25), Start(2.0, 8.0, 9.0)]
-    found = summary(starts)
-    assert found["listening_s"] == {"median": 2.0, "least": 1.0, "most": 3.0}
-    assert found["answered_s"] == {"median": 7.5, "least": 6.25, "most": 9.0}
-    assert found["image_s"] == {"median": 0.5, "least": 0.25, "most": 1.0}
+    stages = summary(starts)
+    assert stages["listening_s"] == {"median": 2.0, "least": 1.0, "most": 3.0}
+    assert stages["answered_s"] == {"median": 7.5, "least": 6.25, "most": 9.0}
+    assert stages["image_s"] == {"median": 0.5, "least": 0.25, "most": 1.0}
 
 
 def test_the_form_is_one_that_parsers_read():
@@ -65,13 +61,13 @@ def test_the_form_is_one_that_parsers_read():
     assert b"\r\n\r\n\x89PNG\r\n\x1a\n\x00\r\n--" in body
 
 
-def test_it_asks_until_the_service_is_ready(asked):
-    url, paths = asked
+def test_it_asks_until_the_service_is_ready(starting_server):
+    url, paths = starting_server
     await_answer(Running(), urllib.request.Request(f"{url}/readyz"))
     assert paths == ["/readyz"] * 3
 
 
-def test_a_service_that_has_ended_is_not_waited_for(asked):
-    url, _ = asked
+def test_a_service_that_has_ended_is_not_waited_for(starting_server):
+    url, _ = starting_server
     with pytest.raises(CannotMeasure, match="ended"):
         await_answer(Ended(), urllib.request.Request(f"{url}/readyz"))

@@ -1,4 +1,4 @@
-"""The machine's own speed during a run, by work that is always the same."""
+"""The machine's speed during a run, by constant work."""
 
 import math
 import multiprocessing
@@ -12,7 +12,7 @@ from benchmarks.loading.steadiness import MachineSpeed, Steadiness, machine_spee
 
 
 class FakeCore:
-    """The end of a pipe to a core that found these samples."""
+    """The pipe end of a core with these samples."""
 
     def __init__(self, samples):
         self.samples = samples

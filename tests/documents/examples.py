@@ -1,10 +1,10 @@
-"""The examples of a document: its fenced blocks, as a reader would paste them.
+"""A document's examples: its fenced blocks, as a reader would paste them.
 
-An HTML comment directly before a block says how the tests treat it; readers do not see it:
+An HTML comment directly before a block tells the tests how to treat it; readers do not see it:
 
     <!-- not run: needs a GPU -->        the block is left out, for this reason
     <!-- file: mine.yaml -->             the block is written to a file that later blocks read
-    <!-- status: 1 -->                   the block ends with this exit status, and is meant to
+    <!-- status: 1 -->                   the block must end with this exit status
 """
 
 import os
@@ -26,7 +26,7 @@ _COMMENT = re.compile(r"<!-- (not run|file|status): (.+?) -->")
 
 @dataclass(frozen=True)
 class Example:
-    """One fenced block of a document; `line` is where its fence stands, counted from 1."""
+    """One fenced block of a document; `line` counts from 1."""
 
     document: str
     line: int
@@ -38,7 +38,6 @@ class Example:
 
     @property
     def is_run(self) -> bool:
-        """Whether a reader may paste this block, and so a test does."""
         return self.language in RUN and self.not_run is None and self.file is None
 
     def __str__(self) -> str:
@@ -46,7 +45,6 @@ class Example:
 
 
 def examples_in(text: str, document: str) -> Iterator[Example]:
-    """Read the fenced blocks of a Markdown document, in order."""
     marks: dict[str, str] = {}
     for token in MarkdownIt("commonmark").parse(text):
         if token.type == "html_block":
@@ -67,16 +65,14 @@ def examples_in(text: str, document: str) -> Iterator[Example]:
 
 
 class ExampleFailed(AssertionError):
-    """An example that does not do what its document says."""
-
     def __init__(self, example: Example, status: int, output: str) -> None:
         super().__init__(f"{example} ends with status {status}:\n{example.text}\n{output[-4000:]}")
 
 
 def run(example: Example, folder: Path, url: str, environment: Mapping[str, str]) -> str:
-    """Paste an example into a shell or into Python, in a folder, and return what it prints.
+    """Paste an example into a shell or into Python, in a folder; return its output.
 
-    The service of the documents, on port 8000, is the one at `url`. Raises `ExampleFailed`.
+    `url` replaces the service on port 8000 of the documents. Raises `ExampleFailed`.
     """
     text = re.sub(r"(http://)?(127\.0\.0\.1|localhost):8000", url, example.text)
     if example.language == "python":

@@ -1,4 +1,4 @@
-"""The documents name only things that exist: settings, commands, links, paths, modules, rooms."""
+"""The documents name only existing things: settings, commands, links, paths, modules, rooms."""
 
 import re
 from importlib import import_module
@@ -28,11 +28,11 @@ SOURCE = re.compile(r"(?<![\w./-])[\w/]+\.py\b")
 RUN_AS_MODULE = re.compile(r"\bpython[\d.]* -m ([\w.]*\w)")
 DOTTED = re.compile(rf"`((?:{'|'.join(PACKAGES)})\.[\w.]*\w)")
 NO_MODULES = {"model.onnx"}  # a file of a checkpoint
-NO_SOURCES = {"utils.py"}  # there is none: CONTRIBUTING.md says why
+NO_SOURCES = {"utils.py"}  # there is none; see CONTRIBUTING.md
 
 
 def settings_table() -> dict[str, str]:
-    """Map each variable that docs/settings.md names to the default it states."""
+    """Map each variable in docs/settings.md to its default."""
     rows = re.findall(r"^\| `(MAMBAAD_\w+)` \| *`?([^`|]*?)`? *\|", SETTINGS, re.MULTILINE)
     return dict(rows)
 
@@ -57,13 +57,12 @@ def test_the_stated_defaults_are_the_real_ones(name: str, stated: str):
 
 
 def endings(sources: list[Path]) -> set[str]:
-    """Return every way to name a file: alone, with its folder, with the folder above, ..."""
+    """Yield a file's name alone, with its folder, with the folder above, ..."""
     parts = [path.relative_to(ROOT).parts for path in sources]
     return {"/".join(names[start:]) for names in parts for start in range(len(names))}
 
 
 def resolves(name: str) -> bool:
-    """Whether a dotted name is a module, or is found in one."""
     try:
         import_module(name)
     except ModuleNotFoundError:
@@ -73,14 +72,13 @@ def resolves(name: str) -> bool:
 
 
 def runs(module: str) -> bool:
-    """Whether `python -m module` finds something to run."""
     spec = find_spec(module)
     is_package = spec is not None and spec.submodule_search_locations is not None
     return find_spec(f"{module}.__main__") is not None if is_package else spec is not None
 
 
 def rooms_in_the_tree() -> list[str]:
-    """Read the rooms off the tree in ARCHITECTURE.md: two spaces further in is one room below."""
+    """Two spaces of indentation are one level of rooms."""
     tree = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("```")[1]
     above: list[str] = []
     rooms = []

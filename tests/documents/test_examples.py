@@ -1,4 +1,4 @@
-"""Every example in README.md and docs/ does what its document says, as pasted."""
+"""Every example in README.md and docs/ works when pasted."""
 
 import re
 import shutil
@@ -13,18 +13,18 @@ from tests.service.live import serving
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REASONS = re.compile(r"needs (a GPU|Docker|root|the internet|another host|hours|torch)|CI runs it")
-"""Why a block may be left out: the tests can not do it, or something else does."""
+"""Allowed reasons: the tests cannot run it, or something else does."""
 
 EXAMPLES = {
     document: list(examples_in(document.read_text("utf-8"), document.name))
     for document in DOCUMENTS
 }
 TAKES_MINUTES = re.compile(r"mambaad (train|reproduce|export|serve)|demo\.")
-"""`make docs-check`, which CI runs, runs documents with such commands; `make test` does not."""
+"""Documents with such commands are run only by `make docs-check`, in CI."""
 
 
 class Workspace:
-    """A folder with everything that the documents name, and a service on a copy of the store."""
+    """A folder with all that the documents name, and a service on a copy of the store."""
 
     def __init__(self, folder: Path, url: str, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ def test_the_examples_of_a_document_run_as_pasted(document: Path, workspace: Wor
 def test_what_is_left_out_has_a_reason() -> None:
     left_out = [e for examples in EXAMPLES.values() for e in examples if e.not_run]
     assert [str(e) for e in left_out if not REASONS.search(e.not_run or "")] == []
-    assert all(e.language in RUN for e in left_out), "a block of another language is never run"
+    assert all(e.language in RUN for e in left_out), "blocks in other languages are never run"
 
 
 def test_a_broken_example_is_noticed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The folder in which a reader would try the documents: a store, samples, images, programs."""
+"""The folder for trying the documents: a store, samples, images, programs."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ sys.exit(mambaad(sys.argv[1:]))
 
 
 def prepare(folder: Path) -> dict[str, str]:
-    """Fill the folder; return the environment for what runs in it."""
+    """Fill the folder; return the environment of its programs."""
     (folder / "samples").symlink_to(ROOT / "samples")
     shutil.copytree(ROOT / "weights", folder / "weights")
     _copy_version(folder / "weights" / "solar" / "3", "4")
@@ -49,7 +49,7 @@ def _copy_version(folder: Path, version: str) -> None:
 
 
 def write_gaskets(folder: Path) -> None:
-    """Write a small set of parts: rings, and rings with a piece missing, with their masks."""
+    """Write images of rings, some with a missing piece, with masks."""
     draw = np.random.default_rng(7)
     for number in range(GOOD):
         _save(_gasket(draw), folder / "train" / "good" / f"{number:03}.png")
@@ -78,7 +78,7 @@ def _save(image: Image.Image, path: Path) -> None:
 
 
 def mambaad(arguments: list[str]) -> int:
-    """Run `mambaad`; `serve` takes a free port, and ends like Ctrl-C once it is ready."""
+    """Run `mambaad`; `serve` uses a free port, and stops once it is ready."""
     command = [sys.executable, "-c", "from service.cli.main import main; main()", *arguments]
     if arguments[:1] != ["serve"]:
         return subprocess.call(command)

@@ -1,4 +1,4 @@
-"""Files and JSON of strangers cost no more than their bounds."""
+"""Hostile files and JSON cost no more than their bounds."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from model.bounded import read_regular, strict_json
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[" * 200_000, "nested more than 32 levels"),
         ("[" * 200_000 + "]" * 200_000, "nested more than 32 levels"),
@@ -36,8 +36,8 @@ from model.bounded import read_regular, strict_json
         ("[1,]", "Expecting value"),
     ],
 )
-def test_what_no_program_writes_is_refused(text, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_no_program_writes_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
         strict_json(text)
 
 
@@ -91,6 +91,6 @@ def test_only_a_regular_file_within_the_bound_is_read(tmp_path):
             read_regular(other, 100)
     with pytest.raises(OSError, match="not a regular file"):
         read_regular(tmp_path / "pipe", 100)
-    os.truncate(path, 2**40)  # a terabyte that lies on no disk
+    os.truncate(path, 2**40)  # a sparse terabyte
     with pytest.raises(OSError, match="larger than 1000 bytes"):
         read_regular(path, 1000)

@@ -26,18 +26,18 @@ def test_a_name_stays_readable(name, safe):
 
 
 def test_names_that_lose_letters_stay_apart():
-    found = [
+    safe_ones = [
         safe_name(name) for name in ("电池", "电池 A", "电阻 A", "батарея", "\udcff\udcfe", "-")
     ]
-    assert len(set(found)) == len(found)
-    assert found[1].startswith("A-")
+    assert len(set(safe_ones)) == len(safe_ones)
+    assert safe_ones[1].startswith("A-")
     assert safe_names(["a b", "a-b", "a  b"])["a-b"] == "a-b"
 
 
 @given(st.lists(st.text(min_size=1, max_size=120), unique=True, max_size=6))
 def test_every_name_becomes_a_different_safe_one(names):
-    found = safe_names(names)
-    assert list(found) == names
-    assert all(re.fullmatch(NAME_PATTERN[1:-1], safe) for safe in found.values())
-    assert len(set(found.values())) == len(names)
-    assert all(safe_name(safe) == safe for safe in found.values())
+    safe_ones = safe_names(names)
+    assert list(safe_ones) == names
+    assert all(re.fullmatch(NAME_PATTERN[1:-1], safe) for safe in safe_ones.values())
+    assert len(set(safe_ones.values())) == len(names)
+    assert all(safe_name(safe) == safe for safe in safe_ones.values())

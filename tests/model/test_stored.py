@@ -1,4 +1,4 @@
-"""Stored configurations hold values of their fields' types, and no number beyond every bound."""
+"""Stored configurations have values of their fields' types, and bounded numbers."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ def test_json_and_back():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ([], "Part must be an object"),
         ({}, "Part needs name"),
@@ -47,8 +47,8 @@ def test_json_and_back():
         ({"name": "a", "rate": "x"}, "Part.rate must be float | None"),
     ],
 )
-def test_a_value_of_another_type_is_refused(values, said):
+def test_a_value_of_another_type_is_refused(values, message):
     with pytest.raises(ConfigError) as error:
         Part.from_dict(values)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value)) < 300

@@ -1,4 +1,4 @@
-"""Tables: within 80 columns, with every name whole."""
+"""Tables fit 80 columns and show every name in full."""
 
 import io
 from types import SimpleNamespace
@@ -52,14 +52,16 @@ def test_a_name_wider_than_the_console_is_folded():
 
 
 def test_two_checkpoints_with_long_names():
-    one = Difference(0.5, 1.0, 0.5, (0.4, 0.6))
-    found = {LONG: {"image_auroc": one, "false_reject_rate": one}}
+    difference = Difference(0.5, 1.0, 0.5, (0.4, 0.6))
+    differences = {LONG: {"image_auroc": difference, "false_reject_rate": difference}}
     empty = Evaluation({})
-    text = shown(Comparison(empty, empty, found, {}, ()).table((f"{LONG}/1", f"{LONG}/2")))
+    text = shown(Comparison(empty, empty, differences, {}, ()).table((f"{LONG}/1", f"{LONG}/2")))
     for part in (f"A: {LONG}/1", f"B: {LONG}/2", "+50.0", "+40.0 to +60.0", "false_reject_rate"):
         assert part in text
     assert text.count(LONG) == 3
-    assert "bolt/1" in shown(Comparison(empty, empty, found, {}, ()).table(("bolt/1", "bolt/2")))
+    assert "bolt/1" in shown(
+        Comparison(empty, empty, differences, {}, ()).table(("bolt/1", "bolt/2"))
+    )
 
 
 def test_many_categories_beside_other_methods():
@@ -73,11 +75,11 @@ def test_many_categories_beside_other_methods():
 
 
 def test_the_table_of_a_data_check():
-    own = SimpleNamespace(
+    facts = SimpleNamespace(
         train=12345, held_out=123, test_good=4567, defects={"scratch": 99, "dent": 1}, masks=100,
         sizes={f"{n}000x{n}000": 1 for n in range(1, 9)}, modes={"RGB": 1, "I;16": 2},
     )  # fmt: skip
-    text = shown(table_of(SimpleNamespace(categories={LONG: own, "nut": own})))
+    text = shown(table_of(SimpleNamespace(categories={LONG: facts, "nut": facts})))
     joined = " ".join(text.split())
     assert text.count(LONG) == 2
     assert "24690" in text

@@ -1,6 +1,6 @@
 """torchvision imports beside any torch, and a failed import leaves nothing behind.
 
-Operators can be declared only once in a process, so each case runs in one of its own.
+A process can declare operators only once, so each case runs in a new one.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# A torchvision as torchvision behaves: it attaches a shape function to an operator at import.
+# A stand-in for torchvision: it attaches a shape function to an operator at import.
 MISSING_OPERATORS = """
 import torch
 import torchvision.extension

@@ -1,11 +1,11 @@
-"""What one request costs a running service, and a limit for it.
+"""Measures the cost of one request to a running service, and checks it against a limit.
 
     with Scales(live) as scales:
         scales.hold("a wide PNG", request, Budget(memory_mb=256))
 
-Three things are weighed from before the request until the service is idle again, so that what goes
-on after an answer counts too: the memory that all processes together took beyond what they had, the
-longest silence of /livez, and the processor time of all processes, those that ended included.
+Measures from before the request until the service is idle again, so that work after the answer
+counts too: the additional memory of all processes together, the longest silence of /livez, and the
+processor time of all processes, including ended ones.
 """
 
 import re
@@ -27,11 +27,11 @@ _PATIENCE_S = 60.0
 _SAMPLE_S = 0.01
 _LOOKS = 12
 _BUSY_LOOKS = 5
-"""Seen to run, or to want to, in so many of the looks, a thread works: probes take less."""
+"""A thread that is running or runnable in this many looks is working; probes take less."""
 
 
 class Service(Protocol):
-    """What is weighed: the process whose children count too, and where it answers /livez."""
+    """The measured service: the process, whose descendants count too, and its /livez."""
 
     front: psutil.Process
     url: str
@@ -39,7 +39,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """What one request may cost."""
+    """Limits for one request."""
 
     memory_mb: float = 256.0
     silence_s: float = 1.0
@@ -48,14 +48,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one request did cost; `silence_s` is without what the machine itself was silent for."""
+    """The cost of one request; `silence_s` excludes the machine's own silence."""
 
     memory_mb: float
     silence_s: float
     processor_s: float
 
     def beyond(self, budget: Budget) -> list[str]:
-        """Say what went beyond the budget: the figure and its limit."""
         rows = (
             ("memory", self.memory_mb, budget.memory_mb, "MB"),
             ("silence of /livez", self.silence_s, budget.silence_s, "s"),
@@ -69,11 +68,11 @@ class Cost:
 
 
 class OverBudget(AssertionError):
-    """A request that cost too much."""
+    """A request exceeded its budget."""
 
 
 class Scales:
-    """Weighs requests, one at a time, on a service that does nothing else meanwhile."""
+    """Measures requests, one at a time, on an otherwise idle service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -95,9 +94,9 @@ class Scales:
     def hold(
         self, name: str, request: bytes | Callable[[], object], budget: Budget
     ) -> tuple[Reply | None, Cost]:
-        """Send a request, or have it sent; raises `OverBudget` where it costs too much.
+        """Send a request, or call a sender; raises `OverBudget` if it costs too much.
 
-        Returns the answer to `bytes`, which are a whole HTTP request, and what it cost.
+        Returns the answer to `bytes`, a complete HTTP request, and its cost.
         """
         self._let_the_last_one_end()
         self._prober.take()
@@ -116,9 +115,9 @@ class Scales:
         return reply, cost
 
     def _until_idle(self, before: float, budget: Budget) -> float:
-        """Wait until the service computes nothing more, or has computed too much; return how much.
+        """Wait until the service is idle or has computed too much; return the processor seconds.
 
-        Work that no answer waits for any more is work.
+        Work whose answer nobody awaits counts too.
         """
         spent = 0.0
         while spent <= budget.processor_s:
@@ -129,7 +128,7 @@ class Scales:
         return spent
 
     def _let_the_last_one_end(self) -> None:
-        """Wait for what a request that was over its budget left running, within reason."""
+        """Wait, up to a limit, until work left by a request over its budget has ended."""
         until = time.monotonic() + _PATIENCE_S
         while not self._is_idle and time.monotonic() < until:
             self._is_idle = self._looks_idle()
@@ -138,7 +137,7 @@ class Scales:
         return sum(self._looks_busy() for _ in range(_LOOKS)) < _BUSY_LOOKS
 
     def _looks_busy(self) -> bool:
-        """Wait a little; whether some thread then runs or waits for a processor."""
+        """Wait briefly; return whether a thread is then running or runnable."""
         time.sleep(_SAMPLE_S)
         return any(
             state == b"R" for process in family(self._service.front) for state in states(process)
@@ -146,9 +145,9 @@ class Scales:
 
 
 class _Memory:
-    """The most memory that a process and its descendants took together while it watched.
+    """Measures the peak memory of a process and its descendants together.
 
-    Each one's own peak is the kernel's; a child that comes and goes is seen by looking often.
+    The kernel knows each process's peak; frequent looks catch short-lived children.
     """
 
     def __init__(self, front: psutil.Process) -> None:
@@ -161,7 +160,7 @@ class _Memory:
     def __enter__(self) -> "_Memory":
         for process in family(self._front):
             with suppress(OSError):
-                (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # the peak is now
+                (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # resets the peak
         self._before = self._taken("VmRSS")
         self._watching.start()
         return self
@@ -182,34 +181,33 @@ class _Memory:
             self._highest = max(self._highest, self._taken("VmRSS"))
 
     def _taken(self, field: str) -> int:
-        """Return bytes of all processes together; each one's peak adds to those of the others."""
+        """Return the sum of all processes' bytes; their peaks need not be simultaneous."""
         total = 0
         for process in family(self._front):
             with suppress(OSError):
                 status = (Path("/proc") / str(process.pid) / "status").read_text("ascii")
-                found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-                total += int(found[1]) * 1024 if found else 0  # a process that ended has none
+                match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+                total += int(match[1]) * 1024 if match else 0  # an ended process has none
         return total
 
 
 def family(front: psutil.Process) -> list[psutil.Process]:
-    """Return a process and all its descendants."""
-    found = [front]
-    for process in found:  # grows while it is gone through
+    processes = [front]
+    for process in processes:  # grows during the iteration
         for thread in _threads(process):
             with suppress(OSError, psutil.NoSuchProcess):
                 children = (thread / "children").read_text("ascii").split()
-                found += [psutil.Process(int(pid)) for pid in children]
-    return found
+                processes += [psutil.Process(int(pid)) for pid in children]
+    return processes
 
 
 def states(process: psutil.Process) -> list[bytes]:
-    """Return the state of each thread: R for one that runs, or waits for a processor."""
-    found = []
+    """R means running or runnable."""
+    letters = []
     for thread in _threads(process):
         with suppress(OSError):
-            found.append((thread / "stat").read_bytes().rpartition(b")")[2].split()[0])
-    return found
+            letters.append((thread / "stat").read_bytes().rpartition(b")")[2].split()[0])
+    return letters
 
 
 def _threads(process: psutil.Process) -> list[Path]:
@@ -219,9 +217,9 @@ def _threads(process: psutil.Process) -> list[Path]:
 
 
 def processor_s(front: psutil.Process) -> float:
-    """Return the processor time of a process and its descendants, those that ended included."""
+    """Return the processor time of a process and its descendants, including ended ones."""
     total = 0.0
     for process in family(front):
         with suppress(psutil.NoSuchProcess):
-            total += sum(process.cpu_times()[:4])  # user and system, its own and of ended children
+            total += sum(process.cpu_times()[:4])  # user and system, with ended children's
     return total

@@ -56,7 +56,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture(scope="session")
 def calibration() -> Callable[[float], Calibration]:
-    """Calibrations by threshold; raw scores of any network lie between 0 and 2."""
+    """Raw scores of any network lie between 0 and 2."""
 
     def make(threshold: float) -> Calibration:
         return Calibration(
@@ -73,7 +73,7 @@ def calibration() -> Callable[[float], Calibration]:
 
 @pytest.fixture(scope="session")
 def network() -> Callable[[], MambaAD]:
-    """Small networks, all with the same random weights."""
+    """All with the same random weights."""
     config = NetworkConfig(
         encoder="test_efficientnet",
         image_size=INPUT,
@@ -94,7 +94,7 @@ def network() -> Callable[[], MambaAD]:
 def save(
     network: Callable[[], MambaAD], calibration: Callable[[float], Calibration]
 ) -> Callable[..., Path]:
-    """Save a checkpoint of a network with thresholds by category; return its folder."""
+    """Return the checkpoint's folder."""
 
     def write(
         root: Path, name: str, thresholds: dict[str, float], net: MambaAD | None = None
@@ -123,7 +123,7 @@ def weights(
     save: Callable[..., Path],
     network: Callable[[], MambaAD],
 ) -> Path:
-    """A store with good checkpoints and bad ones.
+    """A store with good and bad checkpoints.
 
     parts/1      bolt is always OK, nut always NG
     poisoned/1   ghost: finite weights that overflow to NaN
@@ -147,7 +147,7 @@ def weights(
 
 @pytest.fixture(scope="session")
 def image() -> Callable[..., bytes]:
-    """Encoded noise of a size and format."""
+    """Encoded noise."""
 
     def make(
         width: int = 96, height: int = 48, kind: str = "PNG", seed: int = 0, mode: str = "RGB"
@@ -162,14 +162,14 @@ def image() -> Callable[..., bytes]:
 
 @dataclass
 class RunningServer:
-    """A server in a thread of this process, its workers in processes of their own."""
+    """A server in a thread of this process, with real worker processes."""
 
     app: FastAPI
     settings: Settings
     url: str
     log: list[logging.LogRecord]
     fresh_metrics: str = ""
-    """What /metrics answered before anything was asked but probes."""
+    """/metrics before any request except probes."""
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
@@ -181,7 +181,7 @@ class RunningServer:
 
     @contextmanager
     def stopped_worker(self) -> Iterator[int]:
-        """Hold the worker's process still; yields its id."""
+        """Suspend the worker's process during the block; yields its id."""
         pid = self.worker.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -189,11 +189,11 @@ class RunningServer:
             yield pid
         finally:
             if self.worker.pid == pid:
-                with suppress(ProcessLookupError):  # killed, and not yet seen to be
+                with suppress(ProcessLookupError):  # killed, but not yet reaped
                     os.kill(pid, signal.SIGCONT)
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return a sample of /metrics, 0 where there is none yet."""
+        """Return a sample of /metrics, or 0 if it is missing."""
         with self.client() as client:
             families = text_string_to_metric_families(client.get("/metrics").text)
         return sum(
@@ -235,14 +235,14 @@ def start_server() -> Callable[[Settings], Any]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """Wait until a condition holds, and return what it returned."""
+    """Wait until a condition holds, and return its value."""
 
     def wait(condition: Callable[[], Any], what: str = "the condition") -> Any:
         until = time.monotonic() + TIMEOUT_S
         while time.monotonic() < until:
-            found = condition()
-            if found:
-                return found
+            value = condition()
+            if value:
+                return value
             time.sleep(0.02)
         raise AssertionError(f"{what} did not hold within {TIMEOUT_S} s")
 
@@ -251,7 +251,7 @@ def eventually() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def server(weights: Path, eventually: Callable[..., Any]) -> Iterator[RunningServer]:
-    """One server for all tests, ready; small limits, so that each can be reached."""
+    """One ready server for all tests; tests can reach each of its small limits."""
     settings = Settings(
         versions=VersionSettings(weights_dir=weights),
         workers=WorkerSettings(
@@ -289,7 +289,7 @@ def client(server: RunningServer) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def problem() -> Callable[..., dict[str, Any]]:
-    """Check that a response is the problem it should be, and return it."""
+    """Check that a response is the expected problem; return its body."""
 
     def check(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         assert response.status_code == status, response.text
@@ -322,7 +322,7 @@ def line(tmp_path: Path, metrics: Metrics) -> Line:
 
 @pytest.fixture(scope="session")
 def live_store(tmp_path_factory: pytest.TempPathFactory, weights: Path, save: Any) -> Path:
-    """The store with a second version of `parts`, which serves, and one that serves nothing yet."""
+    """A second version of `parts` serves; another checkpoint serves nothing yet."""
     root = tmp_path_factory.mktemp("live") / "weights"
     shutil.copytree(weights, root)
     save(root, "parts", {"bolt": 10.0, "nut": -10.0})
@@ -331,7 +331,7 @@ def live_store(tmp_path_factory: pytest.TempPathFactory, weights: Path, save: An
 
 @pytest.fixture(scope="session")
 def live_service(live_store: Path) -> Iterator[Live]:
-    """One `mambaad serve` for all tests of faults; small limits, so that each can be reached."""
+    """One `mambaad serve` for all tests of faults; tests can reach each of its small limits."""
     with serving(
         live_store,
         versions__state_dir=live_store.parent / "state",
@@ -353,7 +353,7 @@ def live_service(live_store: Path) -> Iterator[Live]:
 
 @pytest.fixture
 def live(live_service: Live, image: Callable[..., bytes]) -> Iterator[Live]:
-    """The service, and a check that it is sound after the test whatever it went through."""
+    """Checks after the test that the service is sound."""
     before = len(live_service.tracebacks())
     yield live_service
     live_service.await_health()
@@ -361,5 +361,5 @@ def live(live_service: Live, image: Callable[..., bytes]) -> Iterator[Live]:
         result = live_service.inspect(image(), category)
         assert (result["decision"], result["model"]["name"]) == (decision, "parts")
     assert live_service.tracebacks()[before:] == []
-    # Prometheus would not have seen the first of what is counted only since.
+    # Prometheus would miss the first event of series that began only now.
     assert live_service.counters() - live_service.counted_from_start == set()

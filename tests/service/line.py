@@ -1,4 +1,4 @@
-"""A service whose workers answer at once, from the category's name: no network, no process."""
+"""A service whose workers answer at once, by the category's name: no network, no process."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,7 +48,7 @@ RAMP = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
 
 
 class Line:
-    """Posts to an application without a socket; `jobs` are those that its workers were given."""
+    """Posts to an application without a socket; `jobs` are those that its workers received."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
@@ -63,7 +63,6 @@ class Line:
         self.admit_error: Callable[[], Exception | None] = lambda: None
 
     def trace_with(self, tracing: Tracing) -> None:
-        """Give spans to another tracing than none."""
         self.tracing = tracing
         log = next(layer for layer in self.app.user_middleware if layer.cls is RequestLog)
         log.kwargs["tracing"] = tracing
@@ -105,7 +104,6 @@ class Line:
         self.answer(job)
 
     def answer(self, job: Any) -> None:
-        """Let a job be inspected."""
         job.taken_at = job.queued_at
         category, loop = job.item.category, asyncio.get_running_loop()
         scores = RAMP if job.item.wants_map else None
@@ -151,8 +149,6 @@ class Line:
         )  # type: ignore[arg-type] # fmt: skip
 
     def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:
-        """Run a coroutine function with a client."""
-
         async def go() -> Any:
             with ThreadPoolExecutor(2) as threads:
                 self.app.state.service = self.service(threads)
@@ -164,8 +160,8 @@ class Line:
 
         return asyncio.run(go())
 
-    def post(self, path: str, **asked: Any) -> httpx.Response:
-        return self.run(lambda client: client.post(path, **asked))
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.run(lambda client: client.post(path, **options))
 
     def get(self, path: str) -> httpx.Response:
         return self.run(lambda client: client.get(path))

@@ -1,4 +1,4 @@
-"""A service as `mambaad serve` starts it, in processes of its own, watched from outside."""
+"""A service started by `mambaad serve`, in separate processes, watched from outside."""
 
 import json
 import math
@@ -26,7 +26,7 @@ TIMEOUT_S = 60.0
 
 
 class Live:
-    """A running service: its address, its processes and what it has logged."""
+    """A running service: its address, processes and log."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -44,15 +44,14 @@ class Live:
     def await_ready(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if found := READY.search(line):
-                self.url = found[1].rstrip(".")
+            if match := READY.search(line):
+                self.url = match[1].rstrip(".")
                 self.counted_from_start = self.counters()
                 return
         self._reading.join()
         raise AssertionError("".join(self.log))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and return the status that the process leaves with."""
         self.process.send_signal(number)
         return self.await_end()
 
@@ -67,7 +66,6 @@ class Live:
         return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
 
     def connect(self, *pieces: bytes) -> socket.socket:
-        """Open a connection and send what is given."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         connection = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
         for piece in pieces:
@@ -75,7 +73,6 @@ class Live:
         return connection
 
     def inspect(self, content: bytes, category: str = "bolt") -> dict[str, Any]:
-        """Have one image inspected, which has to succeed; returns its result."""
         with self.client() as client:
             response = client.post("/detect", params={"category": category}, content=content)
         assert response.status_code == 200, response.text
@@ -89,7 +86,7 @@ class Live:
             time.sleep(0.02)
 
     def await_health(self) -> None:
-        """Wait until the service is ready, with nothing waiting and nothing being answered."""
+        """Wait until the service is ready and idle."""
 
         def is_sound() -> bool:
             with self.client() as client:
@@ -100,9 +97,9 @@ class Live:
 
     @contextmanager
     def bystander(self, content: bytes) -> Iterator[list[float]]:
-        """Post a good image over and over; every answer has to be the one it had before.
+        """Post a good image repeatedly; every answer must equal the first one.
 
-        Yields the seconds that its answers took.
+        Yields the seconds of its answers.
         """
         expected = self.inspect(content)
         done, seconds, wrong = threading.Event(), list[float](), list[object]()
@@ -134,7 +131,7 @@ class Live:
 
     @property
     def worker(self) -> psutil.Process:
-        """The one worker there is; waits for it where it is being started."""
+        """Return the only worker; waits while it starts."""
         self.until(self._workers, "worker")
         (worker,) = self._workers()
         return worker
@@ -143,25 +140,25 @@ class Live:
         return bool(self._workers()) and worker not in self._workers()
 
     def _workers(self) -> list[psutil.Process]:
-        found = []
+        workers = []
         for child in self.front.children():
             with suppress(psutil.NoSuchProcess):
                 if any("spawn_main" in word for word in child.cmdline()):
-                    found.append(child)
-        return found
+                    workers.append(child)
+        return workers
 
     @property
     def decode_children(self) -> list[int]:
-        """The processes that decode what is dear."""
-        found = []
+        """The processes that decode expensive images."""
+        children = []
         for child in self.front.children():
             with suppress(psutil.NoSuchProcess):
                 if any("decode_child" in word for word in child.cmdline()):
-                    found.append(child.pid)
-        return found
+                    children.append(child.pid)
+        return children
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return a sample of /metrics, 0 where there is none yet."""
+        """Return a sample of /metrics, or 0 if it is missing."""
         with self.client() as client:
             families = text_string_to_metric_families(client.get("/metrics").text)
         return sum(
@@ -172,7 +169,7 @@ class Live:
         )
 
     def counters(self) -> set[str]:
-        """Name the counted series there are, without those of a version or a network's stage."""
+        """Name the counters, without those of a version or a network's stage."""
         with self.client() as client:
             families = text_string_to_metric_families(client.get("/metrics").text)
         return {
@@ -184,12 +181,12 @@ class Live:
         }
 
     def tracebacks(self) -> list[str]:
-        """Whatever was logged with one, and whatever is no line of the log."""
+        """Log entries with a traceback, and text that is no log line."""
         return [line for line in list(self.log) if _is_trouble(line)]
 
     @contextmanager
     def heard(self, longest_s: float) -> Iterator[None]:
-        """Check that `/livez` was answered all the while, and never later than that."""
+        """Check that `/livez` answers within `longest_s` during the block."""
         done, seconds = threading.Event(), list[float]()
 
         def ask() -> None:
@@ -212,14 +209,14 @@ class Live:
 
     @contextmanager
     def memory_within(self, megabytes: float) -> Iterator[None]:
-        """Check that the processes together never took more than that beyond what they have."""
+        """Check that the processes together take at most so much additional memory."""
         before = sum(_resident(process) for process in self.tree)
         for process in self.tree:
-            (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # the peak is now
+            (Path("/proc") / str(process.pid) / "clear_refs").write_text("5")  # resets the peak
         yield
         peaks = sum(_resident(process, "VmHWM") for process in self.tree)
         grown = (peaks - before) / 2**20
-        assert grown < megabytes, f"the processes took {grown:.0f} MB more"
+        assert grown < megabytes, f"the processes took {grown:.0f} MB more than before"
 
 
 def _same(result: dict[str, Any], expected: dict[str, Any]) -> bool:
@@ -230,9 +227,9 @@ def _same(result: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 def _resident(process: psutil.Process, field: str = "VmRSS") -> int:
     status = (Path("/proc") / str(process.pid) / "status").read_text("ascii")
-    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found, status
-    return int(found[1]) * 1024
+    match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+    assert match, status
+    return int(match[1]) * 1024
 
 
 def _is_trouble(line: str) -> bool:
@@ -245,7 +242,7 @@ def _is_trouble(line: str) -> bool:
 
 @contextmanager
 def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -> Iterator[Live]:
-    """Serve a store on a free port until the block ends; `path` goes before the modules'.
+    """Serve a store on a free port during the block; `path` goes before the modules'.
 
     Settings are named as in `workers__max_batch_size=4`.
     """

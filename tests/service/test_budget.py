@@ -1,4 +1,4 @@
-"""The budget sees what it should: memory, silence and work, wherever it is wasted."""
+"""The budget detects wasted memory, silence and work, wherever they occur."""
 
 import subprocess
 import sys
@@ -64,10 +64,10 @@ def test_waste_is_seen_and_told(scales, path, what):
     with pytest.raises(OverBudget) as raised:
         scales.hold(f"a request to {path}", post(path), LIMITS)
     assert f"a request to {path}: " in str(raised.value)
-    told = str(raised.value).partition("(")[0]
-    assert f"{what} " in told
+    message = str(raised.value).partition("(")[0]
+    assert f"{what} " in message
     if path in BESIDE:
-        assert "silence" not in told
+        assert "silence" not in message
 
 
 def test_blocking_is_neither_memory_nor_work(scales):

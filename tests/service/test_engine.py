@@ -1,4 +1,4 @@
-"""Real worker processes under load, killed, held still, short of memory, and reloaded."""
+"""Real worker processes under load, killed, suspended, short of memory, and reloaded."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ MODEL_BYTES = 4 * 2**20
 
 
 class Engine:
-    """A pool of one worker, on an event loop in a thread of its own."""
+    """A pool of one worker, with its event loop in a thread."""
 
     def __init__(self, root: Path, **options: Any) -> None:
         self.loop = asyncio.new_event_loop()
@@ -84,13 +84,13 @@ class Engine:
             await asyncio.sleep(0.02)
 
     def metric(self, name: str, **labels: str) -> float:
-        found = self._metrics.registry.get_sample_value(name, {"worker": "cpu", **labels})
-        return found or 0.0
+        value = self._metrics.registry.get_sample_value(name, {"worker": "cpu", **labels})
+        return value or 0.0
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, save, network) -> Path:
-    """`parts`, three more on the same encoder, and `rotten`, of which a byte has flipped."""
+    """`parts`, three more with the same encoder, and `rotten`, with a flipped byte."""
     root = tmp_path_factory.mktemp("engine") / "weights"
     save(root, "parts", {"bolt": 10.0, "nut": -10.0})
     encoder = network().encoder
@@ -112,10 +112,10 @@ def engine(store):
 
 @pytest.fixture(scope="module")
 def make_job(calibration):
-    def make(key=PARTS, category="bolt", wants_map=False, seed=0):
+    def make(key=PARTS, category="bolt", wants_map=False, seed=0, maps_of=frozenset()):
         loop = asyncio.get_running_loop()
         threshold = -10.0 if category == "nut" else 10.0
-        item = Item(category, ImageSize(64, 64), wants_map, calibration(threshold))
+        item = Item(category, ImageSize(64, 64), wants_map, calibration(threshold), maps_of=maps_of)
         pixels = np.random.default_rng(seed).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
         now = loop.time()
         return Job(key, item, pixels, now + TIMEOUT_S, loop.create_future(), now)
@@ -147,16 +147,21 @@ def test_answers_reach_their_own_images_and_equal_single_ones(engine, make_job):
                 for seed, category in enumerate(categories)
             ),
         )
-        found = await outcomes(together)
-        assert [f.decision for f in found] == [Decision.OK, Decision.NG] * 3
-        for alone, beside, seed in zip(single, found, range(6), strict=True):
+        answers = await outcomes(together)
+        assert [f.decision for f in answers] == [Decision.OK, Decision.NG] * 3
+        for alone, beside, seed in zip(single, answers, range(6), strict=True):
             assert beside.raw_score == pytest.approx(alone.raw_score, rel=1e-4)
             assert (beside.pixel_scores is None) == (seed % 2 == 1)
         for seed in (0, 2, 4):
             np.testing.assert_allclose(
-                found[seed].pixel_scores, single[seed].pixel_scores, atol=1e-5
+                answers[seed].pixel_scores, single[seed].pixel_scores, atol=1e-5
             )
         assert len({f.raw_score for f in single}) == 6
+        kept = frozenset({Decision.NG})
+        jobs = (make_job(category=c, seed=2, maps_of=kept) for c in ("bolt", "nut"))
+        passed, caught = await outcomes(submit(engine, *jobs))
+        assert passed.pixel_scores is None
+        assert caught.pixel_scores.shape == (64, 64)
 
     engine.run(scenario())
 
@@ -167,10 +172,10 @@ def test_more_checkpoints_than_fit_are_served_and_memory_bounded(engine, make_jo
         for turn in range(2):
             jobs += submit(engine, *(make_job(key, key.name, seed=turn) for key in OTHERS))
             jobs += submit(engine, make_job(seed=turn))
-        found = await outcomes(jobs)
-        assert all(isinstance(one, Finding) for one in found), found
-        held = engine.pool.residents()["cpu"]
-        assert 1 <= len(held) <= 2
+        answers = await outcomes(jobs)
+        assert all(isinstance(answer, Finding) for answer in answers), answers
+        residents = engine.pool.residents()["cpu"]
+        assert 1 <= len(residents) <= 2
         assert engine.metric("mambaad_model_evictions_total") >= 2
         assert engine.metric("mambaad_weights_memory_bytes") <= MODEL_BYTES
 
@@ -180,12 +185,12 @@ def test_more_checkpoints_than_fit_are_served_and_memory_bounded(engine, make_jo
 def test_a_load_that_fails_or_succeeds_disturbs_nobody(engine, make_job):
     async def scenario():
         done = asyncio.Event()
-        found = []
+        findings = []
 
         async def inspect():
             while not done.is_set():
                 (job,) = submit(engine, make_job())
-                found.append(await job.future)
+                findings.append(await job.future)
 
         inspecting = asyncio.create_task(inspect())
         with pytest.raises(CheckpointUnavailable, match="sha256"):
@@ -198,8 +203,8 @@ def test_a_load_that_fails_or_succeeds_disturbs_nobody(engine, make_job):
         assert report.seconds > 0
         assert loaded.latency_line.seconds(1) > 0
         assert OTHERS[0] not in engine.pool.residents()["cpu"]
-        assert len(found) > 3
-        assert {one.decision for one in found} == {Decision.OK}
+        assert len(findings) > 3
+        assert {finding.decision for finding in findings} == {Decision.OK}
 
     engine.run(scenario())
 
@@ -211,15 +216,15 @@ def test_a_worker_killed_under_load_loses_one_batch_and_nothing_else(engine, mak
 
     async def scenario():
         nonlocal files
-        # Memory is shared as it is needed: by now there is all that so many images need.
+        # Memory is shared on demand: by now there is enough for so many images.
         await outcomes(submit(engine, *(make_job(seed=seed) for seed in range(24))))
         files = open_files()
         jobs = submit(engine, *(make_job(seed=seed) for seed in range(24)))
         await jobs[0].future
         os.kill(engine.pid, signal.SIGKILL)
-        found = await outcomes(jobs)
-        lost = [one for one in found if not isinstance(one, Finding)]
-        assert all(isinstance(one, WorkerLost) for one in lost), lost
+        answers = await outcomes(jobs)
+        lost = [answer for answer in answers if not isinstance(answer, Finding)]
+        assert all(isinstance(answer, WorkerLost) for answer in lost), lost
         assert len(lost) <= 4
         assert engine.readiness().ready
         assert engine.metric("mambaad_worker_restarts_total") == 1
@@ -232,7 +237,7 @@ def test_a_worker_killed_under_load_loses_one_batch_and_nothing_else(engine, mak
 def test_a_worker_held_still_is_found_and_replaced(engine, make_job):
     async def scenario():
         pid = engine.pid
-        os.kill(pid, signal.SIGSTOP)  # while idle: no batch of its own would tell
+        os.kill(pid, signal.SIGSTOP)  # while idle: no late batch reveals it
         while engine.pool.workers[0].pid == pid:
             await asyncio.sleep(0.02)
         assert not engine.readiness().ready

@@ -1,4 +1,4 @@
-"""The one table from error to answer, and what is written by it."""
+"""The one table from error to answer, and the texts made from it."""
 
 from http import HTTPStatus
 
@@ -26,7 +26,7 @@ def test_every_problem_is_shown_by_an_example():
 
 
 def test_the_docs_say_what_to_do_about_each():
-    """After a change of the table: `python -m tests.service.api.problem_docs`."""
+    """After changing the table, run `python -m tests.service.api.problem_docs`."""
     rows = advice_rows()
     assert HEAD + "\n".join(rows) + "\n\n" in API.read_text("utf-8")
     for kind in (INTERNAL, *PROBLEM_TYPES.values()):

@@ -1,4 +1,4 @@
-"""Load and faults, on a real worker: batches, refusals, deaths, and clients that leave."""
+"""Load and faults on a real worker: batches, refusals, deaths, and clients that leave."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ import pytest
 from service.settings import Settings, VersionSettings, WorkerSettings
 
 OVERDUE_S = 1.0
-"""More than twice what a batch of the tests' network takes, on a busy machine too."""
+"""More than twice the time of a batch of the tests' network, even on a busy machine."""
 
 
 @pytest.fixture
 def post(server, image):
-    """Post images from threads of their own; each call returns the future of a response."""
+    """From separate threads; each call returns the future of a response."""
     with ThreadPoolExecutor(32) as threads:
 
         def start(category: str = "bolt", seed: int = 0) -> Future[httpx.Response]:
@@ -32,8 +32,6 @@ def post(server, image):
 
 @pytest.fixture
 def waiting(server, eventually):
-    """Wait until so many images are in the queue."""
-
     def wait(count: int) -> None:
         eventually(lambda: server.metric("mambaad_queue_depth") == count, f"{count} waiting")
 
@@ -42,7 +40,7 @@ def waiting(server, eventually):
 
 @pytest.fixture
 def occupy(server, post, eventually):
-    """Give the stopped worker a batch that is overdue: whatever comes next has to wait."""
+    """Give the suspended worker an overdue batch: all later ones must wait."""
 
     def start() -> Future[httpx.Response]:
         batches = server.metric("mambaad_batch_size_count")
@@ -133,7 +131,7 @@ def test_a_killed_worker_loses_nothing_and_comes_back(
     assert int(refused.headers["retry-after"]) >= 1
     assert server.metric("mambaad_worker_up") == 0
 
-    # What was queued behind the lost batch is computed by the new process.
+    # The new process computes what was queued behind the lost batch.
     assert queued.result().json()["results"][0]["decision"] == "OK"
     with server.client() as client:
         assert client.get("/readyz").status_code == 200

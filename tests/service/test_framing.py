@@ -1,7 +1,7 @@
-"""What the service answers for letterboxed, tiled and masked checkpoints is what `Detector` says.
+"""For letterboxed, tiled and masked checkpoints the service answers the same as `Detector`.
 
-From an encoded image through preparing, batches and the shared block into a worker's inspector, and
-back; all of it in this process.
+Covers preparing an encoded image, batches, the shared block, a worker's inspector, and the way
+back; all in this process.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ CASES = {
 
 
 class InProcess:
-    """Workers that compute at once, by an inspector of this process, a batch for each `flush`."""
+    """Workers that compute at once, with an inspector in this process, a batch per `flush`."""
 
     def __init__(self, inspector, block):
         self.inspector = inspector
@@ -88,12 +88,12 @@ def store(request, tmp_path, network, calibration):
     options, area = CASES[request.param]
     net = network()
     rule = Preprocessing(image_size=(64, 64), mean=net.encoder.mean, std=net.encoder.std, **options)
-    found = CheckpointStore(tmp_path / "weights")
-    found.save(
+    checkpoint_store = CheckpointStore(tmp_path / "weights")
+    checkpoint_store.save(
         "parts", net, rule, Scoring(), {"bolt": calibration(1.045)}, training={}, metrics={},
         areas={"bolt": area} if area else None,
     )  # fmt: skip
-    return found
+    return checkpoint_store
 
 
 def answers_of(store, metrics, contents):
@@ -111,7 +111,7 @@ def answers_of(store, metrics, contents):
                 Observers([MetricsObserver(metrics), DriftMonitor(metrics)], metrics),
                 max_preparing=8, timeout_s=60.0,
             )  # fmt: skip
-            sent = (line.inspect(route, Upload(None, one), options) for one in contents)
+            sent = (line.inspect(route, Upload(None, content), options) for content in contents)
             return await asyncio.gather(*sent)
 
     return asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""Hostile requests to the whole application: each refused, none a failure, and others served."""
+"""Hostile requests to the complete application: all refused, no failure, others served."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ ADMIN = re.compile(r"/models\b.*|/categories/.+")
 
 
 def routes(app):
-    """Every (method, path) that is declared, its parameters filled in."""
+    """Every declared (method, path), with its parameters filled in."""
     declared = []
     for context in iter_route_contexts(app.routes):
         methods, path = getattr(context, "methods", None), getattr(context, "path", None)
@@ -34,7 +34,7 @@ def routes(app):
 
 @pytest.fixture(scope="module")
 def guarded(weights, tmp_path_factory):
-    """The application with keys, and one key for each scope."""
+    """The application with keys, one for each scope."""
     path = tmp_path_factory.mktemp("keys") / "keys.json"
     secrets = {scope: add_key(path, scope, [scope]) for scope in Scope}
     return create_app(
@@ -62,20 +62,24 @@ def is_open(path):
 
 def test_no_route_is_open_that_should_not_be(guarded):
     app, _ = guarded
-    asked = [each for each in routes(app) if not is_open(each[1])]
-    assert len(asked) > 15
-    answered = statuses(app, asked)
-    for method, path in asked:
+    guarded_routes = [route for route in routes(app) if not is_open(route[1])]
+    assert len(guarded_routes) > 15
+    answered = statuses(app, guarded_routes)
+    for method, path in guarded_routes:
         refused = 403 if path.startswith("/2020-11-20/") else 401  # Amazon's word for both
         assert answered[method, path] == refused, (method, path)
 
 
 def test_every_route_takes_the_scope_that_it_should(guarded):
     app, secrets = guarded
-    asked = [each for each in routes(app) if not is_open(each[1]) and each[1] != "/docs/assets"]
-    changing = [each for each in asked if ADMIN.fullmatch(each[1])]
+    guarded_routes = [
+        route for route in routes(app) if not is_open(route[1]) and route[1] != "/docs/assets"
+    ]
+    changing = [route for route in guarded_routes if ADMIN.fullmatch(route[1])]
     inspecting = [
-        each for each in asked if each not in changing and not each[1].startswith("/docs")
+        route
+        for route in guarded_routes
+        if route not in changing and not route[1].startswith("/docs")
     ]
     detect, admin = (
         {"Authorization": f"Bearer {secrets[scope]}"} for scope in (Scope.DETECT, Scope.ADMIN)
@@ -88,7 +92,6 @@ def test_every_route_takes_the_scope_that_it_should(guarded):
 
 @pytest.fixture
 def raw(server):
-    """Send bytes, return the answer's status and body."""
     host, port = server.url.removeprefix("http://").split(":")
 
     def send(*pieces: bytes) -> tuple[int, bytes]:
@@ -122,7 +125,7 @@ def test_a_chunked_body_over_the_limit_is_refused_on_every_route(server, raw, co
     for method, path in routes(server.app):
         if method in {"POST", "PUT"}:
             status, body = raw(chunked(method, path, content_type), *[piece] * 10, b"0\r\n\r\n")
-            # A route may refuse before it reads all, or read nothing; it may not fail.
+            # A route may refuse before it has read everything; it must not fail.
             assert status < 500, (method, path, status, body)
             seen[path] = status
     for path in ("/detect", "/detect/batch"):
@@ -197,7 +200,7 @@ def test_names_are_looked_up_and_lead_nowhere(raw, name):
 
 def test_clients_that_vanish_within_their_body_leave_nothing_behind(server, eventually, image):
     host, port = server.url.removeprefix("http://").split(":")
-    before = len(server.log)  # the server is other tests' as well
+    before = len(server.log)  # other tests use the server too
     head = b"POST /detect?category=bolt HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
     for _ in range(50):
         with socket.create_connection((host, int(port))) as client:

@@ -1,4 +1,4 @@
-"""The service over ONNX files alone: everything is as with torch, which no process imports."""
+"""The service with only ONNX files works like with torch, which no process imports."""
 
 import base64
 import json
@@ -46,8 +46,8 @@ def plain(value: int, spot: int | None = None) -> bytes:
 def site(tmp_path_factory, start_server, eventually):
     """parts/1 decides by brightness; rivets/1 by its baseline; off/1 and junk/1 cannot serve."""
     root = tmp_path_factory.mktemp("edge") / "weights"
-    known = golden_of(BRIGHT, BRIGHT / 255)
-    write_version(root, "parts", {"bolt": calibration(0.5)}, golden=known)
+    golden_images = golden_of(BRIGHT, BRIGHT / 255)
+    write_version(root, "parts", {"bolt": calibration(0.5)}, golden=golden_images)
     ones = np.ones((64, 64), np.float32)
     usual = to_arrays({"rivet": Baseline(0.2 * ones, 0.1 * ones)})
     scoring = {"standardise": True}
@@ -85,11 +85,11 @@ def test_parts_are_decided_from_the_raw_map_and_the_baseline(client):
 
 
 def test_regions_and_heatmaps_show_where(client):
-    found = inspect(client, plain(DARK, spot=BRIGHT), query="&heatmap=mask")
-    (region,) = found["regions"]
+    result = inspect(client, plain(DARK, spot=BRIGHT), query="&heatmap=mask")
+    (region,) = result["regions"]
     assert (region["x"], region["y"]) == (0, 0)
     assert region["width"] == pytest.approx(48, abs=3)
-    mask = np.asarray(Image.open(BytesIO(base64.b64decode(found["heatmap"]))))
+    mask = np.asarray(Image.open(BytesIO(base64.b64decode(result["heatmap"]))))
     assert mask.shape == (48, 96)
     assert (mask[:20, :40] == 255).all()
     assert (mask[30:, 60:] == 0).all()
@@ -123,10 +123,10 @@ def test_a_file_that_onnxruntime_cannot_read_fails_its_category_alone(client):
 
 
 def test_versions_tell_what_they_weigh_and_how_long_batches_take(client):
-    found = {one["name"]: one for one in client.get("/models").json()["models"]}
-    (resident,) = found["rivets"]["workers"]
+    by_name = {model["name"]: model for model in client.get("/models").json()["models"]}
+    (resident,) = by_name["rivets"]["workers"]
     baseline = 2 * 64 * 64 * 4
-    assert baseline < resident["bytes"] < baseline + 10_000  # and the file
+    assert baseline < resident["bytes"] < baseline + 10_000  # the baseline and the file
     assert resident["latency"]["image_ms"] >= 0
 
 

@@ -1,7 +1,7 @@
-"""No request costs more than its budget, whatever it is made of; see docs/reliability.md.
+"""No request exceeds its budget, whatever its content; see docs/reliability.md.
 
-A failure names the request, the figure and its limit. Requests are drawn by a fixed seed:
-what is red once is red again.
+A failure names the request, the figure and its limit. A fixed seed generates the requests, so
+failures repeat.
 """
 
 import pytest
@@ -12,17 +12,17 @@ from tests.service.budget import Budget, Scales
 from tests.service.live import serving
 
 BUDGET = Budget(memory_mb=256, silence_s=1.0, processor_s=6.0)
-"""At 16 megapixels an image is 16 bytes a pixel; silence has a margin for a busy machine."""
+"""At 16 megapixels an image takes 16 bytes a pixel; silence has a margin for a busy machine."""
 
 ALLOWED_ABOVE_500 = {501, 503, 504}
-"""No such method, no room, no time."""
+"""Unknown method, no room, no time."""
 
 FEW, MANY = 4, 200
 
 
 @pytest.fixture(scope="module")
 def service(live_store):
-    """A service with limits like a line's, of its own: others' requests would be weighed too."""
+    """A separate service with limits like a line's, so that no other requests are measured."""
     with serving(
         live_store,
         inspection__max_image_pixels=16_000_000,

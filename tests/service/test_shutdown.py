@@ -1,4 +1,4 @@
-"""SIGTERM or SIGHUP to a real process under load: what it took is answered; it leaves with 0."""
+"""SIGTERM or SIGHUP to a real process under load: it answers accepted requests and exits with 0."""
 
 import os
 import re
@@ -24,7 +24,7 @@ READY = re.compile(r"Ready on (\S+) for")
 
 @pytest.fixture
 def start(weights, tmp_path):
-    """Start `mambaad serve`; yields the process, and the address once it is ready."""
+    """Start `mambaad serve`; yield the process, and its address once it is ready."""
 
     @contextmanager
     def run(wait_ready=True, under=(), **environment):
@@ -50,8 +50,8 @@ def start(weights, tmp_path):
             while wait_ready and not url:
                 line = process.stdout.readline()
                 assert line, (tmp_path / "log").read_text("utf-8")
-                found = READY.search(line)
-                url = found[1] if found else ""
+                match = READY.search(line)
+                url = match[1] if match else ""
             yield process, url.rstrip(".")
         finally:
             process.kill()
@@ -62,7 +62,7 @@ def start(weights, tmp_path):
 
 
 class Load:
-    """Threads that post one image after the other until the service says it leaves."""
+    """Threads that post one image after another until the service says that it leaves."""
 
     def __init__(self, url: str, image: bytes) -> None:
         self._url, self._image = url, image
@@ -81,7 +81,7 @@ class Load:
                 self.statuses.append(response.status_code)
 
     def watch(self) -> None:
-        """Do what a load balancer does: send nothing more once the service is not ready."""
+        """Act like a load balancer: send nothing more once the service is not ready."""
         with httpx.Client(base_url=self._url, timeout=60) as client:
             while client.get("/readyz").status_code == 200:
                 time.sleep(0.02)
@@ -90,7 +90,7 @@ class Load:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_sigterm_under_load_fails_no_request(start, image, number):
-    """A terminal that closes tells every process of it, and not the service's own alone."""
+    """A closing terminal signals all processes, not only the service's."""
     with (
         start(MAMBAAD_HTTP__SHUTDOWN_GRACE_S="1") as (process, url),
         ThreadPoolExecutor(9) as threads,
@@ -100,13 +100,13 @@ def test_sigterm_under_load_fails_no_request(start, image, number):
         watching = threads.submit(load.watch)
         while len(load.statuses) < 20:
             time.sleep(0.02)
-        told = [process]
+        processes = [process]
         if number == signal.SIGHUP:
-            told += psutil.Process(process.pid).children(recursive=True)
-        for one in told:
-            one.send_signal(number)
+            processes += psutil.Process(process.pid).children(recursive=True)
+        for signalled in processes:
+            signalled.send_signal(number)
         time.sleep(0.3)
-        answer = httpx.get(f"{url}/readyz")  # a new connection is still taken
+        answer = httpx.get(f"{url}/readyz")  # the service still accepts new connections
         assert answer.status_code == 503
         assert "the service is shutting down" in answer.json()["reasons"]
         assert answer.headers["connection"] == "close"

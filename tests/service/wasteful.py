@@ -1,8 +1,8 @@
-"""A stand-in for a service that wastes what it should save: run by the budget's own tests.
+"""A stand-in for a wasteful service, for the budget's own tests.
 
     python -m tests.service.wasteful
 
-It prints its address. A POST to a path wastes one thing: see `WASTE`; GET /livez is answered.
+It prints its address. A POST to a path wastes one resource: see `WASTE`. GET /livez is answered.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ ALLOCATE = f"import time; kept = b'x' * ({MEGABYTES} * 2**20); time.sleep(0.2)"
 
 
 def allocate() -> None:
-    """Take memory, and give it back before the answer."""
-    kept = b"x" * (MEGABYTES * 2**20)
-    del kept
+    """Free the memory before the answer."""
+    taken = b"x" * (MEGABYTES * 2**20)
+    del taken
 
 
 def allocate_in_child() -> None:
@@ -27,7 +27,7 @@ def allocate_in_child() -> None:
 
 
 def block() -> None:
-    """Hold the event loop, without any work."""
+    """Without computing."""
     time.sleep(SECONDS)
 
 
@@ -42,7 +42,7 @@ def burn_in_child() -> None:
 
 
 def burn_later() -> None:
-    """Work on after the answer, beside the event loop."""
+    """Beside the event loop."""
     child = subprocess.Popen([sys.executable, "-c", f"from {NAME} import burn; burn()"])
     threading.Thread(target=child.wait).start()
 
@@ -58,7 +58,7 @@ WASTE: dict[str, Callable[[], None]] = {
     "/nothing": lambda: None,
 }
 BESIDE = {"/allocate-in-child", "/burn-in-child"}
-"""Wasted in a thread that only waits, so that the event loop is not held as well."""
+"""Wasted in a thread that only waits, so that the event loop is not blocked as well."""
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

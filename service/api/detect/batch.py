@@ -12,17 +12,18 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.detect.fields import options_for
 from service.api.detect.idempotency import Answers
-from service.api.detect.schemas import BatchAnswer, ImageAnswer
-from service.api.detect.uploads import Posted
+from service.api.detect.schemas import BatchAnswer, ImageAnswer, PartAnswer
 from service.api.limits import BodyLimits
+from service.api.posting.fields import options_for
+from service.api.posting.uploads import Posted
 from service.api.service import Service
 from service.errors import NoWorkerReady, ServiceError
 from service.http.problems import problem_of
-from service.inspection.inspect_part import PartRequest
 from service.inspection.options import InspectOptions
-from service.inspection.result import Inspected, ViewResult
+from service.inspection.request import PartRequest
+from service.inspection.result import Inspected, PartResult, ViewResult, problem_of_part
+from service.inspection.submission import Submission
 from service.shutdown import Shutdown
 
 logger = logging.getLogger("service.batches")
@@ -67,6 +68,7 @@ class DetectBatch:
     """One request for many images."""
 
     images: Sequence[Posted]
+    submissions: Sequence[Submission]
     options: InspectOptions
     request_id: str
 
@@ -77,29 +79,40 @@ async def inspect_batch(service: Service, door: DetectDoor, batch: DetectBatch) 
     batch = replace(batch, options=options)
     turns = asyncio.Semaphore(door.batches.at_once)
 
-    async def outcome(image: Posted) -> ImageAnswer:
+    async def outcome(image: Posted, submission: Submission) -> PartAnswer:
         async with turns:
-            return await _outcome(service, door, batch, image)
+            return await _outcome(service, door, batch, image, submission)
 
-    return BatchAnswer.of(await asyncio.gather(*map(outcome, batch.images)))
+    outcomes = map(outcome, batch.images, batch.submissions)
+    return BatchAnswer.of(await asyncio.gather(*outcomes))
 
 
 async def _outcome(
-    service: Service, door: DetectDoor, batch: DetectBatch, image: Posted
-) -> ImageAnswer:
-    result: ViewResult
+    service: Service, door: DetectDoor, batch: DetectBatch, image: Posted, submission: Submission
+) -> PartAnswer:
+    fields = image.fields
+    part = PartRequest(
+        fields.category or "",
+        [image.source],
+        options_for(fields, batch.options),
+        batch.request_id,
+        submission=submission,
+    )
     try:
-        _check_leaving(door)
-        category = image.fields.required_category()
-        options = options_for(image.fields, batch.options)
-        part = PartRequest(category, [image.source], options, batch.request_id)
-        (result,) = (await service.inspect_part(part)).views
-    except ServiceError as error:
-        result = error
+        try:
+            _check_leaving(door)
+            fields.required_category()
+        except ServiceError as error:
+            if service.recorder is not None:
+                service.recorder.refuse(part, *problem_of_part(error))
+            raise
+        result = await service.inspect_part(part)
     except Exception as error:
-        logger.exception("reading an image of a batch failed")
-        result = error
-    return answer_of(image, result, batch.request_id)
+        if not isinstance(error, ServiceError):
+            logger.exception("reading an image of a batch failed")
+        result = PartResult(None, [error], part.submission.inspection_id)
+    (view,) = result.views
+    return PartAnswer.of_part(answer_of(image, view, batch.request_id), result)
 
 
 def answer_of(image: Posted, result: ViewResult, request_id: str) -> ImageAnswer:

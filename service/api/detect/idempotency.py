@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.detect.uploads import Posted
+from service.api.posting.uploads import Posted
 from service.errors import DeadlineExceeded, IdempotencyKeyReused, InvalidRequest
 from service.inspection.images.sources import Upload
 from service.telemetry.logs import note
@@ -149,12 +149,14 @@ def key_of(request: Request) -> str | None:
     return f"{getattr(caller, 'name', '')} {given}"
 
 
-async def digest_of(path: str, media_type: str, images: Sequence[Posted]) -> bytes:
-    """Return a digest of the request's images and fields.
+async def digest_of(
+    path: str, media_type: str, images: Sequence[Posted], inspection_id: str = ""
+) -> bytes:
+    """Return a digest of the request's images, fields and inspection id.
 
     It excludes a form's boundaries, which differ when the form is repeated.
     """
-    digest = hashlib.sha256(json.dumps([path, media_type]).encode())
+    digest = hashlib.sha256(json.dumps([path, media_type, inspection_id]).encode())
     for image in images:
         source = image.source
         content = source.content if isinstance(source, Upload) else source.text

@@ -1,43 +1,16 @@
 """The answers of `/detect` and `/detect/batch`."""
 
 from collections import Counter
+from typing import Any
 
 from pydantic import Field, JsonValue
 
-from model.inspection import Decision, Region
-from service.api.schemas import Answer, ModelAnswer, SizeAnswer
+from model.inspection import Decision
+from service.api.schemas import Answer, ModelAnswer, RegionAnswer, SizeAnswer
 from service.http.decision_headers import fail_safe
 from service.http.problems import Problem
 from service.inspection.options import PartFields
-from service.inspection.result import Inspected, combined
-
-
-class PointAnswer(Answer):
-    """A pixel of the input image; (0, 0) is its upper left corner."""
-
-    x: int = Field(description="pixels from the left edge")
-    y: int = Field(description="pixels from the upper edge")
-
-
-class RegionAnswer(Answer):
-    """A connected patch of anomalous pixels, in pixels of the upright input image."""
-
-    x: int = Field(description="left edge of the box")
-    y: int = Field(description="upper edge of the box")
-    width: int = Field(description="of the box")
-    height: int = Field(description="of the box")
-    area_px: int = Field(description="anomalous pixels in the box")
-    peak: PointAnswer = Field(description="the most anomalous pixel")
-    peak_score: float = Field(description="its score; 0.5 is the pixel threshold")
-
-    @classmethod
-    def of(cls, region: Region) -> "RegionAnswer":
-        """Describe a region."""
-        (x, y, width, height), (peak_x, peak_y) = region.box, region.peak
-        return cls(
-            x=x, y=y, width=width, height=height, area_px=region.area_px,
-            peak=PointAnswer(x=peak_x, y=peak_y), peak_score=region.peak_score,
-        )  # fmt: skip
+from service.inspection.result import Inspected, PartResult, combined
 
 
 class ImageAnswer(Answer):
@@ -78,13 +51,13 @@ class ImageAnswer(Answer):
         return cls(
             filename=filename,
             **inspected.part.model_dump(),
-            category=inspected.route.category,
+            category=inspected.category,
             decision=finding.decision,
             score=finding.score,
             raw_score=finding.raw_score,
             threshold=finding.threshold,
             regions=[RegionAnswer.of(region) for region in finding.regions],
-            model=ModelAnswer.of(inspected.route),
+            model=ModelAnswer.of(inspected.checkpoint),
             timings_ms={stage: round(ms, 3) for stage, ms in inspected.timings_ms.items()},
             image=SizeAnswer(width=width, height=height),
             heatmap=inspected.picture,
@@ -105,6 +78,36 @@ class ImageAnswer(Answer):
         )
 
 
+def _inspection_id() -> Any:  # noqa: ANN401 - as pydantic's Field
+    return Field(description="the id under which the part is recorded, a UUIDv7")
+
+
+def _archived() -> Any:  # noqa: ANN401
+    return Field(
+        None,
+        description="true: the inspection is on disk; false: it could not be written; null: there "
+        "is no archive, or nobody waited for it",
+    )
+
+
+def _replayed() -> Any:  # noqa: ANN401
+    return Field(False, description="true: the decision of an earlier request with this id")
+
+
+class PartAnswer(ImageAnswer):
+    """The result of one part of a batch."""
+
+    inspection_id: str = _inspection_id()
+    archived: bool | None = _archived()
+    replayed: bool = _replayed()
+
+    @classmethod
+    def of_part(cls, answer: ImageAnswer, result: PartResult) -> "PartAnswer":
+        """Add to the answer of a part's only image how the part was recorded."""
+        fields = {name: getattr(answer, name) for name in ImageAnswer.model_fields}
+        return cls.model_construct(**fields, **_record_of(result))
+
+
 class DetectAnswer(Answer):
     """One result per posted image."""
 
@@ -115,14 +118,16 @@ class DetectAnswer(Answer):
     fail_safe: str | None = Field(
         None, description="how to treat an UNDECIDED part, as configured: NG, REVIEW or STOP"
     )
+    inspection_id: str = _inspection_id()
+    archived: bool | None = _archived()
+    replayed: bool = _replayed()
     results: list[ImageAnswer] = Field(description="in the posted order")
 
     @classmethod
-    def of(cls, results: list[ImageAnswer]) -> "DetectAnswer":
-        """Combine the results; an UNDECIDED part gets the fail-safe."""
-        decision = combined(result.decision for result in results)
-        safe = fail_safe() if decision is Decision.UNDECIDED else None
-        return cls(decision=decision, fail_safe=safe, results=results)
+    def of(cls, results: list[ImageAnswer], result: PartResult) -> "DetectAnswer":
+        """Answer with a part's result; an UNDECIDED part gets the fail-safe."""
+        safe = fail_safe() if result.decision is Decision.UNDECIDED else None
+        return cls(decision=result.decision, fail_safe=safe, results=results, **_record_of(result))
 
 
 class CountsAnswer(Answer):
@@ -144,12 +149,20 @@ class BatchAnswer(Answer):
         None, description="how to treat UNDECIDED parts, as configured: NG, REVIEW or STOP"
     )
     counts: CountsAnswer = Field(description="all images by decision")
-    results: list[ImageAnswer] = Field(description="in the posted order")
+    results: list[PartAnswer] = Field(description="in the posted order")
 
     @classmethod
-    def of(cls, results: list[ImageAnswer]) -> "BatchAnswer":
+    def of(cls, results: list[PartAnswer]) -> "BatchAnswer":
         """Combine and count the results."""
         counts = CountsAnswer(**Counter(result.decision.value for result in results))
         safe = fail_safe() if counts.UNDECIDED else None
         decision = combined(result.decision for result in results)
         return cls(decision=decision, fail_safe=safe, counts=counts, results=results)
+
+
+def _record_of(result: PartResult) -> dict[str, Any]:
+    return {
+        "inspection_id": str(result.inspection_id),
+        "archived": result.archived,
+        "replayed": result.replayed,
+    }

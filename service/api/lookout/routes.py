@@ -36,11 +36,12 @@ from service.api.lookout.schemas import (
 )
 from service.api.requests import options_of, read_body, unless_client_leaves
 from service.api.service import Service, ServiceDependency
+from service.api.submissions import expect_part, inspect, record_headers, submission_of
 from service.http.decision_headers import decision_headers
 from service.http.declaration import Scope, declares
 from service.http.request_log import request_id_of
 from service.inspection.images.sources import Upload
-from service.inspection.inspect_part import PartRequest
+from service.inspection.request import PartRequest
 from service.workers.pipe.messages import Finding
 
 _PNG_COMPRESSION = 1
@@ -61,6 +62,7 @@ async def detect_anomalies(
     request: Request, service: ServiceDependency, project: str, version: str
 ) -> Response:
     """Inspect the image in the body; `project` is a category."""
+    expect_part(request, project)
     options = options_of(request)
     deadline = service.inspect_part.deadline(options)
     content = await read_body(request, service.limits.max_image_bytes, deadline)
@@ -70,15 +72,17 @@ async def detect_anomalies(
         options=replace(options, draw=_document),
         request_id=request_id_of(request.scope),
         version=None if version == LATEST else version,
+        submission=submission_of(request),
     )
-    return await unless_client_leaves(request, _detect(service, part))
+    return await unless_client_leaves(request, _detect(request, service, part))
 
 
-async def _detect(service: Service, part: PartRequest) -> Response:
-    (view,) = (await service.inspect_part(part)).views
+async def _detect(request: Request, service: Service, part: PartRequest) -> Response:
+    result = await inspect(request, service, part)
+    (view,) = result.views
     if isinstance(view, Exception):
         raise view
-    headers = decision_headers(view.finding.decision)
+    headers = decision_headers(view.finding.decision) | record_headers(result)
     return Response(view.picture, headers=headers, media_type="application/json")
 
 

@@ -8,11 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
 
 from service.api.limits import BodyLimits
 from service.api.requests import count_images, options_of, read_body, unless_client_leaves
 from service.api.service import Service, ServiceDependency
+from service.api.submissions import (
+    SubmissionFields,
+    expect_part,
+    inspect,
+    record_headers,
+    submission_of,
+)
 from service.api.v2 import openapi as v2_openapi
 from service.api.v2.codec import (
     HEADER_LENGTH,
@@ -22,6 +28,11 @@ from service.api.v2.codec import (
     write_answer,
 )
 from service.api.v2.health import check_ready
+from service.api.v2.parameters import (
+    inspection_id_of,
+    options_of_parameters,
+    parameters_of_answer,
+)
 from service.api.v2.schemas import (
     IndexAsked,
     IndexEntry,
@@ -29,7 +40,6 @@ from service.api.v2.schemas import (
     InferAsked,
     ModelMetadata,
     ModelReady,
-    Parameters,
     ServerMetadata,
 )
 from service.api.v2.tensors import (
@@ -41,24 +51,20 @@ from service.api.v2.tensors import (
     read_images,
     write_outputs,
 )
-from service.errors import InvalidTensor
 from service.http.compression import chosen_coding, compress
 from service.http.decision_headers import decision_headers
 from service.http.declaration import Scope, declares
 from service.http.problems import problem_of, retry_headers
 from service.http.request_log import problem_response, request_id_of
-from service.inspection.inspect_part import PartRequest, find_version
-from service.inspection.options import InspectOptions, PartFields
+from service.inspection.inspect_part import find_version
+from service.inspection.request import PartRequest
 from service.inspection.result import Inspected, PartResult
-from service.workers.jobs import Priority
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 EXTENSIONS = ["binary_tensor_data", "parameters", "schedule_policy", "model_repository(index)"]
 _PLATFORM = "mambaad_pytorch"
 _MAX_INDEX_BYTES = 65_536
-_USED_PARAMETERS = {"binary_data_output", "layout", "priority", "timeout"}
-"""Parameters that the service uses; the answer repeats all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +184,17 @@ async def infer(
 
     Tensors cannot contain an error, so if one image fails, the request fails with its problem.
     """
+    expect_part(request, model)
     base = options_of(request)
     limits = service.limits
     deadline = service.inspect_part.deadline(base)
     body = await read_body(request, limits.max_request_bytes, deadline)
-    part = PartRequest(model, [], base, request_id_of(request.scope), version)
+    part = PartRequest(model, [], base, request_id_of(request.scope), version, all_or_none=True)
     call = await asyncio.to_thread(_read, request, body, limits, part)
+    expect_part(request, model, call.part.options.part)
+    given = inspection_id_of(call.request.parameters)
+    submission = submission_of(request, SubmissionFields(inspection_id=given))
+    call = replace(call, part=replace(call.part, submission=submission))
     count_images(request, len(call.part.views))
     return await unless_client_leaves(request, _infer(request, service, call))
 
@@ -195,52 +206,26 @@ def _read(request: Request, body: bytes, limits: BodyLimits, part: PartRequest) 
     views = read_images(tensors, infer_request.parameters, limits.max_files)
     outputs = choose_outputs(infer_request.outputs, infer_request.parameters)
     options = replace(
-        _options(infer_request, part.options),
+        options_of_parameters(infer_request.parameters, part.options),
         anomaly_map=any(choice.name == ANOMALY_MAP for choice in outputs),
     )
     return _Call(infer_request, replace(part, views=views, options=options), outputs)
 
 
-def _options(infer_request: InferAsked, base: InspectOptions) -> InspectOptions:
-    """Read the parameters of the schedule policy and of the part.
-
-    The shorter time limit of parameters and headers applies.
-    """
-    timeout, priority = (_whole(infer_request.parameters, name) for name in ("timeout", "priority"))
-    part = {name: infer_request.parameters.get(name) for name in PartFields.model_fields}
-    try:
-        fields = PartFields.model_validate(part)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidTensor(f"the parameter {fault['loc'][0]}: {fault['msg']}") from error
-    return replace(
-        base,
-        timeout_s=base.within(timeout / 1e6) if timeout else base.timeout_s,
-        priority=Priority.HIGH if priority == 1 else base.priority,
-        part=fields,
-    )
-
-
-def _whole(parameters: Parameters, name: str) -> int:
-    value = parameters.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidTensor(f"{name} must be a whole number of 0 or more, got {str(value)[:50]!r}")
-    return value
-
-
 async def _infer(request: Request, service: Service, call: _Call) -> Response:
-    result = await service.inspect_part(call.part)
+    result = await inspect(request, service, call.part)
     if result.errors:
-        return _failed(result.errors, len(result.views), call.part.request_id)
+        return _failed(result, call.part.request_id)
     coding = chosen_coding(request.headers.get("accept-encoding", ""))
     return await asyncio.to_thread(_answer, call, result, coding)
 
 
-def _failed(errors: dict[int, Exception], count: int, request_id: str) -> Response:
+def _failed(result: PartResult, request_id: str) -> Response:
+    errors, worst, count = result.errors, result.worst_error, len(result.views)
+    assert worst is not None
     problems = {index: problem_of(error, request_id) for index, error in errors.items()}
-    # The highest status, so that a fault of the service does not look like the client's.
-    worst = max(problems, key=lambda index: problems[index].status)
-    problem, headers = problems[worst], retry_headers(errors[worst])
+    problem = problems[worst]
+    headers = {**retry_headers(errors[worst]), **record_headers(result)}
     if count > 1:
         of_images = [
             {"index": index, **of_image.model_dump(exclude_none=True)}
@@ -252,19 +237,19 @@ def _failed(errors: dict[int, Exception], count: int, request_id: str) -> Respon
 
 
 def _answer(call: _Call, result: PartResult, coding: str | None) -> Response:
-    route, parameters = result.route, call.request.parameters
+    findings = [view.finding for view in result.views if isinstance(view, Inspected)]
     response = InferAnswer(
-        model_name=route.category,
-        model_version=route.checkpoint.version,
+        model_name=call.part.category,
+        model_version=result.checkpoint.version if result.checkpoint else "",
         id=call.request.id,
-        parameters={k: v for k, v in parameters.items() if k not in _USED_PARAMETERS} or None,
+        parameters=parameters_of_answer(call.request.parameters, result),
         outputs=[],
     )
-    findings = [view.finding for view in result.views if isinstance(view, Inspected)]
-    outputs = write_outputs(call.outputs, findings, route.image_size)
+    size = None if result.route is None else result.route.image_size
+    outputs = write_outputs(call.outputs, findings, size)
     content, header_length = write_answer(response, outputs)
     content, headers = compress(content, coding)
-    headers |= decision_headers(result.decision)
+    headers |= decision_headers(result.decision) | record_headers(result)
     if header_length is None:
         return Response(content, headers=headers, media_type="application/json")
     headers[HEADER_LENGTH] = str(header_length)

@@ -121,15 +121,16 @@ def choose_outputs(
 def write_outputs(
     choices: Sequence[OutputChoice],
     findings: Sequence[Finding],
-    size: ImageSize,
+    size: ImageSize | None,
 ) -> list[Output]:
     """Return the chosen outputs of all images.
 
-    Findings need `pixel_scores` for the map, which is resampled to the network's input, `size`.
+    The map needs `pixel_scores`, and the `size` of the network's input, to which it is resampled.
     """
     outputs = []
     for choice in choices:
         if choice.name == ANOMALY_MAP:
+            assert size is not None
             maps = np.stack([_map_of(finding, size) for finding in findings])
             outputs.append(Output(ANOMALY_MAP, "FP32", maps, choice.binary))
             continue

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from service.archive.tables import Identifier
+from service.archive.column_types import Identifier
 
 revision = "0001"
 down_revision = None

@@ -48,5 +48,7 @@ def give_back_pages(journal: Journal, pause: Callable[[], bool]) -> None:
 
 
 def _give_back(connection: Connection) -> None:
-    # SQLite frees one page with each step of the statement.
-    connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_SLICE})").all()
+    # A call frees one page, though it may ask for more: Python takes one step of a statement
+    # without columns.
+    for _ in range(_SLICE):
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from service.archive.journal import Journal
 from service.archive.media import Media
+from service.archive.media.folder import remove_empty_folders
 from service.archive.retention.aging import (
     Place,
     due_media,
@@ -24,12 +26,14 @@ from service.archive.retention.calendar import Calendar, ClockJumped
 from service.archive.retention.pages import file_size, give_back_pages
 from service.archive.retention.slices import SLICE, Slices
 from service.archive.retention.sweep import sweep
+from service.errors import ServiceError
 from service.settings import ArchiveSettings
 from service.telemetry.metrics import Metrics
 
 logger = logging.getLogger("service.archive")
 
-_MAX_SLICES = 50
+_MAX_LOOKS = 50
+_MAX_MEDIA = 1000
 _PAUSE_S = 0.02
 _SWEEP_EVERY_S = 86_400.0
 _STOP_S = 10.0
@@ -85,22 +89,19 @@ class Retention:
             blocked.append(str(error))
         give_back_pages(self._journal, self._pause)
         self._sweep_daily()
+        while self._slices.days:
+            remove_empty_folders(self._media.folder, self._slices.days.pop())
         self._report(blocked)
         return is_done
 
     def _delete_old(self, now: datetime) -> bool:
         """Delete rows and media that are too old; return whether all of them are."""
         is_done = self._delete_rows("age", now - timedelta(days=self._settings.rows_days))
-        for _ in range(_MAX_SLICES):
-            floor = self._slices.undelivered_from()
-            with self._journal.reading() as connection:
-                days = self._settings.media_days
-                ids = due_media(connection, floor, now=now, days=days, limit=SLICE)
-            if not self._slices.delete_media(ids, "age"):
-                return is_done
-            if self._pause():
-                break
-        return False
+        floor = self._slices.undelivered_from()
+        with self._journal.reading() as connection:
+            days = self._settings.media_days
+            ids = due_media(connection, floor, now=now, days=days, limit=_MAX_MEDIA)
+        return self._delete_media(ids, "age") and is_done
 
     def _bound_rows(self, blocked: list[str]) -> bool:
         """Delete the oldest rows while the journal has too many bytes."""
@@ -117,7 +118,7 @@ class Retention:
 
         Returns False if there are more: the next round goes on at that place.
         """
-        for _ in range(_MAX_SLICES):
+        for _ in range(_MAX_LOOKS):
             if before is None and not self._excess_of_rows():
                 return True
             floor = self._slices.undelivered_from()
@@ -140,23 +141,27 @@ class Retention:
 
     def _bound_media(self, blocked: list[str]) -> bool:
         """Delete the oldest media while they have too many bytes."""
-        for _ in range(_MAX_SLICES):
-            excess = self._media.bytes_in_use - self._settings.media_bytes
-            if excess <= 0:
-                return True
-            floor = self._slices.undelivered_from()
-            with self._journal.reading() as connection:
-                ids = oldest_media(connection, floor, nbytes=excess, limit=SLICE)
-            if not self._slices.delete_media(ids, "bytes"):
-                self._next_sweep_s = min(self._next_sweep_s, time.monotonic())
-                blocked.append(
-                    f"images and raw maps have {excess} bytes more than "
-                    "MAMBAAD_ARCHIVE__MEDIA_BYTES: all are held, or a sink has not taken them"
-                )
-                return True
+        excess = self._media.bytes_in_use - self._settings.media_bytes
+        if excess <= 0:
+            return True
+        floor = self._slices.undelivered_from()
+        with self._journal.reading() as connection:
+            ids = oldest_media(connection, floor, nbytes=excess, limit=_MAX_MEDIA)
+        if not ids:
+            self._next_sweep_s = min(self._next_sweep_s, time.monotonic())
+            blocked.append(
+                f"images and raw maps have {excess} bytes more than "
+                "MAMBAAD_ARCHIVE__MEDIA_BYTES: all are held, or a sink has not taken them"
+            )
+        return self._delete_media(ids, "bytes")
+
+    def _delete_media(self, ids: Sequence[UUID], reason: str) -> bool:
+        """Delete the files of inspections in slices; return False if there may be more."""
+        for start in range(0, len(ids), SLICE):
+            self._slices.delete_media(ids[start : start + SLICE], reason)
             if self._pause():
                 break
-        return False
+        return len(ids) < _MAX_MEDIA
 
     def _sweep_daily(self) -> None:
         if time.monotonic() < self._next_sweep_s:
@@ -202,6 +207,9 @@ class Retention:
                     is_counted = True
                 if not self.run():
                     wait_s = _PAUSE_S
+            except (OSError, ServiceError) as error:
+                logger.warning("the retention failed, and tries again in %g s: %s", wait_s, error)
+                self._metrics.retention_rounds.labels("failed").inc()
             except Exception:
-                logger.exception("the retention failed; it tries again in %g s", wait_s)
+                logger.exception("the retention failed, and tries again in %g s", wait_s)
                 self._metrics.retention_rounds.labels("failed").inc()

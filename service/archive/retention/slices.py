@@ -8,6 +8,7 @@ slices.deleted["inspections", "age"], slices.deleted["files", "age"]
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import date
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -26,12 +27,12 @@ from service.telemetry.metrics.retention import RetentionMetrics
 
 logger = logging.getLogger("service.archive")
 
-SLICE = 100
+SLICE = 50
 """Inspections deleted in one transaction, for which an inspection may have to wait."""
 
 
 class Slices:
-    """Deletes slices, and counts what it has deleted, by kind and reason.
+    """Deletes slices; `deleted` counts by kind and reason, `days` are those of deleted files.
 
     `sinks` are the names of the configured sinks: an inspection that one of them has not taken
     stays, as does one that is held.
@@ -46,6 +47,7 @@ class Slices:
         self._metrics = metrics
         self._not_unlinked: list[tuple[KeptFile, str]] = []
         self.deleted: Counter[tuple[str, str]] = Counter()
+        self.days: set[date] = set()
 
     def undelivered_from(self) -> int:
         """Return the number of the first event that a sink has not taken."""
@@ -71,6 +73,7 @@ class Slices:
             file, reason = self._not_unlinked[-1]
             self._count("file", reason, unlink_files(self._journal, self._media, [file]))
             self._not_unlinked.pop()
+            self.days.add(file.day)
 
     def count_unkept(self, files: int) -> None:
         """Count deleted files that had no row."""

@@ -70,7 +70,7 @@ class Readers:
                 # SQLite takes the snapshot with the first read.
                 connection.exec_driver_sql("SELECT 1 FROM sqlite_schema LIMIT 1").all()
                 yield connection
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, PoolTimeout, DiskFailed) as error:
             if failure := disk_failure(error):
                 raise unreadable(failure) from error
             raise
@@ -108,8 +108,8 @@ def _prepare(connection: sqlite3.Connection, pragmas: tuple[str, ...]) -> None:
     ((journal_mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
     if journal_mode != "wal":
         raise DiskFailed(
-            f"SQLite has no write-ahead log here, but {journal_mode!r}: put the state_dir on a "
-            "local disk"
+            f"it has no write-ahead log, but the mode {journal_mode!r}: put the state_dir on a "
+            "local disk with free space"
         )
 
 

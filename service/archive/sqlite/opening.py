@@ -6,22 +6,33 @@ with opened.connection.begin(): ...
 
 import logging
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from typing import Self
 
 from sqlalchemy import Connection, update
+from sqlalchemy.exc import DatabaseError
 
 from service.archive import events
-from service.archive.migrate import schema_of, upgrade
+from service.archive.migrate import MIGRATIONS, Schema, SchemaUnusable, schema_of, upgrade
 from service.archive.sqlite.connections import open_writer
-from service.archive.sqlite.failures import DiskFailed, file_failure
+from service.archive.sqlite.copying import copy_database, driver_of
+from service.archive.sqlite.failures import (
+    DiskFailed,
+    JournalUnusable,
+    file_failure,
+    primary_code,
+)
 from service.archive.tables import compatibility
 
-logger = logging.getLogger("service.journal")
+logger = logging.getLogger("service.sqlite")
 
 Identity = tuple[int, int]
 
+_DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _REWRITE = update(compatibility).values(oldest_writer=compatibility.c.oldest_writer)
 
 
@@ -34,19 +45,22 @@ class OpenJournal:
     files: tuple[Identity, Identity]
 
     @classmethod
-    def open(cls, path: Path, *, create: bool) -> Self:
-        """Open or create a journal. Raises `DiskFailed` and SQLAlchemy's errors."""
+    def open(cls, path: Path, *, create: bool, migrations: Path = MIGRATIONS) -> Self:
+        """Open or create a journal, and bring it to this release's schema.
+
+        Raises `JournalUnusable` if that is impossible; `DiskFailed` and SQLAlchemy's errors if the
+        disk refuses now.
+        """
         if not create and not path.exists():
             raise _files_gone(path)
-        connection = open_writer(path, create=create)
-        try:
-            with connection.begin():
-                if schema_of(connection).is_older:
-                    upgrade(connection)
-            return cls(path, connection, _identities(path))
-        except BaseException:
-            connection.close()
-            raise
+        with _unusable_if_damaged(path):
+            connection = open_writer(path, create=create)
+            try:
+                _migrate(path, connection, migrations)
+                return cls(path, connection, _identities(path))
+            except BaseException:
+                connection.close()
+                raise
 
     def probe(self) -> int:
         """Write a page, so that the disk shows whether it takes it; return the newest event."""
@@ -56,9 +70,7 @@ class OpenJournal:
 
     def checkpoint(self) -> None:
         """Move the log's pages into the file, as far as no reader needs the log."""
-        driver = self.connection.connection.driver_connection
-        assert driver is not None, "the journal is open"
-        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        driver_of(self.connection).execute("PRAGMA wal_checkpoint(PASSIVE)").close()
 
     def check_files(self) -> None:
         """Raise `DiskFailed` if the files are not those that are open.
@@ -102,6 +114,63 @@ def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
     if major != 3:
         return False
     return minor < 52 and patch < fixed.get(minor, patch + 1)
+
+
+def _migrate(path: Path, connection: Connection, migrations: Path) -> None:
+    """Bring a journal to the schema of `migrations`; one with rows is copied first."""
+    try:
+        with connection.begin():
+            schema = schema_of(connection, migrations)
+        schema.check_usable()
+    except SchemaUnusable as error:
+        raise JournalUnusable(
+            f"{path} cannot be used: {error}. Run the release that wrote it, restore a backup "
+            "with `mambaad archive restore`, or move it away to begin a new one"
+        ) from error
+    if schema.is_older:
+        if schema.revision is not None:
+            _keep_copy(path, connection, schema)
+        with connection.begin():
+            upgrade(connection, migrations)
+    elif not schema.is_known:
+        logger.warning(
+            "a newer release wrote the journal (schema %s); this release, with schema %s, uses the "
+            "tables and columns that it knows",
+            schema.revision,
+            schema.head,
+        )
+
+
+def _keep_copy(path: Path, connection: Connection, schema: Schema) -> None:
+    copy = path.with_name(f"{path.name}.before-{schema.head}")
+    needed, free = path.stat().st_size, disk_usage(path.parent).free
+    if free < needed:
+        raise JournalUnusable(
+            f"{path} is copied to {copy.name} before it is brought to this release's schema, "
+            f"which takes {needed} bytes, and the disk has {free}: free some space"
+        )
+    copy_database(connection, copy)
+    logger.info(
+        "the journal of schema %s is copied to %s; that can be deleted once the release has proved "
+        "itself",
+        schema.revision,
+        copy,
+    )
+
+
+@contextmanager
+def _unusable_if_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        if primary_code(error) in _DAMAGED:
+            raise JournalUnusable(
+                f"{path} is damaged, or is no journal ({error.orig}): restore a backup with "
+                "`mambaad archive restore`, or move it away to begin a new one"
+            ) from error
+        raise
+    except OSError as error:
+        raise file_failure(error) from error
 
 
 def _identities(path: Path) -> tuple[Identity, Identity]:

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, bindparam
 from sqlalchemy.dialects.sqlite import insert
 
 from service.archive import events, store
+from service.archive.column_types import storable
 from service.archive.journal import AlreadyRecorded, Recorded
 from service.archive.records import EventKind, InspectionRecord
-from service.archive.tables import station_numbers, storable
+from service.archive.tables import station_numbers
 from service.inspection.submission import Origin
 
 _TAKE_NUMBERS = (
@@ -36,8 +37,7 @@ def record_all(
     fresh = [record for record in inspections if record.inspection_id not in stored]
     numbered = _number(connection, node, fresh)
     if numbered:
-        new = store.insert(connection, numbered)
-        assert len(new) == len(numbered), "the ids were not in the journal a moment ago"
+        store.insert_new(connection, numbered)
         events.append_inspections(connection, numbered)
     recorded = {
         record.inspection_id: Recorded(record.number, record.station_number) for record in numbered

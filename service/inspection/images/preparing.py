@@ -34,6 +34,10 @@ class Prepared:
     timings_ms: Mapping[str, float]
     shadow_pixels: UInt8[np.ndarray, "m 3 _ _"] | None = None
 
+    def after_inspection(self) -> "Prepared":
+        """Return it without the pixels, which only the network and an overlay need."""
+        return replace(self, pixels=self.pixels[:0].copy(), image=None)
+
     @property
     def image_size(self) -> ImageSize:
         """The size as `model` defines it."""

@@ -2,11 +2,16 @@
 
 import base64
 import binascii
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from PIL.Image import Image
+
 from service.errors import BodyTooLarge, UndecodableImage
+from service.inspection.images.png import STORED, write_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +63,38 @@ _LONGEST_PREFIX = 100
 _DATA_URL = re.compile(rb"\s*data:[!-+\--~]*,", re.IGNORECASE)
 
 Source: TypeAlias = Upload | Base64Upload
+
+_NO_LIMIT = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The SHA-256 of an image's file, in hex, and its bytes."""
+
+    sha256: str
+    nbytes: int
+
+
+def content_of(source: Source | Image) -> bytes:
+    """Return an image's file as it came; pixels from a tensor become an uncompressed PNG.
+
+    Raises `UndecodableImage` if it is not base64.
+    """
+    if isinstance(source, Upload):
+        return source.content
+    if isinstance(source, Base64Upload):
+        return source.decode(_NO_LIMIT)
+    grey_or_rgb = source if source.mode in {"L", "RGB"} else source.convert("RGB")
+    return write_png(np.asarray(grey_or_rgb), STORED)
+
+
+def size_of(source: Source | Image) -> int:
+    """Return the bytes of an image's file, or of its pixels."""
+    if isinstance(source, Image):
+        return 3 * source.width * source.height
+    return len(source.content) if isinstance(source, Upload) else source.size
+
+
+def fingerprint_of(content: bytes) -> Fingerprint:
+    """Return the fingerprint of an image's file."""
+    return Fingerprint(hashlib.sha256(content).hexdigest(), len(content))

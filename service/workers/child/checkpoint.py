@@ -190,7 +190,7 @@ def _outcome(item: Item, result: Inspection | NonFiniteOutput) -> Outcome:
     if isinstance(result, NonFiniteOutput):
         return _failure(result, item)
     scores = None
-    if item.wants_map:
+    if item.sends_map(result.decision):
         values = scale_scores(result.anomaly_map.values, item.calibration.pixel_score)
         scores = values.astype(np.float32)
     return Finding(

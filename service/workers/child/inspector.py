@@ -238,12 +238,12 @@ class Inspector:
 
     def _put_maps(self, request: BatchRequest, outcomes: list[Outcome]) -> tuple[Outcome, ...]:
         """Move the maps from the outcomes into the block."""
-        wanting = [i for i, item in enumerate(request.items) if item.wants_map]
+        placed = [i for i, item in enumerate(request.items) if item.has_place]
         block = self._blocks[request.block]
         maps = block.maps(request.map_shapes, request.map_offsets)
-        for place, i in zip(maps, wanting, strict=True):
+        for place, i in zip(maps, placed, strict=True):
             outcome = outcomes[i]
-            if isinstance(outcome, Finding):
+            if isinstance(outcome, Finding) and outcome.pixel_scores is not None:
                 place[:] = outcome.pixel_scores
                 outcomes[i] = replace(outcome, pixel_scores=None)
         return tuple(outcomes)

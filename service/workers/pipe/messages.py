@@ -114,7 +114,8 @@ class Item:
     """One image of a batch, without its pixels.
 
     The worker decides by `calibration`, which was in force when the image arrived. `inputs` is the
-    number of network inputs, `map_size` the size of the map if it differs from an input's.
+    number of network inputs, `map_size` the size of the map if it differs from an input's. The
+    map is sent if `wants_map`, or if the decision is one of `maps_of`.
     """
 
     category: Category
@@ -123,14 +124,24 @@ class Item:
     calibration: Calibration
     inputs: int = 1
     map_size: ImageSize | None = None
+    maps_of: frozenset[Decision] = frozenset()
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the shared block has a place for the map."""
+        return self.wants_map or bool(self.maps_of)
+
+    def sends_map(self, decision: Decision) -> bool:
+        """Whether the worker sends the map of an image with this decision."""
+        return self.wants_map or decision in self.maps_of
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
     """A batch for one checkpoint; `size` is (height, width) of the network's input.
 
-    The shared block number `block` begins with the pixels. The worker writes the maps that items
-    want after them, in order. A batch that is not `alone` takes one lane.
+    The shared block number `block` begins with the pixels. The places of the items' maps follow, in
+    order. A batch that is not `alone` takes one lane.
     """
 
     id: int
@@ -147,8 +158,8 @@ class BatchRequest:
 
     @property
     def map_shapes(self) -> list[tuple[int, int]]:
-        """The shapes of the wanted maps, float32."""
-        sizes = [item.map_size for item in self.items if item.wants_map]
+        """The shapes of the places of maps, float32."""
+        sizes = [item.map_size for item in self.items if item.has_place]
         return [self.size if size is None else (size.height, size.width) for size in sizes]
 
     @property
@@ -200,7 +211,7 @@ class Finding:
     """The result for one image; see `model.Inspection`.
 
     `pixel_scores` are from 0 to 1, 0.5 at the pixel threshold, at the resolution of the map, which
-    covers the whole image; None unless the item wanted them.
+    covers the whole image; None unless the item's map was sent.
     """
 
     decision: Decision

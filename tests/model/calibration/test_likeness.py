@@ -1,4 +1,4 @@
-"""New good images beside those of a former calibration."""
+"""Compares new good images with those of an earlier calibration."""
 
 from dataclasses import replace
 
@@ -18,9 +18,9 @@ def fit(scores):
 def test_the_median_decides():
     former = fit([1.0 + n / 100 for n in range(50)])
     assert compare_good(former, [1.2, 1.3, 9.0]).is_alike
-    found = compare_good(former, [9.0, 9.3, 1.2])
-    assert not found.is_alike
-    assert (found.median, found.low, found.high) == pytest.approx((9.0, 1.0, 1.49))
+    likeness = compare_good(former, [9.0, 9.3, 1.2])
+    assert not likeness.is_alike
+    assert (likeness.median, likeness.low, likeness.high) == pytest.approx((9.0, 1.0, 1.49))
     assert not compare_good(former, [0.2]).is_alike
 
 

@@ -1,4 +1,4 @@
-"""Thresholds chosen with defective examples: what they reach, what they promise, what they say."""
+"""Thresholds chosen with defective examples: their rates, promises and texts."""
 
 import math
 from itertools import combinations_with_replacement
@@ -112,10 +112,10 @@ def test_no_other_thresholds_cost_less(review, escape):
     goal = LowestCost(false_reject=2, escape=escape, review=review, defect_rate=0.05)
     thresholds, point = choose(goal, good, defective, conformal=1.0)
     low = thresholds.image if thresholds.review is None else thresholds.review
-    found = mean_cost(goal, low, thresholds.image, good, defective)
+    lowest = mean_cost(goal, low, thresholds.image, good, defective)
     tried = np.r_[-9, np.sort(np.r_[good, defective])]
     pairs = combinations_with_replacement(tried, 2) if review else ((t, t) for t in tried)
-    assert found == pytest.approx(min(mean_cost(goal, *pair, good, defective) for pair in pairs))
+    assert lowest == pytest.approx(min(mean_cost(goal, *pair, good, defective) for pair in pairs))
     assert point.escapes == np.count_nonzero(defective <= low)
     assert point.false_rejects == np.count_nonzero(good > thresholds.image)
 
@@ -154,7 +154,7 @@ def test_what_a_damaged_manifest_lacks_is_named():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: EscapeRate(0), "escape rate must be between 0 and 1"),
         (lambda: LowestCost(false_reject=0, escape=1), "cost of false_reject must be above 0"),
@@ -164,8 +164,8 @@ def test_what_a_damaged_manifest_lacks_is_named():
         (lambda: choose(HighestF1(), [0.0], [math.nan], 1.0), "must be finite"),
     ],
 )
-def test_the_impossible_is_refused(make, said):
-    with pytest.raises(CalibrationError, match=said):
+def test_the_impossible_is_refused(make, message):
+    with pytest.raises(CalibrationError, match=message):
         make()
 
 
@@ -173,7 +173,7 @@ def test_a_review_band_can_stand_on_good_parts_alone():
     good, _ = examples(good=400)
     calibration = Calibration.fit(good, good, 0.01, review_alpha=0.1)
     above = np.count_nonzero(good > calibration.review_threshold)
-    assert above == 39  # of 401 ranks 40, one of them the next part's own
+    assert above == 39  # of 401 ranks 40, one of them the next part's
     assert "At most 10 % of good parts are rejected or reviewed." in calibration.promise()
     assert Calibration.from_dict(calibration.to_dict()) == calibration
     with pytest.raises(CalibrationError, match="review_alpha must be at least alpha"):
@@ -183,5 +183,5 @@ def test_a_review_band_can_stand_on_good_parts_alone():
 @pytest.mark.parametrize(("count", "total"), [(0, 40), (1, 1), (3, 40), (39, 40), (40, 40)])
 def test_a_rates_interval_is_clopper_and_pearsons(count, total):
     for level in (0.9, 0.95):
-        known = binomtest(count, total).proportion_ci(level)
-        assert rate_interval(count, total, level) == pytest.approx((known.low, known.high))
+        interval = binomtest(count, total).proportion_ci(level)
+        assert rate_interval(count, total, level) == pytest.approx((interval.low, interval.high))

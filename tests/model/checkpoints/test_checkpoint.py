@@ -78,8 +78,8 @@ def test_loads_what_was_saved(store, network):
     assert loaded.manifest.categories == ("anchor", "bolt")
     assert loaded.manifest.license == "CC BY-NC-SA 4.0"
     assert not loaded.network.training
-    for ours, theirs in zip(features(loaded.network), features(network), strict=True):
-        assert torch.equal(ours, theirs)
+    for actual, expected in zip(features(loaded.network), features(network), strict=True):
+        assert torch.equal(actual, expected)
 
 
 def baseline(seed):
@@ -92,9 +92,9 @@ def test_baselines_come_back_with_the_network(store, network):
     save(store, network, baselines=baselines)
     loaded = store.load("parts")
     assert set(loaded.baselines) == {"bolt", "anchor"}
-    for category, ours in baselines.items():
-        np.testing.assert_array_equal(loaded.baselines[category].mean, ours.mean)
-        np.testing.assert_array_equal(loaded.baselines[category].deviation, ours.deviation)
+    for category, saved in baselines.items():
+        np.testing.assert_array_equal(loaded.baselines[category].mean, saved.mean)
+        np.testing.assert_array_equal(loaded.baselines[category].deviation, saved.deviation)
     updated = store.update(loaded, metrics={"image_auroc": 1.0})
     assert set(updated.baselines) == {"bolt", "anchor"}
 

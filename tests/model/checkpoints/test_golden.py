@@ -35,17 +35,17 @@ def recorded(network, tmp_path_factory):
     store = CheckpointStore(tmp_path_factory.mktemp("recorded"))
     detector = torch_detector(network, PREPROCESSING, Scoring(), {})
     images = synthetic_images((64, 64))
-    known = record(images, "bolt", detector.raw_scores, CALIBRATIONS["bolt"].image_scale)
+    golden_images = record(images, "bolt", detector.raw_scores, CALIBRATIONS["bolt"].image_scale)
     checkpoint = store.save(
         "parts", network, PREPROCESSING, Scoring(), CALIBRATIONS, training={}, metrics={},
-        golden={"bolt": known},
+        golden={"bolt": golden_images},
     )  # fmt: skip
     return store, checkpoint
 
 
 @pytest.fixture
 def saved(recorded, tmp_path):
-    """A copy of it, to change."""
+    """A copy of `recorded`, for changes."""
     store, checkpoint = recorded
     shutil.copytree(store.root, tmp_path / "weights")
     return CheckpointStore(tmp_path / "weights"), checkpoint
@@ -55,7 +55,7 @@ def constant(value):
     return lambda images, categories: [value] * len(images)
 
 
-def known(*scores, tolerance=0.1):
+def golden_images_of(*scores, tolerance=0.1):
     return GoldenImages(synthetic_images((8, 8), len(scores)), scores, tolerance)
 
 
@@ -78,7 +78,7 @@ def test_weights_that_are_not_those_saved_with_fail(saved):
 
 
 def test_the_largest_difference_counts_as_a_share_of_what_is_tolerated():
-    golden = {"bolt": known(1.0, 1.02), "nut": known(1.05, tolerance=1.0)}
+    golden = {"bolt": golden_images_of(1.0, 1.02), "nut": golden_images_of(1.05, tolerance=1.0)}
     assert check(golden, constant(1.0)) == pytest.approx(0.2)
     assert check({}, constant(1.0)) == 0
 
@@ -86,7 +86,7 @@ def test_the_largest_difference_counts_as_a_share_of_what_is_tolerated():
 @pytest.mark.parametrize("score", [1.11, 0.89, float("nan")])
 def test_more_than_tolerated_fails(score):
     with pytest.raises(ParityError):
-        check({"bolt": known(1.0)}, constant(score))
+        check({"bolt": golden_images_of(1.0)}, constant(score))
 
 
 @pytest.mark.parametrize(("scale", "tolerance"), [(2.0, 2.0 * TOLERANCE), (None, 5.0 * TOLERANCE)])
@@ -119,16 +119,16 @@ def test_a_checkpoint_without_golden_images_says_nothing_of_them(network, tmp_pa
 def test_images_and_what_is_said_of_them_go_together(saved):
     store, _ = saved
     path = store.find("parts") / "manifest.json"
-    whole = json.loads(path.read_text())
-    path.write_text(json.dumps(whole | {"golden": {}}))
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"golden": {}}))
     with pytest.raises(CheckpointError, match="needs entries in `golden`"):
         store.load("parts")
-    entry = whole["golden"]["bolt"]
-    path.write_text(json.dumps(whole | {"golden": {"nut": entry}}))
+    entry = manifest["golden"]["bolt"]
+    path.write_text(json.dumps(manifest | {"golden": {"nut": entry}}))
     with pytest.raises(CheckpointError, match=r"fit together: 2 tensors"):
         store.load("parts")
     short = entry | {"raw_scores": entry["raw_scores"][:2]}
-    path.write_text(json.dumps(whole | {"golden": {"bolt": short}}))
+    path.write_text(json.dumps(manifest | {"golden": {"bolt": short}}))
     with pytest.raises(CheckpointError, match="fit together: 1 tensor"):
         store.load("parts")
 

@@ -1,4 +1,4 @@
-"""A file of tensors is read only where its header is what the manifest implies."""
+"""Tensors are read from a file only if its header is the one that the manifest implies."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def entry(shape=(2, 3), dtype="F32", offsets=(0, 24)):
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         (b"[" * 200_000, "nested"),
         (b'{"a": ' * 100_000, "nested"),
@@ -70,10 +70,10 @@ def entry(shape=(2, 3), dtype="F32", offsets=(0, 24)):
         (b'{"a": {"shape": [' + b"1" * 5000 + b"]}}", "5000 digits"),
     ],
 )
-def test_a_header_that_asks_for_too_much_or_something_else_is_refused(path, header, said):
+def test_a_header_that_asks_for_too_much_or_something_else_is_refused(path, header, message):
     write(path, header, bytes(24))
     tracemalloc.start()
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         read(path)
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()

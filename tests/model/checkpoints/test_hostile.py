@@ -1,4 +1,4 @@
-"""Versions that a stranger made: refused with a reason, at a bounded cost, or usable."""
+"""Versions made by a stranger are refused with a reason, at a bounded cost, or usable."""
 
 import json
 import os
@@ -33,7 +33,7 @@ from tests.tiny import PREPROCESSING, TINY
 SHIPPED = Path(__file__).parents[3] / "weights/solar/3/manifest.json"
 MAPS = np.random.default_rng(0).random((4, 64, 64), dtype=np.float32)
 MOST_BYTES = 64_000_000
-"""What reading a version may take; the bounds of its text and values alone imply it."""
+"""Memory for reading a version, implied by the bounds of its text and values."""
 
 
 def point():
@@ -44,7 +44,7 @@ def point():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A store of one version for each kind of baseline, with every optional field."""
+    """One version for each kind of baseline, with every optional field."""
     store = CheckpointStore(tmp_path_factory.mktemp("hostile"))
     torch.manual_seed(0)
     network = MambaAD(TINY).eval()
@@ -82,7 +82,6 @@ def copy(root, tmp_path):
 
 @contextmanager
 def bounded(most_bytes=MOST_BYTES):
-    """Fail where more memory is taken."""
     tracemalloc.start()
     try:
         yield
@@ -92,7 +91,7 @@ def bounded(most_bytes=MOST_BYTES):
 
 
 def use(version):
-    """Do with a version what a service does before and while it inspects."""
+    """Use a version like a service."""
     for calibration in version.calibrations.values():
         calibration.promise()
         for raw in (-1e30, 0.0, 1.5, 1e30):
@@ -109,7 +108,7 @@ FEW = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-"""Without looking for the smallest example, which takes minutes."""
+"""Without shrinking the example, which takes minutes."""
 
 
 @pytest.mark.parametrize("number", ["1", "2"])
@@ -118,9 +117,9 @@ FEW = settings(
 def test_a_changed_manifest_is_refused_or_usable(root, number, data):
     directory = root / "parts" / number
     path = directory / "manifest.json"
-    whole = path.read_text("utf-8")
+    original = path.read_text("utf-8")
     try:
-        path.write_text(data.draw(hostile(json.loads(whole))), "utf-8")
+        path.write_text(data.draw(hostile(json.loads(original))), "utf-8")
         with bounded():
             entries = CheckpointStore(root).entries()
             assert entries.keys() == {"parts/1", "parts/2"}
@@ -131,7 +130,7 @@ def test_a_changed_manifest_is_refused_or_usable(root, number, data):
             except ModelError:
                 pass
     finally:
-        path.write_text(whole, "utf-8")
+        path.write_text(original, "utf-8")
 
 
 @settings(FEW, max_examples=12)
@@ -139,9 +138,9 @@ def test_a_changed_manifest_is_refused_or_usable(root, number, data):
 def test_a_changed_network_is_refused_or_the_one_in_the_file(root, data):
     directory = root / "parts/1"
     path = directory / "manifest.json"
-    whole = path.read_text("utf-8")
+    original = path.read_text("utf-8")
     try:
-        path.write_text(data.draw(hostile(json.loads(whole), within="network")), "utf-8")
+        path.write_text(data.draw(hostile(json.loads(original), within="network")), "utf-8")
         try:
             loaded = Checkpoint.load(directory)
         except CheckpointError:
@@ -149,7 +148,7 @@ def test_a_changed_network_is_refused_or_the_one_in_the_file(root, data):
         sizes = sum(t.nbytes for t in loaded.network.trained_state().values())
         assert sizes < 2 * (directory / "network.safetensors").stat().st_size
     finally:
-        path.write_text(whole, "utf-8")
+        path.write_text(original, "utf-8")
 
 
 @settings(FEW, max_examples=50)
@@ -190,7 +189,7 @@ def test_a_network_beyond_every_bound_is_no_entry_of_the_store(copy, change):
     ],
 )
 def test_a_network_that_its_files_do_not_hold_takes_no_memory(copy, network):
-    """These are within the bounds, and up to 4 GB large."""
+    """These networks are within the bounds, and up to 4 GB large."""
     path = copy.root / "parts/1/manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"network": network}), "utf-8")
     before = resident_bytes()
@@ -204,7 +203,7 @@ def resident_bytes():
 
 
 def test_a_file_of_another_version_s_shapes_is_refused_before_it_is_read(copy):
-    """Its hash is right, as whoever writes the manifest can see to."""
+    """Its hash is right, as a manifest's author can ensure."""
     directory = copy.root / "parts/1"
     path = directory / "network.safetensors"
     content = serialise("network", {"a": np.zeros(2**20, np.float32)})
@@ -247,7 +246,7 @@ def test_golden_images_of_more_bytes_than_allowed_are_refused(copy):
 
 
 def test_links_out_of_the_store_are_refused(copy, tmp_path):
-    for name, said in (
+    for name, message in (
         ("parts/1/manifest.json", "cannot use .*link out of the store"),
         ("parts/1/network.safetensors", "link out of the store"),
         ("parts/1/golden.safetensors", "link out of the store"),
@@ -255,7 +254,7 @@ def test_links_out_of_the_store_are_refused(copy, tmp_path):
         path, outside = copy.root / name, tmp_path / Path(name).name
         path.rename(outside)
         path.symlink_to(outside)
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=message):
             copy.load("parts", "1")
         path.unlink()
         outside.rename(path)

@@ -1,4 +1,4 @@
-"""The published network: the same outputs to 1e-4, and its checkpoints in every form they take."""
+"""The published network: equal outputs to 1e-4, and all forms of its checkpoint."""
 
 import re
 
@@ -11,7 +11,7 @@ from model.errors import WeightsError
 from model.scoring.cosine_map import anomaly_map
 from tests.published import FULL_DEPTHS, REFERENCE, image, state_dict
 
-STRIDE = 17  # of the stored features
+STRIDE = 17  # stored features are every 17th
 TOLERANCE = 1e-4
 PUBLISHED_MAP_FACTOR = 3  # the published evaluator divides the map by the scales twice
 

@@ -1,4 +1,4 @@
-"""Checkpoints on the same frozen encoder share one instance of it."""
+"""Checkpoints with the same frozen encoder share one instance of it."""
 
 import gc
 
@@ -34,7 +34,7 @@ def save(store, name, network):
 
 @pytest.fixture
 def store(tmp_path):
-    """Checkpoints a and b on one encoder, c on another of the same kind."""
+    """Checkpoints a and b with one encoder, c with another of the same kind."""
     store = CheckpointStore(tmp_path)
     torch.manual_seed(0)
     network = MambaAD(CONFIG)
@@ -62,9 +62,9 @@ def test_a_shared_encoder_answers_as_an_own_one_does(store):
     store.load("b", encoders=encoders).network.encoder.requires_grad_(False)
     image = torch.rand(1, 3, 64, 64)
     for name in ("a", "b", "c"):
-        _, own = store.load(name).network(image)
+        _, unshared = store.load(name).network(image)
         _, shared = store.load(name, encoders=encoders).network(image)
-        assert all(torch.equal(x, y) for x, y in zip(own, shared, strict=True))
+        assert all(torch.equal(x, y) for x, y in zip(unshared, shared, strict=True))
 
 
 def test_an_encoder_leaves_with_its_last_network(store):
@@ -80,9 +80,9 @@ def test_an_encoder_leaves_with_its_last_network(store):
 
 def test_a_damaged_file_is_refused_though_its_encoder_is_in_memory(store):
     encoders = SharedEncoders()
-    kept = store.load("a", encoders=encoders)
+    loaded = store.load("a", encoders=encoders)
     (path,) = (
-        p for p in (store.root / "encoders").iterdir() if p.name == kept.manifest.encoder_file
+        p for p in (store.root / "encoders").iterdir() if p.name == loaded.manifest.encoder_file
     )
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(CheckpointError, match="sha256"):

@@ -1,4 +1,4 @@
-"""The commands, run as a user runs them, on tiny parts and a tiny network."""
+"""The commands, run like a user does, on tiny parts and a tiny network."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def run(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """A store with the checkpoint "parts"; tests that change it take a copy."""
+    """A store with the checkpoint "parts"; change only copies of it."""
     folder = tmp_path_factory.mktemp("trained")
     weights, runs = folder / "weights", folder / "runs"
     return weights, run(
@@ -83,7 +83,7 @@ def manifest(store, name="parts"):
 
 
 def one_line(result, after=None):
-    """The only line on stderr, or the only one after the line that holds `after`."""
+    """Return the only line on stderr, or the only one after a line that contains `after`."""
     lines = result.stderr.splitlines()
     if after is not None:
         assert after in lines.pop(0)
@@ -166,10 +166,12 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(data, tmp_path, monkeypa
 
 
 def test_cli_defaults_are_the_papers_but_for_two():
-    """The encoder and the epochs are stated in the help; all else is the paper's."""
+    """The help states the encoder and the epochs; all other defaults are the paper's."""
     printed = run("train", "data", "--name", "parts", "--print-recipe").stdout
-    asked, paper = (dict(r.flat()) for r in (Recipe.from_values(yaml.safe_load(printed)), Recipe()))
-    assert {k for k in paper if asked[k] != paper[k]} == {"network.encoder", "training.epochs"}
+    default, paper = (
+        dict(r.flat()) for r in (Recipe.from_values(yaml.safe_load(printed)), Recipe())
+    )
+    assert {k for k in paper if default[k] != paper[k]} == {"network.encoder", "training.epochs"}
 
 
 def test_options_and_settings_change_a_recipe_and_nothing_else():
@@ -202,7 +204,7 @@ def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--depths", "2,2"], "network.depths: wrong number of values"),
         (["--recipe", "fats"], "did you mean fast?"),
@@ -222,12 +224,12 @@ def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
         (["--tile", "--standardise"], "--set distance=cosine and without --standardise"),
     ],
 )
-def test_train_says_what_is_wrong_in_one_line(data, tmp_path, options, said):
+def test_train_says_what_is_wrong_in_one_line(data, tmp_path, options, message):
     folders = ["--weights", tmp_path / "weights", "--runs", tmp_path / "runs"]
     result = run("train", data, "--name", "parts", *TINY, *RECIPE, *folders, *options, code=2)
     *progress, error = result.stderr.splitlines()
     assert error.startswith("mambaad: ")
-    assert said in error
+    assert message in error
     assert len(progress) <= 1
     assert not (tmp_path / "weights").exists()
 
@@ -313,7 +315,7 @@ def test_calibrate_keeps_to_an_escape_rate_of_defective_examples(data, store, tm
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--f1-max"], "--defects DIR needs"),
         (["--defects", "x"], "--defects DIR needs"),
@@ -324,9 +326,9 @@ def test_calibrate_keeps_to_an_escape_rate_of_defective_examples(data, store, tm
         (["--defects", "x", "--f1-max"], "no defective examples of 'bolt'"),
     ],
 )
-def test_half_a_goal_is_refused(data, store, options, said):
+def test_half_a_goal_is_refused(data, store, options, message):
     result = run("calibrate", "parts", data, *options, "--weights", store, code=2)
-    assert said in one_line(result)
+    assert message in one_line(result)
 
 
 def test_calibrate_takes_data_or_images(store, data):
@@ -338,7 +340,7 @@ def test_calibrate_takes_data_or_images(store, data):
 def test_training_keeps_golden_images_of_what_was_held_out(trained):
     checkpoint = CheckpointStore(trained[0]).load("parts")
     golden = checkpoint.golden
-    assert {category: len(known.images) for category, known in golden.items()} == {
+    assert {category: len(golden_images.images) for category, golden_images in golden.items()} == {
         "bolt": 3, "nut": 3
     }  # fmt: skip
     assert check(golden, open_checkpoint(checkpoint).raw_scores) <= 1
@@ -406,14 +408,14 @@ def test_compare_lists_what_is_decided_differently(data, store, tmp_path):
     page, out = tmp_path / "both.html", tmp_path / "both.json"
     options = ["--weights", store, "--category", "nut", "--report", page, "--json", out]
     result = run("compare", "parts/1", "strict", data, *options)
-    found = json.loads(out.read_text())
-    assert (found["first"], found["second"]) == ("parts/1", f"strict/{saved.version}")
-    # Everything is NG to the second: good parts are decided worse, defective ones better.
-    known = {(change["defect"], change["better"]) for change in found["changes"]}
-    assert known <= {("good", False), ("scratch", True)}
-    assert f"{len(found['changes'])} of 4 images have a different decision" in result.stdout
+    comparison = json.loads(out.read_text())
+    assert (comparison["first"], comparison["second"]) == ("parts/1", f"strict/{saved.version}")
+    # For `strict` everything is NG: good parts get worse, defective ones better.
+    changes = {(change["defect"], change["better"]) for change in comparison["changes"]}
+    assert changes <= {("good", False), ("scratch", True)}
+    assert f"{len(comparison['changes'])} of 4 images have a different decision" in result.stdout
     assert "Changed decisions" in page.read_text("utf-8")
-    assert found["categories"]["nut"]["image_auroc"]["difference"] == 0
+    assert comparison["categories"]["nut"]["image_auroc"]["difference"] == 0
 
 
 def test_checkpoints_of_other_categories_cannot_be_compared(data, store):
@@ -472,10 +474,10 @@ def predict_json(store, *arguments, code=0):
 
 def test_predict_as_json_is_consistent(data, store):
     image = next((data / "nut" / "test" / "good").glob("*.png"))
-    (found,) = predict_json(store, "parts", image, "--category", "nut")
-    assert found["image"] == str(image)
-    assert (found["decision"] == "NG") == (found["raw_score"] > found["threshold"])
-    assert (found["decision"] == "NG") == (found["score"] > 0.5)
+    (prediction,) = predict_json(store, "parts", image, "--category", "nut")
+    assert prediction["image"] == str(image)
+    assert (prediction["decision"] == "NG") == (prediction["raw_score"] > prediction["threshold"])
+    assert (prediction["decision"] == "NG") == (prediction["score"] > 0.5)
 
 
 def test_fail_on_ng_follows_the_decision(data, store):
@@ -488,15 +490,15 @@ def test_fail_on_ng_follows_the_decision(data, store):
         calibration = type(loaded.calibrations["bolt"]).from_dict(moved)
         checkpoints.update(loaded, calibrations={"bolt": calibration})
         arguments = ("parts", image, "--category", "bolt")
-        (found,) = predict_json(store, *arguments, "--fail-on-ng", code=code)
-        assert found["decision"] == ("NG" if code else "OK")
+        (prediction,) = predict_json(store, *arguments, "--fail-on-ng", code=code)
+        assert prediction["decision"] == ("NG" if code else "OK")
         predict_json(store, *arguments)
 
 
 def test_predict_says_what_is_wrong_in_one_line(data, store, tmp_path):
     image = next((data / "bolt" / "test" / "good").glob("*.png"))
     (tmp_path / "one.png").write_bytes(image.read_bytes())
-    for arguments, said in (
+    for arguments, message in (
         (("parts", image), "no --category given; 'parts' has: bolt, nut"),
         (("parts", image, "--category", "screw"), "no category 'screw'"),
         (("none", image), "no checkpoint 'none'"),
@@ -504,7 +506,7 @@ def test_predict_says_what_is_wrong_in_one_line(data, store, tmp_path):
         (("parts", store / "none*.png", "--category", "bolt"), "no image matches"),
         (("parts", image, "--category", "bolt", "--output", image.parent), "overwrite"),
     ):
-        assert said in one_line(run("predict", *arguments, "--weights", store, code=2))
+        assert message in one_line(run("predict", *arguments, "--weights", store, code=2))
 
 
 def test_a_bad_file_does_not_stop_the_others(data, store, tmp_path):
@@ -518,9 +520,12 @@ def test_a_bad_file_does_not_stop_the_others(data, store, tmp_path):
     assert [decision == "UNDECIDED" for decision in decisions] == [False, True, True, False]
     assert "no image file" in result.stdout
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000.png", "001.png"]
-    found = predict_json(store, *arguments, "--category", "bolt", "--fail-on-ng", code=2)
-    assert (found[1]["decision"], found[1]["error"]["kind"]) == ("UNDECIDED", "ImageError")
-    assert "raw_score" in found[3]
+    predictions = predict_json(store, *arguments, "--category", "bolt", "--fail-on-ng", code=2)
+    assert (predictions[1]["decision"], predictions[1]["error"]["kind"]) == (
+        "UNDECIDED",
+        "ImageError",
+    )
+    assert "raw_score" in predictions[3]
 
 
 def test_predict_takes_folders_and_patterns_and_keeps_sub_folders_apart(data, store, tmp_path):
@@ -543,7 +548,7 @@ def test_a_heatmap_that_cannot_be_written_is_told(data, store, tmp_path):
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory):
-    """A line's folder: its own words, a name with an umlaut, files whose names are not UTF-8."""
+    """A line's folder: its own words, a name with an umlaut, file names that are not UTF-8."""
     root = tmp_path_factory.mktemp("odd") / "Zelle grün"
     for seed, (place, count) in enumerate({"Train/OK": 6, "Test/OK": 2, "Test/NG": 2}.items()):
         write_images(root / place, count, seed, (64, 64))
@@ -579,9 +584,9 @@ def test_odd_names_are_checked(odd):
     assert "is read as folders" in text
     assert "spoils: 1 skipped: broken links: missing images" in text
     assert "category 'Zelle grün' is renamed to Zelle-gruen" in text
-    found = json.loads(run("data", "check", odd, "--json", code=1).stdout)
-    assert found["names"] == {"Zelle-gruen": "Zelle grün"}
-    assert found["passed_over"] == {"broken links: missing images": ["Train/OK/900.png"]}
+    checked = json.loads(run("data", "check", odd, "--json", code=1).stdout)
+    assert checked["names"] == {"Zelle-gruen": "Zelle grün"}
+    assert checked["passed_over"] == {"broken links: missing images": ["Train/OK/900.png"]}
 
 
 def test_words_are_given_on_every_command_that_reads_data(data, store, tmp_path):
@@ -657,15 +662,15 @@ def test_benchmark_prints_and_writes_json(store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "either --checkpoint"),
         (["--config", "paper", "--checkpoint", "parts"], "either --checkpoint"),
         (["--config", "small"], "must be paper"),
     ],
 )
-def test_benchmark_says_what_is_wrong_in_one_line(options, said):
-    assert said in one_line(run("benchmark", *options, code=2))
+def test_benchmark_says_what_is_wrong_in_one_line(options, message):
+    assert message in one_line(run("benchmark", *options, code=2))
 
 
 @pytest.mark.parametrize("kind", ["random", "text", "empty", "folder", "pickle", "other", "none"])
@@ -686,12 +691,12 @@ def test_import_says_of_a_file_that_is_none_what_it_is(tmp_path, kind):
             torch.save({"net": {"conv.weight": torch.ones(2)}}, file)
     error = one_line(run("import", file, "--name", "net", "--weights", tmp_path / "w", code=2))
     assert error.startswith("mambaad: ")
-    said = {
+    messages = {
         "random": "nothing that torch knows", "text": "but text", "empty": "is empty",
         "folder": "is a folder", "pickle": "something else than tensors",
         "other": "no MambaAD decoder", "none": "no checkpoint file",
     }  # fmt: skip
-    assert said[kind] in error
+    assert messages[kind] in error
     assert not (tmp_path / "w").exists()
 
 
@@ -700,7 +705,7 @@ def test_the_paper_recipe_without_a_network_fails_before_any_work(tmp_path, monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     folders = ["--weights", tmp_path / "w", "--runs", tmp_path / "runs"]
     command = ["train", tmp_path / "no-data", "--name", "parts", "--recipe", "paper", *folders]
-    error = one_line(run(*command, code=2))  # before the data is looked for, which is not there
+    error = one_line(run(*command, code=2))  # before it looks for the data, which does not exist
     assert "--encoder-weights FILE" in error
     assert "resnet34" in error
     assert not list(tmp_path.iterdir())
@@ -734,7 +739,9 @@ def test_evaluate_warns_of_test_images_that_were_trained_on(data, store, tmp_pat
         assert text in result.stdout
         assert text in page.read_text("utf-8")
     assert "neither training nor calibration has seen" not in page.read_text("utf-8")
-    seen = {Path(one["image"]).name for one in json.loads(out.read_text())["test_images"]["seen"]}
+    seen = {
+        Path(entry["image"]).name for entry in json.loads(out.read_text())["test_images"]["seen"]
+    }
     assert seen == {"renamed.png", "stored-anew.bmp"}
     assert manifest(store).metrics["test_images"] == {"checked": True, "seen": 2}
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 @pytest.fixture(scope="session")
 def picture() -> Callable[..., Path]:
-    """Write a picture of noise, another one for each `seed`, or a grey one of a `value`."""
+    """Write noise, different for each `seed`, or grey of a `value`."""
 
     def write(
         path: Path, seed: int = 0, size: tuple[int, int] = (24, 16), value: int | None = None

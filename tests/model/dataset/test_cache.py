@@ -11,11 +11,11 @@ from model.images.preprocess import Preprocessing
 
 
 def preprocessing(**options):
-    known = {"image_size": (16, 24), "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    return Preprocessing(**known | options)
+    defaults = {"image_size": (16, 24), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    return Preprocessing(**defaults | options)
 
 
-def kept(folder):
+def entries_of(folder):
     return sorted(path.name for path in folder.rglob("*.npy"))
 
 
@@ -26,7 +26,7 @@ def test_what_is_kept_is_what_would_be_decoded(tmp_path, picture, resize):
     plain = PixelCache(rule).read(path)
     cache = PixelCache(rule, tmp_path / "cache")
     assert np.array_equal(cache.read(path), plain)
-    assert len(kept(tmp_path / "cache")) == 1
+    assert len(entries_of(tmp_path / "cache")) == 1
     again = cache.read(path)
     assert np.array_equal(again, plain)
     assert isinstance(again.base, np.memmap)
@@ -39,12 +39,12 @@ def test_the_content_and_the_rule_name_what_is_kept(tmp_path, picture):
     copy = tmp_path / "elsewhere.png"
     copy.write_bytes(path.read_bytes())
     PixelCache(preprocessing(std=(0.1,) * 3), folder).read(copy)
-    assert len(kept(folder)) == 1  # neither the name nor the normalisation changes pixels
+    assert len(entries_of(folder)) == 1  # neither the name nor the normalisation changes pixels
     changed = picture(tmp_path / "a.png", 2)
     first = PixelCache(preprocessing(), folder).read(changed)
     assert np.array_equal(first, PixelCache(preprocessing()).read(changed))
     PixelCache(preprocessing(resize="letterbox"), folder).read(changed)
-    assert len(kept(folder)) == 3
+    assert len(entries_of(folder)) == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"no array", "cut"])
@@ -53,10 +53,10 @@ def test_a_damaged_entry_is_made_again(tmp_path, picture, damage):
     cache = PixelCache(preprocessing(), tmp_path / "cache")
     plain = np.array(cache.read(path))
     (file,) = (tmp_path / "cache").rglob("*.npy")
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2] if damage == "cut" else damage)
+    original = file.read_bytes()
+    file.write_bytes(original[: len(original) // 2] if damage == "cut" else damage)
     assert np.array_equal(cache.read(path), plain)
-    assert file.read_bytes() == whole
+    assert file.read_bytes() == original
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, picture, caplog):
@@ -64,9 +64,9 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, picture, capl
     paths = [picture(tmp_path / f"{seed}.png", seed) for seed in range(3)]
     cache = PixelCache(preprocessing(), tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
-        found = [cache.read(path) for path in paths]
+        images = [cache.read(path) for path in paths]
     assert len(caplog.records) == 1
-    assert np.array_equal(found[2], PixelCache(preprocessing()).read(paths[2]))
+    assert np.array_equal(images[2], PixelCache(preprocessing()).read(paths[2]))
 
 
 def test_a_missing_image_is_an_error(tmp_path):
@@ -81,7 +81,7 @@ def test_a_data_set_reads_from_the_cache(tmp_path, picture):
     for _ in range(2):
         cached = ImageDataset(samples, rule, cache_bytes=0, cache=PixelCache(rule, tmp_path / "c"))
         assert all(torch.equal(cached[n][0], plain[n]) for n in range(3))
-    assert len(kept(tmp_path / "c")) == 3
+    assert len(entries_of(tmp_path / "c")) == 3
 
 
 def test_changing_an_image_changes_nothing_that_is_kept(tmp_path, picture):

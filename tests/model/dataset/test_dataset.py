@@ -140,8 +140,8 @@ def test_a_category_with_a_space_gets_a_safe_name(tmp_path):
     write_image(tmp_path / "my bolt/train/good/000.png")
     dataset = read_mvtec(tmp_path)
     assert (dataset.categories, dataset.names) == (("my-bolt",), {"my-bolt": "my bolt"})
-    for asked in ("my bolt", "my-bolt"):
-        assert read_mvtec(tmp_path, [asked]).train == dataset.train
+    for category in ("my bolt", "my-bolt"):
+        assert read_mvtec(tmp_path, [category]).train == dataset.train
 
 
 def test_split_is_stratified_complete_and_in_order(tmp_path):
@@ -164,10 +164,12 @@ def test_split_depends_on_seed_and_names_only(tmp_path):
     assert names != [s.path.name for s in split_good(samples, 0.2, seed=4)[1]]
 
 
-@pytest.mark.parametrize(("count", "fraction", "held"), [(2, 0.01, 1), (2, 0.99, 1), (10, 0.25, 2)])
-def test_split_leaves_something_on_both_sides(tmp_path, count, fraction, held):
+@pytest.mark.parametrize(
+    ("count", "fraction", "held_out_count"), [(2, 0.01, 1), (2, 0.99, 1), (10, 0.25, 2)]
+)
+def test_split_leaves_something_on_both_sides(tmp_path, count, fraction, held_out_count):
     train, held_out = split_good(paths(tmp_path, count), fraction, seed=0)
-    assert (len(train), len(held_out)) == (count - held, held)
+    assert (len(train), len(held_out)) == (count - held_out_count, held_out_count)
 
 
 def test_split_refuses_what_cannot_be_split(tmp_path):
@@ -258,9 +260,9 @@ def test_a_mask_of_any_mode_is_read(tmp_path, mode):
         mask = Image.fromarray(marked.astype(np.uint16))
     else:
         mask = Image.fromarray(marked.astype(np.uint8) * 255).convert(mode)
-    found = read_mask(defect(tmp_path, mask), (10, 20))
-    assert found.dtype == bool
-    assert np.array_equal(found, marked)
+    actual = read_mask(defect(tmp_path, mask), (10, 20))
+    assert actual.dtype == bool
+    assert np.array_equal(actual, marked)
 
 
 def test_a_label_of_one_is_a_defect_and_a_jpeg_edge_is_not(tmp_path):

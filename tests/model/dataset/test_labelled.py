@@ -1,4 +1,4 @@
-"""Folders of good parts alone, or of defective ones alone."""
+"""Folders of only good parts, or of only defective ones."""
 
 import pytest
 
@@ -22,9 +22,9 @@ def folder(tmp_path):
     [("0.png", "1.jfif"), ("OK/0.png", "gut/1.png", "NG/2.png"), ("2026-11-03/0.png", "1.PGM")],
 )
 def test_good_parts_lie_in_the_folder_or_in_one_called_so(folder, names):
-    found = good_parts(folder(*names, ".hidden.png", "Thumbs.db"), "bolt")
-    assert sorted(s.path.stem for s in found) == ["0", "1"]
-    assert all(s.is_good and s.category == "bolt" for s in found)
+    samples = good_parts(folder(*names, ".hidden.png", "Thumbs.db"), "bolt")
+    assert sorted(s.path.stem for s in samples) == ["0", "1"]
+    assert all(s.is_good and s.category == "bolt" for s in samples)
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_folders_that_may_hold_anything_are_refused(folder, names, says):
 
 
 def test_defective_parts_are_of_the_kinds_of_their_folders(folder):
-    found = defective_parts(
+    samples = defective_parts(
         folder("0.png", "cut/1.png", "NG/2.png", "cut/2026-11-03/3.png"), "bolt"
     )
-    kinds = {s.path.stem: s.defect for s in found}
+    kinds = {s.path.stem: s.defect for s in samples}
     assert kinds == {"0": "defective", "1": "cut", "2": "defective", "3": "cut"}
     with pytest.raises(DatasetError, match="has a folder 'OK' of good parts: give only defective"):
         defective_parts(folder("OK/4.png"), "bolt")

@@ -1,4 +1,4 @@
-"""Each layout, in the tree that its data set is published in."""
+"""Each layout, in the tree of its published data set."""
 
 import json
 
@@ -279,7 +279,7 @@ def test_a_plain_folder_needs_good_images_only(tmp_path, picture, names):
     tested = {s.path.name for s in dataset.test if s.is_good}
     assert 1 <= len(tested) <= 10
     assert len(dataset.train) == 20 - len(tested)
-    picture(root / good / "new.png")  # more images change nothing for those that were there
+    picture(root / good / "new.png")  # more images do not move the others
     assert tested == {s.path.name for s in read_dataset(root).test if s.is_good} - {"new.png"}
 
 
@@ -366,7 +366,7 @@ def test_a_wrong_line_of_a_table_is_named(tmp_path, text, says):
 def lookout_line(bucket, image, kind, mask=None):
     line = {
         "source-ref": f"{bucket}{image}",
-        "anomaly-label": 1,  # of no meaning: the class-name decides
+        "anomaly-label": 1,  # ignored: the class-name decides
         "anomaly-label-metadata": {
             "class-name": kind,
             "confidence": 1,
@@ -396,15 +396,15 @@ def write_lines(path, lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-@pytest.mark.parametrize("kept", ["", "bucket/"])
-def test_lookout_manifests_are_read_with_their_white_background(tmp_path, picture, kept):
+@pytest.mark.parametrize("bucket", ["", "bucket/"])
+def test_lookout_manifests_are_read_with_their_white_background(tmp_path, picture, bucket):
     root = tmp_path / "circuitboard"
     for name in ("train/normal/a.png", "test/normal/b.png", "test/anomaly/c.png"):
-        picture(root / kept / name, size=(8, 4))
+        picture(root / bucket / name, size=(8, 4))
     mask = Image.new("RGB", (8, 4), "white")
     mask.putpixel((3, 1), (0x2C, 0xA0, 0x2C))
-    (root / kept / "masks").mkdir()
-    mask.save(root / kept / "masks/c.png")
+    (root / bucket / "masks").mkdir()
+    mask.save(root / bucket / "masks/c.png")
     write_lines(
         root / "manifests/train.manifest",
         [lookout_line("s3://bucket/", "train/normal/a.png", "normal")],

@@ -26,10 +26,10 @@ def jitter(image, generator):
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_batches_are_those_asked_for_whoever_reads_them(tmp_path, picture, threads):
-    found = list(Loader(images(tmp_path, picture, jitter), ORDER, threads))
+    batches = list(Loader(images(tmp_path, picture, jitter), ORDER, threads))
     alone = images(tmp_path, picture, jitter)
-    assert len(found) == 3
-    for batch, indices in zip(found, ORDER, strict=True):
+    assert len(batches) == 3
+    for batch, indices in zip(batches, ORDER, strict=True):
         assert torch.equal(batch, torch.stack([alone[index][0] for index in indices]))
 
 
@@ -39,24 +39,24 @@ def test_nothing_to_read_is_nothing(tmp_path, picture):
 
 
 class Gated(ImageDataset):
-    """Images that come when the test says so."""
+    """Images that are available when the test releases them."""
 
     def __init__(self):
         super().__init__([], PREPROCESSING)
-        self.asked = []
+        self.requested = []
         self.gate = threading.Semaphore(0)
         self.arrived = threading.Condition()
 
     def __getitem__(self, index):
         with self.arrived:
-            self.asked.append(index)
+            self.requested.append(index)
             self.arrived.notify_all()
         assert self.gate.acquire(timeout=30)
         return torch.full((3, 1, 1), index, dtype=torch.uint8), index
 
     def wait_until_asked_for(self, count):
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.asked) >= count, timeout=30)
+            assert self.arrived.wait_for(lambda: len(self.requested) >= count, timeout=30)
 
 
 def test_the_next_batches_are_read_while_the_caller_works():
@@ -64,8 +64,8 @@ def test_the_next_batches_are_read_while_the_caller_works():
     batches = iter(Loader(gated, [[n] for n in range(9)], threads=9, ahead=2))
     gated.gate.release()
     next(batches)
-    gated.wait_until_asked_for(3)  # the one in hand, and two on the way that nobody asked for
-    assert sorted(gated.asked) == [0, 1, 2]
+    gated.wait_until_asked_for(3)  # the current one, and two read ahead
+    assert sorted(gated.requested) == [0, 1, 2]
     for _ in range(8):
         gated.gate.release()
     assert len(list(batches)) == 8
@@ -80,13 +80,13 @@ def test_leaving_early_reads_no_more(tmp_path, picture):
 
 
 def test_the_time_waited_is_told_apart_from_the_time_worked(tmp_path, picture, monkeypatch):
-    clock = itertools.count(1)  # a second passes whenever somebody looks
+    clock = itertools.count(1)  # each reading of the clock takes a second
     monkeypatch.setattr(loader_module, "perf_counter", lambda: float(next(clock)))
     loader = Loader(images(tmp_path, picture), ORDER)
     assert (loader.wait_s, loader.wait_share) == (0.0, 0.0)
     for _ in loader:
         next(clock)  # the caller works for a second
-    # Three waits of a second each, from a beginning at 1 to an end at 11.
+    # Three waits of a second each, from 1 to 11.
     assert loader.wait_s == 3.0
     assert loader.wait_share == pytest.approx(0.3)
 

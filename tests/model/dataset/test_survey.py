@@ -14,7 +14,7 @@ from model.images.decoding import OWN_FILES, allow_pixels
 
 
 def photo(seed, size=96):
-    """A picture with structure at every scale, as photographs have it."""
+    """A picture with structure at every scale, like a photograph."""
     noise = np.random.default_rng(seed).normal(size=(size, size))
     layers = [ndimage.gaussian_filter(noise, sigma) * sigma for sigma in (1, 3, 9)]
     values = np.sum(layers, axis=0)
@@ -30,7 +30,7 @@ def save(image, path, **options):
 
 @pytest.fixture
 def parts(tmp_path):
-    """A sound data set: 24 good images to train on, 4 to test with, 2 defects with masks."""
+    """24 good training images, 4 good test images, 2 defects with masks: no problem."""
     bolt = tmp_path / "parts" / "bolt"
     for seed in range(24):
         save(photo(seed), bolt / f"train/good/{seed:03}.png")
@@ -53,43 +53,43 @@ def problems(root):
 
 
 def test_a_sound_data_set_is_counted_and_has_no_problems(parts):
-    found = found_in(parts)
-    assert (found.problems, found.spoiled, found.layout) == ([], False, "mvtec")
-    bolt = found.categories["bolt"]
+    surveyed = found_in(parts)
+    assert (surveyed.problems, surveyed.spoiled, surveyed.layout) == ([], False, "mvtec")
+    bolt = surveyed.categories["bolt"]
     assert (bolt.train, bolt.held_out, bolt.test_good) == (24, 0, 4)
     assert (bolt.defects, bolt.masks) == ({"crack": 2}, 2)
     assert (bolt.sizes, bolt.modes) == ({"96 x 96": 30}, {"L": 30})
-    assert json.loads(json.dumps(found.to_dict()))["spoiled"] is False
+    assert json.loads(json.dumps(surveyed.to_dict()))["spoiled"] is False
 
 
 def test_unreadable_and_missing_images_spoil(parts):
-    whole = (parts / "bolt/train/good/000.png").read_bytes()
-    (parts / "bolt/train/good/000.png").write_bytes(whole[: len(whole) // 2])
+    content = (parts / "bolt/train/good/000.png").read_bytes()
+    (parts / "bolt/train/good/000.png").write_bytes(content[: len(content) // 2])
     (parts / "bolt/train/good/001.png").write_text("no image")
-    found = problems(parts)["unreadable"]
-    assert found.spoils
-    assert found.files == ("bolt/train/good/000.png", "bolt/train/good/001.png")
+    problem = problems(parts)["unreadable"]
+    assert problem.spoils
+    assert problem.files == ("bolt/train/good/000.png", "bolt/train/good/001.png")
 
 
 def test_the_same_pixels_in_training_and_test_spoil_whatever_the_format(parts):
     save(photo(0), parts / "bolt/test/good/copy.bmp")
-    found = problems(parts)["leak"]
-    assert found.spoils
-    assert found.files == ("bolt/train/good/000.png = bolt/test/good/copy.bmp",)
+    problem = problems(parts)["leak"]
+    assert problem.spoils
+    assert problem.files == ("bolt/train/good/000.png = bolt/test/good/copy.bmp",)
 
 
 def test_an_image_twice_in_training_is_noted(parts):
     save(photo(0), parts / "bolt/train/good/again.png")
-    found = found_in(parts)
-    assert [problem.kind for problem in found.problems] == ["repeated"]
-    assert not found.spoiled
+    surveyed = found_in(parts)
+    assert [problem.kind for problem in surveyed.problems] == ["repeated"]
+    assert not surveyed.spoiled
 
 
 def test_an_image_that_is_good_and_defective_spoils(parts):
     save(photo(24), parts / "bolt/test/crack/024.png")
-    found = problems(parts)
-    assert found["contradiction"].spoils
-    assert "leak" not in found
+    by_kind = problems(parts)
+    assert by_kind["contradiction"].spoils
+    assert "leak" not in by_kind
 
 
 @pytest.mark.parametrize("change", ["jpeg", "smaller", "lighter", "blurred"])
@@ -106,9 +106,9 @@ def test_a_copy_of_a_training_image_in_the_test_is_seen(parts, change):
     else:
         image = Image.fromarray(ndimage.gaussian_filter(np.asarray(image), 1))
     save(image, parts / "bolt/test/good/copy.png")
-    found = problems(parts)["near leak"]
-    assert found.spoils
-    assert found.files == ("bolt/train/good/003.png = bolt/test/good/copy.png",)
+    problem = problems(parts)["near leak"]
+    assert problem.spoils
+    assert problem.files == ("bolt/train/good/003.png = bolt/test/good/copy.png",)
 
 
 def test_parts_that_all_look_the_same_are_not_called_copies(tmp_path):
@@ -117,9 +117,9 @@ def test_parts_that_all_look_the_same_are_not_called_copies(tmp_path):
         noise = np.random.default_rng(number).integers(-3, 4, fixture.shape)
         image = Image.fromarray(np.clip(fixture + noise, 0, 255).astype(np.uint8))
         save(image, tmp_path / f"bolt/{'train' if number % 2 else 'test'}/good/{number}.png")
-    found = problems(tmp_path)
-    assert "near leak" not in found
-    assert "bolt" in found["alike"].text
+    by_kind = problems(tmp_path)
+    assert "near leak" not in by_kind
+    assert "bolt" in by_kind["alike"].text
 
 
 def test_masks_that_do_not_match_spoil(parts):
@@ -139,18 +139,18 @@ def test_masks_that_do_not_match_spoil(parts):
 def test_images_that_show_nothing_spoil(parts, mode, split):
     blank = Image.new(mode, (96, 96), 1)
     save(blank, parts / f"bolt/{split}/good/blank.png")
-    found = problems(parts)["blank"]
-    assert found.spoils
-    assert found.files == (f"bolt/{split}/good/blank.png",)
-    assert "1 images are blank" in found.text
+    problem = problems(parts)["blank"]
+    assert problem.spoils
+    assert problem.files == (f"bolt/{split}/good/blank.png",)
+    assert "1 images are blank" in problem.text
 
 
 def test_one_picture_again_and_again_spoils(parts):
     for path in sorted((parts / "bolt/train/good").iterdir()):
         save(photo(0), path)
-    found = problems(parts)["one picture"]
-    assert found.spoils
-    assert "all 24 good images of bolt" in found.text
+    problem = problems(parts)["one picture"]
+    assert problem.spoils
+    assert "all 24 good images of bolt" in problem.text
 
 
 def test_too_few_good_images_spoil(parts):
@@ -170,10 +170,10 @@ def test_a_test_of_one_kind_is_noted(parts):
 
 def test_mixed_shapes_and_modes_are_noted(parts):
     save(photo(0).convert("RGB").resize((96, 64)), parts / "bolt/train/good/000.png")
-    found = problems(parts)
-    assert "L, RGB" in found["modes"].text
-    assert "letterbox" in found["shapes"].text
-    assert not found["modes"].spoils | found["shapes"].spoils
+    by_kind = problems(parts)
+    assert "L, RGB" in by_kind["modes"].text
+    assert "letterbox" in by_kind["shapes"].text
+    assert not by_kind["modes"].spoils | by_kind["shapes"].spoils
 
 
 def test_sixteen_bit_images_of_twelve_bits_spoil_and_full_ones_do_not(parts):
@@ -206,6 +206,6 @@ def test_the_command_takes_a_limit_of_pixels_and_names_the_file(parts):
     refused = CliRunner().invoke(app, ["data", "check", str(parts), "--max-pixels", "9000"])
     allow_pixels(OWN_FILES.max_pixels)
     assert refused.exit_code == 1
-    said = " ".join(refused.output.split())
-    assert "30 images cannot be read" in said
-    assert "may have 9000 pixels, got 96 x 96 = 9216 (--max-pixels allows more)" in said
+    text = " ".join(refused.output.split())
+    assert "30 images cannot be read" in text
+    assert "may have 9000 pixels, got 96 x 96 = 9216 (--max-pixels allows more)" in text

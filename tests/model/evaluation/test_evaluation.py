@@ -19,7 +19,7 @@ SIZE = (8, 16)
 
 
 class BrightnessDetector:
-    """Finds anomalous what is bright: the map is the image's first channel, 0 to 1."""
+    """Finds bright pixels anomalous: the map is the image's first channel, 0 to 1."""
 
     preprocessing = Preprocessing(image_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -31,8 +31,8 @@ class BrightnessDetector:
         assert len(images) == len(categories) == len(image_sizes)
         self.batches.append(list(categories))
         return [
-            self.result(image[0].astype(np.float32) / 255, *known)
-            for image, *known in zip(images, categories, image_sizes, strict=True)
+            self.result(image[0].astype(np.float32) / 255, *details)
+            for image, *details in zip(images, categories, image_sizes, strict=True)
         ]
 
     def result(self, values, category, image_size):
@@ -48,7 +48,7 @@ class BrightnessDetector:
 
 
 def write(path, base, spot=None):
-    """An image of one grey, with a brighter spot in the corner where there is a defect."""
+    """Write a grey image, with a brighter spot in the corner for a defect."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full(SIZE, base, dtype=np.uint8)
     if spot is not None:
@@ -82,7 +82,7 @@ def test_every_category_is_compared_with_what_it_is(parts):
     assert bolt.image_auroc == pytest.approx((4 + 4 + 1) / 12)
     assert bolt.false_reject_rate == pytest.approx(1 / 4)
     assert bolt.escape_rate == pytest.approx(1 / 3)
-    # Of the region pixels a third lies above everything; the last third below 128 x 3 brighter
+    # A third of the region's pixels lie above everything, the last third below 128 x 3 brighter
     # normal pixels of 128 x 4 + 120 x 3.
     beaten = 1 - 128 * 3 / (128 * 4 + 120 * 3)
     assert bolt.pixel_auroc == pytest.approx((1 + 1 + beaten) / 3)
@@ -120,8 +120,8 @@ def test_masks_are_brought_to_the_size_of_the_map(tmp_path):
         write(tmp_path / "bolt" / path, 0, spot)
         with Image.open(tmp_path / "bolt" / path) as image:
             image.resize((64, 32), Image.Resampling.NEAREST).save(tmp_path / "bolt" / path)
-    found = evaluate(BrightnessDetector(), read_mvtec(tmp_path).test).categories["bolt"]
-    assert found.pixel_auroc == pytest.approx(1.0, abs=0.02)
+    metrics = evaluate(BrightnessDetector(), read_mvtec(tmp_path).test).categories["bolt"]
+    assert metrics.pixel_auroc == pytest.approx(1.0, abs=0.02)
 
 
 def test_batches_hold_one_category_and_the_last_may_be_short(parts):

@@ -54,8 +54,8 @@ def network():
 
 def detector(network, preprocessing):
     calibration = Calibration(1.0, 1.0, 1.0, 1.0, 0.01, 120)
-    known = {"bolt": calibration, "nut": calibration}
-    return torch_detector(network, preprocessing, Scoring(), known, backend="reference")
+    calibrations = {"bolt": calibration, "nut": calibration}
+    return torch_detector(network, preprocessing, Scoring(), calibrations, backend="reference")
 
 
 def test_every_method_is_scored_alike_on_the_same_images(parts, network):
@@ -66,15 +66,15 @@ def test_every_method_is_scored_alike_on_the_same_images(parts, network):
     rows = rivalry.categories["bolt"]
     expected = [("MambaAD", "calibrated")] + [(m, s) for m in METHODS for s in SCORES]
     assert [(row.method, row.score) for row in rows] == expected
-    ours = rows[0]
-    assert ours.metrics["image_auroc"] == evaluation.categories["bolt"].image_auroc
-    assert ours.metrics["aupro"] == evaluation.categories["bolt"].aupro
-    found = {(row.method, row.score): row for row in rows}
+    mambaad = rows[0]
+    assert mambaad.metrics["image_auroc"] == evaluation.categories["bolt"].image_auroc
+    assert mambaad.metrics["aupro"] == evaluation.categories["bolt"].aupro
+    by_method = {(row.method, row.score): row for row in rows}
     for method in METHODS[1:]:
-        row = found[method, "top_inner"]
+        row = by_method[method, "top_inner"]
         assert row.metrics["image_auroc"] == 1.0
         assert row.metrics["aupro"] > 0.5
-        assert row.ahead == pytest.approx(ours.metrics["image_auroc"] - 1.0)
+        assert row.ahead == pytest.approx(mambaad.metrics["image_auroc"] - 1.0)
         assert row.ahead_interval[0] <= row.ahead <= row.ahead_interval[1]
     means = rivalry.to_dict()["mean"]
     both = [rivalry.categories[c][0].metrics["image_auroc"] for c in ("bolt", "nut")]

@@ -1,4 +1,4 @@
-"""Test images against the list of what training and calibration have seen."""
+"""Compares test images with those that training and calibration have seen."""
 
 import shutil
 
@@ -19,12 +19,12 @@ IMAGES = 12
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    found = []
+    written = []
     for number in range(IMAGES):
         values = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(values).save(folder / f"{number}.png")
-        found.append(Sample(folder / f"{number}.png", "bolt", "good"))
-    return found
+        written.append(Sample(folder / f"{number}.png", "bolt", "good"))
+    return written
 
 
 def digests(samples, chosen):
@@ -54,27 +54,29 @@ def test_exactly_the_images_that_were_seen_are_named(
     seen = seen.calibrated(3, CalibrationImages.model_validate(images))
     number = 3
     in_force = good | bad
-    if again:  # the second calibration is taken up once more, and the third is no longer in force
+    if again:  # the second calibration is used again, and the third is no longer in force
         seen, number, in_force = seen.calibrated(4, CalibrationImages(again=2)), 4, other
-    found = compare_with(seen, number, [samples[n] for n in sorted(test)])
+    comparison = compare_with(seen, number, [samples[n] for n in sorted(test)])
     expected = test & (train | held_out | watch | in_force)
-    assert {int(sample.path.stem) for sample, _ in found.seen} == expected
-    assert found.gap is None
-    assert found.is_sure == (not expected)
-    said = " ".join(found.sentences())
-    assert ("None of these test images" in said) == (not expected)
+    assert {int(sample.path.stem) for sample, _ in comparison.seen} == expected
+    assert comparison.gap is None
+    assert comparison.is_sure == (not expected)
+    text = " ".join(comparison.sentences())
+    assert ("None of these test images" in text) == (not expected)
     if expected:
-        assert f"{len(expected)} of these {len(test)} test images" in said
+        assert f"{len(expected)} of these {len(test)} test images" in text
 
 
 def test_what_is_unknown_is_never_called_clean(samples):
-    own = digests(samples, {0})
+    first_digest = digests(samples, {0})
     assert "training images" in compare_with(SeenImages(), 1, samples).sentences()[0]
-    skipped = SeenImages({"train": own}).calibrated(3, CalibrationImages(good=own))
+    skipped = SeenImages({"train": first_digest}).calibrated(
+        3, CalibrationImages(good=first_digest)
+    )
     assert "current thresholds" in str(compare_with(skipped, 3, samples[1:]).gap)
-    lost = SeenImages({"train": own}).calibrated(2, CalibrationImages(again=7))
+    lost = SeenImages({"train": first_digest}).calibrated(2, CalibrationImages(again=7))
     assert "current thresholds" in str(compare_with(lost, 2, samples[1:]).gap)
-    part = compare_with(SeenImages(None, {1: CalibrationImages(good=own)}), 1, samples)
+    part = compare_with(SeenImages(None, {1: CalibrationImages(good=first_digest)}), 1, samples)
     first, second = part.sentences()
     assert "1 of these 12 test images" in first
     assert "Not checked whether the other test images" in second

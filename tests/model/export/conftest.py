@@ -5,7 +5,7 @@ from model.export import encoder
 
 @pytest.fixture(scope="package", autouse=True)
 def traced_once():
-    """torch's exporter takes seconds, and the encoders of all these networks are few."""
+    """torch's exporter takes seconds, and all these networks have few different encoders."""
     trace, traces = encoder.trace, {}
 
     def remembered(made, size):

@@ -1,4 +1,4 @@
-"""Checkpoints small enough to export many of, on encoders that are traced once."""
+"""Small checkpoints for many exports, with encoders that are traced once."""
 
 from functools import cache
 
@@ -34,7 +34,7 @@ CALIBRATIONS = {"bolt": calibration(0.9), "nut": calibration(1.3, review=0.5)}
 
 
 def vary_statistics(network):
-    """Give the batch norms statistics of their own, so that folding them wrongly shows."""
+    """Give the batch norms varied statistics, so that wrong folding shows."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
@@ -54,7 +54,6 @@ def images(count=3, size=SIZE):
 
 
 def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="stretch", **config):
-    """Save a random network of this configuration and scoring, calibrated for two categories."""
     config = NetworkConfig(**(SMALL | config))
     frozen = encoder(config.encoder)
     torch.manual_seed(0)
@@ -74,7 +73,6 @@ def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="s
 
 
 def baselines(network, preprocessing, scoring):
-    """Fit a baseline of the kind that the scoring asks for to what nothing real showed."""
     random, size = np.random.default_rng(0), preprocessing.image_size
     if scoring.distance == "cosine":
         maps = random.uniform(0.1, 1, (2, 4, *size))
@@ -82,11 +80,13 @@ def baselines(network, preprocessing, scoring):
     unused = scoring.unused_scales
     with torch.inference_mode():
         teacher, student = network(normalise(torch.from_numpy(images(6, size)), preprocessing))
-    found = residuals(teacher[unused:], student[unused:], scoring.scale_weights[unused:]).numpy()
-    spread = random.uniform(0.5, 2, (2, *found.shape)).astype(np.float32)
+    differences = residuals(
+        teacher[unused:], student[unused:], scoring.scale_weights[unused:]
+    ).numpy()
+    spread = random.uniform(0.5, 2, (2, *differences.shape)).astype(np.float32)
     return {
         name: FeatureBaseline.fit(
-            [found * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
+            [differences * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
         )
         for name, by in zip(CALIBRATIONS, spread, strict=True)
     }

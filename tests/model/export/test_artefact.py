@@ -1,4 +1,4 @@
-"""The ONNX file against PyTorch, over the configurations that there are."""
+"""The ONNX file against PyTorch, for all configurations."""
 
 import json
 
@@ -28,26 +28,26 @@ def run(model, batch, category=(0, 1, 1), compared="raw_map"):
 
 
 def assert_same(checkpoint, model=None):
-    """Every output is what the detector says, for images of two categories in one batch."""
+    """Compare all outputs with the detector's, for two categories in one batch."""
     model = model or build(checkpoint)
     batch = images(3, checkpoint.config.image_size)
     gaussian = checkpoint.scoring.distance == "mahalanobis"
     compared = "residuals" if gaussian else "raw_map"
-    found = run(model, batch, compared=compared)
+    actual = run(model, batch, compared=compared)
     detector = open_checkpoint(checkpoint)
     sizes = [ImageSize(*checkpoint.config.image_size)] * 3
     wanted = detector.inspect(batch, NAMES, sizes)
-    np.testing.assert_allclose(found["score"], [w.score for w in wanted], atol=1e-4)
-    np.testing.assert_allclose(found["raw_score"], [w.raw_score for w in wanted], rtol=1e-4)
-    assert found["decision"].tolist() == [CODES[w.decision] for w in wanted]
+    np.testing.assert_allclose(actual["score"], [w.score for w in wanted], atol=1e-4)
+    np.testing.assert_allclose(actual["raw_score"], [w.raw_score for w in wanted], rtol=1e-4)
+    assert actual["decision"].tolist() == [CODES[w.decision] for w in wanted]
     maps = np.stack([w.anomaly_map.values for w in wanted])
-    np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
-    np.testing.assert_allclose(found[compared], detector.compare(batch), atol=1e-4)
-    assert {name: str(array.dtype) for name, array in found.items()} == {
+    np.testing.assert_allclose(actual["anomaly_map"], maps, atol=1e-4)
+    np.testing.assert_allclose(actual[compared], detector.compare(batch), atol=1e-4)
+    assert {name: str(array.dtype) for name, array in actual.items()} == {
         "raw_score": "float32", "score": "float32", "decision": "int64",
         "anomaly_map": "float32", compared: "float32",
     }  # fmt: skip
-    return found
+    return actual
 
 
 @pytest.mark.parametrize("directions", [2, 4, 8])
@@ -93,17 +93,17 @@ def test_statistics_and_standardising(tmp_path, scoring):
 
 
 def test_scores_and_decisions_are_not_all_alike(tmp_path):
-    found = assert_same(save(tmp_path))
-    assert set(found["decision"].tolist()) == {1, 2}
-    assert np.ptp(found["score"]) > 0.01
+    actual = assert_same(save(tmp_path))
+    assert set(actual["decision"].tolist()) == {1, 2}
+    assert np.ptp(actual["score"]) > 0.01
 
 
 def test_floating_point_pixels_are_the_same_image(tmp_path):
     checkpoint = save(tmp_path)
     model = build(checkpoint, "float32")
-    found = run(model, images().astype(np.float32) / 255)
+    actual = run(model, images().astype(np.float32) / 255)
     np.testing.assert_allclose(
-        found["raw_map"], run(build(checkpoint), images())["raw_map"], atol=1e-5
+        actual["raw_map"], run(build(checkpoint), images())["raw_map"], atol=1e-5
     )
 
 
@@ -111,10 +111,10 @@ def test_a_map_that_is_not_finite_decides_nothing(tmp_path):
     model = build(save(tmp_path), "float32")
     batch = images().astype(np.float32) / 255
     batch[1, 0, 5, 5] = np.nan
-    found = run(model, batch)
-    assert found["decision"].tolist()[1] == 3
-    assert np.isnan(found["raw_score"]).tolist() == [False, True, False]
-    assert 3 not in found["decision"][[0, 2]]
+    actual = run(model, batch)
+    assert actual["decision"].tolist()[1] == 3
+    assert np.isnan(actual["raw_score"]).tolist() == [False, True, False]
+    assert 3 not in actual["decision"][[0, 2]]
 
 
 @pytest.mark.parametrize("threshold", [0.1, 1.1, 5.0785417556762695, -0.3, 1 / 3])
@@ -128,11 +128,11 @@ def test_a_threshold_in_single_precision_parts_the_same_scores(threshold):
 def test_the_file_says_what_it_is(tmp_path):
     checkpoint = save(tmp_path)
     model = build(checkpoint)
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(said["categories"]) == ["bolt", "nut"]
-    assert json.loads(said["thresholds"])["nut"]["review_threshold"] == 0.5
-    assert json.loads(said["sha256"]) == checkpoint.manifest.sha256
-    assert (said["precision"], said["opset"]) == ("fp32", "21")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["categories"]) == ["bolt", "nut"]
+    assert json.loads(metadata["thresholds"])["nut"]["review_threshold"] == 0.5
+    assert json.loads(metadata["sha256"]) == checkpoint.manifest.sha256
+    assert (metadata["precision"], metadata["opset"]) == ("fp32", "21")
     assert [entry.version for entry in model.opset_import] == [21]
 
 

@@ -1,4 +1,4 @@
-"""What is written, and what is refused."""
+"""Files that the export writes, and exports that it refuses."""
 
 import numpy as np
 import onnx
@@ -34,13 +34,13 @@ def test_the_golden_images_open_the_gate_or_close_it(tmp_path):
     written = export_onnx(save(tmp_path / "a"), path)
     assert written.parity.difference < 1e-4
     assert "4 synthetic images" in str(written.parity)
-    known = raw_score(path)
+    score = raw_score(path)
 
-    again = export_onnx(save(tmp_path / "b", golden=golden(known)), path)
+    again = export_onnx(save(tmp_path / "b", golden=golden(score)), path)
     assert "3 golden images" in str(again.parity)
     path.unlink()
     with pytest.raises(ParityError, match=r"0\.02"):
-        export_onnx(save(tmp_path / "c", golden=golden(known + 0.02)), path)
+        export_onnx(save(tmp_path / "c", golden=golden(score + 0.02)), path)
     assert not path.exists()
 
 
@@ -59,8 +59,8 @@ def test_a_smaller_file_is_written_where_scores_stay(tmp_path, precision, share)
     )
     assert small.nbytes < share * full.nbytes
     assert 0 < small.parity.difference < 0.1
-    said = {entry.key: entry.value for entry in onnx.load(small.path).metadata_props}
-    assert said["precision"] == precision.value
+    metadata = {entry.key: entry.value for entry in onnx.load(small.path).metadata_props}
+    assert metadata["precision"] == precision.value
     assert raw_score(small.path) == pytest.approx(raw_score(full.path), abs=0.05)
 
 
@@ -109,11 +109,11 @@ def test_the_command_writes_for_the_service_and_says_how_near(tmp_path):
     assert result.exit_code == 0, result.output
     assert "scores differ from PyTorch's by at most" in result.output
     assert raw_score(tmp_path / "parts" / "1" / "model.onnx") > 0
-    CheckpointStore(tmp_path).load("parts")  # still whole
+    CheckpointStore(tmp_path).load("parts")  # undamaged
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "either --output FILE or --serve"),
         (["--serve", "--output", "x"], "either --output FILE or --serve"),
@@ -121,8 +121,8 @@ def test_the_command_writes_for_the_service_and_says_how_near(tmp_path):
         (["--output", "x", "--format", "torch", "--precision", "int8"], "need --format onnx"),
     ],
 )
-def test_the_command_says_what_does_not_go_together(tmp_path, options, said):
+def test_the_command_says_what_does_not_go_together(tmp_path, options, message):
     save(tmp_path)
     result = run("parts", "--weights", tmp_path, *options)
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output

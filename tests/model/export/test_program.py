@@ -32,7 +32,7 @@ print(json.loads(extra["mambaad.json"])["categories"])
 @pytest.mark.parametrize(
     "scoring",
     [
-        # A scale that counts nothing is not rebuilt, and so not traced.
+        # A scale without weight is not reconstructed, and so not traced.
         Scoring(statistic="top_mean", standardise=True, scale_weights=(0.0, 0.0, 1.0)),
         Scoring(distance="mahalanobis", scale_weights=(0.0, 0.0, 2.0)),
         pytest.param(Scoring(statistic="top_mean", standardise=True), marks=pytest.mark.long),
@@ -43,7 +43,7 @@ print(json.loads(extra["mambaad.json"])["categories"])
     ids=["standardised", "gaussians", "every scale", "gaussians of two scales"],
 )
 def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
-    monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of one
+    monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of a chunk
     checkpoint = save(tmp_path, scoring, image_size=(32, 32))
     written = export_program(checkpoint, tmp_path / "parts.pt2")
     assert written.parity.difference < 1e-4
@@ -55,26 +55,26 @@ def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout) == ["bolt", "nut"]
-    found = np.load(tmp_path / "found.npz")
+    outputs = np.load(tmp_path / "found.npz")
     detector = open_checkpoint(checkpoint)
     batch = images(size=(32, 32))
     wanted = detector.inspect(batch, ("bolt", "nut", "nut"), [ImageSize(32, 32)] * 3)
-    np.testing.assert_allclose(found["score"], [w.score for w in wanted], atol=1e-4)
+    np.testing.assert_allclose(outputs["score"], [w.score for w in wanted], atol=1e-4)
     codes = {"OK": 0, "NG": 1, "REVIEW": 2}
-    assert found["decision"].tolist() == [codes[w.decision] for w in wanted]
+    assert outputs["decision"].tolist() == [codes[w.decision] for w in wanted]
     maps = np.stack([w.anomaly_map.values for w in wanted])
-    np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
+    np.testing.assert_allclose(outputs["anomaly_map"], maps, atol=1e-4)
 
 
 def test_it_measures_by_the_gaussians_of_each_category(tmp_path):
     checkpoint = save(tmp_path, Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0)))
     with torch.no_grad():
-        found = Program(checkpoint)(torch.from_numpy(images()), torch.tensor([0, 1, 1]))
+        outputs = Program(checkpoint)(torch.from_numpy(images()), torch.tensor([0, 1, 1]))
     detector = open_checkpoint(checkpoint)
     maps = detector.anomaly_maps(images(), ["bolt", "nut", "nut"])
-    np.testing.assert_allclose(found["anomaly_map"], maps, atol=1e-4)
-    np.testing.assert_allclose(found["residuals"], detector.compare(images()), atol=1e-4)
-    np.testing.assert_allclose(found["raw_score"], maps.max(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(outputs["anomaly_map"], maps, atol=1e-4)
+    np.testing.assert_allclose(outputs["residuals"], detector.compare(images()), atol=1e-4)
+    np.testing.assert_allclose(outputs["raw_score"], maps.max(axis=(1, 2)), rtol=1e-4)
 
 
 def test_the_rendered_scan_is_the_scan():
@@ -91,5 +91,5 @@ def test_the_rendered_scan_is_the_scan():
             draw(K, D, R), draw(K, D), torch.from_numpy(order_table("sweep", K, side, side).copy()),
         )  # fmt: skip
         wanted = hybrid_scan(*inputs, backend="reference")
-        found = hybrid_scan(*inputs, backend=rendered_scan)
-        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        rendered = hybrid_scan(*inputs, backend=rendered_scan)
+        torch.testing.assert_close(rendered, wanted, atol=1e-5, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Files, folders and patterns on a command line, and where their pictures go."""
+"""Files, folders and patterns on a command line, and the places of their pictures."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def pictures(*arguments):
 
 
 def test_a_folder_is_taken_with_all_below_it_and_keeps_its_folders(shots):
-    found = named_images([shots / "test"])
-    assert [image.path.relative_to(shots).as_posix() for image in found] == [
+    images = named_images([shots / "test"])
+    assert [image.path.relative_to(shots).as_posix() for image in images] == [
         "test/NG/000.png",
         "test/good/000.png",
         "test/good/001.JPG",

@@ -1,4 +1,4 @@
-"""Files and bytes to images, by the one decoder."""
+"""The one decoder, for files and bytes."""
 
 import pytest
 from PIL import Image
@@ -45,18 +45,18 @@ def test_what_is_no_image_says_so(content, error):
 
 def test_memory_that_is_not_there_is_no_damage(monkeypatch):
     content = saved(Image.new("L", (8, 8)), "PNG")
-    with opened(content, DecodeLimits()) as found:
-        monkeypatch.setattr(found.image, "load", lambda: (_ for _ in ()).throw(MemoryError()))
+    with opened(content, DecodeLimits()) as file:
+        monkeypatch.setattr(file.image, "load", lambda: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(ImageOverLimit, match="not enough memory"):
-            found.load()
+            file.load()
 
 
 def test_an_image_turned_once_is_not_turned_again():
     exif = Image.Exif()
     exif[0x0112] = 6
     content = saved(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
-    with opened(content, DecodeLimits()) as found:
-        found.load()
-        turned = found.upright()
+    with opened(content, DecodeLimits()) as file:
+        file.load()
+        turned = file.upright()
     assert turned.size == (20, 30)
     assert turned.getexif().get(0x0112) is None

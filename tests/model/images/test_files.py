@@ -1,4 +1,4 @@
-"""What lies below a folder: images at any depth, and everything else with a reason."""
+"""The content of a folder: images at any depth, and everything else with a reason."""
 
 import os
 import time
@@ -24,9 +24,9 @@ def touch(path):
     path.write_bytes(b"x")
 
 
-def reasons(found: Found) -> dict[str, list[str]]:
+def reasons(contents: Found) -> dict[str, list[str]]:
     by_reason: dict[str, list[str]] = {}
-    for passed in found.passed_over:
+    for passed in contents.passed_over:
         by_reason.setdefault(passed.reason, []).append(passed.path.as_posix())
     return by_reason
 
@@ -43,9 +43,9 @@ def test_images_of_every_ending_are_found_at_any_depth(tmp_path):
     ]
     for name in names:
         touch(tmp_path / name)
-    found = walk(tmp_path)
-    assert [path.as_posix() for path in found.images] == sorted(names)
-    assert found.passed_over == []
+    contents = walk(tmp_path)
+    assert [path.as_posix() for path in contents.images] == sorted(names)
+    assert contents.passed_over == []
     assert list(images_in_folder(tmp_path)) == [tmp_path / name for name in names[:3]]
 
 
@@ -79,9 +79,9 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (root / "itself.png").symlink_to(root / "itself.png")
     (root / "lost").symlink_to(tmp_path / "nowhere")
-    found = walk(root)
-    assert [path.as_posix() for path in found.images] == ["good/2026/a.png"]
-    assert reasons(found) == {
+    contents = walk(root)
+    assert [path.as_posix() for path in contents.images] == ["good/2026/a.png"]
+    assert reasons(contents) == {
         LOOP: ["good/again", "up"],
         DANGLING: ["gone.png", "itself.png", "lost"],
     }

@@ -14,7 +14,7 @@ def framing(resize, tile=(64, 64), **options):
 
 
 def gradient(size, axis):
-    """A picture, and the map that an engine would give of it: each pixel's place, 0 to 1."""
+    """A picture, and an engine's map for it: each pixel's place, 0 to 1."""
     height, width = size
     places = np.linspace(0, 1, size[axis], dtype=np.float32)
     values = np.tile(places, (height, 1)) if axis else np.tile(places[:, None], (1, width))
@@ -22,7 +22,7 @@ def gradient(size, axis):
 
 
 def maps_of(frame, image):
-    """What an engine that returns the first channel as its map answers."""
+    """The maps of an engine whose map is the first channel."""
     return frame.cut(frame.pixels(image))[:, 0].astype(np.float32) / 255
 
 
@@ -32,10 +32,10 @@ def test_a_map_spans_its_image_edge_to_edge(resize, size):
     frame = framing(resize).frame(ImageSize(*size))
     for axis in (0, 1):
         image = gradient(size, axis)
-        found = frame.assemble(maps_of(frame, image))
-        assert found.shape == (frame.map_size.height, frame.map_size.width)
-        expected = image.resize((found.shape[1], found.shape[0]), Image.Resampling.BILINEAR)
-        assert np.abs(found - np.asarray(expected) / 255).max() < 0.01
+        assembled = frame.assemble(maps_of(frame, image))
+        assert assembled.shape == (frame.map_size.height, frame.map_size.width)
+        expected = image.resize((assembled.shape[1], assembled.shape[0]), Image.Resampling.BILINEAR)
+        assert np.abs(assembled - np.asarray(expected) / 255).max() < 0.01
 
 
 def test_stretch_is_what_it_always_was():
@@ -103,9 +103,9 @@ def test_maps_of_very_large_images_are_kept_smaller_and_keep_their_peaks():
     assert (frame.reduction, frame.map_size) == (2, ImageSize(1050, 1051))
     maps = np.zeros((frame.inputs, 64, 64), np.float32)
     maps[0, 5, 9] = 1.0
-    found = frame.assemble(maps)
-    assert np.unravel_index(found.argmax(), found.shape) == (2, 4)
-    assert found.max() == 1.0  # no other tile covers that corner
+    assembled = frame.assemble(maps)
+    assert np.unravel_index(assembled.argmax(), assembled.shape) == (2, 4)
+    assert assembled.max() == 1.0  # no other tile covers that corner
 
 
 def test_the_blend_weighs_as_written_down():
@@ -124,9 +124,9 @@ def test_preprocessing_frames_by_its_own_rule():
         image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3, resize="tile", tile_overlap=0.5
     )
     image = gradient((64, 128), 1).convert("RGB")
-    found = tiled.to_arrays(image)
-    assert found.shape == (3, 3, 64, 64)
-    assert np.array_equal(found[1], np.asarray(image).transpose(2, 0, 1)[:, :, 32:96])
+    arrays = tiled.to_arrays(image)
+    assert arrays.shape == (3, 3, 64, 64)
+    assert np.array_equal(arrays[1], np.asarray(image).transpose(2, 0, 1)[:, :, 32:96])
 
 
 def test_a_map_is_resampled_only_where_it_must_be():

@@ -71,7 +71,7 @@ def test_transparency_shows_black():
 
 def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned: to be shown a quarter clockwise
+    exif[0x0112] = 6  # stored rotated: viewers turn it a quarter clockwise
     gradient(20, 30).save(tmp_path / "turned.png", exif=exif)
     upright = to_rgb(open_image(tmp_path / "turned.png"))
     assert upright.size == (20, 30)
@@ -92,8 +92,8 @@ def test_files_that_are_no_image(tmp_path):
     with pytest.raises(ImageError, match=r"text\.png is not a readable image"):
         open_image(tmp_path / "text.png")
     gradient().save(tmp_path / "whole.png")
-    whole = (tmp_path / "whole.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(ImageError, match=r"cut\.png is not a readable image"):
         open_image(tmp_path / "cut.png")
 
@@ -115,9 +115,9 @@ def test_json_and_back():
 def test_a_manifest_from_before_there_was_a_choice_means_stretch_and_the_high_byte():
     old = ("image_size", "mean", "std", "interpolation")
     values = {k: v for k, v in IMAGENET.to_dict().items() if k in old}
-    found = Preprocessing.from_dict(values)
-    assert (found.resize, found.grey_bits) == ("stretch", 16)
-    assert found == IMAGENET
+    preprocessing = Preprocessing.from_dict(values)
+    assert (preprocessing.resize, preprocessing.grey_bits) == ("stretch", 16)
+    assert preprocessing == IMAGENET
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_the_bits_in_use_of_a_16_bit_grey_are_its_range(bits):
 
 
 def test_sixteen_bits_of_colour_keep_their_high_bytes(tmp_path):
-    """As PNG has them; there is no such image in PIL, so the file is written by hand."""
+    """Like a PNG; PIL cannot make such an image, so the test writes the file itself."""
 
     def chunk(kind, body):
         return (
@@ -174,8 +174,8 @@ def test_only_one_input_is_one_array():
 
 def test_a_rule_is_the_part_of_it_that_may_be_chosen():
     rule = ImageRule(resize="tile", tile_overlap=0.5, tile_scale=0.5, grey_bits=12)
-    found = rule.preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std)
-    assert found == Preprocessing.from_dict({**IMAGENET.to_dict(), **rule.to_dict()})
+    preprocessing = rule.preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std)
+    assert preprocessing == Preprocessing.from_dict({**IMAGENET.to_dict(), **rule.to_dict()})
     assert ImageRule().preprocessing(IMAGENET.image_size, IMAGENET.mean, IMAGENET.std) == IMAGENET
     with pytest.raises(ConfigError, match="resize must be"):
         ImageRule(resize="crop")

@@ -61,16 +61,16 @@ def test_maps_are_the_networks():
 
 def test_each_image_is_decided_by_its_categorys_threshold():
     detector = make_detector({"a": calibration(0.0), "b": calibration(1e9)})
-    found = detector.inspect(batch(), ["a", "b", "a"], SIZES)
-    assert [i.decision for i in found] == [Decision.NG, Decision.OK, Decision.NG]
-    assert [i.category for i in found] == ["a", "b", "a"]
-    assert [i.score > 0.5 for i in found] == [True, False, True]
+    inspections = detector.inspect(batch(), ["a", "b", "a"], SIZES)
+    assert [i.decision for i in inspections] == [Decision.NG, Decision.OK, Decision.NG]
+    assert [i.category for i in inspections] == ["a", "b", "a"]
+    assert [i.score > 0.5 for i in inspections] == [True, False, True]
     maps = detector.anomaly_maps(batch())
-    for inspection, values, size in zip(found, maps, SIZES, strict=True):
+    for inspection, values, size in zip(inspections, maps, SIZES, strict=True):
         assert inspection.raw_score == pytest.approx(float(values.max()), abs=1e-6)
         assert inspection.anomaly_map.image_size == size
-    assert set(found[0].timings_ms) == {"encoder", "decoder", "anomaly_map", "decision"}
-    assert all(ms >= 0 for ms in found[0].timings_ms.values())
+    assert set(inspections[0].timings_ms) == {"encoder", "decoder", "anomaly_map", "decision"}
+    assert all(ms >= 0 for ms in inspections[0].timings_ms.values())
 
 
 def test_at_the_threshold_is_ok_and_just_above_is_ng():
@@ -78,34 +78,34 @@ def test_at_the_threshold_is_ok_and_just_above_is_ng():
     raw = detector.inspect(batch(1), ["a"], SIZES[:1])[0].raw_score
     for threshold, decision in ((raw, Decision.OK), (np.nextafter(raw, 0), Decision.NG)):
         detector.calibrations["a"] = calibration(float(threshold))
-        found = detector.inspect(batch(1), ["a"], SIZES[:1])[0]
-        assert found.decision == decision
-        assert (found.score == 0.5) == (decision == Decision.OK)
+        inspection = detector.inspect(batch(1), ["a"], SIZES[:1])[0]
+        assert inspection.decision == decision
+        assert (inspection.score == 0.5) == (decision == Decision.OK)
 
 
 def test_a_calibration_of_the_images_own_goes_before_the_categorys():
     detector = make_detector({"a": calibration(1e9)})
     raw = detector.inspect(batch(1), ["a"], SIZES[:1])[0].raw_score
     review = calibration(0.0).with_thresholds(image=raw + 1, review=raw - 1)
-    own = [calibration(0.0), review, calibration(1e9)]
-    found = detector.inspect(batch(1).repeat(3, axis=0), ["a"] * 3, SIZES, own)
-    assert [i.decision for i in found] == [Decision.NG, Decision.REVIEW, Decision.OK]
-    assert [i.threshold for i in found] == [0.0, raw + 1, 1e9]
-    assert [len(i.regions) for i in found] == [1, 1, 0]
+    calibrations = [calibration(0.0), review, calibration(1e9)]
+    inspections = detector.inspect(batch(1).repeat(3, axis=0), ["a"] * 3, SIZES, calibrations)
+    assert [i.decision for i in inspections] == [Decision.NG, Decision.REVIEW, Decision.OK]
+    assert [i.threshold for i in inspections] == [0.0, raw + 1, 1e9]
+    assert [len(i.regions) for i in inspections] == [1, 1, 0]
 
 
 def test_regions_come_with_the_decision():
     detector = make_detector({"a": calibration(0.0, pixel_threshold=0.0)})
-    found = detector.inspect(batch(1), ["a"], [ImageSize(128, 256)])[0]
-    assert found.regions[0].box == (0, 0, 256, 128)
+    inspection = detector.inspect(batch(1), ["a"], [ImageSize(128, 256)])[0]
+    assert inspection.regions[0].box == (0, 0, 256, 128)
 
 
 def test_what_is_ng_is_always_shown_somewhere():
     detector = make_detector({"a": calibration(0.0, pixel_threshold=1e9)})
-    found = detector.inspect(batch(1), ["a"], [ImageSize(64, 64)])[0]
-    assert found.decision == Decision.NG
-    row, column = np.unravel_index(found.anomaly_map.values.argmax(), (64, 64))
-    assert [region.peak for region in found.regions] == [(column, row)]
+    inspection = detector.inspect(batch(1), ["a"], [ImageSize(64, 64)])[0]
+    assert inspection.decision == Decision.NG
+    row, column = np.unravel_index(inspection.anomaly_map.values.argmax(), (64, 64))
+    assert [region.peak for region in inspection.regions] == [(column, row)]
     detector.calibrations["a"] = calibration(1e9, pixel_threshold=1e9)
     assert detector.inspect(batch(1), ["a"], [ImageSize(64, 64)])[0].regions == ()
 
@@ -137,8 +137,8 @@ def test_each_category_is_measured_from_its_own_baseline():
     a, b = detector.anomaly_maps(batch(2), ["a", "b"])
     np.testing.assert_allclose(a, plain[0], atol=1e-6)
     np.testing.assert_allclose(b, (plain[1] - 1) / 2, atol=1e-6)
-    found = detector.inspect(batch(2), ["a", "b"], SIZES[:2])
-    assert found[1].raw_score == pytest.approx(float(b.max()), abs=1e-6)
+    inspections = detector.inspect(batch(2), ["a", "b"], SIZES[:2])
+    assert inspections[1].raw_score == pytest.approx(float(b.max()), abs=1e-6)
     with pytest.raises(UnknownCategory, match="no baseline for c"):
         detector.inspect(batch(1), ["c"], SIZES[:1])
 
@@ -156,8 +156,8 @@ def test_images_are_inspected_upright_at_their_own_size():
     image = Image.fromarray(np.arange(60 * 80, dtype=np.uint32).astype(np.uint8).reshape(60, 80))
     exif = image.getexif()
     exif[0x0112] = 8
-    found = detector.inspect_images([image, image.convert("RGB")], "a")
-    assert [i.anomaly_map.image_size for i in found] == [ImageSize(80, 60), ImageSize(60, 80)]
+    inspections = detector.inspect_images([image, image.convert("RGB")], "a")
+    assert [i.anomaly_map.image_size for i in inspections] == [ImageSize(80, 60), ImageSize(60, 80)]
 
 
 def test_an_unknown_category_is_refused_before_any_work():
@@ -191,6 +191,8 @@ def test_an_image_without_an_answer_leaves_the_others_theirs(monkeypatch):
     monkeypatch.setattr(detector.engine, "compare", with_nan)
     first, second, third = detector.attempt(batch(), ["a"] * 3, SIZES)
     assert isinstance(second, NonFiniteOutput)
-    assert [one.raw_score for one in (first, third)] == [expected[i].raw_score for i in (0, 2)]
+    assert [inspection.raw_score for inspection in (first, third)] == [
+        expected[i].raw_score for i in (0, 2)
+    ]
     with pytest.raises(NonFiniteOutput):
         detector.inspect(batch(), ["a"] * 3, SIZES)

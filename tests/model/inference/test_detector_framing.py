@@ -1,4 +1,4 @@
-"""The detector on images of every shape, with an engine whose map is the image itself."""
+"""The detector on images of every shape, with an engine whose map is the image."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def detector(resize, area=None, scoring=None, **options):
 
 
 def part(size, *spots):
-    """A dark part of size (height, width) with bright squares of 10 pixels at (x, y)."""
+    """A dark part of size (height, width), with bright squares of 10 pixels at (x, y)."""
     pixels = np.full(size, 40, np.uint8)
     for x, y in spots:
         pixels[y : y + 10, x : x + 10] = 250
@@ -63,10 +63,10 @@ def part(size, *spots):
 def test_a_spot_is_found_where_it_is_in_the_image(resize, size):
     height, width = size
     x, y = width - 14, height // 2 - 5
-    (found,) = detector(resize).inspect_images([part(size, (x, y))], "bolt")
-    assert found.decision is Decision.NG
-    assert found.anomaly_map.image_size == ImageSize(height, width)
-    (region,) = found.regions
+    (inspection,) = detector(resize).inspect_images([part(size, (x, y))], "bolt")
+    assert inspection.decision is Decision.NG
+    assert inspection.anomaly_map.image_size == ImageSize(height, width)
+    (region,) = inspection.regions
     pixel = max(1, height / 64, width / 64)
     left, top, across, down = region.box
     assert abs(left - x) <= pixel
@@ -82,12 +82,12 @@ def test_a_batch_of_images_of_many_sizes_is_taken_apart_again(resize):
     sizes = [(64, 64), (200, 60), (30, 200), (64, 64)]
     spotless = detector(resize)
     parts = [part(size, *([(5, 5)] if n == 1 else [])) for n, size in enumerate(sizes)]
-    found = spotless.inspect_images(parts, "bolt")
-    assert [one.decision for one in found] == ["OK", "NG", "OK", "OK"]
-    maps = [one.anomaly_map.values.shape for one in found]
+    inspections = spotless.inspect_images(parts, "bolt")
+    assert [inspection.decision for inspection in inspections] == ["OK", "NG", "OK", "OK"]
+    maps = [inspection.anomaly_map.values.shape for inspection in inspections]
     frames = [spotless.preprocessing.frame(ImageSize(*size)) for size in sizes]
     assert maps == [(f.map_size.height, f.map_size.width) for f in frames]
-    assert found[0].timings_ms.keys() == {"encoder", "decoder", "anomaly_map", "decision"}
+    assert inspections[0].timings_ms.keys() == {"encoder", "decoder", "anomaly_map", "decision"}
 
 
 def test_tiles_find_what_is_lost_when_the_image_is_shrunk():
@@ -127,9 +127,9 @@ def test_one_bad_tile_fails_its_image_alone():
     tiled.engine.compare = broken
     images = np.zeros((3, 3, 64, 64), np.uint8)
     sizes = [ImageSize(64, 112), ImageSize(64, 64)]
-    found = tiled.attempt(images, ["bolt"] * 2, sizes)
-    assert isinstance(found[0], NonFiniteOutput)
-    assert found[1].decision is Decision.OK
+    outcomes = tiled.attempt(images, ["bolt"] * 2, sizes)
+    assert isinstance(outcomes[0], NonFiniteOutput)
+    assert outcomes[1].decision is Decision.OK
     with pytest.raises(NonFiniteOutput):
         tiled.image_maps(images, ["bolt"] * 2, sizes)
 
@@ -151,8 +151,8 @@ def test_what_lies_outside_the_area_never_counts(resize):
 
 def test_a_region_does_not_run_out_of_the_area_even_where_all_of_it_is_bad():
     watched = detector("stretch", Area(include=(LEFT,)))
-    (found,) = watched.inspect_images([Image.new("L", (64, 64), 250)], "bolt")
-    (region,) = found.regions
+    (inspection,) = watched.inspect_images([Image.new("L", (64, 64), 250)], "bolt")
+    (region,) = inspection.regions
     assert region.box == (0, 0, 32, 64)
 
 
@@ -160,9 +160,9 @@ def test_the_share_of_pixels_that_a_score_is_made_of_is_one_of_those_that_count(
     scoring = Scoring(statistic="top_mean", top_fraction=0.5)
     image = Image.fromarray(np.repeat(np.array([[0, 100, 200, 250]], np.uint8), 4, axis=0))
     image = image.resize((64, 64), Image.Resampling.NEAREST)
-    whole = detector("stretch", None, scoring).inspect_images([image], "bolt")[0]
+    without_area = detector("stretch", None, scoring).inspect_images([image], "bolt")[0]
     left = detector("stretch", Area(include=(LEFT,)), scoring).inspect_images([image], "bolt")[0]
-    assert whole.raw_score == pytest.approx(225 / 255, abs=0.01)
+    assert without_area.raw_score == pytest.approx(225 / 255, abs=0.01)
     assert left.raw_score == pytest.approx(100 / 255, abs=0.01)
 
 
@@ -174,11 +174,11 @@ def test_thresholds_are_set_from_what_counts(tmp_path, resize):
         part((80, 160), (120, 20)).point(lambda level, n=number: level - n).save(path)
         samples.append(Sample(path, "bolt", "good"))
     watched = detector(resize, Area(include=(LEFT,)))
-    found = calibrate(watched, watched.scoring, samples, 0.2, batch_size=2)["bolt"]
-    assert found.image_threshold < 0.3
-    assert found.pixel_threshold < 0.3
-    whole = detector(resize)
-    assert calibrate(whole, whole.scoring, samples, 0.2)["bolt"].image_threshold > 0.9
+    calibrated = calibrate(watched, watched.scoring, samples, 0.2, batch_size=2)["bolt"]
+    assert calibrated.image_threshold < 0.3
+    assert calibrated.pixel_threshold < 0.3
+    unrestricted = detector(resize)
+    assert calibrate(unrestricted, unrestricted.scoring, samples, 0.2)["bolt"].image_threshold > 0.9
 
 
 def test_a_letterbox_is_standardised_before_its_border_is_cut_off():
@@ -187,10 +187,10 @@ def test_a_letterbox_is_standardised_before_its_border_is_cut_off():
     letterbox = detector("letterbox", scoring=Scoring(standardise=True))
     letterbox.baselines = {"bolt": Baseline(usual, np.full((64, 64), 0.5, np.float32))}
     frame = letterbox.preprocessing.frame(ImageSize(64, 32))
-    (found,) = letterbox.image_maps(
+    (image_map,) = letterbox.image_maps(
         np.zeros((1, 3, 64, 64), np.uint8), ["bolt"], [ImageSize(64, 32)]
     )
-    np.testing.assert_allclose(found, frame.assemble(-usual[None] / 0.5), rtol=1e-6)
+    np.testing.assert_allclose(image_map, frame.assemble(-usual[None] / 0.5), rtol=1e-6)
 
 
 def test_tiles_have_no_baseline():

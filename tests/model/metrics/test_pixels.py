@@ -12,7 +12,7 @@ from model.metrics.spill import to_keys
 
 
 def blobs(seed=0, images=8, side=40, digits=None):
-    """Marked patches on half of the maps, which are higher, on average, inside them."""
+    """Marked patches on half of the maps, whose mean is higher inside them."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(images, side, side))
     masks = scipy.ndimage.gaussian_filter(noise, (0, 2, 2)) > 0.12
@@ -24,14 +24,14 @@ def blobs(seed=0, images=8, side=40, digits=None):
 
 @pytest.fixture
 def spilled():
-    """Keep maps in a spill that is closed when the test ends."""
+    """Keep maps in a spill until the test ends."""
     with ExitStack() as stack:
 
         def spilled(masks, maps):
-            kept = stack.enter_context(MapSpill())
+            map_spill = stack.enter_context(MapSpill())
             for mask, values in zip(masks, maps, strict=True):
-                kept.add(values, mask)
-            return kept
+                map_spill.add(values, mask)
+            return map_spill
 
         yield spilled
 
@@ -40,19 +40,19 @@ def literal_pimo(masks, maps, low=1e-2, high=1e-1, steps=20_000):
     """Each defective image's recall, averaged over log-spaced rates on the good images."""
     good = np.sort(maps[~masks.any(axis=(1, 2))], axis=None)[::-1]
     rates = np.exp(np.linspace(np.log(low), np.log(high), steps))
-    # The most good pixels that a rate allows, and so the pixel that may not be reached any more.
+    # How many good pixels a rate allows: the index of the first that must not be reached.
     allowed = np.floor(rates * len(good) + 1e-9).astype(int)
-    found = []
+    recalls = []
     for mask, values in zip(masks, maps, strict=True):
         if mask.any():
             recall = [(values[mask] > good[n]).mean() for n in np.unique(allowed)]
-            found.append(np.mean(np.array(recall)[np.searchsorted(np.unique(allowed), allowed)]))
-    return np.array(found)
+            recalls.append(np.mean(np.array(recall)[np.searchsorted(np.unique(allowed), allowed)]))
+    return np.array(recalls)
 
 
 @pytest.fixture(params=["tables", "sorted", "mixed"])
 def ranges(request, monkeypatch):
-    """Count in tables of every float, by sorting, or by whichever the number of values asks for."""
+    """Count in tables of all floats, by sorting, or by the number of values."""
     monkeypatch.setattr(pixels, "_FEW", {"tables": 0, "sorted": 10**9, "mixed": 900}[request.param])
     monkeypatch.setattr(pixels, "_PART", 333)
     monkeypatch.setattr(spill, "_CHUNK", 1000)
@@ -61,26 +61,26 @@ def ranges(request, monkeypatch):
 @pytest.mark.parametrize("digits", [None, 1, 0])
 def test_streaming_agrees_with_scikit_learn_and_with_aupro_in_memory(digits, ranges, spilled):
     masks, maps = blobs(digits=digits)
-    found = measure(spilled(masks, maps))
+    metrics = measure(spilled(masks, maps))
     labels, values = masks.ravel(), maps.ravel()
-    assert found.auroc == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
+    assert metrics.auroc == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
     expected = average_precision_score(labels, values)
-    assert found.average_precision == pytest.approx(expected, abs=1e-12)
+    assert metrics.average_precision == pytest.approx(expected, abs=1e-12)
     precision, recall, _ = precision_recall_curve(labels, values)
     best = np.max(2 * precision * recall / (precision + recall))
-    assert found.f1_max == pytest.approx(best, abs=1e-12)
-    assert found.aupro == pytest.approx(aupro(masks, maps, 0.3), abs=1e-12)
-    assert found.aupro_5 == pytest.approx(aupro(masks, maps, 0.05), abs=1e-12)
+    assert metrics.f1_max == pytest.approx(best, abs=1e-12)
+    assert metrics.aupro == pytest.approx(aupro(masks, maps, 0.3), abs=1e-12)
+    assert metrics.aupro_5 == pytest.approx(aupro(masks, maps, 0.05), abs=1e-12)
 
 
 def test_aupimo_agrees_with_its_literal_definition(ranges, monkeypatch, spilled):
     monkeypatch.setattr(pixels, "PIMO_BOUNDS", (1e-2, 1e-1))
     masks, maps = blobs(seed=3)
-    found = measure(spilled(masks, maps))
-    each = found.image_aupimo[masks.any(axis=(1, 2))]
-    assert each == pytest.approx(literal_pimo(masks, maps), abs=1e-3)
-    assert found.aupimo == pytest.approx(each.mean())
-    assert np.isnan(found.image_aupimo[::2]).all()
+    metrics = measure(spilled(masks, maps))
+    of_defective = metrics.image_aupimo[masks.any(axis=(1, 2))]
+    assert of_defective == pytest.approx(literal_pimo(masks, maps), abs=1e-3)
+    assert metrics.aupimo == pytest.approx(of_defective.mean())
+    assert np.isnan(metrics.image_aupimo[::2]).all()
 
 
 def test_pimo_by_hand(spilled):
@@ -90,20 +90,20 @@ def test_pimo_by_hand(spilled):
     values, mask = np.zeros_like(good), np.zeros(good.shape, dtype=bool)
     mask[0, :4] = True
     values[0, :4] = (9.5, 8.5, 7.5, 6.5)
-    found = measure(spilled([np.zeros_like(mask), mask], [good, values]))
-    assert found.recall == pytest.approx(3 / 4)
-    # One pixel counts all along; the second from 5e-5 on; the third reaches the end alone.
-    assert found.aupimo == pytest.approx((1 + np.log(2) / np.log(10)) / 4)
+    metrics = measure(spilled([np.zeros_like(mask), mask], [good, values]))
+    assert metrics.recall == pytest.approx(3 / 4)
+    # One pixel counts at all rates; the second from 5e-5; the third only at the end.
+    assert metrics.aupimo == pytest.approx((1 + np.log(2) / np.log(10)) / 4)
 
 
 def test_some_images_are_measured_as_if_they_were_all(spilled):
     masks, maps = blobs(images=12)
     some = [0, 3, 4, 7, 8]
     apart = measure(spilled(masks[some], maps[some]))
-    found = measure(spilled(masks, maps), some)
-    assert found.auroc == apart.auroc
-    assert found.aupro == pytest.approx(apart.aupro, abs=1e-12)
-    assert found.aupimo == pytest.approx(apart.aupimo, abs=1e-12)
+    selected = measure(spilled(masks, maps), some)
+    assert selected.auroc == apart.auroc
+    assert selected.aupro == pytest.approx(apart.aupro, abs=1e-12)
+    assert selected.aupimo == pytest.approx(apart.aupimo, abs=1e-12)
 
 
 def test_metrics_that_do_not_exist_are_none(spilled):
@@ -131,21 +131,21 @@ def test_a_map_that_is_not_finite_is_an_error(spilled):
 
 
 def test_a_full_disk_says_where_and_how_much(spilled):
-    kept = spilled([], [])
+    map_spill = spilled([], [])
 
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    kept.unmarked.append = refuse
+    map_spill.unmarked.append = refuse
     masks, maps = blobs()
     with pytest.raises(ModelError, match=r"No space left.*TMPDIR.*4 bytes free for each pixel"):
-        kept.add(maps[0], masks[0])
+        map_spill.add(maps[0], masks[0])
 
 
 def test_resampled_metrics_are_those_of_the_images_drawn(spilled):
     masks, maps = blobs(seed=5, images=40, side=48)
-    kept = spilled(masks, maps)
-    replicates = pixel_replicates(kept, measure(kept), resamplings=4)
+    map_spill = spilled(masks, maps)
+    replicates = pixel_replicates(map_spill, measure(map_spill), resamplings=4)
     for row, weights in enumerate(draw(masks.any(axis=(1, 2)), 4, seed=0)):
         drawn = np.repeat(np.arange(40), weights)
         exact = measure(spilled(masks[drawn], maps[drawn])).named()

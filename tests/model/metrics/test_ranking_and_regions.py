@@ -17,11 +17,11 @@ RANKED = [auroc, average_precision, f1_max]
 
 
 def literal_aupro(masks, maps, limit=0.3):
-    """Walk through every threshold and integrate the curve, as the definition reads."""
+    """Try every threshold and integrate the curve, as the definition says."""
     regions = []
     for n, mask in enumerate(masks):
-        labels, found = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
-        regions += [(n, labels == k) for k in range(1, found + 1)]
+        labels, count = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
+        regions += [(n, labels == k) for k in range(1, count + 1)]
     rates, overlaps = [0.0], [0.0]
     for threshold in np.unique(maps)[::-1]:
         above = maps >= threshold
@@ -37,7 +37,7 @@ def literal_aupro(masks, maps, limit=0.3):
 
 
 def blobs(rng, images=4, side=24, strength=1.0, digits=None):
-    """Random marked patches on maps that are higher, on average, where the mask is."""
+    """Random masks, and maps whose mean is higher inside them."""
     masks = scipy.ndimage.gaussian_filter(rng.normal(size=(images, side, side)), (0, 2, 2)) > 0.12
     masks[0] = False
     maps = rng.normal(size=masks.shape) + strength * masks
@@ -100,12 +100,12 @@ def test_aupro_agrees_with_its_literal_definition(seed, digits, limit):
 
 
 def test_aupro_by_hand():
-    # Ten normal pixels score 0.0 to 0.9; the region's two lie above all of them and below all.
+    # Ten normal pixels score 0.0 to 0.9; one of the region's two is above all of them, one below.
     normals = np.arange(10) / 10
     maps = np.array([[*normals, 2.0, -1.0]])[None]
     masks = np.array([[*[False] * 10, True, True]])[None]
     assert aupro(masks, maps, 0.3) == pytest.approx(0.5)
-    # The second pixel rises between the normal pixels 0.8 and 0.9: counted from a rate of 0.1 on.
+    # The second pixel rises between the normal pixels 0.8 and 0.9, so it counts from a rate of 0.1.
     maps[0, 0, -1] = 0.85
     assert aupro(masks, maps, 0.3) == pytest.approx(0.5 + 0.5 * 0.2 / 0.3)
 
@@ -161,12 +161,12 @@ def test_weights_count_as_repetitions(digits):
     labels = rng.random(60) < 0.4
     scores = np.round(rng.normal(size=60) + labels, digits)
     weights = draw(labels, 5, seed=0)
-    found = Ranking(labels, scores).ranks(weights)
+    ranks = Ranking(labels, scores).ranks(weights)
     for row, repeats in enumerate(weights):
         again = Ranking(np.repeat(labels, repeats), np.repeat(scores, repeats)).ranks()
-        assert found.auroc[row] == pytest.approx(again.auroc[0])
-        assert found.average_precision[row] == pytest.approx(again.average_precision[0])
-        assert found.f1_max[row] == pytest.approx(again.f1_max[0])
+        assert ranks.auroc[row] == pytest.approx(again.auroc[0])
+        assert ranks.average_precision[row] == pytest.approx(again.average_precision[0])
+        assert ranks.f1_max[row] == pytest.approx(again.f1_max[0])
 
 
 def test_the_curves_are_scikit_learns():
@@ -185,22 +185,24 @@ def test_the_curves_are_scikit_learns():
 
 
 def stepped_aupro(masks, maps, limit=0.3, steps=100):
-    """The published evaluator's way: even thresholds, and the kept rates stretched to 0 to 1."""
+    """The published evaluator's way: even thresholds, low rates stretched to 0 to 1."""
     labels = [scipy.ndimage.label(mask, structure=np.ones((3, 3))) for mask in masks]
     rates, overlaps = [], []
     for threshold in np.linspace(maps.min(), maps.max(), steps, endpoint=False):
         above = maps > threshold
-        found = [
-            np.mean(above[n][own == k])
-            for n, (own, c) in enumerate(labels)
+        region_overlaps = [
+            np.mean(above[n][label == k])
+            for n, (label, c) in enumerate(labels)
             for k in range(1, c + 1)
         ]
         rates.append(np.mean(above[~masks]))
-        overlaps.append(np.mean(found))
+        overlaps.append(np.mean(region_overlaps))
     rates, overlaps = np.array(rates)[::-1], np.array(overlaps)[::-1]
-    kept = rates < limit
-    stretched = (rates[kept] - rates[kept].min()) / (rates[kept].max() - rates[kept].min())
-    return np.trapezoid(overlaps[kept], stretched)
+    below_limit = rates < limit
+    stretched = (rates[below_limit] - rates[below_limit].min()) / (
+        rates[below_limit].max() - rates[below_limit].min()
+    )
+    return np.trapezoid(overlaps[below_limit], stretched)
 
 
 def test_the_published_way_of_aupro_comes_near_where_its_thresholds_are_dense():

@@ -34,25 +34,25 @@ def test_strides_and_channels(lite):
 
 
 def test_nothing_is_kept_after_stride_16(lite):
-    """The paper's encoder has 8.17 M parameters without its last stage; this one far fewer."""
+    """The paper's encoder without its last stage has 8.17 M parameters; this one far fewer."""
     assert sum(p.numel() for p in lite.parameters()) == 700_768
 
 
 def test_the_package_weights_are_the_whole_networks(lite):
     """timm's own network, filled in order, has the same features."""
-    whole = timm.create_model(LITE).eval()
-    keys = list(whole.state_dict())
-    whole.load_state_dict(dict(zip(keys, stored().values(), strict=True)))
+    network = timm.create_model(LITE).eval()
+    keys = list(network.state_dict())
+    network.load_state_dict(dict(zip(keys, stored().values(), strict=True)))
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = whole.forward_intermediates(x, indices=[1, 2, 3], intermediates_only=True)
+        expected = network.forward_intermediates(x, indices=[1, 2, 3], intermediates_only=True)
     for feature, wanted in zip(lite(x), expected, strict=True):
         torch.testing.assert_close(feature, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", PACKAGE_ENCODERS)
 def test_every_packages_weights_are_those_of_its_network(name):
-    """In the wrong place they would make variances below zero, or features that say nothing."""
+    """Misplaced weights would give negative variances, or meaningless features."""
     encoder = Encoder(name)
     load_encoder_weights(encoder, "package")
     variances = [v for k, v in encoder.net.state_dict().items() if k.endswith("running_var")]
@@ -116,16 +116,16 @@ def test_encoders_that_cannot_serve():
 
 
 def test_the_hubs_resnet34_is_the_one_mambaad_was_published_with(monkeypatch):
-    asked = []
+    requests = []
     plain = timm.create_model
 
     def remember(name, pretrained=False):
-        asked.append((name, pretrained))
+        requests.append((name, pretrained))
         return plain(name.partition(".")[0], pretrained=False)
 
     encoder = Encoder("resnet34")
     monkeypatch.setattr("timm.create_model", remember)
     monkeypatch.setattr("model.network.hub.why_not", lambda *_: None)
     load_encoder_weights(encoder, "hub")
-    assert asked == [("resnet34.bt_in1k", True)]
+    assert requests == [("resnet34.bt_in1k", True)]
     assert timm.get_pretrained_cfg("resnet34.bt_in1k").url.endswith("resnet34-43635321.pth")

@@ -1,4 +1,4 @@
-"""Whether the hub can be asked is found out once, briefly, and before any work."""
+"""The hub's availability is checked once, briefly, and before any work."""
 
 import http.server
 import threading
@@ -34,7 +34,7 @@ def test_a_hub_that_is_not_there_is_said_at_once_with_what_to_type(nothing_cache
     began = time.monotonic()
     with pytest.raises(WeightsError, match=r"127\.0\.0\.1.*--encoder-weights FILE") as caught:
         check_encoder_weights("resnet34", "hub")
-    assert time.monotonic() - began < 4 * hub.TIMEOUT_S  # the client itself tries for 47 s
+    assert time.monotonic() - began < 4 * hub.TIMEOUT_S  # the client itself retries for 47 s
     assert "resnet34" in str(caught.value)
 
 
@@ -52,16 +52,16 @@ def test_any_answer_will_do(nothing_cached, monkeypatch):
 
 
 def test_what_is_cached_needs_no_hub(monkeypatch):
-    asked = []
+    repositories = []
 
     def cached(repository, file):
-        asked.append(repository)
+        repositories.append(repository)
         return "somewhere/model.safetensors"
 
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     check_encoder_weights("resnet34", "hub")
-    assert asked == ["timm/resnet34.bt_in1k"]
+    assert repositories == ["timm/resnet34.bt_in1k"]
 
 
 def test_offline_by_setting_and_models_without_a_hub(nothing_cached, monkeypatch):
@@ -71,12 +71,12 @@ def test_offline_by_setting_and_models_without_a_hub(nothing_cached, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "said"),
+    ("name", "source", "message"),
     [
         ("resnet34", "package", "--encoder-weights FILE"),
         ("resnet34", "nowhere.pth", "no weights file nowhere.pth"),
     ],
 )
-def test_other_sources_are_looked_at_too(name, source, said):
-    with pytest.raises(WeightsError, match=said):
+def test_other_sources_are_looked_at_too(name, source, message):
+    with pytest.raises(WeightsError, match=message):
         check_encoder_weights(name, source)

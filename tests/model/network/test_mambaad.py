@@ -74,7 +74,7 @@ def test_everything_but_the_encoder_learns():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
     still = [n for n, p in network.named_parameters() if p.grad is not None and not p.grad.any()]
-    # The bias before a normalisation can change nothing, and instance norm sees many here.
+    # A bias before a normalisation has no effect, and instance norm averages many values here.
     assert all(n.endswith("bias") for n in still), still
 
 

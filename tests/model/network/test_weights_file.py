@@ -1,4 +1,4 @@
-"""Files that are no weights: said in our words, whatever torch thinks of them."""
+"""Files without weights get our error message, whatever torch reports."""
 
 import pickle
 import random
@@ -14,7 +14,7 @@ from model.network.weights_file import read_weights_file
 
 
 class Model:
-    """Something of the caller's own."""
+    """An object of the caller's own class."""
 
 
 def whole_model(path):
@@ -46,9 +46,9 @@ FILES = {
 
 @pytest.mark.parametrize("kind", FILES)
 def test_what_is_no_file_of_weights_is_said_in_one_line(tmp_path, kind):
-    make, said = FILES[kind]
+    make, message = FILES[kind]
     make(tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         read_weights_file(tmp_path / "x.pth")
     text = str(caught.value)
     assert "\n" not in text

@@ -81,7 +81,7 @@ def write(path, base, spot=None):
 
 @pytest.fixture
 def samples(tmp_path):
-    """Six good parts of which one is too bright, three cracks with masks, and two dents."""
+    """Six good parts, one of them too bright; three cracks with masks; two dents."""
     bolt = tmp_path / "bolt"
     for n, base in enumerate((10, 20, 30, 40, 50, 200)):
         write(bolt / f"test/good/{n}.png", base)
@@ -94,30 +94,30 @@ def samples(tmp_path):
 
 
 class Page(HTMLParser):
-    """What a page refers to, shows and says."""
+    """The links, tags and text of a page."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.said = [], []
+        self.tags, self.texts = [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data):
-        self.said.append(data)
+        self.texts.append(data)
 
     def named(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
 
     @property
     def text(self):
-        return " ".join(" ".join(self.said).split())
+        return " ".join(" ".join(self.texts).split())
 
 
 def report(tmp_path, samples, **more):
-    found = detector(0.5)
-    subject = Subject(found, manifest("parts"), evaluate(found, samples), tmp_path, **more)
+    reported = detector(0.5)
+    subject = Subject(reported, manifest("parts"), evaluate(reported, samples), tmp_path, **more)
     file = tmp_path / "out" / "report.html"
     write_report(file, subject)
     return file.read_text("utf-8")
@@ -191,9 +191,9 @@ def test_other_methods_and_the_training_curve(tmp_path, samples):
     )
     curve = {"epoch": [1, 2, 3], "loss": [0.5, 0.3, 0.2], "held_out_loss": [None, 0.4, 0.3]}
     text = report(tmp_path, samples, rivalry=Rivalry({"bolt": rows}), curve=curve)
-    said = Page(text).text
-    assert "PaDiM" in said
-    assert "+10.0 +2.0 to +20.0" in said
+    shown = Page(text).text
+    assert "PaDiM" in shown
+    assert "+10.0 +2.0 to +20.0" in shown
     assert "Loss while training" in text
 
 
@@ -210,19 +210,19 @@ def test_a_folder_that_refuses_is_an_error(tmp_path, samples):
 
 def compared(samples, first=0.5, second=0.22):
     detectors = (detector(first), detector(second))
-    found = [evaluate(one, samples) for one in detectors]
-    return detectors, compare(*found)
+    evaluations = [evaluate(single, samples) for single in detectors]
+    return detectors, compare(*evaluations)
 
 
 def test_two_checkpoints_pair_by_pair(samples):
     _, comparison = compared(samples)
-    found = comparison.categories["bolt"]
-    # The same scores, and only the threshold differs: ranking is the same in every resampling.
-    assert found["image_auroc"].difference == 0
-    assert found["image_auroc"].interval == (0, 0)
-    assert not found["image_auroc"].is_sure
-    assert found["escape_rate"].difference == pytest.approx(-2 / 5)
-    assert found["escape_rate"].interval[1] <= 0
+    differences = comparison.categories["bolt"]
+    # The scores are equal and only the threshold differs, so every resampling ranks the same.
+    assert differences["image_auroc"].difference == 0
+    assert differences["image_auroc"].interval == (0, 0)
+    assert not differences["image_auroc"].is_sure
+    assert differences["escape_rate"].difference == pytest.approx(-2 / 5)
+    assert differences["escape_rate"].interval[1] <= 0
     changed = {change.sample.path.name: change.is_better for change in comparison.changes}
     assert changed == {"c2.png": True, "<i>.png": True}
     assert [c.is_better for c in compared(samples, 0.22, 0.5)[1].changes] == [False, False]
@@ -230,9 +230,9 @@ def test_two_checkpoints_pair_by_pair(samples):
 
 
 def test_other_images_cannot_be_compared(samples):
-    found = [evaluate(detector(0.5), some) for some in (samples, samples[1:])]
+    evaluations = [evaluate(detector(0.5), some) for some in (samples, samples[1:])]
     with pytest.raises(DatasetError, match="the same images"):
-        compare(*found)
+        compare(*evaluations)
 
 
 def test_the_comparison_shows_both_heatmaps(tmp_path, samples):
@@ -271,30 +271,30 @@ def test_long_curves_are_thinned_and_keep_their_ends():
 
 
 def test_what_more_images_would_promise():
-    found = promises(Calibration(1.0, 1.0, 1.0, 1.0, 0.05, 60))
-    assert [row.images for row in found if row.is_ours] == [60]
-    bounds = [row.bound for row in found]
+    rows = promises(Calibration(1.0, 1.0, 1.0, 1.0, 0.05, 60))
+    assert [row.images for row in rows if row.is_ours] == [60]
+    bounds = [row.bound for row in rows]
     assert bounds[0] == max(bounds)
     assert bounds[-1] == min(bounds) < 0.06
-    assert all(row.rate <= 0.05 for row in found)
+    assert all(row.rate <= 0.05 for row in rows)
 
 
 def test_thresholds_that_promise_nothing_or_stand_in_have_no_table_of_promises(tmp_path, samples):
-    found = detector(0.5)
-    result = evaluate(found, samples)
+    reported = detector(0.5)
+    result = evaluate(reported, samples)
     file = tmp_path / "report.html"
-    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    write_report(file, Subject(reported, manifest("parts"), result, tmp_path))
     assert "Held-out good images" in Page(file.read_text("utf-8")).text
 
-    found.calibrations["bolt"] = replace(found.calibrations["bolt"], folds=5)
-    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    reported.calibrations["bolt"] = replace(reported.calibrations["bolt"], folds=5)
+    write_report(file, Subject(reported, manifest("parts"), result, tmp_path))
     text = Page(file.read_text("utf-8")).text
     assert "Held-out good images" not in text
     assert "5 networks scored 60" in text
     assert "not a promise" in text
 
     subject = Subject(
-        found, manifest("parts"), result, tmp_path, notes=("Not <this>.",), stand_in=True
+        reported, manifest("parts"), result, tmp_path, notes=("Not <this>.",), stand_in=True
     )
     write_report(file, subject)
     text = Page(file.read_text("utf-8")).text
@@ -309,18 +309,18 @@ def test_a_checkpoint_without_a_curve_has_none():
 
 
 def saturated(samples):
-    """A detector to which everything is far from its threshold: nearly all scores are 0 or 1."""
-    found = detector(0.5)
-    tight = replace(found.calibrations["bolt"], image_scale=0.001)
-    found.calibrations["bolt"] = tight
-    return found, evaluate(found, samples)
+    """Scores far from the threshold: nearly all are 0 or 1."""
+    far_off = detector(0.5)
+    tight = replace(far_off.calibrations["bolt"], image_scale=0.001)
+    far_off.calibrations["bolt"] = tight
+    return far_off, evaluate(far_off, samples)
 
 
 def test_scores_that_are_all_0_or_1_are_drawn_on_the_raw_axis(tmp_path, samples):
-    found, result = saturated(samples)
+    reported, result = saturated(samples)
     assert {round(record.score) for record in result.records} == {0, 1}
     file = tmp_path / "report.html"
-    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    write_report(file, Subject(reported, manifest("parts"), result, tmp_path))
     text = Page(file.read_text("utf-8")).text
     assert "Raw scores of bolt, good and defective images" in text
     assert "Nearly all scores on the scale from 0 to 1 are 0 or 1" in text
@@ -339,15 +339,15 @@ def test_a_histogram_of_raw_scores_is_as_wide_as_they_are():
     assert "NG above" in drawn
     assert "review above" in drawn
     assert ">40<" in drawn
-    one = charts.histogram("Raw", np.full(3, 2.0), np.zeros(0), 2.0, axis=None)
-    assert "nan" not in one
+    single_score = charts.histogram("Raw", np.full(3, 2.0), np.zeros(0), 2.0, axis=None)
+    assert "nan" not in single_score
 
 
 def test_what_contradicts_the_promise_is_said_at_the_head_and_beside_it(tmp_path, samples):
-    found = detector(0.01)  # every good part is NG
-    result = evaluate(found, samples)
+    reported = detector(0.01)  # every good part is NG
+    result = evaluate(reported, samples)
     file = tmp_path / "report.html"
-    write_report(file, Subject(found, manifest("parts"), result, tmp_path))
+    write_report(file, Subject(reported, manifest("parts"), result, tmp_path))
     page = Page(file.read_text("utf-8"))
     assert page.text.count("bolt: these good test images are not like those that set") == 2
     assert "6 of 6 (100 %) were" in page.text
@@ -378,7 +378,7 @@ def test_review_lies_between_right_and_wrong(samples, first, second):
     defective = next(sample for sample in samples if not sample.is_good)
     worse = GOOD_TO_WORSE.index(second) > GOOD_TO_WORSE.index(first)
     for sample, expected in ((good, not worse), (defective, worse)):
-        one, two = (
+        before, after = (
             replace(record, sample=sample, decision=Decision(name)) for name in (first, second)
         )
-        assert Change(one, two).is_better is expected
+        assert Change(before, after).is_better is expected

@@ -21,25 +21,25 @@ def scales(images, seed=0, shift=0.0):
     ]
 
 
-def in_batches(found, size):
-    count = len(found[0])
-    return [[maps[i : i + size] for maps in found] for i in range(0, count, size)]
+def in_batches(features, size):
+    count = len(features[0])
+    return [[maps[i : i + size] for maps in features] for i in range(0, count, size)]
 
 
-def places(found):
-    """Features (P, B, C) as PaDiM takes them, by NumPy."""
-    laid = on_one_grid(found, (8, 8)).numpy()
+def places(features):
+    """Features (P, B, C) in PaDiM's layout, by NumPy."""
+    laid = on_one_grid(features, (8, 8)).numpy()
     return laid.reshape(*laid.shape[:2], -1).transpose(2, 0, 1).astype(np.float64)
 
 
 @pytest.mark.parametrize("shift", [0.0, 50.0])
 def test_padim_is_mahalanobis_distance_under_scikit_learns_shrinkage(shift):
     good, new = scales(40, shift=shift), scales(3, seed=1, shift=shift)
-    found = Padim.fit(in_batches(good, 7)).distances(new).reshape(3, -1).numpy()
+    distances = Padim.fit(in_batches(good, 7)).distances(new).reshape(3, -1).numpy()
     for place in (0, 9, 63):
         oas = OAS().fit(places(good)[place])
         expected = np.sqrt(oas.mahalanobis(places(new)[place]))
-        assert found[:, place] == pytest.approx(expected, rel=2e-3)
+        assert distances[:, place] == pytest.approx(expected, rel=2e-3)
 
 
 def test_padim_keeps_as_many_channels_as_fit(monkeypatch):
@@ -63,7 +63,7 @@ def test_what_is_out_of_place_stands_out_there():
         maps[:, :, int(5 * step), int(2 * step)] += 8
     for rival in (Padim.fit(in_batches(good, 8)), PatchCore.fit(in_batches(good, 8), 60)):
         row, column = divmod(int(rival.distances(new)[0].argmax()), 8)
-        # The coarse cell spans rows 4 and 5, columns 2 and 3, and smoothing reaches one further.
+        # The coarse cell covers rows 4 and 5, columns 2 and 3; smoothing adds one on each side.
         assert 3 <= row <= 6
         assert 1 <= column <= 4
 
@@ -115,15 +115,15 @@ def test_scores_with_and_without_the_border():
     maps = np.zeros((2, 32, 32), dtype=np.float32)
     maps[0, 0, 0] = 9
     maps[1, 16, 16:26] = 5
-    found = score_maps(maps)
-    assert found["max"].tolist() == [9, 5]
-    assert found["max_inner"].tolist() == [0, 5]
-    assert found["top"].tolist() == pytest.approx([0.9, 5.0])
-    # 28 x 28 pixels inside: 1 % are 8 of them.
-    assert found["top_inner"].tolist() == pytest.approx([0, 5.0])
+    scores = score_maps(maps)
+    assert scores["max"].tolist() == [9, 5]
+    assert scores["max_inner"].tolist() == [0, 5]
+    assert scores["top"].tolist() == pytest.approx([0.9, 5.0])
+    # Of 28 x 28 inner pixels, 1 % are 8.
+    assert scores["top_inner"].tolist() == pytest.approx([0, 5.0])
 
 
 def test_maps_span_the_image():
-    found = spread(torch.arange(4.0).reshape(1, 2, 2), (32, 48))
-    assert found.shape == (1, 32, 48)
-    assert np.unravel_index(found[0].argmax(), (32, 48)) > (16, 24)
+    spread_maps = spread(torch.arange(4.0).reshape(1, 2, 2), (32, 48))
+    assert spread_maps.shape == (1, 32, 48)
+    assert np.unravel_index(spread_maps[0].argmax(), (32, 48)) > (16, 24)

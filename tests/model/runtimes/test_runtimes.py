@@ -1,4 +1,4 @@
-"""Which library computes a version, and what is said where it is not installed."""
+"""Which library runs a version, and the message if it is not installed."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def installed(monkeypatch):
         (BOTH, "auto", "torch"),
         (ONNX, "auto", "onnxruntime"),
         (BOTH, "onnxruntime", "onnxruntime"),
-        (NETWORK, "onnxruntime", "onnxruntime"),  # which then says that there is no such file
+        (NETWORK, "onnxruntime", "onnxruntime"),  # it then reports that the file is missing
         (BOTH, "reference", "torch"),
     ],
 )
@@ -88,9 +88,9 @@ def test_preparing_fails_only_where_nothing_could_be_computed(installed):
 
 
 def test_a_device_that_is_not_there_is_named():
-    for found in ([NETWORK], []):
+    for files in ([NETWORK], []):
         with pytest.raises(BackendUnavailable, match="cannot use cuda:99"):
-            Runtimes("cuda:99").prepare(found)
+            Runtimes("cuda:99").prepare(files)
 
 
 def test_a_version_with_an_onnx_file_alone_is_opened(tmp_path):
@@ -156,10 +156,10 @@ print(*sorted(heavy & set(sys.modules)))
 )
 def test_what_serves_is_imported_without_torch(modules):
     program = IMPORTS.format(modules=modules)
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (found.returncode, found.stdout, found.stderr) == (0, "\n", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "\n", "")
 
 
 def test_a_command_that_needs_torch_says_how_to_get_it(tmp_path, monkeypatch):

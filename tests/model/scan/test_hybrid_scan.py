@@ -1,4 +1,4 @@
-"""Every backend against the reference, the reference against the definition, and its gradients."""
+"""Every backend against the reference, the reference against the definition, and gradients."""
 
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ CASES = {
 
 
 def relative(value, expected):
-    norm = expected.double().norm().clamp(min=1e-30)  # an exact 0 has to be met exactly
+    norm = expected.double().norm().clamp(min=1e-30)  # an exact 0 must be met exactly
     return ((value.double() - expected.double()).norm() / norm).item()
 
 
@@ -94,7 +94,7 @@ def test_cpu_walks_every_order(scan, directions):
 
 
 def test_the_reference_is_the_recurrence_of_the_paper():
-    """One channel, one state, two opposite sweeps, worked by hand in NumPy."""
+    """One channel, one state, two opposite sweeps, computed by hand in NumPy."""
     case = Case(1, (1, 3), 1, 2, 1, 1, "sweep")
     u, selection, A, D, dt_weight, dt_bias = (x.numpy() for x in case.inputs(torch.float64))
     expected = np.zeros(3)

@@ -1,4 +1,4 @@
-"""Compiled kernels are kept on disk where that is possible, and work where it is not."""
+"""Compiled kernels are cached on disk where possible, and work elsewhere."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ print(sum(cpu._forward_units.stats.cache_hits.values()))
 def test_a_second_start_takes_the_kernels_from_disk(tmp_path):
     environment = {
         **os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1", "NUMBA_OPT": "1", "NUMBA_CPU_NAME": "generic",  # compiles sooner
+        "OMP_NUM_THREADS": "1", "NUMBA_OPT": "1", "NUMBA_CPU_NAME": "generic",  # faster to compile
     }  # fmt: skip
     hits = []
     for _ in range(2):
@@ -56,7 +56,7 @@ def test_a_second_start_takes_the_kernels_from_disk(tmp_path):
         done = subprocess.run(
             command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
         )
-        worked, found = done.stdout.split()
+        worked, hit_count = done.stdout.split()
         assert worked == "True"
-        hits.append(int(found))
+        hits.append(int(hit_count))
     assert hits == [0, 1]

@@ -1,7 +1,7 @@
-"""The published data flow, around a rendering of mamba_ssm's function that runs on the CPU.
+"""The published data flow, with a version of mamba_ssm's function that runs on the CPU.
 
-mamba_ssm itself needs CUDA to be built. The stand-in checks what the real one demands of its
-arguments: shapes, float32, the last dimension contiguous.
+mamba_ssm itself needs CUDA to be built. The stand-in checks the real function's requirements for
+its arguments: shapes, float32, the last dimension contiguous.
 """
 
 import sys

@@ -12,13 +12,13 @@ def maps(count=20):
 
 
 def test_batches_add_up_to_the_whole():
-    whole, parts = Baseline.fit([maps()]), Baseline.fit(np.array_split(maps(), 7))
-    np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-6)
-    np.testing.assert_allclose(parts.deviation, whole.deviation, rtol=1e-6)
-    np.testing.assert_allclose(whole.mean, maps().mean(axis=0), rtol=1e-5)
+    at_once, parts = Baseline.fit([maps()]), Baseline.fit(np.array_split(maps(), 7))
+    np.testing.assert_allclose(parts.mean, at_once.mean, rtol=1e-6)
+    np.testing.assert_allclose(parts.deviation, at_once.deviation, rtol=1e-6)
+    np.testing.assert_allclose(at_once.mean, maps().mean(axis=0), rtol=1e-5)
     deviation = maps().std(axis=0)
     np.testing.assert_allclose(
-        whole.deviation, deviation + DEVIATION_FLOOR * deviation.mean(), rtol=1e-4
+        at_once.deviation, deviation + DEVIATION_FLOOR * deviation.mean(), rtol=1e-4
     )
 
 

@@ -105,7 +105,7 @@ def test_raw_keeps_scores_to_half_a_level():
 
 @pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1)])
 def test_drawing_takes_time_by_pixels_whatever_their_shape(size):
-    """Row by row it took 10 s, and with lines as thick as a side asks for, minutes."""
+    """Row by row it took 10 s, and minutes with lines as thick as the side suggests."""
     scores = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
     regions = [Region(box=(0, 0, *size), area_px=1, peak=(0, 0), peak_score=0.9)] * 5
     started = time.process_time()

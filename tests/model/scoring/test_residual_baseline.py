@@ -17,13 +17,13 @@ from model.scoring.scores import Scoring
 
 SIZE, SIGMA = (32, 48), 2.0
 SHAPES = ((3, 8, 12), (5, 4, 6), (20, 2, 3))
-"""Three scales; the last one has channels for two stairs."""
+"""Three scales; the last one has enough channels for two stairs."""
 WEIGHTS = (1.0, 0.0, 3.0)
 SCORING = Scoring(distance="mahalanobis", sigma=SIGMA, scale_weights=WEIGHTS)
 
 
 def drawn(shape, count, seed):
-    """Channels that vary together, otherwise at every place of the grid: (count, C, h, w)."""
+    """Channels that vary together, differently at each grid place: (count, C, h, w)."""
     channels, height, width = shape
     places = height * width
     mixing = np.random.default_rng(0).normal(0, 1, (places, channels, channels))
@@ -34,7 +34,7 @@ def drawn(shape, count, seed):
 
 
 def used(count=400, seed=1):
-    """The differences of the two scales with a weight."""
+    """The differences of the two scales with weight."""
     return [drawn(SHAPES[0], count, seed), drawn(SHAPES[2], count, seed + 100)]
 
 
@@ -51,16 +51,16 @@ def fitted(values=None, weights=WEIGHTS, size=SIZE, sigma=SIGMA):
     return FeatureBaseline.fit(batches, SHAPES, weights, size, sigma)
 
 
-def literal_distances(known, asked):
-    """Mahalanobis' formula in double precision, place by place: (B, h, w)."""
-    channels = known.shape[1]
-    found = np.empty((len(asked), *known.shape[2:]))
-    for row, column in np.ndindex(*known.shape[2:]):
-        good = known[:, :, row, column].astype(np.float64)
+def literal_distances(good_parts, new_parts):
+    """Mahalanobis distances in double precision, place by place: (B, h, w)."""
+    channels = good_parts.shape[1]
+    distances = np.empty((len(new_parts), *good_parts.shape[2:]))
+    for row, column in np.ndindex(*good_parts.shape[2:]):
+        good = good_parts[:, :, row, column].astype(np.float64)
         inverse = np.linalg.inv(oas(good)[0])
-        off = asked[:, :, row, column] - good.mean(axis=0)
-        found[:, row, column] = np.sqrt(np.einsum("bi,ij,bj->b", off, inverse, off) / channels)
-    return found
+        off = new_parts[:, :, row, column] - good.mean(axis=0)
+        distances[:, row, column] = np.sqrt(np.einsum("bi,ij,bj->b", off, inverse, off) / channels)
+    return distances
 
 
 def spread(distances, size=SIZE, sigma=SIGMA):
@@ -72,11 +72,11 @@ def spread(distances, size=SIZE, sigma=SIGMA):
 
 def test_each_scale_is_measured_by_mahalanobis_distance_place_by_place():
     baseline = fitted()
-    known, asked = used(), used(3, seed=5)
-    for scale, good, new in zip(baseline.scales, known, asked, strict=True):
-        found = np.stack([scale.distances(one) for one in new])
+    good_parts, new_parts = used(), used(3, seed=5)
+    for scale, good, new in zip(baseline.scales, good_parts, new_parts, strict=True):
+        distances = np.stack([scale.distances(part) for part in new])
         # 16 bits are precise to 0.1 %
-        np.testing.assert_allclose(found, literal_distances(good, new), rtol=3e-3)
+        np.testing.assert_allclose(distances, literal_distances(good, new), rtol=3e-3)
 
 
 @pytest.mark.parametrize("weights", [WEIGHTS, (1.0, 0.0, 1.0), (5.0, 0.0, 0.5)])
@@ -85,31 +85,31 @@ def test_the_map_is_the_scales_weighted_mean_resized_and_blurred(weights):
         spread(literal_distances(good, new))
         for good, new in zip(used(), used(3, seed=5), strict=True)
     )
-    found = fitted(weights=weights).standardise(differences(3, seed=5))
+    actual = fitted(weights=weights).standardise(differences(3, seed=5))
     expected = (weights[0] * fine + weights[2] * coarse) / (weights[0] + weights[2])
-    np.testing.assert_allclose(found, expected, rtol=3e-3)
+    np.testing.assert_allclose(actual, expected, rtol=3e-3)
 
 
 def test_one_scale_alone_is_its_own_map_whatever_its_weight():
-    known, asked = (drawn(SHAPES[1], count, seed) for count, seed in ((400, 1), (2, 5)))
-    expected = spread(literal_distances(known, asked), (4, 6), 0.0)
+    good, new = (drawn(SHAPES[1], count, seed) for count, seed in ((400, 1), (2, 5)))
+    expected = spread(literal_distances(good, new), (4, 6), 0.0)
     for weight in (0.25, 7.0):
-        alone = fitted(flat([known]), (0.0, weight, 0.0), (4, 6), 0.0)
-        np.testing.assert_allclose(alone.standardise(flat([asked])), expected, rtol=3e-3)
+        alone = fitted(flat([good]), (0.0, weight, 0.0), (4, 6), 0.0)
+        np.testing.assert_allclose(alone.standardise(flat([new])), expected, rtol=3e-3)
 
 
 def test_good_parts_are_about_1_everywhere():
     for scale, new in zip(fitted().scales, used(300, seed=9), strict=True):
-        squares = np.mean([np.square(scale.distances(one)) for one in new], axis=0)
+        squares = np.mean([np.square(scale.distances(part)) for part in new], axis=0)
         np.testing.assert_allclose(np.sqrt(squares), 1, atol=0.25)
 
 
 def test_batches_add_up_to_the_whole():
     batches = np.array_split(differences(), 7)
     parts = FeatureBaseline.fit(batches, SHAPES, WEIGHTS, SIZE, SIGMA)
-    asked = differences(2, seed=4)
+    new = differences(2, seed=4)
     np.testing.assert_allclose(
-        parts.standardise(asked), fitted().standardise(asked), rtol=2e-3, atol=1e-3
+        parts.standardise(new), fitted().standardise(new), rtol=2e-3, atol=1e-3
     )
 
 
@@ -156,11 +156,9 @@ def test_arrays_and_back():
     stored = to_arrays(baselines)
     assert stored["whitening_1/solar"].dtype == np.float16
     back = from_arrays(stored, SCORING, SIZE)
-    asked = differences(2, seed=3)
+    new = differences(2, seed=3)
     for category, baseline in baselines.items():
-        np.testing.assert_array_equal(
-            back[category].standardise(asked), baseline.standardise(asked)
-        )
+        np.testing.assert_array_equal(back[category].standardise(new), baseline.standardise(new))
         assert back[category].nbytes == baseline.nbytes
 
 
@@ -185,19 +183,19 @@ def test_arrays_that_do_not_fit_are_refused():
 
 def test_each_image_is_measured_by_its_own_category():
     baselines = {"a": fitted(), "b": fitted(differences(seed=3) + 1)}
-    asked = differences(4, seed=5)
-    found = standardised(asked, ["a", "b", "b", "a"], baselines, SIZE)
+    new = differences(4, seed=5)
+    actual = standardised(new, ["a", "b", "b", "a"], baselines, SIZE)
     for image, category in enumerate("abba"):
-        alone = baselines[category].standardise(asked[image : image + 1])
-        np.testing.assert_allclose(found[image : image + 1], alone, rtol=1e-5)
+        alone = baselines[category].standardise(new[image : image + 1])
+        np.testing.assert_allclose(actual[image : image + 1], alone, rtol=1e-5)
     with pytest.raises(UnknownCategory, match="no baseline for c"):
-        standardised(asked, ["a", "b", "c", "a"], baselines, SIZE)
+        standardised(new, ["a", "b", "c", "a"], baselines, SIZE)
 
 
 def literally_smooth(values):
-    """Average the neighbours that there are by a binomial kernel: (C, h, w)."""
+    """Average the existing neighbours by a binomial kernel: (C, h, w)."""
     _, height, width = values.shape
-    found = np.empty_like(values)
+    smoothed = np.empty_like(values)
     for row, column in np.ndindex(height, width):
         total, weights = 0.0, 0.0
         for down, across in product((-1, 0, 1), repeat=2):
@@ -205,8 +203,8 @@ def literally_smooth(values):
             if 0 <= y < height and 0 <= x < width:
                 weight = (2 - abs(down)) * (2 - abs(across))
                 total, weights = total + weight * values[:, y, x], weights + weight
-        found[:, row, column] = total / weights
-    return found
+        smoothed[:, row, column] = total / weights
+    return smoothed
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -216,18 +214,18 @@ def test_differences_are_smoothed_on_their_own_grids_and_laid_end_to_end(layout)
     teacher, student = (
         [torch.randn(shape).contiguous(memory_format=layout) for shape in shapes] for _ in range(2)
     )
-    found = residuals(teacher, student, (0.5, 0.0, 2.0))
+    actual = residuals(teacher, student, (0.5, 0.0, 2.0))
     fine, coarse = ((teacher[k] - student[k]).numpy() for k in (0, 2))
     expected = [flat([np.stack(list(map(literally_smooth, d)))]) for d in (fine, coarse)]
-    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actual, np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
     assert residuals(teacher, student, (0.0, 1.0, 0.0)).shape == (2, 4 * 4 * 3)
 
 
 def test_what_is_the_same_everywhere_stays_so_up_to_the_edges():
     teacher = [torch.full((1, 2, 4, 6), 3.0)]
-    found = residuals(teacher, [torch.zeros(1, 2, 4, 6)], (1.0,))
-    torch.testing.assert_close(found, torch.full((1, 48), 3.0))
-    assert (teacher[0] == 3).all()  # only read
+    actual = residuals(teacher, [torch.zeros(1, 2, 4, 6)], (1.0,))
+    torch.testing.assert_close(actual, torch.full((1, 48), 3.0))
+    assert (teacher[0] == 3).all()  # unchanged
 
 
 def test_scoring_by_places_does_not_go_with_measuring_them_twice():

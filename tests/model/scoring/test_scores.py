@@ -51,7 +51,7 @@ def test_the_map_is_the_mean_over_the_scales():
 @pytest.mark.parametrize("sigma", [0.5, 2.0, 4.0])
 @pytest.mark.parametrize("size", [(64, 64), (20, 48), (8, 8)])
 def test_the_blur_is_scipys(sigma, size):
-    """Also where the kernel is wider than the map and its mirror images overlap."""
+    """Also if the kernel is wider than the map and its mirror images overlap."""
     teacher, student = features(0), features(1)
     sharp = anomaly_map(teacher, student, size, sigma=0.0).numpy()
     blurred = anomaly_map(teacher, student, size, sigma=sigma).numpy()
@@ -123,18 +123,18 @@ def test_regions_are_scipys_objects_by_their_maximum():
         (c.start, r.start, c.stop - c.start, r.stop - r.start) for r, c in find_objects(labels)
     ]
     mapped = AnomalyMap(values, ImageSize(96, 80), threshold)
-    found = find_regions(mapped, lambda value: value, limit=count)
+    regions = find_regions(mapped, lambda value: value, limit=count)
     assert count > 10
-    assert [region.box for region in found] == [boxes[i] for i in worst]
-    assert [region.peak_score for region in found] == [float(peaks[i]) for i in worst]
-    assert [region.area_px for region in found] == [int((labels == i + 1).sum()) for i in worst]
+    assert [region.box for region in regions] == [boxes[i] for i in worst]
+    assert [region.peak_score for region in regions] == [float(peaks[i]) for i in worst]
+    assert [region.area_px for region in regions] == [int((labels == i + 1).sum()) for i in worst]
 
 
 def test_the_worst_regions_are_kept():
     values = np.zeros((9, 9))
     values[::2, ::2] = np.linspace(0.6, 1.0, 25).reshape(5, 5)
-    kept = regions_of(values, limit=3)
-    assert [round(region.peak_score * 2, 3) for region in kept] == [1.0, 0.983, 0.967]
+    regions = regions_of(values, limit=3)
+    assert [round(region.peak_score * 2, 3) for region in regions] == [1.0, 0.983, 0.967]
 
 
 def test_the_peak_has_a_region_below_the_threshold_too():

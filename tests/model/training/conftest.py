@@ -1,4 +1,4 @@
-"""Fixtures of the trainer's tests: images, and trainers of recipes that differ a little."""
+"""Images for the trainer's tests, and trainers with slightly different recipes."""
 
 from dataclasses import replace
 
@@ -25,8 +25,6 @@ def data(root):
 
 @pytest.fixture(scope="session")
 def trainer_of(data):
-    """Build the trainer of a recipe that differs from `CONFIG` as told."""
-
     def build(network_seed=0, images=data, group=None, watch_best=False, **changes):
         torch.manual_seed(network_seed)
         network = MambaAD(TINY)

@@ -1,4 +1,4 @@
-"""Images that show nothing are told before a training, not after it."""
+"""Blank images are reported before a training, not after it."""
 
 import numpy as np
 import pytest

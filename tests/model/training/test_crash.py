@@ -1,4 +1,4 @@
-"""kill -9 while the state is being written: what was saved before goes on, bit for bit."""
+"""After kill -9 during a save, the previous state resumes, bit for bit."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ EVERYTHING = replace(
     emphasis=Emphasis(hard_mining=0.5, border_share=0.1, border_weight=0.5),
 )
 KILLED_IN_SAVE = 4
-"""Before it, three steps were saved: the second epoch's first step was the last of them."""
+"""The last of the three saves before is the second epoch's first step."""
 
 
 def go(root, folder, **options):
@@ -44,7 +44,7 @@ def go(root, folder, **options):
 
 
 def hang_in_a_save(root, folder):
-    """Train, and stand still in the middle of a save, its file half written."""
+    """Stop in the middle of a save, with a half-written file."""
     saves, save, fsync = iter(range(1, 100)), Trainer.save, os.fsync
     now = 0
 
@@ -65,7 +65,7 @@ def hang_in_a_save(root, folder):
 
 
 def test_killed_while_saving_and_resumed_is_uninterrupted(root, tmp_path):
-    whole = go(root, tmp_path / "whole")
+    uninterrupted = go(root, tmp_path / "whole")
 
     code = f"from {__name__} import hang_in_a_save as go; import sys; go(*sys.argv[1:])"
     child = subprocess.Popen(
@@ -86,22 +86,28 @@ def test_killed_while_saving_and_resumed_is_uninterrupted(root, tmp_path):
 
     resumed = go(root, tmp_path, resume=True)
     assert not list(folder.glob(".*"))
-    assert resumed.manifest.sha256 == whole.manifest.sha256
-    assert same(resumed.network.trained_state(), whole.network.trained_state())
-    assert resumed.calibrations == whole.calibrations
-    curve, expected = (c.manifest.training["curve"] for c in (resumed, whole))
+    assert resumed.manifest.sha256 == uninterrupted.manifest.sha256
+    assert same(resumed.network.trained_state(), uninterrupted.network.trained_state())
+    assert resumed.calibrations == uninterrupted.calibrations
+    curve, expected = (c.manifest.training["curve"] for c in (resumed, uninterrupted))
     assert curve == expected
-    assert resumed.manifest.training["kept"] == whole.manifest.training["kept"]
+    assert resumed.manifest.training["kept"] == uninterrupted.manifest.training["kept"]
 
 
 def test_the_time_used_up_keeps_the_best_and_can_go_on(root, data, tmp_path):
     store = CheckpointStore(tmp_path / "w")
-    asked = recipe(tmp_path.parent, replace(CONFIG, epochs=2))
-    run = Run(name="bolts", folder=tmp_path / "run", store=store, recipe=asked, max_minutes=0.0)
+    two_epochs = recipe(tmp_path.parent, replace(CONFIG, epochs=2))
+    run = Run(
+        name="bolts", folder=tmp_path / "run", store=store, recipe=two_epochs, max_minutes=0.0
+    )
     cut = train(run, data).manifest.training
     assert (cut["ended"], cut["finished"], cut["steps_done"]) == ("out of time", False, 1)
     assert cut["kept"]["epoch"] == 1
     assert store.load("bolts").calibrations
     longer = replace(run, resume=True, max_minutes=None)
-    rest = train(longer, data).manifest.training
-    assert (rest["ended"], rest["finished"], rest["kept"]) == ("all epochs", True, "last")
+    completed = train(longer, data).manifest.training
+    assert (completed["ended"], completed["finished"], completed["kept"]) == (
+        "all epochs",
+        True,
+        "last",
+    )

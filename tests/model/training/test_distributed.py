@@ -1,4 +1,4 @@
-"""Two gloo processes come to what one comes to with the same batches."""
+"""Two gloo processes get the same result as one with the same batches."""
 
 import json
 import os
@@ -37,13 +37,15 @@ CONFIG = replace(
 def go(root, folder, group, monitor=None):
     data = read_training_data(Path(root), ["bolt"], None, 0.2, 0)
     store = CheckpointStore(Path(folder) / "w")
-    asked = recipe(Path(folder).parent, CONFIG)
-    run = Run(name="bolts", folder=Path(folder) / "run", store=store, recipe=asked, group=group)
+    tiny_recipe = recipe(Path(folder).parent, CONFIG)
+    run = Run(
+        name="bolts", folder=Path(folder) / "run", store=store, recipe=tiny_recipe, group=group
+    )
     return train(run, data, monitor=monitor)
 
 
 def second(root, folder):
-    """Be the second process, whose working directory stays empty."""
+    """Run as the second process, whose working directory stays empty."""
     groups.PATIENCE = timedelta(seconds=120)
     with join("cpu") as (group, _):
         assert (group.rank, group.size) == (1, 2)
@@ -52,7 +54,7 @@ def second(root, folder):
 
 
 def environment(rank, port):
-    """What torchrun tells each process."""
+    """The variables that torchrun sets for each process."""
     return {
         "TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank),
         "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -83,8 +85,8 @@ def test_two_processes_learn_what_one_does(root, tmp_path, monkeypatch):
     assert json.loads(left) == []
 
     assert shared.manifest.training["processes"] == 2
-    # Before anything is learned the losses are the same, noise and dropped paths included; then
-    # rounding grows from step to step, as AdamW follows the sign of whatever gradient is near 0.
+    # Before any learning the losses are equal, noise and dropped paths included; then rounding
+    # grows from step to step, since AdamW follows the sign of gradients near 0.
     assert heard.losses[0] == pytest.approx(expected.losses[0], rel=1e-6)
     assert heard.losses == pytest.approx(expected.losses, rel=3e-3)
     start = build_network(TINY, encoder_weights(tmp_path), CONFIG.seed)[0].trained_state()
@@ -93,7 +95,6 @@ def test_two_processes_learn_what_one_does(root, tmp_path, monkeypatch):
 
 
 def distance(first, second):
-    """How far apart two networks' weights and statistics are."""
     differences = [(first[k].double() - second[k].double()).flatten() for k in first]
     return float(torch.cat(differences).norm())
 
@@ -105,17 +106,17 @@ def test_alone_nothing_is_shared():
     assert group.gather(values) is values
     assert group.total(1.5, 2.0) == [1.5, 2.0]
     assert group.first("x") == "x"
-    with join("cuda:3") as (found, device):
-        assert (found.size, device) == (1, "cuda:3")
+    with join("cuda:3") as (joined, device):
+        assert (joined.size, device) == (1, "cuda:3")
 
 
 def test_each_process_draws_its_rows_of_the_whole_batch():
-    whole, found = torch.zeros(6, 2), []
+    batch, rows = torch.zeros(6, 2), []
     for rank in range(3):
         torch.manual_seed(0)
-        found.append(Group(rank, 3).draw(torch.randn, whole[:2]))
+        rows.append(Group(rank, 3).draw(torch.randn, batch[:2]))
     torch.manual_seed(0)
-    assert torch.equal(torch.cat(found), Group().draw(torch.randn, whole))
+    assert torch.equal(torch.cat(rows), Group().draw(torch.randn, batch))
     assert [Group(rank, 3).share(range(7)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5, 6]]
 
 

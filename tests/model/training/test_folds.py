@@ -1,4 +1,4 @@
-"""Folds: every image is scored by the network that has not learned from it, and by no other."""
+"""Folds: the network that has not seen an image scores it, and no other does."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def images(root):
 
 
 class Hearing(Monitor):
-    """Hears of the stages, and stops after so many steps."""
+    """Records the stages, and stops after `steps` steps."""
 
     def __init__(self, steps=10**6):
         self.stages, self.left = [], steps
@@ -69,18 +69,18 @@ def go(images, folder, hearing=None, config=FOLDED, scoring=None, **options):
 
 
 def run_of(folder, config):
-    asked = recipe(folder.parent, config)
-    return Run(name="x", folder=folder, store=CheckpointStore(folder), recipe=asked)
+    tiny_recipe = recipe(folder.parent, config)
+    return Run(name="x", folder=folder, store=CheckpointStore(folder), recipe=tiny_recipe)
 
 
 def scores(folder):
-    """The scores of the whole run, from the files of its folds."""
+    """The scores of the complete run, from the files of its folds."""
     paths = sorted((folder / "run").glob(f"fold-*/{SCORES_FILE}"))
     return [json.loads(path.read_text())["shown"]["bolt"] for path in paths]
 
 
 @pytest.fixture(scope="module")
-def whole(images, tmp_path_factory):
+def uninterrupted(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     hearing = Hearing()
     return folder, go(images, folder, hearing, scoring=Scoring(standardise=True)), hearing
@@ -105,8 +105,8 @@ def test_every_category_is_dealt_evenly(tmp_path):
         assert [sample.category for sample in fold.left_out] == ["a", "a", "b", "b"]
 
 
-def test_thresholds_are_of_the_pooled_scores_and_say_so(whole):
-    folder, checkpoint, hearing = whole
+def test_thresholds_are_of_the_pooled_scores_and_say_so(uninterrupted):
+    folder, checkpoint, hearing = uninterrupted
     raw = [score for fold in scores(folder) for score in fold["raw_scores"]]
     peaks = [peak for fold in scores(folder) for peak in fold["pixel_peaks"]]
     assert len(raw) == GOOD_IMAGES
@@ -121,12 +121,12 @@ def test_thresholds_are_of_the_pooled_scores_and_say_so(whole):
     assert hearing.stages == ["fold 1/2", "fold 2/2", "all images"]
 
 
-def test_other_methods_are_fitted_on_all_that_was_learned_from(whole, root):
-    assert len(trained_on(whole[1], read_dataset(root))) == GOOD_IMAGES
+def test_other_methods_are_fitted_on_all_that_was_learned_from(uninterrupted, root):
+    assert len(trained_on(uninterrupted[1], read_dataset(root))) == GOOD_IMAGES
 
 
-def test_the_folds_networks_go_and_their_records_stay(whole):
-    folder, checkpoint, _ = whole
+def test_the_folds_networks_go_and_their_records_stay(uninterrupted):
+    folder, checkpoint, _ = uninterrupted
     for number in (1, 2):
         fold = folder / "run" / f"fold-{number}"
         assert not (fold / STATE_FILE).exists()
@@ -151,8 +151,8 @@ def test_a_folds_baseline_is_of_the_images_it_learned_from(images, tmp_path, mon
 
 
 @pytest.mark.parametrize("steps", [2, 3, 5])
-def test_a_run_that_was_stopped_goes_on_to_the_same_end(images, whole, tmp_path, steps):
-    """Two steps a network: at the first one's end, in the second one, and in the last."""
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(images, uninterrupted, tmp_path, steps):
+    """Two steps per network: stops at the end of the first, and in the second and the last."""
     scoring = Scoring(standardise=True)
     stopped = go(images, tmp_path, Hearing(steps), scoring=scoring)
     assert (stopped is None) == (steps < 5)
@@ -160,10 +160,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(images, whole, tmp_path,
         go(images, tmp_path, scoring=scoring)
     hearing = Hearing()
     checkpoint = go(images, tmp_path, hearing, scoring=scoring, resume=True)
-    assert scores(tmp_path) == scores(whole[0])
-    assert checkpoint.calibrations == whole[1].calibrations
-    assert checkpoint.manifest.sha256 == whole[1].manifest.sha256
-    assert hearing.stages == whole[2].stages[{2: 0, 3: 1, 5: 2}[steps] :]
+    assert scores(tmp_path) == scores(uninterrupted[0])
+    assert checkpoint.calibrations == uninterrupted[1].calibrations
+    assert checkpoint.manifest.sha256 == uninterrupted[1].manifest.sha256
+    assert hearing.stages == uninterrupted[2].stages[{2: 0, 3: 1, 5: 2}[steps] :]
 
 
 def test_another_recipe_does_not_go_on_and_a_restart_begins_anew(images, tmp_path):
@@ -177,7 +177,7 @@ def test_another_recipe_does_not_go_on_and_a_restart_begins_anew(images, tmp_pat
     assert len(scores(tmp_path)) == 3
     hearing = Hearing()
     fewer = replace(FOLDED, epochs=1)
-    assert go(images, tmp_path, hearing, fewer).version == "2"  # what is finished is in no way
+    assert go(images, tmp_path, hearing, fewer).version == "2"  # despite the finished run
     assert (len(hearing.stages), len(scores(tmp_path))) == (3, 2)
 
 

@@ -1,4 +1,4 @@
-"""Images of any shape, trained on as they are served: frames, areas and a cache."""
+"""Training on images of any shape, prepared as for serving: frames, areas and a cache."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ LABEL = [[[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]]
 
 @pytest.fixture
 def parts(tmp_path):
-    """Long images of noise on the left, and of a label of any brightness on the right."""
+    """Write long images: noise on the left, a label of any brightness on the right."""
     for number in range(8):
         dice = np.random.default_rng(number)
         pixels = dice.integers(80, 120, (64, 150), np.uint8)
@@ -55,17 +55,16 @@ def test_a_tiled_network_is_trained_calibrated_and_kept_as_such(parts):
     assert (rule.resize, rule.tile_overlap, rule.grey_bits) == ("tile", 0.5, 12)
     (area,) = checkpoint.manifest.areas.values()
     assert area.exclude == tuple(tuple(map(tuple, polygon)) for polygon in LABEL)
-    assert (
-        len(list((parts / "cache").rglob("*.npy"))) == 8 - 2
-    )  # held out: no loss is taken of them
+    # Not cached: the two held-out images, since no loss is computed for them.
+    assert len(list((parts / "cache").rglob("*.npy"))) == 8 - 2
     detector = open_checkpoint(checkpoint)
     image = Image.open(parts / "bolt/good/0.png")
-    (found,) = detector.inspect_images([image], "bolt")
+    (inspection,) = detector.inspect_images([image], "bolt")
     image.paste(255, (90, 0, 150, 64))
     (relabelled,) = detector.inspect_images([image], "bolt")
-    assert found.anomaly_map.values.shape == (64, 150)
-    half = found.anomaly_map.values[:, :75]
-    assert found.raw_score == pytest.approx(float(half.max()))
+    assert inspection.anomaly_map.values.shape == (64, 150)
+    half = inspection.anomaly_map.values[:, :75]
+    assert inspection.raw_score == pytest.approx(float(half.max()))
     assert relabelled.anomaly_map.values[:, 75:].max() <= relabelled.raw_score
 
 

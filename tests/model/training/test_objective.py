@@ -1,4 +1,4 @@
-"""What the losses and their emphasis count, and what they leave alone."""
+"""Which parts of the maps the losses and their emphasis count."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_global_cosine_compares_whole_maps():
     teacher, student = features(1, SHAPES[0]), features(2, SHAPES[0])
     expected = 1 - torch.cosine_similarity(teacher[0].flatten(1), student[0].flatten(1)).mean()
     assert feature_loss("global_cosine", teacher, student).item() == pytest.approx(expected.item())
-    # Scaling one position matters to it, and not to the cosine of each position.
+    # Scaling one position changes it, but not the cosine of each position.
     louder = student[0].clone()
     louder[:, :, 0, 0] *= 10
     assert feature_loss("global_cosine", teacher, [louder]) != pytest.approx(expected.item())
@@ -106,7 +106,7 @@ def test_position_weights_are_one_on_average():
     )
     assert weights.mean() == pytest.approx(1)
     assert weights[0, 0] / weights[4, 4] == pytest.approx(3)
-    # A map so small that it is all border is not weighed away.
+    # A map that is all border keeps its weight.
     ones = Emphasis(border_share=0.49, border_weight=0.0).position_weights(torch.zeros(1, 1, 2, 2))
     assert torch.equal(ones, torch.ones(2, 2))
 

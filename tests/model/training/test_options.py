@@ -1,4 +1,4 @@
-"""What is off by default, and what it changes when it is on."""
+"""Options that are off by default, and their effects."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor
 from model.training.recipe.disturbance import Disturbance
 from model.training.recipe.emphasis import Emphasis
-from tests.tiny import CONFIG, TINY, after, always, kept, recipe, same
+from tests.tiny import CONFIG, TINY, after, always, final_state, recipe, same
 
 ALONE = Group()
 
@@ -90,8 +90,8 @@ def test_each_option_changes_what_is_learned(trainer_of, changes):
     plain, changed = trainer_of(), trainer_of(**changes)
     plain.run(Monitor(), after(2))
     changed.run(Monitor(), after(2))
-    assert not same(kept(plain), kept(changed))
-    assert all(torch.isfinite(v).all() for v in kept(changed).values())
+    assert not same(final_state(plain), final_state(changed))
+    assert all(torch.isfinite(v).all() for v in final_state(changed).values())
 
 
 def test_nothing_is_disturbed_when_inspecting(trainer_of):
@@ -105,7 +105,9 @@ def test_bfloat16_learns_nearly_the_same_and_leaves_float32_weights(trainer_of):
     exact, mixed = trainer_of(epochs=2), trainer_of(epochs=2, precision="bfloat16")
     exact.run(Monitor(), always)
     mixed.run(Monitor(), always)
-    assert {v.dtype for v in kept(mixed).values()} == {v.dtype for v in kept(exact).values()}
+    assert {v.dtype for v in final_state(mixed).values()} == {
+        v.dtype for v in final_state(exact).values()
+    }
     for first, second in zip(exact.place.history, mixed.place.history, strict=True):
         assert second.loss == pytest.approx(first.loss, rel=0.02)
 
@@ -168,7 +170,7 @@ def test_standardised_features_are_part_of_the_checkpoint(data, tmp_path):
     np.testing.assert_allclose(detector.anomaly_maps(pixels), expected, atol=1e-4)
 
 
-# The best weights, and stopping for want of better ones
+# The best weights, and early stopping
 
 
 def test_the_best_weights_are_those_of_the_lowest_watched_loss(trainer_of, monkeypatch):
@@ -184,8 +186,8 @@ def test_the_best_weights_are_those_of_the_lowest_watched_loss(trainer_of, monke
     monkeypatch.setattr(trainer, "watch", watched)
     trainer.run(Monitor(), always)
     assert (trainer.best.epoch, trainer.best.loss) == (2, 0.2)
-    assert same(kept(trainer), states[1])
-    assert not same(kept(trainer), states[2])
+    assert same(final_state(trainer), states[1])
+    assert not same(final_state(trainer), states[2])
 
 
 def test_patience_ends_a_run_that_gets_no_better(trainer_of, recorder):
@@ -212,7 +214,7 @@ def test_watched_images_are_kept_apart_from_training_and_calibration(data):
     assert data.keep_apart(0.0, 0) is data and data.watched == data.held_out
 
 
-# What cannot be trained on
+# Unusable training images
 
 
 def test_a_gradient_that_is_no_number_leaves_the_weights_alone(trainer_of, monkeypatch):
@@ -225,11 +227,11 @@ def test_a_gradient_that_is_no_number_leaves_the_weights_alone(trainer_of, monke
 
 
 def test_one_image_is_enough_unless_it_is_too_small(trainer_of, data):
-    one = TrainingData(data.train[:1], ())
-    trainer = trainer_of(images=one, epochs=1)
+    single = TrainingData(data.train[:1], ())
+    trainer = trainer_of(images=single, epochs=1)
     trainer.run(Monitor(), always)
     assert trainer.finished
     small = replace(trainer.preprocessing, image_size=(32, 32))
     network = MambaAD(replace(TINY, image_size=(32, 32)))
     with pytest.raises(ConfigError, match="a batch of one 32 x 32 image"):
-        type(trainer)(CONFIG, network, small, one, torch.device("cpu"))
+        type(trainer)(CONFIG, network, small, single, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The trainer: one tiny network, real steps, and what must hold whenever a run is cut short."""
+"""The trainer: a tiny network, real steps, and guarantees for interrupted runs."""
 
 import io
 import math
@@ -84,7 +84,7 @@ def new_trainer(data, config=CONFIG, network_seed=0):
 
 
 def steps(count):
-    """A go_on that says no after so many steps."""
+    """A go_on that stops after `count` steps."""
     left = iter(range(count - 1))
     return lambda: next(left, None) is not None
 
@@ -291,8 +291,8 @@ def test_seeds_differ_by_purpose_and_place():
 def test_batches_are_the_images_asked_for(data):
     trainer = new_trainer(data)
     order = [[4, 2], [0, 1], [5]]
-    found = [batch.clone() for batch in load_batches(trainer._images, order)]
-    for batch, indices in zip(found, order, strict=True):
+    batches = [batch.clone() for batch in load_batches(trainer._images, order)]
+    for batch, indices in zip(batches, order, strict=True):
         assert torch.equal(batch, torch.stack([trainer._images[index][0] for index in indices]))
 
 
@@ -312,19 +312,21 @@ def test_a_held_out_folder_is_taken_as_it_is(data, root):
 
 
 def test_without_one_a_share_is_held_out_by_the_seed(root):
-    found = read_training_data(root, None, None, 0.2, 0)
-    nuts = [sample for sample in found.held_out if sample.category == "nut"]
+    training_data = read_training_data(root, None, None, 0.2, 0)
+    nuts = [sample for sample in training_data.held_out if sample.category == "nut"]
     assert len(nuts) == 1
-    assert not set(found.train) & set(found.held_out)
-    assert found.categories == ("bolt", "nut")
+    assert not set(training_data.train) & set(training_data.held_out)
+    assert training_data.categories == ("bolt", "nut")
 
 
 def test_a_held_out_folder_elsewhere_comes_first(root, tmp_path):
     write_images(tmp_path / "apart" / "bolt", 2, seed=9)
-    found = read_training_data(root, ["bolt"], tmp_path / "apart", 0.2, 0)
-    assert {sample.path.parent for sample in found.held_out} == {tmp_path / "apart" / "bolt"}
+    training_data = read_training_data(root, ["bolt"], tmp_path / "apart", 0.2, 0)
+    assert {sample.path.parent for sample in training_data.held_out} == {
+        tmp_path / "apart" / "bolt"
+    }
     single = read_training_data(root, ["bolt"], tmp_path / "apart" / "bolt", 0.2, 0)
-    assert single == found
+    assert single == training_data
 
 
 def test_a_single_categorys_folder_may_be_the_root(root, data):
@@ -361,13 +363,13 @@ def test_the_loss_falls_and_the_encoder_stays(data):
 
 
 def test_a_seed_gives_the_same_weights_and_another_seed_others(data):
-    found = []
+    trained = []
     for seed in (7, 7, 8):
         trainer = new_trainer(data, replace(CONFIG, epochs=1, seed=seed))
         trainer.run(Monitor(), always)
-        found.append(weights(trainer))
-    assert same(found[0], found[1])
-    assert not same(found[0], found[2])
+        trained.append(weights(trainer))
+    assert same(trained[0], trained[1])
+    assert not same(trained[0], trained[2])
 
 
 def test_training_leaves_the_callers_random_state_alone(data):
@@ -379,7 +381,7 @@ def test_training_leaves_the_callers_random_state_alone(data):
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_interrupted_and_resumed_is_uninterrupted(data, tmp_path, stop_after):
-    """Mid-epoch, at an epoch's last step, and in the next one, with everything switched on."""
+    """Mid-epoch, at an epoch's end, and in the next one, with all options on."""
     config = replace(
         CONFIG,
         ema_decay=0.9,
@@ -387,8 +389,8 @@ def test_interrupted_and_resumed_is_uninterrupted(data, tmp_path, stop_after):
         schedule="cosine",
         augmentation=Augmentation(hflip=True, shift=0.1, brightness=0.1),
     )
-    whole, recorded = new_trainer(data, config), Recorder()
-    whole.run(recorded, always)
+    uninterrupted, recorded = new_trainer(data, config), Recorder()
+    uninterrupted.run(recorded, always)
 
     first, second = new_trainer(data, config), new_trainer(data, config, network_seed=99)
     second.network.encoder.load_state_dict(first.network.encoder.state_dict())
@@ -399,11 +401,11 @@ def test_interrupted_and_resumed_is_uninterrupted(data, tmp_path, stop_after):
     second.resume(tmp_path)
     second.run(heard, always)
 
-    assert same(weights(whole), weights(second))
-    assert same(whole.network.trained_state(), second.network.trained_state())
+    assert same(weights(uninterrupted), weights(second))
+    assert same(uninterrupted.network.trained_state(), second.network.trained_state())
     assert heard.losses == recorded.losses
     assert [(r.loss, r.held_out_loss) for r in second.place.history] == [
-        (r.loss, r.held_out_loss) for r in whole.place.history
+        (r.loss, r.held_out_loss) for r in uninterrupted.place.history
     ]
 
 
@@ -411,8 +413,8 @@ def test_the_average_lags_behind_and_is_what_is_kept(data):
     trainer = new_trainer(data, replace(CONFIG, ema_decay=0.99))
     trainer.run(Monitor(), steps(3))
     live = {key: value.clone() for key, value in trainer.network.trained_state().items()}
-    kept = weights(trainer)
-    assert not same(live, kept)
+    averaged = weights(trainer)
+    assert not same(live, averaged)
     assert same(live, trainer.network.trained_state())
 
 
@@ -472,13 +474,13 @@ def test_a_disk_that_refuses_leaves_the_earlier_state(tmp_path, monkeypatch):
     assert (place.epoch, tensors["x"].tolist()) == (1, [1, 1])
 
 
-# A whole run
+# A complete run
 
 
-def new_run(tmp_path, asked=None, **changes):
+def new_run(tmp_path, tiny_recipe=None, **changes):
     store = CheckpointStore(tmp_path / "w")
-    asked = asked or recipe(tmp_path.parent, scoring=Scoring(statistic="top_mean"))
-    return Run(name="bolts", folder=tmp_path / "run", store=store, recipe=asked, **changes)
+    tiny_recipe = tiny_recipe or recipe(tmp_path.parent, scoring=Scoring(statistic="top_mean"))
+    return Run(name="bolts", folder=tmp_path / "run", store=store, recipe=tiny_recipe, **changes)
 
 
 def go(run, data, stop=lambda: False):
@@ -539,10 +541,10 @@ def test_gaussians_are_of_the_differences_of_the_images_trained_on(data, tmp_pat
 
 
 def test_stopped_runs_keep_a_checkpoint_and_go_on_to_the_same_weights(data, tmp_path):
-    whole = go(new_run(tmp_path / "whole"), data)
+    uninterrupted = go(new_run(tmp_path / "whole"), data)
 
-    asked = iter([False, False, True])
-    stopped = go(new_run(tmp_path), data, stop=lambda: next(asked))
+    stops = iter([False, False, True])
+    stopped = go(new_run(tmp_path), data, stop=lambda: next(stops))
     assert not stopped.manifest.training["finished"]
     assert stopped.manifest.training["steps_done"] == 3
     assert stopped.manifest.categories == ("bolt",)
@@ -553,8 +555,8 @@ def test_stopped_runs_keep_a_checkpoint_and_go_on_to_the_same_weights(data, tmp_
     resumed = go(new_run(tmp_path, resume=True), data)
     assert resumed.version == "2"
     assert resumed.manifest.training["finished"]
-    assert resumed.manifest.sha256 == whole.manifest.sha256
-    assert resumed.calibrations == whole.calibrations
+    assert resumed.manifest.sha256 == uninterrupted.manifest.sha256
+    assert resumed.calibrations == uninterrupted.calibrations
 
 
 def test_restart_gives_up_an_unfinished_run(data, tmp_path):
@@ -565,8 +567,8 @@ def test_restart_gives_up_an_unfinished_run(data, tmp_path):
 def test_the_state_is_saved_on_the_way(data, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(Trainer, "save", lambda self, folder: saved.append(self.place.step))
-    one = recipe(tmp_path.parent, replace(CONFIG, epochs=1))
-    go(new_run(tmp_path, one, save_every_s=0.0), data)
+    single_epoch = recipe(tmp_path.parent, replace(CONFIG, epochs=1))
+    go(new_run(tmp_path, single_epoch, save_every_s=0.0), data)
     assert saved == [1, 2, 0]
 
 
@@ -591,7 +593,7 @@ def test_calibration_takes_good_images_only(data):
         calibrate(detector, Scoring(), [bad], 0.01)
 
 
-# Being watched and being stopped
+# Watching and stopping
 
 
 def test_the_first_interrupt_asks_and_the_second_insists():

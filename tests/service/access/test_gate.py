@@ -1,4 +1,4 @@
-"""Who may ask: keys, scopes, rates, pages of other sites; and that refusing is the default."""
+"""Who may send requests: keys, scopes, rates, other sites' pages; refusing is the default."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def secrets(path):
 
 @pytest.fixture
 def ask(metrics):
-    """Ask a small application behind the gate; `settings` are those of access."""
+    """Send a request to a small application behind the gate."""
 
     def make(host="127.0.0.1", **settings):
         chosen = Settings(http=HttpSettings(host=host), access=AccessSettings(**settings))

@@ -1,4 +1,4 @@
-"""The keys of a file that changes, breaks, and comes back."""
+"""The keys of a file that changes, breaks, and is repaired."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ GRACE_S = 900.0
 
 
 class Clock:
-    """Time that passes by two seconds with each `tick`."""
+    """A clock that advances by two seconds with each `tick`."""
 
     def __init__(self):
         self.now = 1000.0
@@ -52,7 +52,7 @@ def messages(caplog):
 
 
 def replace_in_place(path, content):
-    """Overwrite a file as an editor may, and set its times as they were."""
+    """Overwrite a file in place like an editor, and restore its times."""
     status = path.stat()
     with path.open("r+b") as file:
         file.truncate(0)
@@ -110,7 +110,7 @@ def test_a_key_revoked_while_the_file_could_not_be_read_is_refused_once_it_can(
     path.chmod(0o622)
     clock.tick()
     assert ring.find(secret)
-    path.chmod(0o600)  # the content and its time of change are as they were when reading failed
+    path.chmod(0o600)  # content and change time are as at the failed reading
     clock.tick()
     assert ring.find(secret) is None
 
@@ -128,7 +128,7 @@ def test_a_revocation_that_leaves_size_and_time_of_change_is_noticed(path, secre
 def test_a_write_in_the_same_tick_of_the_file_system_is_noticed(
     path, secret, ring, clock, monkeypatch
 ):
-    """Where a clock ticks slowly, two writes within a tick leave one stamp."""
+    """With a slow clock, two writes within a tick leave the same stamp."""
     frozen = path.stat()
     monkeypatch.setattr(keys.Stamp, "of", classmethod(lambda cls, _: cls(*[frozen.st_size] * 6)))
     ring = KeyRing(path, GRACE_S, clock)
@@ -148,7 +148,7 @@ def test_keys_end_where_the_file_cannot_be_read_for_the_grace(path, secret, ring
         ring.find(secret)
     add_key(path, "c", [Scope.DETECT])
     clock.tick()
-    assert ring.find(secret) is None  # readable again: whoever is not in it is unknown
+    assert ring.find(secret) is None  # readable again: missing keys are unknown
 
 
 def test_a_service_nobody_asked_for_an_hour_still_has_its_grace(path, secret, ring, clock):
@@ -178,7 +178,7 @@ def test_each_kind_of_fault_is_logged_once(path, secret, ring, clock, caplog):
         clock.tick()
         ring.find(secret)
     assert [
-        ("others may write" in said, "cannot be read" in said) for said in messages(caplog)
+        ("others may write" in message, "cannot be read" in message) for message in messages(caplog)
     ] == [
         (True, False),
         (True, False),

@@ -1,4 +1,4 @@
-"""Keys: made once, stored as hashes, and followed as their file changes."""
+"""Keys are made once, stored as hashes, and reloaded when their file changes."""
 
 import json
 import os
@@ -28,8 +28,8 @@ def test_a_key_is_found_again_and_stands_nowhere(path):
     secret = add_key(path, "line-3", [Scope.DETECT], 20)
     other = add_key(path, "boss", [Scope.ADMIN, Scope.DETECT])
     ring = KeyRing(path, 900)
-    found = ring.find(secret)
-    assert (found.name, found.scopes, found.rate_per_s) == ("line-3", {Scope.DETECT}, 20)
+    ring_key = ring.find(secret)
+    assert (ring_key.name, ring_key.scopes, ring_key.rate_per_s) == ("line-3", {Scope.DETECT}, 20)
     assert ring.find(other).scopes == {Scope.ADMIN, Scope.DETECT}
     assert ring.find(secret[:-1]) is None
     assert ring.find("") is None
@@ -54,7 +54,7 @@ def test_a_file_that_others_may_write_is_refused(path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "invalid at the file"),
         ('{"keys": [{"name": "a"}]}', "keys.0.sha256"),
@@ -76,9 +76,9 @@ def test_a_file_that_others_may_write_is_refused(path):
         (json.dumps({"keys": [{**A_KEY, "name": "a\0"}]}), "name"),
     ],
 )  # fmt: skip
-def test_a_file_that_says_something_impossible_is_refused(path, content, said):
+def test_a_file_that_says_something_impossible_is_refused(path, content, message):
     path.write_text(content, "utf-8")
-    with pytest.raises(KeysUnusable, match=said):
+    with pytest.raises(KeysUnusable, match=message):
         read_keys(path)
 
 
@@ -147,7 +147,7 @@ def test_the_command_prints_a_key_once(path, monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["new", "--name", "a", "--scope", "detect"], "no keys file"),
         (["new", "--name", "a b", "--scope", "detect", "--file", "{}"], "name"),
@@ -156,13 +156,13 @@ def test_the_command_prints_a_key_once(path, monkeypatch, name):
         (["list", "--file", "{}"], "cannot be read"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(path, arguments, said, monkeypatch):
+def test_what_cannot_be_done_is_said_in_a_line(path, arguments, message, monkeypatch):
     monkeypatch.delenv("MAMBAAD_API_KEYS_FILE", raising=False)
     result = run(*(argument.format(path) for argument in arguments))
     assert result.exit_code == 2
     (line,) = result.output.strip().splitlines()
     assert line.startswith("mambaad keys: ")
-    assert said in line
+    assert message in line
     assert not path.exists()
 
 

@@ -1,4 +1,4 @@
-"""Rates count the images of a request, whichever way they come."""
+"""Rates count the images of a request, through every door."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ def rated(tmp_path, metrics):
 
 
 def bodies(content):
-    """Make requests of so many images that they are owed for seconds."""
+    """So many images that the rate limit lasts for seconds."""
     text = base64.b64encode(content).decode()
     images = {"category": "bolt", "images": [{"content": text}] * 20}
     tensor = {"name": "image", "datatype": "BYTES", "shape": [20], "data": [text] * 20}

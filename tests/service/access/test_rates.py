@@ -1,4 +1,4 @@
-"""Rates: a second's worth at once, then as fast as it refills; the table stays small."""
+"""Rates: a burst of one second's worth, then a steady refill; the table stays small."""
 
 import pytest
 

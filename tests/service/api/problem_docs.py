@@ -1,6 +1,6 @@
-"""The table of problems in docs/integrate.md, made from the one in `service.problem_types`.
+"""Writes the table of problems in docs/integrate.md from `service.problem_types`.
 
-`python -m tests.service.api.problem_docs` writes it anew.
+Run `python -m tests.service.api.problem_docs`.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ HEAD = "| status | `type` ends in | do |\n|---|---|---|\n"
 
 
 def advice_rows() -> list[str]:
-    """A row for each thing to do, with the problems that it is good against."""
+    """A row for each action, with the problems that it solves."""
     by_advice: dict[str, list[ProblemType]] = {}
     for kind in sorted([*PROBLEM_TYPES.values(), INTERNAL], key=lambda kind: kind.status):
         if kind.advice:
@@ -25,9 +25,8 @@ def advice_rows() -> list[str]:
 
 
 def main() -> None:
-    """Write the table into the page, in the place of the one that is there."""
-    before, _, rest = API.read_text("utf-8").partition(HEAD)
-    after = rest[rest.index("\n\n") :]
+    before, _, remainder = API.read_text("utf-8").partition(HEAD)
+    after = remainder[remainder.index("\n\n") :]
     API.write_text(before + HEAD + "\n".join(advice_rows()) + after, "utf-8")
 
 

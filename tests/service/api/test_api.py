@@ -67,8 +67,8 @@ def test_base64_is_checked_for_size_first(line, problem, content, status, slug):
 )
 def test_json_is_read_strictly(line, problem, body, status, slug):
     headers = {"content-type": "application/json; charset=utf-8"}
-    found = problem(line.post("/detect", content=body, headers=headers), status, slug)
-    assert len(json.dumps(found)) < 2000
+    refusal = problem(line.post("/detect", content=body, headers=headers), status, slug)
+    assert len(json.dumps(refusal)) < 2000
 
 
 def test_json_may_hold_so_many_images(line, image, problem):
@@ -77,9 +77,9 @@ def test_json_may_hold_so_many_images(line, image, problem):
 
 
 def test_a_mask_is_what_lies_above_the_threshold_in_raw(line, image):
-    asked = {"category": "half", "content": image(40, 24)}
+    options = {"category": "half", "content": image(40, 24)}
     pictures = {
-        kind: picture_of(line.detect(**asked, heatmap=kind).json()["results"][0])
+        kind: picture_of(line.detect(**options, heatmap=kind).json()["results"][0])
         for kind in ("raw", "mask", "map")
     }
     assert {kind: (p.shape, p.dtype) for kind, p in pictures.items()} == {
@@ -258,10 +258,10 @@ def test_one_late_image_takes_no_other_along(line, image):
 def test_pictures_of_one_answer_are_bounded(line, path):
     plain = BytesIO()
     Image.new("L", (100, 100)).save(plain, "PNG")
-    asked = {"category": "bolt", "heatmap": "raw"}
-    one = line.post("/detect", json=as_json(plain.getvalue(), **asked)).json()["results"][0]
-    line.app.state.body_budget.max_bytes = 2 * len(one["heatmap"])
-    body = as_json(*[plain.getvalue()] * 3, **asked)
+    options = {"category": "bolt", "heatmap": "raw"}
+    single = line.post("/detect", json=as_json(plain.getvalue(), **options)).json()["results"][0]
+    line.app.state.body_budget.max_bytes = 2 * len(single["heatmap"])
+    body = as_json(*[plain.getvalue()] * 3, **options)
     response = line.post(path, json=body)
     assert response.status_code == 200, response.text
     results = response.json()["results"]
@@ -277,7 +277,7 @@ def test_probes_may_ask_for_the_head_alone(line, path):
     async def scenario(client):
         return await client.get(path), await client.head(path)
 
-    whole, head = line.run(scenario)
+    full, head = line.run(scenario)
     assert (head.status_code, head.headers["content-type"]) == (
-        whole.status_code, whole.headers["content-type"],
+        full.status_code, full.headers["content-type"],
     )  # fmt: skip

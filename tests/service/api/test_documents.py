@@ -1,4 +1,4 @@
-"""JSON within bounds: what is counted, what is cut out, and what is said where it is too much."""
+"""JSON within bounds: the counts, the cut-out strings, and the refusals."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def test_a_long_string_where_none_may_stand_is_refused():
 
 
 def test_a_string_named_as_a_long_one_is_taken_once():
-    """A client may write the words that stand for its long string, and gets the string once."""
+    """A client may send the placeholder of its long string as text, and gets the string once."""
     name = "a string of 20000 bytes, #0"
     body = json.dumps({"content": LONG, "other": name}).encode()
     document = read_json(body, BOUNDS)
@@ -78,7 +78,7 @@ def test_a_string_named_as_a_long_one_is_taken_once():
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"[" + b"0," * 20_000 + b"0]", "2000 values"),
         (b"[" + b"[]," * 10_000 + b"0]", "2000 values"),
@@ -88,8 +88,8 @@ def test_a_string_named_as_a_long_one_is_taken_once():
         (b'"' + b"A" * 300_000, "200000 bytes"),
     ],
 )
-def test_too_much_is_refused_and_the_bound_named(body, said):
-    with pytest.raises(BodyTooLarge, match=f"{said}.*: send less"):
+def test_too_much_is_refused_and_the_bound_named(body, message):
+    with pytest.raises(BodyTooLarge, match=f"{message}.*: send less"):
         read_json(body, BOUNDS)
 
 
@@ -129,7 +129,7 @@ _VALUES = st.recursive(
 )  # fmt: skip
 @given(_VALUES, st.booleans())
 def test_a_document_with_long_strings_means_what_a_parser_says(value, ascii_alone):
-    """Python's own parser is the measure; padding makes the document long enough to be cut."""
+    """Python's parser is the reference; padding makes the document long enough for cutting."""
     body = json.dumps([value, "x" * 20_000], ensure_ascii=ascii_alone).encode()
     document = read_json(body, JsonBounds(10**7, 10**6, 10**6))
 
@@ -137,7 +137,7 @@ def test_a_document_with_long_strings_means_what_a_parser_says(value, ascii_alon
         if isinstance(read, str):
             return text_of(document, read)
         if isinstance(read, list):
-            return [meant(one) for one in read]
+            return [meant(item) for item in read]
         return {k: meant(v) for k, v in read.items()} if isinstance(read, dict) else read
 
     try:

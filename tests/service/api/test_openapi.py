@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole, and says what the service does."""
+"""The OpenAPI document is complete and describes the service correctly."""
 
 import re
 
@@ -7,9 +7,11 @@ import pytest
 from service.api import schemas as answers
 from service.api.admin import schemas as admin_schemas
 from service.api.detect import schemas
-from service.api.detect.fields import Asked, AskedInText
 from service.api.detect.schemas import BatchAnswer, DetectAnswer, ImageAnswer
-from service.api.detect.uploads import BatchBody, DetectBody
+from service.api.inspections import queries, summaries
+from service.api.inspections import schemas as inspection_schemas
+from service.api.posting.fields import Asked, AskedInText
+from service.api.posting.uploads import BatchBody, DetectBody
 from service.app import create_app
 from service.errors import ClientGone
 from service.http.decision_headers import deciding
@@ -39,9 +41,9 @@ def operations(document):
 
 
 def test_every_reference_leads_somewhere(document):
-    found = list(references(document))
-    assert found
-    for reference in found:
+    all_references = list(references(document))
+    assert all_references
+    for reference in all_references:
         node = document
         for part in reference.removeprefix("#/").split("/"):
             node = node[part]
@@ -73,8 +75,15 @@ def test_the_paths_are_the_services(document):
         *(f"/categories/{{category}}/{noun}" for noun in ("route", "threshold", "warm")),
     }
     others = ("/v2", "/2020-11-20/")
-    own = {path for path in document["paths"] if not path.startswith(others)}
-    assert own == for_parts | for_models
+    one = "/inspections/{inspection_id}"
+    for_inspections = {
+        "/inspections",
+        "/inspections/summary",
+        one,
+        *(f"{one}/{noun}" for noun in ("image", "heatmap", "verdict", "hold")),
+    }
+    service_paths = {path for path in document["paths"] if not path.startswith(others)}
+    assert service_paths == for_parts | for_models | for_inspections
 
 
 def test_the_paths_of_other_protocols_are_theirs(document):
@@ -84,8 +93,8 @@ def test_the_paths_of_other_protocols_are_theirs(document):
         "/v2/health/live",
         "/v2/health/ready",
         "/v2/repository/index",
-        *(f"{model}{rest}" for rest in ("", "/ready", "/infer")),
-        *(f"{model}/versions/{{version}}{rest}" for rest in ("", "/ready", "/infer")),
+        *(f"{model}{suffix}" for suffix in ("", "/ready", "/infer")),
+        *(f"{model}/versions/{{version}}{suffix}" for suffix in ("", "/ready", "/infer")),
     }
     assert "/2020-11-20/projects/{project}/models/{version}/detect" in document["paths"]
 
@@ -137,16 +146,16 @@ def properties(schema, where):
 
 def test_every_field_of_an_inspection_is_described(document):
     components = document["components"]["schemas"]
-    own = {
+    described = {
         name: components[name]
         for name in components
         if hasattr(schemas, name) or hasattr(answers, name)
     }
-    own["Problem"] = components["Problem"]
+    described["Problem"] = components["Problem"]
     for path in ("/detect", "/detect/batch"):
         contents = document["paths"][path]["post"]["requestBody"]["content"]
-        own |= {f"{path} {kind}": content["schema"] for kind, content in contents.items()}
-    fields = [pair for name, schema in own.items() for pair in properties(schema, name)]
+        described |= {f"{path} {kind}": content["schema"] for kind, content in contents.items()}
+    fields = [pair for name, schema in described.items() for pair in properties(schema, name)]
     assert len(fields) > 50
     assert not [where for where, field in fields if not field.get("description")]
 
@@ -166,17 +175,17 @@ def test_a_batch_is_described_by_an_example_of_its_own(document):
 
 
 def without_error(result):
-    """Drop the computed member, which no model takes."""
+    """Drop the computed member, which the models do not accept."""
     problem = {key: value for key, value in result.get("error", {}).items() if key != "error"}
     return {**result, "error": problem or None}
 
 
-def test_every_field_of_what_operators_send_and_get_is_described():
+@pytest.mark.parametrize("module", [admin_schemas, inspection_schemas, queries, summaries])
+def test_every_field_of_what_operators_send_and_get_is_described(module):
     bodies = [
         kind
-        for kind in vars(admin_schemas).values()
-        if getattr(kind, "__module__", "") == admin_schemas.__name__
-        and hasattr(kind, "model_fields")
+        for kind in vars(module).values()
+        if getattr(kind, "__module__", "") == module.__name__ and hasattr(kind, "model_fields")
     ]
     bare = [
         f"{kind.__name__}.{name}"

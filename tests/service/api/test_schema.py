@@ -1,7 +1,7 @@
-"""The OpenAPI document against the running service: requests made up from it, answers held to it.
+"""The running service against its OpenAPI document: generated requests, checked answers.
 
-Schemathesis makes requests that fit the document and such that do not, always the same ones. Every
-answer has to be of a status, a media type and a schema that the document declares for it.
+Schemathesis makes requests that fit the document and others that do not, always the same ones. Each
+answer must have a status, media type and schema that the document declares for it.
 """
 
 import random
@@ -24,10 +24,10 @@ from service.settings import Settings, VersionSettings
 
 EXAMPLES = 20
 REFUSALS = {503, 504}
-"""Of the statuses from 500 on, those that say what a client has to do; 500 is a mistake of ours."""
+"""Server errors that tell a client what to do; 500 is our bug."""
 
 KNOWN = {"category": "bolt", "model": "bolt", "name": "parts", "version": "1", "project": "bolt"}
-"""Names that are there; version 1 of parts serves nothing, so that it may come and go."""
+"""Existing names; version 1 of parts serves nothing, so that it may come and go."""
 
 CONFORMANCE = [
     content_type_conformance,
@@ -38,10 +38,9 @@ CONFORMANCE = [
 
 
 def operations():
-    """What can be asked, by the document that the application writes."""
     app = create_app(Settings(versions=VersionSettings(weights_dir=Path("nowhere"))))
-    found = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
-    return {operation.label: operation for operation in (result.ok() for result in found)}
+    results = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
+    return {operation.label: operation for operation in (result.ok() for result in results)}
 
 
 OPERATIONS = operations()
@@ -75,5 +74,5 @@ def test_answers_are_what_the_document_says(live_service, label):
 
 
 def test_the_service_is_sound_after_all_that(live):
-    """The fixture asks; here it is the log that must not hold a traceback of any of it."""
+    """The fixture inspects parts; this test checks the log for tracebacks."""
     assert live.tracebacks() == []

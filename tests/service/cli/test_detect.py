@@ -1,4 +1,4 @@
-"""`mambaad detect` against a running service: what it prints, writes, and leaves with."""
+"""`mambaad detect` against a running service: its output, its files, and its exit status."""
 
 import json
 
@@ -64,17 +64,19 @@ def test_heatmaps_are_written(run, part, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--heatmap", "map"], "must be used together"),
         (["--output", "heat"], "must be used together"),
         (["--heatmap", "map", "--output", "."], "overwrite"),
     ],
 )
-def test_heatmaps_that_cannot_be_written_are_refused_at_once(run, part, words, said, monkeypatch):
+def test_heatmaps_that_cannot_be_written_are_refused_at_once(
+    run, part, words, message, monkeypatch
+):
     monkeypatch.chdir(part.parent)
     result = run(part, "--category", "bolt", *words)
-    assert (result.exit_code, said in result.output) == (2, True)
+    assert (result.exit_code, message in result.output) == (2, True)
 
 
 def test_a_heatmap_that_cannot_be_written_is_told(run, part, tmp_path):
@@ -93,8 +95,8 @@ def test_folders_and_patterns_are_taken_and_sub_folders_kept_apart(run, part, tm
         heat = tmp_path / f"heat{number}"
         result = run(argument, "--category", "bolt", "--heatmap", "map", "--output", heat)
         assert result.exit_code == 0, result.output
-        found = sorted(path.relative_to(heat).as_posix() for path in heat.rglob("*.png"))
-        assert found == ["NG/000.png", "good/000.png"]
+        written = sorted(path.relative_to(heat).as_posix() for path in heat.rglob("*.png"))
+        assert written == ["NG/000.png", "good/000.png"]
     result = run(tmp_path / "*.bmp", "--category", "bolt")
     assert (result.exit_code, "no image matches" in result.output) == (2, True)
 

@@ -1,4 +1,4 @@
-"""The command line: options into settings, clear refusals, and a server that says it is ready."""
+"""The command line: options become settings, refusals are clear, the server reports readiness."""
 
 import json
 import os
@@ -29,12 +29,12 @@ from tests.programs import program
 
 ROOT = Path(__file__).parents[3]
 RUN = "from service.cli.main import main; main()"
-FEW_FILES = 'ulimit -n 1024 && exec "$@"'  # the limit of open files that most systems set
+FEW_FILES = 'ulimit -n 1024 && exec "$@"'  # the limit on most systems
 
 
 @pytest.fixture
 def invoke(monkeypatch):
-    """Run the command line up to the server; returns (result, settings, samples)."""
+    """Run the command line up to the server; return (result, settings, samples)."""
     served = []
     monkeypatch.setattr(cli, "run_server", lambda *arguments: served.append(arguments))
 
@@ -79,20 +79,20 @@ def test_samples_can_be_named(invoke, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--port", "70000"], "port"),
         (["--device", "gpu"], '"cpu" or "cuda:N"'),
         (["--log-level", "loud"], "log_level"),
     ],
 )
-def test_a_bad_setting_is_refused_in_a_line(invoke, options, said):
+def test_a_bad_setting_is_refused_in_a_line(invoke, options, message):
     result, settings, _ = invoke(*options)
     assert result.exit_code == 2
     assert settings is None
     (line,) = result.output.strip().splitlines()
     assert line.startswith("mambaad serve: ")
-    assert said in line
+    assert message in line
 
 
 def test_a_misspelt_variable_is_noticed(invoke, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_room_in_one_variable_is_refused(invoke, monkeypatch, text):
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({"MAMBAAD_HTTP__HOST": "0.0.0.0"}, "no API keys"),
         ({"MAMBAAD_ACCESS__METRICS_REQUIRE_KEY": "1"}, "API_KEYS_FILE"),
@@ -144,7 +144,9 @@ def test_a_room_in_one_variable_is_refused(invoke, monkeypatch, text):
         ({"MAMBAAD_API_KEYS_FILE": "nowhere/keys.json"}, "nowhere/keys.json cannot be read"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(weights, monkeypatch, environment, said):
+def test_settings_that_contradict_each_other_are_refused(
+    weights, monkeypatch, environment, message
+):
     monkeypatch.setattr("service.telemetry.logs.configure_logging", lambda *_: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     for name, value in environment.items():
@@ -153,7 +155,7 @@ def test_settings_that_contradict_each_other_are_refused(weights, monkeypatch, e
     assert result.exit_code == 2
     (line,) = result.output.strip().splitlines()
     assert line.startswith("mambaad serve: ")
-    assert said in line
+    assert message in line
 
 
 def test_a_store_without_checkpoints_is_refused(tmp_path, monkeypatch):
@@ -208,8 +210,8 @@ def test_the_first_sample_of_the_first_category_is_shown(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = cli.find_sample(tmp_path, ["bolt", "empty", "nut"])
-    assert found == ("nut", tmp_path / "nut" / "a.jpg")
+    sample = cli.find_sample(tmp_path, ["bolt", "empty", "nut"])
+    assert sample == ("nut", tmp_path / "nut" / "a.jpg")
     assert cli.find_sample(tmp_path, ["bolt"]) is None
 
 
@@ -277,6 +279,6 @@ def test_the_console_says_what_nobody_has_decided(tmp_path, save, metrics, capsy
     service = SimpleNamespace(registry=registry)
     app = SimpleNamespace(state=SimpleNamespace(service=service))
     cli._say_ready(app, "http://127.0.0.1:8000", tmp_path)
-    said = capsys.readouterr().out
-    assert "Warning: bolt is contested: parts/1 serves it, and rival/1 could" in said
-    assert "Warning: rival/2 is unfinished (3 of 100 epochs done)" in said
+    output = capsys.readouterr().out
+    assert "Warning: bolt is contested: parts/1 serves it, and rival/1 could" in output
+    assert "Warning: rival/2 is unfinished (3 of 100 epochs done)" in output

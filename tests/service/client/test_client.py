@@ -1,4 +1,4 @@
-"""The client: what it sends, when it tries again, and that nothing failed ever reads as OK."""
+"""The client: its requests and retries, and that no failure ever reads as OK."""
 
 import asyncio
 import base64
@@ -61,7 +61,7 @@ def answered(*results):
 
 
 class Script:
-    """A service that answers as written, and remembers what it was asked."""
+    """A service with scripted answers that records its requests."""
 
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
@@ -335,8 +335,8 @@ def test_waits_double_and_are_spread():
 
 
 def test_nobody_listens():
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", retry=NO_WAIT) as client:
         with pytest.raises(api.CannotConnect):
             client.detect(b"image", category="bolt")
@@ -387,7 +387,7 @@ def test_an_array_is_sent_as_it_is(shape, mode):
 def test_sixteen_bits_and_turned_arrays_too():
     deep = pixels((4, 5), np.uint16)
     np.testing.assert_array_equal(np.asarray(opened(deep)), deep)
-    flipped = pixels((4, 5, 3))[:, :, ::-1]  # as from OpenCV
+    flipped = pixels((4, 5, 3))[:, :, ::-1]  # like OpenCV's
     np.testing.assert_array_equal(np.asarray(opened(flipped)), flipped)
 
 
@@ -495,12 +495,17 @@ def test_against_the_service(server, image, tmp_path):
 @pytest.mark.parametrize("meta", [None, {"lot": [1, "ü"]}])
 @pytest.mark.parametrize("heatmap", ["map", "overlay", "mask", "raw"])
 def test_the_service_gives_back_what_a_part_is(server, image, heatmap, meta):
-    said = {"part_id": "P 7&ü", "station": "S", "job_id": "J", "meta": meta}
+    part_facts = {"part_id": "P 7&ü", "station": "S", "job_id": "J", "meta": meta}
     with Client(server.url) as client:
         (result,) = client.detect(
-            image(), category="bolt", heatmap=heatmap, priority="high", timeout_ms=20_000, **said
+            image(),
+            category="bolt",
+            heatmap=heatmap,
+            priority="high",
+            timeout_ms=20_000,
+            **part_facts,
         )
-    assert {name: getattr(result, name) for name in said} == said
+    assert {name: getattr(result, name) for name in part_facts} == part_facts
     assert result.is_ok
     with Image.open(BytesIO(result.heatmap.content)) as picture:
         assert picture.size == (96, 48)
@@ -555,7 +560,7 @@ def test_the_async_client_tries_again_too():
 
 @contextmanager
 def dripping(*, head):
-    """A server that sends a byte of its answer's head, or body, now and then, and never ends."""
+    """A server that sends its answer's head or body byte by byte, without end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stopped = threading.Event()
 
@@ -610,8 +615,8 @@ def test_a_batch_says_of_each_part_what_is_asked():
     assert request.url.path == "/detect/batch"
     assert request.headers["Idempotency-Key"]
     body = request.read()
-    own = [{}, {"category": "nut", "heatmap": "map", "part_id": "7", "meta": {"n": 1}}]
-    assert json.dumps(own).encode() in body
+    fields = [{}, {"category": "nut", "heatmap": "map", "part_id": "7", "meta": {"n": 1}}]
+    assert json.dumps(fields).encode() in body
     assert b"one" in body
     assert b"two" in body
 
@@ -627,13 +632,13 @@ def test_a_part_of_a_batch_has_a_category_and_a_result_of_it():
 def test_a_batch_of_the_service_is_read(line, image):
     async def scenario(client):
         transport = client._transport
-        async with AsyncClient("http://127.0.0.1", transport=transport) as own:
+        async with AsyncClient("http://127.0.0.1", transport=transport) as batch_client:
             parts = [image(), api.Part(image(), category="nut"), api.Part(b"text", part_id="c")]
-            one = await own.detect_batch([image()], category="bolt")
-            return one, await own.detect_batch(parts, category="bolt", heatmap="mask")
+            single = await batch_client.detect_batch([image()], category="bolt")
+            return single, await batch_client.detect_batch(parts, category="bolt", heatmap="mask")
 
-    (one,), (ok, ng, failed) = line.run(scenario)
-    assert (one.is_ok, ok.is_ok, ng.is_ng) == (True, True, True)
+    (single,), (ok, ng, failed) = line.run(scenario)
+    assert (single.is_ok, ok.is_ok, ng.is_ng) == (True, True, True)
     assert ok.heatmap.content.startswith(b"\x89PNG")
     assert (failed.decision, failed.part_id, failed.error.status) == ("UNDECIDED", "c", 415)
 

@@ -1,4 +1,4 @@
-"""A server that answers anything: an `InspectionError` within the deadline, and never OK."""
+"""Hostile servers cause an `InspectionError` within the deadline, and never an OK."""
 
 import asyncio
 import gzip
@@ -39,7 +39,7 @@ def results(*items):
 
 @contextmanager
 def answering(pieces):
-    """Serve one answer, given in pieces, to everyone; yield its address."""
+    """Serve one answer, in pieces, to every client; yield the address."""
     listener = socket.create_server(("127.0.0.1", 0))
     stopped = threading.Event()
 
@@ -51,7 +51,7 @@ def answering(pieces):
                     if stopped.is_set():
                         return
                     connection.sendall(piece)
-            except OSError:  # the client has had enough
+            except OSError:  # the client hung up
                 return
 
     def serve():
@@ -72,7 +72,7 @@ def answering(pieces):
 
 
 def bomb():
-    """860 MB of blanks before a good answer, in a megabyte."""
+    """860 MB of blanks before a good answer, compressed to a megabyte."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     blanks = bytes(b" " * 2**20)
     packed = [deflate.compress(blanks) for _ in range(820)]

@@ -1,4 +1,4 @@
-"""Pictures in memory become files that mean the same to the service's decoder."""
+"""Pictures in memory become files with the same meaning for the service's decoder."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Bodies and names that nobody sends in good faith: too much, too slow, too many, too deep."""
+"""Malicious bodies and names: too much, too slow, too many, too deep."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ def gzip_zeros(count: int) -> bytes:
 
 
 def refused(received: bytes, status: int, slug: str) -> dict[str, object]:
-    """Check that what came is that problem, for an inspection, and return it."""
+    """Check that the response is this problem, for an inspection; return it."""
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), received[:500]
     assert b"application/problem+json" in head
@@ -31,7 +31,6 @@ def refused(received: bytes, status: int, slug: str) -> dict[str, object]:
 
 
 def everything(client) -> bytes:
-    """All that comes until the other side closes."""
     received = b""
     try:
         while piece := client.recv(2**16):
@@ -55,7 +54,7 @@ def test_a_gzip_bomb_takes_no_memory(live, image, problem, path):
 def test_a_chunked_body_without_an_end_is_refused_at_the_limit(live, image):
     piece = b"10000\r\n" + bytes(2**16) + b"\r\n"
     with live.bystander(image()), live.memory_within(64), live.connect(CHUNKED) as client:
-        for _ in range(500):  # four times what is allowed, and no end in sight
+        for _ in range(500):  # four times the limit, and no end
             client.sendall(piece)
         received = client.recv(2**16)
         while b"}" not in received:
@@ -82,7 +81,7 @@ def test_a_million_chunks_of_a_byte_are_one_body(live, image):
 
 
 def test_headers_and_bodies_that_trickle_are_cut(live, image):
-    """A byte now and then buys neither of them more than its time."""
+    """Sending a byte now and then does not extend their time."""
     slow = [
         live.connect(b"POST /detect?category=bolt HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "),
         live.connect(CHUNKED, b"5\r\nh"),
@@ -126,7 +125,7 @@ def test_ten_thousand_parts_are_refused(live, image, problem, path, named):
 
 
 @pytest.mark.parametrize(
-    "rest",
+    "parameters",
     [
         "charset=undefined",
         "charset=idna",
@@ -138,13 +137,13 @@ def test_ten_thousand_parts_are_refused(live, image, problem, path, named):
         "boundary=",
     ],
 )
-def test_a_form_of_an_impossible_type_is_refused(live, image, rest):
+def test_a_form_of_an_impossible_type_is_refused(live, image, parameters):
     body = (
         b'--x\r\nContent-Disposition: form-data; name="category"\r\n\r\n\xff\xfe+AAA-\r\n'
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="\xff"\r\n\r\n'
         b"%b\r\n--x--\r\n"
     ) % image()
-    head = f"multipart/form-data; boundary=x; {rest}".encode("latin-1")
+    head = f"multipart/form-data; boundary=x; {parameters}".encode("latin-1")
     length = b"Content-Length: %d\r\nConnection: close" % len(body)
     kind = b"Content-Type: %b\r\n" % head
     with live.connect(CHUNKED.replace(b"Transfer-Encoding: chunked", kind + length), body) as sent:
@@ -177,12 +176,14 @@ JSONS = [
 def test_json_that_is_deep_odd_or_no_json(live, path, body, status):
     with live.client() as client:
         response = client.post(path, content=body, headers={"Content-Type": "application/json"})
-    # What is wrong with an image of a batch is said in the image's place.
+    # A faulty image of a batch is reported in its own place.
     of_an_image = path == "/detect/batch" and b"content" in body and status != 400
     assert response.status_code == (200 if of_an_image else status), response.text
     answer = response.json()
     assert answer["decision"] == "UNDECIDED"
-    assert [one["decision"] for one in answer.get("results", [])] == ["UNDECIDED"] * of_an_image
+    assert [result["decision"] for result in answer.get("results", [])] == [
+        "UNDECIDED"
+    ] * of_an_image
     if of_an_image:
         assert answer["results"][0]["error"]["status"] == status
 
@@ -262,7 +263,7 @@ def test_a_probe_by_head_is_answered_without_a_body(live, path):
     with live.connect(b"HEAD %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode()) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         received = everything(client)
-    head, _, rest = received.partition(b"\r\n\r\n")
+    head, _, next_answer = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 "), received
     assert int(head.lower().partition(b"content-length: ")[2].split()[0]) > 0
-    assert rest.startswith(b"HTTP/1.1 200 ")  # the next answer follows at once
+    assert next_answer.startswith(b"HTTP/1.1 200 ")  # the next answer follows at once

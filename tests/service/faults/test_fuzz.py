@@ -1,4 +1,4 @@
-"""Bytes that are nearly HTTP, from raw sockets: no traceback, and the next part is inspected."""
+"""Almost-HTTP bytes on raw sockets cause no traceback, and the next part is inspected."""
 
 import random
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 ROUNDS = 1200
 ANSWERS = (b"HTTP/1.1 1", b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 501 ")
-"""Statuses that rubbish may be answered with; 501 is for methods and codings that nobody has."""
+"""Statuses allowed for rubbish; 501 is for unknown methods and codings."""
 
 TARGETS = (
     "/detect?category=bolt", "/detect", "/detect/batch", "/v2/models/bolt/infer", "/v2", "/livez",
@@ -53,7 +53,7 @@ def request(dice: random.Random) -> bytes:
 
 
 def damaged(dice: random.Random, content: bytes) -> bytes:
-    """The same with some bytes changed, cut off, doubled, or none."""
+    """Change, cut off or double some bytes, or none."""
     changed = bytearray(content)
     for _ in range(dice.choice((0, 0, 1, 4))):
         changed[dice.randrange(len(changed))] = dice.choice(b"\0\r\n: \xff" + bytes([65, 58, 48]))
@@ -61,7 +61,7 @@ def damaged(dice: random.Random, content: bytes) -> bytes:
 
 
 def leave(client: socket.socket, dice: random.Random) -> bytes:
-    """Leave in one of the ways that clients have; returns what was answered until then."""
+    """End the connection like some client does; return the answers until then."""
     manner, received = dice.choice(("read", "half-close", "half-close", "reset", "close")), b""
     with suppress(OSError):
         if manner == "reset":
@@ -77,14 +77,14 @@ def leave(client: socket.socket, dice: random.Random) -> bytes:
 
 
 def fuzz(live, dice: random.Random, good: bytes) -> list[bytes]:
-    """Send rubbish, sometimes behind or before a good request in one piece; returns answers."""
+    """Send rubbish, sometimes with a good request in one piece; return the answers."""
     answers = []
     for _ in range(ROUNDS // 4):
         sent = b"".join(damaged(dice, request(dice)) for _ in range(dice.choice((1, 1, 1, 3))))
         if dice.random() < 0.2:
             sent = good + sent
         client = live.connect()
-        with suppress(OSError):  # it may be refused before all is sent
+        with suppress(OSError):  # the service may refuse before everything is sent
             middle = dice.randrange(len(sent))
             client.sendall(sent[:middle])
             client.sendall(sent[middle:])
@@ -94,7 +94,7 @@ def fuzz(live, dice: random.Random, good: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_rubbish_leaves_no_traceback_and_no_damage(live, image, seed):
-    """The fixture looks for tracebacks in the log, and inspects good parts, after all this."""
+    """The fixture then looks for tracebacks, and inspects good parts."""
     content = image()
     good = GOOD % (len(content), content)
     answers: list[bytes] = []
@@ -113,8 +113,8 @@ def test_rubbish_leaves_no_traceback_and_no_damage(live, image, seed):
         for thread in threads:
             thread.join()
     assert len(answers) == ROUNDS
-    said = [answer for answer in answers if answer]
-    assert len(said) > ROUNDS / 8
-    for answer in said:
+    received = [answer for answer in answers if answer]
+    assert len(received) > ROUNDS / 8
+    for answer in received:
         assert answer.startswith(ANSWERS), answer[:300]
     live.until(lambda: live.front.num_fds() <= files + 4, "closed connections")

@@ -1,4 +1,4 @@
-"""Bodies that try to cost more than they weigh: each is refused, cheaply, and others are heard."""
+"""Bodies that try to cost more than their size: each is refused cheaply, others are served."""
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ from tests.hostile_bodies import bodies, fixed_bodies
 SIZE = 2_000_000
 FIXED = {f"{number} {body}": body for number, body in enumerate(fixed_bodies(SIZE))}
 SILENCE_S = 1.0
-"""What a busy machine may add to a quarter of a second; it was two to eight."""
+"""Margin of a busy machine over a quarter of a second; silences used to be two to eight."""
 
 
 def send(client: httpx.Client, body) -> httpx.Response:
@@ -20,7 +20,7 @@ def send(client: httpx.Client, body) -> httpx.Response:
 
 def check(response: httpx.Response, body) -> None:
     assert response.status_code in body.statuses, (str(body), response.text[:500])
-    assert len(response.content) < 600_000  # a batch answers for each of its images
+    assert len(response.content) < 600_000  # a batch has an answer for each image
     if response.status_code != 200:
         assert response.headers["content-type"] == "application/problem+json"
         assert response.headers.get("x-decision", "UNDECIDED") == "UNDECIDED"

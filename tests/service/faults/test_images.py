@@ -1,4 +1,4 @@
-"""Images that are none, damaged, odd or enormous, posted to a running service."""
+"""Invalid, damaged, odd or enormous images, posted to a running service."""
 
 import base64
 import os
@@ -32,18 +32,18 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_no_image_is_refused_and_its_neighbours_are_inspected(live, image, problem, kind):
     content, status, slug = BAD[kind]
-    whole = image(64, 64, "JPEG")
-    content = whole[: len(whole) // 2] if content is None else content
+    complete = image(64, 64, "JPEG")
+    content = complete[: len(complete) // 2] if content is None else content
     expected = live.inspect(image())
-    asked = {"category": "bolt"}
+    fields = {"category": "bolt"}
     with live.client() as client:
         alone = [
-            client.post("/detect", params=asked, content=content),
-            client.post("/detect", data=asked, files={"file": ("part.jpg", content)}),
-            client.post("/detect", json=asked | {"images": [as_json(content)]}),
+            client.post("/detect", params=fields, content=content),
+            client.post("/detect", data=fields, files={"file": ("part.jpg", content)}),
+            client.post("/detect", json=fields | {"images": [as_json(content)]}),
         ]
-        files = [("file", (f"{i}.jpg", one)) for i, one in enumerate((image(), content, image()))]
-        together = client.post("/detect", data=asked, files=files)
+        files = [("file", (f"{i}.jpg", part)) for i, part in enumerate((image(), content, image()))]
+        together = client.post("/detect", data=fields, files=files)
     for response in alone:
         body = problem(response, status, slug)
         assert body["decision"] == "UNDECIDED"
@@ -62,11 +62,11 @@ def as_json(content: bytes) -> dict[str, str]:
 
 
 def odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
-    """Images by kind, with the width and height that they should be answered with."""
+    """Images by kind, with the expected width and height."""
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn it by 90 degrees
+    exif[0x0112] = 6  # rotate by 90 degrees
     deep = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
     return {
         "grey": (saved(picture.convert("L")), (30, 20)),
@@ -90,9 +90,9 @@ ODD = odd_images()
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_images_are_inspected_as_they_lie(live, kind):
     content, (width, height) = ODD[kind]
-    asked = {"category": "nut", "heatmap": "map"}
+    fields = {"category": "nut", "heatmap": "map"}
     with live.client() as client:
-        response = client.post("/detect", params=asked, content=content)
+        response = client.post("/detect", params=fields, content=content)
     assert response.status_code == 200, response.text
     (result,) = response.json()["results"]
     assert (result["image"]["width"], result["image"]["height"]) == (width, height)
@@ -108,7 +108,7 @@ def test_the_depth_of_a_grey_image_changes_nothing(live):
 
 
 def test_a_bomb_of_50_000_by_50_000_pixels_takes_no_memory(live, image, problem):
-    """Whole and valid: 2.5 gigapixels of one bit each in a third of a megabyte."""
+    """Complete and valid: 2.5 gigapixels of one bit each in a third of a megabyte."""
     bomb = png(png_header(50_000, 50_000, depth=1), (b"IDAT", zeros(50_000 * 6251)))
     assert len(bomb) < 2_000_000
     with live.client() as client, live.bystander(image()), live.memory_within(64):
@@ -121,7 +121,7 @@ def test_a_bomb_of_50_000_by_50_000_pixels_takes_no_memory(live, image, problem)
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
 def test_a_bomb_beside_the_pixels_takes_no_memory(live, image, kind):
-    """Text and colour profiles are compressed too: 256 MB in a small image."""
+    """Texts and colour profiles are compressed too: 256 MB in a small image."""
     packed = zeros(256 * 2**20)
     data = b"k\0\1\0\0\0" + packed if kind == b"iTXt" else b"k\0\0" + packed
     rows = zlib.compress(b"".join(b"\0" + bytes(8) for _ in range(8)))
@@ -134,7 +134,7 @@ def test_a_bomb_beside_the_pixels_takes_no_memory(live, image, kind):
 
 
 def test_an_image_may_not_claim_more_than_it_holds(live, image, problem):
-    """A header within the limits, no pixels behind it: nothing is made up for what is missing."""
+    """The header is within the limits, without pixels: the service must not invent any."""
     hollow = png(png_header(2000, 1999, colour=2), (b"IDAT", zlib.compress(b"")))
     with live.client() as client, live.memory_within(64):
         for _ in range(3):
@@ -176,15 +176,15 @@ DEAR = {
 @pytest.mark.parametrize("kind", DEAR)
 @pytest.mark.parametrize("heatmap", ["none", "overlay"])
 def test_an_image_that_costs_too_much_is_refused_by_its_header(live, image, problem, kind, heatmap):
-    content, status, told = DEAR[kind]
+    content, status, message = DEAR[kind]
     slug = {413: "image-too-large", 415: "unsupported-image"}[status]
     logged = len(live.log)
-    asked = {"category": "bolt", "heatmap": heatmap}
+    fields = {"category": "bolt", "heatmap": heatmap}
     with live.client() as client, live.bystander(image()), live.memory_within(48):
         started = time.monotonic()
-        body = problem(client.post("/detect", params=asked, content=content), status, slug)
+        body = problem(client.post("/detect", params=fields, content=content), status, slug)
         assert time.monotonic() - started < 5
-    assert told in body["detail"]
+    assert message in body["detail"]
     assert body["decision"] == "UNDECIDED"
     assert len(live.log) - logged < 200
 
@@ -192,41 +192,41 @@ def test_an_image_that_costs_too_much_is_refused_by_its_header(live, image, prob
 @pytest.mark.parametrize("shape", [(1, 20_001, 3), (20_001, 1, 3)])
 def test_a_tensor_of_pixels_has_the_same_limits_of_sides(live, problem, shape):
     head = {"name": "image", "datatype": "UINT8", "shape": [1, *shape]}
-    asked = {"inputs": [{**head, "data": [0] * 60_003}]}
+    fields = {"inputs": [{**head, "data": [0] * 60_003}]}
     with live.client() as client:
-        body = problem(client.post("/v2/models/bolt/infer", json=asked), 413, "image-too-large")
+        body = problem(client.post("/v2/models/bolt/infer", json=fields), 413, "image-too-large")
     assert "20000 times its shorter" in body["detail"]
     assert body["decision"] == "UNDECIDED"
 
 
 def test_a_slow_image_ends_at_its_deadline_and_good_parts_are_answered_meanwhile(live, image):
-    """Within every limit, and it takes a processor for most of a second: its process is killed."""
+    """It is within every limit but takes most of a second: its process is killed."""
     slow = hostile.jpeg_of_many_scans(1_990, 1_990, 140)
-    asked = {"category": "bolt"}
+    fields = {"category": "bolt"}
     with live.client() as client:
-        whole = client.post("/detect", params=asked, content=slow)
-        assert whole.status_code == 200, whole.text
+        in_time = client.post("/detect", params=fields, content=slow)
+        assert in_time.status_code == 200, in_time.text
         before = set(live.decode_children)
         assert before
         with live.bystander(image()) as seconds:
             for _ in range(3):
                 headers = {"X-Request-Timeout-Ms": "150"}
-                late = client.post("/detect", params=asked, content=slow, headers=headers)
+                late = client.post("/detect", params=fields, content=slow, headers=headers)
                 assert late.status_code == 504
                 assert late.json()["decision"] == "UNDECIDED"
         assert max(seconds) < 5
         live.until(lambda: not before & set(live.decode_children), "end of the decode child")
-        again = client.post("/detect", params=asked, content=slow)
-    (first,), (second,) = whole.json()["results"], again.json()["results"]
+        again = client.post("/detect", params=fields, content=slow)
+    (first,), (second,) = in_time.json()["results"], again.json()["results"]
     assert second["raw_score"] == pytest.approx(first["raw_score"], rel=1e-4)
 
 
 def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, problem):
     slow = hostile.jpeg_of_many_scans(1_990, 1_990, 140)
-    asked = {"category": "bolt"}
+    fields = {"category": "bolt"}
     with live.client() as client, live.bystander(image()), ThreadPoolExecutor(1) as thread:
-        assert client.post("/detect", params=asked, content=slow).status_code == 200
-        posting = thread.submit(client.post, "/detect", params=asked, content=slow)
+        assert client.post("/detect", params=fields, content=slow).status_code == 200
+        posting = thread.submit(client.post, "/detect", params=fields, content=slow)
         while not posting.done():
             for pid in live.decode_children:
                 with suppress(ProcessLookupError):
@@ -234,11 +234,11 @@ def test_a_decode_child_that_is_killed_costs_its_image_alone(live, image, proble
         body = problem(posting.result(), 500, "inspection-failed")
         assert "signal 9" in body["detail"]
         assert body["decision"] == "UNDECIDED"
-        assert client.post("/detect", params=asked, content=slow).status_code == 200
+        assert client.post("/detect", params=fields, content=slow).status_code == 200
 
 
 def as_cameras_write() -> dict[str, bytes]:
-    """One picture in many guises; the first is the plain one."""
+    """One picture in many formats; the first is the plain one."""
     grey = np.random.default_rng(7).integers(0, 256, (20, 30)).astype(np.uint16)
     eight, deep, twelve = grey.astype(np.uint8), grey << 8, grey << 4
     plain = Image.fromarray(eight)

@@ -1,4 +1,4 @@
-"""Clients that vanish, workers that die, disks that are full: while others are being inspected."""
+"""Vanishing clients, dying workers, and full disks, while other parts are inspected."""
 
 import os
 import pickle
@@ -17,9 +17,9 @@ import pytest
 RESET = struct.pack("ii", 1, 0)
 
 
-def post(live, content, **asked):
+def post(live, content, **options):
     with live.client() as client:
-        return client.post("/detect", content=content, **asked)
+        return client.post("/detect", content=content, **options)
 
 
 def test_one_bad_image_in_16_fails_alone(live, image):
@@ -28,7 +28,7 @@ def test_one_bad_image_in_16_fails_alone(live, image):
     contents[5] = contents[5][: len(contents[5]) // 2]
     files = [("file", (f"{seed}.png", content)) for seed, content in enumerate(contents)]
     with live.client() as client, ThreadPoolExecutor(2) as threads:
-        # A category whose network answers NaN is asked for at the same time.
+        # At the same time, a request for a category whose network answers NaN.
         ghosts = [threads.submit(post, live, image(), params={"category": "ghost"}) for _ in "ab"]
         response = client.post("/detect", data={"category": "bolt"}, files=files)
     assert response.json()["decision"] == "UNDECIDED"
@@ -117,7 +117,7 @@ def test_a_worker_killed_under_load_costs_its_batch_alone(live, image):
 
 
 class Payload:
-    """What would run if anybody unpickled it."""
+    """Code that would run if anybody unpickled it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -127,7 +127,7 @@ class Payload:
 
 
 def spoil(directory: Path, content: bytes) -> None:
-    """Replace the weights, and let the manifest say that this is how they were saved."""
+    """Replace the weights, and adapt the manifest's hash."""
     file, manifest = directory / "network.safetensors", directory / "manifest.json"
     before = sha256(file.read_bytes()).hexdigest()
     file.write_bytes(content)
@@ -160,14 +160,14 @@ def test_checkpoints_that_are_pickles_or_damaged_are_never_run(
 
 
 def test_50_loads_and_unloads_at_once_disturb_nobody(live, image):
-    """Memory afterwards is as before; what was loaded last is what the service says it is."""
+    """Afterwards memory is as before, and the service reports the last loaded version."""
 
     def turn(number: int) -> int:
         with live.client() as client:
             return client.post(f"/models/parts/1/{('load', 'unload')[number % 2]}").status_code
 
     with ThreadPoolExecutor(10) as threads:
-        list(threads.map(turn, range(20)))  # what the allocator keeps for later is kept by now
+        list(threads.map(turn, range(20)))  # the allocator has now reserved its memory
         before = live.worker.memory_info().rss
         with live.bystander(image()) as seconds:
             statuses = list(threads.map(turn, range(50)))
@@ -183,18 +183,18 @@ def test_50_loads_and_unloads_at_once_disturb_nobody(live, image):
 
 
 def test_a_full_disk_costs_what_needs_the_disk_alone(live, image, problem):
-    """No file may grow by a byte, in any of its processes: parts are inspected all the same."""
-    large = image(640, 640, "BMP")  # an upload that a form keeps in a file
+    """No process may grow a file by a byte, yet parts are inspected."""
+    large = image(640, 640, "BMP")  # forms keep such an upload in a file
     assert len(large) > 2**20
-    asked = {"threshold": 9.0, "who": "Ada", "reason": "new lamp"}
-    live.inspect(image())  # memory is no disk, and yet grows by the same limit: it has grown now
+    change = {"threshold": 9.0, "who": "Ada", "reason": "new lamp"}
+    live.inspect(image())  # shared memory is under the same limit, so it must grow before
     with live.client() as client:
         for process in live.tree:
             process.rlimit(psutil.RLIMIT_FSIZE, (0, -1))
         try:
             assert live.inspect(image())["decision"] == "OK"
             assert live.inspect(large)["decision"] == "OK"
-            refused = client.put("/categories/bolt/threshold", json=asked)
+            refused = client.put("/categories/bolt/threshold", json=change)
             problem(refused, 503, "state-not-written")
             response = client.post("/detect", data={"category": "bolt"}, files={"file": large})
         finally:

@@ -1,4 +1,4 @@
-"""A whole service in trouble: its clock jumps, its log cannot be written, it is told to leave."""
+"""A service in trouble: its clock jumps, its log cannot be written, it is stopped."""
 
 import signal
 import subprocess
@@ -28,7 +28,7 @@ YEAR_S = 365 * 24 * 3600
 
 @pytest.fixture(scope="module")
 def clock(tmp_path_factory):
-    """A file that says how far the clock of a service is off, in seconds."""
+    """A file with the offset of a service's clock in seconds."""
     offset = tmp_path_factory.mktemp("clock") / "offset"
     offset.write_text("0")
     (offset.parent / "sitecustomize.py").write_text(JUMPING_CLOCK.format(offset=str(offset)))
@@ -37,7 +37,7 @@ def clock(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def troubled(live_store, clock):
-    """A service of its own, whose processes go by that clock."""
+    """A separate service, whose processes use that clock."""
     with serving(
         live_store,
         path=(clock.parent,),
@@ -50,7 +50,7 @@ def troubled(live_store, clock):
 
 
 def test_a_clock_that_jumps_changes_no_answer(troubled, clock, image):
-    """Deadlines, queues, heartbeats and rates go by a clock that nobody sets."""
+    """Deadlines, queues, heartbeats and rates use the monotonic clock."""
     expected = troubled.inspect(image())
     worker = troubled.worker
     with troubled.bystander(image()):
@@ -75,18 +75,18 @@ def test_a_clock_that_jumps_changes_no_answer(troubled, clock, image):
 
 
 def test_sigterm_during_loads_finishes_what_was_asked_and_leaves(troubled, image):
-    """Last of this module: afterwards the service is gone."""
+    """The last test of this module, since it ends the service."""
     statuses: list[int] = []
-    asked = threading.Event()
+    loading_begun = threading.Event()
 
     def load(_: int) -> None:
         with troubled.client() as client:
-            asked.set()
+            loading_begun.set()
             statuses.append(client.post("/models/parts/1/load").status_code)
 
     with ThreadPoolExecutor(3) as threads:
         loading = [threads.submit(load, number) for number in range(2)]
-        asked.wait()
+        loading_begun.wait()
         inspecting = threads.submit(troubled.inspect, image())
         time.sleep(0.2)
         troubled.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Bodies: counted on the wire and inflated, timed only while the client is waited for."""
+"""Bodies: counted on the wire and inflated; time counts only while waiting for the client."""
 
 import asyncio
 import gzip
@@ -30,7 +30,7 @@ async def echo(scope, receive, send):
 
 
 async def swallow(scope, receive, send):
-    """An application that takes any failure of the body for its own, as FastAPI does for JSON."""
+    """An application that takes any failure of the body for its own, like FastAPI with JSON."""
     try:
         await Request(scope, receive).body()
     except Exception:
@@ -38,7 +38,7 @@ async def swallow(scope, receive, send):
 
 
 def ask(budget, pieces, headers=(), app=echo, pause_s=0.0, sent=None):
-    """Send the pieces; returns (status, headers, body)."""
+    """Send the pieces; return (status, headers, body)."""
     sent = [] if sent is None else sent
 
     async def scenario():
@@ -121,7 +121,7 @@ def test_a_bomb_stops_at_the_limit(budget):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"not gzip at all", "is not valid gzip"),
         (gzip.compress(b"part", mtime=0)[:-3], "is cut off"),
@@ -129,9 +129,9 @@ def test_a_bomb_stops_at_the_limit(budget):
     ],
 )
 @pytest.mark.parametrize("app", [echo, swallow])
-def test_a_damaged_stream_is_refused(budget, content, said, app):
+def test_a_damaged_stream_is_refused(budget, content, message, app):
     answer = ask(budget, [content], header("content-encoding", "gzip"), app)
-    assert said in refused(answer, 400, "malformed-body")
+    assert message in refused(answer, 400, "malformed-body")
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
@@ -183,7 +183,7 @@ def test_all_bodies_together_have_a_limit_too(budget):
 
 
 class Answer:
-    """An application that answers with so many bytes, and holds each `pieces` of them."""
+    """An application that holds each of `pieces` and answers with `size` bytes."""
 
     def __init__(self, *pieces, size=0):
         self.pieces, self.size = pieces, size

@@ -1,4 +1,4 @@
-"""Answers in the coding that a client asks for."""
+"""Answers in the coding that the client requests."""
 
 import gzip
 import zlib

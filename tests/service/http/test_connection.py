@@ -1,4 +1,4 @@
-"""Connections by raw sockets: slow, greedy, silent and rude clients, and others beside them."""
+"""Raw socket connections: slow, greedy, silent and rude clients, and others beside them."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ POST = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
 async def application(scope, receive, send):
-    """`/echo` answers with the body's length, `/big` with 20 MB, `/deaf` reads no body."""
+    """`/echo` answers with the body's length, `/big` with 20 MB; `/deaf` reads no body."""
     name = scope["path"].strip("/")
     body, more = b"", name != "deaf"
     while more:
@@ -52,7 +52,7 @@ async def application(scope, receive, send):
 
 @pytest.fixture
 def cut(metrics):
-    """How many connections were cut, by reason."""
+    """Count the cut connections by reason."""
     return lambda reason: (
         metrics.registry.get_sample_value("mambaad_connections_cut_total", {"reason": reason}) or 0
     )
@@ -101,7 +101,7 @@ def connect(serve):
 
 
 def everything(client):
-    """All that comes until the other side closes."""
+    """Return everything received until the other side closes."""
     received = b""
     with client:
         try:
@@ -113,7 +113,7 @@ def everything(client):
 
 
 def one_answer(client):
-    """The next answer on the connection, headers and body."""
+    """Return the next answer on the connection, headers and body."""
     received = b""
     while b"\r\n\r\n" not in received:
         piece = client.recv(2**16)
@@ -159,7 +159,7 @@ BY_UVICORN = {"on_response_complete", "shutdown"}
 
 @pytest.fixture
 def callers(monkeypatch):
-    """From which files each method of a connection that uvicorn has too was called."""
+    """Return the files that called each connection method that uvicorn has too."""
     seen = {name: set() for name in vars(Connection) if hasattr(HttpToolsProtocol, name)}
     seen = {name: files for name, files in seen.items() if not name.startswith("__")}
 
@@ -176,7 +176,7 @@ def callers(monkeypatch):
 
 
 def test_uvicorn_still_calls_what_is_overridden(serve, callers):
-    """Where this fails with a newer uvicorn, its limits are gone: see `service.connections`."""
+    """If a newer uvicorn fails this, our limits have no effect: see `service.http.connection`."""
     assert set(callers) == BY_THE_PARSER | BY_THE_LOOP | BY_UVICORN
     with serve() as connect:
         with connect(REQUEST % b"big") as client:
@@ -200,7 +200,7 @@ def test_uvicorn_still_asks_the_server_when_to_leave(monkeypatch):
         monkeypatch.setattr(
             GracefulServer,
             name,
-            # A server that other tests share may tick in a thread of this process.
+            # A server shared by other tests may tick in a thread of this process.
             lambda *args, m=method: (args[0] is server and called.append(m.__name__)) or m(*args),
         )
     server = GracefulServer(
@@ -214,7 +214,7 @@ def test_uvicorn_still_asks_the_server_when_to_leave(monkeypatch):
 
 
 def test_without_limits_it_serves_by_uvicorns_own_connections(monkeypatch, metrics):
-    """And does not even import ours, which may not fit the uvicorn that is there."""
+    """It does not even import ours, which may not fit the installed uvicorn."""
     monkeypatch.setitem(sys.modules, "service.http.connection", None)
     settings = LIMITS.model_copy(update={"connection_limits": False})
     app = FastAPI()
@@ -230,14 +230,14 @@ def test_without_limits_it_serves_by_uvicorns_own_connections(monkeypatch, metri
                 time.sleep(2 * settings.header_timeout_s)
                 client.sendall(b"Host: x\r\nX-A: " + bytes(b"a" * 5000) + b"\r\n\r\n")
                 assert one_answer(client)[1] == b'"served"'
-                assert everything(client) == b""  # it does not idle for ever
+                assert everything(client) == b""  # it does not idle forever
         finally:
             server.should_exit = True
             thread.join(20)
 
 
 def test_uvloop_is_left_alone_where_it_is_installed(metrics, monkeypatch):
-    """Its transports are none of asyncio's, and its clock counts milliseconds."""
+    """uvloop has other transports than asyncio, and its clock counts milliseconds."""
     uvloop = SimpleNamespace(new_event_loop=lambda: pytest.fail("a loop of uvloop's"))
     monkeypatch.setitem(sys.modules, "uvloop", uvloop)
     app = SimpleNamespace(state=SimpleNamespace(metrics=metrics))
@@ -269,9 +269,9 @@ def test_bytes_that_go_on_trickling_do_not_help(connect):
     assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("said", [b"", b"\r\n", b"\r\n\r\n\r\n"])
-def test_who_says_nothing_is_let_go(connect, said):
-    assert everything(connect(said)) == b""
+@pytest.mark.parametrize("opening", [b"", b"\r\n", b"\r\n\r\n\r\n"])
+def test_who_says_nothing_is_let_go(connect, opening):
+    assert everything(connect(opening)) == b""
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_what_is_no_http_is_refused_without_a_traceback(connect, rubbish, caplog
 @pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"TLS/1.0"])
 @pytest.mark.parametrize("pause_s", [0.0, 0.1])
 def test_an_offer_of_another_protocol_is_passed_over(connect, upgrade, pause_s):
-    """As Java's client offers HTTP/2: its body must not be taken for the next request."""
+    """Java's client offers HTTP/2: its body must not be taken for the next request."""
     head = (
         b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
         b"Upgrade: %s\r\nHTTP2-Settings: AA\r\nContent-Length: 27\r\n\r\n"
@@ -443,8 +443,8 @@ def test_leaving_finishes_what_has_begun(connect):
     time.sleep(0.1)
     connect.server.should_exit = True
     assert everything(idle) == b""
-    for client, rest in zip(begun, (b"Host: x\r\n\r\n", b"b", REQUEST % b"echo"), strict=True):
-        client.sendall(rest)
+    for client, remainder in zip(begun, (b"Host: x\r\n\r\n", b"b", REQUEST % b"echo"), strict=True):
+        client.sendall(remainder)
         head, body = one_answer(client)
         assert body.startswith(b"echo")
         assert b"connection: close" in head.lower()
@@ -488,7 +488,7 @@ def test_at_a_terminal_there_is_no_grace(serve):
 
 
 def test_the_second_half_of_an_answer_does_not_wait_for_the_clients_ack():
-    """Head and body are two writes; with Nagle's algorithm the body comes 40 ms later."""
+    """Head and body are two writes; with Nagle's algorithm the body would come 40 ms later."""
     accepted = []
 
     class Accepting(asyncio.Protocol):

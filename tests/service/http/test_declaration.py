@@ -1,9 +1,10 @@
-"""Routes say what they are where they are defined, and whatever stands around them goes by that."""
+"""Routes declare their properties where they are defined, and everything around them obeys."""
 
 import ast
 import asyncio
 import itertools
 import logging
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,7 +40,7 @@ from tests.service.line import Line
 
 PACKAGE = Path(service.__file__).parent
 NAMES_PATHS = {"cli", "client"}
-"""What speaks to a service from outside."""
+"""Rooms that call a service from outside."""
 
 
 class Part(BaseModel):
@@ -49,7 +50,7 @@ class Part(BaseModel):
 
 
 def door():
-    """A door as it would stand in a folder of its own; nothing else knows of it."""
+    """A door like one in its own folder; nothing else knows it."""
     router = APIRouter(tags=["measuring"])
 
     @router.post("/door/measure")
@@ -85,7 +86,7 @@ def secrets(path):
 
 @pytest.fixture
 def wired(tmp_path, metrics, path, secrets):
-    """The service with one more door, which took one line of wiring."""
+    """The service with one more door, wired by one line."""
     line = Line(
         Settings(
             versions=VersionSettings(weights_dir=tmp_path),
@@ -104,7 +105,7 @@ def bearer(secret):
 
 
 @pytest.mark.parametrize(
-    ("status", "asked"),
+    ("status", "request_parts"),
     [
         (401, {"key": None}),
         (401, {"key": "unknown"}),
@@ -121,14 +122,14 @@ def bearer(secret):
     ],
 )
 def test_a_route_of_any_name_that_inspects_is_undecided_when_it_fails(
-    wired, secrets, status, asked
+    wired, secrets, status, request_parts
 ):
-    key = asked.get("key", "detect")
+    key = request_parts.get("key", "detect")
     headers = bearer(secrets.get(key, key)) if key else {}
     response = wired.post(
-        asked.get("path", "/door/measure"),
-        content=asked.get("content", b'{"length_mm": 3}'),
-        headers={"Content-Type": "application/json", **headers, **asked.get("headers", {})},
+        request_parts.get("path", "/door/measure"),
+        content=request_parts.get("content", b'{"length_mm": 3}'),
+        headers={"Content-Type": "application/json", **headers, **request_parts.get("headers", {})},
     )
     assert response.status_code == status, response.text
     assert (response.headers["x-decision"], response.headers["x-fail-safe"]) == (
@@ -139,8 +140,8 @@ def test_a_route_of_any_name_that_inspects_is_undecided_when_it_fails(
 
 
 def test_a_caller_that_asks_too_often_is_undecided(wired, secrets):
-    asked = {"json": {"length_mm": 3}, "headers": bearer(secrets["slow"])}
-    first, second = (wired.post("/door/measure", **asked) for _ in range(2))
+    options = {"json": {"length_mm": 3}, "headers": bearer(secrets["slow"])}
+    first, second = (wired.post("/door/measure", **options) for _ in range(2))
     assert (first.status_code, second.status_code) == (200, 429)
     assert second.headers["x-decision"] == second.json()["decision"] == "UNDECIDED"
 
@@ -197,9 +198,9 @@ def test_the_log_the_metrics_and_the_document_know_it(wired, secrets, caplog, me
         if hasattr(record, FIELDS)
     }
     assert lines == {"/door/x": "DEBUG", "/door/measure": "INFO"}
-    own = wired.app.state.metrics.registry.get_sample_value
+    sample = wired.app.state.metrics.registry.get_sample_value
     for route in ("/door/{name}", "/door/measure"):
-        assert own("mambaad_requests_total", {"route": route, "code": "200"}) == 1
+        assert sample("mambaad_requests_total", {"route": route, "code": "200"}) == 1
     assert wired.app.openapi()["paths"]["/door/measure"]["post"]["security"]
 
 
@@ -210,34 +211,44 @@ def test_every_route_of_the_service_declares_something(line):
 
 
 def test_what_inspects_and_what_is_open(line):
-    found = {
+    declarations = {
         (route.path, declared_by(route.endpoint))
         for route in iter_route_contexts(line.app.routes)
         if not isinstance(route.original_route, Mount)
     }
     model = "/v2/models/{model}"
-    assert {path for path, declared in found if declared.inspects} == {
+    assert {path for path, declared in declarations if declared.inspects} == {
         "/detect",
         "/detect/batch",
         f"{model}/infer",
         f"{model}/versions/{{version}}/infer",
         "/2020-11-20/projects/{project}/models/{version}/detect",
     }
-    assert {path for path, declared in found if declared.access is not Access.KEYED} == {
+    assert {path for path, declared in declarations if declared.access is not Access.KEYED} == {
         "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
         "/docs", "/openapi.json",
     }  # fmt: skip
-    assert {path for path, declared in found if declared.is_probe} == {
+    assert {path for path, declared in declarations if declared.is_probe} == {
         "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
         f"{model}/ready", f"{model}/versions/{{version}}/ready",
     }  # fmt: skip
-    for path, declared in found:
+    scopes = defaultdict(set)
+    for path, declared in declarations:
         if declared.inspects:
             assert declared.scopes == {Scope.DETECT}, path
+        if path.startswith("/inspections"):
+            scopes[path] |= declared.scopes
         if path == "/categories/{category}/warm":
             assert declared.scopes == {Scope.DETECT, Scope.ADMIN}
         elif path.startswith(("/models", "/categories/")):
             assert declared.scopes == {Scope.ADMIN}, path
+    one = "/inspections/{inspection_id}"
+    assert scopes == {
+        "/inspections": {Scope.READ, Scope.DETECT},  # a station records, and need not read
+        "/inspections/summary": {Scope.READ},
+        **dict.fromkeys((one, f"{one}/image", f"{one}/heatmap"), {Scope.READ}),
+        **dict.fromkeys((f"{one}/verdict", f"{one}/hold"), {Scope.REVIEW}),
+    }
 
 
 def test_only_the_pages_files_are_open(tmp_path, path, secrets, metrics):
@@ -250,21 +261,21 @@ def test_only_the_pages_files_are_open(tmp_path, path, secrets, metrics):
     )
     assets = "/docs/assets/"
     opened = ("/docs", "/openapi.json", assets + "swagger-ui.css", assets + "favicon.png")
-    assert [line.get(one).status_code for one in opened] == [200] * len(opened)
+    assert [line.get(page).status_code for page in opened] == [200] * len(opened)
     closed = ("/docs/", "/docs/oauth2-redirect", assets + "redoc.standalone.js", assets, "/docsx")
-    assert [line.get(one).status_code for one in closed] == [401] * len(closed)
+    assert [line.get(page).status_code for page in closed] == [401] * len(closed)
     assert "script-src" in line.get("/docs").headers["content-security-policy"]
 
 
 def variants(template):
     filled = template.format(
-        **dict.fromkeys(("model", "version", "project", "category", "name"), "x")
+        **dict.fromkeys(("model", "version", "project", "category", "name", "inspection_id"), "x")
     )
     return (filled, filled + "/", filled + "\n", "/" + filled, filled.upper(), filled + "/x")
 
 
 def test_a_route_is_found_as_the_router_finds_it(line):
-    """Else a path that is read in two ways could be asked with a key of the wrong scope."""
+    """Otherwise an ambiguous path could be requested with a key of the wrong scope."""
     templates = {route.path for route in iter_route_contexts(line.app.routes)}
     reached = 0
 
@@ -282,7 +293,7 @@ def test_a_route_is_found_as_the_router_finds_it(line):
         return scope
 
     async def ask_all():
-        return [await ask(*asked) for asked in itertools.product(methods, paths)]
+        return [await ask(*target) for target in itertools.product(methods, paths)]
 
     methods = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
     paths = sorted({path for template in templates for path in variants(template)})
@@ -312,11 +323,17 @@ def test_mounted_and_included_routes_are_found_too():
     app.mount("/sub", mounted)
     app.router.routes.append(Route("/plain", declares(inspects=True)(SimpleNamespace())))
     table = RouteTable(app.routes)
-    found = {
+    declarations = {
         path: table.find("GET", path).declaration
         for path in ("/far/out/in/a/1", "/sub/b/1", "/far/out/in/a/x", "/sub/c", "/in/a/1")
     }
-    assert [declared.is_probe for declared in found.values()] == [True, True, False, False, False]
+    assert [declared.is_probe for declared in declarations.values()] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert table.find("POST", "/plain").declaration.inspects
 
 
@@ -341,18 +358,17 @@ def module_of(file):
 
 
 def test_no_module_but_a_routes_own_names_its_path(line):
-    paths = {}
+    paths = defaultdict(set)
     for route in iter_route_contexts(line.app.routes):
-        module = getattr(route.endpoint, "__module__", "")
-        paths[route.path] = module
+        paths[route.path].add(getattr(route.endpoint, "__module__", ""))
     elsewhere = [
         f"{file.relative_to(PACKAGE)}: {text}"
         for file in PACKAGE.rglob("*.py")
         if file.relative_to(PACKAGE).parts[0] not in NAMES_PATHS
         for text in texts(file)
-        if text in paths and paths[text] != module_of(file)
+        if text in paths and module_of(file) not in paths[text]
     ]
-    assert {found.partition(":")[0] for found in elsewhere} <= {"api/docs_page.py"}
+    assert {place.partition(":")[0] for place in elsewhere} <= {"api/docs_page.py"}
 
 
 def texts(file):

@@ -1,4 +1,4 @@
-"""What surrounds requests and bodies: trailers, chunk extensions, hosts, and their order."""
+"""Framing of requests and bodies: trailers, chunk extensions, hosts, and their order."""
 
 import time
 
@@ -23,7 +23,7 @@ CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
 
 
 def flood(client, piece, most=5_000_000):
-    """Send a piece over and over until the other side has had enough; return the bytes sent."""
+    """Send a piece repeatedly until the other side closes; return the bytes sent."""
     sent = 0
     while sent < most:
         try:
@@ -70,7 +70,7 @@ def test_odd_framing_within_the_limit_is_taken(connect, body):
 
 
 def test_requests_in_one_piece_count_for_none_of_their_bodies(connect):
-    """A piece with many requests' headers is more bytes than one may have around its body."""
+    """A piece with many requests' headers exceeds one request's limit for bytes around its body."""
     ahead = 200
     with connect((REQUEST % b"echo") * ahead + CHUNKED + b"3\r\nabc\r\n") as client:
         for _ in range(ahead):
@@ -124,7 +124,7 @@ def test_a_malformed_request_waits_for_the_answers_before_it(
 
 
 def one_answer_of(client, expected):
-    """Read no more than this answer: the next may be in the same packet."""
+    """Read only this answer: the next may be in the same packet."""
     received = b""
     while not received.endswith(expected):
         piece = client.recv(1)
@@ -137,9 +137,9 @@ def test_a_slow_answer_is_not_swallowed_either(serve):
     patient = LIMITS.model_copy(update={"send_timeout_s": 20.0})
     with serve(patient) as connect, connect(REQUEST % b"big" + b"\x00\r\n\r\n") as client:
         received = everything(client)
-    head, _, rest = received.partition(b"\r\n\r\n")
+    head, _, remainder = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
-    refusal(rest[20_000_000:], 400, "malformed-request")
+    refusal(remainder[20_000_000:], 400, "malformed-request")
 
 
 def test_a_body_that_breaks_off_after_its_answer_gets_no_other(connect):

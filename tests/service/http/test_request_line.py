@@ -1,4 +1,4 @@
-"""The one line that a request leaves in the log of a running service."""
+"""The log line of a request to a running service."""
 
 import json
 import logging
@@ -10,11 +10,13 @@ from service.telemetry.logs import FIELDS, JsonFormatter, TextFormatter
 
 @pytest.fixture
 def line_of(server, eventually):
-    """Return the only record of the access log for a response; it comes after the answer."""
+    """Return the only record of the access log for a response; it is written after the answer."""
 
     def find(response):
-        own = response.headers["x-request-id"]
-        (record,) = eventually(lambda: [one for one in lines(server) if request_id(one) == own])
+        sought = response.headers["x-request-id"]
+        (record,) = eventually(
+            lambda: [logged for logged in lines(server) if request_id(logged) == sought]
+        )
         return record
 
     return find
@@ -45,7 +47,7 @@ def test_it_tells_what_became_of_the_part(client, line_of, image):
         text = formatter.format(record)
         assert "\n" not in text
         assert "hunter2" not in text
-        assert len(text) < 1000  # and so holds no image
+        assert len(text) < 1000  # so it contains no image
 
 
 def test_it_leaves_out_the_query(client, line_of, image):
@@ -60,8 +62,8 @@ def test_it_tells_of_each_image_where_there_are_several(client, line_of, image):
     response = client.post("/detect", params={"category": "bolt"}, files=files)
     line = json.loads(JsonFormatter().format(line_of(response)))
     assert line["image_count"] == 2
-    found = {one.get("problem", one["decision"]) for one in line["images"]}
-    assert found == {"OK", "unsupported-image"}
+    outcomes = {image_line.get("problem", image_line["decision"]) for image_line in line["images"]}
+    assert outcomes == {"OK", "unsupported-image"}
 
 
 def test_it_names_the_problem_which_is_counted_once(client, server, line_of):
@@ -79,5 +81,5 @@ def test_probes_leave_no_line_at_info(client, server, line_of):
     assert logging.getLogger("service").level == logging.INFO
     probes = [client.get(path) for path in ("/livez", "/readyz", "/metrics")]
     line_of(client.get("/categories"))
-    known = {request_id(record) for record in lines(server)}
-    assert not known & {probe.headers["x-request-id"] for probe in probes}
+    logged = {request_id(record) for record in lines(server)}
+    assert not logged & {probe.headers["x-request-id"] for probe in probes}

@@ -1,4 +1,4 @@
-"""Around every request: whatever raises inside is answered, and tells nothing of itself."""
+"""Any exception inside a request gets an answer that reveals nothing about it."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Open files: connections fit what the process may have, unless someone set their number."""
+"""Connections fit the process's limit of open files, unless a setting gives their number."""
 
 import json
 import os
@@ -26,7 +26,7 @@ print(json.dumps([connections, *resource.getrlimit(resource.RLIMIT_NOFILE)]))
 
 
 def limited(soft: int, hard: int, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Fit the settings in a process of its own, which may have so many open files."""
+    """Fit the settings in a new process with this limit of open files."""
     limits = f"ulimit -S -n {soft} && ulimit -H -n {hard}"
     return subprocess.run(
         ["sh", "-c", f'{limits} && exec "$@"', "sh", sys.executable, "-c", CHILD],

@@ -1,4 +1,4 @@
-"""Writes that go together, and what becomes of them when the connection ends."""
+"""Writes that go out together, and their fate when the connection ends."""
 
 from asyncio import Transport
 
@@ -8,7 +8,7 @@ from service.http.transport import GatheringTransport
 
 
 class Wire(Transport):
-    """A transport that remembers what reached it, and has 7 bytes of its own still to send."""
+    """A transport that records what it gets, and still has 7 bytes to send."""
 
     def __init__(self):
         super().__init__()
@@ -34,7 +34,7 @@ class Wire(Transport):
 
 
 class Loop:
-    """An event loop's `call_soon`, and the turn that follows."""
+    """An event loop's `call_soon`, and its next turn."""
 
     def __init__(self):
         self.calls = []
@@ -78,7 +78,7 @@ def test_small_writes_of_one_turn_go_together(transport, wire, loop):
 
 def test_much_is_sent_at_once_and_in_order(transport, wire, loop):
     transport.write(b"head")
-    transport.write(bytes(100_000))  # held back, it would not count against the wire's own limits
+    transport.write(bytes(100_000))  # if held back, it would escape the transport's own limits
     assert [len(piece) for piece in wire.sent] == [100_004]
     transport.write(b"tail")
     loop.turn()

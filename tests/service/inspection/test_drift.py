@@ -1,4 +1,4 @@
-"""Drift of scores: silent on the same line, loud on another, whatever the share of defects."""
+"""Drift of scores: silent on the same line, an alarm on another, for any share of defects."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ CANARY = CheckpointKey("parts", "2")
 
 
 def good(generator, parts, shift=0.0, spread=1.0):
-    """Scores as networks give them: right-skewed, in no special unit."""
+    """Return scores like a network's: right-skewed, in arbitrary units."""
     return 3.0 + shift + spread * generator.gamma(4.0, 0.5, parts)
 
 
@@ -42,13 +42,13 @@ def generator():
 @pytest.mark.parametrize("held_out", [110, 300, 2000])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.4])
 def test_no_alarm_on_the_line_that_was_calibrated_on(generator, held_out, share):
-    """Each of 100 calibrations meets one window; chance passes the limit once in ten thousand."""
+    """100 calibrations meet one window each; by chance, one in ten thousand exceeds the limit."""
     drifts = [
         measure(with_defects(generator, 500, share), fitted(generator, held_out, 0.05))
         for _ in range(100)
     ]
     assert not any(drift.is_shifted for drift in drifts)
-    # A defect adds to the share over the threshold, and no more than itself to the index.
+    # Defects raise the share over the threshold, but hardly the index.
     assert np.mean([drift.over_threshold for drift in drifts]) == pytest.approx(
         share + (1 - share) * 0.05, abs=0.02
     )
@@ -106,7 +106,7 @@ def test_the_index_is_the_textbooks():
 
 
 class Line:
-    """A category's parts, and what the metrics say of them."""
+    """A category's parts, and their metrics."""
 
     def __init__(self, metrics, calibration, **options):
         self.metrics, self.calibration = metrics, calibration

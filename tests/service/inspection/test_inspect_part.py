@@ -1,4 +1,4 @@
-"""The one use case: which version answers, and what comes out of each view."""
+"""The one use case: the version that answers, and the outcome of each view."""
 
 import asyncio
 
@@ -56,7 +56,7 @@ def test_the_category_comes_first(registry):
 
 
 class FakePipeline:
-    """Answers each view with its size, or with an error where it is a pixel wide."""
+    """Answers each view with its size, or with an error if it is a pixel wide."""
 
     def __init__(self):
         self.routes = []
@@ -65,7 +65,7 @@ class FakePipeline:
     async def attempt(self, route, view, options):
         self.routes.append(route)
         self.tasks.add(asyncio.current_task())
-        await asyncio.sleep(0.01 / view.width)  # the later ones end first
+        await asyncio.sleep(0.01 / view.width)  # later views end first
         if view.width == 1:
             return ImageTooLarge("test")
         finding = Finding(Decision.NG if view.width == 2 else Decision.OK, 0.1, 0.1, 1, (), {})

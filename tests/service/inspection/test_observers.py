@@ -1,4 +1,4 @@
-"""Who is told of every image, and what becomes of one that an observer cannot take note of."""
+"""Who hears of every image, and the outcome if an observer fails to record it."""
 
 import asyncio
 import logging
@@ -36,23 +36,23 @@ def inspected(route, finding):
 
 
 class Witness:
-    """An observer that writes down what it is told, and fails where it is to."""
+    """An observer that records its events, and fails if so configured."""
 
-    def __init__(self, name, told, *, required=False, error=None):
+    def __init__(self, name, events, *, required=False, error=None):
         self.name = name
         self.required = required
         self.error = error
-        self.told = told
+        self.events = events
 
     async def inspected(self, inspected, prepared):
         await asyncio.sleep(0)
-        self.told.append((self.name, inspected.finding.decision.value, prepared))
+        self.events.append((self.name, inspected.finding.decision.value, prepared))
         if self.error:
             raise self.error
 
     async def failed(self, route, error, part):
         await asyncio.sleep(0)
-        self.told.append((self.name, route.category, type(error).__name__, part.part_id))
+        self.events.append((self.name, route.category, type(error).__name__, part.part_id))
         if self.error:
             raise self.error
 
@@ -96,25 +96,25 @@ def test_a_failed_image_is_undecided(metrics, route, caplog, error, problem):
 
 
 def test_each_is_awaited_in_order_and_those_first_that_are_required(metrics, inspected, route):
-    told = []
+    events = []
     names = {"first": False, "second": True, "third": False, "fourth": True}
-    everyone = Observers([Witness(n, told, required=r) for n, r in names.items()], metrics)
+    everyone = Observers([Witness(n, events, required=r) for n, r in names.items()], metrics)
     asyncio.run(everyone.inspected(inspected, "pixels"))
-    assert told == [(name, "NG", "pixels") for name in ("second", "fourth", "first", "third")]
-    told.clear()
+    assert events == [(name, "NG", "pixels") for name in ("second", "fourth", "first", "third")]
+    events.clear()
     asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part))
-    assert [one[0] for one in told] == ["second", "fourth", "first", "third"]
-    assert {one[1:] for one in told} == {("bolt", "QueueFull", "part-7")}
+    assert [event[0] for event in events] == ["second", "fourth", "first", "third"]
+    assert {event[1:] for event in events} == {("bolt", "QueueFull", "part-7")}
 
 
 def test_where_one_fails_that_is_not_required_the_others_go_on(metrics, inspected, route, caplog):
-    told = []
-    broken = Witness("broken", told, error=RuntimeError("a mistake of ours"))
-    everyone = Observers([broken, Witness("sound", told)], metrics)
+    events = []
+    broken = Witness("broken", events, error=RuntimeError("a mistake of ours"))
+    everyone = Observers([broken, Witness("sound", events)], metrics)
     assert sample(metrics, "mambaad_observer_errors_total", observer="broken") == 0
     asyncio.run(everyone.inspected(inspected, None))
     asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part))
-    assert [one[0] for one in told] == ["broken", "sound"] * 2
+    assert [event[0] for event in events] == ["broken", "sound"] * 2
     assert sample(metrics, "mambaad_observer_errors_total", observer="broken") == 2
     assert sample(metrics, "mambaad_observer_errors_total", observer="sound") == 0
     assert "a mistake of ours" in caplog.text
@@ -127,12 +127,12 @@ def test_where_one_fails_that_is_not_required_the_others_go_on(metrics, inspecte
 def test_where_a_required_one_fails_nobody_else_counts_the_part(
     metrics, inspected, caplog, error, expected
 ):
-    told = []
-    journal = Witness("journal", told, required=True, error=error)
-    everyone = Observers([Witness("metrics", told), journal], metrics)
+    events = []
+    journal = Witness("journal", events, required=True, error=error)
+    everyone = Observers([Witness("metrics", events), journal], metrics)
     with pytest.raises(expected):
         asyncio.run(everyone.inspected(inspected, None))
-    assert [one[0] for one in told] == ["journal"]
+    assert [event[0] for event in events] == ["journal"]
     assert sample(metrics, "mambaad_observer_errors_total", observer="journal") == 1
     assert "no space" in caplog.text
 

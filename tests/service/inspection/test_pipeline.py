@@ -1,4 +1,4 @@
-"""One image's way, where the workers are made to misbehave."""
+"""The way of one image, with misbehaving workers."""
 
 import asyncio
 import threading
@@ -161,7 +161,7 @@ def test_a_place_is_free_only_when_its_thread_is(route, metrics, image, monkeypa
 def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
     overlay = InspectOptions(heatmap=HeatmapKind.OVERLAY, timeout_s=0.5)
     workers = SilentWorkers()
-    # One at its peak beside one that is kept, 4 bytes a pixel, and not beside two.
+    # One at its peak fits beside one that is kept, 4 bytes a pixel, but not beside two.
     declared = Declared(width=96, height=48, peak_bytes_per_pixel=COLOUR_BYTES, seconds=0)
     peak = Order(route.preprocessing).peak_bytes(declared)
 
@@ -174,7 +174,7 @@ def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
 
     kinds, later = asyncio.run(scenario())
     assert kinds == ["DeadlineExceeded", "DeadlineExceeded", "QueueFull"]
-    assert later is DeadlineExceeded  # the room of those that were given up is there again
+    assert later is DeadlineExceeded  # the room of the abandoned images is free again
 
 
 def test_the_patient_wait_for_room(route, metrics, image):
@@ -189,7 +189,7 @@ def test_the_patient_wait_for_room(route, metrics, image):
 
 
 class AnsweringWorkers(SilentWorkers):
-    """Workers that find the same in every image, at once."""
+    """Workers that give the same finding for every image, at once."""
 
     def submit(self, job):
         job.taken_at = job.queued_at
@@ -198,52 +198,52 @@ class AnsweringWorkers(SilentWorkers):
 
 
 class Witness(Observer):
-    """Writes down what it is told."""
+    """Records its events."""
 
     name = "witness"
 
     def __init__(self, *, required=False, error=None):
         self.required = required
         self.error = error
-        self.told = []
+        self.events = []
 
     async def inspected(self, inspected, prepared):
-        self.told.append((inspected.finding.decision, inspected.picture, prepared.size))
+        self.events.append((inspected.finding.decision, inspected.picture, prepared.size))
         if self.error:
             raise self.error
 
     async def failed(self, route, error, part):
-        self.told.append(type(error))
+        self.events.append(type(error))
 
 
 def decisions(metrics):
     sample = metrics.registry.get_sample_value
     names = ("OK", "UNDECIDED")
     labels = ({"category": "bolt", "decision": name} for name in names)
-    return [sample("mambaad_decisions_total", one) or 0 for one in labels]
+    return [sample("mambaad_decisions_total", labelled) or 0 for labelled in labels]
 
 
 def test_the_answers_memory_is_reserved_before_anyone_is_told(route, metrics, image):
-    """Else the part would be on record as OK while the line gets 503."""
-    held = []
+    """Otherwise the part would be recorded as OK while the line gets 503."""
+    reserved = []
 
     def refuse(nbytes):
-        held.append(nbytes)
+        reserved.append(nbytes)
         raise BodiesFull("no room for the answer")
 
     async def scenario(hold):
         witness = Witness()
         options = InspectOptions(heatmap=HeatmapKind.MAP, hold_answer=hold)
         with pipeline(AnsweringWorkers(), metrics, witness) as line:
-            return await line.attempt(route, Upload("x", image()), options), witness.told
+            return await line.attempt(route, Upload("x", image()), options), witness.events
 
-    answer, told = asyncio.run(scenario(refuse))
+    answer, events = asyncio.run(scenario(refuse))
     assert isinstance(answer, BodiesFull)
-    assert told == [BodiesFull]
+    assert events == [BodiesFull]
     assert decisions(metrics) == [0, 1]
-    answer, told = asyncio.run(scenario(held.append))
-    assert held == [len(answer.picture)] * 2
-    assert told == [(Decision.OK, answer.picture, (96, 48))]
+    answer, events = asyncio.run(scenario(reserved.append))
+    assert reserved == [len(answer.picture)] * 2
+    assert events == [(Decision.OK, answer.picture, (96, 48))]
     assert decisions(metrics) == [1, 1]
 
 
@@ -251,15 +251,15 @@ def test_a_part_that_a_required_observer_cannot_note_is_undecided(route, metrics
     async def scenario(*, required):
         witness = Witness(required=required, error=OSError("no space"))
         with pipeline(AnsweringWorkers(), metrics, witness) as line:
-            return await line.attempt(route, Upload("x", image()), InspectOptions()), witness.told
+            return await line.attempt(route, Upload("x", image()), InspectOptions()), witness.events
 
-    answer, told = asyncio.run(scenario(required=True))
+    answer, events = asyncio.run(scenario(required=True))
     assert isinstance(answer, InspectionFailed)
-    assert told == [(Decision.OK, None, (96, 48)), InspectionFailed]
+    assert events == [(Decision.OK, None, (96, 48)), InspectionFailed]
     assert decisions(metrics) == [0, 1]
-    answer, told = asyncio.run(scenario(required=False))
+    answer, events = asyncio.run(scenario(required=False))
     assert answer.finding.decision is Decision.OK
-    assert told == [(Decision.OK, None, (96, 48))]
+    assert events == [(Decision.OK, None, (96, 48))]
     assert decisions(metrics) == [1, 1]
 
 
@@ -286,6 +286,6 @@ def test_a_door_may_draw_a_picture_of_its_own(route, metrics, image):
         with pipeline(AnsweringWorkers(), metrics) as line:
             return await line.inspect(route, Upload("x", image()), options)
 
-    found = asyncio.run(scenario())
-    assert found.picture == "OK (64, 64) (96, 48)"
-    assert "heatmap" in found.timings_ms
+    drawn = asyncio.run(scenario())
+    assert drawn.picture == "OK (64, 64) (96, 48)"
+    assert "heatmap" in drawn.timings_ms

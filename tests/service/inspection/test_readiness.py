@@ -1,4 +1,4 @@
-"""When the service is ready, and what it says where it is not."""
+"""When the service is ready, and its reasons if it is not."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from service.workers.protocol import WorkerState, WorkerStatus
 
 
 class FakeWorkers:
-    """Workers of given names, of which some are ready."""
+    """Workers of given names, some of them ready."""
 
     def __init__(self, *names):
         self.names = names

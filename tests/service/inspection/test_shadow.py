@@ -1,4 +1,4 @@
-"""What a shadow scores, what it leaves out, and that it never stands in anyone's way."""
+"""What a shadow scores and leaves out, and that it never delays anyone."""
 
 import asyncio
 from dataclasses import replace
@@ -28,7 +28,7 @@ def finding(decision, score):
 
 
 class FakeWorkers:
-    """Workers that keep every job; so many images wait before each of them."""
+    """Workers that keep every job; `waiting` images wait before each of them."""
 
     def __init__(self, waiting=0, resident=True, error=None):
         self.waiting = waiting
@@ -64,13 +64,13 @@ def route(store, metrics):
 
 @pytest.fixture
 def compare(route, metrics):
-    """Offer images to a shadow, answer its jobs, and return what was compared."""
+    """Offer images to a shadow, answer its jobs, and return the comparison."""
 
     def run(workers, given, answers, max_waiting=4):
         async def scenario():
             shadows = Shadows(workers, metrics, max_waiting, timeout_s=5.0)
-            for one in given:
-                shadows.offer(route, PIXELS, SIZE, one)
+            for answered in given:
+                shadows.offer(route, PIXELS, SIZE, answered)
             await asyncio.sleep(0)
             for job, answer in zip(workers.jobs, answers, strict=True):
                 if isinstance(answer, Exception):
@@ -90,20 +90,20 @@ def compare(route, metrics):
 
 def test_it_is_asked_as_what_answers_but_by_its_own_threshold(compare):
     workers = FakeWorkers()
-    found = compare(workers, [finding(Decision.OK, 0.2)], [finding(Decision.OK, 0.3)])
+    comparison = compare(workers, [finding(Decision.OK, 0.2)], [finding(Decision.OK, 0.3)])
     (job,) = workers.jobs
     assert (job.checkpoint, job.priority) == (TWO, Priority.NORMAL)
     assert (job.item.calibration.image_threshold, job.item.wants_map) == (0.2, False)
-    assert (found.answered_by, found.shadow, found.compared) == (ONE, TWO, 1)
+    assert (comparison.answered_by, comparison.shadow, comparison.compared) == (ONE, TWO, 1)
 
 
 def test_differences_are_summed_up_and_counted(compare, metrics):
     given = [finding(Decision.OK, 0.2), finding(Decision.OK, 0.4), finding(Decision.NG, 0.6)]
     answers = [finding(Decision.OK, 0.25), finding(Decision.NG, 0.55), finding(Decision.OK, 0.45)]
-    found = compare(FakeWorkers(), given, answers)
-    assert dict(found.changes) == {("OK", "NG"): 1, ("NG", "OK"): 1}
-    assert found.mean_difference == pytest.approx(0.35 / 3)
-    assert found.largest_difference == pytest.approx(0.15)
+    comparison = compare(FakeWorkers(), given, answers)
+    assert dict(comparison.changes) == {("OK", "NG"): 1, ("NG", "OK"): 1}
+    assert comparison.mean_difference == pytest.approx(0.35 / 3)
+    assert comparison.largest_difference == pytest.approx(0.15)
     sample = metrics.registry.get_sample_value
     labels = {"category": "bolt", "outcome": "differs"}
     assert sample("mambaad_shadow_inspections_total", labels) == 2
@@ -114,14 +114,14 @@ def test_differences_are_summed_up_and_counted(compare, metrics):
     "workers", [FakeWorkers(waiting=4), FakeWorkers(resident=False)], ids=["busy", "evicted"]
 )
 def test_it_is_left_out_first(compare, workers):
-    found = compare(workers, [finding(Decision.OK, 0.2)], [])
-    assert (found.left_out, found.compared, workers.jobs) == (1, 0, [])
+    comparison = compare(workers, [finding(Decision.OK, 0.2)], [])
+    assert (comparison.left_out, comparison.compared, workers.jobs) == (1, 0, [])
 
 
 def test_its_own_images_count_as_waiting(compare):
     given = [finding(Decision.OK, 0.2)] * 5
-    found = compare(FakeWorkers(), given, [finding(Decision.OK, 0.2)] * 2, max_waiting=2)
-    assert (found.compared, found.left_out) == (2, 3)
+    comparison = compare(FakeWorkers(), given, [finding(Decision.OK, 0.2)] * 2, max_waiting=2)
+    assert (comparison.compared, comparison.left_out) == (2, 3)
 
 
 def test_what_it_cannot_score_is_counted_and_told_to_nobody(compare):

@@ -1,4 +1,4 @@
-"""Calls in threads: what the loop gets of them, and when."""
+"""Calls in threads: what the event loop gets from them, and when."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The names that settings had before there were rooms stay valid, every one of them."""
+"""Every flat name of a setting from before there were rooms stays valid."""
 
 import pytest
 
@@ -65,7 +65,7 @@ NAMES = [
     ("MAMBAAD_LOG_FORMAT", "MAMBAAD_TELEMETRY__LOG_FORMAT", "text"),
     ("MAMBAAD_TRACE_ENDPOINT", "MAMBAAD_TELEMETRY__TRACE_ENDPOINT", "http://collector:4318"),
 ]
-"""Flat name, name with its room, and a value that is no default. What stands here stays."""
+"""Flat name, name with its room, and a value that is not the default. Keep every entry."""
 
 
 def test_every_flat_name_is_tested():
@@ -88,7 +88,7 @@ def test_both_names_set_the_same(monkeypatch, flat, name, text):
     assert by_flat == by_name != default
     room, field = variables()[name]
     assert getattr(by_flat, room).model_fields_set == {field}
-    monkeypatch.setenv(name, text)  # both, and the same: as one of them
+    monkeypatch.setenv(name, text)  # both names with one value count as one
     assert Settings() == by_name
 
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and which cannot be."""
+"""Settings: their sources, and invalid ones."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""The table of metrics in docs/operate.md, made from their declarations.
+"""Writes the table of metrics in docs/operate.md from their declarations.
 
-`python -m tests.service.telemetry.metric_docs` writes it again.
+Run `python -m tests.service.telemetry.metric_docs`.
 """
 
 from pathlib import Path
@@ -32,9 +32,8 @@ def _name(metric: MetricWrapperBase) -> str:
 
 
 def main() -> None:
-    """Write the table into the page."""
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
+    before, _, remainder = PAGE.read_text("utf-8").partition(BEGIN)
+    after = remainder.partition(END)[2]
     made = table(Metrics(CollectorRegistry()))
     PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", "utf-8")
 

@@ -1,8 +1,8 @@
-"""Every alert fires in time for the first burst after a start: from the series of a fresh service.
+"""Every alert fires in time for the first burst after a start, with a fresh service's series.
 
-`rate` and `increase` see a counter rise only from a value that was scraped before. So these tests
-invent no series: they take those that a service exports before its first part, let a burst come,
-and ask promtool when the alert fires. A burst on a series that was not there is an error.
+`rate` and `increase` see a counter rise only from an earlier scraped value. So these tests invent
+no series: they take those that a service exports before its first part, add a burst, and ask
+promtool when the alert fires. A burst on a missing series is an error.
 """
 
 import re
@@ -21,7 +21,7 @@ EXPRESSIONS = {
 }
 ALERTS = {rule["alert"] for group in GROUPS for rule in group["rules"] if "alert" in rule}
 LATER = {"mambaad_drift_alarm"}
-"""Gauges that come with the first hundred parts: what is 1 needs no 0 before it."""
+"""Gauges that begin with the first hundred parts: a 1 needs no 0 before it."""
 
 STAGE_COUNT = 'mambaad_stage_duration_seconds_count{category="bolt", stage="total"}'
 STAGE_1S = 'mambaad_stage_duration_seconds_bucket{category="bolt", le="1.0", stage="total"}'
@@ -42,7 +42,7 @@ def requests(code: int) -> str:
 
 @dataclass(frozen=True)
 class Burst:
-    """What comes `at` a minute after the start, and by which minute the alert has to fire."""
+    """Values from minute `at` after the start, and the minute by which the alert must fire."""
 
     alert: str
     at: int
@@ -121,7 +121,7 @@ BURSTS = [
     ),
     Burst("MambaadLatencyBurn", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),
     Burst("MambaadLatencyBurnSlow", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),
-    # A day without a single reject, then two parts in five: not an hour later.
+    # A day without a reject, then two parts in five: the alert must not take an hour.
     Burst(
         "MambaadRejectsShifted", 1500, 1530, {OK: "0+100x1500 150000+60x60", NG: "0x1500 0+40x60"}
     ),
@@ -130,22 +130,22 @@ BURSTS = [
 
 @pytest.fixture(scope="module")
 def exported(server):
-    """The series of a service that has inspected nothing, each with its value."""
-    found = {}
+    """The series of a service before its first inspection, with their values."""
+    values = {}
     for family in text_string_to_metric_families(server.fresh_metrics):
         for sample in family.samples:
-            found[written(sample.name, sample.labels)] = sample.value
-    return found
+            values[written(sample.name, sample.labels)] = sample.value
+    return values
 
 
 def written(name, labels):
-    """Write a series as promtool reads it; the same series is always written the same way."""
+    """Write a series for promtool; the same series always gives the same text."""
     inside = ", ".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
     return f"{name}{{{inside}}}" if inside else name
 
 
 def read_by(rule, seen=frozenset()):
-    """Return the metrics that an alert's expression reads, itself or by the recorded rules."""
+    """Return the metrics that an alert's expression reads, directly or through rules."""
     expression = EXPRESSIONS[rule]
     names = set(re.findall(r"\bmambaad_\w+", expression))
     for recorded in set(re.findall(r"\bmambaad:[\w:]+", expression)) - seen:
@@ -154,7 +154,7 @@ def read_by(rule, seen=frozenset()):
 
 
 def input_series(burst, exported):
-    """Write what is scraped: every series that the alert reads, from the start, and the burst."""
+    """Return the scraped series: all that the alert reads, from the start, and the burst."""
     made_up = {name for name in burst.values if name.partition("{")[0] not in {"up", *LATER}}
     assert made_up <= set(exported), "the burst is on series that a fresh service does not export"
     reads = read_by(burst.alert)
@@ -163,8 +163,10 @@ def input_series(burst, exported):
     length = burst.fires_by + 10
     series = {'up{job="mambaad"}': f"1x{length}"}
     series |= {name: f"{value:g}x{length}" for name, value in there.items()}
-    own = {'up{job="mambaad"}' if name == "up" else name: v for name, v in burst.values.items()}
-    return [{"series": name, "values": values} for name, values in (series | own).items()]
+    burst_series = {
+        'up{job="mambaad"}' if name == "up" else name: v for name, v in burst.values.items()
+    }
+    return [{"series": name, "values": values} for name, values in (series | burst_series).items()]
 
 
 @pytest.mark.parametrize("burst", BURSTS, ids=lambda burst: burst.alert)

@@ -1,4 +1,4 @@
-"""What is known before it happens is counted from 0 on, and nothing else becomes a series."""
+"""Counters whose labels are known in advance start at 0; no others become series."""
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -23,7 +23,7 @@ from service.versions.state import State
 
 
 def series(metrics, name):
-    """Return the values of a counter's series, by their labels' values."""
+    """Values of a counter's series, by their label values."""
     return {
         tuple(sample.labels.values()): sample.value
         for family in metrics.registry.collect()
@@ -103,7 +103,7 @@ def test_the_refusals_of_a_key_are_counted_from_when_it_is_read(metrics, tmp_pat
     add_key(path, "line-2", [Scope.DETECT])
     monkeypatch.setattr(guard._ring, "_clock", lambda: 1e9)
     with pytest.raises(Unauthenticated):
-        guard.admit("POST", Headers({"x-api-key": "wrong"}), "127.0.0.1", inspects=True)
+        guard.identify("POST", Headers({"x-api-key": "wrong"}), "127.0.0.1")
     assert series(metrics, "mambaad_rate_limited_total").keys() == {
         ("anonymous",),
         ("line-1",),

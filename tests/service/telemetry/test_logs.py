@@ -67,12 +67,12 @@ def test_text_is_one_readable_line_with_the_traceback_below(stream):
     fields = {"status": 200, "path": "/detect", "note": "two words", "none": None}
     logging.getLogger("a").info("POST /detect", extra={FIELDS: fields})
     logging.getLogger("a").error("failed", exc_info=ValueError("bad\nINFO all is well"))
-    first, *rest = stream.getvalue().splitlines()
+    first, *following = stream.getvalue().splitlines()
     ending = 'INFO    a: POST /detect status=200 path=/detect note="two words" none=null'
     assert first.endswith(ending)
-    assert "ERROR   a: failed" in rest[0]
-    assert rest[1:]
-    assert all(line.startswith("    | ") for line in rest[1:])
+    assert "ERROR   a: failed" in following[0]
+    assert following[1:]
+    assert all(line.startswith("    | ") for line in following[1:])
 
 
 def test_fields_never_stand_in_for_the_lines_own_members():

@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana are provisioned with names metrics that exist."""
+"""The configuration of Prometheus and Grafana names only existing metrics."""
 
 import json
 import re
@@ -40,8 +40,8 @@ def label_names(metrics) -> dict[str, set[str]]:
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             for family in metric.describe():
-                own = {family.name + suffix for suffix in SUFFIXES} & set(labels)
-                labels |= {name: set(metric._labelnames) for name in own}
+                series = {family.name + suffix for suffix in SUFFIXES} & set(labels)
+                labels |= {name: set(metric._labelnames) for name in series}
     return labels
 
 
@@ -71,10 +71,10 @@ def test_every_label_that_is_matched_exists(metrics):
 
 
 def test_every_grouping_is_by_labels_that_exist(metrics):
-    known = set().union(*label_names(metrics).values()) | ADDED_BY_PROMETHEUS
+    label_set = set().union(*label_names(metrics).values()) | ADDED_BY_PROMETHEUS
     for query in QUERIES + EXPRESSIONS:
         for group in re.findall(r"\bby \(([^)]*)\)", query):
-            assert {label.strip() for label in group.split(",")} <= known, query
+            assert {label.strip() for label in group.split(",")} <= label_set, query
 
 
 @pytest.mark.parametrize("query", QUERIES + EXPRESSIONS)
@@ -101,7 +101,7 @@ def test_the_runbook_tells_of_every_alert_and_how_bad_it_is():
 
 
 def test_every_alert_is_tested():
-    """There is a moment at which it is expected to fire."""
+    """A test expects it to fire at some moment."""
     fires = {
         sample.get("labels", expected["expr"])
         for test in ALERT_TESTS["tests"]
@@ -115,7 +115,7 @@ def test_every_alert_is_tested():
         if expected["exp_alerts"]
     }
     untested = {
-        rule["alert"] for rule in ALERTS if not any(f'"{rule["alert"]}"' in one for one in fires)
+        rule["alert"] for rule in ALERTS if not any(f'"{rule["alert"]}"' in line for line in fires)
     }
     assert untested == set()
 
@@ -127,7 +127,9 @@ def test_the_document_has_the_table_of_metrics(metrics):
 def test_every_metric_is_set_by_the_service(metrics):
     sources = (DOCKER.parent / "service").rglob("*.py")
     code = "".join(path.read_text("utf-8") for path in sources)
-    declared = {name for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
+    declared = {
+        name for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)
+    }
     unset = {name for name in declared if not re.search(rf"metrics\.{name}\b", code)}
     assert unset == set()
 

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real service, takes the shipped rules, and answers the dashboard."""
+"""A real Prometheus scrapes a real service, loads the shipped rules, and serves the dashboard."""
 
 import json
 import re
@@ -22,7 +22,7 @@ QUERIES = {
     for panel in DASHBOARD["panels"]
     for target in panel.get("targets", [])
 }
-# Panels about what needs more parts than this service had, or a shadow.
+# Panels that need a shadow, or more parts than this service had.
 QUIET = {
     "Alarms",
     "Difference of a shadow's score",
@@ -61,7 +61,7 @@ def test_the_alerts_fire_when_they_should_and_not_before():
 
 
 class Prometheus:
-    """What a running Prometheus answers."""
+    """The queries to a running Prometheus."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=30)
@@ -86,7 +86,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(server, eventually, tmp_path_factory, image):
-    """Prometheus with the shipped configuration, but for the target and the pace."""
+    """Prometheus with the shipped configuration, except the target and the interval."""
     folder = tmp_path_factory.mktemp("prometheus")
     shutil.copy(RULES, folder)
     pace = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -117,7 +117,7 @@ def prometheus(server, eventually, tmp_path_factory, image):
 
 
 def inspect_parts(server, image) -> None:
-    """Have one part of each kind: OK, NG, damaged, refused."""
+    """Send one part of each kind: OK, NG, damaged, refused."""
     with server.client() as client:
         for category in ("bolt", "nut", "ghost", "nonesuch"):
             client.post(f"/detect?category={category}&heatmap=map", content=image())
@@ -130,7 +130,8 @@ def test_it_scrapes_the_service(prometheus):
     assert target["scrapePool"] == "mambaad"
     decided = 'sum by (decision) (mambaad_decisions_total{category=~"bolt|nut|ghost"})'
     counted = {
-        one["metric"]["decision"]: float(one["value"][1]) for one in prometheus.query(decided)
+        sample["metric"]["decision"]: float(sample["value"][1])
+        for sample in prometheus.query(decided)
     }
     assert counted.pop("REVIEW") == 0
     assert set(counted) == {"OK", "NG", "UNDECIDED"}
@@ -154,16 +155,16 @@ def test_it_evaluates_every_rule(prometheus, eventually):
 
 @pytest.mark.parametrize("expression", QUERIES, ids=lambda query: f"{QUERIES[query]}: {query[:40]}")
 def test_it_answers_every_query_of_the_dashboard(prometheus, expression):
-    asked = expression.replace("$__rate_interval", "1m").replace("$category", ".*")
-    found = prometheus.query(asked)
+    promql = expression.replace("$__rate_interval", "1m").replace("$category", ".*")
+    answer = prometheus.query(promql)
     if QUERIES[expression] not in QUIET:
-        assert found, asked
+        assert answer, promql
 
 
 def test_every_label_in_a_legend_is_in_the_answer(prometheus):
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", []):
-            asked = target["expr"].replace("$__rate_interval", "1m").replace("$category", ".*")
+            query = target["expr"].replace("$__rate_interval", "1m").replace("$category", ".*")
             wanted = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            for series in prometheus.query(asked):
+            for series in prometheus.query(query):
                 assert wanted <= set(series["metric"]), (panel["title"], series["metric"])

@@ -1,4 +1,4 @@
-"""Traces: what a client's `traceparent` becomes, with a collector and without."""
+"""Traces: the effect of a client's `traceparent`, with and without a collector."""
 
 import logging
 import subprocess
@@ -19,7 +19,7 @@ HEADER = f"00-{TRACE}-{PARENT}-01"
 
 
 @pytest.mark.parametrize(
-    ("header", "known"),
+    ("header", "is_valid"),
     [
         (HEADER, True),
         (f"  {HEADER} ", True),
@@ -33,9 +33,9 @@ HEADER = f"00-{TRACE}-{PARENT}-01"
         ("00-" * 1000, False),
     ],
 )
-def test_a_header_is_read_as_the_standard_says(header, known):
+def test_a_header_is_read_as_the_standard_says(header, is_valid):
     parent = TraceParent.parse(header)
-    assert (parent is not None) is known
+    assert (parent is not None) is is_valid
     assert parent is None or (parent.trace_id, parent.span_id) == (TRACE, PARENT)
 
 

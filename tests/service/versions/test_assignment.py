@@ -1,4 +1,4 @@
-"""Which part of the requests a canary gets."""
+"""Which requests a canary gets."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""Which of several claims a category stays with: by the rule, and by nothing else."""
+"""The rule alone decides which of several claims a category keeps."""
 
 import random
 
@@ -34,26 +34,26 @@ def version(name, number, created, categories, kind):
 def built(store):
     return [
         version(name, number, *values)
-        for name, own in store.items()
-        for number, values in enumerate(own, 1)
+        for name, versions in store.items()
+        for number, values in enumerate(versions, 1)
     ]
 
 
 @settings(max_examples=200, deadline=None)
 @given(store=stores, seed=st.integers(0, 99))
 def test_the_choice_is_the_rules_and_not_the_order_in_which_versions_are_found(store, seed):
-    found = built(store)
-    shuffled = random.Random(seed).sample(found, len(found))
-    assert claims(found) == claims(shuffled)
-    for category, keys in claims(found).items():
+    registry = built(store)
+    shuffled = random.Random(seed).sample(registry, len(registry))
+    assert claims(registry) == claims(shuffled)
+    for category, keys in claims(registry).items():
         assert len({key.name for key in keys}) == len(keys)
         ages = []
         for key in keys:
-            own = store[key.name]
-            kinds = [kind for _, _, kind in own]
+            versions = store[key.name]
+            kinds = [kind for _, _, kind in versions]
             assert kinds[int(key.version) - 1] == "finished"
             assert set(kinds[int(key.version) :]) <= {"unfinished"}
-            claimed = [c for c, names, kind in own if kind == "finished" and category in names]
+            claimed = [c for c, names, kind in versions if kind == "finished" and category in names]
             ages.append((min(claimed), key.name))
         assert ages == sorted(ages)
 
@@ -62,7 +62,7 @@ def test_the_choice_is_the_rules_and_not_the_order_in_which_versions_are_found(s
 @given(store=stores, created=st.sampled_from(MONTHS))
 def test_an_unfinished_version_changes_nothing(store, created):
     before = claims(built(store))
-    more = {n: [*own, (created, {"bolt"}, "unfinished")] for n, own in store.items()}
+    more = {n: [*versions, (created, {"bolt"}, "unfinished")] for n, versions in store.items()}
     assert claims(built(more)) == before
 
 
@@ -76,14 +76,14 @@ def test_a_name_that_is_created_last_takes_nothing_over(store):
 
 
 def test_a_damaged_newest_version_is_named_and_no_older_one_steps_in():
-    found = built({"parts": [(MONTHS[0], {"bolt"}, "finished"), (MONTHS[1], set(), "damaged")]})
-    assert claims(found) == {}
-    assert unusable(found) == {CheckpointKey("parts", "2"): "its manifest is damaged"}
-    assert newest_finished(found)["parts"].key.version == "2"
+    registry = built({"parts": [(MONTHS[0], {"bolt"}, "finished"), (MONTHS[1], set(), "damaged")]})
+    assert claims(registry) == {}
+    assert unusable(registry) == {CheckpointKey("parts", "2"): "its manifest is damaged"}
+    assert newest_finished(registry)["parts"].key.version == "2"
 
 
 def test_only_unfinished_versions_that_are_newer_than_what_serves_are_told():
     kinds = ["unfinished", "finished", "unfinished"]
-    found = built({"parts": [(MONTHS[0], {"bolt"}, kind) for kind in kinds]})
-    (line,) = undecided({}, found)
+    registry = built({"parts": [(MONTHS[0], {"bolt"}, kind) for kind in kinds]})
+    (line,) = undecided({}, registry)
     assert line.startswith("parts/3 is unfinished (3 of 100 epochs done)")

@@ -1,4 +1,4 @@
-"""A store with folders that a stranger made: they are refused with a reason, and others serve."""
+"""Folders made by a stranger are refused with a reason, and the other versions serve."""
 
 import json
 import shutil
@@ -28,7 +28,6 @@ def root(save, tmp_path):
 
 
 def changed(root, name, **changes):
-    """Add a version with a changed manifest."""
     shutil.copytree(root / "good/1", root / name / "1")
     manifest = root / name / "1/manifest.json"
     values = json.loads(manifest.read_text("utf-8"))
@@ -44,27 +43,35 @@ def test_bad_folders_are_listed_as_refused_and_others_serve(root):
     assert [route.category for route in registry.routes] == ["bolt"]
     refused = {refusal.checkpoint.name: refusal.reason for refusal in registry.refusals}
     assert refused.keys() == BAD.keys()
-    for name, (_, said) in BAD.items():
-        assert said in refused[name]
+    for name, (_, message) in BAD.items():
+        assert message in refused[name]
     registry.rescan()
     assert {version.key.name for version in registry.versions} == {"good", *BAD}
 
 
 def test_numbers_that_fit_no_calibration_or_scoring_are_refused_too(root):
-    whole = json.loads((root / "good/1/manifest.json").read_text("utf-8"))
-    own = whole["calibrations"]["bolt"]
+    manifest = json.loads((root / "good/1/manifest.json").read_text("utf-8"))
+    calibration = manifest["calibrations"]["bolt"]
     point = {
         "goal": "x", "keeps_alpha": True, "good_images": 0, "false_rejects": 0, "good_reviews": 0,
         "defect_images": 0, "escapes": 0, "defect_reviews": 0,
     }  # fmt: skip
-    for name, changes, said in (
-        ("threshold", {"calibrations": {"nut": {**own, "image_threshold": 1e300}}}, "at most"),
-        ("point", {"calibrations": {"nut": {**own, "operating_point": point}}}, "0 images"),
-        ("sigma", {"scoring": {**whole["scoring"], "sigma": 1e9}}, "sigma must be 0 to"),
-        ("states", {"network": {**whole["network"], "state_size": 10**6}}, "state_size"),
-        ("side", {"preprocessing": {**whole["preprocessing"], "image_size": [1, 10**9]}}, "2048"),
+    for name, changes, message in (
+        (
+            "threshold",
+            {"calibrations": {"nut": {**calibration, "image_threshold": 1e300}}},
+            "at most",
+        ),
+        ("point", {"calibrations": {"nut": {**calibration, "operating_point": point}}}, "0 images"),
+        ("sigma", {"scoring": {**manifest["scoring"], "sigma": 1e9}}, "sigma must be 0 to"),
+        ("states", {"network": {**manifest["network"], "state_size": 10**6}}, "state_size"),
+        (
+            "side",
+            {"preprocessing": {**manifest["preprocessing"], "image_size": [1, 10**9]}},
+            "2048",
+        ),
     ):
         changed(root, name, **changes)
         registry = Registry(Store(root), Metrics(CollectorRegistry()))
         (refusal,) = [r for r in registry.refusals if r.checkpoint.name == name]
-        assert said in refusal.reason
+        assert message in refusal.reason

@@ -1,4 +1,4 @@
-"""Loading, routing, draining: against a fake of what holds checkpoints."""
+"""Loading, routing and draining, with a fake loader."""
 
 import asyncio
 import json
@@ -33,10 +33,10 @@ ADA = Author("Ada", "better", "line-3", "request-1")
 
 @dataclass
 class FakeLoader:
-    """Holds checkpoints without a device; `gate` holds every load and unload up."""
+    """Holds checkpoints without a device; `gate` delays every load and unload."""
 
     refused: dict[CheckpointKey, str] = field(default_factory=dict)
-    held: set[CheckpointKey] = field(default_factory=set)
+    loaded: set[CheckpointKey] = field(default_factory=set)
     calls: list[tuple[str, CheckpointKey]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     since: float = 0.0
@@ -46,16 +46,16 @@ class FakeLoader:
         await self.gate.wait()
         if key in self.refused:
             raise CheckpointUnavailable(self.refused[key])
-        self.held.add(key)
+        self.loaded.add(key)
         return {"cpu": LoadReport(100, 0.5)}
 
     async def unload(self, key):
         self.calls.append(("unload", key))
         await self.gate.wait()
-        self.held.discard(key)
+        self.loaded.discard(key)
 
     def residents(self):
-        return {"cpu": {k: Resident(100, 0.5, 0.0, None, since=self.since) for k in self.held}}
+        return {"cpu": {k: Resident(100, 0.5, 0.0, None, since=self.since) for k in self.loaded}}
 
 
 @dataclass
@@ -88,14 +88,14 @@ def store(tmp_path_factory, save):
 
 @pytest.fixture
 def stand(store, metrics, tmp_path):
-    """Build it within an event loop; parts/1 serves and is loaded."""
+    """Build the stand within an event loop; parts/1 is loaded and serves."""
 
     async def build(drain_s=0.0, state_dir=tmp_path / "state", store=store):
         deployment = Deployment(state_dir)
         state = deployment.state.with_route("bolt", Assignment(stable=ONE))
         deployment.state = state
         registry = Registry(Store(store), metrics, state)
-        loader = FakeLoader(held={ONE})
+        loader = FakeLoader(loaded={ONE})
         loader.gate.set()
         lifecycle = Lifecycle(registry, loader, drain_s)
         rollout = Rollout(registry, lifecycle, deployment, metrics)
@@ -121,12 +121,12 @@ def test_a_version_is_loaded_before_it_serves_and_the_old_one_goes(stand):
     async def scenario():
         s = await stand()
         s.loader.gate.clear()
-        asked = asyncio.create_task(s.rollout.route("bolt", Assignment(stable=TWO), ADA))
+        routing = asyncio.create_task(s.rollout.route("bolt", Assignment(stable=TWO), ADA))
         await until(lambda: s.loader.calls)
         assert s.serving == ONE
         assert s.states() == {"1": "ready", "2": "loading", "3": "available"}
         s.loader.gate.set()
-        await asked
+        await routing
         assert s.serving == TWO
         await until(lambda: s.states()["1"] == ModelState.UNLOADED)
         assert s.loader.calls == [("load", TWO), ("unload", ONE)]
@@ -168,7 +168,7 @@ def test_what_serves_and_does_not_load_again_stays_and_says_why(stand):
         assert s.states()["1"] == ModelState.READY
         assert s.lifecycle.problem(ONE) == "damaged since"
         s.loader.since = asyncio.get_running_loop().time() + 1
-        assert s.lifecycle.problem(ONE) is None  # an image that asked for it had it loaded
+        assert s.lifecycle.problem(ONE) is None  # an image that needed it loaded it
 
     run(scenario)
 
@@ -193,7 +193,7 @@ def test_what_serves_is_not_unloaded(stand):
         for key, role in ((ONE, "stable"), (TWO, "canary"), (THREE, "shadow")):
             with pytest.raises(Conflict, match=rf"the {role} version of 'bolt'.*first"):
                 await s.lifecycle.unload(key)
-        assert s.loader.held == {ONE, TWO, THREE}
+        assert s.loader.loaded == {ONE, TWO, THREE}
 
     run(scenario)
 
@@ -203,11 +203,11 @@ def test_old_versions_drain_while_requests_may_be_on_their_way(stand):
         s = await stand(drain_s=30.0)
         await s.rollout.route("bolt", Assignment(stable=TWO), ADA)
         assert s.states()["1"] == ModelState.DRAINING
-        assert ONE in s.loader.held
-        await s.rollout.route("bolt", Assignment(stable=ONE), ADA)  # back, at once
+        assert ONE in s.loader.loaded
+        await s.rollout.route("bolt", Assignment(stable=ONE), ADA)  # back at once
         assert s.states() == {"1": "ready", "2": "draining", "3": "available"}
         assert s.loader.calls == [("load", TWO)]
-        await s.lifecycle.unload(TWO)  # whoever cannot wait
+        await s.lifecycle.unload(TWO)  # without waiting
         assert s.states()["2"] == ModelState.UNLOADED
         await s.rollout.route("bolt", Assignment(stable=THREE), ADA, keep=True)
         assert s.states()["1"] == ModelState.READY
@@ -219,7 +219,7 @@ def test_old_versions_drain_while_requests_may_be_on_their_way(stand):
 def test_a_version_called_back_while_it_is_unloaded_is_loaded_again(stand):
     async def scenario():
         s = await stand()
-        s.loader.held.add(TWO)
+        s.loader.loaded.add(TWO)
         s.loader.gate.clear()
         await s.rollout.route("bolt", Assignment(stable=TWO), ADA)
         await until(lambda: ("unload", ONE) in s.loader.calls)
@@ -229,7 +229,7 @@ def test_a_version_called_back_while_it_is_unloaded_is_loaded_again(stand):
         await back
         assert s.loader.calls[:2] == [("unload", ONE), ("load", ONE)]
         assert s.serving == ONE
-        assert ONE in s.loader.held
+        assert ONE in s.loader.loaded
 
     run(scenario)
 
@@ -237,7 +237,7 @@ def test_a_version_called_back_while_it_is_unloaded_is_loaded_again(stand):
 def test_who_asked_to_unload_is_answered_though_another_asks_to_load(stand):
     async def scenario():
         s = await stand()
-        s.loader.held.add(TWO)
+        s.loader.loaded.add(TWO)
         s.loader.gate.clear()
         unloading = [asyncio.create_task(s.lifecycle.unload(TWO)) for _ in range(2)]
         await until(lambda: s.loader.calls)
@@ -262,7 +262,7 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
         s.loader.gate.set()
         await second
         assert s.loader.calls == [("load", TWO)]
-        await s.lifecycle.load(TWO)  # asked for again, it is verified again
+        await s.lifecycle.load(TWO)  # loading it again verifies it again
         assert s.loader.calls == [("load", TWO)] * 2
         await s.lifecycle.warm([ONE, TWO])
         assert len(s.loader.calls) == 2
@@ -271,7 +271,7 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
 
 
 @pytest.mark.parametrize(
-    ("assignment", "error", "said"),
+    ("assignment", "error", "message"),
     [
         (Assignment(stable=CheckpointKey("nuts", "1")), InvalidRequest, "not calibrated for"),
         (Assignment(stable=CheckpointKey("parts", "9")), NoSuchModel, "have: nuts/1, parts/1"),
@@ -279,10 +279,10 @@ def test_loads_at_one_time_are_one_load_and_outlive_who_asked(stand):
         (Assignment(stable=ONE, shadow=ONE), InvalidRequest, "must be others"),
     ],
 )
-def test_impossible_routes_are_refused_before_anything_is_loaded(stand, assignment, error, said):
+def test_impossible_routes_are_refused_before_anything_is_loaded(stand, assignment, error, message):
     async def scenario():
         s = await stand()
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             await s.rollout.route("bolt", assignment, ADA)
         assert s.loader.calls == []
         assert s.serving == ONE
@@ -325,7 +325,7 @@ def test_a_change_is_made_to_its_end_before_the_next_though_who_asked_leaves(sta
         await asyncio.sleep(0.01)
         second.cancel()
         gate.set()
-        await until(lambda: ("unload", ONE) in s.loader.calls)  # it does not stay for ever
+        await until(lambda: ("unload", ONE) in s.loader.calls)  # it does not stay forever
         assert s.serving == TWO
         assert s.registry.find("bolt").calibration.image_threshold == 0.7
         assert [record.action for record in s.deployment.audit] == ["threshold", "route"]
@@ -346,7 +346,7 @@ def test_thresholds_that_serve_are_calibrated_anew_only_on_record(
         for key in (ONE, TWO):
             await s.lifecycle.load(key)
         assert s.rollout.threshold("bolt", ONE)["threshold"] == 0.1
-        assert s.rollout.threshold("bolt", TWO)["threshold"] == 0.9  # which decides nothing
+        assert s.rollout.threshold("bolt", TWO)["threshold"] == 0.9  # but it decides nothing
         await s.rollout.load(ONE, ADA)
         await s.rollout.load(ONE, ADA)
         assert s.registry.find("bolt").calibration.image_threshold == 0.9

@@ -28,10 +28,10 @@ def rewrite(folder, **values):
 
 
 def test_an_empty_store_serves_nothing(registry, tmp_path):
-    found = registry(tmp_path / "nowhere")
-    assert (found.routes, found.refusals, found.checkpoints) == ([], [], ())
+    loaded = registry(tmp_path / "nowhere")
+    assert (loaded.routes, loaded.refusals, loaded.checkpoints) == ([], [], ())
     with pytest.raises(NoSuchCategory, match="none"):
-        found.find("bolt")
+        loaded.find("bolt")
 
 
 def test_a_route_says_how_its_category_is_inspected(registry, tmp_path, save, calibration):
@@ -56,18 +56,18 @@ def test_an_older_version_never_steps_in_unnoticed(registry, tmp_path, save):
     save(tmp_path, "parts", {"bolt": 0.5})
     newest = save(tmp_path, "parts", {"bolt": 0.5})
     (newest / "manifest.json").write_text("{", "utf-8")
-    found = registry(tmp_path)
-    assert found.routes == []
-    assert [refusal.checkpoint for refusal in found.refusals] == [CheckpointKey("parts", "2")]
+    loaded = registry(tmp_path)
+    assert loaded.routes == []
+    assert [refusal.checkpoint for refusal in loaded.refusals] == [CheckpointKey("parts", "2")]
 
 
 def test_an_older_version_that_cannot_be_read_is_nobodys_concern(registry, tmp_path, save):
     oldest = save(tmp_path, "parts", {"bolt": 0.5})
     save(tmp_path, "parts", {"bolt": 0.5})
     (oldest / "manifest.json").write_text("{", "utf-8")
-    found = registry(tmp_path)
-    assert found.find("bolt").checkpoint.version == "2"
-    assert found.refusals == []
+    loaded = registry(tmp_path)
+    assert loaded.find("bolt").checkpoint.version == "2"
+    assert loaded.refusals == []
 
 
 @pytest.mark.parametrize("first", ["early", "late"])
@@ -76,39 +76,39 @@ def test_of_two_claims_the_first_stays_and_the_log_says_so(registry, tmp_path, s
         created = f"2025-0{1 if name == first else 2}-01T00:00:00+00:00"
         rewrite(save(tmp_path, name, {"bolt": 0.5, f"of-{name}": 0.5}), created=created)
     with caplog.at_level(logging.WARNING, "service"):
-        found = registry(tmp_path)
+        loaded = registry(tmp_path)
     other = CheckpointKey({"early": "late", "late": "early"}[first], "1")
-    assert found.find("bolt").checkpoint == CheckpointKey(first, "1")
-    assert [route.category for route in found.routes] == ["bolt", "of-early", "of-late"]
+    assert loaded.find("bolt").checkpoint == CheckpointKey(first, "1")
+    assert [route.category for route in loaded.routes] == ["bolt", "of-early", "of-late"]
     (warning,) = caplog.messages
     assert f"bolt is contested: {first}/1 serves it, and {other} could" in warning
-    assert found.contested == {"bolt": [CheckpointKey(first, "1"), other]}
-    assert found.also_claimed_by("bolt") == [other]
-    assert found.also_claimed_by("of-early") == []
+    assert loaded.contested == {"bolt": [CheckpointKey(first, "1"), other]}
+    assert loaded.also_claimed_by("bolt") == [other]
+    assert loaded.also_claimed_by("of-early") == []
 
 
 def test_a_decision_settles_a_claim_whatever_comes_later(registry, tmp_path, save, caplog):
     for name in ("early", "late"):
         rewrite(save(tmp_path, name, {"bolt": 0.5}), created=f"2025-01-01T00:00:0{len(name)}")
     late = CheckpointKey("late", "1")
-    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=late)))
-    assert found.find("bolt").checkpoint == late
-    assert (found.contested, caplog.messages) == ({}, [])
-    assert found.also_claimed_by("bolt") == [CheckpointKey("early", "1")]
-    found.apply(State())
-    assert list(found.contested) == ["bolt"]
+    loaded = registry(tmp_path, State().with_route("bolt", Assignment(stable=late)))
+    assert loaded.find("bolt").checkpoint == late
+    assert (loaded.contested, caplog.messages) == ({}, [])
+    assert loaded.also_claimed_by("bolt") == [CheckpointKey("early", "1")]
+    loaded.apply(State())
+    assert list(loaded.contested) == ["bolt"]
 
 
 def test_a_name_that_is_added_takes_nothing_over_and_a_new_version_keeps_its_claim(
     registry, tmp_path, save
 ):
     rewrite(save(tmp_path, "parts", {"bolt": 0.5}), created="2025-01-01T00:00:00+00:00")
-    found = registry(tmp_path)
+    loaded = registry(tmp_path)
     rewrite(save(tmp_path, "anew", {"bolt": 0.5}), created="2025-02-01T00:00:00+00:00")
     rewrite(save(tmp_path, "parts", {"bolt": 0.5}), created="2025-03-01T00:00:00+00:00")
-    found.rescan()
-    assert found.find("bolt").checkpoint == ONE
-    assert found.also_claimed_by("bolt") == [CheckpointKey("anew", "1")]
+    loaded.rescan()
+    assert loaded.find("bolt").checkpoint == ONE
+    assert loaded.also_claimed_by("bolt") == [CheckpointKey("anew", "1")]
     assert registry(tmp_path).find("bolt").checkpoint == TWO
 
 
@@ -124,28 +124,28 @@ def test_an_interrupted_version_does_not_take_over(registry, tmp_path, save, cap
     save(tmp_path, "parts", {"bolt": 0.5})
     rewrite(save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5}), training=INTERRUPTED)
     with caplog.at_level(logging.WARNING, "service"):
-        found = registry(tmp_path)
-    assert found.find("bolt").checkpoint == ONE
+        loaded = registry(tmp_path)
+    assert loaded.find("bolt").checkpoint == ONE
     with pytest.raises(NoSuchCategory):
-        found.find("nut")
-    assert found.refusals == []
+        loaded.find("nut")
+    assert loaded.refusals == []
     (warning,) = caplog.messages
     assert "parts/2 is unfinished (3 of 100 epochs done)" in warning
-    assert found.version("parts", "2").unfinished == "3 of 100 epochs done"
-    found.apply(State().with_route("bolt", Assignment(stable=TWO)))
-    assert found.find("bolt").checkpoint == TWO
+    assert loaded.version("parts", "2").unfinished == "3 of 100 epochs done"
+    loaded.apply(State().with_route("bolt", Assignment(stable=TWO)))
+    assert loaded.find("bolt").checkpoint == TWO
 
 
 def test_a_name_without_a_finished_version_serves_nothing_and_says_why(registry, tmp_path, save):
     rewrite(save(tmp_path, "parts", {"bolt": 0.5}), training=INTERRUPTED)
-    found = registry(tmp_path)
-    assert (found.routes, found.checkpoints) == ([], ())
-    (refusal,) = found.refusals
+    loaded = registry(tmp_path)
+    assert (loaded.routes, loaded.checkpoints) == ([], ())
+    (refusal,) = loaded.refusals
     assert refusal.checkpoint == ONE
     assert "unfinished (3 of 100 epochs done)" in refusal.reason
-    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
-    assert found.find("bolt").checkpoint == ONE
-    assert found.refusals == []
+    loaded.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert loaded.find("bolt").checkpoint == ONE
+    assert loaded.refusals == []
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_what_says_nothing_or_was_given_so_much_time_is_finished(
 
 def test_a_manifest_that_does_not_fit_together_is_refused(registry, tmp_path, save):
     rewrite(save(tmp_path, "parts", {"bolt": 0.5}), preprocessing={"image_size": [0, 0]})
-    found = registry(tmp_path)
-    assert found.routes == []
-    assert "is inconsistent" in found.refusals[0].reason
+    loaded = registry(tmp_path)
+    assert loaded.routes == []
+    assert "is inconsistent" in loaded.refusals[0].reason
 
 
 def test_an_unknown_category_is_told_which_there_are(registry, tmp_path, save):
@@ -184,19 +184,19 @@ def test_names_are_looked_up_and_never_paths(registry, tmp_path, save, name):
 
 def test_what_a_worker_cannot_load_is_refused_until_it_can(registry, tmp_path, save, metrics):
     save(tmp_path, "parts", {"bolt": 0.5})
-    found = registry(tmp_path)
+    loaded = registry(tmp_path)
     key = CheckpointKey("parts", "1")
-    found.report("cpu", {key: f"{tmp_path}/parts/1 is damaged"})
-    assert found.routes == []
-    assert found.refusals == [(key, "weights/parts/1 is damaged")]
-    assert found.checkpoints == (key,)
+    loaded.report("cpu", {key: f"{tmp_path}/parts/1 is damaged"})
+    assert loaded.routes == []
+    assert loaded.refusals == [(key, "weights/parts/1 is damaged")]
+    assert loaded.checkpoints == (key,)
     with pytest.raises(CheckpointUnavailable, match="parts/1"):
-        found.find("bolt")
+        loaded.find("bolt")
     info = {"category": "bolt", "model": "parts", "version": "1"}
     assert metrics.registry.get_sample_value("mambaad_category_info", info) is None
     assert metrics.registry.get_sample_value("mambaad_checkpoints_refused") == 1
-    found.report("cpu", {})
-    assert found.find("bolt").checkpoint == key
+    loaded.report("cpu", {})
+    assert loaded.find("bolt").checkpoint == key
     assert metrics.registry.get_sample_value("mambaad_category_info", info) == 1
     assert metrics.registry.get_sample_value("mambaad_checkpoints_refused") == 0
 
@@ -206,17 +206,17 @@ def test_a_reason_tells_no_path_of_the_machine_though_the_store_is_relative(
 ):
     save(tmp_path / "store", "parts", {"bolt": 0.5})
     monkeypatch.chdir(tmp_path)
-    found = registry(Path("store"))
-    found.report("cpu", {CheckpointKey("parts", "1"): f"{tmp_path}/store/parts/1 is damaged"})
-    assert found.refusals[0].reason == "weights/parts/1 is damaged"
+    loaded = registry(Path("store"))
+    loaded.report("cpu", {CheckpointKey("parts", "1"): f"{tmp_path}/store/parts/1 is damaged"})
+    assert loaded.refusals[0].reason == "weights/parts/1 is damaged"
 
 
 def test_one_of_two_workers_is_enough_to_refuse(registry, tmp_path, save):
     save(tmp_path, "parts", {"bolt": 0.5})
-    found = registry(tmp_path)
-    found.report("cpu", {CheckpointKey("parts", "1"): "damaged"})
-    found.report("cuda:0", {})
-    assert found.routes == []
+    loaded = registry(tmp_path)
+    loaded.report("cpu", {CheckpointKey("parts", "1"): "damaged"})
+    loaded.report("cuda:0", {})
+    assert loaded.routes == []
 
 
 ONE, TWO = CheckpointKey("parts", "1"), CheckpointKey("parts", "2")
@@ -226,113 +226,113 @@ NOW = datetime(2026, 3, 4, tzinfo=UTC)
 def test_what_was_routed_serves_though_there_is_a_newer_one(registry, tmp_path, save):
     for _ in range(2):
         save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
-    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
-    assert (found.find("bolt").checkpoint, found.find("nut").checkpoint) == (ONE, TWO)
-    assert found.checkpoints == (ONE, TWO)
-    assert found.roles(ONE) == [("bolt", Role.STABLE)]
+    loaded = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
+    assert (loaded.find("bolt").checkpoint, loaded.find("nut").checkpoint) == (ONE, TWO)
+    assert loaded.checkpoints == (ONE, TWO)
+    assert loaded.roles(ONE) == [("bolt", Role.STABLE)]
 
 
 def test_a_route_to_what_is_gone_makes_its_category_unavailable(registry, tmp_path, save):
     save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
-    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=TWO)))
+    loaded = registry(tmp_path, State().with_route("bolt", Assignment(stable=TWO)))
     with pytest.raises(CheckpointUnavailable, match=r"parts/2.*'bolt'"):
-        found.find("bolt")
-    assert found.find("nut").checkpoint == ONE
-    assert found.refusals[0].checkpoint == TWO
-    assert "not in the store" in found.refusals[0].reason
-    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
-    assert found.find("bolt").checkpoint == ONE
-    assert found.refusals == []
+        loaded.find("bolt")
+    assert loaded.find("nut").checkpoint == ONE
+    assert loaded.refusals[0].checkpoint == TWO
+    assert "not in the store" in loaded.refusals[0].reason
+    loaded.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert loaded.find("bolt").checkpoint == ONE
+    assert loaded.refusals == []
 
 
 def test_a_new_version_is_found_and_does_not_serve_unasked(registry, tmp_path, save):
     save(tmp_path, "parts", {"bolt": 0.5})
-    found = registry(tmp_path)
+    loaded = registry(tmp_path)
     with pytest.raises(NoSuchModel, match=r"'2'.*have: parts/1"):
-        found.version("parts", "2")
+        loaded.version("parts", "2")
     save(tmp_path, "parts", {"bolt": 0.5, "nut": 0.5})
-    assert found.rescan() == [TWO]
-    assert found.rescan() == []
-    assert found.version("parts", "2").categories == ("bolt", "nut")
-    assert found.find("bolt").checkpoint == ONE
+    assert loaded.rescan() == [TWO]
+    assert loaded.rescan() == []
+    assert loaded.version("parts", "2").categories == ("bolt", "nut")
+    assert loaded.find("bolt").checkpoint == ONE
     with pytest.raises(NoSuchCategory):
-        found.find("nut")
+        loaded.find("nut")
 
 
 def test_what_serves_stays_as_it_was_found(registry, tmp_path, save, calibration):
     folder = save(tmp_path, "parts", {"bolt": 0.5})
-    found = registry(tmp_path)
+    loaded = registry(tmp_path)
     rewrite(folder, calibrations={"bolt": calibration(0.7).to_dict()})
-    found.rescan()
-    assert found.find("bolt").calibration.image_threshold == 0.5
-    found.take_up(found.read(ONE))
-    assert found.find("bolt").calibration.image_threshold == 0.7
+    loaded.rescan()
+    assert loaded.find("bolt").calibration.image_threshold == 0.5
+    loaded.take_up(loaded.read(ONE))
+    assert loaded.find("bolt").calibration.image_threshold == 0.7
     shutil.rmtree(folder)
-    found.rescan()
-    assert found.read(ONE) is None
-    assert found.find("bolt").calibration.image_threshold == 0.7
+    loaded.rescan()
+    assert loaded.read(ONE) is None
+    assert loaded.find("bolt").calibration.image_threshold == 0.7
 
 
 def test_what_left_the_store_and_does_not_serve_is_forgotten(registry, tmp_path, save):
     folders = [save(tmp_path, "parts", {"bolt": 0.5}) for _ in range(2)]
-    found = registry(tmp_path)
+    loaded = registry(tmp_path)
     shutil.rmtree(folders[0])
-    found.rescan()
-    assert [version.key for version in found.versions] == [TWO]
+    loaded.rescan()
+    assert [version.key for version in loaded.versions] == [TWO]
 
 
 def test_a_version_that_could_not_be_read_is_read_again(registry, tmp_path, save):
     save(tmp_path, "parts", {"bolt": 0.5})
     path = save(tmp_path, "parts", {"bolt": 0.5}) / "manifest.json"
-    whole = path.read_text("utf-8")
+    original = path.read_text("utf-8")
     path.write_text("{", "utf-8")
-    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
-    assert found.refusals == []
-    assert "JSON" in found.problem(TWO)
-    path.write_text(whole, "utf-8")
-    found.rescan()
-    assert found.problem(TWO) is None
+    loaded = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE)))
+    assert loaded.refusals == []
+    assert "JSON" in loaded.problem(TWO)
+    path.write_text(original, "utf-8")
+    loaded.rescan()
+    assert loaded.problem(TWO) is None
 
 
 def test_a_canary_gets_its_share_and_each_key_the_same_version(registry, tmp_path, save):
     for _ in range(2):
         save(tmp_path, "parts", {"bolt": 0.5})
     canary = Canary(checkpoint=TWO, share=0.5)
-    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, canary=canary)))
-    routes = {key: found.find("bolt", key) for key in map(str, range(100))}
+    loaded = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, canary=canary)))
+    routes = {key: loaded.find("bolt", key) for key in map(str, range(100))}
     assert {(r.checkpoint, r.role) for r in routes.values()} == {
         (ONE, Role.STABLE), (TWO, Role.CANARY)
     }  # fmt: skip
-    assert all(found.find("bolt", key) == route for key, route in routes.items())
-    assert found.find("bolt").checkpoint == ONE
-    found.report("cpu", {TWO: "damaged"})
-    assert {found.find("bolt", key).checkpoint for key in routes} == {ONE}
-    assert found.find("bolt").checkpoint == ONE
+    assert all(loaded.find("bolt", key) == route for key, route in routes.items())
+    assert loaded.find("bolt").checkpoint == ONE
+    loaded.report("cpu", {TWO: "damaged"})
+    assert {loaded.find("bolt", key).checkpoint for key in routes} == {ONE}
+    assert loaded.find("bolt").checkpoint == ONE
 
 
 def test_a_shadow_comes_with_the_route_until_it_cannot_be_used(registry, tmp_path, save):
     for _ in range(2):
         save(tmp_path, "parts", {"bolt": 0.5})
-    found = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, shadow=TWO)))
-    shadow = found.find("bolt").shadow
+    loaded = registry(tmp_path, State().with_route("bolt", Assignment(stable=ONE, shadow=TWO)))
+    shadow = loaded.find("bolt").shadow
     assert (shadow.checkpoint, shadow.role) == (TWO, Role.SHADOW)
-    found.report("cpu", {TWO: "damaged"})
-    assert found.find("bolt").shadow is None
-    found.accept(TWO)
-    assert found.find("bolt").shadow == shadow
+    loaded.report("cpu", {TWO: "damaged"})
+    assert loaded.find("bolt").shadow is None
+    loaded.accept(TWO)
+    assert loaded.find("bolt").shadow == shadow
 
 
 def test_a_threshold_is_of_one_version_and_of_no_other(registry, tmp_path, save):
     for _ in range(2):
         save(tmp_path, "parts", {"bolt": 0.5})
-    found = registry(tmp_path)
-    before = found.find("bolt")
-    own = Threshold(threshold=0.9, review_threshold=0.8, who="Ada", reason="lamp", at=NOW)
-    found.apply(State().with_threshold("bolt", "parts/2", own))
-    route = found.find("bolt")
+    loaded = registry(tmp_path)
+    before = loaded.find("bolt")
+    threshold = Threshold(threshold=0.9, review_threshold=0.8, who="Ada", reason="lamp", at=NOW)
+    loaded.apply(State().with_threshold("bolt", "parts/2", threshold))
+    route = loaded.find("bolt")
     assert (route.calibration.image_threshold, route.calibration.review_threshold) == (0.9, 0.8)
     assert "Set by Ada on 2026-03-04, which makes no promise" in route.promise
     assert before.calibration.image_threshold == 0.5
-    assert found.calibration("bolt", TWO).image_threshold == 0.5
-    found.apply(State().with_route("bolt", Assignment(stable=ONE)))
-    assert found.find("bolt").calibration.image_threshold == 0.5
+    assert loaded.calibration("bolt", TWO).image_threshold == 0.5
+    loaded.apply(State().with_route("bolt", Assignment(stable=ONE)))
+    assert loaded.find("bolt").calibration.image_threshold == 0.5

@@ -1,4 +1,4 @@
-"""What was decided survives a restart, or was never decided."""
+"""A decision either survives a restart or was never made."""
 
 import json
 import resource
@@ -54,8 +54,8 @@ def test_the_audit_is_only_added_to_and_says_from_what_to_what(tmp_path):
     deployment.commit(State(), record(2))
     lines = files(tmp_path)["audit.jsonl"]
     assert lines.startswith(first)
-    told = [json.loads(line) for line in lines.splitlines()]
-    assert [(line["who"], line["from"], line["to"], line["request_id"]) for line in told] == [
+    entries = [json.loads(line) for line in lines.splitlines()]
+    assert [(line["who"], line["from"], line["to"], line["request_id"]) for line in entries] == [
         ("Ada", {"threshold": 1.0}, {"threshold": 2.5}, "1"),
         ("Ada", {"threshold": 1.0}, {"threshold": 2.5}, "2"),
     ]
@@ -88,12 +88,12 @@ def test_a_damaged_audit_is_refused_with_its_line(tmp_path):
 
 def test_a_line_torn_by_a_power_cut_is_cut_off(tmp_path, caplog):
     Deployment(tmp_path).commit(decided(), record(1))
-    whole = files(tmp_path)["audit.jsonl"]
-    (tmp_path / "audit.jsonl").write_bytes(whole + b'{"who": "Ad')
+    original = files(tmp_path)["audit.jsonl"]
+    (tmp_path / "audit.jsonl").write_bytes(original + b'{"who": "Ad')
     deployment = Deployment(tmp_path)
     assert "ends with an incomplete line" in caplog.text
     deployment.commit(decided(), record(2))
-    assert [found.request_id for found in Deployment(tmp_path).audit] == ["1", "2"]
+    assert [entry.request_id for entry in Deployment(tmp_path).audit] == ["1", "2"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
@@ -115,7 +115,7 @@ def test_a_full_disk_changes_nothing(tmp_path):
     deployment.commit(decided(), record(1))
     before = files(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The state fits, the audit's next line does not: what was appended of it is taken back.
+    # The state fits on the disk, the audit's next line does not: its written part is removed.
     audit = len(before["audit.jsonl"])
     assert audit > len(State().model_dump_json(indent=2)) + 1
     resource.setrlimit(resource.RLIMIT_FSIZE, (audit + 10, limits[1]))
@@ -155,7 +155,7 @@ def test_a_state_that_is_not_written_takes_its_line_of_the_audit_back(tmp_path, 
     assert files(tmp_path) == before
     monkeypatch.setattr(Path, "replace", replace)
     deployment.commit(State(), record(2))
-    assert [found.request_id for found in Deployment(tmp_path).audit] == ["1", "2"]
+    assert [entry.request_id for entry in Deployment(tmp_path).audit] == ["1", "2"]
 
 
 def test_a_folder_serves_one_service_at_a_time(tmp_path):

@@ -1,4 +1,4 @@
-"""The queue: grouped, bounded, in order, and free of what nobody waits for."""
+"""The queue: grouped, bounded, in order, and without abandoned jobs."""
 
 import asyncio
 import math
@@ -81,8 +81,8 @@ def dropped(metrics, reason):
 
 
 def submit(batcher, *jobs):
-    for one in jobs:
-        batcher.submit(one)
+    for submitted in jobs:
+        batcher.submit(submitted)
     return jobs
 
 
@@ -102,7 +102,32 @@ def test_what_waits_goes_together_whatever_its_category(make, metrics):
         assert pixels[:, 0, 0, 0].tolist() == [1, 2]
         block.close()
         assert depth(metrics) == 0
-        assert all(one.queue_ms >= 0 for one in jobs)
+        assert all(waited.queue_ms >= 0 for waited in jobs)
+
+    asyncio.run(scenario())
+
+
+def test_low_jobs_go_alone_after_all_others_and_however_long_they_wait(make):
+    async def scenario():
+        batcher = make()
+        late = submit(batcher, *(job(priority=Priority.LOW, age_s=50.0) for _ in range(2)))
+        parts = submit(batcher, job(), job(priority=Priority.HIGH), job())
+        batches = [await batcher.next_batch() for _ in range(3)]
+        assert [set(batch.jobs) for batch in batches] == [set(parts), {late[0]}, {late[1]}]
+
+    asyncio.run(scenario())
+
+
+def test_low_jobs_leave_half_of_the_queue_to_others_and_delay_none(make):
+    async def scenario():
+        batcher = make(queue=5, seconds={1: 2.0, 4: 2.0})
+        submit(batcher, *(job(priority=Priority.LOW) for _ in range(3)))
+        assert batcher.estimate_s(A, Priority.NORMAL) == 2.0
+        with pytest.raises(QueueFull):
+            batcher.submit(job(priority=Priority.LOW))
+        submit(batcher, job(), job())
+        with pytest.raises(QueueFull):
+            batcher.submit(job())
 
     asyncio.run(scenario())
 
@@ -113,8 +138,13 @@ def test_the_inputs_of_tiled_images_count_and_stay_together(make):
         sizes = (3, 1, 2, 6, 1)
         jobs = submit(batcher, *(job(inputs=n, fill=n) for n in sizes))
         batches = [await batcher.next_batch() for _ in range(4)]
-        assert [[one.inputs for one in batch.jobs] for batch in batches] == [[3, 1], [2], [6], [1]]
-        assert [one for batch in batches for one in batch.jobs] == list(jobs)
+        assert [[queued.inputs for queued in batch.jobs] for batch in batches] == [
+            [3, 1],
+            [2],
+            [6],
+            [1],
+        ]
+        assert [queued for batch in batches for queued in batch.jobs] == list(jobs)
         request = batches[0].request(1)
         assert request.pixels_shape == (4, 3, 8, 8)
         block = SharedBlock()
@@ -181,10 +211,10 @@ def test_a_full_queue_refuses_and_says_when_to_return(make):
         submit(batcher, *(job() for _ in range(4)))
         with pytest.raises(QueueFull) as caught:
             batcher.submit(job())
-        assert caught.value.retry_after_s == 13  # four that wait and itself
+        assert caught.value.retry_after_s == 13  # four waiting and itself
         with pytest.raises(QueueFull):
             batcher.admit(A, math.inf, Priority.NORMAL)
-        batcher.submit(job(B))  # each checkpoint has a queue of its own
+        batcher.submit(job(B))  # each checkpoint has its own queue
 
     asyncio.run(scenario())
 
@@ -212,7 +242,7 @@ def test_what_would_be_late_is_shed_at_the_door(make, metrics):
         assert (len(batcher), dropped(metrics, "shed")) == (0, 1)
         batcher.submit(job(timeout_s=3.5))
         with pytest.raises(DeadlineExceeded):
-            batcher.submit(job(timeout_s=3.5))  # behind that one it would be late
+            batcher.submit(job(timeout_s=3.5))  # behind that job it would be late
 
     asyncio.run(scenario())
 
@@ -221,9 +251,9 @@ def test_one_slow_batch_long_ago_does_not_shed_for_good(make):
     async def scenario():
         batcher = make(seconds={1: 3.0, 2: 4.0})
         batcher._latencies._measured_at[A] -= 60
-        submit(batcher, job(A, timeout_s=1.0))  # and so is measured again
+        submit(batcher, job(A, timeout_s=1.0))  # and so it is measured again
         with pytest.raises(DeadlineExceeded):
-            batcher.submit(job(A, timeout_s=0.9))  # behind that one it would be late
+            batcher.submit(job(A, timeout_s=0.9))  # behind that job it would be late
 
     asyncio.run(scenario())
 
@@ -336,9 +366,9 @@ def test_a_dead_worker_keeps_its_queue_aside(make):
 def test_the_queue_knows_its_bytes_and_its_oldest(make, metrics):
     async def scenario():
         batcher = make()
-        one = job(age_s=3.0)
-        one.held_bytes = 1000
-        submit(batcher, one)
+        old_job = job(age_s=3.0)
+        old_job.held_bytes = 1000
+        submit(batcher, old_job)
         assert batcher.nbytes == 3 * 8 * 8 + 1000
         oldest = metrics.registry.get_sample_value(
             "mambaad_queue_oldest_age_seconds", {"worker": "cpu"}
@@ -455,7 +485,9 @@ def test_outcomes_reach_their_own_jobs(make):
         batch = await batcher.next_batch()
         batch.settle((FINDING, *(Failure(kind) for kind in FailureKind)))
         assert await jobs[0].future is FINDING
-        errors = await asyncio.gather(*(one.future for one in jobs[1:]), return_exceptions=True)
+        errors = await asyncio.gather(
+            *(failed.future for failed in jobs[1:]), return_exceptions=True
+        )
         assert [type(error) for error in errors] == [
             NonFiniteResult,
             CheckpointUnavailable,
@@ -482,7 +514,7 @@ def test_a_lost_batch_is_answered(make):
         batcher = make()
         jobs = submit(batcher, job(), job())
         (await batcher.next_batch()).fail(WorkerLost("died", 3))
-        errors = await asyncio.gather(*(one.future for one in jobs), return_exceptions=True)
+        errors = await asyncio.gather(*(lost.future for lost in jobs), return_exceptions=True)
         assert [error.retry_after_s for error in errors] == [3, 3]
 
     asyncio.run(scenario())
@@ -498,7 +530,7 @@ def test_a_job_that_was_never_taken_has_no_queue_time():
 def test_images_that_wait_for_another_checkpoint_to_load_shed_nobody(make):
     async def scenario():
         batcher = make(seconds={1: 1.0, 2: 2.0}, opened=(A,))
-        batcher._latencies.learn(B, {1: 1.0, 2: 2.0})  # it was there before, and was evicted
+        batcher._latencies.learn(B, {1: 1.0, 2: 2.0})  # it was resident before, and was evicted
         submit(batcher, *(job(B) for _ in range(5)))
         assert batcher.estimate_s(A, Priority.NORMAL) == pytest.approx(1)
         assert batcher.estimate_s(B, Priority.NORMAL) == pytest.approx(6)
@@ -509,7 +541,6 @@ def test_images_that_wait_for_another_checkpoint_to_load_shed_nobody(make):
 
 
 async def idle(batcher):
-    """Whether no batch is to be had for now."""
     try:
         async with asyncio.timeout(0.02):
             await batcher.next_batch()
@@ -550,7 +581,7 @@ def test_a_lone_image_has_all_lanes_where_that_pays(make):
         assert await idle(batcher)
         batcher.finish(alone)
         beside = [await batcher.next_batch() for _ in range(2)]
-        assert [batch.jobs for batch in beside] == [(one,) for one in others]
+        assert [batch.jobs for batch in beside] == [(other,) for other in others]
         assert not any(batch.alone for batch in beside)
 
     asyncio.run(scenario())
@@ -560,9 +591,9 @@ def test_a_lone_image_goes_into_a_lane_where_sharing_does_not_pay_unless_it_is_t
     async def scenario():
         batcher = make(lanes=2)
         submit(batcher, job())
-        one = await batcher.next_batch()
-        assert not one.alone
-        batcher.finish(one)
+        lone = await batcher.next_batch()
+        assert not lone.alone
+        batcher.finish(lone)
         submit(batcher, job(inputs=4))
         assert (await batcher.next_batch()).alone
 

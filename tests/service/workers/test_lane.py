@@ -1,4 +1,4 @@
-"""A lane that is cancelled, as all are when the worker's process dies, loses nothing."""
+"""A cancelled lane loses nothing; all lanes are cancelled when the worker's process dies."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from service.workers.lane import Lane
 
 
 class FakeBatcher:
-    """Has one batch, once the test says so."""
+    """Has one batch, once the test releases it."""
 
     def __init__(self):
         self.came = asyncio.Event()
@@ -28,7 +28,7 @@ class FakeBatcher:
 
 
 def cancelled_when(is_time):
-    """Cancel a lane as soon as `is_time` says so of its batcher; return the batcher."""
+    """Cancel a lane as soon as `is_time` accepts its batcher; return the batcher."""
 
     async def scene():
         batcher, death = FakeBatcher(), asyncio.get_running_loop().create_future()

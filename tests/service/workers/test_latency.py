@@ -1,4 +1,4 @@
-"""Lines through measured times, and the batch sizes that follow from them."""
+"""Lines through measured times, and the batch sizes that follow."""
 
 import pytest
 
@@ -19,8 +19,8 @@ def test_a_line_is_found_again():
     ("seconds", "expected"),
     [
         ({4: 2.0}, (0.5, 0.0)),
-        ({1: 2.0, 2: 1.0}, (0.0, pytest.approx(1.2))),  # faster, the more: noise
-        ({1: 1.0, 2: 3.0}, (pytest.approx(15 / 13), 0.0)),  # nothing takes less than no time
+        ({1: 2.0, 2: 1.0}, (0.0, pytest.approx(1.2))),  # larger is faster: noise
+        ({1: 1.0, 2: 3.0}, (pytest.approx(15 / 13), 0.0)),  # no time is negative
     ],
 )
 def test_neither_part_is_below_zero(seconds, expected):
@@ -31,10 +31,10 @@ def test_neither_part_is_below_zero(seconds, expected):
 @pytest.mark.parametrize(
     ("line", "limit"),
     [
-        (LatencyLine(0.01, 0.0), 1),  # nothing is gained by waiting for each other
+        (LatencyLine(0.01, 0.0), 1),  # waiting for others gains nothing
         (LatencyLine(0.01, 0.001), 2),
         (LatencyLine(0.01, 0.004), 8),
-        (LatencyLine(0.01, 0.1), 16),  # the most that is allowed
+        (LatencyLine(0.01, 0.1), 16),  # the allowed maximum
         (LatencyLine(0.0, 0.1), 16),
     ],
 )

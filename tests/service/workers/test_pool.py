@@ -1,4 +1,4 @@
-"""Several workers: who takes a job, and what becomes of a dead one's queue."""
+"""Several workers: who takes a job, and what happens to a dead one's queue."""
 
 import asyncio
 import math
@@ -102,7 +102,7 @@ def test_all_that_waits_together_is_bounded_in_bytes(weights, metrics):
         settings = WorkerSettings(devices=("cpu", "cuda:0"), max_queue_bytes=1000)
         pool = pool_of(settings, weights, metrics)
         set_ready(pool, "cpu", "cuda:0")
-        pool.submit(job(held_bytes=5000))  # alone, even one that is larger is taken
+        pool.submit(job(held_bytes=5000))  # an idle worker takes even a larger one
         with pytest.raises(QueueFull, match="5192 bytes"):
             pool.submit(job())
 
@@ -123,12 +123,12 @@ def test_the_others_take_over_a_dead_workers_queue(pool):
     async def scenario():
         set_ready(pool, "cpu")
         jobs = [job(), job()]
-        for one in jobs:
-            pool.submit(one)
+        for queued in jobs:
+            pool.submit(queued)
         set_ready(pool, "cuda:0")
         pool._hand_over(pool.workers[0])
         assert waiting(pool) == [0, 2, 0]
-        assert not any(one.future.done() for one in jobs)
+        assert not any(queued.future.done() for queued in jobs)
 
     asyncio.run(scenario())
 
@@ -140,8 +140,8 @@ def test_what_the_others_cannot_take_is_answered(pool):
         pool.submit(first)
         set_ready(pool, "cpu")
         jobs = [job(), job()]
-        for one in jobs:
-            pool.submit(one)
+        for queued in jobs:
+            pool.submit(queued)
         set_ready(pool, "cuda:0")
         pool._hand_over(pool.workers[0])
         assert waiting(pool) == [0, 2, 0]
@@ -179,7 +179,7 @@ def test_a_load_that_fails_leaves_starting_workers_what_they_are_to_load(pool):
 
 def test_it_says_how_each_worker_is(pool):
     set_ready(pool, "cpu")
-    assert [(one.name, one.state, one.waiting) for one in pool.status()] == [
+    assert [(worker.name, worker.state, worker.waiting) for worker in pool.status()] == [
         ("cpu", WorkerState.READY, 0),
         ("cuda:0", WorkerState.RESTARTING, 0),
         ("cuda:1", WorkerState.RESTARTING, 0),
@@ -187,13 +187,13 @@ def test_it_says_how_each_worker_is(pool):
 
 
 def test_it_tells_what_a_fresh_process_refused_and_that_something_changed(metrics, weights):
-    told = []
+    notices = []
     key = CheckpointKey("parts", "1")
 
     async def scenario():
         pool = WorkerPool(
             WorkerSettings(devices=("cpu",)), (key,), metrics,
-            lambda *refused: told.append(refused),
+            lambda *refused: notices.append(refused),
             weights_dir=weights, logs=TelemetrySettings(),
         )  # fmt: skip
         waiting = asyncio.create_task(pool.wait_change())
@@ -202,4 +202,4 @@ def test_it_tells_what_a_fresh_process_refused_and_that_something_changed(metric
         await asyncio.wait_for(waiting, 5)
 
     asyncio.run(scenario())
-    assert told == [("cpu", {key: "damaged"})]
+    assert notices == [("cpu", {key: "damaged"})]

@@ -1,4 +1,4 @@
-"""A worker's process: it leaves when it should, and its end is never missed."""
+"""A worker's process ends when it should, and its end is never missed."""
 
 import asyncio
 import os

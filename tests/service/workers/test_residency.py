@@ -1,4 +1,4 @@
-"""Which checkpoints a worker holds: loaded on demand, bounded in bytes, never taken from a job."""
+"""Which checkpoints a worker holds: loaded on demand, bounded in bytes, never lost to a job."""
 
 import asyncio
 
@@ -38,10 +38,10 @@ FINDING = Finding(Decision.OK, 0.1, 0.2, 0.3, (), {})
 
 
 class FakeProcess:
-    """A process that loads everything but `bad`, each of 100 bytes, and remembers the order."""
+    """Loads everything except `bad`, 100 bytes each, and records the order."""
 
     def __init__(self):
-        self.held = set()
+        self.loaded = set()
         self.done = []
         self.priors = []
         self.weighs = 100
@@ -50,7 +50,7 @@ class FakeProcess:
         self.slow.set()
 
     def stats(self):
-        return WorkerStats(1000, self.weighs * len(self.held), 1)
+        return WorkerStats(1000, self.weighs * len(self.loaded), 1)
 
     async def load(self, key, timeout_s, prior=None):
         await self.slow.wait()
@@ -60,13 +60,13 @@ class FakeProcess:
             raise ProcessDied("its process has ended")
         if key == BAD:
             return LoadReply(0, "its sha256 is wrong", self.stats())
-        self.held.add(key)
+        self.loaded.add(key)
         report = LoadReport(100, 0.5)
         return LoadReply(0, report, self.stats(), {1: 0.03, 2: 0.04}, 7)
 
     async def unload(self, key, timeout_s):
         self.done.append(f"-{key.name}")
-        self.held.discard(key)
+        self.loaded.discard(key)
         return UnloadReply(0, self.stats())
 
 
@@ -93,7 +93,7 @@ class Bench:
     async def serve(self):
         while True:
             batch = await self.batcher.next_batch()
-            assert batch.checkpoint in self.process.held
+            assert batch.checkpoint in self.process.loaded
             self.residency.touch(batch.checkpoint)
             await asyncio.sleep(0.001)
             batch.settle((FINDING,) * len(batch.jobs))
@@ -105,8 +105,6 @@ class Bench:
 
 @pytest.fixture
 def play(metrics):
-    """Run a scenario on a bench whose jobs are served."""
-
     def run(scenario, **options):
         async def scene():
             bench = Bench(metrics, **options)
@@ -158,7 +156,7 @@ def test_images_for_what_cannot_be_loaded_are_refused_and_others_served(play):
         assert await good.future == FINDING
         with pytest.raises(CheckpointUnavailable):
             await bench.submit(BAD).future
-        assert bench.process.done.count("+bad") == 1  # nobody tries again at once, unasked
+        assert bench.process.done.count("+bad") == 1  # nobody retries at once, without a request
         with pytest.raises(CheckpointUnavailable):
             await bench.residency.load(BAD)
         assert bench.process.done.count("+bad") == 2
@@ -171,9 +169,9 @@ def test_the_one_used_longest_ago_makes_room(play):
         await bench.residency.attach(bench.process)
         for key in (A, B, A, C):
             await bench.submit(key).future
-        assert bench.process.held == {A, C}
-        assert await bench.submit(B).future == FINDING  # evicted, and back when it is asked for
-        assert bench.process.held == {B, C}
+        assert bench.process.loaded == {A, C}
+        assert await bench.submit(B).future == FINDING  # evicted, and loaded again on demand
+        assert bench.process.loaded == {B, C}
         prior = PriorLoad(7, Sharing.ALWAYS)  # so quick to warm up
         assert bench.process.priors == [None, None, None, prior]
         assert bench.metric("mambaad_model_evictions_total") == 2
@@ -214,7 +212,7 @@ def test_at_the_start_no_more_is_loaded_than_fits(play):
     async def scenario(bench):
         await bench.residency.attach(bench.process)
         assert len(bench.process.done) <= 4  # two that fit, one that does not, one that goes
-        assert len(bench.process.held) == 2
+        assert len(bench.process.loaded) == 2
         assert await bench.submit(A).future == FINDING
 
     play(scenario, wanted=(A, B, C, BAD), budget=200)
@@ -232,7 +230,7 @@ def test_unloading_waits_for_images_and_one_that_comes_loads_again(play):
         assert before.future.done()
         assert await after.future == FINDING
         assert bench.process.done == ["+a", "-a", "+a"]
-        await bench.residency.unload(B)  # which is not there
+        await bench.residency.unload(B)  # which is not loaded
 
     play(scenario)
 
@@ -288,9 +286,9 @@ def test_a_checkpoint_that_kills_processes_is_left_out(play):
             bench.residency.detach()
             bench.process = FakeProcess()
         assert list(await bench.residency.attach(bench.process)) == [A]
-        assert bench.process.held == {B}
+        assert bench.process.loaded == {B}
         await bench.residency.load(A)
-        assert bench.process.held == {A, B}
+        assert bench.process.loaded == {A, B}
 
     play(scenario, wanted=(A, B))
 
@@ -309,10 +307,10 @@ def test_a_load_that_its_worker_breaks_off_is_answered(play):
     async def scenario(bench):
         await bench.residency.attach(bench.process)
         bench.process.slow.clear()
-        asked = [asyncio.create_task(bench.residency.load(key)) for key in (A, B)]
+        loading = [asyncio.create_task(bench.residency.load(key)) for key in (A, B)]
         await asyncio.sleep(0.01)
-        bench.residency.detach()  # a batch was late, say, and nothing of these loads has failed
-        for load in asked:
+        bench.residency.detach()  # for example after a late batch; none of these loads has failed
+        for load in loading:
             with pytest.raises(CheckpointUnavailable, match="worker cpu: its process has ended"):
                 await load
 
@@ -337,7 +335,7 @@ def test_what_was_unloaded_during_the_start_is_not_loaded_by_it(play):
 def test_a_start_waits_for_no_image_since_none_is_computed_yet(metrics, leaves):
     async def scenario():
         bench = Bench(metrics, wanted=(A, B), budget=300 if leaves == "evicted" else None)
-        bench.process.weighs = 200  # each with an encoder of its own, which nobody expects
+        bench.process.weighs = 200  # each has its own encoder, which nobody expects
         jobs = [bench.submit(A), bench.submit(B)]
         starting = asyncio.create_task(bench.residency.attach(bench.process))
         async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""Supervision: what a worker does when its process answers badly, late or not at all."""
+"""Supervision: a worker's reaction when its process answers badly, late or not at all."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ STATS = WorkerStats(1000, 100, 1, 0.25)
 
 
 class FakeProcess:
-    """A process that answers as the test says, or dies."""
+    """Answers as scripted, or dies."""
 
     made: list["FakeProcess"] = []  # noqa: RUF012
     damaged: list[str] = []  # noqa: RUF012
@@ -53,7 +53,7 @@ class FakeProcess:
     def __init__(self, plan):
         self.death = asyncio.get_running_loop().create_future()
         self.timeouts = []
-        self.computing, self.held = [], None
+        self.computing, self.gate = [], None
         self.answer = lambda batch: BatchReply(0, (FINDING,) * len(batch.jobs), STATS)
         self.made.append(self)
 
@@ -70,8 +70,8 @@ class FakeProcess:
     async def compute(self, batch, timeout_s):
         self.timeouts.append(timeout_s)
         self.computing.append(batch)
-        if self.held:
-            await asyncio.wait({self.held, self.death}, return_when=asyncio.FIRST_COMPLETED)
+        if self.gate:
+            await asyncio.wait({self.gate, self.death}, return_when=asyncio.FIRST_COMPLETED)
             if self.death.done():
                 raise ProcessDied(self.death.result())
         return self.answer(batch)
@@ -88,7 +88,6 @@ class FakeProcess:
 
 @pytest.fixture
 def play(metrics, monkeypatch):
-    """Run a scenario on a worker with fake processes."""
     monkeypatch.setattr(worker_module, "WorkerProcess", FakeProcess)
     monkeypatch.setattr(FakeProcess, "made", [])
 
@@ -133,7 +132,7 @@ def test_a_batch_is_answered_and_what_it_took_is_remembered(play, metrics):
     async def scenario(worker):
         jobs = [submit(worker), submit(worker)]
         assert [await job.future for job in jobs] == [FINDING, FINDING]
-        assert FakeProcess.made[0].timeouts == [40.0]  # ten times the 4 s measured
+        assert FakeProcess.made[0].timeouts == [40.0]  # ten times the measured 4 s
         assert worker._latencies.line(A).seconds(2) < 4
         assert worker.residency.residents[A].last_used >= jobs[0].taken_at
         assert metrics.registry.get_sample_value(
@@ -174,10 +173,10 @@ def test_a_death_is_answered_and_the_rest_computed_by_the_next_process(play):
 
         FakeProcess.made[0].answer = die
         lost = [submit(worker) for _ in range(4)]
-        rest = submit(worker)
+        remaining = submit(worker)
         errors = await asyncio.gather(*(job.future for job in lost), return_exceptions=True)
         assert [type(error) for error in errors] == [WorkerLost] * 4
-        assert await rest.future == FINDING
+        assert await remaining.future == FINDING
         assert len(FakeProcess.made) == 2
         assert worker.is_ready
 
@@ -249,9 +248,9 @@ def test_a_batch_beside_a_load_is_given_the_time_of_its_warm_up_passes(play):
         process, done = FakeProcess.made[0], asyncio.Event()
         load = process.load
 
-        async def slow(*rest):
+        async def slow(*details):
             await done.wait()
-            return await load(*rest)
+            return await load(*details)
 
         process.load = slow
         loading = asyncio.create_task(worker.residency.load(CheckpointKey("b", "1")))
@@ -282,9 +281,9 @@ def test_what_could_not_be_loaded_at_the_start_is_tried_again(disk_away, play):
 
 
 async def fill_lanes(worker, count):
-    """Submit jobs, and have both lanes of the first process hold what they took of them."""
+    """Submit jobs, and let both lanes of the first process hold theirs."""
     process = FakeProcess.made[0]
-    process.held = asyncio.get_running_loop().create_future()
+    process.gate = asyncio.get_running_loop().create_future()
     jobs = [submit(worker) for _ in range(count)]
     while len(process.computing) < 2:
         await asyncio.sleep(0)
@@ -295,7 +294,7 @@ def test_each_lane_has_a_batch_of_its_own(play):
     async def scenario(worker):
         process, jobs = await fill_lanes(worker, 3)
         assert [len(batch.jobs) for batch in process.computing] == [2, 1]
-        process.held.set_result(None)
+        process.gate.set_result(None)
         assert [await job.future for job in jobs] == [FINDING] * 3
 
     play(scenario, lanes=2)
@@ -316,16 +315,16 @@ def test_a_death_is_answered_in_every_lane_and_the_next_process_has_them_all(pla
 
 
 async def turns(count=50):
-    """Let every task do what it can do without waiting."""
+    """Let every task run until it waits."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def hand_ahead(worker, count, lanes=1):
-    """Have every lane hold a batch of the first process, and `count` more jobs be handed over."""
+    """Let every lane hold a batch of the first process, and hand over `count` more jobs."""
     worker._latencies.learn(A, {1: 0.5})
     process = FakeProcess.made[0]
-    process.held = asyncio.get_running_loop().create_future()
+    process.gate = asyncio.get_running_loop().create_future()
     running = [submit(worker) for _ in range(lanes)]
     await turns()
     assert len(process.computing) == lanes
@@ -344,9 +343,9 @@ def test_the_next_batch_is_handed_over_shortly_before_the_last_should_end(play):
         assert process.timeouts == [5.0, 15.0]  # ten times 0.5 s; and of both, where one waits
         later = submit(worker)
         await asyncio.sleep(0.6)
-        assert [len(batch.jobs) for batch in process.computing] == [1, 2]  # one ahead, no more
-        process.held.set_result(None)
-        process.held = None
+        assert [len(batch.jobs) for batch in process.computing] == [1, 2]  # one ahead, not more
+        process.gate.set_result(None)
+        process.gate = None
         for job in (running, *ahead, later):
             assert await job.future == FINDING
 
@@ -354,16 +353,16 @@ def test_the_next_batch_is_handed_over_shortly_before_the_last_should_end(play):
 
 
 async def wait_for_the_first(worker, later_s):
-    """Hold a batch of some 50 ms, submit another so much later: it is handed over afterwards."""
+    """Hold a batch of some 50 ms, and submit another later: it is handed over afterwards."""
     worker._latencies.learn(A, {1: 0.05})
     process = FakeProcess.made[0]
-    process.held = asyncio.get_running_loop().create_future()
+    process.gate = asyncio.get_running_loop().create_future()
     first = submit(worker)
     await asyncio.sleep(later_s)
     second = submit(worker)
     await asyncio.sleep(0.2)
     assert len(process.computing) == 1
-    process.held.set_result(None)
+    process.gate.set_result(None)
     assert [await job.future for job in (first, second)] == [FINDING] * 2
 
 
@@ -400,10 +399,10 @@ def test_waiting_in_the_process_counts_as_waiting_and_not_as_the_batchs_time(pla
     async def scenario(worker):
         process = FakeProcess.made[0]
         process.answer = lambda batch: BatchReply(0, (FINDING,), STATS, waited_s=0.25)
-        process.held = asyncio.get_running_loop().create_future()
+        process.gate = asyncio.get_running_loop().create_future()
         job = submit(worker)
         await asyncio.sleep(0.5)
-        process.held.set_result(None)
+        process.gate.set_result(None)
         await job.future
         assert 250 <= job.queue_ms < 450
 

@@ -1,4 +1,4 @@
-"""`mambaad reproduce`: our figures beside the paper's, and what keeps them from being compared."""
+"""`mambaad reproduce`: our figures beside the paper's, and the differences in method."""
 
 import json
 from dataclasses import replace
@@ -61,7 +61,7 @@ def train_options(folder):
     return ["--recipe", TINY["recipe"], *settings, *places]
 
 
-def said(result):
+def text_of(result):
     return " ".join(result.stdout.split())
 
 
@@ -70,9 +70,9 @@ def test_training_by_a_recipe_ends_in_the_papers_table_and_says_what_differs(tmp
     page, out = tmp_path / "r.html", tmp_path / "r.json"
     outputs = ["--report", page, "--json", out]
     result = run("reproduce", "mvtec", "--data", data, *train_options(tmp_path), *outputs)
-    assert "1 of the 15 categories of MVTec-AD" in said(result)
-    assert "encoder tf_efficientnet_lite0 (paper: resnet34)" in said(result)
-    assert "epochs 1 (paper: 1000)" in said(result)
+    assert "1 of the 15 categories of MVTec-AD" in text_of(result)
+    assert "encoder tf_efficientnet_lite0 (paper: resnet34)" in text_of(result)
+    assert "epochs 1 (paper: 1000)" in text_of(result)
 
     written = json.loads(out.read_text())
     assert written["checkpoint"] == {"name": "reproduce-mvtec", "version": "1"}
@@ -86,17 +86,17 @@ def test_training_by_a_recipe_ends_in_the_papers_table_and_says_what_differs(tmp
     text = page.read_text("utf-8")
     assert "The thresholds are stand-ins" in text
     assert "What the threshold promises" not in text
-    assert "good test images" not in text  # were rejected: so many
+    assert "good test images" not in text  # no sentence about rejected ones
     assert '<th scope="col">False rejects</th>' not in text
 
     manifest = CheckpointStore(tmp_path / "weights").load("reproduce-mvtec").manifest
     assert manifest.training["images"]["train"]["screw"].startswith("6 images")  # all of them
-    assert manifest.calibrations == {}  # nothing that promises, from images learned from
+    assert manifest.calibrations == {}  # no promise from images that were trained on
 
     again = ["--checkpoint", "reproduce-mvtec/1", "--weights", tmp_path / "weights"]
     (data / "screw/train/good/000.png").unlink()
     result = run("reproduce", "mvtec", "--data", data, *again)
-    assert "Not trained on exactly the train split" in said(result)
+    assert "Not trained on exactly the train split" in text_of(result)
 
 
 @pytest.mark.slow
@@ -106,14 +106,14 @@ def test_a_published_checkpoint_is_read_and_not_stored(tmp_path):
     torch.save({"net": state_dict("hilbert", 2, (2, 2, 2, 2))}, file)
     options = ["--checkpoint", file, "--weights", tmp_path / "weights"]
     result = run("reproduce", "mvtec", "--data", data, *options)
-    assert "This is not MVTec-AD, which has no gasket" in said(result)
-    assert "directions 2 (paper: 8); depths 2, 2, 2, 2 (paper: 3, 4, 6, 3)" in said(result)
-    assert "Trained elsewhere (net.pth)" in said(result)
+    assert "This is not MVTec-AD, which has no gasket" in text_of(result)
+    assert "directions 2 (paper: 8); depths 2, 2, 2, 2 (paper: 3, 4, 6, 3)" in text_of(result)
+    assert "Trained elsewhere (net.pth)" in text_of(result)
     assert not (tmp_path / "weights").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["cifar"], "expected a data set of the paper"),
         (["mvtec"], "either --checkpoint FILE|NAME or --recipe"),
@@ -127,13 +127,13 @@ def test_a_published_checkpoint_is_read_and_not_stored(tmp_path):
         (["mvtec", "--recipe", "paper", "--category", "bolt"], "no category bolt"),
     ],
 )
-def test_what_cannot_be_reproduced_is_one_clear_line(tmp_path, options, told):
+def test_what_cannot_be_reproduced_is_one_clear_line(tmp_path, options, message):
     data = write_set(tmp_path / "data")
     result = run(
         "reproduce", options[0], "--data", data, *options[1:],
         "--weights", tmp_path / "weights", code=2,
     )  # fmt: skip
-    assert told in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -144,7 +144,6 @@ def test_a_set_without_masks_is_not_as_published(tmp_path):
 
 
 def as_visa(mvtec, root):
-    """The same images under VisA's names."""
     table = ["object,split,label,image,mask"]
     for split, label, folder in (
         ("train", "normal", "train/good"),
@@ -164,7 +163,6 @@ def as_visa(mvtec, root):
 
 
 def as_real_iad(mvtec, root):
-    """The same images under Real-IAD's names."""
     entries = {"train": [], "test": []}
     for split, kind, folder in (
         ("train", "OK", "train/good"),
@@ -222,13 +220,13 @@ def test_the_papers_recipe_departs_in_nothing_and_paper_100_in_its_epochs():
 def test_every_choice_of_another_recipe_is_a_departure():
     values = merge(read_recipe("paper"), nest("training.augmentation.hflip", True))
     recipe = Recipe.from_values(merge(values, nest("scoring.sigma", 2.0)))
-    found = departures(
+    actual = departures(
         recipe.network.to_dict() | {"image_size": (320, 320)},
         recipe.scoring.to_dict(),
         {"resize": "tile"},
         recipe.training.to_dict() | {"learning_rate": 0.005},
     )
-    assert found == [
+    assert actual == [
         "image_size 320, 320 (paper: 256, 256)",
         "resize tile (paper: stretch)",
         "sigma 2.0 (paper: 4.0)",
@@ -236,22 +234,22 @@ def test_every_choice_of_another_recipe_is_a_departure():
     ]
 
 
-def whole(paper, root):
+def complete_set(paper, root):
     train, good, defective = paper.images
     first = paper.categories[0]
 
     def made(count, defect="good"):
         return [Sample(root / f"{n}", first, defect) for n in range(count)]
 
-    rest = [Sample(root / "x", category, "good") for category in paper.categories[1:]]
-    extra = len(rest)
-    return Dataset(made(train - extra) + rest, made(good) + made(defective, "bent"))
+    others = [Sample(root / "x", category, "good") for category in paper.categories[1:]]
+    extra = len(others)
+    return Dataset(made(train - extra) + others, made(good) + made(defective, "bent"))
 
 
 @pytest.mark.parametrize("name", ["mvtec", "visa"])
 def test_the_set_itself_departs_in_nothing(name, tmp_path):
     paper = published(name)
-    dataset = whole(paper, tmp_path)
+    dataset = complete_set(paper, tmp_path)
     assert paper.departures(dataset) == []
     fewer = replace(dataset, test=dataset.test[1:])
     (note,) = paper.departures(fewer)

@@ -1,4 +1,4 @@
-"""Tables as spreadsheets write them, and lists written on Windows."""
+"""Tables from spreadsheets, and lists written on Windows."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_backslashes_are_separators_where_nothing_else_is_found(tmp_path):
     (tmp_path / "list.csv").write_text(
         "image,label\ncell\\train\\good\\0.png,good\nodd\\1.png,ok\n"
     )
-    (tmp_path / "odd\\1.png").write_bytes(b"x")  # a name that holds one is taken as it is
+    (tmp_path / "odd\\1.png").write_bytes(b"x")  # a backslash is valid in a name here
     names = [s.path.name for s in read_dataset(tmp_path / "list.csv").train]
     assert names == ["0.png", "odd\\1.png"]
 

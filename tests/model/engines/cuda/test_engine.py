@@ -1,4 +1,4 @@
-"""The engine's every step on the CPU, where `CpuDevice` replays instead of graphs."""
+"""Every step of the engine on the CPU, where `CpuDevice` replays functions instead of graphs."""
 
 import copy
 import gc
@@ -41,7 +41,7 @@ TF32 = Plan("tf32", "tf32", fused=False)
 def network():
     torch.manual_seed(0)
     made = MambaAD(CONFIG)
-    for module in made.modules():  # statistics that folding can get wrong
+    for module in made.modules():  # folding must use these statistics
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
@@ -74,8 +74,8 @@ def prepared(network):
     return engine
 
 
-def check(found, expected):
-    np.testing.assert_allclose(found, expected, atol=5e-6)
+def check(actual, expected):
+    np.testing.assert_allclose(actual, expected, atol=5e-6)
 
 
 def test_unprepared_it_computes_what_the_network_does(network, expected):
@@ -91,8 +91,8 @@ def test_unprepared_it_computes_what_the_network_does(network, expected):
 def test_prepared_it_pads_to_a_bucket_and_cuts_off_what_it_added(prepared, expected, count):
     assert prepared.captured == (1, 2, 3, 4)
     laps = []
-    found = prepared.compare(pixels()[:count], laps.append)  # 5 are more than any bucket holds
-    check(found, expected[:count])
+    maps = prepared.compare(pixels()[:count], laps.append)  # 5 exceed every bucket
+    check(maps, expected[:count])
     assert laps == STAGES
 
 
@@ -111,9 +111,9 @@ def test_differences_are_replayed_as_maps_are(network):
 
 def test_what_it_returns_is_the_callers(prepared):
     first = prepared.compare(pixels(2), lambda _: None)
-    kept = first.copy()
+    copied = first.copy()
     prepared.compare(255 - pixels(2), lambda _: None)
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(first, copied)
 
 
 def test_padding_keeps_nothing_of_the_batch_before(prepared, expected):
@@ -146,7 +146,7 @@ def test_bucket_sizes():
 
 
 class Refusing(CpuDevice):
-    """Captures nothing from a batch size on; `dead` answers no question afterwards."""
+    """Captures nothing from a batch size on; if `dead`, it answers nothing afterwards."""
 
     def __init__(self, error, dead=False):
         self._error, self._dead = error, dead
@@ -220,16 +220,16 @@ def test_what_overflows_in_16_bits_is_computed_again(network, expected, caplog):
     with caplog.at_level(logging.WARNING):
         check(engine.compare(pixels(2), lambda _: None), expected[:2])
     assert "2 images overflow" in caplog.text
-    engine.plan = TF32  # as large a range as float32's: what is infinite there is the network's
+    engine.plan = TF32  # float32's range: infinite values come from the network
     assert not np.isfinite(engine.compare(pixels(1), lambda _: None)).any()
 
 
 def test_sixteen_bits_are_close(network, expected):
     engine = made(network)
     engine.plan = Plan("bfloat16", "bfloat16", fused=False)
-    found = engine.compare(pixels(2), lambda _: None)
-    assert np.abs(found - expected[:2]).max() < 0.05
-    assert np.abs(found - expected[:2]).max() > 1e-6  # it was not float32
+    maps = engine.compare(pixels(2), lambda _: None)
+    assert np.abs(maps - expected[:2]).max() < 0.05
+    assert np.abs(maps - expected[:2]).max() > 1e-6  # so it was not float32
 
 
 def test_agreement_is_a_share_of_the_tolerance():
@@ -298,7 +298,7 @@ def test_a_detector_computes_a_checkpoint_by_it(network, expected):
 
 
 def test_nothing_keeps_an_engine_that_nobody_holds(network):
-    """Its graphs hold the device's memory: that must not wait for a cycle to be collected."""
+    """Its graphs hold device memory, which must not wait for the cycle collector."""
     gc.disable()
     try:
         engine = made(network, precision="tf32")

@@ -1,4 +1,4 @@
-"""The real thing: kernels compiled, graphs captured, at real sizes. `make test-gpu` runs it."""
+"""The engine on a GPU: compiled kernels, captured graphs, real sizes. `make test-gpu` runs it."""
 
 import copy
 import gc
@@ -45,7 +45,7 @@ def pixels(config, count):
 
 
 def reference_maps(config, count):
-    """On the CPU: another library, another kernel, the same numbers."""
+    """Compute on the CPU, with another library and other kernels."""
     return TorchEngine(*make(config), "cpu").compare(pixels(config, count), lambda _: None)
 
 
@@ -65,9 +65,9 @@ def test_fused_operations_at_real_sizes(side, channels, dtype):
     def drawn(*shape):
         return torch.randn(*shape, generator=generator, device=NAME)
 
-    def check(found, expected):
+    def check(actual, expected):
         tolerance = TOLERANCES[dtype]
-        torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(actual, expected, atol=tolerance, rtol=tolerance)
 
     wide = drawn(3, side, side, 2 * channels).to(dtype)
     x, gate = wide.chunk(2, dim=-1)
@@ -76,8 +76,8 @@ def test_fused_operations_at_real_sizes(side, channels, dtype):
         check(fused.row_norm(x, norm, dtype, gate), plain.row_norm(x, norm, dtype, gate))
         for k in (3, 5, 7):
             windows, bias = drawn(k * k, channels) / k, drawn(channels)
-            found = fused.depthwise(x, windows, bias, silu=True)
-            check(found, plain.depthwise(x, windows, bias, silu=True))
+            convolved = fused.depthwise(x, windows, bias, silu=True)
+            check(convolved, plain.depthwise(x, windows, bias, silu=True))
         check(fused.instance_norm_silu(gate), plain.instance_norm_silu(gate))
         check(fused.distance(x, gate), plain.distance(x, gate))
 
@@ -91,9 +91,9 @@ def test_every_plan_computes_the_network(plan):
             network, preprocessing, scoring, plan, EncoderCopies(device.torch_device),
             device.torch_device,
         )  # fmt: skip
-        found = made.answer(torch.from_numpy(pixels(SMALL, 3)).to(NAME)).cpu().numpy()
+        maps = made.answer(torch.from_numpy(pixels(SMALL, 3)).to(NAME)).cpu().numpy()
     exact = plan.encoder == plan.decoder == "float32"
-    np.testing.assert_allclose(found, reference_maps(SMALL, 3), atol=1e-4 if exact else 5e-2)
+    np.testing.assert_allclose(maps, reference_maps(SMALL, 3), atol=1e-4 if exact else 5e-2)
 
 
 @pytest.mark.parametrize("config", [SMALL, NetworkConfig()], ids=["small", "paper"])
@@ -103,8 +103,8 @@ def test_prepared_scores_are_float32s(config):
     expected = reference_maps(config, 4)
     scoring = Scoring()
     for count in (1, 3, 4):
-        found = engine.compare(pixels(config, count), lambda _: None)
-        scores = scoring.raw_scores(found) - scoring.raw_scores(expected[:count])
+        maps = engine.compare(pixels(config, count), lambda _: None)
+        scores = scoring.raw_scores(maps) - scoring.raw_scores(expected[:count])
         assert np.abs(scores).max() <= 2e-3  # the plan's tolerance, and another device's rounding
 
 
@@ -130,15 +130,15 @@ def test_networks_with_one_memory_do_not_disturb_each_other():
 
 
 def test_memory_is_flat_over_fifty_loads():
-    share, held = CudaShare.on(NAME, "tf32"), []
-    network, *rest = make(SMALL)
+    share, reserved = CudaShare.on(NAME, "tf32"), []
+    network, *options = make(SMALL)
     for _ in range(50):
-        engine = CudaEngine(copy.deepcopy(network), *rest, share)
+        engine = CudaEngine(copy.deepcopy(network), *options, share)
         for step in engine.preparation(2):
             step()
         engine.compare(pixels(SMALL, 2), lambda _: None)
         del engine, step
         gc.collect()
         torch.cuda.empty_cache()
-        held.append(torch.cuda.memory_reserved(NAME))
-    assert max(held[5:]) <= held[4]
+        reserved.append(torch.cuda.memory_reserved(NAME))
+    assert max(reserved[5:]) <= reserved[4]

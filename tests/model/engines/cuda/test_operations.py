@@ -1,4 +1,4 @@
-"""The fused kernels against torch's own operations: interpreted here, compiled on a GPU."""
+"""The fused kernels against torch's operations: interpreted here, compiled on a GPU."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCES = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 SIZES = [(2, 3, 5, 12), (1, 9, 8, 66), (1, 1, 1, 1)]
-"""Odd ones: fewer pixels than a program takes, more channels than one holds, and a single value."""
+"""Fewer pixels than a program takes, more channels than one holds, a single value."""
 LARGE = (1, 83, 50, 1)
 """More tiles than there are chunks."""
 
@@ -22,7 +22,7 @@ def fused():
 
 
 def wide(size, dtype=torch.float32, parts=3):
-    """A map of so many slices: what lies beside one must be neither read nor written."""
+    """Return a map of several slices; neighbours of a slice must not be read or written."""
     generator = torch.Generator().manual_seed(1)
     values = torch.randn(*size[:3], parts * size[3], generator=generator) * 2 + 1
     return values.to(DEVICE, dtype)
@@ -36,9 +36,9 @@ def vector(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(2)).to(DEVICE)
 
 
-def check(found, expected, dtype):
+def check(actual, expected, dtype):
     tolerance = TOLERANCES[dtype]
-    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -49,8 +49,8 @@ def test_rows_are_normed_gated_and_moved(fused, size, dtype):
     norm = Norm(vector(size[3]), vector(size[3]) + 1, 1e-5)
     moves = torch.randperm(size[1] * size[2], dtype=torch.int32).to(DEVICE)
     check(fused.row_norm(x, norm, dtype), plain.row_norm(x, norm, dtype), dtype)
-    found = fused.row_norm(x, norm, dtype, gate, moves)
-    check(found, plain.row_norm(x, norm, dtype, gate, moves), dtype)
+    normed = fused.row_norm(x, norm, dtype, gate, moves)
+    check(normed, plain.row_norm(x, norm, dtype, gate, moves), dtype)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_depthwise_windows(fused, size, side, dtype):
     ],
 )
 def test_instance_norms(fused, size, dtype):
-    values = wide(size, dtype) * 0.25 + 8  # a mean far from 0 costs digits where sums are squared
+    values = wide(size, dtype) * 0.25 + 8  # a mean far from 0 costs digits when squares are summed
     x = piece(values, size, 1)
     check(fused.instance_norm_silu(x), plain.instance_norm_silu(x), dtype)
     into, expected = wide(size, dtype), wide(size, dtype)
@@ -91,8 +91,8 @@ def test_instance_norms(fused, size, dtype):
 def test_distances(fused, size):
     values = wide(size, torch.float32)
     teacher, student = piece(values, size, 0), piece(values, size, 2)
-    found = fused.distance(teacher.half(), student)
-    check(found, plain.distance(teacher.half(), student), torch.float32)
+    distances = fused.distance(teacher.half(), student)
+    check(distances, plain.distance(teacher.half(), student), torch.float32)
     assert torch.isnan(fused.distance(teacher * torch.nan, student)).all()
 
 

@@ -25,9 +25,9 @@ def test_the_fastest_of_those_that_agree_is_taken():
         Trial(REFERENCE, 3.0, 0.0), Trial(TF32, 2.0, 1.0), Trial(HALF, 1.0, 1.01),
         Trial(Plan("bfloat16", "bfloat16", fused=True), 0.5, math.nan),
     ]  # fmt: skip
-    found = fastest(trials)
-    assert found is not None
-    assert found.plan == TF32
+    chosen = fastest(trials)
+    assert chosen is not None
+    assert chosen.plan == TF32
     assert fastest(trials[2:]) is None
 
 

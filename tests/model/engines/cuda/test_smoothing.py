@@ -29,5 +29,5 @@ def test_two_products_are_the_resized_and_blurred_mean(sigma, weights):
 
 def test_one_scale_alone():
     smooth = Smoothing([(4, 4)], (4, 4), 0.0, (3.0,), CPU)
-    found = torch.rand(1, 4, 4)
-    torch.testing.assert_close(smooth([found]), found)
+    scale = torch.rand(1, 4, 4)
+    torch.testing.assert_close(smooth([scale]), scale)

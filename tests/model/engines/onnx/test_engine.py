@@ -35,7 +35,7 @@ def test_the_raw_map_of_each_image_comes_back(engine):
     maps = engine.compare(pixels(3), stages.append)
     np.testing.assert_allclose(maps, pixels(3).mean(axis=1) / 255, atol=1e-6)
     assert (maps.dtype, stages, engine.device) == (np.float32, ["network"], "cpu")
-    maps[:] = 0  # the array is the caller's
+    maps[:] = 0  # the caller owns the array
     assert engine.answers()
 
 
@@ -44,9 +44,11 @@ def test_pixels_may_lie_anywhere(engine):
     np.testing.assert_array_equal(
         engine.compare(mirrored, nothing), engine.compare(pixels(), nothing)
     )
-    kept = pixels()
-    kept.flags.writeable = False
-    np.testing.assert_array_equal(engine.compare(kept, nothing), engine.compare(pixels(), nothing))
+    read_only = pixels()
+    read_only.flags.writeable = False
+    np.testing.assert_array_equal(
+        engine.compare(read_only, nothing), engine.compare(pixels(), nothing)
+    )
 
 
 def test_a_detector_decides_by_it_as_by_any_other(engine):
@@ -95,7 +97,7 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_said():
 
 
 @pytest.mark.parametrize(
-    ("said", "device", "expected", "answers"),
+    ("message", "device", "expected", "answers"),
     [
         ("Failed to allocate memory for requested buffer of size 9", "cpu", NoMemory, True),
         ("std::bad_alloc", "cpu", NoMemory, True),
@@ -104,10 +106,10 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_said():
         ("Got invalid dimensions for input", "cpu", RuntimeError, True),
     ],
 )
-def test_errors_are_told_apart_by_what_they_say(said, device, expected, answers):
+def test_errors_are_told_apart_by_what_they_say(message, device, expected, answers):
     class Failing:
         def run(self, *_):
-            raise RuntimeError(said)
+            raise RuntimeError(message)
 
     engine = OnnxEngine(brightness(SIZE), SIZE)
     engine._session, engine.device = Failing(), device

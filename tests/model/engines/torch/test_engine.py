@@ -54,19 +54,19 @@ def test_stages_are_named_in_their_order(engine):
 
 def test_pixels_may_lie_anywhere_and_are_left_as_they_are(engine):
     expected = engine.compare(pixels(), nothing)
-    kept = pixels()
-    kept.flags.writeable = False
-    np.testing.assert_array_equal(engine.compare(kept, nothing), expected)
+    read_only = pixels()
+    read_only.flags.writeable = False
+    np.testing.assert_array_equal(engine.compare(read_only, nothing), expected)
     mirrored = pixels()[:, :, ::-1].copy()[:, :, ::-1]  # the same values, backwards in memory
     np.testing.assert_array_equal(engine.compare(mirrored, nothing), expected)
 
 
 def test_the_weight_of_a_network_is_without_its_encoder(engine):
     network = engine.network
-    own = sum(t.nbytes for t in network.state_dict().values())
-    assert engine.nbytes < own
+    total = sum(t.nbytes for t in network.state_dict().values())
+    assert engine.nbytes < total
     shared = sum(t.nbytes for t in network.encoder.state_dict().values())
-    assert engine.nbytes >= own - shared  # buffers outside the state are weighed, too
+    assert engine.nbytes >= total - shared  # counts buffers outside the state too
 
 
 def build(scoring=None):
@@ -82,13 +82,13 @@ def prepared(engine, most=16):
 
 @pytest.fixture(autouse=True)
 def _never_slow(monkeypatch):
-    """Record whatever this machine is busy with besides."""
+    """Record even if this machine is busy."""
     monkeypatch.setattr(torch_engine, "_SLOW_S", math.inf)
 
 
 @pytest.fixture
 def recordings(monkeypatch):
-    """Return the batches that recordings have computed."""
+    """The sizes of the batches that recordings computed."""
     counts = []
     plain = Recording.__call__
 
@@ -107,11 +107,11 @@ def recordings(monkeypatch):
 )
 def test_a_prepared_engine_answers_the_same_from_recordings(scoring, recordings):
     plain, quick = build(scoring), prepared(build(scoring))
-    recordings.clear()  # those that checked them
+    recordings.clear()  # drop those of the check
     for count in (1, 2, 3, 4):
         stages = []
-        found = quick._compare(pixels(count), stages.append)
-        np.testing.assert_allclose(found, plain._compare(pixels(count), nothing), rtol=1e-4)
+        maps = quick._compare(pixels(count), stages.append)
+        np.testing.assert_allclose(maps, plain._compare(pixels(count), nothing), rtol=1e-4)
         assert stages == ["encoder", "decoder", "anomaly_map"]
     assert recordings == [1, 2, 3, 4]
     np.testing.assert_allclose(
@@ -123,8 +123,8 @@ def test_a_prepared_engine_answers_the_same_from_recordings(scoring, recordings)
 def test_no_larger_parts_are_recorded_than_are_asked_for(recordings):
     engine = prepared(build(), most=2)
     assert set(recordings) == {1, 2}
-    prepared(engine, most=2)  # once is enough
-    assert len(recordings) == 2  # a call each, to be checked
+    prepared(engine, most=2)  # checked once
+    assert len(recordings) == 2  # one call each, to check
 
 
 def test_a_slow_network_is_not_recorded(monkeypatch, recordings):

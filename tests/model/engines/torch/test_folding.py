@@ -1,4 +1,4 @@
-"""A folded or packed network computes what the one it was made of does."""
+"""A folded or packed network computes the same as the original."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ SIZE = (64, 96)
 
 
 def unsettle(module):
-    """Give every batch norm statistics and affine parts of its own."""
+    """Give every batch norm different statistics and affine parts."""
     generator = torch.Generator().manual_seed(3)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -48,11 +48,11 @@ def norms(module):
 
 
 @torch.no_grad()
-def assert_same(one, other, count=1):
-    features, expected = one.encoder(images(count)), other.encoder(images(count))
-    fused, wanted_fused = one.fusion(features), other.fusion(expected)
+def assert_same(first, other, count=1):
+    features, expected = first.encoder(images(count)), other.encoder(images(count))
+    fused, wanted_fused = first.fusion(features), other.fusion(expected)
     for value, wanted in zip(
-        [*features, fused, *one.decoder(fused)],
+        [*features, fused, *first.decoder(fused)],
         [*expected, wanted_fused, *other.decoder(wanted_fused)],
         strict=True,
     ):

@@ -1,4 +1,4 @@
-"""Parts of a batch side by side: what is cut where, and that threads keep to themselves."""
+"""Parts of a batch side by side: where it is split, how threads stay separate."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,6 @@ NORMAL = Calibration(
 
 @pytest.fixture
 def threads():
-    """Set torch's number of threads, for this test only."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -77,8 +76,8 @@ def test_calls_run_at_the_same_time_each_with_torch_to_itself(threads):
         both.wait()
         return name, torch.get_num_threads()
 
-    found = lanes.side_by_side([lambda: call("first"), lambda: call("second")])
-    assert found == [("first", 1), ("second", 1)]
+    results = lanes.side_by_side([lambda: call("first"), lambda: call("second")])
+    assert results == [("first", 1), ("second", 1)]
     assert torch.get_num_threads() == 2
     with ThreadPoolExecutor(1) as fresh:
         assert fresh.submit(torch.get_num_threads).result() == 2
@@ -119,8 +118,8 @@ def test_a_divided_batch_is_inspected_like_its_images_one_by_one(threads, proces
     images = np.random.default_rng(0).integers(0, 256, (7, 3, 64, 64), dtype=np.uint8)
     names = list("abbabaa")
     together = detector.inspect(images, names, [ImageSize(64, 64)] * 7)
-    for image, name, found in zip(images, names, together, strict=True):
+    for image, name, inspection in zip(images, names, together, strict=True):
         (alone,) = detector.inspect(image[None], [name], [ImageSize(64, 64)])
-        assert found.category == name
-        assert found.raw_score == pytest.approx(alone.raw_score, rel=1e-4)
-        assert set(found.timings_ms) == {"encoder", "decoder", "anomaly_map", "decision"}
+        assert inspection.category == name
+        assert inspection.raw_score == pytest.approx(alone.raw_score, rel=1e-4)
+        assert set(inspection.timings_ms) == {"encoder", "decoder", "anomaly_map", "decision"}

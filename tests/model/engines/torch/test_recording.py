@@ -1,4 +1,4 @@
-"""A recording computes what the function does, by its operators alone."""
+"""A recording computes the same as the function, with its operators only."""
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ def nothing(_stage):
 
 
 def everything(x, lap):
-    """Views, lists of tensors in and out, constants of constants, in-place work, named arguments"""
+    """Use views, tensor lists in and out, derived constants, in-place work, and named arguments."""
     projection = WEIGHT.t() * 2 + torch.ones(6)
     y = x @ projection
     first, second, third = y.chunk(3, dim=1)
@@ -52,13 +52,13 @@ class Calls(TorchDispatchMode):
 def test_other_tensors_are_computed_as_the_function_does():
     recording = Recording(everything, tensor(1))
     stages = []
-    one, other = recording(tensor(2), stages.append), recording(tensor(3), nothing)
+    first, other = recording(tensor(2), stages.append), recording(tensor(3), nothing)
     assert stages == ["first", "second"]
-    assert torch.equal(one, everything(tensor(2), nothing))
+    assert torch.equal(first, everything(tensor(2), nothing))
     assert torch.equal(other, everything(tensor(3), nothing))
-    kept = tensor(4)
-    recording(kept, nothing)
-    assert torch.equal(kept, tensor(4))
+    unchanged = tensor(4)
+    recording(unchanged, nothing)
+    assert torch.equal(unchanged, tensor(4))
 
 
 @torch.inference_mode()
@@ -98,8 +98,8 @@ def test_threads_do_not_meet():
 
     @torch.inference_mode()
     def right(seed):
-        found = [recording(tensor(seed), nothing) for _ in range(100)]
-        return all(torch.equal(one, everything(tensor(seed), nothing)) for one in found)
+        results = [recording(tensor(seed), nothing) for _ in range(100)]
+        return all(torch.equal(result, everything(tensor(seed), nothing)) for result in results)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(right, range(8)))

@@ -45,7 +45,7 @@ def test_sixteen_bit_grey_keeps_the_bits_in_use():
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"P5 4 4 255\n" + bytes(15), "after 15 of its 16 samples"),
         (b"P5 4 4 4095\n" + b"\xff" * 32, "is 65535, above the maximum 4095"),
@@ -58,8 +58,8 @@ def test_sixteen_bit_grey_keeps_the_bits_in_use():
         (b"P5 #" + b"1 " * 50_000, "begin with width"),
     ],
 )
-def test_what_is_no_whole_image_is_damaged(content, said):
-    with pytest.raises(ImageDamaged, match=said):
+def test_what_is_no_whole_image_is_damaged(content, message):
+    with pytest.raises(ImageDamaged, match=message):
         decode(content, OWN_FILES)
 
 

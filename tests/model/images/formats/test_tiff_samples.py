@@ -1,4 +1,4 @@
-"""TIFF by layout: the right high bytes, or the reason. tifffile says which samples are right."""
+"""TIFF by layout: correct high bytes, or a reason. tifffile supplies the expected samples."""
 
 import itertools
 from io import BytesIO
@@ -44,7 +44,7 @@ def noise(samples: int, bits: int, seed: int = 5) -> np.ndarray:
 
 
 def right_bytes(values: np.ndarray, bits: int, name: str) -> np.ndarray:
-    """The rule in words of its own: high bytes, 0 white turned, alpha over black, else ignored."""
+    """Restate the rule: high bytes, 0-is-white inverted, alpha over black, others ignored."""
     photometric, _, extra = CONTENTS[name]
     most = 2**bits - 1
     wide = values.astype(np.float64)
@@ -65,7 +65,7 @@ def rgb(content: bytes) -> np.ndarray:
 
 
 def check(name: str, bits: int, **layout) -> None:
-    """Write noise of a layout; tifffile reads it as it was, and we its high bytes."""
+    """tifffile must read the noise back, and we its high bytes."""
     photometric, samples, extra = CONTENTS[name]
     values = noise(samples, bits)
     content = write_tiff(values, bits=bits, photometric=photometric, extra_samples=extra, **layout)
@@ -96,7 +96,7 @@ def test_every_compression_that_keeps_bytes_is_read(name, compression):
 
 @pytest.mark.long
 def test_the_whole_matrix_of_layouts():
-    """Each depth, order, arrangement and compression with each other."""
+    """Combine all depths, orders, arrangements and compressions."""
     for name, bits, order, big, planar, tile, compression in itertools.product(
         CONTENTS,
         (1, 4, 8, 12, 16),
@@ -144,7 +144,7 @@ def test_a_random_layout_is_read_rightly_or_refused(
         sample_format=sample_format, orientation=orientation, **layout,
     )  # fmt: skip
     try:
-        found = rgb(content)
+        actual = rgb(content)
     except ImageFormatRefused:
         assert layout["predictor"] == 2 or layout["fill_order"] == 2
         return
@@ -156,7 +156,7 @@ def test_a_random_layout_is_read_rightly_or_refused(
         return
     assert sample_format in {None, 1, 4}
     turns = {3: 2, 6: 3}.get(orientation, 0)
-    assert np.abs(found - np.rot90(right_bytes(values, bits, name), turns)).max() <= 1
+    assert np.abs(actual - np.rot90(right_bytes(values, bits, name), turns)).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["grey", "RGB", "RGBA"])
@@ -220,27 +220,27 @@ def test_jpeg_within_tiff_is_read(photometric, tile):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [(np.int8, "signed"), (np.int16, "signed"), (np.int32, "signed"), (np.uint32, "32 bits"),
      (np.float16, "floating"), (np.float32, "floating"), (np.float64, "floating"),
      (np.complex64, "complex")],
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
-def test_samples_without_a_range_are_refused(kind, said, shape):
+def test_samples_without_a_range_are_refused(kind, message, shape):
     content = saved(np.zeros(shape, kind), photometric="rgb" if len(shape) == 3 else "minisblack")
-    with pytest.raises(ImageError, match=f"value range of a TIFF of .*{said}"):
+    with pytest.raises(ImageError, match=f"value range of a TIFF of .*{message}"):
         decode(content, OWN_FILES)
 
 
 @pytest.mark.parametrize(
-    ("compression", "said"),
+    ("compression", "message"),
     [("webp", "WebP"), ("lerc", "LERC"), ("jpeg2000", "JPEG 2000"), ("jpegxl", "JPEG XL"),
      ("png", "PNG"), ("jpegxr", "JPEG XR")],
 )  # fmt: skip
-def test_other_compressions_are_refused_by_name(compression, said):
+def test_other_compressions_are_refused_by_name(compression, message):
     content = saved(SMOOTH, photometric="rgb", compression=compression)
     with pytest.raises(
-        ImageFormatRefused, match=f"compressed by {said} is not supported: save it as"
+        ImageFormatRefused, match=f"compressed by {message} is not supported: save it as"
     ):
         decode(content, OWN_FILES)
 
@@ -254,14 +254,14 @@ def test_fax_is_refused(kind):
 
 
 def test_what_no_reader_agrees_on_is_refused():
-    for content, said in (
+    for content, message in (
         (saved(noise(5, 8), photometric="minisblack", planarconfig="contig"), "5 samples"),
         (write_tiff(noise(1, 8), bits=8, photometric=GREY, fill_order=2), "lowest bit"),
         (write_tiff(noise(1, 8), bits=8, photometric=GREY, predictor=2), "predictor 2"),
         (write_tiff(noise(1, 8), bits=8, photometric=3, colours=np.arange(768) % 256), "palette"),
         (saved(noise(1, 16)[..., 0], photometric=32803), "mosaic"),
     ):
-        with pytest.raises(ImageFormatRefused, match=said):
+        with pytest.raises(ImageFormatRefused, match=message):
             decode(content, OWN_FILES)
 
 
@@ -281,20 +281,18 @@ def test_of_several_pages_the_first_is_taken_unless_it_is_a_thumbnail(tmp_path):
 def test_the_size_is_that_of_the_upright_image_before_and_after_loading(bits, orientation):
     values = noise(1, bits)
     content = write_tiff(values, bits=bits, photometric=GREY_INVERTED, orientation=orientation)
-    with opened(content, OWN_FILES) as found:
-        size = found.upright_size
-        found.load()
+    with opened(content, OWN_FILES) as file:
+        size = file.upright_size
+        file.load()
         assert (
-            found.upright().size
-            == size
-            == ((HEIGHT, WIDTH) if orientation > 4 else (WIDTH, HEIGHT))
+            file.upright().size == size == ((HEIGHT, WIDTH) if orientation > 4 else (WIDTH, HEIGHT))
         )
 
 
 @pytest.mark.parametrize("samples", [0, 2, 4, 60_000])
 def test_samples_that_nothing_is_said_of_are_damage(samples):
     content = write_tiff(noise(3, 16), bits=16, photometric=RGB)
-    entry = b"\x15\x01\x03\0\x01\0\0\0"  # how many samples a pixel has
+    entry = b"\x15\x01\x03\0\x01\0\0\0"  # number of samples per pixel
     broken = content.replace(entry + b"\x03\0", entry + samples.to_bytes(2, "little"))
     assert broken != content
     with pytest.raises((ImageDamaged, ImageFormatRefused)):

@@ -1,4 +1,4 @@
-"""Formats by their variants: PNG, BMP, JPEG and WebP decoded to the right bytes, or refused."""
+"""Format variants: PNG, BMP, JPEG and WebP are decoded to the right bytes, or refused."""
 
 import struct
 import subprocess
@@ -111,8 +111,8 @@ def test_bmp_of_every_depth_is_read(top_down):
         ((0xF800, 0x7E0, 0x1F), (11, 5, 0), (31, 63, 31)),
     ):
         levels = [(values >> shift & most) / most for shift, most in zip(shifts, wide, strict=True)]
-        found = rgb(bmp(values, 16, masks=masks, top_down=top_down))
-        assert np.abs(found - 255 * np.stack(levels, -1)).max() < 1
+        actual = rgb(bmp(values, 16, masks=masks, top_down=top_down))
+        assert np.abs(actual - 255 * np.stack(levels, -1)).max() < 1
 
 
 @pytest.mark.parametrize("header", [40, 56, 108, 124])
@@ -131,7 +131,7 @@ def test_the_fourth_byte_of_a_bmp_hides_no_part(header, fourth):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WebP"])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_alpha_that_hides_everything_says_nothing(kind, mode):
-    """As cameras leave it: the picture is that without alpha; one visible pixel is another case."""
+    """As cameras leave it: alpha is ignored, unless at least one pixel is visible."""
     grey = Image.fromarray(PART[..., 0])
     part = Image.fromarray(PART) if mode == "RGBA" else grey
     layers = [*part.split(), Image.new("L", part.size)]
@@ -153,7 +153,7 @@ GREY = PART[..., 0]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (imagecodecs.jpeg8_encode(GREY.astype(np.uint16) << 4, bitspersample=12), "12 bits per"),
         (imagecodecs.ljpeg_encode(GREY), "lossless JPEG"),
@@ -167,8 +167,8 @@ GREY = PART[..., 0]
         (b"P4 8 1\n\xff", "PBM is not"),
     ],
 )
-def test_what_is_not_read_is_named(content, said):
-    with pytest.raises(ImageFormatRefused, match=said):
+def test_what_is_not_read_is_named(content, message):
+    with pytest.raises(ImageFormatRefused, match=message):
         decode(content, OWN_FILES)
 
 
@@ -176,11 +176,11 @@ def test_what_is_not_read_is_named(content, said):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 def test_jpeg_of_every_kind_is_read(mode, options):
     smooth = Image.linear_gradient("L").resize((64, 48)).convert("RGB").convert(mode)
-    found = rgb(saved(smooth, "JPEG", quality=95, subsampling=0, **options))
-    assert np.abs(found - np.asarray(smooth.convert("RGB"))).max() <= 4
+    actual = rgb(saved(smooth, "JPEG", quality=95, subsampling=0, **options))
+    assert np.abs(actual - np.asarray(smooth.convert("RGB"))).max() <= 4
     if mode == "RGB":
-        found = rgb(saved(smooth, "JPEG", quality=95, keep_rgb=True))
-        assert np.abs(found - np.asarray(smooth)).max() <= 4
+        actual = rgb(saved(smooth, "JPEG", quality=95, keep_rgb=True))
+        assert np.abs(actual - np.asarray(smooth)).max() <= 4
 
 
 def exif(kind: int, count: int, value: bytes, entries: int = 1) -> bytes:
@@ -202,7 +202,7 @@ ODD_EXIF = {
 
 
 def test_odd_orientations_are_upright_without_a_warning(tmp_path):
-    """In a program of its own: pytest has warnings of its own making."""
+    """Runs in another process, since pytest has its own warnings."""
     for number, (name, odd) in enumerate(ODD_EXIF.items()):
         content = saved(Image.fromarray(PART), "JPEG")
         segment = b"\xff\xe1" + struct.pack(">H", len(odd) + 2) + odd
@@ -226,8 +226,8 @@ for path in sorted(Path({str(tmp_path)!r}).iterdir()):
 def test_more_pixels_than_pillow_takes_are_read_and_the_limit_can_be_set(tmp_path):
     file = tmp_path / "line.png"
     Image.new("L", (20_000, 9_000), 90).save(file, compress_level=1)
-    with opened(file.read_bytes(), OWN_FILES) as found:
-        assert found.image.size == (20_000, 9_000)
+    with opened(file.read_bytes(), OWN_FILES) as opened_file:
+        assert opened_file.image.size == (20_000, 9_000)
     allow_pixels(100_000_000)
     try:
         with pytest.raises(ImageError, match=r"line\.png is too large.*180000000.*--max-pixels"):

@@ -1,4 +1,4 @@
-"""What headers declare: as Pillow reads them, and bounded for whatever a stranger makes of them."""
+"""Declared headers: equal to Pillow's reading, and bounded for hostile files."""
 
 import time
 from io import BytesIO
@@ -14,7 +14,7 @@ from tests import hostile_images as hostile
 
 LIMITS = DecodeLimits(50_000_000, 65_500, 20_000, 1_000_000_000)
 BUDGET_S = 5.0
-"""What one generated file may take of a processor: before there were limits, some took minutes."""
+"""Processor time for one generated file; some once took minutes."""
 
 OVER = {
     "a line of 50 million": (hostile.black_png(50_000_000, 1), "65500 pixels wide"),
@@ -117,10 +117,10 @@ MODES = {
 @pytest.mark.parametrize(("kind", "mode"), [(k, mode) for k in FORMATS for mode in MODES[k]])
 def test_the_size_is_pillows_and_the_memory_no_less(kind, mode):
     content = saved(mode, kind)
-    with opened(content, LIMITS) as found:
-        declared = found.header.declared
-        assert (declared.width, declared.height) == found.image.size == (37, 23)
-        stored = {"L": 1, "1": 1, "P": 1, "I;16": 2}.get(found.load().mode, 4)
+    with opened(content, LIMITS) as file:
+        declared = file.header.declared
+        assert (declared.width, declared.height) == file.image.size == (37, 23)
+        stored = {"L": 1, "1": 1, "P": 1, "I;16": 2}.get(file.load().mode, 4)
     assert declared.peak_bytes_per_pixel >= stored
     assert 0 < declared.seconds < 0.01
 
@@ -149,9 +149,9 @@ def test_a_header_that_is_cut_is_damage_in_every_format():
 def test_whatever_is_posted_is_an_image_or_refused_within_a_budget(content):
     started = time.process_time()
     try:
-        with opened(content, LIMITS) as found:
-            found.load()
-            assert found.upright().mode in {"L", "RGB"}
+        with opened(content, LIMITS) as file:
+            file.load()
+            assert file.upright().mode in {"L", "RGB"}
     except ImageError as error:
         assert len(str(error)) > 20
     assert time.process_time() - started < BUDGET_S

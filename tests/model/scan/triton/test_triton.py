@@ -1,7 +1,7 @@
-"""The Triton kernels against the reference: interpreted on the CPU, or compiled on a CUDA device.
+"""The Triton kernels against the reference: interpreted on the CPU, or compiled on a GPU.
 
-The interpreter takes milliseconds a step, so its cases are a few positions long; on a device the
-same tests run at real sizes, too.
+The interpreter takes milliseconds a step, so its cases have few positions; on a GPU the same tests
+also run at real sizes.
 """
 
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ DEVICE = "cuda" if ON_DEVICE else "cpu"
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 6e-4, torch.bfloat16: 5e-3}
 """Relative norm of the difference to the reference in float64, on the same values, per dtype.
 
-Most of it is the rounding of the output; Triton's interpreter cuts bfloat16 off instead.
+Mostly the rounding of the output; Triton's interpreter truncates bfloat16 instead.
 """
 NAMES = ("u", "selection", "A", "D", "dt_weight", "dt_bias")
 gpu = pytest.mark.gpu
@@ -51,7 +51,7 @@ class Case:
     scan: str = "sweep"
 
     def inputs(self, dtype=torch.float32):
-        """Values of `dtype`, parameters in float32: what autocast leaves."""
+        """Values of `dtype`, parameters in float32, as under autocast."""
         generator = torch.Generator().manual_seed(7)
         L = self.size[0] * self.size[1]
         K, D, R, N = self.directions, self.channels, self.rank, self.states
@@ -158,7 +158,7 @@ CUTS = [
     Plan(block=32, groups=4, chunk=6, chunks=1),
     Plan(block=32, groups=1, chunk=6, chunks=1),  # four directions into one output
     Plan(block=16, groups=2, chunk=6, chunks=1),
-    Plan(block=8, groups=4, chunk=4, chunks=2),  # a last chunk that is shorter
+    Plan(block=8, groups=4, chunk=4, chunks=2),  # a shorter last chunk
     Plan(block=32, groups=4, chunk=1, chunks=6),
 ]
 
@@ -256,7 +256,7 @@ def test_tensors_on_the_cpu_are_refused_where_kernels_are_compiled(monkeypatch):
         hybrid_scan(*inputs, case.order().cpu(), backend="cuda")
 
 
-STAGES = (  # L, D, R of the paper configuration's four stages
+STAGES = (  # L, D, R of the paper's four stages
     (64, 1024, 32),
     (256, 512, 16),
     (1024, 256, 8),
@@ -273,8 +273,8 @@ def test_a_plan_covers_the_scan_and_fills_the_card(images, L, D, R):
     assert plan.chunks == 1 or plan.groups == 8  # chunks of two directions share positions
     assert 8 % plan.groups == 0
     programs = images * plan.groups * plan.chunks * -(-D // plan.block)
-    whole = Plan(32, 8, L, 1)
-    assert cycles(shape, plan, 132) <= cycles(shape, whole, 132)
+    unchunked = Plan(32, 8, L, 1)
+    assert cycles(shape, plan, 132) <= cycles(shape, unchunked, 132)
     assert programs >= 132 * 2  # without chunks, one image of the finest stage makes 32
 
 

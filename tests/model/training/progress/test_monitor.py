@@ -1,4 +1,4 @@
-"""Bars on a narrow terminal cut no figure."""
+"""Progress bars on a narrow terminal show complete figures."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What a run leaves for later eyes, and that a disk or a server that refuses is told."""
+"""The records of a run, and the message if a disk or server refuses them."""
 
 import json
 import logging
@@ -31,15 +31,15 @@ def record(epoch, held_out_loss=0.25):
 
 
 def events(folder):
-    """Every event in the folder's files, in order, read as TensorBoard reads them."""
-    found = []
+    """Read every event in the folder's files, in order, like TensorBoard."""
+    parsed = []
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
         while data:
             length = int.from_bytes(data[:8], "little")
-            found.append(event_pb2.Event.FromString(data[12 : 12 + length]))
+            parsed.append(event_pb2.Event.FromString(data[12 : 12 + length]))
             data = data[16 + length :]
-    return [(e.step, v.tag, v.simple_value) for e in found for v in e.summary.value]
+    return [(e.step, v.tag, v.simple_value) for e in parsed for v in e.summary.value]
 
 
 def test_a_run_leaves_its_recipe_curve_and_events(data, tmp_path):
@@ -117,7 +117,7 @@ def test_a_full_disk_is_an_error_that_names_the_record(tmp_path, monkeypatch):
         Curve(tmp_path).begin(3, 2, Place())
 
 
-# MLflow, by a client that remembers
+# MLflow, with a client that records its calls
 
 
 class Client:
@@ -162,10 +162,10 @@ def tracked(tmp_path, monkeypatch):
 
 def test_mlflow_gets_parameters_figures_and_the_outcome(tracked):
     monitor = tracked()
-    told = Monitors(monitor)
-    told.begin(3, 2, Place())
-    told.epoch(record(1, None))
-    told.end({"checkpoint": "bolts/1"})
+    monitors = Monitors(monitor)
+    monitors.begin(3, 2, Place())
+    monitors.epoch(record(1, None))
+    monitors.end({"checkpoint": "bolts/1"})
     calls = monitor._client.calls
     assert monitor._client.uri == "http://mlflow"
     assert calls[:3] == [

@@ -1,4 +1,4 @@
-"""Whether a run in a folder is finished is for that run's own recipe to say."""
+"""A run's own recipe decides whether it is finished."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,7 @@ def history(losses):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"epochs": 1}, r"training\.epochs was 3, is 1"),
         ({"epochs": 12}, r"training\.epochs was 3, is 12"),
@@ -52,13 +52,13 @@ def history(losses):
         ({}, "the same command with --resume"),
     ],
 )
-def test_an_unfinished_run_is_not_overwritten_by_another_recipe(images, tmp_path, changes, said):
-    asked = iter([False, False, True])
-    go(tmp_path, images, CONFIG, stop=lambda: next(asked))
+def test_an_unfinished_run_is_not_overwritten_by_another_recipe(images, tmp_path, changes, message):
+    stops = iter([False, False, True])
+    go(tmp_path, images, CONFIG, stop=lambda: next(stops))
     before = content(tmp_path)
     if "folds" in changes:
         images = replace(images, train=(*images.train, *images.held_out), held_out=())
-    with pytest.raises(CheckpointError, match=said) as caught:
+    with pytest.raises(CheckpointError, match=message) as caught:
         go(tmp_path, images, replace(CONFIG, **changes))
     assert "unfinished run, 1 of 3 epochs done" in str(caught.value)
     assert "--restart" in str(caught.value)
@@ -104,18 +104,18 @@ def test_a_record_of_something_else_is_said(tmp_path, record):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    stored=st.integers(1, 12), done=st.integers(0, 12), asked=st.integers(1, 12),
+    stored=st.integers(1, 12), done=st.integers(0, 12), requested=st.integers(1, 12),
     step=st.integers(0, 1), patience=st.sampled_from([0, 0, 2]),
 )  # fmt: skip
 def test_what_is_asked_for_now_never_decides_whether_a_run_is_finished(
-    tmp_path_factory, stored, done, asked, step, patience
+    tmp_path_factory, stored, done, requested, step, patience
 ):
     folder = tmp_path_factory.mktemp("run")
     config = replace(CONFIG, epochs=stored, patience=patience)
     place = Place(epoch=min(done, stored), step=step, history=history([1.0] * min(done, stored)))
     identity = json.loads(json.dumps({"training": config.to_dict()}))
     save_state(folder, identity, place, {"x": torch.ones(1)})
-    other = {"training": replace(CONFIG, epochs=asked).to_dict()}
+    other = {"training": replace(CONFIG, epochs=requested).to_dict()}
     if is_finished(config, place):
         check_unfinished(folder, "fold-*", other)
     else:

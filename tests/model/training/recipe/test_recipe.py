@@ -1,4 +1,4 @@
-"""Recipes: complete, typed, overridable, and plain about what is wrong with them."""
+"""Recipes are complete, typed, overridable, and clear about errors."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def test_recipes_in_a_circle_are_refused(file):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("trianing: {}", "unknown recipe key trianing; did you mean training?"),
         ("training: {epohcs: 3}", "unknown recipe key training.epohcs; did you mean epochs?"),
@@ -99,10 +99,10 @@ def test_recipes_in_a_circle_are_refused(file):
         ("network: {image_size: 100}", "multiple of 32"),
     ],
 )
-def test_what_is_wrong_with_a_recipe_is_said(file, text, said):
+def test_what_is_wrong_with_a_recipe_is_said(file, text, message):
     with pytest.raises(ConfigError) as raised:
         resolved(file(text))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_recipe_that_is_not_there_is_said():
@@ -133,7 +133,7 @@ def test_every_value_can_be_set(text, path, value):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("epochs", "key=value"),
         ("epohcs=3", "did you mean epochs?"),
@@ -141,14 +141,14 @@ def test_every_value_can_be_set(text, path, value):
         ("epochs=[", "not YAML"),
     ],
 )
-def test_a_setting_that_is_none_is_said(text, said):
+def test_a_setting_that_is_none_is_said(text, message):
     with pytest.raises(ConfigError) as raised:
         read_setting(text)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_no_two_keys_share_a_name():
-    """So that --set takes the name alone."""
+    """So `--set` needs only the name."""
     leaves = [path.rpartition(".")[2] for path in paths()]
     assert len(leaves) == len(set(leaves))
 

@@ -1,7 +1,7 @@
 """Versions, routes and thresholds over HTTP, on real workers with tiny networks.
 
-parts/1 finds every bolt OK, parts/2 every bolt NG, a byte of parts/3 has flipped, and parts/5 does
-not score its golden images as its manifest says.
+parts/1 decides OK for every bolt, parts/2 NG. In parts/3 a byte is flipped; parts/5 does not score
+its golden images as its manifest says.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ ROUTE, THRESHOLD = "/categories/bolt/route", "/categories/bolt/threshold"
 
 
 def save_with_golden_images(root, gone_by):
-    """Save parts/2 once more, with golden images whose scores in the manifest are off."""
+    """Save parts/2 again, with wrong scores for its golden images in the manifest."""
     store = CheckpointStore(root)
     checkpoint = store.load("parts", "2")
     detector = open_checkpoint(checkpoint)
@@ -53,7 +53,7 @@ def save_unfinished(save, root, name, thresholds):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, save, start_server, eventually):
-    """A service of three versions, routed to the first one."""
+    """A service with three versions; the first one is the route."""
     folder = tmp_path_factory.mktemp("site")
     for threshold in (10.0, -10.0, 10.0):
         damaged = save(folder / "weights", "parts", {"bolt": threshold})
@@ -81,7 +81,7 @@ def site(tmp_path_factory, save, start_server, eventually):
 
 @pytest.fixture
 def client(site):
-    """A client, and parts/1 alone as the route again afterwards."""
+    """A client; afterwards parts/1 alone is the route again."""
     with site.client() as client:
         yield client
         assert client.post(ROUTE, json={"stable": ONE, "keep_previous": True}).status_code == 200
@@ -98,24 +98,24 @@ def inspect(client, image):
 
 
 def models(client):
-    found = client.get("/models").json()["models"]
-    return {f"{one['name']}/{one['version']}": one for one in found}
+    listed = client.get("/models").json()["models"]
+    return {f"{model['name']}/{model['version']}": model for model in listed}
 
 
 def test_models_lists_what_there_is_and_what_it_does(client):
-    found = models(client)
+    listed = models(client)
     parts = [f"parts/{number}" for number in range(1, 6)]
-    assert list(found) == ["nuts/1", "nuts/2", *parts, "rival/1"]
-    one = found["parts/1"]
-    assert (one["state"], one["reason"], one["categories"]) == ("ready", None, ["bolt"])
-    assert one["serves"] == [{"category": "bolt", "role": "stable", "share": None}]
-    (resident,) = one["workers"]
+    assert list(listed) == ["nuts/1", "nuts/2", *parts, "rival/1"]
+    first = listed["parts/1"]
+    assert (first["state"], first["reason"], first["categories"]) == ("ready", None, ["bolt"])
+    assert first["serves"] == [{"category": "bolt", "role": "stable", "share": None}]
+    (resident,) = first["workers"]
     assert resident["worker"] == "cpu"
     assert resident["bytes"] > 0
     assert resident["load_seconds"] > 0
     assert resident["latency"]["image_ms"] >= 0
     assert resident["last_used_s"] >= 0
-    assert (found["parts/3"]["serves"], found["parts/3"]["workers"]) == ([], [])
+    assert (listed["parts/3"]["serves"], listed["parts/3"]["workers"]) == ([], [])
 
 
 def test_a_route_switches_and_switches_back(client, inspect):
@@ -124,8 +124,8 @@ def test_a_route_switches_and_switches_back(client, inspect):
     assert switched.json() == {"category": "bolt", "stable": TWO, "canary": None, "shadow": None}
     answer = inspect()
     assert (answer["decision"], answer["model"]) == ("NG", TWO)
-    found = models(client)
-    assert (found["parts/1"]["state"], found["parts/2"]["state"]) == ("draining", "ready")
+    listed = models(client)
+    assert (listed["parts/1"]["state"], listed["parts/2"]["state"]) == ("draining", "ready")
     assert client.post(ROUTE, json={"stable": ONE, "keep_previous": True}).status_code == 200
     assert (inspect()["decision"], models(client)["parts/1"]["state"]) == ("OK", "ready")
     assert client.get(ROUTE).json()["stable"] == ONE
@@ -137,9 +137,9 @@ def test_a_damaged_version_is_refused_and_nothing_changes(client, inspect, probl
     body = problem(client.post(ROUTE, json={"stable": three}), 409, "model-refused")
     assert "weights/parts/3/network.safetensors is not the file that was saved" in body["detail"]
     assert str(site.settings.versions.weights_dir) not in body["detail"]
-    found = models(client)["parts/3"]
-    assert (found["state"], found["serves"]) == ("failed", [])
-    assert "not the file that was saved" in found["reason"]
+    damaged = models(client)["parts/3"]
+    assert (damaged["state"], damaged["serves"]) == ("failed", [])
+    assert "not the file that was saved" in damaged["reason"]
     assert (site.settings.versions.state_dir / "deployment.json").read_bytes() == before
     assert inspect()["model"] == ONE
     problem(client.post("/models/parts/3/load"), 409, "model-refused")
@@ -197,32 +197,34 @@ def test_a_shadow_is_compared_and_never_answers(client, inspect, eventually, sit
         assert inspect()["model"] == ONE
 
     def compared():
-        (found,) = client.get("/models").json()["shadows"]
-        return found if found["compared"] + found["left_out"] == 3 else None
+        (comparison,) = client.get("/models").json()["shadows"]
+        return comparison if comparison["compared"] + comparison["left_out"] == 3 else None
 
-    found = eventually(compared, "a comparison")
-    assert found["compared"] >= 1
-    assert (found["answered_by"], found["shadow"], found["failed"]) == (ONE, TWO, 0)
-    assert found["changes"] == [{"answered": "OK", "shadow": "NG", "parts": found["compared"]}]
-    assert found["largest_difference"] == pytest.approx(found["mean_difference"]) != 0
+    comparison = eventually(compared, "a comparison")
+    assert comparison["compared"] >= 1
+    assert (comparison["answered_by"], comparison["shadow"], comparison["failed"]) == (ONE, TWO, 0)
+    assert comparison["changes"] == [
+        {"answered": "OK", "shadow": "NG", "parts": comparison["compared"]}
+    ]
+    assert comparison["largest_difference"] == pytest.approx(comparison["mean_difference"]) != 0
     differs = site.metric("mambaad_shadow_inspections_total", category="bolt", outcome="differs")
-    assert differs == found["compared"]
+    assert differs == comparison["compared"]
 
 
 def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
     raw = inspect()["raw_score"]
-    asked = {"threshold": raw - 0.1, **ADA}
-    answer = client.put(THRESHOLD, json=asked).json()
+    change = {"threshold": raw - 0.1, **ADA}
+    answer = client.put(THRESHOLD, json=change).json()
     assert (answer["threshold"], answer["model"]) == (raw - 0.1, ONE)
     assert answer["calibrated"] == {"threshold": 10.0, "review_threshold": None}
     assert (answer["set_by"]["who"], answer["set_by"]["reason"]) == ("Ada", "new lamp")
     assert "makes no promise" in answer["promise"]
-    found = inspect()
-    assert (found["decision"], found["threshold"]) == ("NG", raw - 0.1)
+    result = inspect()
+    assert (result["decision"], result["threshold"]) == ("NG", raw - 0.1)
     review = {"threshold": raw + 0.1, "review_threshold": raw - 0.1, **ADA}
     client.put(THRESHOLD, json=review)
     assert inspect()["decision"] == "REVIEW"
-    # The threshold is of parts/1: another version decides by its own, and back again by this one.
+    # The threshold belongs to parts/1: another version uses its own, and parts/1 this one again.
     assert client.get(THRESHOLD, params={"model": "parts/2"}).json()["threshold"] == -10.0
     client.put(THRESHOLD, json={"threshold": -9.0, "model": TWO, **ADA})
     client.post(ROUTE, json={"stable": TWO, "keep_previous": True})
@@ -234,14 +236,16 @@ def test_a_threshold_is_live_and_told_from_whom(client, inspect, site):
     reset = client.delete(THRESHOLD, params=ADA).json()
     assert (reset["threshold"], reset["set_by"]) == (10.0, None)
     assert inspect()["decision"] == "OK"
-    history = [one for one in reset["history"] if one["model"] == "parts/1"]
+    history = [entry for entry in reset["history"] if entry["model"] == "parts/1"]
     assert len(reset["history"]) == 5
-    assert [(one["from"]["threshold"], one["to"]["threshold"]) for one in history] == [
+    assert [(entry["from"]["threshold"], entry["to"]["threshold"]) for entry in history] == [
         (raw + 0.1, 10.0), (raw - 0.1, raw + 0.1), (10.0, raw - 0.1)
     ]  # fmt: skip
-    assert {(one["who"], one["caller"]) for one in history} == {("Ada", "anonymous@127.0.0.1")}
-    kept = Deployment(site.settings.versions.state_dir)
-    assert [r.category for r in kept.audit if r.action == "threshold"] == ["bolt"] * 5
+    assert {(entry["who"], entry["caller"]) for entry in history} == {
+        ("Ada", "anonymous@127.0.0.1")
+    }
+    stored = Deployment(site.settings.versions.state_dir)
+    assert [r.category for r in stored.audit if r.action == "threshold"] == ["bolt"] * 5
 
 
 @pytest.mark.parametrize(
@@ -299,19 +303,19 @@ def test_a_state_that_cannot_be_written_changes_nothing(
 
 
 def test_no_request_fails_while_routes_switch(client, site, image):
-    """Two threads post without a pause; each answer is one version's, whole."""
+    """Two threads post without a pause; each answer comes completely from one version."""
     stop = threading.Event()
     content = image()
 
     def post(_):
         answers = Counter()
-        with site.client() as own:
+        with site.client() as thread_client:
             while not stop.is_set():
-                response = own.post("/detect?category=bolt", content=content)
+                response = thread_client.post("/detect?category=bolt", content=content)
                 assert response.status_code == 200, response.text
-                found = response.json()["results"][0]
-                threshold = found["threshold"]
-                answers[found["model"]["version"], found["decision"], threshold] += 1
+                result = response.json()["results"][0]
+                threshold = result["threshold"]
+                answers[result["model"]["version"], result["decision"], threshold] += 1
         return answers
 
     with ThreadPoolExecutor(2) as threads:
@@ -334,12 +338,12 @@ def test_no_request_fails_while_routes_switch(client, site, image):
 def test_fifty_loads_and_unloads_at_once_hurt_nobody(client, site, image):
     def change(number):
         verb = ("load", "unload")[number % 2]
-        with site.client() as own:
-            return own.post(f"/models/parts/2/{verb}").status_code
+        with site.client() as thread_client:
+            return thread_client.post(f"/models/parts/2/{verb}").status_code
 
     def post(_):
-        with site.client() as own:
-            return own.post("/detect?category=bolt", content=image()).status_code
+        with site.client() as thread_client:
+            return thread_client.post("/detect?category=bolt", content=image()).status_code
 
     with ThreadPoolExecutor(12) as threads:
         changed = [threads.submit(change, number) for number in range(50)]
@@ -355,15 +359,15 @@ def test_a_contested_category_waits_for_a_decision_and_says_so(client):
     route = "/categories/nut/route"
 
     def look():
-        known = {c["category"]: c for c in client.get("/categories").json()["categories"]}
+        categories = {c["category"]: c for c in client.get("/categories").json()["categories"]}
         models = {f"{m['name']}/{m['version']}": m for m in client.get("/models").json()["models"]}
-        return known, models
+        return categories, models
 
-    known, models = look()
+    categories, models = look()
     rival = {"name": "rival", "version": "1"}
-    assert known["nut"]["model"] == {"name": "nuts", "version": "1"}
-    assert (known["nut"]["contested"], known["nut"]["also_claimed_by"]) == (True, [rival])
-    assert not known["bolt"]["contested"]  # it is routed
+    assert categories["nut"]["model"] == {"name": "nuts", "version": "1"}
+    assert (categories["nut"]["contested"], categories["nut"]["also_claimed_by"]) == (True, [rival])
+    assert not categories["bolt"]["contested"]  # it is routed
     contested = {name: model["contested"] for name, model in models.items() if model["contested"]}
     assert contested == {"nuts/1": ["nut"], "rival/1": ["nut"]}
     unfinished = {name: m["unfinished"] for name, m in models.items() if m["unfinished"]}
@@ -372,9 +376,9 @@ def test_a_contested_category_waits_for_a_decision_and_says_so(client):
 
     half = {"name": "nuts", "version": "2"}
     assert client.post(route, json={"stable": half}).json()["stable"] == half
-    known, models = look()
-    assert (known["nut"]["model"], known["nut"]["contested"]) == (half, False)
-    assert known["nut"]["also_claimed_by"] == [rival]
+    categories, models = look()
+    assert (categories["nut"]["model"], categories["nut"]["contested"]) == (half, False)
+    assert categories["nut"]["also_claimed_by"] == [rival]
     assert models["rival/1"]["contested"] == []
     client.post(route, json={"stable": {"name": "nuts", "version": "1"}})
 

@@ -1,4 +1,4 @@
-"""`POST /detect/batch`: one outcome for each image, whatever becomes of the others."""
+"""`POST /detect/batch`: one outcome per image, independent of the other images."""
 
 import asyncio
 import base64
@@ -53,8 +53,8 @@ def test_each_image_has_its_own_fields_and_outcome(line, image):
 
 def test_a_form_takes_fields_for_each_file(line, image):
     files = [("file", (f"{i}.png", image(10 + i, 8))) for i in range(8)]
-    own = [{"category": "nut" if i % 2 else "bolt", "part_id": str(i)} for i in range(8)]
-    response = line.post("/detect/batch", files=files, data={"images": json.dumps(own)})
+    fields = [{"category": "nut" if i % 2 else "bolt", "part_id": str(i)} for i in range(8)]
+    response = line.post("/detect/batch", files=files, data={"images": json.dumps(fields)})
     results = response.json()["results"]
     assert [result["decision"] for result in results] == ["OK", "NG"] * 4
     assert [result["image"]["width"] for result in results] == list(range(10, 18))
@@ -73,7 +73,7 @@ def test_all_failed_is_still_an_answer(line):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "slug"),
+    ("request_parts", "status", "slug"),
     [
         ({"json": {"images": []}}, 422, "invalid-request"),
         ({"json": as_json(*[{"content": ""}] * 21)}, 422, "invalid-request"),
@@ -85,8 +85,8 @@ def test_all_failed_is_still_an_answer(line):
         ({"json": as_json({"content": "A" * 800_000})}, 413, "body-too-large"),
     ],
 )
-def test_a_request_that_is_not_understood_is_refused(line, problem, asked, status, slug):
-    problem(line.post("/detect/batch", **asked), status, slug)
+def test_a_request_that_is_not_understood_is_refused(line, problem, request_parts, status, slug):
+    problem(line.post("/detect/batch", **request_parts), status, slug)
 
 
 def test_images_wait_for_room_instead_of_being_refused(line, image):

@@ -1,4 +1,4 @@
-"""Idempotency-Key: one inspection however often a client asks, and only final answers kept."""
+"""Idempotency-Key: one inspection however often a client sends it; only final answers are kept."""
 
 import asyncio
 import json
@@ -8,8 +8,8 @@ import pytest
 from service.errors import QueueFull
 
 
-def posting(client, content, key="k-1", path="/detect?category=bolt", **asked):
-    return client.post(path, content=content, headers={"Idempotency-Key": key}, **asked)
+def posting(client, content, key="k-1", path="/detect?category=bolt", **options):
+    return client.post(path, content=content, headers={"Idempotency-Key": key}, **options)
 
 
 def test_a_repeated_request_gets_the_same_answer_and_no_inspection(line, image):
@@ -144,18 +144,20 @@ def test_try_again_is_no_final_answer(line, image):
     assert "idempotency-replayed" not in inspected.headers
 
 
-@pytest.mark.parametrize(("category", "kept"), [("bolt", True), ("ghost", False)])
-def test_an_answer_with_an_image_to_try_again_is_not_final(line, image, category, kept):
+@pytest.mark.parametrize(("category", "is_final"), [("bolt", True), ("ghost", False)])
+def test_an_answer_with_an_image_to_try_again_is_not_final(line, image, category, is_final):
     async def scenario(client):
         files = [("file", ("a", image())), ("file", ("b", b"text"))]
-        own = json.dumps([{"category": category}, {"category": "bolt"}])
+        fields = json.dumps([{"category": category}, {"category": "bolt"}])
         headers = {"Idempotency-Key": "k"}
         return [
-            await client.post("/detect/batch", files=files, data={"images": own}, headers=headers)
+            await client.post(
+                "/detect/batch", files=files, data={"images": fields}, headers=headers
+            )
             for _ in range(2)
         ][1]
 
-    assert ("idempotency-replayed" in line.run(scenario).headers) is kept
+    assert ("idempotency-replayed" in line.run(scenario).headers) is is_final
 
 
 def test_what_is_wrong_with_the_image_stays_wrong(line):
@@ -175,7 +177,7 @@ def test_answers_are_bounded_in_number_bytes_and_age(line, image):
             await posting(client, image(8, 8), key=f"k-{number}")
         assert len(line.answers) == 3
         assert "idempotency-replayed" in (await posting(client, image(8, 8), key="k-2")).headers
-        await posting(client, image(8, 8), key="k-5")  # pushes out k-3, used longest ago
+        await posting(client, image(8, 8), key="k-5")  # evicts k-3, the least recently used
         assert "idempotency-replayed" in (await posting(client, image(8, 8), key="k-2")).headers
         assert "idempotency-replayed" not in (await posting(client, image(8, 8), key="k-3")).headers
         large = "/detect?category=bolt&heatmap=overlay"

@@ -1,4 +1,4 @@
-"""The routes, over real HTTP: what is asked, what is answered, and every way to ask wrongly."""
+"""The routes over real HTTP: valid requests, and every kind of invalid one."""
 
 import base64
 import json
@@ -52,7 +52,7 @@ def test_regions_lie_in_the_input_image(client, image):
     assert region["y"] >= 0
     assert region["x"] + region["width"] <= 96
     assert region["y"] + region["height"] <= 48
-    assert region["width"] > 64  # wider than the network's input, so it is in the image's pixels
+    assert region["width"] > 64  # wider than the network's input, so in the image's pixels
     assert 0.5 < region["peak_score"] < 1
     (result,) = post(client, image(96, 48), category="bolt").json()["results"]
     assert (result["decision"], result["regions"]) == ("OK", [])
@@ -241,7 +241,7 @@ def test_a_broken_form_is_refused(client, content_type, content):
 
 
 @pytest.mark.parametrize(
-    ("files", "fields", "said"),
+    ("files", "fields", "message"),
     [
         (["file"], {}, "no category"),
         (["file"], {"category": ""}, "no category"),
@@ -255,11 +255,11 @@ def test_a_broken_form_is_refused(client, content_type, content):
         (["file", "category"], {}, "'category' is a file"),
     ],
 )
-def test_a_form_has_to_be_complete(client, image, problem, files, fields, said):
+def test_a_form_has_to_be_complete(client, image, problem, files, fields, message):
     parts = [(name, ("x.png", image(), "image/png")) for name in files]
     parts += [(name, (None, value.encode(), "text/plain")) for name, value in fields.items()]
     body = problem(client.post("/detect", files=parts), 422, "invalid-request")
-    assert said in body["detail"]
+    assert message in body["detail"]
 
 
 def test_a_raw_body_needs_a_category(client, image, problem):

@@ -1,4 +1,4 @@
-"""Lookout's projects and models, as botocore's own client looks them up and starts them."""
+"""Lookout's projects and models, listed and started with botocore's client."""
 
 import shutil
 from contextlib import closing
@@ -21,7 +21,7 @@ def lookout(server):
 
 def test_projects_are_the_categories(lookout):
     projects = lookout.list_projects()["Projects"]
-    names = [one["ProjectName"] for one in projects]
+    names = [project["ProjectName"] for project in projects]
     assert {"bolt", "nut"} < set(names)
     assert names == sorted(names)
     described = lookout.describe_project(ProjectName="bolt")["ProjectDescription"]
@@ -32,11 +32,11 @@ def test_projects_are_the_categories(lookout):
 
 
 def test_projects_are_listed_page_by_page(lookout):
-    whole = lookout.list_projects()["Projects"]
+    at_once = lookout.list_projects()["Projects"]
     paginator = lookout.get_paginator("list_projects")
     pages = list(paginator.paginate(PaginationConfig={"PageSize": 1}))
-    assert len(pages) == len(whole) > 1
-    assert [one for page in pages for one in page["Projects"]] == whole
+    assert len(pages) == len(at_once) > 1
+    assert [project for page in pages for project in page["Projects"]] == at_once
 
 
 @pytest.mark.parametrize("token", ["x", "-1", "9" * 30])
@@ -47,7 +47,7 @@ def test_a_token_that_was_not_answered_is_not_valid(lookout, token):
 
 @pytest.mark.parametrize("version", ["1", "latest"])
 def test_a_model_that_serves_is_hosted(lookout, version):
-    """The loop of Amazon's examples: start, then describe until it is hosted."""
+    """Like in Amazon's examples: start, then describe until it is hosted."""
     started = lookout.start_model(ProjectName="bolt", ModelVersion=version, MinInferenceUnits=1)
     assert started["Status"] == "HOSTED"
     assert started["ResponseMetadata"]["HTTPStatusCode"] == 202
@@ -57,7 +57,7 @@ def test_a_model_that_serves_is_hosted(lookout, version):
     (listed,) = lookout.list_models(ProjectName="bolt")["Models"]
     assert (listed["ModelVersion"], listed["Status"]) == ("1", "HOSTED")
     stopped = lookout.stop_model(ProjectName="bolt", ModelVersion=version)
-    assert stopped["Status"] == "HOSTED"  # it goes on
+    assert stopped["Status"] == "HOSTED"  # still hosted
 
 
 def test_a_model_that_cannot_be_loaded_says_why(lookout):

@@ -1,4 +1,4 @@
-"""DetectAnomalies, as botocore's own client asks for it."""
+"""DetectAnomalies with botocore's client."""
 
 import base64
 from contextlib import closing
@@ -93,7 +93,7 @@ def test_mask_and_area_say_which_pixels_are_over_the_threshold():
     covered = (mask != 255).any(axis=-1)
     assert covered[:, 62:].all()
     assert not covered[:, :58].any()
-    shares = [one.PixelAnomaly.TotalPercentageArea for one in result.Anomalies]
+    shares = [anomaly.PixelAnomaly.TotalPercentageArea for anomaly in result.Anomalies]
     assert shares == pytest.approx([1 - covered.mean(), covered.mean()])
 
 
@@ -159,7 +159,7 @@ def test_a_full_queue_throttles(server, lookout, image, monkeypatch):
 
 @pytest.fixture(scope="module")
 def keyed(start_server, tmp_path_factory):
-    """A server that asks for keys, and a key; it has no checkpoint, and needs none here."""
+    """A server without checkpoints that requires keys, and a key."""
     folder = tmp_path_factory.mktemp("keyed")
     keys = folder / "keys.json"
     secret = add_key(keys, "line", [Scope.DETECT])
@@ -200,18 +200,22 @@ def test_a_part_for_review_is_not_passed():
     result = write(finding(Decision.REVIEW, 0.4, scores), (8, 8)).DetectAnomalyResult
     assert result.IsAnomalous
     assert result.Confidence == 0.5
-    assert [one.Name for one in result.Anomalies] == ["background"]
+    assert [anomaly.Name for anomaly in result.Anomalies] == ["background"]
 
 
 def test_every_problem_has_an_exception():
-    found = {kind.slug: exception_of(kind.slug, kind.status) for kind in PROBLEM_TYPES.values()}
-    assert found["queue-full"] == found["deadline-exceeded"] == ("ThrottlingException", 429)
-    assert found["no-worker-ready"] == ("InternalServerException", 500)
-    assert found["undecodable-image"] == ("ValidationException", 400)
+    exceptions = {
+        kind.slug: exception_of(kind.slug, kind.status) for kind in PROBLEM_TYPES.values()
+    }
+    assert (
+        exceptions["queue-full"] == exceptions["deadline-exceeded"] == ("ThrottlingException", 429)
+    )
+    assert exceptions["no-worker-ready"] == ("InternalServerException", 500)
+    assert exceptions["undecodable-image"] == ("ValidationException", 400)
     retryable = {"ThrottlingException", "InternalServerException"}
     for kind in PROBLEM_TYPES.values():
         if kind.status >= 500:
-            assert found[kind.slug][0] in retryable
+            assert exceptions[kind.slug][0] in retryable
 
 
 def test_other_operations_are_not_found(lookout, server):

@@ -1,4 +1,4 @@
-"""The wire format: what was written is read, and what cannot be right is refused."""
+"""The wire format: written tensors can be read, and invalid ones are refused."""
 
 import base64
 import json
@@ -46,45 +46,49 @@ def test_numbers_come_nested_flat_or_binary():
     values = [[1, 2, 3], [4, 5, 255]]
     flat = [1, 2, 3, 4, 5, 255]
     for given in (tensor(data=values), tensor(data=flat)):
-        _, (found,) = read(given)
-        assert (found.shape, found.values.tolist(), found.values.dtype) == ((2, 3), flat, np.uint8)
+        _, (parsed_tensor,) = read(given)
+        assert (parsed_tensor.shape, parsed_tensor.values.tolist(), parsed_tensor.values.dtype) == (
+            (2, 3),
+            flat,
+            np.uint8,
+        )
     content = bytes(flat)
-    _, (found,) = read(binary(content), tail=content)
-    assert found.values.tolist() == flat
+    _, (parsed_tensor,) = read(binary(content), tail=content)
+    assert parsed_tensor.values.tolist() == flat
     floats = struct.pack("<2f", 0.25, -1.5)
-    _, (found,) = read(binary(floats, "FP32", [2]), tail=floats)
-    assert found.values.tolist() == [0.25, -1.5]
-    _, (found,) = read(tensor("FP32", [2], data=[0.25, 3]))
-    assert found.values.tolist() == [0.25, 3.0]
+    _, (parsed_tensor,) = read(binary(floats, "FP32", [2]), tail=floats)
+    assert parsed_tensor.values.tolist() == [0.25, -1.5]
+    _, (parsed_tensor,) = read(tensor("FP32", [2], data=[0.25, 3]))
+    assert parsed_tensor.values.tolist() == [0.25, 3.0]
 
 
 def test_bytes_come_as_base64_or_binary():
     contents = (b"\x89PNG\0", b"")
     texts = [base64.b64encode(content).decode() for content in contents]
     for shape, data in (([2], texts), ([2, 1], [[text] for text in texts]), ([2, 1], texts)):
-        _, (found,) = read(tensor("BYTES", shape, data=data))
-        assert (found.shape, found.values) == (tuple(shape), contents)
+        _, (parsed_tensor,) = read(tensor("BYTES", shape, data=data))
+        assert (parsed_tensor.shape, parsed_tensor.values) == (tuple(shape), contents)
     tail = elements(*contents)
-    _, (found,) = read(binary(tail, "BYTES", [2]), tail=tail)
-    assert found.values == contents
+    _, (parsed_tensor,) = read(binary(tail, "BYTES", [2]), tail=tail)
+    assert parsed_tensor.values == contents
 
 
 def test_binary_tensors_lie_in_the_order_of_the_inputs():
     first, second = bytes([1, 2]), elements(b"abc")
-    _, found = read(
+    _, tensors = read(
         binary(first, "UINT8", [2], name="a"),
         tensor("UINT8", [1], name="b", data=[7]),
         binary(second, "BYTES", [1], name="c"),
         tail=first + second,
     )
-    assert [one.name for one in found] == ["a", "b", "c"]
-    assert found[0].values.tolist() == [1, 2]
-    assert found[2].values == (b"abc",)
+    assert [part.name for part in tensors] == ["a", "b", "c"]
+    assert tensors[0].values.tolist() == [1, 2]
+    assert tensors[2].values == (b"abc",)
 
 
 def test_an_id_and_parameters_are_read():
-    asked, _ = read(tensor(data=[1] * 6), id="42", parameters={"x": 1}, model_name="left alone")
-    assert (asked.id, asked.parameters) == ("42", {"x": 1})
+    parsed, _ = read(tensor(data=[1] * 6), id="42", parameters={"x": 1}, model_name="left alone")
+    assert (parsed.id, parsed.parameters) == ("42", {"x": 1})
 
 
 @pytest.mark.parametrize(
@@ -141,8 +145,8 @@ def test_data_that_does_not_fit_is_refused(given):
 
 
 def test_a_number_too_large_is_infinite_and_for_the_tensors_meaning_to_refuse():
-    _, (found,) = read(tensor("FP32", [2], data=[1e300, 0]))
-    assert np.isinf(found.values[0])
+    _, (parsed_tensor,) = read(tensor("FP32", [2], data=[1e300, 0]))
+    assert np.isinf(parsed_tensor.values[0])
 
 
 def test_text_for_numbers_takes_no_room():
@@ -169,8 +173,8 @@ def test_a_parameter_that_cannot_be_said_back_is_refused(value):
 
 def test_parameters_are_strings_numbers_booleans_and_the_parts_own_object():
     parameters = {"a": "b", "c": 1, "d": 0.5, "e": True, "meta": {"lot": [1, {"x": None}]}}
-    asked, _ = read(tensor(data=[1] * 6), parameters=parameters)
-    assert asked.parameters == parameters
+    parsed, _ = read(tensor(data=[1] * 6), parameters=parameters)
+    assert parsed.parameters == parameters
 
 
 @pytest.mark.parametrize(
@@ -233,7 +237,7 @@ def test_more_values_than_can_be_read_at_once_are_refused():
 
 
 def test_more_elements_than_images_are_refused_unread(monkeypatch):
-    """Their number alone is looked at, as bytes and in JSON."""
+    """Only their number is checked, as bytes and in JSON."""
     for reader in ("_byte_elements", "_from_base64"):
         monkeypatch.setattr(f"service.api.v2.codec.{reader}", None)
     count = 5_000_000
@@ -264,8 +268,8 @@ def test_refusals_are_short(more):
 def test_long_base64_is_read_from_the_body():
     content = bytes(range(256)) * 100
     text = base64.b64encode(content).decode()
-    _, (found,) = read(tensor("BYTES", [2], data=[text, "AAAA"]))
-    assert found.values == (content, bytes(3))
+    _, (parsed_tensor,) = read(tensor("BYTES", [2], data=[text, "AAAA"]))
+    assert parsed_tensor.values == (content, bytes(3))
     with pytest.raises(BodyTooLarge, match="string"):
         read(tensor("BYTES", [1], data=[text]), parameters={"part_id": text})
     with pytest.raises(BodyTooLarge, match="1000 bytes, got 25602"):
@@ -305,7 +309,7 @@ def test_an_answer_is_written_as_bytes_behind_json():
     assert header_length is not None
     head = json.loads(content[:header_length])
     assert "id" not in head
-    assert [one.get("parameters") for one in head["outputs"]] == [
+    assert [output.get("parameters") for output in head["outputs"]] == [
         {"binary_data_size": 4},
         None,
         {"binary_data_size": 6},
@@ -322,7 +326,7 @@ def test_what_is_not_a_number_is_never_written():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_comes_is_read_or_refused(seed):
-    """A valid request with bytes changed, cut, doubled and swapped for what JSON may mean."""
+    """Change, cut or double bytes of a valid request, or replace them by JSON tokens."""
     rng = random.Random(seed)
     tail = elements(b"abc", b"d")
     head, length = body(
@@ -342,8 +346,8 @@ def test_whatever_comes_is_read_or_refused(seed):
             content[at:end] = rng.choice((rng.choice(tokens), rng.randbytes(1), b"", content[:at]))
         given = rng.choice((length, str(rng.randint(0, 2 * len(head))), None))
         try:
-            asked, tensors = read_request(bytes(content), given)
-            choose_outputs(asked.outputs, asked.parameters)
-            read_images(tensors, asked.parameters, max_images=4)
+            parsed, tensors = read_request(bytes(content), given)
+            choose_outputs(parsed.outputs, parsed.parameters)
+            read_images(tensors, parsed.parameters, max_images=4)
         except ServiceError as error:
             assert len(str(error)) < 2000

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, as NVIDIA's own client speaks it, and as nobody should."""
+"""The Open Inference Protocol, with NVIDIA's client, and with invalid requests."""
 
 import base64
 import gzip
@@ -49,9 +49,9 @@ def outputs(*names, binary=True):
 
 
 def decisions(result):
-    """Decisions are bytes behind the JSON, and text in it."""
-    found = result.as_numpy("decision").tolist()
-    return [value if isinstance(value, str) else value.decode() for value in found]
+    """Bytes after the JSON, or text in it."""
+    values = result.as_numpy("decision").tolist()
+    return [value if isinstance(value, str) else value.decode() for value in values]
 
 
 def test_the_server_is_live_and_ready(v2):
@@ -125,7 +125,7 @@ def test_outputs_are_all_but_the_map_if_none_is_asked_for(v2, image):
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_pixels_are_inspected_as_the_file_would_be(v2, image, binary):
-    """A PNG keeps every pixel, so that file, UINT8 and FP32 are one image."""
+    """A PNG keeps every pixel, so the file, UINT8 and FP32 are the same image."""
     content = image(48, 32)
     values = np.asarray(Image.open(BytesIO(content)))[None]
     raw = [
@@ -159,7 +159,7 @@ def test_bodies_are_compressed_both_ways(v2, coding):
 
 def test_an_answer_is_compressed_as_asked(client):
     values = noise()
-    asked = {
+    infer_request = {
         "inputs": [
             {
                 "name": "image",
@@ -173,7 +173,7 @@ def test_an_answer_is_compressed_as_asked(client):
     sizes = {}
     for coding in ("gzip", "deflate", "identity"):
         response = client.post(
-            "/v2/models/nut/infer", json=asked, headers={"Accept-Encoding": coding}
+            "/v2/models/nut/infer", json=infer_request, headers={"Accept-Encoding": coding}
         )
         assert response.headers.get("content-encoding", "identity") == coding
         assert response.headers["vary"] == "Accept-Encoding"
@@ -246,7 +246,7 @@ def test_parameters_reach_the_pipeline(server, v2, image, monkeypatch):
 
 
 def test_one_image_that_fails_fails_its_request(v2, image):
-    """None of a batch may ever be taken for inspected that was not."""
+    """An image of the batch that failed must never seem inspected."""
     with pytest.raises(InferenceServerException) as refusal:
         v2.infer("bolt", [files(image(), image()[:300], image())])
     assert refusal.value.status() == "422"
@@ -315,7 +315,7 @@ def request(shape, datatype="UINT8", **more):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "infer_request",
     [
         request([-1, 1, 1, 3]),
         request([2**62, 2**62, 1, 3]),
@@ -334,8 +334,8 @@ def request(shape, datatype="UINT8", **more):
         [],
     ],
 )
-def test_requests_that_fit_no_model_are_400(client, asked):
-    response = client.post("/v2/models/bolt/infer", json=asked)
+def test_requests_that_fit_no_model_are_400(client, infer_request):
+    response = client.post("/v2/models/bolt/infer", json=infer_request)
     assert response.status_code == 400, response.text
     body = response.json()
     assert body["error"] == body["detail"]

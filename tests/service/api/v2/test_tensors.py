@@ -1,4 +1,4 @@
-"""What tensors mean: images in, columns out."""
+"""The meaning of tensors: images in, columns out."""
 
 import numpy as np
 import pytest
@@ -36,13 +36,13 @@ def arrays(*tensors, parameters=None):
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
 def test_files_are_uploads(shape):
-    found = images(tensor((b"a", b"b"), "BYTES", shape))
-    assert found == [Upload(None, b"a"), Upload(None, b"b")]
+    uploads = images(tensor((b"a", b"b"), "BYTES", shape))
+    assert uploads == [Upload(None, b"a"), Upload(None, b"b")]
 
 
 def test_pixels_are_images():
-    found = images(tensor(PIXELS, "UINT8"))
-    assert [(image.mode, image.size) for image in found] == [("RGB", (5, 4))] * 2
+    decoded = images(tensor(PIXELS, "UINT8"))
+    assert [(image.mode, image.size) for image in decoded] == [("RGB", (5, 4))] * 2
     assert (arrays(tensor(PIXELS, "UINT8")) == PIXELS).all()
 
 
@@ -55,10 +55,10 @@ def test_fp32_pixels_are_the_same_images():
 def test_channels_come_first_where_that_is_said(where):
     values = np.ascontiguousarray(PIXELS.transpose(0, 3, 1, 2))
     if where == "input":
-        found = arrays(tensor(values, "UINT8", layout="NCHW"))
+        pixels = arrays(tensor(values, "UINT8", layout="NCHW"))
     else:
-        found = arrays(tensor(values, "UINT8"), parameters={"layout": "NCHW"})
-    assert (found == PIXELS).all()
+        pixels = arrays(tensor(values, "UINT8"), parameters={"layout": "NCHW"})
+    assert (pixels == PIXELS).all()
     with pytest.raises(InvalidTensor, match=r"\[n, H, W, 3\]"):
         images(tensor(values, "UINT8"))
 
@@ -112,18 +112,18 @@ def test_the_map_is_an_output_only_if_asked_for():
     chosen = choose_outputs(None, {"binary_data_output": True})
     assert [choice.name for choice in chosen] == ["score", "raw_score", "threshold", "decision"]
     assert all(choice.binary for choice in chosen)
-    asked = [
+    requested = [
         OutputAsked(name="anomaly_map"),
         OutputAsked(name="score", parameters={"binary_data": False}),
     ]
     for default in (True, False):
-        (one, two) = choose_outputs(asked, {"binary_data_output": default})
-        assert (one.name, one.binary) == ("anomaly_map", default)
-        assert (two.name, two.binary) == ("score", False)
+        (first, second) = choose_outputs(requested, {"binary_data_output": default})
+        assert (first.name, first.binary) == ("anomaly_map", default)
+        assert (second.name, second.binary) == ("score", False)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [
         [OutputAsked(name="scores")],
         [OutputAsked(name="score"), OutputAsked(name="score")],
@@ -132,19 +132,19 @@ def test_the_map_is_an_output_only_if_asked_for():
         [OutputAsked(name="score", parameters={"binary_data": "yes"})],
     ],
 )
-def test_other_outputs_are_refused(asked):
+def test_other_outputs_are_refused(requested):
     with pytest.raises(InvalidTensor):
-        choose_outputs(asked, {})
+        choose_outputs(requested, {})
 
 
 def test_outputs_are_columns_over_the_images():
-    found = ((Decision.NG, 0.75, 0.0), (Decision.REVIEW, 0.25, 1.0))
+    values = ((Decision.NG, 0.75, 0.0), (Decision.REVIEW, 0.25, 1.0))
     findings = [
         Finding(decision, score, 0.1 + score, 0.3, (), {}, np.full((2, 3), pixel, np.float32))
-        for decision, score, pixel in found
+        for decision, score, pixel in values
     ]
-    asked = [OutputAsked(name=metadata.name) for metadata in output_metadata(ImageSize(2, 3))]
-    outputs = write_outputs(choose_outputs(asked, {}), findings, ImageSize(2, 3))
+    requested = [OutputAsked(name=metadata.name) for metadata in output_metadata(ImageSize(2, 3))]
+    outputs = write_outputs(choose_outputs(requested, {}), findings, ImageSize(2, 3))
     by_name = {output.name: output for output in outputs}
     assert list(by_name["decision"].values) == ["NG", "REVIEW"]
     assert by_name["score"].values.tolist() == [0.75, 0.25]
@@ -158,16 +158,19 @@ def test_maps_of_many_sizes_are_given_at_that_of_the_input():
         Finding(Decision.OK, 0.1, 0.1, 0.3, (), {}, np.full(size, 0.5, np.float32))
         for size in ((2, 3), (7, 1), (40, 60))
     ]
-    asked = [OutputAsked(name="anomaly_map")]
-    (output,) = write_outputs(choose_outputs(asked, {}), findings, ImageSize(2, 3))
+    requested = [OutputAsked(name="anomaly_map")]
+    (output,) = write_outputs(choose_outputs(requested, {}), findings, ImageSize(2, 3))
     assert output.shape == [3, 2, 3]
     assert np.allclose(output.values, 0.5)
 
 
 def test_the_metadata_names_every_tensor():
-    assert [one.name for one in input_metadata()] == ["image"]
-    found = {one.name: (one.datatype, one.shape) for one in output_metadata(ImageSize(48, 64))}
-    assert found == {
+    assert [described.name for described in input_metadata()] == ["image"]
+    outputs = {
+        described.name: (described.datatype, described.shape)
+        for described in output_metadata(ImageSize(48, 64))
+    }
+    assert outputs == {
         "score": ("FP32", [-1]),
         "raw_score": ("FP64", [-1]),
         "threshold": ("FP64", [-1]),

@@ -1,4 +1,4 @@
-"""Decode children: they answer as a thread does, and end when nobody waits for them any more."""
+"""Decode children answer like a thread, and end when nobody waits for them."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def slow(content, *others):
 child.inputs_of_file = slow
 main({descriptor})
 """
-"""A child in which decoding a TIFF takes a minute, in whatever it is that takes it."""
+"""A child in which decoding any TIFF takes a minute."""
 
 
 def rule(**options):
@@ -78,23 +78,23 @@ def test_a_child_answers_as_a_thread_does():
     async def scenario(children):
         return [await children.inputs(content, order, PEAK) for content, order in wanted]
 
-    for (content, order), found in zip(wanted, run(scenario), strict=True):
-        _check_same(found, inputs_of_file(content, LIMITS, order))
+    for (content, order), inputs in zip(wanted, run(scenario), strict=True):
+        _check_same(inputs, inputs_of_file(content, LIMITS, order))
 
 
-def _check_same(found, expected):
-    assert found.size == expected.size
-    assert np.array_equal(found.pixels, expected.pixels)
-    assert np.array_equal(found.shadow_pixels, expected.shadow_pixels)
-    assert found.image.mode == expected.image.mode
-    assert np.array_equal(np.asarray(found.image), np.asarray(expected.image))
+def _check_same(actual, expected):
+    assert actual.size == expected.size
+    assert np.array_equal(actual.pixels, expected.pixels)
+    assert np.array_equal(actual.shadow_pixels, expected.shadow_pixels)
+    assert actual.image.mode == expected.image.mode
+    assert np.array_equal(np.asarray(actual.image), np.asarray(expected.image))
 
 
 def test_a_shadow_of_the_same_rule_is_sent_once():
     order = Order(rule(), rule())
-    found = run(lambda children: children.inputs(GOOD_FILE, order, PEAK))
-    assert np.array_equal(found.shadow_pixels, found.pixels)
-    assert found.image is None
+    inputs = run(lambda children: children.inputs(GOOD_FILE, order, PEAK))
+    assert np.array_equal(inputs.shadow_pixels, inputs.pixels)
+    assert inputs.image is None
 
 
 def test_a_refusal_is_the_threads_and_the_child_stays():
@@ -120,16 +120,16 @@ def test_a_child_is_killed_at_the_deadline_and_the_next_image_gets_another(slow)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await children.inputs(SLOW_FILE, Order(rule()), PEAK)
-        found = await children.inputs(GOOD_FILE, Order(rule()), PEAK)
+        inputs = await children.inputs(GOOD_FILE, Order(rule()), PEAK)
         took = time.monotonic() - started
         (second,) = children.pids
         assert not psutil.pid_exists(first)
-        return first, second, took, found
+        return first, second, took, inputs
 
-    first, second, took, found = run(scenario)
+    first, second, took, inputs = run(scenario)
     assert first != second
     assert took < 20
-    assert found.size == (150, 90)
+    assert inputs.size == (150, 90)
 
 
 def test_an_image_may_take_so_long_and_no_longer(slow):
@@ -187,14 +187,14 @@ def test_several_are_decoded_at_once_and_no_more_than_there_may_be():
 
     async def scenario(children):
         wanted = [children.inputs(content, Order(rule()), PEAK) for _ in range(6)]
-        found = await asyncio.gather(*wanted)
-        return len(found), len(children.pids)
+        decoded = await asyncio.gather(*wanted)
+        return len(decoded), len(children.pids)
 
     assert run(scenario, most=2) == (6, 2)
 
 
 def test_a_child_at_work_ends_with_the_service(slow):
-    """The process that started it is killed, and so can end nothing itself."""
+    """The process that started it is killed, and so cannot end it."""
     child = child_process.DecodeChild(LIMITS)
     try:
         child.start()

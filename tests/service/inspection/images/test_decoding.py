@@ -1,4 +1,4 @@
-"""Decoding: limits first, formats by content, and no damaged file gets through."""
+"""Decoding: limits first, formats by content, and no damaged file passes."""
 
 import random
 import struct
@@ -23,18 +23,18 @@ from service.inspection.images.decoding import ImageLimits, in_service_words
 
 
 def decode(content, limits):
-    """Return the upright image, as a decode thread makes it of a file."""
+    """Return the upright image, like a decode thread."""
     limits.check_bytes(len(content))
-    with in_service_words(), opened(content, limits.decoding) as found:
-        found.load()
-        return found.upright()
+    with in_service_words(), opened(content, limits.decoding) as file:
+        file.load()
+        return file.upright()
 
 
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=40_000)
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that declares a size and has no pixels at all."""
+    """Return a PNG that declares a size and has no pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(header) + png_chunk(b"IDAT")
 
@@ -148,7 +148,7 @@ def test_bytes_are_counted_before_anything_is_read():
     ],
 )
 def test_pixels_are_counted_before_they_are_decoded(content):
-    """None of these has any pixels: whoever decoded them would say that they are damaged."""
+    """None of these has pixels: decoding them would report damage."""
     with pytest.raises(ImageTooLarge, match="40000"):
         decode(content, LIMITS)
 
@@ -185,7 +185,7 @@ def test_pixels_come_through_unchanged(image):
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.filterwarnings("ignore")  # decoders may warn about the damage
 def test_damage_never_raises_anything_else(image, kind):
-    """Flip, cut and insert bytes at random: an image, or one of our errors."""
+    """Flip, cut and insert bytes at random: the result is an image, or one of our errors."""
     dice = random.Random(kind)
     original = image(24, 24, kind)
     refused = 0

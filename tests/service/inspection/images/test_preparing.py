@@ -1,4 +1,4 @@
-"""Images on their way to the network: by the route's rule, and by its shadow's."""
+"""Images are prepared for the network by the rules of the route and of its shadow."""
 
 import asyncio
 import time
@@ -55,21 +55,21 @@ def noise(size=(96, 48), dtype=np.uint8):
 def test_an_image_is_framed_as_in_training(preparer, route, resize, encoded):
     image = noise()
     route = replace(route, preprocessing=rule(resize=resize))
-    found = preparer.prepare(route, sent(image) if encoded else image, keep=False)
-    assert np.array_equal(found.pixels, route.preprocessing.to_arrays(image))
-    assert (found.size, found.image_size) == ((96, 48), ImageSize(48, 96))
-    assert found.map_size == route.preprocessing.frame(ImageSize(48, 96)).map_size
-    assert found.image is None
-    assert found.timings_ms.keys() == {"decode", "preprocess"}
+    prepared = preparer.prepare(route, sent(image) if encoded else image, keep=False)
+    assert np.array_equal(prepared.pixels, route.preprocessing.to_arrays(image))
+    assert (prepared.size, prepared.image_size) == ((96, 48), ImageSize(48, 96))
+    assert prepared.map_size == route.preprocessing.frame(ImageSize(48, 96)).map_size
+    assert prepared.image is None
+    assert prepared.timings_ms.keys() == {"decode", "preprocess"}
 
 
 def test_sixteen_bit_grey_is_read_by_the_checkpoints_rule(preparer, route):
     image = noise(dtype=np.uint16)
     for bits in (12, 16):
         route = replace(route, preprocessing=rule(grey_bits=bits))
-        found = preparer.prepare(route, sent(image), keep=True)
-        assert np.array_equal(found.pixels, route.preprocessing.to_arrays(image))
-        assert np.asarray(found.image).max() == (255 if bits == 12 else 15)
+        prepared = preparer.prepare(route, sent(image), keep=True)
+        assert np.array_equal(prepared.pixels, route.preprocessing.to_arrays(image))
+        assert np.asarray(prepared.image).max() == (255 if bits == 12 else 15)
 
 
 def test_too_many_tiles_are_refused_before_any_is_cut(preparer, route):
@@ -90,33 +90,33 @@ def test_what_cannot_be_used_is_refused(preparer, route):
 )
 def test_a_shadow_of_another_rule_gets_the_image_by_its_own(preparer, route, other):
     image = noise(dtype=np.uint16)
-    theirs = Preprocessing(**{"image_size": (64, 64), "mean": HALF, "std": HALF} | other)
-    shadow = replace(route, preprocessing=theirs)
+    shadow_rule = Preprocessing(**{"image_size": (64, 64), "mean": HALF, "std": HALF} | other)
+    shadow = replace(route, preprocessing=shadow_rule)
     route = replace(route, preprocessing=rule(), shadow=shadow)
-    found = preparer.prepare(route, sent(image), keep=False)
-    assert np.array_equal(found.shadow_pixels, theirs.to_arrays(image))
-    assert np.array_equal(found.pixels, route.preprocessing.to_arrays(image))
+    prepared = preparer.prepare(route, sent(image), keep=False)
+    assert np.array_equal(prepared.shadow_pixels, shadow_rule.to_arrays(image))
+    assert np.array_equal(prepared.pixels, route.preprocessing.to_arrays(image))
 
 
 def test_a_shadow_of_the_same_rule_gets_the_same_pixels(preparer, route):
     shadow = replace(route, preprocessing=replace(route.preprocessing, mean=HALF))
-    found = preparer.prepare(replace(route, shadow=shadow), noise(), keep=False)
-    assert found.shadow_pixels is found.pixels
+    prepared = preparer.prepare(replace(route, shadow=shadow), noise(), keep=False)
+    assert prepared.shadow_pixels is prepared.pixels
 
 
 def test_a_shadow_that_cannot_take_an_image_keeps_nobody_from_inspecting_it(preparer, route):
     shadow = replace(route, preprocessing=rule(resize="tile"))
     route = replace(route, preprocessing=rule(), shadow=shadow)
-    found = preparer.prepare(route, noise((200, 100)), keep=False)
-    assert found.shadow_pixels is None
-    assert len(found.pixels) == 1
+    prepared = preparer.prepare(route, noise((200, 100)), keep=False)
+    assert prepared.shadow_pixels is None
+    assert len(prepared.pixels) == 1
 
 
 LARGE = ImageLimits(32 * 2**20, 50_000_000)
 
 
 def test_a_large_image_takes_no_thread(route):
-    """Nor does one whose header says that it is slow; each is the same from a child."""
+    """Nor does an image whose header shows that it is slow; a child gives the same results."""
     slow = hostile.jpeg_of_many_scans(1_500, 1_500, 400)
     large = hostile.black_png(4_000, 2_001)
     small = hostile.black_png(4_000, 1_999)
@@ -125,12 +125,12 @@ def test_a_large_image_takes_no_thread(route):
         async with DecodeChildren(1, LARGE.decoding) as children:
             preparer = Preparer(LARGE, 2**30, children)
             assert not isinstance(preparer.prepare(route, Upload(None, small), False), CostlyImage)
-            found = []
+            prepared = []
             for content in (large, slow):
                 costly = preparer.prepare(route, Upload(None, content), keep=True)
                 assert isinstance(costly, CostlyImage)
-                found.append(await preparer.prepare_apart(costly))
-        return found
+                prepared.append(await preparer.prepare_apart(costly))
+        return prepared
 
     for content, apart in zip((large, slow), asyncio.run(scenario()), strict=True):
         here = Preparer(LARGE).prepare(route, Upload(None, content), keep=True)
@@ -144,14 +144,14 @@ def test_large_images_wait_for_each_others_room(route):
 
     async def scenario():
         async with DecodeChildren(2, LARGE.decoding) as children:
-            preparer = Preparer(LARGE, 1, children)  # room for one alone
+            preparer = Preparer(LARGE, 1, children)  # room for one
             first, second = (preparer.prepare(route, upload, keep=True) for _ in range(2))
-            held = await preparer.prepare_apart(first)
+            first_prepared = await preparer.prepare_apart(first)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await preparer.prepare_apart(second)
-            assert held.image is not None
-            del held
+            assert first_prepared.image is not None
+            del first_prepared
             return await preparer.prepare_apart(second)
 
     assert asyncio.run(scenario()).size == (4_000, 2_001)
@@ -159,17 +159,17 @@ def test_large_images_wait_for_each_others_room(route):
 
 def test_room_is_taken_for_the_peak_and_kept_for_what_stays():
     memory = DecodeMemory(1_000)
-    with memory.reserved(900) as kept:
+    with memory.reserved(900) as images:
         assert memory.reserved_bytes == 900
         with pytest.raises(QueueFull), memory.reserved(200):
             pass
-        kept.append(Image.new("L", (10, 10)))
+        images.append(Image.new("L", (10, 10)))
     assert memory.reserved_bytes == 100
     assert memory.fits(900)
     assert not memory.fits(901)
-    kept.clear()
+    images.clear()
     assert memory.reserved_bytes == 0
-    assert memory.fits(5_000)  # one alone
+    assert memory.fits(5_000)  # alone
 
 
 @pytest.mark.parametrize("resize", ["stretch", "tile"])
@@ -191,8 +191,8 @@ def test_tiles_are_counted_before_a_pixel_is_decoded(route, resize):
 def test_whatever_is_posted_is_prepared_or_refused_within_a_budget(route, content):
     started = time.process_time()
     try:
-        found = Preparer(LARGE).prepare(route, Upload(None, content), keep=True)
-        assert found.pixels.shape == (1, 3, 64, 64)
+        prepared = Preparer(LARGE).prepare(route, Upload(None, content), keep=True)
+        assert prepared.pixels.shape == (1, 3, 64, 64)
     except ServiceError as error:
         assert len(str(error)) > 20
     assert time.process_time() - started < 5

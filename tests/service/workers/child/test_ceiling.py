@@ -1,4 +1,4 @@
-"""A worker takes no more memory than it may, and lives on after a load that would."""
+"""A worker takes no more memory than its limit, and survives a load that would."""
 
 import asyncio
 import json
@@ -25,8 +25,8 @@ def test_by_default_it_is_what_the_machine_has(monkeypatch, tmp_path):
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(ceiling, "_CONTAINER", limit)
     machine = memory_bytes()
-    for said, expected in (("max", machine), (str(2**60), machine), ("5000000", 5_000_000)):
-        limit.write_text(f"{said}\n")
+    for limit_text, expected in (("max", machine), (str(2**60), machine), ("5000000", 5_000_000)):
+        limit.write_text(f"{limit_text}\n")
         assert memory_bytes() == expected
     assert ceiling_bytes("cpu", None) == 4 * GB
 

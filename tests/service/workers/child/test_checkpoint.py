@@ -1,7 +1,8 @@
-"""A checkpoint on its device: batches, and what happens where one fails."""
+"""A checkpoint on its device: batches and their failures."""
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def batch(*categories: str, wants_map: bool = False, seed: int = 0):
 
 
 class FaultyDetector(Detector):
-    """A real detector that fails on images whose first pixel is as marked, or on large batches."""
+    """A real detector that fails on images with a marked first pixel, or on large batches."""
 
     def __init__(self, detector: Detector, error: Exception, most: int = 1000) -> None:
         self.__dict__.update(detector.__dict__)
@@ -52,16 +53,16 @@ class FaultyDetector(Detector):
         self.most = most
         self.calls: list[int] = []
 
-    def attempt(self, images, *rest):
+    def attempt(self, images, *details):
         self.calls.append(len(images))
         if (images[:, 0, 0, 0] == 7).any() or len(images) > self.most:
             raise self.error
-        return super().attempt(images, *rest)
+        return super().attempt(images, *details)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are faster on one, above all beside other tests."""
+    """Small networks are faster so, especially beside other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -75,18 +76,18 @@ def detector(network):
     return torch_detector(net, preprocessing, Scoring(), THRESHOLDS)
 
 
-def assert_same(found, expected):
-    assert isinstance(found, Finding)
-    assert found.decision == expected.decision
-    assert found.raw_score == pytest.approx(expected.raw_score, rel=1e-4)
+def assert_same(actual, expected):
+    assert isinstance(actual, Finding)
+    assert actual.decision == expected.decision
+    assert actual.raw_score == pytest.approx(expected.raw_score, rel=1e-4)
 
 
 def test_categories_of_one_batch_are_decided_by_their_own_thresholds(detector):
     items, pixels = batch("bolt", "nut", "bolt")
-    found = LoadedCheckpoint(detector).inspect(items, pixels)
-    assert [one.decision for one in found] == [Decision.OK, Decision.NG, Decision.OK]
-    assert [one.threshold for one in found] == [10.0, -10.0, 10.0]
-    assert {"encoder", "decoder", "anomaly_map", "decision"} == set(found[0].timings_ms)
+    outcomes = LoadedCheckpoint(detector).inspect(items, pixels)
+    assert [outcome.decision for outcome in outcomes] == [Decision.OK, Decision.NG, Decision.OK]
+    assert [outcome.threshold for outcome in outcomes] == [10.0, -10.0, 10.0]
+    assert {"encoder", "decoder", "anomaly_map", "decision"} == set(outcomes[0].timings_ms)
 
 
 def test_an_image_is_decided_by_the_calibration_it_came_with(detector):
@@ -94,8 +95,8 @@ def test_an_image_is_decided_by_the_calibration_it_came_with(detector):
     items = tuple(
         Item("bolt", ImageSize(48, 96), False, threshold(value)) for value in (-10.0, 10.0)
     )
-    found = LoadedCheckpoint(detector).inspect(items, pixels)
-    assert [one.decision for one in found] == [Decision.NG, Decision.OK]
+    outcomes = LoadedCheckpoint(detector).inspect(items, pixels)
+    assert [outcome.decision for outcome in outcomes] == [Decision.NG, Decision.OK]
 
 
 def test_images_of_a_batch_do_not_touch_each_other(detector):
@@ -106,7 +107,7 @@ def test_images_of_a_batch_do_not_touch_each_other(detector):
         (alone,) = loaded.inspect(items[i : i + 1], pixels[i : i + 1])
         assert_same(together[i], alone)
         np.testing.assert_allclose(together[i].pixel_scores, alone.pixel_scores, atol=1e-5)
-    # What is beside an image changes nothing about it.
+    # Its neighbours do not change an image's result.
     pixels[1:] = 255 - pixels[1:]
     assert_same(loaded.inspect(items, pixels)[0], together[0])
 
@@ -114,12 +115,24 @@ def test_images_of_a_batch_do_not_touch_each_other(detector):
 def test_a_map_travels_only_when_it_is_wanted(detector):
     loaded = LoadedCheckpoint(detector)
     (without,) = loaded.inspect(*batch("bolt"))
-    (found,) = loaded.inspect(*batch("bolt", wants_map=True))
+    (with_map,) = loaded.inspect(*batch("bolt", wants_map=True))
     assert without.pixel_scores is None
-    assert found.pixel_scores.shape == (64, 64)
-    assert found.pixel_scores.dtype == np.float32
-    assert (found.pixel_scores > 0).all()
-    assert (found.pixel_scores < 0.5).all()
+    assert with_map.pixel_scores.shape == (64, 64)
+    assert with_map.pixel_scores.dtype == np.float32
+    assert (with_map.pixel_scores > 0).all()
+    assert (with_map.pixel_scores < 0.5).all()
+
+
+def test_a_map_that_is_kept_for_a_decision_travels_with_it_alone(detector):
+    items, pixels = batch("bolt", "nut", "nut")
+    kept = [{"OK", "NG"}, {"NG"}, {"OK"}]
+    items = tuple(
+        replace(item, maps_of=frozenset(map(Decision, decisions)))
+        for item, decisions in zip(items, kept, strict=True)
+    )
+    found = LoadedCheckpoint(detector).inspect(items, pixels)
+    assert [one.decision for one in found] == [Decision.OK, Decision.NG, Decision.NG]
+    assert [one.pixel_scores is not None for one in found] == [True, True, False]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), MemoryError(), OutOfMemory("no memory")])
@@ -129,10 +142,10 @@ def test_one_bad_image_in_16_fails_alone_after_few_tries(detector, error):
     expected = LoadedCheckpoint(detector).inspect(items, pixels)
     pixels[5, 0, 0, 0] = 7
     faulty = FaultyDetector(detector, error)
-    found = LoadedCheckpoint(faulty).inspect(items, pixels)
-    assert found[5] == Failure(FailureKind.FAILED)
+    outcomes = LoadedCheckpoint(faulty).inspect(items, pixels)
+    assert outcomes[5] == Failure(FailureKind.FAILED)
     for i in set(range(16)) - {5}:
-        assert_same(found[i], expected[i])
+        assert_same(outcomes[i], expected[i])
     tries = [16, 8, 4, 4, 2, 2, 1, 1, 8]  # 4..7 holds it, then 4..5, then 5
     again = [] if isinstance(error, RuntimeError) and "shape" in str(error) else [1]
     assert sorted(faulty.calls) == sorted(tries + again)
@@ -146,7 +159,7 @@ def test_baselines_count_where_they_lie_in_the_devices_memory(detector):
     detector.baselines["bolt"] = FeatureBaseline.fit(
         [differences], [(3, 4, 4)], [1.0], (64, 64), 4.0
     )
-    assert loaded.nbytes - alone > 16 * (6 * 2 + 9 * 4)  # packed, and to compute by
+    assert loaded.nbytes - alone > 16 * (6 * 2 + 9 * 4)  # packed, and working memory
 
 
 def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
@@ -161,9 +174,9 @@ def test_one_nan_in_16_costs_no_second_pass(detector, monkeypatch, caplog):
         return maps
 
     monkeypatch.setattr(detector.engine, "compare", with_nan)
-    found = LoadedCheckpoint(detector).inspect(items, pixels)
-    assert [i for i, one in enumerate(found) if not isinstance(one, Finding)] == [9]
-    assert found[9] == Failure(FailureKind.NON_FINITE)
+    outcomes = LoadedCheckpoint(detector).inspect(items, pixels)
+    assert [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, Finding)] == [9]
+    assert outcomes[9] == Failure(FailureKind.NON_FINITE)
     assert len(calls) == 16
 
 
@@ -172,8 +185,8 @@ def test_a_batch_too_large_for_memory_is_halved_and_the_limit_remembered(detecto
     faulty = FaultyDetector(detector, OutOfMemory("no memory"), most=4)
     loaded = LoadedCheckpoint(faulty)
     assert loaded.batch_limit is None
-    found = loaded.inspect(items, pixels)
-    assert all(isinstance(one, Finding) for one in found)
+    outcomes = loaded.inspect(items, pixels)
+    assert all(isinstance(outcome, Finding) for outcome in outcomes)
     assert faulty.calls == [8, 4, 4]
     assert (loaded.batch_limit, loaded.split) == (4, "out-of-memory")
     loaded.inspect(items[:4], pixels[:4])
@@ -191,10 +204,10 @@ def test_why_a_batch_was_split_is_told_to_the_thread_that_computed_it(detector):
 
 @pytest.mark.parametrize(("lane_s", "sharing"), [(1.2, Sharing.NEVER), (1.3, Sharing.IDLE)])
 def test_all_threads_are_put_to_a_lone_image_where_they_are_much_faster(detector, lane_s, sharing):
-    asked = iter((1.0, 3.0, 2.0))
+    seconds = iter((1.0, 3.0, 2.0))
     loaded = LoadedCheckpoint(detector)
     assert loaded.fits_lanes
-    assert loaded.sharing(lane_s, lambda step: step() and next(asked)) is sharing
+    assert loaded.sharing(lane_s, lambda step: step() and next(seconds)) is sharing
 
 
 def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):
@@ -212,7 +225,7 @@ def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):
 
 def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector, monkeypatch):
     monkeypatch.setattr(detector, "preparation", lambda _most: ())
-    times = [30.0, 0.5, 3.0]  # the first one compiles, which counts for nothing
+    times = [30.0, 0.5, 3.0]  # the first one compiles and does not count
 
     def slow(work):
         return times.pop(0)
@@ -240,17 +253,17 @@ def test_any_error_ends_the_worker_whose_device_no_longer_answers(detector, monk
 def test_a_single_image_is_tried_again_when_what_it_had_allocated_is_free(detector, monkeypatch):
     allocated, real = [], detector.attempt
 
-    def attempt(images, *rest):
+    def attempt(images, *details):
         if allocated:
             assert allocated[0]() is None
-            return real(images, *rest)
+            return real(images, *details)
         activations = torch.zeros(8)
         allocated.append(weakref.ref(activations))
         raise OutOfMemory("no memory")
 
     monkeypatch.setattr(detector, "attempt", attempt)
-    (found,) = LoadedCheckpoint(detector).inspect(*batch("bolt"))
-    assert isinstance(found, Finding)
+    (answer,) = LoadedCheckpoint(detector).inspect(*batch("bolt"))
+    assert isinstance(answer, Finding)
 
 
 def test_an_engine_is_prepared_before_it_is_timed(detector):
@@ -263,9 +276,9 @@ def test_an_engine_is_prepared_before_it_is_timed(detector):
         def preparation(self, most):
             return [lambda: steps.append(most), lambda: steps.append("captured")]
 
-        def attempt(self, images, *rest):
+        def attempt(self, images, *details):
             assert steps == [4, "captured"]
-            return super().attempt(images, *rest)
+            return super().attempt(images, *details)
 
     def on_device(work):
         threads.append(work)
@@ -273,4 +286,4 @@ def test_an_engine_is_prepared_before_it_is_timed(detector):
 
     seconds = LoadedCheckpoint(Prepared()).warm_up([1, 4], on_device)
     assert seconds.keys() == {1, 4}
-    assert len(threads) == 2 + 2 * 2  # each step goes by itself, as each pass does
+    assert len(threads) == 2 + 2 * 2  # each step runs alone, like each pass

@@ -1,4 +1,4 @@
-"""What a worker does inside: it loads, compares, inspects and lets go of checkpoints."""
+"""The inside of a worker: it loads, compares, inspects and unloads checkpoints."""
 
 import gc
 import logging
@@ -41,7 +41,7 @@ POISONED = CheckpointKey("poisoned", "1")
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are faster on one, above all beside other tests."""
+    """Small networks are faster so, especially beside other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -50,7 +50,7 @@ def one_thread():
 
 @pytest.fixture
 def frozen():
-    """What pytest has imported is not looked through at every unload, as in a worker."""
+    """Unloads do not scan pytest's imports, as they do not scan a worker's."""
     gc.collect()
     gc.freeze()
     yield
@@ -69,7 +69,7 @@ def make(weights: Path, max_batch_size: int = 2) -> Inspector:
 
 @pytest.fixture
 def request_of(calibration):
-    """A batch whose pixels lie in the inspector's block."""
+    """A batch whose pixels are in the inspector's block."""
 
     def write(inspector, key, *categories, maps=()):
         thresholds = {"bolt": 10.0, "nut": -10.0, "ghost": 1.0}
@@ -115,7 +115,9 @@ def test_checkpoints_on_one_encoder_hold_it_once(inspector):
     second = inspector.load(Load(1, POISONED))
     assert second.stats.encoders == 1
     assert second.stats.model_bytes == first.stats.model_bytes + second.loaded.bytes
-    encoders = {id(one._detector.engine.network.encoder) for one in inspector._loaded.values()}
+    encoders = {
+        id(loaded._detector.engine.network.encoder) for loaded in inspector._loaded.values()
+    }
     assert len(encoders) == 1
 
 
@@ -153,10 +155,10 @@ def test_golden_scores_are_compared_on_this_device(inspector, monkeypatch):
     def with_golden(directory):
         checkpoint, detector = real(directory)
         images = golden.synthetic_images((64, 64), 2)
-        known = golden.record(images, "bolt", detector.raw_scores, 0.1)
-        shifted = tuple(score + scores["off"] for score in known.raw_scores)
-        kept = golden.GoldenImages(images, shifted, known.tolerance)
-        object.__setattr__(checkpoint, "golden", {"bolt": kept})
+        recorded = golden.record(images, "bolt", detector.raw_scores, 0.1)
+        shifted = tuple(score + scores["off"] for score in recorded.raw_scores)
+        changed = golden.GoldenImages(images, shifted, recorded.tolerance)
+        object.__setattr__(checkpoint, "golden", {"bolt": changed})
         return checkpoint, detector
 
     monkeypatch.setattr(inspector._runtimes, "open", with_golden)
@@ -178,13 +180,31 @@ def test_maps_come_back_in_the_block_and_not_through_the_pipe(inspector, request
     inspector.load(Load(0, PARTS))
     request = request_of(inspector, PARTS, "bolt", "nut", "bolt", maps=(0, 2))
     reply = inspector.inspect(request)
-    assert [one.decision for one in reply.outcomes] == [Decision.OK, Decision.NG, Decision.OK]
-    assert all(one.pixel_scores is None for one in reply.outcomes)
+    assert [outcome.decision for outcome in reply.outcomes] == [
+        Decision.OK,
+        Decision.NG,
+        Decision.OK,
+    ]
+    assert all(outcome.pixel_scores is None for outcome in reply.outcomes)
     maps = np.stack(inspector._blocks[0].maps(request.map_shapes, request.map_offsets))
     assert maps.shape == (2, 64, 64)
     assert ((maps > 0) & (maps < 0.5)).all()
     assert reply.stats.compute_s > 0
     assert inspector.unload(Unload(1, PARTS)).stats.compute_s == 0
+
+
+def test_a_map_has_a_place_that_stays_empty_where_its_decision_keeps_none(inspector, request_of):
+    inspector.load(Load(0, PARTS))
+    request = request_of(inspector, PARTS, "bolt", "nut")
+    items = tuple(replace(item, maps_of=frozenset({Decision.NG})) for item in request.items)
+    request = replace(request, items=items)
+    inspector._blocks[0].reserve(request.nbytes)
+    reply = inspector.inspect(request)
+    assert [one.decision for one in reply.outcomes] == [Decision.OK, Decision.NG]
+    assert all(one.pixel_scores is None for one in reply.outcomes)
+    empty, written = inspector._blocks[0].maps(request.map_shapes, request.map_offsets)
+    assert not empty.any()
+    assert written.all()
 
 
 def test_a_batch_for_what_is_not_loaded_fails(inspector, request_of):
@@ -196,7 +216,7 @@ def test_a_batch_for_what_is_not_loaded_fails(inspector, request_of):
 @pytest.mark.serial
 @pytest.mark.parametrize("loads", [8, pytest.param(45, marks=pytest.mark.long)])
 def test_loads_and_unloads_leave_memory_as_it_was(tmp_path, save, network, frozen, loads):
-    """A checkpoint of few operators and much weight: what a load leaves behind shows the sooner."""
+    """A checkpoint of few operators and much weight shows leaks sooner."""
     heavy = replace(network().config, encoder="test_resnet")
     save(tmp_path, "parts", {"bolt": 10.0}, MambaAD(heavy))
     inspector = make(tmp_path, max_batch_size=1)
@@ -231,7 +251,7 @@ def test_what_a_load_that_fails_had_taken_is_let_go_before_memory_is_given_back(
 
 
 def test_a_thread_that_loaded_is_gone_before_the_next_batch(weights):
-    """OpenMP counts its helpers for as long as it lives, and lets the device's sleep then."""
+    """While it lives, OpenMP counts its helper threads and lets those of the device sleep."""
     here, there = Pipe()
     plan = WorkerPlan("cpu", "cpu", "auto", 1, weights, "INFO", max_batch_size=1, heartbeat_s=60)
     runtimes = Runtimes("cpu", "auto", 1)
@@ -251,7 +271,7 @@ def test_a_thread_that_loaded_is_gone_before_the_next_batch(weights):
         reply = here.recv()
         assert isinstance(reply.loaded, LoadReport)
         server._loads.put(Unload(number + 10, PARTS))
-        here.recv()  # nothing is taken up before the one before has ended
+        here.recv()  # nothing starts before the previous one has ended
         assert not opened[-1].is_alive()
     assert len(set(opened)) == 2
     server._device.end()

@@ -1,4 +1,4 @@
-"""The threads of a worker that compute, and the memory that it gives back."""
+"""The computing threads of a worker, and the memory that it returns."""
 
 import os
 import queue
@@ -14,21 +14,21 @@ from service.workers.child.threads import DeviceThread, process_bytes, return_fr
 
 
 def run(lanes, scenario):
-    """Let a scenario hand calls to a device's threads; return what it returns."""
-    started, found = threading.Event(), []
+    """Let a scenario pass calls to a device's threads; return its result."""
+    started, devices = threading.Event(), []
 
     def serve():
-        found.append(DeviceThread(lanes))
+        devices.append(DeviceThread(lanes))
         started.set()
-        found[0].run()
+        devices[0].run()
 
     with ThreadPoolExecutor() as threads:
         serving = threads.submit(serve)
         started.wait(10)
         try:
-            return threads.submit(scenario, found[0]).result(30)
+            return threads.submit(scenario, devices[0]).result(30)
         finally:
-            found[0].end()
+            devices[0].end()
             serving.result(30)
 
 
@@ -50,25 +50,23 @@ def test_lanes_compute_at_the_same_time_by_one_thread_of_torch_each():
 
 
 def processors_of_lanes(lanes):
-    """Return the processors that each lane's thread may use."""
-
     def scenario(device):
-        all_here, found = threading.Barrier(lanes, timeout=10), queue.SimpleQueue()
+        all_here, processors = threading.Barrier(lanes, timeout=10), queue.SimpleQueue()
 
         def call():
             all_here.wait()
-            found.put(os.sched_getaffinity(0))
+            processors.put(os.sched_getaffinity(0))
 
         for _ in range(lanes):
             device.post(call, alone=False)
-        return [found.get(timeout=10) for _ in range(lanes)]
+        return [processors.get(timeout=10) for _ in range(lanes)]
 
     return run(lanes, scenario)
 
 
 @pytest.fixture
 def fresh_lanes():
-    """Threads that no other test has set, and that set none of another's."""
+    """Threads separate from those of other tests."""
     lane_threads.cache_clear()
     yield
     lane_threads.cache_clear()
@@ -76,25 +74,25 @@ def fresh_lanes():
 
 @pytest.mark.usefixtures("fresh_lanes")
 def test_as_many_lanes_as_processors_have_one_each():
-    own = os.sched_getaffinity(0)
-    two = set(sorted(own)[:2])
+    allowed = os.sched_getaffinity(0)
+    two = set(sorted(allowed)[:2])
     if len(two) < 2:
         pytest.skip("this machine has one processor")
     os.sched_setaffinity(0, two)
     try:
-        found = processors_of_lanes(2)
+        of_lanes = processors_of_lanes(2)
     finally:
-        os.sched_setaffinity(0, own)
-    assert sorted(found, key=min) == [{processor} for processor in sorted(two)]
+        os.sched_setaffinity(0, allowed)
+    assert sorted(of_lanes, key=min) == [{processor} for processor in sorted(two)]
 
 
 @pytest.mark.usefixtures("fresh_lanes")
 def test_fewer_lanes_than_processors_go_where_the_kernel_puts_them(monkeypatch):
-    own = os.sched_getaffinity(0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: own | {max(own) + 1})
+    allowed = os.sched_getaffinity(0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed | {max(allowed) + 1})
     kept_apart = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, only: kept_apart.append(only))
-    processors_of_lanes(len(own))
+    processors_of_lanes(len(allowed))
     assert not kept_apart
 
 
@@ -127,14 +125,14 @@ def test_without_lanes_calls_are_made_one_by_one_in_the_devices_thread():
 
 @pytest.mark.serial
 def test_memory_that_was_freed_leaves_the_process():
-    """As loading leaves it: freed pages below one that is still held, where no heap shrinks."""
+    """Like after a load: freed pages below one still in use, where no heap shrinks."""
     blocks = [np.ones(2**15) for _ in range(800)]  # 256 KiB each, on the heap of this thread
     del blocks[:-1]
     return_free_memory()
-    kept = process_bytes()
+    baseline = process_bytes()
     again = [np.ones(2**15) for _ in range(800)]
-    held = process_bytes()
+    allocated = process_bytes()
     del again[:-1]
     return_free_memory()
-    assert held > kept + 100 * 2**20
-    assert process_bytes() < held - 100 * 2**20
+    assert allocated > baseline + 100 * 2**20
+    assert process_bytes() < allocated - 100 * 2**20

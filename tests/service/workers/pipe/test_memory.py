@@ -1,4 +1,4 @@
-"""Memory that two processes see."""
+"""Memory shared by two processes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Random data sets in random layouts and words: what is read is what was written."""
+"""Random data sets in random layouts and words are read as they were written."""
 
 import shutil
 import tempfile
@@ -38,7 +38,7 @@ JUNK = (".DS_Store", "Thumbs.db", "desktop.ini", "._000.png", "notes.txt", "@eaD
 
 @dataclass
 class Written:
-    """A data set on the disk, and which of its images are for what."""
+    """A data set on disk, and the use of each of its images."""
 
     root: Path
     train: set[Path] = field(default_factory=set)
@@ -93,7 +93,7 @@ def split_trees(draw: Any) -> Written:
     categories = draw(CATEGORIES)
     order = draw(ORDERS) if categories else draw(st.sampled_from(["split/label", "label/split"]))
     words = {split: styled(draw, st.sampled_from(w)) for split, w in SPLIT_WORDS.items()}
-    if order.endswith("category"):  # could be batches as well, unless they are named
+    if order.endswith("category"):  # unnamed batches could be categories as well
         written.given = categories
     good, bad = styled(draw, GOOD), styled(draw, BAD)
     truth = draw(st.sampled_from(["ground_truth", "Ground Truth", "MASKS", "gt"]))

@@ -1,4 +1,4 @@
-"""Trees of folders as people name them: which images train, which test, and what is refused."""
+"""Common folder trees: which images are for training, for testing, or refused."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from model.images.files import DANGLING, LOOP, OTHER, SYSTEM, UNREAD
 
 @pytest.fixture
 def tree(tmp_path):
-    """Make files, three to a folder that is named without one."""
+    """Make files; a name without a file makes a folder of three."""
 
     def make(*places: str):
         root = tmp_path / "line"
@@ -114,10 +114,10 @@ def test_defects_are_tested_with_wherever_they_lie_and_validation_is_held_out(tr
     root = tree(*(f"{s}/{k}" for s in ("train", "val", "test") for k in ("normal", "abnormal")))
     dataset = read_dataset(root)
     assert dataset.categories == ("line",)
-    found = folders(dataset, root)
-    assert found["train"] == [("train/normal", "line", "good")]
-    assert found["held_out"] == [("val/normal", "line", "good")]
-    assert [place for place, *_ in found["test"]] == [
+    places = folders(dataset, root)
+    assert places["train"] == [("train/normal", "line", "good")]
+    assert places["held_out"] == [("val/normal", "line", "good")]
+    assert [place for place, *_ in places["test"]] == [
         "test/abnormal",
         "test/normal",
         "train/abnormal",
@@ -174,8 +174,8 @@ def test_masks_of_the_same_name_belong_to_their_day_and_to_the_test(tree):
         root / f"test/NG/{day}/000.png": root / f"masks/NG/{day}/000.png" for day in days
     }
     both = tree("a/train/NG/0.png", "a/test/NG/0.png", "a/test/OK", "a/gt/NG/0.png") / "a"
-    found = {s.path.parent.parent.name: s.mask for s in read_dataset(both).test if not s.is_good}
-    assert found == {"train": None, "test": both / "gt/NG/0.png"}
+    by_day = {s.path.parent.parent.name: s.mask for s in read_dataset(both).test if not s.is_good}
+    assert by_day == {"train": None, "test": both / "gt/NG/0.png"}
 
 
 def test_masks_beside_images_are_no_images(tree):
@@ -234,8 +234,8 @@ def test_good_and_defective_are_said_outright(tree):
     root = tree("frei", "kratzer", "delle")
     with pytest.raises(DatasetError, match="--good NAME and --defective NAME"):
         read_dataset(root)
-    found = read(root, good=["Frei"], defective=["kratzer", "delle"])
-    kinds = {kind for *_, kind in found["test"]}
+    dataset = read(root, good=["Frei"], defective=["kratzer", "delle"])
+    kinds = {kind for *_, kind in dataset["test"]}
     assert kinds - {"good"} == {"kratzer", "delle"}
 
 
@@ -264,17 +264,20 @@ def test_a_flat_folder_is_good_where_that_is_said(tree):
 
 def test_categories_are_said_outright(tree):
     root = tree("train/good/A", "train/good/B", "test/good/A", "test/bad/A", "test/bad/B")
-    found = read(root, categories=["A", "B"])
-    assert found["train"] == [("train/good/A", "A", "good"), ("train/good/B", "B", "good")]
-    assert {category for _, category, _ in found["test"]} == {"A", "B"}
+    dataset = read(root, categories=["A", "B"])
+    assert dataset["train"] == [("train/good/A", "A", "good"), ("train/good/B", "B", "good")]
+    assert {category for _, category, _ in dataset["test"]} == {"A", "B"}
     together = read(root, categories=["line"])
     assert {category for split in together.values() for _, category, _ in split} == {"line"}
 
 
 def test_a_category_may_be_called_by_a_word_of_the_table(tree):
     root = tree("test/train/good", "test/test/good", "test/test/bad", "ok/train/good")
-    found = read(root, categories=["test", "ok"])
-    assert found["train"] == [("ok/train/good", "ok", "good"), ("test/train/good", "test", "good")]
+    dataset = read(root, categories=["test", "ok"])
+    assert dataset["train"] == [
+        ("ok/train/good", "ok", "good"),
+        ("test/train/good", "test", "good"),
+    ]
 
 
 def test_a_checkpoints_category_called_like_the_folder_changes_nothing(tree, tmp_path):

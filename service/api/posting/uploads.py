@@ -2,16 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, RootModel
 from starlette.requests import Request
 
 from service.api.charsets import check_charset
-from service.api.detect.fields import Asked, AskedInText, check_text
-from service.api.detect.forms import Form, FormLimits, read_form
 from service.api.documents import (
     LONG_JSON_BYTES,
     Document,
@@ -21,6 +20,8 @@ from service.api.documents import (
     read_json,
 )
 from service.api.limits import BodyLimits, read_raw
+from service.api.posting.fields import Asked, AskedInText, check_text
+from service.api.posting.forms import Form, FormLimits, read_form
 from service.api.requests import reading_until
 from service.errors import InvalidRequest, UnsupportedImage
 from service.inspection.images.sources import Base64Upload, Source, Upload
@@ -80,16 +81,45 @@ class BatchBody(Asked):
     )
 
 
+class RecordBody(Asked):
+    """The JSON body of `POST /inspections`: images of one part, or none."""
+
+    images: list[JsonImage] = Field([], fail_fast=True, description="views of the part, or none")
+
+
+class BodyKind(Enum):
+    """What a body is about: views of one part, many parts, or one part with or without images."""
+
+    PART = "part"
+    BATCH = "batch"
+    RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A request's images, and its fields apart from those of single images."""
+
+    fields: Asked
+    images: tuple[Posted, ...]
+
+
+_MODELS: Mapping[BodyKind, type[DetectBody | BatchBody | RecordBody]] = {
+    BodyKind.PART: DetectBody,
+    BodyKind.BATCH: BatchBody,
+    BodyKind.RECORD: RecordBody,
+}
+
+
 class _ImageFields(RootModel[Annotated[list[Asked], Field(fail_fast=True)]]):
     pass
 
 
-async def posted_images(
-    request: Request, query: Asked, limits: BodyLimits, deadline: float, *, per_image: bool
-) -> tuple[Posted, ...]:
+async def read_posting(
+    request: Request, query: Asked, limits: BodyLimits, deadline: float, kind: BodyKind
+) -> Posting:
     """Return the images of a multipart form, of JSON, or of any other body as one raw image.
 
-    Fields of the body override `query`; with `per_image`, each image may have fields too.
+    Fields of the body override `query`; in a batch, each image may have fields too.
 
     Raises `BodyTooLarge`, `MalformedBody`, `UnsupportedCharset`, `InvalidRequest`,
     `RequestValidationError`, `UnsupportedImage` for JSON or a form with another Content-Type,
@@ -99,15 +129,17 @@ async def posted_images(
     media_type = media_type_of(content_type)
     async with reading_until(deadline):
         if media_type == "multipart/form-data":
-            form = await read_form(request, _form_limits(limits, per_image=per_image))
-            return await _beside_loop(_form_images, form, query, limits, per_image=per_image)
+            form = await read_form(request, _form_limits(limits, kind))
+            return await _beside_loop(_read_form, form, query, limits, kind)
         if media_type == "application/json":
             check_charset(content_type, "body")
             body = await read_raw(request, limits.max_request_bytes)
-            return await _beside_loop(_json_images, body, query, limits, per_image=per_image)
+            return await _beside_loop(_read_json, body, query, limits, kind)
         content = await read_raw(request, limits.max_image_bytes)
+    if not content and kind is BodyKind.RECORD:
+        return Posting(query, ())
     _check_type(content, content_type)
-    return (Posted(None, query, Upload(None, content)),)
+    return Posting(query, (Posted(None, query, Upload(None, content)),))
 
 
 def _check_type(content: bytes, content_type: str) -> None:
@@ -122,29 +154,25 @@ def _check_type(content: bytes, content_type: str) -> None:
 
 
 async def _beside_loop(
-    read: Callable[..., tuple[Posted, ...]],
+    read: Callable[[Any, Asked, BodyLimits, BodyKind], Posting],
     body: Form | bytes,
     query: Asked,
     limits: BodyLimits,
-    *,
-    per_image: bool,
-) -> tuple[Posted, ...]:
+    kind: BodyKind,
+) -> Posting:
     """Run `read`; in a thread if the body's JSON is long, else on the event loop."""
     json_bytes = len(body) if isinstance(body, bytes) else len(body.fields.get(_IMAGES, ""))
     if json_bytes < LONG_JSON_BYTES:
-        return read(body, query, limits, per_image=per_image)
-    return await asyncio.to_thread(read, body, query, limits, per_image=per_image)
+        return read(body, query, limits, kind)
+    return await asyncio.to_thread(read, body, query, limits, kind)
 
 
-def _json_images(
-    body: bytes, query: Asked, limits: BodyLimits, *, per_image: bool
-) -> tuple[Posted, ...]:
-    model: type[DetectBody | BatchBody] = BatchBody if per_image else DetectBody
+def _read_json(body: bytes, query: Asked, limits: BodyLimits, kind: BodyKind) -> Posting:
     document = read_json(body, _json_bounds(limits))
     images = document.value.get(_IMAGES) if isinstance(document.value, dict) else None
     if isinstance(images, list) and len(images) > limits.max_files:
         raise InvalidRequest(f"expected at most {limits.max_files} images, got {len(images)}")
-    fields = build(model, document.value, "body")
+    fields = build(_MODELS[kind], document.value, "body")
     common = fields.over(query)
     max_base64 = limits.max_image_bytes * 4 // 3 + 4
     posted = tuple(
@@ -156,7 +184,7 @@ def _json_images(
         for image in fields.images
     )
     document.close()
-    return posted
+    return Posting(common, posted)
 
 
 def _json_bounds(limits: BodyLimits) -> JsonBounds:
@@ -168,31 +196,30 @@ def _json_bounds(limits: BodyLimits) -> JsonBounds:
     )
 
 
-def _form_limits(limits: BodyLimits, *, per_image: bool) -> FormLimits:
+def _form_limits(limits: BodyLimits, kind: BodyKind) -> FormLimits:
     field_bytes = dict.fromkeys(_FIELDS, _MAX_FIELD_BYTES) | {"meta": _MAX_META_FIELD_BYTES}
-    if per_image:
+    if kind is BodyKind.BATCH:
         field_bytes[_IMAGES] = _JSON_BYTES_PER_IMAGE * max(limits.max_files, 128)
     return FormLimits(
         limits.max_request_bytes, limits.max_image_bytes, limits.max_files, field_bytes
     )
 
 
-def _form_images(
-    form: Form, query: Asked, limits: BodyLimits, *, per_image: bool
-) -> tuple[Posted, ...]:
-    if not form.files:
+def _read_form(form: Form, query: Asked, limits: BodyLimits, kind: BodyKind) -> Posting:
+    if not form.files and kind is not BodyKind.RECORD:
         raise InvalidRequest('no image: expected at least one part named "file" with a filename')
     texts = {name: text for name in _FIELDS if (text := form.fields.get(name))}
     common = check_text(texts, "form").over(query)
     fields_of_images = [common] * len(form.files)
-    if per_image and (text := form.fields.get(_IMAGES)):
+    if kind is BodyKind.BATCH and (text := form.fields.get(_IMAGES)):
         fields_of_images = [
             fields.over(common) for fields in _image_fields(text, len(form.files), limits)
         ]
-    return tuple(
+    posted = (
         Posted(file.filename, fields, file)
         for file, fields in zip(form.files, fields_of_images, strict=True)
     )
+    return Posting(common, tuple(posted))
 
 
 def _image_fields(text: str, files: int, limits: BodyLimits) -> list[Asked]:

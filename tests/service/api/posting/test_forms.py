@@ -1,11 +1,11 @@
-"""Forms: whose fields differ, in which charset, and how a file's name may be written."""
+"""Forms: fields per file, charsets, and the spellings of a file's name."""
 
 import base64
 import json
 
 import pytest
 
-from service.api.detect.forms import MAX_FILENAME, filename_of
+from service.api.posting.forms import MAX_FILENAME, filename_of
 from tests.hostile_bodies import CODECS, form_part
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -69,13 +69,17 @@ def test_a_query_of_many_parameters_is_refused(line, problem):
     assert "100 parameters" in problem(response, 422, "invalid-request")["detail"]
 
 
-@pytest.mark.parametrize("codec", [one for one in CODECS if one.isprintable() and one])
+@pytest.mark.parametrize("codec", [name for name in CODECS if name.isprintable() and name])
 def test_a_charset_other_than_utf8_is_refused(line, image, problem, codec):
     bolt, picture = form_part(b"category", b"bolt"), file(image())
     of_form = posted(line, bolt, picture, content_type=f"{FORM['Content-Type']}; charset={codec}")
     typed = form_part(b"category", b"bolt", b"Content-Type: text/plain; charset=" + codec.encode())
-    said = form_part(b"_charset_", codec.encode())
-    for response in (of_form, posted(line, typed, picture), posted(line, said, bolt, picture)):
+    charset_field = form_part(b"_charset_", codec.encode())
+    for response in (
+        of_form,
+        posted(line, typed, picture),
+        posted(line, charset_field, bolt, picture),
+    ):
         body = problem(response, 415, "unsupported-charset")
         assert repr(codec) in body["detail"]
 
@@ -83,9 +87,12 @@ def test_a_charset_other_than_utf8_is_refused(line, image, problem, codec):
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"', "us-ascii"])
 def test_utf8_may_be_named(line, image, charset):
     typed = form_part(b"category", b"bolt", f"Content-Type: text/plain; charset={charset}".encode())
-    said = form_part(b"_charset_", charset.strip('"').encode())
+    charset_field = form_part(b"_charset_", charset.strip('"').encode())
     content_type = f"{FORM['Content-Type']}; charset={charset}"
-    assert posted(line, said, typed, file(image()), content_type=content_type).status_code == 200
+    assert (
+        posted(line, charset_field, typed, file(image()), content_type=content_type).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "punycode"])
@@ -126,7 +133,7 @@ def test_names_of_files_are_decoded(line, image, parameters, expected):
 
 
 def test_a_name_in_a_slow_codec_is_not_decoded_by_it():
-    """Its time grows with the square of the name; a wrong name is as good as a right one."""
+    """Its time grows with the square of the length; decoding the name wrongly does no harm."""
     assert filename_of(b"form-data; filename*=punycode''" + b"a" * 900, None) == "a" * 900
 
 
@@ -138,7 +145,7 @@ def test_a_long_name_is_refused(line, image, problem):
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         ([form_part(b"part_id", b"a" * 5000)], "4096 bytes"),
         ([form_part(b"category", b"bolt", *[b"X-A: " + b"a" * 4000] * 3)], "headers"),
@@ -147,10 +154,10 @@ def test_a_long_name_is_refused(line, image, problem):
         ([form_part(b"meta", b'{"a":"' + b"a" * 100_000 + b'"}')], "65536 bytes"),
     ],
 )
-def test_parts_have_bounds_that_are_named(line, image, parts, said):
+def test_parts_have_bounds_that_are_named(line, image, parts, message):
     response = posted(line, *parts, file(image()))
     assert response.status_code in {400, 422}
-    assert said in response.json()["detail"]
+    assert message in response.json()["detail"]
 
 
 def test_meta_of_many_spaces_is_taken(line, image):
@@ -160,7 +167,7 @@ def test_meta_of_many_spaces_is_taken(line, image):
     assert response.json()["results"][0]["meta"] == {"a": 1}
 
 
-# What is sent as something else
+# Bodies with another content type than declared
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, Json, JsonValue
 
 from service.api.documents import build
 from service.api.requests import priority_of
+from service.api.submissions import SubmissionFields
 from service.errors import InvalidRequest
 from service.inspection.images.pictures import HeatmapKind
 from service.inspection.options import MAX_META_BYTES, InspectOptions, PartFields
@@ -27,7 +28,7 @@ def _check_length(value: object) -> object:
     return value
 
 
-class Asked(PartFields):
+class Asked(PartFields, SubmissionFields):
     """A client's fields of an image; in JSON each value has its type."""
 
     model_config = ConfigDict(strict=True)

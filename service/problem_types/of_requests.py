@@ -1,64 +1,19 @@
-"""The answer to each error, defined once for problems, OpenAPI, Lookout and the docs.
-
-`python -m tests.service.api.problem_docs` writes the table in docs/integrate.md.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+"""The answers to faults of a request, of its client, or of a name in it."""
 
 from service import errors
-
-_REPAIR_BODY = "fix the client: the body is not a valid form or valid JSON"
-_GIVE_KEY = "give the client a key with the scope `detect`"
-_REPAIR_NAME = "correct the name, or load the model; `detail` lists the categories"
-_LOOK_AT_NETWORK = "check the network, then try again"
-_SEND_LESS = "send less, request fewer heatmaps at once, or raise the limit"
-_SEND_FORMAT = "send JPEG, PNG, BMP, TIFF, WebP, PGM or PPM; `detail` names the unsupported variant"
-_SEND_UTF8 = "send texts in UTF-8, and declare UTF-8 or no charset"
-_TAKE_AGAIN = "take the picture again: the file is damaged, empty or not valid base64"
-_REPAIR_FIELD = "fix the client; `errors` names the field"
-_WAIT = "wait for `Retry-After` seconds"
-_READ_LOG = "search the log for the request id; a retry rarely helps"
-_TRY_AGAIN = "try again after `Retry-After` seconds, if the part can wait"
-_TOO_LATE = "the part has passed; send fewer requests, or use a faster device"
+from service.problem_types import advice
+from service.problem_types.kind import ProblemType
 
 # Else the server would parse the unread part of the body as the next request.
 _CLOSE = {"Connection": "close"}
 
-
-@dataclass(frozen=True, slots=True)
-class ProblemType:
-    """The answer to one kind of error; `slug` is its stable name for programs."""
-
-    status: int
-    slug: str
-    title: str
-    example: str = ""
-    """A typical `detail`."""
-
-    advice: str = ""
-    """What to do when this error leaves a part UNDECIDED."""
-
-    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Headers of the answer, in addition to Retry-After."""
-
-    throttles: bool = False
-    """Whether the error ends once clients send less."""
-
-    @property
-    def uri(self) -> str:
-        """The identifier in a problem's `type`."""
-        return f"urn:mambaad:problem:{self.slug}"
-
-
-INTERNAL = ProblemType(500, "internal-error", "The service failed", advice=_READ_LOG)
-PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
+OF_REQUESTS: dict[type[errors.ServiceError], ProblemType] = {
     errors.MalformedBody: ProblemType(
         400,
         "malformed-body",
         "The body cannot be parsed",
         example="the form cannot be read: its Content-Type has no boundary",
-        advice=_REPAIR_BODY,
+        advice=advice.REPAIR_BODY,
     ),
     errors.InvalidTensor: ProblemType(
         400,
@@ -71,7 +26,7 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "unauthenticated",
         "The API key is missing or unknown",
         example="no API key: expected Authorization: Bearer <key>, or X-API-Key: <key>",
-        advice=_GIVE_KEY,
+        advice=advice.GIVE_KEY,
         headers={"WWW-Authenticate": 'Bearer realm="mambaad"'},
     ),
     errors.Forbidden: ProblemType(
@@ -79,14 +34,14 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "forbidden",
         "The caller may not do this",
         example="'line-3' has the scope detect, but this needs admin",
-        advice=_GIVE_KEY,
+        advice=advice.GIVE_KEY,
     ),
     errors.NoSuchCategory: ProblemType(
         404,
         "unknown-category",
         "No checkpoint serves this category",
         example="no checkpoint serves the category 'botle'; have: solar-mono, solar-poly",
-        advice=_REPAIR_NAME,
+        advice=advice.REPAIR_NAME,
     ),
     errors.NoSuchVersion: ProblemType(
         404,
@@ -102,14 +57,14 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "headers-too-slow",
         "The headers did not arrive in time",
         example="the headers did not arrive within 10 s",
-        advice=_LOOK_AT_NETWORK,
+        advice=advice.LOOK_AT_NETWORK,
     ),
     errors.BodyTooSlow: ProblemType(
         408,
         "body-too-slow",
         "The body did not arrive in time",
         example="the body did not arrive in time: 1000 bytes in 20 s",
-        advice=_LOOK_AT_NETWORK,
+        advice=advice.LOOK_AT_NETWORK,
         headers=_CLOSE,
     ),
     errors.NoSuchModel: ProblemType(
@@ -195,35 +150,35 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "body-too-large",
         "Too many bytes",
         example="an image may have 33554432 bytes, got 40000000",
-        advice=_SEND_LESS,
+        advice=advice.SEND_LESS,
     ),
     errors.ImageTooLarge: ProblemType(
         413,
         "image-too-large",
         "The image is too large or too expensive to decode",
         example="an image may have 50000000 pixels, got 50000 x 50000 = 2500000000",
-        advice=_SEND_LESS,
+        advice=advice.SEND_LESS,
     ),
     errors.AnswerTooLarge: ProblemType(
         413,
         "answer-too-large",
         "The answer is too large",
         example="the heatmaps of one answer may have 268435456 bytes: request fewer",
-        advice=_SEND_LESS,
+        advice=advice.SEND_LESS,
     ),
     errors.UnsupportedImage: ProblemType(
         415,
         "unsupported-image",
         "Not a supported image format",
         example="not a supported image format; supported: JPEG, PNG, BMP, TIFF, WebP, PPM",
-        advice=_SEND_FORMAT,
+        advice=advice.SEND_FORMAT,
     ),
     errors.UnsupportedEncoding: ProblemType(
         415,
         "unsupported-encoding",
         "Not a supported encoding",
         example="Content-Encoding 'br' is not supported; supported: gzip, deflate",
-        advice=_SEND_FORMAT,
+        advice=advice.SEND_FORMAT,
         headers={"Accept-Encoding": "gzip, deflate"},
     ),
     errors.UnsupportedCharset: ProblemType(
@@ -231,14 +186,14 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "unsupported-charset",
         "Not a supported charset",
         example="the form declares the charset 'latin-1'; expected UTF-8",
-        advice=_SEND_UTF8,
+        advice=advice.SEND_UTF8,
     ),
     errors.InvalidRequest: ProblemType(
         422,
         "invalid-request",
         "A field is missing or invalid",
         example="no category: expected it as ?category= or as a form field",
-        advice=_REPAIR_FIELD,
+        advice=advice.REPAIR_FIELD,
     ),
     errors.IdempotencyKeyReused: ProblemType(
         422,
@@ -246,7 +201,30 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "The Idempotency-Key belongs to another request",
         example="this Idempotency-Key was used with another body, Content-Type or path: use a "
         "new key for each new request, and the same key only to repeat one",
-        advice=_REPAIR_FIELD,
+        advice=advice.REPAIR_FIELD,
+    ),
+    errors.InvalidInspectionId: ProblemType(
+        400,
+        "invalid-inspection-id",
+        "Not an inspection id",
+        example="expected a UUIDv7 such as 0192f0c1-2c3a-7def-8123-456789abcdef, got 'part 7'",
+        advice=advice.REPAIR_ID,
+    ),
+    errors.InspectionIdReused: ProblemType(
+        409,
+        "inspection-id-reused",
+        "The inspection id belongs to another part",
+        example="the inspection 0192f0c1-2c3a-7def-8123-456789abcdef has other images: use a new "
+        "id for each part, and the same id only to repeat a request",
+        advice=advice.REPAIR_ID,
+    ),
+    errors.MapNotKept: ProblemType(
+        409,
+        "map-not-kept",
+        "The anomaly map is no longer there",
+        example="the part was decided NG, but its anomaly map is no longer there, so the same "
+        "answer cannot be given again: use the decision",
+        advice="use the decision that `detail` names, or inspect the part under a new id",
     ),
     errors.UndecodableImage: ProblemType(
         422,
@@ -254,14 +232,14 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         "The image cannot be decoded",
         example="the PNG image of 2000 bytes is truncated or damaged: expected a complete image "
         "file",
-        advice=_TAKE_AGAIN,
+        advice=advice.TAKE_AGAIN,
     ),
     errors.RateLimited: ProblemType(
         429,
         "rate-limited",
         "Too many requests",
         example="'line-3' may send 20 images a second; try again in 1 s",
-        advice=_WAIT,
+        advice=advice.WAIT,
         throttles=True,
     ),
     errors.HeadersTooLarge: ProblemType(
@@ -271,97 +249,4 @@ PROBLEM_TYPES: dict[type[errors.ServiceError], ProblemType] = {
         example="headers may have 32768 bytes, got more",
     ),
     errors.ClientGone: ProblemType(499, "client-gone", "The client closed the connection"),
-    errors.NonFiniteResult: ProblemType(
-        500,
-        "non-finite-result",
-        "The network's score is not a number",
-        example="the network's score of this image is not a finite number: the part is UNDECIDED",
-        advice=_READ_LOG,
-    ),
-    errors.InspectionFailed: ProblemType(
-        500,
-        "inspection-failed",
-        "The image could not be inspected",
-        example="the network failed on this image: the part is UNDECIDED",
-        advice=_READ_LOG,
-    ),
-    errors.TooManyConnections: ProblemType(
-        503,
-        "too-many-connections",
-        "Too many connections are open",
-        example="too many connections are open: close idle ones",
-        advice=_TRY_AGAIN,
-    ),
-    errors.BodiesFull: ProblemType(
-        503,
-        "bodies-full",
-        "Too many bytes are in memory",
-        example="requests in progress take 2147483648 bytes, which is the limit",
-        advice=_TRY_AGAIN,
-        throttles=True,
-    ),
-    errors.QueueFull: ProblemType(
-        503,
-        "queue-full",
-        "Too many images are waiting",
-        example="128 images are waiting, which is the limit",
-        advice=_TRY_AGAIN,
-        throttles=True,
-    ),
-    errors.NoWorkerReady: ProblemType(
-        503,
-        "no-worker-ready",
-        "No worker is ready",
-        example="no worker is ready: they are starting or restarting",
-        advice=_TRY_AGAIN,
-    ),
-    errors.WorkerLost: ProblemType(
-        503,
-        "worker-lost",
-        "The worker died on this image",
-        example="the worker died while it processed this image, which was not inspected",
-        advice=_TRY_AGAIN,
-    ),
-    errors.KeysUnreadable: ProblemType(
-        503,
-        "keys-unreadable",
-        "API keys cannot be checked",
-        example="the keys file could not be read for 901 s, so no key is valid",
-        advice="make the keys file readable for the service; its log says what is wrong",
-    ),
-    errors.StateNotWritten: ProblemType(
-        503,
-        "state-not-written",
-        "The change could not be saved",
-        example="the change could not be saved and was not made: No space left on device",
-    ),
-    errors.JournalUnavailable: ProblemType(
-        503,
-        "journal-unavailable",
-        "The archive cannot be used",
-        example="the journal cannot be written: the disk is full; free some space",
-        advice="make room on the service's disk, or make it writable; its log says what is wrong",
-    ),
-    errors.ArchiveUnavailable: ProblemType(
-        503,
-        "archive-unavailable",
-        "The archive cannot be used",
-        example="the archive's PostgreSQL (postgresql+psycopg://db.plant/mambaad) cannot be used: "
-        "connection refused",
-    ),
-    errors.CheckpointUnavailable: ProblemType(
-        503,
-        "checkpoint-unavailable",
-        "The checkpoint cannot be loaded",
-        example="checkpoint solar/2, which serves 'solar-mono', cannot be loaded",
-        advice=_TRY_AGAIN,
-    ),
-    errors.DeadlineExceeded: ProblemType(
-        504,
-        "deadline-exceeded",
-        "Not inspected in time",
-        example="not inspected within 30 s",
-        advice=_TOO_LATE,
-        throttles=True,
-    ),
 }

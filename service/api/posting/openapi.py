@@ -4,16 +4,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.api.detect.fields import Asked, AskedInText
-from service.api.detect.uploads import BatchBody, DetectBody
+from service.api.posting.fields import Asked, AskedInText
+from service.api.posting.uploads import BatchBody, DetectBody, RecordBody
 from service.api.requests import PRIORITY_HEADER, TIMEOUT_HEADER
+from service.http.inspection_ids import INSPECTION_ID_HEADER
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp")
 _IMAGE_TEXT = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
+_ID = "0192f0c1-2c3a-7def-8123-456789abcdef"
 _ASKED_EXAMPLE = {
+    "inspection_id": _ID, "captured_at": "2026-11-29T10:15:30.250+01:00",
     "category": "solar-mono", "part_id": "cell-00042", "station": "EL-3", "job_id": "lot-17",
     "meta": {"exposure_ms": 40}, "heatmap": "mask",
 }  # fmt: skip
@@ -41,6 +44,7 @@ REQUEST_HEADERS = [
         "answer, with the header `Idempotency-Replayed: true`",
         pattern=r"^[\x21-\x7e]{1,255}$",
     ),
+    _header(INSPECTION_ID_HEADER, "as the field `inspection_id`; for one part only", format="uuid"),
     _header("X-Request-ID", "an id for the log; returned in the answer", maxLength=128),
     _header("traceparent", "W3C Trace Context: the trace that this request is part of"),
 ]
@@ -64,11 +68,17 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return inlined
 
 
-def _body(description: str, json_body: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    form: dict[str, Any] = {
-        "file": {"type": "array", "minItems": 1, "items": _FILE, "description": "image files"},
-        **_schema(AskedInText)["properties"],
-    }
+def _body(
+    description: str,
+    json_body: type[BaseModel],
+    example: dict[str, Any],
+    *,
+    needs_image: bool = True,
+) -> dict[str, Any]:
+    files: dict[str, Any] = {"type": "array", "items": _FILE, "description": "image files"}
+    if needs_image:
+        files["minItems"] = 1
+    form: dict[str, Any] = {"file": files, **_schema(AskedInText)["properties"]}
     if issubclass(json_body, BatchBody):
         form["images"] = {
             "type": "string",
@@ -79,12 +89,16 @@ def _body(description: str, json_body: type[BaseModel], example: dict[str, Any])
     return {
         "parameters": REQUEST_HEADERS,
         "requestBody": {
-            "required": True,
+            "required": needs_image,
             "description": description,
             "content": {
                 "application/json": {"schema": _schema(json_body), "example": example},
                 "multipart/form-data": {
-                    "schema": {"type": "object", "required": ["file"], "properties": form},
+                    "schema": {
+                        "type": "object",
+                        "properties": form,
+                        **({"required": ["file"]} if needs_image else {}),
+                    },
                     "encoding": {"file": {"contentType": ", ".join(_IMAGE_TYPES)}},
                 },
                 **{media_type: {"schema": _FILE} for media_type in _IMAGE_TYPES},
@@ -111,4 +125,19 @@ BATCH_BODY = _body(
             {"content": _IMAGE_TEXT, "category": "solar-poly", "part_id": "cell-00043"},
         ],
     },
+)
+
+RECORD_BODY = _body(
+    "A form, JSON, or any other body as one image; without images, the part is recorded alone.",
+    RecordBody,
+    {
+        "inspection_id": _ID,
+        "category": "solar-mono",
+        "part_id": "cell-00042",
+        "captured_at": "2026-11-29T10:15:30.250+01:00",
+        "told": "UNDECIDED",
+        "told_reason": "no answer within 80 ms",
+        "images": [{"content": _IMAGE_TEXT, "filename": "cell.png"}],
+    },
+    needs_image=False,
 )

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from model.cli import app
 from model.cli.train import recipe as recipes
-from model.cli.train.option_groups import OptionGroup, grouped
+from model.option_groups import OptionGroup, grouped
 from model.training.recipe.recipe import paths
 
 
@@ -31,7 +31,6 @@ def run(*words):
     @alone.command()
     @grouped
     def paint(ctx: typer.Context, line: int, order: Order) -> None:
-        """Paint a part."""
         taken.append((ctx.get_parameter_source("coats").name, line, order))
 
     result = CliRunner().invoke(alone, words)
