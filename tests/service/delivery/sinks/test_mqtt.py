@@ -81,10 +81,19 @@ def test_the_state_is_retained_and_the_will_says_offline(deliver, broker, eventu
         eventually(lambda: late.states)
 
 
-def test_names_of_clients_add_no_levels_and_end_no_connection(
-    journal, deliver, broker, eventually
-):
-    names = ["a/b", "+", "#", "%2F", "-", "\x01\x7f\x85", "\ufffe\ufdd0", "'; drop table", "ü \U0001f527", ""]
+def test_names_of_clients_add_no_levels_and_end_no_connection(journal, deliver, broker, eventually):
+    names = [
+        "a/b",
+        "+",
+        "#",
+        "%2F",
+        "-",
+        "\x01\x7f\x85",
+        "\ufffe\ufdd0",
+        "'; drop table",
+        "ü \U0001f527",
+        "",
+    ]
     with listening(broker) as listener:
         deliver(mes=broker.settings())
         record(journal, [inspection(station=name) for name in names])
@@ -219,8 +228,11 @@ def test_tls_with_a_clients_certificate(journal, deliver, broker, authority, eve
     with listening(broker) as listener:
         deliver(
             mes=broker.settings(
-                port=secured, tls=True, ca_file=authority.file,
-                certificate_file=of_client, key_file=key_of_client,
+                port=secured,
+                tls=True,
+                ca_file=authority.file,
+                certificate_file=of_client,
+                key_file=key_of_client,
             )
         )
         record(journal, parts(50))
@@ -229,9 +241,7 @@ def test_tls_with_a_clients_certificate(journal, deliver, broker, authority, eve
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_expired_certificate_holds_the_sink(
-    journal, deliver, broker, authority, until_held
-):
+def test_an_expired_certificate_holds_the_sink(journal, deliver, broker, authority, until_held):
     certificate, key = authority.sign("expired", days=-1)
     broker.stop()
     secured = free_port()

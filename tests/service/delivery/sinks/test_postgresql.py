@@ -105,7 +105,11 @@ def judge(journal):
 
 def test_the_central_row_equals_the_journals(journal, deliver, central, settings, eventually):
     deliveries = deliver(archive=settings())
-    sent = [*parts(30), inspection(origin=Origin.LATE), inspection(station=None, meta=None, views=())]
+    sent = [
+        *parts(30),
+        inspection(origin=Origin.LATE),
+        inspection(station=None, meta=None, views=()),
+    ]
     record(journal, [*sent, inspection(origin=Origin.TEST)])
     eventually(lambda: deliveries.status()[0].depth == 0)
     assert central.ids() == {record.inspection_id for record in sent}
@@ -350,6 +354,10 @@ def _processes(server) -> list[psutil.Process]:
 
 def _limit_files(process_id: int, nbytes: str) -> None:
     """Let a process write no file beyond a size; only its own user may say so."""
-    user = [] if os.geteuid() else ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    user = (
+        []
+        if os.geteuid()
+        else ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    )
     command = [*user, "prlimit", f"--pid={process_id}", f"--fsize={nbytes}:"]
     subprocess.run(command, check=True)
