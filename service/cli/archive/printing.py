@@ -12,28 +12,44 @@ from service.api.inspections.schemas import InspectionAnswer, InspectionRow, Vie
 
 _COLOURS = {"OK": "green", "NG": "red", "REVIEW": "yellow", "UNDECIDED": "magenta"}
 _MARK_HELD = " (held)"
+_FOLDED = {"category", "station", "part"}
 
 
 def print_table(rows: Sequence[InspectionRow]) -> None:
-    """Print inspections, newest first; columns without any value are left out."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """Print inspections; columns without any value are left out."""
+    console = Console()
+    table = _table(rows, ids_below=False)
+    if console.measure(table, options=console.options.update(max_width=10_000)).maximum > (
+        console.width
+    ):
+        table = _table(rows, ids_below=True)
+    console.print(table)
+
+
+def _table(rows: Sequence[InspectionRow], *, ids_below: bool) -> Table:
+    """Return a table; for a narrow terminal each id is below its time."""
+    times = [_local(row.received_at) for row in rows]
+    ids = [str(row.inspection_id) + _MARK_HELD * row.is_held for row in rows]
     columns = {
-        "received": [_local(row.received_at) for row in rows],
+        "received": [f"{time}\n{id_}" for time, id_ in zip(times, ids, strict=True)]
+        if ids_below
+        else times,
         "told": [str(row.told) for row in rows],
         "found": [row.found if row.found and row.found != row.told else "" for row in rows],
         "verdict": [row.verdict or "" for row in rows],
         "score": ["" if row.score is None else f"{row.score:.3f}" for row in rows],
-        "category": [row.category for row in rows],
-        "station": [row.station or "" for row in rows],
-        "part": [row.part_id or "" for row in rows],
-        "inspection": [str(row.inspection_id) + _MARK_HELD * row.is_held for row in rows],
+        "category": [_printable(row.category) for row in rows],
+        "station": [_printable(row.station or "") for row in rows],
+        "part": [_printable(row.part_id or "") for row in rows],
+        "inspection": [] if ids_below else ids,
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in shown:
-        table.add_column(name, overflow="fold", no_wrap=name in {"received", "told", "inspection"})
+        table.add_column(name, overflow="fold", no_wrap=name not in _FOLDED)
     for cells in zip(*shown.values(), strict=True):
-        table.add_row(*(Text(_printable(cell), _COLOURS.get(cell, "")) for cell in cells))
-    Console().print(table)
+        table.add_row(*(Text(cell, _COLOURS.get(cell, "")) for cell in cells))
+    return table
 
 
 def print_inspection(row: InspectionAnswer, paths: Sequence[Path | None]) -> None:
