@@ -53,7 +53,9 @@ _SINK: dict[str, Any] = {
     "next_try_s": 12.4,
     "reruns": [],
 }
-_LIST: dict[int | str, Any] = {200: {"content": {"application/json": {"example": {"sinks": [_SINK]}}}}}
+_LIST: dict[int | str, Any] = {
+    200: {"content": {"application/json": {"example": {"sinks": [_SINK]}}}}
+}
 
 
 async def _deliveries(request: Request) -> Deliveries:  # async: else it would run in a thread

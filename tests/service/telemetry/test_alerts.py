@@ -28,7 +28,7 @@ OF_A_SINK = {
 """Series that begin at 0 with each sink's start; the service of these tests has no sinks."""
 
 LATER = {"mambaad_drift_alarm", *OF_A_SINK}
-"""Gauges that begin with the first hundred parts: a 1 needs no 0 before it; those of a sink, too."""
+"""What begins later than the service: gauges of the first hundred parts, and series of a sink."""
 
 STAGE_COUNT = 'mambaad_stage_duration_seconds_count{category="bolt", stage="total"}'
 STAGE_1S = 'mambaad_stage_duration_seconds_bucket{category="bolt", le="1.0", stage="total"}'
