@@ -23,7 +23,7 @@ from service.archive.media import Media, MediaError
 from service.archive.migrate import SchemaUnusable, schema_of
 from service.archive.search import Position, search
 from service.archive.sqlite.connections import Readers
-from service.cli.archive.asking import Refused, ask, service_client
+from service.cli.asking import Refused, ask, service_client
 from service.cli.archive.options import SourceOptions, archive_folder
 from service.cli.archive.refusing import refuse
 from service.errors import NoSuchInspection

@@ -1,4 +1,4 @@
-"""MQTT, on a real mosquitto: order, acknowledgements, states, access lists, TLS, and bad brokers."""
+"""MQTT, on a real mosquitto: order, acknowledgements, access lists, TLS, and bad brokers."""
 
 import socket
 import subprocess
