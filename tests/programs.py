@@ -10,6 +10,8 @@ PACKAGES = {
     "curl": "curl",
     "initdb": "postgresql",
     "mosquitto": "mosquitto",
+    "mosquitto_passwd": "mosquitto",
+    "openssl": "openssl",
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",

@@ -10,7 +10,7 @@ finally:
 import asyncio
 import concurrent.futures
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,8 +22,8 @@ from service.archive.journal import Recorded
 from service.archive.records import InspectionRecord
 from service.archive.sqlite import recording
 from service.archive.sqlite.connections import Readers
-from service.archive.sqlite.lock import check_whole, lock_folder
-from service.archive.sqlite.opening import log_sqlite
+from service.archive.sqlite.lock import FolderLock
+from service.archive.sqlite.opening import log_sqlite, wal_of
 from service.archive.sqlite.thread import WritingThread
 from service.archive.sqlite.waiting import WaitingWrites, Write
 from service.telemetry.metrics.archive import ArchiveMetrics
@@ -43,13 +43,13 @@ class SqliteJournal:
         waiting: WaitingWrites,
         thread: WritingThread,
         metrics: ArchiveMetrics,
-        release: Callable[[], object],
+        lock: FolderLock,
     ) -> None:
         self._readers = readers
         self._waiting = waiting
         self._thread = thread
         self._metrics = metrics
-        self._release = release
+        self._lock = lock
 
     @classmethod
     def open(
@@ -68,25 +68,26 @@ class SqliteJournal:
         """
         metrics = metrics or ArchiveMetrics(CollectorRegistry())
         log_sqlite()
-        release = lock_folder(folder)
         path = folder / JOURNAL_FILE
+        lock = FolderLock(folder)
+        lock.hold()
         waiting = WaitingWrites(max_pending)
         metrics.journal_pending.set_function(lambda: len(waiting))
         metrics.journal_bytes.set_function(lambda: bytes_on_disk(path))
-        thread = WritingThread(path, node, waiting, metrics)
+        thread = WritingThread(path, node, waiting, metrics, lock)
         try:
-            check_whole(folder)
+            lock.check_whole()
             thread.start()
         except BaseException:
-            release()
+            lock.release()
             raise
-        return cls(Readers(path), waiting, thread, metrics, release)
+        return cls(Readers(path), waiting, thread, metrics, lock)
 
     def close(self) -> None:
         """Write what waits, then close the journal and unlock the folder; blocks."""
         self._readers.close()
         self._thread.stop()
-        self._release()
+        self._lock.release()
 
     @property
     def failure(self) -> str | None:
@@ -156,5 +157,9 @@ class SqliteJournal:
 
 
 def bytes_on_disk(path: Path) -> int:
-    """Return the size of a journal with its write-ahead log."""
-    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*") if file.is_file())
+    """Return the size of a journal with its write-ahead log; what is not there counts 0."""
+    size = 0
+    for file in (path, wal_of(path)):
+        with suppress(OSError):
+            size += file.stat().st_size
+    return size

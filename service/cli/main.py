@@ -1,4 +1,4 @@
-"""The command `mambaad`: `serve`, `detect`, `keys`, `archive`, and `model.cli`'s commands.
+"""The command `mambaad`: `serve`, `detect`, `keys`, `archive`, `deliveries`, and `model.cli`'s.
 
 Heavy imports happen inside commands, so that `--help` and invalid options answer at once.
 """
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from model.images.files import images_in_folder
 from service.access.keys import KeysUnusable
 from service.cli import archive as archive_commands
+from service.cli import deliveries as delivery_commands
 from service.cli import keys as key_commands
 from service.cli.detect import detect
 from service.settings import Settings, SettingsError, tune_torch, unknown_variables
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def build_commands() -> typer.Typer:
-    """Add `serve`, `detect`, `keys` and `archive` to the commands of `model.cli`."""
+    """Add the service's commands to those of `model.cli`."""
     commands = _offline_commands() or typer.Typer(
         help="Inspect parts for defects.", no_args_is_help=True
     )
@@ -50,6 +51,7 @@ def build_commands() -> typer.Typer:
     commands.command()(detect)
     commands.add_typer(key_commands.commands, name="keys")
     commands.add_typer(archive_commands.commands, name="archive")
+    commands.add_typer(delivery_commands.commands, name="deliveries")
     return commands
 
 
@@ -61,9 +63,9 @@ def _offline_commands() -> typer.Typer | None:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve`, `detect`, `keys` and `archive` are "
-            "available; "
-            "for the other commands: pip install 'mambaad-service[train]'",
+            f"{error.name} is not installed, so only `serve`, `detect`, `keys`, `archive` and "
+            "`deliveries` are available; for the other commands: "
+            "pip install 'mambaad-service[train]'",
             err=True,
         )
         return None

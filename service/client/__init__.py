@@ -26,10 +26,12 @@ from service.client.errors import (
     Unavailable,
     UnexpectedAnswer,
     UnknownCategory,
+    UnknownInspection,
 )
 from service.client.exchange import Retry
 from service.client.images import ImageLike, ImagesLike, Part
-from service.client.results import Category, Readiness, Record, Result
+from service.client.inspections import GivenVerdict, Inspection, Search, Verdict, View
+from service.client.results import Category, Readiness, Result
 
 __all__ = [
     "AsyncClient",
@@ -39,10 +41,12 @@ __all__ = [
     "ConnectionLost",
     "DeadlineExceeded",
     "Decision",
+    "GivenVerdict",
     "Heatmap",
     "ImageLike",
     "ImageRefused",
     "ImagesLike",
+    "Inspection",
     "InspectionError",
     "InspectionFailed",
     "InvalidRequest",
@@ -52,12 +56,15 @@ __all__ = [
     "Peak",
     "Problem",
     "Readiness",
-    "Record",
     "Region",
     "Result",
     "Retry",
+    "Search",
     "Size",
     "Unavailable",
     "UnexpectedAnswer",
     "UnknownCategory",
+    "UnknownInspection",
+    "Verdict",
+    "View",
 ]

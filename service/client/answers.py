@@ -15,29 +15,29 @@ class Decision(StrEnum):
     UNDECIDED = "UNDECIDED"
 
 
-class Answer(BaseModel):
-    """A part of an answer."""
+class AnswerPart(BaseModel):
+    """Base of an answer's parts."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, arbitrary_types_allowed=True
     )
 
 
-class Size(Answer):
+class Size(AnswerPart):
     """Width and height in pixels."""
 
     width: int
     height: int
 
 
-class Peak(Answer):
+class Peak(AnswerPart):
     """A region's most anomalous pixel."""
 
     x: int
     y: int
 
 
-class Region(Answer):
+class Region(AnswerPart):
     """A connected patch of anomalous pixels, in pixels of the upright input image."""
 
     x: int
@@ -49,14 +49,14 @@ class Region(Answer):
     peak_score: float
 
 
-class Model(Answer):
+class Model(AnswerPart):
     """The checkpoint that inspected the image."""
 
     name: str
     version: str
 
 
-class Heatmap(Answer):
+class Heatmap(AnswerPart):
     """The file of a heatmap."""
 
     content: bytes = Field(repr=False)

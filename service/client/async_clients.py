@@ -1,15 +1,16 @@
 """The async client; it differs from the blocking one only in how it waits."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import anyio
 import anyio.to_thread
 import httpx
 
 from service.client.calls import Calls, base_url, new_key
-from service.client.clients import DEFAULT_TIMEOUT_MS
+from service.client.clients import DEFAULT_TIMEOUT_MS, PAGE_SIZE
 from service.client.exchange import Outcome, Pause, Retry, Step
 from service.client.images import (
     ImageLike,
@@ -20,7 +21,8 @@ from service.client.images import (
     read_parts,
     time_text,
 )
-from service.client.results import Category, Readiness, Record, Result
+from service.client.inspections import EVERYTHING, Inspection, Search, Verdict, verdict_body
+from service.client.results import Category, Readiness, Result
 from service.client.waiting import receive_async
 
 T = TypeVar("T")
@@ -111,7 +113,7 @@ class AsyncClient:
         job_id: str | None = None,
         meta: Mapping[str, Any] | None = None,
         timeout_ms: float | None = None,
-    ) -> Record:
+    ) -> Inspection:
         """Record a part as `Client.record` does."""
         part = {
             "category": category, "told": told, "told_reason": told_reason,
@@ -124,6 +126,35 @@ class AsyncClient:
     async def categories(self) -> list[Category]:
         """Return the categories, as `Client.categories` does."""
         return await self._run(self._calls.categories())
+
+    async def inspections(
+        self, search: Search = EVERYTHING, *, page_size: int = PAGE_SIZE
+    ) -> AsyncIterator[Inspection]:
+        """Yield archived inspections, as `Client.inspections` does."""
+        cursor = None
+        while True:
+            page = await self._run(self._calls.page(search, cursor, page_size))
+            for inspection in page.inspections:
+                yield inspection
+            if (cursor := page.cursor) is None:
+                return
+
+    async def inspection(self, inspection_id: UUID | str) -> Inspection:
+        """Return an archived inspection, as `Client.inspection` does."""
+        return await self._run(self._calls.inspection(inspection_id))
+
+    async def verdict(
+        self,
+        inspection_id: UUID | str,
+        verdict: Verdict | str,
+        *,
+        defect_class: str | None = None,
+        comment: str | None = None,
+        who: str | None = None,
+    ) -> Inspection:
+        """Give a verdict, as `Client.verdict` does."""
+        body = verdict_body(verdict, defect_class, comment, who)
+        return await self._run(self._calls.verdict(inspection_id, body))
 
     async def ready(self) -> Readiness:
         """Return whether the service can inspect, as `Client.ready` does."""

@@ -6,20 +6,28 @@ import uuid
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 
 from service.client.bodies import ENCODINGS
-from service.client.exchange import Call, Outcome, Retry, Step, exchange
+from service.client.exchange import INSPECTIONS, Call, Outcome, Retry, Step, exchange
 from service.client.images import File, Part
+from service.client.inspections import (
+    Inspection,
+    Page,
+    Search,
+    read_inspection,
+    read_page,
+    read_record,
+)
 from service.client.results import (
     Category,
     Readiness,
-    Record,
     Result,
     read_categories,
     read_readiness,
-    read_record,
     read_results,
 )
 from service.identifiers import new_id, parse_id
@@ -84,15 +92,36 @@ class Calls:
         meta: Mapping[str, Any] | None,
         timeout_ms: float | None,
         inspection_id: str | None,
-    ) -> Generator[Step, Outcome, Record]:
+    ) -> Generator[Step, Outcome, Inspection]:
         """Record a part as the line was told."""
         form = {**part, "meta": _json_text(meta)}
-        call = _of_part(self._post("/inspections", form, files, timeout_ms), inspection_id)
+        call = _of_part(self._post(INSPECTIONS, form, files, timeout_ms), inspection_id)
         return read_record((yield from exchange(call, self._retry)))
 
     def categories(self) -> Generator[Step, Outcome, list[Category]]:
         """List the categories that can be inspected."""
         return read_categories((yield from exchange(self._get("/categories"), self._retry)))
+
+    def page(
+        self, search: Search, cursor: str | None, limit: int
+    ) -> Generator[Step, Outcome, Page]:
+        """Return a page of a search."""
+        query = {**search.query, "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        call = Call("GET", INSPECTIONS, self._timeout_s, query=query)
+        return read_page((yield from exchange(call, self._retry)))
+
+    def inspection(self, inspection_id: UUID | str) -> Generator[Step, Outcome, Inspection]:
+        """Return one inspection."""
+        call = self._get(_path_of(inspection_id))
+        return read_inspection((yield from exchange(call, self._retry)))
+
+    def verdict(
+        self, inspection_id: UUID | str, body: Mapping[str, str]
+    ) -> Generator[Step, Outcome, Inspection]:
+        """Give a verdict."""
+        path = f"{_path_of(inspection_id)}/verdict"
+        call = Call("PUT", path, self._timeout_s, body=body)
+        return read_inspection((yield from exchange(call, self._retry)))
 
     def ready(self) -> Generator[Step, Outcome, Readiness]:
         """Ask whether the service is ready."""
@@ -131,6 +160,10 @@ def _of_part(call: Call, inspection_id: str | None) -> Call:
 
 def _json_text(meta: Mapping[str, Any] | None) -> str | None:
     return None if meta is None else json.dumps(meta, allow_nan=False)
+
+
+def _path_of(inspection_id: UUID | str) -> str:
+    return f"{INSPECTIONS}/{quote(str(inspection_id), safe='')}"
 
 
 def _seconds(timeout_ms: float) -> float:

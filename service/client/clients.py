@@ -1,9 +1,10 @@
 """The blocking client; `async_clients` has the other, which differs only in how it waits."""
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import httpx
 
@@ -18,12 +19,14 @@ from service.client.images import (
     read_parts,
     time_text,
 )
-from service.client.results import Category, Readiness, Record, Result
+from service.client.inspections import EVERYTHING, Inspection, Search, Verdict, verdict_body
+from service.client.results import Category, Readiness, Result
 from service.client.waiting import receive, within
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_MS = 30_000.0
+PAGE_SIZE = 100
 
 
 class Client:
@@ -129,7 +132,7 @@ class Client:
         job_id: str | None = None,
         meta: Mapping[str, Any] | None = None,
         timeout_ms: float | None = None,
-    ) -> Record:
+    ) -> Inspection:
         """Record a part as the line was told, and have its images inspected for the record.
 
         With the `inspection_id` of an earlier call, its record says so too. Raises
@@ -146,6 +149,40 @@ class Client:
     def categories(self) -> list[Category]:
         """Return the categories that can be inspected. Raises `InspectionError`."""
         return self._run(self._calls.categories())
+
+    def inspections(
+        self, search: Search = EVERYTHING, *, page_size: int = PAGE_SIZE
+    ) -> Iterator[Inspection]:
+        """Yield archived inspections, newest first; asks for a page when it is needed.
+
+        Raises `InspectionError`.
+        """
+        cursor = None
+        while True:
+            page = self._run(self._calls.page(search, cursor, page_size))
+            yield from page.inspections
+            if (cursor := page.cursor) is None:
+                return
+
+    def inspection(self, inspection_id: UUID | str) -> Inspection:
+        """Return an archived inspection. Raises `UnknownInspection`, or `InspectionError`."""
+        return self._run(self._calls.inspection(inspection_id))
+
+    def verdict(
+        self,
+        inspection_id: UUID | str,
+        verdict: Verdict | str,
+        *,
+        defect_class: str | None = None,
+        comment: str | None = None,
+        who: str | None = None,
+    ) -> Inspection:
+        """Give a verdict on an archived part: good, defective or unsure; return the inspection.
+
+        Raises `UnknownInspection`, or `InspectionError`.
+        """
+        body = verdict_body(verdict, defect_class, comment, who)
+        return self._run(self._calls.verdict(inspection_id, body))
 
     def ready(self) -> Readiness:
         """Return whether the service can inspect. Raises `CannotConnect` if nobody answers."""

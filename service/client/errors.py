@@ -8,6 +8,7 @@ InspectionError
     ├── InvalidRequest      400, 405, 409, 422
     ├── NotAllowed          401, 403: the API key
     ├── UnknownCategory     404
+    ├── UnknownInspection   404: the archive has no such inspection
     ├── ImageRefused        413, 415, and 422 for an image that cannot be decoded
     ├── Unavailable         429, 503: try again after `retry_after_s`
     ├── DeadlineExceeded    504, or the client's timeout
@@ -76,6 +77,10 @@ class UnknownCategory(Problem):
     """No checkpoint serves the category; `detail` lists the served ones."""
 
 
+class UnknownInspection(Problem):
+    """The archive has no such inspection: it was never recorded, or was deleted."""
+
+
 class ImageRefused(Problem):
     """The image is too large, damaged, or in an unsupported format."""
 
@@ -106,7 +111,11 @@ _BY_STATUS: dict[int, type[Problem]] = {
     503: Unavailable,
     504: DeadlineExceeded,
 }
-_BY_KIND: dict[str, type[Problem]] = {"undecodable-image": ImageRefused}
+_BY_KIND: dict[str, type[Problem]] = {
+    "undecodable-image": ImageRefused,
+    "unknown-inspection": UnknownInspection,
+    "no-archive": InvalidRequest,
+}
 
 
 def problem_of(status: int, body: Mapping[str, Any], retry_after_s: float | None = None) -> Problem:

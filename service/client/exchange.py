@@ -29,6 +29,8 @@ _BYTES = "application/octet-stream"
 _MOST_WITH_HEATMAPS = 2**29
 _MOST_WITHOUT = 2**22
 _MOST_OF_AN_IMAGE = 2**16
+_MOST_OF_A_PAGE = 2**26
+INSPECTIONS = "/inspections"
 _TRAVEL_S = 0.1
 """The socket waits this much longer than the service, and the client this much longer than the
 socket, because a 504 or a connection error says more than the client's own timeout."""
@@ -39,8 +41,8 @@ class Retry:
     """Rules of retries: `attempts` in total, with pauses that double from `backoff_s`.
 
     Retried are refused connections, and 429 or 503 with Retry-After; after a broken connection,
-    only GET requests and those with an Idempotency-Key, which `detect` sends by default. No retry
-    starts after the deadline.
+    only GET and PUT requests and those with an Idempotency-Key, which `detect` sends by default. No
+    retry starts after the deadline.
     """
 
     attempts: int = 3
@@ -67,10 +69,14 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[File] = ()
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, str] | None = None
 
     @property
     def most_answer_bytes(self) -> int:
         """The maximum size of the answer: larger with heatmaps and with returned fields."""
+        if self.path == INSPECTIONS:
+            return _MOST_OF_A_PAGE
         if "heatmap" in self.form or "images" in self.form:
             return _MOST_WITH_HEATMAPS
         fields = 4 * sum(map(len, self.form.values()))
@@ -79,11 +85,8 @@ class Call:
     @property
     def may_repeat(self) -> bool:
         """Whether the service may receive it twice without harm."""
-        return (
-            self.method == "GET"
-            or self.path == "/inspections"
-            or ("Idempotency-Key" in self.headers)
-        )
+        may = self.method in ("GET", "PUT") or "Idempotency-Key" in self.headers
+        return may or (self.path == INSPECTIONS and self.method == "POST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +114,19 @@ class Send:
         left_ms = max(1, round(1000 * self.timeout_s))
         headers = {**call.headers, "X-Request-Timeout-Ms": str(left_ms)}
         parts = [("file", (f.name, f.content, _BYTES)) for f in call.files]
+        if call.body is not None:
+            return http.build_request(
+                call.method,
+                call.path,
+                headers=headers,
+                json=call.body,
+                timeout=self.timeout_s + _TRAVEL_S,
+            )
         return http.build_request(
             call.method,
             call.path,
             headers=headers | {"Content-Type": _BYTES} if raw else headers,
-            params=dict(call.form) if raw else None,
+            params=dict(call.form if raw else call.query) or None,
             content=call.files[0].content if raw and call.files else None,
             data=dict(call.form) or None if not raw else None,
             files=parts or None if not raw else None,

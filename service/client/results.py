@@ -9,7 +9,7 @@ import httpx
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from model.bounded import strict_json
-from service.client.answers import Answer, Decision, Heatmap, Model, Region, Size
+from service.client.answers import AnswerPart, Decision, Heatmap, Model, Region, Size
 from service.client.errors import Problem, UnexpectedAnswer, problem_of
 
 _READY_STATUSES = (200, 503)
@@ -19,7 +19,7 @@ _FAULTS_NAMED = 5
 _MOST_VALUES = 2_000_000
 
 
-class Result(Answer):
+class Result(AnswerPart):
     """The result of one image; `error` says why it was not inspected.
 
     Only `is_ok` means that a part is good. A result has no truth value, so that `if result:` cannot
@@ -112,25 +112,7 @@ class Result(Answer):
         raise TypeError("a result has no truth value: use result.is_ok")
 
 
-class Record(Answer):
-    """What the service has recorded of a part: what the line was told, and what was found later.
-
-    `found` is None if no image was inspected; `problem` says why.
-    """
-
-    inspection_id: str
-    category: str
-    origin: str
-    told: Decision
-    told_reason: str | None = None
-    found: Decision | None = None
-    score: float | None = None
-    model: Model | None = None
-    problem: str | None = None
-    answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
-
-
-class Category(Answer):
+class Category(AnswerPart):
     """A category that can be inspected; `threshold` is for the raw score.
 
     `contested`: checkpoints with other names claim it too (`also_claimed_by`), and no route was
@@ -148,7 +130,7 @@ class Category(Answer):
     contested: bool = False
 
 
-class Readiness(Answer):
+class Readiness(AnswerPart):
     """Whether the service can inspect, and the reasons if not."""
 
     ready: bool
@@ -156,20 +138,19 @@ class Readiness(Answer):
     answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
 
 
-T = TypeVar("T", bound=Answer)
+T = TypeVar("T", bound=AnswerPart)
 
 
 def read_results(
     response: httpx.Response, categories: Sequence[str | None], names: Sequence[str]
 ) -> list[Result]:
     """Return one result per image, with its name. Raises `Problem` or `UnexpectedAnswer`."""
-    body = _json(response)
+    body = read_body(response)
     # With `POST /detect`, they are those of the part, of which the results are views.
     of_part = {name: body[name] for name in _OF_A_PART if name in body}
-    items = _items(body, "results")
     results = [
-        _parse(Result, {**of_part, **item} if isinstance(item, dict) else item, keep=True)
-        for item in items
+        read_one(Result, {**of_part, **item} if isinstance(item, dict) else item, keep=True)
+        for item in read_items(body, "results")
     ]
     if len(results) != len(names):
         raise UnexpectedAnswer(f"expected {len(names)} results, got {len(results)}")
@@ -182,19 +163,14 @@ def read_results(
     return [result.model_copy(update={"filename": name}) for result, name in pairs]
 
 
-def read_record(response: httpx.Response) -> Record:
-    """Return a recorded part. Raises `Problem` or `UnexpectedAnswer`."""
-    return _parse(Record, _json(response, (201,)), keep=True)
-
-
 def read_categories(response: httpx.Response) -> list[Category]:
     """Return the categories. Raises `Problem` or `UnexpectedAnswer`."""
-    return [_parse(Category, item) for item in _items(_json(response), "categories")]
+    return [read_one(Category, item) for item in read_items(read_body(response), "categories")]
 
 
 def read_readiness(response: httpx.Response) -> Readiness:
     """Return the readiness, also from a 503. Raises `Problem` or `UnexpectedAnswer`."""
-    return _parse(Readiness, _json(response, _READY_STATUSES), keep=True)
+    return read_one(Readiness, read_body(response, _READY_STATUSES), keep=True)
 
 
 def read_problem(response: httpx.Response) -> Problem:
@@ -211,7 +187,8 @@ def read_problem(response: httpx.Response) -> Problem:
     )
 
 
-def _json(response: httpx.Response, expected: tuple[int, ...] = (200,)) -> dict[str, Any]:
+def read_body(response: httpx.Response, expected: tuple[int, ...] = (200,)) -> dict[str, Any]:
+    """Return an answer's JSON object. Raises `Problem` or `UnexpectedAnswer`."""
     if response.status_code not in expected:
         raise read_problem(response)
     kind = response.headers.get("content-type", "none").partition(";")[0].strip().lower()
@@ -231,14 +208,16 @@ def _parsed(response: httpx.Response) -> object:
     return strict_json(response.content, most_depth=200, most_values=_MOST_VALUES, most_digits=4000)
 
 
-def _items(body: dict[str, Any], name: str) -> list[object]:
+def read_items(body: dict[str, Any], name: str) -> list[object]:
+    """Return a list in an answer. Raises `UnexpectedAnswer`."""
     items = body.get(name)
     if not isinstance(items, list):
         raise UnexpectedAnswer(f"expected a list of {name} in the answer")
     return items
 
 
-def _parse(kind: type[T], value: object, keep: bool = False) -> T:
+def read_one(kind: type[T], value: object, keep: bool = False) -> T:
+    """Return a part of an answer, with its JSON if `keep`. Raises `UnexpectedAnswer`."""
     if keep and isinstance(value, dict):
         value = {**value, "answer": value}
     try:

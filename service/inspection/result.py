@@ -84,7 +84,7 @@ class PartResult:
 
     @property
     def failed(self) -> bool:
-        """Whether the answer is a problem, for want of results."""
+        """Whether the answer is a problem: every view failed, or with `all_or_none` any did."""
         errors = self.errors
         return bool(errors) and (self.all_or_none or len(errors) == len(self.views))
 

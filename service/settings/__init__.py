@@ -21,11 +21,11 @@ from service.settings.access import AccessSettings
 from service.settings.api import ApiSettings
 from service.settings.archive import ArchiveSettings
 from service.settings.client import ClientSettings
-from service.settings.cores import available_cores
 from service.settings.delivery import DeliverySettings
 from service.settings.environment import (
     DELIMITER,
     PREFIX,
+    available_cores,
     given_variables,
     tune_torch,
     variable_of,

@@ -1,4 +1,4 @@
-"""The process's environment: variables of the service, and variables that tune torch."""
+"""The process's environment: variables of the service, variables that tune torch, and cores."""
 
 import os
 
@@ -32,3 +32,10 @@ def tune_torch() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

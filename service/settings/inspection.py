@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.settings.cores import available_cores
+from service.settings.environment import available_cores
 from service.settings.room import RoomSettings
 
 

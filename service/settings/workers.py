@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from service.settings.cores import available_cores
+from service.settings.environment import available_cores
 from service.settings.room import CommaSeparated, RoomSettings
 
 _DEVICE = re.compile(r"cpu|cuda:\d{1,2}")

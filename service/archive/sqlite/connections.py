@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.archive.sqlite.failures import DiskFailed, disk_failure, unreadable
 
-_BUSY_S = 5.0
+_BUSY_S = 1.0  # no other program should write; inspections wait this long for one that does
 _READERS = 8
 _READER_WAIT_S = 10.0
 _CACHED_STATEMENTS = 256
@@ -70,7 +70,7 @@ class Readers:
                 # SQLite takes the snapshot with the first read.
                 connection.exec_driver_sql("SELECT 1 FROM sqlite_schema LIMIT 1").all()
                 yield connection
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, PoolTimeout, DiskFailed) as error:
             if failure := disk_failure(error):
                 raise unreadable(failure) from error
             raise
@@ -108,8 +108,8 @@ def _prepare(connection: sqlite3.Connection, pragmas: tuple[str, ...]) -> None:
     ((journal_mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
     if journal_mode != "wal":
         raise DiskFailed(
-            f"SQLite has no write-ahead log here, but {journal_mode!r}: put the state_dir on a "
-            "local disk"
+            f"it has no write-ahead log, but the mode {journal_mode!r}: put the state_dir on a "
+            "local disk with free space"
         )
 
 

@@ -1,6 +1,6 @@
 """The writing thread: takes what waits, writes it in one transaction, tells who waited.
 
-thread = WritingThread(folder / "journal.db", "line-1", waiting, metrics)
+thread = WritingThread(folder / "journal.db", "line-1", waiting, metrics, lock)
 thread.start()
 ...
 thread.stop()
@@ -24,6 +24,7 @@ from service.archive.sqlite.failures import (
     unwritable,
 )
 from service.archive.sqlite.group import write_group
+from service.archive.sqlite.lock import FolderLock
 from service.archive.sqlite.opening import OpenJournal
 from service.archive.sqlite.settling import settle
 from service.archive.sqlite.waiting import WaitingWrites, Write
@@ -45,7 +46,12 @@ class WritingThread:
     """
 
     def __init__(
-        self, path: Path, node: str, waiting: WaitingWrites, metrics: ArchiveMetrics
+        self,
+        path: Path,
+        node: str,
+        waiting: WaitingWrites,
+        metrics: ArchiveMetrics,
+        lock: FolderLock,
     ) -> None:
         self.failure: str | None = None
         self.calls: list[Callable[[int], None]] = []
@@ -53,6 +59,7 @@ class WritingThread:
         self._node = node
         self._waiting = waiting
         self._metrics = metrics
+        self._lock = lock
         self._journal: OpenJournal | None = None
         self._was_opened = False
         self._newest = 0
@@ -87,8 +94,7 @@ class WritingThread:
 
     def _run(self) -> None:
         try:
-            self._journal = OpenJournal.open(self._path, create=True)
-            self._newest = self._journal.probe()
+            self._newest = self._opened().probe()
         except JournalUnusable as error:
             self._refusal = error
             return
@@ -125,6 +131,7 @@ class WritingThread:
         if self._journal is not None and self._journal.connection.in_transaction():
             self._close()  # its rollback has failed
         if self._journal is None:
+            self._lock.hold()
             self._journal = OpenJournal.open(self._path, create=not self._was_opened)
         self._was_opened = True
         self._journal.check_files()

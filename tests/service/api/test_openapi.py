@@ -8,6 +8,8 @@ from service.api import schemas as answers
 from service.api.admin import schemas as admin_schemas
 from service.api.detect import schemas
 from service.api.detect.schemas import BatchAnswer, DetectAnswer, ImageAnswer
+from service.api.inspections import queries, summaries
+from service.api.inspections import schemas as inspection_schemas
 from service.api.posting.fields import Asked, AskedInText
 from service.api.posting.uploads import BatchBody, DetectBody
 from service.app import create_app
@@ -73,8 +75,16 @@ def test_the_paths_are_the_services(document):
         *(f"/categories/{{category}}/{noun}" for noun in ("route", "threshold", "warm")),
     }
     others = ("/v2", "/2020-11-20/")
+    one = "/inspections/{inspection_id}"
+    for_inspections = {
+        "/inspections",
+        "/inspections/summary",
+        "/inspections/purge",
+        one,
+        *(f"{one}/{noun}" for noun in ("image", "heatmap", "verdict", "hold")),
+    }
     service_paths = {path for path in document["paths"] if not path.startswith(others)}
-    assert service_paths == for_parts | for_models
+    assert service_paths == for_parts | for_models | for_inspections
 
 
 def test_the_paths_of_other_protocols_are_theirs(document):
@@ -171,12 +181,12 @@ def without_error(result):
     return {**result, "error": problem or None}
 
 
-def test_every_field_of_what_operators_send_and_get_is_described():
+@pytest.mark.parametrize("module", [admin_schemas, inspection_schemas, queries, summaries])
+def test_every_field_of_what_operators_send_and_get_is_described(module):
     bodies = [
         kind
-        for kind in vars(admin_schemas).values()
-        if getattr(kind, "__module__", "") == admin_schemas.__name__
-        and hasattr(kind, "model_fields")
+        for kind in vars(module).values()
+        if getattr(kind, "__module__", "") == module.__name__ and hasattr(kind, "model_fields")
     ]
     bare = [
         f"{kind.__name__}.{name}"
