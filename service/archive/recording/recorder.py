@@ -126,7 +126,8 @@ class Recorder:
     ) -> InspectionRecord:
         """Record what the line was told of a part, without its images; durable when it returns.
 
-        `error` is why its images were not inspected. Raises `InspectionIdReused`, `DeadlineExceeded` or `JournalUnavailable`.
+        `error` is why its images were not inspected. Raises `InspectionIdReused`,
+        `DeadlineExceeded` or `JournalUnavailable`.
         """
         if self._later is not None:
             await self._later.settle(part.submission.inspection_id, deadline)

@@ -571,7 +571,7 @@ def test_parts_are_refused_while_the_disk_is_full_if_each_must_be_recorded(keep,
     assert "the disk is full" in body["detail"]
     assert (body["decision"], body["fail_safe"]) == ("UNDECIDED", "STOP")
     assert int(answer.headers["retry-after"]) > 0
-    assert len(line.jobs) > 1
+    assert line.jobs
 
 
 def test_without_an_archive_there_are_ids_and_nothing_else(tmp_path, metrics, image, problem):
