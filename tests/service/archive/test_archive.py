@@ -194,27 +194,6 @@ def test_a_postgresql_without_tables_names_the_command_that_makes_them(journal, 
             asyncio.run(archive.judge(new_id(), GOOD))
 
 
-def test_a_postgresql_of_a_newer_release_is_refused_if_that_release_says_so(
-    journal, central_url, central, part
-):
-    with central.begin() as connection:
-        connection.execute(text("UPDATE archive_revision SET version_num = '9999'"))
-        store.insert(connection, [part(part_id="4711")])
-
-    def find():
-        return asyncio.run(archive.read(lambda c: search(c, Filter(part_id="4711"), 5)))
-
-    with opened(journal, central_url) as archive:
-        assert len(find().inspections) == 1
-    with central.begin() as connection:
-        connection.execute(text("UPDATE compatibility SET oldest_writer = '9999'"))
-    with (
-        opened(journal, central_url) as archive,
-        pytest.raises(ArchiveUnavailable, match="needs a release with schema '9999' or newer"),
-    ):
-        find()
-
-
 def test_an_unreachable_postgresql_is_reported_and_used_again_when_it_is_back(journal, part):
     with running() as server:
         url = server.create_database().replace("postgres@", "postgres:secret@")
