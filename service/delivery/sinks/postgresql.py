@@ -188,7 +188,7 @@ def _upsert(connection: Connection, records: Sequence[InspectionRecord]) -> None
         return
     known = [record for record in plain if record.inspection_id not in new]
     ids = [record.inspection_id for record in known]
-    by_id = {before.inspection_id: before for before in store.find_all(connection, ids)}
+    by_id = {before.inspection_id: before for before in store.find_to_change(connection, ids)}
     for record in known:
         before = by_id[record.inspection_id]
         after = replace(record, verdict=before.verdict, is_held=before.is_held)
