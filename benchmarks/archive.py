@@ -33,7 +33,7 @@ from benchmarks.loading.claims import Verdict
 from model.benchmark import device_name
 from service.archive import store
 from service.archive.archive import Archive
-from service.archive.central import parse_url
+from service.archive.migrate import parse_url
 from service.archive.records import InspectionRecord
 from service.archive.sqlite_journal import JOURNAL_FILE, SqliteJournal
 

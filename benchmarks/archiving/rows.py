@@ -20,8 +20,7 @@ import numpy as np
 import psycopg
 from sqlalchemy import create_engine
 
-from service.archive.central import parse_url
-from service.archive.migrate import upgrade
+from service.archive.migrate import parse_url, upgrade
 from service.archive.store import score_bin
 from service.archive.tables import inspections, rollups, views
 

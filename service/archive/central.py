@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.archive.migrate import parse_url
+from service.archive.migrate import SchemaUnusable, parse_url, schema_of
 from service.errors import ArchiveUnavailable, SearchTooBroad
 
 T = TypeVar("T")
@@ -27,6 +27,9 @@ _LOST_AFTER_MS = 10_000
 _RETRY_AFTER_S = 5
 _REUSED_FOR_S = 600
 _QUERY_CANCELED = "57014"
+_MIGRATE = (
+    "the archive's PostgreSQL does not have this release's tables: run `mambaad archive migrate`"
+)
 _NOT_MIGRATED = {"42P01", "42703", "42P10", "3F000"}  # no such table, column, key, schema
 _CAME_BETWEEN = {"40001", "40P01"}  # serialization failure, deadlock
 _ATTEMPTS = 3
@@ -42,6 +45,7 @@ class CentralDatabase:
         """Open no connection yet. Raises `ValueError` if the URL is not of a PostgreSQL."""
         self._engine = _engine(parse_url(url), limit_s)
         self._limit_s = limit_s
+        self._is_checked = False
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -52,6 +56,7 @@ class CentralDatabase:
         with self._in_words(), self._engine.connect() as connection:
             snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             with connection.execution_options(**snapshot).begin():
+                self._check_schema(connection)
                 yield connection
 
     def change(self, call: Callable[[Connection], T]) -> T:
@@ -70,7 +75,18 @@ class CentralDatabase:
 
     def _change_once(self, call: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
+            self._check_schema(connection)
             return call(connection)
+
+    def _check_schema(self, connection: Connection) -> None:
+        """Raise `ArchiveUnavailable` if the tables are older, or of use to newer releases alone."""
+        if self._is_checked:
+            return
+        schema = schema_of(connection)
+        if schema.is_older:
+            raise ArchiveUnavailable(_MIGRATE, _RETRY_AFTER_S)
+        schema.check_usable()
+        self._is_checked = True
 
     def close(self) -> None:
         """Close the connections that nobody uses; the others close when they are returned."""
@@ -86,6 +102,10 @@ class CentralDatabase:
                 f"all {_CONNECTIONS} connections to the archive's PostgreSQL are in use",
                 _RETRY_AFTER_S,
             ) from error
+        except SchemaUnusable as error:
+            raise ArchiveUnavailable(
+                f"the archive's PostgreSQL cannot be used: {error}", _RETRY_AFTER_S
+            ) from error
         except DBAPIError as error:
             code = getattr(error.orig, "sqlstate", None)
             if code == _QUERY_CANCELED:
@@ -94,10 +114,7 @@ class CentralDatabase:
 
     def _fault(self, code: str | None, error: DBAPIError) -> str:
         if code in _NOT_MIGRATED:
-            return (
-                "the archive's PostgreSQL does not have this release's tables: run "
-                "`mambaad archive migrate`"
-            )
+            return _MIGRATE
         lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
         place = self._engine.url.set(username=None, password=None, query={})
         return f"the archive's PostgreSQL ({place.render_as_string()}) cannot be used: {lines[0]}"

@@ -246,8 +246,11 @@ def test_what_inspects_and_what_is_open(line):
     assert scopes == {
         "/inspections": {Scope.READ, Scope.DETECT},  # a station records, and need not read
         "/inspections/summary": {Scope.READ},
-        **dict.fromkeys((one, f"{one}/image", f"{one}/heatmap"), {Scope.READ}),
-        **dict.fromkeys((f"{one}/verdict", f"{one}/hold"), {Scope.REVIEW}),
+        one: {Scope.READ},
+        f"{one}/image": {Scope.READ},
+        f"{one}/heatmap": {Scope.READ},
+        f"{one}/verdict": {Scope.REVIEW},
+        f"{one}/hold": {Scope.REVIEW},
     }
 
 

@@ -101,6 +101,7 @@ BURSTS = [
         32,
         {'mambaad_image_errors_total{problem="non-finite-result"}': "0x30 1x30"},
     ),
+    Burst("MambaadJournalFailed", 30, 33, {"mambaad_journal_failed": "0x30 1x30"}),
     Burst("MambaadCheckpointRefused", 30, 33, {"mambaad_checkpoints_refused": "0x30 1x30"}),
     Burst("MambaadLoadFailed", 30, 32, {loads("parts", "failed"): "0x30 1x30"}),
     Burst(
