@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import select, text
 
 from model.inspection import Decision
-from service.archive import judging, store
+from service.archive import store
 from service.archive.identifiers import new_id
-from service.archive.judging import NewHold, NewVerdict, add, give, holds_of, verdicts_of
 from service.archive.records import HoldRecord, Verdict, VerdictRecord
+from service.archive.searching import judging
+from service.archive.searching.judging import NewHold, NewVerdict, add, give, holds_of, verdicts_of
 from service.archive.tables import rollups
 from tests.service.archive.conftest import BEGIN
 
