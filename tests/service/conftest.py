@@ -46,7 +46,7 @@ from tests.service.line import Line
 from tests.service.live import Live, serving
 
 INPUT = (64, 64)
-TIMEOUT_S = 15.0
+TIMEOUT_S = 180.0
 
 
 @pytest.fixture
