@@ -118,7 +118,7 @@ def fill_postgresql(url: str, made: Made, tell: Tell) -> None:
     ) as database:
         indexes = database.execute(
             "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
-            "AND indexname NOT LIKE '%_pkey' AND indexname NOT LIKE 'alembic%'"
+            "AND indexname NOT IN (SELECT conname FROM pg_constraint)"
         ).fetchall()
         for name, _ in indexes:
             database.execute(f"DROP INDEX {name}")

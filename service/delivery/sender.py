@@ -110,6 +110,9 @@ class Sender:
         """End the thread; blocks for a few seconds at most, and a delivery may be repeated."""
         self._stopping.set()
         self._wake.set()
+        if self._thread.ident is None:  # it was never started
+            self._finish()
+            return
         self._thread.join(_STOP_S)
         if self._thread.is_alive():
             self._sink.abort()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from service.api.inspections.queries import FilterQuery
     from service.archive.retention import Preview, Purger
-    from service.archive.search import Position
+    from service.archive.searching.search import Position
 
 
 class _Purge(Protocol):
@@ -102,7 +102,7 @@ def _purge(
     media_only: bool,
     who: str,
 ) -> Iterator[_Purge]:
-    from service.cli.archive.asking import service_client  # noqa: PLC0415 - keeps --help fast
+    from service.cli.asking import service_client  # noqa: PLC0415 - keeps --help fast
 
     if url is not None:
         with service_client(url, key) as client:
@@ -200,7 +200,7 @@ class _ThroughService:
                 return
 
     def _ask(self, **fields: object) -> dict[str, Any]:
-        from service.cli.archive.asking import ask  # noqa: PLC0415 - keeps --help fast
+        from service.cli.asking import ask  # noqa: PLC0415 - keeps --help fast
 
         answer = ask(self._client, "POST", "/inspections/purge", json={**self._body, **fields})
         content: dict[str, Any] = answer.json()

@@ -24,7 +24,7 @@ def refusing() -> Iterator[None]:
     from service.archive.backup import BackupFailed, RestoreRefused  # noqa: PLC0415
     from service.archive.migrate import SchemaUnusable  # noqa: PLC0415 - keeps --help fast
     from service.archive.sqlite.failures import DiskFailed, JournalUnusable  # noqa: PLC0415
-    from service.cli.archive.asking import Refused  # noqa: PLC0415
+    from service.cli.asking import Refused  # noqa: PLC0415
 
     try:
         yield

@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -9,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, NullPool, create_engine, inspect, text
+from sqlalchemy import Connection, NullPool, create_engine, inspect, select, text
 from typer.testing import CliRunner
 
 from service.archive.column_types import PlainText
@@ -21,8 +22,10 @@ from service.archive.migrate import (
     schema_of,
     upgrade,
 )
-from service.archive.tables import CENTRAL_TABLES, JOURNAL_TABLES, metadata
+from service.archive.searching.central import CentralDatabase
+from service.archive.tables import CENTRAL_TABLES, JOURNAL_TABLES, inspections, metadata
 from service.cli.main import build_commands
+from service.errors import ArchiveUnavailable
 
 ADDS = '''"""Adds."""
 
@@ -212,6 +215,26 @@ def test_a_postgresql_that_only_a_newer_release_can_write_is_refused(postgresql_
     migrate(postgresql_url, later(tmp_path / "later", COLUMN, oldest_writer="0002"))
     with pytest.raises(SchemaUnusable, match="needs a release with schema '0002' or newer"):
         migrate(postgresql_url)
+
+
+def test_a_postgresql_is_searched_only_if_this_release_can_use_its_tables(postgresql_url, tmp_path):
+    with closing(CentralDatabase(postgresql_url, limit_s=10)) as database:
+        for call in (lambda: database.change(lambda c: 7), lambda: read(database)):
+            with pytest.raises(ArchiveUnavailable, match="run `mambaad archive migrate`"):
+                call()
+        migrate(postgresql_url)
+        assert read(database) == []
+    migrate(postgresql_url, later(tmp_path / "later", COLUMN, oldest_writer="0002"))
+    with (
+        closing(CentralDatabase(postgresql_url, limit_s=10)) as database,
+        pytest.raises(ArchiveUnavailable, match="needs a release with schema '0002'"),
+    ):
+        read(database)
+
+
+def read(database: CentralDatabase) -> list[object]:
+    with database.reading() as connection:
+        return list(connection.execute(select(inspections)).all())
 
 
 def test_two_migrations_at_once_are_one(postgresql_url):

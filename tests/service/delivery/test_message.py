@@ -20,14 +20,13 @@ MAKER = MessageMaker("Plant 2", NODE)
 VALIDATOR = jsonschema.Draft202012Validator(
     json.loads(PAGE.read_text("utf-8")), format_checker=jsonschema.FormatChecker()
 )
-SPARSE = {
-    name: None
-    for name in (
+SPARSE = dict.fromkeys(
+    [
         "captured_at", "part_id", "station", "job_id", "meta", "found", "score", "raw_score",
         "threshold", "review_threshold", "model_name", "model_version", "model_sha256",
         "calibration_version",
-    )
-}  # fmt: skip
+    ]
+)  # fmt: skip
 
 
 def event(kind=EventKind.INSPECTION, payload=None, **changes) -> Event:

@@ -246,6 +246,7 @@ def test_what_inspects_and_what_is_open(line):
     assert scopes == {
         "/inspections": {Scope.READ, Scope.DETECT},  # a station records, and need not read
         "/inspections/summary": {Scope.READ},
+        "/inspections/purge": {Scope.ADMIN},
         one: {Scope.READ},
         f"{one}/image": {Scope.READ},
         f"{one}/heatmap": {Scope.READ},

@@ -35,7 +35,9 @@ def parcels(first: int, count: int, **changes):
 
 def lines(folder: Path) -> list[dict]:
     """Read all complete files, in the order of their first events."""
-    files = sorted(folder.glob("*.jsonl"), key=lambda file: int(file.stem.split("_")[-1].split("-")[0]))
+    files = sorted(
+        folder.glob("*.jsonl"), key=lambda file: int(file.stem.split("_")[-1].split("-")[0])
+    )
     return [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
 
 

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from model.inspection import Decision
-from service.archive import events, judging, store
-from service.archive.judging import NewHold, NewVerdict
+from service.archive import events, store
 from service.archive.migrate import upgrade
 from service.archive.records import EventKind, Verdict
+from service.archive.searching import judging
+from service.archive.searching.judging import NewHold, NewVerdict
 from service.archive.sqlite.recording import update
 from service.archive.tables import holds, inspections, rollups, verdicts
 from service.delivery.breaker import BreakerState
@@ -105,7 +106,11 @@ def judge(journal):
 
 def test_the_central_row_equals_the_journals(journal, deliver, central, settings, eventually):
     deliveries = deliver(archive=settings())
-    sent = [*parts(30), inspection(origin=Origin.LATE), inspection(station=None, meta=None, views=())]
+    sent = [
+        *parts(30),
+        inspection(origin=Origin.LATE),
+        inspection(station=None, meta=None, views=()),
+    ]
     record(journal, [*sent, inspection(origin=Origin.TEST)])
     eventually(lambda: deliveries.status()[0].depth == 0)
     assert central.ids() == {record.inspection_id for record in sent}
@@ -350,6 +355,10 @@ def _processes(server) -> list[psutil.Process]:
 
 def _limit_files(process_id: int, nbytes: str) -> None:
     """Let a process write no file beyond a size; only its own user may say so."""
-    user = [] if os.geteuid() else ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    user = (
+        []
+        if os.geteuid()
+        else ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    )
     command = [*user, "prlimit", f"--pid={process_id}", f"--fsize={nbytes}:"]
     subprocess.run(command, check=True)

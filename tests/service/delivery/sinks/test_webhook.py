@@ -108,7 +108,9 @@ def test_a_retry_after_is_kept_until_an_operator_says_now(
     eventually(lambda: len(receiver.taken) == 1)
 
 
-@pytest.mark.parametrize(("behaviour", "words"), [("hang", "no answer"), ("drip", "no answer"), ("cut", "")])
+@pytest.mark.parametrize(
+    ("behaviour", "words"), [("hang", "no answer"), ("drip", "no answer"), ("cut", "")]
+)
 def test_a_receiver_that_hangs_drips_or_cuts_gets_everything_later(
     journal, deliver, receiver, settings, eventually, until_held, behaviour, words
 ):
@@ -122,9 +124,7 @@ def test_a_receiver_that_hangs_drips_or_cuts_gets_everything_later(
     assert not out_of_order(receiver.taken)
 
 
-def test_an_endless_answer_is_not_read_to_its_end(
-    journal, deliver, receiver, settings, eventually
-):
+def test_an_endless_answer_is_not_read_to_its_end(journal, deliver, receiver, settings, eventually):
     receiver.answer = b"x" * 10_000_000
     deliver(hook=settings())
     record(journal, parts(3))

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.archive.migrate import SchemaUnusable, parse_url, schema_of
+from service.archive.migrate import SchemaUnusable, check_central, parse_url
 from service.errors import ArchiveUnavailable, SearchTooBroad
 
 T = TypeVar("T")
@@ -27,9 +27,6 @@ _LOST_AFTER_MS = 10_000
 _RETRY_AFTER_S = 5
 _REUSED_FOR_S = 600
 _QUERY_CANCELED = "57014"
-_MIGRATE = (
-    "the archive's PostgreSQL does not have this release's tables: run `mambaad archive migrate`"
-)
 _NOT_MIGRATED = {"42P01", "42703", "42P10", "3F000"}  # no such table, column, key, schema
 _CAME_BETWEEN = {"40001", "40P01"}  # serialization failure, deadlock
 _ATTEMPTS = 3
@@ -56,7 +53,7 @@ class CentralDatabase:
         with self._in_words(), self._engine.connect() as connection:
             snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             with connection.execution_options(**snapshot).begin():
-                self._check_schema(connection)
+                self._check(connection)
                 yield connection
 
     def change(self, call: Callable[[Connection], T]) -> T:
@@ -75,17 +72,19 @@ class CentralDatabase:
 
     def _change_once(self, call: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
-            self._check_schema(connection)
+            self._check(connection)
             return call(connection)
 
-    def _check_schema(self, connection: Connection) -> None:
-        """Raise `ArchiveUnavailable` if the tables are older, or of use to newer releases alone."""
+    def _check(self, connection: Connection) -> None:
+        """Raise `ArchiveUnavailable` if this release cannot use the tables."""
         if self._is_checked:
             return
-        schema = schema_of(connection)
-        if schema.is_older:
-            raise ArchiveUnavailable(_MIGRATE, _RETRY_AFTER_S)
-        schema.check_usable()
+        try:
+            check_central(connection)
+        except SchemaUnusable as error:
+            raise ArchiveUnavailable(
+                f"the archive's PostgreSQL cannot be used: {error}", _RETRY_AFTER_S
+            ) from error
         self._is_checked = True
 
     def close(self) -> None:
@@ -102,10 +101,6 @@ class CentralDatabase:
                 f"all {_CONNECTIONS} connections to the archive's PostgreSQL are in use",
                 _RETRY_AFTER_S,
             ) from error
-        except SchemaUnusable as error:
-            raise ArchiveUnavailable(
-                f"the archive's PostgreSQL cannot be used: {error}", _RETRY_AFTER_S
-            ) from error
         except DBAPIError as error:
             code = getattr(error.orig, "sqlstate", None)
             if code == _QUERY_CANCELED:
@@ -114,7 +109,10 @@ class CentralDatabase:
 
     def _fault(self, code: str | None, error: DBAPIError) -> str:
         if code in _NOT_MIGRATED:
-            return _MIGRATE
+            return (
+                "the archive's PostgreSQL does not have this release's tables: run "
+                "`mambaad archive migrate`"
+            )
         lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
         place = self._engine.url.set(username=None, password=None, query={})
         return f"the archive's PostgreSQL ({place.render_as_string()}) cannot be used: {lines[0]}"

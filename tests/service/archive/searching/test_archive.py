@@ -11,12 +11,12 @@ from sqlalchemy import create_engine, select, text
 
 from model.inspection import Decision
 from service.archive import store
-from service.archive.archive import Archive
 from service.archive.identifiers import new_id
-from service.archive.judging import NewHold, NewVerdict
 from service.archive.migrate import parse_url, upgrade
 from service.archive.records import Verdict
-from service.archive.search import Filter, search
+from service.archive.searching.archive import Archive
+from service.archive.searching.judging import NewHold, NewVerdict
+from service.archive.searching.search import Filter, search
 from service.archive.tables import events, verdicts
 from service.errors import (
     ArchiveUnavailable,
@@ -192,27 +192,6 @@ def test_a_postgresql_without_tables_names_the_command_that_makes_them(journal, 
             asyncio.run(archive.find(new_id()))
         with pytest.raises(ArchiveUnavailable, match="run `mambaad archive migrate`"):
             asyncio.run(archive.judge(new_id(), GOOD))
-
-
-def test_a_postgresql_of_a_newer_release_is_refused_if_that_release_says_so(
-    journal, central_url, central, part
-):
-    with central.begin() as connection:
-        connection.execute(text("UPDATE archive_revision SET version_num = '9999'"))
-        store.insert(connection, [part(part_id="4711")])
-
-    def find():
-        return asyncio.run(archive.read(lambda c: search(c, Filter(part_id="4711"), 5)))
-
-    with opened(journal, central_url) as archive:
-        assert len(find().inspections) == 1
-    with central.begin() as connection:
-        connection.execute(text("UPDATE compatibility SET oldest_writer = '9999'"))
-    with (
-        opened(journal, central_url) as archive,
-        pytest.raises(ArchiveUnavailable, match="needs a release with schema '9999' or newer"),
-    ):
-        find()
 
 
 def test_an_unreachable_postgresql_is_reported_and_used_again_when_it_is_back(journal, part):
