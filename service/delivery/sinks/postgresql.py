@@ -83,6 +83,7 @@ class PostgresqlSink:
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
+        self._cutter.close()
 
     def abort(self) -> None:
         """Cut the connection."""
