@@ -1,6 +1,6 @@
 """A time limit for a whole exchange: a socket's own restarts with every byte.
 
-with cutter.within(10.0):
+with cutter.limited():
     response = http.send(request)         # raises if the receiver takes longer
 """
 
@@ -18,8 +18,9 @@ class Cutter:
     One thread serves all exchanges of a sink: starting one for each would take longer than most.
     """
 
-    def __init__(self, descriptor: Callable[[], int | None]) -> None:
+    def __init__(self, limit_s: float, descriptor: Callable[[], int | None]) -> None:
         """`descriptor` returns the file descriptor of the connection; None if there is none."""
+        self._limit_s = limit_s
         self._descriptor = descriptor
         self._deadline: float | None = None
         self._armed = threading.Event()
@@ -28,10 +29,10 @@ class Cutter:
         self.was_late = False
 
     @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Shut the connection down after so long; `was_late` then says so."""
+    def limited(self) -> Iterator[None]:
+        """Shut the connection down if the block takes too long; `was_late` then says so."""
         self.was_late = False
-        self._deadline = time.monotonic() + seconds
+        self._deadline = time.monotonic() + self._limit_s
         self._armed.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="sink-cutter", daemon=True)

@@ -71,7 +71,7 @@ class WebhookSink:
         self._settings = settings
         self._stream: Any = None
         self._secrets: _Secrets | None = None
-        self._cutter = Cutter(self._descriptor)
+        self._cutter = Cutter(settings.timeout_s, self._descriptor)
         try:
             verify = ssl.create_default_context(cafile=settings.ca_file)
             if settings.certificate_file is not None:
@@ -113,7 +113,7 @@ class WebhookSink:
     def _post(self, parcel: Parcel) -> Outcome:
         try:
             headers = self._headers(parcel)
-            with self._cutter.within(self._settings.timeout_s):
+            with self._cutter.limited():
                 status, answer_headers, text = self._exchange(parcel.body, headers)
         except SecretUnreadable as error:
             return Held(Reason.NOT_READY, str(error), needs_help=True)
