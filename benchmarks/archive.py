@@ -32,9 +32,9 @@ from benchmarks.archiving.searching import LIMIT_MS, PROMISED, Times, measure, w
 from benchmarks.loading.claims import Verdict
 from model.benchmark import device_name
 from service.archive import store
-from service.archive.archive import Archive
 from service.archive.migrate import parse_url
 from service.archive.records import InspectionRecord
+from service.archive.searching.archive import Archive
 from service.archive.sqlite_journal import JOURNAL_FILE, SqliteJournal
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)

@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 
 from benchmarks.archiving.rows import CATEGORIES, NODE, STATIONS, Made
 from model.inspection import Decision
-from service.archive.archive import Archive
 from service.archive.identifiers import new_id
 from service.archive.records import DecisionSource, InspectionRecord, ViewRecord
-from service.archive.search import Filter, search
-from service.archive.summary import Period, Step, summarise
+from service.archive.searching.archive import Archive
+from service.archive.searching.search import Filter, search
+from service.archive.searching.summary import Period, Step, summarise
 
 LIMIT_MS = 100.0
 _PAGE = 50

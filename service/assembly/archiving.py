@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from service.api.inspections.door import InspectionsDoor
-from service.archive.archive import Archive
-from service.archive.cursors import Cursors, read_key
 from service.archive.media import Media, MediaGone
 from service.archive.recording import Recorder
 from service.archive.retention import Purger, Retention
+from service.archive.searching.archive import Archive
+from service.archive.searching.cursors import Cursors, read_key
 from service.archive.sqlite_journal import SqliteJournal
 from service.delivery.deliveries import Deliveries, deliveries_of
 from service.inspection.images.decoding import ImageLimits

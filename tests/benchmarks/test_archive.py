@@ -9,8 +9,8 @@ from sqlalchemy import create_engine, delete, select
 from benchmarks.archiving.rows import NODE, Made, fill_postgresql, fill_sqlite
 from benchmarks.archiving.searching import PROMISED, measure, writing
 from service.archive import store
-from service.archive.archive import Archive
-from service.archive.search import Filter, search
+from service.archive.searching.archive import Archive
+from service.archive.searching.search import Filter, search
 from service.archive.sqlite_journal import JOURNAL_FILE, SqliteJournal
 from service.archive.tables import inspections, rollups
 from tests.service.archive.postgresql import postgresql_server, postgresql_url  # noqa: F401

@@ -9,12 +9,12 @@ from uuid import UUID
 from fastapi import Depends, Path, Request
 
 from service.access.guard import Caller
-from service.archive.archive import Archive
-from service.archive.cursors import Cursors
 from service.archive.identifiers import parse_id
 from service.archive.media import Media
 from service.archive.records import InspectionRecord
-from service.archive.viewing import Medium, read_medium, sha256_of
+from service.archive.searching.archive import Archive
+from service.archive.searching.cursors import Cursors
+from service.archive.searching.viewing import Medium, read_medium, sha256_of
 from service.errors import InvalidRequest, MediaDamaged, NoArchive
 from service.inspection.redrawing import Redrawer
 

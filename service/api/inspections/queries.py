@@ -7,8 +7,8 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from model.inspection import Decision
 from service.archive.records import Verdict
-from service.archive.search import NO_VERDICT, Filter, VerdictFilter
-from service.archive.summary import Period, Step
+from service.archive.searching.search import NO_VERDICT, Filter, VerdictFilter
+from service.archive.searching.summary import Period, Step
 from service.errors import InvalidRequest
 from service.inspection.options import Strict
 from service.inspection.submission import Origin

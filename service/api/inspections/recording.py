@@ -104,8 +104,8 @@ async def _inspect(
         result = await service.inspect_part(part)
     except (InspectionIdReused, JournalUnavailable):
         raise
-    except ServiceError:
-        await recorder.tell(part, deadline)
+    except ServiceError as error:
+        await recorder.tell(part, deadline, error)
         return
     if result.archived is not True:
         await recorder.tell(part, deadline)

@@ -18,10 +18,10 @@ from service.api.inspections.schemas import (
 )
 from service.api.inspections.summaries import SummaryAnswer
 from service.api.small_bodies import SmallBodyRoute
-from service.archive.cursors import Cursors
-from service.archive.judging import NewHold, NewVerdict
-from service.archive.search import Filter, Position, search
-from service.archive.summary import summarise
+from service.archive.searching.cursors import Cursors
+from service.archive.searching.judging import NewHold, NewVerdict
+from service.archive.searching.search import Filter, Position, search
+from service.archive.searching.summary import summarise
 from service.http.declaration import Scope, declares
 
 router = APIRouter(tags=["inspections"], route_class=SmallBodyRoute)

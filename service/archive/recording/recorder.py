@@ -43,7 +43,7 @@ from service.inspection.result import Attempt, PartResult, problem_of_part
 from service.inspection.submission import Submission, Told
 from service.settings.archive import ArchiveSettings
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.recorder")
 
 _OF_LOAD = (Unavailable, DeadlineExceeded, RateLimited, ClientGone)
 _MAX_CHANGES = 10
@@ -121,14 +121,19 @@ class Recorder:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def tell(self, part: PartRequest, deadline: float) -> InspectionRecord:
+    async def tell(
+        self, part: PartRequest, deadline: float, error: Exception | None = None
+    ) -> InspectionRecord:
         """Record what the line was told of a part, without its images; durable when it returns.
 
-        Raises `InspectionIdReused`, `DeadlineExceeded` or `JournalUnavailable`.
+        `error` is why its images were not inspected. Raises `InspectionIdReused`,
+        `DeadlineExceeded` or `JournalUnavailable`.
         """
         if self._later is not None:
             await self._later.settle(part.submission.inspection_id, deadline)
         entry = blank_entry(part, self._fail_safe, received_at(part))
+        if error is not None:
+            entry = refusal(entry, *problem_of_part(error))
         return await self._told(part, entry, deadline)
 
     async def find(self, inspection_id: UUID) -> InspectionRecord | None:

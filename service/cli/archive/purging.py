@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from service.api.inspections.queries import FilterQuery
     from service.archive.retention import Preview, Purger
-    from service.archive.search import Position
+    from service.archive.searching.search import Position
 
 
 class _Purge(Protocol):

@@ -16,16 +16,17 @@ from sqlalchemy import Connection
 
 from service.api.inspections.queries import FilterQuery
 from service.api.inspections.schemas import InspectionAnswer, InspectionRow, PageAnswer
-from service.archive import judging, store
-from service.archive.archive import Found
-from service.archive.central import CentralDatabase
+from service.archive import store
 from service.archive.media import Media, MediaError
 from service.archive.migrate import SchemaUnusable, schema_of
-from service.archive.search import Position, search
+from service.archive.searching import judging
+from service.archive.searching.archive import Found
+from service.archive.searching.central import CentralDatabase
+from service.archive.searching.search import Position, search
 from service.archive.sqlite.connections import Readers
-from service.cli.asking import Refused, ask, service_client
 from service.cli.archive.options import SourceOptions, archive_folder
 from service.cli.archive.refusing import refuse
+from service.cli.asking import Refused, ask, service_client
 from service.errors import NoSuchInspection
 
 _PAGE = 500

@@ -15,8 +15,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 
-from service.archive import judging, store
-from service.archive.judging import Judgement
+from service.archive import store
 from service.archive.records import (
     Event,
     EventKind,
@@ -25,6 +24,8 @@ from service.archive.records import (
     Verdict,
     VerdictRecord,
 )
+from service.archive.searching import judging
+from service.archive.searching.judging import Judgement
 from service.delivery.message import Parcel
 from service.delivery.sinks.cutting import Cutter
 from service.delivery.sinks.sink import (
@@ -188,7 +189,7 @@ def _upsert(connection: Connection, records: Sequence[InspectionRecord]) -> None
         return
     known = [record for record in plain if record.inspection_id not in new]
     ids = [record.inspection_id for record in known]
-    by_id = {before.inspection_id: before for before in store.find_all(connection, ids)}
+    by_id = {before.inspection_id: before for before in store.find_to_change(connection, ids)}
     for record in known:
         before = by_id[record.inspection_id]
         after = replace(record, verdict=before.verdict, is_held=before.is_held)

@@ -13,7 +13,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, inspect, select, text
 from typer.testing import CliRunner
 
-from service.archive.central import CentralDatabase
 from service.archive.column_types import PlainText
 from service.archive.migrate import (
     MIGRATIONS,
@@ -23,6 +22,7 @@ from service.archive.migrate import (
     schema_of,
     upgrade,
 )
+from service.archive.searching.central import CentralDatabase
 from service.archive.tables import CENTRAL_TABLES, JOURNAL_TABLES, inspections, metadata
 from service.cli.main import build_commands
 from service.errors import ArchiveUnavailable

@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 
 from model.dataset.layouts import read_dataset
 from model.inspection import Decision
-from service.archive import judging, store
+from service.archive import store
 from service.archive.identifiers import new_id
-from service.archive.judging import NewHold, NewVerdict
 from service.archive.migrate import parse_url
 from service.archive.records import Verdict
 from service.archive.retention.deletion import delete_media
+from service.archive.searching import judging
+from service.archive.searching.judging import NewHold, NewVerdict
 from service.cli.archive import training_folder
 from service.cli.main import build_commands
 from tests.service.archive.shelf import NOW, Shelf, open_shelf

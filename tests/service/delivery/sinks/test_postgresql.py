@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from model.inspection import Decision
-from service.archive import events, judging, store
-from service.archive.judging import NewHold, NewVerdict
+from service.archive import events, store
 from service.archive.migrate import upgrade
 from service.archive.records import EventKind, Verdict
+from service.archive.searching import judging
+from service.archive.searching.judging import NewHold, NewVerdict
 from service.archive.sqlite.recording import update
 from service.archive.tables import holds, inspections, rollups, verdicts
 from service.delivery.breaker import BreakerState

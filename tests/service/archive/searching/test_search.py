@@ -10,7 +10,7 @@ from sqlalchemy.ext.compiler import compiles
 from model.inspection import Decision
 from service.archive import store
 from service.archive.records import Verdict, ViewRecord
-from service.archive.search import (
+from service.archive.searching.search import (
     NO_VERDICT,
     Filter,
     Position,

@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
-from service.archive.cursors import Cursors, read_key
 from service.archive.identifiers import new_id
-from service.archive.search import Filter, Position
+from service.archive.searching.cursors import Cursors, read_key
+from service.archive.searching.search import Filter, Position
 from service.errors import InvalidCursor
 from tests.service.archive.conftest import BEGIN
 

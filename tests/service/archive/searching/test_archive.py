@@ -11,12 +11,12 @@ from sqlalchemy import create_engine, select, text
 
 from model.inspection import Decision
 from service.archive import store
-from service.archive.archive import Archive
 from service.archive.identifiers import new_id
-from service.archive.judging import NewHold, NewVerdict
 from service.archive.migrate import parse_url, upgrade
 from service.archive.records import Verdict
-from service.archive.search import Filter, search
+from service.archive.searching.archive import Archive
+from service.archive.searching.judging import NewHold, NewVerdict
+from service.archive.searching.search import Filter, search
 from service.archive.tables import events, verdicts
 from service.errors import (
     ArchiveUnavailable,
