@@ -123,10 +123,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     """Serve until a signal, then finish all accepted requests and exit with status 0."""
     if lines := settings.contradictions():
         _refuse(*lines)
-    # Before the server handles signals, there are no requests to finish.
-    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, lambda *_: sys.exit(0))
+    _exit_on_signals()
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.assembly.archiving import ArchiveUnusable  # noqa: PLC0415
     from service.http.server import (  # noqa: PLC0415
@@ -162,6 +159,13 @@ def run_server(settings: Settings, samples: Path) -> None:
     if not server.started:
         _refuse("the service could not start; its log says why")
     raise typer.Exit(1 if server.force_exit else 0)
+
+
+def _exit_on_signals() -> None:
+    """End the program at once on a signal: before the server runs, no request must be finished."""
+    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, lambda *_: sys.exit(0))
 
 
 def _tune_collector() -> None:

@@ -26,7 +26,7 @@ from service.archive.searching.search import Filter, Position, page_query
 from service.archive.tables import events
 from service.telemetry.metrics.retention import RetentionMetrics
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.purging")
 
 PURGES_FILE = "purges.jsonl"
 """A line for each page of a purge, in the archive's folder."""

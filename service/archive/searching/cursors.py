@@ -23,7 +23,7 @@ from model.durable import write_durably
 from service.archive.searching.search import Position
 from service.errors import InvalidCursor
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.cursors")
 
 _KEY_FILE = "cursor.key"
 _KEY_BYTES = 32

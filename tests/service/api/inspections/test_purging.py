@@ -85,7 +85,7 @@ def test_only_admins_purge_and_every_field_is_checked(archived, purge, problem):
         {"filter": {"since": "2026-02-01T00:00Z", "until": "2026-01-01T00:00Z"}},
         {"filter": {"told": "OK"}, "dry_run": "yes"},
     ):
-        problem(purge(**body), 400, "invalid-request")
+        problem(purge(**body), 422, "invalid-request")
     forged = purge(filter={"told": "OK"}, cursor="AAAA")
     assert forged.status_code == 400
     assert len(ids(archived)) == 1

@@ -1,5 +1,6 @@
 """MQTT, on a real mosquitto: order, acknowledgements, access lists, TLS, and bad brokers."""
 
+import itertools
 import socket
 import subprocess
 import threading
@@ -15,8 +16,11 @@ from tests.service.delivery.broker import (
     out_of_order,
 )
 from tests.service.delivery.journals import inspection, parts, record
+from tests.service.delivery.proxy import CuttingProxy
 
 CONNACK_5 = bytes([0x20, 0x03, 0x00, 0x00, 0x00])
+PUBACK = 4
+"""Type of a packet, the upper half of its first byte."""
 
 
 @pytest.fixture
@@ -262,3 +266,27 @@ def test_mqtt_3_1_1_delivers_and_warns(journal, deliver, broker, eventually, cap
         eventually(lambda: len(first_appearances(listener.messages)) == 30)
     assert not out_of_order(listener.messages)
     assert "looks delivered, and is lost" in caplog.text
+
+
+@pytest.mark.parametrize("verdict", ["cut", "drop"])
+def test_a_broker_that_ends_the_connection_after_each_message_gets_all_in_order(
+    journal, deliver, broker, eventually, verdict
+):
+    """`cut`: after the acknowledgement; `drop`: every other acknowledgement is lost with it."""
+    acknowledged = itertools.count()
+
+    def decide(piece: bytes) -> str:
+        if piece[0] >> 4 != PUBACK:
+            return "pass"
+        return "cut" if verdict == "cut" or next(acknowledged) % 2 else "drop"
+
+    proxy = CuttingProxy(broker.port, decide)
+    try:
+        with listening(broker) as listener:
+            deliver(mes=broker.settings(port=proxy.port, state_topic="", backoff_s=0.01))
+            record(journal, parts(12))
+            eventually(lambda: len(first_appearances(listener.messages)) == 12)
+        assert proxy.connections >= 4
+        assert not out_of_order(listener.messages)
+    finally:
+        proxy.close()
