@@ -77,6 +77,7 @@ LONGEST_FIRST = [
     "tests/model/engines/torch/test_engine.py",
     "tests/model/engines/cuda/test_engine.py",
     "tests/service/faults/test_process.py",
+    "tests/service/faults/test_recording.py",
     "tests/model/training/test_distributed.py",
     "tests/model/checkpoints/test_checkpoint.py",
     "tests/model/metrics/test_ranking_and_regions.py",
