@@ -30,7 +30,7 @@ from service.telemetry.metrics import Metrics
 logger = logging.getLogger("service.sender")
 
 _TEND_EVERY_S = 0.5
-_CHUNK_S = 0.05
+_CHUNK_S = 0.1
 """A backlog is sent in pieces that take so long at `max_per_s`, so that inspections wait little."""
 
 _STOP_S = 3.0

@@ -36,7 +36,7 @@ class CommonSettings(RoomSettings):
         "newest", description="where a new sink starts: after the newest event, or at the oldest"
     )
     max_per_s: float = Field(
-        200.0, gt=0, le=100_000, description="events a second while a backlog is sent"
+        100.0, gt=0, le=100_000, description="events a second, so that a backlog slows nothing"
     )
     timeout_s: float = Field(10.0, ge=0.1, le=600, description="time limit of an acknowledgement")
     backoff_s: float = Field(0.5, gt=0, description="pause after a failure; doubles with each")

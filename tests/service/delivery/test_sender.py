@@ -156,7 +156,7 @@ def test_a_backlog_goes_in_small_pieces(journal, start, sink, eventually):
     record(journal, parts(50))
     start(start="oldest", max_per_s=100)
     eventually(lambda: len(sink.taken) == 50)
-    assert max(map(len, sink.batches)) == 5
+    assert max(map(len, sink.batches)) == 10
 
 
 def test_a_refused_event_is_a_dead_letter_and_the_next_go_on(
@@ -168,7 +168,7 @@ def test_a_refused_event_is_a_dead_letter_and_the_next_go_on(
     eventually(lambda: sender.status().depth == 0)
     assert sink.taken == [1, 2, 4, 6]
     assert dead() == {3: "HTTP 422: no", 5: "HTTP 413: too large"}
-    assert metrics.dead_letters.labels("mes")._value.get() == 2
+    eventually(lambda: metrics.dead_letters.labels("mes")._value.get() == 2)
     assert metrics.delivery_failures.labels("mes", "refused")._value.get() == 2
     assert metrics.delivered.labels("mes")._value.get() == 4
 
@@ -179,7 +179,7 @@ def test_dead_letters_are_tried_again_and_forgotten_once_taken(
     sink.answers |= {"2": Refused("no"), "4": Refused("no")}
     sender = start()
     record(journal, parts(6))
-    eventually(lambda: len(dead()) == 2)
+    eventually(lambda: sender.status().depth == 0)
     sink.answers = {"4": Refused("still no")}
     sender.retry(Retry("mes"))
     eventually(lambda: dead() == {5: "still no"})

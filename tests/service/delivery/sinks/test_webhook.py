@@ -161,6 +161,7 @@ def test_a_secret_that_goes_missing_holds_the_sink(
     secret.unlink()
     record(journal, parts(1))
     assert until_held(deliveries, "cannot be read").position == 0
+    assert receiver.seen == []
     secret.write_text(content, "utf-8")
     deliveries.retry("hook")
     eventually(lambda: len(receiver.taken) == 1)
