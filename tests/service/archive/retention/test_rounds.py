@@ -174,7 +174,7 @@ def test_a_file_that_another_row_keeps_stays(shelf):
 
 
 def test_files_that_cannot_be_deleted_cost_no_other_row_its_file(shelf, monkeypatch):
-    ids = shelf.add(120, age_days=40, with_map=False)
+    ids = shelf.add(40, age_days=40, with_map=False)
     retention = shelf.retention()
 
     def refuse(path, **_):
@@ -186,11 +186,11 @@ def test_files_that_cannot_be_deleted_cost_no_other_row_its_file(shelf, monkeypa
             with pytest.raises(OSError, match="Read-only"):
                 retention.run()
     states = Counter(shelf.find(identifier).views[0].image_state for identifier in ids)
-    assert states == {MediaState.DELETED: 50, MediaState.KEPT: 70}
-    assert len(shelf.files()) == 120
+    assert states == {MediaState.DELETED: 20, MediaState.KEPT: 20}
+    assert len(shelf.files()) == 40
     retention.run()
     assert shelf.files() == set()
-    assert shelf.deleted("file", "age") == 120
+    assert shelf.deleted("file", "age") == 40
 
 
 def test_a_clock_that_jumps_ahead_deletes_nothing_by_age(shelf, monkeypatch, caplog):
