@@ -7,7 +7,7 @@ from service.delivery.sinks.cutting import Cutter
 
 def test_a_slow_exchange_is_cut_and_the_next_is_not():
     connections = [socket.socketpair()]
-    cutter = Cutter(0.5, lambda: connections[-1][0].fileno())  # noqa: PLW0108 - the newest
+    cutter = Cutter(0.5, lambda: connections[-1][0].fileno())  # noqa: PLW0108 - the last changes
 
     def exchange() -> bytes:
         near, far = connections[-1]
