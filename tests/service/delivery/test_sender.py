@@ -168,9 +168,9 @@ def test_a_refused_event_is_a_dead_letter_and_the_next_go_on(
     eventually(lambda: sender.status().depth == 0)
     assert sink.taken == [1, 2, 4, 6]
     assert dead() == {3: "HTTP 422: no", 5: "HTTP 413: too large"}
+    eventually(lambda: metrics.delivered.labels("mes")._value.get() == 4)
     eventually(lambda: metrics.dead_letters.labels("mes")._value.get() == 2)
     assert metrics.delivery_failures.labels("mes", "refused")._value.get() == 2
-    assert metrics.delivered.labels("mes")._value.get() == 4
 
 
 def test_dead_letters_are_tried_again_and_forgotten_once_taken(
