@@ -258,7 +258,9 @@ class Sender:
 
     def _count(self, delivery: _Delivery) -> None:
         taken = len(delivery.done) - len(delivery.dead)
-        self._health.count(taken, delivery.dead, delivery.held, delivery.error)
+        # What the stop has cut short is no failure of the receiver.
+        held = None if self._stopping.is_set() else delivery.held
+        self._health.count(taken, delivery.dead, held, delivery.error)
         if delivery.dead:
             self._count_dead()
 

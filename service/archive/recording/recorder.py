@@ -106,7 +106,7 @@ class Recorder:
 
     def refuse(self, part: PartRequest, slug: str, detail: str) -> None:
         """Record a part that got a problem; see `PartRecorder.refuse`."""
-        entry = refusal(blank_entry(part, self._fail_safe, received_at(part)), slug, detail)
+        entry = refusal(part, self._fail_safe, received_at(part), slug, detail)
         if part.submission.told is None:
             self._journal.record_soon(entry)
             return
@@ -125,9 +125,11 @@ class Recorder:
         """
         if self._later is not None:
             await self._later.settle(part.submission.inspection_id, deadline)
-        entry = blank_entry(part, self._fail_safe, received_at(part))
-        if error is not None:
-            entry = refusal(entry, *problem_of_part(error))
+        moment = received_at(part)
+        if error is None:
+            entry = blank_entry(part, self._fail_safe, moment)
+        else:
+            entry = refusal(part, self._fail_safe, moment, *problem_of_part(error))
         return await self._told(part, entry, deadline)
 
     async def find(self, inspection_id: UUID) -> InspectionRecord | None:
@@ -156,8 +158,7 @@ class Recorder:
                 day = moment.astimezone(UTC).date()
                 files = await self._writer.write(part, result, attempts, day)
             try:
-                blank = blank_entry(part, self._fail_safe, moment)
-                entry = entry_of(blank, part, result, files.views)
+                entry = entry_of(part, result, files.views, self._fail_safe, moment)
                 try:
                     await self._journal.record(entry, deadline)
                 except AlreadyRecorded as existing:

@@ -168,9 +168,9 @@ def test_a_refused_event_is_a_dead_letter_and_the_next_go_on(
     eventually(lambda: sender.status().depth == 0)
     assert sink.taken == [1, 2, 4, 6]
     assert dead() == {3: "HTTP 422: no", 5: "HTTP 413: too large"}
+    eventually(lambda: metrics.delivered.labels("mes")._value.get() == 4)
     eventually(lambda: metrics.dead_letters.labels("mes")._value.get() == 2)
     assert metrics.delivery_failures.labels("mes", "refused")._value.get() == 2
-    assert metrics.delivered.labels("mes")._value.get() == 4
 
 
 def test_dead_letters_are_tried_again_and_forgotten_once_taken(
@@ -324,6 +324,28 @@ def test_a_dead_letter_that_cannot_be_written_down_is_not_passed_over(
     monkeypatch.setattr(journal, "write_now", write)
     eventually(lambda: sender.status().depth == 0)
     assert dead() == {2: "no"}
+
+
+def test_a_journal_that_cannot_be_written_delays_no_delivery(
+    journal, start, sink, eventually, monkeypatch, caplog, position_of
+):
+    sender = start()
+    write = journal.write_now
+
+    def refuse(change, *, patient=False):
+        if threading.current_thread().name.startswith("sink-"):
+            raise JournalUnavailable("the disk is full")
+        return write(change, patient=patient)
+
+    monkeypatch.setattr(journal, "write_now", refuse)
+    record(journal, parts(20))
+    eventually(lambda: sender.status().depth == 0)
+    assert sink.taken == [*range(1, 21)]
+    assert "position is not saved" in caplog.text
+    assert position_of() == 0
+    monkeypatch.setattr(journal, "write_now", write)
+    sender.stop()
+    assert position_of() == 20
 
 
 def test_a_sink_that_waits_for_its_receiver_is_aborted_at_the_stop(journal, start, metrics):
