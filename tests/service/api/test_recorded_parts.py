@@ -523,6 +523,26 @@ def test_a_client_that_leaves_leaves_an_undecided_part(line, image):
     assert refused(line) == [("client-gone", "silence", None, "STOP")]
 
 
+def test_every_part_of_a_batch_whose_client_leaves_is_recorded(line, image):
+    images = [
+        {"content": base64.b64encode(image()).decode(), "category": "silence", "part_id": str(n)}
+        for n in range(6)
+    ]
+
+    async def scenario(client):
+        sending = asyncio.create_task(client.post("/detect/batch", json={"images": images}))
+        while len(line.jobs) < 4:  # the others wait for their turn
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+    line.run(scenario)
+    assert sorted(refused(line, 6)) == [
+        ("client-gone", "silence", str(n), "STOP") for n in range(6)
+    ]
+
+
 def test_what_is_refused_may_be_tried_again_under_its_id(line, image):
     given = {"category": "nut", "inspection_id": str(new_id())}
     line.admit_error = lambda: QueueFull("full")
