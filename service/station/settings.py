@@ -92,7 +92,10 @@ class FolderCamera(StationRoom):
     pattern: str = Field("*", description="names of the images")
     timeout_ms: _Milliseconds = Field(500, description="a camera without an image is silent")
     stable_ms: _Milliseconds = Field(
-        50, description="a file counts when it has not grown for this long"
+        50, description="a file counts when it has not changed for this long"
+    )
+    renamed_into_place: bool = Field(
+        False, description="the camera renames complete files into the folder: they count at once"
     )
 
 
@@ -110,7 +113,10 @@ class CameraSettings(StationRoom):
     folder: FolderCamera | None = Field(None, description="a watched folder")
     snapshot: SnapshotCamera | None = Field(None, description="an HTTP snapshot")
     black_below: float = Field(
-        4.0, ge=0, le=255, description="an image is black if no pixel is above this; 0: off"
+        4.0,
+        ge=0,
+        le=255,
+        description="an image is black if 99.9 % of its pixels are below this; 0: off",
     )
     frozen_check: bool = Field(
         True, description="whether an image equal to the one before is a frozen camera"
