@@ -18,6 +18,7 @@ from service.access.gate import Gate, takes_key
 from service.access.guard import Guard
 from service.api import health as operations
 from service.api.admin import routes as admin
+from service.api.deliveries import routes as deliveries
 from service.api.detect import routes
 from service.api.docs_page import documented_app
 from service.api.inspections import recording as inspection_recording
@@ -77,6 +78,8 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     _protect(app, settings.access)
     if base.archive is not None:
         app.state.inspections = base.archive.door
+        app.state.purger = base.archive.purger
+        app.state.deliveries = base.archive.deliveries
         app.add_middleware(RefusedParts, recorder=base.archive.recorder)
     app.add_middleware(
         RequestLog, metrics=metrics, fail_safe=settings.inspection.fail_safe, tracing=base.tracing
@@ -143,6 +146,7 @@ def _open_doors(app: FastAPI) -> None:
     app.include_router(lookout_projects.router, dependencies=guarded)
     app.include_router(admin.router, dependencies=guarded)
     app.include_router(inspections.router, dependencies=guarded)
+    app.include_router(deliveries.router, dependencies=guarded)
     app.include_router(inspection_recording.router, dependencies=guarded)
 
 

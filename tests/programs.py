@@ -11,6 +11,8 @@ PACKAGES = {
     "initdb": "postgresql",
     "mbpoll": "mbpoll",
     "mosquitto": "mosquitto",
+    "mosquitto_passwd": "mosquitto",
+    "openssl": "openssl",
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",

@@ -106,7 +106,8 @@ class Journal(JournalWriter, Protocol):
     def reading(self) -> AbstractContextManager[Connection]:
         """Return a read-only connection that sees one snapshot; blocks: use it in a thread.
 
-        Raises `JournalUnavailable` if the journal cannot be read.
+        The journal's log cannot shrink meanwhile: read much in several snapshots. Raises
+        `JournalUnavailable` if the journal cannot be read.
         """
         ...
 

@@ -135,6 +135,17 @@ def migrate(url: str, migrations: Path = MIGRATIONS) -> Migration:
     return Migration(schema.revision, schema.head if schema.is_older else schema.revision or "")
 
 
+def check_central(connection: Connection) -> None:
+    """Raise `SchemaUnusable` unless this release can use a PostgreSQL's tables as they are."""
+    schema = schema_of(connection)
+    if schema.is_older:
+        raise SchemaUnusable(
+            f"its tables have schema {schema.revision or 'none'}, and this release needs "
+            f"{schema.head}: run `mambaad archive migrate`"
+        )
+    schema.check_usable()
+
+
 def parse_url(text: str) -> URL:
     """Return the URL of a PostgreSQL, with the driver. Raises `ValueError`.
 

@@ -10,7 +10,7 @@ finally:
 import asyncio
 import concurrent.futures
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -23,7 +23,7 @@ from service.archive.records import InspectionRecord
 from service.archive.sqlite import recording
 from service.archive.sqlite.connections import Readers
 from service.archive.sqlite.lock import FolderLock
-from service.archive.sqlite.opening import log_sqlite
+from service.archive.sqlite.opening import log_sqlite, wal_of
 from service.archive.sqlite.thread import WritingThread
 from service.archive.sqlite.waiting import WaitingWrites, Write
 from service.telemetry.metrics.archive import ArchiveMetrics
@@ -157,5 +157,9 @@ class SqliteJournal:
 
 
 def bytes_on_disk(path: Path) -> int:
-    """Return the size of a journal with its write-ahead log."""
-    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*") if file.is_file())
+    """Return the size of a journal with its write-ahead log; what is not there counts 0."""
+    size = 0
+    for file in (path, wal_of(path)):
+        with suppress(OSError):
+            size += file.stat().st_size
+    return size

@@ -135,6 +135,15 @@ def find_all(connection: Connection, ids: Sequence[UUID]) -> list[InspectionReco
     return sorted_as(ids, records_of(connection, [dict(row) for row in rows.mappings()]))
 
 
+def find_to_change(connection: Connection, ids: Sequence[UUID]) -> list[InspectionRecord]:
+    """Return inspections that no other transaction can change until the end of this one."""
+    condition = inspections.c.inspection_id.in_(bindparam("ids", expanding=True))
+    # In one order, so that two transactions do not wait for each other.
+    ordered = select(inspections.c.inspection_id).where(condition).order_by("inspection_id")
+    connection.execute(ordered.with_for_update(), {"ids": list(ids)})
+    return find_all(connection, ids)
+
+
 def sorted_as(ids: Sequence[UUID], records: Iterable[InspectionRecord]) -> list[InspectionRecord]:
     """Return the records in the order of `ids`."""
     by_id = {record.inspection_id: record for record in records}

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from service.api.inspections.door import InspectionsDoor
-from service.archive.archive import Archive
-from service.archive.cursors import Cursors, read_key
 from service.archive.media import Media, MediaGone
 from service.archive.recording import Recorder
-from service.archive.retention.rounds import Retention
+from service.archive.retention import Purger, Retention
+from service.archive.searching.archive import Archive
+from service.archive.searching.cursors import Cursors, read_key
 from service.archive.sqlite_journal import SqliteJournal
 from service.delivery.deliveries import Deliveries, deliveries_of
 from service.inspection.images.decoding import ImageLimits
@@ -38,6 +38,7 @@ class OpenArchive:
     recorder: Recorder
     door: InspectionsDoor
     retention: Retention
+    purger: Purger
     deliveries: Deliveries
 
     @asynccontextmanager
@@ -65,6 +66,7 @@ def open_archive(settings: Settings, metrics: Metrics) -> OpenArchive | None:
     if state_dir is None or not archiving.enabled:
         return None
     folder, node = state_dir / ARCHIVE_FOLDER, archiving.node_name
+    sinks = list(settings.delivery.sinks)
     journal = SqliteJournal.open(folder, node, metrics=metrics, max_pending=archiving.max_pending)
     try:
         media = Media(folder / "media", archiving.min_free_bytes, metrics)
@@ -76,9 +78,8 @@ def open_archive(settings: Settings, metrics: Metrics) -> OpenArchive | None:
             media,
             Recorder(journal, media, archiving, settings.inspection.fail_safe),
             InspectionsDoor(archive, media, Cursors(read_key(folder)), redrawer, node),
-            Retention(
-                journal, media, archiving, sinks=list(settings.delivery.sinks), metrics=metrics
-            ),
+            Retention(journal, media, archiving, sinks=sinks, metrics=metrics),
+            Purger(journal, media, sinks=sinks, metrics=metrics),
             deliveries_of(settings, journal, metrics, partial(_image_file, media)),
         )
     except ValueError as error:

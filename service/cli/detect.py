@@ -35,6 +35,13 @@ class Picture(StrEnum):
     RAW = "raw"
 
 
+class Origin(StrEnum):
+    """Whether the images are of parts on the line, or a person's attempt."""
+
+    LINE = "line"
+    TEST = "test"
+
+
 def detect(
     images: Annotated[
         list[Path],
@@ -56,6 +63,10 @@ def detect(
         float, typer.Option(min=1, help="Time limit of an image, including retries.")
     ] = 30_000.0,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Images sent at once.")] = 4,
+    origin: Annotated[
+        Origin,
+        typer.Option(help="`test` is recorded, but neither delivered nor counted; `line` is."),
+    ] = Origin.TEST,
 ) -> None:
     """Inspect images with a running service; MAMBAAD_API_KEY holds the API key.
 
@@ -76,6 +87,7 @@ def detect(
             as_json=as_json,
             timeout_ms=timeout_ms,
             jobs=jobs,
+            origin=origin,
         )
     raise typer.Exit(worst)
 
@@ -103,6 +115,7 @@ def _inspect(
     as_json: bool,
     timeout_ms: float,
     jobs: int,
+    origin: Origin,
 ) -> int:
     """Inspect the images, print each result, and return the exit code."""
     from service.client import Client  # noqa: PLC0415 - keeps --help fast
@@ -123,7 +136,7 @@ def _inspect(
     if not as_json:
         typer.echo(f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
     with client:
-        outcomes = _outcomes(client, paths, safe_name(category), heatmap, jobs)
+        outcomes = _outcomes(client, paths, safe_name(category), heatmap, jobs, origin)
         for path, outcome in zip(paths, outcomes, strict=True):
             typer.echo(_as_json(path, outcome) if as_json else _as_text(path, outcome))
             worst = max(worst, _code(outcome))
@@ -133,13 +146,18 @@ def _inspect(
 
 
 def _outcomes(
-    client: "Client", images: Sequence[Path], category: str, heatmap: Picture | None, jobs: int
+    client: "Client",
+    images: Sequence[Path],
+    category: str,
+    heatmap: Picture | None,
+    jobs: int,
+    origin: Origin,
 ) -> "Iterator[Outcome]":
     """Yield each image's result or error, in order."""
 
     def inspect(path: Path) -> "Outcome":
         try:
-            (result,) = client.detect(path, category=category, heatmap=heatmap)
+            (result,) = client.detect(path, category=category, heatmap=heatmap, origin=origin)
             return result.require()
         except Exception as error:  # any error means that the part was not inspected
             return error

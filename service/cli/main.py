@@ -1,4 +1,4 @@
-"""The command `mambaad`: `serve`, `detect`, `keys`, `archive`, and `model.cli`'s commands.
+"""The command `mambaad`: `serve`, `detect`, `keys`, `archive`, `deliveries`, and `model.cli`'s.
 
 Heavy imports happen inside commands, so that `--help` and invalid options answer at once.
 """
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from model.images.files import images_in_folder
 from service.access.keys import KeysUnusable
 from service.cli import archive as archive_commands
+from service.cli import deliveries as delivery_commands
 from service.cli import keys as key_commands
 from service.cli.detect import detect
 from service.settings import Settings, SettingsError, tune_torch, unknown_variables
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def build_commands() -> typer.Typer:
-    """Add `serve`, `detect`, `keys` and `archive` to the commands of `model.cli`."""
+    """Add the service's commands to those of `model.cli`."""
     commands = _offline_commands() or typer.Typer(
         help="Inspect parts for defects.", no_args_is_help=True
     )
@@ -50,6 +51,7 @@ def build_commands() -> typer.Typer:
     commands.command()(detect)
     commands.add_typer(key_commands.commands, name="keys")
     commands.add_typer(archive_commands.commands, name="archive")
+    commands.add_typer(delivery_commands.commands, name="deliveries")
     return commands
 
 
@@ -61,9 +63,9 @@ def _offline_commands() -> typer.Typer | None:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve`, `detect`, `keys` and `archive` are "
-            "available; "
-            "for the other commands: pip install 'mambaad-service[train]'",
+            f"{error.name} is not installed, so only `serve`, `detect`, `keys`, `archive` and "
+            "`deliveries` are available; for the other commands: "
+            "pip install 'mambaad-service[train]'",
             err=True,
         )
         return None
@@ -121,10 +123,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     """Serve until a signal, then finish all accepted requests and exit with status 0."""
     if lines := settings.contradictions():
         _refuse(*lines)
-    # Before the server handles signals, there are no requests to finish.
-    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, lambda *_: sys.exit(0))
+    _exit_on_signals()
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.assembly.archiving import ArchiveUnusable  # noqa: PLC0415
     from service.http.server import (  # noqa: PLC0415
@@ -160,6 +159,13 @@ def run_server(settings: Settings, samples: Path) -> None:
     if not server.started:
         _refuse("the service could not start; its log says why")
     raise typer.Exit(1 if server.force_exit else 0)
+
+
+def _exit_on_signals() -> None:
+    """End the program at once on a signal: before the server runs, no request must be finished."""
+    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, lambda *_: sys.exit(0))
 
 
 def _tune_collector() -> None:

@@ -10,7 +10,9 @@ has the `decision` UNDECIDED, and a result has no truth value. The client import
 network nor the web framework.
 """
 
-from service.client.clients import AsyncClient, Client
+from service.client.answers import Decision, Heatmap, Model, Peak, Region, Size
+from service.client.async_clients import AsyncClient
+from service.client.clients import Client
 from service.client.errors import (
     CannotConnect,
     ConnectionLost,
@@ -29,17 +31,7 @@ from service.client.errors import (
 from service.client.exchange import Retry
 from service.client.images import ImageLike, ImagesLike, Part
 from service.client.inspections import GivenVerdict, Inspection, Search, Verdict, View
-from service.client.results import (
-    Category,
-    Decision,
-    Heatmap,
-    Model,
-    Peak,
-    Readiness,
-    Region,
-    Result,
-    Size,
-)
+from service.client.results import Category, Readiness, Result
 
 __all__ = [
     "AsyncClient",

@@ -4,6 +4,7 @@ import json
 import math
 import uuid
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -19,6 +20,7 @@ from service.client.inspections import (
     Search,
     read_inspection,
     read_page,
+    read_record,
 )
 from service.client.results import (
     Category,
@@ -28,6 +30,9 @@ from service.client.results import (
     read_readiness,
     read_results,
 )
+from service.identifiers import new_id, parse_id
+
+INSPECTION_ID_HEADER = "X-Inspection-ID"
 
 
 class Calls:
@@ -50,11 +55,12 @@ class Calls:
         timeout_ms: float | None,
         idempotency_key: str | None,
         request_id: str | None,
+        inspection_id: str | None,
     ) -> Generator[Step, Outcome, list[Result]]:
         """Inspect images of one part."""
-        form = {"category": category, "heatmap": heatmap, **part}
-        form["meta"] = None if meta is None else json.dumps(meta, allow_nan=False)
+        form = {"category": category, "heatmap": heatmap, **part, "meta": _json_text(meta)}
         call = self._post("/detect", form, files, timeout_ms, idempotency_key, request_id)
+        call = _of_part(call, inspection_id)
         response = yield from exchange(call, self._retry)
         return read_results(response, [category] * len(files), [file.name for file in files])
 
@@ -78,6 +84,19 @@ class Calls:
         call = self._post("/detect/batch", form, files, timeout_ms, idempotency_key, request_id)
         response = yield from exchange(call, self._retry)
         return read_results(response, categories, [file.name for file in files])
+
+    def record(
+        self,
+        files: Sequence[File],
+        part: Mapping[str, str | None],
+        meta: Mapping[str, Any] | None,
+        timeout_ms: float | None,
+        inspection_id: str | None,
+    ) -> Generator[Step, Outcome, Inspection]:
+        """Record a part as the line was told."""
+        form = {**part, "meta": _json_text(meta)}
+        call = _of_part(self._post(INSPECTIONS, form, files, timeout_ms), inspection_id)
+        return read_record((yield from exchange(call, self._retry)))
 
     def categories(self) -> Generator[Step, Outcome, list[Category]]:
         """List the categories that can be inspected."""
@@ -116,8 +135,8 @@ class Calls:
         form: Mapping[str, str | None],
         files: Sequence[File],
         timeout_ms: float | None,
-        idempotency_key: str | None,
-        request_id: str | None,
+        idempotency_key: str | None = None,
+        request_id: str | None = None,
     ) -> Call:
         headers = {"Idempotency-Key": idempotency_key, "X-Request-ID": request_id}
         return Call(
@@ -131,6 +150,16 @@ class Calls:
 
     def _get(self, path: str) -> Call:
         return Call("GET", path, self._timeout_s)
+
+
+def _of_part(call: Call, inspection_id: str | None) -> Call:
+    """Return a call about one part, whose id is the caller's or a new one."""
+    chosen = new_id() if inspection_id is None else parse_id(str(inspection_id))
+    return replace(call, headers={**call.headers, INSPECTION_ID_HEADER: str(chosen)})
+
+
+def _json_text(meta: Mapping[str, Any] | None) -> str | None:
+    return None if meta is None else json.dumps(meta, allow_nan=False)
 
 
 def _path_of(inspection_id: UUID | str) -> str:

@@ -85,7 +85,8 @@ class Call:
     @property
     def may_repeat(self) -> bool:
         """Whether the service may receive it twice without harm."""
-        return self.method in ("GET", "PUT") or "Idempotency-Key" in self.headers
+        may = self.method in ("GET", "PUT") or "Idempotency-Key" in self.headers
+        return may or (self.path == INSPECTIONS and self.method == "POST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,12 @@ class Send:
         """Return the request, with the time left in a header.
 
         A single image is sent as the body, which is cheaper for the service than a form, unless
-        there are `meta` or fields of a batch, which may not fit into a URL.
+        there are `meta` or fields of a batch, which may not fit into a URL. Without files, all
+        fields are in the URL.
         """
         call = self.call
         raw = len(call.files) == 1 and not {"meta", "images"} & call.form.keys()
+        raw = raw or (call.method == "POST" and not call.files)
         left_ms = max(1, round(1000 * self.timeout_s))
         headers = {**call.headers, "X-Request-Timeout-Ms": str(left_ms)}
         parts = [("file", (f.name, f.content, _BYTES)) for f in call.files]
@@ -124,7 +127,7 @@ class Send:
             call.path,
             headers=headers | {"Content-Type": _BYTES} if raw else headers,
             params=dict(call.form if raw else call.query) or None,
-            content=call.files[0].content if raw else None,
+            content=call.files[0].content if raw and call.files else None,
             data=dict(call.form) or None if not raw else None,
             files=parts or None if not raw else None,
             timeout=self.timeout_s + _TRAVEL_S,

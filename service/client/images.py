@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
+
+from service.identifiers import new_id
 
 ImageLike: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | "
@@ -33,7 +36,7 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One image of a batch, with its own fields.
+    """One image of a batch, with its own fields; see `Client.detect`.
 
     client.detect_batch([Part("cell.png", category="solar-mono", part_id="cell-00042")])
     """
@@ -46,12 +49,27 @@ class Part:
     station: str | None = None
     job_id: str | None = None
     meta: Mapping[str, Any] | None = None
+    inspection_id: str = field(default_factory=lambda: str(new_id()))
+    captured_at: datetime | str | None = None
+    told: str | None = None
+    told_reason: str | None = None
+    origin: str | None = None
 
     @property
     def asked(self) -> dict[str, Any]:
         """The fields that are set, as JSON for the service."""
         fields = {slot: getattr(self, slot) for slot in self.__slots__ if slot != "image"}
+        fields["captured_at"] = time_text(self.captured_at)
         return {name: value for name, value in fields.items() if value is not None}
+
+
+def time_text(moment: datetime | str | None) -> str | None:
+    """Return a time as ISO 8601. Raises `ValueError` for a time without a zone."""
+    if not isinstance(moment, datetime):
+        return moment
+    if moment.tzinfo is None:
+        raise ValueError(f"expected a time with a time zone, got {moment.isoformat()}")
+    return moment.isoformat()
 
 
 def as_parts(images: "Sequence[Part | ImageLike]") -> list[Part]:

@@ -14,7 +14,8 @@ from uuid import UUID
 import httpx
 from pydantic import Field
 
-from service.client.results import AnswerPart, Decision, Region, read_body, read_items, read_one
+from service.client.answers import AnswerPart, Decision, Region
+from service.client.results import read_body, read_items, read_one
 
 
 class Verdict(StrEnum):
@@ -117,6 +118,7 @@ class Inspection(AnswerPart):
     job_id: str | None = None
     meta: dict[str, Any] | None = None
     told: Decision
+    told_reason: str | None = None
     source: str
     found: Decision | None = None
     score: float | None = None
@@ -150,6 +152,11 @@ def read_page(response: httpx.Response) -> Page:
 def read_inspection(response: httpx.Response) -> Inspection:
     """Return an inspection. Raises `Problem` or `UnexpectedAnswer`."""
     return read_one(Inspection, read_body(response), keep=True)
+
+
+def read_record(response: httpx.Response) -> Inspection:
+    """Return the inspection that was recorded. Raises `Problem` or `UnexpectedAnswer`."""
+    return read_one(Inspection, read_body(response, (201,)), keep=True)
 
 
 def verdict_body(

@@ -3,83 +3,20 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from model.bounded import strict_json
+from service.client.answers import AnswerPart, Decision, Heatmap, Model, Region, Size
 from service.client.errors import Problem, UnexpectedAnswer, problem_of
 
 _READY_STATUSES = (200, 503)
+_OF_A_PART = ("inspection_id", "archived", "replayed")
 _DETAIL_CHARACTERS = 500
 _FAULTS_NAMED = 5
 _MOST_VALUES = 2_000_000
-
-
-class Decision(StrEnum):
-    """The decision on a part; UNDECIDED means that it was not inspected."""
-
-    OK = "OK"
-    NG = "NG"
-    REVIEW = "REVIEW"
-    UNDECIDED = "UNDECIDED"
-
-
-class AnswerPart(BaseModel):
-    """Base of an answer's parts."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", allow_inf_nan=False, arbitrary_types_allowed=True
-    )
-
-
-class Size(AnswerPart):
-    """Width and height in pixels."""
-
-    width: int
-    height: int
-
-
-class Peak(AnswerPart):
-    """A region's most anomalous pixel."""
-
-    x: int
-    y: int
-
-
-class Region(AnswerPart):
-    """A connected patch of anomalous pixels, in pixels of the upright input image."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-    area_px: int
-    peak: Peak
-    peak_score: float
-
-
-class Model(AnswerPart):
-    """The checkpoint that inspected the image."""
-
-    name: str
-    version: str
-
-
-class Heatmap(AnswerPart):
-    """The file of a heatmap."""
-
-    content: bytes = Field(repr=False)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the file, create its folder if necessary, and return its path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.content)
-        return path
 
 
 class Result(AnswerPart):
@@ -88,6 +25,9 @@ class Result(AnswerPart):
     Only `is_ok` means that a part is good. A result has no truth value, so that `if result:` cannot
     let a bad part pass. A decision that this client does not know becomes UNDECIDED. `fail_safe` is
     the configured treatment of an UNDECIDED part: NG, REVIEW or STOP.
+
+    `archived`: the inspection is on the service's disk; False: it could not be written; None: there
+    is no archive, or nobody waited for it. `replayed`: an earlier request had the id.
     """
 
     filename: str | None = None
@@ -103,10 +43,13 @@ class Result(AnswerPart):
     threshold: float | None = None
     regions: tuple[Region, ...] = ()
     model: Model | None = None
-    timings_ms: dict[str, float] = {}
+    timings_ms: dict[str, float] = Field(default={})
     image: Size | None = None
     heatmap: Heatmap | None = None
     error: Problem | None = None
+    inspection_id: str | None = None
+    archived: bool | None = None
+    replayed: bool = False
     answer: dict[str, Any] = Field(default={}, repr=False, description="the service's JSON")
 
     @field_validator("decision", mode="before")
@@ -202,8 +145,12 @@ def read_results(
     response: httpx.Response, categories: Sequence[str | None], names: Sequence[str]
 ) -> list[Result]:
     """Return one result per image, with its name. Raises `Problem` or `UnexpectedAnswer`."""
+    body = read_body(response)
+    # With `POST /detect`, they are those of the part, of which the results are views.
+    of_part = {name: body[name] for name in _OF_A_PART if name in body}
     results = [
-        read_one(Result, item, keep=True) for item in read_items(read_body(response), "results")
+        read_one(Result, {**of_part, **item} if isinstance(item, dict) else item, keep=True)
+        for item in read_items(body, "results")
     ]
     if len(results) != len(names):
         raise UnexpectedAnswer(f"expected {len(names)} results, got {len(results)}")

@@ -4,12 +4,9 @@ async with delivering(settings, journal, metrics) as deliveries:
     deliveries.status()
 """
 
-import asyncio
 import logging
-import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -96,14 +93,16 @@ class Deliveries:
         sender.retry(Retry(sink) if count else None)
         return count
 
-    def replay(self, sink: str, since: datetime, until: datetime) -> None:
-        """Send the events of a period again, among new ones. Raises `NoSuchSink`, `Conflict`.
+    def replay(self, sink: str, since: datetime, until: datetime) -> int:
+        """Send the events of a period again, among new ones; does not block.
 
-        Events that wait for the sink are not part of it. It ends with the service.
+        Events that wait for the sink are not part of it; returns the number of the last that may
+        be. It ends with the service. Raises `NoSuchSink` or `Conflict`.
         """
         sender = self._sender(sink)
         through = sender.status().position
         sender.retry(Replay(Period(since, until, through)))
+        return through
 
     def _sender(self, sink: str) -> Sender:
         if sink not in self._senders:
@@ -118,14 +117,12 @@ class Deliveries:
 
 def deliveries_of(
     settings: Settings,
-    journal: Journal | None,
+    journal: Journal,
     metrics: Metrics,
     find_image: Callable[[str, datetime], Path | None] | None = None,
 ) -> Deliveries:
     """Return the deliveries that the settings ask for, not started. Raises `SinkUnusable`."""
-    if journal is None:
-        return Deliveries.none()
-    node = settings.archive.node or socket.gethostname()
+    node = settings.archive.node_name
     site = settings.archive.site
     place = Place(site, settings.delivery.service_name or node, node, find_image)
     senders, ledgers = [], {}
@@ -135,19 +132,3 @@ def deliveries_of(
         outbox = Outbox(journal, MessageMaker(site, node), of_sink)
         senders.append(Sender(name, of_sink, sink, outbox, ledgers[name], metrics))
     return Deliveries(senders, ledgers, journal)
-
-
-@asynccontextmanager
-async def delivering(
-    settings: Settings,
-    journal: Journal | None,
-    metrics: Metrics,
-    find_image: Callable[[str, datetime], Path | None] | None = None,
-) -> AsyncIterator[Deliveries]:
-    """Deliver while the block runs; nothing of it is on the event loop."""
-    deliveries = deliveries_of(settings, journal, metrics, find_image)
-    await asyncio.to_thread(deliveries.start)
-    try:
-        yield deliveries
-    finally:
-        await asyncio.to_thread(deliveries.stop)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from service.delivery.breaker import Breaker
 from service.delivery.ledger import DeadLetter
 from service.delivery.sinks.sink import Held, Reason, Taken
+from service.errors import ServiceError
 from service.telemetry.metrics import Metrics
 
 logger = logging.getLogger("service.delivery")
@@ -27,7 +28,13 @@ class Health:
         self.last_error: str | None = None
         self.last_error_at: datetime | None = None
 
-    def count(self, taken: int, dead: Sequence[DeadLetter], held: Held | None) -> None:
+    def count(
+        self,
+        taken: int,
+        dead: Sequence[DeadLetter],
+        held: Held | None,
+        error: Exception | None = None,
+    ) -> None:
         """Count the outcomes of a delivery."""
         if taken:
             self.delivered += taken
@@ -42,7 +49,7 @@ class Health:
         if taken or dead:
             self._recover()
         if held is not None:
-            self.fail(held)
+            self.fail(held, error)
 
     def count_idle(self, outcome: Taken | Held | None) -> None:
         """Note whether a parcel could be sent, while there is none."""
@@ -51,8 +58,11 @@ class Health:
         elif outcome is not None:
             self._recover()
 
-    def fail(self, held: Held) -> None:
-        """Count a failure, and log it unless the same was just logged."""
+    def fail(self, held: Held, error: Exception | None = None) -> None:
+        """Count a failure, and log it unless the same was just logged.
+
+        An error of this service's own code is logged with its traceback.
+        """
         self.breaker.failed(held.retry_after_s, needs_help=held.needs_help)
         self._metrics.delivery_failures.labels(self._sink, held.reason).inc()
         self._note(held.detail)
@@ -60,7 +70,11 @@ class Health:
         if held.reason != reason or time.monotonic() - at > _SAY_AGAIN_S:
             self._logged = (held.reason, time.monotonic())
             level = logging.ERROR if held.needs_help else logging.WARNING
-            logger.log(level, "the sink %s is held (%s): %s", self._sink, held.reason, held.detail)
+            is_ours = error is not None and not isinstance(error, ServiceError)
+            logger.log(
+                level, "the sink %s is held (%s): %s", self._sink, held.reason, held.detail,
+                exc_info=error if is_ours else None,
+            )  # fmt: skip
 
     def _recover(self) -> None:
         if self.breaker.failures:

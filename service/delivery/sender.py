@@ -61,6 +61,7 @@ class _Delivery:
     done: Sequence[Parcel]
     dead: Sequence[DeadLetter]
     held: Held | None
+    error: Exception | None = None
 
     def last_done(self, reading: Reading, before: int) -> int:
         """Return the number of the last event that is done."""
@@ -102,13 +103,16 @@ class Sender:
         try:
             self._begin()
         except JournalUnavailable as error:  # the thread tries again
-            self._health.fail(Held(Reason.BROKEN, str(error)))
+            self._health.fail(_broken(error), error)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; blocks for a few seconds at most, and a delivery may be repeated."""
         self._stopping.set()
         self._wake.set()
+        if self._thread.ident is None:  # it was never started
+            self._finish()
+            return
         self._thread.join(_STOP_S)
         if self._thread.is_alive():
             self._sink.abort()
@@ -165,9 +169,7 @@ class Sender:
             try:
                 wait_s = self._step()
             except Exception as error:
-                if not isinstance(error, JournalUnavailable):
-                    logger.exception("the sink %s failed", self.name)
-                self._health.fail(Held(Reason.BROKEN, f"{type(error).__name__}: {error}"))
+                self._health.fail(_broken(error), error)
                 wait_s = self._breaker.wait_s
             if wait_s > 0 and not self._stopping.is_set():
                 self._wake.wait(wait_s)
@@ -242,8 +244,7 @@ class Sender:
             try:
                 outcomes = self._sink.deliver(parcels)
             except Exception as error:
-                logger.exception("the sink %s failed", self.name)
-                outcomes = [Held(Reason.BROKEN, f"{type(error).__name__}: {error}")]
+                return _Delivery((), (), _broken(error), error)
             assert outcomes, "a sink returns an outcome for its first parcel"
         done, dead = list[Parcel](), list[DeadLetter]()
         for parcel, outcome in zip(parcels, outcomes, strict=False):
@@ -257,7 +258,7 @@ class Sender:
 
     def _count(self, delivery: _Delivery) -> None:
         taken = len(delivery.done) - len(delivery.dead)
-        self._health.count(taken, delivery.dead, delivery.held)
+        self._health.count(taken, delivery.dead, delivery.held, delivery.error)
         if delivery.dead:
             self._count_dead()
 
@@ -274,3 +275,8 @@ class Sender:
             self._sink.close()
         except Exception:
             logger.exception("the sink %s did not close", self.name)
+
+
+def _broken(error: Exception) -> Held:
+    """Return what an error of this service means: the events wait."""
+    return Held(Reason.BROKEN, f"{type(error).__name__}: {error}")

@@ -128,12 +128,9 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID_HEADER] = request_id
-                add_inspection_id(scope, headers)
                 if trace.parent:
                     headers[TRACEPARENT] = str(trace.parent)
-                if status >= 400 and fail_safe() and DECISION_HEADER not in headers:
-                    headers.update(decision_headers(Decision.UNDECIDED))
+                _add_headers(scope, headers, status)
             await send(message)
 
         started = time.perf_counter()
@@ -178,6 +175,13 @@ class RequestLog:
             self._metrics.rejected.labels(notes["problem"]).inc()
         level = logging.DEBUG if is_probe else logging.INFO
         access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
+
+
+def _add_headers(scope: Scope, headers: MutableHeaders, status: int) -> None:
+    headers[REQUEST_ID_HEADER] = request_id_of(scope)
+    add_inspection_id(scope, headers)
+    if status >= 400 and fail_safe() and DECISION_HEADER not in headers:
+        headers.update(decision_headers(Decision.UNDECIDED))
 
 
 def _route_of(scope: Scope) -> str:

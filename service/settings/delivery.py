@@ -33,9 +33,9 @@ class DeliverySettings(RoomSettings):
     sinks: Annotated[dict[str, SinkSettings], NoDecode] = Field(
         default_factory=dict, max_length=32, description="sinks as a JSON object, by name"
     )
-    service_name: str = Field(
-        "", max_length=100, pattern=r"^[A-Za-z0-9._ -]*$",
-        description="this service's name in MQTT topics; empty: the node's name",
+    service_name: str | None = Field(
+        None, min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._ -]*$",
+        description="this service's name in MQTT topics; None: the node's name",
     )  # fmt: skip
 
     @model_validator(mode="before")

@@ -44,6 +44,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     environment = prepare(folder)
     served = tmp_path_factory.mktemp("served") / "weights"
     shutil.copytree(folder / "weights", served)
+    (folder / "state").symlink_to(served.parent / "state")
     with serving(served, versions__state_dir=served.parent / "state") as live:
         yield Workspace(folder, live.url, {**environment, "MAMBAAD_URL": live.url})
 

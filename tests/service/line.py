@@ -61,6 +61,7 @@ class Line:
         self.shutdown = self.app.state.shutdown
         self.answers = Answers(3, 20_000, 3600.0, metrics)
         self.admit_error: Callable[[], Exception | None] = lambda: None
+        self.recorder: Any = None
 
     def trace_with(self, tracing: Tracing) -> None:
         self.tracing = tracing
@@ -106,8 +107,9 @@ class Line:
     def answer(self, job: Any) -> None:
         job.taken_at = job.queued_at
         category, loop = job.item.category, asyncio.get_running_loop()
-        scores = RAMP if job.item.wants_map else None
-        finding = Finding(DECISIONS[category], 0.4, 0.4, 0.5, (), {"encoder": 1.0}, scores)
+        decision = DECISIONS[category]
+        scores = RAMP if job.item.sends_map(decision) else None
+        finding = Finding(decision, 0.4, 0.4, 0.5, (), {"encoder": 1.0}, scores)
         loop.call_soon(lambda: job.future.done() or job.future.set_result(finding))
 
     def service(self, threads: ThreadPoolExecutor) -> Service:
@@ -125,18 +127,18 @@ class Line:
                     self.settings.inspection.max_image_pixels,
                 )
             ),
-            Observers(
-                [
-                    MetricsObserver(self.metrics),
-                    DriftMonitor(self.metrics),
-                    LogObserver(),
-                    TracingObserver(self.tracing),
-                    *self.observers,
-                ],
-                self.metrics,
-            ),
             max_preparing=64,
             timeout_s=30.0,
+        )
+        observers = Observers(
+            [
+                MetricsObserver(self.metrics),
+                DriftMonitor(self.metrics),
+                LogObserver(),
+                TracingObserver(self.tracing),
+                *self.observers,
+            ],
+            self.metrics,
         )
         batches = DetectBatchLimits(
             replace(limits, max_files=20), timeout_s=60.0, at_once=4, leaving_s=5.0
@@ -144,8 +146,9 @@ class Line:
         self.app.state.detect = DetectDoor(batches, self.answers, self.shutdown)
         return Service(
             registry=self, workers=self, readiness=None,
-            inspect_part=InspectPart(self, pipeline), lifecycle=None,
+            inspect_part=InspectPart(self, pipeline, observers, self.recorder), lifecycle=None,
             rollout=None, shadows=None, limits=limits, metrics=self.metrics,
+            recorder=self.recorder,
         )  # type: ignore[arg-type] # fmt: skip
 
     def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:

@@ -23,12 +23,10 @@ from model.runtimes.runtimes import Runtimes
 from model.runtimes.torch import open_checkpoint
 from model.scoring.rendering import heatmap, scale_scores
 from model.scoring.scores import Scoring
-from service.inspection.drift import DriftMonitor
 from service.inspection.images.decoding import ImageLimits
 from service.inspection.images.pictures import HeatmapKind
 from service.inspection.images.preparing import Preparer
 from service.inspection.images.sources import Upload
-from service.inspection.observers import MetricsObserver, Observers
 from service.inspection.options import InspectOptions
 from service.inspection.pipeline import Pipeline
 from service.versions.registry import Registry
@@ -108,11 +106,10 @@ def answers_of(store, metrics, contents):
         with ThreadPoolExecutor(1) as threads:
             line = Pipeline(
                 InProcess(inspector, block), threads, Preparer(ImageLimits(10**6, 10**6)),
-                Observers([MetricsObserver(metrics), DriftMonitor(metrics)], metrics),
                 max_preparing=8, timeout_s=60.0,
             )  # fmt: skip
             sent = (line.inspect(route, Upload(None, content), options) for content in contents)
-            return await asyncio.gather(*sent)
+            return [attempt.result for attempt in await asyncio.gather(*sent)]
 
     return asyncio.run(scenario())
 

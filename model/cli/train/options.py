@@ -20,7 +20,7 @@ from model.cli.options import (
     Weights,
 )
 from model.cli.train.images import Cache, Ignore, Roi
-from model.cli.train.option_groups import OptionGroup
+from model.option_groups import OptionGroup
 
 if TYPE_CHECKING:
     from model.training import TrainingConfig, TrainingData

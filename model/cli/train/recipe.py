@@ -8,7 +8,7 @@ import typer
 
 from model.cli.options import CALIBRATION, Preset
 from model.cli.train.images import GreyBits, Resize, Tile, TileOverlap, TileScale
-from model.cli.train.option_groups import OptionGroup
+from model.option_groups import OptionGroup
 from model.cli.train.values import read_depths, read_size, read_weights
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from model.cli.train.option_groups import grouped
+from model.option_groups import grouped
 from model.cli.train.options import RunOptions, SourceOptions
 from model.cli.train.recipe import RecipeOptions
 

@@ -149,18 +149,18 @@ def key_of(request: Request) -> str | None:
     return f"{getattr(caller, 'name', '')} {given}"
 
 
-async def digest_of(
-    path: str, media_type: str, images: Sequence[Posted], inspection_id: str = ""
-) -> bytes:
-    """Return a digest of the request's images, fields and inspection id.
+async def digest_of(path: str, media_type: str, images: Sequence[Posted]) -> bytes:
+    """Return a digest of the request's images and fields.
 
-    It excludes a form's boundaries, which differ when the form is repeated.
+    It excludes a form's boundaries, which differ when the form is repeated, and inspection ids: the
+    key already says that it is the same request.
     """
-    digest = hashlib.sha256(json.dumps([path, media_type, inspection_id]).encode())
+    digest = hashlib.sha256(json.dumps([path, media_type]).encode())
     for image in images:
         source = image.source
         content = source.content if isinstance(source, Upload) else source.text
-        head = json.dumps([image.filename, image.fields.model_dump(mode="json")], sort_keys=True)
+        fields = image.fields.model_dump(mode="json", exclude={"inspection_id"})
+        head = json.dumps([image.filename, fields], sort_keys=True)
         await asyncio.to_thread(_update, digest, head.encode(), content)
     return digest.digest()
 

@@ -28,7 +28,7 @@ from service.api.submissions import (
 )
 from service.http.decision_headers import decision_headers
 from service.http.declaration import Scope, declares
-from service.http.inspection_ids import INSPECTION_ID_HEADER, request_to_inspect
+from service.http.inspection_ids import request_to_inspect
 from service.http.problems import problem_of, retry_headers
 from service.http.request_log import problem_response, request_id_of
 from service.inspection.options import InspectOptions
@@ -162,8 +162,7 @@ async def _once(
     if key is None:
         return (await work()).response
     kind = media_type_of(request.headers.get("content-type", ""))
-    header_id = request.headers.get(INSPECTION_ID_HEADER, "")
-    digest = await digest_of(request.url.path, kind, images, header_id)
+    digest = await digest_of(request.url.path, kind, images)
     return await answers.once(key, digest, deadline, work)
 
 

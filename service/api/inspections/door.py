@@ -8,12 +8,13 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Request
 
-from service.archive.archive import Archive
-from service.archive.cursors import Cursors
+from service.access.guard import Caller
 from service.archive.identifiers import parse_id
 from service.archive.media import Media
 from service.archive.records import InspectionRecord
-from service.archive.viewing import Medium, read_medium, sha256_of
+from service.archive.searching.archive import Archive
+from service.archive.searching.cursors import Cursors
+from service.archive.searching.viewing import Medium, read_medium, sha256_of
 from service.errors import InvalidRequest, MediaDamaged, NoArchive
 from service.inspection.redrawing import Redrawer
 
@@ -70,3 +71,9 @@ async def _identifier(
 
 InspectionId = Annotated[UUID, Depends(_identifier)]
 """The id in the path. Raises `InvalidRequest`."""
+
+
+def author_of(request: Request, who: str | None) -> str:
+    """Return who asks: the person, and the key's name; without a person, that name."""
+    caller: Caller = request.scope["state"]["caller"]
+    return f"{who} ({caller.name})" if who else caller.name

@@ -131,6 +131,7 @@ _SUMMARY = {
         {"told": "OK", "bins": [0, 12, 40, 19] + [0] * 46, "without_score": 0},
     ],
 }
+_PURGED = {"deleted": 498, "left": 2, "files": 611, "cursor": None, "preview": None}
 _IMAGE_TYPES = (
     "image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp",
     "image/x-portable-anymap", "application/octet-stream",
@@ -177,3 +178,4 @@ IMAGE = _files("The posted file", *_IMAGE_TYPES) | problems_of(*_ALWAYS, *_MEDIA
 HEATMAP = _files("A PNG of the upright image's size", "image/png") | problems_of(
     *_ALWAYS, *_MEDIA, QueueFull
 )
+PURGED = _example(_PURGED) | problems_of(*_ALWAYS, *_BODY, InvalidCursor, JournalUnavailable)

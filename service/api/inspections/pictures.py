@@ -11,7 +11,7 @@ from service.api.inspections.door import InspectionId, InspectionsDoor, Inspecti
 from service.api.service import Service, ServiceDependency
 from service.archive.media.folder import suffix_of
 from service.archive.records import InspectionRecord, ViewRecord
-from service.archive.viewing import Medium, sha256_of, view_of
+from service.archive.searching.viewing import Medium, sha256_of, view_of
 from service.errors import NoSuchModel
 from service.http.declaration import Scope, declares
 from service.inspection.images.pictures import HeatmapKind

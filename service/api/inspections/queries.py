@@ -7,8 +7,8 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from model.inspection import Decision
 from service.archive.records import Verdict
-from service.archive.search import NO_VERDICT, Filter, VerdictFilter
-from service.archive.summary import Period, Step
+from service.archive.searching.search import NO_VERDICT, Filter, VerdictFilter
+from service.archive.searching.summary import Period, Step
 from service.errors import InvalidRequest
 from service.inspection.options import Strict
 from service.inspection.submission import Origin
@@ -51,8 +51,8 @@ class _Range(Strict):
             )
 
 
-class SearchQuery(_Range):
-    """The query of a search; parameters are combined with AND."""
+class FilterQuery(_Range):
+    """Which inspections; parameters are combined with AND."""
 
     part_id: _Text | None = Field(None, description="as posted")
     job_id: _Text | None = Field(None, description="as posted")
@@ -68,10 +68,6 @@ class SearchQuery(_Range):
     open_review: bool = Field(
         False, description="true: told REVIEW or UNDECIDED, and nobody gave a verdict"
     )
-    cursor: str | None = Field(
-        None, max_length=200, description="from the last answer, with the same other parameters"
-    )
-    limit: int = Field(50, ge=1, le=_MAX_LIMIT, description="inspections in the answer, at most")
 
     @property
     def wanted(self) -> Filter:
@@ -88,6 +84,15 @@ class SearchQuery(_Range):
             since=self.since, until=self.until, min_score=low, max_score=high,
             is_held=self.is_held, is_open_review=self.open_review,
         )  # fmt: skip
+
+
+class SearchQuery(FilterQuery):
+    """The query of a search."""
+
+    cursor: str | None = Field(
+        None, max_length=200, description="from the last answer, with the same other parameters"
+    )
+    limit: int = Field(50, ge=1, le=_MAX_LIMIT, description="inspections in the answer, at most")
 
 
 class SummaryQuery(_Range):

@@ -1,4 +1,4 @@
-"""The routes of inspections: those that find and judge, and those of `pictures`."""
+"""The routes of inspections: those that find and judge, and those of `pictures` and `purging`."""
 
 from functools import partial
 from typing import Annotated
@@ -7,9 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 from sqlalchemy import Connection
 
-from service.access.guard import Caller
-from service.api.inspections import openapi, pictures
-from service.api.inspections.door import InspectionId, InspectionsDoorDependency
+from service.api.inspections import openapi, pictures, purging
+from service.api.inspections.door import InspectionId, InspectionsDoorDependency, author_of
 from service.api.inspections.queries import SearchQuery, SummaryQuery
 from service.api.inspections.schemas import (
     HoldBody,
@@ -19,14 +18,15 @@ from service.api.inspections.schemas import (
 )
 from service.api.inspections.summaries import SummaryAnswer
 from service.api.small_bodies import SmallBodyRoute
-from service.archive.cursors import Cursors
-from service.archive.judging import NewHold, NewVerdict
-from service.archive.search import Filter, Position, search
-from service.archive.summary import summarise
+from service.archive.searching.cursors import Cursors
+from service.archive.searching.judging import NewHold, NewVerdict
+from service.archive.searching.search import Filter, Position, search
+from service.archive.searching.summary import summarise
 from service.http.declaration import Scope, declares
 
 router = APIRouter(tags=["inspections"], route_class=SmallBodyRoute)
 router.include_router(pictures.router)
+router.include_router(purging.router)
 
 
 @router.get(
@@ -106,7 +106,7 @@ async def give_verdict(
 
     A verdict that says the same as the newest is not appended again.
     """
-    author = _author(request, body.who)
+    author = author_of(request, body.who)
     new = NewVerdict(body.verdict, author, body.defect_class, body.comment)
     return InspectionAnswer.of_found(await door.archive.judge(identifier, new))
 
@@ -124,7 +124,7 @@ async def hold(
 
     Only the node that inspected a part can hold it: 409 names that node.
     """
-    new = NewHold(body.is_held, _author(request, body.who), body.reason)
+    new = NewHold(body.is_held, author_of(request, body.who), body.reason)
     return InspectionAnswer.of_found(await door.archive.judge(identifier, new))
 
 
@@ -138,11 +138,6 @@ def _page(
     page = search(connection, wanted, limit, after)
     cursor = cursors.write(page.end, wanted.text) if page.end else None
     return to_json(PageAnswer.of(page, cursor))
-
-
-def _author(request: Request, who: str | None) -> str:
-    caller: Caller = request.scope["state"]["caller"]
-    return f"{who} ({caller.name})" if who else caller.name
 
 
 def _json(content: bytes) -> Response:

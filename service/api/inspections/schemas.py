@@ -9,7 +9,6 @@ from pydantic import Field, JsonValue, StringConstraints
 
 from model.inspection import Decision
 from service.api.schemas import Answer, RegionAnswer
-from service.archive.archive import Found
 from service.archive.records import (
     DecisionSource,
     HoldRecord,
@@ -19,7 +18,8 @@ from service.archive.records import (
     VerdictRecord,
     ViewRecord,
 )
-from service.archive.search import Page
+from service.archive.searching.archive import Found
+from service.archive.searching.search import Page
 from service.inspection.options import Strict
 from service.inspection.submission import Origin
 

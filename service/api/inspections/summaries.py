@@ -7,7 +7,7 @@ from pydantic import Field
 from model.inspection import Decision
 from service.api.schemas import Answer
 from service.archive.records import Verdict
-from service.archive.summary import Count, Step, Summary
+from service.archive.searching.summary import Count, Step, Summary
 from service.archive.tables import SCORE_BINS
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError
 
 from model.durable import sync_folder, write_durably
 from service.archive.backup.files import (
+    FileKey,
     copy_file,
     kept_files,
     media_in,
@@ -71,6 +72,7 @@ def restore(
         _check_free(folder, force=force)
         _stage(source, staging, progress)
         _verify(staging, manifest, progress)
+        _give_log(staging / JOURNAL_FILE)
         sync_tree(staging)
         return Restored(manifest, _replace(staging, folder))
     except OSError as error:
@@ -101,34 +103,43 @@ def _verify(staging: Path, manifest: Manifest, progress: Progress) -> None:
     journal = staging / JOURNAL_FILE
     if sha256_of(journal) != manifest.journal_sha256:
         raise RestoreRefused("the backup's journal.db is damaged: its hash is not the manifest's")
-    with closing(sqlite3.connect(journal)) as connection:
-        faults = connection.execute("PRAGMA integrity_check(3)").fetchall()
-        if faults != [("ok",)]:
-            raise RestoreRefused(f"the backup's journal.db is damaged: {faults[0][0]}")
     engine = create_engine(f"sqlite:///{journal}", poolclass=NullPool)
     try:
-        with engine.connect() as connection_:
-            schema_of(connection_).check_usable()
-            count = connection_.execute(select(func.count()).select_from(inspections)).scalar_one()
-            keys = set(kept_files(connection_))
-    except (SchemaUnusable, DatabaseError) as error:
+        with engine.connect() as connection:
+            faults = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalars().all()
+            schema_of(connection).check_usable()
+            count = connection.execute(select(func.count()).select_from(inspections)).scalar_one()
+            keys = set(kept_files(connection))
+    except SchemaUnusable as error:
         raise RestoreRefused(f"the backup's journal.db cannot be used: {error}") from error
+    except DatabaseError as error:
+        raise RestoreRefused(f"the backup's journal.db is damaged: {error.orig}") from error
+    if faults != ["ok"]:
+        raise RestoreRefused(f"the backup's journal.db is damaged: {faults[0]}")
     if count != manifest.inspections:
         raise RestoreRefused(
             f"the backup has {count} inspections, and its manifest says {manifest.inspections}"
         )
+    _verify_media(staging, keys, manifest.media_files, progress)
+
+
+def _verify_media(staging: Path, keys: set[FileKey], expected: int, progress: Progress) -> None:
     present = 0
     for key, file in media_in(staging / MEDIA_FOLDER):
         if sha256_of(file.path) != key.sha256:
             raise RestoreRefused(f"the backup's {file.path.relative_to(staging)} is damaged")
         present += key in keys
-        keys.discard(key)
-        progress("media", present / max(manifest.media_files, 1))
-    if present != manifest.media_files:
+        progress("media", min(present / max(expected, 1), 1.0))
+    if present != expected:
         raise RestoreRefused(
-            f"the backup has {present} of the {manifest.media_files} images and raw maps that its "
-            "manifest says"
+            f"the backup has {present} of the {expected} images and raw maps that its manifest says"
         )
+
+
+def _give_log(journal: Path) -> None:
+    """Have SQLite use a write-ahead log again, so that readers need not wait for a service."""
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL").close()
 
 
 def _replace(staging: Path, folder: Path) -> Path | None:

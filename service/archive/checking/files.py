@@ -36,9 +36,11 @@ def check_rows(reading: Reading, media: Media) -> Iterator[Problem]:
 
 
 def check_hashes(
-    media: Media, on_bytes: Callable[[int], None] = lambda _: None
+    media: Media, progress: Callable[[float], None] = lambda _: None
 ) -> Iterator[Problem]:
-    """Yield the files whose content is not what was put; `on_bytes` gets the size of each file."""
+    """Yield the files whose content is not what was put; `progress` gets the fraction done."""
+    total = sum(file.nbytes for file in media.files() if isinstance(file, MediaFile))
+    done = 0
     for file in media.files():
         if not isinstance(file, MediaFile):
             continue
@@ -48,7 +50,8 @@ def check_hashes(
             continue  # deleted meanwhile
         except MediaAltered as error:
             yield Problem(Fault.ALTERED, str(file.path), str(error))
-        on_bytes(file.nbytes)
+        done += file.nbytes
+        progress(min(done / max(total, 1), 1.0))
 
 
 def check_strays(reading: Reading, media: Media) -> Iterator[Problem]:

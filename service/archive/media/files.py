@@ -25,7 +25,7 @@ from service.archive.media.ledger import MediaLedger
 from service.archive.records import MediaState
 from service.telemetry.metrics.media import MediaMetrics
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.media")
 
 _LOG_EVERY_S = 60.0
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from service.errors import DeadlineExceeded
 from service.inspection.result import PartResult
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.later")
 
 _LONGEST_S = 600.0
 _MAX_BYTES = 256 * 2**20

@@ -43,7 +43,7 @@ from service.inspection.result import Attempt, PartResult, problem_of_part
 from service.inspection.submission import Submission, Told
 from service.settings.archive import ArchiveSettings
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.recorder")
 
 _OF_LOAD = (Unavailable, DeadlineExceeded, RateLimited, ClientGone)
 _MAX_CHANGES = 10

@@ -5,3 +5,8 @@
 
 Nothing is deleted that is held, or that a sink has not taken yet. Rows go first, then files.
 """
+
+from service.archive.retention.purging import Preview, Purged, Purger
+from service.archive.retention.rounds import Retention
+
+__all__ = ["Preview", "Purged", "Purger", "Retention"]

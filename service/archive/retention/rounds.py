@@ -30,7 +30,7 @@ from service.errors import ServiceError
 from service.settings import ArchiveSettings
 from service.telemetry.metrics import Metrics
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.retention")
 
 _MAX_LOOKS = 50
 _MAX_MEDIA = 1000

@@ -25,7 +25,7 @@ from service.archive.retention.deletion import (
 )
 from service.telemetry.metrics.retention import RetentionMetrics
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.slices")
 
 SLICE = 50
 """Inspections deleted in one transaction, for which an inspection may have to wait."""

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.archive.sqlite.failures import DiskFailed, disk_failure, unreadable
 
-_BUSY_S = 5.0
+_BUSY_S = 1.0  # no other program should write; inspections wait this long for one that does
 _READERS = 8
 _READER_WAIT_S = 10.0
 _CACHED_STATEMENTS = 256

@@ -15,8 +15,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 
-from service.archive import judging, store
-from service.archive.judging import Judgement
+from service.archive import store
 from service.archive.records import (
     Event,
     EventKind,
@@ -25,6 +24,8 @@ from service.archive.records import (
     Verdict,
     VerdictRecord,
 )
+from service.archive.searching import judging
+from service.archive.searching.judging import Judgement
 from service.delivery.message import Parcel
 from service.delivery.sinks.cutting import Cutter
 from service.delivery.sinks.sink import (
@@ -50,7 +51,8 @@ _DENIED = frozenset({"42501", "3D000"})  # privilege; there is no such database
 _DENIED_WORDS = ("authentication failed", "no pg_hba.conf entry", "does not exist")
 """Texts of a refused connection, which has no SQLSTATE."""
 
-_OF_VALUES = (ValueError, TypeError, OverflowError)
+_OF_DATA = (psycopg.DataError, ValueError, TypeError, OverflowError)
+"""Errors of values that do not even reach the database."""
 
 
 class PostgresqlSink:
@@ -186,7 +188,7 @@ def _upsert(connection: Connection, records: Sequence[InspectionRecord]) -> None
         return
     known = [record for record in plain if record.inspection_id not in new]
     ids = [record.inspection_id for record in known]
-    by_id = {before.inspection_id: before for before in store.find_all(connection, ids)}
+    by_id = {before.inspection_id: before for before in store.find_to_change(connection, ids)}
     for record in known:
         before = by_id[record.inspection_id]
         after = replace(record, verdict=before.verdict, is_held=before.is_held)
@@ -214,7 +216,7 @@ def _is_of_data(error: StatementError) -> bool:
     state = _sqlstate(error)
     if state is not None:
         return state.startswith(("22", "23"))
-    return isinstance(error.orig, psycopg.DataError | _OF_VALUES)
+    return isinstance(error.orig, _OF_DATA)
 
 
 def _sqlstate(error: BaseException) -> str | None:

@@ -42,6 +42,9 @@ class DeliveryMetrics:
             ("sink", "reason"),
             registry=registry,
         )
+        self._declare_dead_letters(registry)
+
+    def _declare_dead_letters(self, registry: CollectorRegistry) -> None:
         self.dead_letters = Gauge(
             "mambaad_dead_letters",
             "Events that a sink's receiver can never take.",

@@ -79,6 +79,7 @@ def test_the_paths_are_the_services(document):
     for_inspections = {
         "/inspections",
         "/inspections/summary",
+        "/inspections/purge",
         one,
         *(f"{one}/{noun}" for noun in ("image", "heatmap", "verdict", "hold")),
     }

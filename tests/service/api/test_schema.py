@@ -26,7 +26,10 @@ EXAMPLES = 20
 REFUSALS = {503, 504}
 """Server errors that tell a client what to do; 500 is our bug."""
 
-KNOWN = {"category": "bolt", "model": "bolt", "name": "parts", "version": "1", "project": "bolt"}
+KNOWN = {
+    "category": "bolt", "model": "bolt", "name": "parts", "version": "1", "project": "bolt",
+    "inspection_id": "0192f0c1-2c3a-7def-8123-456789abcdef",
+}  # fmt: skip
 """Existing names; version 1 of parts serves nothing, so that it may come and go."""
 
 CONFORMANCE = [
@@ -46,8 +49,17 @@ def operations():
 OPERATIONS = operations()
 
 
+@pytest.fixture(scope="module")
+def known_inspection(live_service, image):
+    """An archived part, always NG, so that its files are kept."""
+    headers = {"X-Inspection-ID": KNOWN["inspection_id"]}
+    with live_service.client() as client:
+        posted = client.post("/detect?category=nut", content=image(), headers=headers)
+    assert posted.status_code == 200, posted.text
+
+
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_answers_are_what_the_document_says(live_service, label):
+def test_answers_are_what_the_document_says(live_service, known_inspection, label):
     operation, draws = OPERATIONS[label], random.Random(label)
 
     @settings(

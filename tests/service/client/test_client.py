@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import json
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from service import client as api
 from service.client import AsyncClient, Client, Decision, Result, Retry
 from service.client.exchange import Call, Pause, Send, exchange
 from service.client.images import read_images
+from service.identifiers import new_id, parse_id
 
 ROOT = Path(__file__).parents[3]
 NO_WAIT = Retry(attempts=3, backoff_s=0, max_backoff_s=0)
@@ -112,6 +115,52 @@ def test_what_is_asked_is_sent():
     assert request.headers["x-request-id"] == "r7"
     assert 1000 < int(request.headers["x-request-timeout-ms"]) <= 1500
     assert len(request.headers["idempotency-key"]) == 32
+
+
+def test_each_part_has_an_id_that_its_retries_share():
+    script = Script(refused(), answered(), answered())
+    with script.client() as client:
+        client.detect(b"image", category="bolt")
+        client.detect(b"image", category="bolt")
+    ids = [parse_id(request.headers["x-inspection-id"]) for request in script.requests]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_an_answer_says_how_the_part_was_recorded():
+    inspection_id = str(new_id())
+    recorded = {"inspection_id": inspection_id, "archived": False, "replayed": True}
+    response = httpx.Response(200, json={**recorded, "results": [FOUND, FOUND]})
+    script = Script(response)
+    with script.client() as client:
+        results = client.detect([b"one", b"two"], category="bolt", inspection_id=inspection_id)
+    assert script.requests[0].headers["x-inspection-id"] == inspection_id
+    for result in results:
+        assert (result.inspection_id, result.archived, result.replayed) == (
+            inspection_id, False, True,
+        )  # fmt: skip
+    with script.client() as client, pytest.raises(ValueError, match="expected a UUIDv7"):
+        client.detect(b"one", category="bolt", inspection_id="part 7")
+
+
+def test_what_the_line_was_told_is_recorded():
+    moment = datetime(2026, 11, 29, 10, 15, tzinfo=timezone(timedelta(hours=1)))
+    told = {"told": "UNDECIDED", "told_reason": "no time", "captured_at": moment}
+    answer = {"inspection_id": str(new_id()), "category": "bolt", "origin": "late",
+              "told": "UNDECIDED", "found": "NG", "problem": None}  # fmt: skip
+    script = Script(refused(), *[httpx.Response(201, json=answer)] * 2)
+    with script.client() as client:
+        record = client.record(b"image", category="bolt", **told)
+        client.record(category="bolt", part_id="7", meta={"n": 1}, **told)
+        with pytest.raises(ValueError, match="with a time zone"):
+            client.record(category="bolt", told="OK", captured_at=datetime(2026, 1, 1))
+    assert (record.told, record.found, record.origin) == (Decision.UNDECIDED, Decision.NG, "late")
+    _, posted, alone = script.requests
+    assert (posted.url.path, posted.content, alone.content) == ("/inspections", b"image", b"")
+    sent = {"category": "bolt", "told": "UNDECIDED", "told_reason": "no time",
+            "captured_at": "2026-11-29T10:15:00+01:00"}  # fmt: skip
+    assert dict(posted.url.params) == sent
+    assert dict(alone.url.params) == sent | {"part_id": "7", "meta": '{"n": 1}'}
+    assert parse_id(alone.headers["x-inspection-id"])
 
 
 @pytest.mark.parametrize("images", [b"image", [b"image", b"other"]])
@@ -615,8 +664,10 @@ def test_a_batch_says_of_each_part_what_is_asked():
     assert request.url.path == "/detect/batch"
     assert request.headers["Idempotency-Key"]
     body = request.read()
-    fields = [{}, {"category": "nut", "heatmap": "map", "part_id": "7", "meta": {"n": 1}}]
-    assert json.dumps(fields).encode() in body
+    fields = json.loads(re.search(rb'name="images"\r\n\r\n(.*?)\r\n', body)[1])
+    ids = [parse_id(of_part.pop("inspection_id")) for of_part in fields]
+    assert ids[0] != ids[1]
+    assert fields == [{}, {"category": "nut", "heatmap": "map", "part_id": "7", "meta": {"n": 1}}]
     assert b"one" in body
     assert b"two" in body
 

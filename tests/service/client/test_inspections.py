@@ -95,7 +95,7 @@ def test_every_field_of_a_search_is_sent():
     }  # fmt: skip
 
 
-def test_a_time_without_a_zone_is_a_mistake_of_the_callers():
+def test_a_time_needs_a_zone():
     with pytest.raises(ValueError, match="since needs a time zone"):
         Search(since=datetime(2026, 11, 29))
 
@@ -125,7 +125,7 @@ def test_an_inspection_is_typed():
         httpx.Response(200, text="hello"),
     ],
 )
-def test_what_cannot_be_read_is_no_answer(answer):
+def test_an_unreadable_answer_is_refused(answer):
     with Script(answer).client() as client, pytest.raises(UnexpectedAnswer):
         list(client.inspections())
 

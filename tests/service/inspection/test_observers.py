@@ -12,6 +12,7 @@ from service.errors import InspectionFailed, QueueFull, StateNotWritten
 from service.inspection.observers import LogObserver, MetricsObserver, Observers
 from service.inspection.options import PartFields
 from service.inspection.result import Inspected
+from service.inspection.submission import Origin
 from service.telemetry.logs import taking_notes
 from service.telemetry.metrics import OTHER, BoundedLabel
 from service.versions.registry import Route
@@ -32,19 +33,21 @@ def route(calibration):
 
 @pytest.fixture
 def inspected(route, finding):
-    return Inspected(route, finding, (96, 48), {"decode": 3.0}, PartFields(part_id="part-7"))
+    part = PartFields(part_id="part-7")
+    return Inspected("bolt", route.checkpoint, finding, (96, 48), {"decode": 3.0}, part)
 
 
 class Witness:
     """An observer that records its events, and fails if so configured."""
 
-    def __init__(self, name, events, *, required=False, error=None):
+    def __init__(self, name, events, *, required=False, error=None, origins=frozenset(Origin)):
         self.name = name
+        self.origins = origins
         self.required = required
         self.error = error
         self.events = events
 
-    async def inspected(self, inspected, prepared):
+    async def inspected(self, inspected, route, prepared):
         await asyncio.sleep(0)
         self.events.append((self.name, inspected.finding.decision.value, prepared))
         if self.error:
@@ -65,9 +68,9 @@ def sample(metrics, name, **labels):
     return metrics.registry.get_sample_value(name, labels)
 
 
-def test_an_inspected_image_is_counted_measured_and_noted(metrics, inspected):
+def test_an_inspected_image_is_counted_measured_and_noted(metrics, inspected, route):
     with taking_notes() as notes:
-        asyncio.run(observers(metrics).inspected(inspected, None))
+        asyncio.run(observers(metrics).inspected(inspected, route, None, Origin.LINE))
     assert sample(metrics, "mambaad_decisions_total", category="bolt", decision="NG") == 1
     assert sample(metrics, "mambaad_score_sum", category="bolt") == 0.75
     stage = {"stage": "decode", "category": "bolt"}
@@ -81,13 +84,39 @@ def test_an_inspected_image_is_counted_measured_and_noted(metrics, inspected):
     assert image == part | {"decision": "NG", "score": 0.75}
 
 
+@pytest.mark.parametrize("origin", [Origin.TEST, Origin.LATE])
+def test_a_part_off_the_line_is_noted_and_never_counted(metrics, inspected, route, origin):
+    with taking_notes() as notes:
+        asyncio.run(observers(metrics).inspected(inspected, route, None, origin))
+        asyncio.run(observers(metrics).failed(route, QueueFull("full"), PartFields(), origin))
+    assert [image["decision"] for image in notes["images"]] == ["NG", "UNDECIDED"]
+    names = ("mambaad_decisions_total", "mambaad_image_errors_total", "mambaad_score_count")
+    families = dict.fromkeys(names, 0.0)
+    for family in metrics.registry.collect():
+        for one in family.samples:
+            if one.name in families:
+                families[one.name] += one.value
+    assert set(families.values()) == {0}
+
+
+def test_an_observer_hears_of_its_origins_alone(metrics, inspected, route):
+    events = []
+    late = Witness("late", events, origins=frozenset({Origin.LATE}))
+    required = Witness("required", events, required=True, origins=frozenset({Origin.LINE}))
+    everyone = Observers([late, required], metrics)
+    for origin in Origin:
+        asyncio.run(everyone.require(inspected, route, None, origin))
+        asyncio.run(everyone.inspected(inspected, route, None, origin))
+    assert [one[0] for one in events] == ["required", "late"]
+
+
 @pytest.mark.parametrize(
     ("error", "problem"),
     [(QueueFull("full"), "queue-full"), (RuntimeError("secret"), "internal-error")],
 )
 def test_a_failed_image_is_undecided(metrics, route, caplog, error, problem):
     with taking_notes() as notes, caplog.at_level(logging.ERROR):
-        asyncio.run(observers(metrics).failed(route, error, PartFields()))
+        asyncio.run(observers(metrics).failed(route, error, PartFields(), Origin.LINE))
     undecided = {"category": "bolt", "decision": "UNDECIDED"}
     assert sample(metrics, "mambaad_decisions_total", **undecided) == 1
     assert sample(metrics, "mambaad_image_errors_total", problem=problem) == 1
@@ -95,14 +124,17 @@ def test_a_failed_image_is_undecided(metrics, route, caplog, error, problem):
     assert bool(caplog.records) == (problem == "internal-error")
 
 
-def test_each_is_awaited_in_order_and_those_first_that_are_required(metrics, inspected, route):
+def test_each_is_awaited_in_order_and_those_apart_that_are_required(metrics, inspected, route):
     events = []
     names = {"first": False, "second": True, "third": False, "fourth": True}
     everyone = Observers([Witness(n, events, required=r) for n, r in names.items()], metrics)
-    asyncio.run(everyone.inspected(inspected, "pixels"))
-    assert events == [(name, "NG", "pixels") for name in ("second", "fourth", "first", "third")]
+    asyncio.run(everyone.require(inspected, route, "pixels", Origin.LINE))
+    assert events == [(name, "NG", "pixels") for name in ("second", "fourth")]
     events.clear()
-    asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part))
+    asyncio.run(everyone.inspected(inspected, route, "pixels", Origin.LINE))
+    assert events == [(name, "NG", "pixels") for name in ("first", "third")]
+    events.clear()
+    asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part, Origin.LINE))
     assert [event[0] for event in events] == ["second", "fourth", "first", "third"]
     assert {event[1:] for event in events} == {("bolt", "QueueFull", "part-7")}
 
@@ -112,8 +144,8 @@ def test_where_one_fails_that_is_not_required_the_others_go_on(metrics, inspecte
     broken = Witness("broken", events, error=RuntimeError("a mistake of ours"))
     everyone = Observers([broken, Witness("sound", events)], metrics)
     assert sample(metrics, "mambaad_observer_errors_total", observer="broken") == 0
-    asyncio.run(everyone.inspected(inspected, None))
-    asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part))
+    asyncio.run(everyone.inspected(inspected, route, None, Origin.LINE))
+    asyncio.run(everyone.failed(route, QueueFull("full"), inspected.part, Origin.LINE))
     assert [event[0] for event in events] == ["broken", "sound"] * 2
     assert sample(metrics, "mambaad_observer_errors_total", observer="broken") == 2
     assert sample(metrics, "mambaad_observer_errors_total", observer="sound") == 0
@@ -125,13 +157,13 @@ def test_where_one_fails_that_is_not_required_the_others_go_on(metrics, inspecte
     [(OSError("no space"), InspectionFailed), (StateNotWritten("no space"), StateNotWritten)],
 )
 def test_where_a_required_one_fails_nobody_else_counts_the_part(
-    metrics, inspected, caplog, error, expected
+    metrics, inspected, route, caplog, error, expected
 ):
     events = []
     journal = Witness("journal", events, required=True, error=error)
     everyone = Observers([Witness("metrics", events), journal], metrics)
     with pytest.raises(expected):
-        asyncio.run(everyone.inspected(inspected, None))
+        asyncio.run(everyone.require(inspected, route, None, Origin.LINE))
     assert [event[0] for event in events] == ["journal"]
     assert sample(metrics, "mambaad_observer_errors_total", observer="journal") == 1
     assert "no space" in caplog.text

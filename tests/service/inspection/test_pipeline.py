@@ -1,10 +1,13 @@
 """The way of one image, with misbehaving workers."""
 
 import asyncio
+import base64
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -17,16 +20,14 @@ from service.errors import (
     BodiesFull,
     DeadlineExceeded,
     ImageTooLarge,
-    InspectionFailed,
     QueueFull,
 )
-from service.inspection.drift import DriftMonitor
 from service.inspection.images.decoding import ImageLimits
 from service.inspection.images.inputs import Order
+from service.inspection.images.maps import read_map
 from service.inspection.images.pictures import HeatmapKind
 from service.inspection.images.preparing import Preparer
-from service.inspection.images.sources import Upload
-from service.inspection.observers import LogObserver, MetricsObserver, Observer, Observers
+from service.inspection.images.sources import Base64Upload, Fingerprint, Upload, content_of
 from service.inspection.options import InspectOptions
 from service.inspection.pipeline import Pipeline
 from service.versions.registry import Registry
@@ -58,25 +59,23 @@ def route(metrics, weights):
 
 
 @contextmanager
-def pipeline(workers, metrics, *others, timeout_s=30.0, max_preparing=4, max_decoded_bytes=2**30):
-    observers = [MetricsObserver(metrics), DriftMonitor(metrics), LogObserver(), *others]
+def pipeline(workers, timeout_s=30.0, max_preparing=4, max_decoded_bytes=2**30):
     with ThreadPoolExecutor(1) as threads:
         yield Pipeline(
             workers,
             threads,
             Preparer(ImageLimits(10**6, 10**6), max_decoded_bytes),
-            Observers(observers, metrics),
             max_preparing=max_preparing,
             timeout_s=timeout_s,
         )
 
 
-def test_what_is_late_is_answered_and_its_job_dropped(route, metrics, image):
+def test_what_is_late_is_answered_and_its_job_dropped(route, image):
     workers = SilentWorkers()
 
     async def scenario():
         late = pytest.raises(DeadlineExceeded, match=r"0\.3 s")
-        with pipeline(workers, metrics, timeout_s=0.3) as line, late:
+        with pipeline(workers, timeout_s=0.3) as line, late:
             await line.inspect(route, Upload("x", image()), InspectOptions())
 
     asyncio.run(scenario())
@@ -84,35 +83,34 @@ def test_what_is_late_is_answered_and_its_job_dropped(route, metrics, image):
     assert job.future.cancelled()
 
 
-def test_no_more_is_decoded_at_once_than_allowed(route, metrics, image):
+def test_no_more_is_decoded_at_once_than_allowed(route, image):
     async def scenario():
-        with pipeline(SilentWorkers(), metrics, max_preparing=2, timeout_s=1) as line:
+        with pipeline(SilentWorkers(), max_preparing=2, timeout_s=1) as line:
             results = await asyncio.gather(
                 *(line.attempt(route, Upload(str(i), image()), InspectOptions()) for i in range(5))
             )
-        assert [type(result) for result in results] == [DeadlineExceeded] * 2 + [QueueFull] * 3
+        kinds = [type(attempt.result) for attempt in results]
+        assert kinds == [DeadlineExceeded] * 2 + [QueueFull] * 3
 
     asyncio.run(scenario())
 
 
-def test_a_mistake_of_ours_is_returned_and_logged(route, metrics, image, caplog):
+def test_a_mistake_of_ours_is_returned_with_its_traceback(route, image):
     async def scenario():
-        with pipeline(BrokenWorkers(), metrics) as line:
-            return await line.attempt(route, Upload("x", image()), InspectOptions())
+        with pipeline(BrokenWorkers()) as line:
+            return (await line.attempt(route, Upload("x", image()), InspectOptions())).result
 
     result = asyncio.run(scenario())
     assert isinstance(result, RuntimeError)
-    assert "a mistake of ours" in caplog.text
-    labels = {"problem": "internal-error"}
-    assert metrics.registry.get_sample_value("mambaad_image_errors_total", labels) == 1
+    assert result.__traceback__ is not None
 
 
-def test_a_client_can_only_shorten_the_time(route, metrics, image):
+def test_a_client_can_only_shorten_the_time(route, image):
     async def scenario(timeout_s, received_ago_s=0.0):
         loop = asyncio.get_running_loop()
         workers = SilentWorkers()
         options = InspectOptions(timeout_s=timeout_s, received_at=loop.time() - received_ago_s)
-        with pipeline(workers, metrics, timeout_s=0.4) as line, pytest.raises(DeadlineExceeded):
+        with pipeline(workers, timeout_s=0.4) as line, pytest.raises(DeadlineExceeded):
             await line.inspect(route, Upload("x", image()), options)
         return [job.deadline - options.received_at for job in workers.jobs]
 
@@ -121,11 +119,11 @@ def test_a_client_can_only_shorten_the_time(route, metrics, image):
     assert asyncio.run(scenario(0.3, received_ago_s=10.0)) == []
 
 
-def test_a_decoded_image_is_inspected_too(route, metrics):
+def test_a_decoded_image_is_inspected_too(route):
     async def scenario():
         workers = SilentWorkers()
         options = InspectOptions(priority=Priority.HIGH)
-        with pipeline(workers, metrics) as line:
+        with pipeline(workers) as line:
             too_large = await line.attempt(route, Image.new("RGB", (1001, 1000)), options)
             inspecting = asyncio.create_task(
                 line.inspect(route, Image.new("L", (30, 20), 7), options)
@@ -133,7 +131,7 @@ def test_a_decoded_image_is_inspected_too(route, metrics):
             while not workers.jobs:
                 await asyncio.sleep(0.01)
             inspecting.cancel()
-        return too_large, workers.jobs
+        return too_large.result, workers.jobs
 
     too_large, (job,) = asyncio.run(scenario())
     assert isinstance(too_large, ImageTooLarge)
@@ -141,24 +139,24 @@ def test_a_decoded_image_is_inspected_too(route, metrics):
     assert (job.pixels == 7).all()
 
 
-def test_a_place_is_free_only_when_its_thread_is(route, metrics, image, monkeypatch):
+def test_a_place_is_free_only_when_its_thread_is(route, image, monkeypatch):
     going_on = threading.Event()
     monkeypatch.setattr(Preparer, "prepare", lambda *_: going_on.wait(10))
 
     async def scenario():
-        with pipeline(SilentWorkers(), metrics, max_preparing=1) as line:
+        with pipeline(SilentWorkers(), max_preparing=1) as line:
             brief = InspectOptions(timeout_s=0.05)
             first = await line.attempt(route, Upload("x", image()), brief)
             second = await line.attempt(route, Upload("y", image()), brief)
             going_on.set()
             await asyncio.sleep(0.1)
             third = await line.attempt(route, Upload("z", image()), InspectOptions())
-        return [type(result) for result in (first, second, third)]
+        return [type(attempt.result) for attempt in (first, second, third)]
 
     assert asyncio.run(scenario()) == [DeadlineExceeded, QueueFull, AttributeError]
 
 
-def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
+def test_overlays_hold_their_room_until_they_are_drawn(route, image):
     overlay = InspectOptions(heatmap=HeatmapKind.OVERLAY, timeout_s=0.5)
     workers = SilentWorkers()
     # One at its peak fits beside one that is kept, 4 bytes a pixel, but not beside two.
@@ -166,26 +164,26 @@ def test_overlays_hold_their_room_until_they_are_drawn(route, metrics, image):
     peak = Order(route.preprocessing).peak_bytes(declared)
 
     async def scenario():
-        with pipeline(workers, metrics, max_decoded_bytes=peak + 25_000) as line:
+        with pipeline(workers, max_decoded_bytes=peak + 25_000) as line:
             uploads = [Upload(str(i), image()) for i in range(3)]
             results = await asyncio.gather(*(line.attempt(route, u, overlay) for u in uploads))
             later = await line.attempt(route, uploads[0], replace(overlay, timeout_s=0.1))
-        return sorted(type(result).__name__ for result in results), type(later)
+        return sorted(type(attempt.result).__name__ for attempt in results), type(later.result)
 
     kinds, later = asyncio.run(scenario())
     assert kinds == ["DeadlineExceeded", "DeadlineExceeded", "QueueFull"]
     assert later is DeadlineExceeded  # the room of the abandoned images is free again
 
 
-def test_the_patient_wait_for_room(route, metrics, image):
+def test_the_patient_wait_for_room(route, image):
     overlay = InspectOptions(heatmap=HeatmapKind.OVERLAY, timeout_s=0.3, patient=True)
 
     async def scenario():
-        with pipeline(SilentWorkers(), metrics, max_decoded_bytes=1) as line:
+        with pipeline(SilentWorkers(), max_decoded_bytes=1) as line:
             sources = [Upload(str(i), image()) for i in range(2)]
             return await asyncio.gather(*(line.attempt(route, s, overlay) for s in sources))
 
-    assert {type(result) for result in asyncio.run(scenario())} == {DeadlineExceeded}
+    assert {type(attempt.result) for attempt in asyncio.run(scenario())} == {DeadlineExceeded}
 
 
 class AnsweringWorkers(SilentWorkers):
@@ -193,80 +191,83 @@ class AnsweringWorkers(SilentWorkers):
 
     def submit(self, job):
         job.taken_at = job.queued_at
-        scores = np.zeros((64, 64), np.float32) if job.item.wants_map else None
+        scores = np.zeros((64, 64), np.float32) if job.item.sends_map(Decision.OK) else None
         job.future.set_result(Finding(Decision.OK, 0.1, 0.1, 0.5, (), {}, scores))
 
 
-class Witness(Observer):
-    """Records its events."""
-
-    name = "witness"
-
-    def __init__(self, *, required=False, error=None):
-        self.required = required
-        self.error = error
-        self.events = []
-
-    async def inspected(self, inspected, prepared):
-        self.events.append((inspected.finding.decision, inspected.picture, prepared.size))
-        if self.error:
-            raise self.error
-
-    async def failed(self, route, error, part):
-        self.events.append(type(error))
-
-
-def decisions(metrics):
-    sample = metrics.registry.get_sample_value
-    names = ("OK", "UNDECIDED")
-    labels = ({"category": "bolt", "decision": name} for name in names)
-    return [sample("mambaad_decisions_total", labelled) or 0 for labelled in labels]
-
-
-def test_the_answers_memory_is_reserved_before_anyone_is_told(route, metrics, image):
-    """Otherwise the part would be recorded as OK while the line gets 503."""
-    reserved = []
+def test_the_answers_memory_is_reserved_before_there_is_a_result(route, image):
+    """Else the part would be on record as OK while the line gets 503."""
+    held = []
 
     def refuse(nbytes):
-        reserved.append(nbytes)
+        held.append(nbytes)
         raise BodiesFull("no room for the answer")
 
     async def scenario(hold):
-        witness = Witness()
         options = InspectOptions(heatmap=HeatmapKind.MAP, hold_answer=hold)
-        with pipeline(AnsweringWorkers(), metrics, witness) as line:
-            return await line.attempt(route, Upload("x", image()), options), witness.events
+        with pipeline(AnsweringWorkers()) as line:
+            return (await line.attempt(route, Upload("x", image()), options)).result
 
-    answer, events = asyncio.run(scenario(refuse))
-    assert isinstance(answer, BodiesFull)
-    assert events == [BodiesFull]
-    assert decisions(metrics) == [0, 1]
-    answer, events = asyncio.run(scenario(reserved.append))
-    assert reserved == [len(answer.picture)] * 2
-    assert events == [(Decision.OK, answer.picture, (96, 48))]
-    assert decisions(metrics) == [1, 1]
+    assert isinstance(asyncio.run(scenario(refuse)), BodiesFull)
+    answer = asyncio.run(scenario(held.append))
+    assert held == [len(answer.picture)] * 2
 
 
-def test_a_part_that_a_required_observer_cannot_note_is_undecided(route, metrics, image):
-    async def scenario(*, required):
-        witness = Witness(required=required, error=OSError("no space"))
-        with pipeline(AnsweringWorkers(), metrics, witness) as line:
-            return await line.attempt(route, Upload("x", image()), InspectOptions()), witness.events
+def test_an_attempt_holds_no_pixels_but_a_shadows(route, image):
+    async def scenario(route):
+        options = InspectOptions(heatmap=HeatmapKind.OVERLAY)
+        with pipeline(AnsweringWorkers()) as line:
+            return (await line.attempt(route, Upload("x", image()), options)).prepared
 
-    answer, events = asyncio.run(scenario(required=True))
-    assert isinstance(answer, InspectionFailed)
-    assert events == [(Decision.OK, None, (96, 48)), InspectionFailed]
-    assert decisions(metrics) == [0, 1]
-    answer, events = asyncio.run(scenario(required=False))
-    assert answer.finding.decision is Decision.OK
-    assert events == [(Decision.OK, None, (96, 48))]
-    assert decisions(metrics) == [1, 1]
+    prepared = asyncio.run(scenario(route))
+    assert (prepared.image, prepared.pixels.nbytes, prepared.size) == (None, 0, (96, 48))
+    assert prepared.pixels.base is None
+    shadowed = asyncio.run(scenario(replace(route, shadow=route)))
+    assert shadowed.shadow_pixels.shape == (1, 3, 64, 64)
 
 
-def test_the_map_is_in_the_result_where_it_is_asked_for_and_else_let_go(route, metrics, image):
+def test_the_map_is_made_a_file_for_the_decisions_that_keep_it(route, image):
+    async def scenario(*decisions, **options):
+        with pipeline(AnsweringWorkers()) as line:
+            kept = InspectOptions(maps_of=frozenset(decisions), **options)
+            return await line.attempt(route, Upload("x", image()), kept)
+
+    kept = asyncio.run(scenario(Decision.OK))
+    assert kept.result.finding.pixel_scores is None
+    assert (read_map(kept.map_file) == np.zeros((64, 64), np.float32)).all()
+    assert asyncio.run(scenario(Decision.NG)).map_file is None
+    asked = asyncio.run(scenario(Decision.NG, anomaly_map=True))
+    assert (asked.map_file, asked.result.finding.pixel_scores.shape) == (None, (64, 64))
+
+
+@pytest.mark.parametrize("kind", ["file", "base64", "tensor"])
+def test_a_fingerprint_is_of_the_file(route, image, kind):
+    content = image()
+    pixels = Image.new("RGB", (30, 20), (7, 8, 9))
+    source = {
+        "file": Upload("x", content),
+        "base64": Base64Upload("x", base64.b64encode(content)),
+        "tensor": pixels,
+    }[kind]
+
     async def scenario(**options):
-        with pipeline(AnsweringWorkers(), metrics) as line:
-            return await line.inspect(route, Upload("x", image()), InspectOptions(**options))
+        with pipeline(AnsweringWorkers()) as line:
+            return (await line.attempt(route, source, InspectOptions(**options))).fingerprint
+
+    found = asyncio.run(scenario(fingerprints=True))
+    file = content_of(source)
+    assert found == Fingerprint(hashlib.sha256(file).hexdigest(), len(file))
+    assert kind == "tensor" or file == content
+    with Image.open(BytesIO(file)) as stored:
+        assert kind != "tensor" or (np.asarray(stored) == np.asarray(pixels)).all()
+    assert asyncio.run(scenario()) is None
+
+
+def test_the_map_is_in_the_result_where_it_is_asked_for_and_else_let_go(route, image):
+    async def scenario(**options):
+        with pipeline(AnsweringWorkers()) as line:
+            attempt = await line.inspect(route, Upload("x", image()), InspectOptions(**options))
+            return attempt.result
 
     drawn = asyncio.run(scenario(heatmap=HeatmapKind.MAP))
     assert (drawn.picture is not None, drawn.finding.pixel_scores) == (True, None)
@@ -277,15 +278,15 @@ def test_the_map_is_in_the_result_where_it_is_asked_for_and_else_let_go(route, m
     assert (alone.picture, alone.finding.pixel_scores.shape) == (None, (64, 64))
 
 
-def test_a_door_may_draw_a_picture_of_its_own(route, metrics, image):
+def test_a_door_may_draw_a_picture_of_its_own(route, image):
     def draw(finding, size):
         return f"{finding.decision} {finding.pixel_scores.shape} {size}"
 
     async def scenario():
         options = InspectOptions(draw=draw)
-        with pipeline(AnsweringWorkers(), metrics) as line:
+        with pipeline(AnsweringWorkers()) as line:
             return await line.inspect(route, Upload("x", image()), options)
 
     drawn = asyncio.run(scenario())
-    assert drawn.picture == "OK (64, 64) (96, 48)"
-    assert "heatmap" in drawn.timings_ms
+    assert drawn.result.picture == "OK (64, 64) (96, 48)"
+    assert "heatmap" in drawn.result.timings_ms

@@ -20,8 +20,15 @@ EXPRESSIONS = {
     rule.get("alert") or rule["record"]: rule["expr"] for group in GROUPS for rule in group["rules"]
 }
 ALERTS = {rule["alert"] for group in GROUPS for rule in group["rules"] if "alert" in rule}
-LATER = {"mambaad_drift_alarm"}
-"""Gauges that begin with the first hundred parts: a 1 needs no 0 before it."""
+OF_A_SINK = {
+    "mambaad_delivery_breaker_open",
+    "mambaad_delivery_oldest_age_seconds",
+    "mambaad_delivery_failures_total",
+}
+"""Series that begin at 0 with each sink's start; the service of these tests has no sinks."""
+
+LATER = {"mambaad_drift_alarm", *OF_A_SINK}
+"""What begins later than the service: gauges of the first hundred parts, and series of a sink."""
 
 STAGE_COUNT = 'mambaad_stage_duration_seconds_count{category="bolt", stage="total"}'
 STAGE_1S = 'mambaad_stage_duration_seconds_bucket{category="bolt", le="1.0", stage="total"}'
@@ -101,6 +108,7 @@ BURSTS = [
         32,
         {'mambaad_image_errors_total{problem="non-finite-result"}': "0x30 1x30"},
     ),
+    Burst("MambaadJournalFailed", 30, 33, {"mambaad_journal_failed": "0x30 1x30"}),
     Burst("MambaadCheckpointRefused", 30, 33, {"mambaad_checkpoints_refused": "0x30 1x30"}),
     Burst("MambaadLoadFailed", 30, 32, {loads("parts", "failed"): "0x30 1x30"}),
     Burst(
@@ -118,6 +126,19 @@ BURSTS = [
                 "_x30 1x30"
             )
         },
+    ),
+    Burst("MambaadSinkHeld", 30, 37, {'mambaad_delivery_breaker_open{sink="mes"}': "0x30 1x30"}),
+    Burst(
+        "MambaadDeliveryOld",
+        30,
+        37,
+        {'mambaad_delivery_oldest_age_seconds{sink="mes"}': "0x30 1000x30"},
+    ),
+    Burst(
+        "MambaadDeadLetters",
+        30,
+        33,
+        {'mambaad_delivery_failures_total{reason="refused", sink="mes"}': "0x30 1x30"},
     ),
     Burst("MambaadLatencyBurn", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),
     Burst("MambaadLatencyBurnSlow", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),

@@ -11,6 +11,9 @@ import httpx
 import pytest
 import yaml
 
+from service.archive.sqlite_journal import SqliteJournal
+from service.delivery.deliveries import deliveries_of
+from service.settings import DeliverySettings, Settings
 from tests.programs import program
 
 ROOT = Path(__file__).parents[3]
@@ -85,7 +88,21 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(server, eventually, tmp_path_factory, image):
+def sink(server, tmp_path_factory):
+    """A sink whose series are among those of the service."""
+    folder = tmp_path_factory.mktemp("delivery")
+    sinks = {"files": {"type": "folder", "path": folder / "results"}}
+    settings = Settings(delivery=DeliverySettings(sinks=sinks))
+    journal = SqliteJournal.open(folder / "archive", "line-1")
+    deliveries = deliveries_of(settings, journal, server.app.state.metrics)
+    deliveries.start()
+    yield
+    deliveries.stop()
+    journal.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(server, sink, eventually, tmp_path_factory, image):
     """Prometheus with the shipped configuration, except the target and the interval."""
     folder = tmp_path_factory.mktemp("prometheus")
     shutil.copy(RULES, folder)

@@ -15,11 +15,11 @@ from model.inspection import Decision
 from service.access.keys import add_key
 from service.api.inspections.door import InspectionsDoor
 from service.archive import store
-from service.archive.archive import Archive
-from service.archive.cursors import Cursors
 from service.archive.identifiers import new_id
 from service.archive.media import MAP_SUFFIX, Media
 from service.archive.records import DecisionSource, InspectionRecord, ViewRecord
+from service.archive.searching.archive import Archive
+from service.archive.searching.cursors import Cursors
 from service.archive.sqlite_journal import SqliteJournal
 from service.errors import NoSuchModel
 from service.http.declaration import Scope

@@ -72,14 +72,14 @@ def test_the_type_is_that_of_the_content(archived, image, kind, media_type):
     assert response.headers["content-type"] == media_type
 
 
-def test_what_is_no_image_is_never_a_page(archived):
+def test_a_file_of_unknown_format_is_never_a_page(archived):
     record = archived.put(views=(archived.view(b"<script>alert(1)</script>", filename="a.html"),))
     response = archived.get(path_of(record, "image"))
     assert response.headers["content-type"] == "application/octet-stream"
     assert response.headers["content-security-policy"].startswith("default-src 'none'")
 
 
-def test_whoever_has_the_picture_gets_it_once(archived, record):
+def test_an_unchanged_picture_is_not_sent_again(archived, record):
     for noun, query in (("image", {}), ("heatmap", {"kind": "mask"})):
         path = path_of(record, noun, **query)
         tag = archived.get(path).headers["etag"]
@@ -157,14 +157,14 @@ def test_other_kinds_are_refused(archived, record, problem, kind):
         (MediaState.MISSING, "does not exist"),
     ],
 )
-def test_what_was_never_kept_says_why(archived, record, problem, state, said):
+def test_a_file_that_was_never_kept_has_a_reason(archived, record, problem, state, said):
     archived.change(record, image_state=state, map_state=state)
     for noun, query in (("image", {}), ("heatmap", {})):
         response = archived.get(path_of(record, noun, **query))
         assert said in problem(response, 404, "media-not-kept")["detail"]
 
 
-def test_what_the_retention_deleted_says_when(archived, record, problem):
+def test_a_deleted_file_has_the_time_of_its_deletion(archived, record, problem):
     moment = datetime(2026, 12, 29, 3, 0, 12, tzinfo=UTC)
     archived.change(record, image_state=MediaState.DELETED, image_deleted_at=moment)
     response = archived.get(path_of(record, "image"))
@@ -187,9 +187,7 @@ def test_what_the_retention_deleted_says_when(archived, record, problem):
         (lambda file: (file.unlink(), file.mkdir()), "was altered or cannot be read"),
     ],
 )
-def test_a_file_that_somebody_touched_is_said_and_never_a_wrong_picture(
-    archived, record, problem, spoil, said
-):
+def test_an_altered_or_missing_file_is_refused(archived, record, problem, spoil, said):
     for medium, noun in (("image", "image"), ("map", "heatmap")):
         spoil(file_of(archived, getattr(record.views[0], f"{medium}_sha256")))
         response = archived.get(path_of(record, noun))

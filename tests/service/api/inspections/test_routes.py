@@ -167,7 +167,7 @@ def test_filters_are_those_of_the_query(archived):
         ("cursor=" + "A" * 201, "cursor"),
     ],
 )
-def test_what_cannot_be_searched_is_said(archived, problem, query, said):
+def test_an_invalid_query_is_refused(archived, problem, query, said):
     body = problem(archived.get(f"/inspections?{query}"), 422, "invalid-request")
     assert said in body["detail"]
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_searched_is_said(archived, problem, query, said):
 @pytest.mark.parametrize(
     "identifier", ["1", "x" * 300, "5f0c7c9e-8d1b-4c5a-9b3f-6e2d1a0c4b7e", "'"]
 )
-def test_what_is_no_id_is_said(archived, problem, identifier, noun):
+def test_an_invalid_id_is_refused(archived, problem, identifier, noun):
     response = archived.get(f"/inspections/{identifier}{noun}")
     assert "expected a UUIDv7 such as" in problem(response, 422, "invalid-request")["detail"]
 
@@ -231,7 +231,7 @@ def test_a_hold_is_set_and_released(archived):
         ("hold", {"reason": "x"}),
     ],
 )
-def test_what_is_no_judgement_is_refused(archived, problem, noun, body):
+def test_an_invalid_judgement_is_refused(archived, problem, noun, body):
     record = archived.put()
     problem(archived.judge(record, noun, **body), 422, "invalid-request")
     assert archived.search()["inspections"][0]["verdict"] is None
@@ -246,7 +246,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("key", ALLOWED)
-def test_who_may_read_and_who_may_judge(archived, problem, key):
+def test_reading_and_judging_need_their_scopes(archived, problem, key):
     one = f"/inspections/{archived.put().inspection_id}"
     gets = ["/inspections", "/inspections/summary", one]
     asked = [("GET", path, {}) for path in gets]
@@ -262,7 +262,7 @@ def test_who_may_read_and_who_may_judge(archived, problem, key):
             problem(response, 403, "forbidden")
 
 
-def test_without_an_archive_that_is_said(line, problem):
+def test_without_an_archive_a_search_is_refused(line, problem):
     response = line.get("/inspections")
     detail = problem(response, 404, "no-archive")["detail"]
     assert "set MAMBAAD_VERSIONS__STATE_DIR" in detail

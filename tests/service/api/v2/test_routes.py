@@ -13,6 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.api.v2.codec import HEADER_LENGTH
 from service.errors import QueueFull
+from service.identifiers import parse_id
 from service.inspection.options import PartFields
 from service.inspection.pipeline import Pipeline
 from service.workers.jobs import Priority
@@ -215,6 +216,8 @@ def test_id_and_foreign_parameters_are_echoed(v2, image):
     )
     response = result.get_response()
     assert response["id"] == "part 7"
+    inspection_id = response["parameters"].pop("inspection_id")
+    assert parse_id(inspection_id)
     assert response["parameters"] == {"part_id": "7", "lot": 12}
     response = v2.infer("bolt", [files(image())]).get_response()
     assert "id" not in response

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.archive.migrate import parse_url
+from service.archive.migrate import SchemaUnusable, check_central, parse_url
 from service.errors import ArchiveUnavailable, SearchTooBroad
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class CentralDatabase:
         """Open no connection yet. Raises `ValueError` if the URL is not of a PostgreSQL."""
         self._engine = _engine(parse_url(url), limit_s)
         self._limit_s = limit_s
+        self._is_checked = False
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -52,6 +53,7 @@ class CentralDatabase:
         with self._in_words(), self._engine.connect() as connection:
             snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             with connection.execution_options(**snapshot).begin():
+                self._check(connection)
                 yield connection
 
     def change(self, call: Callable[[Connection], T]) -> T:
@@ -70,7 +72,20 @@ class CentralDatabase:
 
     def _change_once(self, call: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
+            self._check(connection)
             return call(connection)
+
+    def _check(self, connection: Connection) -> None:
+        """Raise `ArchiveUnavailable` if this release cannot use the tables."""
+        if self._is_checked:
+            return
+        try:
+            check_central(connection)
+        except SchemaUnusable as error:
+            raise ArchiveUnavailable(
+                f"the archive's PostgreSQL cannot be used: {error}", _RETRY_AFTER_S
+            ) from error
+        self._is_checked = True
 
     def close(self) -> None:
         """Close the connections that nobody uses; the others close when they are returned."""

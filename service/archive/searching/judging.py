@@ -122,10 +122,7 @@ def _add(
 
 
 def _locked(connection: Connection, inspection_id: UUID) -> InspectionRecord | None:
-    """Return an inspection that no other transaction can change until the end of this one."""
-    condition = inspections.c.inspection_id == inspection_id
-    connection.execute(select(inspections.c.inspection_id).where(condition).with_for_update())
-    return store.find(connection, inspection_id)
+    return next(iter(store.find_to_change(connection, [inspection_id])), None)
 
 
 def _set(connection: Connection, inspection_id: UUID, **values: object) -> None:

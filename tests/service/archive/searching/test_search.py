@@ -10,7 +10,7 @@ from sqlalchemy.ext.compiler import compiles
 from model.inspection import Decision
 from service.archive import store
 from service.archive.records import Verdict, ViewRecord
-from service.archive.search import (
+from service.archive.searching.search import (
     NO_VERDICT,
     Filter,
     Position,
@@ -217,7 +217,7 @@ BY_INDEX = {
 
 
 @pytest.mark.parametrize("index", BY_INDEX)
-def test_every_search_goes_along_an_index(connection, part, index):
+def test_every_search_uses_an_index(connection, part, index):
     store.insert(connection, [part(station="EL-3", part_id="4711", told=Decision.NG)])
     for wanted in BY_INDEX[index]:
         assert index_for(wanted) == index

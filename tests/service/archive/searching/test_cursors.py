@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
-from service.archive.cursors import Cursors, read_key
 from service.archive.identifiers import new_id
-from service.archive.search import Filter, Position
+from service.archive.searching.cursors import Cursors, read_key
+from service.archive.searching.search import Filter, Position
 from service.errors import InvalidCursor
 from tests.service.archive.conftest import BEGIN
 
@@ -41,7 +41,7 @@ def test_every_changed_character_is_a_forgery(cursors):
 
 
 @pytest.mark.parametrize("text", ["", "A", "0" * 64, "x" * 10_000, "😀", "=", "A" * 65, "../../x"])
-def test_what_is_no_cursor_is_refused(cursors, text):
+def test_an_invalid_cursor_is_refused(cursors, text):
     with pytest.raises(InvalidCursor, match="leave `cursor` out to begin at the newest"):
         cursors.read(text, QUERY)
 

@@ -11,13 +11,12 @@ from sqlalchemy import create_engine, select, text
 
 from model.inspection import Decision
 from service.archive import store
-from service.archive.archive import Archive
-from service.archive.central import parse_url
 from service.archive.identifiers import new_id
-from service.archive.judging import NewHold, NewVerdict
-from service.archive.migrate import upgrade
+from service.archive.migrate import parse_url, upgrade
 from service.archive.records import Verdict
-from service.archive.search import Filter, search
+from service.archive.searching.archive import Archive
+from service.archive.searching.judging import NewHold, NewVerdict
+from service.archive.searching.search import Filter, search
 from service.archive.tables import events, verdicts
 from service.errors import (
     ArchiveUnavailable,
@@ -109,7 +108,7 @@ def test_a_judgement_is_an_event_of_the_journal(archive, journal, part):
     assert json.loads(hold["payload"])["reason"] == "audit"
 
 
-def test_nobody_judges_what_is_not_there(archive, journal):
+def test_an_unknown_inspection_leaves_no_event(archive, journal):
     with pytest.raises(NoSuchInspection):
         asyncio.run(archive.judge(new_id(), GOOD))
     assert journaled(journal) == []
@@ -127,7 +126,7 @@ def test_a_part_that_is_not_delivered_yet_is_found_and_judged_in_the_journal(
     assert len(journaled(journal)) == 1
 
 
-def test_what_is_judged_in_postgresql_is_judged_in_the_journal_too(journal, central_url, part):
+def test_a_judgement_in_postgresql_is_in_the_journal_too(journal, central_url, part):
     record = part()
     journal.write_now(lambda connection: store.insert(connection, [record]))
     with opened(journal, central_url) as archive:
@@ -195,7 +194,7 @@ def test_a_postgresql_without_tables_names_the_command_that_makes_them(journal, 
             asyncio.run(archive.judge(new_id(), GOOD))
 
 
-def test_a_postgresql_that_is_away_is_said_and_used_again_when_it_is_back(journal, part):
+def test_an_unreachable_postgresql_is_reported_and_used_again_when_it_is_back(journal, part):
     with running() as server:
         url = server.create_database().replace("postgres@", "postgres:secret@")
         with opened(journal, url) as archive:
@@ -249,7 +248,7 @@ def test_too_many_searches_at_once_are_refused_and_the_others_answered(archive):
     assert "32 searches are already running or wait" in str(refused[0].exception())
 
 
-def test_whoever_leaves_frees_the_place(archive):
+def test_a_cancelled_search_frees_its_place(archive):
     async def ask():
         for _ in range(100):
             task = asyncio.create_task(archive.read(lambda c: c.exec_driver_sql("SELECT 1").all()))

@@ -22,11 +22,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from service.archive import events, judging, store
-from service.archive.central import CentralDatabase, too_broad
+from service.archive import events, store
 from service.archive.journal import Journal
-from service.archive.judging import Given, NewHold, NewJudgement
 from service.archive.records import EventKind, HoldRecord, InspectionRecord, VerdictRecord
+from service.archive.searching import judging
+from service.archive.searching.central import CentralDatabase, too_broad
+from service.archive.searching.judging import Given, NewHold, NewJudgement
 from service.errors import ArchiveUnavailable, NoSuchInspection, OnOtherNode
 
 T = TypeVar("T")

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import delete, event
 
 from model.inspection import Decision
-from service.archive import judging, store
-from service.archive.judging import NewVerdict
+from service.archive import store
 from service.archive.records import Verdict
-from service.archive.summary import Count, Period, Step, summarise
+from service.archive.searching import judging
+from service.archive.searching.judging import NewVerdict
+from service.archive.searching.summary import Count, Period, Step, summarise
 from service.archive.tables import inspections
 from service.inspection.submission import Origin
 from tests.service.archive.conftest import BEGIN

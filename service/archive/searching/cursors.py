@@ -20,10 +20,10 @@ from uuid import UUID
 
 from model.bounded import read_regular
 from model.durable import write_durably
-from service.archive.search import Position
+from service.archive.searching.search import Position
 from service.errors import InvalidCursor
 
-logger = logging.getLogger("service.archive")
+logger = logging.getLogger("service.cursors")
 
 _KEY_FILE = "cursor.key"
 _KEY_BYTES = 32

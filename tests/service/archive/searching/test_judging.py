@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from model.inspection import Decision
-from service.archive import judging, store
+from service.archive import store
 from service.archive.identifiers import new_id
-from service.archive.judging import NewHold, NewVerdict, add, give, holds_of, verdicts_of
 from service.archive.records import HoldRecord, Verdict, VerdictRecord
+from service.archive.searching import judging
+from service.archive.searching.judging import NewHold, NewVerdict, add, give, holds_of, verdicts_of
 from service.archive.tables import rollups
 from tests.service.archive.conftest import BEGIN
 
@@ -67,7 +68,7 @@ def test_a_hold_is_released_by_the_next(connection, record):
     assert [hold.is_held for hold in holds_of(connection, identifier)] == [False, True]
 
 
-def test_what_is_not_there_cannot_be_judged(connection):
+def test_an_unknown_inspection_cannot_be_judged(connection):
     assert give(connection, new_id(), GOOD) is None
     assert give(connection, new_id(), NewHold(True, "Ada")) is None
     assert add(connection, HoldRecord(new_id(), new_id(), True, "Ada", BEGIN)) is None
@@ -140,3 +141,30 @@ def test_two_nodes_that_judge_at_once_leave_one_count(engine, part):
         assert len(given) == 40
         assert len({verdict.at for verdict in given}) == 40
         assert counted(connection) == {given[0].verdict.value: 1}
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_a_change_of_a_part_waits_for_its_verdict(engine, part):
+    record = part(told=Decision.NG)
+    with engine.begin() as connection:
+        store.insert(connection, [record])
+
+    def change():
+        with engine.begin() as own:
+            (before,) = store.find_to_change(own, [record.inspection_id])
+            store.replace_record(own, before, replace(before, score=0.75))
+
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    thread = threading.Thread(target=change)
+    with engine.begin() as connection:
+        give(connection, record.inspection_id, GOOD)
+        thread.start()
+        with engine.connect() as watching:
+            while not watching.execute(text(waiting)).scalar():
+                watching.rollback()
+                assert thread.is_alive(), "it did not wait"
+    thread.join()
+    with engine.begin() as connection:
+        after = store.find(connection, record.inspection_id)
+        assert (after.verdict, after.score) == (Verdict.GOOD, 0.75)
+        assert counted(connection) == {"good": 1}

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from model.cli import app
 from model.cli.train import recipe as recipes
-from model.cli.train.option_groups import OptionGroup, grouped
+from model.option_groups import OptionGroup, grouped
 from model.training.recipe.recipe import paths
 
 
