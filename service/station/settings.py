@@ -89,7 +89,10 @@ class FolderCamera(StationRoom):
     """A camera, or its software, that writes files into a folder."""
 
     path: Path = Field(description="folder that receives the images")
-    pattern: str = Field("*", description="names of the images")
+    pattern: str = Field(
+        "*",
+        description="names of the images; `{trigger_number}` and `{part_id}` stand for the part's",
+    )
     timeout_ms: _Milliseconds = Field(500, description="a camera without an image is silent")
     stable_ms: _Milliseconds = Field(
         50, description="a file counts when it has not changed for this long"

@@ -7,12 +7,13 @@
     spool.archived(part.job, part.inspections[0].inspection_id)
 
 SQLite with one connection that writes through to the disk, and a file for each image. The lock of
-the connection refuses a second station on the same folder. All methods block; call them from one
-thread.
+the connection refuses a second station on the same folder. Methods that write block: call those of
+the database from one thread; images may be written by others.
 """
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -76,6 +77,7 @@ class Spool:
         self._connection = connection
         self._parts = {part.job: part for part in self._read()}
         self._image_bytes = self._sweep()
+        self._counting = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path, limits: SpoolLimits) -> Self:
@@ -124,7 +126,8 @@ class Spool:
             write_durably(self._path(job, camera), content)
         except OSError as error:
             raise SpoolFailure(f"an image cannot be written to the spool: {error}") from error
-        self._image_bytes += len(content)
+        with self._counting:
+            self._image_bytes += len(content)
 
     def image(self, job: int, camera: str) -> bytes | None:
         """Return a camera's image of a part; None if there is none. Raises `SpoolFailure`."""
@@ -225,7 +228,8 @@ class Spool:
             with suppress(OSError):  # a file that stays is deleted at the next start
                 size = path.stat().st_size
                 path.unlink()
-                self._image_bytes -= size
+                with self._counting:
+                    self._image_bytes -= size
 
     def _path(self, job: int, camera: str) -> Path:
         return self._images / f"{job}-{quote(camera, safe='')}"

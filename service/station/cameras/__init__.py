@@ -1,7 +1,7 @@
 """Cameras: each takes one image after a trigger, and no image that existed before it.
 
     camera = open_camera("top", settings.cameras["top"])
-    await camera.arm()                 # before TriggerAck
+    await camera.arm(Shot(17, "cell-17"))  # before TriggerAck
     frame = await camera.take()        # raises CameraSilent
     reason = checker.check(frame.content)
 

@@ -17,10 +17,18 @@ class Frame:
     captured_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """The part whose image is taken, as the PLC names it."""
+
+    trigger_number: int
+    part_id: str
+
+
 class Camera(Protocol):
     """Takes one image a part."""
 
-    async def arm(self) -> None:
+    async def arm(self, shot: Shot) -> None:
         """Note which images exist before the trigger is acknowledged. Raises `CameraSilent`."""
         ...
 

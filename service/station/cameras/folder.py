@@ -7,10 +7,11 @@ import asyncio
 import os
 import time
 from datetime import UTC, datetime
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
+from glob import escape
 from typing import NamedTuple
 
-from service.station.cameras.camera import CameraSilent, Frame
+from service.station.cameras.camera import CameraSilent, Frame, Shot
 from service.station.settings import FolderCamera
 
 _LOOK_EVERY_S = 0.005
@@ -34,10 +35,12 @@ class WatchedFolder:
     def __init__(self, name: str, settings: FolderCamera) -> None:
         self._name = name
         self._settings = settings
+        self._pattern = settings.pattern
         self._before: dict[str, tuple[int, int]] = {}
 
-    async def arm(self) -> None:
+    async def arm(self, shot: Shot) -> None:
         """Note which files exist. Raises `CameraSilent`."""
+        self._pattern = _pattern(self._settings.pattern, shot)
         files = await asyncio.to_thread(self._files)
         self._before = {file.name: (file.inode, file.modified_ns) for file in files}
 
@@ -83,9 +86,7 @@ class WatchedFolder:
         try:
             with os.scandir(self._settings.path) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or not fnmatch(
-                        entry.name, self._settings.pattern
-                    ):
+                    if entry.name.startswith(".") or not fnmatchcase(entry.name, self._pattern):
                         continue
                     try:
                         status = entry.stat()
@@ -110,3 +111,9 @@ class WatchedFolder:
         except OSError:
             return None
         return content if len(content) == file.bytes else None
+
+
+def _pattern(pattern: str, shot: Shot) -> str:
+    """Return a pattern with the part's number and name, whose own wildcards match themselves."""
+    text = pattern.replace("{trigger_number}", str(shot.trigger_number))
+    return text.replace("{part_id}", escape(shot.part_id))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from service.station.cameras.camera import CameraSilent, Frame
+from service.station.cameras.camera import CameraSilent, Frame, Shot
 from service.station.settings import SnapshotCamera
 
 
@@ -17,7 +17,7 @@ class SnapshotUrl:
         # Proxies of the environment are for the internet, not for a camera beside the machine.
         self._http = httpx.AsyncClient(timeout=settings.timeout_ms / 1_000, trust_env=False)
 
-    async def arm(self) -> None:
+    async def arm(self, shot: Shot) -> None:
         """Do nothing: the camera takes its image when it is asked."""
 
     async def take(self) -> Frame:

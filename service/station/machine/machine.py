@@ -75,9 +75,9 @@ class Machine:
             self._work.latch(ErrorCode.UNCLEAN_RESTART)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no part is in work."""
-        return self._work.part is None
+    def job(self) -> int | None:
+        """The job of the part in work."""
+        return self._work.part.job if self._work.part else None
 
     def close(self) -> None:
         """Take no part from now on."""

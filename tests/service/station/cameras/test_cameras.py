@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from service.station.cameras.camera import CameraSilent
+from service.station.cameras.camera import CameraSilent, Shot
 from service.station.cameras.opening import open_camera
 from service.station.settings import CameraSettings
 
@@ -22,7 +22,7 @@ def shots(camera, write, *, parts=1):
     async def scenario():
         frames = []
         for part in range(parts):
-            await camera.arm()
+            await camera.arm(Shot(part, f"cell-[{part}]"))
             taking = asyncio.create_task(camera.take())
             await asyncio.to_thread(write, part)
             frames.append((await taking).content)
@@ -79,6 +79,21 @@ def test_files_of_other_names_and_hidden_ones_do_not_count(tmp_path):
     camera = folder_camera(tmp_path, pattern="*.png", timeout_ms=300)
     with pytest.raises(CameraSilent, match=r"no new image in .* within 300 ms"):
         shots(camera, write)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [("*-{trigger_number}.png", "shot-{}.png"), ("{part_id}.*", "cell-[{}].png")],
+)
+def test_a_file_named_after_another_part_does_not_count(tmp_path, pattern, name):
+    """The image of a part that came too late must not pass for that of the next."""
+
+    def write(part):
+        (tmp_path / name.format(part - 1)).write_bytes(b"late %d" % part)
+        (tmp_path / name.format(part)).write_bytes(b"%d" % part)
+
+    camera = folder_camera(tmp_path, pattern=pattern, timeout_ms=20_000)
+    assert shots(camera, write, parts=3) == [b"0", b"1", b"2"]
 
 
 def test_a_folder_that_is_gone_is_a_silent_camera(tmp_path):

@@ -359,9 +359,9 @@ def test_results_of_an_earlier_run_are_shown_again_before_new_ones():
 def test_a_closing_station_finishes_its_part_and_takes_no_other(bench):
     job = bench.take_part()
     bench.machine.close()
-    assert not bench.machine.is_idle
+    assert bench.machine.job == job
     bench.decide(job)
-    assert bench.machine.is_idle
+    assert bench.machine.job is None
     assert (bench.image.results_valid, bench.image.ready) == (True, False)
 
 

@@ -232,7 +232,7 @@ class Station(RuleBasedStateMachine):
         assert len(waiting) == self.images[-1].buffered + self.in_work()
 
     def in_work(self):
-        return len([job for job in self.durable if not self.machine.is_idle and job == self.latest])
+        return len([job for job in self.durable if job == self.machine.job])
 
     @property
     def latest(self):
@@ -241,7 +241,7 @@ class Station(RuleBasedStateMachine):
     @invariant()
     def ready_promises_that_a_trigger_is_taken(self):
         if self.images[-1].ready:
-            assert self.machine.is_idle
+            assert self.machine.job is None
 
 
 TestStation = Station.TestCase
