@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.client import AsyncClient, Decision, InspectionError
+from service.client import AsyncClient, Decision, InspectionError, Result
 from service.identifiers import new_id
 from service.station.cameras.camera import Camera, CameraSilent, Frame, Shot
 from service.station.cameras.checking import ImageChecker
@@ -95,13 +95,13 @@ class Inspector:
             for answer, one in zip(answers, part.inspections, strict=True)
         ]
 
-    async def test(self, category: str) -> None:
-        """Have the service inspect a grey image as a test. Raises `InspectionError`."""
+    async def test(self, category: str) -> Result:
+        """Return the service's result of a grey image, a test. Raises `InspectionError`."""
         (result,) = await self._client.detect(
             _grey_image(), category=category, station=self._settings.name, origin="test",
             timeout_ms=_TEST_TIMEOUT_MS,
         )  # fmt: skip
-        result.require()
+        return result.require()
 
     async def close(self) -> None:
         """Give back the cameras."""

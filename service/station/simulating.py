@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -20,6 +21,7 @@ from service.station.machine.states import Command, CommandResult, State
 from service.station.machine.verdicts import Verdict
 from service.station.plc.layout import PLC_WRITES, STATION_WRITES, WordOrder, decode, encode
 from service.station.plc.modbus_map import INPUTS_AT, OUTPUTS, OUTPUTS_AT
+from service.station.settings import FolderCamera
 
 _SCAN_S = 0.002
 _CONNECT_S = 0.05
@@ -67,6 +69,39 @@ class Report:
     def missing(self) -> set[int]:
         """Acknowledged parts without a result."""
         return self.acknowledged - self.verdicts.keys()
+
+
+class SimulatedCamera:
+    """Copies images, one after another, into the folder that a station's camera watches."""
+
+    def __init__(self, images: Path, camera: FolderCamera) -> None:
+        self._images = pictures_in(images)
+        self._camera = camera
+        if not self._images:
+            raise ValueError(f"{images} has no images")
+
+    async def expose(self, number: int) -> None:
+        """Take the next image, for the part with this trigger number."""
+        await asyncio.to_thread(self._expose, number)
+
+    def _expose(self, number: int) -> None:
+        source = self._images[(number - 1) % len(self._images)]
+        folder = self._camera.path
+        folder.mkdir(parents=True, exist_ok=True)
+        half = folder / f".{number}{source.suffix}"
+        half.write_bytes(source.read_bytes())
+        half.replace(folder / f"{number}{source.suffix}")
+
+
+async def no_camera(number: int) -> None:
+    """Take no image: the station's camera takes it by itself."""
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the files of a folder by name, without hidden ones. Raises `OSError`."""
+    return sorted(
+        path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
+    )
 
 
 class SimulatedPlc:

@@ -15,7 +15,7 @@ from service.station.station import Station
 class Plant:
     """`expose` writes the image of a part into the camera's folder, each part's a different one."""
 
-    def __init__(self, folder, url, image, **settings):
+    def __init__(self, folder, url, image, silent_after_ms=20_000, **settings):
         self.folder = folder
         self.url = url
         self.image = image
@@ -30,7 +30,7 @@ class Plant:
                             "path": self.shots,
                             "pattern": "{trigger_number}.png",
                             "renamed_into_place": True,
-                            "timeout_ms": 2_000,
+                            "timeout_ms": silent_after_ms,
                         }
                     }
                 },
@@ -63,12 +63,17 @@ class Plant:
         return SimulatedPlc(address, SimulatorSettings(**settings), self.expose)
 
     async def expose(self, number):
-        half = self.shots / f".{number}"
-        half.write_bytes(self.image(width=24, height=24, seed=number))
-        half.replace(self.shots / f"{number}.png")
+        content = self.content(number)
+        if content is not None:
+            half = self.shots / f".{number}"
+            half.write_bytes(content)
+            half.replace(self.shots / f"{number}.png")
+
+    def content(self, number):
+        return self.image(width=24, height=24, seed=number)
 
     def sha256(self, number):
-        return hashlib.sha256(self.image(width=24, height=24, seed=number)).hexdigest()
+        return hashlib.sha256(self.content(number)).hexdigest()
 
     async def archived(self):
         """Return the archive's inspections of this station's line, by trigger number."""

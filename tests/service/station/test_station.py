@@ -1,40 +1,302 @@
 """A simulated PLC, a station, and a real service with its archive."""
 
 import asyncio
-from collections import Counter
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
+from pymodbus.client import AsyncModbusTcpClient
 
-from service.client import Decision
-from service.station.machine.verdicts import Verdict
-from tests.service.live import serving
+from service.station.machine.faults import ErrorCode
+from service.station.machine.images import PlcImage
+from service.station.machine.states import Command, CommandResult, State
+from service.station.machine.verdicts import FailSafe, Reason, Verdict
+from service.station.plc.layout import PLC_WRITES, STATION_WRITES, WordOrder, decode, encode
+from service.station.plc.modbus_map import OUTPUTS, OUTPUTS_AT
+from service.station.spool import SpoolLimits
+from tests.service.live import ROOT, RUN, serving
 from tests.service.station.plant import Plant, until
+from tests.service.station.proxy import Proxy
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, weights):
-    with serving(weights, versions__state_dir=tmp_path_factory.mktemp("state")) as live:
+    """A service that keeps every image of its inspections."""
+    state = tmp_path_factory.mktemp("state")
+    with serving(weights, versions__state_dir=state, archive__keep_images="OK=1") as live:
         yield live
 
 
+class NextParts:
+    """Trigger numbers that no other test of this service uses."""
+
+    first = 1
+
+
+@pytest.fixture
+def first():
+    NextParts.first += 1_000
+    return NextParts.first
+
+
+def check(plant, report, archived):
+    """The archive has every part that the PLC knows, as the PLC was told, with its own image."""
+    assert report.problems == []
+    assert report.missing == set()
+    for number, verdict in report.verdicts.items():
+        row = archived[number]
+        assert row.part_id == report.part_ids[number]
+        assert row.told.value == (verdict.name if verdict.was_inspected else "UNDECIDED")
+        if row.views and row.answer["views"][0]["image"]["sha256"]:
+            assert row.answer["views"][0]["image"]["sha256"] == plant.sha256(number)
+        if verdict is Verdict.OK:
+            assert row.found == "OK"
+            assert row.views
+    assert report.acknowledged <= archived.keys()
+
+
 @pytest.mark.parametrize(("recipe", "verdict"), [(1, Verdict.OK), (2, Verdict.NG)])
-def test_parts_are_triggered_inspected_told_and_archived(tmp_path, served, image, recipe, verdict):
-    first = 1_000 * recipe
+def test_parts_are_triggered_inspected_told_and_archived(
+    tmp_path, served, image, first, recipe, verdict
+):
     plant = Plant(tmp_path, served.url, image)
 
     async def scenario():
         async with plant.station() as station:
-            plc = plant.plc(station, parts=10, recipe=recipe, first_number=first)
-            report = await plc.run()
+            report = await plant.plc(station, parts=10, recipe=recipe, first_number=first).run()
             await until(lambda: station.waiting == 0, "empty spool")
         return report, await plant.archived()
 
     report, archived = asyncio.run(scenario())
-    assert report.problems == []
-    assert set(report.verdicts.values()) == {verdict}
-    assert len(report.verdicts) == 10
-    for number, part_id in report.part_ids.items():
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [verdict] * 10
+    assert {archived[number].origin for number in report.part_ids} == {"line"}
+
+
+def test_hundreds_of_triggers_with_delays_drops_and_restarts_mix_up_no_part(
+    tmp_path, served, image, first
+):
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=500)
+    behaviour = {
+        "parts": 200, "max_delay_ms": 5, "drops_early": 0.05, "acks_late": 0.2, "restarts": 0.005,
+    }  # fmt: skip
+
+    async def scenario():
+        async with plant.station() as station:
+            report = await plant.plc(station, first_number=first, seed=7, **behaviour).run()
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert len(report.verdicts) > 150
+    assert list(report.verdicts.values()).count(Verdict.OK) > 100
+    assert Verdict.NG not in report.verdicts.values()
+
+
+def test_a_service_that_is_away_makes_parts_undecided_and_gets_them_later(
+    tmp_path, served, image, first
+):
+    plant = Plant(tmp_path, served.url, image, fail_safe="REVIEW")
+
+    async def scenario():
+        proxy = Proxy(served.url)
+        async with proxy.listening() as url, plant.station(url) as station:
+            ready = await plant.plc(station, parts=1, first_number=first).run()
+            assert list(ready.verdicts.values()) == [Verdict.OK]
+            proxy.go()
+            report = await plant.plc(station, parts=5, first_number=first + 1).run()
+            assert station.image.result.fail_safe is FailSafe.REVIEW
+            assert station.waiting == 5
+            proxy.is_away = False
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [Verdict.UNDECIDED] * 5
+    for number in report.verdicts:
         row = archived[number]
-        assert (row.part_id, row.station, row.origin) == (part_id, "EL-3", "line")
-        assert row.told.value == verdict.name
-        assert row.answer["views"][0]["image_bytes"]
+        assert (row.told_reason, row.found, row.origin) == ("service-away", "OK", "late")
+        assert row.answer["views"][0]["image"]["sha256"] == plant.sha256(number)
+
+
+def test_an_answer_after_the_deadline_does_not_change_what_the_line_was_told(
+    tmp_path, served, image, first
+):
+    times = {"takt_ms": 1_200, "reserve_ms": 200, "ack_timeout_ms": 60_000}
+    plant = Plant(tmp_path, served.url, image, times=times)
+
+    async def scenario():
+        proxy = Proxy(served.url)
+        async with proxy.listening() as url, plant.station(url) as station:
+            await until_ready(station)
+            proxy.delay_s = 3.0
+            report = await plant.plc(station, parts=2, first_number=first).run()
+            proxy.delay_s = 0.0
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [Verdict.UNDECIDED] * 2
+    for number in report.verdicts:
+        assert (archived[number].told_reason, archived[number].found) == ("deadline", "OK")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "verdict", "reason"),
+    [
+        (lambda image, number: None, Verdict.UNDECIDED, "camera-silent"),
+        (lambda image, number: image(seed=1), Verdict.INPUT_PROBLEM, "input-problem: image-frozen"),
+        (lambda image, number: b"text", Verdict.INPUT_PROBLEM, "input-problem: image-unreadable"),
+    ],
+)
+def test_a_camera_that_fails_never_makes_a_part_ok(
+    tmp_path, served, image, first, spoil, verdict, reason
+):
+    """The service calls the frozen image OK; the line is told INPUT_PROBLEM."""
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=500)
+    plant.content = lambda number: spoil(image, number)
+
+    async def scenario():
+        async with plant.station() as station:
+            report = await plant.plc(station, parts=3, first_number=first).run()
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    assert (report.problems, report.missing) == ([], set())
+    later = sorted(report.verdicts)[1:]
+    assert [report.verdicts[number] for number in later] == [verdict] * 2
+    for number in later:
+        assert (archived[number].told, archived[number].told_reason) == ("UNDECIDED", reason)
+
+
+async def until_ready(station):
+    """Bring a station to Ready with a PLC that triggers nothing, and prove it by its registers."""
+    client = AsyncModbusTcpClient("127.0.0.1", port=station.door.port)
+    assert await client.connect()
+    for command in (Command.SELECT_MODE_AUTOMATIC, Command.PREPARE_RECIPE):
+        await client.write_registers(2, [0, 1])
+        await client.write_registers(2, [command, 1])
+        await until(lambda: station.image.command_result is CommandResult.DONE, command.name)
+        await client.write_registers(2, [0, 1])
+        await until(lambda: station.image.ack_command == 0, "end of a command")
+    client.close()
+    assert station.image.state is State.READY
+
+
+def test_a_spool_that_cannot_be_written_takes_no_part(tmp_path, served, image, first):
+    plant = Plant(tmp_path, served.url, image)
+
+    async def scenario():
+        async with plant.station() as station:
+            await until_ready(station)
+            station._spool._limits = SpoolLimits(min_free_bytes=2**62)
+            async with AsyncModbusTcpClient("127.0.0.1", port=station.door.port) as client:
+                await client.write_registers(0, [0b00001, 0, 0, 1, 0, first])
+                await client.write_registers(0, [0b00011, 0, 0, 1, 0, first])
+                await until(lambda: station.image.error_code is ErrorCode.SPOOL_FULL, "error")
+            assert station.image.state is State.ERROR
+            assert not (station.image.ready or station.image.trigger_ack or station.image.busy)
+            assert station.waiting == 0
+        return await plant.archived()
+
+    assert first not in asyncio.run(scenario())
+
+
+STATION = """\
+name: EL-3
+service:
+  url: {url}
+autostart_recipe: 1
+spool:
+  min_free_bytes: 0
+times:
+  takt_ms: 60000
+plc:
+  modbus:
+    port: {port}
+cameras:
+  top:
+    folder:
+      path: shots
+      pattern: "{{trigger_number}}.png"
+      timeout_ms: 60000
+recipes:
+  1:
+    categories:
+      top: bolt
+"""
+
+
+@contextmanager
+def running(folder):
+    """`mambaad station run` in a process of its own."""
+    command = [sys.executable, "-c", RUN, "station", "run", str(folder / "station.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert b"no safety function" in process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_station_killed_while_busy_latches_an_error_and_the_part_is_undecided(
+    tmp_path, served, image, first
+):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (tmp_path / "station.yaml").write_text(STATION.format(url=served.url, port=port))
+    plant = Plant(tmp_path, served.url, image)
+
+    async def outputs(client):
+        answer = await client.read_holding_registers(OUTPUTS_AT, count=OUTPUTS)
+        order = WordOrder.BIG
+        return {field.name: decode(answer.registers, field, order) for field in STATION_WRITES}
+
+    async def until_outputs(client, **expected):
+        async with asyncio.timeout(60):
+            while not expected.items() <= (seen := await outputs(client)).items():
+                await asyncio.sleep(0.02)
+        return seen
+
+    async def trigger():
+        async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:
+            await client.write_register(0, 0b01001)
+            await until_outputs(client, Ready=True)
+            image = PlcImage(True, True, buffer_enable=True, trigger_number=first, part_id="last")
+            await client.write_registers(0, encode(image, PLC_WRITES, WordOrder.BIG))
+            await until_outputs(client, TriggerAck=True, Busy=True)
+
+    async def after():
+        async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:
+            await client.write_registers(0, encode(PlcImage(True), PLC_WRITES, WordOrder.BIG))
+            seen = await until_outputs(client, ResultsValid=True)
+            await client.write_register(0, 0b10001)
+            await until_outputs(client, Error=False)
+            await until_outputs(client, Ready=True)
+        async with asyncio.timeout(60):
+            while first not in (archived := await plant.archived()):
+                await asyncio.sleep(0.1)
+        return seen, archived[first]
+
+    with running(tmp_path):
+        asyncio.run(trigger())
+    with running(tmp_path) as process:
+        seen, row = asyncio.run(after())
+        process.terminate()
+        assert process.wait(60) == 0
+    assert (seen["Error"], seen["ErrorCode"]) == (True, ErrorCode.UNCLEAN_RESTART)
+    assert (seen["State"], seen["Ready"]) == (State.ERROR, False)
+    assert (seen["ResultTriggerNumber"], seen["ResultPartId"]) == (first, "last")
+    assert (seen["Verdict"], seen["Reason"]) == (Verdict.UNDECIDED, Reason.STATION_RESTARTED)
+    assert (row.told, row.told_reason, row.found) == ("UNDECIDED", "station-restarted", None)
