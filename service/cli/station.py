@@ -127,7 +127,7 @@ async def _run(settings: "StationSettings") -> int:
         except (SpoolUnusable, DoorClosed) as error:
             _refuse(str(error))
         typer.echo(
-            f"Station {settings.name} on {station.door.address}, service {settings.service.url}; "
+            f"Station {settings.name} on {station.door.address}, service {client.url}; "
             f"{station.waiting} parts in the spool. It is no safety function."
         )
         await stop.wait()
@@ -210,14 +210,17 @@ def _client(settings: "StationSettings") -> "AsyncClient":
     from service.client import AsyncClient  # noqa: PLC0415
 
     file = settings.service.api_key_file
-    given = ClientSettings().api_key
-    key = given.get_secret_value() if given else None
+    given = ClientSettings()
+    key = given.api_key.get_secret_value() if given.api_key else None
     if file is not None:
         try:
             key = file.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             _refuse(f"the API key in {file} cannot be read: {error}")
-    return AsyncClient(str(settings.service.url).rstrip("/"), api_key=key)
+    try:
+        return AsyncClient(str(settings.service.url or given.url), api_key=key)
+    except ValueError as error:
+        _refuse(f"the address of the service: {error}")
 
 
 def _refuse(*lines: str) -> NoReturn:

@@ -36,7 +36,7 @@ async def check_station(settings: StationSettings, client: AsyncClient) -> list[
     """
     inspector = Inspector(settings, client)
     try:
-        checks = [await _service(settings, client)]
+        checks = [await _service(client)]
         checks += [check async for check in _categories(settings, inspector)]
         checks += [_spool(settings), await _door(settings)]
         cameras = (_camera(settings, inspector, name) for name in settings.cameras)
@@ -45,8 +45,8 @@ async def check_station(settings: StationSettings, client: AsyncClient) -> list[
         await inspector.close()
 
 
-async def _service(settings: StationSettings, client: AsyncClient) -> Check:
-    what = f"service {settings.service.url}"
+async def _service(client: AsyncClient) -> Check:
+    what = f"service {client.url}"
     try:
         readiness = await client.ready()
     except InspectionError as error:

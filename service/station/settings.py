@@ -23,7 +23,9 @@ class StationRoom(BaseModel):
 class ServiceAddress(StationRoom):
     """The inspection service."""
 
-    url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8000"), description="address of the service")
+    url: HttpUrl | None = Field(
+        None, description="address of the service; by default `MAMBAAD_URL`, or this machine"
+    )
     api_key_file: Path | None = Field(
         None, description="file with the API key, which needs the scope `detect`"
     )

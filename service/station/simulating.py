@@ -79,6 +79,7 @@ class SimulatedCamera:
         self._camera = camera
         if not self._images:
             raise ValueError(f"{images} has no images")
+        camera.path.mkdir(parents=True, exist_ok=True)
 
     async def expose(self, number: int) -> None:
         """Take the next image, for the part with this trigger number."""
@@ -87,7 +88,6 @@ class SimulatedCamera:
     def _expose(self, number: int) -> None:
         source = self._images[(number - 1) % len(self._images)]
         folder = self._camera.path
-        folder.mkdir(parents=True, exist_ok=True)
         half = folder / f".{number}{source.suffix}"
         half.write_bytes(source.read_bytes())
         half.replace(folder / f"{number}{source.suffix}")
