@@ -60,6 +60,7 @@ LONGEST_FIRST = [
     "tests/model/training/test_folds.py",
     "tests/service/workers/child/test_inspector.py",
     "tests/service/cli/test_main.py",
+    "tests/service/station/test_station.py",
     "tests/benchmarks/test_gpu.py",
     "tests/service/test_engine.py",
     "tests/model/scan/test_kernel_cache.py",

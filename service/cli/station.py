@@ -110,7 +110,7 @@ async def _run(settings: "StationSettings") -> int:
     """Run the station until a signal; return the exit code."""
     from service.station.plc.door import DoorClosed  # noqa: PLC0415
     from service.station.plc.modbus import ModbusDoor  # noqa: PLC0415
-    from service.station.spool import SpoolUnusable  # noqa: PLC0415
+    from service.station.spool import SpoolFailure, SpoolUnusable  # noqa: PLC0415
     from service.station.station import Station  # noqa: PLC0415
     from service.telemetry.logs import configure_logging  # noqa: PLC0415
 
@@ -124,7 +124,7 @@ async def _run(settings: "StationSettings") -> int:
         station = Station(settings, client, lambda heard: ModbusDoor(settings.plc.modbus, heard))
         try:
             await station.open()
-        except (SpoolUnusable, DoorClosed) as error:
+        except (SpoolFailure, SpoolUnusable, DoorClosed) as error:
             _refuse(str(error))
         typer.echo(
             f"Station {settings.name} on {station.door.address}, service {client.url}; "

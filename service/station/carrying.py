@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.client import InspectionError
-from service.station.cameras.camera import CameraSilent, Frame
+from service.station.cameras.camera import CameraSilent, Frame, Take
 from service.station.inspecting import Answer, Inspector
 from service.station.machine.events import (
     Action,
@@ -144,12 +144,12 @@ class Carrier:
             triggered_at=datetime.now(UTC),
             inspections=self._inspector.inspections_of(action.recipe),
         )
-        is_armed = await self._begin(part)
+        takes = await self._begin(part)
         self._hear(TriggerDurable(part.job))
-        if not is_armed:
+        if takes is None:
             self._hear(Decided(part.job, _SILENT))
             return []
-        frames = await self._inspector.take(part)
+        frames = await self._inspector.take(takes)
         if len(frames) == len(self._settings.recipes[action.recipe].categories):
             self._hear(Exposed(part.job))
         storing = asyncio.create_task(self._store(part.job, frames))
@@ -161,19 +161,19 @@ class Carrier:
             await storing
         return answers
 
-    async def _begin(self, part: SpooledPart) -> bool:
-        """Write the trigger and arm the cameras; return whether they are. Raises `SpoolFailure`."""
+    async def _begin(self, part: SpooledPart) -> dict[str, Take] | None:
+        """Write the trigger and arm the cameras; None if one is silent. Raises `SpoolFailure`."""
         arming = asyncio.create_task(self._inspector.arm(part))
         try:
             await self._thread.write(self._spool.add, part)
         finally:
-            (problem,) = await asyncio.gather(arming, return_exceptions=True)
-        if problem is None:
-            return True
-        if not isinstance(problem, CameraSilent):
-            raise problem
-        logger.warning("%s", problem)
-        return False
+            (takes,) = await asyncio.gather(arming, return_exceptions=True)
+        if isinstance(takes, CameraSilent):
+            logger.warning("%s", takes)
+            return None
+        if isinstance(takes, BaseException):
+            raise takes
+        return takes
 
     async def _store(self, job: int, frames: dict[str, Frame]) -> None:
         for name, frame in frames.items():

@@ -99,8 +99,8 @@ async def _camera(settings: StationSettings, inspector: Inspector, name: str) ->
     what = f"camera {name}"
     camera = inspector.cameras[name]
     try:
-        await camera.arm(Shot(0, ""))
-        frame = await camera.take()
+        take = await camera.arm(Shot(0, ""))
+        frame = await take()
     except CameraSilent as error:
         return Check(what, str(error), is_sound=False)
     reason = await asyncio.to_thread(ImageChecker(settings.cameras[name]).check, frame.content)

@@ -1,6 +1,6 @@
 """Takes a part's images, checks them, and has the service inspect them before the deadline.
 
-frames = await inspector.take(part)
+frames = await inspector.take(await inspector.arm(part))
 answers = await inspector.inspect(part, frames, timeout_ms=400)
 worst_outcome([answer.outcome for answer in answers])
 """
@@ -16,7 +16,7 @@ from PIL import Image
 
 from service.client import AsyncClient, Decision, InspectionError, Result
 from service.identifiers import new_id
-from service.station.cameras.camera import Camera, CameraSilent, Frame, Shot
+from service.station.cameras.camera import Camera, CameraSilent, Frame, Shot, Take
 from service.station.cameras.checking import ImageChecker
 from service.station.cameras.opening import open_camera
 from service.station.machine.verdicts import Outcome, Reason, Verdict
@@ -58,18 +58,19 @@ class Inspector:
             for category, names in cameras.items()
         )
 
-    async def arm(self, part: SpooledPart) -> None:
+    async def arm(self, part: SpooledPart) -> dict[str, Take]:
         """Arm the part's cameras. Raises `CameraSilent`."""
         shot = Shot(part.trigger_number, part.part_id)
-        await asyncio.gather(*(self.cameras[name].arm(shot) for name in cameras_of(part)))
-
-    async def take(self, part: SpooledPart) -> dict[str, Frame]:
-        """Return the images of those cameras that are not silent."""
         names = cameras_of(part)
-        taking = (self.cameras[name].take() for name in names)
+        takes = await asyncio.gather(*(self.cameras[name].arm(shot) for name in names))
+        return dict(zip(names, takes, strict=True))
+
+    async def take(self, takes: Mapping[str, Take]) -> dict[str, Frame]:
+        """Return the images of those armed cameras that are not silent."""
+        taking = (take() for take in takes.values())
         frames = await asyncio.gather(*taking, return_exceptions=True)
         taken = {}
-        for name, frame in zip(names, frames, strict=True):
+        for name, frame in zip(takes, frames, strict=True):
             if isinstance(frame, Frame):
                 taken[name] = frame
             elif not isinstance(frame, CameraSilent):

@@ -1,8 +1,9 @@
 """What the station needs of a camera."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 class CameraSilent(Exception):
@@ -25,15 +26,18 @@ class Shot:
     part_id: str
 
 
+Take: TypeAlias = Callable[[], Awaitable[Frame]]
+"""Returns an image that was not there when the camera was armed. Raises `CameraSilent`."""
+
+
 class Camera(Protocol):
     """Takes one image a part."""
 
-    async def arm(self, shot: Shot) -> None:
-        """Note which images exist before the trigger is acknowledged. Raises `CameraSilent`."""
-        ...
+    async def arm(self, shot: Shot) -> Take:
+        """Note which images exist before the trigger is acknowledged. Raises `CameraSilent`.
 
-    async def take(self) -> Frame:
-        """Return an image that was not there when the camera was armed. Raises `CameraSilent`."""
+        The part before gets no image any more: it would be that of this part.
+        """
         ...
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from service.station.cameras.camera import CameraSilent, Frame, Shot
+from service.station.cameras.camera import CameraSilent, Frame, Shot, Take
 from service.station.settings import SnapshotCamera
 
 
@@ -17,10 +17,11 @@ class SnapshotUrl:
         # Proxies of the environment are for the internet, not for a camera beside the machine.
         self._http = httpx.AsyncClient(timeout=settings.timeout_ms / 1_000, trust_env=False)
 
-    async def arm(self, shot: Shot) -> None:
-        """Do nothing: the camera takes its image when it is asked."""
+    async def arm(self, shot: Shot) -> Take:
+        """Return at once: the camera takes its image when it is asked."""
+        return self._take
 
-    async def take(self) -> Frame:
+    async def _take(self) -> Frame:
         """Return the image of one request. Raises `CameraSilent`."""
         try:
             content = await self._get()

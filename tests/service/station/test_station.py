@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from contextlib import contextmanager
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
+from service.client import AsyncClient
+from service.station.commissioning import check_station
 from service.station.machine.faults import ErrorCode
 from service.station.machine.images import PlcImage
 from service.station.machine.states import Command, CommandResult, State
 from service.station.machine.verdicts import FailSafe, Reason, Verdict
 from service.station.plc.layout import PLC_WRITES, STATION_WRITES, WordOrder, decode, encode
-from service.station.plc.modbus_map import OUTPUTS, OUTPUTS_AT
+from service.station.plc.modbus_map import INPUTS, OUTPUTS, OUTPUTS_AT
 from service.station.spool import SpoolLimits
 from tests.service.live import ROOT, RUN, serving
 from tests.service.station.plant import Plant, until
@@ -188,6 +191,99 @@ async def until_ready(station):
         await until(lambda: station.image.ack_command == 0, "end of a command")
     client.close()
     assert station.image.state is State.READY
+
+
+def test_rubbish_in_every_register_harms_no_later_part(tmp_path, served, image, first):
+    """Random registers are commands, too; the PLC then resets what they did."""
+    dice = random.Random(5)
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=100)
+
+    async def scenario():
+        async with plant.station() as station:
+            await until_ready(station)
+            async with AsyncModbusTcpClient("127.0.0.1", port=station.door.port) as client:
+                for _ in range(500):
+                    words = [dice.choice([0, 1, 2, dice.randrange(2**16)]) for _ in range(INPUTS)]
+                    await client.write_registers(0, words)
+                    await asyncio.sleep(0)
+                await client.write_registers(0, [0] * INPUTS)
+                await until(lambda: station.image.ack_command == 0, "the end of a command")
+                await client.write_registers(0, [0, 0, Command.RESET])
+                await until(lambda: station.image.ack_command == Command.RESET, "the command")
+                await client.write_registers(0, [0] * INPUTS)
+                await until(lambda: not station.image.busy, "the end of the part")
+                taken = dict(station._spool._parts)
+                await client.write_register(0, 0b1001)  # the buffer drains
+                while station.image.buffered:
+                    await client.write_register(0, 0b1101)
+                    await asyncio.sleep(0.005)
+                    await client.write_register(0, 0b1001)
+                    await asyncio.sleep(0.005)
+            clean = Plant(tmp_path, served.url, image).plc(station, parts=5, first_number=first)
+            report = await clean.run()
+            await until(lambda: station.waiting == 0, "empty spool")
+        return taken, report, await plant.archived()
+
+    taken, report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [Verdict.OK] * 5
+    assert {part.trigger_number for part in taken.values()} <= archived.keys()
+    for part in taken.values():
+        assert archived[part.trigger_number].told != "OK"  # there was no image
+
+
+def test_a_flood_of_triggers_takes_only_parts_for_which_the_station_was_ready(
+    tmp_path, served, image, first
+):
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=100)
+
+    async def scenario():
+        async with plant.station() as station:
+            await until_ready(station)
+            async with AsyncModbusTcpClient("127.0.0.1", port=station.door.port) as client:
+                for number in range(first, first + 150):
+                    for bits in (0b01001, 0b01011):
+                        await client.write_registers(0, [bits, 0, 0, 1, 0, number])
+                await client.write_register(0, 0b01001)
+                assert station.image.missed_trigger
+                await until(lambda: not station.image.busy, "the end of the part")
+                parts = station._spool.parts
+            await until(lambda: all(part.is_archived for part in station._spool.parts), "archive")
+        return parts, await plant.archived()
+
+    parts, archived = asyncio.run(scenario())
+    assert 1 <= len(parts) <= 8
+    for part in parts:
+        assert archived[part.trigger_number].told == "UNDECIDED"
+    assert len(archived.keys() & range(first, first + 150)) == len(parts)
+
+
+def test_the_check_names_what_works_and_what_does_not(tmp_path, served, image, first):
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=3_000)
+    recipes = {1: {"categories": {"top": "bolt"}}, 2: {"categories": {"top": "rust"}}}
+    broken = Plant(tmp_path, served.url, image, silent_after_ms=50, recipes=recipes)
+
+    async def scenario():
+        async with AsyncClient(served.url) as client:
+            checking = asyncio.create_task(check_station(plant.settings, client))
+            number = 0
+            while not checking.done():  # the camera is asked last
+                number += 1
+                half = plant.shots / ".half"
+                half.write_bytes(image(seed=number))
+                half.replace(plant.shots / "0.png")
+                await asyncio.sleep(0.05)
+            return await checking, await check_station(broken.settings, client)
+
+    sound, unsound = asyncio.run(scenario())
+    assert [check for check in sound if not check.is_sound] == []
+    assert [check.what.split()[0] for check in sound] == [
+        *("service", "recipe", "recipe", "spool", "PLC", "camera")
+    ]
+    assert [check.what for check in unsound if not check.is_sound] == [
+        "recipe 2, category rust",
+        "camera top",
+    ]
 
 
 def test_a_spool_that_cannot_be_written_takes_no_part(tmp_path, served, image, first):

@@ -22,8 +22,8 @@ def shots(camera, write, *, parts=1):
     async def scenario():
         frames = []
         for part in range(parts):
-            await camera.arm(Shot(part, f"cell-[{part}]"))
-            taking = asyncio.create_task(camera.take())
+            take = await camera.arm(Shot(part, f"cell-[{part}]"))
+            taking = asyncio.ensure_future(take())
             await asyncio.to_thread(write, part)
             frames.append((await taking).content)
         await camera.close()
@@ -99,6 +99,20 @@ def test_a_file_named_after_another_part_does_not_count(tmp_path, pattern, name)
 def test_a_folder_that_is_gone_is_a_silent_camera(tmp_path):
     with pytest.raises(CameraSilent, match="cannot be read: No such file"):
         shots(folder_camera(tmp_path / "gone"), print)
+
+
+def test_a_part_that_still_waits_gets_no_image_of_the_next(tmp_path):
+    async def scenario():
+        camera = folder_camera(tmp_path, timeout_ms=20_000, renamed_into_place=True)
+        earlier = asyncio.ensure_future((await camera.arm(Shot(1, "")))())
+        await asyncio.sleep(0)
+        later = await camera.arm(Shot(2, ""))
+        (tmp_path / "shot.png").write_bytes(b"second")
+        with pytest.raises(CameraSilent, match="no image before the next trigger"):
+            await earlier
+        return (await later()).content
+
+    assert asyncio.run(scenario()) == b"second"
 
 
 @contextmanager
