@@ -2,7 +2,13 @@
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from service.station.machine import Machine, MachineSettings
 from service.station.machine.events import (
@@ -244,10 +250,13 @@ class Station(RuleBasedStateMachine):
             assert self.machine.job is None
 
 
-TestStation = Station.TestCase
-TestStation.settings = settings(
-    max_examples=60,
-    stateful_step_count=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+def test_these_invariants_hold():
+    run_state_machine_as_test(
+        Station,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=60,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
