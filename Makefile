@@ -31,7 +31,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak load audit lock sbom demo-weights clean
+.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak soak-delivery load audit lock sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ test-gpu: $(DEV) ## on a CUDA machine: the tests that need it, and the benchmark
 
 soak: $(DEV) ## good and hostile traffic for MINUTES (10): memory, files, silences watched
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --device $(DEVICE)
+
+soak-delivery: $(DEV) ## every receiver fails for MINUTES (10), the service is killed: everything arrives
+	$(BIN)/python -m benchmarks.delivery --minutes $(MINUTES)
 
 demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the dataset's package
 	$(BIN)/python -m demo.solar prepare $(SOLAR)

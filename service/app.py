@@ -65,11 +65,13 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     `on_ready` is called once, on the event loop, when the service is first ready. Raises
     `KeysUnusable`, `StateUnreadable`, `ArchiveUnusable` and `TracingUnavailable`.
     """
-    base = _foundations(settings)
+    metrics = _metrics()
+    guard = Guard(settings.access, metrics, needs_keys=settings.needs_keys)
+    base = _foundations(settings, metrics)  # locks the state folder: the last that may fail
     app = documented_app(_lifespan(base, on_ready), _version(_PACKAGE))
     app.state.shutdown = Shutdown()
-    app.state.metrics = metrics = base.metrics
-    app.state.guard = Guard(settings.access, metrics, needs_keys=settings.needs_keys)
+    app.state.metrics = metrics
+    app.state.guard = guard
     app.state.body_budget = BodyBudget.of(settings.http)
     app.state.detect = detect_door(settings, app.state.shutdown, metrics)
     app.state.archive = base.archive
@@ -90,11 +92,15 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     return app
 
 
-def _foundations(settings: Settings) -> Foundations:
-    tracing = tracing_to(settings.telemetry.trace_endpoint, _version(_PACKAGE))
+def _metrics() -> Metrics:
     metrics = Metrics(CollectorRegistry())
     versions = (_version(_PACKAGE), platform.python_version(), _version("torch"))
     metrics.build_info.labels(*versions).set(1)
+    return metrics
+
+
+def _foundations(settings: Settings, metrics: Metrics) -> Foundations:
+    tracing = tracing_to(settings.telemetry.trace_endpoint, _version(_PACKAGE))
     deployment = Deployment.claim(settings.versions.state_dir)
     registry = Registry(Store(settings.versions.weights_dir), metrics, deployment.state)
     archive = open_archive(settings, metrics)

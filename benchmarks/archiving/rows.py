@@ -61,20 +61,26 @@ class Made:
 
 @dataclass(slots=True)
 class Batch:
-    """Rows of `inspections` and `views`, in the order of the tables' columns."""
+    """Rows of `inspections`, `views` and `rollups`, in the order of the tables' columns."""
 
     inspections: list[Row]
     views: list[Row]
+    rollups: list[Row] = field(default_factory=list)
 
 
-def batches(made: Made, parts: Counter[Row]) -> Iterator[Batch]:
-    """Yield all rows, oldest first; count them in `parts`, by the key of a roll-up."""
+def batches(made: Made) -> Iterator[Batch]:
+    """Yield all rows, oldest first; the roll-ups of an hour come once it is complete."""
     random = np.random.default_rng(made.seed)
+    parts: Counter[Row] = Counter()
     begin_us, end_us = (int(moment.timestamp() * 1e6) for moment in (made.begin, made.end))
     for start in range(0, made.rows, _AT_ONCE):
         numbers = np.arange(start, min(made.rows, start + _AT_ONCE))
         times = begin_us + ((numbers + 1) * ((end_us - begin_us) / made.rows)).astype(np.int64)
-        yield _batch(made, random, numbers, times, parts)
+        batch = _batch(made, random, numbers, times, parts)
+        last = times[-1] if numbers[-1] + 1 < made.rows else np.inf
+        complete = sorted(key for key in parts if key[1] + _HOUR_US <= last)
+        batch.rollups = [(*key, parts.pop(key)) for key in complete]
+        yield batch
 
 
 def fill_sqlite(path: Path, made: Made, tell: Tell) -> None:
@@ -86,20 +92,17 @@ def fill_sqlite(path: Path, made: Made, tell: Tell) -> None:
     indexes = connection.execute(made_by).fetchall()
     for name, _ in indexes:
         connection.execute(f"DROP INDEX {name}")
-    parts: Counter[Row] = Counter()
     done = 0
-    for batch in batches(made, parts):
+    for batch in batches(made):
         connection.execute("BEGIN")
         connection.executemany(
             _insert(inspections.columns.keys(), "inspections"), batch.inspections
         )
         connection.executemany(_insert(views.columns.keys(), "views"), batch.views)
+        connection.executemany(_insert(rollups.columns.keys(), "rollups"), batch.rollups)
         connection.execute("COMMIT")
         done += len(batch.inspections)
         tell(f"{done:,} of {made.rows:,} rows")
-    connection.execute("BEGIN")
-    connection.executemany(_insert(rollups.columns.keys(), "rollups"), _rollups(parts))
-    connection.execute("COMMIT")
     for name, sql in indexes:
         tell(f"index {name}")
         connection.execute(sql)
@@ -122,15 +125,14 @@ def fill_postgresql(url: str, made: Made, tell: Tell) -> None:
         ).fetchall()
         for name, _ in indexes:
             database.execute(f"DROP INDEX {name}")
-        parts: Counter[Row] = Counter()
         done = 0
-        for batch in batches(made, parts):
+        for batch in batches(made):
             _copy(database, "inspections", batch.inspections)
             _copy(database, "views", batch.views)
+            _copy(database, "rollups", batch.rollups)
             database.commit()
             done += len(batch.inspections)
             tell(f"{done:,} of {made.rows:,} rows")
-        _copy(database, "rollups", _rollups(parts))
         for name, sql in indexes:
             tell(f"index {name}")
             database.execute(sql)
@@ -200,10 +202,6 @@ def _identifiers(random: np.random.Generator, times: "np.ndarray[Any, Any]") -> 
     content[:, 8] = 0x80 | content[:, 8] & 0x3F
     flat = content.tobytes()
     return [flat[start : start + 16] for start in range(0, len(flat), 16)]
-
-
-def _rollups(parts: Counter[Row]) -> list[Row]:
-    return [(*key, number) for key, number in sorted(parts.items())]
 
 
 def _insert(columns: Sequence[str], table: str) -> str:

@@ -9,6 +9,7 @@ from service.errors import (
     ClientGone,
     DeadlineExceeded,
     IdempotencyKeyReused,
+    InvalidInspectionId,
     InvalidRequest,
     MalformedBody,
     RateLimited,
@@ -177,6 +178,7 @@ DETECT_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 _REFUSED_AS_A_WHOLE = (
     MalformedBody,
+    InvalidInspectionId,
     BodyTooLarge,
     InvalidRequest,
     IdempotencyKeyReused,

@@ -7,12 +7,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.guard import Caller
-from service.api.submissions import caller_name, origin_of
+from service.api.submissions import ExpectedPart, caller_name, origin_of
 from service.errors import ClientGone
 from service.http.decision_headers import request_that_decides
 from service.http.declaration import includes, match_of
 from service.http.inspection_ids import RequestToInspect, request_to_inspect
 from service.http.request_log import received_at, request_id_of
+from service.inspection.options import InspectOptions
 from service.inspection.recording import PartRecorder
 from service.inspection.request import PartRequest
 from service.inspection.result import problem_of_part
@@ -61,11 +62,14 @@ class RefusedParts:
         if requested.handed_over or matched.route is None or not may_inspect:
             return
         request = Request(scope)
-        known = requested.part if isinstance(requested.part, PartRequest) else PartRequest("", [])
-        part = replace(
-            known,
-            options=replace(known.options, received_at=received_at(scope)),
-            request_id=request_id_of(scope),
+        known = requested.part
+        assert known is None or isinstance(known, ExpectedPart)
+        options = InspectOptions(received_at=received_at(scope))
+        part = PartRequest(
+            known.category if known else "",
+            [],
+            replace(options, part=known.fields) if known else options,
+            request_id_of(scope),
             submission=Submission(
                 requested.inspection_id, origin_of(request), caller=caller_name(request)
             ),

@@ -7,6 +7,7 @@ result = await inspect(request, service, part)
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -20,7 +21,7 @@ from service.api.service import Service
 from service.errors import InvalidInspectionId, InvalidRequest
 from service.http.inspection_ids import INSPECTION_ID_HEADER, request_to_inspect
 from service.identifiers import new_id, parse_id
-from service.inspection.options import InspectOptions, PartFields, Strict
+from service.inspection.options import PartFields, Strict
 from service.inspection.request import PartRequest
 from service.inspection.result import PartResult
 from service.inspection.submission import Origin, Submission, Told
@@ -93,6 +94,7 @@ class SubmissionFields(Strict):
 
 
 _NO_FIELDS = SubmissionFields()
+_NO_PART_FIELDS = PartFields()
 
 
 def submission_of(request: Request, fields: SubmissionFields = _NO_FIELDS) -> Submission:
@@ -149,12 +151,21 @@ def record_headers(result: PartResult) -> dict[str, str]:
     return headers
 
 
-def expect_part(request: Request, category: str | None, fields: PartFields | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class ExpectedPart:
+    """What a request has said of its part so far."""
+
+    category: str
+    fields: PartFields
+
+
+def expect_part(
+    request: Request, category: str | None, fields: PartFields = _NO_PART_FIELDS
+) -> None:
     """Note what is known of the request's part, for the record if the request is refused."""
     requested = request_to_inspect(request.scope)
     if requested is not None:
-        options = InspectOptions(part=fields) if fields else InspectOptions()
-        requested.part = PartRequest(category or "", [], options)
+        requested.part = ExpectedPart(category or "", fields)
 
 
 async def inspect(request: Request, service: Service, part: PartRequest) -> PartResult:

@@ -193,4 +193,4 @@ def _context(connection: Connection) -> MigrationContext:
 
 
 def _script(migrations: Path) -> ScriptDirectory:
-    return ScriptDirectory(migrations, version_locations=[migrations])
+    return ScriptDirectory(str(migrations), version_locations=[str(migrations)])

@@ -1,11 +1,16 @@
 """How far a sink has got in the journal, and how much waits."""
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from service.delivery.ledger import DeadLetter, Ledger
+from service.errors import JournalUnavailable
 
+logger = logging.getLogger("service.progress")
+
+_TRY_AGAIN_S = 10.0
 _SAVE_EVERY_S = 1.0
 """Positions are saved this often, so that a fast sink does not keep the disk from inspections."""
 
@@ -68,9 +73,14 @@ class Progress:
         self.save_when_due()
 
     def save_when_due(self) -> None:
-        """Save the position at most once a second."""
-        if self.position != self._saved and time.monotonic() >= self._save_at:
+        """Save the position at most once a second; a journal that cannot be written may wait."""
+        if self.position == self._saved or time.monotonic() < self._save_at:
+            return
+        try:
             self.save()
+        except JournalUnavailable as error:
+            self._save_at = time.monotonic() + _TRY_AGAIN_S
+            logger.warning("a sink's position is not saved, so results may come again: %s", error)
 
     def save(self) -> None:
         """Save the position if it has changed."""

@@ -30,7 +30,7 @@ from service.telemetry.metrics import Metrics
 logger = logging.getLogger("service.sender")
 
 _TEND_EVERY_S = 0.5
-_CHUNK_S = 0.05
+_CHUNK_S = 0.1
 """A backlog is sent in pieces that take so long at `max_per_s`, so that inspections wait little."""
 
 _STOP_S = 3.0
@@ -258,7 +258,9 @@ class Sender:
 
     def _count(self, delivery: _Delivery) -> None:
         taken = len(delivery.done) - len(delivery.dead)
-        self._health.count(taken, delivery.dead, delivery.held, delivery.error)
+        # What the stop has cut short is no failure of the receiver.
+        held = None if self._stopping.is_set() else delivery.held
+        self._health.count(taken, delivery.dead, held, delivery.error)
         if delivery.dead:
             self._count_dead()
 

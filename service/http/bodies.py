@@ -153,7 +153,7 @@ class _Body:
         """Count bytes of the answer. Raises `AnswerTooLarge` or `BodiesFull`."""
         if self.answer_bytes + count > self._budget.max_bytes:
             raise AnswerTooLarge(
-                f"the heatmaps of one answer may have {self._budget.max_bytes} bytes: request fewer"
+                f"the pictures of one answer may have {self._budget.max_bytes} bytes: request fewer"
             )
         self._budget.hold(count)
         self.answer_bytes += count

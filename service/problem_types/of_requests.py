@@ -163,7 +163,7 @@ OF_REQUESTS: dict[type[errors.ServiceError], ProblemType] = {
         413,
         "answer-too-large",
         "The answer is too large",
-        example="the heatmaps of one answer may have 268435456 bytes: request fewer",
+        example="the pictures of one answer may have 268435456 bytes: request fewer",
         advice=advice.SEND_LESS,
     ),
     errors.UnsupportedImage: ProblemType(

@@ -36,7 +36,7 @@ class CommonSettings(RoomSettings):
         "newest", description="where a new sink starts: after the newest event, or at the oldest"
     )
     max_per_s: float = Field(
-        200.0, gt=0, le=100_000, description="events a second while a backlog is sent"
+        100.0, gt=0, le=100_000, description="events a second, so that a backlog slows nothing"
     )
     timeout_s: float = Field(10.0, ge=0.1, le=600, description="time limit of an acknowledgement")
     backoff_s: float = Field(0.5, gt=0, description="pause after a failure; doubles with each")
@@ -163,7 +163,7 @@ class WebhookSettings(CommonSettings, TlsSettings):
     @field_validator("url", "proxy")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        return None if url is None else _checked_url(url, ("http", "https"), "token_file")
+        return None if url is None else _checked_url(url, ("http", "https"))
 
     @model_validator(mode="after")
     def _check_secrets(self) -> "WebhookSettings":
@@ -207,7 +207,7 @@ class PostgresqlSettings(CommonSettings, HasPassword):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        return _checked_url(url, ("postgresql", "postgresql+psycopg"), "password_file")
+        return _checked_url(url, ("postgresql", "postgresql+psycopg"))
 
 
 SinkSettings: TypeAlias = Annotated[
@@ -216,11 +216,11 @@ SinkSettings: TypeAlias = Annotated[
 ]
 
 
-def _checked_url(url: str, schemes: tuple[str, ...], instead: str) -> str:
+def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
     """Return a URL of one of the schemes; its password would appear in logs."""
     parts = urlsplit(url)
     if parts.scheme not in schemes:
         raise ValueError(f"expected a URL that begins with {schemes[0]}://")
     if parts.password is not None:
-        raise ValueError(f"expected a URL without a password: use {instead}")
+        raise ValueError("expected a URL without a password, which goes into a file of its own")
     return url

@@ -61,7 +61,8 @@ class Line:
         self.shutdown = self.app.state.shutdown
         self.answers = Answers(3, 20_000, 3600.0, metrics)
         self.admit_error: Callable[[], Exception | None] = lambda: None
-        self.recorder: Any = None
+        self.archive = self.app.state.archive
+        self.recorder = self.archive and self.archive.recorder
 
     def trace_with(self, tracing: Tracing) -> None:
         self.tracing = tracing
@@ -84,6 +85,9 @@ class Line:
             license=None,
             notice=None,
         )
+
+    def answering(self, category: str) -> list[Route]:
+        return [self.find(category)]
 
     def admit(self, *_: object) -> None:
         error = self.admit_error()

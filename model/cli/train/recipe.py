@@ -8,8 +8,8 @@ import typer
 
 from model.cli.options import CALIBRATION, Preset
 from model.cli.train.images import GreyBits, Resize, Tile, TileOverlap, TileScale
-from model.option_groups import OptionGroup
 from model.cli.train.values import read_depths, read_size, read_weights
+from model.option_groups import OptionGroup
 
 if TYPE_CHECKING:
     from model.training.recipe.recipe import Recipe

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from model.option_groups import grouped
 from model.cli.train.options import RunOptions, SourceOptions
 from model.cli.train.recipe import RecipeOptions
+from model.option_groups import grouped
 
 
 @grouped

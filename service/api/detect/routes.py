@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from service.api import openapi
@@ -14,7 +13,7 @@ from service.api.detect.idempotency import Answered, Answers, digest_of, key_of
 from service.api.detect.schemas import BatchAnswer, DetectAnswer
 from service.api.documents import media_type_of
 from service.api.posting import openapi as openapi_bodies
-from service.api.posting.fields import AskedInText, options_for
+from service.api.posting.fields import FieldsInQuery, options_for
 from service.api.posting.uploads import BodyKind, Posted, read_posting
 from service.api.requests import count_images, options_of, unless_client_leaves
 from service.api.schemas import CategoriesAnswer, CategoryAnswer, RefusalAnswer
@@ -53,7 +52,7 @@ async def detect(
     request: Request,
     service: ServiceDependency,
     door: DetectDoorDependency,
-    query: Annotated[AskedInText, Query()],
+    query: FieldsInQuery,
 ) -> Response:
     """Post images of one part as a form or as JSON, or one image as the body.
 
@@ -122,7 +121,7 @@ async def detect_batch(
     request: Request,
     service: ServiceDependency,
     door: DetectDoorDependency,
-    query: Annotated[AskedInText, Query()],
+    query: FieldsInQuery,
 ) -> Response:
     """Post many images, each with its own fields, as JSON or a form.
 

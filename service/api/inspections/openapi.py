@@ -4,6 +4,7 @@ from typing import Any
 
 from service.api.openapi import problems_of
 from service.errors import (
+    AnswerTooLarge,
     ArchiveUnavailable,
     BodiesFull,
     BodyTooLarge,
@@ -146,7 +147,10 @@ _ALWAYS = (
     Unauthenticated, Forbidden, KeysUnreadable, InvalidRequest, NoArchive, ArchiveUnavailable,
 )  # fmt: skip
 _BODY = (MalformedBody, BodyTooLarge, BodyTooSlow, UnsupportedCharset)
-_MEDIA = (NoSuchInspection, MediaNotKept, MediaDamaged, MediaDeleted, OnOtherNode)
+_MEDIA = (
+    NoSuchInspection, MediaNotKept, MediaDamaged, MediaDeleted, OnOtherNode, AnswerTooLarge,
+    BodiesFull,
+)  # fmt: skip
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -1,6 +1,6 @@
 """The routes for the image of a view and its heatmap, which is drawn again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -44,6 +44,7 @@ async def image(
     sha256 = sha256_of(inspection, view, Medium.IMAGE, door.node)
     if unchanged := _not_modified(request, sha256):
         return unchanged
+    _hold(request, view_of(inspection, view).image_bytes or 0)
     content = await door.read(inspection, view, Medium.IMAGE)
     suffix = suffix_of(content)
     name = f"{identifier}-{view}.{suffix}"
@@ -78,8 +79,11 @@ async def heatmap(
     tag = f"{sha256}-{kind}"
     if unchanged := _not_modified(request, tag):
         return unchanged
+    if kind == "overlay":
+        _hold(request, view_of(inspection, view).image_bytes or 0)
     redrawing = await _redrawing(service, door, inspection, view, HeatmapKind(kind))
     content = await door.redrawer.draw(redrawing)
+    _hold(request, len(content))
     return _answer(content, "image/png", tag, f"{identifier}-{view}-{kind}.png")
 
 
@@ -125,6 +129,12 @@ def _region(region: Mapping[str, Any]) -> Region:
         peak=(peak["x"], peak["y"]),
         peak_score=region["peak_score"],
     )
+
+
+def _hold(request: Request, count: int) -> None:
+    """Reserve memory until the answer is sent. Raises `AnswerTooLarge` or `BodiesFull`."""
+    hold_answer: Callable[[int], None] = request.scope["state"]["hold_answer"]
+    hold_answer(count)
 
 
 def _answer(content: bytes, media_type: str, tag: str, name: str) -> Response:

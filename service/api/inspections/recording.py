@@ -1,14 +1,13 @@
 """`POST /inspections`: records a part as the line was told, and inspects its images later."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from service.api.inspections import openapi
 from service.api.inspections.schemas import InspectionRow
-from service.api.posting.fields import Asked, AskedInText, options_for
+from service.api.posting.fields import Asked, FieldsInQuery, options_for
 from service.api.posting.openapi import RECORD_BODY
 from service.api.posting.uploads import BodyKind, Posted, read_posting
 from service.api.requests import options_of, unless_client_leaves
@@ -41,9 +40,7 @@ _WITHOUT_EFFECT = ("heatmap", "priority")
     openapi_extra=RECORD_BODY,
 )
 @declares(scope=Scope.DETECT)
-async def record(
-    request: Request, service: ServiceDependency, query: Annotated[AskedInText, Query()]
-) -> Response:
+async def record(request: Request, service: ServiceDependency, query: FieldsInQuery) -> Response:
     """Post `told`, the decision that the line acted on, with images of the part or without.
 
     The images are inspected when no part on the line waits; the network's decision is `found`, and
@@ -104,8 +101,8 @@ async def _inspect(
         result = await service.inspect_part(part)
     except (InspectionIdReused, JournalUnavailable):
         raise
-    except ServiceError:
-        await recorder.tell(part, deadline)
+    except ServiceError as error:
+        await recorder.tell(part, deadline, error)
         return
     if result.archived is not True:
         await recorder.tell(part, deadline)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
+from fastapi import Depends, Request
 from pydantic import BeforeValidator, ConfigDict, Field, Json, JsonValue
 
 from service.api.documents import build
@@ -76,6 +77,17 @@ class AskedInText(Asked):
     meta: Annotated[Json[dict[str, JsonValue]] | None, BeforeValidator(_check_length)] = Field(
         None, description="any JSON object, as text; returned in the answer"
     )
+
+
+async def _fields_in_query(request: Request) -> AskedInText:
+    return build(AskedInText, dict(request.query_params), "query")
+
+
+FieldsInQuery = Annotated[AskedInText, Depends(_fields_in_query)]
+"""The fields in a query. Raises `RequestValidationError`.
+
+FastAPI's own reading of a query into a model takes a third of a request's time; `openapi` documents
+the fields."""
 
 
 def options_for(fields: Asked, base: InspectOptions) -> InspectOptions:

@@ -68,6 +68,20 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return inlined
 
 
+def _query_parameters() -> list[dict[str, Any]]:
+    """Describe the fields in a query, which the routes read by themselves."""
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": {key: value for key, value in schema.items() if key != "description"},
+            "description": schema["description"],
+        }
+        for name, schema in _schema(AskedInText)["properties"].items()
+    ]
+
+
 def _body(
     description: str,
     json_body: type[BaseModel],
@@ -87,7 +101,7 @@ def _body(
             "description": "a JSON array with the fields of each file, in the order of the files",
         }
     return {
-        "parameters": REQUEST_HEADERS,
+        "parameters": [*_query_parameters(), *REQUEST_HEADERS],
         "requestBody": {
             "required": needs_image,
             "description": description,

@@ -28,6 +28,8 @@ from service.telemetry.metrics.media import MediaMetrics
 logger = logging.getLogger("service.media")
 
 _LOG_EVERY_S = 60.0
+_COUNTED_AT_ONCE = 200
+_BREATH_S = 0.002
 
 
 class MediaError(Exception):
@@ -152,15 +154,17 @@ class Media:
     def count(self) -> int:
         """Return the bytes of all files after looking at each; removes those of unfinished puts.
 
-        Only the process that puts files may call it.
+        Only the process that puts files may call it. It leaves time for other threads.
         """
         with self._ledger.counting() as count:
-            for file in files_in(self.folder):
+            for number, file in enumerate(files_in(self.folder), 1):
                 if isinstance(file, MediaFile):
                     count.see(file.path, file.nbytes)
                 elif (target := file.staged_for) and not self._ledger.is_being_put(target):
                     with suppress(OSError):
                         file.path.unlink()
+                if number % _COUNTED_AT_ONCE == 0:
+                    time.sleep(_BREATH_S)
         self._export_bytes()
         return self._ledger.nbytes
 

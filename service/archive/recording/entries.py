@@ -60,60 +60,73 @@ def received_at(part: PartRequest) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=waited_s)
 
 
-def blank_entry(part: PartRequest, fail_safe: str, moment: datetime) -> InspectionRecord:
-    """Return the record of a part that was not inspected: UNDECIDED, or as the line was told."""
+def blank_entry(
+    part: PartRequest,
+    fail_safe: str,
+    moment: datetime,
+    **facts: Any,  # noqa: ANN401 - of the record
+) -> InspectionRecord:
+    """Return the record of a part, received at a moment.
+
+    Without more `facts`, it was not inspected: UNDECIDED, or as the line was told.
+    """
     submission, fields = part.submission, part.options.part
-    entry = InspectionRecord(
+    told: dict[str, Any] = {
+        "told": Decision.UNDECIDED,
+        "source": DecisionSource.FAIL_SAFE,
+        "fail_safe": fail_safe,
+    }
+    if submission.told is not None:
+        told = _told_by_client(submission.told)
+    elif decision := facts.get("found"):
+        told = {"told": decision, "source": DecisionSource.NETWORK}
+    return InspectionRecord(
         submission.inspection_id,
         moment,
         part.category,
-        Decision.UNDECIDED,
-        DecisionSource.FAIL_SAFE,
         captured_at=submission.captured_at,
         origin=submission.origin,
         part_id=fields.part_id,
         station=fields.station,
         job_id=fields.job_id,
         meta=fields.meta,
-        fail_safe=fail_safe,
         request_id=part.request_id,
         caller=submission.caller,
+        **told,
+        **facts,
     )
-    return with_told(entry, submission.told) if submission.told else entry
 
 
-def refusal(entry: InspectionRecord, slug: str, detail: str) -> InspectionRecord:
+def refusal(
+    part: PartRequest, fail_safe: str, moment: datetime, slug: str, detail: str
+) -> InspectionRecord:
     """Return the record of a part that got a problem instead of an inspection."""
-    return replace(entry, problem=slug, problem_detail=detail)
+    return blank_entry(part, fail_safe, moment, problem=slug, problem_detail=detail)
 
 
 def entry_of(
-    blank: InspectionRecord, part: PartRequest, result: PartResult, files: Sequence[ViewFiles]
+    part: PartRequest,
+    result: PartResult,
+    files: Sequence[ViewFiles],
+    fail_safe: str,
+    moment: datetime,
 ) -> InspectionRecord:
-    """Return the record of a result, from its blank entry and the files of its views."""
+    """Return the record of a result, with the files of its views."""
     views = [_view_of(*pair) for pair in zip(part.views, result.views, files, strict=True)]
-    entry = replace(blank, views=views)
+    facts: dict[str, Any] = {"views": views}
     if not result.errors or result.decision is Decision.NG:
-        entry = _with_decision(entry, result)
+        facts["found"] = result.decision
     elif result.failed and (worst := result.worst_error) is not None:
-        slug, detail = problem_of_part(result.errors[worst])
-        entry = replace(entry, problem=slug, problem_detail=detail)
+        facts["problem"], facts["problem_detail"] = problem_of_part(result.errors[worst])
     scored = [view for view in views if view.score is not None]
     if scored and result.route is not None:
-        worst_view = max(scored, key=lambda view: view.score or 0.0)
-        entry = replace(entry, **_facts_of(result.route, worst_view))
-    return entry
+        facts |= _facts_of(result.route, max(scored, key=lambda view: view.score or 0.0))
+    return blank_entry(part, fail_safe, moment, **facts)
 
 
 def with_told(entry: InspectionRecord, told: Told) -> InspectionRecord:
     """Return a record with what the line was told by its client."""
-    return replace(
-        entry,
-        told=told.decision,
-        told_reason=told.reason,
-        source=DecisionSource.CLIENT,
-        fail_safe=None,
-    )
+    return replace(entry, **_told_by_client(told))
 
 
 def merged(before: InspectionRecord, after: InspectionRecord) -> InspectionRecord:
@@ -172,11 +185,13 @@ def calibration_version(calibration: Calibration) -> str:
     return hashlib.sha256(content).hexdigest()[:_VERSION_LETTERS]
 
 
-def _with_decision(entry: InspectionRecord, result: PartResult) -> InspectionRecord:
-    entry = replace(entry, found=result.decision)
-    if entry.source is DecisionSource.CLIENT:
-        return entry
-    return replace(entry, told=result.decision, source=DecisionSource.NETWORK, fail_safe=None)
+def _told_by_client(told: Told) -> dict[str, Any]:
+    return {
+        "told": told.decision,
+        "told_reason": told.reason,
+        "source": DecisionSource.CLIENT,
+        "fail_safe": None,
+    }
 
 
 def _facts_of(route: Route, worst: ViewRecord) -> dict[str, Any]:
@@ -194,28 +209,30 @@ def _facts_of(route: Route, worst: ViewRecord) -> dict[str, Any]:
 
 
 def _view_of(source: object, result: ViewResult, files: ViewFiles) -> ViewRecord:
-    view = ViewRecord(
-        filename=None if isinstance(source, Image) else getattr(source, "filename", None),
+    facts: dict[str, Any]
+    if isinstance(result, Exception):
+        slug, detail = problem_of_part(result)
+        facts = {"problem": slug, "problem_detail": detail}
+    else:
+        finding, (width, height) = result.finding, result.size
+        facts = {
+            "width": width,
+            "height": height,
+            "found": finding.decision,
+            "score": finding.score,
+            "raw_score": finding.raw_score,
+            "threshold": finding.threshold,
+            "regions": [_region_of(region) for region in finding.regions],
+            "timings_ms": {stage: round(ms, 3) for stage, ms in result.timings_ms.items()},
+        }
+    return ViewRecord(
+        filename=getattr(source, "filename", None) if not isinstance(source, Image) else None,
         image_bytes=files.nbytes,
         image_sha256=files.sha256,
         image_state=files.image_state,
         map_sha256=files.map_sha256,
         map_state=files.map_state,
-    )
-    if isinstance(result, Exception):
-        slug, detail = problem_of_part(result)
-        return replace(view, problem=slug, problem_detail=detail)
-    finding, (width, height) = result.finding, result.size
-    return replace(
-        view,
-        width=width,
-        height=height,
-        found=finding.decision,
-        score=finding.score,
-        raw_score=finding.raw_score,
-        threshold=finding.threshold,
-        regions=[_region_of(region) for region in finding.regions],
-        timings_ms={stage: round(ms, 3) for stage, ms in result.timings_ms.items()},
+        **facts,
     )
 
 

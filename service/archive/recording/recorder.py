@@ -26,16 +26,11 @@ from service.archive.recording.entries import (
     with_told,
 )
 from service.archive.recording.later import LaterWrites
+from service.archive.recording.problems import is_refused, late, reused, unstable
 from service.archive.recording.writing import MediaWriter
 from service.archive.records import InspectionRecord, MediaState, ViewRecord
 from service.errors import (
-    ClientGone,
-    DeadlineExceeded,
-    InspectionIdReused,
     JournalUnavailable,
-    RateLimited,
-    Unavailable,
-    WorkerLost,
 )
 from service.inspection.images.maps import read_map
 from service.inspection.request import PartRequest
@@ -45,7 +40,6 @@ from service.settings.archive import ArchiveSettings
 
 logger = logging.getLogger("service.recorder")
 
-_OF_LOAD = (Unavailable, DeadlineExceeded, RateLimited, ClientGone)
 _MAX_CHANGES = 10
 """Changes of one inspection by others that a write of it survives."""
 
@@ -98,7 +92,7 @@ class Recorder:
     ) -> PartResult:
         """Record a part; see `PartRecorder.record`."""
         worst = result.worst_error
-        if worst is not None and _is_refused(result) and part.submission.told is None:
+        if worst is not None and is_refused(result) and part.submission.told is None:
             self.refuse(part, *problem_of_part(result.errors[worst]))
             return result
         write = partial(self._record, part, result, attempts)
@@ -112,7 +106,7 @@ class Recorder:
 
     def refuse(self, part: PartRequest, slug: str, detail: str) -> None:
         """Record a part that got a problem; see `PartRecorder.refuse`."""
-        entry = refusal(blank_entry(part, self._fail_safe, received_at(part)), slug, detail)
+        entry = refusal(part, self._fail_safe, received_at(part), slug, detail)
         if part.submission.told is None:
             self._journal.record_soon(entry)
             return
@@ -121,14 +115,21 @@ class Recorder:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def tell(self, part: PartRequest, deadline: float) -> InspectionRecord:
+    async def tell(
+        self, part: PartRequest, deadline: float, error: Exception | None = None
+    ) -> InspectionRecord:
         """Record what the line was told of a part, without its images; durable when it returns.
 
-        Raises `InspectionIdReused`, `DeadlineExceeded` or `JournalUnavailable`.
+        `error` is why its images were not inspected. Raises `InspectionIdReused`,
+        `DeadlineExceeded` or `JournalUnavailable`.
         """
         if self._later is not None:
             await self._later.settle(part.submission.inspection_id, deadline)
-        entry = blank_entry(part, self._fail_safe, received_at(part))
+        moment = received_at(part)
+        if error is None:
+            entry = blank_entry(part, self._fail_safe, moment)
+        else:
+            entry = refusal(part, self._fail_safe, moment, *problem_of_part(error))
         return await self._told(part, entry, deadline)
 
     async def find(self, inspection_id: UUID) -> InspectionRecord | None:
@@ -157,8 +158,7 @@ class Recorder:
                 day = moment.astimezone(UTC).date()
                 files = await self._writer.write(part, result, attempts, day)
             try:
-                blank = blank_entry(part, self._fail_safe, moment)
-                entry = entry_of(blank, part, result, files.views)
+                entry = entry_of(part, result, files.views, self._fail_safe, moment)
                 try:
                     await self._journal.record(entry, deadline)
                 except AlreadyRecorded as existing:
@@ -166,7 +166,7 @@ class Recorder:
             finally:
                 self._writer.release(files)
         except TimeoutError as error:
-            raise _late() from error
+            raise late() from error
         except JournalUnavailable:
             if self._must_record:
                 raise
@@ -189,9 +189,11 @@ class Recorder:
                 await self._journal.update(before, merged(before, entry), deadline)
             except AlreadyRecorded as changed:
                 before = changed.record
+            except KeyError:  # the retention deleted it
+                break
             else:
                 return replace(result, archived=True)
-        raise _unstable(before)
+        raise unstable(before)
 
     async def _repeat(
         self, part: PartRequest, before: InspectionRecord, deadline: float
@@ -213,13 +215,13 @@ class Recorder:
     async def _check_same(self, part: PartRequest, before: InspectionRecord) -> None:
         """Raise `InspectionIdReused` if a record is of another part than the request."""
         if before.category != part.category:
-            raise _reused(before, f"is of the category {before.category!r}")
+            raise reused(before, f"is of the category {before.category!r}")
         if before.views and part.views:
             images = await self._writer.fingerprints(part.views)
             if [image and image.sha256 for image in images] != [
                 view.image_sha256 for view in before.views
             ]:
-                raise _reused(before, "has other images")
+                raise reused(before, "has other images")
 
     async def _told(
         self, part: PartRequest, entry: InspectionRecord, deadline: float
@@ -233,7 +235,7 @@ class Recorder:
             await self._check_same(part, existing.record)
             return await self._update_told(existing.record, told, deadline)
         except TimeoutError as error:
-            raise _late() from error
+            raise late() from error
         return entry
 
     async def _tell_later(self, part: PartRequest, entry: InspectionRecord) -> None:
@@ -255,11 +257,13 @@ class Recorder:
                 await self._journal.update(before, after, deadline)
             except AlreadyRecorded as changed:
                 before = changed.record
+            except KeyError:  # the retention deleted it
+                break
             except TimeoutError as error:
-                raise _late() from error
+                raise late() from error
             else:
                 return after
-        raise _unstable(before)
+        raise unstable(before)
 
     def _find(self, inspection_id: UUID) -> InspectionRecord | None:
         with self._journal.reading() as connection:
@@ -278,31 +282,3 @@ class Recorder:
             return read_map(self._media.read(view.map_sha256, day, MAP_SUFFIX))
         except MediaError:
             return None
-
-
-def _is_refused(result: PartResult) -> bool:
-    """Return whether no view was inspected because of load or time: nothing to keep an image for.
-
-    A worker that died with an image is another matter.
-    """
-    errors = result.errors.values()
-    return len(errors) == len(result.views) and all(
-        isinstance(error, _OF_LOAD) and not isinstance(error, WorkerLost) for error in errors
-    )
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("the part was inspected, but not recorded, before its deadline")
-
-
-def _reused(record: InspectionRecord, difference: str) -> InspectionIdReused:
-    return InspectionIdReused(
-        f"the inspection {record.inspection_id} {difference}: use a new id for each part, and the "
-        "same id only to repeat a request"
-    )
-
-
-def _unstable(record: InspectionRecord) -> JournalUnavailable:
-    return JournalUnavailable(
-        f"the inspection {record.inspection_id} was changed by others again and again: try again"
-    )

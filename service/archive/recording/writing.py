@@ -73,6 +73,8 @@ class MediaWriter:
             self._write_view(source, attempt, day, is_kept=is_kept)
             for source, attempt in zip(part.views, attempts, strict=True)
         ]
+        if len(views) == 1 or not is_kept:  # saves tasks
+            return PartFiles(day, [await view for view in views])
         return PartFiles(day, await asyncio.gather(*views))
 
     def bytes_kept(self, part: PartRequest, result: PartResult) -> int:

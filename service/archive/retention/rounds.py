@@ -34,7 +34,9 @@ logger = logging.getLogger("service.retention")
 
 _MAX_LOOKS = 50
 _MAX_MEDIA = 1000
-_PAUSE_S = 0.02
+_PAUSE_S = 0.04
+_SHORT_PAUSE_S = 0.005
+"""Between slices, while more is due than a round can delete with the longer pauses."""
 _SWEEP_EVERY_S = 86_400.0
 _STOP_S = 10.0
 
@@ -62,6 +64,7 @@ class Retention:
         self._calendar = Calendar()
         self._stop = threading.Event()
         self._places: dict[str, Place | None] = {}
+        self._pause_s = _PAUSE_S
         self._next_sweep_s = 0.0
         metrics.media_free_floor.set(settings.min_free_bytes)
 
@@ -195,7 +198,7 @@ class Retention:
 
     def _pause(self) -> bool:
         """Let others write; return whether to stop."""
-        return self._stop.wait(_PAUSE_S)
+        return self._stop.wait(self._pause_s)
 
     def _run_rounds(self) -> None:
         is_counted, wait_s = False, 0.0
@@ -205,8 +208,10 @@ class Retention:
                 if not is_counted:
                     self._media.count()
                     is_counted = True
-                if not self.run():
-                    wait_s = _PAUSE_S
+                is_done = self.run()
+                self._pause_s = _PAUSE_S if is_done else _SHORT_PAUSE_S
+                if not is_done:
+                    wait_s = 0.0
             except (OSError, ServiceError) as error:
                 logger.warning("the retention failed, and tries again in %g s: %s", wait_s, error)
                 self._metrics.retention_rounds.labels("failed").inc()

@@ -27,7 +27,7 @@ from service.telemetry.metrics.retention import RetentionMetrics
 
 logger = logging.getLogger("service.slices")
 
-SLICE = 50
+SLICE = 20
 """Inspections deleted in one transaction, for which an inspection may have to wait."""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Self
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from service.archive import events
@@ -26,14 +26,12 @@ from service.archive.sqlite.failures import (
     file_failure,
     primary_code,
 )
-from service.archive.tables import compatibility
 
 logger = logging.getLogger("service.sqlite")
 
 Identity = tuple[int, int]
 
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
-_REWRITE = update(compatibility).values(oldest_writer=compatibility.c.oldest_writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +60,20 @@ class OpenJournal:
                 connection.close()
                 raise
 
-    def probe(self) -> int:
-        """Write a page, so that the disk shows whether it takes it; return the newest event."""
+    def probe(self) -> None:
+        """Write and remove 64 kB, so that the disk shows whether it takes inspections.
+
+        One page alone may find room where no inspection does.
+        """
         with self.connection.begin():
-            self.connection.execute(_REWRITE)
+            self.connection.exec_driver_sql("DROP TABLE IF EXISTS probe")
+            self.connection.exec_driver_sql("CREATE TABLE probe AS SELECT zeroblob(65536) AS zeros")
+        with self.connection.begin():
+            self.connection.exec_driver_sql("DROP TABLE probe")
+
+    def newest_event(self) -> int:
+        """Return the number of the newest event."""
+        with self.connection.begin():
             return events.last_number(self.connection)
 
     def checkpoint(self) -> None:

@@ -63,6 +63,7 @@ class WritingThread:
         self._journal: OpenJournal | None = None
         self._was_opened = False
         self._newest = 0
+        self._next_probe = 0.0
         self._commits = 0
         self._writes = 0
         self._is_tried = threading.Event()
@@ -94,7 +95,9 @@ class WritingThread:
 
     def _run(self) -> None:
         try:
-            self._newest = self._opened().probe()
+            journal = self._opened()
+            journal.probe()
+            self._newest = journal.newest_event()
         except JournalUnusable as error:
             self._refusal = error
             return
@@ -106,25 +109,37 @@ class WritingThread:
         while goes_on:
             group, goes_on = self._waiting.claim(_PROBE_S if self.failure else None)
             try:
-                if group or self.failure:
+                self._probe_if_due()
+                if group:
                     self._write(group)
                 self._checkpoint()
             except Exception:
                 logger.exception("the journal's thread failed, and goes on")
         self._close()
 
+    def _probe_if_due(self) -> None:
+        """Try the disk once a second after a failure; it has passed when a probe succeeds."""
+        if self.failure is None or time.monotonic() < self._next_probe:
+            return
+        try:
+            self._opened().probe()
+        except Exception as error:
+            self._fail(error, disk_failure(error) or repr(error))
+        else:
+            logger.info("the journal can be written again")
+            self.failure = None
+            self._metrics.journal_failed.set(0)
+
     def _write(self, group: Sequence[Write]) -> None:
-        """Write a group, or try the disk if it is empty; settle it in any case."""
+        """Write a group; settle it in any case."""
         started = time.perf_counter()
         try:
-            journal = self._opened()
-            newest = (
-                write_group(journal.connection, self._node, group) if group else journal.probe()
-            )
+            newest = write_group(self._opened().connection, self._node, group)
         except Exception as error:
             self._take_back(group, error)
         else:
-            self._succeed(group, newest, time.perf_counter() - started)
+            settle(group)
+            self._note(group, newest, time.perf_counter() - started)
 
     def _opened(self) -> OpenJournal:
         """Return the journal, opened again if the last failure closed it."""
@@ -137,12 +152,8 @@ class WritingThread:
         self._journal.check_files()
         return self._journal
 
-    def _succeed(self, group: Sequence[Write], newest: int, seconds: float) -> None:
-        settle(group)
-        if self.failure:
-            logger.info("the journal can be written again")
-            self.failure = None
-            self._metrics.journal_failed.set(0)
+    def _note(self, group: Sequence[Write], newest: int, seconds: float) -> None:
+        """Count a commit, and announce its events."""
         self._metrics.journal_commit_seconds.observe(seconds)
         self._count(group)
         self._commits += 1
@@ -166,17 +177,12 @@ class WritingThread:
                 write.value = write.error = None
                 self._write([write])
             return
-        if failure is None and group and not isinstance(group[0].content, InspectionRecord):
-            group[0].error = error
-        else:
-            if failure is None:
-                logger.error("an inspection cannot be recorded", exc_info=error)
-            for write in group:
-                write.error = unwritable(failure or f"it refused this inspection ({error!r})")
-        settle(group)
-        self._count(group)
         if failure:
             self._fail(error, failure)
+        for write in group:
+            write.error = _error_of(write, error, failure)
+        settle(group)
+        self._count(group)
 
     def _fail(self, error: Exception, failure: str) -> None:
         if self.failure is None:
@@ -186,6 +192,7 @@ class WritingThread:
                 _PROBE_S,
             )
         self.failure = failure
+        self._next_probe = time.monotonic() + _PROBE_S
         self._metrics.journal_failed.set(1)
         if not is_connection_good(error):
             self._close()
@@ -218,3 +225,13 @@ class WritingThread:
                 journal.close()
             except (SQLAlchemyError, sqlite3.Error) as error:
                 logger.warning("the journal cannot be closed: %s", error)
+
+
+def _error_of(write: Write, error: Exception, failure: str | None) -> Exception:
+    """Return what a write that was undone is told."""
+    if failure:
+        return unwritable(failure)
+    if not isinstance(write.content, InspectionRecord):
+        return error
+    logger.error("an inspection cannot be recorded", exc_info=error)
+    return unwritable(f"it refused this inspection ({error!r})")

@@ -61,7 +61,7 @@ class PostgresqlSink:
     def __init__(self, name: str, settings: PostgresqlSettings, place: Place) -> None:
         self._settings = settings
         self._open: psycopg.Connection[Any] | None = None
-        self._cutter = Cutter(self._descriptor)
+        self._cutter = Cutter(settings.timeout_s, self._descriptor)
         try:
             self._engine = self._made_engine(place)
         except (ArgumentError, ValueError) as error:
@@ -70,7 +70,7 @@ class PostgresqlSink:
     def deliver(self, parcels: Sequence[Parcel]) -> Sequence[Outcome]:
         """Write parcels in one transaction; one that breaks a rule of the data is refused alone."""
         try:
-            with self._cutter.within(self._settings.timeout_s):
+            with self._cutter.limited():
                 return self._written(parcels)
         except SecretUnreadable as error:
             return [Held(Reason.NOT_READY, str(error), needs_help=True)]
@@ -84,6 +84,7 @@ class PostgresqlSink:
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
+        self._cutter.close()
 
     def abort(self) -> None:
         """Cut the connection."""

@@ -10,9 +10,10 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -40,6 +41,27 @@ _NEVER = frozenset({400, 413, 415, 422})
 _NEEDS_HELP = frozenset({401, 403, 404})
 _MAX_ANSWER_BYTES = 64 * 2**10
 _MAX_DETAIL = 300
+_READ_AGAIN_S = 5.0
+"""How long a secret is used before its file is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Secrets:
+    """What was read from the files of secrets, and until when it is used."""
+
+    secret: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    until: float
+
+    @classmethod
+    def read(cls, settings: WebhookSettings) -> Self:
+        """Read the secret and the token. Raises `SecretUnreadable`."""
+        token = settings.token()
+        return cls(
+            settings.secret().get_secret_value().encode(),
+            {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
+            time.monotonic() + _READ_AGAIN_S,
+        )
 
 
 class WebhookSink:
@@ -48,7 +70,8 @@ class WebhookSink:
     def __init__(self, name: str, settings: WebhookSettings, place: Place) -> None:
         self._settings = settings
         self._stream: Any = None
-        self._cutter = Cutter(self._descriptor)
+        self._secrets: _Secrets | None = None
+        self._cutter = Cutter(settings.timeout_s, self._descriptor)
         try:
             verify = ssl.create_default_context(cafile=settings.ca_file)
             if settings.certificate_file is not None:
@@ -70,6 +93,7 @@ class WebhookSink:
         for parcel in parcels:
             outcomes.append(self._post(parcel))
             if isinstance(outcomes[-1], Held):
+                self._secrets = None  # they may have been replaced
                 break
         return outcomes
 
@@ -80,6 +104,7 @@ class WebhookSink:
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
+        self._cutter.close()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -88,7 +113,7 @@ class WebhookSink:
     def _post(self, parcel: Parcel) -> Outcome:
         try:
             headers = self._headers(parcel)
-            with self._cutter.within(self._settings.timeout_s):
+            with self._cutter.limited():
                 status, answer_headers, text = self._exchange(parcel.body, headers)
         except SecretUnreadable as error:
             return Held(Reason.NOT_READY, str(error), needs_help=True)
@@ -97,14 +122,14 @@ class WebhookSink:
         return _outcome(status, answer_headers, text)
 
     def _headers(self, parcel: Parcel) -> dict[str, str]:
-        secret = self._settings.secret().get_secret_value()
-        token = self._settings.token()
+        if self._secrets is None or time.monotonic() > self._secrets.until:
+            self._secrets = _Secrets.read(self._settings)
         timestamp = str(int(time.time()))
         return {
             "Idempotency-Key": str(parcel.event.event_id),
             TIMESTAMP_HEADER: timestamp,
-            SIGNATURE_HEADER: sign(secret.encode(), timestamp, parcel.body),
-            **({"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}),
+            SIGNATURE_HEADER: sign(self._secrets.secret, timestamp, parcel.body),
+            **self._secrets.headers,
         }
 
     def _exchange(self, body: bytes, headers: dict[str, str]) -> tuple[int, httpx.Headers, str]:
@@ -153,7 +178,7 @@ def sign(secret: bytes, timestamp: str, body: bytes) -> str:
     """Return the signature of a body.
 
     >>> sign(b"secret", "1700000000", b"{}")[:11]
-    'v1=6b22efa0'
+    'v1=b8569b78'
     """
     return "v1=" + hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 

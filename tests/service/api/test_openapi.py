@@ -7,7 +7,7 @@ import pytest
 from service.api import schemas as answers
 from service.api.admin import schemas as admin_schemas
 from service.api.detect import schemas
-from service.api.detect.schemas import BatchAnswer, DetectAnswer, ImageAnswer
+from service.api.detect.schemas import BatchAnswer, DetectAnswer, PartAnswer
 from service.api.inspections import queries, summaries
 from service.api.inspections import schemas as inspection_schemas
 from service.api.posting.fields import Asked, AskedInText
@@ -84,7 +84,12 @@ def test_the_paths_are_the_services(document):
         *(f"{one}/{noun}" for noun in ("image", "heatmap", "verdict", "hold")),
     }
     service_paths = {path for path in document["paths"] if not path.startswith(others)}
-    assert service_paths == for_parts | for_models | for_inspections
+    sink = "/deliveries/{sink}"
+    for_deliveries = {
+        "/deliveries",
+        *(f"{sink}/{noun}" for noun in ("dead-letters", "replay", "retry")),
+    }
+    assert service_paths == for_parts | for_models | for_inspections | for_deliveries
 
 
 def test_the_paths_of_other_protocols_are_theirs(document):
@@ -165,7 +170,7 @@ def test_a_batch_is_described_by_an_example_of_its_own(document):
     operation = document["paths"]["/detect/batch"]["post"]
     content = operation["responses"]["200"]["content"]["application/json"]
     example = content["example"]
-    results = [ImageAnswer.model_validate(without_error(result)) for result in example["results"]]
+    results = [PartAnswer.model_validate(without_error(result)) for result in example["results"]]
     with deciding("NG"):
         answer = BatchAnswer.of(results)
     dumped = answer.model_dump(mode="json", exclude_defaults=True)

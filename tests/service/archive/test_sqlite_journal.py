@@ -218,9 +218,9 @@ def test_a_write_that_has_begun_is_waited_for_beyond_its_deadline(journal):
 
     async def in_time():
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + 0.5
+        deadline = loop.time() + 1.0
         blocked, change, writing = await begin(journal, journal.record(slow, deadline))
-        assert loop.time() < deadline, "the machine was too slow for this test"
+        assert loop.time() < deadline
         await asyncio.sleep(deadline - loop.time() + 0.01)
         assert not writing.done()
         blocked.release()

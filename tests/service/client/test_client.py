@@ -145,7 +145,8 @@ def test_an_answer_says_how_the_part_was_recorded():
 def test_what_the_line_was_told_is_recorded():
     moment = datetime(2026, 11, 29, 10, 15, tzinfo=timezone(timedelta(hours=1)))
     told = {"told": "UNDECIDED", "told_reason": "no time", "captured_at": moment}
-    answer = {"inspection_id": str(new_id()), "category": "bolt", "origin": "late",
+    answer = {"inspection_id": str(new_id()), "node": "line-1", "category": "bolt",
+              "received_at": "2026-11-29T09:15:01Z", "origin": "late", "source": "client",
               "told": "UNDECIDED", "found": "NG", "problem": None}  # fmt: skip
     script = Script(refused(), *[httpx.Response(201, json=answer)] * 2)
     with script.client() as client:

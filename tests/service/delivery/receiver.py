@@ -31,6 +31,9 @@ class Receiver:
         self.refused_parts: set[str] = set()
         self.status_of_refused = 422
         self.unsigned = 0
+        self.last: tuple[Mapping[str, str], bytes] = ({}, b"")
+        """Headers and body of the last request."""
+
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,6 +63,7 @@ class Receiver:
         """Answer one request."""
         body = request.rfile.read(int(request.headers["Content-Length"]))
         self.seen.append(request.headers["Idempotency-Key"])
+        self.last = dict(request.headers), body
         signed = request.headers["X-Mambaad-Timestamp"].encode() + b"." + body
         expected = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
         if request.headers["X-Mambaad-Signature"] != f"v1={expected}":

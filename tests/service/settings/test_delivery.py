@@ -17,6 +17,7 @@ from service.settings.sinks import (
     TlsSettings,
     WebhookSettings,
 )
+from tests.documents.examples import examples_in
 
 FILE = """\
 # results for the plant
@@ -179,6 +180,18 @@ def test_sinks_need_an_archive(tmp_path):
     assert not Settings.model_validate(
         {"delivery": {"sinks": sinks}, "versions": versions}
     ).contradictions()
+
+
+def test_the_example_of_the_settings_page_works(file):
+    page = (Path(__file__).parents[3] / "docs" / "settings.md").read_text("utf-8")
+    (example,) = [
+        example for example in examples_in(page, "settings.md") if example.language == "toml"
+    ]
+    sinks = DeliverySettings(file=file(example.text)).sinks
+    assert {name: sink.type for name, sink in sinks.items()} == {
+        "mes": "mqtt",
+        "archive": "postgresql",
+    }
 
 
 @pytest.mark.parametrize(

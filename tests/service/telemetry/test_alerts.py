@@ -109,6 +109,18 @@ BURSTS = [
         {'mambaad_image_errors_total{problem="non-finite-result"}': "0x30 1x30"},
     ),
     Burst("MambaadJournalFailed", 30, 33, {"mambaad_journal_failed": "0x30 1x30"}),
+    Burst(
+        "MambaadMediaNotKept",
+        30,
+        33,
+        {'mambaad_archive_media_not_written_total{reason="floor"}': "0x30 5x30"},
+    ),
+    Burst(
+        "MambaadRetention",
+        30,
+        37,
+        {'mambaad_archive_retention_rounds_total{outcome="blocked"}': "0x30 1+1x30"},
+    ),
     Burst("MambaadCheckpointRefused", 30, 33, {"mambaad_checkpoints_refused": "0x30 1x30"}),
     Burst("MambaadLoadFailed", 30, 32, {loads("parts", "failed"): "0x30 1x30"}),
     Burst(

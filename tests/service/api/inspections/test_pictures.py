@@ -30,7 +30,8 @@ def content(image):
 @pytest.fixture
 def record(archived, content):
     """A part that was inspected; its map is the one that `Line` answers with."""
-    view = archived.view(content, write_map(RAMP), width=SIZE[0], height=SIZE[1])
+    size = {"width": SIZE[0], "height": SIZE[1], "image_bytes": len(content)}
+    view = archived.view(content, write_map(RAMP), **size)
     return archived.put(views=(view,), told=Decision.NG)
 
 
@@ -224,3 +225,16 @@ def test_pictures_are_for_readers(archived, record, problem):
     for noun in ("image", "heatmap"):
         problem(archived.get(path_of(record, noun), key="detect"), 403, "forbidden")
         assert archived.get(path_of(record, noun), key="read").status_code == 200
+
+
+def test_pictures_take_memory_that_all_requests_share(archived, record, problem):
+    budget = archived.line.app.state.body_budget
+    free = budget.max_inflight_bytes
+    budget.max_inflight_bytes = budget.held_bytes + 100
+    for path in (path_of(record, "image"), path_of(record, "heatmap", kind="overlay")):
+        problem(archived.get(path), 503, "bodies-full")
+    budget.max_inflight_bytes = free
+    assert archived.get(path_of(record, "image")).status_code == 200
+    assert budget.held_bytes == 0
+    budget.max_bytes = 100
+    problem(archived.get(path_of(record, "image")), 413, "answer-too-large")

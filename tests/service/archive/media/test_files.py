@@ -173,7 +173,7 @@ def test_errors_are_logged_once_a_minute(media, monkeypatch, caplog):
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with caplog.at_level(logging.ERROR, "service.archive"):
+    with caplog.at_level(logging.ERROR, "service"):
         for number in range(5):
             media.put(b"content %d" % number, DAY)
     (line,) = caplog.messages

@@ -151,7 +151,7 @@ def test_nothing_is_taken_that_a_sink_has_not_taken(shelf):
 def test_a_bound_that_protected_ones_exceed_blocks_and_is_said(shelf, caplog):
     held = shelf.add(2, content=os.urandom(2**20))
     shelf.hold(*held)
-    with caplog.at_level(logging.WARNING, "service.archive"):
+    with caplog.at_level(logging.WARNING, "service"):
         assert shelf.retention(media_bytes=2**20).run()
     assert "MAMBAAD_ARCHIVE__MEDIA_BYTES" in caplog.text
     assert shelf.rounds("blocked") == 1
@@ -174,7 +174,7 @@ def test_a_file_that_another_row_keeps_stays(shelf):
 
 
 def test_files_that_cannot_be_deleted_cost_no_other_row_its_file(shelf, monkeypatch):
-    ids = shelf.add(120, age_days=40, with_map=False)
+    ids = shelf.add(40, age_days=40, with_map=False)
     retention = shelf.retention()
 
     def refuse(path, **_):
@@ -186,11 +186,11 @@ def test_files_that_cannot_be_deleted_cost_no_other_row_its_file(shelf, monkeypa
             with pytest.raises(OSError, match="Read-only"):
                 retention.run()
     states = Counter(shelf.find(identifier).views[0].image_state for identifier in ids)
-    assert states == {MediaState.DELETED: 50, MediaState.KEPT: 70}
-    assert len(shelf.files()) == 120
+    assert states == {MediaState.DELETED: 20, MediaState.KEPT: 20}
+    assert len(shelf.files()) == 40
     retention.run()
     assert shelf.files() == set()
-    assert shelf.deleted("file", "age") == 120
+    assert shelf.deleted("file", "age") == 40
 
 
 def test_a_clock_that_jumps_ahead_deletes_nothing_by_age(shelf, monkeypatch, caplog):
@@ -203,7 +203,7 @@ def test_a_clock_that_jumps_ahead_deletes_nothing_by_age(shelf, monkeypatch, cap
             return datetime.now(zone) + timedelta(days=1000)
 
     monkeypatch.setattr(calendar, "datetime", Ahead)
-    with caplog.at_level(logging.WARNING, "service.archive"):
+    with caplog.at_level(logging.WARNING, "service"):
         retention.run()
     assert shelf.ids() == set(ids)
     assert shelf.files() == shelf.files_of(*ids)
@@ -224,7 +224,7 @@ def test_a_day_removed_by_hand_is_no_error(shelf):
 def test_the_thread_runs_rounds_and_reports(shelf, eventually, caplog):
     ids = shelf.add(3, age_days=40)
     retention = shelf.retention(retention_interval_s=0.01)
-    with caplog.at_level(logging.DEBUG, "service.archive"), retention.running():
+    with caplog.at_level(logging.DEBUG, "service"), retention.running():
         eventually(lambda: shelf.rounds("done") >= 3, "three rounds")
     assert shelf.files() == set()
     assert "the retention deleted 6 files (age)" in caplog.text

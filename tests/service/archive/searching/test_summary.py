@@ -121,3 +121,18 @@ def test_no_inspection_is_read(engine, part):
 )
 def test_the_number_of_steps_is_known_before_any_is_counted(since, until, step, steps):
     assert Period.around(since, until, step).steps == steps
+
+
+def test_a_summary_reads_a_range_of_each_category(connection, part):
+    store.insert(connection, [part(category=name) for name in ("bolt", "nut")])
+    if connection.dialect.name == "sqlite":
+        statements = []
+        event.listen(
+            connection, "before_cursor_execute", lambda *said: statements.append(said[2:4])
+        )
+        summarise(connection, DAY)
+        ((statement, values),) = statements
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+        steps = [row[-1] for row in plan]
+        assert "SEARCH rollups USING PRIMARY KEY (category=? AND hour>? AND hour<?)" in steps
+    assert len(counts(summarise(connection, DAY))) == 1

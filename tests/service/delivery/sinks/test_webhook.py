@@ -1,9 +1,12 @@
 """The webhook, on a real HTTP receiver: signatures, statuses, and bad receivers."""
 
+from pathlib import Path
+
 import pytest
 
 from service.delivery.breaker import BreakerState
 from service.delivery.sinks.webhook import sign
+from tests.documents.examples import examples_in
 from tests.service.delivery.broker import first_appearances, out_of_order
 from tests.service.delivery.journals import parts, record
 from tests.service.delivery.receiver import SECRET, Receiver
@@ -52,6 +55,28 @@ def test_every_part_arrives_signed_once_and_in_order(
     assert receiver.seen == [str(inspection.inspection_id) for inspection in inspections]
     assert [message["event_id"] for message in receiver.taken] == receiver.seen
     assert receiver.unsigned == 0
+
+
+def test_the_documents_check_of_a_signature_accepts_it_and_nothing_else(
+    journal, deliver, receiver, settings, eventually
+):
+    text = (Path(__file__).parents[4] / "docs/integrate.md").read_text("utf-8")
+    (example,) = [
+        example for example in examples_in(text, "integrate.md") if "is_genuine" in example.text
+    ]
+    documented: dict = {}
+    exec(example.text, documented)
+    deliver(hook=settings())
+    record(journal, parts(1))
+    eventually(lambda: receiver.taken)
+    headers, body = receiver.last
+    is_genuine = documented["is_genuine"]
+    assert is_genuine(SECRET.encode(), headers, body)
+    assert not is_genuine(b"another", headers, body)
+    assert not is_genuine(SECRET.encode(), headers, body + b" ")
+    stale = {**headers, "X-Mambaad-Timestamp": "1700000000"}
+    stale["X-Mambaad-Signature"] = sign(SECRET.encode(), "1700000000", body)
+    assert not is_genuine(SECRET.encode(), stale, body)
 
 
 def test_a_signature_is_of_time_and_body():
@@ -161,6 +186,7 @@ def test_a_secret_that_goes_missing_holds_the_sink(
     secret.unlink()
     record(journal, parts(1))
     assert until_held(deliveries, "cannot be read").position == 0
+    assert receiver.seen == []
     secret.write_text(content, "utf-8")
     deliveries.retry("hook")
     eventually(lambda: len(receiver.taken) == 1)
