@@ -114,9 +114,7 @@ async def _run(settings: "StationSettings") -> int:
     from service.station.station import Station  # noqa: PLC0415
     from service.telemetry.logs import configure_logging  # noqa: PLC0415
 
-    configure_logging("INFO", "text")
-    logging.getLogger("httpx").setLevel("WARNING")
-    logging.getLogger("pymodbus_logging").setLevel("CRITICAL")
+    configure_logging("WARNING", "text")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -143,7 +141,7 @@ async def _simulate(
     from service.station.simulating import SimulatedPlc  # noqa: PLC0415
 
     modbus = settings.plc.modbus
-    logging.getLogger("pymodbus_logging").setLevel("CRITICAL")
+    logging.disable()  # pymodbus repeats that the station is not there yet
     camera = _simulated_camera(settings, simulator.recipe, images)
     order = WordOrder(modbus.word_order)
     plc = SimulatedPlc((modbus.host, modbus.port), simulator, camera, order)
@@ -209,7 +207,7 @@ def _client(settings: "StationSettings") -> "AsyncClient":
     """Return the client of the service, with the key of the file or of MAMBAAD_API_KEY."""
     from service.client import AsyncClient  # noqa: PLC0415
 
-    file = settings.service.api_key_file
+    file = settings.server.api_key_file
     given = ClientSettings()
     key = given.api_key.get_secret_value() if given.api_key else None
     if file is not None:
@@ -218,7 +216,7 @@ def _client(settings: "StationSettings") -> "AsyncClient":
         except (OSError, ValueError) as error:
             _refuse(f"the API key in {file} cannot be read: {error}")
     try:
-        return AsyncClient(str(settings.service.url or given.url), api_key=key)
+        return AsyncClient(str(settings.server.url or given.url), api_key=key)
     except ValueError as error:
         _refuse(f"the address of the service: {error}")
 

@@ -147,7 +147,7 @@ class StationSettings(StationRoom):
     """Everything in `station.yaml`. Raises pydantic's `ValidationError` for invalid values."""
 
     name: _Name = Field(description="the station's name in every inspection")
-    service: ServiceAddress = Field(ServiceAddress(), description="the inspection service")
+    server: ServiceAddress = Field(ServiceAddress(), description="the inspection service")
     spool: SpoolSettings = Field(SpoolSettings(), description="parts until they are archived")
     times: TimeSettings = Field(TimeSettings(), description="times of the handshake")
     plc: PlcSettings = Field(PlcSettings(), description="the door to the PLC")

@@ -121,8 +121,8 @@ class _Reader:
 
 def _with_paths_from(settings: StationSettings, folder: Path) -> StationSettings:
     """Return settings whose relative paths begin in a folder."""
-    key_file = settings.service.api_key_file
-    service = settings.service.model_copy(update={"api_key_file": key_file and folder / key_file})
+    key_file = settings.server.api_key_file
+    server = settings.server.model_copy(update={"api_key_file": key_file and folder / key_file})
     spool = settings.spool.model_copy(update={"folder": folder / settings.spool.folder})
     cameras = {
         name: camera.model_copy(
@@ -134,4 +134,4 @@ def _with_paths_from(settings: StationSettings, folder: Path) -> StationSettings
         else camera
         for name, camera in settings.cameras.items()
     }
-    return settings.model_copy(update={"service": service, "spool": spool, "cameras": cameras})
+    return settings.model_copy(update={"server": server, "spool": spool, "cameras": cameras})

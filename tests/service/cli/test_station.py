@@ -9,7 +9,7 @@ from service.cli.main import build_commands
 
 FILE = """\
 name: EL-3
-service:
+server:
   url: http://127.0.0.1:9
 cameras:
   top:

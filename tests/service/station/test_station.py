@@ -307,7 +307,7 @@ def test_a_spool_that_cannot_be_written_takes_no_part(tmp_path, served, image, f
 
 STATION = """\
 name: EL-3
-service:
+server:
   url: {url}
 autostart_recipe: 1
 spool:
