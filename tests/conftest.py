@@ -61,6 +61,7 @@ LONGEST_FIRST = [
     "tests/model/training/test_folds.py",
     "tests/service/workers/child/test_inspector.py",
     "tests/service/cli/test_main.py",
+    "tests/service/station/test_station.py",
     "tests/benchmarks/test_gpu.py",
     "tests/service/test_engine.py",
     "tests/service/delivery/sinks/test_postgresql.py",
