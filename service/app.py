@@ -112,6 +112,7 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return a lifespan that starts and ends the application's threads and processes."""
     settings = base.settings
+    refusing = [base.archive.recorder.refusing] if base.archive else []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -121,7 +122,7 @@ def _lifespan(
                 decode_children(settings.inspection, base.metrics) as children,
                 worker_pool(base) as workers,
             ):
-                readiness = ReadinessCheck(workers, base.registry, app.state.shutdown)
+                readiness = ReadinessCheck(workers, base.registry, app.state.shutdown, *refusing)
                 app.state.service = service = service_of(
                     base, workers, readiness, threads, children
                 )

@@ -25,6 +25,6 @@ def parse_id(text: str) -> UUID:
         identifier = UUID(text)
     except ValueError:
         identifier = None
-    if identifier is None or identifier.version != _VERSION or len(text) != len(str(identifier)):
+    if identifier is None or identifier.version != _VERSION or text.lower() != str(identifier):
         raise ValueError(f"expected a UUIDv7 such as {new_id()}, got {text[:50]!r}")
     return identifier

@@ -9,6 +9,7 @@ import pytest
 PACKAGES = {
     "curl": "curl",
     "initdb": "postgresql",
+    "mbpoll": "mbpoll",
     "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto",
     "openssl": "openssl",

@@ -101,7 +101,7 @@ def check_answers(expected: dict[str, Answer], tolerance: float) -> None:
     answers = {}
     for name, decision in SAMPLES.items():
         content = (ROOT / "samples" / CATEGORY / name).read_bytes()
-        form = {"category": CATEGORY}
+        form = {"category": CATEGORY, "origin": "test"}
         answer = httpx.post(
             f"{URL}/detect",
             data=form,

@@ -16,10 +16,10 @@ from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognis
 from model.dataset.loader import Loader
 from model.dataset.masks import marked_pixels, read_mask, upright_size
 from model.dataset.readers.mvtec import read_mvtec
-from model.dataset.readers.words import Words
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.dataset.split import split_good
 from model.images.files import IMAGE_SUFFIXES, Passed
+from model.words import Words
 
 __all__ = [
     "GOOD",

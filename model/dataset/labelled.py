@@ -9,11 +9,11 @@ from pathlib import Path
 
 from model.dataset.readers.folders import listing
 from model.dataset.readers.trees import Place, Reading
-from model.dataset.readers.words import Words
 from model.dataset.sample import DEFECTIVE, GOOD, Sample
 from model.errors import DatasetError
 from model.images.files import walk
 from model.inspection import Category
+from model.words import Words
 
 
 def good_parts(folder: Path, category: Category) -> list[Sample]:

@@ -14,11 +14,11 @@ from model.dataset.readers.plain import FOLDERS, PLAIN
 from model.dataset.readers.real_iad import REAL_IAD
 from model.dataset.readers.request import Layout, Request
 from model.dataset.readers.visa import VISA
-from model.dataset.readers.words import Words
 from model.dataset.sample import Dataset
 from model.errors import DatasetError
 from model.images.files import is_there
 from model.inspection import Category
+from model.words import Words
 
 LAYOUTS: tuple[Layout, ...] = (
     LOOKOUT,

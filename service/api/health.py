@@ -77,7 +77,8 @@ async def live() -> LiveAnswer:
 async def ready(service: ServiceDependency) -> Response:
     """Answer 200 once every worker is warm and at least one category can be inspected, else 503.
 
-    An archive that cannot be written is named, and changes nothing of the status.
+    An archive that cannot be written is named. It changes the status only if `on_failure` is
+    `refuse`, so that every part is refused.
     """
     readiness = service.readiness()
     answer = ReadyAnswer(

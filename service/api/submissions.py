@@ -102,7 +102,7 @@ def submission_of(request: Request, fields: SubmissionFields = _NO_FIELDS) -> Su
 
     Raises `InvalidInspectionId`, or `InvalidRequest`.
     """
-    header = request.headers.get(INSPECTION_ID_HEADER)
+    header = _header_of(request)
     in_header = None if header is None else _parse(header, f"the header {INSPECTION_ID_HEADER}")
     in_body = None if fields.inspection_id is None else _parse(fields.inspection_id)
     if in_header and in_body and in_header != in_body:
@@ -117,6 +117,17 @@ def submission_of(request: Request, fields: SubmissionFields = _NO_FIELDS) -> Su
     if given:
         requested.inspection_id, requested.fresh = given, False
     return _submission(request, fields, requested.inspection_id, fresh=requested.fresh)
+
+
+def _header_of(request: Request) -> str | None:
+    """Return the header with the id. Raises `InvalidInspectionId` if it is there twice."""
+    given = set(request.headers.getlist(INSPECTION_ID_HEADER))
+    if len(given) > 1:
+        raise InvalidInspectionId(
+            f"the header {INSPECTION_ID_HEADER} is there {len(given)} times with different values: "
+            "send it once"
+        )
+    return next(iter(given), None)
 
 
 def submissions_of_batch(

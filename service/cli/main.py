@@ -20,6 +20,7 @@ from service.access.keys import KeysUnusable
 from service.cli import archive as archive_commands
 from service.cli import deliveries as delivery_commands
 from service.cli import keys as key_commands
+from service.cli import station as station_commands
 from service.cli.detect import detect
 from service.settings import Settings, SettingsError, tune_torch, unknown_variables
 
@@ -52,6 +53,7 @@ def build_commands() -> typer.Typer:
     commands.add_typer(key_commands.commands, name="keys")
     commands.add_typer(archive_commands.commands, name="archive")
     commands.add_typer(delivery_commands.commands, name="deliveries")
+    commands.add_typer(station_commands.commands, name="station")
     return commands
 
 
@@ -63,8 +65,8 @@ def _offline_commands() -> typer.Typer | None:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve`, `detect`, `keys`, `archive` and "
-            "`deliveries` are available; for the other commands: "
+            f"{error.name} is not installed, so only `serve`, `detect`, `keys`, `archive`, "
+            "`deliveries` and `station` are available; for the other commands: "
             "pip install 'mambaad-service[train]'",
             err=True,
         )

@@ -45,6 +45,11 @@ class AsyncClient:
             base_url=base_url(url), headers=self._calls.headers, transport=transport
         )
 
+    @property
+    def url(self) -> str:
+        """The address of the service."""
+        return str(self._http.base_url)
+
     async def detect(
         self,
         images: ImagesLike,

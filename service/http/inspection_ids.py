@@ -57,6 +57,14 @@ def add_inspection_id(scope: Mapping[str, Any], headers: MutableHeaders) -> None
         headers.setdefault(INSPECTION_ID_HEADER, str(requested.inspection_id))
 
 
+def inspection_id_note(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the id for the log line of a request about one part."""
+    requested = request_to_inspect(scope)
+    if requested is None or requested.of_many:
+        return {}
+    return {"inspection_id": str(requested.inspection_id)}
+
+
 def _request_to_inspect(scope: MutableMapping[str, Any], of_many: bool) -> RequestToInspect:
     header = Headers(scope=scope).get(INSPECTION_ID_HEADER)
     if header is not None and not of_many:

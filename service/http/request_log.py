@@ -21,7 +21,11 @@ from service.http.decision_headers import (
     request_that_decides,
 )
 from service.http.declaration import declaration_of
-from service.http.inspection_ids import add_inspection_id, assign_inspection_id
+from service.http.inspection_ids import (
+    add_inspection_id,
+    assign_inspection_id,
+    inspection_id_note,
+)
 from service.http.matching import UNMATCHED
 from service.http.problems import PROBLEM_JSON, Problem, problem_of
 from service.shutdown import Shutdown
@@ -167,6 +171,7 @@ class RequestLog:
             "path": scope["path"],
             "status": status,
             "duration_ms": round(seconds * 1000, 1),
+            **inspection_id_note(scope),
             **members(notes),
         }
         # A refused probe never reaches its route and is logged: its key is wrong.

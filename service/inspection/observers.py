@@ -2,7 +2,7 @@
 
     observers = Observers([MetricsObserver(metrics), LogObserver()], metrics)
 
-Add a new observer to the list in `app`.
+Add a new observer to the list in `service.assembly.inspecting`.
 """
 
 import logging

@@ -1,5 +1,6 @@
 """Whether the service can inspect, and if not, why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.shutdown import Shutdown
@@ -20,10 +21,19 @@ class ReadinessCheck:
 
     readiness = check()
     readiness.ready, readiness.reasons
+
+    `refusing` says why every part is refused now, None while none is.
     """
 
-    def __init__(self, workers: Workers, registry: Registry, shutdown: Shutdown) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        registry: Registry,
+        shutdown: Shutdown,
+        refusing: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._workers = workers
+        self._refusing = refusing
         self._registry = registry
         self._shutdown = shutdown
 
@@ -38,6 +48,8 @@ class ReadinessCheck:
             reasons.append("no checkpoint in the store can serve")
         if self._shutdown.begun:
             reasons.append("the service is shutting down")
+        if refusal := self._refusing():
+            reasons.append(refusal)
         return ServiceReadiness(not reasons, tuple(reasons))
 
     async def wait(self) -> None:

@@ -12,5 +12,5 @@ class VersionSettings(RoomSettings):
 
     weights_dir: Path = Field(Path("weights"), description="the checkpoint store to serve from")
     state_dir: Path | None = Field(
-        None, description="folder to store routes and thresholds; None: only in memory"
+        None, description="folder to keep routes, thresholds and inspections; None: only in memory"
     )

@@ -221,7 +221,7 @@ class Batcher:
         sharing = self._latencies.sharing.get(key, Sharing.ALWAYS)
         if self._lanes == 1 or sharing is Sharing.ALWAYS:
             return True
-        if self._running or self._depth > 1:
+        if self._running or sum(queue.on_the_line for queue in self._queues.values()) > 1:
             return False
         return sharing is Sharing.IDLE or self._queues[key].inputs > 1
 

@@ -55,9 +55,15 @@ class CheckpointQueue:
         return sum(job.inputs for jobs in ahead for job in jobs)
 
     @property
+    def on_the_line(self) -> int:
+        """The number of jobs that are not low."""
+        return len(self) - len(self._jobs[Priority.LOW])
+
+    @property
     def inputs(self) -> int:
-        """The number of network inputs of all jobs."""
-        return sum(job.inputs for job in self)
+        """The network inputs of all jobs that one batch could have; a low job goes alone."""
+        line = self.count(Priority.NORMAL)
+        return line or next((job.inputs for job in self), 0)
 
     @property
     def oldest_at(self) -> float:

@@ -80,6 +80,8 @@ def _save(image: Image.Image, path: Path) -> None:
 def mambaad(arguments: list[str]) -> int:
     """Run `mambaad`; `serve` uses a free port, and stops once it is ready."""
     command = [sys.executable, "-c", "from service.cli.main import main; main()", *arguments]
+    if arguments[:2] == ["station", "run"]:
+        os.execv(command[0], command)  # so that the document's `kill` stops the station itself
     if arguments[:1] != ["serve"]:
         return subprocess.call(command)
     environment = {**os.environ, "MAMBAAD_HTTP__PORT": "0"}

@@ -11,9 +11,9 @@ from pathlib import Path
 from model.dataset.readers.folders import folders_in
 from model.dataset.readers.request import Layout, Request
 from model.dataset.readers.trees import Tree, categories_in
-from model.dataset.readers.words import Words
 from model.dataset.sample import GOOD, Dataset
 from model.errors import DatasetError
+from model.words import Words
 
 TREE = Tree("mvtec", "MVTec")
 BTAD_TREE = Tree("btad", "BTAD")

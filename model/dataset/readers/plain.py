@@ -5,7 +5,7 @@
     [<category>/]masks/<stem>.png          or <stem>_mask.png, or in a folder of the kind's name
 
     {train,val,test}/{normal,abnormal}/*.png    and other trees whose folders' names are in the
-                                                table of `model.dataset.readers.words`
+                                                table of `model.words`
 
 Without a split, defective images are for testing, and with them about every fifth good image. See
 `model.dataset.readers.trees`.

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.dataset.readers.words import Words
 from model.dataset.sample import Dataset
 from model.errors import DatasetError
 from model.inspection import Category
 from model.names import safe_name, safe_names
+from model.words import Words
 
 
 @dataclass(frozen=True, slots=True)

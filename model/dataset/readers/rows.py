@@ -11,11 +11,11 @@ from typing import Any
 from unicodedata import normalize
 
 from model.dataset.readers.request import Request
-from model.dataset.readers.words import Words, split_of
 from model.dataset.sample import DEFECTIVE, GOOD, Dataset, Sample
 from model.errors import DatasetError
 from model.images.files import is_there
 from model.inspection import Category
+from model.words import Words, split_of
 
 _TEST_SHARE = 5
 

@@ -76,35 +76,37 @@ class DetectBatch:
 async def inspect_batch(service: Service, door: DetectDoor, batch: DetectBatch) -> BatchAnswer:
     """Inspect every image of the batch; a failed image becomes UNDECIDED."""
     options = replace(batch.options, deadline=door.batches.deadline(batch.options), patient=True)
-    batch = replace(batch, options=options)
     turns = asyncio.Semaphore(door.batches.at_once)
 
     async def outcome(image: Posted, submission: Submission) -> PartAnswer:
-        async with turns:
-            return await _outcome(service, door, batch, image, submission)
+        fields = image.fields
+        of_image = options_for(fields, options)
+        part = PartRequest(
+            fields.category or "", [image.source], of_image, batch.request_id, submission=submission
+        )
+        try:
+            await turns.acquire()
+        except asyncio.CancelledError as error:  # the client has left before the part's turn
+            _refuse(service, part, error)
+            raise
+        try:
+            return await _outcome(service, door, image, part)
+        finally:
+            turns.release()
 
     outcomes = map(outcome, batch.images, batch.submissions)
     return BatchAnswer.of(await asyncio.gather(*outcomes))
 
 
 async def _outcome(
-    service: Service, door: DetectDoor, batch: DetectBatch, image: Posted, submission: Submission
+    service: Service, door: DetectDoor, image: Posted, part: PartRequest
 ) -> PartAnswer:
-    fields = image.fields
-    part = PartRequest(
-        fields.category or "",
-        [image.source],
-        options_for(fields, batch.options),
-        batch.request_id,
-        submission=submission,
-    )
     try:
         try:
             _check_leaving(door)
-            fields.required_category()
+            image.fields.required_category()
         except ServiceError as error:
-            if service.recorder is not None:
-                service.recorder.refuse(part, *problem_of_part(error))
+            _refuse(service, part, error)
             raise
         result = await service.inspect_part(part)
     except Exception as error:
@@ -112,7 +114,13 @@ async def _outcome(
             logger.exception("reading an image of a batch failed")
         result = PartResult(None, [error], part.submission.inspection_id)
     (view,) = result.views
-    return PartAnswer.of_part(answer_of(image, view, batch.request_id), result)
+    return PartAnswer.of_part(answer_of(image, view, part.request_id), result)
+
+
+def _refuse(service: Service, part: PartRequest, error: BaseException) -> None:
+    """Record a part that is not handed to the inspection."""
+    if service.recorder is not None:
+        service.recorder.refuse(part, *problem_of_part(error))
 
 
 def answer_of(image: Posted, result: ViewResult, request_id: str) -> ImageAnswer:

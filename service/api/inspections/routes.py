@@ -45,7 +45,8 @@ async def find_inspections(
     added or deleted meanwhile are neither repeated, nor do they hide others.
     """
     wanted = query.wanted
-    after = door.cursors.read(query.cursor, wanted.text) if query.cursor else None
+    is_first = query.cursor is None
+    after = None if is_first else door.cursors.read(query.cursor or "", wanted.text)
     content = await door.archive.read(partial(_page, door.cursors, wanted, query.limit, after))
     return _json(content)
 

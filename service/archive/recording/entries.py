@@ -27,6 +27,7 @@ from service.errors import (
     UndecodableImage,
     UnsupportedImage,
 )
+from service.inspection.options import PartFields
 from service.inspection.request import PartRequest
 from service.inspection.result import Inspected, PartResult, ViewResult, problem_of_part
 from service.inspection.submission import Told
@@ -165,8 +166,7 @@ def result_of(
     """
     each = maps or [None] * len(record.views)
     views = [
-        _result_of(record, view, part, scores)
-        for view, scores in zip(record.views, each, strict=True)
+        _result_of(record, view, scores) for view, scores in zip(record.views, each, strict=True)
     ]
     return PartResult(
         None,
@@ -254,7 +254,6 @@ def _region_in(stored: Mapping[str, Any]) -> Region:
 def _result_of(
     record: InspectionRecord,
     view: ViewRecord,
-    part: PartRequest,
     scores: Any,  # noqa: ANN401
 ) -> ViewResult:
     if view.found is None:
@@ -271,7 +270,16 @@ def _result_of(
     )
     checkpoint = CheckpointKey(record.model_name, record.model_version)
     size = (view.width or 0, view.height or 0)
-    return Inspected(record.category, checkpoint, finding, size, timings, part.options.part)
+    return Inspected(record.category, checkpoint, finding, size, timings, _fields_of(record))
+
+
+def _fields_of(record: InspectionRecord) -> PartFields:
+    return PartFields.model_construct(
+        part_id=record.part_id,
+        station=record.station,
+        job_id=record.job_id,
+        meta=None if record.meta is None else dict(record.meta),
+    )
 
 
 def _error_of(view: ViewRecord) -> ServiceError:

@@ -1,5 +1,6 @@
 """When a part is not recorded with its images, and the errors of a part that cannot be recorded."""
 
+from service.archive.column_types import storable
 from service.archive.records import InspectionRecord
 from service.errors import (
     ClientGone,
@@ -10,7 +11,9 @@ from service.errors import (
     Unavailable,
     WorkerLost,
 )
+from service.inspection.request import PartRequest
 from service.inspection.result import PartResult
+from service.inspection.submission import Origin
 
 _OF_LOAD = (Unavailable, DeadlineExceeded, RateLimited, ClientGone)
 
@@ -24,6 +27,24 @@ def is_refused(result: PartResult) -> bool:
     return len(errors) == len(result.views) and all(
         isinstance(error, _OF_LOAD) and not isinstance(error, WorkerLost) for error in errors
     )
+
+
+def difference_of(record: InspectionRecord, part: PartRequest, *, is_open: bool) -> str | None:
+    """Say how a request's fields differ from those that were recorded under its id; None: not.
+
+    An open record may lack fields: its request was refused before they were read.
+    """
+    if record.category != part.category and record.category:
+        return f"is of the category {record.category!r}"
+    if (record.origin is Origin.TEST) != (part.submission.origin is Origin.TEST):
+        return f"has the origin {record.origin.value!r}"
+    for name in ("part_id", "station", "job_id"):
+        recorded, stated = getattr(record, name), getattr(part.options.part, name)
+        if stated is None or (recorded is None and is_open):
+            continue
+        if recorded != storable(stated):
+            return f"has the {name} {recorded!r}"
+    return None
 
 
 def late() -> DeadlineExceeded:

@@ -26,7 +26,7 @@ from service.archive.recording.entries import (
     with_told,
 )
 from service.archive.recording.later import LaterWrites
-from service.archive.recording.problems import is_refused, late, reused, unstable
+from service.archive.recording.problems import difference_of, is_refused, late, reused, unstable
 from service.archive.recording.writing import MediaWriter
 from service.archive.records import InspectionRecord, MediaState, ViewRecord
 from service.errors import (
@@ -67,6 +67,10 @@ class Recorder:
     def failure(self) -> str | None:
         """Why inspections cannot be recorded now; None while they can be."""
         return self._journal.failure
+
+    def refusing(self) -> str | None:
+        """Say why every part is refused now, as `on_failure` demands; None while none is."""
+        return self._journal.failure if self._must_record else None
 
     def maps_of(self, submission: Submission) -> frozenset[Decision]:
         """Return the decisions for which the maps of a part are kept."""
@@ -214,8 +218,8 @@ class Recorder:
 
     async def _check_same(self, part: PartRequest, before: InspectionRecord) -> None:
         """Raise `InspectionIdReused` if a record is of another part than the request."""
-        if before.category != part.category:
-            raise reused(before, f"is of the category {before.category!r}")
+        if (difference := difference_of(before, part, is_open=is_open(before))) is not None:
+            raise reused(before, difference)
         if before.views and part.views:
             images = await self._writer.fingerprints(part.views)
             if [image and image.sha256 for image in images] != [

@@ -202,9 +202,10 @@ class WritingThread:
         for write in group:
             if isinstance(write.content, InspectionRecord):
                 outcome = _OUTCOMES.get(type(write.error), "failed")
-                self._metrics.inspections_recorded.labels(write.content.origin, outcome).inc()
                 if write.future is None and outcome == "failed":
                     self._metrics.refusals_dropped.inc(write.content.repeats)
+                else:
+                    self._metrics.inspections_recorded.labels(write.content.origin, outcome).inc()
 
     def _checkpoint(self) -> None:
         """Move the log's pages into the file now and then, while no write waits for that."""

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.dataset.readers.words import Words
 from model.durable import rename_if_free
 from model.inspection import Decision
 from model.names import safe_name
+from model.words import Words
 from service.api.inspections.schemas import InspectionRow
 from service.archive.media.folder import suffix_of
 from service.archive.records import Verdict

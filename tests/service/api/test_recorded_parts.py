@@ -196,18 +196,43 @@ def test_a_repeated_id_of_a_batch_gets_its_decision(line, image):
     assert [answer["decision"] for answer in answers] == ["NG", "NG"]
 
 
-@pytest.mark.parametrize("change", [{"category": "bolt"}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"category": "bolt"},
+        {"seed": 1},
+        {"part_id": "4712"},
+        {"station": "B"},
+        {"job_id": "night"},
+        {"origin": "test"},
+    ],
+)
 def test_an_id_of_another_part_is_a_conflict(line, image, problem, change):
     given = str(new_id())
-    line.detect(image(), category="nut", inspection_id=given)
-    content = image(seed=change.get("seed", 0))
-    category = change.get("category", "nut")
-    answer = line.detect(content, category=category, inspection_id=given)
+    part = {"category": "nut", "part_id": "4711", "station": "A", "inspection_id": given}
+    line.detect(image(), **part)
+    content = image(seed=change.pop("seed", 0))
+    answer = line.detect(content, **(part | change))
     body = problem(answer, 409, "inspection-id-reused")
     assert given in body["detail"]
     assert answer.headers["x-decision"] == "UNDECIDED"
     (row,) = rows(line)
     assert row.told is Decision.NG
+
+
+def test_a_repetition_gets_the_fields_that_were_recorded(line, image):
+    given = {"category": "nut", "inspection_id": str(new_id())}
+    line.detect(image(), part_id="4711", station="A", meta='{"shift": 2}', **given)
+    answer = line.detect(image(), **given).json()
+    (result,) = answer["results"]
+    assert answer["replayed"]
+    assert (result["part_id"], result["station"], result["meta"]) == ("4711", "A", {"shift": 2})
+
+
+def test_an_id_in_two_headers_is_refused(line, image, problem):
+    headers = [(ID, str(new_id())), (ID, str(new_id()))]
+    answer = line.post("/detect", params={"category": "nut"}, content=image(), headers=headers)
+    assert "2 times" in problem(answer, 400, "invalid-inspection-id")["detail"]
 
 
 def test_a_repetition_draws_its_heatmap_again(line, image):
@@ -523,6 +548,26 @@ def test_a_client_that_leaves_leaves_an_undecided_part(line, image):
     assert refused(line) == [("client-gone", "silence", None, "STOP")]
 
 
+def test_every_part_of_a_batch_whose_client_leaves_is_recorded(line, image):
+    images = [
+        {"content": base64.b64encode(image()).decode(), "category": "silence", "part_id": str(n)}
+        for n in range(6)
+    ]
+
+    async def scenario(client):
+        sending = asyncio.create_task(client.post("/detect/batch", json={"images": images}))
+        while len(line.jobs) < 4:  # the others wait for their turn
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+    line.run(scenario)
+    assert sorted(refused(line, 6)) == [
+        ("client-gone", "silence", str(n), "STOP") for n in range(6)
+    ]
+
+
 def test_what_is_refused_may_be_tried_again_under_its_id(line, image):
     given = {"category": "nut", "inspection_id": str(new_id())}
     line.admit_error = lambda: QueueFull("full")
@@ -572,6 +617,14 @@ def test_parts_are_refused_while_the_disk_is_full_if_each_must_be_recorded(keep,
     assert (body["decision"], body["fail_safe"]) == ("UNDECIDED", "STOP")
     assert int(answer.headers["retry-after"]) > 0
     assert line.jobs
+    assert "the disk is full" in (line.recorder.refusing() or "")
+
+
+def test_a_service_that_answers_without_a_record_refuses_none(line, image):
+    fill(line)
+    until_full(line, image())
+    assert line.recorder.failure
+    assert line.recorder.refusing() is None
 
 
 def test_without_an_archive_there_are_ids_and_nothing_else(tmp_path, metrics, image, problem):

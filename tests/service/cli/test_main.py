@@ -46,13 +46,13 @@ def invoke(monkeypatch):
 
 
 def test_options_become_settings(invoke):
-    where = "--host 0.0.0.0 --port 9000 --weights w --device cuda:0 --device cuda:1"
+    where = "--host 0.0.0.0 --port 9000 --weights w --state s --device cuda:0 --device cuda:1"
     options = f"{where} --workers 2 --threads 3 --max-batch-size 8 --log-level debug"
     result, settings, _ = invoke(*options.split())
     assert result.exit_code == 0, result.output
     assert settings == Settings(
         http=HttpSettings(host="0.0.0.0", port=9000),
-        versions=VersionSettings(weights_dir=Path("w")),
+        versions=VersionSettings(weights_dir=Path("w"), state_dir=Path("s")),
         workers=WorkerSettings(
             devices=("cuda:0", "cuda:1"),
             workers_per_device=2,
@@ -237,6 +237,7 @@ def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, 
     sample.parent.mkdir(parents=True)
     sample.write_bytes(image())
     options = ["--port", "0", "--weights", str(weights), "--samples", str(tmp_path / "samples")]
+    options += ["--state", str(tmp_path / "state")]
     with subprocess.Popen(
         ["sh", "-c", FEW_FILES, "sh", sys.executable, "-c", RUN, "serve", *options],
         cwd=ROOT,
@@ -248,6 +249,9 @@ def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, 
         log: list[str] = []
         reading = threading.Thread(target=lambda: log.extend(server.stderr))
         reading.start()
+        printed = list(iter(server.stdout.readline, "\n"))  # none, until the service is ready
+        printed += iter(server.stdout.readline, "\n")
+        assert f"Inspections are kept in {tmp_path / 'state' / 'archive'}\n" in printed
         command = next((line for line in server.stdout if line.startswith("  curl ")), "")
         assert command, "".join(log)
         answer = subprocess.run(
@@ -277,8 +281,9 @@ def test_the_console_says_what_nobody_has_decided(tmp_path, save, metrics, capsy
     path.write_text(json.dumps(json.loads(path.read_text()) | {"training": interrupted}))
     registry = Registry(Store(tmp_path), metrics)
     service = SimpleNamespace(registry=registry)
-    app = SimpleNamespace(state=SimpleNamespace(service=service))
+    app = SimpleNamespace(state=SimpleNamespace(service=service, archive=None))
     cli._say_ready(app, "http://127.0.0.1:8000", tmp_path)
     output = capsys.readouterr().out
     assert "Warning: bolt is contested: parts/1 serves it, and rival/1 could" in output
     assert "Warning: rival/2 is unfinished (3 of 100 epochs done)" in output
+    assert "Inspections are not kept: give a folder with --state" in output

@@ -51,6 +51,14 @@ def test_ready_means_every_worker_and_something_to_serve(registry, metrics, tmp_
     assert empty().reasons == ("no checkpoint in the store can serve",)
 
 
+def test_a_service_that_refuses_every_part_is_not_ready(registry):
+    refusals = [None, "the journal cannot be written"]
+    readiness = ReadinessCheck(FakeWorkers(), registry, Shutdown(), lambda: refusals[-1])
+    assert readiness().reasons == ("the journal cannot be written",)
+    refusals.pop()
+    assert readiness().ready
+
+
 def test_a_service_that_leaves_is_not_ready(registry):
     shutdown = Shutdown()
     workers = FakeWorkers()

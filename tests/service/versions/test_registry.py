@@ -43,6 +43,26 @@ def test_a_route_says_how_its_category_is_inspected(registry, tmp_path, save, ca
     assert (route.license, route.notice) == ("CC0-1.0", "Random weights.")
 
 
+def test_a_checkpoint_is_named_by_what_it_computes_by(registry, tmp_path, save, network):
+    first = save(tmp_path, "parts", {"bolt": 0.5})
+    other = network()
+    next(other.decoder.parameters()).data += 1
+    save(tmp_path, "others", {"nut": 0.5}, other)
+
+    def sha256(category="bolt"):
+        return registry(tmp_path).find(category).sha256
+
+    before = sha256()
+    assert len(before) == 64
+    assert sha256("nut") != before
+    values = json.loads((first / "manifest.json").read_text("utf-8"))
+    values["calibrations"]["bolt"]["image_threshold"] = 0.7  # as `mambaad calibrate` changes it
+    rewrite(first, calibrations=values["calibrations"], notice="Another.")
+    assert sha256() == before
+    rewrite(first, preprocessing=values["preprocessing"] | {"mean": [0.1, 0.2, 0.3]})
+    assert sha256() != before
+
+
 def test_the_newest_version_serves_and_its_number_is_a_number(registry, tmp_path, save):
     folders = [save(tmp_path, "parts", {"bolt": 0.5}) for _ in range(2)]
     folders[1].rename(tmp_path / "parts" / "10")

@@ -118,6 +118,17 @@ def test_low_jobs_go_alone_after_all_others_and_however_long_they_wait(make):
     asyncio.run(scenario())
 
 
+def test_a_lone_job_has_all_threads_however_many_low_ones_wait(make):
+    async def scenario():
+        batcher = make(lanes=2, sharing=Sharing.IDLE)
+        submit(batcher, *(job(priority=Priority.LOW) for _ in range(3)))
+        (part,) = submit(batcher, job())
+        batch = await batcher.next_batch()
+        assert (batch.jobs, batch.alone) == ((part,), True)
+
+    asyncio.run(scenario())
+
+
 def test_low_jobs_leave_half_of_the_queue_to_others_and_delay_none(make):
     async def scenario():
         batcher = make(queue=5, seconds={1: 2.0, 4: 2.0})

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.dataset.readers.folders import listing
-from model.dataset.readers.words import Words, fold
 from model.errors import DatasetError
+from model.words import Words, fold
 
 ENDINGS = ("", "_mask", "_gt", "_GT")
 """Suffixes after an image's stem in the name of its mask; a later one takes precedence."""

@@ -3,7 +3,7 @@
     reading = Reading(words, categories=("bolt",))
     reading.place(("bolt", "test", "NG", "2026-11-03"))     above: bolt, split: test, good: no
 
-`model.dataset.readers.words` gives each folder name one role: split, label, masks, a date (which
+`model.words` gives each folder name one role: split, label, masks, a date (which
 is ignored), or a name. Names before the label are categories; names after it are kinds of defect,
 or batches of good parts.
 """
@@ -11,8 +11,8 @@ or batches of good parts.
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from model.dataset.readers.words import Meaning, Words, fold
 from model.names import safe_name
+from model.words import Meaning, Words, fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections import deque
 from pathlib import Path
 
 from model.dataset.readers.folders import folders_in
-from model.dataset.readers.words import Words
+from model.words import Words
 
 _DEPTH = 4
 _FOLDERS = 2000

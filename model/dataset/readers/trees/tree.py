@@ -6,7 +6,7 @@
     [<category>/]ground_truth/<kind>/<stem>_mask.png
 
 The folders may be nested in another order (train/<category>/good); the table in
-`model.dataset.readers.words` interprets each name. Test images are never used for training or
+`model.words` interprets each name. Test images are never used for training or
 calibration, and defective images are always test images. Ambiguous folders are errors.
 """
 
@@ -21,10 +21,10 @@ from model.dataset.readers.rows import Row, dataset_of
 from model.dataset.readers.trees.marks import Marked, Matcher, beside
 from model.dataset.readers.trees.places import Place, Reading
 from model.dataset.readers.trees.sorting import Folder, sort_folders
-from model.dataset.readers.words import fold
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.errors import DatasetError
 from model.images.files import Found, Passed, walk
+from model.words import fold
 
 NO_IMAGE = "masks without an image, or with several images of the same name"
 OUTSIDE = "images outside the folders of good and defective parts"

@@ -115,6 +115,15 @@ def test_links_are_not_followed(media, tmp_path):
     assert elsewhere.read_bytes() == PNG
 
 
+def test_a_pipe_is_not_waited_for(media):
+    sha256, _ = media.put(PNG, DAY)
+    path = media.find(sha256, DAY)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MediaAltered, match="cannot be read"):
+        media.read(sha256, DAY)
+
+
 def test_a_folder_that_is_a_link_is_neither_written_nor_emptied(media, tmp_path):
     sha256, _ = media.put(PNG, DAY)
     elsewhere = tmp_path / "elsewhere"

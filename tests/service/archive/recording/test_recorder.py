@@ -184,6 +184,17 @@ def test_a_row_tells_everything_of_a_part(recorder, media, inspected, route):
     np.testing.assert_allclose(scores, SCORES, atol=1e-5)
 
 
+def test_a_calibration_is_named_by_all_its_numbers(calibration):
+    names = {
+        calibration_version(calibration(20.0)),
+        calibration_version(calibration(20.5)),
+        calibration_version(calibration(20.0).with_thresholds(image=20.0, review=10.0)),
+        calibration_version(calibration(20.0)),
+    }
+    assert len(names) == 3
+    assert {len(name) for name in names} == {12}
+
+
 def test_a_part_that_is_not_sampled_leaves_its_hash(recorder, media, inspected):
     part, result, attempts = inspected(Decision.OK)
     _, row = recorded(recorder(), part, result, attempts)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.dataset import read_dataset, read_mask
-from model.dataset.readers.words import DEFECTIVE_WORDS, GOOD_WORDS, SPLIT_WORDS
 from model.images.decoding import open_image
 from model.images.files import HARMLESS
 from model.images.preprocess import upright
+from model.words import DEFECTIVE_WORDS, GOOD_WORDS, SPLIT_WORDS
 
 GOOD, BAD = st.sampled_from(GOOD_WORDS), st.sampled_from(DEFECTIVE_WORDS)
 CASES = st.sampled_from([str, str.lower, str.upper, str.title, lambda w: w.replace(" ", "_")])

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from model.dataset.readers.words import DEFECTIVE_WORDS, GOOD_WORDS, SPLIT_WORDS, Words
 from model.errors import DatasetError
+from model.words import DEFECTIVE_WORDS, GOOD_WORDS, SPLIT_WORDS, Words
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 MEANING = Words().meaning
 
 

@@ -1,0 +1,45 @@
+"""What the station needs of a camera."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeAlias
+
+
+class CameraSilent(Exception):
+    """No image came in time, or the camera cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An image file, and when the station had it complete."""
+
+    content: bytes
+    captured_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """The part whose image is taken, as the PLC names it."""
+
+    trigger_number: int
+    part_id: str
+
+
+Take: TypeAlias = Callable[[], Awaitable[Frame]]
+"""Returns an image that was not there when the camera was armed. Raises `CameraSilent`."""
+
+
+class Camera(Protocol):
+    """Takes one image a part."""
+
+    async def arm(self, shot: Shot) -> Take:
+        """Note which images exist before the trigger is acknowledged. Raises `CameraSilent`.
+
+        The part before gets no image any more: it would be that of this part.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...

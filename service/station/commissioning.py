@@ -1,0 +1,108 @@
+"""Connects to everything that a station needs, and says what it found; changes nothing.
+
+for finding in await check_station(settings, client):
+    print(finding.is_sound, finding.what, finding.value)
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from service.client import AsyncClient, InspectionError
+from service.station.cameras.camera import CameraSilent, Shot
+from service.station.cameras.checking import ImageChecker
+from service.station.inspecting import Inspector
+from service.station.machine.verdicts import Reason
+from service.station.plc.door import DoorClosed
+from service.station.plc.modbus import ModbusDoor
+from service.station.settings import StationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried, and how it went."""
+
+    what: str
+    value: str
+    is_sound: bool = True
+
+
+async def check_station(settings: StationSettings, client: AsyncClient) -> list[Check]:
+    """Check the service, the categories, the spool, the PLC's door and the cameras, in this order.
+
+    The categories inspect a test image; a folder camera is sound if an image arrives in time.
+    """
+    inspector = Inspector(settings, client)
+    try:
+        checks = [await _service(client)]
+        checks += [check async for check in _categories(settings, inspector)]
+        checks += [_spool(settings), await _door(settings)]
+        cameras = (_camera(settings, inspector, name) for name in settings.cameras)
+        return [*checks, *await asyncio.gather(*cameras)]
+    finally:
+        await inspector.close()
+
+
+async def _service(client: AsyncClient) -> Check:
+    what = f"service {client.url}"
+    try:
+        readiness = await client.ready()
+    except InspectionError as error:
+        return Check(what, str(error), is_sound=False)
+    return Check(
+        what, "ready" if readiness.ready else "; ".join(readiness.reasons), readiness.ready
+    )
+
+
+async def _categories(settings: StationSettings, inspector: Inspector) -> AsyncIterator[Check]:
+    for number, recipe in settings.recipes.items():
+        for category in dict.fromkeys(recipe.categories.values()):
+            what = f"recipe {number}, category {category}"
+            try:
+                result = await inspector.test(category)
+            except InspectionError as error:
+                yield Check(what, str(error), is_sound=False)
+                continue
+            if result.archived:
+                yield Check(what, f"a test image was inspected and archived: {result.decision}")
+            else:
+                lost = "the service archives nothing, so parts would stay in the spool"
+                yield Check(what, lost, is_sound=False)
+
+
+def _spool(settings: StationSettings) -> Check:
+    folder = settings.spool.folder
+    what = f"spool {folder}"
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK) or not existing.is_dir():
+        return Check(what, f"{existing} is not a folder that can be written", is_sound=False)
+    free_bytes = shutil.disk_usage(existing).free
+    is_sound = free_bytes >= settings.spool.min_free_bytes
+    return Check(what, f"{free_bytes // 2**20} MiB free", is_sound)
+
+
+async def _door(settings: StationSettings) -> Check:
+    modbus = settings.plc.modbus
+    door = ModbusDoor(modbus, lambda image: None)
+    what = f"PLC {door.address}"
+    try:
+        await door.open()
+    except DoorClosed as error:
+        return Check(what, f"{error}; or the station runs already", is_sound=False)
+    await door.close()
+    return Check(what, f"can listen; {', '.join(map(str, modbus.allow))} may connect")
+
+
+async def _camera(settings: StationSettings, inspector: Inspector, name: str) -> Check:
+    what = f"camera {name}"
+    camera = inspector.cameras[name]
+    try:
+        take = await camera.arm(Shot(0, ""))
+        frame = await take()
+    except CameraSilent as error:
+        return Check(what, str(error), is_sound=False)
+    reason = await asyncio.to_thread(ImageChecker(settings.cameras[name]).check, frame.content)
+    value = f"an image of {len(frame.content)} bytes: {reason.name}"
+    return Check(what, value, reason is Reason.NONE)

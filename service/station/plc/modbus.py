@@ -1,0 +1,181 @@
+"""Modbus TCP: the station is the server, the PLC the client.
+
+Holding and input registers are the same; see `modbus_map`. Uses pymodbus, whose exact version
+pyproject.toml names, because a connection's check of its client needs parts that it may move.
+"""
+
+import logging
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+from pymodbus.constants import ExcCodes
+from pymodbus.server import ModbusTcpServer
+from pymodbus.server.requesthandler import ServerRequestHandler
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from service.station.machine.images import StationImage
+from service.station.plc.door import DoorClosed, Heard
+from service.station.plc.layout import STATION_WRITES, WordOrder, decode_plc, encode
+from service.station.plc.modbus_map import INPUTS, INPUTS_AT, OUTPUTS_AT, REGISTERS
+from service.station.settings import ModbusSettings
+
+logger = logging.getLogger("service.modbus")
+
+_FUNCTIONS = frozenset({3, 4, 6, 16, 22, 23})
+"""Read and write registers; the station has no coils."""
+_IDLE_BEFORE_PROBE_S = 5
+_PROBES = 3
+
+
+class ModbusDoor:
+    """The server; see `PlcDoor`."""
+
+    def __init__(self, settings: ModbusSettings, heard: Heard) -> None:
+        self._settings = settings
+        self._heard = heard
+        self._order = WordOrder(settings.word_order)
+        self._registers = [0] * REGISTERS
+        self._server: _Server | None = None
+        self.show(StationImage(online=False))
+
+    @property
+    def address(self) -> str:
+        """The server's address, with the port that it got."""
+        return f"modbus://{self._settings.host}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        if self._server is None:
+            return self._settings.port
+        return self._server.port
+
+    @property
+    def clients(self) -> int:
+        """The number of connected clients."""
+        return len(self._server.active_connections) if self._server else 0
+
+    async def open(self) -> None:
+        """Listen. Raises `DoorClosed`."""
+        device = SimDevice(
+            0,
+            [SimData(0, count=REGISTERS, values=0, datatype=DataType.REGISTERS)],
+            action=self._access,
+        )
+        server = _Server(device, self._settings)
+        try:
+            await server.serve_forever(background=True)
+        except RuntimeError as error:
+            raise DoorClosed(
+                f"cannot listen on {self._settings.host}:{self._settings.port} for Modbus: the "
+                "port is taken, needs root (below 1024), or the address is not of this machine"
+            ) from error
+        self._server = server
+
+    def show(self, image: StationImage) -> None:
+        """Replace all registers that the station writes."""
+        self._registers[OUTPUTS_AT:] = encode(image, STATION_WRITES, self._order)
+
+    async def close(self) -> None:
+        """End all connections."""
+        if self._server is not None:
+            await self._server.shutdown()  # type: ignore[no-untyped-call]
+            self._server = None
+
+    async def _access(
+        self,
+        function: int,
+        _start: int,
+        address: int,
+        count: int,
+        registers: list[int],
+        values: list[int] | list[bool] | None,
+    ) -> ExcCodes | None:
+        """Answer a read from the present registers, or take a write; awaits nothing."""
+        if function not in _FUNCTIONS:
+            return ExcCodes.ILLEGAL_FUNCTION
+        if values is None:
+            registers[:] = self._registers
+            return None
+        if not INPUTS_AT <= address <= address + count <= INPUTS_AT + INPUTS:
+            return ExcCodes.ILLEGAL_ADDRESS
+        self._registers[address : address + count] = [int(value) for value in values]
+        written = self._registers[INPUTS_AT : INPUTS_AT + INPUTS]
+        self._heard(decode_plc(written, self._order))
+        return None
+
+
+class _Server(ModbusTcpServer):
+    """Refuses clients that are not allowed; a client too many replaces the one silent longest."""
+
+    def __init__(self, device: SimDevice, settings: ModbusSettings) -> None:
+        super().__init__(device, address=(settings.host, settings.port))
+        self.settings = settings
+        self._requests = 0
+
+    @property
+    def port(self) -> int:
+        """The port that the server got."""
+        listener: Any = self.transport
+        port: int = listener.sockets[0].getsockname()[1]
+        return port
+
+    def callback_new_connection(self) -> "_Connection":
+        """Return the handler of a connection."""
+        return _Connection(self)
+
+    def next_request(self) -> int:
+        """Count a request, of any client."""
+        self._requests += 1
+        return self._requests
+
+    def make_room(self) -> None:
+        """Close the connections that have been silent longest until there are not too many."""
+        connections = [c for c in self.active_connections.values() if isinstance(c, _Connection)]
+        connections.sort(key=lambda connection: connection.latest_request)
+        for connection in connections[: max(0, len(connections) - self.settings.max_clients)]:
+            logger.warning("closed a Modbus connection: more than %d", self.settings.max_clients)
+            connection.close()
+
+
+class _Connection(ServerRequestHandler):
+    def __init__(self, server: _Server) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            server, server.trace_packet, server.trace_pdu, server.trace_connect
+        )
+        self._door = server
+        self.latest_request = server.next_request()
+
+    def callback_connected(self) -> None:
+        """Refuse a client that is not allowed."""
+        super().callback_connected()
+        peer = self.transport.get_extra_info("peername")
+        address = ip_address(peer[0].partition("%")[0])
+        if not any(address in network for network in self._door.settings.allow):
+            logger.warning(
+                "refused a Modbus client from %s: it is not in plc.modbus.allow", address
+            )
+            self.close()
+            return
+        _watch(self.transport.get_extra_info("socket"))
+        self._door.make_room()
+
+    def callback_data(self, data: bytes, addr: tuple[Any, ...] | None = None) -> int:
+        """Note that the client is not silent."""
+        self.latest_request = self._door.next_request()
+        used: int = super().callback_data(data, addr)
+        return used
+
+
+def _watch(connection: socket.socket) -> None:
+    """Have the system end a connection whose client has vanished; send answers at once."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", _IDLE_BEFORE_PROBE_S),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", _PROBES),
+    ):
+        if hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -1,0 +1,248 @@
+"""Keeps every triggered part on disk until the service has archived it.
+
+    spool = Spool.open(Path("/var/lib/mambaad-station"), SpoolLimits())
+    spool.add(part)                       # durable: TriggerAck may come on
+    spool.add_image(part.job, "top", content)
+    spool.tell(part.job, outcome)         # durable: the PLC may see a decision
+    spool.archived(part.job, part.inspections[0].inspection_id)
+
+SQLite with one connection that writes through to the disk, and a file for each image. The lock of
+the connection refuses a second station on the same folder. Methods that write block: call those of
+the database from one thread; images may be written by others.
+"""
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from model.durable import write_durably
+from service.station.machine.faults import ErrorCode
+from service.station.machine.verdicts import Outcome
+from service.station.parts import SpooledPart, inspections_text, part_of, row_of, told_text
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS parts (
+    job INTEGER PRIMARY KEY AUTOINCREMENT,
+    recipe INTEGER NOT NULL,
+    trigger_number INTEGER NOT NULL,
+    part_id TEXT NOT NULL,
+    triggered_at TEXT NOT NULL,
+    inspections TEXT NOT NULL,
+    told TEXT,
+    is_settled INTEGER NOT NULL DEFAULT 0
+) STRICT
+"""
+_COLUMNS = "job, recipe, trigger_number, part_id, triggered_at, inspections, told, is_settled"
+_DATABASE = "spool.sqlite"
+_IMAGES = "images"
+
+
+class SpoolFailure(Exception):
+    """The spool did not write; `code` is the error for the PLC."""
+
+    code = ErrorCode.SPOOL_UNWRITABLE
+
+
+class SpoolIsFull(SpoolFailure):
+    """The spool has reached a limit, or the disk its floor of free space."""
+
+    code = ErrorCode.SPOOL_FULL
+
+
+class SpoolUnusable(Exception):
+    """The spool cannot be opened: its folder, its file, or another station."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """Bounds of the spool; `min_free_bytes` of the disk stay free."""
+
+    max_parts: int = 10_000
+    max_bytes: int = 4 * 2**30
+    min_free_bytes: int = 2**28
+
+
+class Spool:
+    """An open spool; `open` makes one."""
+
+    def __init__(self, folder: Path, limits: SpoolLimits, connection: sqlite3.Connection) -> None:
+        self._images = folder / _IMAGES
+        self._limits = limits
+        self._connection = connection
+        self._parts = {part.job: part for part in self._read()}
+        self._image_bytes = self._sweep()
+        self._counting = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path, limits: SpoolLimits) -> Self:
+        """Open the spool in a folder, or make it. Raises `SpoolUnusable`."""
+        try:
+            (folder / _IMAGES).mkdir(parents=True, exist_ok=True)
+            connection = _connect(folder / _DATABASE)
+            try:
+                return cls(folder, limits, connection)
+            except BaseException:
+                connection.close()
+                raise
+        except (OSError, sqlite3.Error, ValueError) as error:
+            raise SpoolUnusable(
+                f"the spool in {folder} cannot be opened: {error}; if another station uses it, "
+                "give each station its own folder"
+            ) from error
+
+    @property
+    def parts(self) -> list[SpooledPart]:
+        """All parts, in the order of their triggers."""
+        return list(self._parts.values())
+
+    @property
+    def next_job(self) -> int:
+        """A number that no part has had."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence").fetchone()
+        return 1 + (row[0] if row else 0)
+
+    def find(self, job: int) -> SpooledPart | None:
+        """Return a part; None if it has left the spool."""
+        return self._parts.get(job)
+
+    def add(self, part: SpooledPart) -> None:
+        """Add a part durably. Raises `SpoolIsFull`, or `SpoolFailure`."""
+        self._check_room()
+        with self._writing():
+            self._connection.execute(
+                f"INSERT INTO parts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_of(part)
+            )
+        self._parts[part.job] = part
+
+    def add_image(self, job: int, camera: str, content: bytes) -> None:
+        """Add a camera's image of a part durably. Raises `SpoolFailure`."""
+        try:
+            write_durably(self._path(job, camera), content)
+        except OSError as error:
+            raise SpoolFailure(f"an image cannot be written to the spool: {error}") from error
+        with self._counting:
+            self._image_bytes += len(content)
+
+    def image(self, job: int, camera: str) -> bytes | None:
+        """Return a camera's image of a part; None if there is none. Raises `SpoolFailure`."""
+        try:
+            return self._path(job, camera).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SpoolFailure(f"an image of the spool cannot be read: {error}") from error
+
+    def tell(self, job: int, outcome: Outcome) -> None:
+        """Note durably what the line is told of a part. Raises `SpoolFailure`."""
+        self._update(job, told=outcome)
+
+    def settle(self, job: int) -> None:
+        """Note that the PLC needs a result no more; the part leaves if it is archived."""
+        self._update(job, is_settled=True)
+
+    def archived(self, job: int, inspection_id: str) -> None:
+        """Note that the service has archived an inspection; with the last one the part leaves."""
+        part = self._parts.get(job)
+        if part is None:
+            return
+        inspections = tuple(
+            replace(inspection, is_archived=True)
+            if inspection.inspection_id == inspection_id
+            else inspection
+            for inspection in part.inspections
+        )
+        self._update(job, inspections=inspections)
+
+    def close(self) -> None:
+        """Close the spool; another station may open it."""
+        self._connection.close()
+
+    def _update(self, job: int, **changes: Any) -> None:  # noqa: ANN401 - fields of a part
+        part = self._parts.get(job)
+        if part is None:
+            return
+        part = replace(part, **changes)
+        leaves = part.is_settled and part.is_archived
+        with self._writing():
+            if leaves:
+                self._connection.execute("DELETE FROM parts WHERE job = ?", (job,))
+            else:
+                self._connection.execute(
+                    "UPDATE parts SET inspections = ?, told = ?, is_settled = ? WHERE job = ?",
+                    (inspections_text(part), told_text(part), int(part.is_settled), job),
+                )
+        if leaves:
+            del self._parts[job]
+            self._delete_images(part)
+        else:
+            self._parts[job] = part
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Commit what the block writes, or nothing of it."""
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            raise SpoolFailure(f"the spool cannot be written: {error}") from error
+
+    def _check_room(self) -> None:
+        limits = self._limits
+        if len(self._parts) >= limits.max_parts:
+            raise SpoolIsFull(f"{limits.max_parts} parts wait in the spool: is the service away?")
+        if self._image_bytes >= limits.max_bytes:
+            raise SpoolIsFull(f"the spool's images have {self._image_bytes} bytes")
+        try:
+            free_bytes = shutil.disk_usage(self._images).free
+        except OSError as error:
+            raise SpoolFailure(f"the spool's folder cannot be read: {error}") from error
+        if free_bytes < limits.min_free_bytes:
+            raise SpoolIsFull(
+                f"the spool's disk has {free_bytes} bytes free, expected {limits.min_free_bytes}"
+            )
+
+    def _read(self) -> Iterator[SpooledPart]:
+        for row in self._connection.execute(f"SELECT {_COLUMNS} FROM parts ORDER BY job"):
+            yield part_of(row)
+
+    def _sweep(self) -> int:
+        """Delete images whose parts have left; return the bytes of all others."""
+        total = 0
+        for path in self._images.iterdir():
+            number = path.name.partition("-")[0]
+            if number.isdecimal() and int(number) in self._parts:
+                total += path.stat().st_size
+            else:
+                path.unlink()
+        return total
+
+    def _delete_images(self, part: SpooledPart) -> None:
+        for camera in (name for inspection in part.inspections for name in inspection.cameras):
+            path = self._path(part.job, camera)
+            with suppress(OSError):  # a file that stays is deleted at the next start
+                size = path.stat().st_size
+                path.unlink()
+                with self._counting:
+                    self._image_bytes -= size
+
+    def _path(self, job: int, camera: str) -> Path:
+        return self._images / f"{job}-{quote(camera, safe='')}"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
+    try:
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+        with connection:
+            connection.execute(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,92 @@
+"""`mambaad station`: what it prints, and how it ends."""
+
+import socket
+
+import pytest
+from typer.testing import CliRunner
+
+from service.cli.main import build_commands
+
+FILE = """\
+name: EL-3
+server:
+  url: http://127.0.0.1:9
+cameras:
+  top:
+    folder:
+      path: shots
+      timeout_ms: 10
+recipes:
+  1:
+    categories:
+      top: bolt
+"""
+
+
+@pytest.fixture
+def mambaad(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "station.yaml").write_text(FILE, "utf-8")
+
+    def run(*words):
+        return CliRunner().invoke(build_commands(), ["station", *words])
+
+    return run
+
+
+def test_the_symbols_are_csv(mambaad):
+    result = mambaad("symbols")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("name,written_by,type,address_from_0,address_from_1,bit")
+    assert "ResultsValid,station,BOOL,100,400101,5" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "check", "simulate-plc"])
+def test_an_error_in_the_file_is_said_with_its_line(mambaad, tmp_path, command):
+    (tmp_path / "station.yaml").write_text(FILE + "colour: red\n", "utf-8")
+    result = mambaad(command, "station.yaml")
+    assert result.exit_code == 2
+    assert "station.yaml, line 13: colour: Extra inputs are not permitted" in result.stderr
+
+
+def test_the_check_ends_with_2_if_the_service_is_away(mambaad):
+    result = mambaad("check")
+    assert result.exit_code == 2
+    assert "NOT  service http://127.0.0.1:9/: no connection" in result.stdout
+    assert "NOT  camera top: camera top: the folder shots cannot be read" in result.stdout
+    assert "ok   spool station-spool" in result.stdout
+
+
+def test_a_port_that_is_taken_ends_the_station(mambaad, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        (tmp_path / "station.yaml").write_text(
+            FILE + f"plc:\n  modbus:\n    port: {port}\n", "utf-8"
+        )
+        result = mambaad("run")
+    assert result.exit_code == 2
+    assert f"cannot listen on 127.0.0.1:{port} for Modbus" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--recipe", "3"], "recipe 3 is not in the file; there are [1]"),
+        (["--images", "gone"], "No such file or directory"),
+        (["--images", "empty"], "empty has no images"),
+    ],
+)
+def test_a_simulation_that_cannot_work_is_refused(mambaad, tmp_path, options, message):
+    (tmp_path / "empty").mkdir()
+    result = mambaad("simulate-plc", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_an_api_key_that_cannot_be_read_is_said(mambaad, tmp_path):
+    text = FILE.replace("url: http://127.0.0.1:9", "api_key_file: gone.key")
+    (tmp_path / "station.yaml").write_text(text, "utf-8")
+    result = mambaad("check")
+    assert result.exit_code == 2
+    assert "the API key in gone.key cannot be read" in result.stderr

@@ -1,0 +1,90 @@
+"""A station with a folder camera and a simulated PLC, against a running service."""
+
+import asyncio
+import hashlib
+from contextlib import asynccontextmanager
+
+from service.client import AsyncClient
+from service.client.exchange import Retry
+from service.station.plc.modbus import ModbusDoor
+from service.station.settings import StationSettings
+from service.station.simulating import SimulatedPlc, SimulatorSettings
+from service.station.station import Station
+
+
+class Plant:
+    """`expose` writes the image of a part into the camera's folder, each part's a different one."""
+
+    def __init__(self, folder, url, image, silent_after_ms=20_000, **settings):
+        self.folder = folder
+        self.url = url
+        self.image = image
+        self.shots = folder / "shots"
+        self.shots.mkdir(exist_ok=True)
+        self.settings = StationSettings.model_validate(
+            {
+                "name": "EL-3",
+                "cameras": {
+                    "top": {
+                        "folder": {
+                            "path": self.shots,
+                            "pattern": "{trigger_number}.png",
+                            "renamed_into_place": True,
+                            "timeout_ms": silent_after_ms,
+                        }
+                    }
+                },
+                "recipes": {
+                    1: {"categories": {"top": "bolt"}},
+                    2: {"categories": {"top": "nut"}},
+                },
+                "spool": {"folder": folder / "spool", "min_free_bytes": 0},
+                "plc": {"modbus": {"port": 0}},
+                "times": {"takt_ms": 20_000, "reserve_ms": 1_000, "ack_timeout_ms": 60_000},
+                **settings,
+            }
+        )
+
+    @asynccontextmanager
+    async def station(self, url=None):
+        client = AsyncClient(url or self.url, retry=Retry(attempts=3, backoff_s=0.05))
+        station = Station(
+            self.settings, client, lambda heard: ModbusDoor(self.settings.plc.modbus, heard)
+        )
+        await station.open()
+        try:
+            yield station
+        finally:
+            await station.close()
+            await client.close()
+
+    def plc(self, station, **settings):
+        address = ("127.0.0.1", station.door.port)
+        return SimulatedPlc(address, SimulatorSettings(**settings), self.expose)
+
+    async def expose(self, number):
+        content = self.content(number)
+        if content is not None:
+            half = self.shots / f".{number}"
+            half.write_bytes(content)
+            half.replace(self.shots / f"{number}.png")
+
+    def content(self, number):
+        return self.image(width=24, height=24, seed=number)
+
+    def sha256(self, number):
+        return hashlib.sha256(self.content(number)).hexdigest()
+
+    async def archived(self):
+        """Return the archive's inspections of this station's line, by trigger number."""
+        async with AsyncClient(self.url) as client:
+            rows = [row async for row in client.inspections() if row.origin != "test"]
+        by_number = {row.meta["trigger_number"]: row for row in rows}
+        assert len(by_number) == len(rows)
+        return by_number
+
+
+async def until(condition, what, seconds=60):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,398 @@
+"""A simulated PLC, a station, and a real service with its archive."""
+
+import asyncio
+import os
+import random
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from pymodbus.client import AsyncModbusTcpClient
+
+from service.client import AsyncClient
+from service.station.commissioning import check_station
+from service.station.machine.faults import ErrorCode
+from service.station.machine.images import PlcImage
+from service.station.machine.states import Command, CommandResult, State
+from service.station.machine.verdicts import FailSafe, Reason, Verdict
+from service.station.plc.layout import PLC_WRITES, STATION_WRITES, WordOrder, decode, encode
+from service.station.plc.modbus_map import INPUTS, OUTPUTS, OUTPUTS_AT
+from service.station.spool import SpoolLimits
+from tests.service.live import ROOT, RUN, serving
+from tests.service.station.plant import Plant, until
+from tests.service.station.proxy import Proxy
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, weights):
+    """A service that keeps every image of its inspections."""
+    state = tmp_path_factory.mktemp("state")
+    with serving(weights, versions__state_dir=state, archive__keep_images="OK=1") as live:
+        yield live
+
+
+class NextParts:
+    """Trigger numbers that no other test of this service uses."""
+
+    first = 1
+
+
+@pytest.fixture
+def first():
+    NextParts.first += 1_000
+    return NextParts.first
+
+
+def check(plant, report, archived):
+    """The archive has every part that the PLC knows, as the PLC was told, with its own image."""
+    assert report.problems == []
+    assert report.missing == set()
+    for number, verdict in report.verdicts.items():
+        row = archived[number]
+        assert row.part_id == report.part_ids[number]
+        assert row.told.value == (verdict.name if verdict.was_inspected else "UNDECIDED")
+        if row.views and row.answer["views"][0]["image"]["sha256"]:
+            assert row.answer["views"][0]["image"]["sha256"] == plant.sha256(number)
+        if verdict is Verdict.OK:
+            assert row.found == "OK"
+            assert row.views
+    assert report.acknowledged <= archived.keys()
+
+
+@pytest.mark.parametrize(("recipe", "verdict"), [(1, Verdict.OK), (2, Verdict.NG)])
+def test_parts_are_triggered_inspected_told_and_archived(
+    tmp_path, served, image, first, recipe, verdict
+):
+    plant = Plant(tmp_path, served.url, image)
+
+    async def scenario():
+        async with plant.station() as station:
+            report = await plant.plc(station, parts=10, recipe=recipe, first_number=first).run()
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [verdict] * 10
+    assert {archived[number].origin for number in report.part_ids} == {"line"}
+
+
+def test_hundreds_of_triggers_with_delays_drops_and_restarts_mix_up_no_part(
+    tmp_path, served, image, first
+):
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=500)
+    behaviour = {
+        "parts": 200, "max_delay_ms": 5, "drops_early": 0.05, "acks_late": 0.2, "restarts": 0.005,
+    }  # fmt: skip
+
+    async def scenario():
+        async with plant.station() as station:
+            report = await plant.plc(station, first_number=first, seed=7, **behaviour).run()
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert len(report.verdicts) > 150
+    assert list(report.verdicts.values()).count(Verdict.OK) > 100
+    assert Verdict.NG not in report.verdicts.values()
+
+
+def test_a_service_that_is_away_makes_parts_undecided_and_gets_them_later(
+    tmp_path, served, image, first
+):
+    plant = Plant(tmp_path, served.url, image, fail_safe="REVIEW")
+
+    async def scenario():
+        proxy = Proxy(served.url)
+        async with proxy.listening() as url, plant.station(url) as station:
+            ready = await plant.plc(station, parts=1, first_number=first).run()
+            assert list(ready.verdicts.values()) == [Verdict.OK]
+            proxy.go()
+            report = await plant.plc(station, parts=5, first_number=first + 1).run()
+            assert station.image.result.fail_safe is FailSafe.REVIEW
+            assert station.waiting == 5
+            proxy.is_away = False
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [Verdict.UNDECIDED] * 5
+    for number in report.verdicts:
+        row = archived[number]
+        assert (row.told_reason, row.found, row.origin) == ("service-away", "OK", "late")
+        assert row.answer["views"][0]["image"]["sha256"] == plant.sha256(number)
+
+
+def test_an_answer_after_the_deadline_does_not_change_what_the_line_was_told(
+    tmp_path, served, image, first
+):
+    times = {"takt_ms": 1_200, "reserve_ms": 200, "ack_timeout_ms": 60_000}
+    plant = Plant(tmp_path, served.url, image, times=times)
+
+    async def scenario():
+        proxy = Proxy(served.url)
+        async with proxy.listening() as url, plant.station(url) as station:
+            await until_ready(station)
+            proxy.delay_s = 3.0
+            report = await plant.plc(station, parts=2, first_number=first).run()
+            proxy.delay_s = 0.0
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [Verdict.UNDECIDED] * 2
+    for number in report.verdicts:
+        assert (archived[number].told_reason, archived[number].found) == ("deadline", "OK")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "verdict", "reason"),
+    [
+        (lambda image, number: None, Verdict.UNDECIDED, "camera-silent"),
+        (lambda image, number: image(seed=1), Verdict.INPUT_PROBLEM, "input-problem: image-frozen"),
+        (lambda image, number: b"text", Verdict.INPUT_PROBLEM, "input-problem: image-unreadable"),
+    ],
+)
+def test_a_camera_that_fails_never_makes_a_part_ok(
+    tmp_path, served, image, first, spoil, verdict, reason
+):
+    """The service calls the frozen image OK; the line is told INPUT_PROBLEM."""
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=500)
+    plant.content = lambda number: spoil(image, number)
+
+    async def scenario():
+        async with plant.station() as station:
+            report = await plant.plc(station, parts=3, first_number=first).run()
+            await until(lambda: station.waiting == 0, "empty spool")
+        return report, await plant.archived()
+
+    report, archived = asyncio.run(scenario())
+    assert (report.problems, report.missing) == ([], set())
+    later = sorted(report.verdicts)[1:]
+    assert [report.verdicts[number] for number in later] == [verdict] * 2
+    for number in later:
+        assert (archived[number].told, archived[number].told_reason) == ("UNDECIDED", reason)
+
+
+async def until_ready(station):
+    """Bring a station to Ready with a PLC that triggers nothing, and prove it by its registers."""
+    client = AsyncModbusTcpClient("127.0.0.1", port=station.door.port)
+    assert await client.connect()
+    for command in (Command.SELECT_MODE_AUTOMATIC, Command.PREPARE_RECIPE):
+        await client.write_registers(2, [0, 1])
+        await client.write_registers(2, [command, 1])
+        await until(lambda: station.image.command_result is CommandResult.DONE, command.name)
+        await client.write_registers(2, [0, 1])
+        await until(lambda: station.image.ack_command == 0, "end of a command")
+    client.close()
+    assert station.image.state is State.READY
+
+
+def test_rubbish_in_every_register_harms_no_later_part(tmp_path, served, image, first):
+    """Random registers are commands, too; the PLC then resets what they did."""
+    dice = random.Random(5)
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=100)
+
+    async def scenario():
+        async with plant.station() as station:
+            await until_ready(station)
+            async with AsyncModbusTcpClient("127.0.0.1", port=station.door.port) as client:
+                for _ in range(500):
+                    words = [dice.choice([0, 1, 2, dice.randrange(2**16)]) for _ in range(INPUTS)]
+                    await client.write_registers(0, words)
+                    await asyncio.sleep(0)
+                await client.write_registers(0, [0] * INPUTS)
+                await until(lambda: station.image.ack_command == 0, "the end of a command")
+                await client.write_registers(0, [0, 0, Command.RESET])
+                await until(lambda: station.image.ack_command == Command.RESET, "the command")
+                await client.write_registers(0, [0] * INPUTS)
+                await until(lambda: not station.image.busy, "the end of the part")
+                taken = dict(station._spool._parts)
+                await client.write_register(0, 0b1001)  # the buffer drains
+                while station.image.buffered:
+                    await client.write_register(0, 0b1101)
+                    await asyncio.sleep(0.005)
+                    await client.write_register(0, 0b1001)
+                    await asyncio.sleep(0.005)
+            clean = Plant(tmp_path, served.url, image).plc(station, parts=5, first_number=first)
+            report = await clean.run()
+            await until(lambda: station.waiting == 0, "empty spool")
+        return taken, report, await plant.archived()
+
+    taken, report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert list(report.verdicts.values()) == [Verdict.OK] * 5
+    assert {part.trigger_number for part in taken.values()} <= archived.keys()
+    for part in taken.values():
+        assert archived[part.trigger_number].told != "OK"  # there was no image
+
+
+def test_a_flood_of_triggers_takes_only_parts_for_which_the_station_was_ready(
+    tmp_path, served, image, first
+):
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=100)
+
+    async def scenario():
+        async with plant.station() as station:
+            await until_ready(station)
+            async with AsyncModbusTcpClient("127.0.0.1", port=station.door.port) as client:
+                for number in range(first, first + 150):
+                    for bits in (0b01001, 0b01011):
+                        await client.write_registers(0, [bits, 0, 0, 1, 0, number])
+                await client.write_register(0, 0b01001)
+                assert station.image.missed_trigger
+                await until(lambda: not station.image.busy, "the end of the part")
+                parts = station._spool.parts
+            await until(lambda: all(part.is_archived for part in station._spool.parts), "archive")
+        return parts, await plant.archived()
+
+    parts, archived = asyncio.run(scenario())
+    assert 1 <= len(parts) <= 8
+    for part in parts:
+        assert archived[part.trigger_number].told == "UNDECIDED"
+    assert len(archived.keys() & range(first, first + 150)) == len(parts)
+
+
+def test_the_check_names_what_works_and_what_does_not(tmp_path, served, image, first):
+    plant = Plant(tmp_path, served.url, image, silent_after_ms=3_000)
+    recipes = {1: {"categories": {"top": "bolt"}}, 2: {"categories": {"top": "rust"}}}
+    broken = Plant(tmp_path, served.url, image, silent_after_ms=50, recipes=recipes)
+
+    async def scenario():
+        async with AsyncClient(served.url) as client:
+            checking = asyncio.create_task(check_station(plant.settings, client))
+            number = 0
+            while not checking.done():  # the camera is asked last
+                number += 1
+                half = plant.shots / ".half"
+                half.write_bytes(image(seed=number))
+                half.replace(plant.shots / "0.png")
+                await asyncio.sleep(0.05)
+            return await checking, await check_station(broken.settings, client)
+
+    sound, unsound = asyncio.run(scenario())
+    assert [check for check in sound if not check.is_sound] == []
+    assert [check.what.split()[0] for check in sound] == [
+        *("service", "recipe", "recipe", "spool", "PLC", "camera")
+    ]
+    assert [check.what for check in unsound if not check.is_sound] == [
+        "recipe 2, category rust",
+        "camera top",
+    ]
+
+
+def test_a_spool_that_cannot_be_written_takes_no_part(tmp_path, served, image, first):
+    plant = Plant(tmp_path, served.url, image)
+
+    async def scenario():
+        async with plant.station() as station:
+            await until_ready(station)
+            station._spool._limits = SpoolLimits(min_free_bytes=2**62)
+            async with AsyncModbusTcpClient("127.0.0.1", port=station.door.port) as client:
+                await client.write_registers(0, [0b00001, 0, 0, 1, 0, first])
+                await client.write_registers(0, [0b00011, 0, 0, 1, 0, first])
+                await until(lambda: station.image.error_code is ErrorCode.SPOOL_FULL, "error")
+            assert station.image.state is State.ERROR
+            assert not (station.image.ready or station.image.trigger_ack or station.image.busy)
+            assert station.waiting == 0
+        return await plant.archived()
+
+    assert first not in asyncio.run(scenario())
+
+
+STATION = """\
+name: EL-3
+server:
+  url: {url}
+autostart_recipe: 1
+spool:
+  min_free_bytes: 0
+times:
+  takt_ms: 60000
+plc:
+  modbus:
+    port: {port}
+cameras:
+  top:
+    folder:
+      path: shots
+      pattern: "{{trigger_number}}.png"
+      timeout_ms: 60000
+recipes:
+  1:
+    categories:
+      top: bolt
+"""
+
+
+@contextmanager
+def running(folder):
+    """`mambaad station run` in a process of its own."""
+    command = [sys.executable, "-c", RUN, "station", "run", str(folder / "station.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert b"no safety function" in process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_station_killed_while_busy_latches_an_error_and_the_part_is_undecided(
+    tmp_path, served, image, first
+):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (tmp_path / "station.yaml").write_text(STATION.format(url=served.url, port=port))
+    plant = Plant(tmp_path, served.url, image)
+
+    async def outputs(client):
+        answer = await client.read_holding_registers(OUTPUTS_AT, count=OUTPUTS)
+        order = WordOrder.BIG
+        return {field.name: decode(answer.registers, field, order) for field in STATION_WRITES}
+
+    async def until_outputs(client, **expected):
+        async with asyncio.timeout(60):
+            while not expected.items() <= (seen := await outputs(client)).items():
+                await asyncio.sleep(0.02)
+        return seen
+
+    async def trigger():
+        async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:
+            await client.write_register(0, 0b01001)
+            await until_outputs(client, Ready=True)
+            image = PlcImage(True, True, buffer_enable=True, trigger_number=first, part_id="last")
+            await client.write_registers(0, encode(image, PLC_WRITES, WordOrder.BIG))
+            await until_outputs(client, TriggerAck=True, Busy=True)
+
+    async def after():
+        async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:
+            await client.write_registers(0, encode(PlcImage(True), PLC_WRITES, WordOrder.BIG))
+            seen = await until_outputs(client, ResultsValid=True)
+            await client.write_register(0, 0b10001)
+            await until_outputs(client, Error=False)
+            await until_outputs(client, Ready=True)
+        async with asyncio.timeout(60):
+            while first not in (archived := await plant.archived()):
+                await asyncio.sleep(0.1)
+        return seen, archived[first]
+
+    with running(tmp_path):
+        asyncio.run(trigger())
+    with running(tmp_path) as process:
+        seen, row = asyncio.run(after())
+        process.terminate()
+        assert process.wait(60) == 0
+    assert (seen["Error"], seen["ErrorCode"]) == (True, ErrorCode.UNCLEAN_RESTART)
+    assert (seen["State"], seen["Ready"]) == (State.ERROR, False)
+    assert (seen["ResultTriggerNumber"], seen["ResultPartId"]) == (first, "last")
+    assert (seen["Verdict"], seen["Reason"]) == (Verdict.UNDECIDED, Reason.STATION_RESTARTED)
+    assert (row.told, row.told_reason, row.found) == ("UNDECIDED", "station-restarted", None)
