@@ -1,4 +1,7 @@
-"""A line that posts parts at a steady rate, and posts each again until it is answered."""
+"""A line that posts parts at a steady rate, and posts each again until it is answered.
+
+Parts that could not be posted in time, as while the service starts, are posted as soon as possible.
+"""
 
 import itertools
 import threading
@@ -56,11 +59,9 @@ class Line:
 
     def _run(self) -> None:
         with httpx.Client(base_url=self._url, timeout=_TIMEOUT_S) as client:
-            while True:
+            while not self._done.is_set():
                 with self._lock:
-                    at = self._next_at = max(
-                        self._next_at + self._interval_s, time.monotonic() - 1.0
-                    )
+                    at = self._next_at = self._next_at + self._interval_s
                     number = next(self._numbers)
                 if self._done.wait(max(0.0, at - time.monotonic())):
                     return

@@ -95,8 +95,13 @@ class MqttSettings(CommonSettings, HasPassword, TlsSettings):
         description="topic of `online` or `offline`, retained; empty: none",
     )
     max_inflight: int = Field(
-        20, ge=1, le=65535, description="stations with an event that is not yet acknowledged"
+        20, ge=1, le=65535, description="messages that are not yet acknowledged"
     )
+    max_inflight_of_station: int = Field(
+        1, ge=1, le=65535,
+        description="of these, messages of one station; with more than 1, a message that the "
+        "broker refuses and takes later may first arrive after newer ones",
+    )  # fmt: skip
     keepalive_s: int = Field(30, ge=5, le=65535, description="longest silence of the connection")
 
     @field_validator("topic", "state_topic")

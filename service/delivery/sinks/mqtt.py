@@ -5,6 +5,7 @@ import re
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from service.delivery.message import Parcel
@@ -37,7 +38,7 @@ _ABORTED = Held(Reason.BROKEN, "the service stops")
 
 
 class MqttSink:
-    """Publishes messages; at most one of each station is not yet acknowledged.
+    """Publishes messages; by default, one of each station is not yet acknowledged.
 
     So a station's messages first arrive in order, whatever the broker refuses in between.
     """
@@ -159,17 +160,16 @@ class _Window:
         self.max_packet_bytes: int | None = None
 
     def publish(self, session: MqttSession, most: int) -> bool:
-        """Publish parcels of stations that have none in flight; return whether any is in flight."""
-        busy = {self._parcels[index].event.station for index in self.inflight.values()}
+        """Publish what may be in flight beside what is; return whether anything is in flight."""
+        of_station = Counter(self._parcels[n].event.station for n in self.inflight.values())
         if self.failure is None:
             for index in list(self._waiting):
                 station = self._parcels[index].event.station
                 if len(self.inflight) >= most:
                     break
-                if station not in busy:
+                if of_station[station] < self._settings.max_inflight_of_station:
                     self._waiting.remove(index)
-                    if self._send(session, index):
-                        busy.add(station)
+                    of_station[station] += self._send(session, index)
         return bool(self.inflight)
 
     def _send(self, session: MqttSession, index: int) -> bool:

@@ -1,13 +1,19 @@
 """MQTT, on a real mosquitto: order, acknowledgements, access lists, TLS, and bad brokers."""
 
 import itertools
+import json
 import socket
 import subprocess
 import threading
 
 import pytest
 
+from service.archive.records import Event, EventKind
 from service.delivery.breaker import BreakerState
+from service.delivery.message import MessageMaker
+from service.delivery.sinks.mqtt import _Window
+from service.inspection.submission import Origin
+from service.settings.sinks import MqttSettings
 from tests.programs import program
 from tests.service.delivery.broker import (
     first_appearances,
@@ -15,7 +21,7 @@ from tests.service.delivery.broker import (
     listening,
     out_of_order,
 )
-from tests.service.delivery.journals import inspection, parts, record
+from tests.service.delivery.journals import NODE, inspection, parts, record
 from tests.service.delivery.proxy import CuttingProxy
 
 CONNACK_5 = bytes([0x20, 0x03, 0x00, 0x00, 0x00])
@@ -290,3 +296,41 @@ def test_a_broker_that_ends_the_connection_after_each_message_gets_all_in_order(
         assert not out_of_order(listener.messages)
     finally:
         proxy.close()
+
+
+@pytest.mark.parametrize(("of_station", "published"), [(1, ["0", "1", "2"]), (2, [*"012345"])])
+def test_a_station_has_as_many_messages_in_flight_as_the_settings_allow(of_station, published):
+    class Session:
+        """Takes messages, and acknowledges none."""
+
+        sent: list[str]
+
+        def publish(self, topic: str, body: bytes) -> int:
+            self.sent.append(json.loads(body)["part_id"])
+            return len(self.sent)
+
+    session = Session()
+    session.sent = []
+    settings = MqttSettings(type="mqtt", host="h", max_inflight_of_station=of_station)
+    maker = MessageMaker("Plant 2", NODE)
+    parcels = [
+        maker.pack(
+            Event(number, part.inspection_id, part.inspection_id, EventKind.INSPECTION,
+                  part.received_at, part.station, number, Origin.LINE),
+            part,
+        )
+        for number, part in enumerate(parts(9))
+    ]  # fmt: skip
+    window = _Window(settings, {"site": "s", "service": "s", "node": NODE}, parcels)
+    assert window.publish(session, most=20)
+    assert session.sent == published
+
+
+def test_a_far_broker_gets_several_messages_of_a_station_in_order(
+    journal, deliver, broker, eventually
+):
+    with listening(broker) as listener:
+        deliver(mes=broker.settings(max_inflight_of_station=10))
+        record(journal, parts(100, stations=1))
+        eventually(lambda: len(first_appearances(listener.messages)) == 100)
+    assert not out_of_order(listener.messages)
