@@ -141,7 +141,8 @@ async def _simulate(
     from service.station.simulating import SimulatedPlc  # noqa: PLC0415
 
     modbus = settings.plc.modbus
-    logging.disable()  # pymodbus repeats that the station is not there yet
+    # pymodbus repeats that the station is not there yet.
+    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
     camera = _simulated_camera(settings, simulator.recipe, images)
     order = WordOrder(modbus.word_order)
     plc = SimulatedPlc((modbus.host, modbus.port), simulator, camera, order)

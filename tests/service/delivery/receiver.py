@@ -61,7 +61,9 @@ class Receiver:
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
-        body = request.rfile.read(int(request.headers["Content-Length"]))
+        body = request.rfile.read(length := int(request.headers["Content-Length"]))
+        if len(body) < length:  # the sender was killed
+            return
         self.seen.append(request.headers["Idempotency-Key"])
         self.last = dict(request.headers), body
         signed = request.headers["X-Mambaad-Timestamp"].encode() + b"." + body

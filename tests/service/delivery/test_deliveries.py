@@ -79,10 +79,10 @@ def test_none_of_it_is_on_the_event_loop(journal, deliver, tmp_path, eventually)
 
     async def block() -> int:
         record(journal, parts(10))
-        eventually(lambda: deliveries.status()[0].depth == 0)
-        return deliveries.status()[0].delivered
+        eventually(lambda: deliveries.status()[0].delivered == 10)
+        return deliveries.status()[0].depth
 
-    assert asyncio.run(block()) == 10
+    assert asyncio.run(block()) == 0
 
 
 def test_deliveries_that_never_started_stop(journal, metrics, tmp_path):
