@@ -189,7 +189,7 @@ def test_a_disk_that_refuses_where_each_part_must_be_recorded(serve, image):
                 assert answer.status_code == 503
                 assert answer.json()["type"].endswith("journal-unavailable")
                 assert answer.headers["x-decision"] == "UNDECIDED"
-            assert readiness(live) == (200, "degraded")
+            assert readiness(live) == (503, "degraded")
         until(lambda: readiness(live) == (200, "kept"))
         retried = ask(live, content, refused).json()
         assert (retried["decision"], retried["archived"]) == ("NG", True)
