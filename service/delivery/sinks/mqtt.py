@@ -9,13 +9,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from service.delivery.message import Parcel
+from service.delivery.sinks.certificates import CertificateUnusable, tls_context
 from service.delivery.sinks.mqtt_session import (
     ConnectionEnded,
     ConnectionRefused,
     MqttSession,
     Will,
 )
-from service.delivery.sinks.sink import TAKEN, Held, Outcome, Place, Reason, Refused, Taken
+from service.delivery.sinks.sink import (
+    TAKEN,
+    Held,
+    Outcome,
+    Place,
+    Reason,
+    Refused,
+    SinkUnusable,
+    Taken,
+)
 from service.delivery.sinks.topics import fill
 from service.settings.secrets import SecretUnreadable
 from service.settings.sinks import MqttSettings
@@ -34,6 +44,7 @@ _OVERHEAD_BYTES = 100
 """More than the header and properties of a packet take."""
 
 
+_UNREADABLE = (SecretUnreadable, CertificateUnusable)
 _ABORTED = Held(Reason.BROKEN, "the service stops")
 
 
@@ -52,6 +63,11 @@ class MqttSink:
         self._session: MqttSession | None = None
         self._aborted = threading.Event()
         self._is_careful = False
+        if settings.tls:
+            try:
+                tls_context(settings)
+            except CertificateUnusable as error:
+                raise SinkUnusable(f"the sink {name}: {error}") from error
         if settings.protocol == "3.1.1":
             logger.warning(
                 "the sink %s uses MQTT 3.1.1: if the broker's access list denies a message, it "
@@ -94,7 +110,7 @@ class MqttSink:
             if self._session is None:
                 self._session = self._connected()
             use(self._session)
-        except (OSError, ConnectionEnded, ConnectionRefused, SecretUnreadable) as error:
+        except (OSError, ConnectionEnded, ConnectionRefused, *_UNREADABLE) as error:
             if self._session is not None:
                 self._session.drop()
                 self._session = None
@@ -248,7 +264,7 @@ def _held(error: Exception) -> Held:
         if error.code == 0x8E:
             detail += ": another client has the same client_id"
         return Held(_reason(error.code), detail, needs_help=error.code in _NEEDS_HELP)
-    if isinstance(error, SecretUnreadable):
+    if isinstance(error, _UNREADABLE):
         return Held(Reason.NOT_READY, detail, needs_help=True)
     if isinstance(error, ssl.SSLCertVerificationError):
         return Held(Reason.DENIED, f"the broker's certificate: {detail}", needs_help=True)

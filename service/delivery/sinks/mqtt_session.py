@@ -11,7 +11,6 @@ with `selectors`, and a session ends with its connection.
 """
 
 import selectors
-import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from service.delivery.sinks.certificates import tls_context
 from service.settings.sinks import MqttSettings
 
 _PROTOCOLS = {"5": mqtt.MQTTv5, "3.1.1": mqtt.MQTTv311}
@@ -77,7 +77,7 @@ class MqttSession:
                 settings.username, password.get_secret_value() if password else None
             )
         if settings.tls:
-            client.tls_set_context(_tls_context(settings))
+            client.tls_set_context(tls_context(settings))
         self._selector = selectors.DefaultSelector()
         self._misc_at = 0.0
         self._connack: tuple[int, str] | None = None
@@ -90,7 +90,11 @@ class MqttSession:
 
     @classmethod
     def connect(cls, settings: MqttSettings, client_id: str, will: Will | None) -> "MqttSession":
-        """Connect. Raises `OSError`, `ConnectionRefused`, `ConnectionEnded` or `TimeoutError`."""
+        """Connect.
+
+        Raises `OSError` (`TimeoutError` among them), `ConnectionRefused`, `ConnectionEnded`,
+        `SecretUnreadable` or `CertificateUnusable`.
+        """
         session = cls(settings, client_id, will)
         try:
             session._connect()
@@ -198,10 +202,3 @@ class MqttSession:
 def _code(reason: ReasonCode) -> int:
     """Return a reason code if it is a failure, else 0."""
     return int(reason.value) if reason.is_failure else 0
-
-
-def _tls_context(settings: MqttSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    if settings.certificate_file is not None:
-        context.load_cert_chain(settings.certificate_file, settings.key_file)
-    return context

@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 
 from service.delivery.message import Parcel
+from service.delivery.sinks.certificates import CertificateUnusable, tls_context
 from service.delivery.sinks.cutting import Cutter
 from service.delivery.sinks.sink import (
     TAKEN,
@@ -73,11 +74,9 @@ class WebhookSink:
         self._secrets: _Secrets | None = None
         self._cutter = Cutter(settings.timeout_s, self._descriptor)
         try:
-            verify = ssl.create_default_context(cafile=settings.ca_file)
-            if settings.certificate_file is not None:
-                verify.load_cert_chain(settings.certificate_file, settings.key_file)
-        except OSError as error:
-            raise SinkUnusable(f"the sink {name}: a certificate cannot be read: {error}") from error
+            verify = tls_context(settings)
+        except CertificateUnusable as error:
+            raise SinkUnusable(f"the sink {name}: {error}") from error
         self._http = httpx.Client(
             headers={"User-Agent": f"mambaad/{place.node}", "Content-Type": "application/json"},
             verify=verify,

@@ -63,7 +63,21 @@ def test_a_missing_package_names_the_extra(journal, metrics, monkeypatch, module
         ({"type": "webhook", "url": "https://h", "secret_file": "/gone"}, "/gone cannot be read"),
         (
             {"type": "webhook", "url": "https://h", "secret_variable": "PATH", "ca_file": "/gone"},
-            "a certificate cannot be read",
+            "the certificate cannot be read from /gone: No such file",
+        ),
+        (
+            {"type": "mqtt", "host": "h", "tls": True, "ca_file": "/gone"},
+            "the certificate cannot be read from /gone: No such file",
+        ),
+        (
+            {
+                "type": "mqtt",
+                "host": "h",
+                "tls": True,
+                "certificate_file": __file__,
+                "key_file": __file__,
+            },
+            "the certificate cannot be read from .*PEM",
         ),
     ],
 )
