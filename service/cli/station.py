@@ -137,12 +137,14 @@ async def _simulate(
     settings: "StationSettings", simulator: "SimulatorSettings", images: Path | None
 ) -> int:
     """Play the PLC, print each result, and return the exit code."""
+    from pymodbus import pymodbus_apply_logging_config  # noqa: PLC0415
+
     from service.station.plc.layout import WordOrder  # noqa: PLC0415
     from service.station.simulating import SimulatedPlc  # noqa: PLC0415
 
     modbus = settings.plc.modbus
     # pymodbus repeats that the station is not there yet.
-    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
+    pymodbus_apply_logging_config(logging.CRITICAL)
     camera = _simulated_camera(settings, simulator.recipe, images)
     order = WordOrder(modbus.word_order)
     plc = SimulatedPlc((modbus.host, modbus.port), simulator, camera, order)
