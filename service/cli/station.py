@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -109,7 +110,7 @@ def simulate_plc(
 async def _run(settings: "StationSettings") -> int:
     """Run the station until a signal; return the exit code."""
     from service.station.plc.door import DoorClosed  # noqa: PLC0415
-    from service.station.plc.modbus import ModbusDoor  # noqa: PLC0415
+    from service.station.plc.opening import open_door  # noqa: PLC0415
     from service.station.spool import SpoolFailure, SpoolUnusable  # noqa: PLC0415
     from service.station.station import Station  # noqa: PLC0415
     from service.telemetry.logs import configure_logging  # noqa: PLC0415
@@ -119,7 +120,7 @@ async def _run(settings: "StationSettings") -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _client(settings) as client:
-        station = Station(settings, client, lambda heard: ModbusDoor(settings.plc.modbus, heard))
+        station = Station(settings, client, partial(open_door, settings.plc))
         try:
             await station.open()
         except (SpoolFailure, SpoolUnusable, DoorClosed) as error:
@@ -143,6 +144,8 @@ async def _simulate(
     from service.station.simulating import SimulatedPlc  # noqa: PLC0415
 
     modbus = settings.plc.modbus
+    if modbus is None:
+        _refuse("the simulated PLC talks to plc.modbus, which the file does not have")
     # pymodbus repeats that the station is not there yet.
     pymodbus_apply_logging_config(logging.CRITICAL)
     camera = _simulated_camera(settings, simulator.recipe, images)

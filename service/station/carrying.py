@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from service.client import InspectionError
 from service.station.cameras.camera import CameraSilent, Frame, Take
-from service.station.inspecting import Answer, Inspector
+from service.station.inspecting import Inspector
 from service.station.machine.events import (
     Action,
     Alarm,
@@ -38,6 +39,7 @@ from service.station.machine.verdicts import Outcome, Reason, Verdict
 from service.station.outcomes import told_of, worst_outcome
 from service.station.parts import SpooledPart
 from service.station.posting import PASSING, Poster
+from service.station.reports import Answer, PartReport, StageTimes, Watcher
 from service.station.settings import StationSettings
 from service.station.spool import Spool, SpoolFailure
 
@@ -64,6 +66,20 @@ class SpoolThread:
         await asyncio.to_thread(self._thread.shutdown)
 
 
+@dataclass(slots=True)
+class _Work:
+    """What is noted of a part until it is reported; `began_s` is the loop's time."""
+
+    began_s: float
+    times: StageTimes = field(default_factory=StageTimes)
+    answers: tuple[Answer, ...] = ()
+    images: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def elapsed_ms(self) -> float:
+        return (asyncio.get_running_loop().time() - self.began_s) * 1_000
+
+
 class Carrier:
     """Starts a task for each action; `hear` gets each report, in the event loop."""
 
@@ -75,6 +91,7 @@ class Carrier:
         inspector: Inspector,
         poster: Poster,
         hear: Callable[[Event], None],
+        watcher: Watcher,
     ) -> None:
         self._settings = settings
         self._spool = spool
@@ -82,11 +99,13 @@ class Carrier:
         self._inspector = inspector
         self._poster = poster
         self._hear = hear
+        self._watcher = watcher
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._answers: dict[int, list[Answer] | None] = {}
         """By job: the live answers of a part that is not handed to the archive yet; None while it
         is inspected."""
+        self._works: dict[int, _Work] = {}
         self.job_in_work: Callable[[], int | None] = lambda: None
 
     def carry_out(self, action: Action) -> None:
@@ -94,6 +113,7 @@ class Carrier:
         match action:
             case TakePart():
                 self._answers[action.job] = None
+                self._works[action.job] = _Work(asyncio.get_running_loop().time())
                 self._start(self._take_part(action))
             case Tell():
                 self._start(self._tell(action))
@@ -101,11 +121,13 @@ class Carrier:
                 self._start(self._settle(action.job))
             case Forget():
                 self._answers.pop(action.job, None)
+                self._works.pop(action.job, None)
             case PrepareRecipe():
                 if self._preparing is not None:
                     self._preparing.cancel()
                 self._preparing = self._start(self._prepare(action.recipe))
             case Alarm():
+                self._watcher.alarm(action.code)
                 logger.warning("station %s: error %s", self._settings.name, action.code.name)
 
     async def finish(self) -> None:
@@ -144,18 +166,24 @@ class Carrier:
             triggered_at=datetime.now(UTC),
             inspections=self._inspector.inspections_of(action.recipe),
         )
+        work = self._works[part.job]
         takes = await self._begin(part)
+        work.times.durable_ms = work.elapsed_ms
         self._hear(TriggerDurable(part.job))
         if takes is None:
             self._hear(Decided(part.job, _SILENT))
             return []
         frames = await self._inspector.take(takes)
+        work.images = {name: frame.content for name, frame in frames.items()}
         if len(frames) == len(self._settings.recipes[action.recipe].categories):
+            work.times.exposed_ms = work.elapsed_ms
             self._hear(Exposed(part.job))
         storing = asyncio.create_task(self._store(part.job, frames))
         left_ms = action.deadline_ms - asyncio.get_running_loop().time() * 1_000
         try:
             answers = await self._inspector.inspect(part, frames, left_ms)
+            work.answers = tuple(answers)
+            work.times.decided_ms = work.elapsed_ms
             self._hear(Decided(part.job, worst_outcome([answer.outcome for answer in answers])))
         finally:
             await storing
@@ -187,7 +215,19 @@ class Carrier:
             self._hear(SpoolFailed(action.job, error.code))
             return
         self._hear(ToldDurable(action.job, action.outcome))
+        self._report(action.job)
         await self._hand_over(action.job)
+
+    def _report(self, job: int) -> None:
+        """Report a part once, when its outcome is final."""
+        part = self._spool.find(job)
+        if part is None or self.job_in_work() == job:
+            return
+        work = self._works.pop(job, None)
+        if work is None:
+            return
+        times = replace(work.times, told_ms=work.elapsed_ms)
+        self._watcher.part_told(PartReport(part, work.answers, dict(work.images), times))
 
     async def _settle(self, job: int) -> None:
         try:

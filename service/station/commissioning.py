@@ -16,7 +16,7 @@ from service.station.cameras.checking import ImageChecker
 from service.station.inspecting import Inspector
 from service.station.machine.verdicts import Reason
 from service.station.plc.door import DoorClosed
-from service.station.plc.modbus import ModbusDoor
+from service.station.plc.opening import open_door
 from service.station.settings import StationSettings
 
 
@@ -84,15 +84,12 @@ def _spool(settings: StationSettings) -> Check:
 
 
 async def _door(settings: StationSettings) -> Check:
-    modbus = settings.plc.modbus
-    door = ModbusDoor(modbus, lambda image: None)
+    door = open_door(settings.plc, lambda image: None)
     what = f"PLC {door.address}"
     try:
-        await door.open()
+        return Check(what, await door.check())
     except DoorClosed as error:
         return Check(what, f"{error}; or the station runs already", is_sound=False)
-    await door.close()
-    return Check(what, f"can listen; {', '.join(map(str, modbus.allow))} may connect")
 
 
 async def _camera(settings: StationSettings, inspector: Inspector, name: str) -> Check:

@@ -7,14 +7,14 @@ worst_outcome([answer.outcome for answer in answers])
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from service.client import AsyncClient, Decision, InspectionError, Result
+from service.client import AsyncClient, InspectionError, Result
 from service.identifiers import new_id
 from service.station.cameras.camera import Camera, CameraSilent, Frame, Shot, Take
 from service.station.cameras.checking import ImageChecker
@@ -22,19 +22,11 @@ from service.station.cameras.opening import open_camera
 from service.station.machine.verdicts import Outcome, Reason, Verdict
 from service.station.outcomes import outcome_of_error, outcome_of_result, told_of, worst_outcome
 from service.station.parts import PartInspection, SpooledPart
+from service.station.reports import Answer
 from service.station.settings import StationSettings
 
 _TEST_SIDE = 256
 _TEST_TIMEOUT_MS = 20_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The outcome of one inspection; `archived_as` is the decision that the service has on disk."""
-
-    inspection_id: str
-    outcome: Outcome
-    archived_as: Decision | None = None
 
 
 class Inspector:
@@ -135,7 +127,8 @@ class Inspector:
             return Answer(one.inspection_id, outcome_of_error(error))
         outcome = worst_outcome([outcome_of_result(result) for result in results])
         archived = all(result.archived is True for result in results)
-        return Answer(one.inspection_id, outcome, told_of(outcome) if archived else None)
+        archived_as = told_of(outcome) if archived else None
+        return Answer(one.inspection_id, outcome, archived_as, tuple(results))
 
 
 def cameras_of(part: SpooledPart) -> list[str]:
@@ -160,8 +153,7 @@ def _checked(answer: Answer, reasons: list[Reason]) -> Answer:
     ]
     if not problems:
         return answer
-    outcome = worst_outcome([answer.outcome, *problems])
-    return Answer(answer.inspection_id, outcome, answer.archived_as)
+    return replace(answer, outcome=worst_outcome([answer.outcome, *problems]))
 
 
 def _grey_image() -> bytes:

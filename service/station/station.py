@@ -10,7 +10,7 @@ the machine, at once and in order; no step waits for anything.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,11 +19,13 @@ from service.station.carrying import Carrier, SpoolThread
 from service.station.inspecting import Inspector
 from service.station.machine import Machine, MachineSettings
 from service.station.machine.events import Event
+from service.station.machine.faults import ErrorCode
 from service.station.machine.images import PlcImage, StationImage
 from service.station.machine.verdicts import Outcome, Reason, Verdict
 from service.station.outcomes import fail_safe_of
 from service.station.plc.door import Heard, PlcDoor
 from service.station.posting import Poster
+from service.station.reports import PartReport, Watcher
 from service.station.settings import StationSettings
 from service.station.spool import Spool, SpoolLimits
 
@@ -40,9 +42,11 @@ class Station:
         settings: StationSettings,
         client: AsyncClient,
         open_door: Callable[[Heard], PlcDoor],
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self.door = open_door(self._plc_wrote)
         self._settings = settings
+        self._watchers = watchers
         self._client = client
         self._inspector = Inspector(settings, client)
         self._thread = SpoolThread()
@@ -60,8 +64,9 @@ class Station:
             was_interrupted = await self._tell_interrupted()
             self._poster = Poster(self._settings, self._client, self._spool, self._thread.write)
             self._carrier = Carrier(
-                self._settings, self._spool, self._thread, self._inspector, self._poster, self.hear
-            )
+                self._settings, self._spool, self._thread, self._inspector, self._poster,
+                self.hear, watcher=self,
+            )  # fmt: skip
             self._machine = Machine(
                 machine_settings(self._settings),
                 first_job=self._spool.next_job,
@@ -96,6 +101,24 @@ class Station:
         """Give the machine an event."""
         self._step(event)
 
+    def part_told(self, report: PartReport) -> None:
+        """Pass a report on to the door and to all watchers."""
+        self.door.told(report)
+        for watcher in self._watchers:
+            watcher.part_told(report)
+
+    def alarm(self, code: ErrorCode) -> None:
+        """Pass an error on to all watchers."""
+        for watcher in self._watchers:
+            watcher.alarm(code)
+
+    def image_changed(self, image: StationImage, inputs: PlcImage) -> None:
+        """Show a new image to the PLC and to all watchers."""
+        self._image = image
+        self.door.show(image)
+        for watcher in self._watchers:
+            watcher.image_changed(image, inputs)
+
     async def close(self) -> None:
         """Finish the part in work, then end all connections."""
         self._machine.close()
@@ -107,7 +130,7 @@ class Station:
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()
-        self.door.show(replace(self._image, online=False, ready=False))
+        self.image_changed(replace(self._image, online=False, ready=False), self._inputs)
         await self.door.close()
         self._posting.cancel()
         await asyncio.gather(self._posting, return_exceptions=True)
@@ -125,8 +148,7 @@ class Station:
             return
         loop = asyncio.get_running_loop()
         step = self._machine.step(self._inputs, loop.time() * 1_000, event)
-        self._image = step.image
-        self.door.show(step.image)
+        self.image_changed(step.image, self._inputs)
         for action in step.actions:
             self._carrier.carry_out(action)
         if self._timer is not None:

@@ -6,7 +6,7 @@ settings = read_station_file(Path("station.yaml"))
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.station.settings import StationSettings
 
@@ -48,7 +48,8 @@ def read_station_file(path: Path) -> StationSettings:
     except ValidationError as error:
         lines = [reader.line_of(fault["loc"], fault["msg"]) for fault in error.errors()]
         raise StationFileInvalid("\n".join(lines)) from error
-    return _with_paths_from(settings, path.parent)
+    resolved: StationSettings = _with_paths_from(settings, path.parent)
+    return resolved
 
 
 class _Reader:
@@ -119,19 +120,15 @@ class _Reader:
         return f"{self._path}, line {line}: {name}: is already set in line {first}"
 
 
-def _with_paths_from(settings: StationSettings, folder: Path) -> StationSettings:
+def _with_paths_from(value: Any, folder: Path) -> Any:  # noqa: ANN401 - any part of the settings
     """Return settings whose relative paths begin in a folder."""
-    key_file = settings.server.api_key_file
-    server = settings.server.model_copy(update={"api_key_file": key_file and folder / key_file})
-    spool = settings.spool.model_copy(update={"folder": folder / settings.spool.folder})
-    cameras = {
-        name: camera.model_copy(
-            update={
-                "folder": camera.folder.model_copy(update={"path": folder / camera.folder.path})
-            }
+    if isinstance(value, Path):
+        return folder / value
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        return value.model_copy(
+            update={name: _with_paths_from(inner, folder) for name, inner in fields.items()}
         )
-        if camera.folder
-        else camera
-        for name, camera in settings.cameras.items()
-    }
-    return settings.model_copy(update={"server": server, "spool": spool, "cameras": cameras})
+    if isinstance(value, dict):
+        return {key: _with_paths_from(inner, folder) for key, inner in value.items()}
+    return value

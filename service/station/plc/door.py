@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from service.station.machine.images import PlcImage, StationImage
+from service.station.reports import PartReport
 
 Heard: TypeAlias = Callable[[PlcImage], None]
 """Called for each change that the PLC writes, in order; must not block."""
@@ -26,12 +27,20 @@ class PlcDoor(Protocol):
         """The number of connected clients."""
         ...
 
+    async def check(self) -> str:
+        """Try the connection, change nothing, and say what was tried. Raises `DoorClosed`."""
+        ...
+
     async def open(self) -> None:
         """Let the PLC connect. Raises `DoorClosed`."""
         ...
 
     def show(self, image: StationImage) -> None:
         """Replace in one step everything that the PLC reads."""
+        ...
+
+    def told(self, report: PartReport) -> None:
+        """Report a part in full, soon after its result is shown; registers do without it."""
         ...
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ from service.station.machine.images import StationImage
 from service.station.plc.door import DoorClosed, Heard
 from service.station.plc.layout import STATION_WRITES, WordOrder, decode_plc, encode
 from service.station.plc.modbus_map import INPUTS, INPUTS_AT, OUTPUTS_AT, REGISTERS
+from service.station.reports import PartReport
 from service.station.settings import ModbusSettings
 
 logger = logging.getLogger("service.modbus")
@@ -56,6 +57,12 @@ class ModbusDoor:
         """The number of connected clients."""
         return len(self._server.active_connections) if self._server else 0
 
+    async def check(self) -> str:
+        """Listen for a moment. Raises `DoorClosed`."""
+        await self.open()
+        await self.close()
+        return f"can listen; {', '.join(map(str, self._settings.allow))} may connect"
+
     async def open(self) -> None:
         """Listen. Raises `DoorClosed`."""
         device = SimDevice(
@@ -76,6 +83,9 @@ class ModbusDoor:
     def show(self, image: StationImage) -> None:
         """Replace all registers that the station writes."""
         self._registers[OUTPUTS_AT:] = encode(image, STATION_WRITES, self._order)
+
+    def told(self, report: PartReport) -> None:
+        """Do nothing: the registers have the result."""
 
     async def close(self) -> None:
         """End all connections."""

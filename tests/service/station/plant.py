@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager
+from functools import partial
 
 from service.client import AsyncClient
 from service.client.exchange import Retry
-from service.station.plc.modbus import ModbusDoor
+from service.station.plc.opening import open_door
 from service.station.settings import StationSettings
 from service.station.simulating import SimulatedPlc, SimulatorSettings
 from service.station.station import Station
@@ -48,9 +49,7 @@ class Plant:
     @asynccontextmanager
     async def station(self, url=None):
         client = AsyncClient(url or self.url, retry=Retry(attempts=3, backoff_s=0.05))
-        station = Station(
-            self.settings, client, lambda heard: ModbusDoor(self.settings.plc.modbus, heard)
-        )
+        station = Station(self.settings, client, partial(open_door, self.settings.plc))
         await station.open()
         try:
             yield station

@@ -168,6 +168,7 @@ def test_a_denied_topic_holds_the_sink_and_no_message_is_lost(
         status = until_held(deliveries, "Not authorized (0x87)")
         assert status.position == 1
         assert status.breaker is not BreakerState.CLOSED
+        eventually(lambda: listener.messages)
         assert {message["station"] for message in listener.messages} == {"press 0"}
         rules.write_text("topic readwrite #\n", "utf-8")
         broker.reload()

@@ -1,0 +1,12 @@
+"""Makes the door that the settings name."""
+
+from service.station.plc.door import Heard, PlcDoor
+from service.station.plc.modbus import ModbusDoor
+from service.station.settings import PlcSettings
+
+
+def open_door(settings: PlcSettings, heard: Heard) -> PlcDoor:
+    """Return a door; nobody can connect before it is opened."""
+    if settings.modbus is not None:
+        return ModbusDoor(settings.modbus, heard)
+    raise NotImplementedError

@@ -1,0 +1,22 @@
+"""Settings of a station, read from its file `station.yaml`; docs/station.md has the table.
+
+    station = StationSettings.model_validate({"name": "EL-3", "cameras": ..., "recipes": ...})
+
+`station` has the file's keys, `plc` the doors, `cameras` the cameras.
+"""
+
+from service.station.settings.cameras import CameraSettings, FolderCamera, SnapshotCamera
+from service.station.settings.modbus import ModbusClientSettings, ModbusSettings
+from service.station.settings.plc import PlcSettings
+from service.station.settings.station import RecipeSettings, StationSettings
+
+__all__ = [
+    "CameraSettings",
+    "FolderCamera",
+    "ModbusClientSettings",
+    "ModbusSettings",
+    "PlcSettings",
+    "RecipeSettings",
+    "SnapshotCamera",
+    "StationSettings",
+]

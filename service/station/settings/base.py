@@ -1,0 +1,19 @@
+"""The base of every part of `station.yaml`, and the types that several of them use."""
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name: TypeAlias = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][\w.-]*$")
+]
+Milliseconds: TypeAlias = Annotated[float, Field(ge=1, le=3_600_000)]
+Network: TypeAlias = IPv4Network | IPv6Network
+LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"),)
+
+
+class StationRoom(BaseModel):
+    """The base of a part of `station.yaml`: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
