@@ -137,6 +137,10 @@ class SimulatedPlc:
             self._disconnect()
         return self.report
 
+    def finish(self) -> None:
+        """Trigger no more parts; `run` returns when no result is missing."""
+        self._last = self._number
+
     async def _scan(self) -> None:
         try:
             outputs = await self._read()
