@@ -172,7 +172,8 @@ def test_every_verdict_reads_at_every_width(browser, width, is_dark):
 
 
 BITS_ON = """
-return [...document.querySelectorAll("#bits li.on span:nth-child(2)")].map((name) => name.textContent)
+const names = document.querySelectorAll("#bits li.on span:nth-child(2)");
+return [...names].map((name) => name.textContent);
 """
 WIDTH = "return document.documentElement.scrollWidth"
 VERDICT = """
