@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -14,8 +15,10 @@ from service.station.machine.diagram import replace_diagram
 from service.station.machine.faults import ErrorCode
 from service.station.machine.states import Command, CommandResult, State
 from service.station.machine.verdicts import FailSafe, Reason, Verdict
+from service.station.pages.metrics import StationMetrics
 from service.station.plc.modbus_map import symbols
 from service.station.settings import StationSettings
+from tests.service.telemetry.metric_docs import table
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "station.md"
 
@@ -86,7 +89,11 @@ def _default(value: Any) -> str:
     return f"`{text}`"
 
 
-PARTS = {"registers": registers, "codes": codes, "keys": keys}
+def metrics() -> str:
+    return table(StationMetrics(CollectorRegistry())) + "\n"
+
+
+PARTS = {"registers": registers, "codes": codes, "keys": keys, "metrics": metrics}
 
 
 def replaced(document: str) -> str:
