@@ -98,13 +98,13 @@ PARTS = {"registers": registers, "codes": codes, "keys": keys, "metrics": metric
 
 def replaced(document: str) -> str:
     """Return the document with present tables between their marks."""
-    for name, table in PARTS.items():
+    for name, part in PARTS.items():
         begin, end = f"<!-- {name} from the code: begin -->\n", f"<!-- {name}: end -->\n"
         before, found, rest = document.partition(begin)
         _, closed, after = rest.partition(end)
         assert found, name
         assert closed, name
-        document = f"{before}{begin}{table()}{end}{after}"
+        document = f"{before}{begin}{part()}{end}{after}"
     return replace_diagram(document)
 
 

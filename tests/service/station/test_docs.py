@@ -38,7 +38,7 @@ def test_an_example_of_the_file_is_valid(key):
         and key in values
     ]
     station = yaml.safe_load(text_of("station.yaml"))
-    recipes = {number: station["recipes"][1] for number in (1, 2)}
+    recipes = dict.fromkeys((1, 2), station["recipes"][1])
     settings = StationSettings.model_validate({**station, "recipes": recipes, **example})
     assert getattr(settings, key)
 
