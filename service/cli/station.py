@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import signal
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -27,11 +27,39 @@ _DEFAULT_FILE = Path("station.yaml")
 _UNUSABLE = 2
 
 
+class LogLevel(StrEnum):
+    """The least important lines of the log."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    """The log for people, or for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @commands.command()
-def run(file: File = _DEFAULT_FILE) -> None:
+def run(
+    file: File = _DEFAULT_FILE,
+    *,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="The least important lines of the log.")
+    ] = LogLevel.WARNING,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="For people, or one JSON object a line.")
+    ] = LogFormat.TEXT,
+) -> None:
     """Run the station until a signal. It is no safety function."""
     settings = _read(file)
-    raise typer.Exit(asyncio.run(_run(settings)))
+    from service.cli.station_run import configure_logs, run_station  # noqa: PLC0415
+
+    configure_logs(log_level, log_format)
+    raise typer.Exit(asyncio.run(run_station(settings, partial(_client, settings), _refuse)))
 
 
 @commands.command()
@@ -107,33 +135,6 @@ def simulate_plc(
     raise typer.Exit(asyncio.run(_simulate(settings, simulator, images)))
 
 
-async def _run(settings: "StationSettings") -> int:
-    """Run the station until a signal; return the exit code."""
-    from service.station.plc.door import DoorClosed  # noqa: PLC0415
-    from service.station.plc.opening import open_door  # noqa: PLC0415
-    from service.station.spool import SpoolFailure, SpoolUnusable  # noqa: PLC0415
-    from service.station.station import Station  # noqa: PLC0415
-    from service.telemetry.logs import configure_logging  # noqa: PLC0415
-
-    configure_logging("WARNING", "text")
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _client(settings) as client:
-        station = Station(settings, client, partial(open_door, settings.plc))
-        try:
-            await station.open()
-        except (SpoolFailure, SpoolUnusable, DoorClosed) as error:
-            _refuse(str(error))
-        typer.echo(
-            f"Station {settings.name} on {station.door.address}, service {client.url}; "
-            f"{station.waiting} parts in the spool. It is no safety function."
-        )
-        await stop.wait()
-        await station.close()
-    return 0
-
-
 async def _simulate(
     settings: "StationSettings", simulator: "SimulatorSettings", images: Path | None
 ) -> int:
@@ -194,6 +195,7 @@ def _print(report: "Report") -> int:
 
 def _read(file: Path) -> "StationSettings":
     try:
+        import jinja2  # noqa: F401, PLC0415 - the status page
         import pymodbus  # noqa: F401, PLC0415 - every command but `symbols` needs it
         import yaml  # noqa: F401, PLC0415
 

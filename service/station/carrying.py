@@ -38,16 +38,16 @@ from service.station.machine.events import (
 from service.station.machine.verdicts import Outcome, Reason, Verdict
 from service.station.outcomes import told_of, worst_outcome
 from service.station.parts import SpooledPart
-from service.station.posting import PASSING, Poster
+from service.station.posting import Poster
 from service.station.reports import Answer, PartReport, StageTimes, Watcher
 from service.station.settings import StationSettings
 from service.station.spool import Spool, SpoolFailure
+from service.station.warming import warm_recipe
 
 logger = logging.getLogger("service.station")
 
 _SILENT = Outcome(Verdict.UNDECIDED, Reason.CAMERA_SILENT)
 _FAILED = Outcome(Verdict.UNDECIDED, Reason.INSPECTION_FAILED)
-_RETRY_S = 0.5
 
 
 class SpoolThread:
@@ -258,25 +258,14 @@ class Carrier:
             self._poster.add(job)
 
     async def _prepare(self, recipe: int) -> None:
-        """Have each category of a recipe inspect a test image, until all do or time is up."""
+        """Warm the categories of a recipe, and report how that ended."""
         try:
-            async with asyncio.timeout(self._settings.times.prepare_timeout_ms / 1_000):
-                for inspection in self._inspector.inspections_of(recipe):
-                    await self._test(inspection.category)
+            await warm_recipe(
+                self._inspector, recipe, self._settings.times.prepare_timeout_ms / 1_000
+            )
         except (InspectionError, TimeoutError) as error:
             reason = error if str(error) else "out of time"
             logger.warning("recipe %d cannot be prepared: %s", recipe, reason)
             self._hear(RecipeFailed(recipe))
         else:
             self._hear(RecipePrepared(recipe))
-
-    async def _test(self, category: str) -> None:
-        """Test a category. Raises `InspectionError` for an error that waiting does not end."""
-        while True:
-            try:
-                await self._inspector.test(category)
-            except PASSING as error:
-                logger.info("category %s is not ready yet: %s", category, error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return
