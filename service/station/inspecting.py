@@ -6,6 +6,7 @@ worst_outcome([answer.outcome for answer in answers])
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
@@ -24,6 +25,8 @@ from service.station.outcomes import outcome_of_error, outcome_of_result, told_o
 from service.station.parts import PartInspection, SpooledPart
 from service.station.reports import Answer
 from service.station.settings import StationSettings
+
+logger = logging.getLogger("service.parts")
 
 _TEST_SIDE = 256
 _TEST_TIMEOUT_MS = 20_000.0
@@ -50,12 +53,26 @@ class Inspector:
             for category, names in cameras.items()
         )
 
+    async def open(self) -> None:
+        """Have the cameras connect; a camera that is away keeps nobody waiting."""
+        await asyncio.gather(*(camera.open() for camera in self.cameras.values()))
+
     async def arm(self, part: SpooledPart) -> dict[str, Take]:
-        """Arm the part's cameras. Raises `CameraSilent`."""
+        """Arm the part's cameras; one that cannot be armed is silent, the others take images."""
         shot = Shot(part.trigger_number, part.part_id)
         names = cameras_of(part)
-        takes = await asyncio.gather(*(self.cameras[name].arm(shot) for name in names))
-        return dict(zip(names, takes, strict=True))
+        arming = (self.cameras[name].arm(shot) for name in names)
+        armed = {}
+        for name, take in zip(
+            names, await asyncio.gather(*arming, return_exceptions=True), strict=True
+        ):
+            if isinstance(take, CameraSilent):
+                logger.warning("%s", take)
+            elif isinstance(take, BaseException):
+                raise take
+            else:
+                armed[name] = take
+        return armed
 
     async def take(self, takes: Mapping[str, Take]) -> dict[str, Frame]:
         """Return the images of those armed cameras that are not silent."""
@@ -65,7 +82,9 @@ class Inspector:
         for name, frame in zip(takes, frames, strict=True):
             if isinstance(frame, Frame):
                 taken[name] = frame
-            elif not isinstance(frame, CameraSilent):
+            elif isinstance(frame, CameraSilent):
+                logger.warning("%s", frame)
+            else:
                 raise frame
         return taken
 
@@ -98,8 +117,7 @@ class Inspector:
 
     async def close(self) -> None:
         """Give back the cameras."""
-        for camera in self.cameras.values():
-            await camera.close()
+        await asyncio.gather(*(camera.close() for camera in self.cameras.values()))
 
     async def _detect(
         self,

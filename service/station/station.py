@@ -76,8 +76,10 @@ class Station:
                 was_interrupted=was_interrupted,
             )
             self._carrier.job_in_work = lambda: self._machine.job
+            await self._inspector.open()
             await self.door.open()
         except BaseException:
+            await self._inspector.close()
             await self._thread.close()
             self._spool.close()
             raise
