@@ -7,7 +7,7 @@ worst_outcome([answer.outcome for answer in answers])
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -139,7 +139,7 @@ class Inspector:
                 inspection_id=one.inspection_id,
                 captured_at=captured_at,
                 timeout_ms=timeout_ms,
-                **part_fields(part, self._settings.name),
+                **part_fields(part, self._settings.name, one.cameras),
             )
         except InspectionError as error:
             return Answer(one.inspection_id, outcome_of_error(error))
@@ -154,13 +154,17 @@ def cameras_of(part: SpooledPart) -> list[str]:
     return [name for inspection in part.inspections for name in inspection.cameras]
 
 
-def part_fields(part: SpooledPart, station: str) -> dict[str, Any]:
-    """Return the fields that every request about a part has."""
+def part_fields(part: SpooledPart, station: str, cameras: Sequence[str]) -> dict[str, Any]:
+    """Return the fields that every request about a part has; `cameras` names its views."""
     name = "".join(character if character.isprintable() else "?" for character in part.part_id)
     return {
         "part_id": name or None,
         "station": station,
-        "meta": {"trigger_number": part.trigger_number, "recipe": part.recipe},
+        "meta": {
+            "trigger_number": part.trigger_number,
+            "recipe": part.recipe,
+            "cameras": ", ".join(cameras),
+        },
     }
 
 

@@ -41,12 +41,13 @@ class ImageChecker:
             self._size = pixels.size
         if pixels.size != self._size:
             return Reason.IMAGE_SIZE
-        if self._settings.frozen_check and digest == before:
-            return Reason.IMAGE_FROZEN
         histogram = pixels.convert("L").histogram()
         level = self._settings.black_below
         bright = sum(count for value, count in enumerate(histogram) if value >= level)
-        return Reason.IMAGE_BLACK if bright <= _BRIGHT_SHARE * sum(histogram) else Reason.NONE
+        if bright <= _BRIGHT_SHARE * sum(histogram):
+            return Reason.IMAGE_BLACK  # without light all images are the same
+        is_frozen = self._settings.frozen_check and digest == before
+        return Reason.IMAGE_FROZEN if is_frozen else Reason.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,16 +103,16 @@ class _Parts:
         """Return the next part. Raises `ValueError` for a malformed stream, and at its end."""
         self._until(self._boundary, _MAX_HEADER_BYTES)
         head = self._until(b"\r\n\r\n", _MAX_HEADER_BYTES)
+        length = _LENGTH.search(head.replace(b"\r\n", b"\n"))
+        size = int(length[1]) if length else 0
+        if size > _MAX_FRAME_BYTES:
+            raise ValueError(f"an image of {size} bytes, expected at most {_MAX_FRAME_BYTES}")
         if not self._buffer:
             self._fill()
         # What is left in the buffer came with the latest piece.
         taken_after_s = self._empty_at_s
-        length = _LENGTH.search(head.replace(b"\r\n", b"\n"))
         if length is None:
             return self._until(b"\r\n" + self._boundary, _MAX_FRAME_BYTES, keep=True), taken_after_s
-        size = int(length[1])
-        if size > _MAX_FRAME_BYTES:
-            raise ValueError(f"an image of {size} bytes, expected at most {_MAX_FRAME_BYTES}")
         while len(self._buffer) < size:
             self._fill()
         return self._cut(size), taken_after_s

@@ -1,7 +1,10 @@
 """Cameras by OpenCV: video devices (V4L2 on Linux), and RTSP streams by its FFmpeg."""
 
+import math
 import sys
 import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
     import cv2
 
 _CONNECT_MS = 5_000
-_BUFFERS = 2
+_MAX_BUFFERED = 4
+"""Frames that a driver holds at most: as many as OpenCV gives it buffers."""
 _MANUAL_EXPOSURE = 1
 """As V4L2 numbers it."""
 
@@ -22,7 +26,8 @@ _MANUAL_EXPOSURE = 1
 class VideoDevice:
     """A video device; a path that is no device is played as a video file or pipe, for trials.
 
-    The driver's time of a frame counts. Without one, a frame may be as old as the one before it.
+    The driver's time of a frame counts. Without one, a frame may have waited in a buffer while
+    several others were read, so that the images of a part come later.
     """
 
     is_triggered = False
@@ -32,13 +37,15 @@ class VideoDevice:
         device = settings.device
         self._is_file = isinstance(device, Path) and not device.is_char_device() and device.exists()
         self._target = str(device) if isinstance(device, Path) else device
+        self._began_s: deque[float] = deque(maxlen=_MAX_BUFFERED + 2)
+        """When each of the latest calls of `grab` began."""
         self._capture: cv2.VideoCapture | None = None
 
     def open(self) -> None:
         """Open the device with the settings. Raises `SourceLost`."""
         import cv2  # noqa: PLC0415 - half a second, and optional
 
-        self._began_s = time.monotonic()
+        self._began_s.clear()
         self._capture = _opened(self._target, self._interface(), self._wishes())
         settings = self._settings
         if settings.exposure is not None:
@@ -52,7 +59,7 @@ class VideoDevice:
         ]
         expected = [settings.width, settings.height]
         if settings.width is not None and got != expected:
-            raise SourceLost(f"{self._target} offers {got[0]} x {got[1]} pixels, not {expected}")
+            raise SourceLost(f"{self._target} offers {_words(got)} pixels, not {_words(expected)}")
 
     def check(self) -> None:
         """Do nothing: frames come all the time."""
@@ -61,13 +68,16 @@ class VideoDevice:
         """Wait for the driver's next frame. Raises `SourceLost`."""
         import cv2  # noqa: PLC0415
 
-        before_s, self._began_s = self._began_s, time.monotonic()
+        self._began_s.append(time.monotonic())
         assert self._capture is not None
         if not self._capture.grab():
             raise SourceLost(f"{self._target} sends no images any more")
         stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1_000
         taken_s = None if self._is_file else driver_time(stamp_s)
-        return before_s if taken_s is None else taken_s
+        if taken_s is not None:
+            return taken_s
+        is_full = len(self._began_s) == self._began_s.maxlen
+        return self._began_s[0] if is_full else -math.inf
 
     def retrieve(self) -> Pixels:
         """Decode the latest frame. Raises `SourceLost`."""
@@ -97,7 +107,7 @@ class VideoDevice:
             cv2.CAP_PROP_FRAME_WIDTH: settings.width,
             cv2.CAP_PROP_FRAME_HEIGHT: settings.height,
             cv2.CAP_PROP_FPS: settings.fps,
-            cv2.CAP_PROP_BUFFERSIZE: _BUFFERS,
+            cv2.CAP_PROP_BUFFERSIZE: _MAX_BUFFERED,
         }
         return {key: value for key, value in wishes.items() if value is not None}
 
@@ -154,6 +164,10 @@ class RtspStream:
         """Disconnect."""
         if self._capture is not None:
             self._capture.release()
+
+
+def _words(size: Sequence[int | None]) -> str:
+    return " x ".join(map(str, size))
 
 
 def _opened(
