@@ -163,7 +163,7 @@ def part_fields(part: SpooledPart, station: str, cameras: Sequence[str]) -> dict
         "meta": {
             "trigger_number": part.trigger_number,
             "recipe": part.recipe,
-            "cameras": ", ".join(cameras),
+            "cameras": list(cameras),
         },
     }
 
