@@ -14,6 +14,7 @@ from service.settings import ClientSettings
 
 if TYPE_CHECKING:
     from service.client import AsyncClient
+    from service.station.commissioning import CheckedImage
     from service.station.settings import StationSettings
     from service.station.simulating import Report, SimulatorSettings
 
@@ -63,7 +64,14 @@ def run(
 
 
 @commands.command()
-def check(file: File = _DEFAULT_FILE) -> None:
+def check(
+    file: File = _DEFAULT_FILE,
+    *,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write each camera's image into this folder."),
+    ] = None,
+) -> None:
     """Connect to everything, show each value, change nothing; what is inspected is a test.
 
     Exit code: 0 if the station could run, else 2. A camera's image is one that arrives during the
@@ -78,6 +86,8 @@ def check(file: File = _DEFAULT_FILE) -> None:
             checks = await check_station(settings, client)
         for check in checks:
             typer.echo(f"{'ok ' if check.is_sound else 'NOT'}  {check.what}: {check.value}")
+            if check.image is not None and save is not None:
+                _save(save, check.image)
         return 0 if all(check.is_sound for check in checks) else _UNUSABLE
 
     raise typer.Exit(asyncio.run(work()))
@@ -179,6 +189,16 @@ def _simulated_camera(
         _refuse(str(error))
 
 
+def _save(folder: Path, image: "CheckedImage") -> None:
+    path = folder / f"{image.camera}{image.suffix}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image.content)
+    except OSError as error:
+        _refuse(f"{path} cannot be written: {error.strerror}")
+    typer.echo(f"     {path}")
+
+
 def _print(report: "Report") -> int:
     for number, verdict in sorted(report.verdicts.items()):
         typer.echo(f"{number:6}  {report.part_ids.get(number, '?'):24}  {verdict.name}")
@@ -197,6 +217,7 @@ def _read(file: Path) -> "StationSettings":
     try:
         import jinja2  # noqa: F401, PLC0415 - the status page
         import pymodbus  # noqa: F401, PLC0415 - every command but `symbols` needs it
+        import watchfiles  # noqa: F401, PLC0415
         import yaml  # noqa: F401, PLC0415
 
         from service.station.station_file import (  # noqa: PLC0415
@@ -206,9 +227,18 @@ def _read(file: Path) -> "StationSettings":
     except ModuleNotFoundError as error:
         _refuse(f"{error.name} is not installed: pip install 'mambaad-service[station]'")
     try:
-        return read_station_file(file)
+        settings = read_station_file(file)
     except StationFileInvalid as error:
         _refuse(*str(error).splitlines())
+    from service.station.cameras.opening import missing_library  # noqa: PLC0415
+
+    for name, camera in settings.cameras.items():
+        if library := missing_library(camera):
+            _refuse(
+                f"camera {name}: {library} is not installed: "
+                "pip install 'mambaad-service[station,cameras]'"
+            )
+    return settings
 
 
 def _client(settings: "StationSettings") -> "AsyncClient":
