@@ -1,0 +1,37 @@
+"""The argument FILE of `mambaad station`, and how the commands refuse."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from service.station.settings import StationSettings
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The station's file.")]
+UNUSABLE = 2
+
+
+def read_file(file: Path) -> "StationSettings":
+    """Return the settings in a file, or end the program."""
+    try:
+        import pymodbus  # noqa: F401, PLC0415 - every command but `symbols` needs it
+        import yaml  # noqa: F401, PLC0415
+
+        from service.station.station_file import (  # noqa: PLC0415
+            StationFileInvalid,
+            read_station_file,
+        )
+    except ModuleNotFoundError as error:
+        refuse(f"{error.name} is not installed: pip install 'mambaad-service[station]'")
+    try:
+        return read_station_file(file)
+    except StationFileInvalid as error:
+        refuse(*str(error).splitlines())
+
+
+def refuse(*lines: str) -> NoReturn:
+    """End the program with a message."""
+    for line in lines:
+        typer.echo(f"mambaad station: {line}", err=True)
+    raise typer.Exit(UNUSABLE)
