@@ -9,4 +9,8 @@ def open_door(settings: PlcSettings, heard: Heard) -> PlcDoor:
     """Return a door; nobody can connect before it is opened."""
     if settings.modbus is not None:
         return ModbusDoor(settings.modbus, heard)
+    if settings.http is not None:
+        from service.station.plc.requests.http import HttpDoor  # noqa: PLC0415
+
+        return HttpDoor(settings.http, heard)
     raise NotImplementedError

@@ -38,8 +38,7 @@ class _Part:
     )
 
 
-async def _nothing(_result: ResultFields) -> None:
-    pass
+async def _nothing(_result: ResultFields) -> None: ...
 
 
 class Requester:
@@ -124,6 +123,10 @@ class Requester:
         finally:
             self._leave(part)
 
+    def miss(self) -> None:
+        """Note a trigger that came just before another one is taken: MissedTrigger comes on."""
+        self._owes_missed_trigger = True
+
     async def command(self, command: Command, recipe: int = 0) -> CommandResult:
         """Give a command, and return how it ended; see `inspect` for StartSingleJob.
 
@@ -167,7 +170,7 @@ class Requester:
                 raise
             result = await self._end_command(command)
         if result is not CommandResult.DONE:
-            self._forget(part)
+            self._parts.remove(part)
             raise NotReady(not_ready_because(self._image))
         return part
 
@@ -186,7 +189,7 @@ class Requester:
             finally:
                 self._write(trigger=False)
             if not image.trigger_ack:
-                self._forget(part)
+                self._parts.remove(part)
                 raise NotReady(not_ready_because(image))
             await self._until(lambda image: not image.trigger_ack)
             self._show_missed_triggers()
@@ -218,9 +221,6 @@ class Requester:
                 self._write(trigger=True)
                 self._write(trigger=False)
 
-    def _forget(self, part: _Part) -> None:
-        self._parts.remove(part)
-
     def _leave(self, part: _Part) -> None:
         """Note that nobody waits for the result of a part."""
         part.result.cancel()
@@ -242,7 +242,7 @@ class Requester:
         """Give a result to its caller; results come in the order of their parts."""
         part = next((p for p in self._parts if p.position == self._acknowledged), None)
         if part is not None:
-            self._forget(part)
+            self._parts.remove(part)
             if not part.result.done():
                 part.result.set_result(result)
                 return

@@ -5,78 +5,29 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.station.machine import Machine
-from service.station.machine.events import (
-    Decided,
-    PrepareRecipe,
-    RecipePrepared,
-    SpoolFailed,
-    TakePart,
-    Tell,
-    ToldDurable,
-    TriggerDurable,
-)
 from service.station.machine.faults import ErrorCode
-from service.station.machine.images import PlcImage, ResultFields
+from service.station.machine.images import ResultFields
 from service.station.machine.states import Command, CommandResult, State
-from service.station.machine.verdicts import Outcome, Reason, Verdict
+from service.station.machine.verdicts import Reason, Verdict
 from service.station.plc.requester import NotReady, Requester, StationCloses
 from tests.service.station.machine.bench import SETTINGS
+from tests.service.station.plc.line import Line
 
-OK = Outcome(Verdict.OK, score=0.25)
 
+class RequesterLine(Line):
+    """A line with a requester in the place of a door."""
 
-class Line:
-    """A machine whose spool and service answer at the next turn of the loop."""
-
-    def __init__(self, restored=()):
-        self.machine = Machine(SETTINGS, restored=restored)
-        self.inputs = PlcImage()
+    def __init__(self, **options):
         self.unclaimed = []
         self.kept = []
         self.keeping_fails = False
         self.requester = Requester(self.write, self.unclaimed.append, self.keep)
-        self.spool_fails = False
-        self.now_ms = 0.0
-        self.numbers = []
-        self.is_durable = asyncio.Event()
-        self.is_durable.set()
-        self.decides = asyncio.Event()
-        self.decides.set()
-        self.tasks = set()
-
-    def write(self, inputs):
-        self.inputs = inputs
-        self.step()
-
-    def step(self, event=None):
-        loop = asyncio.get_running_loop()
-        step = self.machine.step(self.inputs, self.now_ms, event)
-        self.requester.see(step.image)
-        for action in step.actions:
-            self.tasks.add(loop.create_task(self.answer(action)))
-        if step.follows_at_once:
-            loop.call_soon(self.step)
+        super().__init__(self.requester.see, **options)
 
     async def keep(self, result):
         if self.keeping_fails:
             raise OSError("disk full")
         self.kept.append(result.part_id)
-
-    async def answer(self, action):
-        match action:
-            case PrepareRecipe():
-                self.step(RecipePrepared(action.recipe))
-            case TakePart() if self.spool_fails:
-                self.step(SpoolFailed(action.job, ErrorCode.SPOOL_FULL))
-            case TakePart():
-                self.numbers.append(action.trigger_number)
-                await self.is_durable.wait()
-                self.step(TriggerDurable(action.job))
-                await self.decides.wait()
-                self.step(Decided(action.job, OK))
-            case Tell():
-                self.step(ToldDurable(action.job, action.outcome))
 
 
 def run(scenario, **options):
@@ -89,7 +40,7 @@ def run(scenario, **options):
 
 @asynccontextmanager
 async def opened(**options):
-    line = Line(**options)
+    line = RequesterLine(**options)
     line.requester.open()
     try:
         yield line
