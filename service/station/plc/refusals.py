@@ -1,8 +1,12 @@
 """Why a station takes no part now, in words."""
 
+from service.station.machine.faults import ErrorCode
 from service.station.machine.images import StationImage
 from service.station.machine.results import CAPACITY
 from service.station.machine.states import State
+
+_NO_REASON = (ErrorCode.MISSED_TRIGGER, ErrorCode.OVERRUN)
+"""Errors that keep no part away."""
 
 _TAKES_PARTS = (State.READY, State.CONTINUOUS_EXECUTION)
 
@@ -26,7 +30,7 @@ def not_ready_because(image: StationImage) -> str:
         return "another part is in work"
     if image.state not in _TAKES_PARTS:
         state = image.state.name.lower().replace("_", " ")
-        if image.error:
+        if image.error and image.error_code not in _NO_REASON:
             error = image.error_code.name.lower().replace("_", " ")
             return f"the station is in the state {state}: {error}"
         return f"the station is in the state {state}"

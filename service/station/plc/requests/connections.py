@@ -9,6 +9,7 @@ import logging
 import socket
 from ipaddress import ip_address
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.station.settings.requests import HttpDoorSettings
@@ -16,6 +17,7 @@ from service.station.settings.requests import HttpDoorSettings
 logger = logging.getLogger("service.clients")
 
 SILENT_S = 10.0
+LINGER_S = 1.0
 
 
 def connection_class(settings: HttpDoorSettings) -> type[asyncio.Protocol]:
@@ -65,14 +67,16 @@ class Connection(H11Protocol):
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request; a body that is still to come is not waited for."""
         super().on_response_complete()
         self._stop_waiting()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._wait(LINGER_S)
 
-    def _wait(self) -> None:
+    def _wait(self, longest_s: float | None = None) -> None:
         if self._silence is None:
             self._latest_s = self.loop.time()
-            self._silence = self.loop.call_later(SILENT_S, self._cut)
+            self._silence = self.loop.call_later(longest_s or SILENT_S, self._cut)
 
     def _stop_waiting(self) -> None:
         self._latest_s = self.loop.time()

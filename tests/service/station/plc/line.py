@@ -1,6 +1,7 @@
 """A machine whose spool and service answer at the next turn of the loop."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 from service.station.machine import Machine
 from service.station.machine.events import (
@@ -15,6 +16,7 @@ from service.station.machine.events import (
 )
 from service.station.machine.faults import ErrorCode
 from service.station.machine.images import PlcImage
+from service.station.machine.states import Command
 from service.station.machine.verdicts import Outcome, Verdict
 from tests.service.station.machine.bench import SETTINGS
 
@@ -65,3 +67,36 @@ class Line:
                 self.step(Decided(action.job, self.outcome))
             case Tell():
                 self.step(ToldDurable(action.job, action.outcome))
+
+
+class DoorLine(Line):
+    """A line behind a door; `make` gets what listens to the door."""
+
+    def __init__(self, make, **options):
+        self.door = make(self.write)
+        super().__init__(self.door.show, **options)
+
+    async def until(self, condition):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+    async def prepare(self):
+        """Bring the machine to Ready, as the station's autostart does."""
+        for command in (Command.SELECT_MODE_AUTOMATIC, Command.PREPARE_RECIPE):
+            await self.door._desk._requester.command(command, 1)
+        assert self.machine.step(self.inputs, self.now_ms).image.ready
+
+
+@asynccontextmanager
+async def opened(make, *, is_ready=True, **options):
+    """Run a line with its door, for 30 s at most."""
+    line = DoorLine(make, **options)
+    async with asyncio.timeout(30):
+        await line.door.open()
+        line.step()
+        try:
+            if is_ready:
+                await line.prepare()
+            yield line
+        finally:
+            await line.door.close()
