@@ -12,4 +12,8 @@ def open_door(settings: PlcSettings, heard: Heard) -> PlcDoor:
         return ModbusDoor(settings.modbus, heard)
     if settings.modbus_client is not None:
         return ModbusClientDoor(settings.modbus_client, heard)
+    if settings.http is not None:
+        from service.station.plc.requests.http import HttpDoor  # noqa: PLC0415
+
+        return HttpDoor(settings.http, heard)
     raise NotImplementedError
