@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.client import InspectionError
-from service.station.cameras.camera import CameraSilent, Frame, Take
+from service.station.cameras.camera import Frame, Take
 from service.station.inspecting import Inspector
 from service.station.machine.events import (
     Action,
@@ -46,7 +46,6 @@ from service.station.warming import warm_recipe
 
 logger = logging.getLogger("service.station")
 
-_SILENT = Outcome(Verdict.UNDECIDED, Reason.CAMERA_SILENT)
 _FAILED = Outcome(Verdict.UNDECIDED, Reason.INSPECTION_FAILED)
 
 
@@ -170,9 +169,6 @@ class Carrier:
         takes = await self._begin(part)
         work.times.durable_ms = work.elapsed_ms
         self._hear(TriggerDurable(part.job))
-        if takes is None:
-            self._hear(Decided(part.job, _SILENT))
-            return []
         frames = await self._inspector.take(takes)
         work.images = {name: frame.content for name, frame in frames.items()}
         if len(frames) == len(self._settings.recipes[action.recipe].categories):
@@ -189,16 +185,13 @@ class Carrier:
             await storing
         return answers
 
-    async def _begin(self, part: SpooledPart) -> dict[str, Take] | None:
-        """Write the trigger and arm the cameras; None if one is silent. Raises `SpoolFailure`."""
+    async def _begin(self, part: SpooledPart) -> dict[str, Take]:
+        """Write the trigger and arm the cameras. Raises `SpoolFailure`."""
         arming = asyncio.create_task(self._inspector.arm(part))
         try:
             await self._thread.write(self._spool.add, part)
         finally:
             (takes,) = await asyncio.gather(arming, return_exceptions=True)
-        if isinstance(takes, CameraSilent):
-            logger.warning("%s", takes)
-            return None
         if isinstance(takes, BaseException):
             raise takes
         return takes

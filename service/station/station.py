@@ -78,8 +78,10 @@ class Station:
             )
             self._warmer = Warmer(self._settings, self._inspector)
             self._carrier.job_in_work = lambda: self._machine.job
+            await self._inspector.open()
             await self.door.open()
         except BaseException:
+            await self._inspector.close()
             await self._thread.close()
             self._spool.close()
             raise

@@ -5,7 +5,15 @@
 `station` has the file's keys, `plc` the doors, `cameras` the cameras.
 """
 
-from service.station.settings.cameras import CameraSettings, FolderCamera, SnapshotCamera
+from service.station.settings.cameras import (
+    CameraSettings,
+    EncodedFrames,
+    FolderCamera,
+    GenicamCamera,
+    SnapshotCamera,
+    StreamCamera,
+    UsbCamera,
+)
 from service.station.settings.modbus import ModbusClientSettings, ModbusSettings
 from service.station.settings.plc import PlcSettings
 from service.station.settings.schedule import ScheduleEntry
@@ -14,7 +22,9 @@ from service.station.settings.status import StatusSettings
 
 __all__ = [
     "CameraSettings",
+    "EncodedFrames",
     "FolderCamera",
+    "GenicamCamera",
     "ModbusClientSettings",
     "ModbusSettings",
     "PlcSettings",
@@ -23,4 +33,6 @@ __all__ = [
     "SnapshotCamera",
     "StationSettings",
     "StatusSettings",
+    "StreamCamera",
+    "UsbCamera",
 ]

@@ -122,6 +122,16 @@ class StationSettings(StationRoom):
                     f"recipe {number} names the camera {unknown[0]!r}; there are "
                     f"{', '.join(sorted(self.cameras))}"
                 )
+        self._check_heartbeat()
         if self.autostart_recipe is not None and self.autostart_recipe not in self.recipes:
             raise ValueError(f"autostart_recipe {self.autostart_recipe} is not in recipes")
         return self
+
+    def _check_heartbeat(self) -> None:
+        """Refuse to watch a heartbeat that nobody sends."""
+        without = (self.plc.mqtt, self.plc.http, self.plc.folder)
+        if self.times.plc_timeout_ms and any(door is not None for door in without):
+            raise ValueError(
+                "times.plc_timeout_ms watches the heartbeat of a PLC; a client of plc.mqtt, "
+                "plc.http or plc.folder has none: remove it"
+            )
