@@ -112,7 +112,7 @@ def test_with_a_silent_and_a_black_camera_the_worst_verdict_counts(
     first = 300 if second_category == "bolt" else 400
     categories = {"top": "bolt", "side": second_category, "end": "bolt"}
     plant = Cameras(tmp_path, served.url, image, categories)
-    plant.spoiled = {"top": lambda number: None, "side": lambda number: dark(number)}
+    plant.spoiled = {"top": lambda number: None, "side": dark}
     report, told_reason, rows = asyncio.run(plant.run(2, first=first))
     assert list(report.verdicts.values()) == [verdict] * 2
     assert told_reason is reason
@@ -165,7 +165,9 @@ def test_a_stream_beside_a_folder_and_its_loss(tmp_path, served, image):
         )
         report, _, rows = asyncio.run(plant.run(4, first=700))
     assert list(report.verdicts.values()) == [Verdict.OK] * 4
-    sent = {hashlib.sha256(jpeg(pixels(number))).hexdigest() for number in range(len(device.taken_s))}
+    sent = {
+        hashlib.sha256(jpeg(pixels(number))).hexdigest() for number in range(len(device.taken_s))
+    }
     kept = [row.answer["views"][1]["image"]["sha256"] for row in rows]
     assert len(set(kept)) == 4
     assert set(kept) <= sent

@@ -4,7 +4,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 
 import numpy as np
@@ -92,10 +92,8 @@ class NumberedCamera:
 
     def cut_all(self):
         for connection in list(self._sockets):
-            try:
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def _guarded(self, connection):
         try:
@@ -173,7 +171,7 @@ class RtspCamera(NumberedCamera):
         while line := requests.readline():
             method = line.split()[0].decode()
             headers = {}
-            while (header := requests.readline().strip()):
+            while header := requests.readline().strip():
                 name, _, value = header.decode().partition(":")
                 headers[name.lower()] = value.strip()
             self._answer(connection, method, headers["cseq"])
@@ -210,7 +208,9 @@ class RtspCamera(NumberedCamera):
             self._sequence = (getattr(self, "_sequence", 0) + 1) & 0xFFFFFFFF
             line = packed[y].tobytes()
             mark = 0x80 if y == HEIGHT - 1 else 0
-            rtp = struct.pack(
-                "!BBHII", 0x80, mark | 96, self._sequence & 0xFFFF, stamp, 7
-            ) + struct.pack("!HHHH", self._sequence >> 16, len(line), y, 0) + line
+            rtp = (
+                struct.pack("!BBHII", 0x80, mark | 96, self._sequence & 0xFFFF, stamp, 7)
+                + struct.pack("!HHHH", self._sequence >> 16, len(line), y, 0)
+                + line
+            )
             connection.sendall(struct.pack("!BBH", 0x24, 0, len(rtp)) + rtp)
