@@ -1,11 +1,14 @@
 """`mambaad station`: what it prints, and how it ends."""
 
+import re
 import socket
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from service.cli.main import build_commands
+from tests.service.station.cameras.numbered import MjpegCamera, jpeg, number_in, pixels
 
 FILE = """\
 name: EL-3
@@ -56,6 +59,32 @@ def test_the_check_ends_with_2_if_the_service_is_away(mambaad):
     assert "NOT  service http://127.0.0.1:9/: no connection" in result.stdout
     assert "NOT  camera top: camera top: the folder shots cannot be read" in result.stdout
     assert "ok   spool station-spool" in result.stdout
+
+
+def test_the_check_shows_each_cameras_image_and_saves_it(mambaad, tmp_path):
+    device = MjpegCamera()
+    with device.listening() as url:
+        stream = f"    stream:\n      url: {url}\n      latency_ms: 0\n"
+        (tmp_path / "station.yaml").write_text(
+            FILE.replace("    folder:\n      path: shots\n      timeout_ms: 10\n", stream), "utf-8"
+        )
+        result = mambaad("check", "--save", "images")
+    assert "NOT  service" in result.stdout
+    shown = r"ok   camera top: 256 x 32 pixels, brightness \d+ of 255, JPEG, \d+ bytes, in \d+ ms\n"
+    assert re.search(shown, result.stdout)
+    saved = (tmp_path / "images" / "top.jpeg").read_bytes()
+    assert saved == jpeg(pixels(number_in(saved)))
+
+
+def test_a_camera_without_its_library_is_refused(mambaad, tmp_path, monkeypatch):
+    usb = "    usb:\n      device: 0\n"
+    (tmp_path / "station.yaml").write_text(
+        FILE.replace("    folder:\n      path: shots\n      timeout_ms: 10\n", usb), "utf-8"
+    )
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    result = mambaad("run")
+    assert result.exit_code == 2
+    assert "camera top: opencv is not installed: pip install 'mambaad-service[" in result.stderr
 
 
 def test_a_port_that_is_taken_ends_the_station(mambaad, tmp_path):
