@@ -1,3 +1,4 @@
+from service.station.simulating.steps import read_script
 from service.station.station_file import read_station_file
 from tests.documents.examples import examples_in
 from tests.service.station.station_docs import DOCUMENT, replaced
@@ -11,6 +12,13 @@ def test_the_tables_and_the_diagram_are_those_of_the_code():
 
 def test_the_file_of_the_first_result_is_valid(tmp_path):
     examples = examples_in(DOCUMENT.read_text("utf-8"), DOCUMENT.name)
-    (text,) = [example.text for example in examples if example.file]
+    (text,) = [example.text for example in examples if example.file == "station.yaml"]
     (tmp_path / "station.yaml").write_text(text, "utf-8")
     assert read_station_file(tmp_path / "station.yaml").name == "EL-3"
+
+
+def test_the_script_is_valid(tmp_path):
+    examples = examples_in(DOCUMENT.read_text("utf-8"), DOCUMENT.name)
+    (text,) = [example.text for example in examples if example.file == "overrun.txt"]
+    (tmp_path / "overrun.txt").write_text(text, "utf-8")
+    assert read_script(tmp_path / "overrun.txt")

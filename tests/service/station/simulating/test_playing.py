@@ -46,7 +46,9 @@ def test_parts_from_trigger_to_acknowledged_result(tmp_path, role):
 
 @ROLES
 def test_a_trigger_that_is_dropped_early_is_an_error_and_its_part_is_inspected(tmp_path, role):
-    script = READY + """\
+    script = (
+        READY
+        + """\
 set Trigger TriggerNumber=7 PartId=early
 wait Busy                # the station has seen it
 clear Trigger
@@ -60,13 +62,16 @@ clear ClearError
 part
 expect Verdict=OK not Error
 """
+    )
     line, _ = perform(tmp_path, role, script)
     assert line.taken == [(7, "early"), (8, "part-8")]
 
 
 @ROLES
 def test_a_result_that_is_never_acknowledged_is_an_overrun_and_stays(tmp_path, role):
-    script = READY + """\
+    script = (
+        READY
+        + """\
 trigger slow
 wait ResultsValid
 wait Overrun ErrorCode=Overrun within 10s
@@ -79,13 +84,16 @@ wait ResultsValid ResultPartId=next
 ack
 wait Buffered=0
 """
+    )
     line, _ = perform(tmp_path, role, script, replace(SETTINGS, ack_timeout_ms=300))
     assert line.taken == [(1, "slow"), (2, "next")]
 
 
 @ROLES
 def test_a_result_that_is_acknowledged_twice_takes_no_other_result_away(tmp_path, role):
-    script = READY + """\
+    script = (
+        READY
+        + """\
 trigger first
 wait ResultsValid
 trigger second
@@ -100,6 +108,7 @@ expect Verdict=OK Buffered=1
 ack
 wait Buffered=0
 """
+    )
     if role == "client":  # each write is heard: the second one may meet the second result
         script = script.replace("clear ResultsAck\nset ResultsAck ", "set ResultsAck ")
     line, _ = perform(tmp_path, role, script)
@@ -108,7 +117,9 @@ wait Buffered=0
 
 @ROLES
 def test_a_restart_in_the_middle_of_a_handshake_loses_no_result(tmp_path, role):
-    script = READY + """\
+    script = (
+        READY
+        + """\
 trigger before
 wait ResultsValid
 restart 100ms
@@ -121,13 +132,16 @@ wait not Ready           # now the station is back: a PLC that is the server has
 set TriggerEnable
 part after within 20s
 """
+    )
     line, _ = perform(tmp_path, role, script)
     assert line.taken == [(1, "before"), (2, "after")]
 
 
 @ROLES
 def test_a_command_that_is_held_while_the_connection_is_cut_runs_once(tmp_path, role):
-    script = READY + """\
+    script = (
+        READY
+        + """\
 set ReqCommand=StartContinuous
 wait AckCommand=StartContinuous State=ContinuousExecution
 set ReqCommand=0
@@ -145,6 +159,7 @@ wait AckCommand=0
 command StartContinuous
 command PrepareRecipe 1 expect Refused
 """
+    )
     line, _ = perform(tmp_path, role, script)
     assert line.image.state is State.CONTINUOUS_EXECUTION
 
