@@ -60,7 +60,7 @@ class Desk:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restored_left: int | None = None
         self._keeping: Entry | None = None
-        self._is_beginning = False
+        self._is_beginning = self._is_closed = False
 
     @property
     def image(self) -> StationImage:
@@ -81,6 +81,7 @@ class Desk:
 
     async def close(self) -> None:
         """Answer everybody who waits that the station stops."""
+        self._is_closed = True
         await self._requester.close()
         for future in self._answers.values():
             _refuse(future, "stops", str(StationCloses()))
@@ -121,7 +122,9 @@ class Desk:
         return self._ledger.undelivered
 
     async def delivered(self, entry: Entry) -> None:
-        """Note that an entry's answer was sent."""
+        """Note that an entry's answer was sent; a desk that is closed sends it again."""
+        if self._is_closed:
+            return
         try:
             if entry.is_not_taken:
                 await self._ledger.remove(entry)

@@ -163,6 +163,23 @@ def answer_of(
     )
 
 
+def refusal_of(
+    error: RequestRefused, request: TriggerRequest | CommandRequest | None
+) -> dict[str, Any]:
+    """Return the answer to a request for which the station did nothing; None was not read."""
+    if isinstance(request, CommandRequest):
+        named: dict[str, Any] = {"command": request.command, "result": "REFUSED"}
+    else:
+        named = {"verdict": Verdict.NONE.name}
+    if request is not None:
+        named |= {
+            "trigger_number": request.trigger_number,
+            "part_id": request.part_id,
+            "request_id": request.request_id,
+        }
+    return {"error": error.code, "detail": str(error), **named}
+
+
 def state_of(image: StationImage) -> dict[str, Any]:
     """Return what the station shows, in words."""
     return {
