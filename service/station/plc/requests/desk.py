@@ -14,6 +14,7 @@ import logging
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from service.station.machine.images import ResultFields, StationImage
@@ -40,6 +41,7 @@ logger = logging.getLogger("service.desk")
 _REPORT_S = 0.01
 """How long an answer waits for the report that adds its inspections."""
 
+_LAST_RESULT_S = 1.0
 _MOST_REPORTS = 8
 _Inspections = tuple[InspectionAnswer, ...]
 NOT_TAKEN = "the station stopped before it took the part"
@@ -79,6 +81,13 @@ class Desk:
             raise DoorClosed(str(error)) from error
         self._requester.open()
 
+    async def finish(self) -> None:
+        """Answer with the result that is shown, before the station stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_RESULT_S):
+                while self.image.results_valid and self._answers:
+                    await asyncio.sleep(0.002)
+
     async def close(self) -> None:
         """Answer everybody who waits that the station stops."""
         self._is_closed = True
@@ -116,6 +125,10 @@ class Desk:
     async def command(self, request: CommandRequest) -> CommandAnswer:
         """Give a command. Raises `RequestRefused`."""
         return await self._commands.give(request)
+
+    def find(self, request: TriggerRequest) -> Entry | None:
+        """Return the latest entry of a part, however old it is."""
+        return self._ledger.find_any(request.key)
 
     def undelivered(self) -> list[Entry]:
         """Return the entries whose answers an earlier run, or a failure, left undelivered."""

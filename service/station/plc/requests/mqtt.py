@@ -110,6 +110,7 @@ class MqttDoor:
 
     async def close(self) -> None:
         """Send all that is owed, for a moment; then disconnect."""
+        await self._desk.finish()
         self._is_closing = True
         await self._outbox.drain(_CLOSE_S)
         await self._desk.close()

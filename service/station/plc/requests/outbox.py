@@ -107,17 +107,17 @@ class Outbox:
 
     def _publish(self, connection: BrokerConnection, entry: Entry) -> None:
         """Publish an answer; it is delivered when its last message is acknowledged."""
+        reply_to = entry.reply_to or {}
         topics = [f"{self._topic}/result"]
         if entry.answer is not None:
             content = entry.answer.model_dump_json().encode()
         else:
             refusal = refusal_of(RequestRefused("not-taken", NOT_TAKEN), entry.request)
             content = json.dumps(refusal).encode()
-            topics = [] if entry.reply_to else [f"{self._topic}/reply"]
+            topics = [] if "topic" in reply_to else [f"{self._topic}/reply"]
         for topic in topics:
             self._in_flight[connection.publish(topic, content)] = entry
-        if entry.reply_to is not None:
-            correlation = base64.b64decode(entry.reply_to["correlation"]) or None
-            topic = entry.reply_to["topic"]
-            message_id = connection.publish(topic, content, correlation=correlation)
+        if "topic" in reply_to:
+            correlation = base64.b64decode(reply_to["correlation"]) or None
+            message_id = connection.publish(reply_to["topic"], content, correlation=correlation)
             self._in_flight[message_id] = entry
