@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -47,6 +48,7 @@ class FolderDoor:
         self._owed: dict[str, Callable[[], None]] = {}
         """By claimed file: what was not written, because the folder was away."""
         self._undelivered: list[Entry] = []
+        self._state = b""
         self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,6 +97,8 @@ class FolderDoor:
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_S)
+        with suppress(OSError):
+            await self._write_state()
         await self._desk.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -106,6 +110,7 @@ class FolderDoor:
                 for file in await asyncio.to_thread(self._files.claim_all):
                     self._start(self._handle(file))
                 await self._write_owed()
+                await self._write_state()
                 if loop.time() >= self._prunes_at_s:
                     self._prunes_at_s = loop.time() + _PRUNE_EVERY_S
                     await asyncio.to_thread(self._files.prune)
@@ -115,6 +120,13 @@ class FolderDoor:
             else:
                 self._note_there(is_there=True)
             await asyncio.sleep(pause_s)
+
+    async def _write_state(self) -> None:
+        """Write what the station shows, if that has changed. Raises `OSError`."""
+        state = json.dumps(state_of(self._desk.image)).encode()
+        if state != self._state:
+            await asyncio.to_thread(self._files.write_state, state)
+            self._state = state
 
     async def _write_owed(self) -> None:
         """Write what could not be written before. Raises `OSError`."""

@@ -3,6 +3,7 @@
     SHARE/17-cell-17.trigger       a trigger: number and part id are in its name
     SHARE/any.json                 a trigger, {"trigger_number": 17, "part_id": "cell-17"}, or a
                                    command, {"command": "AcknowledgeError"}
+    SHARE/station.state            what the station shows: is it ready?
     SHARE/taken/                   triggers that the station has claimed, until they are answered
     SHARE/results/17-cell-17.json  the result; it appears complete
     SHARE/refused/any.json         why a trigger was not taken
@@ -32,6 +33,7 @@ from service.station.plc.requests.messages import (
 from service.station.settings.requests import FolderDoorSettings
 
 TAKEN, RESULTS, REFUSED = "taken", "results", "refused"
+STATE = "station.state"
 _NAME = re.compile(r"(\d{1,10})(?:-(.*))?\.trigger", re.DOTALL)
 _MARK = "~"
 
@@ -90,6 +92,10 @@ class TriggerFiles:
                 continue
             files.append(Claimed(name, place))
         return files
+
+    def write_state(self, content: bytes) -> None:
+        """Write what the station shows, in one step. Raises `OSError`."""
+        replace_file(self._root / STATE, content)
 
     def write(self, folder: str, name: str, content: bytes) -> None:
         """Write a result or a refusal in one step. Raises `OSError`."""

@@ -75,7 +75,9 @@ def test_files_are_taken_one_after_another_and_get_their_results(share):
     assert asyncio.run(scenario()) == [
         *(("cell-1", "OK", 0.25), ("", "OK", 0.25), ("part 3", "OK", 0.25))
     ]
-    assert sorted(path.name for path in share.iterdir()) == ["refused", "results", "taken"]
+    names = ["refused", "results", "station.state", "taken"]
+    assert sorted(path.name for path in share.iterdir()) == names
+    assert not read(share / "station.state")["online"]
 
 
 def test_a_file_that_is_written_slowly_counts_when_it_is_complete(share):
@@ -151,7 +153,7 @@ def test_other_files_folders_and_links_are_left_alone(share):
             return line.numbers
 
     assert asyncio.run(scenario()) == [2]
-    assert len(list(share.iterdir())) == 5 + 3
+    assert len(list(share.iterdir())) == 5 + 4
 
 
 def test_a_station_that_is_not_ready_refuses_and_misses_the_trigger(share):
@@ -159,7 +161,7 @@ def test_a_station_that_is_not_ready_refuses_and_misses_the_trigger(share):
         async with opened(making(share), is_ready=False) as line:
             (share / "1.trigger").touch()
             found, is_result = await answer(line, share, "1")
-            await line.until(lambda: line.door._desk.image.missed_trigger)
+            await line.until(lambda: read(share / "station.state")["missed_trigger"])
             return found, is_result
 
     found, is_result = asyncio.run(scenario())
