@@ -257,7 +257,7 @@ def _refuse(*lines: str) -> NoReturn:
 def _say_ready(app: "FastAPI", url: str, settings: Settings) -> None:
     registry = app.state.service.registry
     categories = [route.category for route in registry.routes]
-    lines = ["", f"Open {url}/ in a browser", ""] if settings.console.enabled else [""]
+    lines = ["", f"Open {url}/ in a browser"] if settings.console.enabled else [""]
     lines.append(f"Ready on {url} for {', '.join(categories)}. Try the API: {url}/docs")
     lines.append(_archive_line(app.state.archive))
     lines += [f"Warning: {line}" for line in registry.undecided()]

@@ -17,7 +17,7 @@ from service.console.visits import Visit, visit_of
 from service.http.declaration import declaration_of
 from service.http.problems import PROBLEM_JSON
 
-_PREFIX = "/console"
+_PREFIX = "/console/"
 _REPLACED = {"content-type", "content-length", "www-authenticate", "content-security-policy"}
 
 

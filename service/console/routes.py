@@ -5,13 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.access.gate import takes_key
+from service.api.inspections.door import InspectionsDoor
 from service.api.requests import check_query
-from service.console import trying
+from service.console import history, parts, trying
 from service.console.languages import LANGUAGES
+from service.console.records import has_parts
 from service.console.visits import (
     LANGUAGE_COOKIE,
+    READING,
     THEME_COOKIE,
     THEMES,
+    TRYING,
     VisitDependency,
     local_address,
 )
@@ -23,6 +27,8 @@ _CACHED = "public, max-age=31536000, immutable"
 router = APIRouter(include_in_schema=False)
 _guarded = APIRouter(dependencies=[Depends(takes_key), Depends(check_query)])
 _guarded.include_router(trying.router)
+_guarded.include_router(history.router)
+_guarded.include_router(parts.router)
 
 Next = Annotated[str, Query(alias="next", max_length=4000)]
 
@@ -32,7 +38,14 @@ Next = Annotated[str, Query(alias="next", max_length=4000)]
 @declares(is_page=True)
 async def start(visit: VisitDependency) -> Response:
     """Send the browser to the first page that its caller may see."""
-    return visit.redirect(visit.request.app.url_path_for("try_page"))
+    app = visit.request.app
+    door: InspectionsDoor | None = getattr(app.state, "inspections", None)
+    reads = door is not None and visit.may(READING)
+    if visit.may(TRYING) and not (door and reads and await door.archive.read(has_parts)):
+        return visit.redirect(app.url_path_for("try_page"))
+    if reads:
+        return visit.redirect(app.url_path_for("history_page"))
+    return visit.page("nothing.html")
 
 
 @router.get(SIGN_IN)

@@ -144,6 +144,7 @@ class Visit:
             "can_sign_in": self.console.sessions.has_keys,
             "may_try": self.may(TRYING),
             "may_read": self.may(READING),
+            "has_archive": self.request.app.state.archive is not None,
         }
 
 

@@ -20,7 +20,12 @@ function prepare(root) {
 }
 
 document.addEventListener("htmx:afterSwap", (event) => prepare(event.target));
-document.addEventListener("DOMContentLoaded", () => prepare(document));
+document.addEventListener("DOMContentLoaded", () => {
+  prepare(document);
+  // On a phone, filters that filter nothing make room for what they would filter.
+  const filters = document.querySelector("[data-narrow-closed]");
+  if (filters && window.innerWidth < 860) filters.open = false;
+});
 
 // A menu closes at a click elsewhere and by Escape.
 document.addEventListener("click", (event) => {

@@ -14,7 +14,7 @@ from service.settings import AccessSettings, ConsoleSettings, Settings, VersionS
 from tests.service.console.conftest import settings_of
 
 HTML = {"Accept": "text/html,*/*"}
-HOSTILE = "\"><script>alert(1)</script>'{{ 7*7 }}"
+HOSTILE = """"><script>alert(1)</script>'{{ 7*7 }}"""
 
 
 def token_in(page: httpx.Response) -> str:
