@@ -16,8 +16,9 @@ from service.station.machine.faults import ErrorCode
 from service.station.machine.states import Command, CommandResult, State
 from service.station.machine.verdicts import FailSafe, Reason, Verdict
 from service.station.pages.metrics import StationMetrics
-from service.station.plc.modbus_map import symbols
+from service.station.plc.modbus_map import Places, symbols
 from service.station.settings import StationSettings
+from service.station.simulating.actions import HELP
 from tests.service.telemetry.metric_docs import table
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "station.md"
@@ -25,9 +26,9 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "station.md"
 
 def registers() -> str:
     rows = [f"| {at} | {one} | {bit} | `{name}` | {kind} | {meaning} |"
-            for name, _, kind, at, one, bit, meaning in symbols()]  # fmt: skip
+            for name, _, kind, at, one, bit, meaning in symbols(Places())]  # fmt: skip
     head = "| From 0 | From 1 | Bit | Name | Type | Means |\n|---|---|---|---|---|---|\n"
-    inputs = sum(writer == "PLC" for _, writer, *_ in symbols())
+    inputs = sum(writer == "PLC" for _, writer, *_ in symbols(Places()))
     return (
         f"The PLC writes:\n\n{head}" + "\n".join(rows[:inputs])
         + f"\n\nThe station writes:\n\n{head}" + "\n".join(rows[inputs:]) + "\n"
@@ -93,7 +94,17 @@ def metrics() -> str:
     return table(StationMetrics(CollectorRegistry())) + "\n"
 
 
-PARTS = {"registers": registers, "codes": codes, "keys": keys, "metrics": metrics}
+def steps() -> str:
+    return f"```text\n{HELP}```\n"
+
+
+PARTS = {
+    "registers": registers,
+    "codes": codes,
+    "keys": keys,
+    "the steps": steps,
+    "metrics": metrics,
+}
 
 
 def replaced(document: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from service.station.settings import StationSettings
+from service.station.simulating.steps import read_script
 from service.station.station_file import read_station_file
 from tests.documents.examples import examples_in
 from tests.programs import program
@@ -58,3 +59,8 @@ def test_systemd_takes_the_unit(tmp_path):
         assert answer.returncode == 0, answer.stdout + answer.stderr
         if check[0] == "verify":
             assert answer.stderr == ""
+
+
+def test_the_script_is_valid(tmp_path):
+    (tmp_path / "overrun.txt").write_text(text_of("overrun.txt"), "utf-8")
+    assert read_script(tmp_path / "overrun.txt")
