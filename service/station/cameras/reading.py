@@ -102,8 +102,10 @@ class Reader:
             except SourceLost as error:
                 self._lost(str(error))
             except Exception as error:
-                logger.exception("camera %s", self._name)
-                self._lost(f"{type(error).__name__}: {error}")
+                problem = f"{type(error).__name__}: {error}"
+                if problem != self.problem:
+                    logger.exception("camera %s", self._name)
+                self._lost(problem)
             finally:
                 self._is_connected = False
                 with suppress(Exception):
