@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -32,7 +34,7 @@ _UNUSABLE = 2
 def run(file: File = _DEFAULT_FILE) -> None:
     """Run the station until a signal. It is no safety function."""
     settings = _read(file)
-    raise typer.Exit(asyncio.run(_run(settings)))
+    _end(asyncio.run(_run(settings)))
 
 
 @commands.command()
@@ -62,7 +64,7 @@ def check(
                 _save(save, check.image)
         return 0 if all(check.is_sound for check in checks) else _UNUSABLE
 
-    raise typer.Exit(asyncio.run(work()))
+    _end(asyncio.run(work()))
 
 
 @commands.command()
@@ -255,6 +257,19 @@ def _client(settings: "StationSettings") -> "AsyncClient":
         return AsyncClient(str(settings.server.url or given.url), api_key=key)
     except ValueError as error:
         _refuse(f"the address of the service: {error}")
+
+
+def _end(code: int) -> NoReturn:
+    """End the program, although the driver of a camera may not return."""
+    from service.station.cameras.reading import threads_left  # noqa: PLC0415
+
+    if threads_left():
+        # Python ends such a thread inside of the driver's C++, which aborts the process.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise typer.Exit(code)
 
 
 def _refuse(*lines: str) -> NoReturn:
