@@ -107,6 +107,10 @@ class Inspector:
             for answer, one in zip(answers, part.inspections, strict=True)
         ]
 
+    async def warm(self, category: str, timeout_s: float) -> None:
+        """Have the service load a category on every worker. Raises `InspectionError`."""
+        await self._client.warm(category, timeout_ms=1_000 * timeout_s)
+
     async def test(self, category: str) -> Result:
         """Return the service's result of a grey image, a test. Raises `InspectionError`."""
         (result,) = await self._client.detect(

@@ -16,7 +16,9 @@ from service.station.settings.cameras import (
 )
 from service.station.settings.modbus import ModbusClientSettings, ModbusSettings
 from service.station.settings.plc import PlcSettings
+from service.station.settings.schedule import ScheduleEntry
 from service.station.settings.station import RecipeSettings, StationSettings
+from service.station.settings.status import StatusSettings
 
 __all__ = [
     "CameraSettings",
@@ -27,8 +29,10 @@ __all__ = [
     "ModbusSettings",
     "PlcSettings",
     "RecipeSettings",
+    "ScheduleEntry",
     "SnapshotCamera",
     "StationSettings",
+    "StatusSettings",
     "StreamCamera",
     "UsbCamera",
 ]
