@@ -34,6 +34,17 @@ def program(name: str) -> str:
     pytest.skip(message)
 
 
+def npm_file(package: str, path: str) -> Path:
+    """Return a file of an npm package in `.npm/`. Without it, the test skips, or fails in CI."""
+    file = Path(__file__).parents[1] / ".npm" / "node_modules" / package / path
+    if file.is_file():
+        return file
+    message = f"{package} is not installed: npm install --prefix .npm --no-save {package}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 def folders() -> list[str]:
     """Return the folders of programs; Debian keeps those of PostgreSQL and of servers apart."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)

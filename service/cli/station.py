@@ -1,6 +1,7 @@
 """`mambaad station`: runs the station beside the machine, checks it, and simulates its PLC."""
 
 import asyncio
+import ssl
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from service.cli.station_simulation import simulate_plc
 from service.settings import ClientSettings
 
 if TYPE_CHECKING:
+    from httpx import AsyncHTTPTransport
+
     from service.client import AsyncClient
     from service.station.commissioning import CheckedImage
     from service.station.settings import StationSettings
@@ -154,7 +157,22 @@ def _client(settings: "StationSettings") -> "AsyncClient":
             key = file.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             refuse(f"the API key in {file} cannot be read: {error}")
+    url = str(settings.server.url or given.url)
     try:
-        return AsyncClient(str(settings.server.url or given.url), api_key=key)
+        return AsyncClient(url, api_key=key, transport=_transport(settings))
     except ValueError as error:
         refuse(f"the address of the service: {error}")
+
+
+def _transport(settings: "StationSettings") -> "AsyncHTTPTransport | None":
+    """Return what trusts the authority of the file alone; None for the client's own."""
+    import httpx  # noqa: PLC0415
+
+    file = settings.server.ca_file
+    if file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        refuse(f"the certificates in {file} cannot be read: {error}")
+    return httpx.AsyncHTTPTransport(verify=context)
