@@ -2,6 +2,7 @@
 
 from service.station.plc.door import Heard, PlcDoor
 from service.station.plc.modbus import ModbusDoor
+from service.station.plc.modbus_client import ModbusClientDoor
 from service.station.settings import PlcSettings
 
 
@@ -9,6 +10,8 @@ def open_door(settings: PlcSettings, heard: Heard) -> PlcDoor:
     """Return a door; nobody can connect before it is opened."""
     if settings.modbus is not None:
         return ModbusDoor(settings.modbus, heard)
+    if settings.modbus_client is not None:
+        return ModbusClientDoor(settings.modbus_client, heard)
     if settings.http is not None:
         from service.station.plc.requests.http import HttpDoor  # noqa: PLC0415
 
