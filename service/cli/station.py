@@ -120,8 +120,9 @@ async def _run(settings: "StationSettings") -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _client(settings) as client:
-        station = Station(settings, client, partial(open_door, settings.plc))
+        make_door = partial(open_door, settings.plc, station=settings, client=client)
         try:
+            station = Station(settings, client, make_door)
             await station.open()
         except (SpoolFailure, SpoolUnusable, DoorClosed) as error:
             _refuse(str(error))

@@ -69,6 +69,11 @@ class Requester:
             else:
                 self._waiting.append((condition, future))
 
+    @property
+    def is_commanding(self) -> bool:
+        """Whether a command is running."""
+        return self._commanding.locked()
+
     async def inspect(self, trigger_number: int, part_id: str) -> ResultFields:
         """Trigger a part, and return its result within the takt time. Raises `NotReady`.
 
@@ -94,10 +99,24 @@ class Requester:
         finally:
             self._results.pop(key, None)
 
-    async def command(self, command: Command, recipe: int = 0) -> CommandResult:
-        """Give a command, and return how it ended."""
+    async def start(self, trigger_number: int, part_id: str) -> None:
+        """Trigger a part, and return when it is taken. Raises `NotReady`.
+
+        Its result comes to `unclaimed`, and in full to the door's `told`.
+        """
+        async with self._triggering:
+            why = None if self._image.ready else not_ready_because(self._image)
+            await self._trigger(trigger_number, part_id, is_taken=why is None)
+        if why is not None:
+            raise NotReady(why)
+
+    async def command(
+        self, command: Command, recipe: int = 0, trigger_number: int = 0, part_id: str = ""
+    ) -> CommandResult:
+        """Give a command, and return how it ended; StartSingleJob takes the part's names."""
         async with self._commanding:
-            self._write(command=command, recipe=recipe)
+            names = {"trigger_number": trigger_number, "part_id": part_id}
+            self._write(command=command, recipe=recipe, **names)
             try:
                 done = await self._until(
                     lambda image: (

@@ -7,6 +7,7 @@
 
 from service.station.settings.cameras import CameraSettings, FolderCamera, SnapshotCamera
 from service.station.settings.modbus import ModbusClientSettings, ModbusSettings
+from service.station.settings.opcua import OpcUaSettings
 from service.station.settings.plc import PlcSettings
 from service.station.settings.station import RecipeSettings, StationSettings
 
@@ -15,6 +16,7 @@ __all__ = [
     "FolderCamera",
     "ModbusClientSettings",
     "ModbusSettings",
+    "OpcUaSettings",
     "PlcSettings",
     "RecipeSettings",
     "SnapshotCamera",
