@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from service.cli import opcua
 from service.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ commands = typer.Typer(
     help="Run the station beside the machine: PLC and camera here, the inspection service there.",
     no_args_is_help=True,
 )
+
+commands.command("opcua-certificate")(opcua.make_certificate)
+commands.command("opcua-user")(opcua.set_user)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The station's file.")]
 _DEFAULT_FILE = Path("station.yaml")

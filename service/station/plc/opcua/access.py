@@ -39,7 +39,7 @@ class StationRuleset(PermissionRuleset):
     No variable can be written, and no user may change nodes.
     """
 
-    def check_validity(self, user: User, action_type_id: ua.NodeId, body: Any) -> bool:  # noqa: ANN401, ARG002
+    def check_validity(self, user: User, action_type_id: ua.NodeId, body: Any) -> bool:  # noqa: ANN401
         """Return whether a user may use a service, and note the user for its methods."""
         _CALLER.set(user if isinstance(user, StationUser) else None)
         return isinstance(user, StationUser) and action_type_id in _SERVICES
@@ -57,10 +57,10 @@ class CheckedUsers(UserManager):
 
     def get_user(
         self,
-        iserver: Any,  # noqa: ANN401, ARG002
+        iserver: Any,  # noqa: ANN401
         username: str | None = None,
-        password: str | None = None,  # noqa: ARG002
-        certificate: Any = None,  # noqa: ANN401, ARG002
+        password: str | None = None,
+        certificate: Any = None,  # noqa: ANN401
     ) -> User | None:
         """Return the noted user, once; None refuses the session."""
         user = _NOTED.get()

@@ -70,8 +70,9 @@ class Trust:
         name = f"the certificate {certificate.subject.rfc4514_string()!r} ({application_uri})"
         if certificate.public_bytes(serialization.Encoding.DER) not in self.trusted():
             raise CertificateRefused(
-                ua.StatusCodes.BadCertificateUntrusted, f"{name} is not trusted; {self._keep(content)}"
-            )  # fmt: skip
+                ua.StatusCodes.BadCertificateUntrusted,
+                f"{name} is not trusted; {self._keep(content)}",
+            )
         if why := _invalid_now(certificate):
             raise CertificateRefused(ua.StatusCodes.BadCertificateTimeInvalid, f"{name} {why}")
         if application_uri not in uris:
@@ -102,7 +103,9 @@ class Trust:
             folder.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 if len(list(folder.iterdir())) >= _MOST_REFUSED_FILES:
-                    return f"to trust it, empty {folder}, connect again, and move it to {self.folder}"
+                    return (
+                        f"to trust it, empty {folder}, connect again, and move it to {self.folder}"
+                    )
                 write_durably(path, content)
         except OSError as error:
             return f"to trust it, copy it to {self.folder} (it could not be kept: {error.strerror})"

@@ -154,9 +154,7 @@ class Configurations:
         """Refuse: the service assigns models to categories, not the station."""
         return (outcome(Outcome.REFUSED),)
 
-    async def _list(
-        self, _max_results: int, start: int, _timeout: int
-    ) -> Sequence[ua.Variant]:
+    async def _list(self, _max_results: int, start: int, _timeout: int) -> Sequence[ua.Variant]:
         found = [self._structure()] if self._active and start == 0 else []
         return (
             ua.Variant(True, ua.VariantType.Boolean),

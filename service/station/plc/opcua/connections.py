@@ -75,11 +75,11 @@ class GuardedServer(InternalServer):
         self.max_unacked_messages_per_subscription = 500
         self.max_monitored_item_queue_size = 1_000
 
-    def lookup_external_session(self, auth_token: ua.NodeId) -> None:  # noqa: ARG002
+    def lookup_external_session(self, auth_token: ua.NodeId) -> None:
         """Return None: a session ends with its connection."""
         return
 
-    def register_server(self, server: Any, conf: Any = None) -> NoReturn:  # noqa: ANN401, ARG002
+    def register_server(self, server: Any, conf: Any = None) -> NoReturn:  # noqa: ANN401
         """Refuse: the station is no discovery server."""
         raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
 
@@ -99,9 +99,11 @@ class Connection(OPCUAProtocol):
     """Refuses clients of other networks, and messages that are too long."""
 
     def __init__(self, guard: Guard, listener: Listener) -> None:
+        self.processor: Any
+        self._buffer: bytes
         super().__init__(
             listener.iserver,
-            listener._policies,  # noqa: SLF001 - as BinaryServer does
+            listener._policies,
             listener.clients,
             listener.closing_tasks,
             listener.limits,
@@ -119,7 +121,7 @@ class Connection(OPCUAProtocol):
         if self.processor is not None and self.transport is not None:
             processor = Processor(self.iserver, self.transport, self.limits)
             processor.guard = self._guard
-            processor.set_policies(self.policies)  # type: ignore[no-untyped-call]
+            processor.set_policies(self.policies)
             self.processor = processor
 
     def data_received(self, data: bytes) -> None:

@@ -145,7 +145,7 @@ class Jobs:
         await self._report_start(self._continuous)
         return self._started(self._continuous.job_id, Outcome.OK)
 
-    async def _confirm_all(self, comment: Any) -> Sequence[ua.Variant]:  # noqa: ANN401, ARG002
+    async def _confirm_all(self, comment: Any) -> Sequence[ua.Variant]:  # noqa: ANN401
         for _ in range(_MOST_ERRORS):
             result = await self._requester.command(Command.ACKNOWLEDGE_ERROR)
             if result is not CommandResult.DONE:
@@ -153,7 +153,7 @@ class Jobs:
         return ()
 
     def _commander(self, command: Command) -> Any:  # noqa: ANN401
-        async def give(*cause: Any) -> Sequence[ua.Variant]:  # noqa: ANN401, ARG001
+        async def give(*cause: Any) -> Sequence[ua.Variant]:  # noqa: ANN401
             return (outcome(OUTCOME_OF[await self._requester.command(command)]),)
 
         return give

@@ -124,7 +124,7 @@ class Methods:
     def _callback(
         self, path: str, handler: Handler, arguments: list[_Argument], commands: bool
     ) -> Callable[..., Awaitable[ua.CallMethodResult]]:
-        async def call(parent: ua.NodeId, *values: ua.Variant) -> ua.CallMethodResult:  # noqa: ARG001
+        async def call(parent: ua.NodeId, *values: ua.Variant) -> ua.CallMethodResult:
             user = caller()
             if user is None or (commands and not user.may_command):
                 return _refusal(ua.StatusCodes.BadUserAccessDenied)
@@ -143,9 +143,7 @@ class Methods:
         return call
 
 
-def _check(
-    arguments: list[_Argument], values: Sequence[ua.Variant]
-) -> ua.CallMethodResult | None:
+def _check(arguments: list[_Argument], values: Sequence[ua.Variant]) -> ua.CallMethodResult | None:
     """Return the answer to wrong arguments; None for right ones."""
     if len(values) < len(arguments):
         return _refusal(ua.StatusCodes.BadArgumentsMissing)

@@ -84,25 +84,30 @@ def read_users(path: Path) -> dict[str, _User]:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise UsersUnusable(f"{path} cannot be read: {error}") from error
-    users = {}
+    users: dict[str, _User] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        try:
-            name, role, text = line.split()
-            kind, cost, block, lanes, salt, digest = text.split("$")
-            if kind != "scrypt" or name in users:
-                raise ValueError
-            users[name] = _User(
-                Role(role), int(cost), int(block), int(lanes),
-                base64.b64decode(salt, validate=True), base64.b64decode(digest, validate=True),
-            )  # fmt: skip
-        except ValueError as error:
+        name, user = _read_line(line)
+        if user is None or name in users:
             raise UsersUnusable(
                 f"{path}, line {number}: expected a new name, a role (read or command) and a hash; "
                 "`mambaad station opcua-user` writes such lines"
-            ) from error
+            )
+        users[name] = user
     return users
+
+
+def _read_line(line: str) -> tuple[str, _User | None]:
+    """Return a user's name, and None for a line with an error."""
+    try:
+        name, role, text = line.split()
+        kind, cost, block, lanes, *values = text.split("$")
+        salt, digest = (base64.b64decode(value, validate=True) for value in values)
+        user = _User(Role(role), int(cost), int(block), int(lanes), salt, digest)
+    except ValueError:
+        return "", None
+    return name, user if kind == "scrypt" else None
 
 
 def set_user(path: Path, name: str, role: Role, password: str) -> None:
@@ -110,7 +115,7 @@ def set_user(path: Path, name: str, role: Role, password: str) -> None:
     if not NAME.fullmatch(name):
         raise ValueError(f"expected a name of letters, digits and _ . @ -, got {name!r}")
     content = password.encode()
-    if not SHORTEST_PASSWORD <= len(password) or len(content) > _LONGEST_PASSWORD_BYTES:
+    if not len(password) >= SHORTEST_PASSWORD or len(content) > _LONGEST_PASSWORD_BYTES:
         raise ValueError(
             f"expected a password of {SHORTEST_PASSWORD} characters or more, got {len(password)}"
         )

@@ -1,7 +1,7 @@
-"""Every bit and register of the handshake as a variable, for clients that know no companion
-specification: `Objects/Station/Verdict`, with the id `s=Station.Verdict`.
+"""Every bit and register of the handshake as a variable, for simple clients.
 
-Clients read them. The door writes the PLC's part of the handshake itself.
+`Objects/Station/Verdict` has the id `s=Station.Verdict`. Clients read the variables;
+the door writes the PLC's part of the handshake itself.
 """
 
 from dataclasses import dataclass

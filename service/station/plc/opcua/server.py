@@ -83,7 +83,7 @@ async def make_server(guard: Guard, identity: Identity | None, name: str) -> Sta
     await server.init()
     await server.set_application_uri(identity.application_uri if identity else default_uri())
     server.set_endpoint(f"opc.tcp://{settings.host}:{settings.port}/station")
-    policies = []
+    policies: list[ua.SecurityPolicyType] = []
     if identity is not None:
         server.guarded.certificate, server.guarded.private_key = identity.certificate, identity.key
         policies += _SECURE

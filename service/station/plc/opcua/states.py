@@ -66,7 +66,9 @@ def transition_name(source: State, target: State, command: int) -> str:
     else:
         pairs = [f"{before[0]}To{name}" for name in reversed(after) if name]
     is_prepared_again = (source, command) == (State.READY, Command.PREPARE_RECIPE)
-    endings = ["Auto"] if not command or is_prepared_again else [_SUFFIXES.get(command, ""), "", "Auto"]
+    endings = (
+        ["Auto"] if not command or is_prepared_again else [_SUFFIXES.get(command, ""), "", "Auto"]
+    )
     for pair in pairs:
         for ending in endings:
             if pair + ending in TRANSITIONS:

@@ -24,11 +24,9 @@ STATE_MACHINE = "VisionStateMachine"
 AUTOMATIC = f"{STATE_MACHINE}.AutomaticModeStateMachine"
 
 _VISION_SYSTEM_TYPE = 1003
-_BINARY_IDS = {
-    "ConfigurationIdDataType": 3008,
-    "RecipeIdExternalDataType": 3002,
-    "RecipeIdInternalDataType": 3013,
-}
+_BINARY_ID_BASE = 3019
+_BINARY_IDS = (3002, 3008, 3013)
+"""Ids of recipes and configurations: structures that have only their base's members."""
 _LEFT_OUT = (
     "DiagnosticLevel",
     "SystemState",
@@ -105,9 +103,9 @@ async def build_vision(server: StationServer) -> Vision:
     """Import the NodeSet and add one VisionSystem."""
     await server.import_xml(NODESET)
     standard = await server.get_namespace_index(MACHINE_VISION)
+    for number in _BINARY_IDS:
+        await _define(server, ua.NodeId(number, standard), ua.NodeId(_BINARY_ID_BASE, standard))
     await server.load_data_type_definitions()
-    for name, number in _BINARY_IDS.items():
-        await _register(server, name, ua.NodeId(number, standard))
     own = await server.register_namespace(STATION)
     await server.nodes.objects.add_object(
         ua.NodeId(SYSTEM, own),
@@ -119,16 +117,19 @@ async def build_vision(server: StationServer) -> Vision:
     return vision
 
 
-async def _register(server: StationServer, name: str, data_type: ua.NodeId) -> None:
-    """Make the class of a structure that only inherits; asyncua would use its abstract base."""
-    base = getattr(ua, "BinaryIdBaseDataType")  # noqa: B009 - made by the import
-    encodings = await server.get_node(data_type).get_referenced_nodes(ua.ObjectIds.HasEncoding)
-    for encoding in encodings:
+async def _define(server: StationServer, data_type: ua.NodeId, base: ua.NodeId) -> None:
+    """Give a structure its base's members: asyncua imports it as a structure without any."""
+    node = server.get_node(data_type)
+    definition = await server.get_node(base).read_data_type_definition()
+    fields = list(definition.Fields)
+    for encoding in await node.get_referenced_nodes(ua.ObjectIds.HasEncoding):
         if (await encoding.read_browse_name()).Name == "Default Binary":
-            made = type(name, (base,), {"data_type": data_type})
-            if hasattr(ua, name):
-                delattr(ua, name)  # asyncua keeps the first class of a name
-            ua.register_extension_object(name, encoding.nodeid, made, data_type)
+            own = ua.StructureDefinition(
+                DefaultEncodingId=encoding.nodeid, BaseDataType=base,
+                StructureType=definition.StructureType, Fields=fields,
+            )  # fmt: skip
+            content = ua.DataValue(ua.Variant(own, ua.VariantType.ExtensionObject))
+            await node.write_attribute(ua.AttributeIds.DataTypeDefinition, content)
 
 
 def structure(name: str, **members: Any) -> Any:  # noqa: ANN401

@@ -44,7 +44,13 @@ def test_a_reader_may_read_and_not_command(run):
 
 @pytest.mark.parametrize(
     ("user", "password"),
-    [("scada", "wrong"), ("scada", ""), ("nobody", PASSWORDS["scada"]), ("", ""), ("scada", "ü" * 9)],
+    [
+        ("scada", "wrong"),
+        ("scada", ""),
+        ("nobody", PASSWORDS["scada"]),
+        ("", ""),
+        ("scada", "ü" * 9),
+    ],
 )
 def test_a_wrong_name_or_password_is_refused(site, user, password):
     async def work():
@@ -155,20 +161,21 @@ def test_a_certificate_that_is_only_left_out_of_the_request_is_checked(site):
 
 
 def test_a_connection_cannot_take_over_the_session_of_another(site, run):
+    """asyncua alone would bind the session to the new connection, then check its user."""
+
     async def scenario(client):
-        token = client.uaclient.session._authentication_token
         site.make_client("thief")
         thief = await site.secured("thief")
         await thief.connect_socket()
         await thief.send_hello()
         await thief.open_secure_channel()
-        request = ua.ActivateSessionRequest()
-        request.RequestHeader.AuthenticationToken = token
-        with pytest.raises(ua.UaError):
-            await thief.uaclient.protocol.send_request(request)
-        read = ua.ReadRequest()
-        with pytest.raises(ua.UaError):
-            await thief.uaclient.protocol.send_request(read)
+        protocol = thief.uaclient.protocol
+        protocol.authentication_token = client.uaclient.session.authentication_token
+        with pytest.raises(ua.uaerrors.BadSessionIdInvalid):
+            await protocol.send_request(ua.ActivateSessionRequest())
+        with pytest.raises(ua.uaerrors.BadUserAccessDenied):
+            await protocol.send_request(ua.ReadRequest())
         thief.disconnect_socket()
+        assert await client.get_node("ns=3;s=Station.Online").read_value()
 
     run(scenario)
