@@ -26,7 +26,7 @@ def make_certificate(
 ) -> None:
     """Make a self-signed OPC UA certificate and its key, for the station or for a client."""
     _import_or_refuse()
-    from service.station.plc.opcua.certificates import (  # noqa: PLC0415 - keeps --help fast
+    from service.station.plc.opcua.security.certificates import (  # noqa: PLC0415 - keeps --help fast
         CertificateUnusable,
         default_uri,
         make_identity,
@@ -58,11 +58,11 @@ def set_user(
 ) -> None:  # fmt: skip
     """Add an OPC UA user, or give one a new role and password; the file has a hash of it."""
     _import_or_refuse()
-    from service.station.plc.opcua.passwords import (  # noqa: PLC0415
+    from service.station.plc.opcua.security.passwords import (  # noqa: PLC0415
         Role,
         UsersUnusable,
     )
-    from service.station.plc.opcua.passwords import set_user as write_user  # noqa: PLC0415
+    from service.station.plc.opcua.security.passwords import set_user as write_user  # noqa: PLC0415
 
     if role not in list(Role):
         _refuse(f"expected the role read or command, got {role!r}")

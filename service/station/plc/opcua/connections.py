@@ -19,9 +19,13 @@ from asyncua.server.internal_server import InternalServer
 from asyncua.server.uaprocessor import UaProcessor
 from asyncua.ua.ua_binary import struct_from_binary
 
-from service.station.plc.opcua.access import CheckedUsers, user_of
-from service.station.plc.opcua.certificates import CertificateRefused, Trust, first_certificate
-from service.station.plc.opcua.passwords import Passwords, Role
+from service.station.plc.opcua.security.access import CheckedUsers, user_of
+from service.station.plc.opcua.security.certificates import (
+    CertificateRefused,
+    Trust,
+    first_certificate,
+)
+from service.station.plc.opcua.security.passwords import Passwords, Role
 from service.station.settings.opcua import OpcUaSettings
 
 logger = logging.getLogger("service.opcua")

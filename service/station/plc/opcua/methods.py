@@ -16,7 +16,7 @@ from asyncua import Node, ua
 from asyncua.common.ua_utils import data_type_to_variant_type
 
 from service.station.machine.states import CommandResult
-from service.station.plc.opcua.access import caller
+from service.station.plc.opcua.security.access import caller
 from service.station.plc.opcua.vision import Vision
 
 logger = logging.getLogger("service.opcuamethods")

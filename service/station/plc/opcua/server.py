@@ -5,16 +5,16 @@ import socket
 from asyncua import Server, ua
 
 from service.station.plc.door import DoorClosed
-from service.station.plc.opcua.access import StationRuleset
-from service.station.plc.opcua.certificates import (
+from service.station.plc.opcua.connections import Guard, GuardedServer, Listener
+from service.station.plc.opcua.security.access import StationRuleset
+from service.station.plc.opcua.security.certificates import (
     CertificateUnusable,
     Identity,
     Trust,
     default_uri,
     read_identity,
 )
-from service.station.plc.opcua.connections import Guard, GuardedServer, Listener
-from service.station.plc.opcua.passwords import Passwords, UsersUnusable, read_users
+from service.station.plc.opcua.security.passwords import Passwords, UsersUnusable, read_users
 from service.station.settings.opcua import OpcUaSettings
 
 _SECURE = (

@@ -10,8 +10,8 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from service.station.plc.opcua.certificates import make_identity, self_signed
-from service.station.plc.opcua.passwords import Role, set_user
+from service.station.plc.opcua.security.certificates import make_identity, self_signed
+from service.station.plc.opcua.security.passwords import Role, set_user
 from tests.service.station.plant import Plant
 
 PASSWORDS = {"scada": "line-three-commands", "panel": "only-looks-at-it"}

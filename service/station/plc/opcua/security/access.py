@@ -8,7 +8,7 @@ from asyncua import ua
 from asyncua.crypto.permission_rules import USER_TYPES, PermissionRuleset, User, UserRole
 from asyncua.server.user_managers import UserManager
 
-from service.station.plc.opcua.passwords import Role
+from service.station.plc.opcua.security.passwords import Role
 
 _SERVICES = frozenset(
     ua.NodeId(number)
