@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
     "curl": "curl",
     "initdb": "postgresql",
     "mbpoll": "mbpoll",

@@ -102,6 +102,11 @@ class Calls:
         """List the categories that can be inspected."""
         return read_categories((yield from exchange(self._get("/categories"), self._retry)))
 
+    def warm(self, category: str, timeout_ms: float | None) -> Generator[Step, Outcome, None]:
+        """Have a category's versions loaded."""
+        path = f"/categories/{quote(category, safe='')}/warm"
+        yield from exchange(self._post(path, {}, [], timeout_ms), self._retry)
+
     def page(
         self, search: Search, cursor: str | None, limit: int
     ) -> Generator[Step, Outcome, Page]:

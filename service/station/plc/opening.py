@@ -3,6 +3,7 @@
 from service.client import AsyncClient
 from service.station.plc.door import DoorClosed, Heard, PlcDoor
 from service.station.plc.modbus import ModbusDoor
+from service.station.plc.modbus_client import ModbusClientDoor
 from service.station.settings import OpcUaSettings, PlcSettings, StationSettings
 
 
@@ -14,10 +15,16 @@ def open_door(
 ) -> PlcDoor:
     """Return a door; nobody can connect before it is opened. Raises `DoorClosed`.
 
-    Doors that name recipes and models need the station's settings and its client.
+    A door that names recipes and models needs the station's settings and its client.
     """
     if settings.modbus is not None:
         return ModbusDoor(settings.modbus, heard)
+    if settings.modbus_client is not None:
+        return ModbusClientDoor(settings.modbus_client, heard)
+    if settings.http is not None:
+        from service.station.plc.requests.http import HttpDoor  # noqa: PLC0415
+
+        return HttpDoor(settings.http, heard)
     if settings.opcua is not None:
         assert station is not None
         assert client is not None

@@ -35,6 +35,7 @@ logger = logging.getLogger("service.opcuadoor")
 
 _Change: TypeAlias = Callable[[], Awaitable[None]]
 _REPORT_WAIT_S = 2.0
+_REPORT_POLL_S = 0.005
 _MOST_REPORTED = 1_000
 
 
@@ -53,7 +54,7 @@ class OpcUaDoor:
         self._station = station
         self._client = client
         self._recipes = recipes_of(station.recipes)
-        self._requester = Requester(self._write, self._unclaimed)
+        self._requester = Requester(self._write, keep=self._keep)
         self._inputs = PlcImage()
         self._changes: asyncio.Queue[_Change] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,20 +157,21 @@ class OpcUaDoor:
         self._inputs = inputs
         self._heard(inputs)
 
-    def _unclaimed(self, result: ResultFields) -> None:
-        """Publish a result of an earlier run, or one whose report does not come."""
-        key = result.trigger_number, result.part_id
+    async def _keep(self, fields: ResultFields) -> None:
+        """Publish a result of an earlier run; return when the result of a part is published.
+
+        A station that is killed before has the result again after its start.
+        """
+        key = fields.trigger_number, fields.part_id
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPORT_WAIT_S):
+                while self._jobs.has(*key):
+                    await asyncio.sleep(_REPORT_POLL_S)
         if key in self._reported:
             del self._reported[key]
-        elif self._jobs.has(*key):
-            self._start(self._publish_without_report(result))
         else:
-            self._publish_registers(result)
-
-    async def _publish_without_report(self, result: ResultFields) -> None:
-        await asyncio.sleep(_REPORT_WAIT_S)
-        if self._jobs.has(result.trigger_number, result.part_id):
-            self._publish_registers(result)
+            self._publish_registers(fields)
+        await self._shown()
 
     def _publish_registers(self, fields: ResultFields) -> None:
         job = self._jobs.take(fields.trigger_number, fields.part_id)

@@ -117,17 +117,16 @@ class Jobs:
             return self._started("", Outcome.INVALID)
         if not self._is_prepared(*ids):
             return self._started("", Outcome.UNKNOWN_RECIPE)
-        job = self._new_job(None, None, **names)
+        job = None if self._requester.is_commanded else self._new_job(None, None, **names)
         if job is None:
             return self._started("", Outcome.BUSY)
         before, self._latest = self._latest, job.job_id
-        result = await self._requester.command(
-            Command.START_SINGLE_JOB, trigger_number=job.trigger_number, part_id=job.part_id
-        )
-        if result is not CommandResult.DONE:
+        try:
+            await self._requester.start(job.trigger_number, job.part_id, by_command=True)
+        except NotReady:
             self._forget(job)
             self._latest = before
-            return self._started("", OUTCOME_OF[result])
+            return self._started("", Outcome.REFUSED)
         await self._report_start(job)
         return self._started(job.job_id, Outcome.OK)
 
@@ -137,6 +136,8 @@ class Jobs:
             return self._started("", Outcome.INVALID)
         if not self._is_prepared(*ids):
             return self._started("", Outcome.UNKNOWN_RECIPE)
+        if self._requester.is_commanded:
+            return self._started("", Outcome.BUSY)
         result = await self._requester.command(Command.START_CONTINUOUS)
         if result is not CommandResult.DONE:
             return self._started("", OUTCOME_OF[result])

@@ -18,6 +18,7 @@ from asyncua.common.ua_utils import data_type_to_variant_type
 from service.station.machine.states import CommandResult
 from service.station.plc.opcua.security.access import caller
 from service.station.plc.opcua.vision import Vision
+from service.station.plc.refusals import StationCloses
 
 logger = logging.getLogger("service.opcuamethods")
 
@@ -135,7 +136,10 @@ class Methods:
             task = asyncio.ensure_future(handler(*(value.Value for value in values)))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-            outputs = await asyncio.shield(task)
+            try:
+                outputs = await asyncio.shield(task)
+            except StationCloses:
+                return _refusal(ua.StatusCodes.BadShutdown)
             if commands:
                 await self._shown()
             return ua.CallMethodResult(OutputArguments=list(outputs))

@@ -126,7 +126,7 @@ class Recipes:
         recipe = self.find(external, internal)
         if recipe is None:
             return self._prepared_outputs(None, Outcome.UNKNOWN_RECIPE)
-        if self._requester.is_commanding:
+        if self._requester.is_commanded:
             return self._prepared_outputs(None, Outcome.BUSY)
         self._preparing = asyncio.create_task(
             self._requester.command(Command.PREPARE_RECIPE, recipe.number)

@@ -1,7 +1,6 @@
 """The commands that make certificates and users, and the files that they write."""
 
 import asyncio
-import os
 
 import pytest
 from typer.testing import CliRunner
@@ -21,13 +20,20 @@ def command(*arguments, typed=None):
 def test_a_certificate_has_the_uri_and_the_hosts_and_is_never_overwritten(tmp_path):
     folder = tmp_path / "station"
     done = command(
-        "opcua-certificate", folder, "--uri", "urn:a:station", "--host", "el-3", "--host", "10.0.0.7"
+        "opcua-certificate",
+        folder,
+        "--uri",
+        "urn:a:station",
+        "--host",
+        "el-3",
+        "--host",
+        "10.0.0.7",
     )
     assert done.exit_code == 0, done.output
     identity = read_identity(folder / "certificate.der", folder / "key.pem")
     assert identity.application_uri == "urn:a:station"
     assert identity.key.key_size == 2048
-    assert os.stat(folder / "key.pem").st_mode & 0o077 == 0
+    assert (folder / "key.pem").stat().st_mode & 0o077 == 0
     key = (folder / "key.pem").read_bytes()
     again = command("opcua-certificate", folder)
     assert again.exit_code == 2

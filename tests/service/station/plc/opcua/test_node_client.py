@@ -40,6 +40,7 @@ def modules():
     return folder / "node_modules"
 
 
+@pytest.mark.slow
 def test_node_opcua_client_runs_a_part(site, modules):
     client = site.folder / "client"
     certificate = x509.load_der_x509_certificate((client / "certificate.der").read_bytes())

@@ -46,8 +46,9 @@ async def results_of(client, part_id):
     return [json.loads(result.ResultContent[0].Value) for result in outputs[3] or []]
 
 
+@pytest.mark.slow
 def test_an_interrupted_part_is_undecided_and_clients_come_back(site, tmp_path, image):
-    options = {name: None for name in ("certificate", "key", "trusted", "users")}
+    options = dict.fromkeys(("certificate", "key", "trusted", "users"))
     restarting = Site(
         tmp_path, site.plant.url, image,
         no_security=True, anonymous="command", port=free_port(), **options,
