@@ -35,13 +35,13 @@ class Model:
 def configuration_id(models: Sequence[Model]) -> Any:  # noqa: ANN401
     """Return the id of a configuration: the SHA-256 of its models, or their names if unknown."""
     texts = [model.sha256 or f"{model.name}/{model.version}" for model in models]
-    known = models[0].sha256 if len(models) == 1 else None
+    sha256 = models[0].sha256 if len(models) == 1 else None
     return structure(
         "ConfigurationIdDataType",
         Id=",".join(texts),
         Version=",".join(model.version for model in models) or None,
-        Hash=bytes.fromhex(known) if known else None,
-        HashAlgorithm="SHA-256" if known else None,
+        Hash=bytes.fromhex(sha256) if sha256 else None,
+        HashAlgorithm="SHA-256" if sha256 else None,
         Description=(
             ua.LocalizedText(", ".join(f"{model.name} {model.version}" for model in models))
             if models
@@ -110,8 +110,8 @@ class Configurations:
                 continue
             if newest is None or newest.model is None:
                 continue
-            found = newest.model
-            models.append(self._note(found.name, found.version or "", found.sha256))
+            model = newest.model
+            models.append(self._note(model.name, model.version or "", model.sha256))
         if models:
             self._active, self._since = tuple(dict.fromkeys(models)), datetime.now(UTC)
             await self._show()
@@ -155,21 +155,21 @@ class Configurations:
         return (outcome(Outcome.REFUSED),)
 
     async def _list(self, _max_results: int, start: int, _timeout: int) -> Sequence[ua.Variant]:
-        found = [self._structure()] if self._active and start == 0 else []
+        configurations = [self._structure()] if self._active and start == 0 else []
         return (
             ua.Variant(True, ua.VariantType.Boolean),
-            ua.Variant(len(found), ua.VariantType.UInt32),
+            ua.Variant(len(configurations), ua.VariantType.UInt32),
             ua.Variant(0, ua.VariantType.UInt32),
-            extension(found),
+            extension(configurations),
             outcome(Outcome.OK),
         )
 
     async def _find(self, internal: Any, _timeout: int) -> Sequence[ua.Variant]:  # noqa: ANN401
         wanted = id_of(internal)
         is_active = bool(self._active) and wanted == id_of(configuration_id(self._active))
-        found = self._structure() if is_active else structure("ConfigurationDataType")
+        configuration = self._structure() if is_active else structure("ConfigurationDataType")
         result = Outcome.OK if is_active else Outcome.UNKNOWN_ID
-        return ua.Variant(0, ua.VariantType.UInt32), extension(found), outcome(result)
+        return ua.Variant(0, ua.VariantType.UInt32), extension(configuration), outcome(result)
 
     async def _release(self, handle: int) -> Sequence[ua.Variant]:
         return (outcome(Outcome.OK if handle == 0 else Outcome.UNKNOWN_ID),)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from asyncua import ua
 from asyncua.common.utils import ServiceError
+from asyncua.server import binary_server_asyncio, uaprocessor
 from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.uaprocessor import UaProcessor
@@ -32,6 +33,23 @@ logger = logging.getLogger("service.opcua")
 
 _CREATE_SESSION = ua.NodeId(ua.ObjectIds.CreateSessionRequest_Encoding_DefaultBinary)
 _ACTIVATE_SESSION = ua.NodeId(ua.ObjectIds.ActivateSessionRequest_Encoding_DefaultBinary)
+_ABOUT_SUBSCRIPTIONS: dict[Any, Any] = {
+    ua.NodeId(getattr(ua.ObjectIds, f"{name}Request_Encoding_DefaultBinary")): (
+        getattr(ua, f"{name}Parameters")
+    )
+    for name in (
+        "CreateMonitoredItems",
+        "DeleteMonitoredItems",
+        "DeleteSubscriptions",
+        "ModifyMonitoredItems",
+        "ModifySubscription",
+        "Republish",
+        "SetMonitoringMode",
+        "SetPublishingMode",
+        "TransferSubscriptions",
+    )
+}
+"""Services that name subscriptions, with their parameters."""
 _MOST_MESSAGE_BYTES = 2**20
 _WRONG_PASSWORD_S = 1.0
 _ACTIVATION_S = 10.0
@@ -92,6 +110,9 @@ class Listener(BinaryServer):
     """Accepts connections."""
 
     def __init__(self, server: GuardedServer, guard: Guard, limits: Any) -> None:  # noqa: ANN401
+        for module in (binary_server_asyncio, uaprocessor):
+            # They print a traceback for each wrong message; refused clients have lines here.
+            module._logger.setLevel(logging.CRITICAL)
         super().__init__(server, guard.settings.host, guard.settings.port, limits)
         self._guard = guard
 
@@ -155,6 +176,8 @@ class Processor(UaProcessor):
         elif typeid == _ACTIVATE_SESSION:
             parameters = struct_from_binary(ua.ActivateSessionParameters, body.copy())
             await self._check_user(parameters.UserIdentityToken)
+        elif typeid in _ABOUT_SUBSCRIPTIONS:
+            self._check_subscriptions(struct_from_binary(_ABOUT_SUBSCRIPTIONS[typeid], body.copy()))
         done: bool = await super()._process_message(typeid, requesthdr, seqhdr, body)
         return done
 
@@ -166,6 +189,18 @@ class Processor(UaProcessor):
         if channel is not None and stated and first_certificate(stated) != channel:
             raise ServiceError(ua.StatusCodes.BadCertificateInvalid)
         await self._check_channel()
+
+    def _check_subscriptions(self, parameters: Any) -> None:  # noqa: ANN401
+        """Refuse subscriptions of other sessions; asyncua would change them."""
+        ids = getattr(parameters, "SubscriptionIds", None) or [
+            getattr(parameters, "SubscriptionId", 0)
+        ]
+        subscriptions = self.iserver.subscription_service.subscriptions
+        for number in ids:
+            subscription = subscriptions.get(number)
+            owner = subscription.session_id if subscription else None
+            if owner is not None and (self.session is None or owner != self.session.session_id):
+                raise ServiceError(ua.StatusCodes.BadSubscriptionIdInvalid)
 
     async def _check_channel(self) -> None:
         try:

@@ -126,9 +126,9 @@ class PartResult:
 
 
 def result_of_report(
-    report: PartReport, job: Job, recipe: Recipe, known: Mapping[tuple[str, str], str]
+    report: PartReport, job: Job, recipe: Recipe, sha256s: Mapping[tuple[str, str], str]
 ) -> PartResult:
-    """Return a full result; `known` has the SHA-256 of models by name and version."""
+    """Return a full result; `sha256s` has the SHA-256 of models by name and version."""
     told = report.part.told
     assert told is not None
     answers = {answer.inspection_id: answer for answer in report.answers}
@@ -143,11 +143,11 @@ def result_of_report(
         triggered_at=report.part.triggered_at,
         inspections=tuple(
             _inspected(
-                Inspected(one.inspection_id, one.category, one.cameras),
-                answers.get(one.inspection_id),
-                known,
+                Inspected(inspection.inspection_id, inspection.category, inspection.cameras),
+                answers.get(inspection.inspection_id),
+                sha256s,
             )
-            for one in report.part.inspections
+            for inspection in report.part.inspections
         ),
         times=report.times,
     )
@@ -168,7 +168,7 @@ def result_of_registers(fields: ResultFields, job: Job, recipe: Recipe) -> PartR
 
 
 def _inspected(
-    inspected: Inspected, answer: Answer | None, known: Mapping[tuple[str, str], str]
+    inspected: Inspected, answer: Answer | None, sha256s: Mapping[tuple[str, str], str]
 ) -> Inspected:
     if answer is None:
         return inspected
@@ -176,6 +176,6 @@ def _inspected(
     model = None
     if models:
         key = models[0].name, models[0].version
-        model = Model(*key, known.get(key))
+        model = Model(*key, sha256s.get(key))
     outcome = answer.outcome
     return replace(inspected, verdict=outcome.verdict.name, score=outcome.score, model=model)

@@ -97,9 +97,9 @@ class Recipes:
     def find(self, *ids: Any) -> Recipe | None:  # noqa: ANN401
         """Return the recipe that the ids name, by number or name; None for none or several."""
         texts = {text for text in map(id_of, ids) if text}
-        found = {recipe.number for text in texts for recipe in self._named(text)}
-        is_one = len(found) == 1 and all(self._named(text) for text in texts)
-        return self._recipes[found.pop()] if is_one else None
+        numbers = {recipe.number for text in texts for recipe in self._named(text)}
+        is_one = len(numbers) == 1 and all(self._named(text) for text in texts)
+        return self._recipes[numbers.pop()] if is_one else None
 
     def _named(self, text: str) -> list[Recipe]:
         by_number = [recipe for recipe in self._recipes.values() if str(recipe.number) == text]

@@ -102,9 +102,9 @@ class Results:
         result = self._results.get(id_of(result_id))
         members = result.members(self._station) if result else {}
         handle = self._hold([result]) if result else _number(0)
-        found = Outcome.OK if result else Outcome.UNKNOWN_ID
+        error = Outcome.OK if result else Outcome.UNKNOWN_ID
         components = [_field(name, members.get(name)) for name in _COMPONENTS]
-        return ua.Variant(False), handle, *components, outcome(found)
+        return ua.Variant(False), handle, *components, outcome(error)
 
     async def _list(self, state: int, *filters: Any) -> Sequence[ua.Variant]:  # noqa: ANN401
         """Return the newest results first that have a state and the ids that are given."""
@@ -112,15 +112,15 @@ class Results:
         wanted = {
             name: id_of(value) for name, value in zip(_FILTERS, ids, strict=True) if id_of(value)
         }
-        found = [
+        matching = [
             result
             for result in reversed(self._results.values())
             if state in (0, result.state) and self._has(result, wanted)
         ]
-        page = found[start : start + min(most or _LONGEST_PAGE, _LONGEST_PAGE)]
-        contents = [structure("ResultDataType", **one.members(self._station)) for one in page]
+        page = matching[start : start + min(most or _LONGEST_PAGE, _LONGEST_PAGE)]
+        contents = [structure("ResultDataType", **result.members(self._station)) for result in page]
         return (
-            ua.Variant(start + len(page) >= len(found), ua.VariantType.Boolean),
+            ua.Variant(start + len(page) >= len(matching), ua.VariantType.Boolean),
             _number(len(page)),
             self._hold(page) if page else _number(0),
             extension(contents),

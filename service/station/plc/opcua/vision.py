@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncua import Node, ua
+from asyncua.common.manage_nodes import delete_nodes
 
 from service.station.plc.opcua.server import StationServer
 
@@ -25,7 +26,11 @@ AUTOMATIC = f"{STATE_MACHINE}.AutomaticModeStateMachine"
 
 _VISION_SYSTEM_TYPE = 1003
 _BINARY_ID_BASE = 3019
-_BINARY_IDS = (3002, 3008, 3013)
+_BINARY_IDS = {
+    "ConfigurationIdDataType": 3008,
+    "RecipeIdExternalDataType": 3002,
+    "RecipeIdInternalDataType": 3013,
+}
 """Ids of recipes and configurations: structures that have only their base's members."""
 _LEFT_OUT = (
     "DiagnosticLevel",
@@ -103,7 +108,9 @@ async def build_vision(server: StationServer) -> Vision:
     """Import the NodeSet and add one VisionSystem."""
     await server.import_xml(NODESET)
     standard = await server.get_namespace_index(MACHINE_VISION)
-    for number in _BINARY_IDS:
+    for name, number in _BINARY_IDS.items():
+        if hasattr(ua, name):
+            delattr(ua, name)  # asyncua keeps the first class of a name, here that of the base
         await _define(server, ua.NodeId(number, standard), ua.NodeId(_BINARY_ID_BASE, standard))
     await server.load_data_type_definitions()
     own = await server.register_namespace(STATION)
@@ -113,8 +120,17 @@ async def build_vision(server: StationServer) -> Vision:
         objecttype=ua.NodeId(_VISION_SYSTEM_TYPE, standard),
     )
     vision = Vision(server, standard, own)
-    await server.delete_nodes([vision.node(path) for path in _LEFT_OUT], recursive=True)
+    for path in _LEFT_OUT:
+        await _leave_out(vision, path)
     return vision
+
+
+async def _leave_out(vision: Vision, path: str) -> None:
+    """Delete an optional part; only its parent refers to it, so no other node is searched."""
+    node, above = vision.node(path), path.rpartition(".")[0]
+    parent = vision.node(above) if above else vision.system
+    await parent.delete_reference(node, ua.ObjectIds.HasComponent, forward=True)
+    await delete_nodes(node.session, [node], recursive=True, delete_target_references=False)
 
 
 async def _define(server: StationServer, data_type: ua.NodeId, base: ua.NodeId) -> None:

@@ -100,7 +100,7 @@ class Site:
             yield client
 
     async def secured(self, folder="client", uri=CLIENT_URI, mode="SignAndEncrypt"):
-        client = Client(self.url, timeout=30)
+        client = Client(self.url, timeout=30, watchdog_intervall=30)
         client.application_uri = uri
         await client.set_security(
             SecurityPolicyBasic256Sha256,

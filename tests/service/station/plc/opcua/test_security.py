@@ -13,6 +13,7 @@ from tests.service.station.plc.opcua.site import (
     RESULTS,
     STATES,
     SYSTEM,
+    Events,
     call,
     make_ready,
     signed32,
@@ -177,5 +178,20 @@ def test_a_connection_cannot_take_over_the_session_of_another(site, run):
             await protocol.send_request(ua.ReadRequest())
         thief.disconnect_socket()
         assert await client.get_node("ns=3;s=Station.Online").read_value()
+
+    run(scenario)
+
+
+def test_a_client_cannot_end_or_take_the_subscription_of_another(site, run):
+    async def scenario(client):
+        subscription = await client.create_subscription(20, Events())
+        number = subscription.subscription_id
+        async with site.client("panel") as other:
+            with pytest.raises(ua.uaerrors.BadSubscriptionIdInvalid):
+                await other.uaclient.delete_subscriptions([number])
+            parameters = ua.TransferSubscriptionsParameters(SubscriptionIds=[number])
+            with pytest.raises(ua.uaerrors.BadSubscriptionIdInvalid):
+                await other.uaclient.transfer_subscriptions(parameters)
+        await subscription.delete()
 
     run(scenario)
