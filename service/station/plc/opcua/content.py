@@ -153,7 +153,9 @@ def result_of_report(
     )
 
 
-def result_of_registers(fields: ResultFields, job: Job, recipe: Recipe) -> PartResult:
+def result_of_registers(
+    fields: ResultFields, job: Job, recipe: Recipe, *, is_restored: bool
+) -> PartResult:
     """Return a result of which only the registers are there."""
     return PartResult(
         job=job,
@@ -163,7 +165,7 @@ def result_of_registers(fields: ResultFields, job: Job, recipe: Recipe) -> PartR
         reason=fields.reason,
         score=None if fields.score == NO_SCORE else fields.score / SCORE_STEPS,
         created_at=datetime.now(UTC),
-        is_restored=True,
+        is_restored=is_restored,
     )
 
 

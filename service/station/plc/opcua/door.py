@@ -58,7 +58,8 @@ class OpcUaDoor:
         self._inputs = PlcImage()
         self._changes: asyncio.Queue[_Change] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reported: dict[tuple[int, str], None] = {}
+        self._reported: dict[tuple[int, str], bool] = {}
+        self._unreported: dict[tuple[int, str], bool] = {}
         self._server: StationServer | None = None
 
     @property
@@ -129,7 +130,9 @@ class OpcUaDoor:
         """Publish a part's result."""
         part = report.part
         key = part.trigger_number, part.part_id
-        self._reported[key] = None
+        if self._unreported.pop(key, False):
+            return  # published from the registers, because this report came too late
+        self._reported[key] = True
         if len(self._reported) > _MOST_REPORTED:
             del self._reported[next(iter(self._reported))]
         job = self._jobs.take(*key)
@@ -167,15 +170,17 @@ class OpcUaDoor:
             async with asyncio.timeout(_REPORT_WAIT_S):
                 while self._jobs.has(*key):
                     await asyncio.sleep(_REPORT_POLL_S)
-        if key in self._reported:
-            del self._reported[key]
-        else:
+        if not self._reported.pop(key, False):
+            if self._jobs.has(*key):
+                self._unreported[key] = True
             self._publish_registers(fields)
         await self._shown()
 
     def _publish_registers(self, fields: ResultFields) -> None:
-        job = self._jobs.take(fields.trigger_number, fields.part_id)
-        result = result_of_registers(fields, job, self._recipe(fields.recipe))
+        key = fields.trigger_number, fields.part_id
+        is_restored = not self._jobs.has(*key)
+        job, recipe = self._jobs.take(*key), self._recipe(fields.recipe)
+        result = result_of_registers(fields, job, recipe, is_restored=is_restored)
         self._changes.put_nowait(lambda: self._publish(result))
 
     def _recipe(self, number: int) -> Recipe:
