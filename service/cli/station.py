@@ -1,6 +1,7 @@
 """`mambaad station`: runs the station beside the machine, checks it, and simulates its PLC."""
 
 import asyncio
+import ssl
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from service.cli.station_simulation import simulate_plc
 from service.settings import ClientSettings
 
 if TYPE_CHECKING:
+    from httpx import AsyncHTTPTransport
+
     from service.client import AsyncClient
     from service.station.commissioning import CheckedImage
     from service.station.settings import StationSettings
@@ -91,12 +94,43 @@ def check(
     raise typer.Exit(asyncio.run(work()))
 
 
-@commands.command()
-def symbols() -> None:
-    """Print every bit and register as CSV, for the PLC's project."""
-    from service.station.plc.modbus_map import symbols_csv  # noqa: PLC0415
+class SymbolFormat(StrEnum):
+    """How symbols are written."""
 
-    typer.echo(symbols_csv(), nl=False)
+    CSV = "csv"
+    ST = "st"
+
+
+@commands.command()
+def symbols(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="The station's file: its addresses and word order."),
+    ] = None,
+    form: Annotated[
+        SymbolFormat,
+        typer.Option("--format", help="A table, or a function block in structured text."),
+    ] = SymbolFormat.CSV,
+) -> None:
+    """Print every bit and register for the PLC's project.
+
+    csv: a table. st: an IEC 61131-3 function block with types for the registers and the PLC's side
+    of the handshake; it was not tried on a PLC.
+    """
+    from service.station.plc.layout import WordOrder  # noqa: PLC0415
+    from service.station.plc.modbus_map import Places, symbols_csv  # noqa: PLC0415
+    from service.station.plc.structured_text import function_block  # noqa: PLC0415
+
+    places, order = Places(), WordOrder.BIG
+    if file is not None:
+        plc = read_file(file).plc
+        if (door := plc.modbus_client or plc.modbus) is None:
+            refuse("the file has neither plc.modbus nor plc.modbus_client: there are no registers")
+        order = WordOrder(door.word_order)
+        if plc.modbus_client is not None:
+            places = Places(plc.modbus_client.inputs_at, plc.modbus_client.outputs_at)
+    is_table = form is SymbolFormat.CSV
+    typer.echo(symbols_csv(places) if is_table else function_block(places, order), nl=False)
 
 
 commands.command("simulate-plc")(simulate_plc)
@@ -126,7 +160,22 @@ def _client(settings: "StationSettings") -> "AsyncClient":
             key = file.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             refuse(f"the API key in {file} cannot be read: {error}")
+    url = str(settings.server.url or given.url)
     try:
-        return AsyncClient(str(settings.server.url or given.url), api_key=key)
+        return AsyncClient(url, api_key=key, transport=_transport(settings))
     except ValueError as error:
         refuse(f"the address of the service: {error}")
+
+
+def _transport(settings: "StationSettings") -> "AsyncHTTPTransport | None":
+    """Return what trusts the authority of the file alone; None for the client's own."""
+    import httpx  # noqa: PLC0415
+
+    file = settings.server.ca_file
+    if file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        refuse(f"the certificates in {file} cannot be read: {error}")
+    return httpx.AsyncHTTPTransport(verify=context)

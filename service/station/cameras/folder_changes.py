@@ -14,7 +14,7 @@ from watchfiles import awatch
 _STEP_MS = 1
 """How often events are collected while a part waits for its image."""
 _LOOK_EVERY_S = 0.005
-_SAFETY_S = 0.1
+_SAFETY_S = 0.05
 """A file counts this late at the latest if an event is lost."""
 _MOUNTS = Path("/proc/self/mounts")
 _NETWORK = (

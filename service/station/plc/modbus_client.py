@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
+from pymodbus.logging import Log
 from pymodbus.pdu import ModbusPDU
 
 from service.station.machine.images import PlcImage, StationImage
@@ -181,6 +182,7 @@ class _Connection:
         )
 
     async def __aenter__(self) -> "_Connection":
+        Log.setLevel(logging.CRITICAL)  # it would report each attempt; `PlcAway` says it once
         is_connected = False
         try:
             is_connected = await self._client.connect()

@@ -25,6 +25,14 @@ def open_door(
         from service.station.plc.requests.http import HttpDoor  # noqa: PLC0415
 
         return HttpDoor(settings.http, heard)
+    if settings.mqtt is not None:
+        from service.station.plc.requests.mqtt import MqttDoor  # noqa: PLC0415
+
+        return MqttDoor(settings.mqtt, heard)
+    if settings.folder is not None:
+        from service.station.plc.requests.folder import FolderDoor  # noqa: PLC0415
+
+        return FolderDoor(settings.folder, heard)
     if settings.opcua is not None:
         assert station is not None
         assert client is not None

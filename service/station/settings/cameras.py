@@ -57,7 +57,7 @@ class UsbCamera(EncodedFrames):
     )
     timeout_ms: Milliseconds = Field(500, description="a camera without an image is silent")
     latency_ms: float = Field(
-        0, ge=0, le=60_000, description="how much older an image is than the driver's time of it"
+        50, ge=0, le=60_000, description="how much older an image is than the driver's time of it"
     )
     width: PixelCount | None = Field(None, description="width of the images")
     height: PixelCount | None = Field(None, description="height of the images")
@@ -104,6 +104,12 @@ class GenicamCamera(EncodedFrames):
     timeout_ms: Milliseconds = Field(500, description="a camera without an image is silent")
     software_trigger: bool | None = Field(
         None, description="by default if the camera has one; `false`: it takes images all the time"
+    )
+    latency_ms: float = Field(
+        50,
+        ge=0,
+        le=60_000,
+        description="without software trigger: how much older an image is than its arrival",
     )
     pixel_format: str | None = Field(
         None,

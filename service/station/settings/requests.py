@@ -1,7 +1,7 @@
 """Settings of doors whose clients send requests: MQTT, HTTP, and a folder of triggers."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,6 +42,9 @@ class MqttDoorSettings(RequestDoorSettings):
     password_file: Path | None = Field(None, description="file with the user's password")
     client_id: str | None = Field(
         None, min_length=1, max_length=200, description="by default made of `topic`"
+    )
+    protocol: Literal["5", "3.1.1"] = Field(
+        "5", description="version of MQTT; 3.1.1 has no response topics"
     )
     keepalive_s: int = Field(10, ge=5, le=3_600, description="longest silence of the connection")
     timeout_ms: Milliseconds = Field(5_000, description="a broker without an answer is away")

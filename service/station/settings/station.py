@@ -23,6 +23,10 @@ class ServiceAddress(StationRoom):
     api_key_file: Path | None = Field(
         None, description="file with the API key, which needs the scope `detect`"
     )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authority of an `https` service; by default the public ones",
+    )
 
 
 class SpoolSettings(StationRoom):

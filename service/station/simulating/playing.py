@@ -16,7 +16,6 @@ from service.station.machine.states import CommandResult
 from service.station.machine.verdicts import NO_SCORE
 from service.station.plc.layout import PLC_WRITES
 from service.station.simulating.actions import (
-    WITHIN_S,
     Action,
     Beat,
     Disconnect,
@@ -36,6 +35,8 @@ from service.station.simulating.steps import Step
 from service.station.simulating.values import Condition, Value, shown
 
 _CYCLE_S = 0.01
+_AWAY_S = 60.0
+"""How long a step waits for a station that is away; it may be starting."""
 _COUNTS = 2**16
 _HEARTBEAT = "StationHeartbeat"
 Say: TypeAlias = Callable[[str], None]
@@ -137,7 +138,7 @@ class Player:
     async def _reach(self, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Send a request, again and again while the station is away. Raises `StepFailed`."""
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(_AWAY_S):
                 while True:
                     try:
                         async with self._lock:
@@ -146,7 +147,7 @@ class Player:
                         self._miss(error)
                     await asyncio.sleep(_CYCLE_S)
         except TimeoutError as error:
-            raise StepFailed(f"the station did not answer within {WITHIN_S:g} s") from error
+            raise StepFailed(f"the station did not answer within {_AWAY_S:g} s") from error
 
     async def _until(self, conditions: Sequence[Condition], within_s: float) -> Outputs:
         """Wait until all conditions hold, and return what was shown then. Raises `StepFailed`."""

@@ -90,6 +90,10 @@ class SimulatedPlc:
             await self._link.cut()
         return self.report
 
+    def finish(self) -> None:
+        """Trigger no more parts; `run` returns when no result is missing."""
+        self._last = self._number
+
     async def _scan(self) -> None:
         try:
             await self._decide(await self._link.read())

@@ -176,8 +176,9 @@ def _plain(name: str) -> str:
 
 
 def _like(word: str, names: Iterable[str]) -> str:
-    similar = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f" (did you mean {similar[0]}?)" if similar else ""
+    by_plain_name = {_plain(name): name for name in names}
+    similar = difflib.get_close_matches(_plain(word), by_plain_name, n=1, cutoff=0.7)
+    return f" (did you mean {by_plain_name[similar[0]]}?)" if similar else ""
 
 
 COMMANDS = tuple(code_name(code) for code in Command if code)

@@ -112,7 +112,7 @@ def test_with_a_silent_and_a_black_camera_the_worst_verdict_counts(
     first = 300 if second_category == "bolt" else 400
     categories = {"top": "bolt", "side": second_category, "end": "bolt"}
     plant = Cameras(tmp_path, served.url, image, categories)
-    plant.spoiled = {"top": lambda number: None, "side": lambda number: dark(number)}
+    plant.spoiled = {"top": lambda number: None, "side": dark}
     report, told_reason, rows = asyncio.run(plant.run(2, first=first))
     assert list(report.verdicts.values()) == [verdict] * 2
     assert told_reason is reason

@@ -76,7 +76,7 @@ class GenicamSource:
             try:
                 if self._aravis.simple("arv_buffer_get_status", buffer) == _COMPLETE:
                     self._frame = self._read(buffer)
-                    return self._arrived(buffer) if triggered_s is None else triggered_s
+                    return self._taken(buffer) if triggered_s is None else triggered_s
             finally:
                 self._give_back(buffer)
             triggered_s = self._trigger()  # packets were lost
@@ -170,10 +170,11 @@ class GenicamSource:
         width, height, kind = numbers
         return self._aravis.data(buffer), width, height, kind
 
-    def _arrived(self, buffer: int) -> float:
-        """Return when the first bytes of a frame arrived, on the monotonic clock."""
+    def _taken(self, buffer: int) -> float:
+        """Return when a frame was taken at the earliest: its first bytes arrived a bit later."""
         stamp_ns: int = self._aravis.simple("arv_buffer_get_system_timestamp", buffer)
-        return time.monotonic() - (time.time() - stamp_ns / 1e9)
+        age_s = time.time() - stamp_ns / 1e9 + self._settings.latency_ms / 1_000
+        return time.monotonic() - age_s
 
     def _give_back(self, buffer: int) -> None:
         self._aravis.simple("arv_stream_push_buffer", self._stream, buffer)

@@ -53,10 +53,9 @@ def configuration_id(models: Sequence[Model]) -> Any:  # noqa: ANN401
 class Configurations:
     """Knows the models of each category, and answers ConfigurationManagement."""
 
-    def __init__(self, vision: Vision, client: AsyncClient, station: str) -> None:
+    def __init__(self, vision: Vision, client: AsyncClient) -> None:
         self._vision = vision
         self._client = client
-        self._station = station
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: set[tuple[str, str]] = set()
         self._active: tuple[Model, ...] = ()
@@ -79,7 +78,7 @@ class Configurations:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def prepare(self, categories: Iterable[str]) -> None:
-        """Find the models of a recipe's categories: those of their newest test in the archive."""
+        """Find the models that serve a recipe's categories."""
         self._start(self._learn(tuple(dict.fromkeys(categories))))
 
     async def saw(self, models: Sequence[Model], inspection_id: str | None) -> None:
@@ -99,22 +98,29 @@ class Configurations:
         task.add_done_callback(self._tasks.discard)
 
     async def _learn(self, categories: tuple[str, ...]) -> None:
-        models = []
-        for category in categories:
-            search = Search(category=category, station=self._station, origin="test")
+        try:
+            serving = {one.category: one.model for one in await self._client.categories()}
+        except InspectionError as error:
+            logger.warning("the models of %s are not known: %s", ", ".join(categories), error)
+            return
+        models = [serving[category] for category in categories if category in serving]
+        pairs = dict.fromkeys((model.name, model.version) for model in models)
+        self._active = tuple([await self._find_model(*pair) for pair in pairs])
+        self._since = datetime.now(UTC)
+        await self._show()
+
+    async def _find_model(self, name: str, version: str) -> Model:
+        """Return a model with the SHA-256 of its newest inspection, if there is one."""
+        if (name, version) not in self.sha256s:
+            search = Search(model=f"{name}/{version}")
             try:
-                rows = self._client.inspections(search, page_size=1)
-                newest = await anext(aiter(rows), None)
+                newest = await anext(aiter(self._client.inspections(search, page_size=1)), None)
             except InspectionError as error:
-                logger.warning("the SHA-256 of the model of %s is not known: %s", category, error)
-                continue
-            if newest is None or newest.model is None:
-                continue
-            model = newest.model
-            models.append(self._note(model.name, model.version or "", model.sha256))
-        if models:
-            self._active, self._since = tuple(dict.fromkeys(models)), datetime.now(UTC)
-            await self._show()
+                logger.warning("the SHA-256 of %s/%s is not known: %s", name, version, error)
+                newest = None
+            if newest is not None and newest.model is not None and newest.model.sha256:
+                self.sha256s[name, version] = newest.model.sha256
+        return Model(name, version, self.sha256s.get((name, version)))
 
     async def _ask(self, inspection_id: str, key: tuple[str, str]) -> None:
         try:
@@ -126,16 +132,13 @@ class Configurations:
             self._asking.discard(key)
         if model is None or (model.name, model.version) != key:
             return
-        learnt = self._note(*key, model.sha256)
+        learnt = Model(*key, model.sha256)
+        if model.sha256:
+            self.sha256s[key] = model.sha256
         self._active = tuple(
             learnt if (one.name, one.version) == key else one for one in self._active
         )
         await self._show()
-
-    def _note(self, name: str, version: str, sha256: str | None) -> Model:
-        if sha256:
-            self.sha256s[name, version] = sha256
-        return Model(name, version, sha256)
 
     async def _show(self) -> None:
         node = self._vision.node_id(f"{_PATH}.ActiveConfiguration")

@@ -104,7 +104,7 @@ class OpcUaDoor:
         self._results = Results(
             vision, self._events, self._station.name, self._settings.max_results
         )
-        self._configurations = Configurations(vision, self._client, self._station.name)
+        self._configurations = Configurations(vision, self._client)
         self._registers = Registers(vision)
         self._states = States(vision, self._events)
         for part in (self._jobs, self._management, self._results, self._configurations):

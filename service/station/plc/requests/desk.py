@@ -14,6 +14,7 @@ import logging
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from service.station.machine.images import ResultFields, StationImage
@@ -40,6 +41,7 @@ logger = logging.getLogger("service.desk")
 _REPORT_S = 0.01
 """How long an answer waits for the report that adds its inspections."""
 
+_LAST_RESULT_S = 1.0
 _MOST_REPORTS = 8
 _Inspections = tuple[InspectionAnswer, ...]
 NOT_TAKEN = "the station stopped before it took the part"
@@ -60,7 +62,7 @@ class Desk:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restored_left: int | None = None
         self._keeping: Entry | None = None
-        self._is_beginning = False
+        self._is_beginning = self._is_closed = False
 
     @property
     def image(self) -> StationImage:
@@ -79,8 +81,16 @@ class Desk:
             raise DoorClosed(str(error)) from error
         self._requester.open()
 
+    async def finish(self) -> None:
+        """Answer with the result that is shown, before the station stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_RESULT_S):
+                while self.image.results_valid and self._answers:
+                    await asyncio.sleep(0.002)
+
     async def close(self) -> None:
         """Answer everybody who waits that the station stops."""
+        self._is_closed = True
         await self._requester.close()
         for future in self._answers.values():
             _refuse(future, "stops", str(StationCloses()))
@@ -116,12 +126,18 @@ class Desk:
         """Give a command. Raises `RequestRefused`."""
         return await self._commands.give(request)
 
+    def find(self, request: TriggerRequest) -> Entry | None:
+        """Return the latest entry of a part, however old it is."""
+        return self._ledger.find_any(request.key)
+
     def undelivered(self) -> list[Entry]:
         """Return the entries whose answers an earlier run, or a failure, left undelivered."""
         return self._ledger.undelivered
 
     async def delivered(self, entry: Entry) -> None:
-        """Note that an entry's answer was sent."""
+        """Note that an entry's answer was sent; a desk that is closed sends it again."""
+        if self._is_closed:
+            return
         try:
             if entry.is_not_taken:
                 await self._ledger.remove(entry)

@@ -86,6 +86,7 @@ class HttpDoor:
 
     async def close(self) -> None:
         """Answer all that wait, and end all connections."""
+        await self._desk.finish()
         await self._desk.close()
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True

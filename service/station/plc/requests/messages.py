@@ -138,11 +138,18 @@ def read_request(model: type[_Request], content: bytes) -> _Request:
     if len(content) > MOST_BYTES:
         raise RequestRefused("invalid", f"expected at most {MOST_BYTES} bytes, got {len(content)}")
     try:
-        return model.model_validate(strict_json(content, most_depth=4, most_values=100))
-    except ValidationError as error:
-        raise RequestRefused("invalid", _faults(error)) from error
+        values = strict_json(content, most_depth=4, most_values=100)
     except ValueError as error:
         raise RequestRefused("invalid", f"expected a JSON object: {error}") from error
+    return checked_request(model, values)
+
+
+def checked_request(model: type[_Request], values: object) -> _Request:
+    """Return a request from its values. Raises `RequestRefused`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestRefused("invalid", _faults(error)) from error
 
 
 def answer_of(
@@ -161,6 +168,23 @@ def answer_of(
         inspections=inspections,
         answered_at=datetime.now(UTC),
     )
+
+
+def refusal_of(
+    error: RequestRefused, request: TriggerRequest | CommandRequest | None
+) -> dict[str, Any]:
+    """Return the answer to a request for which the station did nothing; None was not read."""
+    if isinstance(request, CommandRequest):
+        named: dict[str, Any] = {"command": request.command, "result": "REFUSED"}
+    else:
+        named = {"verdict": Verdict.NONE.name}
+    if request is not None:
+        named |= {
+            "trigger_number": request.trigger_number,
+            "part_id": request.part_id,
+            "request_id": request.request_id,
+        }
+    return {"error": error.code, "detail": str(error), **named}
 
 
 def state_of(image: StationImage) -> dict[str, Any]:

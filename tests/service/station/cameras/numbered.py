@@ -4,7 +4,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 
 import numpy as np
@@ -92,10 +92,8 @@ class NumberedCamera:
 
     def cut_all(self):
         for connection in list(self._sockets):
-            try:
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def _guarded(self, connection):
         try:

@@ -71,7 +71,7 @@ def device(request, tmp_path):
 
 def settings_of(device, url, timeout_ms=PATIENT_MS, checks=None, **settings):
     if isinstance(device, PipeCamera):
-        kind = {"usb": {"device": url, "timeout_ms": timeout_ms, **settings}}
+        kind = {"usb": {"device": url, "timeout_ms": timeout_ms, "latency_ms": 0, **settings}}
     else:
         stream = {"url": url, "latency_ms": 0, "timeout_ms": timeout_ms, "lost_after_ms": 1_000}
         kind = {"stream": {**stream, **settings}}

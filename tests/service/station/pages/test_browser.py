@@ -153,8 +153,9 @@ def test_the_page_reads_without_javascript(browser):
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("is_dark", [False, True])
+@pytest.mark.parametrize(
+    ("width", "is_dark"), [(360, False), (360, True), (768, False), (1280, True)]
+)
 def test_every_verdict_reads_at_every_width(browser, width, is_dark):
     resize(browser, width, is_dark)
     with shown() as station:
@@ -172,7 +173,8 @@ def test_every_verdict_reads_at_every_width(browser, width, is_dark):
 
 
 BITS_ON = """
-return [...document.querySelectorAll("#bits li.on span:nth-child(2)")].map((name) => name.textContent)
+const names = document.querySelectorAll("#bits li.on span:nth-child(2)");
+return [...names].map((name) => name.textContent);
 """
 WIDTH = "return document.documentElement.scrollWidth"
 VERDICT = """

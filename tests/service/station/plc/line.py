@@ -15,7 +15,7 @@ from service.station.machine.events import (
     TriggerDurable,
 )
 from service.station.machine.faults import ErrorCode
-from service.station.machine.images import PlcImage
+from service.station.machine.images import PlcImage, StationImage
 from service.station.machine.states import Command
 from service.station.machine.verdicts import Outcome, Verdict
 from tests.service.station.machine.bench import SETTINGS
@@ -99,4 +99,5 @@ async def opened(make, *, is_ready=True, **options):
                 await line.prepare()
             yield line
         finally:
+            line.door.show(StationImage(online=False))
             await line.door.close()

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
+from pyModbusTCP.server import ModbusServer
 
 from service.station.machine.images import PlcImage, ResultFields, StationImage
 from service.station.machine.verdicts import Verdict
 from service.station.plc.door import DoorClosed
-from service.station.plc.layout import STATION_WRITES, WordOrder, encode
+from service.station.plc.layout import PLC_WRITES, STATION_WRITES, WordOrder, encode
 from service.station.plc.modbus_client import ModbusClientDoor
 from service.station.plc.modbus_map import INPUTS, OUTPUTS
 from service.station.settings import ModbusClientSettings
@@ -265,6 +266,36 @@ def test_the_check_reads_and_writes_nothing():
             await other.check()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("order", list(WordOrder))
+def test_a_server_that_shares_nothing_with_pymodbus_is_served_alike(order):
+    """pyModbusTCP, in threads: the image of a part goes there and its result comes back."""
+
+    async def scenario():
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        settings = {**SETTINGS, "port": port, "inputs_at": 10, "word_order": order.value}
+        heard = []
+        door = ModbusClientDoor(ModbusClientSettings(**settings), heard.append)
+        server = ModbusServer("127.0.0.1", port, no_block=True)
+        await asyncio.to_thread(server.start)
+        try:
+            server.data_bank.set_holding_registers(10, encode(PART, PLC_WRITES, order))
+            await door.open()
+            await until(lambda: heard == [PART])
+            door.show(RESULT)
+            expected = block(RESULT, order)
+            bank = server.data_bank
+            await until(lambda: bank.get_holding_registers(100, OUTPUTS) == expected)
+            assert await ModbusClientDoor(ModbusClientSettings(**settings), print).check()
+            await asyncio.to_thread(server.stop)
+            await until(lambda: heard[1:] == [replace(PART, trigger_enable=False)])
+        finally:
+            await door.close()
+            await asyncio.to_thread(server.stop)
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
 @pytest.mark.parametrize(

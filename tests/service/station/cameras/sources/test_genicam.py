@@ -71,7 +71,8 @@ def test_each_image_was_taken_after_its_trigger(software_trigger):
         reasons = []
         for _ in range(3):
             frame, _, triggered_at = await shot_in_the_end(camera)
-            assert triggered_at <= frame.captured_at <= datetime.now(UTC)
+            now = datetime.now(UTC)
+            assert triggered_at <= frame.captured_at <= now
             reasons.append(checker.check(frame.content))
         await camera.close()
         return reasons

@@ -34,11 +34,21 @@ async def inspected(client, site, events, number):
     return await events.until(lambda event: event.JobId.Id == job_id)
 
 
+async def with_known_model(client, site, events):
+    """Inspect a part, and wait until the archive has told the SHA-256 of the model."""
+    await inspected(client, site, events, site.number())
+    active = client.get_node(f"{CONFIGURATIONS}.ActiveConfiguration")
+    async with asyncio.timeout(20):
+        while len((await active.read_value()).InternalId.Id) != 64:
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize(("recipe", "verdict"), [("1", "OK"), ("nuts", "NG")])
 def test_a_part_is_started_inspected_reported_and_archived(site, run, recipe, verdict):
     async def scenario(client):
         await make_ready(client, recipe)
         events = await subscribed(client, RESULT_READY)
+        await with_known_model(client, site, events)
         number = site.number()
         event = await inspected(client, site, events, number)
         assert event.PartId.Id == f"cell-{number}"
@@ -202,10 +212,9 @@ def test_every_register_is_a_variable_that_nobody_can_write(site, run):
 def test_the_active_configuration_is_the_model_by_its_sha256(site, run):
     async def scenario(client):
         await make_ready(client)
+        events = await subscribed(client, RESULT_READY)
+        await with_known_model(client, site, events)
         active = client.get_node(f"{CONFIGURATIONS}.ActiveConfiguration")
-        async with asyncio.timeout(20):
-            while len((await active.read_value()).InternalId.Id) != 64:
-                await asyncio.sleep(0.05)
         wanted = (await active.read_value()).InternalId
         outputs = await call(
             client, f"{CONFIGURATIONS}.GetConfigurationList", number32(0), number32(0), signed32(0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from functools import partial
 
 import httpx
@@ -253,8 +254,6 @@ def test_with_a_certificate_the_door_speaks_tls(tmp_path):
     async def scenario():
         async with opened(making(tmp_path, **settings)) as line:
             assert line.door.address.startswith("https://")
-            import ssl  # noqa: PLC0415
-
             context = ssl.create_default_context(cafile=authority.file)
             async with client_of(line, verify=context) as client:
                 taken = await client.post("/trigger", json=part(1))
