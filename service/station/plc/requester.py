@@ -11,13 +11,14 @@ is cancelled leaves the handshake whole: Trigger and commands are always held to
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from service.station.machine.images import PlcImage, ResultFields, StationImage
 from service.station.machine.states import Command, CommandResult
 from service.station.plc.door import Heard
 from service.station.plc.refusals import NotReady, StationCloses, not_ready_because
+from service.station.plc.taken_part import TakenPart
 
 __all__ = ["NotReady", "Requester", "StationCloses", "not_ready_because"]
 
@@ -26,16 +27,6 @@ logger = logging.getLogger("service.requester")
 _Condition = Callable[[StationImage], bool]
 _Value = TypeVar("_Value")
 _RETRY_S = 0.5
-
-
-@dataclass(eq=False, slots=True)
-class _Part:
-    """A part that was taken; `position` counts all results, from the start of the station."""
-
-    position: int
-    result: "asyncio.Future[ResultFields]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
 
 
 async def _nothing(_result: ResultFields) -> None: ...
@@ -61,7 +52,7 @@ class Requester:
         self._inputs = PlcImage(trigger_enable=True, buffer_enable=True)
         self._image = StationImage(online=False)
         self._waiting: list[tuple[_Condition, asyncio.Future[StationImage]]] = []
-        self._parts: list[_Part] = []
+        self._parts: list[TakenPart] = []
         self._acknowledged = 0
         self._commanding = asyncio.Lock()
         self._triggering = asyncio.Lock()
@@ -162,7 +153,7 @@ class Requester:
         await self._until(lambda image: image.ack_command == 0)
         return done.command_result
 
-    async def _take_by_command(self, trigger_number: int, part_id: str) -> _Part:
+    async def _take_by_command(self, trigger_number: int, part_id: str) -> TakenPart:
         """Give the command StartSingleJob. Raises `NotReady`."""
         if self._commanding.locked():
             raise NotReady("a command is running")
@@ -179,7 +170,7 @@ class Requester:
             raise NotReady(not_ready_because(self._image))
         return part
 
-    async def _take_by_trigger(self, trigger_number: int, part_id: str) -> _Part:
+    async def _take_by_trigger(self, trigger_number: int, part_id: str) -> TakenPart:
         """Hold Trigger until TriggerAck. Raises `NotReady`.
 
         A trigger that comes meanwhile is refused at once: no trigger ever waits.
@@ -200,7 +191,7 @@ class Requester:
             self._show_missed_triggers()
         return part
 
-    def _begin(self, trigger_number: int, part_id: str, **start: object) -> _Part:
+    def _begin(self, trigger_number: int, part_id: str, **start: object) -> TakenPart:
         """Write what starts a part; return it if the machine has taken it. Raises `NotReady`.
 
         The machine steps at once. It may end a part that is out of time in the same step.
@@ -213,7 +204,7 @@ class Requester:
         has_ended_one = after.buffered > before.buffered
         if not after.busy or (before.busy and not has_ended_one):
             raise NotReady(not_ready_because(before if before.busy else after))
-        part = _Part(self._acknowledged + after.buffered)
+        part = TakenPart(self._acknowledged + after.buffered)
         self._parts.append(part)
         return part
 
@@ -226,7 +217,7 @@ class Requester:
                 self._write(trigger=True)
                 self._write(trigger=False)
 
-    def _leave(self, part: _Part) -> None:
+    def _leave(self, part: TakenPart) -> None:
         """Note that nobody waits for the result of a part."""
         part.result.cancel()
 
