@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import opcua
 from service.cli.station_file import UNUSABLE, File, end, read_file, refuse
 from service.cli.station_simulation import simulate_plc
 from service.settings import ClientSettings
@@ -133,6 +134,8 @@ def symbols(
 
 
 commands.command("simulate-plc")(simulate_plc)
+commands.command("opcua-certificate")(opcua.make_certificate)
+commands.command("opcua-user")(opcua.set_user)
 
 
 def _save(folder: Path, image: "CheckedImage") -> None:
