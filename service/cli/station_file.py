@@ -18,7 +18,6 @@ UNUSABLE = 2
 def read_file(file: Path) -> "StationSettings":
     """Return the settings in a file, or end the program."""
     try:
-        import jinja2  # noqa: F401, PLC0415 - the status page
         import pymodbus  # noqa: F401, PLC0415 - every command but `symbols` needs it
         import watchfiles  # noqa: F401, PLC0415
         import yaml  # noqa: F401, PLC0415

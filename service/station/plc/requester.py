@@ -11,7 +11,7 @@ is cancelled leaves the handshake whole: Trigger and commands are always held to
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from service.station.machine.images import PlcImage, ResultFields, StationImage
@@ -30,12 +30,12 @@ _RETRY_S = 0.5
 
 @dataclass(eq=False, slots=True)
 class _Part:
-    """A part that was taken; `position` counts all results, from the start of the station."""
+    """A part; when it is taken, its `position` counts all results from the station's start."""
 
-    position: int
-    result: "asyncio.Future[ResultFields]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    trigger_number: int
+    part_id: str
+    result: "asyncio.Future[ResultFields]"
+    position: int = -1
 
 
 async def _nothing(_result: ResultFields) -> None: ...
@@ -116,16 +116,22 @@ class Requester:
         It is started by Trigger, and a part that is refused is a missed trigger, as with a PLC; or
         by the command StartSingleJob.
         """
-        taking = self._take_by_command if by_command else self._take_by_trigger
-        part = await self._to_its_end(taking(trigger_number, part_id), self._leave)
+        take = self._take_by_command if by_command else self._take_by_trigger
+        result: asyncio.Future[ResultFields] = asyncio.get_running_loop().create_future()
         try:
-            return await part.result
+            await self._to_its_end(take(_Part(trigger_number, part_id, result)))
+            return await result
         finally:
-            self._leave(part)
+            result.cancel()  # if it did not come: nobody waits for it any more
 
-    def miss(self) -> None:
-        """Note a trigger that came just before another one is taken: MissedTrigger comes on."""
-        self._owes_missed_trigger = True
+    def miss(self, trigger_number: int, part_id: str) -> None:
+        """Let the machine miss a trigger that is refused, before anything else happens."""
+        self._write()  # a step, after which it is certain whether the station is ready
+        if self._image.ready or self._triggering.locked():
+            self._owes_missed_trigger = True  # comes on as soon as the next part is taken
+        else:
+            self._write(trigger=True, trigger_number=trigger_number, part_id=part_id)
+            self._write(trigger=False)
 
     async def command(self, command: Command, recipe: int = 0) -> CommandResult:
         """Give a command, and return how it ended; see `inspect` for StartSingleJob.
@@ -157,14 +163,14 @@ class Requester:
         await self._until(lambda image: image.ack_command == 0)
         return done.command_result
 
-    async def _take_by_command(self, trigger_number: int, part_id: str) -> _Part:
+    async def _take_by_command(self, part: _Part) -> None:
         """Give the command StartSingleJob. Raises `NotReady`."""
         if self._commanding.locked():
             raise NotReady("a command is running")
         command = Command.START_SINGLE_JOB
         async with self._commanding:
             try:
-                part = self._begin(trigger_number, part_id, command=command)
+                self._begin(part, command=command)
             except NotReady:
                 await self._end_command(command)
                 raise
@@ -172,9 +178,8 @@ class Requester:
         if result is not CommandResult.DONE:
             self._parts.remove(part)
             raise NotReady(not_ready_because(self._image))
-        return part
 
-    async def _take_by_trigger(self, trigger_number: int, part_id: str) -> _Part:
+    async def _take_by_trigger(self, part: _Part) -> None:
         """Hold Trigger until TriggerAck. Raises `NotReady`.
 
         A trigger that comes meanwhile is refused at once: no trigger ever waits.
@@ -184,7 +189,7 @@ class Requester:
             raise NotReady("another part is in work")
         async with self._triggering:
             try:
-                part = self._begin(trigger_number, part_id, trigger=True)
+                self._begin(part, trigger=True)
                 image = await self._until(lambda image: image.trigger_ack or not image.busy)
             finally:
                 self._write(trigger=False)
@@ -193,24 +198,22 @@ class Requester:
                 raise NotReady(not_ready_because(image))
             await self._until(lambda image: not image.trigger_ack)
             self._show_missed_triggers()
-        return part
 
-    def _begin(self, trigger_number: int, part_id: str, **start: object) -> _Part:
-        """Write what starts a part; return it if the machine has taken it. Raises `NotReady`.
+    def _begin(self, part: _Part, **start: object) -> None:
+        """Write what starts a part. Raises `NotReady` if the machine has not taken it.
 
         The machine steps at once. It may end a part that is out of time in the same step.
         """
         before = self._image
         if self._is_closed or not before.online:
             raise StationCloses
-        self._write(trigger_number=trigger_number, part_id=part_id, **start)
+        self._write(trigger_number=part.trigger_number, part_id=part.part_id, **start)
         after = self._image
         has_ended_one = after.buffered > before.buffered
         if not after.busy or (before.busy and not has_ended_one):
             raise NotReady(not_ready_because(before if before.busy else after))
-        part = _Part(self._acknowledged + after.buffered)
+        part.position = self._acknowledged + after.buffered
         self._parts.append(part)
-        return part
 
     def _show_missed_triggers(self) -> None:
         """Let MissedTrigger come on for triggers that came while Trigger was held."""
@@ -220,10 +223,6 @@ class Requester:
             if self._image.busy:
                 self._write(trigger=True)
                 self._write(trigger=False)
-
-    def _leave(self, part: _Part) -> None:
-        """Note that nobody waits for the result of a part."""
-        part.result.cancel()
 
     async def _take_results(self) -> None:
         while True:
@@ -268,19 +267,15 @@ class Requester:
         self._waiting.append((condition, future))
         return await future
 
-    async def _to_its_end(
-        self,
-        work: Coroutine[Any, Any, _Value],
-        leave: Callable[[_Value], None] = lambda value: None,
-    ) -> _Value:
-        """Await work that goes on if the caller is cancelled; then `leave` gets its value."""
+    async def _to_its_end(self, work: Coroutine[Any, Any, _Value]) -> _Value:
+        """Await work that goes on if the caller is cancelled."""
         task = self._start(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():  # by `close`
                 raise StationCloses from None
-            task.add_done_callback(lambda task: _pass_on(task, leave))
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
             raise
 
     def _start(self, work: Coroutine[Any, Any, _Value]) -> asyncio.Task[_Value]:
@@ -292,9 +287,3 @@ class Requester:
     def _write(self, **values: object) -> None:
         self._inputs = replace(self._inputs, **values)  # type: ignore[arg-type]
         self._heard(self._inputs)
-
-
-def _pass_on(task: asyncio.Task[_Value], receive: Callable[[_Value], None]) -> None:
-    """Give `receive` the value of a task, unless it failed."""
-    if not task.cancelled() and task.exception() is None:
-        receive(task.result())

@@ -166,11 +166,10 @@ class Desk:
         if earlier is not None:
             return await self._repeat(request, earlier)
         image = self._requester.image
-        if self._is_beginning:
-            self._requester.miss()
-            raise RequestRefused("not-ready", "another part is in work")
-        if not image.ready and not by_command:
-            await self._miss(request, not_ready_because(image))
+        if self._is_beginning or not (image.ready or by_command):
+            self._requester.miss(*request.key)
+            why = "another part is in work" if self._is_beginning else not_ready_because(image)
+            raise RequestRefused("not-ready", why)
         self._is_beginning = True  # a flood is refused here: nothing waits for the disk
         try:
             entry = await self._ledger.add(request, reply_to)
@@ -190,15 +189,6 @@ class Desk:
             await self._remove(entry)
             raise RequestRefused("not-ready", str(error)) from error
         return await asyncio.shield(future)
-
-    async def _miss(self, request: TriggerRequest, why: str) -> None:
-        """Let the machine miss a trigger. Raises `RequestRefused`."""
-        try:
-            await self._requester.inspect(*request.key)
-        except NotReady as error:
-            raise RequestRefused("not-ready", str(error)) from error
-        # Its step found the station ready after all; the part is answered like one without client.
-        raise RequestRefused("not-ready", why)
 
     async def _remove(self, entry: Entry) -> None:
         try:

@@ -67,6 +67,7 @@ class MqttDoor:
         self._keeping: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(settings.topic, self._desk)
+        self._away_because = ""
         self._is_closing = False
 
     @property
@@ -120,21 +121,21 @@ class MqttDoor:
             await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def _stay_connected(self) -> None:
-        """Connect again and again; say once that the broker is away, and why."""
-        pause_s, said = _FIRST_PAUSE_S, ""
+        """Connect again and again; say each reason why the broker is away once."""
+        pause_s = _FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
-            reason = await self._connect_once(said)
+            reason = await self._connect_once()
             if loop.time() - began_s > _STABLE_S:
                 pause_s = _FIRST_PAUSE_S
-            if reason != said:
+            if reason != self._away_because:
                 logger.warning("the broker %s is away: %s", self.address, reason)
-                said = reason
+                self._away_because = reason
             await asyncio.sleep(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 
-    async def _connect_once(self, said: str) -> str:
+    async def _connect_once(self) -> str:
         """Use one connection until it ends; return why it ended, or could not begin."""
         offline = json.dumps({"online": False}).encode()
         try:
@@ -144,8 +145,9 @@ class MqttDoor:
             )  # fmt: skip
         except (BrokerAway, DoorClosed) as error:
             return str(error)
-        if said:
+        if self._away_because:
             logger.warning("the broker %s is back", self.address)
+            self._away_because = ""
         self._connection = connection
         self._outbox.begin(connection)
         try:

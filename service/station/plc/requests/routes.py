@@ -35,6 +35,7 @@ _STATUSES = {
     "stops": HTTPStatus.SERVICE_UNAVAILABLE,
     "command": HTTPStatus.CONFLICT,
     "unauthorized": HTTPStatus.UNAUTHORIZED,
+    "browser": HTTPStatus.FORBIDDEN,
     "too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too-slow": HTTPStatus.REQUEST_TIMEOUT,
 }
@@ -45,6 +46,7 @@ _TITLES = {
     "invalid": "the request is not valid",
     "stops": "the station stops",
     "command": "the command was not carried out",
+    "browser": "a browser's page may not command a station",
     "unauthorized": "the token is missing or wrong",
     "too-large": "the request is too large",
     "too-slow": "the request is too slow",
@@ -115,6 +117,8 @@ class _Routes:
     async def _read(self, request: Request, model: type[_Request]) -> _Request:
         """Return a request's body. Raises `RequestRefused` or `_Fault`."""
         self._check_token(request)
+        if "origin" in request.headers:  # a page of another site, in a browser on an allowed host
+            raise _Fault("browser", "expected a program; a browser's page sent the header Origin")
         content = bytearray()
         try:
             async with asyncio.timeout(_BODY_S):

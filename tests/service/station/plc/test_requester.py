@@ -238,6 +238,23 @@ def test_results_that_cannot_be_kept_wait_and_a_full_buffer_refuses_the_next_par
     run(scenario)
 
 
+def test_a_result_that_was_kept_too_late_is_acknowledged_after_its_overrun():
+    async def scenario(line):
+        await prepare(line)
+        line.keeping_fails = True
+        assert (await line.requester.inspect(1, "part 1")).verdict is Verdict.OK
+        line.now_ms = SETTINGS.ack_timeout_ms
+        line.step()
+        assert line.requester.image.overrun
+        line.keeping_fails = False
+        await until(lambda: not line.requester.image.buffered)
+        assert line.kept == ["part 1"]
+        assert (await line.requester.inspect(2, "part 2")).part_id == "part 2"
+        assert line.requester.image.error_code is ErrorCode.OVERRUN
+
+    run(scenario)
+
+
 def test_an_aborted_part_is_undecided_and_told_to_its_caller():
     async def scenario(line):
         await prepare(line)

@@ -168,6 +168,20 @@ def test_rubbish_is_answered_with_a_problem(tmp_path, path, content, status):
     assert numbers == []
 
 
+def test_a_page_in_a_browser_cannot_trigger_or_command(tmp_path):
+    async def scenario():
+        async with opened(making(tmp_path)) as line, client_of(line) as client:
+            client.headers["origin"] = "https://elsewhere.example"
+            answers = [
+                await client.post("/trigger", json=part(1)),
+                await client.post("/command", json={"command": "Halt"}),
+            ]
+            return line.numbers, answers
+
+    numbers, answers = asyncio.run(scenario())
+    assert (numbers, [answer.status_code for answer in answers]) == ([], [403, 403])
+
+
 def test_bytes_that_are_no_http_and_endless_headers_are_refused(tmp_path):
     async def scenario():
         async with opened(making(tmp_path)) as line:

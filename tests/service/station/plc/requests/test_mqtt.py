@@ -305,14 +305,18 @@ def test_results_wait_while_the_broker_is_killed_and_are_published_when_it_is_ba
                 await until_ready(line, plc)
                 plc.send("trigger", part(2))
                 await line.until(lambda: plc.bodies("result")[-1]["part_id"] == "part 2")
+                await asyncio.to_thread(broker.stop)
+                await line.until(lambda: line.door.clients == 0)
+                await asyncio.to_thread(broker.start)
+                await line.until(lambda: line.door.clients)
                 return [(r["part_id"], r["verdict"]) for r in plc.bodies("mine")], line.numbers
 
     mine, numbers = asyncio.run(scenario())
     assert mine == [("part 1", "OK")]
     assert numbers == [1, 2]
     messages = [record.getMessage() for record in caplog.records]
-    assert sum(" is away: " in message for message in messages) >= 1
-    assert sum(" is back" in message for message in messages) == 1
+    assert sum(" is away: " in message for message in messages) >= 2
+    assert sum(" is back" in message for message in messages) == 2
 
 
 def test_a_part_in_work_at_the_end_of_the_station_is_told_after_its_restart(tmp_path, broker):
@@ -440,3 +444,15 @@ def test_a_station_starts_without_its_broker_and_connects_later(tmp_path):
         asyncio.run(scenario())
     finally:
         broker.stop()
+
+
+def test_two_stations_with_one_topic_say_again_and_again_that_the_broker_is_back(
+    tmp_path, broker, caplog
+):
+    async def scenario():
+        first, second = making(tmp_path / "first", broker), making(tmp_path / "second", broker)
+        async with opened(first) as line, opened(second):
+            await line.until(lambda: " is back" in caplog.text)
+            await line.until(lambda: caplog.text.count(" is back") >= 2)
+
+    asyncio.run(scenario())
