@@ -130,14 +130,16 @@ def test_a_station_ends_although_a_cameras_driver_does_not_return(tmp_path):
         url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/live"
         text = FILE.replace("    folder:\n      path: shots\n", f"    stream:\n      url: {url}\n")
         text = text.replace("timeout_ms: 10", "timeout_ms: 1000")
-        (tmp_path / "station.yaml").write_text(text + "plc:\n  modbus:\n    port: 0\n", "utf-8")
+        (tmp_path / "station.yaml").write_text(
+            text + "plc:\n  modbus:\n    port: 0\nstatus:\n  port: 0\n", "utf-8"
+        )
         with subprocess.Popen(
             [sys.executable, "-c", RUN, "station", "run"],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             try:
-                assert "Station EL-3 on" in process.stdout.readline()
+                assert any("Station EL-3 on" in line for line in process.stdout)
                 connection, _ = listener.accept()
                 process.send_signal(signal.SIGTERM)
                 _, errors = process.communicate(timeout=60)

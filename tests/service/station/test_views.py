@@ -172,7 +172,7 @@ def test_a_stream_beside_a_folder_and_its_loss(tmp_path, served, image):
     assert len(set(kept)) == 4
     assert set(kept) <= sent
 
-    lost = {"side": {"stream": {"url": url, "timeout_ms": 200}}}
+    lost = {"side": {"stream": {"url": url, "timeout_ms": 300, "latency_ms": 0}}}
     (tmp_path / "later").mkdir()
     plant = Cameras(
         tmp_path / "later", served.url, image, {"top": "bolt", "side": "bolt"}, lost, 20_000
