@@ -33,7 +33,13 @@ from rich.progress import (
 )
 
 from benchmarks.loading import CannotMeasure
+from benchmarks.loading.claims import Verdict
+from benchmarks.loading.subject import served_categories
 from benchmarks.stationing.counting import MUST_BE_ZERO
+from benchmarks.stationing.doors import DOORS
+from benchmarks.stationing.flatness import report_flatness, run_soak
+from benchmarks.stationing.latency import OWN_LIMIT_MS, TAKT_MS, measure
+from benchmarks.stationing.site import Service, ended
 from benchmarks.stationing.triggering import Outcome, Roughness, run_rough
 from model.benchmark import device_name
 
@@ -90,6 +96,62 @@ def triggers(
         values |= {"seconds": round(outcome.seconds, 1), **outcome.count.as_json()}
         _write(json_file, "triggers", values)
     raise typer.Exit(0 if outcome.count.holds else 1)
+
+
+@app.command()
+def latency(
+    door: Annotated[str, typer.Option(help=f"One of {', '.join(DOORS)}.")] = "modbus",
+    parts: Annotated[int, typer.Option(min=20, help="Parts to trigger, one by one.")] = 1_000,
+    weights: Annotated[Path, typer.Option(help="The store to serve.")] = Path("weights"),
+    images: Annotated[Path, typer.Option(help="Images, as <category>/<image>.")] = Path("samples"),
+    json_file: JsonFile = None,
+) -> None:
+    """Time the trigger until the result's registers are valid, with the service and without."""
+    if door not in DOORS:
+        raise CannotMeasure(f"no door {door!r}; there are {', '.join(DOORS)}")
+    with tempfile.TemporaryDirectory(prefix="mambaad-station-") as folder:
+        service = Service(Path(folder), weights.resolve(), {})
+        with ended([service]):
+            service.start()
+            category = served_categories(service.url, {})[0]
+            measured = asyncio.run(
+                measure(Path(folder), service.url, category, images, door, parts)
+            )
+    own, whole = measured["own_ms"], measured["end_to_end_ms"]
+    verdict = Verdict(
+        f"{door}: trigger seen to result valid, without the service: p99 under {OWN_LIMIT_MS:g} ms",
+        own["p99"] <= OWN_LIMIT_MS,
+        own["p99"],
+        OWN_LIMIT_MS,
+        f"p50 {own['p50']}, p95 {own['p95']}, p99 {own['p99']} ms of {measured['parts']} parts",
+    )
+    print(verdict.text())
+    print(
+        f"with the service: p50 {whole['p50']}, p95 {whole['p95']}, p99 {whole['p99']} ms; ", end=""
+    )
+    print(f"{100 * measured['within_takt']:.1f} % within {TAKT_MS:g} ms")
+    if json_file is not None:
+        _write(json_file, "latency", measured | {"category": category, "holds": verdict.holds})
+    raise typer.Exit(0 if verdict.holds else 1)
+
+
+@app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.5, help="Length of the soak.")] = 30.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Run two stations of one service at full speed: memory, files and threads must stay flat."""
+    with tempfile.TemporaryDirectory(prefix="mambaad-station-") as folder:
+        rows, counted, samples = asyncio.run(run_soak(Path(folder), 60 * minutes))
+    holds = report_flatness(rows) and counted.holds
+    print(f"{counted.results} results, verdicts: {_listed(counted.verdicts)}")
+    for example in counted.examples:
+        print(f"WRONG: {example}")
+    print("HOLDS" if holds else "DOES NOT HOLD")
+    if json_file is not None:
+        values = {"minutes": minutes, "holds": holds, "flatness": rows, **counted.as_json()}
+        _write(json_file, "soak", values | {"samples": samples})
+    raise typer.Exit(0 if holds else 1)
 
 
 def report(outcome: Outcome) -> None:

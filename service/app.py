@@ -80,7 +80,9 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.state.body_budget = BodyBudget.of(settings.http)
     app.state.detect = detect_door(settings, app.state.shutdown, metrics)
     app.state.archive = base.archive
-    console = open_console(settings, guard) if settings.console.enabled else None
+    app.state.archive_settings = settings.archive
+    journal = base.archive.journal if base.archive else None
+    console = open_console(settings, guard, journal) if settings.console.enabled else None
     app.state.console = console
     _open_doors(app)
     metrics.expect_routes(likely_codes(app.routes))

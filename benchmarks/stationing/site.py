@@ -32,7 +32,7 @@ class Process:
         self.log = folder / f"{name}.log"
         self.starts = 0
         self._command = [*MAMBAAD, *command]
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self._environment = child_environment()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,6 +112,7 @@ class StationProcess(Process):
             "cameras": {"top": {"folder": camera}},
             "plc": {"modbus": {"port": port}},
             "spool": {"min_free_bytes": 0},
+            "status": {"port": free_port()},
             **settings,
         }
         self.file.write_text(json.dumps(values, indent=2) + "\n", "utf-8")  # JSON is YAML
@@ -123,6 +124,11 @@ class StationProcess(Process):
         half.write_bytes(content)
         half.replace(self.shots / f"{number}.png")
         (self.shots / f"{number - _KEPT_SHOTS}.png").unlink(missing_ok=True)
+
+
+def child_environment() -> dict[str, str]:
+    """Return the variables of a process that is started here."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 @contextmanager

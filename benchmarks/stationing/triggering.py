@@ -6,9 +6,9 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ _STUCK_S = 180.0
 _DRAIN_S = 180.0
 _LOOK_S = 0.2
 _TIMES = {"takt_ms": 2_000, "reserve_ms": 200, "ack_timeout_ms": 60_000}
-_PLC = {"max_delay_ms": 5.0, "drops_early": 0.03, "acks_late": 0.1, "restarts": 0.003}
+_ROUGH_PLC = {"max_delay_ms": 5.0, "drops_early": 0.03, "acks_late": 0.1, "restarts": 0.003}
 
 Show = Callable[[int], None]
 """Hears how many results the PLCs have."""
@@ -42,6 +42,13 @@ class Roughness:
     station_kill_s: float = 20.0
     service_kill_s: float = 60.0
     network_s: float = 5.0
+    plc: Mapping[str, float] = field(default_factory=lambda: dict(_ROUGH_PLC))
+    """Behaviour of the simulated PLC, as in `SimulatorSettings`."""
+
+
+def calm() -> Roughness:
+    """Return no roughness at all: the PLCs work at full speed."""
+    return Roughness(plc={})
 
 
 @dataclass(slots=True)
@@ -76,7 +83,7 @@ async def run_rough(
     service = Service(folder, folder / "weights", {"archive__keep_images": "OK=1,NG=1"})
     async with AsyncExitStack() as stack:
         lines = [
-            await stack.enter_async_context(_line(folder, service, number, triggers, roughness))
+            await stack.enter_async_context(line_of(folder, service, number, triggers, roughness))
             for number in range(len(_STATIONS))
         ]
         stations = [line.station for line in lines]
@@ -86,13 +93,13 @@ async def run_rough(
         began = time.monotonic()
         faults = await _trigger(lines, service, seconds, roughness, show)
         triggered_s = time.monotonic() - began
-        await _drain(lines, service)
-        count = await _count(lines, service)
+        await drain(lines, service)
+        count = await count_lines(lines, service)
     return Outcome(count, triggered_s, faults)
 
 
 @asynccontextmanager
-async def _line(
+async def line_of(
     folder: Path, service: Service, number: int, triggers: int, roughness: Roughness
 ) -> AsyncIterator[Line]:
     """Make a line; the first station starts by itself, the other by its PLC's commands."""
@@ -108,7 +115,7 @@ async def _line(
         share = triggers // len(_STATIONS) + (number < triggers % len(_STATIONS))
         simulator = SimulatorSettings(
             parts=share, seed=roughness.seed + number, commands=not starts_itself,
-            time_limit_s=1e9, **_PLC,
+            time_limit_s=1e9, **roughness.plc,
         )  # fmt: skip
 
         async def expose(part: int) -> None:
@@ -224,7 +231,7 @@ async def _watch(
             raise CannotMeasure(f"no result for {_STUCK_S:g} s; {results} before")
 
 
-async def _drain(lines: Sequence[Line], service: Service) -> None:
+async def drain(lines: Sequence[Line], service: Service) -> None:
     """Wait until the archive has everything; what it does not get in time is counted as missing."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
@@ -244,25 +251,13 @@ async def _is_drained(lines: Sequence[Line], service: Service) -> bool:
     return True
 
 
-async def _count(lines: Sequence[Line], service: Service) -> Count:
+async def count_lines(lines: Sequence[Line], service: Service) -> Count:
+    """End the stations, and compare what their PLCs saw with the archive."""
     count = Count()
     rows = await read_rows(service.url)
     for station, by_number in rows.items():
-        for number in [NO_NUMBER] if NO_NUMBER in by_number else []:
-            for row in by_number[number]:
-                print(
-                    "BROKEN",
-                    station,
-                    row.inspection_id,
-                    row.category,
-                    row.part_id,
-                    row.told,
-                    row.told_reason,
-                    row.origin,
-                    row.received_at,
-                    row.captured_at,
-                    row.answer,
-                )
+        for row in by_number.get(NO_NUMBER, []):
+            count.note("wrong_part", (station, row.inspection_id), "has no trigger number")
     for line in lines:
         name = line.station.name
         status = await asyncio.to_thread(line.station.end, signal.SIGTERM)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.station_file import UNUSABLE, File, read_file, refuse
+from service.cli import opcua
+from service.cli.station_file import UNUSABLE, File, end, read_file, refuse
 from service.cli.station_simulation import simulate_plc
 from service.settings import ClientSettings
 
@@ -60,7 +61,7 @@ def run(
     from service.cli.station_run import configure_logs, run_station  # noqa: PLC0415
 
     configure_logs(log_level, log_format)
-    raise typer.Exit(asyncio.run(run_station(settings, partial(_client, settings), refuse)))
+    end(asyncio.run(run_station(settings, partial(_client, settings), refuse)))
 
 
 @commands.command()
@@ -90,7 +91,7 @@ def check(
                 _save(save, check.image)
         return 0 if all(check.is_sound for check in checks) else UNUSABLE
 
-    raise typer.Exit(asyncio.run(work()))
+    end(asyncio.run(work()))
 
 
 class SymbolFormat(StrEnum):
@@ -133,6 +134,8 @@ def symbols(
 
 
 commands.command("simulate-plc")(simulate_plc)
+commands.command("opcua-certificate")(opcua.make_certificate)
+commands.command("opcua-user")(opcua.set_user)
 
 
 def _save(folder: Path, image: "CheckedImage") -> None:

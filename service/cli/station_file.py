@@ -1,5 +1,8 @@
 """The argument FILE of `mambaad station`, and how the commands refuse."""
 
+import logging
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,7 +18,6 @@ UNUSABLE = 2
 def read_file(file: Path) -> "StationSettings":
     """Return the settings in a file, or end the program."""
     try:
-        import jinja2  # noqa: F401, PLC0415 - the status page
         import pymodbus  # noqa: F401, PLC0415 - every command but `symbols` needs it
         import watchfiles  # noqa: F401, PLC0415
         import yaml  # noqa: F401, PLC0415
@@ -46,3 +48,16 @@ def refuse(*lines: str) -> NoReturn:
     for line in lines:
         typer.echo(f"mambaad station: {line}", err=True)
     raise typer.Exit(UNUSABLE)
+
+
+def end(code: int) -> NoReturn:
+    """End the program, although the driver of a camera may not return."""
+    from service.station.cameras.reading import threads_left  # noqa: PLC0415
+
+    if threads_left():
+        # Python would end such a thread inside of the driver's C++, which aborts the process.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise typer.Exit(code)

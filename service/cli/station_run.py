@@ -51,9 +51,9 @@ async def run_station(
     line = AliveLine(sys.stdout) if sys.stdout.isatty() else None
     watchers: list[Watcher] = [*(pages.watchers if pages else ()), *([line] if line else ())]
     async with open_client() as client:
-        door = partial(open_door, settings.plc)
-        station = Station(settings, client, door, watchers)
+        door = partial(open_door, settings.plc, station=settings, client=client)
         try:
+            station = Station(settings, client, door, watchers)
             await station.open()
         except (SpoolFailure, SpoolUnusable, DoorClosed) as error:
             if pages is not None:

@@ -26,6 +26,7 @@ from service.client.results import (
     Category,
     Readiness,
     Result,
+    read_body,
     read_categories,
     read_readiness,
     read_results,
@@ -105,7 +106,7 @@ class Calls:
     def warm(self, category: str, timeout_ms: float | None) -> Generator[Step, Outcome, None]:
         """Have a category's versions loaded."""
         path = f"/categories/{quote(category, safe='')}/warm"
-        yield from exchange(self._post(path, {}, [], timeout_ms), self._retry)
+        read_body((yield from exchange(self._post(path, {}, [], timeout_ms), self._retry)))
 
     def page(
         self, search: Search, cursor: str | None, limit: int

@@ -7,6 +7,8 @@ from starlette.requests import Request
 from service.access import signing
 from service.access.guard import Guard
 from service.access.sessions import Sessions
+from service.archive.journal import Journal
+from service.console.feed import LiveFeed
 from service.console.pages import Pages
 from service.console.pictures import Previewer
 from service.console.samples import Samples
@@ -25,18 +27,24 @@ class Console:
     pages: Pages
     samples: Samples
     previewer: Previewer
+    feed: LiveFeed | None
     policy: str
 
 
-def open_console(settings: Settings, guard: Guard) -> Console:
-    """Return the console of a service."""
+def open_console(settings: Settings, guard: Guard, journal: Journal | None) -> Console:
+    """Return the console of a service; without a journal there is no page Live."""
     chosen = settings.console
+    feed = None
+    if journal is not None:
+        feed = LiveFeed(journal, settings.archive.node_name, chosen.shifts, chosen.zone)
+        feed.listen()
     return Console(
         chosen,
         Sessions(_signing_key(settings), guard, chosen),
         Pages(chosen.zone),
         Samples(settings.samples_dir, settings.inspection.max_image_bytes),
         Previewer(ImageLimits.of(settings.inspection)),
+        feed,
         _policy(chosen),
     )
 

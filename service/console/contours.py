@@ -11,6 +11,7 @@ from PIL import Image
 
 _LEVEL = 0.5  # the pixel threshold
 _MAX_SIDE = 160
+_LINES_PER_SIDE = 250
 _TOP, _RIGHT, _BOTTOM, _LEFT = range(4)
 # Which sides of a cell a line connects, by which corners are above the level: 8 is the upper left
 # one, 4 the upper right, 2 the lower right, 1 the lower left.
@@ -38,6 +39,18 @@ def contours(scores: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> str:
     return "".join(
         "M" + "L".join(_placed(values, crossing, size, scale) for crossing in loop) + "Z"
         for loop in _loops(neighbours)
+    )
+
+
+def outline_svg(path: str, size: tuple[int, int]) -> str:
+    """Return a drawing of contours; `size` is the image's (width, height)."""
+    line = max(size) / _LINES_PER_SIDE
+    style = 'fill="none" stroke-linejoin="round"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" '
+        f'preserveAspectRatio="none"><path {style} stroke="#000" stroke-opacity=".75" '
+        f'stroke-width="{2 * line:.2f}" d="{path}"/><path {style} stroke="#ffd21f" '
+        f'stroke-width="{line:.2f}" d="{path}"/></svg>'
     )
 
 

@@ -17,14 +17,20 @@ from service.api.service import Service, ServiceDependency
 from service.archive.records import InspectionRecord, MediaState, ViewRecord
 from service.archive.searching.archive import Found
 from service.archive.searching.viewing import Medium, sha256_of, view_of
-from service.console.contours import contours
+from service.console.contours import contours, outline_svg
 from service.console.pictures import PHOTO_SIDE, THUMBNAIL_SIDE, Picture, heat_png
-from service.console.records import Delivery, deliveries, neighbours, state_of
+from service.console.records import (
+    Delivery,
+    deliveries,
+    neighbours,
+    review_score_of,
+    route_of,
+    state_of,
+)
 from service.console.visits import READING, Visit, VisitDependency
-from service.errors import MediaDamaged, NoSuchCategory, NoSuchModel, ServiceError
+from service.errors import MediaDamaged, NoSuchCategory, ServiceError
 from service.http.declaration import declares
 from service.inspection.images.maps import read_map
-from service.versions.registry import Route
 
 router = APIRouter()
 
@@ -124,6 +130,27 @@ async def heat(
     return _cached(visit, drawn, "image/png", f"{sha256}-heat")
 
 
+@router.get("/console/parts/{inspection_id}/outline")
+@declares(is_page=True, scope=READING)
+async def outline(
+    visit: VisitDependency,
+    door: InspectionsDoorDependency,
+    identifier: InspectionId,
+    view: View = 0,
+) -> Response:
+    """Return the contours of a view as a drawing of the image's size."""
+    record = await door.find_media(identifier)
+    sha256 = sha256_of(record, view, Medium.MAP, door.node)
+    shown = view_of(record, view)
+    assert shown.width is not None  # a view with a map was decoded
+    assert shown.height is not None
+    size = (shown.width, shown.height)
+    content = await door.read(record, view, Medium.MAP)
+    lines = await asyncio.to_thread(lambda: contours(read_map(content), size))
+    drawing = outline_svg(lines, size).encode()
+    return _cached(visit, drawing, "image/svg+xml", f"{sha256}-outline")
+
+
 async def _jpeg(
     visit: Visit,
     service: Service,
@@ -138,7 +165,7 @@ async def _jpeg(
     if visit.request.headers.get("if-none-match") == f'"{tag}"':
         return _cached(visit, b"", "image/jpeg", tag, status=304)
     content = await door.read(record, number, Medium.IMAGE)
-    route = _route_of(service, record)
+    route = route_of(service.registry, record)
     bits = route.preprocessing.grey_bits if route else _GREY_BITS
     picture = await visit.console.previewer.jpeg(content, bits, side)
     return _cached(visit, picture, "image/jpeg", tag)
@@ -198,19 +225,8 @@ def _regions(view: ViewRecord) -> list[Region]:
     ]
 
 
-def _route_of(service: Service, record: InspectionRecord) -> Route | None:
-    """Return the category of the version that inspected a part; None if it is gone."""
-    try:
-        name, version = record.model_name or "", record.model_version or ""
-        return (service.registry.version(name, version).routes or {}).get(record.category)
-    except NoSuchModel:
-        return None
-
-
 def _thresholds(service: Service, record: InspectionRecord) -> Thresholds:
-    then = _route_of(service, record)
-    review = record.review_threshold
-    review_score = then.calibration.score(review) if then and review is not None else None
+    review_score = review_score_of(service.registry, record)
     try:
         now = service.registry.find(record.category)
     except (NoSuchCategory, ServiceError):

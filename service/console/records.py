@@ -14,9 +14,16 @@ from model.inspection import Decision
 from service.archive import store
 from service.archive.records import InspectionRecord
 from service.archive.tables import dead_letters, events, inspections, rollups, sinks
-from service.errors import BodyTooLarge, ImageTooLarge, UndecodableImage, UnsupportedImage
+from service.errors import (
+    BodyTooLarge,
+    ImageTooLarge,
+    NoSuchModel,
+    UndecodableImage,
+    UnsupportedImage,
+)
 from service.inspection.submission import Origin
 from service.problem_types import PROBLEM_TYPES
+from service.versions.registry import Registry, Route
 
 _BAD_INPUTS = (UndecodableImage, UnsupportedImage, ImageTooLarge, BodyTooLarge)
 _BAD_INPUT_SLUGS = {PROBLEM_TYPES[kind].slug for kind in _BAD_INPUTS}
@@ -66,6 +73,23 @@ def state_of(record: InspectionRecord) -> PartState:
     if record.told is Decision.UNDECIDED and is_bad_input:
         return PartState.INPUT
     return PartState(record.told.value)
+
+
+def route_of(registry: Registry, record: InspectionRecord) -> Route | None:
+    """Return the category of the version that inspected a part; None if it is gone."""
+    try:
+        version = registry.version(record.model_name or "", record.model_version or "")
+    except NoSuchModel:
+        return None
+    return (version.routes or {}).get(record.category)
+
+
+def review_score_of(registry: Registry, record: InspectionRecord) -> float | None:
+    """Return where a part's review band began, from 0 to 1; None without one."""
+    route = route_of(registry, record)
+    if route is None or record.review_threshold is None:
+        return None
+    return route.calibration.score(record.review_threshold)
 
 
 def has_parts(connection: Connection) -> bool:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from service.access.gate import takes_key
 from service.api.inspections.door import InspectionsDoor
 from service.api.requests import check_query
-from service.console import history, parts, trying
+from service.console import history, live, parts, trying
 from service.console.languages import LANGUAGES
 from service.console.records import has_parts
 from service.console.visits import (
@@ -27,6 +27,7 @@ _CACHED = "public, max-age=31536000, immutable"
 router = APIRouter(include_in_schema=False)
 _guarded = APIRouter(dependencies=[Depends(takes_key), Depends(check_query)])
 _guarded.include_router(trying.router)
+_guarded.include_router(live.router)
 _guarded.include_router(history.router)
 _guarded.include_router(parts.router)
 
@@ -44,7 +45,7 @@ async def start(visit: VisitDependency) -> Response:
     if visit.may(TRYING) and not (door and reads and await door.archive.read(has_parts)):
         return visit.redirect(app.url_path_for("try_page"))
     if reads:
-        return visit.redirect(app.url_path_for("history_page"))
+        return visit.redirect(app.url_path_for("live_page"))
     return visit.page("nothing.html")
 
 
@@ -103,7 +104,9 @@ async def static_file(
     if file is None:
         return Response(status_code=404)
     tag = f'"{file.tag}"'
-    headers = {"ETag": tag, "Cache-Control": _CACHED}
+    # A worker keeps to the policy of its own file.
+    policy = visit.console.policy
+    headers = {"ETag": tag, "Cache-Control": _CACHED, "Content-Security-Policy": policy}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(file.content, headers=headers, media_type=file.media_type)

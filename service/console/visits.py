@@ -46,7 +46,9 @@ class Visit:
     def page(self, template: str, status_code: int = 200, **values: object) -> Response:
         """Return a page; it counts as a click of its session."""
         response = HTMLResponse(self.html(template, **values), status_code)
-        self._renew(response)
+        for name, value in self._headers().items():
+            response.headers[name] = value
+        self.renew(response)
         return response
 
     def redirect(self, address: str) -> Response:
@@ -119,9 +121,8 @@ class Visit:
     def _is_secure(self) -> bool:
         return self.request.scope.get("scheme") == "https"
 
-    def _renew(self, response: Response) -> None:
-        for name, value in self._headers().items():
-            response.headers[name] = value
+    def renew(self, response: Response) -> None:
+        """Count the request as a click of its session."""
         renewed = self.console.sessions.renewed(self.session)
         if renewed is not None:
             self.set_session(response, renewed)

@@ -52,7 +52,7 @@ async def check_station(settings: StationSettings, client: AsyncClient) -> list[
     try:
         checks = [await _service(client)]
         checks += [check async for check in _categories(settings, inspector)]
-        checks += [_spool(settings), await _door(settings)]
+        checks += [_spool(settings), await _door(settings, client)]
         cameras = (_camera(settings, inspector, name) for name in settings.cameras)
         return [*checks, *await asyncio.gather(*cameras)]
     finally:
@@ -97,10 +97,11 @@ def _spool(settings: StationSettings) -> Check:
     return Check(what, f"{free_bytes // 2**20} MiB free", is_sound)
 
 
-async def _door(settings: StationSettings) -> Check:
-    door = open_door(settings.plc, lambda image: None)
-    what = f"PLC {door.address}"
+async def _door(settings: StationSettings, client: AsyncClient) -> Check:
+    what = "PLC"
     try:
+        door = open_door(settings.plc, lambda image: None, settings, client)
+        what = f"PLC {door.address}"
         return Check(what, await door.check())
     except DoorClosed as error:
         return Check(what, f"{error}; or the station runs already", is_sound=False)

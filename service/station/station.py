@@ -116,7 +116,7 @@ class Station:
             missed_triggers=counts.missed_triggers,
             overruns=counts.overruns,
             errors=self._machine.errors,
-            cameras_up={},
+            cameras_up={name: camera.is_up for name, camera in self._inspector.cameras.items()},
             schedule=self._warmer.state,
         )
 

@@ -29,6 +29,14 @@ _HANGS_S = 30.0
 """A call of a driver that has not returned by then never will."""
 
 
+_THREAD = "camera "
+
+
+def threads_left() -> int:
+    """Return how many threads of cameras run: those whose driver has not returned to be stopped."""
+    return sum(thread.name.startswith(_THREAD) for thread in threading.enumerate())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Want:
     """Asks for the first frame taken after a moment; `deliver` is called in the reader's thread."""
@@ -51,7 +59,7 @@ class Reader:
         self._is_connected = False
         self._began_s: float | None = None
         self._latest_s = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{_THREAD}{name}", daemon=True)
         self._thread.start()
 
     @property
@@ -102,8 +110,10 @@ class Reader:
             except SourceLost as error:
                 self._lost(str(error))
             except Exception as error:
-                logger.exception("camera %s", self._name)
-                self._lost(f"{type(error).__name__}: {error}")
+                problem = f"{type(error).__name__}: {error}"
+                if problem != self.problem:
+                    logger.exception("camera %s", self._name)
+                self._lost(problem)
             finally:
                 self._is_connected = False
                 with suppress(Exception):

@@ -115,7 +115,7 @@ class _Routes:
         text = sources.metrics.text(
             snapshot.image,
             vitals,
-            is_plc_up=sources.writer.is_plc_up(snapshot, vitals),
+            is_plc_up=sources.writer.is_plc_up(snapshot, vitals) is not False,
             cameras_up={name: is_up for name, is_up in cameras.items() if is_up is not None},
             is_service_up=bool(sources.service.state.is_up),
         )

@@ -25,6 +25,7 @@ REASONS = {
     Reason.IMAGE_UNREADABLE: "the image cannot be read",
     Reason.IMAGE_BLACK: "the image is black",
     Reason.IMAGE_FROZEN: "the same image as before",
+    Reason.IMAGE_SIZE: "the image has another size",
     Reason.ABORTED: "aborted",
     Reason.STATION_RESTARTED: "the station was restarted",
 }

@@ -87,8 +87,14 @@ class StatusWriter:
         image = snapshot.image
         return self.is_live(snapshot) and image.online and image.state in _TAKES_PARTS
 
-    def is_plc_up(self, snapshot: Snapshot, vitals: Vitals) -> bool:
-        """Whether a PLC is connected, and its heartbeat changes if it is watched."""
+    def is_plc_up(self, snapshot: Snapshot, vitals: Vitals) -> bool | None:
+        """Whether a PLC is connected, and its heartbeat changes if it is watched.
+
+        None: the door has no connection that lasts.
+        """
+        plc = self._settings.plc
+        if plc.http is not None or plc.folder is not None:
+            return None
         timeout_ms = self._settings.times.plc_timeout_ms
         beats = not timeout_ms or (
             snapshot.plc_beat_s is not None and snapshot.plc_beat_s * 1_000 < timeout_ms

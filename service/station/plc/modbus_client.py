@@ -182,7 +182,8 @@ class _Connection:
         )
 
     async def __aenter__(self) -> "_Connection":
-        Log.setLevel(logging.CRITICAL)  # it would report each attempt; `PlcAway` says it once
+        # pymodbus would report each attempt; `PlcAway` says it once.
+        Log.setLevel(logging.CRITICAL)  # type: ignore[no-untyped-call]
         is_connected = False
         try:
             is_connected = await self._client.connect()

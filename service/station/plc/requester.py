@@ -124,6 +124,15 @@ class Requester:
         finally:
             result.cancel()  # if it did not come: nobody waits for it any more
 
+    async def start(self, trigger_number: int, part_id: str, *, by_command: bool = False) -> None:
+        """Like `inspect`, but return when the part is taken; its result is unclaimed."""
+        take = self._take_by_command if by_command else self._take_by_trigger
+        result: asyncio.Future[ResultFields] = asyncio.get_running_loop().create_future()
+        try:
+            await self._to_its_end(take(_Part(trigger_number, part_id, result)))
+        finally:
+            result.cancel()  # nobody waits for it
+
     def miss(self, trigger_number: int, part_id: str) -> None:
         """Let the machine miss a trigger that is refused, before anything else happens."""
         self._write()  # a step, after which it is certain whether the station is ready

@@ -15,6 +15,7 @@ from service.station.settings.cameras import (
     UsbCamera,
 )
 from service.station.settings.modbus import ModbusClientSettings, ModbusSettings
+from service.station.settings.opcua import OpcUaSettings
 from service.station.settings.plc import PlcSettings
 from service.station.settings.schedule import ScheduleEntry
 from service.station.settings.station import RecipeSettings, StationSettings
@@ -27,6 +28,7 @@ __all__ = [
     "GenicamCamera",
     "ModbusClientSettings",
     "ModbusSettings",
+    "OpcUaSettings",
     "PlcSettings",
     "RecipeSettings",
     "ScheduleEntry",

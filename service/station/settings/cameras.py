@@ -49,13 +49,30 @@ class EncodedFrames(StationRoom):
     jpeg_quality: int = Field(95, ge=1, le=100, description="quality of a `jpeg`")
 
 
-class UsbCamera(EncodedFrames):
+class StreamingFrames(EncodedFrames):
+    """A camera that takes images all the time."""
+
+    timeout_ms: Milliseconds = Field(500, description="a camera without an image is silent")
+    latency_ms: float = Field(
+        50, ge=0, le=60_000, description="how much older an image is than the time known of it"
+    )
+
+    @model_validator(mode="after")
+    def _check_latency(self) -> Self:
+        if self.latency_ms >= self.timeout_ms:
+            raise ValueError(
+                f"latency_ms must be below timeout_ms, got {self.latency_ms:g} and "
+                f"{self.timeout_ms:g}: no image would come in time"
+            )
+        return self
+
+
+class UsbCamera(StreamingFrames):
     """A camera that the operating system offers as a video device."""
 
     device: int | Path = Field(
         description="number of the device, or its path: `/dev/video0`, `/dev/v4l/by-id/...`"
     )
-    timeout_ms: Milliseconds = Field(500, description="a camera without an image is silent")
     latency_ms: float = Field(
         50, ge=0, le=60_000, description="how much older an image is than the driver's time of it"
     )
@@ -77,13 +94,12 @@ class UsbCamera(EncodedFrames):
         return self
 
 
-class StreamCamera(EncodedFrames):
+class StreamCamera(StreamingFrames):
     """A network camera that streams all the time; the images of MJPEG stay as they are sent."""
 
     url: Annotated[AnyUrl, UrlConstraints(allowed_schemes=["rtsp", "rtsps", "http", "https"])] = (
         Field(description="address of the stream: RTSP, or MJPEG over `http://` or `https://`")
     )
-    timeout_ms: Milliseconds = Field(500, description="a camera without an image is silent")
     latency_ms: float = Field(
         200,
         ge=0,
@@ -95,13 +111,12 @@ class StreamCamera(EncodedFrames):
     )
 
 
-class GenicamCamera(EncodedFrames):
+class GenicamCamera(StreamingFrames):
     """A GigE Vision or USB3 Vision camera."""
 
     id: str = Field(
         min_length=1, description="the camera's id, serial number or address, as Aravis lists it"
     )
-    timeout_ms: Milliseconds = Field(500, description="a camera without an image is silent")
     software_trigger: bool | None = Field(
         None, description="by default if the camera has one; `false`: it takes images all the time"
     )

@@ -133,9 +133,9 @@ class StationSettings(StationRoom):
 
     def _check_heartbeat(self) -> None:
         """Refuse to watch a heartbeat that nobody sends."""
-        without = (self.plc.mqtt, self.plc.http, self.plc.folder)
+        without = (self.plc.mqtt, self.plc.http, self.plc.folder, self.plc.opcua)
         if self.times.plc_timeout_ms and any(door is not None for door in without):
             raise ValueError(
                 "times.plc_timeout_ms watches the heartbeat of a PLC; a client of plc.mqtt, "
-                "plc.http or plc.folder has none: remove it"
+                "plc.http, plc.folder or plc.opcua has none: remove it"
             )

@@ -1,13 +1,17 @@
 """`mambaad station`: what it prints, and how it ends."""
 
+import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from service.cli.main import build_commands
+from tests.service.live import ROOT, RUN
 from tests.service.station.cameras.numbered import MjpegCamera, jpeg, number_in, pixels
 
 FILE = """\
@@ -117,6 +121,30 @@ def test_a_camera_without_its_library_is_refused(mambaad, tmp_path, monkeypatch)
     result = mambaad("run")
     assert result.exit_code == 2
     assert "camera top: opencv is not installed: pip install 'mambaad-service[" in result.stderr
+
+
+def test_a_station_ends_although_a_cameras_driver_does_not_return(tmp_path):
+    """Nobody answers the request that OpenCV sends, for which it waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(60)
+        url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/live"
+        text = FILE.replace("    folder:\n      path: shots\n", f"    stream:\n      url: {url}\n")
+        text = text.replace("timeout_ms: 10", "timeout_ms: 1000")
+        (tmp_path / "station.yaml").write_text(text + "plc:\n  modbus:\n    port: 0\n", "utf-8")
+        with subprocess.Popen(
+            [sys.executable, "-c", RUN, "station", "run"],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            try:
+                assert "Station EL-3 on" in process.stdout.readline()
+                connection, _ = listener.accept()
+                process.send_signal(signal.SIGTERM)
+                _, errors = process.communicate(timeout=60)
+                connection.close()
+            finally:
+                process.kill()
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_a_port_that_is_taken_ends_the_station(mambaad, tmp_path):

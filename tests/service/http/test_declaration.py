@@ -250,7 +250,12 @@ def test_what_inspects_and_what_is_open(line):
     trying = {Scope.DETECT, Scope.REVIEW, Scope.ADMIN}
     for path in ("/console/try", "/console/samples/{category}/{name}"):
         assert pages[path].scopes == trying
-    for path in ("/console/history", "/console/parts/{inspection_id}"):
+    for path in (
+        "/console/live",
+        "/console/live/events",
+        "/console/history",
+        "/console/parts/{inspection_id}",
+    ):
         assert pages[path].scopes == {Scope.READ}
     one = "/inspections/{inspection_id}"
     assert scopes == {

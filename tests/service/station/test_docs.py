@@ -24,8 +24,9 @@ def test_the_tables_and_the_diagram_are_those_of_the_code():
     assert replaced(document) == document
 
 
-def test_the_file_of_the_first_result_is_valid(tmp_path):
-    (tmp_path / "station.yaml").write_text(text_of("station.yaml"), "utf-8")
+@pytest.mark.parametrize("name", ["station.yaml", "opcua.yaml"])
+def test_the_file_of_a_station_is_valid(tmp_path, name):
+    (tmp_path / "station.yaml").write_text(text_of(name), "utf-8")
     assert read_station_file(tmp_path / "station.yaml").name == "EL-3"
 
 

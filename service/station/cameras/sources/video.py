@@ -16,7 +16,8 @@ from service.station.settings import StreamCamera, UsbCamera
 if TYPE_CHECKING:
     import cv2
 
-_CONNECT_MS = 5_000
+_CONNECT_MS = 3_000
+"""OpenCV connects one stream after another, so that one that is away holds up the others."""
 _MAX_BUFFERED = 4
 """Frames that a driver holds at most: as many as OpenCV gives it buffers."""
 _MANUAL_EXPOSURE = 1

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from service.station.cameras import reading
 from service.station.cameras.camera import CameraSilent, Shot
 from service.station.cameras.checking import ImageChecker
 from service.station.cameras.opening import open_camera
@@ -135,11 +137,11 @@ def test_mjpeg_is_read_however_the_camera_writes_it(kind):
     taken(device, work)
 
 
-def test_frames_that_the_network_held_back_are_not_used(device):
+@pytest.mark.parametrize(
+    ("device", "latency_ms"), [(MjpegCamera(), 320), (RtspCamera(), 0)], ids=["mjpeg", "rtsp"]
+)
+def test_frames_that_the_network_held_back_are_not_used(device, latency_ms):
     """RTSP has the camera's time; for MJPEG a setting says how late the frames may come."""
-    if isinstance(device, PipeCamera):
-        pytest.skip("a device has no network")
-    is_mjpeg = isinstance(device, MjpegCamera)
 
     async def work(camera):
         await shot(camera)
@@ -148,7 +150,7 @@ def test_frames_that_the_network_held_back_are_not_used(device):
         triggered_s = time.monotonic()
         return triggered_s, number_in((await shot(camera)).content)
 
-    triggered_s, number = taken(device, work, latency_ms=320 if is_mjpeg else 0)
+    triggered_s, number = taken(device, work, latency_ms=latency_ms)
     assert triggered_s <= device.taken_s[number]
 
 
@@ -196,13 +198,26 @@ def test_a_camera_that_was_unplugged_is_silent_until_it_is_back(device, caplog):
     assert "camera top is back" in caplog.text
 
 
-def test_a_driver_that_never_returns_makes_nobody_wait(tmp_path):
-    """Nobody writes to the pipe, so that opening it as a device never returns."""
+def hanging_threads():
+    return sum(thread.name == "camera hanging" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def hanging(tmp_path):
+    """A device that never returns from being opened: a pipe to which nobody writes."""
     path = tmp_path / "device.y4m"
     os.mkfifo(path)
+    yield path
+    while hanging_threads():  # OpenCV opens one after another
+        with suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        time.sleep(0.01)
 
+
+def test_a_driver_that_never_returns_makes_nobody_wait(hanging):
     async def scenario():
-        camera = open_camera("top", settings_of(PipeCamera(tmp_path), path, timeout_ms=200))
+        settings = CameraSettings.model_validate({"usb": {"device": hanging, "timeout_ms": 200}})
+        camera = open_camera("hanging", settings)
         await camera.open()
         for _ in range(2):
             with pytest.raises(CameraSilent, match="no new image, within 200 ms"):
@@ -211,7 +226,37 @@ def test_a_driver_that_never_returns_makes_nobody_wait(tmp_path):
         await camera.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
-    os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+def test_threads_whose_driver_hangs_are_replaced_but_not_without_end(hanging, monkeypatch):
+    monkeypatch.setattr(reading, "_HANGS_S", 0.05)
+
+    async def scenario():
+        settings = CameraSettings.model_validate({"usb": {"device": hanging, "timeout_ms": 100}})
+        camera = open_camera("hanging", settings)
+        for _ in range(8):
+            with pytest.raises(CameraSilent):
+                await shot(camera)
+        most = hanging_threads()
+        await camera.close()
+        return most
+
+    assert asyncio.run(scenario()) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ({"stream": {"url": "ftp://camera/video"}}, "URL scheme should be 'rtsp', 'rtsps', 'http'"),
+        ({"stream": {"url": "http://camera/", "latency_ms": 500}}, "no image would come in time"),
+        ({"usb": {"device": 0, "width": 640}}, "both width and height, or neither"),
+        ({"usb": {"device": 0, "fourcc": "MJPEG"}}, "String should match pattern"),
+        ({"usb": {"device": 0}, "genicam": {"id": "GV01"}}, "exactly one of folder"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(kind, problem):
+    with pytest.raises(ValidationError, match=problem):
+        CameraSettings.model_validate(kind)
 
 
 def test_a_part_that_still_waits_gets_no_image_of_the_next(device):

@@ -1,25 +1,14 @@
 """The page in Chromium: live, harmless, and readable at every width, by day and by night."""
 
-import json
-import re
-import time
 from dataclasses import replace
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
 
 from service.station.machine.faults import ErrorCode
 from service.station.machine.verdicts import FailSafe, Outcome, Reason, Verdict
-from tests.programs import program
+from tests.service.console.browser import chromium, foreign
 from tests.service.station.pages.shown import HOSTILE, VITALS, shown
 
-OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage",
-)  # fmt: skip
 OUTCOMES = [
     Outcome(Verdict.OK, score=0.1),
     Outcome(Verdict.NG, score=0.9),
@@ -30,153 +19,135 @@ OUTCOMES = [
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    for option in OPTIONS:
-        options.add_argument(option)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.binary_location = program("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))
-    yield driver
-    driver.quit()
+def running(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture
-def browser(chromium):
-    """The browser; at the end its console has no line, and it has asked nobody but the page."""
-    chromium.get("about:blank")
-    chromium.get_log("browser")
-    chromium.get_log("performance")
-    yield chromium
-    try:
-        assert [entry["message"] for entry in chromium.get_log("browser")] == []
-        assert {re.match(r"\w+:(//[^/]*)?", url)[0] for url in asked(chromium)} == {chromium.page}
-    finally:
-        chromium.get("about:blank")  # so that it asks no page that has ended
+def browser(running):
+    """The browser, which has forgotten all pages."""
+    running.clear()
+    yield running
+    running.open("about:blank")  # so that it asks no page that has ended
 
 
-def asked(driver):
-    """Return the addresses that the browser has asked since the last call."""
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    urls = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-    return [url for url in urls if not url.startswith("about:")]
+def check_harmless(browser, station):
+    """The console has no line, and the browser has asked nobody but the page."""
+    assert browser.errors() == []
+    requests = browser.requests()
+    assert any("/events" in request for request in requests)
+    assert foreign(requests, station.pages.url) == []
 
 
-def open_page(browser, station, path=""):
-    browser.page = station.pages.url.rstrip("/")
-    browser.get(station.pages.url + path)
-
-
-def text_of(browser, name):
-    return browser.find_element(By.ID, name).text
-
-
-def wait_for(condition, what):
-    limit_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < limit_s, what
-        time.sleep(0.05)
-
-
-def resize(browser, width, is_dark=False):
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+def until(browser, name, text):
+    """Wait until a fragment has a text."""
+    browser.until(lambda: text in browser.one(f"#{name}").text, f"{text} in {name}")
 
 
 def test_results_come_live_and_a_picture_opens_large(browser, image):
     with shown() as station:
-        open_page(browser, station)
-        wait_for(lambda: "READY" in text_of(browser, "head"), "the state")
+        browser.open(station.pages.url)
+        until(browser, "head", "READY")
         station.tell(1, images={"top": image(width=400, height=300)})
-        wait_for(lambda: "cell-1" in text_of(browser, "verdict"), "the result")
+        until(browser, "verdict", "cell-1")
         station.step(plc_trigger=True)
-        wait_for(lambda: "Trigger" in browser.execute_script(BITS_ON), "the bit")
-        link = "#results a[data-large]"
-        wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, link), "the picture")
-        browser.find_element(By.CSS_SELECTOR, link).click()
-        large = browser.find_element(By.CSS_SELECTOR, "dialog[open] img")
-        wait_for(lambda: large.get_property("naturalWidth") == 400, "the large picture")
+        browser.until(lambda: "Trigger" in browser.driver.execute_script(BITS_ON), "the bit")
+        browser.one("#results a[data-large]").click()
+        large = browser.one("dialog[open] img")
+        browser.until(lambda: large.get_property("naturalWidth") == 400, "the large picture")
         station.tell(2)
-        wait_for(lambda: "cell-2" in text_of(browser, "verdict"), "the next result")
+        until(browser, "verdict", "cell-2")
         assert large.is_displayed()
-        browser.find_element(By.CSS_SELECTOR, "dialog button").click()
+        browser.one("dialog button").click()
+        check_harmless(browser, station)
 
 
 def test_hostile_names_stay_text(browser, image):
     with shown() as station:
-        open_page(browser, station)
+        browser.open(station.pages.url)
         station.tell(1, part_id=HOSTILE, images={"top": image()})
         station.step(plc_part_id=HOSTILE)
-        wait_for(lambda: "<script>alert(2)" in text_of(browser, "verdict"), "the name as text")
-        wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "#results img"), "the picture")
-        browser.find_element(By.CSS_SELECTOR, "#results img").click()
-        assert "<script>" in browser.find_element(By.CSS_SELECTOR, "dialog p").text
-        sources = [
-            element.get_attribute("src") for element in browser.find_elements(By.TAG_NAME, "img")
-        ]
+        until(browser, "verdict", "<script>alert(2)")
+        browser.one("#results img").click()
+        assert "<script>" in browser.one("dialog p").text
+        sources = [element.get_attribute("src") for element in browser.all("img")]
+        assert sources
         assert all(source.startswith(station.pages.url) for source in sources)
-        assert len(browser.find_elements(By.TAG_NAME, "script")) == 1
-        open_page(browser, station, "parts/1")
-        assert "<script>alert(2)" in browser.find_element(By.TAG_NAME, "main").text
+        assert len(browser.all("script")) == 1
+        browser.open(f"{station.pages.url}parts/1")
+        assert "<script>alert(2)" in browser.one("main").text
+        check_harmless(browser, station)
 
 
-def test_the_page_says_when_it_is_not_live(chromium):
+def test_the_page_says_when_it_is_not_live(browser):
     with shown() as station:
-        open_page(chromium, station)
-        wait_for(lambda: "READY" in text_of(chromium, "head"), "the page")
-        assert text_of(chromium, "news") == ""
-    wait_for(lambda: "NOT LIVE" in text_of(chromium, "news"), "the notice")
-    assert "stale" in chromium.find_element(By.TAG_NAME, "body").get_attribute("class")
-    chromium.get("about:blank")
+        browser.open(station.pages.url)
+        until(browser, "head", "READY")
+        assert browser.one("#news").text == ""
+    until(browser, "news", "NOT LIVE")
+    assert "stale" in browser.one("body").get_attribute("class")
 
 
 def test_the_page_reads_without_javascript(browser):
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    execution = "Emulation.setScriptExecutionDisabled"
+    browser.driver.execute_cdp_cmd(execution, {"value": True})
     try:
         with shown() as station:
             station.tell(1)
-            open_page(browser, station)
-            assert "cell-1" in text_of(browser, "verdict")
+            browser.open(station.pages.url)
+            assert "cell-1" in browser.one("#verdict").text
             station.tell(2)
             # An element may go while the page is loaded again: its source does not.
-            wait_for(lambda: "cell-2" in browser.page_source, "the page that is loaded again")
+            browser.until(lambda: "cell-2" in browser.driver.page_source, "the page, loaded again")
     finally:
-        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        browser.driver.execute_cdp_cmd(execution, {"value": False})
+
+
+def failing():
+    """A page with every kind of result and error."""
+    return replace(VITALS, errors=tuple(code for code in ErrorCode if code))
 
 
 @pytest.mark.parametrize(
-    ("width", "is_dark"), [(360, False), (360, True), (768, False), (1280, True)]
+    ("width", "theme"), [(360, "light"), (360, "dark"), (768, "light"), (1280, "dark")]
 )
-def test_every_verdict_reads_at_every_width(browser, width, is_dark):
-    resize(browser, width, is_dark)
+def test_every_verdict_reads_at_every_width(browser, width, theme):
+    browser.resize(width, 900)
+    browser.use_theme(theme)
     with shown() as station:
-        station.vitals = replace(VITALS, errors=tuple(code for code in ErrorCode if code))
-        open_page(browser, station)
+        station.vitals = failing()
+        browser.open(station.pages.url)
         for job, outcome in enumerate(OUTCOMES, start=1):
             station.tell(job, outcome, part_id="W" * 32)
             word = outcome.verdict.name.replace("_", " ")
-            wait_for(lambda word=word: word in text_of(browser, "verdict"), word)
-            assert browser.execute_script(WIDTH) <= width
-            contrast, height_px, icon = browser.execute_script(VERDICT)
+            until(browser, "verdict", word)
+            assert not browser.overflows()
+            contrast, height_px, icon = browser.driver.execute_script(VERDICT)
             assert contrast >= 4.5, word
             assert height_px >= (25 if width == 360 else 50), word
             assert icon.endswith(f"#{outcome.verdict.name}")
+        check_harmless(browser, station)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_use_the_page(browser, image, theme):
+    browser.use_theme(theme)
+    with shown() as station:
+        station.vitals = failing()
+        for job, outcome in enumerate(OUTCOMES, start=1):
+            station.tell(job, outcome, images={"top": image()})
+        browser.open(station.pages.url)
+        browser.one("#results img")
+        assert browser.violations() == []
+        browser.open(f"{station.pages.url}parts/5")
+        assert browser.violations() == []
 
 
 BITS_ON = """
 const names = document.querySelectorAll("#bits li.on span:nth-child(2)");
 return [...names].map((name) => name.textContent);
 """
-WIDTH = "return document.documentElement.scrollWidth"
 VERDICT = """
 const channel = (value) => {
   const share = value / 255;

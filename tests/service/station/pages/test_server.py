@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from service.station.machine.faults import ErrorCode
 from service.station.machine.states import State
 from service.station.machine.verdicts import FailSafe, Outcome, Reason, Verdict
 from service.station.pages.server import CannotListen, StatusPages
+from service.station.reports import ScheduleState, Warming
 from tests.service.station.pages.shown import HOSTILE, VITALS, settings_of, shown
 
 
@@ -282,6 +284,27 @@ def test_a_plc_whose_watched_heartbeat_stands_still_is_down():
         station.step(plc_heartbeat=1)
         assert status_of(station)["connections"]["plc"]["is_up"] is True
         eventually(lambda: not status_of(station)["connections"]["plc"]["is_up"], "down")
+
+
+def test_a_door_without_lasting_connections_is_never_down(tmp_path):
+    with shown(settings_of(plc={"folder": {"path": tmp_path}})) as station:
+        station.vitals = replace(VITALS, plc_clients=0)
+        assert status_of(station)["connections"]["plc"]["is_up"] is None
+        assert "\nmambaad_station_plc_up 1.0\n" in get(station, "/metrics").text
+
+
+def test_the_schedule_is_shown_in_its_zone():
+    entries = [{"at": "05:45", "recipe": 1}]
+    warming = Warming(1, datetime(2026, 11, 26, 4, 45, tzinfo=UTC), is_done=False, text="no answer")
+    state = ScheduleState(datetime(2026, 11, 27, 4, 45, tzinfo=UTC), 1, warming)
+    with shown(settings_of(schedule=entries, time_zone="Europe/Berlin")) as station:
+        station.vitals = replace(VITALS, schedule=state)
+        schedule = status_of(station)["schedule"]
+        assert schedule["next_at"] == "2026-11-27T05:45:00+01:00"
+        assert schedule["latest"]["is_done"] is False
+        page = get(station, "/").text
+    assert "Fri 27 Nov, 05:45" in page
+    assert "NOT warmed: no answer" in page
 
 
 def test_a_camera_is_up_by_its_connection_and_by_its_latest_image():

@@ -140,7 +140,7 @@ def test_the_other_word_order_swaps_the_words_of_the_numbers_alone(source):
     swapped = little.replace("low word first", "high word first")
     for first, second in (("FromStation[15]", "FromStation[16]"), ("ToStation[4]", "ToStation[5]")):
         assert swapped.count(first) == swapped.count(second) == 1
-        swapped = swapped.replace(first, "?").replace(second, first).replace("?", second)
+        swapped = swapped.replace(first, "\0").replace(second, first).replace("\0", second)
     assert little != source
     assert sorted(swapped.splitlines()) == sorted(source.splitlines())
 
