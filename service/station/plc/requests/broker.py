@@ -10,6 +10,7 @@ ended, because paho-mqtt would send messages of the last one after newer ones.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -85,6 +86,7 @@ class BrokerConnection:
             reconnect_on_failure=False,
         )
         client.connect_timeout = settings.timeout_ms / 1_000
+        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
@@ -238,6 +240,11 @@ def password_of(settings: MqttDoorSettings) -> str | None:
         return read_regular(file, _MOST_PASSWORD_BYTES)[0].decode("utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         raise DoorClosed(f"the password in {file} cannot be read: {error}") from error
+
+
+def _send_at_once(_client: mqtt.Client, _data: object, connection: Any) -> None:  # noqa: ANN401
+    """Send a result before the acknowledgement of the state that precedes it (40 ms)."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _set(future: "asyncio.Future[Any]", value: str | None) -> None:
