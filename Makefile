@@ -37,7 +37,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://127.0.0.1:8000
-	@echo "Starting the service on http://$(HOST):$(PORT) (Ctrl-C stops it); the first start compiles kernels"
+	@echo "Starting the service: open http://$(HOST):$(PORT) in a browser once it is ready (Ctrl-C stops it)"
 	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT) --state $(abspath $(STATE)) --samples $(abspath $(SAMPLES))
 
 test: $(DEV) ## run every test but the long ones (10 minutes on two cores)

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from model.checkpoints.store import Store
 from service.access.gate import Gate, takes_key
 from service.access.guard import Guard
+from service.access.sessions import Sessions
 from service.api import health as operations
 from service.api.admin import routes as admin
 from service.api.deliveries import routes as deliveries
@@ -35,6 +36,10 @@ from service.assembly.archiving import open_archive
 from service.assembly.foundations import Foundations
 from service.assembly.inspecting import decode_children, detect_door, service_of, worker_pool
 from service.background import announce, return_memory
+from service.console import routes as console_pages
+from service.console.console import open_console
+from service.console.problems import PageProblems
+from service.console.routes import SIGN_IN
 from service.errors import InvalidRequest, ServiceError
 from service.http.bodies import BodyBudget, BodyGuard
 from service.http.decision_headers import DECISION_HEADER, FAIL_SAFE_HEADER
@@ -75,9 +80,13 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app.state.body_budget = BodyBudget.of(settings.http)
     app.state.detect = detect_door(settings, app.state.shutdown, metrics)
     app.state.archive = base.archive
+    app.state.archive_settings = settings.archive
+    journal = base.archive.journal if base.archive else None
+    console = open_console(settings, guard, journal) if settings.console.enabled else None
+    app.state.console = console
     _open_doors(app)
     metrics.expect_routes(likely_codes(app.routes))
-    _protect(app, settings.access)
+    _protect(app, settings.access, console.sessions if console else None)
     if base.archive is not None:
         app.state.inspections = base.archive.door
         app.state.purger = base.archive.purger
@@ -88,6 +97,8 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     )
     app.add_middleware(AnswerHeaders, shutdown=app.state.shutdown)
     app.add_middleware(LookoutErrors)
+    if console is not None:
+        app.add_middleware(PageProblems, sign_in=SIGN_IN)
     app.add_middleware(Matching, routes=app.routes)
     return app
 
@@ -136,6 +147,8 @@ def _lifespan(
                 await service.shadows.close()
                 await service.lifecycle.close()
                 await service.inspect_part.settle()
+        if app.state.console is not None:
+            await asyncio.to_thread(app.state.console.previewer.close)
         await asyncio.to_thread(base.tracing.close)
         base.deployment.release()
 
@@ -155,16 +168,21 @@ def _open_doors(app: FastAPI) -> None:
     app.include_router(inspections.router, dependencies=guarded)
     app.include_router(deliveries.router, dependencies=guarded)
     app.include_router(inspection_recording.router, dependencies=guarded)
+    if app.state.console is not None:
+        app.include_router(console_pages.router)
 
 
-def _protect(app: FastAPI, settings: AccessSettings) -> None:
+def _protect(app: FastAPI, settings: AccessSettings, sessions: Sessions | None) -> None:
     """Add error handlers and guards; the middleware added last runs first."""
     app.add_exception_handler(ServiceError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_middleware(BodyGuard, budget=app.state.body_budget, metrics=app.state.metrics)
     app.add_middleware(
-        Gate, guard=app.state.guard, metrics_require_key=settings.metrics_require_key
+        Gate,
+        guard=app.state.guard,
+        metrics_require_key=settings.metrics_require_key,
+        sessions=sessions,
     )
     if settings.cors_origins:
         app.add_middleware(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
     "curl": "curl",
     "initdb": "postgresql",
     "mbpoll": "mbpoll",
@@ -16,6 +18,7 @@ PACKAGES = {
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
 }
 """The Debian package of each program."""
 
@@ -26,6 +29,17 @@ def program(name: str) -> str:
     if path is not None:
         return path
     message = f"{name} is not installed: apt-get install {PACKAGES[name]}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def npm_file(package: str, path: str) -> Path:
+    """Return a file of an npm package in `.npm/`. Without it, the test skips, or fails in CI."""
+    file = Path(__file__).parents[1] / ".npm" / "node_modules" / package / path
+    if file.is_file():
+        return file
+    message = f"{package} is not installed: npm install --prefix .npm --no-save {package}"
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)

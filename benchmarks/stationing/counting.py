@@ -12,7 +12,7 @@ from service.station.simulating import Report
 
 _SHOWN = 20
 NO_NUMBER = -1
-"""Of a row without one: a request that broke before the service had read its fields."""
+"""Of a row without a trigger number: its request broke before the service had read its fields."""
 
 MUST_BE_ZERO = {
     "wrong_part": "results or archived rows of another part",

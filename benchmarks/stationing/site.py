@@ -112,6 +112,7 @@ class StationProcess(Process):
             "cameras": {"top": {"folder": camera}},
             "plc": {"modbus": {"port": port}},
             "spool": {"min_free_bytes": 0},
+            "status": {"port": free_port()},
             **settings,
         }
         self.file.write_text(json.dumps(values, indent=2) + "\n", "utf-8")  # JSON is YAML

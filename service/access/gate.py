@@ -9,7 +9,8 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access.guard import Guard
+from service.access.guard import Caller, Guard
+from service.access.sessions import Sessions
 from service.errors import Forbidden, ServiceError
 from service.http.declaration import Access, declared_by, match_of
 from service.http.problems import problem_of, retry_headers
@@ -20,9 +21,17 @@ from service.telemetry.logs import note
 class Gate:
     """ASGI middleware that admits a request if its caller is known and allowed."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, metrics_require_key: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        guard: Guard,
+        metrics_require_key: bool = False,
+        sessions: Sessions | None = None,
+    ) -> None:
+        """`sessions` are those of the browsers that load pages."""
         self._app = app
         self._guard = guard
+        self._sessions = sessions
         self._open = (
             {Access.OPEN} if metrics_require_key else {Access.OPEN, Access.OPEN_FOR_METRICS}
         )
@@ -39,10 +48,9 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
-        address = (scope.get("client") or ("",))[0]
         matched = match_of(scope)
         declaration = matched.declaration
-        caller = self._guard.identify(scope["method"], Headers(scope=scope), address)
+        caller = self._caller_of(scope, is_page=declaration.is_page)
         scope["state"]["caller"] = caller
         note(caller=caller.name)
         # Rates are of images: a search must not use up those of the line, nor the line its own.
@@ -53,6 +61,12 @@ class Gate:
         except Forbidden:
             scope["route"] = matched.route  # counts the refusal for this route
             raise
+
+    def _caller_of(self, scope: Scope, *, is_page: bool) -> Caller:
+        if is_page and self._sessions is not None:
+            return self._sessions.identify(scope)
+        address = (scope.get("client") or ("",))[0]
+        return self._guard.identify(scope["method"], Headers(scope=scope), address)
 
 
 _BEARER = HTTPBearer(auto_error=False, description="an API key, printed by `mambaad keys new`")

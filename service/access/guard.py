@@ -60,6 +60,20 @@ class Guard:
         """
         return self._by_key(headers) or self._anonymous(method, headers, address)
 
+    def holder_of(self, key_sha256: str) -> Caller | None:
+        """Return who has the key with this hash; None if it was withdrawn.
+
+        Raises `KeysUnreadable`.
+        """
+        key = self._ring.find_digest(key_sha256) if self._ring else None
+        self._count_keys()
+        return Caller(key.name, key.scopes, key.rate_per_s) if key else None
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a file of keys, so that a caller can name one."""
+        return self._ring is not None
+
     def count_request(self, caller: Caller) -> None:
         """Count a request that inspects, as one image. Raises `RateLimited`."""
         rate = caller.rate_per_s or self._rate_per_s

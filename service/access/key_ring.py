@@ -45,13 +45,16 @@ class KeyRing:
 
         Raises `KeysUnreadable` when the file was unreadable for longer than the grace.
         """
+        return self.find_digest(digest(secret[:_MAX_SECRET]))
+
+    def find_digest(self, given: str) -> ApiKey | None:
+        """Return the key whose secret has this hash, as `find` does."""
         unread_s = self.unread_s()
         if self._fault and unread_s >= self._grace_s:
             raise KeysUnreadable(
                 f"the keys file could not be read for {unread_s:.0f} s, so no key is valid; "
                 "see the service's log"
             )
-        given = digest(secret[:_MAX_SECRET])
         match = None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, given):

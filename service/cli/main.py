@@ -98,8 +98,8 @@ def serve(
     samples: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of <category>/<image> for the example command at the start; by default "
-            "`samples` next to the weights.",
+            help="Folder of <category>/<image> to try the service with; by default `samples` next "
+            "to the weights.",
         ),
     ] = None,
 ) -> None:
@@ -115,13 +115,14 @@ def serve(
                 "max_batch_size": max_batch_size,
                 "max_queue_delay_ms": max_queue_delay_ms,
             },
+            "console": {"samples_dir": samples},
             "telemetry": {"log_level": log_level.upper() if log_level else None},
         }
     )
-    run_server(settings, samples or settings.versions.weights_dir.resolve().parent / "samples")
+    run_server(settings)
 
 
-def run_server(settings: Settings, samples: Path) -> None:
+def run_server(settings: Settings) -> None:
     """Serve until a signal, then finish all accepted requests and exit with status 0."""
     if lines := settings.contradictions():
         _refuse(*lines)
@@ -145,7 +146,7 @@ def run_server(settings: Settings, samples: Path) -> None:
     try:
         http = fit_open_files(settings.http)
         settings = settings.model_copy(update={"http": http})
-        app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), samples))
+        app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), settings))
     except (
         ArchiveUnusable, CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable,
     ) as error:  # fmt: skip
@@ -253,13 +254,14 @@ def _refuse(*lines: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _say_ready(app: "FastAPI", url: str, samples: Path) -> None:
+def _say_ready(app: "FastAPI", url: str, settings: Settings) -> None:
     registry = app.state.service.registry
     categories = [route.category for route in registry.routes]
-    lines = ["", f"Ready on {url} for {', '.join(categories)}. Try the API: {url}/docs"]
+    lines = ["", f"Open {url}/ in a browser"] if settings.console.enabled else [""]
+    lines.append(f"Ready on {url} for {', '.join(categories)}. Try the API: {url}/docs")
     lines.append(_archive_line(app.state.archive))
     lines += [f"Warning: {line}" for line in registry.undecided()]
-    example = find_sample(samples, categories)
+    example = find_sample(settings.samples_dir, categories)
     if example:
         lines += ["Inspect a sample:", "", f"  {curl_command(url, *example)}"]
     typer.echo("\n".join([*lines, ""]))

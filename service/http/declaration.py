@@ -72,6 +72,9 @@ class Declaration:
     is_probe: bool = False
     """Whether machines poll it: logged at DEBUG, and not counted as rejected."""
 
+    is_page: bool = False
+    """Whether it is part of a page for people: a browser's session stands for a key."""
+
     page_policy: str | None = None
     """The Content-Security-Policy of an HTML page; None: a policy that forbids everything."""
 
@@ -100,6 +103,7 @@ def declares(
     scope: Scope | Sequence[Scope] = (),
     access: Access = Access.KEYED,
     is_probe: bool = False,
+    is_page: bool = False,
     page_policy: str | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
     """Declare a route, as a decorator of its function or ASGI application.
@@ -107,7 +111,9 @@ def declares(
     With several scopes, the caller's key needs one of them.
     """
     scopes = frozenset([scope] if isinstance(scope, Scope) else scope)
-    declaration = Declaration(inspects, has_many_parts, scopes, access, is_probe, page_policy)
+    declaration = Declaration(
+        inspects, has_many_parts, scopes, access, is_probe, is_page, page_policy
+    )
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _ATTRIBUTE, declaration)

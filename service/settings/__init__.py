@@ -8,6 +8,7 @@ A new room adds a module with its `RoomSettings` here, and a field to `Settings`
 
 import difflib
 from itertools import chain
+from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import (
@@ -21,6 +22,7 @@ from service.settings.access import AccessSettings
 from service.settings.api import ApiSettings
 from service.settings.archive import ArchiveSettings
 from service.settings.client import ClientSettings
+from service.settings.console import ConsoleSettings
 from service.settings.delivery import DeliverySettings
 from service.settings.environment import (
     DELIMITER,
@@ -43,6 +45,7 @@ __all__ = [
     "ApiSettings",
     "ArchiveSettings",
     "ClientSettings",
+    "ConsoleSettings",
     "DeliverySettings",
     "HttpSettings",
     "InspectionSettings",
@@ -83,6 +86,7 @@ class Settings(BaseSettings):
     versions: VersionSettings = Field(default_factory=VersionSettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @classmethod
@@ -102,6 +106,12 @@ class Settings(BaseSettings):
         """Whether callers need a key."""
         has_keys = self.access.api_keys_file is not None
         return not self.access.allow_anonymous and (has_keys or not self.http.is_loopback)
+
+    @property
+    def samples_dir(self) -> Path:
+        """The folder of sample images, which need not exist."""
+        beside_weights = self.versions.weights_dir.resolve().parent / "samples"
+        return self.console.samples_dir or beside_weights
 
     def contradictions(self) -> list[str]:
         """Return one line for each contradiction between settings."""

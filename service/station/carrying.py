@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.client import InspectionError
-from service.station.cameras.camera import CameraSilent, Frame, Take
+from service.station.cameras.camera import Frame, Take
 from service.station.inspecting import Inspector
 from service.station.machine.events import (
     Action,
@@ -35,14 +35,14 @@ from service.station.machine.events import (
 from service.station.machine.verdicts import Outcome, Reason, Verdict
 from service.station.outcomes import told_of, worst_outcome
 from service.station.parts import SpooledPart
-from service.station.posting import PASSING, Poster
+from service.station.posting import Poster
 from service.station.reports import Answer, PartReport, StageTimes, Watcher
 from service.station.settings import StationSettings
 from service.station.spool import Spool, SpoolFailure
+from service.station.warming import warm_recipe
 
 logger = logging.getLogger("service.station")
 
-_SILENT = Outcome(Verdict.UNDECIDED, Reason.CAMERA_SILENT)
 _FAILED = Outcome(Verdict.UNDECIDED, Reason.INSPECTION_FAILED)
 _RETRY_S = 0.5
 
@@ -172,9 +172,6 @@ class Carrier:
         takes = await self._begin(part)
         work.times.durable_ms = work.elapsed_ms
         self._hear(TriggerDurable(part.job))
-        if takes is None:
-            self._hear(Decided(part.job, _SILENT))
-            return []
         frames = await self._inspector.take(takes)
         work.images = {name: frame.content for name, frame in frames.items()}
         if len(frames) == len(self._settings.recipes[action.recipe].categories):
@@ -191,17 +188,16 @@ class Carrier:
             await storing
         return answers
 
-    async def _begin(self, part: SpooledPart) -> dict[str, Take] | None:
-        """Write the trigger and arm the cameras; None if one is silent. Raises `SpoolFailure`."""
+    async def _begin(self, part: SpooledPart) -> dict[str, Take]:
+        """Write the trigger and arm the cameras. Raises `SpoolFailure`."""
         arming = asyncio.create_task(self._inspector.arm(part))
         try:
             await self._thread.write(self._spool.add, part)
         finally:
             (takes,) = await asyncio.gather(arming, return_exceptions=True)
         if isinstance(takes, BaseException):  # raised, it would leave the part Busy
-            is_expected = isinstance(takes, CameraSilent)
-            logger.warning("no camera is armed: %s", takes, exc_info=None if is_expected else takes)
-            return None
+            logger.warning("no camera is armed: %s", takes, exc_info=takes)
+            return {}
         return takes
 
     async def _store(self, job: int, frames: dict[str, Frame]) -> None:
@@ -276,25 +272,14 @@ class Carrier:
             self._poster.add(job)
 
     async def _prepare(self, recipe: int) -> None:
-        """Have each category of a recipe inspect a test image, until all do or time is up."""
+        """Warm the categories of a recipe, and report how that ended."""
         try:
-            async with asyncio.timeout(self._settings.times.prepare_timeout_ms / 1_000):
-                for inspection in self._inspector.inspections_of(recipe):
-                    await self._test(inspection.category)
+            await warm_recipe(
+                self._inspector, recipe, self._settings.times.prepare_timeout_ms / 1_000
+            )
         except (InspectionError, TimeoutError) as error:
             reason = error if str(error) else "out of time"
             logger.warning("recipe %d cannot be prepared: %s", recipe, reason)
             self._hear(RecipeFailed(recipe))
         else:
             self._hear(RecipePrepared(recipe))
-
-    async def _test(self, category: str) -> None:
-        """Test a category. Raises `InspectionError` for an error that waiting does not end."""
-        while True:
-            try:
-                await self._inspector.test(category)
-            except PASSING as error:
-                logger.info("category %s is not ready yet: %s", category, error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return

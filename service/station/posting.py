@@ -97,21 +97,22 @@ class Poster:
         assert part.told is not None
         images = await asyncio.to_thread(self._images, part, inspection)
         await self._client.record(
-            images or None,
+            list(images.values()) or None,
             category=inspection.category,
             told=told_of(part.told),
             told_reason=told_reason_of(part.told),
             inspection_id=inspection.inspection_id,
             captured_at=part.triggered_at,
             timeout_ms=_TIMEOUT_MS,
-            **part_fields(part, self._station),
+            **part_fields(part, self._station, tuple(images)),
         )
 
-    def _images(self, part: SpooledPart, inspection: PartInspection) -> list[bytes]:
+    def _images(self, part: SpooledPart, inspection: PartInspection) -> dict[str, bytes]:
+        """Return the images by camera; a camera that was silent has none."""
         if inspection.inspection_id in self._without_images:
-            return []
-        images = [self._spool.image(part.job, camera) for camera in inspection.cameras]
-        return [image for image in images if image is not None]
+            return {}
+        images = {camera: self._spool.image(part.job, camera) for camera in inspection.cameras}
+        return {camera: image for camera, image in images.items() if image is not None}
 
     def _refused(
         self, part: SpooledPart, inspection: PartInspection, error: InspectionError

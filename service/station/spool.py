@@ -103,6 +103,16 @@ class Spool:
         return list(self._parts.values())
 
     @property
+    def depth(self) -> int:
+        """The number of parts."""
+        return len(self._parts)
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of all images."""
+        return self._image_bytes
+
+    @property
     def next_job(self) -> int:
         """A number that no part has had."""
         row = self._connection.execute("SELECT seq FROM sqlite_sequence").fetchone()

@@ -246,7 +246,8 @@ def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -
 
     Settings are named as in `workers__max_batch_size=4`.
     """
-    command = [sys.executable, "-c", RUN, "serve", "--port", "0", "--weights", str(weights)]
+    port = str(settings.pop("http__port", 0))
+    command = [sys.executable, "-c", RUN, "serve", "--port", port, "--weights", str(weights)]
     environment = {f"MAMBAAD_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
         [*command, "--samples", str(weights)],

@@ -9,24 +9,17 @@ Only a service that has the key can make a cursor, and each is bound to its quer
 
 import base64
 import hmac
-import logging
-import os
-import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct
 from uuid import UUID
 
-from model.bounded import read_regular
-from model.durable import write_durably
+from service.access import signing
 from service.archive.searching.search import Position
 from service.errors import InvalidCursor
 
-logger = logging.getLogger("service.cursors")
-
 _KEY_FILE = "cursor.key"
-_KEY_BYTES = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CONTENT = Struct(">q16s8s")
@@ -68,25 +61,8 @@ class Cursors:
 
 
 def read_key(folder: Path) -> bytes:
-    """Return the folder's key, made and stored at the first call, so that cursors stay valid.
-
-    If the folder cannot be written, the key is new, and cursors end with the process.
-    """
-    path = folder / _KEY_FILE
-    try:
-        key, _ = read_regular(path, _KEY_BYTES)
-        if len(key) == _KEY_BYTES:
-            return key
-        logger.warning("%s has %d bytes instead of %d: made anew", path, len(key), _KEY_BYTES)
-    except OSError:
-        pass
-    key = secrets.token_bytes(_KEY_BYTES)
-    try:
-        write_durably(path, key, 0o600)
-    except OSError as error:
-        reason = error.strerror or os.strerror(error.errno or 0)
-        logger.warning("%s cannot be written (%s): cursors end with this process", path, reason)
-    return key
+    """Return the folder's key, made and stored at the first call, so that cursors stay valid."""
+    return signing.read_key(folder / _KEY_FILE, "cursors")
 
 
 def _digest(query: str) -> bytes:

@@ -36,11 +36,11 @@ FEW_FILES = 'ulimit -n 1024 && exec "$@"'  # the limit on most systems
 def invoke(monkeypatch):
     """Run the command line up to the server; return (result, settings, samples)."""
     served = []
-    monkeypatch.setattr(cli, "run_server", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr(cli, "run_server", served.append)
 
     def run(*arguments: str):
         result = CliRunner().invoke(cli.build_commands(), ["serve", *arguments])
-        return result, *(served[0] if served else (None, None))
+        return result, *((served[0], served[0].samples_dir) if served else (None, None))
 
     return run
 
@@ -282,8 +282,10 @@ def test_the_console_says_what_nobody_has_decided(tmp_path, save, metrics, capsy
     registry = Registry(Store(tmp_path), metrics)
     service = SimpleNamespace(registry=registry)
     app = SimpleNamespace(state=SimpleNamespace(service=service, archive=None))
-    cli._say_ready(app, "http://127.0.0.1:8000", tmp_path)
+    settings = Settings(versions=VersionSettings(weights_dir=tmp_path))
+    cli._say_ready(app, "http://127.0.0.1:8000", settings)
     output = capsys.readouterr().out
+    assert output.startswith("\nOpen http://127.0.0.1:8000/ in a browser")
     assert "Warning: bolt is contested: parts/1 serves it, and rival/1 could" in output
     assert "Warning: rival/2 is unfinished (3 of 100 epochs done)" in output
     assert "Inspections are not kept: give a folder with --state" in output

@@ -227,6 +227,7 @@ def test_what_inspects_and_what_is_open(line):
     assert {path for path, declared in declarations if declared.access is not Access.KEYED} == {
         "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
         "/docs", "/openapi.json",
+        "/console/sign-in", "/console/sign-out", "/console/choices", "/console/static/{name}",
     }  # fmt: skip
     assert {path for path, declared in declarations if declared.is_probe} == {
         "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
@@ -242,6 +243,20 @@ def test_what_inspects_and_what_is_open(line):
             assert declared.scopes == {Scope.DETECT, Scope.ADMIN}
         elif path.startswith(("/models", "/categories/")):
             assert declared.scopes == {Scope.ADMIN}, path
+    pages = {path: declared for path, declared in declarations if declared.is_page}
+    assert {path for path in pages if path not in {"/", "/console"}} == {
+        path for path, _ in declarations if path.startswith("/console/")
+    }
+    trying = {Scope.DETECT, Scope.REVIEW, Scope.ADMIN}
+    for path in ("/console/try", "/console/samples/{category}/{name}"):
+        assert pages[path].scopes == trying
+    for path in (
+        "/console/live",
+        "/console/live/events",
+        "/console/history",
+        "/console/parts/{inspection_id}",
+    ):
+        assert pages[path].scopes == {Scope.READ}
     one = "/inspections/{inspection_id}"
     assert scopes == {
         "/inspections": {Scope.READ, Scope.DETECT},  # a station records, and need not read
@@ -372,7 +387,7 @@ def test_no_module_but_a_routes_own_names_its_path(line):
         for file in PACKAGE.rglob("*.py")
         if file.relative_to(PACKAGE).parts[0] not in NAMES_PATHS
         for text in texts(file)
-        if text in paths and module_of(file) not in paths[text]
+        if text != "/" and text in paths and module_of(file) not in paths[text]
     ]
     assert {place.partition(":")[0] for place in elsewhere} <= {"api/docs_page.py"}
 

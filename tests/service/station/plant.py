@@ -53,7 +53,8 @@ class Plant:
     @asynccontextmanager
     async def station(self, url=None):
         client = AsyncClient(url or self.url, retry=Retry(attempts=3, backoff_s=0.05))
-        station = Station(self.settings, client, partial(open_door, self.settings.plc))
+        make_door = partial(open_door, self.settings.plc, station=self.settings, client=client)
+        station = Station(self.settings, client, make_door)
         await station.open()
         try:
             yield station

@@ -40,6 +40,8 @@ recipes:
   1:
     categories:
       top: bolt
+status:
+  port: 0
 """
 
 
