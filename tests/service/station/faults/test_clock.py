@@ -59,7 +59,7 @@ def jump(clock, seconds):
 def test_a_wall_clock_that_jumps_by_hours_ends_no_part_early_or_late(
     tmp_path, served, image, first, clock
 ):
-    """Forward, the part is not late; back, a part without an image is UNDECIDED in time all the
+    """Forward, the part is not late; back, a part whose image is late is UNDECIDED in time all the
     same. The heartbeat goes on, and what the line was told does not change."""
     plant = Plant(tmp_path, served.url, image)
     port = write_station_file(tmp_path, served.url, takt_ms=3_000)
@@ -73,9 +73,10 @@ def test_a_wall_clock_that_jumps_by_hours_ends_no_part_early_or_late(
                 jump(clock, seconds)
                 await plant.expose(number)
                 results[number] = await take_result(client)
-            await trigger(client, first + 10, "without image")
+            await trigger(client, first + 10, "image too late")
             jump(clock, -3 * HOUR_S)
             results[first + 10] = await take_result(client)
+            await plant.expose(first + 10)
             beat = (await outputs(client))["StationHeartbeat"]
             jump(clock, 0)
             async with asyncio.timeout(5):
