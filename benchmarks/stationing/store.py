@@ -26,10 +26,14 @@ _SIDE = 24
 
 def noise_image(seed: int) -> bytes:
     """Return a PNG of noise; each seed has another one."""
-    noise = np.random.default_rng(seed).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
     content = BytesIO()
-    Image.fromarray(noise).save(content, "PNG")
+    _noise(seed).save(content, "PNG")
     return content.getvalue()
+
+
+def _noise(seed: int) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    return Image.fromarray(values)
 
 
 def write_store(root: Path) -> None:
@@ -64,6 +68,6 @@ def _save(root: Path, network: MambaAD, threshold: float) -> None:
 
 def _median_score(root: Path) -> float:
     _, detector = Runtimes().open(CheckpointStore(root).find("parts", "1"))
-    images = [Image.open(BytesIO(noise_image(seed))) for seed in range(_SCORED)]
-    pixels = np.concatenate([detector.preprocessing.to_arrays(image) for image in images])
+    images = [detector.preprocessing.to_arrays(_noise(seed)) for seed in range(_SCORED)]
+    pixels = np.concatenate(images)
     return median(detector.raw_scores(pixels, [CATEGORY] * _SCORED))
