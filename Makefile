@@ -31,7 +31,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak soak-delivery load audit lock sbom demo-weights clean
+.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak soak-delivery soak-station bench-station load audit lock sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +103,13 @@ soak: $(DEV) ## good and hostile traffic for MINUTES (10): memory, files, silenc
 
 soak-delivery: $(DEV) ## every receiver fails for MINUTES (10), the service is killed: everything arrives
 	$(BIN)/python -m benchmarks.delivery --minutes $(MINUTES)
+
+bench-station: $(DEV) ## a station: 10,000 triggers among kills and cuts, then its latency (25 minutes)
+	$(BIN)/python -m benchmarks.station triggers --json $(LOAD)/station-triggers.json
+	$(BIN)/python -m benchmarks.station latency --json $(LOAD)/station-latency-modbus.json
+
+soak-station: $(DEV) ## two stations of one service at full speed for MINUTES (10): memory, files, threads
+	$(BIN)/python -m benchmarks.station soak --minutes $(MINUTES) --json $(LOAD)/station-soak.json
 
 demo-weights: $(DEV) ## make the shipped solar-cell checkpoint again, from the dataset's package
 	$(BIN)/python -m demo.solar prepare $(SOLAR)

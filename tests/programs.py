@@ -18,6 +18,7 @@ PACKAGES = {
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
 }
 """The Debian package of each program."""
 

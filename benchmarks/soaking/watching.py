@@ -1,9 +1,10 @@
 """Checks that a service's memory, files and threads do not grow."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -75,13 +76,16 @@ def watch(
     return samples
 
 
-def flatness(samples: list[dict[str, float]]) -> list[dict[str, Any]]:
-    """Compare the last samples with the first ones, for each quantity."""
+def flatness(
+    samples: Sequence[Mapping[str, float]],
+    tolerances: Mapping[str, tuple[float, float]] = MappingProxyType(TOLERANCES),
+) -> list[dict[str, Any]]:
+    """Compare the last samples with the first ones, for each quantity of `tolerances`."""
     count = max(3, round(WINDOW * len(samples)))
     if len(samples) < 2 * count:
         raise CannotMeasure(f"too short a time: {len(samples)} samples after the warm-up")
     rows = []
-    for name, (share, number) in TOLERANCES.items():
+    for name, (share, number) in tolerances.items():
         before = median(measured[name] for measured in samples[:count])
         after = median(measured[name] for measured in samples[-count:])
         allowed = max(share * before, number)

@@ -1,41 +1,78 @@
 """`mambaad station`: runs the station beside the machine, checks it, and simulates its PLC."""
 
 import asyncio
-import logging
-import signal
-from collections.abc import Awaitable, Callable
+import ssl
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import opcua
+from service.cli.station_file import UNUSABLE, File, end, read_file, refuse
+from service.cli.station_simulation import simulate_plc
 from service.settings import ClientSettings
 
 if TYPE_CHECKING:
+    from httpx import AsyncHTTPTransport
+
     from service.client import AsyncClient
+    from service.station.commissioning import CheckedImage
     from service.station.settings import StationSettings
-    from service.station.simulating import Report, SimulatorSettings
 
 commands = typer.Typer(
     help="Run the station beside the machine: PLC and camera here, the inspection service there.",
     no_args_is_help=True,
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The station's file.")]
 _DEFAULT_FILE = Path("station.yaml")
-_UNUSABLE = 2
+
+
+class LogLevel(StrEnum):
+    """The least important lines of the log."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    """The log for people, or for programs."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @commands.command()
-def run(file: File = _DEFAULT_FILE) -> None:
+def run(
+    file: File = _DEFAULT_FILE,
+    *,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="The least important lines of the log.")
+    ] = LogLevel.WARNING,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="For people, or one JSON object a line.")
+    ] = LogFormat.TEXT,
+) -> None:
     """Run the station until a signal. It is no safety function."""
-    settings = _read(file)
-    raise typer.Exit(asyncio.run(_run(settings)))
+    settings = read_file(file)
+    from service.cli.station_run import configure_logs, run_station  # noqa: PLC0415
+
+    configure_logs(log_level, log_format)
+    end(asyncio.run(run_station(settings, partial(_client, settings), refuse)))
 
 
 @commands.command()
-def check(file: File = _DEFAULT_FILE) -> None:
+def check(
+    file: File = _DEFAULT_FILE,
+    *,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write each camera's image into this folder."),
+    ] = None,
+) -> None:
     """Connect to everything, show each value, change nothing; what is inspected is a test.
 
     Exit code: 0 if the station could run, else 2. A camera's image is one that arrives during the
@@ -43,170 +80,72 @@ def check(file: File = _DEFAULT_FILE) -> None:
     """
     from service.station.commissioning import check_station  # noqa: PLC0415 - keeps --help fast
 
-    settings = _read(file)
+    settings = read_file(file)
 
     async def work() -> int:
         async with _client(settings) as client:
             checks = await check_station(settings, client)
         for check in checks:
             typer.echo(f"{'ok ' if check.is_sound else 'NOT'}  {check.what}: {check.value}")
-        return 0 if all(check.is_sound for check in checks) else _UNUSABLE
+            if check.image is not None and save is not None:
+                _save(save, check.image)
+        return 0 if all(check.is_sound for check in checks) else UNUSABLE
 
-    raise typer.Exit(asyncio.run(work()))
+    end(asyncio.run(work()))
+
+
+class SymbolFormat(StrEnum):
+    """How symbols are written."""
+
+    CSV = "csv"
+    ST = "st"
 
 
 @commands.command()
-def symbols() -> None:
-    """Print every bit and register as CSV, for the PLC's project."""
-    from service.station.plc.modbus_map import symbols_csv  # noqa: PLC0415
-
-    typer.echo(symbols_csv(), nl=False)
-
-
-@commands.command("simulate-plc")
-def simulate_plc(
-    file: File = _DEFAULT_FILE,
-    *,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of images that the simulated camera takes.")
+def symbols(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="The station's file: its addresses and word order."),
     ] = None,
-    parts: Annotated[int, typer.Option(min=1, help="Parts to trigger.")] = 10,
-    recipe: Annotated[int, typer.Option(min=1, help="Recipe to prepare.")] = 1,
-    first_number: Annotated[int, typer.Option(min=1, help="Trigger number of the first part.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
-    max_delay_ms: Annotated[
-        float, typer.Option(min=0, help="Longest pause between two scans of the PLC.")
-    ] = 20.0,
-    drops_early: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of triggers that fall before TriggerAck.")
-    ] = 0.0,
-    acks_late: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of results that the PLC acknowledges late.")
-    ] = 0.0,
-    restarts: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of scans after which the PLC restarts.")
-    ] = 0.0,
+    form: Annotated[
+        SymbolFormat,
+        typer.Option("--format", help="A table, or a function block in structured text."),
+    ] = SymbolFormat.CSV,
 ) -> None:
-    """Play the PLC's side of a running station, and its camera if the station watches a folder.
+    """Print every bit and register for the PLC's project.
 
-    Exit code: 0 if every part got its own result, 1 if not.
+    csv: a table. st: an IEC 61131-3 function block with types for the registers and the PLC's side
+    of the handshake; it was not tried on a PLC.
     """
-    from service.station.simulating import SimulatorSettings  # noqa: PLC0415
-
-    settings = _read(file)
-    simulator = SimulatorSettings(
-        parts=parts,
-        recipe=recipe,
-        seed=seed,
-        first_number=first_number,
-        max_delay_ms=max_delay_ms,
-        drops_early=drops_early,
-        acks_late=acks_late,
-        restarts=restarts,
-    )
-    raise typer.Exit(asyncio.run(_simulate(settings, simulator, images)))
-
-
-async def _run(settings: "StationSettings") -> int:
-    """Run the station until a signal; return the exit code."""
-    from service.station.plc.door import DoorClosed  # noqa: PLC0415
-    from service.station.plc.opening import open_door  # noqa: PLC0415
-    from service.station.spool import SpoolFailure, SpoolUnusable  # noqa: PLC0415
-    from service.station.station import Station  # noqa: PLC0415
-    from service.telemetry.logs import configure_logging  # noqa: PLC0415
-
-    configure_logging("WARNING", "text")
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _client(settings) as client:
-        station = Station(settings, client, partial(open_door, settings.plc))
-        try:
-            await station.open()
-        except (SpoolFailure, SpoolUnusable, DoorClosed) as error:
-            _refuse(str(error))
-        typer.echo(
-            f"Station {settings.name} on {station.door.address}, service {client.url}; "
-            f"{station.waiting} parts in the spool. It is no safety function."
-        )
-        await stop.wait()
-        await station.close()
-    return 0
-
-
-async def _simulate(
-    settings: "StationSettings", simulator: "SimulatorSettings", images: Path | None
-) -> int:
-    """Play the PLC, print each result, and return the exit code."""
-    from pymodbus import pymodbus_apply_logging_config  # noqa: PLC0415
-
     from service.station.plc.layout import WordOrder  # noqa: PLC0415
-    from service.station.simulating import SimulatedPlc  # noqa: PLC0415
+    from service.station.plc.modbus_map import Places, symbols_csv  # noqa: PLC0415
+    from service.station.plc.structured_text import function_block  # noqa: PLC0415
 
-    modbus = settings.plc.modbus
-    if modbus is None:
-        _refuse("the simulated PLC talks to plc.modbus, which the file does not have")
-    # pymodbus repeats that the station is not there yet.
-    pymodbus_apply_logging_config(logging.CRITICAL)
-    camera = _simulated_camera(settings, simulator.recipe, images)
-    order = WordOrder(modbus.word_order)
-    plc = SimulatedPlc((modbus.host, modbus.port), simulator, camera, order)
-    return _print(await plc.run())
+    places, order = Places(), WordOrder.BIG
+    if file is not None:
+        plc = read_file(file).plc
+        if (door := plc.modbus_client or plc.modbus) is None:
+            refuse("the file has neither plc.modbus nor plc.modbus_client: there are no registers")
+        order = WordOrder(door.word_order)
+        if plc.modbus_client is not None:
+            places = Places(plc.modbus_client.inputs_at, plc.modbus_client.outputs_at)
+    is_table = form is SymbolFormat.CSV
+    typer.echo(symbols_csv(places) if is_table else function_block(places, order), nl=False)
 
 
-def _simulated_camera(
-    settings: "StationSettings", recipe: int, images: Path | None
-) -> "Callable[[int], Awaitable[None]]":
-    from service.station.simulating import SimulatedCamera, no_camera  # noqa: PLC0415
+commands.command("simulate-plc")(simulate_plc)
+commands.command("opcua-certificate")(opcua.make_certificate)
+commands.command("opcua-user")(opcua.set_user)
 
-    if recipe not in settings.recipes:
-        _refuse(f"recipe {recipe} is not in the file; there are {sorted(settings.recipes)}")
-    if images is None:
-        return no_camera
-    watched = [
-        camera.folder
-        for name in settings.recipes[recipe].categories
-        if (camera := settings.cameras[name]).folder is not None
-    ]
-    if len(watched) != 1:
-        _refuse(
-            f"--images needs one camera that watches a folder; recipe {recipe} has {len(watched)}"
-        )
+
+def _save(folder: Path, image: "CheckedImage") -> None:
+    path = folder / f"{image.camera}{image.suffix}"
     try:
-        return SimulatedCamera(images, watched[0]).expose
-    except (OSError, ValueError) as error:
-        _refuse(str(error))
-
-
-def _print(report: "Report") -> int:
-    for number, verdict in sorted(report.verdicts.items()):
-        typer.echo(f"{number:6}  {report.part_ids.get(number, '?'):24}  {verdict.name}")
-    for problem in report.problems:
-        typer.echo(f"WRONG: {problem}")
-    for number in sorted(report.missing):
-        typer.echo(f"MISSING: the result of {number}")
-    typer.echo(
-        f"{len(report.part_ids)} triggers, {len(report.acknowledged)} acknowledged, "
-        f"{len(report.verdicts)} results"
-    )
-    return 1 if report.problems or report.missing else 0
-
-
-def _read(file: Path) -> "StationSettings":
-    try:
-        import pymodbus  # noqa: F401, PLC0415 - every command but `symbols` needs it
-        import yaml  # noqa: F401, PLC0415
-
-        from service.station.station_file import (  # noqa: PLC0415
-            StationFileInvalid,
-            read_station_file,
-        )
-    except ModuleNotFoundError as error:
-        _refuse(f"{error.name} is not installed: pip install 'mambaad-service[station]'")
-    try:
-        return read_station_file(file)
-    except StationFileInvalid as error:
-        _refuse(*str(error).splitlines())
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image.content)
+    except OSError as error:
+        refuse(f"{path} cannot be written: {error.strerror}")
+    typer.echo(f"     {path}")
 
 
 def _client(settings: "StationSettings") -> "AsyncClient":
@@ -220,14 +159,23 @@ def _client(settings: "StationSettings") -> "AsyncClient":
         try:
             key = file.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
-            _refuse(f"the API key in {file} cannot be read: {error}")
+            refuse(f"the API key in {file} cannot be read: {error}")
+    url = str(settings.server.url or given.url)
     try:
-        return AsyncClient(str(settings.server.url or given.url), api_key=key)
+        return AsyncClient(url, api_key=key, transport=_transport(settings))
     except ValueError as error:
-        _refuse(f"the address of the service: {error}")
+        refuse(f"the address of the service: {error}")
 
 
-def _refuse(*lines: str) -> NoReturn:
-    for line in lines:
-        typer.echo(f"mambaad station: {line}", err=True)
-    raise typer.Exit(_UNUSABLE)
+def _transport(settings: "StationSettings") -> "AsyncHTTPTransport | None":
+    """Return what trusts the authority of the file alone; None for the client's own."""
+    import httpx  # noqa: PLC0415
+
+    file = settings.server.ca_file
+    if file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        refuse(f"the certificates in {file} cannot be read: {error}")
+    return httpx.AsyncHTTPTransport(verify=context)

@@ -132,6 +132,10 @@ class AsyncClient:
         """Return the categories, as `Client.categories` does."""
         return await self._run(self._calls.categories())
 
+    async def warm(self, category: str, *, timeout_ms: float | None = None) -> None:
+        """Have a category's versions loaded, as `Client.warm` does."""
+        await self._run(self._calls.warm(category, timeout_ms))
+
     async def inspections(
         self, search: Search = EVERYTHING, *, page_size: int = PAGE_SIZE
     ) -> AsyncIterator[Inspection]:

@@ -26,6 +26,7 @@ from service.client.results import (
     Category,
     Readiness,
     Result,
+    read_body,
     read_categories,
     read_readiness,
     read_results,
@@ -101,6 +102,11 @@ class Calls:
     def categories(self) -> Generator[Step, Outcome, list[Category]]:
         """List the categories that can be inspected."""
         return read_categories((yield from exchange(self._get("/categories"), self._retry)))
+
+    def warm(self, category: str, timeout_ms: float | None) -> Generator[Step, Outcome, None]:
+        """Have a category's versions loaded."""
+        path = f"/categories/{quote(category, safe='')}/warm"
+        read_body((yield from exchange(self._post(path, {}, [], timeout_ms), self._retry)))
 
     def page(
         self, search: Search, cursor: str | None, limit: int

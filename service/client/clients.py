@@ -150,6 +150,13 @@ class Client:
         """Return the categories that can be inspected. Raises `InspectionError`."""
         return self._run(self._calls.categories())
 
+    def warm(self, category: str, *, timeout_ms: float | None = None) -> None:
+        """Have every worker load the versions of a category, before its first part comes.
+
+        Raises `UnknownCategory`, or `InspectionError`.
+        """
+        self._run(self._calls.warm(category, timeout_ms))
+
     def inspections(
         self, search: Search = EVERYTHING, *, page_size: int = PAGE_SIZE
     ) -> Iterator[Inspection]:

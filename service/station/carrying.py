@@ -1,7 +1,4 @@
-"""Carries out the machine's actions, and reports how they ended.
-
-    carrier = Carrier(settings, spool, inspector, poster, hear=station.hear)
-    carrier.carry_out(TakePart(...))
+"""Carries out the machine's actions (`carrier.carry_out`), and reports how they ended.
 
 A part's inspections are archived by the live answer if it says so and if the line was told the
 same decision; otherwise the poster records what the line was told.
@@ -16,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.client import InspectionError
-from service.station.cameras.camera import CameraSilent, Frame, Take
+from service.station.cameras.camera import Frame, Take
 from service.station.inspecting import Inspector
 from service.station.machine.events import (
     Action,
@@ -38,14 +35,14 @@ from service.station.machine.events import (
 from service.station.machine.verdicts import Outcome, Reason, Verdict
 from service.station.outcomes import told_of, worst_outcome
 from service.station.parts import SpooledPart
-from service.station.posting import PASSING, Poster
+from service.station.posting import Poster
 from service.station.reports import Answer, PartReport, StageTimes, Watcher
 from service.station.settings import StationSettings
 from service.station.spool import Spool, SpoolFailure
+from service.station.warming import warm_recipe
 
 logger = logging.getLogger("service.station")
 
-_SILENT = Outcome(Verdict.UNDECIDED, Reason.CAMERA_SILENT)
 _FAILED = Outcome(Verdict.UNDECIDED, Reason.INSPECTION_FAILED)
 _RETRY_S = 0.5
 
@@ -107,6 +104,7 @@ class Carrier:
         is inspected."""
         self._works: dict[int, _Work] = {}
         self.job_in_work: Callable[[], int | None] = lambda: None
+        self._is_finishing = False
 
     def carry_out(self, action: Action) -> None:
         """Start an action."""
@@ -131,7 +129,11 @@ class Carrier:
                 logger.warning("station %s: error %s", self._settings.name, action.code.name)
 
     async def finish(self) -> None:
-        """Wait until every action has ended; those of recipes are cancelled."""
+        """Wait until every action has ended; those of recipes are cancelled.
+
+        What the disk still refuses is left to the next start, which makes the part UNDECIDED.
+        """
+        self._is_finishing = True
         if self._preparing is not None:
             self._preparing.cancel()
         while self._tasks:
@@ -170,9 +172,6 @@ class Carrier:
         takes = await self._begin(part)
         work.times.durable_ms = work.elapsed_ms
         self._hear(TriggerDurable(part.job))
-        if takes is None:
-            self._hear(Decided(part.job, _SILENT))
-            return []
         frames = await self._inspector.take(takes)
         work.images = {name: frame.content for name, frame in frames.items()}
         if len(frames) == len(self._settings.recipes[action.recipe].categories):
@@ -189,18 +188,16 @@ class Carrier:
             await storing
         return answers
 
-    async def _begin(self, part: SpooledPart) -> dict[str, Take] | None:
-        """Write the trigger and arm the cameras; None if one is silent. Raises `SpoolFailure`."""
+    async def _begin(self, part: SpooledPart) -> dict[str, Take]:
+        """Write the trigger and arm the cameras. Raises `SpoolFailure`."""
         arming = asyncio.create_task(self._inspector.arm(part))
         try:
             await self._thread.write(self._spool.add, part)
         finally:
             (takes,) = await asyncio.gather(arming, return_exceptions=True)
-        if isinstance(takes, CameraSilent):
-            logger.warning("%s", takes)
-            return None
-        if isinstance(takes, BaseException):
-            raise takes
+        if isinstance(takes, BaseException):  # raised, it would leave the part Busy
+            logger.warning("no camera is armed: %s", takes, exc_info=takes)
+            return {}
         return takes
 
     async def _store(self, job: int, frames: dict[str, Frame]) -> None:
@@ -208,15 +205,35 @@ class Carrier:
             await asyncio.to_thread(self._spool.add_image, job, name, frame.content)
 
     async def _tell(self, action: Tell) -> None:
-        try:
-            await self._thread.write(self._spool.tell, action.job, action.outcome)
-        except SpoolFailure as error:
-            logger.warning("station %s: %s", self._settings.name, error)
-            self._hear(SpoolFailed(action.job, error.code))
-            return
-        self._hear(ToldDurable(action.job, action.outcome))
-        self._report(action.job)
-        await self._hand_over(action.job)
+        """Write what the line is told.
+
+        A decision that cannot be written is not shown, and the machine replaces it. Any other
+        outcome is shown whether it is written or not, so it is written as soon as the disk allows.
+        """
+        is_shown_anyway = not action.outcome.verdict.was_inspected
+        if await self._write(action.job, self._spool.tell, action.outcome, again=is_shown_anyway):
+            self._hear(ToldDurable(action.job, action.outcome))
+            self._report(action.job)
+            await self._hand_over(action.job)
+
+    async def _write(
+        self, job: int, method: Callable[..., None], *arguments: object, again: bool = True
+    ) -> bool:
+        """Write to the spool, `again` until it works; return whether it did. Reports a failure."""
+        is_reported = False
+        while True:
+            try:
+                await self._thread.write(method, job, *arguments)
+            except SpoolFailure as error:
+                if not is_reported:
+                    logger.warning("station %s: %s", self._settings.name, error)
+                    self._hear(SpoolFailed(job, error.code))
+                is_reported = True
+            else:
+                return True
+            if not again or self._is_finishing:
+                return False
+            await asyncio.sleep(_RETRY_S)
 
     def _report(self, job: int) -> None:
         """Report a part once, when its outcome is final."""
@@ -230,11 +247,7 @@ class Carrier:
         self._watcher.part_told(PartReport(part, work.answers, dict(work.images), times))
 
     async def _settle(self, job: int) -> None:
-        try:
-            await self._thread.write(self._spool.settle, job)
-        except SpoolFailure as error:
-            logger.warning("station %s: %s", self._settings.name, error)
-            self._hear(SpoolFailed(job, error.code))
+        await self._write(job, self._spool.settle)
 
     async def _hand_over(self, job: int) -> None:
         """Hand a part to the archive, once it is inspected and the PLC sees its outcome."""
@@ -254,29 +267,19 @@ class Carrier:
                 await self._thread.write(self._spool.archived, job, inspection_id)
         except SpoolFailure as error:
             logger.warning("station %s: %s", self._settings.name, error)
+            same = []  # the poster tries again
         if len(same) < len(part.inspections):
             self._poster.add(job)
 
     async def _prepare(self, recipe: int) -> None:
-        """Have each category of a recipe inspect a test image, until all do or time is up."""
+        """Warm the categories of a recipe, and report how that ended."""
         try:
-            async with asyncio.timeout(self._settings.times.prepare_timeout_ms / 1_000):
-                for inspection in self._inspector.inspections_of(recipe):
-                    await self._test(inspection.category)
+            await warm_recipe(
+                self._inspector, recipe, self._settings.times.prepare_timeout_ms / 1_000
+            )
         except (InspectionError, TimeoutError) as error:
             reason = error if str(error) else "out of time"
             logger.warning("recipe %d cannot be prepared: %s", recipe, reason)
             self._hear(RecipeFailed(recipe))
         else:
             self._hear(RecipePrepared(recipe))
-
-    async def _test(self, category: str) -> None:
-        """Test a category. Raises `InspectionError` for an error that waiting does not end."""
-        while True:
-            try:
-                await self._inspector.test(category)
-            except PASSING as error:
-                logger.info("category %s is not ready yet: %s", category, error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return

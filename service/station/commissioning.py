@@ -8,25 +8,39 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from model.errors import ImageError
 from service.client import AsyncClient, InspectionError
-from service.station.cameras.camera import CameraSilent, Shot
-from service.station.cameras.checking import ImageChecker
+from service.station.cameras.camera import Camera, CameraSilent, Frame, Shot
+from service.station.cameras.checking import ImageChecker, Picture
+from service.station.cameras.streaming import StreamingCamera
 from service.station.inspecting import Inspector
 from service.station.machine.verdicts import Reason
 from service.station.plc.door import DoorClosed
 from service.station.plc.opening import open_door
 from service.station.settings import StationSettings
 
+_CONNECT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """The image file that a camera gave; `suffix` is that of its format."""
+
+    camera: str
+    content: bytes = field(repr=False)
+    suffix: str = ".bin"
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried, and how it went."""
+    """One thing that was tried, and how it went; `image` is a camera's."""
 
     what: str
     value: str
     is_sound: bool = True
+    image: CheckedImage | None = None
 
 
 async def check_station(settings: StationSettings, client: AsyncClient) -> list[Check]:
@@ -38,7 +52,7 @@ async def check_station(settings: StationSettings, client: AsyncClient) -> list[
     try:
         checks = [await _service(client)]
         checks += [check async for check in _categories(settings, inspector)]
-        checks += [_spool(settings), await _door(settings)]
+        checks += [_spool(settings), await _door(settings, client)]
         cameras = (_camera(settings, inspector, name) for name in settings.cameras)
         return [*checks, *await asyncio.gather(*cameras)]
     finally:
@@ -83,10 +97,11 @@ def _spool(settings: StationSettings) -> Check:
     return Check(what, f"{free_bytes // 2**20} MiB free", is_sound)
 
 
-async def _door(settings: StationSettings) -> Check:
-    door = open_door(settings.plc, lambda image: None)
-    what = f"PLC {door.address}"
+async def _door(settings: StationSettings, client: AsyncClient) -> Check:
+    what = "PLC"
     try:
+        door = open_door(settings.plc, lambda image: None, settings, client)
+        what = f"PLC {door.address}"
         return Check(what, await door.check())
     except DoorClosed as error:
         return Check(what, f"{error}; or the station runs already", is_sound=False)
@@ -94,12 +109,41 @@ async def _door(settings: StationSettings) -> Check:
 
 async def _camera(settings: StationSettings, inspector: Inspector, name: str) -> Check:
     what = f"camera {name}"
-    camera = inspector.cameras[name]
     try:
-        take = await camera.arm(Shot(0, ""))
-        frame = await take()
+        frame, took_ms = await _first_frame(inspector.cameras[name])
     except CameraSilent as error:
         return Check(what, str(error), is_sound=False)
-    reason = await asyncio.to_thread(ImageChecker(settings.cameras[name]).check, frame.content)
-    value = f"an image of {len(frame.content)} bytes: {reason.name}"
-    return Check(what, value, reason is Reason.NONE)
+    content = frame.content
+    reason = await asyncio.to_thread(ImageChecker(settings.cameras[name]).check, content)
+    try:
+        picture = await asyncio.to_thread(Picture.of, content)
+    except ImageError as error:
+        image = CheckedImage(name, content)
+        return Check(what, f"a file of {len(content)} bytes: {error}", is_sound=False, image=image)
+    value = (
+        f"{picture.width} x {picture.height} pixels, brightness {picture.brightness:.0f} of 255, "
+        f"{picture.format}, {len(content)} bytes, in {took_ms:.0f} ms"
+    )
+    if reason is not Reason.NONE:
+        value += f": {reason.name}"
+    image = CheckedImage(name, content, f".{picture.format.lower()}")
+    return Check(what, value, reason is Reason.NONE, image)
+
+
+async def _first_frame(camera: Camera) -> tuple[Frame, float]:
+    """Return an image and its milliseconds; a camera that streams may take a while to connect.
+
+    Raises `CameraSilent`.
+    """
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + (_CONNECT_S if isinstance(camera, StreamingCamera) else 0)
+    while True:
+        began_s = loop.time()
+        take = await camera.arm(Shot(0, ""))
+        try:
+            frame = await take()
+        except CameraSilent:
+            if loop.time() >= end_s:
+                raise
+            continue
+        return frame, (loop.time() - began_s) * 1_000

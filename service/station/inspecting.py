@@ -6,7 +6,8 @@ worst_outcome([answer.outcome for answer in answers])
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -24,6 +25,8 @@ from service.station.outcomes import outcome_of_error, outcome_of_result, told_o
 from service.station.parts import PartInspection, SpooledPart
 from service.station.reports import Answer
 from service.station.settings import StationSettings
+
+logger = logging.getLogger("service.parts")
 
 _TEST_SIDE = 256
 _TEST_TIMEOUT_MS = 20_000.0
@@ -50,12 +53,26 @@ class Inspector:
             for category, names in cameras.items()
         )
 
+    async def open(self) -> None:
+        """Have the cameras connect; a camera that is away keeps nobody waiting."""
+        await asyncio.gather(*(camera.open() for camera in self.cameras.values()))
+
     async def arm(self, part: SpooledPart) -> dict[str, Take]:
-        """Arm the part's cameras. Raises `CameraSilent`."""
+        """Arm the part's cameras; one that cannot be armed is silent, the others take images."""
         shot = Shot(part.trigger_number, part.part_id)
         names = cameras_of(part)
-        takes = await asyncio.gather(*(self.cameras[name].arm(shot) for name in names))
-        return dict(zip(names, takes, strict=True))
+        arming = (self.cameras[name].arm(shot) for name in names)
+        armed = {}
+        for name, take in zip(
+            names, await asyncio.gather(*arming, return_exceptions=True), strict=True
+        ):
+            if isinstance(take, CameraSilent):
+                logger.warning("%s", take)
+            elif isinstance(take, BaseException):
+                raise take
+            else:
+                armed[name] = take
+        return armed
 
     async def take(self, takes: Mapping[str, Take]) -> dict[str, Frame]:
         """Return the images of those armed cameras that are not silent."""
@@ -65,7 +82,9 @@ class Inspector:
         for name, frame in zip(takes, frames, strict=True):
             if isinstance(frame, Frame):
                 taken[name] = frame
-            elif not isinstance(frame, CameraSilent):
+            elif isinstance(frame, CameraSilent):
+                logger.warning("%s", frame)
+            else:
                 raise frame
         return taken
 
@@ -88,6 +107,10 @@ class Inspector:
             for answer, one in zip(answers, part.inspections, strict=True)
         ]
 
+    async def warm(self, category: str, timeout_s: float) -> None:
+        """Have the service load a category on every worker. Raises `InspectionError`."""
+        await self._client.warm(category, timeout_ms=1_000 * timeout_s)
+
     async def test(self, category: str) -> Result:
         """Return the service's result of a grey image, a test. Raises `InspectionError`."""
         (result,) = await self._client.detect(
@@ -98,8 +121,7 @@ class Inspector:
 
     async def close(self) -> None:
         """Give back the cameras."""
-        for camera in self.cameras.values():
-            await camera.close()
+        await asyncio.gather(*(camera.close() for camera in self.cameras.values()))
 
     async def _detect(
         self,
@@ -121,7 +143,7 @@ class Inspector:
                 inspection_id=one.inspection_id,
                 captured_at=captured_at,
                 timeout_ms=timeout_ms,
-                **part_fields(part, self._settings.name),
+                **part_fields(part, self._settings.name, one.cameras),
             )
         except InspectionError as error:
             return Answer(one.inspection_id, outcome_of_error(error))
@@ -136,13 +158,17 @@ def cameras_of(part: SpooledPart) -> list[str]:
     return [name for inspection in part.inspections for name in inspection.cameras]
 
 
-def part_fields(part: SpooledPart, station: str) -> dict[str, Any]:
-    """Return the fields that every request about a part has."""
+def part_fields(part: SpooledPart, station: str, cameras: Sequence[str]) -> dict[str, Any]:
+    """Return the fields that every request about a part has; `cameras` names its views."""
     name = "".join(character if character.isprintable() else "?" for character in part.part_id)
     return {
         "part_id": name or None,
         "station": station,
-        "meta": {"trigger_number": part.trigger_number, "recipe": part.recipe},
+        "meta": {
+            "trigger_number": part.trigger_number,
+            "recipe": part.recipe,
+            "cameras": list(cameras),
+        },
     }
 
 

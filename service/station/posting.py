@@ -14,7 +14,10 @@ from service.client import (
     CannotConnect,
     ConnectionLost,
     DeadlineExceeded,
+    ImageRefused,
     InspectionError,
+    InspectionFailed,
+    InvalidRequest,
     Unavailable,
 )
 from service.station.inspecting import part_fields
@@ -27,6 +30,8 @@ logger = logging.getLogger("service.posting")
 
 PASSING = (CannotConnect, ConnectionLost, DeadlineExceeded, Unavailable)
 """Errors that waiting may end."""
+_BLAMES_IMAGES = (ImageRefused, InspectionFailed, InvalidRequest)
+_NO_ARCHIVE = "no-archive"
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 _TIMEOUT_MS = 30_000.0
@@ -82,6 +87,9 @@ class Poster:
             except SpoolFailure as error:
                 logger.warning("part %s: %s", part.part_id, error)
                 done = False
+            except Exception:  # one part must not end the posting of all others
+                logger.exception("part %s was not posted", part.part_id)
+                done = False
         return done
 
     async def _record(self, part: SpooledPart, inspection: PartInspection) -> None:
@@ -89,21 +97,22 @@ class Poster:
         assert part.told is not None
         images = await asyncio.to_thread(self._images, part, inspection)
         await self._client.record(
-            images or None,
+            list(images.values()) or None,
             category=inspection.category,
             told=told_of(part.told),
             told_reason=told_reason_of(part.told),
             inspection_id=inspection.inspection_id,
             captured_at=part.triggered_at,
             timeout_ms=_TIMEOUT_MS,
-            **part_fields(part, self._station),
+            **part_fields(part, self._station, tuple(images)),
         )
 
-    def _images(self, part: SpooledPart, inspection: PartInspection) -> list[bytes]:
+    def _images(self, part: SpooledPart, inspection: PartInspection) -> dict[str, bytes]:
+        """Return the images by camera; a camera that was silent has none."""
         if inspection.inspection_id in self._without_images:
-            return []
-        images = [self._spool.image(part.job, camera) for camera in inspection.cameras]
-        return [image for image in images if image is not None]
+            return {}
+        images = {camera: self._spool.image(part.job, camera) for camera in inspection.cameras}
+        return {camera: image for camera, image in images.items() if image is not None}
 
     def _refused(
         self, part: SpooledPart, inspection: PartInspection, error: InspectionError
@@ -112,5 +121,13 @@ class Poster:
         if isinstance(error, PASSING):
             logger.info("part %s waits for the service: %s", part.part_id, error)
             return
+        if isinstance(error, InvalidRequest) and error.kind == _NO_ARCHIVE:
+            logger.error(
+                "part %s stays in the spool, because the service has no archive: switch its "
+                "archive on, or name another service",
+                part.part_id,
+            )
+            return
         logger.error("the service refused part %s: %s", part.part_id, error)
-        self._without_images.add(inspection.inspection_id)
+        if isinstance(error, _BLAMES_IMAGES):
+            self._without_images.add(inspection.inspection_id)

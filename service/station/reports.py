@@ -7,6 +7,7 @@ class Counter:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from service.client import Decision, Result
@@ -42,6 +43,18 @@ class StageTimes:
     told_ms: float | None = None
     """The PLC can read the result: ResultsValid, unless an earlier result waits."""
 
+    def by_stage(self) -> dict[str, float | None]:
+        """Return the times by the names of the stages."""
+        return {
+            "durable": self.durable_ms,
+            "exposed": self.exposed_ms,
+            "decided": self.decided_ms,
+            "told": self.told_ms,
+        }
+
+
+STAGES = tuple(StageTimes().by_stage())
+
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
@@ -55,6 +68,43 @@ class PartReport:
     answers: tuple[Answer, ...]
     images: Mapping[str, bytes] = field(repr=False)
     times: StageTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Warming:
+    """A recipe whose categories are warmed ahead of time; `is_done` is None while it lasts."""
+
+    recipe: int
+    began_at: datetime
+    is_done: bool | None = None
+    text: str = ""
+    """How it ended, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleState:
+    """What the schedule does: the next recipe with its time, and the latest one that was warmed."""
+
+    next_at: datetime | None = None
+    next_recipe: int | None = None
+    latest: Warming | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a station is now, beside its image; counts are since its start."""
+
+    plc_address: str
+    plc_clients: int
+    spool_parts: int
+    spool_bytes: int
+    triggers: int
+    missed_triggers: int
+    overruns: int
+    errors: tuple[ErrorCode, ...]
+    cameras_up: Mapping[str, bool | None]
+    """By camera: whether it is connected; None if only an image can tell."""
+    schedule: ScheduleState
 
 
 class Watcher(Protocol):

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS parts (
 ) STRICT
 """
 _COLUMNS = "job, recipe, trigger_number, part_id, triggered_at, inspections, told, is_settled"
+_VERSION = 1
+"""The schema's version, in the database's `user_version`; 0 is a file that was made just now."""
 _DATABASE = "spool.sqlite"
 _IMAGES = "images"
 
@@ -92,14 +94,23 @@ class Spool:
                 raise
         except (OSError, sqlite3.Error, ValueError) as error:
             raise SpoolUnusable(
-                f"the spool in {folder} cannot be opened: {error}; if another station uses it, "
-                "give each station its own folder"
+                f"the spool in {folder} cannot be opened: {error}; {_advice(error)}"
             ) from error
 
     @property
     def parts(self) -> list[SpooledPart]:
         """All parts, in the order of their triggers."""
         return list(self._parts.values())
+
+    @property
+    def depth(self) -> int:
+        """The number of parts."""
+        return len(self._parts)
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of all images."""
+        return self._image_bytes
 
     @property
     def next_job(self) -> int:
@@ -209,7 +220,10 @@ class Spool:
 
     def _read(self) -> Iterator[SpooledPart]:
         for row in self._connection.execute(f"SELECT {_COLUMNS} FROM parts ORDER BY job"):
-            yield part_of(row)
+            try:
+                yield part_of(row)
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(f"the row of job {row[0]} cannot be read: {error}") from error
 
     def _sweep(self) -> int:
         """Delete images whose parts have left; return the bytes of all others."""
@@ -240,9 +254,30 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
             connection.execute(f"PRAGMA {pragma}")
+        _check(connection)
         with connection:
             connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Raise `ValueError` for a damaged file, or one of another version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version not in (0, _VERSION):
+        raise ValueError(f"its schema is version {version}, expected {_VERSION}")
+    (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if finding != "ok":
+        raise ValueError(f"its database is damaged: {' '.join(finding.split())}")
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about a spool that cannot be opened."""
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return "another station uses it: give each station its own folder"
+    if isinstance(error, OSError) or "readonly" in str(error) or "open database" in str(error):
+        return "let the station's user write there"
+    return "move the folder away to start with an empty spool; its parts are then not archived"

@@ -25,7 +25,8 @@ from service.station.machine.verdicts import Outcome, Reason, Verdict
 from service.station.outcomes import fail_safe_of
 from service.station.plc.door import Heard, PlcDoor
 from service.station.posting import Poster
-from service.station.reports import PartReport, Watcher
+from service.station.reports import PartReport, Vitals, Watcher
+from service.station.schedule import Warmer
 from service.station.settings import StationSettings
 from service.station.spool import Spool, SpoolLimits
 
@@ -75,15 +76,21 @@ class Station:
                 ],
                 was_interrupted=was_interrupted,
             )
+            self._warmer = Warmer(self._settings, self._inspector)
             self._carrier.job_in_work = lambda: self._machine.job
+            await self._inspector.open()
             await self.door.open()
         except BaseException:
+            await self._inspector.close()
             await self._thread.close()
             self._spool.close()
             raise
         for part in self._spool.parts:
             self._poster.add(part.job)
-        self._posting = asyncio.create_task(self._poster.run())
+        self._background = [
+            asyncio.create_task(self._poster.run()),
+            asyncio.create_task(self._warmer.run()),
+        ]
         self._is_open = True
         self._step(None)
 
@@ -95,7 +102,23 @@ class Station:
     @property
     def waiting(self) -> int:
         """The number of parts in the spool."""
-        return len(self._spool.parts)
+        return self._spool.depth
+
+    def vitals(self) -> Vitals:
+        """Return how an open station is now; any thread may call it."""
+        counts = self._machine.counts
+        return Vitals(
+            plc_address=self.door.address,
+            plc_clients=self.door.clients,
+            spool_parts=self._spool.depth,
+            spool_bytes=self._spool.image_bytes,
+            triggers=counts.triggers,
+            missed_triggers=counts.missed_triggers,
+            overruns=counts.overruns,
+            errors=self._machine.errors,
+            cameras_up={name: camera.is_up for name, camera in self._inspector.cameras.items()},
+            schedule=self._warmer.state,
+        )
 
     def hear(self, event: Event) -> None:
         """Give the machine an event."""
@@ -132,8 +155,9 @@ class Station:
             self._timer.cancel()
         self.image_changed(replace(self._image, online=False, ready=False), self._inputs)
         await self.door.close()
-        self._posting.cancel()
-        await asyncio.gather(self._posting, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._thread.close()
         self._spool.close()
         await self._inspector.close()

@@ -149,6 +149,18 @@ def merged(before: InspectionRecord, after: InspectionRecord) -> InspectionRecor
     )
 
 
+def completed(before: InspectionRecord, entry: InspectionRecord) -> InspectionRecord:
+    """Return an open record with those fields of a later request that it lacks.
+
+    The first request of a part may have been refused before its fields were read.
+    """
+    if not is_open(before):
+        return before
+    names = ("category", "part_id", "station", "job_id", "meta", "captured_at")
+    lacking = [name for name in names if not getattr(before, name)]
+    return replace(before, **{name: getattr(entry, name) for name in lacking})
+
+
 def is_open(record: InspectionRecord) -> bool:
     """Return whether a part is still to be inspected: a repetition could change its result."""
     if record.found is not None:

@@ -17,6 +17,7 @@ from service.archive.journal import AlreadyRecorded, Journal
 from service.archive.media import MAP_SUFFIX, Media, MediaError
 from service.archive.recording.entries import (
     blank_entry,
+    completed,
     entry_of,
     is_open,
     merged,
@@ -237,7 +238,7 @@ class Recorder:
             await self._journal.record(entry, deadline)
         except AlreadyRecorded as existing:
             await self._check_same(part, existing.record)
-            return await self._update_told(existing.record, told, deadline)
+            return await self._update_told(existing.record, told, deadline, entry)
         except TimeoutError as error:
             raise late() from error
         return entry
@@ -251,10 +252,15 @@ class Recorder:
             )
 
     async def _update_told(
-        self, before: InspectionRecord, told: Told, deadline: float
+        self,
+        before: InspectionRecord,
+        told: Told,
+        deadline: float,
+        entry: InspectionRecord | None = None,
     ) -> InspectionRecord:
+        """Write what the line was told; `entry` has the fields that the record may lack."""
         for _ in range(_MAX_CHANGES):
-            after = with_told(before, told)
+            after = with_told(before if entry is None else completed(before, entry), told)
             if after == before:
                 return before
             try:

@@ -12,7 +12,10 @@ class CameraSilent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An image file, and when the station had it complete."""
+    """An image file, and when it was taken, as exactly as this kind of camera tells.
+
+    A camera that streams: no image that was taken earlier. Others: when the station had the file.
+    """
 
     content: bytes
     captured_at: datetime
@@ -33,10 +36,20 @@ Take: TypeAlias = Callable[[], Awaitable[Frame]]
 class Camera(Protocol):
     """Takes one image a part."""
 
+    @property
+    def is_up(self) -> bool | None:
+        """Whether the camera can be reached, as far as the station knows; None: not known."""
+        ...
+
+    async def open(self) -> None:
+        """Begin to connect, and return at once; a camera that is away is tried again."""
+        ...
+
     async def arm(self, shot: Shot) -> Take:
         """Note which images exist before the trigger is acknowledged. Raises `CameraSilent`.
 
-        The part before gets no image any more: it would be that of this part.
+        Opens the camera if `open` was not called. The part before gets no image any more: it would
+        be that of this part.
         """
         ...
 

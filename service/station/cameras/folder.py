@@ -1,9 +1,7 @@
-"""A folder that a camera, or its software, writes files into.
-
-Looks for files instead of waiting for the system's events, which network drives do not have.
-"""
+"""A folder that a camera, or its software, writes files into."""
 
 import asyncio
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,9 +12,10 @@ from glob import escape
 from typing import NamedTuple
 
 from service.station.cameras.camera import CameraSilent, Frame, Shot, Take
+from service.station.cameras.folder_changes import watching
 from service.station.settings import FolderCamera
 
-_LOOK_EVERY_S = 0.005
+_SHORTEST_S = 0.001
 
 
 class _File(NamedTuple):
@@ -51,6 +50,15 @@ class WatchedFolder:
         self._name = name
         self._settings = settings
         self._armed: _Armed | None = None
+        self._is_readable: bool | None = None
+
+    @property
+    def is_up(self) -> bool | None:
+        """False if the folder cannot be read; otherwise nobody knows before an image comes."""
+        return False if self._is_readable is False else None
+
+    async def open(self) -> None:
+        """Do nothing: a folder needs no connection."""
 
     async def arm(self, shot: Shot) -> Take:
         """Note which files exist. Raises `CameraSilent`."""
@@ -78,23 +86,26 @@ class WatchedFolder:
 
     async def _first(self, armed: "_Armed") -> Frame:
         seen: dict[_File, float] = {}
-        while True:
-            now = time.monotonic()
-            files = await asyncio.to_thread(self._files, armed.pattern)
-            if armed.is_over:
-                raise CameraSilent(f"camera {self._name}: no image before the next trigger")
-            seen = {file: seen.get(file, now) for file in files if armed.is_new(file)}
-            for file in sorted(seen, key=lambda file: file.modified_ns):
-                if self._is_complete(file, now - seen[file]):
-                    content = await asyncio.to_thread(self._read, file)
-                    if content is not None:
-                        return Frame(content, datetime.now(UTC))
-            await asyncio.sleep(_LOOK_EVERY_S)
+        async with watching(self._settings.path, poll=self._settings.poll) as changes:
+            while True:
+                now = time.monotonic()
+                files = await asyncio.to_thread(self._files, armed.pattern)
+                if armed.is_over:
+                    raise CameraSilent(f"camera {self._name}: no image before the next trigger")
+                seen = {file: seen.get(file, now) for file in files if armed.is_new(file)}
+                for file in sorted(seen, key=lambda file: file.modified_ns):
+                    if self._missing_s(now - seen[file]) <= 0:
+                        content = await asyncio.to_thread(self._read, file)
+                        if content is not None:
+                            return Frame(content, datetime.now(UTC))
+                waits = [self._missing_s(now - since) for since in seen.values()]
+                await changes.wait(max(_SHORTEST_S, min(waits, default=math.inf)))
 
-    def _is_complete(self, file: _File, unchanged_s: float) -> bool:
+    def _missing_s(self, unchanged_s: float) -> float:
+        """Return how much longer a file must not change until it counts as complete."""
         if self._settings.renamed_into_place:
-            return True
-        return unchanged_s * 1_000 >= self._settings.stable_ms
+            return 0.0
+        return self._settings.stable_ms / 1_000 - unchanged_s
 
     def _files(self, pattern: str) -> list[_File]:
         files = []
@@ -112,10 +123,12 @@ class WatchedFolder:
                         file = _File(entry.name, status.st_ino, status.st_size, status.st_mtime_ns)
                         files.append(file)
         except OSError as error:
+            self._is_readable = False
             raise CameraSilent(
                 f"camera {self._name}: the folder {self._settings.path} cannot be read: "
                 f"{error.strerror}"
             ) from error
+        self._is_readable = True
         return files
 
     def _read(self, file: _File) -> bytes | None:

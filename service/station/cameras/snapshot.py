@@ -14,8 +14,17 @@ class SnapshotUrl:
     def __init__(self, name: str, settings: SnapshotCamera) -> None:
         self._name = name
         self._settings = settings
+        self._is_up: bool | None = None
         # Proxies of the environment are for the internet, not for a camera beside the machine.
         self._http = httpx.AsyncClient(timeout=settings.timeout_ms / 1_000, trust_env=False)
+
+    @property
+    def is_up(self) -> bool | None:
+        """Whether the latest request got an image; None before the first."""
+        return self._is_up
+
+    async def open(self) -> None:
+        """Do nothing: each part's request connects if it has to."""
 
     async def arm(self, shot: Shot) -> Take:
         """Return at once: the camera takes its image when it is asked."""
@@ -23,6 +32,7 @@ class SnapshotUrl:
 
     async def _take(self) -> Frame:
         """Return the image of one request. Raises `CameraSilent`."""
+        self._is_up = False
         try:
             content = await self._get()
         except httpx.HTTPError as error:
@@ -30,6 +40,7 @@ class SnapshotUrl:
                 f"camera {self._name}: no image from {self._settings.url}: "
                 f"{error or type(error).__name__}"
             ) from error
+        self._is_up = True
         return Frame(content, datetime.now(UTC))
 
     async def close(self) -> None:

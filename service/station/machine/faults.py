@@ -49,6 +49,11 @@ class LatchedErrors:
         return self._codes.pop(0) if self._codes else ErrorCode.NONE
 
     @property
+    def codes(self) -> tuple[ErrorCode, ...]:
+        """All errors, oldest first."""
+        return tuple(self._codes)
+
+    @property
     def oldest(self) -> ErrorCode:
         """The error that the next acknowledgement removes."""
         return self._codes[0] if self._codes else ErrorCode.NONE

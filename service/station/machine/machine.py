@@ -23,7 +23,7 @@ from service.station.machine.settings import MachineSettings
 from service.station.machine.states import Command, CommandResult, Occurrence, State
 from service.station.machine.trigger import TriggerHandshake
 from service.station.machine.verdicts import Outcome, Reason, Verdict
-from service.station.machine.work import Work
+from service.station.machine.work import Counts, Work
 
 __all__ = ["Machine", "MachineSettings", "Step"]
 
@@ -79,6 +79,16 @@ class Machine:
         """The job of the part in work."""
         return self._work.part.job if self._work.part else None
 
+    @property
+    def counts(self) -> Counts:
+        """Triggers, missed triggers and overruns since the start."""
+        return self._work.counts
+
+    @property
+    def errors(self) -> tuple[ErrorCode, ...]:
+        """The errors that are not acknowledged, oldest first."""
+        return self._work.errors.codes
+
     def close(self) -> None:
         """Take no part from now on."""
         self._is_closing = True
@@ -96,8 +106,7 @@ class Machine:
         if work.part is not None and now_ms >= work.part.deadline_ms:
             work.decide(LATE)
         if work.results.becomes_late(now_ms, self._settings.ack_timeout_ms):
-            work.overrun = True
-            work.latch(ErrorCode.OVERRUN)
+            work.miss_acknowledgement()
         self._clear_error()
         self._command()
         self._autostart()
@@ -229,8 +238,7 @@ class Machine:
             self._trigger.accept()
             work.apply(Occurrence.TRIGGER)
         elif rises:
-            work.missed_trigger = True
-            work.latch(ErrorCode.MISSED_TRIGGER)
+            work.miss_trigger()
         elif work.part is None or work.part.is_durable:
             self._trigger.release(work.inputs)
 

@@ -59,6 +59,7 @@ class Reason(IntEnum):
     IMAGE_FROZEN = 8
     ABORTED = 9
     STATION_RESTARTED = 10
+    IMAGE_SIZE = 11
 
 
 class FailSafe(IntEnum):

@@ -1,7 +1,7 @@
 """The state, the part in work, the errors and the results; and what a transition does to them."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from service.station.machine.events import Action, Alarm, Forget, PrepareRecipe, Settle, TakePart
 from service.station.machine.faults import ErrorCode, LatchedErrors
@@ -20,6 +20,16 @@ from service.station.machine.states import (
 from service.station.machine.verdicts import FailSafe, Outcome, Reason, Verdict
 
 ABORTED = Outcome(Verdict.UNDECIDED, Reason.ABORTED)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Events since the machine was made."""
+
+    triggers: int = 0
+    """Parts that were started, by a Trigger or a command."""
+    missed_triggers: int = 0
+    overruns: int = 0
 
 
 class Work:
@@ -42,6 +52,7 @@ class Work:
         self.errors = LatchedErrors()
         self.results = Results(restored)
         self.exposure_done = self.missed_trigger = self.overrun = False
+        self.counts = Counts()
         self.inputs = PlcImage()
         self.now_ms = 0.0
         self._next_job = first_job
@@ -68,6 +79,18 @@ class Work:
             self._actions.append(Alarm(code))
         if code.is_fault and self.state is not State.ERROR:
             self.apply(Occurrence.FAULT)
+
+    def miss_trigger(self) -> None:
+        """Note a Trigger that came while no part could be taken."""
+        self.missed_trigger = True
+        self.counts.missed_triggers += 1
+        self.latch(ErrorCode.MISSED_TRIGGER)
+
+    def miss_acknowledgement(self) -> None:
+        """Note a result that the PLC has not acknowledged in time."""
+        self.overrun = True
+        self.counts.overruns += 1
+        self.latch(ErrorCode.OVERRUN)
 
     def acknowledge_error(self) -> bool:
         """Acknowledge the oldest error; return False if there is none."""
@@ -151,6 +174,7 @@ class Work:
         self.exposure_done = False
         job = self._next_job
         self._next_job += 1
+        self.counts.triggers += 1
         number, part_id = inputs.trigger_number, inputs.part_id
         self.part = PartInWork(job, self.recipe, number, part_id, deadline_ms)
         self._actions.append(TakePart(job, self.recipe, number, part_id, deadline_ms))

@@ -50,6 +50,13 @@ class Field:
     meaning: str
     bit: int = 0
 
+    def value_in(self, image: PlcImage | StationImage) -> Any:  # noqa: ANN401 - bool, int or text
+        """Return the field's value in an image."""
+        value: Any = image
+        for name in self.source.split("."):
+            value = getattr(value, name)
+        return value
+
 
 def _bits(offset: int, *rows: tuple[str, str, str]) -> tuple[Field, ...]:
     return tuple(
@@ -119,7 +126,7 @@ def encode(image: PlcImage | StationImage, fields: Sequence[Field], order: WordO
     """Return a block's registers."""
     registers = [0] * length(fields)
     for field in fields:
-        value = _attribute(image, field.source)
+        value = field.value_in(image)
         place = slice(field.offset, field.offset + field.kind.registers)
         if field.kind is Kind.BIT:
             registers[field.offset] |= int(value) << field.bit
@@ -149,13 +156,6 @@ def decode(registers: Sequence[int], field: Field, order: WordOrder) -> Any:  # 
         return high << 16 | low
     content = b"".join(word.to_bytes(2, "big") for word in words)
     return content.partition(b"\0")[0].decode("latin-1")
-
-
-def _attribute(image: PlcImage | StationImage, source: str) -> Any:  # noqa: ANN401
-    value: Any = image
-    for name in source.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def _words(value: int, order: WordOrder) -> list[int]:

@@ -1,10 +1,16 @@
 """Settings of Modbus TCP: the station as the server, or as the client of a PLC that is one."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from service.station.settings.base import LOOPBACK, Milliseconds, Network, StationRoom
+
+PLC_REGISTERS = 22
+"""Length of the block that the PLC writes."""
+STATION_REGISTERS = 33
+"""Length of the block that the station writes."""
+_ADDRESSES = 65_536
 
 
 class ModbusSettings(StationRoom):
@@ -38,6 +44,32 @@ class ModbusClientSettings(StationRoom):
     )
     poll_ms: Milliseconds = Field(5, description="pause between two reads")
     timeout_ms: Milliseconds = Field(500, description="a PLC without an answer is away")
+    reconnect_ms: Milliseconds = Field(
+        500, description="pause before the station connects to a PLC that is away"
+    )
+    valid_off_ms: float = Field(
+        20,
+        ge=0,
+        le=1_000,
+        description="ResultsValid stays off this long between two results: longer than a cycle of "
+        "the PLC",
+    )
     word_order: Literal["big", "little"] = Field(
         "big", description="which word of a 32-bit number comes first: the high one is `big`"
     )
+
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        inputs_end = self.inputs_at + PLC_REGISTERS
+        outputs_end = self.outputs_at + STATION_REGISTERS
+        if max(inputs_end, outputs_end) > _ADDRESSES:
+            raise ValueError(
+                f"the blocks of {PLC_REGISTERS} and {STATION_REGISTERS} registers must end at "
+                f"{_ADDRESSES - 1}, got inputs_at {self.inputs_at}, outputs_at {self.outputs_at}"
+            )
+        if self.inputs_at < outputs_end and self.outputs_at < inputs_end:
+            raise ValueError(
+                f"the blocks overlap: {PLC_REGISTERS} registers from inputs_at {self.inputs_at}, "
+                f"{STATION_REGISTERS} from outputs_at {self.outputs_at}"
+            )
+        return self

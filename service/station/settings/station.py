@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, HttpUrl, model_validator
 
@@ -9,6 +10,8 @@ from service.station.settings.base import Milliseconds, Name, StationRoom
 from service.station.settings.cameras import CameraSettings
 from service.station.settings.modbus import ModbusSettings
 from service.station.settings.plc import PlcSettings
+from service.station.settings.schedule import ScheduleEntry
+from service.station.settings.status import StatusSettings
 
 
 class ServiceAddress(StationRoom):
@@ -19,6 +22,10 @@ class ServiceAddress(StationRoom):
     )
     api_key_file: Path | None = Field(
         None, description="file with the API key, which needs the scope `detect`"
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authority of an `https` service; by default the public ones",
     )
 
 
@@ -87,6 +94,29 @@ class StationSettings(StationRoom):
     recipes: dict[Annotated[int, Field(ge=1, le=65_535)], RecipeSettings] = Field(
         min_length=1, description="recipes by the number in the PLC's register"
     )
+    schedule: tuple[ScheduleEntry, ...] = Field(
+        (), description="recipes that are warmed ahead of time"
+    )
+    time_zone: str | None = Field(
+        None, description="time zone of the schedule, such as `Europe/Berlin`"
+    )
+    status: StatusSettings = Field(StatusSettings(), description="the status page")
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        for entry in self.schedule:
+            if entry.recipe not in self.recipes:
+                raise ValueError(f"schedule: recipe {entry.recipe} is not in recipes")
+        if self.schedule and self.time_zone is None:
+            raise ValueError("the schedule needs time_zone, such as Europe/Berlin, or UTC")
+        if self.time_zone is not None:
+            try:
+                ZoneInfo(self.time_zone)
+            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+                raise ValueError(
+                    f"time_zone {self.time_zone!r} is unknown; a known one is Europe/Berlin"
+                ) from error
+        return self
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
@@ -96,6 +126,16 @@ class StationSettings(StationRoom):
                     f"recipe {number} names the camera {unknown[0]!r}; there are "
                     f"{', '.join(sorted(self.cameras))}"
                 )
+        self._check_heartbeat()
         if self.autostart_recipe is not None and self.autostart_recipe not in self.recipes:
             raise ValueError(f"autostart_recipe {self.autostart_recipe} is not in recipes")
         return self
+
+    def _check_heartbeat(self) -> None:
+        """Refuse to watch a heartbeat that nobody sends."""
+        without = (self.plc.mqtt, self.plc.http, self.plc.folder, self.plc.opcua)
+        if self.times.plc_timeout_ms and any(door is not None for door in without):
+            raise ValueError(
+                "times.plc_timeout_ms watches the heartbeat of a PLC; a client of plc.mqtt, "
+                "plc.http, plc.folder or plc.opcua has none: remove it"
+            )

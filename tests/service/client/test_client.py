@@ -699,3 +699,20 @@ def test_what_is_no_url_is_a_mistake_of_the_callers():
     for url in ("http://a:b", "ftp://x", "x"):
         with pytest.raises(ValueError, match=r"URL"):
             Client(url)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_category_is_warmed_and_an_unknown_one_is_named(server, is_async):
+    async def scenario():
+        async with AsyncClient(server.url) as client:
+            await client.warm("bolt", timeout_ms=60_000)
+            with pytest.raises(api.UnknownCategory, match="nonesuch"):
+                await client.warm("nonesuch")
+
+    if is_async:
+        asyncio.run(scenario())
+        return
+    with Client(server.url) as client:
+        client.warm("bolt")
+        with pytest.raises(api.UnknownCategory, match="nonesuch"):
+            client.warm("nonesuch")

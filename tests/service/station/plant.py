@@ -5,8 +5,12 @@ import hashlib
 from contextlib import asynccontextmanager
 from functools import partial
 
+from pymodbus.client import AsyncModbusTcpClient
+
 from service.client import AsyncClient
 from service.client.exchange import Retry
+from service.station.machine.states import Command, CommandResult, State
+from service.station.machine.verdicts import Verdict
 from service.station.plc.opening import open_door
 from service.station.settings import StationSettings
 from service.station.simulating import SimulatedPlc, SimulatorSettings
@@ -49,7 +53,8 @@ class Plant:
     @asynccontextmanager
     async def station(self, url=None):
         client = AsyncClient(url or self.url, retry=Retry(attempts=3, backoff_s=0.05))
-        station = Station(self.settings, client, partial(open_door, self.settings.plc))
+        make_door = partial(open_door, self.settings.plc, station=self.settings, client=client)
+        station = Station(self.settings, client, make_door)
         await station.open()
         try:
             yield station
@@ -79,7 +84,9 @@ class Plant:
         async with AsyncClient(self.url) as client:
             rows = [row async for row in client.inspections() if row.origin != "test"]
         by_number = {row.meta["trigger_number"]: row for row in rows}
-        assert len(by_number) == len(rows)
+        assert len(by_number) == len(rows), sorted(
+            (row.meta["trigger_number"], row.part_id, row.told, row.told_reason) for row in rows
+        )
         return by_number
 
 
@@ -87,3 +94,33 @@ async def until(condition, what, seconds=60):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def until_ready(station):
+    """Bring a station to Ready with a PLC that triggers nothing, and prove it by its registers."""
+    client = AsyncModbusTcpClient("127.0.0.1", port=station.door.port)
+    assert await client.connect()
+    for command in (Command.SELECT_MODE_AUTOMATIC, Command.PREPARE_RECIPE):
+        await client.write_registers(2, [0, 1])
+        await client.write_registers(2, [command, 1])
+        await until(lambda: station.image.command_result is CommandResult.DONE, command.name)
+        await client.write_registers(2, [0, 1])
+        await until(lambda: station.image.ack_command == 0, "end of a command")
+    client.close()
+    assert station.image.state is State.READY
+
+
+def check(plant, report, archived):
+    """The archive has every part that the PLC knows, as the PLC was told, with its own image."""
+    assert report.problems == []
+    assert report.missing == set()
+    for number, verdict in report.verdicts.items():
+        row = archived[number]
+        assert row.part_id == report.part_ids[number]
+        assert row.told.value == (verdict.name if verdict.was_inspected else "UNDECIDED")
+        if row.views and row.answer["views"][0]["image"]["sha256"]:
+            assert row.answer["views"][0]["image"]["sha256"] == plant.sha256(number)
+        if verdict is Verdict.OK:
+            assert row.found == "OK"
+            assert row.views
+    assert report.acknowledged <= archived.keys()

@@ -1,25 +1,39 @@
-"""A TCP proxy between station and service: forwards, refuses, or holds answers back."""
+"""A TCP proxy between station and service: forwards, refuses, swallows, or holds answers back."""
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
 
 
 class Proxy:
-    """While `is_away`, connections break at once; answers wait for `delay_s`."""
+    """While `is_away`, connections break at once; answers wait for `delay_s`.
+
+    While `swallows`, connections stay open and no byte goes on, in either direction: a half-open
+    connection. Swallowed bytes never arrive; such a connection is of no use afterwards. `answer`
+    replaces the service's: the bytes that each new connection gets after its first request.
+    """
 
     def __init__(self, url):
+        self._writers = set()
+        self.lead_to(url)
+        self.is_away = False
+        self.swallows = False
+        self.delay_s = 0.0
+        self.answer = b""
+        self.asked = 0
+        """Pieces of requests that went on."""
+
+    def lead_to(self, url):
+        """Connect to another service from now on."""
         host, _, port = url.removeprefix("http://").rpartition(":")
         self._target = host, int(port)
-        self._writers = set()
-        self.is_away = False
-        self.delay_s = 0.0
+        self.cut()
 
     @asynccontextmanager
-    async def listening(self):
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def listening(self, tls=None):
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         finally:
             server.close()
             self.cut()
@@ -38,7 +52,16 @@ class Proxy:
         if self.is_away:
             writer.close()
             return
-        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        if self.answer:
+            await reader.read(65_536)
+            writer.write(self.answer)
+            writer.close()
+            return
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._target)
+        except OSError:  # nobody listens there
+            writer.close()
+            return
         self._writers |= {writer, there_writer}
         try:
             with suppress(ConnectionError):
@@ -56,6 +79,9 @@ class Proxy:
             while data := await reader.read(65_536):
                 if is_answer and self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                if self.swallows:
+                    continue
+                self.asked += not is_answer
                 writer.write(data)
                 await writer.drain()
         finally:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -14,17 +15,20 @@ from service.station.machine.diagram import replace_diagram
 from service.station.machine.faults import ErrorCode
 from service.station.machine.states import Command, CommandResult, State
 from service.station.machine.verdicts import FailSafe, Reason, Verdict
-from service.station.plc.modbus_map import symbols
+from service.station.pages.metrics import StationMetrics
+from service.station.plc.modbus_map import Places, symbols
 from service.station.settings import StationSettings
+from service.station.simulating.actions import HELP
+from tests.service.telemetry.metric_docs import table
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "station.md"
 
 
 def registers() -> str:
     rows = [f"| {at} | {one} | {bit} | `{name}` | {kind} | {meaning} |"
-            for name, _, kind, at, one, bit, meaning in symbols()]  # fmt: skip
+            for name, _, kind, at, one, bit, meaning in symbols(Places())]  # fmt: skip
     head = "| From 0 | From 1 | Bit | Name | Type | Means |\n|---|---|---|---|---|---|\n"
-    inputs = sum(writer == "PLC" for _, writer, *_ in symbols())
+    inputs = sum(writer == "PLC" for _, writer, *_ in symbols(Places()))
     return (
         f"The PLC writes:\n\n{head}" + "\n".join(rows[:inputs])
         + f"\n\nThe station writes:\n\n{head}" + "\n".join(rows[inputs:]) + "\n"
@@ -86,18 +90,32 @@ def _default(value: Any) -> str:
     return f"`{text}`"
 
 
-PARTS = {"registers": registers, "codes": codes, "keys": keys}
+def metrics() -> str:
+    return table(StationMetrics(CollectorRegistry())) + "\n"
+
+
+def steps() -> str:
+    return f"```text\n{HELP}```\n"
+
+
+PARTS = {
+    "registers": registers,
+    "codes": codes,
+    "keys": keys,
+    "the steps": steps,
+    "metrics": metrics,
+}
 
 
 def replaced(document: str) -> str:
     """Return the document with present tables between their marks."""
-    for name, table in PARTS.items():
+    for name, part in PARTS.items():
         begin, end = f"<!-- {name} from the code: begin -->\n", f"<!-- {name}: end -->\n"
         before, found, rest = document.partition(begin)
         _, closed, after = rest.partition(end)
         assert found, name
         assert closed, name
-        document = f"{before}{begin}{table()}{end}{after}"
+        document = f"{before}{begin}{part()}{end}{after}"
     return replace_diagram(document)
 
 

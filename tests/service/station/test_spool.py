@@ -157,6 +157,36 @@ def test_a_file_that_is_no_spool_is_refused(tmp_path):
         Spool.open(tmp_path, LIMITS)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("PRAGMA user_version = 2", "its schema is version 2, expected 1"),
+        ("ALTER TABLE parts DROP COLUMN recipe", "no such column: recipe"),
+        ("UPDATE parts SET inspections = '[{\"x\": 1}]'", "row of job 1 cannot be read"),
+        ("UPDATE parts SET told = '[9, 0, 0, null]'", "row of job 1 cannot be read"),
+        ("UPDATE parts SET triggered_at = 'yesterday'", "row of job 1 cannot be read"),
+        (None, "malformed|damaged|not a database"),
+    ],
+)
+def test_a_spool_that_is_damaged_or_of_another_version_is_refused(tmp_path, spoil, message):
+    spool = Spool.open(tmp_path, LIMITS)
+    for job in range(1, 60):
+        spool.add(a_part(job))
+    spool.close()
+    file = tmp_path / "spool.sqlite"
+    if spoil is None:
+        content = bytearray(file.read_bytes())
+        content[4096:8192] = b"\xa5" * 4096
+        file.write_bytes(content)
+    else:
+        with sqlite3.connect(file) as connection:
+            connection.execute(spoil)
+        connection.close()
+    with pytest.raises(SpoolUnusable, match=message) as raised:
+        Spool.open(tmp_path, LIMITS)
+    assert "move the folder away" in str(raised.value)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -1,12 +1,7 @@
 """A simulated PLC, a station, and a real service with its archive."""
 
 import asyncio
-import os
 import random
-import socket
-import subprocess
-import sys
-from contextlib import contextmanager
 
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
@@ -15,50 +10,17 @@ from service.client import AsyncClient
 from service.station.commissioning import check_station
 from service.station.machine.faults import ErrorCode
 from service.station.machine.images import PlcImage
-from service.station.machine.states import Command, CommandResult, State
+from service.station.machine.states import Command, State
 from service.station.machine.verdicts import FailSafe, Reason, Verdict
-from service.station.plc.layout import PLC_WRITES, STATION_WRITES, WordOrder, decode, encode
-from service.station.plc.modbus_map import INPUTS, OUTPUTS, OUTPUTS_AT
+from service.station.plc.layout import PLC_WRITES, WordOrder, encode
+from service.station.plc.modbus_map import INPUTS
+from service.station.settings import ModbusClientSettings
+from service.station.simulating import SimulatedPlc, SimulatorSettings
+from service.station.simulating.links import ServerLink
 from service.station.spool import SpoolLimits
-from tests.service.live import ROOT, RUN, serving
-from tests.service.station.plant import Plant, until
+from tests.service.station.plant import Plant, check, until, until_ready
+from tests.service.station.process import running, until_outputs, write_station_file
 from tests.service.station.proxy import Proxy
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory, weights):
-    """A service that keeps every image of its inspections."""
-    state = tmp_path_factory.mktemp("state")
-    with serving(weights, versions__state_dir=state, archive__keep_images="OK=1") as live:
-        yield live
-
-
-class NextParts:
-    """Trigger numbers that no other test of this service uses."""
-
-    first = 1
-
-
-@pytest.fixture
-def first():
-    NextParts.first += 1_000
-    return NextParts.first
-
-
-def check(plant, report, archived):
-    """The archive has every part that the PLC knows, as the PLC was told, with its own image."""
-    assert report.problems == []
-    assert report.missing == set()
-    for number, verdict in report.verdicts.items():
-        row = archived[number]
-        assert row.part_id == report.part_ids[number]
-        assert row.told.value == (verdict.name if verdict.was_inspected else "UNDECIDED")
-        if row.views and row.answer["views"][0]["image"]["sha256"]:
-            assert row.answer["views"][0]["image"]["sha256"] == plant.sha256(number)
-        if verdict is Verdict.OK:
-            assert row.found == "OK"
-            assert row.views
-    assert report.acknowledged <= archived.keys()
 
 
 @pytest.mark.parametrize(("recipe", "verdict"), [(1, Verdict.OK), (2, Verdict.NG)])
@@ -97,6 +59,34 @@ def test_hundreds_of_triggers_with_delays_drops_and_restarts_mix_up_no_part(
     check(plant, report, archived)
     assert len(report.verdicts) > 150
     assert list(report.verdicts.values()).count(Verdict.OK) > 100
+    assert Verdict.NG not in report.verdicts.values()
+
+
+def test_a_plc_that_is_the_server_with_delays_and_restarts_mixes_up_no_part(
+    tmp_path, served, image, first
+):
+    """The station is the Modbus client: each restart loses the PLC's registers and connection."""
+    behaviour = {
+        "parts": 60, "max_delay_ms": 10, "drops_early": 0.05, "acks_late": 0.2, "restarts": 0.01,
+    }  # fmt: skip
+
+    async def scenario():
+        settings = ModbusClientSettings(host="127.0.0.1", reconnect_ms=20)
+        link = ServerLink(settings, port=0)
+        await link.open()
+        door = {"host": "127.0.0.1", "port": link.port, "reconnect_ms": 20}
+        plant = Plant(tmp_path, served.url, image, silent_after_ms=500, plc={"modbus_client": door})
+        async with plant.station() as station:
+            settings = SimulatorSettings(first_number=first, seed=5, **behaviour)
+            report = await SimulatedPlc(link, settings, plant.expose).run()
+            await until(lambda: not (station.image.buffered or station.image.busy), "idle")
+            await until(lambda: all(part.is_archived for part in station._spool.parts), "archive")
+        return plant, report, await plant.archived()
+
+    plant, report, archived = asyncio.run(scenario())
+    check(plant, report, archived)
+    assert len(report.verdicts) > 40
+    assert list(report.verdicts.values()).count(Verdict.OK) > 30
     assert Verdict.NG not in report.verdicts.values()
 
 
@@ -177,20 +167,6 @@ def test_a_camera_that_fails_never_makes_a_part_ok(
     assert [report.verdicts[number] for number in later] == [verdict] * 2
     for number in later:
         assert (archived[number].told, archived[number].told_reason) == ("UNDECIDED", reason)
-
-
-async def until_ready(station):
-    """Bring a station to Ready with a PLC that triggers nothing, and prove it by its registers."""
-    client = AsyncModbusTcpClient("127.0.0.1", port=station.door.port)
-    assert await client.connect()
-    for command in (Command.SELECT_MODE_AUTOMATIC, Command.PREPARE_RECIPE):
-        await client.write_registers(2, [0, 1])
-        await client.write_registers(2, [command, 1])
-        await until(lambda: station.image.command_result is CommandResult.DONE, command.name)
-        await client.write_registers(2, [0, 1])
-        await until(lambda: station.image.ack_command == 0, "end of a command")
-    client.close()
-    assert station.image.state is State.READY
 
 
 def test_rubbish_in_every_register_harms_no_later_part(tmp_path, served, image, first):
@@ -305,65 +281,11 @@ def test_a_spool_that_cannot_be_written_takes_no_part(tmp_path, served, image, f
     assert first not in asyncio.run(scenario())
 
 
-STATION = """\
-name: EL-3
-server:
-  url: {url}
-autostart_recipe: 1
-spool:
-  min_free_bytes: 0
-times:
-  takt_ms: 60000
-plc:
-  modbus:
-    port: {port}
-cameras:
-  top:
-    folder:
-      path: shots
-      pattern: "{{trigger_number}}.png"
-      timeout_ms: 60000
-recipes:
-  1:
-    categories:
-      top: bolt
-"""
-
-
-@contextmanager
-def running(folder):
-    """`mambaad station run` in a process of its own."""
-    command = [sys.executable, "-c", RUN, "station", "run", str(folder / "station.yaml")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert b"no safety function" in process.stdout.readline()
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 def test_a_station_killed_while_busy_latches_an_error_and_the_part_is_undecided(
     tmp_path, served, image, first
 ):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    (tmp_path / "station.yaml").write_text(STATION.format(url=served.url, port=port))
+    port = write_station_file(tmp_path, served.url)
     plant = Plant(tmp_path, served.url, image)
-
-    async def outputs(client):
-        answer = await client.read_holding_registers(OUTPUTS_AT, count=OUTPUTS)
-        order = WordOrder.BIG
-        return {field.name: decode(answer.registers, field, order) for field in STATION_WRITES}
-
-    async def until_outputs(client, **expected):
-        async with asyncio.timeout(60):
-            while not expected.items() <= (seen := await outputs(client)).items():
-                await asyncio.sleep(0.02)
-        return seen
 
     async def trigger():
         async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:

@@ -72,6 +72,11 @@ def test_a_python_object_is_not_built(tmp_path):
         read(tmp_path, FILE + "spool: !!python/name:os.system ''\n")
 
 
+@pytest.mark.parametrize(("port", "is_on"), [("0", False), ("null", False), ("8031", True)])
+def test_port_0_or_none_means_no_status_page(tmp_path, port, is_on):
+    assert read(tmp_path, FILE + f"status:\n  port: {port}\n").status.is_on is is_on
+
+
 def test_every_key_is_described():
     def models(model):
         yield model

@@ -6,13 +6,16 @@ promtool when the alert fires. A burst on a missing series is an error.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.station.pages.metrics import MetricsWatcher, StationMetrics
+from tests.service.station.pages.shown import READY, VITALS, settings_of
 from tests.service.telemetry.test_prometheus import RULES, promtool
 
 GROUPS = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
@@ -27,8 +30,8 @@ OF_A_SINK = {
 }
 """Series that begin at 0 with each sink's start; the service of these tests has no sinks."""
 
-LATER = {"mambaad_drift_alarm", *OF_A_SINK}
-"""What begins later than the service: gauges of the first hundred parts, and series of a sink."""
+LATER = {"mambaad_drift_alarm", "mambaad_station_camera_up", *OF_A_SINK}
+"""Series that begin later than their program: gauges of parts, and those of a sink."""
 
 STAGE_COUNT = 'mambaad_stage_duration_seconds_count{category="bolt", stage="total"}'
 STAGE_1S = 'mambaad_stage_duration_seconds_bucket{category="bolt", le="1.0", stage="total"}'
@@ -152,6 +155,31 @@ BURSTS = [
         33,
         {'mambaad_delivery_failures_total{reason="refused", sink="mes"}': "0x30 1x30"},
     ),
+    Burst("MambaadStationDown", 30, 33, {'up{job="mambaad-station"}': "1x30 0x30"}),
+    Burst("MambaadStationPlcAway", 30, 34, {"mambaad_station_plc_up": "1x30 0x30"}),
+    Burst(
+        "MambaadStationCameraSilent",
+        30,
+        33,
+        {'mambaad_station_camera_up{camera="top"}': "_x5 1x25 0x30"},
+    ),
+    Burst(
+        "MambaadStationMissedTriggers",
+        30,
+        32,
+        {"mambaad_station_missed_triggers_total": "0x30 1x30"},
+    ),
+    Burst("MambaadStationOverruns", 30, 32, {"mambaad_station_overruns_total": "0x30 1x30"}),
+    Burst("MambaadStationSpoolGrowing", 30, 37, {"mambaad_station_spool_parts": "0x30 5+30x30"}),
+    Burst(
+        "MambaadStationUndecided",
+        30,
+        38,
+        {
+            'mambaad_station_results_total{reason="none", verdict="OK"}': "0+60x60",
+            'mambaad_station_results_total{reason="deadline", verdict="UNDECIDED"}': "0x30 0+5x30",
+        },
+    ),
     Burst("MambaadLatencyBurn", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),
     Burst("MambaadLatencyBurnSlow", 30, 60, {STAGE_1S: "0+60x30 1800x30", STAGE_COUNT: "0+60x60"}),
     # A day without a reject, then two parts in five: the alert must not take an hour.
@@ -163,12 +191,22 @@ BURSTS = [
 
 @pytest.fixture(scope="module")
 def exported(server):
-    """The series of a service before its first inspection, with their values."""
+    """The series of a service and of a station before the first part, with their values."""
     values = {}
-    for family in text_string_to_metric_families(server.fresh_metrics):
+    fresh = server.fresh_metrics + fresh_station()
+    for family in text_string_to_metric_families(fresh):
         for sample in family.samples:
             values[written(sample.name, sample.labels)] = sample.value
     return values
+
+
+def fresh_station():
+    """Return the metrics of a station that has begun and seen no trigger."""
+    metrics = MetricsWatcher(StationMetrics(CollectorRegistry()), settings_of())
+    vitals = replace(VITALS, triggers=0, missed_triggers=0, spool_parts=0, spool_bytes=0)
+    text = metrics.text(READY, vitals, is_plc_up=True, cameras_up={}, is_service_up=True)
+    ours = (line for line in text.decode().splitlines() if "process_" not in line)
+    return "\n".join(ours) + "\n"
 
 
 def written(name, labels):

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from service.station.pages.metrics import StationMetrics
+from service.telemetry.metrics import Metrics
 from tests.service.telemetry.metric_docs import table
 
 DOCKER = Path(__file__).parents[3] / "docker"
@@ -30,13 +33,30 @@ SUFFIXES = ("", "_total", "_bucket", "_sum", "_count")
 ADDED_BY_PROMETHEUS = {"job", "instance", "le"}
 
 
+@pytest.fixture
+def station_metrics() -> StationMetrics:
+    return StationMetrics(CollectorRegistry())
+
+
+@pytest.fixture
+def names(metrics, station_metrics) -> set[str]:
+    """The time series of the service and of a station."""
+    return {*metrics.names(), *Metrics.names(station_metrics)}
+
+
+@pytest.fixture
+def labels(metrics, station_metrics) -> dict[str, set[str]]:
+    """The labels of every time series."""
+    return label_names(metrics) | label_names(station_metrics)
+
+
 def named(queries: list[str]) -> set[str]:
     return {name for query in queries for name in NAME.findall(query)}
 
 
 def label_names(metrics) -> dict[str, set[str]]:
     """Map every time series to its labels."""
-    labels: dict[str, set[str]] = {name: set() for name in metrics.names()}
+    labels: dict[str, set[str]] = {name: set() for name in Metrics.names(metrics)}
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             for family in metric.describe():
@@ -45,24 +65,23 @@ def label_names(metrics) -> dict[str, set[str]]:
     return labels
 
 
-def test_every_metric_that_is_watched_exists(metrics):
+def test_every_metric_that_is_watched_exists(names):
     watched = named(QUERIES + EXPRESSIONS + VARIABLES)
     assert watched
-    assert watched - set(metrics.names()) == set()
+    assert watched - names == set()
 
 
-def test_every_metric_of_ours_is_on_the_dashboard(metrics):
+def test_every_metric_of_ours_is_on_the_dashboard(names):
     shown = named(QUERIES)
     families = {
         name.removesuffix("_total")
-        for name in metrics.names()
+        for name in names
         if name.startswith("mambaad_") and not name.endswith(("_bucket", "_sum", "_count"))
     }
     assert {f for f in families if not any(name.startswith(f) for name in shown)} == set()
 
 
-def test_every_label_that_is_matched_exists(metrics):
-    labels = label_names(metrics)
+def test_every_label_that_is_matched_exists(labels):
     matched = [pair for query in QUERIES + EXPRESSIONS for pair in LABELS.findall(query)]
     assert matched
     for name, matchers in matched:
@@ -70,8 +89,8 @@ def test_every_label_that_is_matched_exists(metrics):
         assert used <= labels[name] | ADDED_BY_PROMETHEUS, (name, used)
 
 
-def test_every_grouping_is_by_labels_that_exist(metrics):
-    label_set = set().union(*label_names(metrics).values()) | ADDED_BY_PROMETHEUS
+def test_every_grouping_is_by_labels_that_exist(labels):
+    label_set = set().union(*labels.values()) | ADDED_BY_PROMETHEUS
     for query in QUERIES + EXPRESSIONS:
         for group in re.findall(r"\bby \(([^)]*)\)", query):
             assert {label.strip() for label in group.split(",")} <= label_set, query
@@ -88,8 +107,8 @@ def test_brackets_are_closed(query):
     assert not stack
 
 
-def test_the_names_follow_prometheus_conventions(metrics):
-    for name in metrics.names():
+def test_the_names_follow_prometheus_conventions(names):
+    for name in names:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
         if "duration" in name:
             assert "_seconds" in name
@@ -124,9 +143,14 @@ def test_the_document_has_the_table_of_metrics(metrics):
     assert table(metrics) in OPERATIONS
 
 
-def test_every_metric_is_set_by_the_service(metrics):
+@pytest.mark.parametrize("program", ["metrics", "station_metrics"])
+def test_every_metric_is_set_by_its_program(program, request):
+    metrics = request.getfixturevalue(program)
     sources = (DOCKER.parent / "service").rglob("*.py")
-    code = "".join(path.read_text("utf-8") for path in sources)
+    in_station = program == "station_metrics"
+    code = "".join(
+        path.read_text("utf-8") for path in sources if ("station" in path.parts) == in_station
+    )
     declared = {
         name for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)
     }
@@ -171,11 +195,15 @@ def test_every_alert_says_how_bad_it_is_and_what_it_means(rule):
 
 def test_prometheus_scrapes_the_service_of_the_compose_file_and_loads_the_alerts():
     compose = yaml.safe_load((DOCKER.parent / "docker-compose.yml").read_text("utf-8"))
-    (job,) = PROMETHEUS["scrape_configs"]
+    job, stations = PROMETHEUS["scrape_configs"]
     (target,) = job["static_configs"][0]["targets"]
     host, port = target.split(":")
     assert port in compose["services"][host]["ports"][0].split(":")
     assert PROMETHEUS["rule_files"] == ["alerts.yml"]
-    assert all(f'job="{job["job_name"]}"' in query for query in EXPRESSIONS if "up{" in query)
+    jobs = {job["job_name"], stations["job_name"]}
+    matched = [
+        name for query in EXPRESSIONS for name in re.findall(r'\bup\{job="([^"]*)"\}', query)
+    ]
+    assert set(matched) == jobs
     mounts = {mount.split(":")[0] for mount in compose["services"]["grafana"]["volumes"]}
     assert {"./docker/grafana/provisioning", "./docker/grafana/dashboards"} <= mounts

@@ -15,6 +15,7 @@ from service.archive.sqlite_journal import SqliteJournal
 from service.delivery.deliveries import deliveries_of
 from service.settings import DeliverySettings, Settings
 from tests.programs import program
+from tests.service.station.pages.shown import shown
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "docker/prometheus/alerts.yml"
@@ -52,6 +53,20 @@ def test_promtool_takes_what_the_service_writes(client, tmp_path):
     answer = subprocess.run(
         [program("promtool"), "check", "metrics"],
         input=client.get("/metrics").text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_promtool_takes_what_a_station_writes():
+    with shown() as station:
+        station.tell(1)
+        text = httpx.get(f"{station.pages.url}metrics", timeout=20).text
+    answer = subprocess.run(
+        [program("promtool"), "check", "metrics"],
+        input=text,
         capture_output=True,
         text=True,
         check=False,
@@ -102,14 +117,26 @@ def sink(server, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def prometheus(server, sink, eventually, tmp_path_factory, image):
+def station():
+    """A station's page, with the series of a part."""
+    with shown() as station:
+        station.tell(1, images={"top": b"x"})
+        yield station
+
+
+@pytest.fixture(scope="module")
+def prometheus(server, sink, station, eventually, tmp_path_factory, image):
     """Prometheus with the shipped configuration, except the target and the interval."""
     folder = tmp_path_factory.mktemp("prometheus")
     shutil.copy(RULES, folder)
     pace = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    (job,) = CONFIG["scrape_configs"]
+    job, stations = CONFIG["scrape_configs"]
     target = [{"targets": [server.url.removeprefix("http://")]}]
-    config = CONFIG | {"global": pace, "scrape_configs": [job | {"static_configs": target}]}
+    jobs = [job | {"static_configs": target}, stations | {"scrape_interval": "1s"}]
+    config = CONFIG | {"global": pace, "scrape_configs": jobs}
+    (folder / "stations").mkdir()
+    one = [{"targets": [station.pages.url.removeprefix("http://").rstrip("/")]}]
+    (folder / "stations" / "el-3.yml").write_text(yaml.safe_dump(one), "utf-8")
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -127,6 +154,9 @@ def prometheus(server, sink, eventually, tmp_path_factory, image):
             inspect_parts(server, image)
             twice = "count_over_time(mambaad_decisions_total[1m]) > 2"
             eventually(lambda: watching.query(twice), "a second scrape")
+            station.tell(2, images={"top": b"x"})
+            twice = "count_over_time(mambaad_station_triggers_total[1m]) > 2"
+            eventually(lambda: watching.query(twice), "a second scrape of the station")
             yield watching
         finally:
             watching.close()
@@ -142,9 +172,9 @@ def inspect_parts(server, image) -> None:
 
 
 def test_it_scrapes_the_service(prometheus):
-    (target,) = prometheus.get("targets")["activeTargets"]
-    assert (target["health"], target["lastError"]) == ("up", "")
-    assert target["scrapePool"] == "mambaad"
+    targets = prometheus.get("targets")["activeTargets"]
+    assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")] * 2
+    assert {target["scrapePool"] for target in targets} == {"mambaad", "mambaad-station"}
     decided = 'sum by (decision) (mambaad_decisions_total{category=~"bolt|nut|ghost"})'
     counted = {
         sample["metric"]["decision"]: float(sample["value"][1])

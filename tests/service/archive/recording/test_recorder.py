@@ -441,6 +441,28 @@ def test_what_the_line_was_told_is_corrected_by_who_was_there(recorder, inspecte
     assert row.found == (outcome if isinstance(outcome, Decision) else None)
 
 
+def test_what_a_refusal_did_not_know_of_its_part_comes_with_what_the_line_was_told(
+    recorder, inspected
+):
+    """The first request broke before its fields were read; the station tells without an image."""
+    known, _, _ = inspected(Decision.OK)
+    identity = known.submission.inspection_id
+    broken = part_of(category="", inspection_id=identity, options=InspectOptions())
+    late = replace(known, views=[], submission=replace(known.submission, told=TOLD))
+
+    async def scenario(deadline):
+        writer.refuse(broken, "deadline-exceeded", "the body did not arrive")
+        while await writer.find(identity) is None:
+            await asyncio.sleep(0.01)
+        return await writer.tell(late, deadline), await writer.find(identity)
+
+    writer = recorder()
+    for row in run(writer, scenario):
+        assert (row.category, row.part_id, row.station) == ("bolt", "part-7", "EL-3")
+        assert (row.job_id, row.meta) == ("lot-1", {"exposure_ms": 40})
+        assert (row.told, row.problem) == (Decision.UNDECIDED, "deadline-exceeded")
+
+
 def test_a_repetition_may_tell_what_the_line_was_told(recorder, inspected):
     part, result, attempts = inspected(Decision.OK)
     late = replace(part, submission=replace(part.submission, told=TOLD))

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from service.station.cameras import folder_changes
 from service.station.cameras.camera import CameraSilent, Shot
 from service.station.cameras.opening import open_camera
 from service.station.settings import CameraSettings
@@ -99,6 +101,63 @@ def test_a_file_named_after_another_part_does_not_count(tmp_path, pattern, name)
 def test_a_folder_that_is_gone_is_a_silent_camera(tmp_path):
     with pytest.raises(CameraSilent, match="cannot be read: No such file"):
         shots(folder_camera(tmp_path / "gone"), print)
+
+
+def test_a_file_is_heard_of_by_an_event(tmp_path, monkeypatch):
+    """Nobody looks for files within the camera's time, but for the event."""
+    monkeypatch.setattr(folder_changes, "_SAFETY_S", 3_600)
+    camera = folder_camera(tmp_path, timeout_ms=20_000, renamed_into_place=True, poll=False)
+
+    def rename(part):
+        time.sleep(0.2)
+        (tmp_path / ".half").write_bytes(b"%d" % part)
+        (tmp_path / ".half").replace(tmp_path / f"{part}.png")
+
+    assert shots(camera, rename, parts=3) == [b"0", b"1", b"2"]
+
+
+def test_a_folder_without_events_is_polled(tmp_path, monkeypatch):
+    monkeypatch.delattr(folder_changes, "awatch")
+    camera = folder_camera(tmp_path, timeout_ms=20_000, poll=True)
+    taken = shots(
+        camera, lambda part: (tmp_path / f"{part}.png").write_bytes(b"%d" % part), parts=2
+    )
+    assert taken == [b"0", b"1"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_polled"),
+    [("drive/shots", True), ("drive", True), ("a disk/shots", False), ("elsewhere", False)],
+)
+def test_network_drives_are_polled(tmp_path, folder, is_polled):
+    mounts = tmp_path / "mounts"
+    disk = str(tmp_path / "a disk").replace(" ", "\\040")
+    mounts.write_text(
+        f"rootfs / ext4 rw 0 0\n//server/shots {tmp_path}/drive cifs rw 0 0\n"
+        f"/dev/sda1 {disk} ext4 rw 0 0\n"
+    )
+    (tmp_path / folder).mkdir(parents=True)
+    assert folder_changes.is_on_network(tmp_path / folder, mounts) is is_polled
+
+
+def test_whether_a_camera_is_up(tmp_path):
+    async def scenario():
+        folder = folder_camera(tmp_path, timeout_ms=20)
+        gone = folder_camera(tmp_path / "gone")
+        with answering(lambda handler: send(handler, 200, b"x")) as url:
+            snapshot = snapshot_camera(url)
+            for camera in (folder, gone, snapshot):
+                await camera.open()
+                assert camera.is_up is None
+            await (await snapshot.arm(Shot(1, "")))()
+            assert snapshot.is_up is True
+        for camera in (folder, gone, snapshot):
+            with pytest.raises(CameraSilent):
+                await (await camera.arm(Shot(1, "")))()
+            await camera.close()
+        return folder.is_up, gone.is_up, snapshot.is_up
+
+    assert asyncio.run(scenario()) == (None, False, False)
 
 
 def test_a_part_that_still_waits_gets_no_image_of_the_next(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.station.cameras.checking import ImageChecker
+from service.station.cameras.checking import ImageChecker, Picture
 from service.station.machine.verdicts import Reason
 from service.station.settings import CameraSettings
 
@@ -57,3 +57,27 @@ def test_black_images_are_allowed_by_a_setting():
 @pytest.mark.parametrize("content", [b"", b"text", encoded(noise(1))[:500]])
 def test_a_file_that_is_no_image_or_cut_off_is_unreadable(content):
     assert ImageChecker(settings()).check(content) is Reason.IMAGE_UNREADABLE
+
+
+def test_an_image_of_another_size_than_the_first_has_its_reason():
+    checker = ImageChecker(settings())
+    assert checker.check(encoded(noise(1))) is Reason.NONE
+    assert checker.check(encoded(noise(2)[:, :-1])) is Reason.IMAGE_SIZE
+    assert checker.check(encoded(noise(3))) is Reason.NONE
+
+
+def test_an_image_of_another_size_than_the_settings_say_has_its_reason():
+    checker = ImageChecker(settings(size=[80, 60]))
+    assert checker.check(encoded(noise(1)[:-1])) is Reason.IMAGE_SIZE
+    assert checker.check(encoded(noise(2))) is Reason.NONE
+
+
+def test_black_images_are_black_although_each_equals_the_one_before():
+    checker = ImageChecker(settings())
+    black = encoded(np.zeros((60, 80), np.uint8))
+    assert [checker.check(black) for _ in range(3)] == [Reason.IMAGE_BLACK] * 3
+
+
+def test_a_picture_tells_its_size_format_and_brightness():
+    picture = Picture.of(encoded(np.full((60, 80), 93, np.uint8)))
+    assert picture == Picture("PNG", 80, 60, 93.0)

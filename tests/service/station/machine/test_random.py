@@ -1,6 +1,10 @@
 """Random commands, delays, drops and restarts: what must hold in every image."""
 
+from collections import Counter
+from dataclasses import replace
+
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -10,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.station.machine import Machine, MachineSettings
+from service.station.machine import Machine, MachineSettings, work
 from service.station.machine.events import (
     Decided,
     Exposed,
@@ -28,6 +32,7 @@ from service.station.machine.events import (
 from service.station.machine.faults import ErrorCode
 from service.station.machine.images import PlcImage
 from service.station.machine.part import result_fields
+from service.station.machine.states import TRANSITIONS, Command, find_transition
 from service.station.machine.verdicts import FailSafe, Outcome, Reason, Verdict
 
 SETTINGS = MachineSettings(
@@ -56,11 +61,14 @@ BITS = st.fixed_dictionaries(
         "recipe": st.integers(0, 3),
     },
 )
+COMMANDS = st.sampled_from([*Command][1:])
 RESTARTED = Outcome(Verdict.UNDECIDED, Reason.STATION_RESTARTED, FailSafe.NG)
 
 
 class Station(RuleBasedStateMachine):
     """Keeps what is durable, as the spool does: it alone survives a restart."""
+
+    settings = SETTINGS
 
     def __init__(self):
         super().__init__()
@@ -74,7 +82,9 @@ class Station(RuleBasedStateMachine):
         self.seen: dict[int, Verdict] = {}
         self.shown_jobs: list[int] = []
         self.images = []
-        self.start(Machine(SETTINGS))
+        self.at_edge = self.inputs
+        self.was_triggered = False
+        self.start(Machine(self.settings))
 
     def start(self, machine):
         self.machine = machine
@@ -85,6 +95,9 @@ class Station(RuleBasedStateMachine):
         self.step()
 
     def step(self, event=None):
+        if self.inputs.trigger and not self.was_triggered:
+            self.at_edge = self.inputs
+        self.was_triggered = self.inputs.trigger
         while True:
             step = self.machine.step(self.inputs, self.now_ms, event)
             for action in step.actions:
@@ -122,7 +135,7 @@ class Station(RuleBasedStateMachine):
             assert not before.results_valid
             assert not image.results_valid
         if image.trigger_ack and not before.trigger_ack:
-            (job,) = [job for job in self.durable if self.is_of(job, self.inputs)]
+            (job,) = [job for job in self.durable if self.is_of(job, self.at_edge)]
             assert job not in self.settled
         if image.results_valid and not before.results_valid:
             self.check_result(image.result)
@@ -165,6 +178,57 @@ class Station(RuleBasedStateMachine):
         while self.preparing:
             self.step(RecipePrepared(self.preparing.pop()))
         self.step()
+
+    def plc_changes(self, **bits):
+        self.inputs = replace(self.inputs, **bits)
+        self.step()
+
+    @rule(command=COMMANDS, recipe=st.integers(1, 3))
+    def plc_commands(self, command, recipe):
+        """A command that is certainly seen, which bits written at random seldom are."""
+        self.plc_changes(command=0)
+        self.numbers += command is Command.START_SINGLE_JOB
+        self.plc_changes(
+            command=command, recipe=recipe, trigger_number=self.numbers,
+            part_id=f"part-{self.numbers}",
+        )  # fmt: skip
+        self.plc_changes(command=0)
+
+    @rule(continuous=st.booleans(), busy=st.booleans(), command=COMMANDS)
+    def plc_interrupts(self, continuous, busy, command):
+        """A command in each state of execution, with and without a part in work."""
+        self.plc_commands(Command.RESET, 1)
+        self.plc_makes_ready()
+        if continuous:
+            self.plc_commands(Command.START_CONTINUOUS, 1)
+        if busy:
+            self.plc_triggers()
+        self.plc_commands(command, 2)
+
+    @rule()
+    def the_disk_is_full(self):
+        """A fault of no part, in any state."""
+        self.step(SpoolFailed(0, ErrorCode.SPOOL_FULL))
+
+    @rule()
+    def plc_triggers(self):
+        """A rising edge with a number of its own."""
+        self.plc_changes(trigger_enable=True, trigger=False)
+        self.numbers += 1
+        self.plc_changes(trigger=True, trigger_number=self.numbers, part_id=f"part-{self.numbers}")
+
+    @precondition(lambda self: self.unwritten and self.machine.job is not None)
+    @rule(outcome=OUTCOMES)
+    def a_part_goes_through(self, outcome):
+        """The short way to a result that waits."""
+        job = self.machine.job
+        while self.unwritten:
+            self.spool_writes()
+        if self.machine.job == job:
+            self.inspected.setdefault(job, set()).add(outcome)
+            self.step(Decided(job, outcome))
+        while self.unwritten:
+            self.spool_writes()
 
     @rule()
     def plc_acknowledges(self):
@@ -224,7 +288,9 @@ class Station(RuleBasedStateMachine):
             self.told[job] = RESTARTED
         first_job = max([0, *self.durable, *self.working]) + 1
         self.start(
-            Machine(SETTINGS, first_job=first_job, restored=restored, was_interrupted=bool(untold))
+            Machine(
+                self.settings, first_job=first_job, restored=restored, was_interrupted=bool(untold)
+            )
         )
 
     def numbers_of(self, job):
@@ -250,13 +316,46 @@ class Station(RuleBasedStateMachine):
             assert self.machine.job is None
 
 
-def test_these_invariants_hold():
+class AutostartStation(Station):
+    settings = replace(SETTINGS, autostart_recipe=1)
+
+
+def walk(station, **options):
     run_state_machine_as_test(
-        Station,
+        station,
         settings=settings(
-            max_examples=60,
             stateful_step_count=60,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
+            **options,
         ),
     )
+
+
+@pytest.mark.parametrize("station", [Station, AutostartStation])
+def test_these_invariants_hold(station):
+    walk(station, max_examples=40)
+
+
+def test_the_rules_walk_every_transition_and_restore_results(monkeypatch):
+    """Else the invariants above would hold of little. The same examples each time."""
+    walked, restored = Counter(), Counter()
+
+    def noting(state, cause, guards):
+        transition = find_transition(state, cause, guards)
+        walked[transition] += 1
+        return transition
+
+    class NotingResults(work.Results):
+        def __init__(self, results=()):
+            results = list(results)
+            restored[len(results)] += 1
+            super().__init__(results)
+
+    monkeypatch.setattr(work, "find_transition", noting)
+    monkeypatch.setattr(work, "Results", NotingResults)
+    for station in (Station, AutostartStation):
+        walk(station, max_examples=40, derandomize=True, database=None)
+    assert [row for row in TRANSITIONS if row not in walked] == []
+    assert sum(count for results, count in restored.items() if results) > 10
+    assert max(restored) > 1

@@ -21,7 +21,7 @@ from service.station.plc.layout import (
     encode,
     length,
 )
-from service.station.plc.modbus_map import INPUTS, OUTPUTS_AT, symbols_csv
+from service.station.plc.modbus_map import INPUTS, OUTPUTS_AT, Places, symbols_csv
 
 WORD = st.integers(0, 0xFFFF)
 PART_IDS = st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=32)
@@ -90,7 +90,7 @@ def test_a_text_that_is_too_long_is_cut_and_one_of_another_alphabet_is_marked():
 
 
 def test_the_symbols_name_every_field_with_both_addresses():
-    rows = list(csv.DictReader(StringIO(symbols_csv())))
+    rows = list(csv.DictReader(StringIO(symbols_csv(Places()))))
     assert len(rows) == len(PLC_WRITES) + len(STATION_WRITES)
     by_name = {row["name"]: row for row in rows}
     assert len(by_name) == len(rows)
@@ -98,3 +98,10 @@ def test_the_symbols_name_every_field_with_both_addresses():
     verdict = by_name["Verdict"]
     assert (verdict["address_from_0"], verdict["address_from_1"]) == ("110", "400111")
     assert verdict["written_by"] == "station"
+
+
+def test_the_symbols_have_the_addresses_of_the_plc():
+    rows = csv.DictReader(StringIO(symbols_csv(Places(inputs_at=200, outputs_at=40))))
+    addresses = {row["name"]: row["address_from_0"] for row in rows}
+    assert (addresses["Trigger"], addresses["PartId"]) == ("200", "206")
+    assert (addresses["Online"], addresses["Verdict"]) == ("40", "50")

@@ -205,3 +205,16 @@ def test_mbpoll_reads_the_result_and_writes_a_trigger():
             assert heard[-1] == PlcImage(trigger_enable=True, trigger=True, heartbeat=9)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("order", "option"), [("big", ["-B"]), ("little", [])])
+def test_mbpoll_writes_and_reads_numbers_of_32_bits_in_both_word_orders(order, option):
+    async def scenario():
+        async with opened(word_order=order) as (door, heard):
+            await mbpoll(door, "-t", "4:int", *option, "-r", "5", "127.0.0.1", "305419896")
+            assert heard[-1] == PlcImage(trigger_number=0x12345678)
+            door.show(IMAGE)
+            output = await mbpoll(door, "-t", "4:int", *option, "-r", "116", "-c", "1", "127.0.0.1")
+            assert re.search(r"\[116\]:\s+70000", output)
+
+    asyncio.run(scenario())

@@ -1,35 +1,23 @@
-"""Plays the PLC's side: for commissioning without a PLC, and for tests.
-
-    plc = SimulatedPlc(address, SimulatorSettings(parts=20), expose=write_the_next_image)
-    report = await plc.run()
-    report.problems, report.verdicts
+"""A PLC that triggers parts with random delays, drops and restarts.
 
 It works as a PLC does, in scans: read all outputs, decide, write all inputs.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
 
 from service.station.machine.images import PlcImage
 from service.station.machine.states import Command, CommandResult, State
 from service.station.machine.verdicts import Verdict
-from service.station.plc.layout import PLC_WRITES, STATION_WRITES, WordOrder, decode, encode
-from service.station.plc.modbus_map import INPUTS_AT, OUTPUTS, OUTPUTS_AT
-from service.station.settings import FolderCamera
+from service.station.plc.layout import WordOrder
+from service.station.simulating.camera import Expose
+from service.station.simulating.links import ClientLink, Link, Outputs, StationAway
 
 _SCAN_S = 0.002
 _CONNECT_S = 0.05
 _HOLD_SCANS = 2_000
 _QUIET_SCANS = 20
-
-Expose = Callable[[int], Awaitable[None]]
-"""Takes the image of the part with this trigger number; called when the trigger is acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,55 +59,20 @@ class Report:
         return self.acknowledged - self.verdicts.keys()
 
 
-class SimulatedCamera:
-    """Copies images, one after another, into the folder that a station's camera watches."""
-
-    def __init__(self, images: Path, camera: FolderCamera) -> None:
-        self._images = pictures_in(images)
-        self._camera = camera
-        if not self._images:
-            raise ValueError(f"{images} has no images")
-        camera.path.mkdir(parents=True, exist_ok=True)
-
-    async def expose(self, number: int) -> None:
-        """Take the next image, for the part with this trigger number."""
-        await asyncio.to_thread(self._expose, number)
-
-    def _expose(self, number: int) -> None:
-        source = self._images[(number - 1) % len(self._images)]
-        folder = self._camera.path
-        half = folder / f".{number}{source.suffix}"
-        half.write_bytes(source.read_bytes())
-        half.replace(folder / f"{number}{source.suffix}")
-
-
-async def no_camera(number: int) -> None:
-    """Take no image: the station's camera takes it by itself."""
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the files of a folder by name, without hidden ones. Raises `OSError`."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
-    )
-
-
 class SimulatedPlc:
-    """One PLC, which talks Modbus TCP to a station."""
+    """One PLC, on a link or, as a client, at a station's address."""
 
     def __init__(
         self,
-        address: tuple[str, int],
+        link: Link | tuple[str, int],
         settings: SimulatorSettings,
         expose: Expose,
         order: WordOrder = WordOrder.BIG,
     ) -> None:
-        self._address = address
+        self._link: Link = ClientLink(*link, order) if isinstance(link, tuple) else link
         self._settings = settings
         self._expose = expose
-        self._order = order
         self._dice = random.Random(settings.seed)
-        self._client: AsyncModbusTcpClient | None = None
         self._number = settings.first_number - 1
         self._last = settings.first_number + settings.parts - 1
         self._inputs = PlcImage(trigger_enable=True, buffer_enable=True)
@@ -134,33 +87,36 @@ class SimulatedPlc:
                 while self._quiet_scans < _QUIET_SCANS:
                     await self._scan()
         finally:
-            self._disconnect()
+            await self._link.cut()
         return self.report
+
+    def finish(self) -> None:
+        """Trigger no more parts; `run` returns when no result is missing."""
+        self._last = self._number
 
     async def _scan(self) -> None:
         try:
-            outputs = await self._read()
-            await self._decide(outputs)
-            await self._write()
-        except (ModbusException, OSError):
-            self._disconnect()
+            await self._decide(await self._link.read())
+            self._change(heartbeat=(self._inputs.heartbeat + 1) % 2**16)
+            await self._link.write(self._inputs)
+        except StationAway:
+            await asyncio.sleep(_CONNECT_S)
         if self._dice.random() < self._settings.restarts:
-            self._restart()
+            await self._restart()
         delay_s = self._dice.random() * self._settings.max_delay_ms / 1_000
         await asyncio.sleep(max(_SCAN_S, delay_s))
 
-    async def _decide(self, outputs: dict[str, object]) -> None:
+    async def _decide(self, outputs: Outputs) -> None:
         self._see_result(outputs)
         self._clear_error(outputs)
         if self._settings.commands:
             self._command(outputs)
         await self._trigger(outputs)
-        is_quiet = self._number >= self._last and not (
-            outputs["Busy"] or outputs["Buffered"] or self._inputs.trigger
-        )
+        is_working = outputs["Busy"] or outputs["Buffered"] or self._inputs.trigger
+        is_quiet = self._number >= self._last and outputs["Online"] and not is_working
         self._quiet_scans = self._quiet_scans + 1 if is_quiet else 0
 
-    def _see_result(self, outputs: dict[str, object]) -> None:
+    def _see_result(self, outputs: Outputs) -> None:
         if not outputs["ResultsValid"]:
             self._change(results_ack=False)
         elif self._late_scans > 0:
@@ -171,11 +127,8 @@ class SimulatedPlc:
             if self._dice.random() < self._settings.acks_late:
                 self._late_scans = self._dice.randrange(1, 60)
 
-    def _keep(self, outputs: dict[str, object]) -> None:
-        number, code = outputs["ResultTriggerNumber"], outputs["Verdict"]
-        assert isinstance(number, int)
-        assert isinstance(code, int)
-        verdict = Verdict(code)
+    def _keep(self, outputs: Outputs) -> None:
+        number, verdict = outputs["ResultTriggerNumber"], Verdict(outputs["Verdict"])
         report = self.report
         if report.part_ids.get(number) != outputs["ResultPartId"]:
             report.problems.append(f"a result for {number} {outputs['ResultPartId']!r}")
@@ -185,10 +138,10 @@ class SimulatedPlc:
         if earlier is not verdict and not both_without:
             report.problems.append(f"{number}: {earlier.name}, then {verdict.name}")
 
-    def _clear_error(self, outputs: dict[str, object]) -> None:
+    def _clear_error(self, outputs: Outputs) -> None:
         self._change(clear_error=bool(outputs["Error"]) and not self._inputs.clear_error)
 
-    def _command(self, outputs: dict[str, object]) -> None:
+    def _command(self, outputs: Outputs) -> None:
         is_over = outputs["CommandResult"] != CommandResult.RUNNING
         if self._inputs.command:
             if outputs["AckCommand"] == self._inputs.command and is_over:
@@ -198,7 +151,7 @@ class SimulatedPlc:
         elif outputs["AckCommand"] == 0 and outputs["State"] == State.INITIALIZED:
             self._change(command=Command.PREPARE_RECIPE, recipe=self._settings.recipe)
 
-    async def _trigger(self, outputs: dict[str, object]) -> None:
+    async def _trigger(self, outputs: Outputs) -> None:
         if self._inputs.trigger:
             await self._hold_trigger(outputs)
         elif outputs["Ready"] and not outputs["TriggerAck"] and self._number < self._last:
@@ -209,7 +162,7 @@ class SimulatedPlc:
             self._held_scans = 0
             self._drops_early = self._dice.random() < self._settings.drops_early
 
-    async def _hold_trigger(self, outputs: dict[str, object]) -> None:
+    async def _hold_trigger(self, outputs: Outputs) -> None:
         self._held_scans += 1
         if outputs["TriggerAck"]:
             self.report.acknowledged.add(self._number)
@@ -219,43 +172,10 @@ class SimulatedPlc:
             self.report.missed += 1
             self._change(trigger=False)
 
-    def _restart(self) -> None:
-        self._disconnect()
+    async def _restart(self) -> None:
+        await self._link.cut(forgets=True)
         self._inputs = PlcImage(trigger_enable=True, buffer_enable=True)
         self._late_scans = 0
 
     def _change(self, **values: object) -> None:
         self._inputs = replace(self._inputs, **values)  # type: ignore[arg-type]
-
-    async def _read(self) -> dict[str, object]:
-        client = await self._connected()
-        answer = await client.read_holding_registers(OUTPUTS_AT, count=OUTPUTS)
-        if answer.isError():
-            raise ModbusException(f"the station refused to be read: {answer}")
-        return {f.name: decode(answer.registers, f, self._order) for f in STATION_WRITES}
-
-    async def _write(self) -> None:
-        client = await self._connected()
-        self._change(heartbeat=(self._inputs.heartbeat + 1) % 2**16)
-        registers = encode(self._inputs, PLC_WRITES, self._order)
-        answer = await client.write_registers(INPUTS_AT, registers)
-        if answer.isError():
-            raise ModbusException(f"the station refused to be written: {answer}")
-
-    async def _connected(self) -> AsyncModbusTcpClient:
-        while self._client is None:
-            host, port = self._address
-            client = AsyncModbusTcpClient(
-                host, port=port, retries=0, timeout=3, reconnect_delay=0.0
-            )
-            if await client.connect():
-                self._client = client
-            else:
-                client.close()
-                await asyncio.sleep(_CONNECT_S)
-        return self._client
-
-    def _disconnect(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
