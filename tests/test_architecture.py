@@ -19,7 +19,7 @@ ENVIRONMENT = ROOT / "service" / "settings" / "environment.py"
 FILE_LINES = 300
 BODY_LINES = 40
 ROOM_MODULES = 15
-ACROSS_ROOMS = {"service/faults"}
+ACROSS_ROOMS = {"service/faults", "service/station/faults"}
 """Test folders that mirror no room, since they test all rooms together."""
 
 READS_ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}

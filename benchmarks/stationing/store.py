@@ -14,6 +14,7 @@ from PIL import Image
 from model import MambaAD, NetworkConfig
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import CheckpointStore
+from model.images.decoding import DecodeLimits, decode
 from model.images.preprocess import Preprocessing
 from model.runtimes.runtimes import Runtimes
 from model.scoring.scores import Scoring
@@ -64,6 +65,6 @@ def _save(root: Path, network: MambaAD, threshold: float) -> None:
 
 def _median_score(root: Path) -> float:
     _, detector = Runtimes().open(CheckpointStore(root).find("parts", "1"))
-    images = [Image.open(BytesIO(noise_image(seed))) for seed in range(_SCORED)]
+    images = [decode(noise_image(seed), DecodeLimits()) for seed in range(_SCORED)]
     pixels = np.concatenate([detector.preprocessing.to_arrays(image) for image in images])
     return median(detector.raw_scores(pixels, [CATEGORY] * _SCORED))
