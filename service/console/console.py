@@ -8,7 +8,7 @@ from service.access import signing
 from service.access.guard import Guard
 from service.access.sessions import Sessions
 from service.archive.journal import Journal
-from service.console.feed import LiveFeed
+from service.console.board.feed import LiveFeed
 from service.console.pages import Pages
 from service.console.pictures import Previewer
 from service.console.samples import Samples

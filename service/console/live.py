@@ -14,9 +14,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from service.api.service import Service, ServiceDependency
-from service.console.alarms import AlarmSources
-from service.console.board import Board, Place, Tile
-from service.console.feed import LiveFeed
+from service.console.board.alarms import AlarmSources
+from service.console.board.board import Board, Place, Tile
+from service.console.board.feed import LiveFeed
 from service.console.records import review_score_of, state_of
 from service.console.visits import READING, Visit, VisitDependency
 from service.errors import NoArchive, ServiceError

@@ -88,8 +88,8 @@ class StationMetrics:
     def _declare_surroundings(self, registry: CollectorRegistry) -> None:
         self.plc_up = Gauge(
             "mambaad_station_plc_up",
-            "1 while a PLC is connected, and its heartbeat changes if it is watched; always 1 for "
-            "HTTP and folders, which have no connection that lasts.",
+            "1 while a PLC is connected, and its heartbeat changes if it is watched; always 1 over "
+            "HTTP, where no connection lasts.",
             registry=registry,
         )
         self.plc_clients = Gauge(

@@ -90,10 +90,9 @@ class StatusWriter:
     def is_plc_up(self, snapshot: Snapshot, vitals: Vitals) -> bool | None:
         """Whether a PLC is connected, and its heartbeat changes if it is watched.
 
-        None: the door has no connection that lasts.
+        None: over HTTP no connection lasts.
         """
-        plc = self._settings.plc
-        if plc.http is not None or plc.folder is not None:
+        if self._settings.plc.http is not None:
             return None
         timeout_ms = self._settings.times.plc_timeout_ms
         beats = not timeout_ms or (

@@ -39,8 +39,8 @@ from service.telemetry.logs import FIELDS
 from tests.service.line import Line
 
 PACKAGE = Path(service.__file__).parent
-NAMES_PATHS = {"cli", "client"}
-"""Rooms that call a service from outside."""
+NAMES_PATHS = {"cli", "client", "station"}
+"""Rooms that call a service from outside, or serve pages of their own."""
 
 
 class Part(BaseModel):

@@ -286,8 +286,8 @@ def test_a_plc_whose_watched_heartbeat_stands_still_is_down():
         eventually(lambda: not status_of(station)["connections"]["plc"]["is_up"], "down")
 
 
-def test_a_door_without_lasting_connections_is_never_down(tmp_path):
-    with shown(settings_of(plc={"folder": {"path": tmp_path}})) as station:
+def test_a_door_without_lasting_connections_is_never_down():
+    with shown(settings_of(plc={"http": {}})) as station:
         station.vitals = replace(VITALS, plc_clients=0)
         assert status_of(station)["connections"]["plc"]["is_up"] is None
         assert "\nmambaad_station_plc_up 1.0\n" in get(station, "/metrics").text

@@ -15,9 +15,9 @@ from service.archive import store
 from service.archive.records import DecisionSource, InspectionRecord
 from service.archive.sqlite_journal import SqliteJournal
 from service.archive.tables import inspections
-from service.console.board import LAST_PARTS, Place, follow, load, place_of
-from service.console.feed import LiveFeed
-from service.console.shifts import Shift, shift_at
+from service.console.board.board import LAST_PARTS, Place, follow, load, place_of
+from service.console.board.feed import LiveFeed
+from service.console.board.shifts import Shift, shift_at
 from service.identifiers import new_id
 from service.inspection.submission import Origin
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, tzinfo
 
 from service.archive.journal import Journal
-from service.console.board import Board, Tile, follow, load
-from service.console.shifts import shift_at
+from service.console.board.board import Board, Tile, follow, load
+from service.console.board.shifts import shift_at
 
 _MAX_DRAWN = 500
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from service.api.service import Service
 from service.archive.media import Media
-from service.console.board import Board
+from service.console.board.board import Board
 from service.console.records import PartState, state_of
 from service.delivery.breaker import BreakerState
 from service.delivery.deliveries import Deliveries

@@ -21,7 +21,7 @@ from service.archive import events as journal_events
 from service.archive import store
 from service.archive.records import EventKind, InspectionRecord
 from service.archive.tables import events, inspections, rollups
-from service.console.shifts import Shift
+from service.console.board.shifts import Shift
 from service.inspection.submission import Origin
 
 LAST_PARTS = 30
