@@ -138,6 +138,7 @@ def _streams(server):
     return server.metric("mambaad_requests_in_progress") - 1
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_service_loses_no_part_and_repeats_none(
     chromium_process, weights, tmp_path, image
 ):
