@@ -4,6 +4,8 @@ import json
 import re
 import time
 
+import pytest
+
 from service.access.keys import add_key, remove_key
 from service.http.declaration import Scope
 from tests.service.console.browser import foreign
