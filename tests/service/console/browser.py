@@ -69,8 +69,9 @@ class Browser:
         return str(self.until(lambda: self.one(selector).text, selector))
 
     def errors(self) -> list[str]:
-        """Return what the pages wrote to the browser's console since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        """Return the errors and warnings in the browser's console since the last call."""
+        entries = self.driver.get_log("browser")
+        return [one["message"] for one in entries if one["level"] in {"SEVERE", "WARNING"}]
 
     def requests(self) -> list[str]:
         """Return the addresses that the pages asked for since the last call."""

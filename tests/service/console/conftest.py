@@ -31,7 +31,9 @@ def browser(chromium_process: Browser) -> Iterator[Browser]:
     """Checks after the test that no page wrote an error to the browser's console."""
     chromium_process.clear()
     yield chromium_process
-    assert chromium_process.errors() == []
+    errors = chromium_process.errors()
+    chromium_process.open("about:blank")  # ends the stream of the page Live
+    assert errors == []
 
 
 @pytest.fixture(scope="session")

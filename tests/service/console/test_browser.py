@@ -1,7 +1,9 @@
 """The console in a real browser: pages, actions, both themes, small and large screens."""
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from tests.service.console.browser import foreign
@@ -124,7 +126,7 @@ def test_everything_is_reached_by_the_keyboard(browser, plain):
     browser.open(f"{plain.url}/console/try")
     reached, names = [], set()
     for _ in range(40):
-        browser.driver.switch_to.active_element.send_keys("\ue004")  # Tab
+        ActionChains(browser.driver).send_keys(Keys.TAB).perform()
         active = browser.driver.switch_to.active_element
         outline = active.value_of_css_property("outline-style")
         if active in reached or active.tag_name == "body":

@@ -4,6 +4,8 @@ import json
 import re
 import time
 
+import pytest
+
 from service.access.keys import add_key, remove_key
 from service.http.declaration import Scope
 from tests.service.console.browser import foreign
@@ -138,6 +140,7 @@ def _streams(server):
     return server.metric("mambaad_requests_in_progress") - 1
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_service_loses_no_part_and_repeats_none(
     chromium_process, weights, tmp_path, image
 ):
