@@ -107,6 +107,7 @@ soak-delivery: $(DEV) ## every receiver fails for MINUTES (10), the service is k
 bench-station: $(DEV) ## a station: 10,000 triggers among kills and cuts, then its latency (25 minutes)
 	$(BIN)/python -m benchmarks.station triggers --json $(LOAD)/station-triggers.json
 	$(BIN)/python -m benchmarks.station latency --json $(LOAD)/station-latency-modbus.json
+	$(BIN)/python -m benchmarks.station latency --door opcua --json $(LOAD)/station-latency-opcua.json
 
 soak-station: $(DEV) ## two stations of one service at full speed for MINUTES (10): memory, files, threads
 	$(BIN)/python -m benchmarks.station soak --minutes $(MINUTES) --json $(LOAD)/station-soak.json

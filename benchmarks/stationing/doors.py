@@ -1,7 +1,9 @@
 """The doors that are measured: their settings, and a PLC that works through them, by name."""
 
+import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,20 @@ def _simulated_plc(file: Path, parts: int) -> Sequence[str]:
     return [*MAMBAAD, "station", "simulate-plc", str(file), *options]
 
 
-DOORS = {"modbus": DoorSide(_modbus_settings, _simulated_plc)}
+def _opcua_settings(port: int) -> Mapping[str, Any]:
+    return {"opcua": {"port": port, "no_security": True, "anonymous": "command"}}
+
+
+def _opcua_plc(file: Path, parts: int) -> Sequence[str]:
+    port = json.loads(file.read_text("utf-8"))["plc"]["opcua"]["port"]
+    url = f"opc.tcp://127.0.0.1:{port}/station"
+    return [sys.executable, "-m", "benchmarks.stationing.opcua_plc", url, str(parts)]
+
+
+DOORS = {
+    "modbus": DoorSide(_modbus_settings, _simulated_plc),
+    "opcua": DoorSide(_opcua_settings, _opcua_plc),
+}
 
 
 class Plc:

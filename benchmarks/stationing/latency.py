@@ -128,7 +128,12 @@ async def measure(
         for name, camera in read.cameras.items()
     }
     read = read.model_copy(update={"cameras": cameras})
-    station = Station(read, client, partial(open_door, read.plc), [stopwatch])
+    station = Station(
+        read,
+        client,
+        partial(open_door, read.plc, station=read, client=client),
+        [stopwatch],
+    )
     await station.open()
     plc = Plc(side, files.file, parts)
     try:

@@ -79,10 +79,10 @@ class Board:
     def tiles_after(self, cursor: str) -> list[Tile]:
         """Return the tiles that changed after a cursor; all if its counts began at another time."""
         series, _, number = cursor.rpartition(":")
-        known = int(number) if series == self._series and number.isdecimal() else 0
-        if known > self.number:  # a journal that was restored from a backup counts anew
-            known = 0
-        return [tile for tile in self.tiles.values() if tile.changed_at > known]
+        last_seen = int(number) if series == self._series and number.isdecimal() else 0
+        if last_seen > self.number:  # a journal that was restored from a backup counts anew
+            last_seen = 0
+        return [tile for tile in self.tiles.values() if tile.changed_at > last_seen]
 
     @property
     def _series(self) -> str:
@@ -185,21 +185,21 @@ def _load_tile(connection: Connection, place: Place, shift: Shift, number: int) 
 
 def _counts(connection: Connection, place: Place, since: datetime) -> Counter[Decision]:
     """Count parts by roll-ups, and those of a shift's first broken hour by their rows."""
-    whole = store.hour_of(since)
+    next_hour = store.hour_of(since)
     counts = Counter[Decision]()
-    if whole < since:
-        whole += _HOUR
+    if next_hour < since:
+        next_hour += _HOUR
         counted = func.sum(inspections.c.repeats)
         query = select(inspections.c.told, counted).where(
             _at(place, inspections),
             inspections.c.origin != Origin.TEST.value,
             inspections.c.received_at >= since,
-            inspections.c.received_at < whole,
+            inspections.c.received_at < next_hour,
         )
         for told, parts in connection.execute(query.group_by(inspections.c.told)):
             counts[Decision(told)] += int(parts)
     summed = select(rollups.c.told, func.sum(rollups.c.parts)).where(
-        _at(place, rollups), rollups.c.hour >= whole
+        _at(place, rollups), rollups.c.hour >= next_hour
     )
     for told, parts in connection.execute(summed.group_by(rollups.c.told)):
         counts[Decision(told)] += int(parts)

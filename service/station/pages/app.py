@@ -89,12 +89,12 @@ class _Routes:
 
     async def picture(self, request: Request) -> Response:
         """Return a picture of one of the latest parts."""
-        asked = request.path_params
-        pictures = self._sources.board.snapshot().pictures.get(asked["job"], {})
-        picture = pictures.get(asked["camera"])
-        if picture is None or asked["size"] not in ("small", "large"):
+        parameters = request.path_params
+        pictures = self._sources.board.snapshot().pictures.get(parameters["job"], {})
+        picture = pictures.get(parameters["camera"])
+        if picture is None or parameters["size"] not in ("small", "large"):
             return _not_found()
-        content = picture.small if asked["size"] == "small" else picture.large
+        content = picture.small if parameters["size"] == "small" else picture.large
         return Response(
             content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"}
         )

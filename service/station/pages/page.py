@@ -51,7 +51,7 @@ class Page:
         self._templates.filters.update(
             clock=_clock, day=_day, words=words, ms=_ms, mib=_mib, grouped=_grouped
         )
-        self._kept: dict[str, tuple[str, str]] = {}
+        self._latest: dict[str, tuple[str, str]] = {}
 
     def fragments(self, status: Mapping[str, Any]) -> dict[str, str]:
         """Return every fragment."""
@@ -71,11 +71,11 @@ class Page:
     def _fragment(self, name: str, status: Mapping[str, Any]) -> str:
         shown = {member: status[member] for member in _READS[name]}
         key = json.dumps(shown, sort_keys=True)
-        kept = self._kept.get(name)
-        if kept is None or kept[0] != key:
+        latest = self._latest.get(name)
+        if latest is None or latest[0] != key:
             text = self._templates.get_template(f"{name}.html.j2").render(shown)
-            kept = self._kept[name] = (key, text)
-        return kept[1]
+            latest = self._latest[name] = (key, text)
+        return latest[1]
 
 
 def _clock(text: str) -> str:

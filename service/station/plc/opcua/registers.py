@@ -43,19 +43,19 @@ class Registers:
 
     async def build(self, methods: Methods, trigger: Any) -> None:  # noqa: ANN401
         """Add the variables and the method TriggerPart."""
-        own = self._vision.own
+        namespace = self._vision.own
         folder = await self._vision.server.nodes.objects.add_object(
-            ua.NodeId(FOLDER, own), ua.QualifiedName(FOLDER, own)
+            ua.NodeId(FOLDER, namespace), ua.QualifiedName(FOLDER, namespace)
         )
         for register in (*self._of_plc, *self._of_station):
-            name = ua.QualifiedName(register.field.name, own)
+            name = ua.QualifiedName(register.field.name, namespace)
             kind = _TYPES[register.field.kind]
             node = await folder.add_variable(register.node_id, name, register.value, kind)
             text = ua.LocalizedText(register.field.meaning)
             await node.write_attribute(ua.AttributeIds.Description, ua.DataValue(text))
         node = await folder.add_method(
-            ua.NodeId(f"{FOLDER}.{METHOD}", own),
-            ua.QualifiedName(METHOD, own),
+            ua.NodeId(f"{FOLDER}.{METHOD}", namespace),
+            ua.QualifiedName(METHOD, namespace),
             trigger,
             [
                 _argument("TriggerNumber", ua.ObjectIds.UInt32, "the client's number of the part"),
