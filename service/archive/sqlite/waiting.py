@@ -28,6 +28,8 @@ GATHER_S = 0.003
 """While writes come fast, a group waits this long for others that may share its commit."""
 _FAST_S = 0.03
 """Writes come fast if the group before was claimed less than this ago."""
+_ENOUGH = 8
+"""A group of so many does not wait for others."""
 
 
 @dataclass(eq=False, slots=True)
@@ -115,7 +117,8 @@ class WaitingWrites:
         more than the wait. A lone part never waits.
         """
         now = time.monotonic()
-        if now - self._latest_claim_s < _FAST_S and not self._is_closed:
+        is_fast = now - self._latest_claim_s < _FAST_S
+        if is_fast and len(group) < _ENOUGH and not self._is_closed:
             time.sleep(GATHER_S)
             with self._condition:
                 group += _pop(self._ordinary, GROUP - len(group))

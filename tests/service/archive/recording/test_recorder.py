@@ -645,7 +645,7 @@ def test_after_the_answer_a_full_disk_is_known_before_the_next(journal, recorder
     async def scenario(deadline):
         for _ in range(1000):
             await writer.record(*inspected(Decision.OK), deadline)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
         raise AssertionError("the disk is never full")
 
     writer = recorder(durability="after_answer", on_failure="refuse")

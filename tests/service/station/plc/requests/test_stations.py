@@ -40,6 +40,7 @@ class Factory:
             folder, url, image, silent_after_ms,
             autostart_recipe=1,
             server={"url": url},
+            status={"port": 0},
             plc={client.name: settings},
         )  # fmt: skip
 
