@@ -23,6 +23,7 @@ UNUSED = {
     "{numpy,scipy,numba,sympy,networkx}/**/tests": "the same, further down",
     "scipy/{cluster,differentiate,fftpack,integrate,interpolate,io,odr,optimize}": "not imported",
     "scipy/{datasets,misc,signal,stats}": "not imported: `ndimage`, `special`, `sparse` are",
+    "babel/locale-data/[!dezr]*": "the console speaks en, de and zh; `root` is below them",
     "onnxruntime/{transformers,tools,quantization,datasets}": "they make models; we run them",
 }
 """Paths under site-packages, with the reason for each."""

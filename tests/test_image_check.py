@@ -130,9 +130,9 @@ def test_an_image_over_its_size_is_refused(tmp_path: Path, capsys: pytest.Captur
     cpu, edge = TARGETS
     size = 1_000_000_000
     check_size(cpu, image(size_bytes=size), tmp_path)
-    with pytest.raises(CheckFailed, match="edge is larger than 450 MB"):
+    with pytest.raises(CheckFailed, match="edge is larger than 490 MB"):
         check_size(edge, image(size_bytes=size), tmp_path)
-    assert "edge: 1000 MB, at most 450" in capsys.readouterr().out
+    assert "edge: 1000 MB, at most 490" in capsys.readouterr().out
 
 
 def test_missing_programs_are_named_with_the_command_that_installs_them(monkeypatch):

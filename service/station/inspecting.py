@@ -29,6 +29,8 @@ from service.station.settings import StationSettings
 logger = logging.getLogger("service.parts")
 
 _TEST_SIDE = 256
+_MOST_CHARACTERS = 256
+"""Of a part's name in the archive."""
 _TEST_TIMEOUT_MS = 20_000.0
 
 
@@ -158,11 +160,23 @@ def cameras_of(part: SpooledPart) -> list[str]:
     return [name for inspection in part.inspections for name in inspection.cameras]
 
 
+def archived_name(part_id: str) -> str:
+    r"""Return a part's name as the archive takes it: others than printable characters escaped.
+
+    >>> archived_name("AB\u202e1"), archived_name("AB\u202d1"), archived_name("cell-17")
+    ('AB\\u202e1', 'AB\\u202d1', 'cell-17')
+    """
+    name = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in part_id
+    )
+    return name[:_MOST_CHARACTERS]
+
+
 def part_fields(part: SpooledPart, station: str, cameras: Sequence[str]) -> dict[str, Any]:
     """Return the fields that every request about a part has; `cameras` names its views."""
-    name = "".join(character if character.isprintable() else "?" for character in part.part_id)
     return {
-        "part_id": name or None,
+        "part_id": archived_name(part.part_id) or None,
         "station": station,
         "meta": {
             "trigger_number": part.trigger_number,
