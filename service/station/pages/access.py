@@ -8,7 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.station.settings.base import Network
+from service.station.settings.base import Network, allows
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -64,8 +64,8 @@ class Access:
     def _is_allowed(self, text: str) -> bool:
         address = ip_address(text.partition("%")[0])
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._allow)
+            text = str(address.ipv4_mapped)
+        return allows(self._allow, text)
 
     def _is_this_host(self, host: str) -> bool:
         """Whether a Host header has an address, or a name of this host."""

@@ -6,7 +6,6 @@ pyproject.toml names, because a connection's check of its client needs parts tha
 
 import logging
 import socket
-from ipaddress import ip_address
 from typing import Any
 
 from pymodbus.constants import ExcCodes
@@ -20,6 +19,7 @@ from service.station.plc.layout import STATION_WRITES, WordOrder, decode_plc, en
 from service.station.plc.modbus_map import INPUTS, INPUTS_AT, OUTPUTS_AT, REGISTERS
 from service.station.reports import PartReport
 from service.station.settings import ModbusSettings
+from service.station.settings.base import allows
 
 logger = logging.getLogger("service.modbus")
 
@@ -160,12 +160,9 @@ class _Connection(ServerRequestHandler):
     def callback_connected(self) -> None:
         """Refuse a client that is not allowed."""
         super().callback_connected()
-        peer = self.transport.get_extra_info("peername")
-        address = ip_address(peer[0].partition("%")[0])
-        if not any(address in network for network in self._door.settings.allow):
-            logger.warning(
-                "refused a Modbus client from %s: it is not in plc.modbus.allow", address
-            )
+        host = self.transport.get_extra_info("peername")[0]
+        if not allows(self._door.settings.allow, host):
+            logger.warning("refused a Modbus client from %s: it is not in plc.modbus.allow", host)
             self.close()
             return
         _watch(self.transport.get_extra_info("socket"))

@@ -33,11 +33,10 @@ def open_door(
         from service.station.plc.requests.folder import FolderDoor  # noqa: PLC0415
 
         return FolderDoor(settings.folder, heard)
-    if settings.opcua is not None:
-        assert station is not None
-        assert client is not None
-        return _open_opcua(settings.opcua, heard, station, client)
-    raise NotImplementedError
+    assert settings.opcua is not None  # the settings name exactly one door
+    assert station is not None
+    assert client is not None
+    return _open_opcua(settings.opcua, heard, station, client)
 
 
 def _open_opcua(

@@ -1,6 +1,7 @@
 """The base of every part of `station.yaml`, and the types that several of them use."""
 
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,3 +18,9 @@ class StationRoom(BaseModel):
     """The base of a part of `station.yaml`: unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def allows(networks: Iterable[Network], host: str) -> bool:
+    """Return whether a client's address, as its socket has it, is in one of the networks."""
+    address = ip_address(host.partition("%")[0])
+    return any(address in network for network in networks)

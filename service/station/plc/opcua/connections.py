@@ -9,7 +9,6 @@ to, after its channel's certificate and its user were checked.
 import asyncio
 import logging
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from asyncua import ua
@@ -27,6 +26,7 @@ from service.station.plc.opcua.security.certificates import (
     first_certificate,
 )
 from service.station.plc.opcua.security.passwords import Passwords, Role
+from service.station.settings.base import allows
 from service.station.settings.opcua import OpcUaSettings
 
 logger = logging.getLogger("service.opcua")
@@ -137,9 +137,9 @@ class Connection(OPCUAProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept or refuse a client."""
-        address = ip_address(transport.get_extra_info("peername")[0].partition("%")[0])
-        if not any(address in network for network in self._guard.settings.allow):
-            logger.warning("refused an OPC UA client at %s: plc.opcua.allow has no such", address)
+        host = transport.get_extra_info("peername")[0]
+        if not allows(self._guard.settings.allow, host):
+            logger.warning("refused an OPC UA client at %s: plc.opcua.allow has no such", host)
             transport.close()
             return
         super().connection_made(transport)

@@ -7,11 +7,11 @@ Clients of other networks are cut off at once. A client that sends no whole requ
 import asyncio
 import logging
 import socket
-from ipaddress import ip_address
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.station.settings.base import allows
 from service.station.settings.requests import HttpDoorSettings
 
 logger = logging.getLogger("service.clients")
@@ -40,9 +40,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse a client that is not allowed; if there are too many, cut off an idle one."""
         super().connection_made(transport)
-        address = ip_address(transport.get_extra_info("peername")[0].partition("%")[0])
-        if not any(address in network for network in self.settings.allow):
-            logger.warning("refused an HTTP client from %s: it is not in plc.http.allow", address)
+        host = transport.get_extra_info("peername")[0]
+        if not allows(self.settings.allow, host):
+            logger.warning("refused an HTTP client from %s: it is not in plc.http.allow", host)
             transport.abort()
             return
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
