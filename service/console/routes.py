@@ -9,7 +9,11 @@ from service.api.inspections.door import InspectionsDoor
 from service.api.requests import check_query
 from service.console import history, live, parts, trying
 from service.console.languages import LANGUAGES
+from service.console.models import routes as models
 from service.console.records import has_parts
+from service.console.review import routes as review
+from service.console.system import routes as system
+from service.console.thresholds import routes as thresholds
 from service.console.visits import (
     LANGUAGE_COOKIE,
     READING,
@@ -30,6 +34,10 @@ _guarded.include_router(trying.router)
 _guarded.include_router(live.router)
 _guarded.include_router(history.router)
 _guarded.include_router(parts.router)
+_guarded.include_router(review.router)
+_guarded.include_router(thresholds.router)
+_guarded.include_router(models.router)
+_guarded.include_router(system.router)
 
 Next = Annotated[str, Query(alias="next", max_length=4000)]
 

@@ -22,6 +22,8 @@ THEMES = ("system", "light", "dark")
 TOKEN_HEADER = "X-CSRF-Token"
 TRYING = (Scope.DETECT, Scope.REVIEW, Scope.ADMIN)
 READING = (Scope.READ,)
+REVIEWING = (Scope.REVIEW,)
+CHANGING = (Scope.ADMIN,)
 
 _MAX_FORM_BYTES = 8192
 _MAX_FIELDS = 20
@@ -145,6 +147,8 @@ class Visit:
             "can_sign_in": self.console.sessions.has_keys,
             "may_try": self.may(TRYING),
             "may_read": self.may(READING),
+            "may_review": self.may(REVIEWING),
+            "may_change": self.may(CHANGING),
             "has_archive": self.request.app.state.archive is not None,
         }
 

@@ -48,6 +48,12 @@ class ConsoleSettings(RoomSettings):
         description="file of the key that signs cookies, made if it is missing; by default in the "
         "state folder. Services behind one address share it",
     )
+    review_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of the OK parts, chosen at random, that the page Review asks about",
+    )
     samples_dir: Path | None = Field(
         None,
         description="folder of <category>/<image>, offered on the page Try; by default `samples` "

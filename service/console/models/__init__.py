@@ -1,0 +1,1 @@
+"""The page Models: versions, what serves where, canary and shadow."""

@@ -1,0 +1,1 @@
+"""The page System: workers, queues, deliveries, keys, audit, drift, alerts."""

@@ -1,0 +1,5 @@
+"""The routes of the page."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,1 @@
+"""The page Thresholds: what another threshold would have decided, and setting it."""
