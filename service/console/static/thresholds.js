@@ -95,8 +95,11 @@
   function rateText(of, limit) {
     const i = notAbove(data.places, limit);
     if (!(of.rate[i] >= 0)) return "–";
-    return `${share(of.rate[i])} (${share(of.low[i])} – ${share(of.high[i])})`;
+    return `${share(of.rate[i])} (${share(of.low[i])}\u00a0–\u00a0${share(of.high[i])})`;
   }
+
+  // Lines break between the pieces alone.
+  const withShare = (count) => `${plain.format(count)} ·\u00a0${share(count / data.raw.length)}`;
 
   function outOf(count, total) {
     const text = el("of-text").dataset.textOf;
@@ -106,7 +109,7 @@
   function writeColumn(name, at) {
     const counts = decided(at);
     for (const key of ["NG", "REVIEW", "OK"]) {
-      write(`${name}.${key}`, `${plain.format(counts[key])} · ${share(counts[key] / data.raw.length)}`);
+      write(`${name}.${key}`, withShare(counts[key]));
     }
     const { good, defective } = data;
     write(`${name}.good`, outOf(good.length - notAbove(good, at.threshold), good.length));
@@ -185,7 +188,9 @@
       const cost = costAt(withBand(threshold, band), costs);
       if (best === null || cost < best.cost) best = { threshold, cost };
     }
-    return best && best.cost >= 0 ? best : null;
+    if (best === null || !(best.cost >= 0)) return null;
+    const short = rounded(best.threshold);
+    return costAt(withBand(short, band), costs) === best.cost ? { ...best, threshold: short } : best;
   }
 
   function writeCosts() {
@@ -430,13 +435,13 @@
   }
 
   function listen() {
-    for (const one of sliders) one.addEventListener("input", () => move(one.dataset.slider, Number(one.value), one));
+    for (const one of sliders) one.addEventListener("input", () => move(one.dataset.slider, rounded(Number(one.value)), one));
     for (const one of fields) {
       one.addEventListener("input", () => { if (one.value !== "") move(one.dataset.number, Number(one.value), one); });
       one.addEventListener("change", () => showPlace());
     }
     el("has-review").addEventListener("change", (event) => {
-      const band = bandOf(inForce) ?? bandOf(calibrated) ?? 10 * view.step;
+      const band = bandOf(inForce) ?? bandOf(calibrated) ?? (view.high - view.low) / 20;
       goTo({ threshold: place.threshold, review: event.target.checked ? below(place.threshold - band + view.step) : null });
     });
     el("to-force").addEventListener("click", () => goTo(inForce));
@@ -513,10 +518,10 @@
       return;
     }
     view = viewOf(data.raw);
-    for (const one of sliders) Object.assign(one, { min: view.low, max: view.high, step: "any" });
+    for (const one of sliders) Object.assign(one, { min: rounded(view.low), max: rounded(view.high), step: view.step });
     for (const [kind, parts] of Object.entries(data.kinds)) write(`kind.${kind}`, plain.format(parts.length));
     for (const [key, count] of Object.entries(data.told)) {
-      write(`told.${key}`, `${plain.format(count)} · ${share(count / data.raw.length)}`);
+      write(`told.${key}`, withShare(count));
     }
     el("told-undecided").hidden = !data.told.UNDECIDED;
     const beyond = notAbove(data.raw, view.low) + data.raw.length - notAbove(data.raw, view.high);

@@ -265,7 +265,7 @@ def shown(browser, name):
 
 
 def count_of(text):
-    return int(text.split(" · ")[0].replace(",", ""))
+    return int(text.split(" ·")[0].replace(",", ""))
 
 
 def set_number(browser, name, value):
