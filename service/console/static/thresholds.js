@@ -256,15 +256,19 @@
     return [centres, ...[...KINDS].reverse().map((kind) => rows[kind])];
   }
 
+  const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
+
   function axes(labels, format) {
-    const common = { stroke: colour("--soft"), grid: { stroke: colour("--faint"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif" };
+    const scale = rem() / 16;
+    const font = `${Math.round(12 * scale)}px system-ui, sans-serif`;
+    const common = { stroke: colour("--soft"), grid: { stroke: colour("--faint"), width: 1 }, ticks: { stroke: colour("--line") }, font, labelFont: font };
     return [
-      { ...common, label: labels[0], labelSize: 20, size: 34, values: (_, ticks) => ticks.map((one) => exact.format(one)) },
-      { ...common, size: 52, values: (_, ticks) => ticks.map((one) => (format === plain && !Number.isInteger(one) ? "" : format.format(one))) },
+      { ...common, label: labels[0], labelSize: 20 * scale, size: 34 * scale, values: (_, ticks) => ticks.map((one) => exact.format(one)) },
+      { ...common, size: 52 * scale, values: (_, ticks) => ticks.map((one) => (format === plain && !Number.isInteger(one) ? "" : format.format(one))) },
     ];
   }
 
-  const sizeOf = (box) => ({ width: Math.max(240, box.clientWidth), height: box.id === "costs" ? 190 : Math.max(220, Math.min(360, window.innerHeight * 0.42)) });
+  const sizeOf = (box) => ({ width: Math.max(240, box.clientWidth), height: box.id === "costs" ? 12 * rem() : Math.max(220, Math.min(24 * rem(), window.innerHeight * 0.42)) });
 
   function mark(chart, name) {
     let one = chart.over.querySelector(`.mark.${name}`);
