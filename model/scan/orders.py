@@ -20,6 +20,7 @@ from jaxtyping import Int
 from model.errors import ScanError
 
 Order: TypeAlias = Int[np.ndarray, " L"]
+_Vector: TypeAlias = Int[np.ndarray, "2"]  # rows, columns
 
 DIRECTIONS = (2, 4, 8)
 
@@ -62,8 +63,9 @@ def hilbert(height: int, width: int) -> Order:
     down, right = np.array([height, 0]), np.array([0, width])
     start = np.zeros(2, dtype=np.int64)
     across, along = (right, down) if height > width else (down, right)
-    curve = _generalised_hilbert(start, along, across)
-    return curve[:, 0] * width + curve[:, 1]
+    rows, columns = _generalised_hilbert(start, along, across).T
+    order: Order = rows * width + columns
+    return order
 
 
 def _hilbert_of_square(side: int) -> Order:
@@ -83,22 +85,21 @@ def _hilbert_of_square(side: int) -> Order:
             half - 1 - transposed + np.array([0, half]),
         )
         curve = np.concatenate(quarters)
-    return curve[:, 0] * side + curve[:, 1]
+    order: Order = curve[:, 0] * side + curve[:, 1]
+    return order
 
 
-def _generalised_hilbert(
-    start: Int[np.ndarray, "2"], along: Int[np.ndarray, "2"], across: Int[np.ndarray, "2"]
-) -> Int[np.ndarray, "L 2"]:
+def _generalised_hilbert(start: _Vector, along: _Vector, across: _Vector) -> Int[np.ndarray, "L 2"]:
     """Return rows and columns of a curve through the rectangle that two vectors span at a corner.
 
     It ends at the corner in the direction of `along`. Each step goes to a neighbour, but one step
     is diagonal if one side is odd and the other even. Source: J. Cerveny's "gilbert".
     """
     length, breadth = int(np.abs(along).sum()), int(np.abs(across).sum())
-    if breadth == 1:
-        return start + np.arange(length)[:, None] * np.sign(along)
-    if length == 1:
-        return start + np.arange(breadth)[:, None] * np.sign(across)
+    if breadth == 1 or length == 1:
+        way = along if breadth == 1 else across
+        points: Int[np.ndarray, "L 2"] = start + np.outer(np.arange(length * breadth), np.sign(way))
+        return points
     if 2 * length > 3 * breadth:  # a long rectangle: two, one after the other
         first = _even_half(along)
         return np.concatenate(
@@ -118,11 +119,12 @@ def _generalised_hilbert(
     )
 
 
-def _even_half(vector: Int[np.ndarray, "2"]) -> Int[np.ndarray, "2"]:
+def _even_half(vector: _Vector) -> _Vector:
     """Return about half a vector, of an even length if there is one: then no step is diagonal."""
     length = int(np.abs(vector).sum())
     half = length // 2
-    return np.sign(vector) * (half + (half % 2 if length > 2 else 0))
+    direction: _Vector = np.sign(vector)
+    return direction * (half + (half % 2 if length > 2 else 0))
 
 
 def _power_of_two_side(scan: str, height: int, width: int) -> int:
