@@ -70,7 +70,9 @@ def counted(records):
 
 def form_of(page, **fields):
     """Return the fields of the form that applies a threshold, as the page has them."""
-    form = re.search(r'<form method="post" action="/console/thresholds/apply">.*?</form>', page.text, re.DOTALL)[0]  # noqa: E501
+    form = re.search(
+        r'<form method="post" action="/console/thresholds/apply">.*?</form>', page.text, re.DOTALL
+    )[0]
     given = re.findall(r'type="hidden" name="(\w+)"(?: value="([^"]*)")?', form)
     return {name: html.unescape(value) for name, value in given} | fields
 
@@ -101,8 +103,7 @@ def test_the_data_equals_a_recount_at_any_place(visitor, records):
     of_page = list(zip(raw.tolist(), data["told"], data["verdicts"], strict=True))
     names = {"O": "OK", "W": "REVIEW", "N": "NG"}
     assert sorted((r, names[t], v) for r, t, v in of_page) == sorted(
-        (row.raw_score, row.told.value, letter)
-        for row, letter in zip(rows, letters, strict=True)
+        (row.raw_score, row.told.value, letter) for row, letter in zip(rows, letters, strict=True)
     )
     chance = random.Random(2)
     for place in [*(chance.uniform(7, 12) for _ in range(30)), *chance.sample(raw.tolist(), 20)]:
@@ -244,8 +245,9 @@ def test_who_may_see_and_who_may_apply(keyed, secrets, name, reads, changes):
         data = client.get("/console/thresholds/data?category=nut")
         assert data.status_code == (200 if reads else 403)
         assert ('id="open-apply"' in page.text) is changes
+        form = page if reads else client.get("/console/try", headers=HTML)
         fields = {
-            "token": token_in(page) if reads else token_in(client.get("/console/try", headers=HTML)),
+            "token": token_in(form),
             "category": "nut", "model": "parts/1", "threshold": "-9", "review_threshold": "",
             "seen_threshold": "-10.0", "seen_review": "", "who": "Mallory", "reason": "why",
         }  # fmt: skip
@@ -260,7 +262,7 @@ def test_who_may_see_and_who_may_apply(keyed, secrets, name, reads, changes):
 
 def shown(browser, name):
     return browser.driver.execute_script(
-        "return document.querySelector(`[data-out=\"${arguments[0]}\"]`).textContent", name
+        'return document.querySelector(`[data-out="${arguments[0]}"]`).textContent', name
     )
 
 
