@@ -11,6 +11,10 @@ from service.station.machine.faults import ErrorCode
 from service.station.machine.verdicts import Outcome
 
 
+NO_JOB = 0
+"""Of a report that belongs to no part."""
+
+
 @dataclass(frozen=True, slots=True)
 class TriggerDurable:
     """The spool has the trigger: a power cut cannot lose it any more."""
