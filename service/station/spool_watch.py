@@ -7,7 +7,6 @@ await watch.run()
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from service.station.machine.events import NO_JOB, Event, SpoolFailed
 from service.station.spool import Spool, SpoolFailure
