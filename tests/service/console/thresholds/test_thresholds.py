@@ -1,11 +1,13 @@
 """The page Thresholds: its data, who may change a threshold, undo, conflicts, and the browser."""
 
+import asyncio
 import base64
 import html
 import json
 import random
 import re
 
+import httpx
 import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -258,6 +260,25 @@ def test_who_may_see_and_who_may_apply(keyed, secrets, name, reads, changes):
             assert "Mallory" not in page.text
             fields |= {"token": token_in(page), "seen_threshold": "-9.0"}
             assert client.post("/console/thresholds/undo", data=fields).status_code == 303
+
+
+def test_over_plain_http_from_another_machine_an_engineer_sees_and_changes_nothing(keyed, secrets):
+    async def scenario():
+        other = httpx.ASGITransport(app=keyed.app, client=("192.0.2.7", 50_000))
+        async with httpx.AsyncClient(transport=other, base_url="http://127.0.0.1") as client:
+            page = await client.get("/console/sign-in", headers=HTML)
+            form = {"token": token_in(page), "key": secrets["engineer"]}
+            await client.post("/console/sign-in", data=form)
+            page = await client.get("/console/thresholds?category=nut", headers=HTML)
+            form = {"token": token_in(page), "category": "nut", "model": "parts/1"}
+            return page, [
+                (await client.post(f"/console/thresholds/{name}", data=form)).status_code
+                for name in ("apply", "undo", "restore")
+            ]
+
+    page, answers = asyncio.run(scenario())
+    assert (page.status_code, answers) == (200, [403, 403, 403])
+    assert "open-apply" not in page.text
 
 
 def shown(browser, name):
