@@ -97,6 +97,7 @@ async def version_page(
         details=details_of(manifest) if manifest else None,
         names=METRICS,
         has_report=report is not None,
+        report_command=_report_command(found),
         **_memory_values(service, found),
     )
 
@@ -120,7 +121,7 @@ async def version_report(
     found = service.registry.version(name, version)
     report = await asyncio.to_thread(visit.console.documents.report, found.key)
     if report is None:
-        return visit.page("models_no_report.html", 404, version=found)
+        return visit.page("models_no_report.html", 404, report_command=_report_command(found))
     return Response(report, media_type="text/html; charset=utf-8")
 
 
@@ -258,6 +259,11 @@ async def change_route(
 
 def _route_fields(given: Mapping[str, str]) -> RouteFields:
     return build(RouteFields, dict(given), "form")
+
+
+def _report_command(version: Version) -> str:
+    name, number = version.key.name, version.key.version
+    return f"mambaad evaluate {name} DATA --version {number} --report report.html"
 
 
 def _list_values(service: Service) -> dict[str, Any]:

@@ -21,7 +21,7 @@
     document.getElementById("none-found").hidden = shown > 0 || !wanted;
   }
 
-  if (field) field.addEventListener("input", find);
+  if (field) for (const kind of ["input", "change"]) field.addEventListener(kind, find);
 
   // The list is replaced while a version is loading: it keeps what is open, and the filter.
   let open = null;
