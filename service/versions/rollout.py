@@ -5,6 +5,8 @@ progress keep their version. If any step fails, nothing has changed.
 """
 
 import asyncio
+import hashlib
+import json
 import logging
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -52,13 +54,21 @@ class Rollout:
         self._changing = asyncio.Lock()
 
     async def route(
-        self, category: Category, assignment: Assignment, by: Author, *, keep: bool = False
+        self,
+        category: Category,
+        assignment: Assignment,
+        by: Author,
+        *,
+        keep: bool = False,
+        revision: str | None = None,
     ) -> None:
         """Load the assigned versions, route to them, and unload unused ones unless `keep`.
 
         Raises `InvalidRequest` if a version is not calibrated for the category, `ModelRefused` if
-        one does not load, or `StateNotWritten`.
+        one does not load, `StateNotWritten`, or `Conflict` if a `revision` is given and the route
+        has another one by now.
         """
+        self._check_revision(category, revision)
         keys = [key for _, key in assignment.roles()]
         for key in keys:
             self._check_claim(category, key)
@@ -67,7 +77,7 @@ class Rollout:
                 f"{assignment.stable} is the stable version: canary and shadow must be others"
             )
         await self._lifecycle.warm(keys)
-        await _completed(self._assign(category, assignment, by, keep=keep))
+        await _completed(self._assign(category, assignment, by, keep=keep, revision=revision))
 
     async def load(self, key: CheckpointKey, by: Author) -> None:
         """Load a version, again if it is loaded, and apply its current calibration.
@@ -104,13 +114,29 @@ class Rollout:
         """Return the threshold that an operator has set, or None."""
         return self._deployment.state.thresholds.get(category, {}).get(str(key))
 
-    def history(self, category: Category) -> list[AuditRecord]:
-        """Return all changes of a category's thresholds, latest first."""
+    def history(
+        self, category: Category, action: Literal["threshold", "route"] = "threshold"
+    ) -> list[AuditRecord]:
+        """Return all changes of a category's thresholds, or of its route, latest first."""
         return [
             record
             for record in reversed(self._deployment.audit)
-            if record.action == "threshold" and record.category == category
+            if record.action == action and record.category == category
         ]
+
+    def revision(self, category: Category) -> str:
+        """Return a text that is another one after each change of a category's route."""
+        assignment = self._registry.assignments.get(category)
+        plain = json.dumps(_plain(assignment) if assignment else None, sort_keys=True)
+        digest = hashlib.sha256(plain.encode()).hexdigest()
+        return f"{len(self.history(category, 'route'))}-{digest[:16]}"
+
+    def _check_revision(self, category: Category, revision: str | None) -> None:
+        if revision is not None and revision != self.revision(category):
+            raise Conflict(
+                f"the route of {category[:100]!r} was changed meanwhile, and nothing else was "
+                "changed: look at the route again"
+            )
 
     def calibrated(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
         """Return the checkpoint's calibrated thresholds."""
@@ -124,9 +150,16 @@ class Rollout:
             raise InvalidRequest(f"{key} is not calibrated for {category[:100]!r}; has: {have}")
 
     async def _assign(
-        self, category: Category, assignment: Assignment, by: Author, *, keep: bool
+        self,
+        category: Category,
+        assignment: Assignment,
+        by: Author,
+        *,
+        keep: bool,
+        revision: str | None,
     ) -> None:
         async with self._changing:
+            self._check_revision(category, revision)
             before = set(self._registry.checkpoints)
             old = self._registry.assignments.get(category)
             await self._commit(
