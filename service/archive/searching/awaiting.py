@@ -9,6 +9,7 @@ Tests never wait. Each question is a few ranges of indexes, whatever the size of
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, func, select
@@ -22,9 +23,9 @@ from service.inspection.submission import Origin
 MAX_COUNTED = 500
 MAX_SAMPLED = 100
 
-_SLICE = timedelta(hours=6)
-_SLICES = 28  # a week
-_WALKED_PER_SLICE = 700
+_SLICE_HOURS = 12
+_SLICES = 14  # a week
+_WALKED_PER_SLICE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +52,26 @@ def count_waiting(connection: Connection, queue: Queue) -> int:
 def find_waiting(connection: Connection, queue: Queue, limit: int) -> list[UUID]:
     """Return the ids of the first parts that wait and were not told OK."""
     ids = select(inspections.c.inspection_id).where(*_conditions(queue)).limit(limit)
-    return [identifier for (identifier,) in connection.execute(_in_order(ids, queue))]
+    return list(connection.execute(_in_order(ids, queue)).scalars())
 
 
 def find_sampled(connection: Connection, queue: Queue, now: datetime) -> list[UUID]:
     """Return the ids of up to `MAX_SAMPLED` parts told OK of the sample that nobody has judged.
 
-    They are of the last week. Of each six hours, only the newest parts are walked through, so that
-    the sample of a fast line is spread over the week too.
+    They are of the last week. Of each half day, only the newest 500 parts are walked through, so
+    that the sample of a fast line is spread over the week too.
     """
-    found = list[UUID]()
+    if not queue.share:
+        return []
+    waiting, sampled = list[UUID](), list[UUID]()
     for since, until in _slices(now, queue.is_oldest_first):
-        if len(found) >= MAX_SAMPLED or not queue.share:
-            break
-        walked = _walk(connection, queue, since, until)
-        found += _unjudged(connection, queue, [i for i in walked if is_sampled(i, queue.share)])
-    return found[:MAX_SAMPLED]
+        sampled += _walk(connection, queue, since, until)
+        if len(sampled) >= MAX_SAMPLED:
+            waiting += _unjudged(connection, queue, sampled)
+            sampled = []
+        if len(waiting) >= MAX_SAMPLED:
+            return waiting[:MAX_SAMPLED]
+    return (waiting + _unjudged(connection, queue, sampled))[:MAX_SAMPLED]
 
 
 def _conditions(queue: Queue) -> list[ColumnElement[bool] | TextClause]:
@@ -78,7 +83,7 @@ def _conditions(queue: Queue) -> list[ColumnElement[bool] | TextClause]:
     return conditions
 
 
-def _in_order(query: Select[tuple[UUID]], queue: Queue) -> Select[tuple[UUID]]:
+def _in_order(query: Select[Any], queue: Queue) -> Select[Any]:
     columns = (inspections.c.received_at, inspections.c.inspection_id)
     if queue.is_oldest_first:
         return query.order_by(*columns)
@@ -87,14 +92,19 @@ def _in_order(query: Select[tuple[UUID]], queue: Queue) -> Select[tuple[UUID]]:
 
 def _slices(now: datetime, is_oldest_first: bool) -> Iterator[tuple[datetime, datetime]]:
     """Yield ranges of time that are the same ones for hours."""
-    start = now.replace(hour=now.hour // 6 * 6, minute=0, second=0, microsecond=0)
-    starts = [start - number * _SLICE for number in range(_SLICES)]
+    hour = now.hour // _SLICE_HOURS * _SLICE_HOURS
+    start = now.replace(hour=hour, minute=0, second=0, microsecond=0)
+    length = timedelta(hours=_SLICE_HOURS)
+    starts = [start - number * length for number in range(_SLICES)]
     for since in reversed(starts) if is_oldest_first else starts:
-        yield since, since + _SLICE
+        yield since, since + length
 
 
 def _walk(connection: Connection, queue: Queue, since: datetime, until: datetime) -> Sequence[UUID]:
-    """Return the newest ids of a time, read from an index alone."""
+    """Return those of a time's newest ids that are in the sample, in the queue's order.
+
+    They are read from an index alone.
+    """
     columns = inspections.c
     query = select(columns.inspection_id).where(
         columns.received_at >= since, columns.received_at < until
@@ -104,11 +114,13 @@ def _walk(connection: Connection, queue: Queue, since: datetime, until: datetime
     elif queue.station is not None:
         query = query.where(columns.station == queue.station)
     newest = query.order_by(columns.received_at.desc(), columns.inspection_id.desc())
-    return connection.execute(newest.limit(_WALKED_PER_SLICE)).scalars().all()
+    ids = connection.execute(newest.limit(_WALKED_PER_SLICE)).scalars()
+    sampled = [identifier for identifier in ids if is_sampled(identifier, queue.share)]
+    return sampled[::-1] if queue.is_oldest_first else sampled
 
 
 def _unjudged(connection: Connection, queue: Queue, ids: Sequence[UUID]) -> list[UUID]:
-    """Return those of the ids whose parts wait, in the queue's order."""
+    """Return those of the ids whose parts wait."""
     if not ids:
         return []
     columns = inspections.c
@@ -121,4 +133,4 @@ def _unjudged(connection: Connection, queue: Queue, ids: Sequence[UUID]) -> list
     if queue.station is not None:
         query = query.where(unindexed(columns.station) == queue.station)
     waiting = set(connection.execute(query).scalars())
-    return [i for i in (reversed(ids) if queue.is_oldest_first else ids) if i in waiting]
+    return [identifier for identifier in ids if identifier in waiting]
