@@ -40,6 +40,7 @@ from service.console import routes as console_pages
 from service.console.board.traffic import Traffic
 from service.console.console import open_console
 from service.console.problems import PageProblems
+from service.console.review.claims import Claims
 from service.console.routes import SIGN_IN
 from service.errors import InvalidRequest, ServiceError
 from service.http.bodies import BodyBudget, BodyGuard
@@ -87,6 +88,7 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     journal = base.archive.journal if base.archive else None
     console = open_console(settings, guard, journal) if settings.console.enabled else None
     app.state.console = console
+    app.state.review_claims = Claims()
     _open_doors(app)
     metrics.expect_routes(likely_codes(app.routes))
     _protect(app, settings.access, console.sessions if console else None)
