@@ -130,7 +130,12 @@ class Visit:
             self.set_session(response, renewed)
 
     def _headers(self) -> dict[str, str]:
-        return {"Content-Security-Policy": self.console.policy, "Vary": "Cookie, Accept-Language"}
+        return {
+            "Content-Security-Policy": self.console.policy,
+            "Vary": "Cookie, Accept-Language",
+            # With "no-referrer", browsers send forms as if they came from another site's page.
+            "Referrer-Policy": "same-origin",
+        }
 
     def _values(self) -> dict[str, Any]:
         path: str = self.request.scope["path"]

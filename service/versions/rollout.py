@@ -6,7 +6,7 @@ progress keep their version. If any step fails, nothing has changed.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from model.calibration.calibration import Calibration
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Category
-from service.errors import InvalidRequest
+from service.errors import Conflict, InvalidRequest
 from service.telemetry.metrics import Metrics
 from service.versions.assignment import Assignment
 from service.versions.lifecycle import Lifecycle
@@ -78,15 +78,22 @@ class Rollout:
         await _completed(self._take_up(key, by))
 
     async def set_threshold(
-        self, category: Category, key: CheckpointKey, threshold: Threshold | None, by: Author
+        self,
+        category: Category,
+        key: CheckpointKey,
+        threshold: Threshold | None,
+        by: Author,
+        *,
+        instead_of: Mapping[str, Any] | None = None,
     ) -> None:
         """Set a threshold from the next image on; None restores the calibrated one.
 
-        Raises `InvalidRequest` if the version is not calibrated for the category, or
-        `StateNotWritten`.
+        With `instead_of`, values as of `threshold`, it is set only if those are in force. Raises
+        `Conflict` if others are, `InvalidRequest` if the version is not calibrated for the
+        category, or `StateNotWritten`.
         """
         self._check_claim(category, key)
-        await _completed(self._set(category, key, threshold, by))
+        await _completed(self._set(category, key, threshold, by, instead_of))
 
     def threshold(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
         """Return the thresholds in force."""
@@ -130,10 +137,20 @@ class Rollout:
             self._lifecycle.release(before - set(self._registry.checkpoints))
 
     async def _set(
-        self, category: Category, key: CheckpointKey, threshold: Threshold | None, by: Author
+        self,
+        category: Category,
+        key: CheckpointKey,
+        threshold: Threshold | None,
+        by: Author,
+        instead_of: Mapping[str, Any] | None,
     ) -> None:
         async with self._changing:
             before = self.threshold(category, key)
+            if instead_of is not None and before != instead_of:
+                raise Conflict(
+                    f"the thresholds of {category} in {key} are {before}, not {instead_of}: "
+                    "somebody changed them meanwhile, and nothing was changed now"
+                )
             state = self._deployment.state.with_threshold(category, str(key), threshold)
             after = _values(threshold) if threshold else self.calibrated(category, key)
             await self._commit(state, _record("threshold", category, by, before, after, str(key)))

@@ -90,6 +90,8 @@ def photograph(browser: Browser, url: str, rejected: str) -> None:
     pages = [link.get_attribute("href") or "" for link in browser.all("nav[aria-label=Pages] a")]
     for address in pages:
         name = address.rpartition("/")[2]
+        if httpx.get(address).status_code != 200:
+            continue
         browser.resize(*(_LIVE_SIZE if name == "live" else _SIZE))
         browser.open(address)
         if name == "try":
