@@ -29,6 +29,7 @@ def weights(tmp_path_factory):
     return folder / "weights"
 
 
+@pytest.mark.slow
 def test_every_page_is_asked_for_and_answers(weights, tmp_path):
     made = Made(rows=1000, days=20.0)
     fill(tmp_path / "state", made, _noise(0), (300, 300), lambda _: None)
