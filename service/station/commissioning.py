@@ -126,7 +126,7 @@ async def _camera(settings: StationSettings, inspector: Inspector, name: str) ->
     try:
         frame, took_ms = await _first_frame(inspector.cameras[name])
     except CameraSilent as error:
-        return Check(what, str(error), is_sound=False)
+        return Check(what, str(error).removeprefix(f"{what}: "), is_sound=False)
     content = frame.content
     reason = await asyncio.to_thread(ImageChecker(settings.cameras[name]).check, content)
     try:
