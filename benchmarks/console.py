@@ -174,9 +174,7 @@ def detect(
                             stack.enter_context(streaming(service.url, clients))
                             stack.callback(chromium.leave)
                             chromium.show()
-                        posted = post(
-                            service.url, images, category, per_s=per_s, seconds=seconds
-                        )
+                        posted = post(service.url, images, category, per_s=per_s, seconds=seconds)
                     taken[kind].append(posted.latencies_ms)
                     failures += posted.failures
                     step()
@@ -186,7 +184,9 @@ def detect(
     )
     figures = {kind: _of([ms for one in runs for ms in one]) for kind, runs in taken.items()}
     for kind, of in figures.items():
-        print(f"{kind:<8} p50 {of['p50_ms']:6.1f}  p95 {of['p95_ms']:6.1f}  p99 {of['p99_ms']:6.1f}")
+        print(
+            f"{kind:<8} p50 {of['p50_ms']:6.1f}  p95 {of['p95_ms']:6.1f}  p99 {of['p99_ms']:6.1f}"
+        )
     print(f"watched: {added:+.1f} ms, the median of {rounds} paired differences of medians")
     values = {
         "per_s": per_s, "seconds": seconds, "rounds": rounds, "clients": clients,

@@ -8,8 +8,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Coroutine, Mapping
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -131,9 +130,7 @@ class Rollout:
         """Return the threshold that an operator has set, or None."""
         return self._deployment.state.thresholds.get(category, {}).get(str(key))
 
-    def history(
-        self, category: Category, action: Literal["threshold", "route"] = "threshold"
-    ) -> list[AuditRecord]:
+    def history(self, category: Category, action: Action = "threshold") -> list[AuditRecord]:
         """Return all changes of a category's thresholds, or of its route, latest first."""
         return [
             record
