@@ -77,7 +77,7 @@ def commands() -> None:
 def pages(
     rows: Annotated[int, typer.Option(min=1000, help="Inspections in the archive.")] = 1_000_000,
     days: Annotated[float, typer.Option(help="Days that the inspections are spread over.")] = 365.0,
-    repeats: Annotated[int, typer.Option(min=20, help="How often each page is asked for.")] = 100,
+    repeats: Annotated[int, typer.Option(min=20, help="How often each page is asked for.")] = 60,
     weights: Annotated[Path, typer.Option(help="The store to serve.")] = Path("weights"),
     samples: Annotated[Path, typer.Option(help="Images, as <category>/<image>.")] = Path("samples"),
     json_file: JsonFile = None,
@@ -102,8 +102,10 @@ def pages(
                     times, refused = console_pages.measure(client, found, repeats, step)
     verdicts = [
         Verdict(
-            f"{name}: p95 under {LIMIT_MS:g} ms", of.p95_ms < LIMIT_MS, of.p95_ms, LIMIT_MS,
-            f"p50 {of.p50_ms}, p95 {of.p95_ms}, p99 {of.p99_ms} ms of {of.repeats}",
+            f"{name}: p95 under {LIMIT_MS:g} ms", of.p95_ms < LIMIT_MS and not of.refused,
+            of.p95_ms, LIMIT_MS,
+            f"p50 {of.p50_ms}, p95 {of.p95_ms}, p99 {of.p99_ms} ms of {of.repeats}; "
+            f"{of.refused} refused",
         )
         for name, of in times.items()
     ]  # fmt: skip
@@ -174,9 +176,7 @@ def detect(
                             stack.enter_context(streaming(service.url, clients))
                             stack.callback(chromium.leave)
                             chromium.show()
-                        posted = post(
-                            service.url, images, category, per_s=per_s, seconds=seconds
-                        )
+                        posted = post(service.url, images, category, per_s=per_s, seconds=seconds)
                     taken[kind].append(posted.latencies_ms)
                     failures += posted.failures
                     step()
@@ -186,7 +186,9 @@ def detect(
     )
     figures = {kind: _of([ms for one in runs for ms in one]) for kind, runs in taken.items()}
     for kind, of in figures.items():
-        print(f"{kind:<8} p50 {of['p50_ms']:6.1f}  p95 {of['p95_ms']:6.1f}  p99 {of['p99_ms']:6.1f}")
+        print(
+            f"{kind:<8} p50 {of['p50_ms']:6.1f}  p95 {of['p95_ms']:6.1f}  p99 {of['p99_ms']:6.1f}"
+        )
     print(f"watched: {added:+.1f} ms, the median of {rounds} paired differences of medians")
     values = {
         "per_s": per_s, "seconds": seconds, "rounds": rounds, "clients": clients,

@@ -194,6 +194,8 @@ class Client:
     ) -> Inspection:
         """Give a verdict on an archived part: good, defective or unsure; return the inspection.
 
+        "withdrawn" takes it back: then none stands.
+
         Raises `UnknownInspection`, or `InspectionError`.
         """
         body = verdict_body(verdict, defect_class, comment, who)

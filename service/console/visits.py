@@ -53,6 +53,10 @@ class Visit:
         self.renew(response)
         return response
 
+    def part(self, template: str, **values: object) -> Response:
+        """Return a part of a page that a script asks for: no click."""
+        return HTMLResponse(self.html(template, **values), headers=self._headers())
+
     def redirect(self, address: str) -> Response:
         """Send the browser to an address of this service, with GET."""
         return RedirectResponse(self.root + address, 303, self._headers())

@@ -218,9 +218,7 @@ def wilson(counts: Values, sizes: Values) -> tuple[Values, Values]:
     return np.clip(low, 0, rate), np.clip(high, rate, 1)
 
 
-def _limits(
-    first: _Part, second: _Part, weights: Values, parts: float
-) -> tuple[Values, Values]:
+def _limits(first: _Part, second: _Part, weights: Values, parts: float) -> tuple[Values, Values]:
     """Return the smallest and the largest rate that the intervals of both parts allow."""
     odds = (1 - first.rate) * (1 - second.rate)
     product = first.rate * second.rate

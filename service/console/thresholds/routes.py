@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from service.api.inspections.door import InspectionsDoorDependency
@@ -23,7 +24,6 @@ from service.console.thresholds.showing import show
 from service.console.visits import READING, Visit, VisitDependency
 from service.errors import NoSuchCategory
 from service.http.declaration import declares
-from sqlalchemy import Connection
 
 router = APIRouter()
 router.include_router(changing.router)
@@ -115,9 +115,7 @@ def _about(visit: Visit, choice: Choice, parts: ScoredParts, estimates: Estimate
 
 
 def _curve(curve: Curve) -> dict[str, str]:
-    return {
-        name: _base64(getattr(curve, name), "<f4") for name in ("rate", "low", "high", "share")
-    }
+    return {name: _base64(getattr(curve, name), "<f4") for name in ("rate", "low", "high", "share")}
 
 
 def _codes(letters: str) -> npt.NDArray[np.uint8]:

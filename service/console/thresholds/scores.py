@@ -85,7 +85,7 @@ class ScoredParts:
     def is_judged(self) -> npt.NDArray[np.bool_]:
         """Which parts have a verdict that counts: good or defective, and not outside the sample."""
         good_or_bad = (self.verdicts == 1) | (self.verdicts == 2)
-        return good_or_bad & self.is_sampled
+        return np.asarray(good_or_bad & self.is_sampled, bool)
 
 
 def read_parts(connection: Connection, wanted: Wanted, newest: int = NEWEST) -> ScoredParts:

@@ -1,14 +1,18 @@
 """What the page counts equals a recount of the rows, whatever the threshold."""
 
 import bisect
+import itertools
 import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import create_engine
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Decision
+from service.archive import store
+from service.archive.migrate import upgrade
 from service.archive.records import Verdict
 from service.archive.searching.sampling import is_sampled
 from service.archive.sqlite_journal import SqliteJournal
@@ -54,7 +58,7 @@ def test_counts_at_any_threshold_equal_a_recount(journal, records):
     assert parts.oldest is None
     chance = random.Random(1)
     raws = parts.raw.tolist()
-    ties = [raw for raw, after in zip(raws, raws[1:], strict=False) if raw == after]
+    ties = [raw for raw, after in itertools.pairwise(raws) if raw == after]
     assert len(ties) > 50
     places = [chance.uniform(7, 13) for _ in range(60)] + chance.sample(ties, 30)
     for threshold in [*places, min(raws), max(raws)]:
@@ -129,11 +133,6 @@ def test_no_parts_are_no_error(journal):
 
 
 def test_postgresql_answers_alike(postgresql_url, records):
-    from sqlalchemy import create_engine
-
-    from service.archive import store
-    from service.archive.migrate import upgrade
-
     engine = create_engine(postgresql_url)
     with engine.begin() as connection:
         upgrade(connection)

@@ -1,11 +1,13 @@
 """The page Thresholds: its data, who may change a threshold, undo, conflicts, and the browser."""
 
+import asyncio
 import base64
 import html
 import json
 import random
 import re
 
+import httpx
 import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -70,7 +72,9 @@ def counted(records):
 
 def form_of(page, **fields):
     """Return the fields of the form that applies a threshold, as the page has them."""
-    form = re.search(r'<form method="post" action="/console/thresholds/apply">.*?</form>', page.text, re.DOTALL)[0]  # noqa: E501
+    form = re.search(
+        r'<form method="post" action="/console/thresholds/apply">.*?</form>', page.text, re.DOTALL
+    )[0]
     given = re.findall(r'type="hidden" name="(\w+)"(?: value="([^"]*)")?', form)
     return {name: html.unescape(value) for name, value in given} | fields
 
@@ -101,8 +105,7 @@ def test_the_data_equals_a_recount_at_any_place(visitor, records):
     of_page = list(zip(raw.tolist(), data["told"], data["verdicts"], strict=True))
     names = {"O": "OK", "W": "REVIEW", "N": "NG"}
     assert sorted((r, names[t], v) for r, t, v in of_page) == sorted(
-        (row.raw_score, row.told.value, letter)
-        for row, letter in zip(rows, letters, strict=True)
+        (row.raw_score, row.told.value, letter) for row, letter in zip(rows, letters, strict=True)
     )
     chance = random.Random(2)
     for place in [*(chance.uniform(7, 12) for _ in range(30)), *chance.sample(raw.tolist(), 20)]:
@@ -244,8 +247,9 @@ def test_who_may_see_and_who_may_apply(keyed, secrets, name, reads, changes):
         data = client.get("/console/thresholds/data?category=nut")
         assert data.status_code == (200 if reads else 403)
         assert ('id="open-apply"' in page.text) is changes
+        form = page if reads else client.get("/console/try", headers=HTML)
         fields = {
-            "token": token_in(page) if reads else token_in(client.get("/console/try", headers=HTML)),
+            "token": token_in(form),
             "category": "nut", "model": "parts/1", "threshold": "-9", "review_threshold": "",
             "seen_threshold": "-10.0", "seen_review": "", "who": "Mallory", "reason": "why",
         }  # fmt: skip
@@ -258,10 +262,32 @@ def test_who_may_see_and_who_may_apply(keyed, secrets, name, reads, changes):
             assert client.post("/console/thresholds/undo", data=fields).status_code == 303
 
 
-def shown(browser, name):
-    return browser.driver.execute_script(
-        "return document.querySelector(`[data-out=\"${arguments[0]}\"]`).textContent", name
-    )
+def test_over_plain_http_from_another_machine_an_engineer_sees_and_changes_nothing(keyed, secrets):
+    async def scenario():
+        other = httpx.ASGITransport(app=keyed.app, client=("192.0.2.7", 50_000))
+        async with httpx.AsyncClient(transport=other, base_url="http://127.0.0.1") as client:
+            page = await client.get("/console/sign-in", headers=HTML)
+            form = {"token": token_in(page), "key": secrets["engineer"]}
+            await client.post("/console/sign-in", data=form)
+            page = await client.get("/console/thresholds?category=nut", headers=HTML)
+            form = {"token": token_in(page), "category": "nut", "model": "parts/1"}
+            return page, [
+                (await client.post(f"/console/thresholds/{name}", data=form)).status_code
+                for name in ("apply", "undo", "restore")
+            ]
+
+    page, answers = asyncio.run(scenario())
+    assert (page.status_code, answers) == (200, [403, 403, 403])
+    assert "open-apply" not in page.text
+
+
+def figures(browser):
+    """Return every figure of the page by its name."""
+    script = """
+      const outs = [...document.querySelectorAll("[data-out]")];
+      return Object.fromEntries(outs.map((one) => [one.dataset.out, one.textContent]));
+    """
+    return browser.driver.execute_script(script)
 
 
 def count_of(text):
@@ -298,20 +324,21 @@ def check_places(browser, rows):
         set_number(browser, "review", review - 1)  # below any threshold on the way
         set_number(browser, "threshold", threshold)
         set_number(browser, "review", review)
+        shown = figures(browser)
         recount = [decide(row.raw_score, threshold, review) for row in rows]
         for decision in (Decision.NG, Decision.REVIEW, Decision.OK):
-            text = shown(browser, f"here.{decision.value}")
+            text = shown[f"here.{decision.value}"]
             assert count_of(text) == recount.count(decision), (threshold, decision)
         good = [row for row in judged(rows) if row.verdict is Verdict.GOOD]
         rejected = [row for row in good if row.raw_score > threshold]
-        assert shown(browser, "here.good") == f"{len(rejected)} of {len(good)}"
+        assert shown["here.good"] == f"{len(rejected)} of {len(good)}"
         defective = [row for row in judged(rows) if row.verdict is Verdict.DEFECTIVE]
         passed = [row for row in defective if row.raw_score <= review]
-        assert shown(browser, "here.defective") == f"{len(passed)} of {len(defective)}"
-        check_cost(browser, rows, threshold, review)
+        assert shown["here.defective"] == f"{len(passed)} of {len(defective)}"
+        check_cost(shown, rows, threshold, review)
 
 
-def check_cost(browser, rows, threshold, review):
+def check_cost(shown, rows, threshold, review):
     """Recount the expected cost, part by part."""
     weights = {}
     for told in {row.told for row in rows}:
@@ -325,7 +352,7 @@ def check_cost(browser, rows, threshold, review):
         )
         for row in judged(rows)
     )
-    text = float(shown(browser, "cost.here").replace(",", ""))
+    text = float(shown["cost.here"].replace(",", ""))
     assert text == pytest.approx(1000 * cost / len(rows), rel=2e-3)
 
 
