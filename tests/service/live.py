@@ -19,17 +19,20 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.client.trust import trust
+
 ROOT = Path(__file__).parents[2]
 RUN = "from service.cli.main import main; main()"
-READY = re.compile(r"Ready on (http://\S+) for")
+READY = re.compile(r"Ready on (https?://\S+) for")
 TIMEOUT_S = 60.0
 
 
 class Live:
     """A running service: its address, processes and log."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", authority: Path | None = None) -> None:
         self.process = process
+        self.authority = authority
         self.front = psutil.Process(process.pid)
         self.log: list[str] = []
         self.url = ""
@@ -63,7 +66,7 @@ class Live:
         return status
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
+        return httpx.Client(base_url=self.url, timeout=TIMEOUT_S, verify=trust(self.authority))
 
     def connect(self, *pieces: bytes) -> socket.socket:
         host, _, port = self.url.removeprefix("http://").partition(":")
@@ -247,6 +250,7 @@ def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -
     Settings are named as in `workers__max_batch_size=4`.
     """
     port = str(settings.pop("http__port", 0))
+    certificate = settings.get("http__tls_certificate")
     command = [sys.executable, "-c", RUN, "serve", "--port", port, "--weights", str(weights)]
     environment = {f"MAMBAAD_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
@@ -263,7 +267,7 @@ def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -
         stderr=subprocess.PIPE,
         text=True,
     )
-    live = Live(process)
+    live = Live(process, Path(str(certificate)) if certificate else None)
     try:
         live.await_ready()
         yield live

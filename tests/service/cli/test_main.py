@@ -228,7 +228,7 @@ def test_the_command_to_paste_survives_the_shell():
     [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("line-7", "line-7")],
 )
 def test_the_address_that_is_shown_can_be_reached(host, reached):
-    assert cli._Url(host).host == reached
+    assert cli._Url(HttpSettings(host=host)).host == reached
 
 
 def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, tmp_path):
