@@ -110,7 +110,8 @@ def tint(image: Colours, extent: float, contrast: float, rng: np.random.Generato
     cover = soften(polygon(shape, corners), 1.0)
     tone = rng.uniform(0.15, 0.35) * (1 if rng.random() < 0.5 else -1)
     shift = tone + rng.uniform(-0.1, 0.1, 3)
-    return image + cover[..., None] * contrast * shift.astype(np.float32)
+    tinted: Colours = image + cover[..., None] * contrast * shift.astype(np.float32)
+    return tinted
 
 
 def dent(image: Colours, extent: float, contrast: float, rng: np.random.Generator) -> Colours:
@@ -127,7 +128,10 @@ def dent(image: Colours, extent: float, contrast: float, rng: np.random.Generato
         for channel in range(3)
     ]
     slope = weight * (rows * np.sin(turn) + columns * np.cos(turn)) / extent
-    return np.stack(bent, axis=-1) + (0.35 * contrast * slope[..., None]).astype(np.float32)
+    bulged: Colours = np.stack(bent, axis=-1) + (0.35 * contrast * slope[..., None]).astype(
+        np.float32
+    )
+    return bulged
 
 
 def swap(image: Colours, extent: float, contrast: float, rng: np.random.Generator) -> Colours:
@@ -156,7 +160,8 @@ PAINTS: dict[Kind, Paint] = {
 
 def _blend(image: Colours, cover: Cover, colour: float | np.ndarray, contrast: float) -> Colours:
     weight = (contrast * cover)[..., None]
-    return image + weight * (np.asarray(colour, np.float32) - image)
+    blended: Colours = image + weight * (np.asarray(colour, np.float32) - image)
+    return blended
 
 
 def _shape(image: Colours) -> tuple[int, int]:

@@ -76,7 +76,8 @@ def walk(
 
 def place(shape: tuple[int, int], rng: np.random.Generator, margin: float = _BORDER) -> Point:
     """Return a random place; `margin` is the share of each side that is left out at its ends."""
-    return rng.uniform(margin, 1 - margin, 2) * np.array(shape)
+    where: Point = rng.uniform(margin, 1 - margin, 2) * np.array(shape)
+    return where
 
 
 def soften(cover: Cover, sigma: float) -> Cover:
