@@ -66,9 +66,7 @@ class Material:
 def choose_recipe(a_set: QualitySet, seed: int, base: str) -> Recipe:
     """Return the recipe for a set: `base` with the set's shape, the seed and alpha."""
     height, width = a_set.shape
-    network: dict[str, Any] = {"image_size": f"{height}x{width}"}
-    if height != width:
-        network["scan"] = "sweep"  # Hilbert's curve is for squares; so the user is told to do
+    network = {"image_size": f"{height}x{width}"}
     changes = {"network": network, "training": {"seed": seed, "alpha": ALPHA}}
     return Recipe.from_values(merge(read_recipe(base), changes))
 

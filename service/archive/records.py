@@ -39,6 +39,7 @@ class Verdict(StrEnum):
     GOOD = "good"
     DEFECTIVE = "defective"
     UNSURE = "unsure"
+    WITHDRAWN = "withdrawn"  # takes the verdicts before it back: no row has it as its verdict
 
 
 class EventKind(StrEnum):
@@ -124,7 +125,7 @@ class InspectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class VerdictRecord:
-    """A person's verdict; the newest of an inspection stands."""
+    """A person's verdict; the newest of an inspection stands, unless it is a withdrawal."""
 
     event_id: UUID
     inspection_id: UUID

@@ -220,8 +220,11 @@ Index(
 OPEN_REVIEW = text("told IN ('REVIEW', 'UNDECIDED') AND verdict IS NULL")
 """A query must contain exactly this condition, or SQLite does not use the index.
 
-The same is true for the next three.
+The same is true for the next four.
 """
+
+TO_JUDGE = text("told IN ('REVIEW', 'UNDECIDED', 'NG') AND verdict IS NULL AND origin != 'test'")
+"""The parts that wait for a person on the page Review."""
 
 REJECTED = text("told = 'NG'")
 JUDGED = text("verdict IS NOT NULL")
@@ -230,6 +233,9 @@ _place = (inspections.c.category, inspections.c.station)
 
 Index(
     "open_reviews", *_newest, *_place, sqlite_where=OPEN_REVIEW, postgresql_where=OPEN_REVIEW
+)  # fmt: skip
+Index(
+    "inspections_to_judge", *_newest, *_place, sqlite_where=TO_JUDGE, postgresql_where=TO_JUDGE
 )  # fmt: skip
 Index(
     "inspections_rejected", *_newest, *_place, sqlite_where=REJECTED, postgresql_where=REJECTED

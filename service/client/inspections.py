@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     GOOD = "good"
     DEFECTIVE = "defective"
     UNSURE = "unsure"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,16 +9,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from model.inspection import Region
 from service.api.inspections import pictures as original
 from service.api.inspections.door import InspectionId, InspectionsDoor, InspectionsDoorDependency
 from service.api.inspections.pictures import View
 from service.api.service import Service, ServiceDependency
-from service.archive.records import InspectionRecord, MediaState, ViewRecord
+from service.archive.records import InspectionRecord
 from service.archive.searching.archive import Found
+from service.archive.searching.judging import standing
 from service.archive.searching.viewing import Medium, sha256_of, view_of
+from service.console.changes import reviewer_name
 from service.console.contours import contours, outline_svg
-from service.console.pictures import PHOTO_SIDE, THUMBNAIL_SIDE, Picture, heat_png
+from service.console.drawings.layers import picture_of
+from service.console.pictures import PHOTO_SIDE, THUMBNAIL_SIDE, heat_png
 from service.console.records import (
     Delivery,
     deliveries,
@@ -27,8 +29,8 @@ from service.console.records import (
     route_of,
     state_of,
 )
-from service.console.visits import READING, Visit, VisitDependency
-from service.errors import MediaDamaged, NoSuchCategory, ServiceError
+from service.console.visits import READING, REVIEWING, Visit, VisitDependency
+from service.errors import NoSuchCategory, ServiceError
 from service.http.declaration import declares
 from service.inspection.images.maps import read_map
 
@@ -56,11 +58,16 @@ async def part_page(
     door: InspectionsDoorDependency,
     identifier: InspectionId,
     view: View = 0,
+    *,
+    overtaken: bool = False,
 ) -> Response:
-    """Show all that the archive has about a part; `view` chooses the image."""
+    """Show all that the archive has about a part; `view` chooses the image.
+
+    `overtaken` says that somebody judged it while the caller did.
+    """
     found = await door.archive.find(identifier)
     record = found.inspection
-    shown = await _picture(visit, door, record, view) if record.views else None
+    shown = await picture_of(visit.root, door, record, view) if record.views else None
     nearby = await door.archive.read(partial(neighbours, part=record, count=_NEIGHBOURS))
     return visit.page(
         "part.html",
@@ -74,6 +81,9 @@ async def part_page(
         node=door.node,
         thresholds=_thresholds(service, record),
         deliveries=await _deliveries(visit, found, door.node),
+        reviewer=reviewer_name(visit) if visit.may(REVIEWING) else None,
+        standing=standing(found.verdicts),
+        overtaken=overtaken,
         meta=json.dumps(record.meta, indent=2, ensure_ascii=False) if record.meta else None,
     )
 
@@ -179,50 +189,6 @@ def _cached(
     hold_answer(len(content))
     headers = {"ETag": f'"{tag}"', "Cache-Control": f"private, max-age={_MAX_AGE_S}"}
     return Response(content, status, headers, media_type=media_type)
-
-
-async def _picture(
-    visit: Visit, door: InspectionsDoor, record: InspectionRecord, number: int
-) -> Picture | None:
-    """Return a view's picture with the layers that are kept; None if nothing is."""
-    view = view_of(record, number)
-    if view.width is None or view.height is None:
-        return None
-    size = (view.width, view.height)
-    address = f"{visit.root}/console/parts/{record.inspection_id}"
-    lines = ""
-    has_map = is_here(record, view.map_state, door.node)
-    if has_map:
-        try:
-            content = await door.read(record, number, Medium.MAP)
-            lines = await asyncio.to_thread(lambda: contours(read_map(content), size))
-        except (MediaDamaged, ServiceError):
-            has_map = False
-    has_image = is_here(record, view.image_state, door.node)
-    return Picture(
-        *size,
-        photo=f"{address}/photo?view={number}" if has_image else None,
-        heat=f"{address}/heat?view={number}" if has_map else None,
-        contours=lines,
-        regions=_regions(view),
-    )
-
-
-def is_here(record: InspectionRecord, state: MediaState, node: str) -> bool:
-    """Return whether a file of a part is kept by this node."""
-    return state is MediaState.KEPT and record.node == node
-
-
-def _regions(view: ViewRecord) -> list[Region]:
-    return [
-        Region(
-            box=(region["x"], region["y"], region["width"], region["height"]),
-            area_px=region["area_px"],
-            peak=(region["peak"]["x"], region["peak"]["y"]),
-            peak_score=region["peak_score"],
-        )
-        for region in view.regions
-    ]
 
 
 def _thresholds(service: Service, record: InspectionRecord) -> Thresholds:

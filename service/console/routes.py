@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from service.access.gate import takes_key
 from service.api.inspections.door import InspectionsDoor
 from service.api.requests import check_query
+from service.archive.searching.awaiting import has_waiting
 from service.console import history, live, parts, trying
 from service.console.languages import LANGUAGES
 from service.console.models import routes as models
@@ -15,8 +16,10 @@ from service.console.review import routes as review
 from service.console.system import routes as system
 from service.console.thresholds import routes as thresholds
 from service.console.visits import (
+    CHANGING,
     LANGUAGE_COOKIE,
     READING,
+    REVIEWING,
     THEME_COOKIE,
     THEMES,
     TRYING,
@@ -46,12 +49,18 @@ Next = Annotated[str, Query(alias="next", max_length=4000)]
 @_guarded.get("/console")
 @declares(is_page=True)
 async def start(visit: VisitDependency) -> Response:
-    """Send the browser to the first page that its caller may see."""
+    """Send the browser to the page that its caller needs first.
+
+    Somebody who judges parts, and changes nothing, needs Review as long as a part waits.
+    """
     app = visit.request.app
     door: InspectionsDoor | None = getattr(app.state, "inspections", None)
     reads = door is not None and visit.may(READING)
     if visit.may(TRYING) and not (door and reads and await door.archive.read(has_parts)):
         return visit.redirect(app.url_path_for("try_page"))
+    is_reviewer = reads and visit.may(REVIEWING) and not visit.may(CHANGING)
+    if is_reviewer and door and await door.archive.read(has_waiting):
+        return visit.redirect(app.url_path_for("review_page"))
     if reads:
         return visit.redirect(app.url_path_for("live_page"))
     return visit.page("nothing.html")
@@ -103,7 +112,7 @@ async def choose(visit: VisitDependency) -> Response:
 
 
 @router.get("/console/static/{name}")
-@declares(is_page=True, access=Access.OPEN)
+@declares(is_page=True, is_counted=False, access=Access.OPEN)
 async def static_file(
     request: Request, visit: VisitDependency, name: Annotated[str, Path(max_length=100)]
 ) -> Response:

@@ -89,7 +89,7 @@ class ViewMessage(Part):
 class VerdictMessage(Part):
     """A person's verdict; the newest of an inspection stands."""
 
-    verdict: Verdict
+    verdict: Verdict = Field(description="withdrawn: none stands any more")
     defect_class: str | None
     comment: str | None
     author: str

@@ -34,7 +34,9 @@ Who = Annotated[
 class VerdictBody(Strict):
     """A person's verdict on a part."""
 
-    verdict: Verdict = Field(description="`good`, `defective` or `unsure`")
+    verdict: Verdict = Field(
+        description="`good`, `defective` or `unsure`; `withdrawn`: none stands any more"
+    )
     defect_class: Annotated[str, StringConstraints(max_length=100, pattern=_LINE)] | None = Field(
         None, description="the kind of defect, e.g. the name of a folder for training"
     )
@@ -131,7 +133,7 @@ class InspectionRow(Answer):
     problem: str | None = Field(description="why it was not inspected: the last word of `type`")
     problem_detail: str | None = Field(description="the problem's `detail`")
     repeats: int = Field(description="refusals of a flood that this one stands for, else 1")
-    verdict: Verdict | None = Field(description="the newest verdict")
+    verdict: Verdict | None = Field(description="the newest verdict; null: none, or withdrawn")
     is_held: bool = Field(description="whether a hold keeps it from being deleted")
     views: list[ViewRow] = Field(description="its images, as posted")
 
@@ -158,7 +160,9 @@ class PageAnswer(Answer):
 class VerdictAnswer(Answer):
     """A verdict."""
 
-    verdict: Verdict = Field(description="`good`, `defective` or `unsure`")
+    verdict: Verdict = Field(
+        description="`good`, `defective` or `unsure`; `withdrawn`: none stands any more"
+    )
     defect_class: str | None = Field(description="from the request")
     comment: str | None = Field(description="from the request")
     author: str = Field(description="`who (key)`, or the key's name")

@@ -27,7 +27,7 @@ from service.archive.journal import Journal
 from service.archive.records import EventKind, HoldRecord, InspectionRecord, VerdictRecord
 from service.archive.searching import judging
 from service.archive.searching.central import CentralDatabase, too_broad
-from service.archive.searching.judging import Given, NewHold, NewJudgement
+from service.archive.searching.judging import Given, NewHold, NewJudgement, Seen
 from service.errors import ArchiveUnavailable, NoSuchInspection, OnOtherNode
 
 T = TypeVar("T")
@@ -79,13 +79,16 @@ class Archive:
         """
         return await self._in_thread(partial(self._find, inspection_id, here_first))
 
-    async def judge(self, inspection_id: UUID, new: NewJudgement) -> Found:
+    async def judge(
+        self, inspection_id: UUID, new: NewJudgement, seen: Seen | None = None
+    ) -> Found:
         """Append a verdict or hold, and its event to the journal; durable when this returns.
 
-        Raises `NoSuchInspection`, `OnOtherNode` for a hold that would protect nothing, or as
-        `read`: then nothing was appended.
+        With `seen`, a verdict is appended only if that one still stands. Raises `NoSuchInspection`,
+        `InvalidRequest` if there is no verdict to withdraw, `OnOtherNode` for a hold that would
+        protect nothing, or as `read`: then nothing was appended.
         """
-        return await self._in_thread(partial(self._judge, inspection_id, new))
+        return await self._in_thread(partial(self._judge, inspection_id, new, seen))
 
     async def close(self) -> None:
         """Wait for running queries, and close the connections."""
@@ -120,22 +123,22 @@ class Archive:
                 return found
         return _require(inspection_id, None)
 
-    def _judge(self, inspection_id: UUID, new: NewJudgement) -> Found:
+    def _judge(self, inspection_id: UUID, new: NewJudgement, seen: Seen | None) -> Found:
         found = None
         if self._central is not None:
-            found = self._central.change(partial(self._judge_centrally, inspection_id, new))
+            found = self._central.change(partial(self._judge_centrally, inspection_id, new, seen))
         if found is None:
-            found = self._journal.write_now(partial(_judge_in_journal, inspection_id, new))
+            found = self._journal.write_now(partial(_judge_in_journal, inspection_id, new, seen))
         return _require(inspection_id, found)
 
     def _judge_centrally(
-        self, inspection_id: UUID, new: NewJudgement, connection: Connection
+        self, inspection_id: UUID, new: NewJudgement, seen: Seen | None, connection: Connection
     ) -> Found | None:
         """Judge in PostgreSQL, and in the journal too before PostgreSQL commits.
 
         If that commit fails, the journal's event brings the judgement to PostgreSQL later.
         """
-        given = judging.give(connection, inspection_id, new)
+        given = judging.give(connection, inspection_id, new, seen)
         if given is None:
             return None
         if isinstance(new, NewHold) and given.inspection.node != self._node:
@@ -151,9 +154,9 @@ class Archive:
 
 
 def _judge_in_journal(
-    inspection_id: UUID, new: NewJudgement, connection: Connection
+    inspection_id: UUID, new: NewJudgement, seen: Seen | None, connection: Connection
 ) -> Found | None:
-    given = judging.give(connection, inspection_id, new)
+    given = judging.give(connection, inspection_id, new, seen)
     if given is None:
         return None
     if given.is_new:

@@ -1,5 +1,7 @@
 """Verdicts and holds: appended, never changed; the newest of an inspection stands.
 
+A withdrawn verdict is followed by one that says so, and then none stands.
+
     given = give(connection, inspection_id, NewVerdict(Verdict.GOOD, "Ada (line-3)"))
     add(other_connection, given.judgement)
 
@@ -19,6 +21,7 @@ from service.archive import store
 from service.archive.identifiers import new_id
 from service.archive.records import HoldRecord, InspectionRecord, Verdict, VerdictRecord
 from service.archive.tables import holds, inspections, verdicts
+from service.errors import InvalidRequest
 
 Judgement: TypeAlias = VerdictRecord | HoldRecord
 
@@ -48,8 +51,15 @@ NewJudgement: TypeAlias = NewVerdict | NewHold
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """The verdict that stood when a person looked at a part; None if there was none."""
+
+    event_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
-    """A judgement that stands, and its inspection; `is_new` if it was appended now."""
+    """The newest judgement, and its inspection; `is_new` if it was appended now."""
 
     judgement: Judgement
     inspection: InspectionRecord
@@ -69,11 +79,21 @@ def holds_of(connection: Connection, inspection_id: UUID) -> list[HoldRecord]:
     return [HoldRecord(**row) for row in _rows(connection, holds, inspection_id)]
 
 
-def give(connection: Connection, inspection_id: UUID, new: NewJudgement) -> Given | None:
+def standing(newest_first: Sequence[VerdictRecord]) -> VerdictRecord | None:
+    """Return the verdict that stands; None if there is none, or the newest withdraws it."""
+    if not newest_first or newest_first[0].verdict is Verdict.WITHDRAWN:
+        return None
+    return newest_first[0]
+
+
+def give(
+    connection: Connection, inspection_id: UUID, new: NewJudgement, seen: Seen | None = None
+) -> Given | None:
     """Append a judgement, unless the newest says the same: then a request is repeated.
 
-    Its time is after those of all others, though a clock may have been set back. Returns None if
-    the inspection is not there.
+    With `seen`, a verdict is appended only if that one still stands. The judgement's time is after
+    those of all others, though a clock may have been set back. Returns None if the inspection is
+    not there. Raises `InvalidRequest` if there is no verdict to withdraw.
     """
     inspection = _locked(connection, inspection_id)
     if inspection is None:
@@ -83,8 +103,12 @@ def give(connection: Connection, inspection_id: UUID, new: NewJudgement) -> Give
         earlier = verdicts_of(connection, inspection_id)
     else:
         earlier = holds_of(connection, inspection_id)
-    if earlier and asdict(new).items() <= asdict(earlier[0]).items():
+    if earlier and (_repeats(new, earlier[0]) or _has_changed(earlier, seen)):
         return Given(earlier[0], inspection, is_new=False)
+    if not earlier and isinstance(new, NewVerdict) and new.verdict is Verdict.WITHDRAWN:
+        raise InvalidRequest(
+            f"nobody has judged the inspection {inspection_id}: nothing to withdraw"
+        )
     now = datetime.now(UTC)
     at = max(now, earlier[0].at + _TICK) if earlier else now
     kind = VerdictRecord if isinstance(new, NewVerdict) else HoldRecord
@@ -116,9 +140,25 @@ def _add(
         _set(connection, identifier, is_held=is_held)
         return replace(inspection, is_held=is_held)
     store.insert_once(connection, verdicts, asdict(judgement))
-    verdict = verdicts_of(connection, identifier)[0].verdict
+    newest = standing(verdicts_of(connection, identifier))
+    verdict = newest.verdict if newest else None
     _set(connection, identifier, verdict=verdict)
     return store.recount(connection, inspection, verdict)
+
+
+def _repeats(new: NewJudgement, newest: Judgement) -> bool:
+    """Return whether a judgement says what the newest one says already."""
+    if isinstance(new, NewVerdict) and new.verdict is Verdict.WITHDRAWN:
+        return isinstance(newest, VerdictRecord) and newest.verdict is Verdict.WITHDRAWN
+    return asdict(new).items() <= asdict(newest).items()
+
+
+def _has_changed(newest_first: Sequence[Judgement], seen: Seen | None) -> bool:
+    """Return whether another verdict stands than the one that a person saw."""
+    if seen is None:
+        return False
+    verdict = standing([one for one in newest_first if isinstance(one, VerdictRecord)])
+    return (verdict.event_id if verdict else None) != seen.event_id
 
 
 def _locked(connection: Connection, inspection_id: UUID) -> InspectionRecord | None:

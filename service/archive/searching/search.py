@@ -143,7 +143,7 @@ def _conditions(wanted: Filter, index: str) -> list[_Condition]:
         value = getattr(wanted, name)
         if value is not None:
             is_indexed = name == _WHOLE_INDEXES.get(index)
-            column = columns[name] if is_indexed else _unindexed(columns[name])
+            column = columns[name] if is_indexed else unindexed(columns[name])
             conditions.append(column == _plain(value))
     if wanted.since is not None:
         conditions.append(columns.received_at >= wanted.since)
@@ -157,7 +157,7 @@ def _conditions(wanted: Filter, index: str) -> list[_Condition]:
 
 
 def _conditions_of_judgements(wanted: Filter, index: str) -> list[_Condition]:
-    told, verdict = _unindexed(inspections.c.told), _unindexed(inspections.c.verdict)
+    told, verdict = unindexed(inspections.c.told), unindexed(inspections.c.verdict)
     conditions = list[_Condition]()
     if index in _PARTIAL_INDEXES:
         conditions.append(_PARTIAL_INDEXES[index])
@@ -168,11 +168,11 @@ def _conditions_of_judgements(wanted: Filter, index: str) -> list[_Condition]:
     elif wanted.verdict == NO_VERDICT:
         conditions.append(verdict.is_(None))
     if wanted.is_held is not None:
-        conditions.append(_unindexed(inspections.c.is_held) == wanted.is_held)
+        conditions.append(unindexed(inspections.c.is_held) == wanted.is_held)
     return conditions
 
 
-class _unindexed(FunctionElement[Any]):  # noqa: N801 - named like a function of SQL
+class unindexed(FunctionElement[Any]):  # noqa: N801 - named like a function of SQL
     """A column; SQLite uses no index for a condition on it."""
 
     inherit_cache = True
@@ -182,14 +182,14 @@ class _unindexed(FunctionElement[Any]):  # noqa: N801 - named like a function of
         self.type = column.type
 
 
-@compiles(_unindexed)
-def _compile(element: _unindexed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+@compiles(unindexed)
+def _compile(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
     return compiler.process(element.clauses, **options)
 
 
-@compiles(_unindexed, "sqlite")
+@compiles(unindexed, "sqlite")
 def _compile_for_sqlite(
-    element: _unindexed,
+    element: unindexed,
     compiler: SQLCompiler,
     **options: Any,  # noqa: ANN401
 ) -> str:

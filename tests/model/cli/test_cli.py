@@ -220,7 +220,7 @@ def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
         (["--category", "screw"], "screw"),
         (["--device", "tpu"], "tpu"),
         (["--resume"], "nothing to resume"),
-        (["--image-size", "64x128"], "--scan sweep, or with --image-size 128"),
+        (["--image-size", "64x128", "--scan", "zorder"], "hilbert, sweep, scan and zigzag exist"),
         (["--tile", "--standardise"], "--set distance=cosine and without --standardise"),
     ],
 )

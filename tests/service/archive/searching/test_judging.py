@@ -13,12 +13,23 @@ from service.archive import store
 from service.archive.identifiers import new_id
 from service.archive.records import HoldRecord, Verdict, VerdictRecord
 from service.archive.searching import judging
-from service.archive.searching.judging import NewHold, NewVerdict, add, give, holds_of, verdicts_of
+from service.archive.searching.judging import (
+    NewHold,
+    NewVerdict,
+    Seen,
+    add,
+    give,
+    holds_of,
+    verdicts_of,
+)
+from service.archive.searching.search import Filter, search
 from service.archive.tables import rollups
+from service.errors import InvalidRequest
 from tests.service.archive.conftest import BEGIN
 
 GOOD = NewVerdict(Verdict.GOOD, "Ada (quality)", None, "dust\n'; DROP TABLE verdicts; -- 😀")
 BAD = NewVerdict(Verdict.DEFECTIVE, "Bob", "crack")
+WITHDRAWN = NewVerdict(Verdict.WITHDRAWN, "Ada (quality)")
 
 
 @pytest.fixture
@@ -59,6 +70,42 @@ def test_a_repeated_request_appends_nothing(connection, record):
     assert len(verdicts_of(connection, record.inspection_id)) == 2
 
 
+def test_a_withdrawn_verdict_leaves_none(connection, record):
+    identifier = record.inspection_id
+    before = counted(connection)
+    for new in (GOOD, BAD, WITHDRAWN):
+        give(connection, identifier, new)
+    assert store.find(connection, identifier).verdict is None
+    assert counted(connection) == before == {"": 1}
+    found = [one.inspection_id for one in search(connection, Filter(verdict="none"), 9).inspections]
+    assert found == [identifier]
+    given = [verdict.verdict for verdict in verdicts_of(connection, identifier)]
+    assert given == [Verdict.WITHDRAWN, Verdict.DEFECTIVE, Verdict.GOOD]
+    again = give(connection, identifier, replace(WITHDRAWN, author="Bob"))
+    assert not again.is_new, "it was withdrawn already"
+    assert give(connection, identifier, GOOD).is_new
+    assert store.find(connection, identifier).verdict is Verdict.GOOD
+
+
+def test_what_nobody_gave_cannot_be_withdrawn(connection, record):
+    with pytest.raises(InvalidRequest):
+        give(connection, record.inspection_id, WITHDRAWN)
+    assert verdicts_of(connection, record.inspection_id) == []
+
+
+def test_a_verdict_that_the_person_did_not_see_is_not_overwritten(connection, record):
+    identifier = record.inspection_id
+    first = give(connection, identifier, GOOD, Seen(None))
+    refused = give(connection, identifier, BAD, Seen(None))
+    assert (refused.is_new, refused.judgement) == (False, first.judgement)
+    assert store.find(connection, identifier).verdict is Verdict.GOOD
+    assert give(connection, identifier, BAD, Seen(first.judgement.event_id)).is_new
+    assert not give(connection, identifier, WITHDRAWN, Seen(first.judgement.event_id)).is_new
+    assert store.find(connection, identifier).verdict is Verdict.DEFECTIVE
+    give(connection, identifier, WITHDRAWN)
+    assert give(connection, identifier, GOOD, Seen(None)).is_new, "none stood any more"
+
+
 def test_a_hold_is_released_by_the_next(connection, record):
     identifier = record.inspection_id
     assert give(connection, identifier, NewHold(True, "Ada", "audit")).inspection.is_held
@@ -90,7 +137,7 @@ def test_verdicts_from_elsewhere_may_come_in_any_order_and_twice(engine, part):
             VerdictRecord(
                 new_id(), record.inspection_id, verdict, "Ada", BEGIN + timedelta(hours=n)
             )
-            for n, verdict in enumerate((Verdict.GOOD, Verdict.UNSURE, Verdict.DEFECTIVE))
+            for n, verdict in enumerate((Verdict.GOOD, Verdict.WITHDRAWN, Verdict.DEFECTIVE))
         ]
         with engine.begin() as connection:
             store.insert(connection, [record])
@@ -140,7 +187,8 @@ def test_two_nodes_that_judge_at_once_leave_one_count(engine, part):
         given = verdicts_of(connection, record.inspection_id)
         assert len(given) == 40
         assert len({verdict.at for verdict in given}) == 40
-        assert counted(connection) == {given[0].verdict.value: 1}
+        stands = judging.standing(given)
+        assert counted(connection) == {stands.verdict.value if stands else "": 1}
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
