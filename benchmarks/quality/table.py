@@ -34,7 +34,7 @@ def markdown(standings: Sequence[Standing]) -> str:
     lines = [
         f"{' / '.join(METHODS)}. {_TITLE}.",
         "",
-        "| " + " | ".join(headings).replace("\n", ", ") + " |",
+        "| " + " | ".join(headings).replace("\n", " ") + " |",
         "|---|" + "---:|" * (len(headings) - 1),
     ]
     for role, chosen in _by_role(standings):
