@@ -77,7 +77,7 @@ def commands() -> None:
 def pages(
     rows: Annotated[int, typer.Option(min=1000, help="Inspections in the archive.")] = 1_000_000,
     days: Annotated[float, typer.Option(help="Days that the inspections are spread over.")] = 365.0,
-    repeats: Annotated[int, typer.Option(min=20, help="How often each page is asked for.")] = 100,
+    repeats: Annotated[int, typer.Option(min=20, help="How often each page is asked for.")] = 60,
     weights: Annotated[Path, typer.Option(help="The store to serve.")] = Path("weights"),
     samples: Annotated[Path, typer.Option(help="Images, as <category>/<image>.")] = Path("samples"),
     json_file: JsonFile = None,
@@ -102,8 +102,10 @@ def pages(
                     times, refused = console_pages.measure(client, found, repeats, step)
     verdicts = [
         Verdict(
-            f"{name}: p95 under {LIMIT_MS:g} ms", of.p95_ms < LIMIT_MS, of.p95_ms, LIMIT_MS,
-            f"p50 {of.p50_ms}, p95 {of.p95_ms}, p99 {of.p99_ms} ms of {of.repeats}",
+            f"{name}: p95 under {LIMIT_MS:g} ms", of.p95_ms < LIMIT_MS and not of.refused,
+            of.p95_ms, LIMIT_MS,
+            f"p50 {of.p50_ms}, p95 {of.p95_ms}, p99 {of.p99_ms} ms of {of.repeats}; "
+            f"{of.refused} refused",
         )
         for name, of in times.items()
     ]  # fmt: skip

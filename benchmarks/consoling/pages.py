@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -40,13 +41,17 @@ Tell = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of one page, from the request to the answer's last byte."""
+    """Milliseconds of one page, from the request to the answer's last byte.
+
+    `refused` counts answers such as 422: the search read more than the archive allows.
+    """
 
     p50_ms: float
     p95_ms: float
     p99_ms: float
     repeats: int
     answer_bytes: int
+    refused: int = 0
 
 
 def fill(state: Path, made: Made, image: bytes, size: tuple[int, int], tell: Tell) -> None:
@@ -111,18 +116,18 @@ def measure(
         else:
             open_pages[name] = answered
     taken: dict[str, list[float]] = {name: [] for name in open_pages}
-    sizes = dict[str, int]()
+    sizes, failed = dict[str, int](), Counter[str]()
     for _ in range(repeats):
         for name, address in open_pages.items():
             began = time.perf_counter()
             answer = client.get(address)
             taken[name].append(1000 * (time.perf_counter() - began))
             sizes[name] = len(answer.content)
-            if answer.status_code >= 400:
-                raise CannotMeasure(f"{address} was answered {answer.status_code}")
+            failed[name] += answer.status_code >= 400
         tell()
     return {
-        name: Times(*percentiles(ms), len(ms), sizes[name]) for name, ms in taken.items()
+        name: Times(*percentiles(ms), len(ms), sizes[name], failed[name])
+        for name, ms in taken.items()
     }, refused
 
 

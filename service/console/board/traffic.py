@@ -60,7 +60,8 @@ class Traffic:
         """Return what happened since the oldest sample."""
         now = _sample(self._metrics)
         first = self._samples[0] if self._samples else now
-        buckets = now.buckets - first.buckets
+        # Subtraction of counters would drop the empty buckets, which bound the others.
+        buckets = {bound: count - first.buckets[bound] for bound, count in now.buckets.items()}
         decisions = now.decisions - first.decisions
         parts, seconds = decisions.total(), now.at_s - first.at_s
         busy = {
@@ -70,7 +71,7 @@ class Traffic:
         }
         return Recent(
             seconds=seconds,
-            images=buckets[math.inf],
+            images=buckets.get(math.inf, 0),
             p50_s=_quantile(buckets, 0.5),
             p95_s=_quantile(buckets, 0.95),
             undecided=decisions[Decision.UNDECIDED.value] / parts if parts else None,

@@ -42,10 +42,9 @@
   for (const slider of document.querySelectorAll("[data-shown]")) {
     const output = document.querySelector(`output[for="${slider.id}"]`);
     const write = () => {
-      const number = Number(slider.value).toLocaleString(document.documentElement.lang, {
-        minimumFractionDigits: 1,
+      output.textContent = (slider.value / 100).toLocaleString(document.documentElement.lang, {
+        style: "percent", maximumFractionDigits: 1,
       });
-      output.textContent = `${number} ${output.dataset.unit}`;
     };
     slider.addEventListener("input", write);
     write();

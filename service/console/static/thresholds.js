@@ -95,7 +95,7 @@
   function rateText(of, limit) {
     const i = notAbove(data.places, limit);
     if (!(of.rate[i] >= 0)) return "–";
-    return `${share(of.rate[i])} (${share(of.low[i])}\u00a0–\u00a0${share(of.high[i])})`;
+    return `${share(of.rate[i])} (${share(of.low[i])}\u00a0–\u2060\u00a0${share(of.high[i])})`;
   }
 
   // Lines break between the pieces alone.

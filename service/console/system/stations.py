@@ -78,7 +78,7 @@ def _last_hour(connection: Connection, since: datetime) -> dict[str, Counter[str
     return counts
 
 
-def _names() -> Select[tuple[str]]:
+def _names() -> Select[str]:
     """Return a query of all stations that looks up one key of the index for each."""
     station = inspections.c.station
     first = select(func.min(station).label("station")).cte("found", recursive=True)

@@ -14,6 +14,7 @@ from service.archive.media import Media
 from service.archive.retention.aging import oldest_time
 from service.archive.retention.pages import file_size
 from service.archive.tables import KEPT, inspections, views
+from service.console.board.traffic import values_of
 from service.console.visits import CHANGING, VisitDependency
 from service.errors import JournalUnavailable
 from service.http.declaration import declares
@@ -46,14 +47,16 @@ class StorageView:
 async def page(request: Request, visit: VisitDependency) -> Response:
     """Show the archive of this node and the settings that limit it."""
     state = request.app.state
-    archive, storage = state.archive, None
+    archive, storage, is_refused = state.archive, None, False
     if archive is not None:
         read = partial(storage_of, archive.journal, archive.media)
         storage = await asyncio.to_thread(read)
+        is_refused = any(value for _, value in values_of(state.metrics.journal_failed))
     return visit.page(
         "system_storage.html",
         section="storage",
         storage=storage,
+        is_refused=is_refused,
         folder=str(archive.folder) if archive else "",
         last_round=archive.retention.last_round if archive else None,
         limits=state.archive_settings,

@@ -119,6 +119,7 @@ def troubled(tmp_path, browser):
         browser.open("about:blank")  # ends the stream
 
 
+@pytest.mark.slow
 def test_each_alarm_says_what_is_wrong(troubled, browser):
     browser.open(f"{troubled.url}/console/live")
     told = {"told": "UNDECIDED", "told_reason": "input-problem: black image", "station": "EL-1"}
@@ -144,6 +145,7 @@ def test_each_alarm_says_what_is_wrong(troubled, browser):
     assert browser.text("[data-key='station:EL-1'] [data-count=INPUT]") == "3"
 
 
+@pytest.mark.slow
 def test_live_says_what_to_do_before_the_first_part(troubled, browser):
     for page in ("live", "history"):
         browser.open(f"{troubled.url}/console/{page}")

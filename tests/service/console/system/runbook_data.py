@@ -17,7 +17,12 @@ PAGE = ROOT / "docs" / "operate.md"
 ALERTS = ROOT / "docker" / "prometheus" / "alerts.yml"
 SECTION = re.compile(r"(?m)^#{2,3} (.+)\n")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)]+)\)")
-SUMMARY_VALUE = re.compile(r"\{\{ (\$labels\.(\w+)|\$value)[^}]*\}\}")
+LABEL = re.compile(r"\{\{ \$labels\.(\w+) \}\}")
+VALUES = {  # of one alert, which the list of all alerts does not have
+    r"^\{\{ \$value[^}]*\}\}": "Too many",
+    r"\{\{ \$value \| humanizeDuration \}\}": "too long",
+    r"\{\{ \$value \| humanizePercentage \}\}": "nearly",
+}
 
 
 def sections(text: str) -> dict[str, str]:
@@ -32,8 +37,10 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 
 def plain(summary: str) -> str:
-    """Return a summary without the values of one alert: the names of its labels, and X."""
-    return SUMMARY_VALUE.sub(lambda match: (match[2] or "X").upper(), summary)
+    """Return a summary with the names of labels, and words for the value."""
+    for pattern, words in VALUES.items():
+        summary = re.sub(pattern, words, summary)
+    return LABEL.sub(lambda match: match[1].upper(), summary)
 
 
 def made() -> str:

@@ -281,10 +281,13 @@ def test_over_plain_http_from_another_machine_an_engineer_sees_and_changes_nothi
     assert "open-apply" not in page.text
 
 
-def shown(browser, name):
-    return browser.driver.execute_script(
-        'return document.querySelector(`[data-out="${arguments[0]}"]`).textContent', name
-    )
+def figures(browser):
+    """Return every figure of the page by its name."""
+    script = """
+      const outs = [...document.querySelectorAll("[data-out]")];
+      return Object.fromEntries(outs.map((one) => [one.dataset.out, one.textContent]));
+    """
+    return browser.driver.execute_script(script)
 
 
 def count_of(text):
@@ -321,20 +324,21 @@ def check_places(browser, rows):
         set_number(browser, "review", review - 1)  # below any threshold on the way
         set_number(browser, "threshold", threshold)
         set_number(browser, "review", review)
+        shown = figures(browser)
         recount = [decide(row.raw_score, threshold, review) for row in rows]
         for decision in (Decision.NG, Decision.REVIEW, Decision.OK):
-            text = shown(browser, f"here.{decision.value}")
+            text = shown[f"here.{decision.value}"]
             assert count_of(text) == recount.count(decision), (threshold, decision)
         good = [row for row in judged(rows) if row.verdict is Verdict.GOOD]
         rejected = [row for row in good if row.raw_score > threshold]
-        assert shown(browser, "here.good") == f"{len(rejected)} of {len(good)}"
+        assert shown["here.good"] == f"{len(rejected)} of {len(good)}"
         defective = [row for row in judged(rows) if row.verdict is Verdict.DEFECTIVE]
         passed = [row for row in defective if row.raw_score <= review]
-        assert shown(browser, "here.defective") == f"{len(passed)} of {len(defective)}"
-        check_cost(browser, rows, threshold, review)
+        assert shown["here.defective"] == f"{len(passed)} of {len(defective)}"
+        check_cost(shown, rows, threshold, review)
 
 
-def check_cost(browser, rows, threshold, review):
+def check_cost(shown, rows, threshold, review):
     """Recount the expected cost, part by part."""
     weights = {}
     for told in {row.told for row in rows}:
@@ -348,7 +352,7 @@ def check_cost(browser, rows, threshold, review):
         )
         for row in judged(rows)
     )
-    text = float(shown(browser, "cost.here").replace(",", ""))
+    text = float(shown["cost.here"].replace(",", ""))
     assert text == pytest.approx(1000 * cost / len(rows), rel=2e-3)
 
 
