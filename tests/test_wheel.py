@@ -48,7 +48,7 @@ NEEDS_AN_EXTRA = {
     "model/scoring": {"cosine_map", "residuals"},
     "model/training": ALL,
     "service/delivery/sinks": {"mqtt", "mqtt_session", "postgresql"},
-    "service/station/plc/requests": {"broker", "mqtt", "outbox"},
+    "service/station/plc/requests": {"broker", "mqtt", "outbox", "rivals"},
 }
 """By room, the modules that a machine without these packages cannot import.
 

@@ -22,7 +22,7 @@ from service.app import create_app
 from service.archive.media import Media
 from service.archive.sqlite_journal import JOURNAL_FILE, SqliteJournal
 from service.archive.tables import views
-from service.console.samples import Samples
+from service.console.images.samples import Samples
 from service.http.declaration import Scope, declared_by
 from service.inspection.images.maps import write_map
 from service.settings import ConsoleSettings, Settings, VersionSettings

@@ -5,36 +5,31 @@ Heavy imports happen inside commands, so that `--help` and invalid options answe
 
 import gc
 import logging
-import shlex
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 
-from model.images.files import images_in_folder
 from service.access.keys import KeysUnusable
 from service.cli import archive as archive_commands
 from service.cli import deliveries as delivery_commands
 from service.cli import keys as key_commands
 from service.cli import station as station_commands
 from service.cli.detect import detect
+from service.cli.greeting import Url, say_ready
 from service.settings import Settings, SettingsError, tune_torch, unknown_variables
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from service.assembly.archiving import OpenArchive
-    from service.settings import HttpSettings
+    from service.http.server import GracefulServer
 
 logger = logging.getLogger("service.cli")
 
 _OWN_PACKAGES = {"model", "service"}
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 
 def main() -> None:
@@ -144,11 +139,11 @@ def run_server(settings: Settings) -> None:
 
     configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
     _require_checkpoints(settings)
-    url = _Url(settings.http)
+    url = Url(settings.http)
     try:
         http = fit_open_files(settings.http)
         settings = settings.model_copy(update={"http": http})
-        app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), settings))
+        app = create_app(settings, on_ready=lambda: say_ready(app, str(url), settings))
         certificate = Certificate(http, app.state.metrics) if http.has_tls else None
     except (
         ArchiveUnusable, CannotListen, CertificateUnusable, KeysUnusable, StateUnreadable,
@@ -158,12 +153,17 @@ def run_server(settings: Settings) -> None:
     config = server_config(app, http, certificate)
     server = GracefulServer(config, app.state.shutdown, http.shutdown_grace_s, certificate)
     try:
-        socket = listen(http)
+        listener = listen(http)
     except CannotListen as error:
         _refuse(str(error))
-    url.port = socket.getsockname()[1]
+    url.port = listener.getsockname()[1]
+    _run(server, listener)
+
+
+def _run(server: "GracefulServer", listener: socket) -> NoReturn:
+    """Serve, then exit: with status 0 if all accepted requests were finished."""
     _tune_collector()
-    server.run(sockets=[socket])
+    server.run(sockets=[listener])
     if not server.started:
         _refuse("the service could not start; its log says why")
     raise typer.Exit(1 if server.force_exit else 0)
@@ -184,19 +184,6 @@ def _tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-
-
-class _Url:
-    """The service's URL for clients on this machine."""
-
-    def __init__(self, settings: "HttpSettings") -> None:
-        host = settings.host
-        self.host = _ANY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
-        self.scheme = "https" if settings.has_tls else "http"
-        self.port = 0
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}"
 
 
 def _settings(options: dict[str, dict[str, object]]) -> Settings:
@@ -259,43 +246,3 @@ def _refuse(*lines: str) -> NoReturn:
     for line in lines:
         typer.echo(f"mambaad serve: {line}", err=True)
     raise typer.Exit(2)
-
-
-def _say_ready(app: "FastAPI", url: str, settings: Settings) -> None:
-    registry = app.state.service.registry
-    categories = [route.category for route in registry.routes]
-    lines = ["", f"Open {url}/ in a browser"] if settings.console.enabled else [""]
-    lines.append(f"Ready on {url} for {', '.join(categories)}. Try the API: {url}/docs")
-    lines.append(_archive_line(app.state.archive))
-    lines += [f"Warning: {line}" for line in registry.undecided()]
-    example = find_sample(settings.samples_dir, categories)
-    if example:
-        command = curl_command(url, *example, authority=settings.http.tls_certificate)
-        lines += ["Inspect a sample:", "", f"  {command}"]
-    typer.echo("\n".join([*lines, ""]))
-
-
-def _archive_line(archive: "OpenArchive | None") -> str:
-    if archive is None:
-        return "Inspections are not kept: give a folder with --state"
-    failure = archive.journal.failure
-    warning = f"; they cannot be written now: {failure}" if failure else ""
-    return f"Inspections are kept in {archive.folder}{warning}"
-
-
-def find_sample(samples: Path, categories: Iterable[str]) -> tuple[str, Path] | None:
-    """Return a category and one of its sample images, the first by name."""
-    for category in categories:
-        folder = samples / category
-        if folder.is_dir():
-            image = next(images_in_folder(folder), None)
-            if image is not None:
-                return category, image
-    return None
-
-
-def curl_command(url: str, category: str, image: Path, authority: Path | None = None) -> str:
-    """Return a shell command that posts the image, and trusts the certificate in a file."""
-    form = [f"category={category}", f"file=@{image}"]
-    trust = ["--cacert", str(authority)] if authority else []
-    return shlex.join(["curl", *trust, "-F", form[0], "-F", form[1], f"{url}/detect"])

@@ -10,9 +10,9 @@ from service.access.guard import Guard
 from service.access.sessions import Sessions
 from service.archive.journal import Journal
 from service.console.board.feed import LiveFeed
+from service.console.images.pictures import Previewer
+from service.console.images.samples import Samples
 from service.console.pages import Pages
-from service.console.pictures import Previewer
-from service.console.samples import Samples
 from service.inspection.images.decoding import ImageLimits
 from service.settings import ConsoleSettings, Settings
 from service.versions.documents import Documents

@@ -18,9 +18,9 @@ from service.archive.searching.archive import Found
 from service.archive.searching.judging import standing
 from service.archive.searching.viewing import Medium, sha256_of, view_of
 from service.console.changes import reviewer_name
-from service.console.contours import contours, outline_svg
-from service.console.drawings.layers import picture_of
-from service.console.pictures import PHOTO_SIDE, THUMBNAIL_SIDE, heat_png
+from service.console.images.contours import contours, outline_svg
+from service.console.images.layers import picture_of
+from service.console.images.pictures import PHOTO_SIDE, THUMBNAIL_SIDE, heat_png
 from service.console.records import (
     Delivery,
     deliveries,

@@ -12,8 +12,8 @@ from service.api.posting.uploads import BodyKind, read_posting
 from service.api.requests import options_of, unless_client_leaves
 from service.api.service import Service, ServiceDependency
 from service.api.submissions import caller_name
-from service.console.contours import contours
-from service.console.pictures import (
+from service.console.images.contours import contours
+from service.console.images.pictures import (
     PHOTO_SIDE,
     THUMBNAIL_SIDE,
     Picture,

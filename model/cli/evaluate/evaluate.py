@@ -89,7 +89,6 @@ def evaluate(
 
     from model import evaluation
     from model.checkpoints.checkpoint import CheckpointStore
-    from model.checkpoints.store import attach_report
     from model.cli.passed_over import tell_passed_over
     from model.dataset import Words, read_dataset
     from model.evaluation.contradictions import contradictions, remarks
@@ -110,9 +109,8 @@ def evaluate(
     Console().print(measurements.table(remarks(contradicted)))
     untouched = tell_untouched(store, checkpoint, dataset.test)
     results = measurements.to_dict() | {"contradictions": [asdict(c) for c in contradicted]}
-    rivalry = None
-    if baselines:
-        rivalry = contest(checkpoint, measurements, dataset, device)
+    rivalry = contest(checkpoint, measurements, dataset, device) if baselines else None
+    if rivalry is not None:
         Console().print(rivalry.table())
         results["baselines"] = rivalry.to_dict()
     if record:
@@ -122,19 +120,20 @@ def evaluate(
     if report is not None:
         about = (detector, checkpoint.manifest, measurements, data, rivalry, curve)
         subject = Subject(*about, untouched=untouched)
-        publish(report, subject)
-        if record:
-            attach_report(store.find(checkpoint.name, checkpoint.version), report)
+        publish(report, subject, store if record else None)
 
 
-def publish(report: Path, subject: "Subject") -> None:
-    """Write the report, with a progress bar."""
+def publish(report: Path, subject: "Subject", store: "CheckpointStore | None") -> None:
+    """Write the report, with a progress bar; a store keeps a copy with the version."""
+    from model.checkpoints.store import attach_report
     from model.cli.watching import counting
     from model.report import write_report
 
     with counting(len(subject.evaluation.categories), "writing the report") as advance:
         write_report(report, subject, advance)
     print(f"wrote {report}")
+    if store is not None:
+        attach_report(store.find(subject.manifest.name, subject.manifest.version), report)
 
 
 def require_test_images(samples: "Sequence[Sample]", data: Path) -> None:

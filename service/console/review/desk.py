@@ -15,7 +15,7 @@ from service.archive.searching.archive import Found
 from service.archive.searching.defects import recent_classes
 from service.archive.searching.judging import standing
 from service.console.changes import reviewer_name
-from service.console.drawings.layers import photo_address, picture_of
+from service.console.images.layers import photo_address, picture_of
 from service.console.records import review_score_of, state_of
 from service.console.review.ahead import Ahead, look_ahead
 from service.console.review.asked import Asked

@@ -41,6 +41,8 @@ class TrafficMetrics:
         )
         self._declare_requests(registry)
         self._declare_refusals(registry)
+        self._declare_connections(registry)
+        self._count_refusals_from_zero()
 
     def expect_routes(self, codes: Mapping[str, Iterable[int]]) -> None:
         """Export each route's likely status codes at 0; `codes` maps route templates to them."""
@@ -109,6 +111,8 @@ class TrafficMetrics:
             "Seconds since the keys file became unreadable; 0 while it is readable.",
             registry=registry,
         )
+
+    def _declare_connections(self, registry: CollectorRegistry) -> None:
         self.certificate_expiry = Gauge(
             "mambaad_tls_certificate_expiry_timestamp_seconds",
             "When the service's certificate expires, in seconds since 1970; 0 without TLS.",
@@ -121,7 +125,6 @@ class TrafficMetrics:
             ("reason",),
             registry=registry,
         )
-        self._count_refusals_from_zero()
 
     def _count_refusals_from_zero(self) -> None:
         slugs = [kind.slug for kind in (INTERNAL, *PROBLEM_TYPES.values())]

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from model.checkpoints.store import Store
 from service.cli import main as cli
+from service.cli.greeting import Url, curl_command, find_sample, say_ready
 from service.settings import (
     HttpSettings,
     Settings,
@@ -210,14 +211,14 @@ def test_the_first_sample_of_the_first_category_is_shown(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    sample = cli.find_sample(tmp_path, ["bolt", "empty", "nut"])
+    sample = find_sample(tmp_path, ["bolt", "empty", "nut"])
     assert sample == ("nut", tmp_path / "nut" / "a.jpg")
-    assert cli.find_sample(tmp_path, ["bolt"]) is None
+    assert find_sample(tmp_path, ["bolt"]) is None
 
 
 def test_the_command_to_paste_survives_the_shell():
     image = Path("my samples/it's.png")
-    words = shlex.split(cli.curl_command("http://x:1", "bolt", image))
+    words = shlex.split(curl_command("http://x:1", "bolt", image))
     assert words == [
         "curl", "-F", "category=bolt", "-F", f"file=@{image}", "http://x:1/detect",
     ]  # fmt: skip
@@ -228,7 +229,7 @@ def test_the_command_to_paste_survives_the_shell():
     [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("line-7", "line-7")],
 )
 def test_the_address_that_is_shown_can_be_reached(host, reached):
-    assert cli._Url(HttpSettings(host=host)).host == reached
+    assert Url(HttpSettings(host=host)).host == reached
 
 
 def test_serve_prints_a_command_that_works_and_leaves_when_told(weights, image, tmp_path):
@@ -283,7 +284,7 @@ def test_the_console_says_what_nobody_has_decided(tmp_path, save, metrics, capsy
     service = SimpleNamespace(registry=registry)
     app = SimpleNamespace(state=SimpleNamespace(service=service, archive=None))
     settings = Settings(versions=VersionSettings(weights_dir=tmp_path))
-    cli._say_ready(app, "http://127.0.0.1:8000", settings)
+    say_ready(app, "http://127.0.0.1:8000", settings)
     output = capsys.readouterr().out
     assert output.startswith("\nOpen http://127.0.0.1:8000/ in a browser")
     assert "Warning: bolt is contested: parts/1 serves it, and rival/1 could" in output

@@ -292,7 +292,8 @@ def test_only_the_pages_files_are_open(tmp_path, path, secrets, metrics):
 def variants(template):
     filled = template.format(
         **dict.fromkeys(
-            ("model", "version", "project", "category", "name", "inspection_id", "sink"), "x"
+            ("model", "version", "project", "category", "name", "inspection_id", "sink", "action"),
+            "x",
         )
     )
     return (filled, filled + "/", filled + "\n", "/" + filled, filled.upper(), filled + "/x")

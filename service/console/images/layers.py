@@ -9,8 +9,8 @@ from model.inspection import Region
 from service.api.inspections.door import InspectionsDoor
 from service.archive.records import InspectionRecord, MediaState, ViewRecord
 from service.archive.searching.viewing import Medium, view_of
-from service.console.contours import contours
-from service.console.pictures import Picture
+from service.console.images.contours import contours
+from service.console.images.pictures import Picture
 from service.errors import MediaDamaged, ServiceError
 from service.inspection.images.maps import read_map
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from service.console.contours import contours
+from service.console.images.contours import contours
 
 
 def loops(path: str) -> list[np.ndarray]:

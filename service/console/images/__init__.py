@@ -1,0 +1,1 @@
+"""Pictures of the pages: previews that every browser shows, heatmaps, contours, samples."""
