@@ -31,7 +31,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak soak-delivery soak-station bench-station load audit lock sbom demo-weights clean
+.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak soak-delivery soak-station bench-station bench-console screenshots load audit lock sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +108,14 @@ bench-station: $(DEV) ## a station: 10,000 triggers among kills and cuts, then i
 	$(BIN)/python -m benchmarks.station triggers --json $(LOAD)/station-triggers.json
 	$(BIN)/python -m benchmarks.station latency --json $(LOAD)/station-latency-modbus.json
 	$(BIN)/python -m benchmarks.station latency --door opcua --json $(LOAD)/station-latency-opcua.json
+
+bench-console: $(DEV) ## the console with a million parts, Live's delay, and its cost to /detect (20 minutes)
+	-$(BIN)/python -m benchmarks.console pages --json $(LOAD)/console-pages.json
+	-$(BIN)/python -m benchmarks.console live --json $(LOAD)/console-live.json
+	$(BIN)/python -m benchmarks.console detect --json $(LOAD)/console-detect.json
+
+screenshots: $(DEV) ## take the pictures of the console in docs/images anew, with drawn parts (4 minutes)
+	$(BIN)/python -m tests.service.console.screenshots
 
 soak-station: $(DEV) ## two stations of one service at full speed for MINUTES (10): memory, files, threads
 	$(BIN)/python -m benchmarks.station soak --minutes $(MINUTES) --json $(LOAD)/station-soak.json

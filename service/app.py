@@ -35,8 +35,9 @@ from service.api.v2 import routes as v2
 from service.assembly.archiving import open_archive
 from service.assembly.foundations import Foundations
 from service.assembly.inspecting import decode_children, detect_door, service_of, worker_pool
-from service.background import announce, return_memory
+from service.background import announce, return_memory, watch
 from service.console import routes as console_pages
+from service.console.board.traffic import Traffic
 from service.console.console import open_console
 from service.console.problems import PageProblems
 from service.console.review.claims import Claims
@@ -77,6 +78,8 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     app = documented_app(_lifespan(base, on_ready), _version(_PACKAGE))
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
+    app.state.settings = settings
+    app.state.traffic = Traffic(metrics)
     app.state.guard = guard
     app.state.body_budget = BodyBudget.of(settings.http)
     app.state.detect = detect_door(settings, app.state.shutdown, metrics)
@@ -142,6 +145,7 @@ def _lifespan(
                 beside = [
                     asyncio.create_task(announce(readiness, on_ready)),
                     asyncio.create_task(return_memory()),
+                    asyncio.create_task(watch(app.state.traffic)),
                 ]
                 yield
                 for task in beside:

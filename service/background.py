@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from service.console.board.traffic import Traffic
 from service.inspection.readiness import ReadinessCheck
 from service.workers.child.threads import return_free_memory
 
@@ -14,6 +15,13 @@ async def return_memory() -> None:
     while True:
         await asyncio.sleep(_RETURN_MEMORY_EVERY_S)
         await asyncio.to_thread(return_free_memory)
+
+
+async def watch(traffic: Traffic) -> None:
+    """Note the metrics every few seconds, so that the console knows the last minutes."""
+    while True:
+        traffic.note()
+        await asyncio.sleep(traffic.EVERY_S)
 
 
 async def announce(readiness: ReadinessCheck, on_ready: Callable[[], None] | None) -> None:

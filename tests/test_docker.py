@@ -15,7 +15,12 @@ import yaml
 from service.settings import Settings, variables
 
 ROOT = Path(__file__).parents[1]
-COMPOSE_FILES = ("docker-compose.yml", "docker/compose.cuda.yml", "docker/compose.keys.yml")
+COMPOSE_FILES = (
+    "docker-compose.yml",
+    "docker/compose.cuda.yml",
+    "docker/compose.keys.yml",
+    "docker/compose.tls.yml",
+)
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text("utf-8")
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 IGNORE = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
@@ -76,8 +81,13 @@ def test_no_image_holds_a_compiler_or_a_secret():
 
 
 def test_health_is_asked_where_no_key_is_needed():
-    assert "HEALTHCHECK" in DOCKERFILE
-    assert re.search(r"http://127\.0\.0\.1:8000(\S+)'", DOCKERFILE)[1] == "/livez"
+    assert health_check()[2].endswith(
+        ".urlopen('http' + 's' * tls + '://127.0.0.1:8000/livez', timeout=4, context=c)"
+    )
+
+
+def health_check() -> list[str]:
+    return list(json.loads(re.search(r"HEALTHCHECK [^[]*CMD (\[.*\])$", DOCKERFILE, re.M)[1]))
 
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)

@@ -65,6 +65,9 @@ class Process:
         """Send a signal, wait for the end with all children, and return the exit status."""
         if self._process is None:
             return 0
+        if (ended_as := self._process.poll()) is not None:  # by itself: it could not start
+            self._process = None
+            return ended_as
         children = psutil.Process(self._process.pid).children(recursive=True)
         self._process.send_signal(number)
         status = self._process.wait(_STOP_S)

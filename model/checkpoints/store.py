@@ -7,6 +7,7 @@
     <root>/<name>/<version>/golden.safetensors       a few good images, to verify devices
     <root>/<name>/<version>/model.onnx               the same network for onnxruntime
     <root>/<name>/<version>/images-<sha8>.json       digests of images it has seen; not for serving
+    <root>/<name>/<version>/report.html              its evaluation, for people; not for serving
 
 Versions are "1", "2", ...; a folder with such a name is complete. Weights are safetensors, never
 pickles, and all files are verified by hash before they are parsed.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.bounded import read_regular
 from model.calibration.calibration import Calibration
 from model.checkpoints import golden as golden_images
 from model.checkpoints.bounds import check_inside
@@ -42,8 +44,13 @@ from model.images.preprocess import Preprocessing
 from model.scoring.baselines import AnyBaseline, from_arrays
 from model.scoring.scores import Scoring
 
+REPORT_FILE = "report.html"
+
 _MOST_ONNX_BYTES = 2**31
 """The limit of protobuf, the format of ONNX files."""
+
+_MOST_REPORT_BYTES = 2**26
+"""A report of 15 categories has about 8 MB."""
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +238,33 @@ def read_onnx(directory: Path, manifest: Manifest) -> bytes:
     path = directory / ONNX_FILE
     check_inside(path, directory.parent.parent)
     return read_verified(path, manifest.sha256[ONNX_FILE], _MOST_ONNX_BYTES)
+
+
+def attach_report(directory: Path, report: Path) -> None:
+    """Copy a report into a version's folder; it replaces an older one.
+
+    Raises `CheckpointError` for a report that is too large, or a failed write.
+    """
+    try:
+        data, _ = read_regular(report, _MOST_REPORT_BYTES)
+        write_durably(directory / REPORT_FILE, data)
+    except OSError as error:
+        raise CheckpointError(f"cannot store {report} in {directory}: {error}") from error
+
+
+def read_report(directory: Path) -> bytes | None:
+    """Return a version's report; None if it has none.
+
+    Raises `CheckpointError` for a link out of the store, or a file that cannot be read.
+    """
+    path = directory / REPORT_FILE
+    check_inside(path, directory.parent.parent)
+    try:
+        return read_regular(path, _MOST_REPORT_BYTES)[0]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 
 
 def does_not_fit(directory: Path, error: Exception) -> CheckpointError:

@@ -20,6 +20,7 @@ from jaxtyping import Int
 from model.errors import ScanError
 
 Order: TypeAlias = Int[np.ndarray, " L"]
+_Vector: TypeAlias = Int[np.ndarray, "2"]  # rows, columns
 
 DIRECTIONS = (2, 4, 8)
 
@@ -56,12 +57,23 @@ def zorder(height: int, width: int) -> Order:
 
 
 def hilbert(height: int, width: int) -> Order:
-    """Hilbert's curve, recursively: four copies of the next smaller curve.
+    """Hilbert's curve; of a rectangle or another side than a power of two, the generalised one."""
+    if _has_power_of_two_side(height, width):
+        return _hilbert_of_square(height)
+    down, right = np.array([height, 0]), np.array([0, width])
+    start = np.zeros(2, dtype=np.int64)
+    across, along = (right, down) if height > width else (down, right)
+    rows, columns = _generalised_hilbert(start, along, across).T
+    order: Order = rows * width + columns
+    return order
+
+
+def _hilbert_of_square(side: int) -> Order:
+    """Four copies of the next smaller curve, recursively.
 
     The first copy is transposed, the last mirrored at the other diagonal, so that each copy
     ends beside the start of the next.
     """
-    side = _power_of_two_side("hilbert", height, width)
     curve = np.zeros((1, 2), dtype=np.int64)  # (L, 2): row, column
     for level in range(side.bit_length() - 1):
         half = 1 << level
@@ -73,17 +85,59 @@ def hilbert(height: int, width: int) -> Order:
             half - 1 - transposed + np.array([0, half]),
         )
         curve = np.concatenate(quarters)
-    return curve[:, 0] * side + curve[:, 1]
+    order: Order = curve[:, 0] * side + curve[:, 1]
+    return order
+
+
+def _generalised_hilbert(start: _Vector, along: _Vector, across: _Vector) -> Int[np.ndarray, "L 2"]:
+    """Return rows and columns of a curve through the rectangle that two vectors span at a corner.
+
+    It ends at the corner in the direction of `along`. Each step goes to a neighbour, but one step
+    is diagonal if one side is odd and the other even. Source: J. Cerveny's "gilbert".
+    """
+    length, breadth = int(np.abs(along).sum()), int(np.abs(across).sum())
+    if breadth == 1 or length == 1:
+        way = along if breadth == 1 else across
+        points: Int[np.ndarray, "L 2"] = start + np.outer(np.arange(length * breadth), np.sign(way))
+        return points
+    if 2 * length > 3 * breadth:  # a long rectangle: two, one after the other
+        first = _even_half(along)
+        return np.concatenate(
+            (
+                _generalised_hilbert(start, first, across),
+                _generalised_hilbert(start + first, along - first, across),
+            )
+        )
+    half, side = np.sign(along) * (length // 2), _even_half(across)
+    back = start + along - np.sign(along) + side - np.sign(across)
+    return np.concatenate(  # a step aside, the whole length, and back
+        (
+            _generalised_hilbert(start, side, half),
+            _generalised_hilbert(start + side, along, across - side),
+            _generalised_hilbert(back, -side, half - along),
+        )
+    )
+
+
+def _even_half(vector: _Vector) -> _Vector:
+    """Return about half a vector, of an even length if there is one: then no step is diagonal."""
+    length = int(np.abs(vector).sum())
+    half = length // 2
+    direction: _Vector = np.sign(vector)
+    return direction * (half + (half % 2 if length > 2 else 0))
 
 
 def _power_of_two_side(scan: str, height: int, width: int) -> int:
-    if height != width or height & (height - 1):
+    if not _has_power_of_two_side(height, width):
         raise ScanError(
             f"the {scan} order exists for square maps with a power-of-two side, got "
-            f"{height}x{width}; sweep, scan and zigzag exist for every size: train with --scan "
-            "sweep, or with --image-size 128, 256 or 512"
+            f"{height}x{width}; hilbert, sweep, scan and zigzag exist for every size"
         )
     return height
+
+
+def _has_power_of_two_side(height: int, width: int) -> bool:
+    return height == width and not height & (height - 1)
 
 
 SCANS: MappingProxyType[str, Callable[[int, int], Order]] = MappingProxyType(
@@ -106,7 +160,7 @@ def check_order(scan: str, directions: int, height: int, width: int) -> None:
         raise ScanError(f"directions must be one of {DIRECTIONS}, got {directions}")
     if height < 1 or width < 1:
         raise ScanError(f"a map has at least one row and one column, got {height}x{width}")
-    if scan in ("zorder", "hilbert"):
+    if scan == "zorder":
         _power_of_two_side(scan, height, width)
 
 

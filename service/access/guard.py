@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -52,6 +53,7 @@ class Guard:
         self._rate_per_s = settings.rate_limit_per_s
         self._origins = frozenset(settings.cors_origins)
         self._rates = RateLimiter()
+        self._used_at: dict[str, datetime] = {}
 
     def identify(self, method: str, headers: Headers, address: str) -> Caller:
         """Return the sender of a request.
@@ -67,7 +69,11 @@ class Guard:
         """
         key = self._ring.find_digest(key_sha256) if self._ring else None
         self._count_keys()
-        return Caller(key.name, key.scopes, key.rate_per_s) if key else None
+        return self._caller_of(key) if key else None
+
+    def last_used(self, key: ApiKey) -> datetime | None:
+        """Return when a key was last sent; None if not since the service started."""
+        return self._used_at.get(key.sha256)
 
     @property
     def has_keys(self) -> bool:
@@ -112,6 +118,10 @@ class Guard:
             self._counted = keys
             self._metrics.expect_keys(key.name for key in keys)
 
+    def _caller_of(self, key: ApiKey) -> Caller:
+        self._used_at[key.sha256] = datetime.now(UTC)
+        return Caller(key.name, key.scopes, key.rate_per_s)
+
     def _by_key(self, headers: Headers) -> Caller | None:
         if self._ring is None:
             return None
@@ -121,7 +131,7 @@ class Guard:
         key = self._ring.find(secret)
         self._count_keys()
         if key:
-            return Caller(key.name, key.scopes, key.rate_per_s)
+            return self._caller_of(key)
         if is_meant or self._needs_keys:
             raise self._unauthenticated("unknown", "the API key is unknown or was removed")
         return None

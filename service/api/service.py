@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from service.api.limits import BodyLimits
 from service.archive.recording import Recorder
+from service.inspection.drift import DriftMonitor
 from service.inspection.inspect_part import InspectPart
 from service.inspection.readiness import ReadinessCheck
 from service.inspection.shadow import Shadows
@@ -30,6 +31,7 @@ class Service:
     shadows: Shadows
     limits: BodyLimits
     metrics: Metrics
+    drift: DriftMonitor
     recorder: Recorder | None = None
 
 

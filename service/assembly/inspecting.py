@@ -75,7 +75,10 @@ def service_of(
     metrics.ready.set_function(lambda: float(readiness().ready))
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
     rollout = Rollout(registry, lifecycle, base.deployment, metrics)
-    observers = _observers(settings.inspection, metrics, base.tracing, shadows)
+    drift = DriftMonitor(
+        metrics, settings.inspection.drift_window_parts, settings.inspection.drift_max_ng_share
+    )
+    observers = _observers(metrics, base.tracing, drift, shadows)
     recorder = base.archive.recorder if base.archive else None
     return Service(
         registry,
@@ -87,18 +90,19 @@ def service_of(
         shadows,
         limits,
         metrics,
+        drift,
         recorder,
     )
 
 
 def _observers(
-    settings: InspectionSettings, metrics: Metrics, tracing: Tracing, shadows: Shadows
+    metrics: Metrics, tracing: Tracing, drift: DriftMonitor, shadows: Shadows
 ) -> Observers:
     """Return the observers of every inspection."""
     return Observers(
         [
             MetricsObserver(metrics),
-            DriftMonitor(metrics, settings.drift_window_parts, settings.drift_max_ng_share),
+            drift,
             LogObserver(),
             TracingObserver(tracing),
             shadows,

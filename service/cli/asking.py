@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from service.client.trust import trust
 from service.settings import ClientSettings
 
 _TIMEOUT_S = 60.0
@@ -26,7 +27,11 @@ def service_client(url: str | None, key: str | None) -> httpx.Client:
     if not url.startswith(("http://", "https://")):
         raise Refused(f"expected a URL such as http://line-3:8000, got {url!r}")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S)
+    try:
+        verify = trust(settings.ca_file)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    return httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, verify=verify)
 
 
 def ask(client: httpx.Client, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401

@@ -129,7 +129,9 @@ def _inspect(
     settings = ClientSettings()
     key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
-        client = Client(url or settings.url, api_key=key, timeout_ms=timeout_ms)
+        client = Client(
+            url or settings.url, api_key=key, timeout_ms=timeout_ms, ca_file=settings.ca_file
+        )
     except ValueError as error:
         _refuse(str(error))
     worst = 0

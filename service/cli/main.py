@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from service.assembly.archiving import OpenArchive
+    from service.settings import HttpSettings
 
 logger = logging.getLogger("service.cli")
 
@@ -136,22 +137,26 @@ def run_server(settings: Settings) -> None:
         listen,
         server_config,
     )
+    from service.http.tls.certificate import Certificate, CertificateUnusable  # noqa: PLC0415
     from service.telemetry.logs import configure_logging  # noqa: PLC0415
     from service.telemetry.tracing import TracingUnavailable  # noqa: PLC0415
     from service.versions.state import StateUnreadable  # noqa: PLC0415
 
     configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
     _require_checkpoints(settings)
-    url = _Url(settings.http.host)
+    url = _Url(settings.http)
     try:
         http = fit_open_files(settings.http)
         settings = settings.model_copy(update={"http": http})
         app = create_app(settings, on_ready=lambda: _say_ready(app, str(url), settings))
+        certificate = Certificate(http, app.state.metrics) if http.has_tls else None
     except (
-        ArchiveUnusable, CannotListen, KeysUnusable, StateUnreadable, TracingUnavailable,
+        ArchiveUnusable, CannotListen, CertificateUnusable, KeysUnusable, StateUnreadable,
+        TracingUnavailable,
     ) as error:  # fmt: skip
         _refuse(str(error))
-    server = GracefulServer(server_config(app, http), app.state.shutdown, http.shutdown_grace_s)
+    config = server_config(app, http, certificate)
+    server = GracefulServer(config, app.state.shutdown, http.shutdown_grace_s, certificate)
     try:
         socket = listen(http)
     except CannotListen as error:
@@ -184,12 +189,14 @@ def _tune_collector() -> None:
 class _Url:
     """The service's URL for clients on this machine."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, settings: "HttpSettings") -> None:
+        host = settings.host
         self.host = _ANY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
+        self.scheme = "https" if settings.has_tls else "http"
         self.port = 0
 
     def __str__(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
 
 def _settings(options: dict[str, dict[str, object]]) -> Settings:
@@ -263,7 +270,8 @@ def _say_ready(app: "FastAPI", url: str, settings: Settings) -> None:
     lines += [f"Warning: {line}" for line in registry.undecided()]
     example = find_sample(settings.samples_dir, categories)
     if example:
-        lines += ["Inspect a sample:", "", f"  {curl_command(url, *example)}"]
+        command = curl_command(url, *example, authority=settings.http.tls_certificate)
+        lines += ["Inspect a sample:", "", f"  {command}"]
     typer.echo("\n".join([*lines, ""]))
 
 
@@ -286,7 +294,8 @@ def find_sample(samples: Path, categories: Iterable[str]) -> tuple[str, Path] | 
     return None
 
 
-def curl_command(url: str, category: str, image: Path) -> str:
-    """Return a shell command that posts the image."""
+def curl_command(url: str, category: str, image: Path, authority: Path | None = None) -> str:
+    """Return a shell command that posts the image, and trusts the certificate in a file."""
     form = [f"category={category}", f"file=@{image}"]
-    return shlex.join(["curl", "-F", form[0], "-F", form[1], f"{url}/detect"])
+    trust = ["--cacert", str(authority)] if authority else []
+    return shlex.join(["curl", *trust, "-F", form[0], "-F", form[1], f"{url}/detect"])

@@ -1,7 +1,6 @@
 """`mambaad station`: runs the station beside the machine, checks it, and simulates its PLC."""
 
 import asyncio
-import ssl
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,6 @@ from service.cli.station_simulation import simulate_plc
 from service.settings import ClientSettings
 
 if TYPE_CHECKING:
-    from httpx import AsyncHTTPTransport
-
     from service.client import AsyncClient
     from service.station.commissioning import CheckedImage
     from service.station.settings import StationSettings
@@ -162,20 +159,6 @@ def _client(settings: "StationSettings") -> "AsyncClient":
             refuse(f"the API key in {file} cannot be read: {error}")
     url = str(settings.server.url or given.url)
     try:
-        return AsyncClient(url, api_key=key, transport=_transport(settings))
+        return AsyncClient(url, api_key=key, ca_file=settings.server.ca_file or given.ca_file)
     except ValueError as error:
         refuse(f"the address of the service: {error}")
-
-
-def _transport(settings: "StationSettings") -> "AsyncHTTPTransport | None":
-    """Return what trusts the authority of the file alone; None for the client's own."""
-    import httpx  # noqa: PLC0415
-
-    file = settings.server.ca_file
-    if file is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=file)
-    except (OSError, ssl.SSLError) as error:
-        refuse(f"the certificates in {file} cannot be read: {error}")
-    return httpx.AsyncHTTPTransport(verify=context)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from service.client.images import (
 )
 from service.client.inspections import EVERYTHING, Inspection, Search, Verdict, verdict_body
 from service.client.results import Category, Readiness, Result
+from service.client.trust import trust
 from service.client.waiting import receive_async
 
 T = TypeVar("T")
@@ -38,11 +40,15 @@ class AsyncClient:
         api_key: str | None = None,
         timeout_ms: float = DEFAULT_TIMEOUT_MS,
         retry: Retry | None = None,
+        ca_file: Path | str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._calls = Calls(api_key, timeout_ms, retry or Retry())
         self._http = httpx.AsyncClient(
-            base_url=base_url(url), headers=self._calls.headers, transport=transport
+            base_url=base_url(url),
+            headers=self._calls.headers,
+            verify=trust(ca_file),
+            transport=transport,
         )
 
     @property

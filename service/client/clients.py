@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from service.client.images import (
 )
 from service.client.inspections import EVERYTHING, Inspection, Search, Verdict, verdict_body
 from service.client.results import Category, Readiness, Result
+from service.client.trust import trust
 from service.client.waiting import receive, within
 
 T = TypeVar("T")
@@ -33,7 +35,9 @@ class Client:
     """A blocking client; threads may share it. Close it, or use it as a context manager.
 
     `timeout_ms` limits a whole call, including retries; the client sends it to the service, which
-    answers 504 after it. `transport` replaces httpx's, for a test or a proxy.
+    answers 504 after it. `ca_file` is a PEM file of the authority to trust, instead of the public
+    ones; a file without certificates raises `ValueError`. `transport` replaces httpx's, for a test
+    or a proxy.
     """
 
     def __init__(
@@ -43,11 +47,15 @@ class Client:
         api_key: str | None = None,
         timeout_ms: float = DEFAULT_TIMEOUT_MS,
         retry: Retry | None = None,
+        ca_file: Path | str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._calls = Calls(api_key, timeout_ms, retry or Retry())
         self._http = httpx.Client(
-            base_url=base_url(url), headers=self._calls.headers, transport=transport
+            base_url=base_url(url),
+            headers=self._calls.headers,
+            verify=trust(ca_file),
+            transport=transport,
         )
 
     def detect(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from model.checkpoints.store import Store
 from service.access import signing
 from service.access.guard import Guard
 from service.access.sessions import Sessions
@@ -14,6 +15,7 @@ from service.console.pictures import Previewer
 from service.console.samples import Samples
 from service.inspection.images.decoding import ImageLimits
 from service.settings import ConsoleSettings, Settings
+from service.versions.documents import Documents
 
 _KEY_FILE = "console.key"
 
@@ -28,6 +30,7 @@ class Console:
     samples: Samples
     previewer: Previewer
     feed: LiveFeed | None
+    documents: Documents
     policy: str
 
 
@@ -45,6 +48,7 @@ def open_console(settings: Settings, guard: Guard, journal: Journal | None) -> C
         Samples(settings.samples_dir, settings.inspection.max_image_bytes),
         Previewer(ImageLimits.of(settings.inspection)),
         feed,
+        Documents(Store(settings.versions.weights_dir)),
         _policy(chosen),
     )
 

@@ -14,6 +14,7 @@ from service.api.inspections.door import InspectionsDoorDependency
 from service.api.inspections.queries import SearchQuery
 from service.api.service import ServiceDependency
 from service.archive.searching.search import Filter, Page, Position, search
+from service.console.first_steps import first_command
 from service.console.records import state_of
 from service.console.visits import READING, VisitDependency
 from service.http.declaration import declares
@@ -54,6 +55,7 @@ async def history_page(
         newest=urlencode(filters),
         older=urlencode({**filters, "cursor": cursor}) if cursor else None,
         categories=[route.category for route in service.registry.routes],
+        command=first_command(visit, service),
         decisions=[decision.value for decision in Decision],
         origins=[origin.value for origin in Origin],
     )

@@ -17,6 +17,7 @@ from service.api.service import Service, ServiceDependency
 from service.console.board.alarms import AlarmSources
 from service.console.board.board import Board, Place, Tile
 from service.console.board.feed import LiveFeed
+from service.console.first_steps import first_command
 from service.console.records import review_score_of, state_of
 from service.console.visits import READING, Visit, VisitDependency
 from service.errors import NoArchive, ServiceError
@@ -60,7 +61,7 @@ async def live_cursor(visit: VisitDependency) -> Response:
 
 
 @router.get("/console/live/events")
-@declares(is_page=True, scope=READING)
+@declares(is_page=True, is_counted=False, scope=READING)
 async def live_events(
     request: Request,
     visit: VisitDependency,
@@ -89,6 +90,7 @@ async def _page(visit: Visit, service: Service, screen: str | None) -> Response:
         shift=board.shift,
         after=board.cursor,
         state=_state_html(visit, service, board),
+        command=first_command(visit, service),
     )
 
 

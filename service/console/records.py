@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select, tuple_
+from sqlalchemy import Connection, Select, and_, or_, select, tuple_
 
 from model.inspection import Decision
 from service.archive import store
@@ -26,8 +26,18 @@ from service.problem_types import PROBLEM_TYPES
 from service.versions.registry import Registry, Route
 
 _BAD_INPUTS = (UndecodableImage, UnsupportedImage, ImageTooLarge, BodyTooLarge)
-_BAD_INPUT_SLUGS = {PROBLEM_TYPES[kind].slug for kind in _BAD_INPUTS}
+_BAD_INPUT_SLUGS = sorted(PROBLEM_TYPES[kind].slug for kind in _BAD_INPUTS)
 _BAD_INPUT = "input-problem"  # how a station's reason begins
+
+
+IS_INPUT = and_(
+    inspections.c.told == Decision.UNDECIDED.value,
+    or_(
+        inspections.c.problem.in_(_BAD_INPUT_SLUGS),
+        inspections.c.told_reason.startswith(_BAD_INPUT, autoescape=True),
+    ),
+)
+"""The condition of the parts whose state is INPUT, as `state_of` says."""
 
 
 class PartState(StrEnum):

@@ -112,7 +112,7 @@ async def choose(visit: VisitDependency) -> Response:
 
 
 @router.get("/console/static/{name}")
-@declares(is_page=True, access=Access.OPEN)
+@declares(is_page=True, is_counted=False, access=Access.OPEN)
 async def static_file(
     request: Request, visit: VisitDependency, name: Annotated[str, Path(max_length=100)]
 ) -> Response:

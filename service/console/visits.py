@@ -53,6 +53,10 @@ class Visit:
         self.renew(response)
         return response
 
+    def part(self, template: str, **values: object) -> Response:
+        """Return a part of a page that a script asks for: no click."""
+        return HTMLResponse(self.html(template, **values), headers=self._headers())
+
     def redirect(self, address: str) -> Response:
         """Send the browser to an address of this service, with GET."""
         return RedirectResponse(self.root + address, 303, self._headers())
@@ -130,7 +134,12 @@ class Visit:
             self.set_session(response, renewed)
 
     def _headers(self) -> dict[str, str]:
-        return {"Content-Security-Policy": self.console.policy, "Vary": "Cookie, Accept-Language"}
+        return {
+            "Content-Security-Policy": self.console.policy,
+            "Vary": "Cookie, Accept-Language",
+            # With "no-referrer", browsers send forms as if they came from another site's page.
+            "Referrer-Policy": "same-origin",
+        }
 
     def _values(self) -> dict[str, Any]:
         path: str = self.request.scope["path"]

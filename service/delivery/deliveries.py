@@ -93,6 +93,10 @@ class Deliveries:
         sender.retry(Retry(sink) if count else None)
         return count
 
+    def try_now(self, sink: str) -> None:
+        """Try a held sink at once; does not block. Raises `NoSuchSink`."""
+        self._sender(sink).retry()
+
     def replay(self, sink: str, since: datetime, until: datetime) -> int:
         """Send the events of a period again, among new ones; does not block.
 

@@ -20,6 +20,8 @@ from service.errors import (
     TooManyConnections,
 )
 from service.http.refusals import RefusingConnection
+from service.http.tls.certificate import Certificate
+from service.http.tls.connection import TlsConnection
 from service.http.transport import GatheringTransport
 from service.settings.http import HttpSettings
 from service.telemetry.metrics import Metrics
@@ -34,9 +36,16 @@ _FRESH_S = 1.0
 """How long a stopping service waits for the first request of an accepted connection."""
 
 
-def connection_class(settings: HttpSettings, metrics: Metrics) -> type[Protocol]:
+def connection_class(
+    settings: HttpSettings, metrics: Metrics, certificate: Certificate | None = None
+) -> type[Protocol]:
     """Return a class of connections with the settings' limits, for uvicorn's config."""
-    return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics})
+    limits = {"settings": settings, "metrics": metrics}
+    limited = type("LimitedConnection", (Connection,), limits)
+    if certificate is None:
+        return limited
+    encrypted = {**limits, "certificate": certificate, "plain": limited}
+    return type("LimitedTlsConnection", (TlsConnection,), encrypted)
 
 
 class Connection(RefusingConnection):

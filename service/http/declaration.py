@@ -72,6 +72,12 @@ class Declaration:
     is_probe: bool = False
     """Whether machines poll it: logged at DEBUG, and not counted as rejected."""
 
+    is_counted: bool = True
+    """Whether the metrics of requests count and time it; the log has the others at DEBUG.
+
+    Not so for files that pages load, and for streams, which last as long as somebody looks.
+    """
+
     is_page: bool = False
     """Whether it is part of a page for people: a browser's session stands for a key."""
 
@@ -103,6 +109,7 @@ def declares(
     scope: Scope | Sequence[Scope] = (),
     access: Access = Access.KEYED,
     is_probe: bool = False,
+    is_counted: bool = True,
     is_page: bool = False,
     page_policy: str | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
@@ -112,7 +119,7 @@ def declares(
     """
     scopes = frozenset([scope] if isinstance(scope, Scope) else scope)
     declaration = Declaration(
-        inspects, has_many_parts, scopes, access, is_probe, is_page, page_policy
+        inspects, has_many_parts, scopes, access, is_probe, is_counted, is_page, page_policy
     )
 
     def mark(endpoint: Endpoint) -> Endpoint:

@@ -59,9 +59,11 @@ def likely_codes(routes: Sequence[BaseRoute]) -> dict[str, set[int]]:
     every = {*_COMMON_CODES, *(kind.status for kind in PROBLEM_TYPES.values())}
     codes = {UNMATCHED: every}
     for route in _flat(routes):
+        declaration = declared_by(getattr(route, "endpoint", None))
+        if not declaration.is_counted:
+            continue
         declared = {code for code in getattr(route, "responses", None) or () if code != "default"}
-        inspects = declared_by(getattr(route, "endpoint", None)).inspects
-        likely = every if inspects else declared | _COMMON_CODES
+        likely = every if declaration.inspects else declared | _COMMON_CODES
         codes[route.path] = codes.get(route.path, set()) | likely
     return codes
 

@@ -162,8 +162,12 @@ class RequestLog:
         self, scope: Scope, status: int | None, seconds: float, notes: Mapping[str, Any]
     ) -> None:
         route = _route_of(scope)
-        self._metrics.requests.labels(route, str(status or 0)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        declaration = declaration_of(scope)
+        # A refused request never reaches its route, and counts like all refused ones.
+        is_counted = declaration.is_counted or route == UNMATCHED
+        if is_counted:
+            self._metrics.requests.labels(route, str(status or 0)).inc()
+            self._metrics.request_seconds.labels(route).observe(seconds)
         fields = {
             "request_id": request_id_of(scope),
             "client": (scope.get("client") or ("",))[0],
@@ -175,10 +179,11 @@ class RequestLog:
             **members(notes),
         }
         # A refused probe never reaches its route and is logged: its key is wrong.
-        is_probe = declaration_of(scope).is_probe and route != UNMATCHED
+        is_probe = declaration.is_probe and route != UNMATCHED
         if "problem" in notes and not is_probe:
             self._metrics.rejected.labels(notes["problem"]).inc()
-        level = logging.DEBUG if is_probe else logging.INFO
+        is_quiet = is_probe or not (is_counted or "problem" in notes)
+        level = logging.DEBUG if is_quiet else logging.INFO
         access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
 
 

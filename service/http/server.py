@@ -6,6 +6,7 @@ ends the grace, a third drops unfinished requests. SIGINT, from a terminal, has 
 stays ignored if it was ignored at the start (`nohup`).
 """
 
+import asyncio
 import contextlib
 import logging
 import math
@@ -20,6 +21,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from service.http.tls.certificate import RECHECK_S, Certificate
 from service.settings.http import HttpSettings
 from service.shutdown import Shutdown
 
@@ -38,8 +40,10 @@ class CannotListen(Exception):
     """The service cannot listen on the address, or not for `max_connections`."""
 
 
-def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
-    """Configure uvicorn for the application."""
+def server_config(
+    app: FastAPI, settings: HttpSettings, certificate: Certificate | None = None
+) -> uvicorn.Config:
+    """Configure uvicorn for the application; with a certificate, connections are encrypted."""
     connections: dict[str, Any] = {
         "http": "auto",
         "limit_concurrency": settings.max_connections + 1,
@@ -48,8 +52,8 @@ def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
         # Imported here because a newer uvicorn may break it, and this setting avoids it.
         from service.http.connection import connection_class  # noqa: PLC0415
 
-        connections = {"http": connection_class(settings, app.state.metrics)}
-    return uvicorn.Config(
+        connections = {"http": connection_class(settings, app.state.metrics, certificate)}
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -68,6 +72,10 @@ def server_config(app: FastAPI, settings: HttpSettings) -> uvicorn.Config:
             settings.request_timeout_ms / 1000 + settings.body_timeout_s + 1
         ),
     )
+    if certificate is not None and not settings.connection_limits:
+        config.load()
+        config.ssl = certificate.following_context()
+    return config
 
 
 def listen(settings: HttpSettings) -> socket.socket:
@@ -129,11 +137,19 @@ def _raise_open_files(count: int) -> int:
 class GracefulServer(uvicorn.Server):
     """uvicorn's server with a grace before its shutdown."""
 
-    def __init__(self, config: uvicorn.Config, shutdown: Shutdown, grace_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        shutdown: Shutdown,
+        grace_s: float,
+        certificate: Certificate | None = None,
+    ) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._shutdown = shutdown
         self._grace_s = grace_s
         self._leave_at = math.inf
+        self._following: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -161,7 +177,25 @@ class GracefulServer(uvicorn.Server):
         else:
             self.force_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and follow the files of the certificate."""
+        await super().startup(sockets)
+        if self._certificate is not None:
+            self._following = asyncio.create_task(_follow(self._certificate))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish all requests."""
+        if self._following is not None:
+            self._following.cancel()
+        await super().shutdown(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         """Check for the end of the grace; uvicorn calls this ten times a second."""
         self.should_exit = self.should_exit or time.monotonic() >= self._leave_at
         return await super().on_tick(counter)
+
+
+async def _follow(certificate: Certificate) -> None:
+    while True:
+        await asyncio.sleep(RECHECK_S)
+        await certificate.follow()

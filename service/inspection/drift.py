@@ -18,7 +18,7 @@ independent. A change of the defects, all still detected, shows in the share alo
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,14 +105,41 @@ def _edges(calibration: Calibration, good_below: float) -> npt.NDArray[np.float6
     return edges if len(np.unique(edges)) == _BINS - 1 else None
 
 
+@dataclass(frozen=True, slots=True)
+class DriftState:
+    """The latest raw scores of a category by one checkpoint, beside those of its calibration.
+
+    `drift` is None below `MIN_PARTS`; `max_over` is the largest allowed share over the threshold.
+    """
+
+    category: Category
+    checkpoint: CheckpointKey
+    scores: Sequence[float]
+    calibration: Calibration
+    drift: Drift | None
+    max_over: float
+
+    @property
+    def alarms(self) -> list[str]:
+        """The reasons of alarms: `shape`, `share`."""
+        if self.drift is None:
+            return []
+        raised = {
+            "shape": self.drift.is_shifted,
+            "share": self.drift.over_threshold > self.max_over,
+        }
+        return [reason for reason, is_raised in raised.items() if is_raised]
+
+
 class _Window:
-    """The latest scores by one checkpoint.
+    """The latest scores by one checkpoint, and the calibration that decided the last one.
 
     `count` counts all its scores, `seen` its category's parts up to its latest score.
     """
 
-    def __init__(self, parts: int) -> None:
+    def __init__(self, parts: int, calibration: Calibration) -> None:
         self.scores: deque[float] = deque(maxlen=parts)
+        self.calibration = calibration
         self.count = 0
         self.seen = 0
 
@@ -148,7 +175,8 @@ class DriftMonitor(Observer):
     ) -> None:
         """Record a part's raw score, and publish drift by the calibration that decided it."""
         windows = self._windows.setdefault(category, {})
-        window = windows.setdefault(checkpoint, _Window(self._size))
+        window = windows.setdefault(checkpoint, _Window(self._size, calibration))
+        window.calibration = calibration
         window.scores.append(raw)
         window.count += 1
         window.seen = self._parts[category] = self._parts.get(category, 0) + 1
@@ -156,6 +184,21 @@ class DriftMonitor(Observer):
             self._forget_idle(category, windows)
         if window.count >= MIN_PARTS and window.count % _EVERY == 0:
             self._publish(category, checkpoint, measure(window.scores, calibration))
+
+    def states(self) -> list[DriftState]:
+        """Return the state of each category and checkpoint, by category."""
+        return [
+            DriftState(
+                category,
+                checkpoint,
+                list(window.scores),
+                window.calibration,
+                measure(window.scores, window.calibration) if window.count >= MIN_PARTS else None,
+                self._max_over,
+            )
+            for category, windows in sorted(self._windows.items())
+            for checkpoint, window in windows.items()
+        ]
 
     def _forget_idle(self, category: Category, windows: Mapping[CheckpointKey, _Window]) -> None:
         oldest = self._parts[category] - 2 * self._size

@@ -36,7 +36,7 @@ class ShadowComparison:
     """How a shadow's results compare with the answers so far.
 
     Scores are from 0 to 1, each by its version's calibration; `changes` counts differing decisions
-    as (answered, shadow).
+    as (answered, shadow), `agreements` equal ones.
     """
 
     category: Category
@@ -47,6 +47,7 @@ class ShadowComparison:
     left_out: int = 0
     failed: int = 0
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    agreements: Counter[str] = field(default_factory=Counter)
     total_difference: float = 0.0
     largest_difference: float = 0.0
 
@@ -57,7 +58,9 @@ class ShadowComparison:
         self.total_difference += difference
         self.largest_difference = max(self.largest_difference, difference)
         agree = answered.decision == shadowed.decision
-        if not agree:
+        if agree:
+            self.agreements[answered.decision.value] += 1
+        else:
             self.changes[answered.decision.value, shadowed.decision.value] += 1
         return agree
 

@@ -122,6 +122,13 @@ class Settings(BaseSettings):
                 "API keys: create one with `mambaad keys new` and set "
                 "MAMBAAD_ACCESS__API_KEYS_FILE, or set MAMBAAD_ACCESS__ALLOW_ANONYMOUS=true"
             )
+        if (self.http.tls_certificate is None) != (self.http.tls_key is None):
+            lines.append(
+                "MAMBAAD_HTTP__TLS_CERTIFICATE and MAMBAAD_HTTP__TLS_KEY belong together: set both "
+                "or none"
+            )
+        if self.http.tls_key_password_file and self.http.tls_key is None:
+            lines.append("MAMBAAD_HTTP__TLS_KEY_PASSWORD_FILE needs MAMBAAD_HTTP__TLS_KEY")
         if self.delivery.sinks and not (self.archive.enabled and self.versions.state_dir):
             lines.append(
                 "sinks deliver what the archive keeps, and there is none: set "

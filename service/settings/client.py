@@ -1,5 +1,7 @@
 """Settings of `mambaad detect`, a client of the service."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -13,3 +15,7 @@ class ClientSettings(BaseSettings):
 
     url: str = Field("http://127.0.0.1:8000", description="the service's address")
     api_key: SecretStr | None = Field(None, description="the key to send")
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authority of an https service; by default the public ones",
+    )

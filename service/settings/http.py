@@ -1,6 +1,7 @@
 """Settings of `service.http`: address, and limits of connections and requests."""
 
 import ipaddress
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -14,6 +15,14 @@ class HttpSettings(RoomSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     trusted_proxies: CommaSeparated = Field(
         (), description="addresses or networks of proxies whose X-Forwarded-For is trusted"
+    )
+
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate and its chain; with it, the service is https"
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's key")
+    tls_key_password_file: Path | None = Field(
+        None, description="file with the password of an encrypted key"
     )
 
     connection_limits: bool = Field(
@@ -50,6 +59,11 @@ class HttpSettings(RoomSettings):
         for proxy in proxies:
             ipaddress.ip_network(proxy)
         return proxies
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.tls_certificate is not None
 
     @property
     def is_loopback(self) -> bool:

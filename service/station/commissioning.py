@@ -9,9 +9,10 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from model.errors import ImageError
-from service.client import AsyncClient, InspectionError
+from service.client import AsyncClient, InspectionError, NotAllowed
 from service.station.cameras.camera import Camera, CameraSilent, Frame, Shot
 from service.station.cameras.checking import ImageChecker, Picture
 from service.station.cameras.streaming import StreamingCamera
@@ -64,7 +65,7 @@ async def _service(client: AsyncClient) -> Check:
     try:
         readiness = await client.ready()
     except InspectionError as error:
-        return Check(what, str(error), is_sound=False)
+        return Check(what, _with_advice(error), is_sound=False)
     return Check(
         what, "ready" if readiness.ready else "; ".join(readiness.reasons), readiness.ready
     )
@@ -77,13 +78,22 @@ async def _categories(settings: StationSettings, inspector: Inspector) -> AsyncI
             try:
                 result = await inspector.test(category)
             except InspectionError as error:
-                yield Check(what, str(error), is_sound=False)
+                yield Check(what, _with_advice(error), is_sound=False)
                 continue
             if result.archived:
                 yield Check(what, f"a test image was inspected and archived: {result.decision}")
             else:
                 lost = "the service archives nothing, so parts would stay in the spool"
                 yield Check(what, lost, is_sound=False)
+
+
+def _with_advice(error: InspectionError) -> str:
+    """Return an error, with what to do about an API key that the service refuses."""
+    if not isinstance(error, NotAllowed):
+        return str(error)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return f"{error}; give the key in MAMBAAD_API_KEY, or name its file in server.api_key_file"
+    return f"{error}; the key needs the scope `detect`"
 
 
 def _spool(settings: StationSettings) -> Check:
@@ -104,15 +114,19 @@ async def _door(settings: StationSettings, client: AsyncClient) -> Check:
         what = f"PLC {door.address}"
         return Check(what, await door.check())
     except DoorClosed as error:
-        return Check(what, f"{error}; or the station runs already", is_sound=False)
+        return Check(what, str(error), is_sound=False)
 
 
 async def _camera(settings: StationSettings, inspector: Inspector, name: str) -> Check:
     what = f"camera {name}"
+    folder = settings.cameras[name].folder
+    if folder is not None and not folder.path.exists():
+        advice = f"the folder {folder.path} does not exist: make it (mkdir -p {folder.path})"
+        return Check(what, advice, is_sound=False)
     try:
         frame, took_ms = await _first_frame(inspector.cameras[name])
     except CameraSilent as error:
-        return Check(what, str(error), is_sound=False)
+        return Check(what, str(error).removeprefix(f"{what}: "), is_sound=False)
     content = frame.content
     reason = await asyncio.to_thread(ImageChecker(settings.cameras[name]).check, content)
     try:

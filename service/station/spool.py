@@ -11,6 +11,8 @@ the connection refuses a second station on the same folder. Methods that write b
 the database from one thread; images may be written by others.
 """
 
+import errno
+import os
 import shutil
 import sqlite3
 import threading
@@ -25,24 +27,11 @@ from model.durable import write_durably
 from service.station.machine.faults import ErrorCode
 from service.station.machine.verdicts import Outcome
 from service.station.parts import SpooledPart, inspections_text, part_of, row_of, told_text
+from service.station.spool_database import COLUMNS, DATABASE, INSERT, connect, identity_of
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS parts (
-    job INTEGER PRIMARY KEY AUTOINCREMENT,
-    recipe INTEGER NOT NULL,
-    trigger_number INTEGER NOT NULL,
-    part_id TEXT NOT NULL,
-    triggered_at TEXT NOT NULL,
-    inspections TEXT NOT NULL,
-    told TEXT,
-    is_settled INTEGER NOT NULL DEFAULT 0
-) STRICT
-"""
-_COLUMNS = "job, recipe, trigger_number, part_id, triggered_at, inspections, told, is_settled"
-_VERSION = 1
-"""The schema's version, in the database's `user_version`; 0 is a file that was made just now."""
-_DATABASE = "spool.sqlite"
 _IMAGES = "images"
+_NONE = (0, 0)
+"""The identity of no file."""
 
 
 class SpoolFailure(Exception):
@@ -74,7 +63,9 @@ class Spool:
     """An open spool; `open` makes one."""
 
     def __init__(self, folder: Path, limits: SpoolLimits, connection: sqlite3.Connection) -> None:
+        self._folder = folder
         self._images = folder / _IMAGES
+        self._identity = identity_of(folder)
         self._limits = limits
         self._connection = connection
         self._parts = {part.job: part for part in self._read()}
@@ -86,7 +77,7 @@ class Spool:
         """Open the spool in a folder, or make it. Raises `SpoolUnusable`."""
         try:
             (folder / _IMAGES).mkdir(parents=True, exist_ok=True)
-            connection = _connect(folder / _DATABASE)
+            connection = connect(folder / DATABASE)
             try:
                 return cls(folder, limits, connection)
             except BaseException:
@@ -126,9 +117,7 @@ class Spool:
         """Add a part durably. Raises `SpoolIsFull`, or `SpoolFailure`."""
         self._check_room()
         with self._writing():
-            self._connection.execute(
-                f"INSERT INTO parts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_of(part)
-            )
+            self._connection.execute(INSERT, row_of(part))
         self._parts[part.job] = part
 
     def add_image(self, job: int, camera: str, content: bytes) -> None:
@@ -170,9 +159,61 @@ class Spool:
         )
         self._update(job, inspections=inspections)
 
+    def look(self) -> None:
+        """Raise `SpoolFailure` if the folder is gone, was replaced, or takes no writes."""
+        try:
+            identity = identity_of(self._folder)
+            if not os.access(self._images, os.W_OK):
+                raise PermissionError(errno.EACCES, "no file can be written there")
+        except OSError as error:
+            reason = error.strerror
+            raise SpoolFailure(f"the spool's folder {self._folder}: {reason}") from error
+        if identity != self._identity:
+            raise SpoolFailure(f"the spool's folder {self._folder} is another one than before")
+
+    def reopen(self) -> None:
+        """Go on in a folder that is there again, with all parts. Raises `SpoolFailure`.
+
+        The folder itself is not made: it may be the place of a disk that is not mounted. A
+        database in it may have only parts of this spool.
+        """
+        try:
+            self._images.mkdir(exist_ok=True)
+            if self._identity_is_same():
+                return
+            self._connection.close()
+            self._identity = _NONE
+            connection = connect(self._folder / DATABASE)
+            try:
+                self._replace_rows(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._identity = connection, identity_of(self._folder)
+            with self._counting:
+                self._image_bytes = self._sweep()
+        except (OSError, sqlite3.Error, ValueError) as error:
+            raise SpoolFailure(f"the spool in {self._folder} cannot be opened: {error}") from error
+
     def close(self) -> None:
         """Close the spool; another station may open it."""
         self._connection.close()
+
+    def _identity_is_same(self) -> bool:
+        with suppress(OSError):
+            return identity_of(self._folder) == self._identity
+        return False
+
+    def _replace_rows(self, connection: sqlite3.Connection) -> None:
+        """Write all parts into a database. Raises `ValueError` if it has others."""
+        jobs = {job for (job,) in connection.execute("SELECT job FROM parts")}
+        if others := jobs - self._parts.keys():
+            raise ValueError(
+                f"it has {len(others)} parts that the station does not know: restart the station"
+            )
+        with connection:
+            connection.execute("DELETE FROM parts")
+            connection.executemany(INSERT, [row_of(part) for part in self._parts.values()])
 
     def _update(self, job: int, **changes: Any) -> None:  # noqa: ANN401 - fields of a part
         part = self._parts.get(job)
@@ -204,6 +245,7 @@ class Spool:
             raise SpoolFailure(f"the spool cannot be written: {error}") from error
 
     def _check_room(self) -> None:
+        self.look()
         limits = self._limits
         if len(self._parts) >= limits.max_parts:
             raise SpoolIsFull(f"{limits.max_parts} parts wait in the spool: is the service away?")
@@ -219,7 +261,7 @@ class Spool:
             )
 
     def _read(self) -> Iterator[SpooledPart]:
-        for row in self._connection.execute(f"SELECT {_COLUMNS} FROM parts ORDER BY job"):
+        for row in self._connection.execute(f"SELECT {COLUMNS} FROM parts ORDER BY job"):
             try:
                 yield part_of(row)
             except (ValueError, TypeError, KeyError) as error:
@@ -247,31 +289,6 @@ class Spool:
 
     def _path(self, job: int, camera: str) -> Path:
         return self._images / f"{job}-{quote(camera, safe='')}"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
-    try:
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
-            connection.execute(f"PRAGMA {pragma}")
-        _check(connection)
-        with connection:
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    """Raise `ValueError` for a damaged file, or one of another version."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, _VERSION):
-        raise ValueError(f"its schema is version {version}, expected {_VERSION}")
-    (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if finding != "ok":
-        raise ValueError(f"its database is damaged: {' '.join(finding.split())}")
 
 
 def _advice(error: Exception) -> str:

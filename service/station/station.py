@@ -29,6 +29,7 @@ from service.station.reports import PartReport, Vitals, Watcher
 from service.station.schedule import Warmer
 from service.station.settings import StationSettings
 from service.station.spool import Spool, SpoolLimits
+from service.station.spool_watch import SpoolWatch
 
 logger = logging.getLogger("service.stations")
 
@@ -87,7 +88,9 @@ class Station:
             raise
         for part in self._spool.parts:
             self._poster.add(part.job)
+        watch = SpoolWatch(self._spool, self._thread.write, self.hear)
         self._background = [
+            asyncio.create_task(watch.run()),
             asyncio.create_task(self._poster.run()),
             asyncio.create_task(self._warmer.run()),
         ]

@@ -1,4 +1,4 @@
-"""The operators' routes and thresholds, and an audit of their changes; both survive restarts.
+"""The operators' routes and thresholds, and an audit of all changes; both survive restarts.
 
     <state_dir>/deployment.json   the current state, replaced in one step
     <state_dir>/audit.jsonl       every change, one JSON object a line, append-only
@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,9 @@ from service.versions.assignment import Assignment
 from service.versions.thresholds import Threshold
 
 logger = logging.getLogger("service.deployment")
+
+T = TypeVar("T")
+Action: TypeAlias = Literal["threshold", "route", "key-withdrawn", "dead-letters", "replay"]
 
 DEPLOYMENT_FILE = "deployment.json"
 AUDIT_FILE = "audit.jsonl"
@@ -62,7 +65,7 @@ class State(BaseModel):
 
 
 class AuditRecord(BaseModel):
-    """One change of a route or threshold."""
+    """One change: of a category's route or threshold, or of a key or sink, the `subject`."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
@@ -72,8 +75,9 @@ class AuditRecord(BaseModel):
     who: str = Field(description="as the request says")
     reason: str
     caller: str = Field(description="as the request was let in: the name of its API key")
-    action: Literal["threshold", "route"]
-    category: Category
+    action: Action
+    category: Category | None = None
+    subject: str | None = Field(None, description="the name of a key or sink")
     model: str | None = Field(None, description="the version that a threshold is of")
     request_id: str
     before: dict[str, Any] | None = Field(alias="from")
@@ -127,15 +131,28 @@ class Deployment:
             try:
                 _write(self._folder, state, record)
             except OSError as error:
-                logger.error("the state cannot be written: %s", error)  # noqa: TRY400
-                why = error.strerror or "the disk refused"
-                raise StateNotWritten(
-                    f"the change could not be written to disk and was not made: {why}; make the "
-                    "service's state_dir writable, free some space, and try again",
-                    _RETRY_AFTER_S,
-                ) from error
+                raise _not_written(error) from error
         self.state = state
         self.audit.append(record)
+
+    def record(self, record: AuditRecord, make: Callable[[], T]) -> T:
+        """Write the audit record of a change that is no state, and make the change; blocks.
+
+        Raises `StateNotWritten`, or as `make` does; then there is neither change nor record.
+        """
+        take_back: Callable[[], None] = lambda: None  # noqa: E731
+        if self._folder is not None:
+            try:
+                take_back = _append(self._folder, record)
+            except OSError as error:
+                raise _not_written(error) from error
+        try:
+            made = make()
+        except BaseException:
+            take_back()
+            raise
+        self.audit.append(record)
+        return made
 
 
 def _lock(folder: Path) -> BaseFileLock:
@@ -195,8 +212,7 @@ def _read_audit(path: Path) -> list[AuditRecord]:
 
 def _write(folder: Path, state: State, record: AuditRecord) -> None:
     """Write the audit, then the state; the rename of the state commits the change."""
-    line = record.model_dump_json(by_alias=True).encode() + b"\n"
-    take_back = append_durably(folder / AUDIT_FILE, line)
+    take_back = _append(folder, record)
     try:
         replace_file(folder / DEPLOYMENT_FILE, state.model_dump_json(indent=2).encode() + b"\n")
     except OSError:
@@ -206,6 +222,24 @@ def _write(folder: Path, state: State, record: AuditRecord) -> None:
         sync_folder(folder)
     except OSError:  # the change is already made
         logger.warning("a change of the state may not survive a power cut", exc_info=True)
+
+
+def _append(folder: Path, record: AuditRecord) -> Callable[[], None]:
+    """Append a record to the audit; return a function that takes it back."""
+    # Records of categories stay as the previous release wrote them, so that it can read them.
+    left_out = {"subject"} if record.subject is None else None
+    line = record.model_dump_json(by_alias=True, exclude=left_out).encode() + b"\n"
+    return append_durably(folder / AUDIT_FILE, line)
+
+
+def _not_written(error: OSError) -> StateNotWritten:
+    logger.error("the state cannot be written: %s", error)
+    why = error.strerror or "the disk refused"
+    return StateNotWritten(
+        f"the change could not be written to disk and was not made: {why}; make the "
+        "service's state_dir writable, free some space, and try again",
+        _RETRY_AFTER_S,
+    )
 
 
 def _first_fault(error: ValidationError) -> str:

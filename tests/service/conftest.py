@@ -30,7 +30,9 @@ from model.checkpoints.checkpoint import CheckpointStore
 from model.images.preprocess import Preprocessing
 from model.scoring.scores import Scoring
 from service.app import create_app
+from service.client.trust import trust
 from service.http.server import GracefulServer, server_config
+from service.http.tls.certificate import Certificate
 from service.settings import (
     ApiSettings,
     HttpSettings,
@@ -172,7 +174,8 @@ class RunningServer:
     """/metrics before any request except probes."""
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=TIMEOUT_S)
+        verify = trust(self.settings.http.tls_certificate)
+        return httpx.Client(base_url=self.url, timeout=TIMEOUT_S, verify=verify)
 
     @property
     def worker(self) -> Worker:
@@ -205,12 +208,18 @@ class RunningServer:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[RunningServer]:
+def running(settings: Settings, host: str = "127.0.0.1") -> Iterator[RunningServer]:
     app = create_app(settings)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((host, 0))
+    http = settings.http
+    certificate = Certificate(http, app.state.metrics) if http.has_tls else None
     server = GracefulServer(
-        server_config(app, settings.http), app.state.shutdown, settings.http.shutdown_grace_s
+        server_config(app, http, certificate),
+        app.state.shutdown,
+        http.shutdown_grace_s,
+        certificate,
     )
+    scheme = "https" if http.has_tls else "http"
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     log: list[logging.LogRecord] = []
     handler = logging.Handler()
@@ -219,7 +228,7 @@ def running(settings: Settings) -> Iterator[RunningServer]:
     logging.getLogger("service").setLevel(logging.INFO)
     thread.start()
     try:
-        yield RunningServer(app, settings, f"http://127.0.0.1:{listener.getsockname()[1]}", log)
+        yield RunningServer(app, settings, f"{scheme}://{host}:{listener.getsockname()[1]}", log)
     finally:
         server.should_exit = True
         thread.join(TIMEOUT_S)

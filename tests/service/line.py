@@ -134,10 +134,11 @@ class Line:
             max_preparing=64,
             timeout_s=30.0,
         )
+        drift = DriftMonitor(self.metrics)
         observers = Observers(
             [
                 MetricsObserver(self.metrics),
-                DriftMonitor(self.metrics),
+                drift,
                 LogObserver(),
                 TracingObserver(self.tracing),
                 *self.observers,
@@ -152,7 +153,7 @@ class Line:
             registry=self, workers=self, readiness=None,
             inspect_part=InspectPart(self, pipeline, observers, self.recorder), lifecycle=None,
             rollout=None, shadows=None, limits=limits, metrics=self.metrics,
-            recorder=self.recorder,
+            drift=drift, recorder=self.recorder,
         )  # type: ignore[arg-type] # fmt: skip
 
     def run(self, scenario: Callable[[httpx.AsyncClient], Any]) -> Any:

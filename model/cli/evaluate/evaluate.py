@@ -47,7 +47,10 @@ def evaluate(
         Path | None, typer.Option("--json", metavar="OUT", help="Write the results as JSON.")
     ] = None,
     record: Annotated[
-        bool, typer.Option(help="Record the results in the checkpoint's manifest.")
+        bool,
+        typer.Option(
+            help="Record the results, and a copy of the report, in the checkpoint's folder."
+        ),
     ] = True,
     report: Annotated[
         Path | None,
@@ -85,6 +88,7 @@ def evaluate(
 
     from model import evaluation
     from model.checkpoints.checkpoint import CheckpointStore
+    from model.checkpoints.store import attach_report
     from model.cli.passed_over import tell_passed_over
     from model.cli.watching import counting
     from model.dataset import Words, read_dataset
@@ -121,6 +125,8 @@ def evaluate(
         with counting(len(measurements.categories), "writing the report") as advance:
             write_report(report, subject, advance)
         print(f"wrote {report}")
+        if record:
+            attach_report(store.find(checkpoint.name, checkpoint.version), report)
 
 
 def require_test_images(samples: "Sequence[Sample]", data: Path) -> None:

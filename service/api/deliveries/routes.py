@@ -1,10 +1,12 @@
 """The routes of deliveries: their state, and what an operator may ask of a sink."""
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from service.access.guard import Caller
 from service.api.deliveries.schemas import (
     DeadLetterAnswer,
     DeadLettersAnswer,
@@ -15,6 +17,7 @@ from service.api.deliveries.schemas import (
     SinkAnswer,
 )
 from service.api.openapi import problems_of
+from service.api.service import ServiceDependency
 from service.api.small_bodies import SmallBodyRoute
 from service.delivery.deliveries import Deliveries
 from service.errors import (
@@ -28,10 +31,13 @@ from service.errors import (
     MalformedBody,
     NoSuchSink,
     RateLimited,
+    StateNotWritten,
     Unauthenticated,
     UnsupportedCharset,
 )
 from service.http.declaration import Scope, declares
+from service.http.request_log import request_id_of
+from service.versions.rollout import Author
 
 router = APIRouter(tags=["deliveries"], route_class=SmallBodyRoute)
 
@@ -98,25 +104,43 @@ async def dead_letters(
 @router.post(
     "/deliveries/{sink}/retry",
     summary="Try a sink now",
-    responses=problems_of(*_ALWAYS, NoSuchSink, Conflict),
+    responses=problems_of(*_ALWAYS, NoSuchSink, Conflict, StateNotWritten),
 )
 @declares(scope=Scope.ADMIN)
-async def retry(deliveries: DeliveriesDependency, sink: str) -> RetryAnswer:
+async def retry(
+    request: Request, service: ServiceDependency, deliveries: DeliveriesDependency, sink: str
+) -> RetryAnswer:
     """Try a held sink at once, and send its dead letters again: the receiver was repaired."""
-    return RetryAnswer(dead_letters=await asyncio.to_thread(deliveries.retry, sink))
+    make = partial(deliveries.retry, sink)
+    count = await service.rollout.record("dead-letters", sink, _author(request), make)
+    return RetryAnswer(dead_letters=count)
 
 
 @router.post(
     "/deliveries/{sink}/replay",
     summary="Send a period's events again",
-    responses=problems_of(*_ALWAYS, *_BODY, NoSuchSink, Conflict),
+    responses=problems_of(*_ALWAYS, *_BODY, NoSuchSink, Conflict, StateNotWritten),
 )
 @declares(scope=Scope.ADMIN)
-async def replay(deliveries: DeliveriesDependency, sink: str, body: ReplayBody) -> ReplayAnswer:
+async def replay(
+    request: Request,
+    service: ServiceDependency,
+    deliveries: DeliveriesDependency,
+    sink: str,
+    body: ReplayBody,
+) -> ReplayAnswer:
     """Send the events of a period again, in order, among new ones; the service's end ends it.
 
     Only events that the sink has passed are sent again, under their first ids: receivers that
     remember ids drop them.
     """
-    through = deliveries.replay(sink, body.since, body.until)
+    through = await service.rollout.record(
+        "replay", sink, _author(request), partial(deliveries.replay, sink, body.since, body.until),
+        since=body.since.isoformat(), until=body.until.isoformat(),
+    )  # fmt: skip
     return ReplayAnswer(since=body.since, until=body.until, through=through)
+
+
+def _author(request: Request) -> Author:
+    caller: Caller = request.scope["state"]["caller"]
+    return Author(caller.name, "not said", caller.name, request_id_of(request.scope))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -41,6 +42,14 @@ _SWEEP_EVERY_S = 86_400.0
 _STOP_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How the last round of the retention ended; without `problems` all due was deleted."""
+
+    at: datetime
+    problems: Sequence[str]
+
+
 class Retention:
     """Deletes what the settings no longer allow to be kept; see `service.archive.retention`.
 
@@ -66,6 +75,7 @@ class Retention:
         self._places: dict[str, Place | None] = {}
         self._pause_s = _PAUSE_S
         self._next_sweep_s = 0.0
+        self.last_round: Round | None = None
         metrics.media_free_floor.set(settings.min_free_bytes)
 
     @contextmanager
@@ -195,6 +205,7 @@ class Retention:
         self._metrics.oldest_inspection.set(age_s)
         self._media.free_bytes()
         self._metrics.retention_rounds.labels("blocked" if blocked else "done").inc()
+        self.last_round = Round(datetime.now(UTC), blocked)
 
     def _pause(self) -> bool:
         """Let others write; return whether to stop."""
@@ -214,7 +225,11 @@ class Retention:
                     wait_s = 0.0
             except (OSError, ServiceError) as error:
                 logger.warning("the retention failed, and tries again in %g s: %s", wait_s, error)
-                self._metrics.retention_rounds.labels("failed").inc()
-            except Exception:
+                self._fail(str(error))
+            except Exception as error:
                 logger.exception("the retention failed, and tries again in %g s", wait_s)
-                self._metrics.retention_rounds.labels("failed").inc()
+                self._fail(type(error).__name__)
+
+    def _fail(self, why: str) -> None:
+        self._metrics.retention_rounds.labels("failed").inc()
+        self.last_round = Round(datetime.now(UTC), [why])

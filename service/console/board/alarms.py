@@ -28,6 +28,15 @@ class AlarmKind(StrEnum):
     CAMERA = "camera"
 
 
+_ALERTS = {
+    AlarmKind.WORKER: "MambaadNotReady",
+    AlarmKind.DISK: "MambaadMediaNotKept",
+    AlarmKind.DELIVERY: "MambaadSinkHeld",
+    AlarmKind.DRIFT: "MambaadDrift",
+    AlarmKind.CAMERA: "MambaadUndecided",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """One alarm: about which sink, category or station, and why, in English."""
@@ -35,6 +44,11 @@ class Alarm:
     kind: AlarmKind
     subject: str = ""
     detail: str = ""
+
+    @property
+    def alert(self) -> str:
+        """The name of the Prometheus alert whose runbook helps."""
+        return _ALERTS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ the node's journal, and following it reads only what came after: no part is miss
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -20,8 +20,9 @@ from model.inspection import Decision
 from service.archive import events as journal_events
 from service.archive import store
 from service.archive.records import EventKind, InspectionRecord
-from service.archive.tables import events, inspections, rollups
+from service.archive.tables import JUDGED, OPEN_REVIEW, events, inspections, rollups
 from service.console.board.shifts import Shift
+from service.console.records import IS_INPUT, PartState, state_of
 from service.inspection.submission import Origin
 
 LAST_PARTS = 30
@@ -42,18 +43,27 @@ class Place(NamedTuple):
 class Tile:
     """A place: its last parts, the newest first, and its counts by what the line was told.
 
-    It has not changed since the journal's number `changed_at`.
+    `inputs` are the UNDECIDED parts whose image was unusable. The tile has not changed since the
+    journal's number `changed_at`.
     """
 
     place: Place
     parts: Sequence[InspectionRecord]
     counts: Mapping[Decision, int]
+    inputs: int
     changed_at: int
 
     @property
     def total(self) -> int:
         """Parts since the shift began."""
         return sum(self.counts.values())
+
+    @property
+    def shown(self) -> dict[PartState, int]:
+        """Parts since the shift began, by their state."""
+        counts = {PartState(told.value): parts for told, parts in self.counts.items()}
+        undecided = counts.get(PartState.UNDECIDED, 0) - self.inputs
+        return counts | {PartState.UNDECIDED: undecided, PartState.INPUT: self.inputs}
 
     @property
     def ng_share(self) -> float | None:
@@ -93,7 +103,7 @@ def load(connection: Connection, node: str, shift: Shift) -> Board:
     """Read the whole board."""
     number = journal_events.last_number(connection)
     places = _places(connection, shift.until - _SHOWN)
-    tiles = {place: _load_tile(connection, place, shift, number) for place in places}
+    tiles = _load_tiles(connection, places, shift, number)
     return Board(node, number, shift, {place: tile for place, tile in tiles.items() if tile.parts})
 
 
@@ -134,8 +144,7 @@ def _with_records(
             to_load.add(place)
         else:
             tiles[place] = _with_part(tiles[place], record, board)
-    for place in to_load:
-        tiles[place] = _load_tile(connection, place, board.shift, board.number)
+    tiles |= _load_tiles(connection, to_load, board.shift, board.number)
     return replace(board, tiles=tiles)
 
 
@@ -146,10 +155,11 @@ def place_of(record: InspectionRecord) -> Place:
 
 def _with_part(tile: Tile, record: InspectionRecord, board: Board) -> Tile:
     parts = sorted([record, *tile.parts], key=_by_time, reverse=True)[:LAST_PARTS]
-    counts = Counter(tile.counts)
+    counts, inputs = Counter(tile.counts), tile.inputs
     if record.received_at >= board.shift.since:
         counts[record.told] += record.repeats
-    return Tile(tile.place, parts, counts, board.number)
+        inputs += record.repeats if state_of(record) is PartState.INPUT else 0
+    return Tile(tile.place, parts, counts, inputs, board.number)
 
 
 def _by_time(record: InspectionRecord) -> tuple[datetime, UUID]:
@@ -170,7 +180,19 @@ def _places(connection: Connection, since: datetime) -> list[Place]:
     return sorted(places, key=lambda place: (not place.is_station, place.name))[:_MAX_PLACES]
 
 
-def _load_tile(connection: Connection, place: Place, shift: Shift, number: int) -> Tile:
+def _load_tiles(
+    connection: Connection, places: Collection[Place], shift: Shift, number: int
+) -> dict[Place, Tile]:
+    inputs = _inputs(connection, shift.since) if places else {}
+    return {
+        place: _load_tile(connection, place, shift, inputs.get(place, 0), number)
+        for place in places
+    }
+
+
+def _load_tile(
+    connection: Connection, place: Place, shift: Shift, inputs: int, number: int
+) -> Tile:
     columns = (inspections.c.received_at.desc(), inspections.c.inspection_id.desc())
     query = (
         select(inspections)
@@ -180,7 +202,7 @@ def _load_tile(connection: Connection, place: Place, shift: Shift, number: int) 
     )
     rows = [dict(row) for row in connection.execute(query).mappings()]
     parts = store.records_of(connection, rows)
-    return Tile(place, parts, _counts(connection, place, shift.since), number)
+    return Tile(place, parts, _counts(connection, place, shift.since), inputs, number)
 
 
 def _counts(connection: Connection, place: Place, since: datetime) -> Counter[Decision]:
@@ -203,6 +225,26 @@ def _counts(connection: Connection, place: Place, since: datetime) -> Counter[De
     )
     for told, parts in connection.execute(summed.group_by(rollups.c.told)):
         counts[Decision(told)] += int(parts)
+    return counts
+
+
+def _inputs(connection: Connection, since: datetime) -> Counter[Place]:
+    """Count the parts with an unusable image; roll-ups have them among the UNDECIDED.
+
+    An UNDECIDED part is in one of two small indexes: nobody has judged it, or somebody has.
+    """
+    place = (inspections.c.station, inspections.c.category)
+    counts = Counter[Place]()
+    for index, condition in (("open_reviews", OPEN_REVIEW), ("inspections_judged", JUDGED)):
+        query = (
+            select(*place, func.sum(inspections.c.repeats))
+            .with_hint(inspections, f"INDEXED BY {index}", "sqlite")
+            .where(condition, IS_INPUT, inspections.c.origin != Origin.TEST.value)
+            .where(inspections.c.received_at >= since)
+            .group_by(*place)
+        )
+        for station, category, parts in connection.execute(query):
+            counts[Place(True, station) if station else Place(False, category)] += int(parts)
     return counts
 
 

@@ -1,1 +1,7 @@
-"""The page Models: versions, what serves where, canary and shadow."""
+"""The page Models: versions, what serves where, canary and shadow.
+
+overview.py    what serves each category, and the store's versions by name
+details.py     one version: memory, golden images, metrics, training
+targets.py     the route that a person wants, and the one to roll back to
+comparing.py   a canary's decisions beside those of the stable version
+"""

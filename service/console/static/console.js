@@ -22,6 +22,11 @@ function prepare(root) {
 document.addEventListener("htmx:afterSwap", (event) => prepare(event.target));
 document.addEventListener("DOMContentLoaded", () => {
   prepare(document);
+  // From a part back to the search that it was found by.
+  for (const link of document.querySelectorAll("[data-last-search]")) {
+    link.search = sessionStorage.getItem("search") ?? "";
+  }
+  if (document.querySelector(".filters")) sessionStorage.setItem("search", location.search);
   // On a phone, filters that filter nothing make room for what they would filter.
   const filters = document.querySelector("[data-narrow-closed]");
   if (filters && window.innerWidth < 860) filters.open = false;

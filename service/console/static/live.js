@@ -12,6 +12,32 @@
     return template.content;
   }
 
+  // Screen readers hear of NG and of new alarms; other parts come too often to be read out.
+  const SAY_EVERY_MS = 2000;
+  const announced = document.getElementById("announced");
+  let said = 0;
+  let alarms = alarmsIn(document);
+
+  function alarmsIn(root) {
+    return [...root.querySelectorAll(".alarms li")].map((one) => one.textContent.trim());
+  }
+
+  function sayNg(tile, old) {
+    const part = tile.querySelector("[data-part]")?.dataset.part;
+    const isNew = part !== old?.querySelector("[data-part]")?.dataset.part;
+    if (tile.dataset.state !== "NG" || !isNew || Date.now() - said < SAY_EVERY_MS) return;
+    said = Date.now();
+    const which = [".word", ".which"].map((one) => tile.querySelector(one).textContent.trim());
+    announced.textContent = [tile.querySelector("h2").textContent, ...which].join(": ");
+  }
+
+  function sayAlarms(state) {
+    const now = alarmsIn(state);
+    const fresh = now.filter((one) => !alarms.includes(one));
+    if (fresh.length) document.getElementById("alarmed").textContent = fresh.join("; ");
+    alarms = now;
+  }
+
   const tileOf = (key) => [...board.children].find((tile) => tile.dataset.key === key);
 
   function showTile({ key, changed, html }) {
@@ -23,6 +49,7 @@
     const tile = parsed(html).firstElementChild;
     if (old) old.replaceWith(tile);
     else board.append(tile);
+    sayNg(tile, old);
     if (focused) { // the keyboard stays where it was
       const links = [...tile.querySelectorAll("a")];
       (links.find((link) => link.getAttribute("href") === address) ?? links[0]).focus();
@@ -35,6 +62,7 @@
     if (state.dataset.html !== html) {
       state.dataset.html = html;
       state.replaceChildren(parsed(html));
+      sayAlarms(state);
     }
     for (const tile of [...board.children]) {
       if (!order.includes(tile.dataset.key)) tile.remove();

@@ -1,12 +1,13 @@
 """A folder that a camera, or its software, writes files into."""
 
 import asyncio
+import fnmatch
 import math
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from functools import partial
 from glob import escape
 from typing import NamedTuple
@@ -108,11 +109,13 @@ class WatchedFolder:
         return self._settings.stable_ms / 1_000 - unchanged_s
 
     def _files(self, pattern: str) -> list[_File]:
+        # Not fnmatchcase: it would remember the patterns of 32,768 parts.
+        is_wanted = re.compile(fnmatch.translate(pattern)).match
         files = []
         try:
             with os.scandir(self._settings.path) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or not fnmatchcase(entry.name, pattern):
+                    if entry.name.startswith(".") or not is_wanted(entry.name):
                         continue
                     try:
                         status = entry.stat()

@@ -10,6 +10,9 @@ from typing import TypeAlias
 from service.station.machine.faults import ErrorCode
 from service.station.machine.verdicts import Outcome
 
+NO_JOB = 0
+"""Of a report that belongs to no part."""
+
 
 @dataclass(frozen=True, slots=True)
 class TriggerDurable:

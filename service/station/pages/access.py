@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -53,19 +53,13 @@ class Access:
 
     def _refusal(self, scope: Scope) -> str | None:
         client = scope["client"]
-        if client is None or not self._is_allowed(client[0]):
+        if client is None or not allows(self._allow, client[0]):
             return "This network is not in status.allow of the station's file.\n"
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         if not self._is_this_host(host):
             return "This host name is not in status.names of the station's file.\n"
         return None
-
-    def _is_allowed(self, text: str) -> bool:
-        address = ip_address(text.partition("%")[0])
-        if isinstance(address, IPv6Address) and address.ipv4_mapped:
-            text = str(address.ipv4_mapped)
-        return allows(self._allow, text)
 
     def _is_this_host(self, host: str) -> bool:
         """Whether a Host header has an address, or a name of this host."""

@@ -6,9 +6,11 @@ pyproject.toml names, because a connection's check of its client needs parts tha
 
 import logging
 import socket
+import time
 from typing import Any
 
 from pymodbus.constants import ExcCodes
+from pymodbus.logging import Log
 from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -16,6 +18,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from service.station.machine.images import StationImage
 from service.station.plc.door import DoorClosed, Heard
 from service.station.plc.layout import STATION_WRITES, WordOrder, decode_plc, encode
+from service.station.plc.listening import try_to_listen
 from service.station.plc.modbus_map import INPUTS, INPUTS_AT, OUTPUTS_AT, REGISTERS
 from service.station.reports import PartReport
 from service.station.settings import ModbusSettings
@@ -25,6 +28,10 @@ logger = logging.getLogger("service.modbus")
 
 _FUNCTIONS = frozenset({3, 4, 6, 16, 22, 23})
 """Read and write registers; the station has no coils."""
+_LENGTHS = range(2, 255)
+"""Bytes of a frame after its length: the unit's number, the function, and up to 252 of data."""
+_SHOWN_BYTES = 16
+_SAY_EVERY_S = 60.0
 _IDLE_BEFORE_PROBE_S = 5
 _PROBES = 3
 
@@ -70,14 +77,13 @@ class ModbusDoor:
             [SimData(0, count=REGISTERS, values=0, datatype=DataType.REGISTERS)],
             action=self._access,
         )
+        try_to_listen(self._settings.host, self._settings.port, "Modbus")
+        Log.setLevel(logging.CRITICAL)  # type: ignore[no-untyped-call] # it names no client
         server = _Server(device, self._settings)
         try:
             await server.serve_forever(background=True)
         except RuntimeError as error:
-            raise DoorClosed(
-                f"cannot listen on {self._settings.host}:{self._settings.port} for Modbus: the "
-                "port is taken, needs root (below 1024), or the address is not of this machine"
-            ) from error
+            raise DoorClosed(f"cannot listen for Modbus: {error}") from error
         self._server = server
 
     def show(self, image: StationImage) -> None:
@@ -112,7 +118,11 @@ class ModbusDoor:
             return ExcCodes.ILLEGAL_ADDRESS
         self._registers[address : address + count] = [int(value) for value in values]
         written = self._registers[INPUTS_AT : INPUTS_AT + INPUTS]
-        self._heard(decode_plc(written, self._order))
+        try:
+            self._heard(decode_plc(written, self._order))
+        except Exception:
+            logger.exception("a Modbus request failed")
+            return ExcCodes.DEVICE_FAILURE
         return None
 
 
@@ -123,6 +133,7 @@ class _Server(ModbusTcpServer):
         super().__init__(device, address=(settings.host, settings.port))
         self.settings = settings
         self._requests = 0
+        self._says_again_s: dict[str, float] = {}
 
     @property
     def port(self) -> int:
@@ -140,6 +151,18 @@ class _Server(ModbusTcpServer):
         self._requests += 1
         return self._requests
 
+    def say_rubbish(self, host: str, data: bytes) -> None:
+        """Log that a client sends no Modbus: a line a minute for each client."""
+        now_s = time.monotonic()
+        if now_s < self._says_again_s.get(host, 0.0):
+            return
+        self._says_again_s = {h: at_s for h, at_s in self._says_again_s.items() if at_s > now_s}
+        self._says_again_s[host] = now_s + _SAY_EVERY_S
+        logger.warning(
+            "%s sends no Modbus TCP (%s%s): its connection is closed; this is said once a minute",
+            host, data[:_SHOWN_BYTES].hex(" "), " ..." if len(data) > _SHOWN_BYTES else "",
+        )  # fmt: skip
+
     def make_room(self) -> None:
         """Close the connections that have been silent longest until there are not too many."""
         connections = [c for c in self.active_connections.values() if isinstance(c, _Connection)]
@@ -156,6 +179,7 @@ class _Connection(ServerRequestHandler):
         )
         self._door = server
         self.latest_request = server.next_request()
+        self._is_answering = False
 
     def callback_connected(self) -> None:
         """Refuse a client that is not allowed."""
@@ -169,10 +193,40 @@ class _Connection(ServerRequestHandler):
         self._door.make_room()
 
     def callback_data(self, data: bytes, addr: tuple[Any, ...] | None = None) -> int:
-        """Note that the client is not silent."""
+        """Note that the client is not silent; end the connection of one that speaks no Modbus."""
+        if self._is_answering:
+            return 0  # pymodbus would forget the request before: the rest follows its answer
         self.latest_request = self._door.next_request()
+        if not _may_begin_a_frame(data):
+            self._door.say_rubbish(self.transport.get_extra_info("peername")[0], data)
+            self.close()
+            return len(data)
         used: int = super().callback_data(data, addr)
+        self._is_answering = bool(self.last_pdu)
         return used
+
+    def send(self, data: bytes, addr: tuple[Any, ...] | None = None) -> None:
+        """Send an answer, and keep the requests that came behind its own: pymodbus drops them."""
+        rest = self.recv_buffer
+        super().send(data, addr)
+        self.recv_buffer = rest
+
+    async def handle_request(self) -> None:
+        """Answer a request; then take the next one of a client that sends several at once."""
+        try:
+            await super().handle_request()  # type: ignore[no-untyped-call]
+        finally:
+            self._is_answering = False
+        if self.recv_buffer:
+            used = self.callback_data(self.recv_buffer, self.last_addr)
+            self.recv_buffer = self.recv_buffer[used:]
+
+
+def _may_begin_a_frame(data: bytes) -> bool:
+    """Whether the protocol's number and the length are those of Modbus TCP, as far as they came."""
+    protocol, length = data[2:4], data[4:6]
+    is_modbus = protocol == bytes(len(protocol))
+    return is_modbus and (len(length) < 2 or int.from_bytes(length) in _LENGTHS)
 
 
 def _watch(connection: socket.socket) -> None:

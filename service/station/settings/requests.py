@@ -1,7 +1,7 @@
 """Settings of doors whose clients send requests: MQTT, HTTP, and a folder of triggers."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +10,9 @@ from service.station.settings.base import LOOPBACK, Milliseconds, Network, Stati
 
 class RequestDoorSettings(StationRoom):
     """What the station remembers of requests, so that a repeated one inspects no second part."""
+
+    door: ClassVar[str]
+    """The kind of the door."""
 
     answers_folder: Path = Field(
         Path("station-answers"), description="folder of the latest answers, on a local disk"
@@ -24,6 +27,8 @@ class RequestDoorSettings(StationRoom):
 
 class MqttDoorSettings(RequestDoorSettings):
     """Commands and replies through an MQTT broker."""
+
+    door: ClassVar[str] = "mqtt"
 
     host: str = Field(min_length=1, max_length=255, description="address of the broker")
     port: int = Field(1883, ge=1, le=65_535, description="port of the broker; 8883 for TLS")
@@ -71,6 +76,8 @@ class MqttDoorSettings(RequestDoorSettings):
 class HttpDoorSettings(RequestDoorSettings):
     """The HTTP server that takes triggers."""
 
+    door: ClassVar[str] = "http"
+
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8031, ge=0, le=65_535, description="port to listen on")
     allow: tuple[Network, ...] = Field(
@@ -93,6 +100,8 @@ class HttpDoorSettings(RequestDoorSettings):
 
 class FolderDoorSettings(RequestDoorSettings):
     """A folder into which a program writes a file for each trigger."""
+
+    door: ClassVar[str] = "folder"
 
     path: Path = Field(description="folder that receives the triggers; it must exist")
     poll_ms: Milliseconds = Field(50, description="pause between two looks into the folder")

@@ -25,7 +25,8 @@ class ServiceAddress(StationRoom):
     )
     ca_file: Path | None = Field(
         None,
-        description="PEM file with the authority of an `https` service; by default the public ones",
+        description="PEM file with the authority of an `https` service; by default "
+        "`MAMBAAD_CA_FILE`, or the public ones",
     )
 
 

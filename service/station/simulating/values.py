@@ -116,7 +116,7 @@ def shown(name: str, value: Value) -> str:
 
 def code_name(code: IntEnum) -> str:
     """Return a code's name; commands are written as in `PrepareRecipe`."""
-    if isinstance(code, Command):
+    if isinstance(code, Command) and code is not Command.NONE:
         return "".join(word.capitalize() for word in code.name.split("_"))
     return code.name
 

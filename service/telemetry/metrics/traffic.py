@@ -109,10 +109,15 @@ class TrafficMetrics:
             "Seconds since the keys file became unreadable; 0 while it is readable.",
             registry=registry,
         )
+        self.certificate_expiry = Gauge(
+            "mambaad_tls_certificate_expiry_timestamp_seconds",
+            "When the service's certificate expires, in seconds since 1970; 0 without TLS.",
+            registry=registry,
+        )
         self.connections_cut = Counter(
             "mambaad_connections_cut_total",
             "Connections that the service closed, by reason (slow-reader, "
-            "too-many-connections, or the problem).",
+            "too-many-connections, tls-handshake, or the problem).",
             ("reason",),
             registry=registry,
         )
@@ -124,5 +129,5 @@ class TrafficMetrics:
         from_zero(self.image_errors, slugs)
         from_zero(self.unauthorized, ("missing", "unknown", "scope"))
         cut_for = (PROBLEM_TYPES[error].slug for error in _CUT_FOR)
-        from_zero(self.connections_cut, ("slow-reader", *cut_for))
+        from_zero(self.connections_cut, ("slow-reader", "tls-handshake", *cut_for))
         self.expect_keys([ANONYMOUS])

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from model.checkpoints.checkpoint import CheckpointStore
 from model.checkpoints.golden import check
+from model.checkpoints.store import read_report
 from model.cli import app
 from model.cli.train.values import read_depths, read_size, read_weights
 from model.errors import ConfigError
@@ -220,7 +221,7 @@ def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
         (["--category", "screw"], "screw"),
         (["--device", "tpu"], "tpu"),
         (["--resume"], "nothing to resume"),
-        (["--image-size", "64x128"], "--scan sweep, or with --image-size 128"),
+        (["--image-size", "64x128", "--scan", "zorder"], "hilbert, sweep, scan and zigzag exist"),
         (["--tile", "--standardise"], "--set distance=cosine and without --standardise"),
     ],
 )
@@ -380,6 +381,7 @@ def test_evaluate_writes_a_report_and_sets_other_methods_beside(data, store, tmp
     text = page.read_text("utf-8")
     assert "Other methods" in text
     assert manifest(store).sha256["network.safetensors"] in text
+    assert read_report(store / "parts" / "1") is None  # --no-record
     rows = json.loads(out.read_text())["baselines"]["categories"]["bolt"]
     assert {row["method"] for row in rows} == {"MambaAD", "PaDiM", "PatchCore"}
 
@@ -721,6 +723,7 @@ def test_evaluate_has_compared_the_test_images_and_says_so(data, store, tmp_path
         "checked": True, "not_checked": None, "seen": []
     }  # fmt: skip
     assert "that neither training nor calibration has seen, as a comparison" in page.read_text()
+    assert read_report(store / "parts" / "1") == page.read_bytes()
 
 
 def test_evaluate_warns_of_test_images_that_were_trained_on(data, store, tmp_path):

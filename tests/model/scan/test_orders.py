@@ -6,8 +6,7 @@ from model.scan.orders import DIRECTIONS, SCANS, order_table
 from tests.published import orders
 
 SIZES = [(1, 1), (8, 8), (16, 16), (128, 128)]
-ANY_SIZE = ("sweep", "scan", "zigzag")
-SQUARES = ("zorder", "hilbert")
+ANY_SIZE = ("sweep", "scan", "zigzag", "hilbert")
 
 
 @pytest.mark.parametrize("key", sorted(orders()))
@@ -57,16 +56,38 @@ def test_hilbert_steps_to_a_neighbour(side):
     assert (np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1).all()
 
 
+@pytest.mark.parametrize("height", range(1, 25))
+@pytest.mark.parametrize("width", [1, 2, 5, 6, 11, 20, 24, 128])
+def test_hilbert_walks_any_rectangle_with_one_diagonal_step_at_most(height, width):
+    order = SCANS["hilbert"](height, width)
+    rows, columns = np.divmod(order, width)
+    down, right = np.abs(np.diff(rows)), np.abs(np.diff(columns))
+    assert (np.sort(order) == np.arange(height * width)).all()
+    assert (np.maximum(down, right) == 1).all()
+    assert (down + right == 2).sum() <= ((height + width) % 2 == 1)
+
+
+def test_hilbert_keeps_neighbours_near_in_a_rectangle():
+    """Positions up to 16 steps apart are as near as on the square's curve, and nearer than rows."""
+
+    def mean_distance(scan, height, width):
+        points = np.stack(np.divmod(SCANS[scan](height, width), width), axis=1)
+        return np.abs(points[16:] - points[:-16]).sum(axis=1).mean()
+
+    square, wide = mean_distance("hilbert", 64, 64), mean_distance("hilbert", 32, 128)
+    assert wide < 1.1 * square
+    assert wide < 0.6 * mean_distance("scan", 32, 128)
+
+
 def test_serpentine_steps_to_a_neighbour_in_a_rectangle():
     rows, columns = np.divmod(SCANS["scan"](5, 3), 3)
     assert (np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1).all()
 
 
-@pytest.mark.parametrize("scan", SQUARES)
 @pytest.mark.parametrize("size", [(8, 16), (12, 12), (6, 6)])
-def test_sizes_without_such_an_order(scan, size):
-    with pytest.raises(ScanError, match=f"{size[0]}x{size[1]}; sweep, scan and zigzag exist"):
-        order_table(scan, 8, *size)
+def test_sizes_without_a_morton_order(size):
+    with pytest.raises(ScanError, match=f"{size[0]}x{size[1]}; hilbert, sweep, scan and zigzag"):
+        order_table("zorder", 8, *size)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--lang=en", "--force-prefers-reduced-motion",
     "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+    "--ignore-certificate-errors", "--host-resolver-rules=MAP line-7.test 127.0.0.1",
 )  # fmt: skip
 SHOTS = Path(__file__).parents[3] / "screenshots"
 WAIT_S = 60.0

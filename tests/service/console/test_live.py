@@ -20,6 +20,18 @@ def inspect(client, image, seed, station, category="bolt"):
     return answer.json()["inspection_id"]
 
 
+def test_streams_and_files_do_not_count_as_requests(plain):
+    with plain.client() as client:
+        assert client.get("/console/static/console.css").status_code == 200
+        assert client.get("/console/live").status_code == 200
+        with client.stream("GET", "/console/live/events") as answer:
+            next(answer.iter_lines())
+        exported = client.get("/metrics").text
+    assert 'mambaad_requests_total{code="200",route="/console/live"}' in exported
+    for route in ("/console/static/{name}", "/console/live/events"):
+        assert f'route="{route}"' not in exported
+
+
 def events_of(lines, count):
     """Return the next `count` events of a stream, as (kind, id, data)."""
     found, event = [], {}
@@ -97,12 +109,17 @@ def test_live_shows_parts_as_they_come(browser, plain, image):
         assert tile.find_element("css selector", "[data-count=rate]").text == "40.0%"
         ids.append(inspect(client, image, 111, "EL-9", "nut"))
         browser.until(lambda: browser.text('[data-key="station:EL-9"] .word') == "NG", "NG")
+        spoken = browser.driver.execute_script(
+            "return document.getElementById('announced').textContent"
+        )
+        assert spoken.startswith("EL-9: NG: p-1")
         bad = {"category": "bolt", "station": "EL-8", "origin": "line"}
         for _ in range(3):
             client.post("/detect", params=bad, content=b"no image")
         browser.until(
             lambda: "INPUT PROBLEM" in browser.text('[data-key="station:EL-8"] .word'), "problem"
         )
+        assert browser.text('[data-key="station:EL-8"] [data-count=INPUT]') == "3"
         browser.until(
             lambda: "The camera gives no usable images: EL-8" in browser.text("#state"), "alarm"
         )

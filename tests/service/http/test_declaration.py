@@ -233,6 +233,9 @@ def test_what_inspects_and_what_is_open(line):
         "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
         f"{model}/ready", f"{model}/versions/{{version}}/ready",
     }  # fmt: skip
+    assert {path for path, declared in declarations if not declared.is_counted} == {
+        "/console/static/{name}", "/console/live/events",
+    }  # fmt: skip
     scopes = defaultdict(set)
     for path, declared in declarations:
         if declared.inspects:

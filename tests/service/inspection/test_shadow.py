@@ -102,6 +102,7 @@ def test_differences_are_summed_up_and_counted(compare, metrics):
     answers = [finding(Decision.OK, 0.25), finding(Decision.NG, 0.55), finding(Decision.OK, 0.45)]
     comparison = compare(FakeWorkers(), given, answers)
     assert dict(comparison.changes) == {("OK", "NG"): 1, ("NG", "OK"): 1}
+    assert dict(comparison.agreements) == {"OK": 1}
     assert comparison.mean_difference == pytest.approx(0.35 / 3)
     assert comparison.largest_difference == pytest.approx(0.15)
     sample = metrics.registry.get_sample_value

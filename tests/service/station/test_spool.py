@@ -1,6 +1,7 @@
 """The spool: durable, bounded, for one station, and what it has after a kill."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -229,3 +230,60 @@ def test_an_outcome_comes_back_as_it_was_told(spool, tmp_path):
     with sqlite3.connect(tmp_path / "spool.sqlite") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_a_folder_that_comes_back_empty_gets_all_parts_again(tmp_path):
+    folder = tmp_path / "spool"
+    spool = Spool.open(folder, LIMITS)
+    spool.add(a_part(1))
+    spool.add_image(1, "top", b"lost")
+    spool.look()
+    shutil.rmtree(folder)
+    for method in (spool.look, spool.reopen, lambda: spool.add(a_part(2))):
+        with pytest.raises(SpoolFailure, match="spool"):
+            method()
+    folder.mkdir()
+    spool.reopen()
+    spool.look()
+    spool.add(a_part(3))
+    spool.add_image(3, "top", b"new")
+    assert spool.image_bytes == 3
+    spool = reopened(spool, folder)
+    assert [part.job for part in spool.parts] == [1, 3]
+    spool.close()
+
+
+def test_a_folder_that_is_moved_away_and_back_has_its_parts_and_images(tmp_path):
+    folder, away = tmp_path / "spool", tmp_path / "away"
+    spool = Spool.open(folder, LIMITS)
+    spool.add(a_part(1))
+    spool.add_image(1, "top", b"kept")
+    folder.rename(away)
+    with pytest.raises(SpoolFailure, match="No such file"):
+        spool.look()
+    with pytest.raises(SpoolFailure):
+        spool.reopen()
+    away.rename(folder)
+    spool.reopen()
+    spool.look()
+    spool.tell(1, NG)
+    spool = reopened(spool, folder)
+    assert (spool.parts, spool.image(1, "top")) == ([a_part(1, told=NG)], b"kept")
+    spool.close()
+
+
+def test_a_folder_with_parts_of_another_spool_is_not_taken_while_the_station_runs(tmp_path):
+    folder, other = tmp_path / "spool", tmp_path / "other"
+    foreign = Spool.open(other, LIMITS)
+    foreign.add(a_part(7))
+    foreign.close()
+    spool = Spool.open(folder, LIMITS)
+    shutil.rmtree(folder)
+    other.rename(folder)
+    for _ in range(2):
+        with pytest.raises(SpoolFailure, match="restart the station"):
+            spool.reopen()
+    spool.close()
+    foreign = Spool.open(folder, LIMITS)
+    assert [part.job for part in foreign.parts] == [7]
+    foreign.close()

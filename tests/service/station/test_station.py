@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import httpx
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
@@ -260,6 +261,23 @@ def test_the_check_names_what_works_and_what_does_not(tmp_path, served, image, f
         "recipe 2, category rust",
         "camera top",
     ]
+
+
+def test_the_check_says_what_to_do_about_a_key_and_a_folder_that_are_missing(tmp_path, image):
+    plant = Plant(tmp_path, "http://service", image)
+    plant.shots.rmdir()
+
+    async def scenario(status):
+        refuses = httpx.MockTransport(lambda _: httpx.Response(status, json={"title": "refused"}))
+        async with AsyncClient(plant.url, transport=refuses) as client:
+            checks = await check_station(plant.settings, client)
+        return {check.what.partition(",")[0]: check for check in checks}
+
+    without, reads = asyncio.run(scenario(401)), asyncio.run(scenario(403))
+    assert "MAMBAAD_API_KEY, or name its file in server.api_key_file" in without["recipe 1"].value
+    assert "the scope `detect`" in reads["recipe 1"].value
+    assert f"make it (mkdir -p {plant.shots})" in without["camera top"].value
+    assert not plant.shots.exists()
 
 
 def test_a_spool_that_cannot_be_written_takes_no_part(tmp_path, served, image, first):

@@ -64,6 +64,12 @@ BURSTS = [
     Burst("MambaadAbsent", 30, 33, {"up": "1x30 0x30"}),
     Burst("MambaadNotReady", 30, 37, {"mambaad_ready": "1x30 0x30"}),
     Burst("MambaadKeysFileUnread", 30, 33, {"mambaad_keys_file_unread_seconds": "0x30 120x30"}),
+    Burst(
+        "MambaadCertificateExpires",
+        30,
+        33,
+        {"mambaad_tls_certificate_expiry_timestamp_seconds": "2600000x30 1200000x30"},
+    ),
     Burst("MambaadWorkerDown", 30, 34, {'mambaad_worker_up{worker="cpu"}': "1x30 0x30"}),
     Burst(
         "MambaadWorkerRestarts",

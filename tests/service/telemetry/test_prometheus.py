@@ -45,7 +45,8 @@ def promtool(*arguments: str | Path) -> None:
 
 
 def test_promtool_takes_the_configuration_and_the_rules():
-    promtool("check", "config", ROOT / "docker/prometheus/prometheus.yml")
+    for name in ("prometheus.yml", "prometheus-tls.yml"):
+        promtool("check", "config", ROOT / "docker/prometheus" / name)
     promtool("check", "rules", "--lint-fatal", RULES)
 
 

@@ -333,6 +333,44 @@ def test_a_change_is_made_to_its_end_before_the_next_though_who_asked_leaves(sta
     run(scenario)
 
 
+def test_of_two_changes_of_the_same_route_the_second_is_refused(stand):
+    async def scenario():
+        s = await stand()
+        seen = s.rollout.revision("bolt")
+        await s.rollout.route("bolt", Assignment(stable=TWO), ADA, revision=seen)
+        with pytest.raises(Conflict, match="was changed meanwhile"):
+            await s.rollout.route("bolt", Assignment(stable=THREE), ADA, revision=seen)
+        assert ("load", THREE) not in s.loader.calls
+        await s.rollout.route("bolt", Assignment(stable=ONE), ADA)  # as at first
+        assert s.rollout.revision("bolt") != seen
+        routed = [
+            record.after["stable"]["version"] for record in s.rollout.history("bolt", "route")
+        ]
+        assert routed == ["1", "2"]
+        assert s.rollout.history("bolt") == []
+
+    run(scenario)
+
+
+def test_a_route_that_changes_while_versions_load_is_not_overwritten(stand):
+    async def scenario():
+        s = await stand()
+        seen = s.rollout.revision("bolt")
+        s.loader.gate.clear()
+        late = asyncio.create_task(
+            s.rollout.route("bolt", Assignment(stable=TWO), ADA, revision=seen)
+        )
+        await until(lambda: ("load", TWO) in s.loader.calls)
+        await s.rollout.route("bolt", Assignment(stable=ONE), ADA)
+        s.loader.gate.set()
+        with pytest.raises(Conflict):
+            await late
+        assert s.serving == ONE
+        assert len(s.deployment.audit) == 1
+
+    run(scenario)
+
+
 def test_thresholds_that_serve_are_calibrated_anew_only_on_record(
     stand, store, tmp_path, calibration
 ):

@@ -194,3 +194,49 @@ def test_a_folder_that_cannot_be_locked_is_used_all_the_same(tmp_path, monkeypat
     assert "make sure that no other service uses it" in caplog.text
     deployment.commit(decided(), record())
     deployment.release()
+
+
+def withdrawal(number=0):
+    return AuditRecord(
+        at=NOW, who="Ada", caller="lead", reason="lost", action="key-withdrawn", subject="line-3",
+        request_id=str(number), before=None, after={"scopes": "detect"},
+    )  # fmt: skip
+
+
+def test_another_change_is_recorded_beside_those_of_the_state(tmp_path):
+    deployment = Deployment(tmp_path)
+    deployment.commit(decided(), record(1))
+    assert deployment.record(withdrawal(2), lambda: "made") == "made"
+    again = Deployment(tmp_path)
+    assert again.audit == deployment.audit == [record(1), withdrawal(2)]
+    assert again.state == decided()
+
+
+def test_a_change_that_fails_leaves_no_record(tmp_path):
+    deployment = Deployment(tmp_path)
+    deployment.commit(decided(), record(1))
+    before = files(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        deployment.record(withdrawal(2), lambda: 1 / 0)
+    assert (files(tmp_path), deployment.audit) == (before, [record(1)])
+
+
+def test_a_change_that_cannot_be_recorded_is_not_made(tmp_path):
+    deployment, made = Deployment(tmp_path), []
+    (tmp_path / "audit.jsonl").mkdir()
+    with pytest.raises(StateNotWritten):
+        deployment.record(withdrawal(), lambda: made.append(1))
+    assert (made, deployment.audit) == ([], [])
+
+
+def test_an_audit_of_an_earlier_release_is_read(tmp_path):
+    line = (
+        '{"at":"2026-03-04T05:06:00Z","who":"Ada","reason":"new lamp","caller":"line-3",'
+        '"action":"threshold","category":"bolt","model":"parts/1","request_id":"0",'
+        '"from":{"threshold":1.0},"to":{"threshold":2.5}}\n'
+    )
+    (tmp_path / "audit.jsonl").write_text(line, "utf-8")
+    deployment = Deployment(tmp_path)
+    assert deployment.audit == [record()]
+    deployment.commit(decided(), record())
+    assert (tmp_path / "audit.jsonl").read_text("utf-8") == 2 * line  # that release reads it, too

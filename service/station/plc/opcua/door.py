@@ -9,6 +9,7 @@ from typing import TypeAlias
 from service.client import AsyncClient
 from service.station.machine.images import PlcImage, ResultFields, StationImage
 from service.station.plc.door import Heard
+from service.station.plc.listening import cannot_listen, try_to_listen
 from service.station.plc.opcua.configurations import Configurations
 from service.station.plc.opcua.content import PartResult, result_of_registers, result_of_report
 from service.station.plc.opcua.events import Events
@@ -19,10 +20,8 @@ from service.station.plc.opcua.registers import Registers
 from service.station.plc.opcua.results import Results
 from service.station.plc.opcua.server import (
     StationServer,
-    cannot_listen,
     make_server,
     read_guard,
-    try_to_listen,
 )
 from service.station.plc.opcua.states import States
 from service.station.plc.opcua.vision import build_vision
@@ -34,6 +33,7 @@ from service.station.settings.opcua import OpcUaSettings
 logger = logging.getLogger("service.opcuadoor")
 
 _Change: TypeAlias = Callable[[], Awaitable[None]]
+_PROTOCOL = "OPC UA"
 _REPORT_WAIT_S = 2.0
 _REPORT_POLL_S = 0.005
 _MOST_REPORTED = 1_000
@@ -80,7 +80,7 @@ class OpcUaDoor:
     async def check(self) -> str:
         """Read certificate, key and users, and listen for a moment. Raises `DoorClosed`."""
         guard, identity = read_guard(self._settings)
-        try_to_listen(self._settings)
+        try_to_listen(self._settings.host, self._settings.port, _PROTOCOL)
         texts = ["can listen"]
         if identity is not None and guard.trust is not None:
             end = identity.certificate.not_valid_after_utc
@@ -113,7 +113,8 @@ class OpcUaDoor:
         try:
             await server.start()
         except OSError as error:
-            raise cannot_listen(self._settings) from error
+            address = self._settings.host, self._settings.port
+            raise cannot_listen(*address, _PROTOCOL, error) from error
         self._server = server
         self._start(self._show_changes())
         asyncio.get_running_loop().call_soon(self._requester.open)

@@ -1,7 +1,5 @@
 """asyncua's server, made from the station's settings."""
 
-import socket
-
 from asyncua import Server, ua
 
 from service.station.plc.door import DoorClosed
@@ -97,23 +95,3 @@ async def make_server(guard: Guard, identity: Identity | None, name: str) -> Sta
         tokens.append(ua.AnonymousIdentityToken)
     server.set_identity_tokens(tokens)
     return server
-
-
-def try_to_listen(settings: OpcUaSettings) -> None:
-    """Listen for a moment. Raises `DoorClosed`."""
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        with socket.socket(family) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((settings.host, settings.port))
-            listener.listen(1)
-    except OSError as error:
-        raise cannot_listen(settings) from error
-
-
-def cannot_listen(settings: OpcUaSettings) -> DoorClosed:
-    """Return the error of an address that cannot be used."""
-    return DoorClosed(
-        f"cannot listen on {settings.host}:{settings.port} for OPC UA: the port is taken, or the "
-        "address is not of this machine"
-    )

@@ -37,6 +37,10 @@ class BrokerAway(Exception):
     """The broker does not answer, or refuses the station; the message says why."""
 
 
+class WatchRefused(BrokerAway):
+    """The broker cut the connection, because it lets the station not watch a topic."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What the broker delivered; `response_topic` and `correlation` exist in MQTT 5 alone."""
@@ -105,15 +109,21 @@ class BrokerConnection:
         settings: MqttDoorSettings,
         client_id: str,
         topics: Sequence[str],
+        *,
+        watched: Sequence[str] = (),
         hear: Callable[[Message], None] = lambda message: None,
         acknowledged: Callable[[int, str | None], None] = lambda message_id, refusal: None,
         will: Will | None = None,
     ) -> Self:
-        """Connect and subscribe. Raises `BrokerAway`, or `DoorClosed` for unreadable files."""
+        """Connect and subscribe. Raises `BrokerAway`, or `DoorClosed` for unreadable files.
+
+        A broker may refuse to have topics `watched`; it must not refuse `topics`.
+        """
         connection = cls(settings, client_id, hear, acknowledged, will)
         try:
             async with asyncio.timeout(settings.timeout_ms / 1_000):
                 await connection._open(topics)
+                await connection._watch(watched)
         except BaseException as error:
             await connection.drop()
             if isinstance(error, TimeoutError):
@@ -129,13 +139,29 @@ class BrokerConnection:
         client.loop_start()
         await self._no_refusal("the connection")
         for topic in topics:
-            self._answer = self._loop.create_future()
-            if settings.protocol == "5":
-                options = SubscribeOptions(qos=1, noLocal=True, retainHandling=_SEND_NO_RETAINED)
-                client.subscribe(topic, options=options)
-            else:
-                client.subscribe(topic, qos=1)
+            self._subscribe(topic, shows_retained=True)
             await self._no_refusal(f"the subscription of {topic}")
+
+    async def _watch(self, topics: Sequence[str]) -> None:
+        """Subscribe to topics that the station can do without. Raises `WatchRefused`."""
+        for topic in topics:
+            self._subscribe(topic, shows_retained=False)
+            try:
+                await self._no_refusal(f"the subscription of {topic}")
+            except BrokerAway as error:
+                if self.ended.done():
+                    raise WatchRefused(str(error)) from error
+
+    def _subscribe(self, topic: str, *, shows_retained: bool) -> None:
+        """Subscribe; by `shows_retained` a message says whether its sender had it retained."""
+        self._answer = self._loop.create_future()
+        if self._settings.protocol != "5":
+            self._client.subscribe(topic, qos=1)
+            return
+        options = SubscribeOptions(
+            qos=1, noLocal=True, retainAsPublished=shows_retained, retainHandling=_SEND_NO_RETAINED
+        )
+        self._client.subscribe(topic, options=options)
 
     async def _no_refusal(self, what: str) -> None:
         """Wait for the broker's answer. Raises `BrokerAway` if it refuses."""

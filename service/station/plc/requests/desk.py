@@ -74,6 +74,7 @@ class Desk:
         try:
             self._ledger = await Ledger.open(
                 self._settings.answers_folder,
+                self._settings.door,
                 repeat_s=self._settings.repeat_s,
                 max_answers=self._settings.max_answers,
             )
@@ -200,7 +201,16 @@ class Desk:
         """Answer with a result, and write that down. Raises `sqlite3.Error`; repeat it then."""
         if self._keeping is None:
             self._keeping = await self._entry_of(result)
-        entry = self._keeping
+        if self._keeping is not None:
+            await self._answer(self._keeping, result)
+        self._keeping = None
+        if self._restored_left:
+            self._restored_left -= 1
+            if not self._restored_left:
+                self._refuse_not_taken()
+
+    async def _answer(self, entry: Entry, result: ResultFields) -> None:
+        """Answer an entry, unless that is done, and write it down. Raises `sqlite3.Error`."""
         if entry.answer is None:
             key = entry.request.key
             inspections = await self._await_report(key)
@@ -210,20 +220,24 @@ class Desk:
                 future.set_result(entry.answer)
             self._deliver(entry)
         await self._ledger.answer(entry, entry.answer)
-        self._keeping = None
-        if self._restored_left:
-            self._restored_left -= 1
-            if not self._restored_left:
-                self._refuse_not_taken()
 
-    async def _entry_of(self, result: ResultFields) -> Entry:
-        """Return the entry of a result; of an earlier run, it may be answered already."""
+    async def _entry_of(self, result: ResultFields) -> Entry | None:
+        """Return the entry of a result; of an earlier run, it may be answered already.
+
+        A result of an earlier run without an entry here was another door's: nobody waits for it.
+        """
         request = TriggerRequest.model_construct(
             trigger_number=result.trigger_number, part_id=result.part_id, request_id=None
         )
         entry = self._ledger.find_any(request.key)
         if entry is not None and (entry.answer is None or self._restored_left):
             return entry
+        if self._restored_left:
+            logger.warning(
+                "the result of part %s is from before a change of the door: the archive has it",
+                result.part_id,
+            )
+            return None
         return await self._ledger.add(request, None)
 
     def _refuse_not_taken(self) -> None:

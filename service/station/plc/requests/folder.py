@@ -23,6 +23,7 @@ from service.station.plc.requests.messages import (
     RequestRefused,
     TriggerRequest,
     refusal_of,
+    state_at_refusal,
     state_of,
 )
 from service.station.plc.requests.trigger_files import REFUSED, RESULTS, Claimed, TriggerFiles
@@ -191,12 +192,12 @@ class FolderDoor:
             await asyncio.to_thread(write)
         except OSError as error:
             logger.warning("the answer to %s waits: %s", file.name, error)
-            self._owed[file.place] = write
+            self._owed[file.place or file.name] = write
 
     def _write(self, folder: str, name: str, content: bytes, place: str | None) -> None:
-        """Write an answer, then forget the claimed file. Raises `OSError`."""
+        """Write an answer, then forget the claimed file, if there is one. Raises `OSError`."""
         self._files.write(folder, name, content)
-        if place is not None:
+        if place:
             self._files.release(place)
 
     def _recover(self, file: Claimed) -> None:
@@ -241,7 +242,7 @@ class FolderDoor:
     def _refusal(
         self, error: RequestRefused, request: TriggerRequest | CommandRequest | None
     ) -> bytes:
-        body = {**refusal_of(error, request), "state": state_of(self._desk.image)}
+        body = {**refusal_of(error, request), "state": state_at_refusal(error, self._desk.image)}
         return json.dumps(body).encode()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

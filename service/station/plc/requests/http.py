@@ -15,6 +15,7 @@ import uvicorn
 from model.bounded import read_regular
 from service.station.machine.images import StationImage
 from service.station.plc.door import DoorClosed, Heard
+from service.station.plc.listening import cannot_listen
 from service.station.plc.requests.connections import connection_class
 from service.station.plc.requests.desk import Desk
 from service.station.plc.requests.ledger import Entry
@@ -142,9 +143,7 @@ class HttpDoor:
         try:
             return socket.create_server((host, port), family=family)
         except OSError as error:
-            raise DoorClosed(
-                f"cannot listen on {host}:{port} for HTTP: {error.strerror}"
-            ) from error
+            raise cannot_listen(host, port, "HTTP", error) from error
 
 
 class _Server(uvicorn.Server):

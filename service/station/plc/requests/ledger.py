@@ -1,12 +1,13 @@
 """Remembers the latest triggers and their answers, also when the station restarts.
 
-    ledger = await Ledger.open(folder, repeat_s=600, max_answers=1_000)
+    ledger = await Ledger.open(folder, "mqtt", repeat_s=600, max_answers=1_000)
     entry = await ledger.add(request, reply_to=None)   # before the trigger
     await ledger.answer(entry, answer)                 # before the result is acknowledged
     ledger.find(request.key)                           # a repeat gets the same answer
 
 SQLite with one connection in one thread. Answers are on disk when `answer` returns; the rest
-survives the end of the process, but perhaps not that of the power.
+survives the end of the process, but perhaps not that of the power. Each kind of door has a file of
+its own: a station whose door is changed answers nothing from what another door has left.
 """
 
 import asyncio
@@ -34,8 +35,6 @@ CREATE TABLE IF NOT EXISTS requests (
     is_delivered INTEGER NOT NULL DEFAULT 0
 ) STRICT
 """
-_DATABASE = "answers.sqlite"
-
 _Value = TypeVar("_Value")
 ReplyTo = dict[str, str]
 """Where a door sends the answer; its own words."""
@@ -75,12 +74,12 @@ class Ledger:
         self._first_number = self._next_number = _next_number(connection)
 
     @classmethod
-    async def open(cls, folder: Path, *, repeat_s: float, max_answers: int) -> "Ledger":
-        """Open the ledger in a folder, or make it. Raises `LedgerUnusable`."""
+    async def open(cls, folder: Path, door: str, *, repeat_s: float, max_answers: int) -> "Ledger":
+        """Open a door's ledger in a folder, or make it. Raises `LedgerUnusable`."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
 
         def opened() -> Ledger:
-            connection = _connect(folder)
+            connection = _connect(folder, door)
             try:
                 return cls(connection, thread, repeat_s=repeat_s, max_answers=max_answers)
             except BaseException:
@@ -194,9 +193,11 @@ class Ledger:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _connect(folder: Path) -> sqlite3.Connection:
+def _connect(folder: Path, door: str) -> sqlite3.Connection:
     folder.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(folder / _DATABASE, timeout=0, check_same_thread=False)
+    connection = sqlite3.connect(
+        folder / f"answers-{door}.sqlite", timeout=0, check_same_thread=False
+    )
     try:
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL"):
             connection.execute(f"PRAGMA {pragma}")

@@ -202,6 +202,12 @@ def state_of(image: StationImage) -> dict[str, Any]:
     }
 
 
+def state_at_refusal(error: RequestRefused, image: StationImage) -> dict[str, Any]:
+    """Return what the station shows, for a refusal: it was not ready if that is the reason."""
+    state = state_of(image)
+    return {**state, "ready": state["ready"] and error.code not in ("not-ready", "stops")}
+
+
 def inspections_of(report: PartReport) -> tuple[InspectionAnswer, ...]:
     """Return the inspections of a part, for its answer."""
     told = report.part.told

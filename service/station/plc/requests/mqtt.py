@@ -13,6 +13,7 @@ import asyncio
 import base64
 import json
 import logging
+import math
 import re
 import secrets
 from collections.abc import Coroutine
@@ -25,6 +26,7 @@ from service.station.plc.requests.broker import (
     BrokerAway,
     BrokerConnection,
     Message,
+    WatchRefused,
     Will,
     password_of,
     tls_context,
@@ -37,9 +39,10 @@ from service.station.plc.requests.messages import (
     TriggerRequest,
     read_request,
     refusal_of,
-    state_of,
+    state_at_refusal,
 )
 from service.station.plc.requests.outbox import Outbox
+from service.station.plc.requests.rivals import Rivals
 from service.station.reports import PartReport
 from service.station.settings.requests import MqttDoorSettings
 
@@ -64,10 +67,14 @@ class MqttDoor:
         self._command = f"{settings.topic}/command"
         self._connection: BrokerConnection | None = None
         self._client_id = settings.client_id or _NOT_IN_AN_ID.sub("_", f"station-{settings.topic}")
+        self._connected_s = -math.inf
         self._keeping: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outbox = Outbox(settings.topic, self._desk)
+        self._rivals = Rivals(settings.topic, self._client_id)
+        self._outbox = Outbox(settings.topic, self._desk, run=self._rivals.run)
         self._away_because = ""
+        self._is_watch_refused = False
+        self._watched: tuple[str, ...] = (self._topic("state"),)
         self._is_closing = False
 
     @property
@@ -129,7 +136,9 @@ class MqttDoor:
             reason = await self._connect_once()
             if loop.time() - began_s > _STABLE_S:
                 pause_s = _FIRST_PAUSE_S
-            if reason != self._away_because:
+            if self._rivals.explain_end(reason, loop.time() - self._connected_s):
+                self._away_because = ""
+            elif reason != self._away_because:
                 logger.warning("the broker %s is away: %s", self.address, reason)
                 self._away_because = reason
             await asyncio.sleep(pause_s)
@@ -138,13 +147,19 @@ class MqttDoor:
     async def _connect_once(self) -> str:
         """Use one connection until it ends; return why it ended, or could not begin."""
         offline = json.dumps({"online": False}).encode()
+        self._connected_s = -math.inf
         try:
             connection = await BrokerConnection.connect(
                 self._settings, self._client_id, (self._trigger, self._command),
-                self._hear, self._outbox.acknowledge, Will(self._topic("state"), offline),
+                watched=self._watched, hear=self._hear, acknowledged=self._outbox.acknowledge,
+                will=Will(self._topic("state"), offline),
             )  # fmt: skip
         except (BrokerAway, DoorClosed) as error:
+            if isinstance(error, WatchRefused) and self._is_watch_refused:  # a second time
+                self._watched = ()
+            self._is_watch_refused = isinstance(error, WatchRefused)
             return str(error)
+        self._connected_s = asyncio.get_running_loop().time()
         if self._away_because:
             logger.warning("the broker %s is back", self.address)
             self._away_because = ""
@@ -164,12 +179,16 @@ class MqttDoor:
         self._outbox.add(entry)
 
     def _hear(self, message: Message) -> None:
-        """Take a request."""
-        if self._is_closing:
+        """Take a request, or note what another station says of itself."""
+        if message.topic == self._topic("state"):
+            self._rivals.see_state(message)
+            return
+        deletes_retained = message.is_retained and not message.payload
+        if self._is_closing or deletes_retained:
             return
         if len(self._tasks) >= _MOST_REQUESTS:
             error = RequestRefused("not-ready", f"{_MOST_REQUESTS} requests wait for an answer")
-            self._reply(message, refusal_of(error, None))
+            self._refuse(message, error, None)
             return
         self._start(self._handle(message))
 
@@ -186,8 +205,7 @@ class MqttDoor:
                 answer = await self._desk.command(request)
                 self._reply(message, answer.model_dump(mode="json"))
         except RequestRefused as error:
-            refusal = refusal_of(error, request)
-            self._reply(message, {**refusal, "state": state_of(self._desk.image)})
+            self._refuse(message, error, request)
 
     def _read(self, message: Message) -> TriggerRequest | CommandRequest:
         """Return a message's request. Raises `RequestRefused`."""
@@ -217,6 +235,15 @@ class MqttDoor:
             )
         correlation = base64.b64encode(message.correlation or b"").decode()
         return {"topic": topic, "correlation": correlation}
+
+    def _refuse(
+        self,
+        message: Message,
+        error: RequestRefused,
+        request: TriggerRequest | CommandRequest | None,
+    ) -> None:
+        state = state_at_refusal(error, self._desk.image)
+        self._reply(message, {**refusal_of(error, request), "state": state})
 
     def _reply(self, message: Message, body: dict[str, Any], otherwise: str | None = None) -> None:
         """Publish a reply that nobody waits for longer than the connection lasts."""

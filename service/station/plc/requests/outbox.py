@@ -1,6 +1,6 @@
 """What the MQTT door owes its broker: answers, until the broker has them, and the state.
 
-outbox = Outbox("plant/EL-3", desk)
+outbox = Outbox("plant/EL-3", desk, run="5f0c")
 outbox.begin(connection)     # publishes what is owed
 outbox.add(entry)            # at once, or when the broker is back
 """
@@ -25,8 +25,9 @@ _MOST_IN_FLIGHT = 8
 class Outbox:
     """The desk's ledger has the answers; here are those that are on their way."""
 
-    def __init__(self, topic: str, desk: Desk) -> None:
+    def __init__(self, topic: str, desk: Desk, run: str) -> None:
         self._topic = topic
+        self._run = run
         self._desk = desk
         self._connection: BrokerConnection | None = None
         self._waiting: deque[Entry] = deque()
@@ -61,7 +62,7 @@ class Outbox:
         """Publish the newest state, unless an older one is on its way: it follows that one."""
         if self._connection is None or self._state_in_flight is not None:
             return
-        state = json.dumps(state_of(self._desk.image)).encode()
+        state = json.dumps({**state_of(self._desk.image), "run": self._run}).encode()
         if state != self._state:
             self._state = state
             topic = f"{self._topic}/state"

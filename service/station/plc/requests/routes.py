@@ -23,6 +23,7 @@ from service.station.plc.requests.messages import (
     RequestRefused,
     TriggerRequest,
     read_request,
+    state_at_refusal,
     state_of,
 )
 
@@ -107,7 +108,7 @@ class _Routes:
     async def refused(self, _request: Request, error: Exception) -> Response:
         """Answer a request for which the station did nothing."""
         assert isinstance(error, RequestRefused)
-        return _problem(error.code, str(error), state=state_of(self._desk.image))
+        return _problem(error.code, str(error), state=state_at_refusal(error, self._desk.image))
 
     async def fault(self, _request: Request, error: Exception) -> Response:
         """Answer a request that was not read, or a command that was not carried out."""

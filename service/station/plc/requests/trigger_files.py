@@ -40,7 +40,10 @@ _MARK = "~"
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A file in `taken`, and its request or why there is none; `name` is the one it came with."""
+    """A file in `taken`, and its request or why there is none; `name` is the one it came with.
+
+    A `place` that is empty belongs to something that is no file: it stays where it is.
+    """
 
     name: str
     place: str
@@ -55,6 +58,8 @@ class TriggerFiles:
         self._settings = settings
         self._root = settings.path
         self._stale: set[str] = set()
+        self._strange: set[tuple[str, int]] = set()
+        """Names and inodes of folders, pipes and others that were refused."""
         self._unreadable: dict[str, tuple[tuple[int, int], float]] = {}
         """By name: size and time of a file that is no JSON object, and since when it has them."""
 
@@ -74,7 +79,7 @@ class TriggerFiles:
         names = {entry.name for entry in entries}
         self._unreadable = {name: v for name, v in self._unreadable.items() if name in names}
         self._stale &= names
-        claimed = []
+        claimed = self._refuse_strange()
         for entry in entries:
             with suppress(OSError):  # its writer still has it, or took it back: the next look
                 if (file := self._claim(entry)) is not None:
@@ -119,24 +124,41 @@ class TriggerFiles:
                 if number >= self._settings.max_results or changed_at < too_old:
                     Path(path).unlink(missing_ok=True)
 
-    def _waiting(self) -> Iterator["os.DirEntry[str]"]:
+    def _named(self) -> Iterator["os.DirEntry[str]"]:
+        """Return all that is named as a trigger, whether it is a file or not. Raises `OSError`."""
         with os.scandir(self._root) as entries:
             for entry in entries:
-                is_trigger = entry.name.endswith((".json", ".trigger"))
-                if is_trigger and entry.name[0] != "." and entry.is_file(follow_symlinks=False):
+                if entry.name.endswith((".json", ".trigger")) and entry.name[0] != ".":
                     yield entry
+
+    def _waiting(self) -> Iterator["os.DirEntry[str]"]:
+        return (entry for entry in self._named() if entry.is_file(follow_symlinks=False))
+
+    def _refuse_strange(self) -> list[Claimed]:
+        """Return what is no file, each once; nothing opens it. Raises `OSError`."""
+        strange = {
+            (entry.name, entry.inode())
+            for entry in self._named()
+            if not entry.is_file(follow_symlinks=False)
+        }
+        new, self._strange = strange - self._strange, strange
+        refusal = RequestRefused("invalid", "expected a file; a folder, link or pipe is left alone")
+        return [Claimed(name, "", refusal=refusal) for name, _ in sorted(new)]
 
     def _claim(self, entry: "os.DirEntry[str]") -> Claimed | None:
         """Claim a file; None if it is not complete. Raises `OSError`."""
         name, request, refusal = entry.name, None, None
+        unread = "expected a JSON object"
         try:
             request = self._read(Path(entry.path), name)
         except RequestRefused as error:
             refusal = error
+        except OSError as error:  # its writer may still have it
+            unread = f"the file cannot be read: {error.strerror}"
         if request is None and refusal is None:
             if not self._is_stable(entry):
                 return None
-            refusal = RequestRefused("invalid", "expected a JSON object")
+            refusal = RequestRefused("invalid", unread)
         if name in self._stale:
             request = None
             refusal = RequestRefused("not-ready", "the file is older than the station's start")

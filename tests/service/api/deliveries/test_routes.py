@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -10,6 +11,8 @@ from service.access.keys import add_key
 from service.app import create_app
 from service.http.declaration import Scope
 from service.settings import AccessSettings, Settings, VersionSettings
+from service.versions.rollout import Rollout
+from service.versions.state import Deployment
 from tests.service.delivery.conftest import deliver, journal  # noqa: F401
 from tests.service.delivery.journals import parts, record
 from tests.service.delivery.receiver import SECRET, Receiver
@@ -38,6 +41,8 @@ def ask(tmp_path):
         versions=VersionSettings(weights_dir=tmp_path), access=AccessSettings(api_keys_file=keys)
     )
     app = create_app(settings)
+    rollout = Rollout(None, None, Deployment(None), app.state.metrics)
+    app.state.service = SimpleNamespace(rollout=rollout)
 
     def call(method, path, scope=Scope.ADMIN, **request):
         async def send():
@@ -104,6 +109,8 @@ def test_an_operator_has_a_sink_and_its_dead_letters_tried_again(
     eventually(lambda: ask("GET", "/deliveries").json()["sinks"][0]["last_error"] == "HTTP 503: {}")
     receiver.status = 200
     assert ask("POST", "/deliveries/hook/retry").json() == {"dead_letters": 2}
+    (change,) = ask.state.service.rollout.audit
+    assert (change.action, change.subject, change.who) == ("dead-letters", "hook", "key-admin")
     eventually(lambda: ask("GET", "/deliveries").json()["sinks"][0]["dead_letters"] == 0)
     eventually(lambda: {message["number"] for message in receiver.taken} == {1, 2, 3, 4, 5})
 

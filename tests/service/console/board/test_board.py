@@ -12,12 +12,13 @@ import pytest
 
 from model.inspection import Decision
 from service.archive import store
-from service.archive.records import DecisionSource, InspectionRecord
+from service.archive.records import DecisionSource, InspectionRecord, Verdict
 from service.archive.sqlite_journal import SqliteJournal
 from service.archive.tables import inspections
 from service.console.board.board import LAST_PARTS, Place, follow, load, place_of
 from service.console.board.feed import LiveFeed
 from service.console.board.shifts import Shift, shift_at
+from service.console.records import PartState, state_of
 from service.identifiers import new_id
 from service.inspection.submission import Origin
 
@@ -36,6 +37,8 @@ def journal(tmp_path):
 def part(chance, **changes):
     told = chance.choice([Decision.OK, Decision.OK, Decision.NG, Decision.UNDECIDED])
     fail_safe = told is Decision.UNDECIDED
+    problem = chance.choice(["no-worker-ready", "undecodable-image"]) if fail_safe else None
+    reason = chance.choice([None, "input-problem: too dark"]) if fail_safe else None
     record = InspectionRecord(
         new_id(),
         NOW - timedelta(minutes=chance.uniform(0, 400)),
@@ -47,7 +50,9 @@ def part(chance, **changes):
         origin=chance.choice([Origin.LINE, Origin.LINE, Origin.LATE, Origin.TEST]),
         found=None if fail_safe else told,
         score=None if fail_safe else chance.random(),
-        problem="no-worker-ready" if fail_safe else None,
+        problem=problem,
+        told_reason=reason,
+        verdict=chance.choice([None, Verdict.GOOD]),
     )
     return replace(record, **changes)
 
@@ -78,6 +83,10 @@ def check(journal, board):
         for one in parts:
             counts[one.told] += one.repeats if one.received_at >= SHIFT.since else 0
         assert +Counter(tile.counts) == +counts, place
+        states = Counter[PartState]()
+        for one in parts:
+            states[state_of(one)] += one.repeats if one.received_at >= SHIFT.since else 0
+        assert +Counter(tile.shown) == +states, place
 
 
 def test_a_board_is_followed_as_if_it_were_read_again(journal):

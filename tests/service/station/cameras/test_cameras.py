@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import tracemalloc
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -41,6 +42,23 @@ def test_a_new_file_is_taken_and_an_older_one_is_not(tmp_path):
         camera, lambda part: (tmp_path / f"{part}.png").write_bytes(b"%d" % part), parts=3
     )
     assert taken == [b"0", b"1", b"2"]
+
+
+def test_names_of_former_parts_are_forgotten(tmp_path):
+    (tmp_path / "stale.png").write_bytes(b"stale")
+    camera = folder_camera(tmp_path, pattern="{part_id}-*.png")
+
+    async def arm(parts):
+        for part in parts:
+            await camera.arm(Shot(part, f"cell-{part}"))
+
+    tracemalloc.start()
+    asyncio.run(arm(range(600)))  # `re` keeps some patterns
+    before, _ = tracemalloc.get_traced_memory()
+    asyncio.run(arm(range(600, 2600)))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 200_000
 
 
 def test_a_file_that_is_replaced_under_its_name_is_new(tmp_path):

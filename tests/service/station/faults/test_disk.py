@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import shutil
 import subprocess
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from service.station.machine.faults import ErrorCode
 from service.station.machine.states import State
 from service.station.machine.verdicts import Verdict
 from tests.service.live import ROOT
-from tests.service.station.plant import Plant
+from tests.service.station.plant import Plant, until
 from tests.service.station.process import (
     clear_errors,
     command,
@@ -45,6 +46,12 @@ def small_disk(folder):
 
 def remount(folder, mode):
     subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], check=True)
+
+
+def cover(folder):
+    """Make a file system read-only for all who open a file from now on."""
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
 
 
 def fill(folder):
@@ -170,3 +177,57 @@ def test_a_read_only_spool_is_refused_at_the_start(tmp_path, served):
     assert started.returncode == 2
     assert "let the station's user write there" in started.stderr
     assert "Traceback" not in started.stderr
+
+
+def test_a_spool_whose_folder_is_deleted_is_noticed_without_a_trigger(
+    tmp_path, served, image, first, caplog
+):
+    """Then the folder comes back, and with the error's acknowledgement the station works again."""
+    plant = Plant(tmp_path, served.url, image, autostart_recipe=1)
+    folder = tmp_path / "spool"
+
+    async def scenario():
+        async with plant.station() as station, connected(station.door.port) as client:
+            await write(client)
+            await until_outputs(client, Ready=True)
+            shutil.rmtree(folder)
+            lost = await until_outputs(client, Error=True)
+            await write(client, clear_error=True)
+            await until_outputs(client, Error=False)
+            await write(client)
+            again = await until_outputs(client, Error=True)  # it is still away
+            folder.mkdir()
+            await until(lambda: "can be used again" in caplog.text, "the folder is back")
+            sound = await inspected_part(client, plant, first)
+            return lost, again, sound, await until_archived(plant, {first: "OK"})
+
+    lost, again, sound, _ = asyncio.run(scenario())
+    for seen in (lost, again):
+        assert (seen["ErrorCode"], seen["State"]) == (ErrorCode.SPOOL_UNWRITABLE, State.ERROR)
+        assert not seen["Ready"]
+    assert (sound["ResultTriggerNumber"], sound["Verdict"]) == (first, Verdict.OK)
+    assert f"the spool's folder {folder}: No such file" in caplog.text
+
+
+@AS_ROOT
+def test_a_spool_whose_disk_becomes_read_only_is_noticed_without_a_trigger(
+    tmp_path, served, image, caplog
+):
+    with small_disk(tmp_path / "disk") as disk:
+        spool = {"folder": disk / "spool", "min_free_bytes": 0}
+        plant = Plant(tmp_path, served.url, image, autostart_recipe=1, spool=spool)
+
+        async def scenario():
+            async with plant.station() as station, connected(station.door.port) as client:
+                await write(client)
+                await until_outputs(client, Ready=True)
+                cover(disk)
+                lost = await until_outputs(client, Error=True)
+                subprocess.run(["umount", "--lazy", str(disk)], check=True)
+                await until(lambda: "can be used again" in caplog.text, "the disk is back")
+                await clear_errors(client)
+                return lost, await until_outputs(client, Ready=True)
+
+        lost, back = asyncio.run(scenario())
+    assert (lost["ErrorCode"], lost["Ready"]) == (ErrorCode.SPOOL_UNWRITABLE, False)
+    assert (back["State"], back["ErrorCount"]) == (State.READY, 0)

@@ -170,11 +170,50 @@ def test_bytes_that_are_no_modbus_do_no_harm():
     asyncio.run(scenario())
 
 
+def test_a_client_that_sends_no_modbus_is_said_with_its_address_and_cut_off(caplog):
+    async def scenario():
+        async with opened() as (door, _):
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                assert await reader.read() == b""
+                writer.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("127.0.0.1 sends no Modbus TCP (47 45 54 20")
+
+
+def test_requests_that_come_at_once_are_answered_one_after_another():
+    """Each is a write of another heartbeat; the last one comes in two pieces."""
+    frames = [
+        bytes.fromhex(f"{number:04x} 0000 0006 01 06 0001 {number:04x}") for number in (1, 2, 3)
+    ]
+
+    async def scenario():
+        async with opened() as (door, heard):
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            content = b"".join(frames)
+            writer.write(content[:-3])
+            assert await reader.readexactly(24) == b"".join(frames[:2])
+            writer.write(content[-3:])
+            assert await reader.readexactly(12) == frames[2]
+            writer.close()
+            return [image.heartbeat for image in heard]
+
+    async def bounded():
+        async with asyncio.timeout(20):
+            return await scenario()
+
+    assert asyncio.run(bounded()) == [1, 2, 3]
+
+
 def test_a_port_that_is_taken_is_said():
     async def scenario():
         async with opened() as (door, _):
             other = ModbusDoor(ModbusSettings(port=door.port), lambda image: None)
-            with pytest.raises(DoorClosed, match="cannot listen on 127"):
+            with pytest.raises(DoorClosed, match="stop that first"):
                 await other.open()
 
     asyncio.run(scenario())

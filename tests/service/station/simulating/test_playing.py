@@ -201,3 +201,10 @@ def test_a_missed_trigger_is_latched(tmp_path):
     line, _ = perform(tmp_path, "client", script)
     assert line.image.error_code is ErrorCode.MISSED_TRIGGER
     assert line.taken == []
+
+
+@ROLES
+def test_show_prints_a_code_0_as_none_in_capitals(tmp_path, role):
+    _, said = perform(tmp_path, role, READY + "show\n")
+    lines = {text.strip() for text in said}
+    assert {"ErrorCode=NONE", "AckCommand=NONE", "PLC: ReqCommand=NONE"} <= lines

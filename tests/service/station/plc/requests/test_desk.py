@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.station.machine.images import ResultFields
+from service.station.machine.images import ResultFields, StationImage
 from service.station.machine.verdicts import FailSafe, Reason, Verdict
 from service.station.plc.door import DoorClosed
 from service.station.plc.requests.desk import Desk
@@ -16,8 +16,9 @@ from service.station.plc.requests.messages import (
     TriggerRequest,
     answer_of,
     read_request,
+    state_at_refusal,
 )
-from service.station.settings.requests import RequestDoorSettings
+from service.station.settings.requests import FolderDoorSettings, HttpDoorSettings
 from tests.service.station.plc.line import Line
 
 LOST = ResultFields(
@@ -26,10 +27,10 @@ LOST = ResultFields(
 
 
 class DeskLine(Line):
-    def __init__(self, folder, restored=(), **settings):
+    def __init__(self, folder, restored=(), kind=HttpDoorSettings, **settings):
         self.delivered = []
         values = {"answers_folder": folder / "answers", **settings}
-        self.desk = Desk(RequestDoorSettings(**values), self.write, self.delivered.append)
+        self.desk = Desk(kind(**values), self.write, self.delivered.append)
         super().__init__(self.desk.see, restored=restored)
 
     async def prepare(self):
@@ -168,20 +169,43 @@ def test_a_trigger_that_was_not_taken_when_the_station_ended_is_refused_after_it
     asyncio.run(scenario())
 
 
-def test_a_result_of_a_part_that_nobody_has_asked_for_is_delivered(tmp_path):
-    """It was triggered before the station got this door; any text may be its part id."""
-    strange = ResultFields(
-        Verdict.UNDECIDED, FailSafe.NG, Reason.DEADLINE, trigger_number=7, part_id="\x01\x80"
-    )
+def test_a_result_of_another_door_is_no_answer_to_a_trigger_of_this_one(tmp_path, caplog):
+    """It was triggered before the station got this door, with a number that is used again."""
+    passed = ResultFields(Verdict.OK, trigger_number=1, part_id="part 1")
 
     async def scenario():
-        async with opened(tmp_path, restored=[(1, strange)]) as line:
+        async with opened(tmp_path, restored=[(1, passed)]) as line:
             await line.until(lambda: not line.desk.image.buffered)
-            assert [entry.answer.part_id for entry in line.delivered] == ["\x01\x80"]
-        async with opened(tmp_path) as line:
-            assert [entry.answer.part_id for entry in line.desk.undelivered()] == ["\x01\x80"]
+            assert line.delivered == line.desk.undelivered() == []
+            await line.prepare()
+            line.outcome = line.outcome.__class__(Verdict.NG, score=0.75)
+            answer = await line.desk.inspect(trigger(1))
+            assert (answer.verdict, answer.repeated, line.numbers) == ("NG", False, [1])
 
     asyncio.run(scenario())
+    assert "the result of part part 1 is from before a change of the door" in caplog.text
+
+
+def test_a_door_answers_nothing_from_the_ledger_of_another_kind(tmp_path):
+    async def scenario():
+        async with opened(tmp_path) as line:
+            await line.prepare()
+            assert (await line.desk.inspect(trigger(1))).verdict == "OK"
+        async with opened(tmp_path, kind=FolderDoorSettings, path=tmp_path) as line:
+            assert line.desk.undelivered() == []
+            await line.prepare()
+            assert not (await line.desk.inspect(trigger(1))).repeated
+        async with opened(tmp_path) as line:
+            assert (await line.desk.inspect(trigger(1))).repeated
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("code", ["not-ready", "stops"])
+def test_a_refusal_says_not_ready_although_the_station_is_ready_again(code):
+    image = StationImage(ready=True)
+    assert not state_at_refusal(RequestRefused(code, ""), image)["ready"]
+    assert state_at_refusal(RequestRefused("invalid", ""), image)["ready"]
 
 
 def test_an_answer_that_cannot_be_written_is_given_and_its_result_not_acknowledged(tmp_path):

@@ -12,6 +12,7 @@ from service.station.machine.images import ResultFields
 from service.station.machine.verdicts import FailSafe, Reason, Verdict
 from service.station.plc.door import DoorClosed
 from service.station.plc.requests import folder as door_module
+from service.station.plc.requests import trigger_files as files_module
 from service.station.plc.requests.folder import FolderDoor
 from service.station.plc.requests.trigger_files import TriggerFiles
 from service.station.settings.requests import FolderDoorSettings
@@ -138,22 +139,48 @@ def test_a_name_that_is_no_text_is_refused(share):
     assert (found["error"], is_result, numbers) == ("invalid", False, [])
 
 
-def test_other_files_folders_and_links_are_left_alone(share):
+def test_folders_links_and_pipes_are_refused_once_and_left_where_they_are(share):
     (share.parent / "real.json").write_text(part(1))
 
     async def scenario():
         async with opened(making(share)) as line:
             (share / "folder.json").mkdir()
             (share / "link.json").symlink_to(share.parent / "real.json")
+            os.mkfifo(share / "1-pipe.trigger")
             for name in (".hidden.json", "note.txt", "new.json.tmp"):
                 (share / name).write_text(part(1))
             await line.until(lambda: line.door._desk.image.ready)
             (share / "2.trigger").touch()
             await answer(line, share, "2")
+            for name in ("folder", "link", "1-pipe"):
+                refusal, is_result = await answer(line, share, name)
+                assert (refusal["error"], is_result) == ("invalid", False)
+                assert "expected a file" in refusal["detail"]
+                (share / "refused" / f"{name}.json").unlink()
+            await line.until(lambda: line.door._desk.image.ready)
+            (share / "3.trigger").touch()
+            await answer(line, share, "3")
             return line.numbers
 
-    assert asyncio.run(scenario()) == [2]
-    assert len(list(share.iterdir())) == 5 + 4
+    assert asyncio.run(scenario()) == [2, 3]
+    assert list((share / "refused").iterdir()) == []
+    assert len(list(share.iterdir())) == 6 + 4
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(share, monkeypatch):
+    def refuses(path, most_bytes):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(files_module, "read_regular", refuses)
+
+    async def scenario():
+        async with opened(making(share)) as line:
+            (share / "secret.json").write_text(part(1))
+            return *await answer(line, share, "secret"), line.numbers
+
+    refusal, is_result, numbers = asyncio.run(scenario())
+    assert (is_result, numbers) == (False, [])
+    assert refusal["detail"] == "the file cannot be read: Permission denied"
 
 
 def test_a_station_that_is_not_ready_refuses_and_misses_the_trigger(share):

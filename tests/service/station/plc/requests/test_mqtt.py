@@ -19,6 +19,7 @@ from service.station.machine.verdicts import FailSafe, Reason, Verdict
 from service.station.plc.door import DoorClosed
 from service.station.plc.requests import mqtt as door_module
 from service.station.plc.requests.mqtt import MqttDoor
+from service.station.plc.requests.rivals import Rivals
 from service.station.settings.requests import MqttDoorSettings
 from tests.programs import program
 from tests.service.delivery.broker import WAIT_S, Broker
@@ -446,13 +447,65 @@ def test_a_station_starts_without_its_broker_and_connects_later(tmp_path):
         broker.stop()
 
 
-def test_two_stations_with_one_topic_say_again_and_again_that_the_broker_is_back(
-    tmp_path, broker, caplog
-):
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_two_stations_with_one_client_id_are_said(tmp_path, broker, caplog, protocol):
+    """The broker ends each connection for the other one; this mosquitto does not say why."""
+
     async def scenario():
-        first, second = making(tmp_path / "first", broker), making(tmp_path / "second", broker)
-        async with opened(first) as line, opened(second):
-            await line.until(lambda: " is back" in caplog.text)
-            await line.until(lambda: caplog.text.count(" is back") >= 2)
+        make = partial(making, broker=broker, protocol=protocol)
+        async with opened(make(tmp_path / "first")) as line, opened(make(tmp_path / "second")):
+            await line.until(lambda: "perhaps has the client id" in caplog.text)
 
     asyncio.run(scenario())
+    assert "client id station-plant_EL-3" in caplog.text
+    assert "plc.mqtt.topic" in caplog.text
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_two_stations_with_one_topic_and_two_client_ids_are_said(
+    tmp_path, broker, caplog, protocol
+):
+    async def scenario():
+        make = partial(making, broker=broker, protocol=protocol)
+        async with opened(make(tmp_path / "first")) as line:
+            await line.until(lambda: line.door.clients)
+            assert "another station" not in caplog.text
+            async with opened(make(tmp_path / "second", client_id="other")):
+                await line.until(lambda: "another station has the topic" in caplog.text)
+
+    asyncio.run(scenario())
+
+
+def test_a_retained_trigger_of_the_moment_inspects_nothing_and_is_refused(tmp_path, broker):
+    async def scenario(plc):
+        async with opened(making(tmp_path, broker)) as line:
+            await until_ready(line, plc)
+            plc.send("trigger", part(1), retain=True)
+            await line.until(lambda: plc.bodies("reply"))
+            plc.send("trigger", b"", retain=True)  # deletes what the broker keeps
+            plc.send("trigger", part(2))
+            await line.until(lambda: plc.bodies("result"))
+            return line.numbers
+
+    with connected(broker) as plc:
+        assert asyncio.run(scenario(plc)) == [2]
+        (refusal,) = plc.bodies("reply")
+    assert refusal["error"] == "invalid"
+    assert "not retained" in refusal["detail"]
+    assert refusal["state"]["ready"] is True
+
+
+def test_a_broker_that_says_that_another_client_took_over_is_believed_at_once(caplog):
+    rivals = Rivals(TOPIC, "EL-3")
+    assert not rivals.explain_end("the connection ended: Keep alive timeout", 30.0)
+    for _ in range(2):
+        assert rivals.explain_end("the connection ended: Session taken over", 30.0)
+    (record,) = caplog.records
+    assert "another client has the client id EL-3" in record.getMessage()
+
+
+def test_a_connection_that_ends_seldom_is_no_rivals(caplog):
+    rivals = Rivals(TOPIC, "EL-3")
+    for connected_s in (0.1, 0.1, 30.0, 0.1, 0.1):
+        assert not rivals.explain_end("the connection ended: Unspecified error", connected_s)
+    assert not caplog.records

@@ -1,0 +1,1 @@
+"""TLS below the service's connections: certificate and key, handshakes, encrypted transports."""
