@@ -54,7 +54,9 @@ def test_fifty_parts_are_judged_by_keys_alone(browser, plain, image):
         given = [client.get(f"/inspections/{one['inspection_id']}").json() for one in parts]
     assert [(one["verdict"], standing_class(one)) for one in given] == expected
     assert given[1]["verdicts"][0]["comment"] == "upper edge"
-    assert {one["author"] for part in given for one in part["verdicts"]} == {"Ada (anonymous@127.0.0.1)"}
+    assert {one["author"] for part in given for one in part["verdicts"]} == {
+        "Ada (anonymous@127.0.0.1)"
+    }
     assert given[-1]["verdicts"][0]["verdict"] == "withdrawn"
     assert sum(len(one["verdicts"]) for one in given) == PARTS + 1
     assert foreign(browser.requests(), plain.url) == []
