@@ -106,7 +106,7 @@ async def give_verdict(
     """Append a verdict; the newest stands, and the earlier ones stay. It is delivered to all sinks.
 
     A verdict that says the same as the newest is not appended again. `withdrawn` takes the verdict
-    back: then none stands. 400 if nobody has given one.
+    back: then none stands. 422 if nobody has given one.
     """
     author = author_of(request, body.who)
     new = NewVerdict(body.verdict, author, body.defect_class, body.comment)

@@ -78,6 +78,8 @@
   document.addEventListener("htmx:beforeRequest", () => {
     isBusy = true;
     keepLayers();
+    // Else htmx would put the focus into the same field of the next part, and keys would be text.
+    if (desk.contains(document.activeElement)) document.activeElement.blur();
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const isProblem = event.detail.xhr.status >= 400;

@@ -208,6 +208,21 @@ def test_a_verdict_is_appended_counted_and_an_event(archived):
         assert connection.execute(select(events.c.kind)).scalars().all() == ["verdict"] * 2
 
 
+def test_a_withdrawn_verdict_leaves_none_and_is_no_filter(archived, problem):
+    record = archived.put(told=Decision.NG)
+    problem(archived.judge(record, "verdict", verdict="withdrawn"), 422, "invalid-request")
+    archived.judge(record, "verdict", verdict="good")
+    answer = archived.judge(record, "verdict", verdict="withdrawn", who="Ada").json()
+    assert answer["verdict"] is None
+    assert [one["verdict"] for one in answer["verdicts"]] == ["withdrawn", "good"]
+    assert answer["verdicts"][0]["author"] == "Ada (key-review)"
+    assert len(archived.search(verdict="none")["inspections"]) == 1
+    refused = archived.get("/inspections", params={"verdict": "withdrawn"})
+    problem(refused, 422, "invalid-request")
+    counts = archived.get("/inspections/summary", params=SUMMARY_TIMES).json()["counts"]
+    assert counts == [{"told": "NG", "verdict": None, "parts": 1}]
+
+
 def test_a_hold_is_set_and_released(archived):
     record = archived.put()
     assert archived.judge(record, "hold", is_held=True, reason="audit").json()["is_held"]
@@ -237,6 +252,7 @@ def test_an_invalid_judgement_is_refused(archived, problem, noun, body):
     assert archived.search()["inspections"][0]["verdict"] is None
 
 
+SUMMARY_TIMES = {"since": "2026-11-29T06:10:00Z", "until": "2026-11-29T06:20:00Z"}
 ALLOWED = {
     "detect": set(),
     "read": {"GET"},
@@ -272,8 +288,7 @@ def test_a_summary_counts(archived):
     for told in (Decision.OK, Decision.OK, Decision.NG):
         archived.put(told=told)
     archived.put(received_at=BEGIN + timedelta(hours=1), score=None, told=Decision.UNDECIDED)
-    times = {"since": "2026-11-29T06:10:00Z", "until": "2026-11-29T06:20:00Z"}
-    hour = archived.get("/inspections/summary", params=times).json()
+    hour = archived.get("/inspections/summary", params=SUMMARY_TIMES).json()
     assert (hour["since"], hour["until"]) == ("2026-11-29T06:00:00Z", "2026-11-29T07:00:00Z")
     expected = [
         {"told": "NG", "verdict": None, "parts": 1},

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from service.archive.checking.files import (
 from service.archive.checking.problems import Fault
 from service.archive.checking.rollups import check_rollups
 from service.archive.media import MAP_SUFFIX
+from service.archive.records import Verdict
 from service.archive.retention.deletion import delete_inspections
+from service.archive.searching.judging import NewVerdict, give
 from service.archive.sqlite.connections import Readers
 from service.archive.tables import rollups
 from service.inspection.submission import Origin
@@ -70,6 +73,14 @@ def test_a_sound_archive_has_no_problem(shelf, monkeypatch):
     shelf.add(3, with_image=False, with_map=False)
     shelf.part()  # its row is still to come
     assert problems(shelf) == []
+
+
+def test_a_withdrawn_verdict_is_no_problem(shelf):
+    (identifier,) = shelf.add()
+    for verdict in (Verdict.GOOD, Verdict.WITHDRAWN):
+        new = NewVerdict(verdict, "Ada")
+        shelf.journal.write_now(partial(give, inspection_id=identifier, new=new))
+        assert problems(shelf) == []
 
 
 def test_files_that_are_gone_altered_or_links_are_found(shelf, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from service.archive.identifiers import new_id
 from service.archive.migrate import parse_url, upgrade
 from service.archive.records import Verdict
 from service.archive.searching.archive import Archive
-from service.archive.searching.judging import NewHold, NewVerdict
+from service.archive.searching.judging import NewHold, NewVerdict, Seen
 from service.archive.searching.search import Filter, search
 from service.archive.tables import events, verdicts
 from service.errors import (
@@ -106,6 +106,21 @@ def test_a_judgement_is_an_event_of_the_journal(archive, journal, part):
     payload = json.loads(verdict["payload"])
     assert (payload["verdict"], payload["author"]) == ("good", "Ada (quality)")
     assert json.loads(hold["payload"])["reason"] == "audit"
+
+
+def test_a_withdrawal_is_an_event_too_and_leaves_no_verdict(archive, journal, part):
+    record = part(told=Decision.NG)
+    put(archive, journal, record)
+    given = asyncio.run(archive.judge(record.inspection_id, GOOD, Seen(None))).verdicts[0]
+    by_other = NewVerdict(Verdict.DEFECTIVE, "Bob")
+    refused = asyncio.run(archive.judge(record.inspection_id, by_other, Seen(None)))
+    assert refused.verdicts == [given]
+    new = NewVerdict(Verdict.WITHDRAWN, "Ada (quality)")
+    found = asyncio.run(archive.judge(record.inspection_id, new, Seen(given.event_id)))
+    assert found.inspection.verdict is None
+    assert [one.verdict for one in found.verdicts] == [Verdict.WITHDRAWN, Verdict.GOOD]
+    payloads = [json.loads(event["payload"]) for event in journaled(journal)]
+    assert [payload["verdict"] for payload in payloads] == ["good", "withdrawn"]
 
 
 def test_an_unknown_inspection_leaves_no_event(archive, journal):

@@ -143,7 +143,7 @@ def test_verdicts_stand_in_the_order_of_their_times(
     deliveries = deliver(archive=settings())
     (part,) = parts(1)
     record(journal, [part])
-    for verdict in (Verdict.GOOD, Verdict.UNSURE, Verdict.DEFECTIVE):
+    for verdict in (Verdict.GOOD, Verdict.WITHDRAWN, Verdict.DEFECTIVE):
         judge(part.inspection_id, NewVerdict(verdict, "Ada", "scratch", "'; drop table verdicts"))
     judge(part.inspection_id, NewHold(True, "Ada", "complaint"))
     judge(part.inspection_id, NewHold(False, "Ada"))
@@ -152,6 +152,19 @@ def test_verdicts_stand_in_the_order_of_their_times(
     assert (found.verdict, found.is_held) == (Verdict.DEFECTIVE, False)
     assert central.parts(verdict="defective") == central.parts() == 1
     assert (central.count(verdicts), central.count(holds)) == (3, 2)
+
+
+def test_a_withdrawal_leaves_no_verdict_in_the_central_row(
+    journal, deliver, central, settings, eventually, judge
+):
+    deliveries = deliver(archive=settings())
+    (part,) = parts(1)
+    record(journal, [part])
+    for verdict in (Verdict.GOOD, Verdict.WITHDRAWN):
+        judge(part.inspection_id, NewVerdict(verdict, "Ada"))
+    eventually(lambda: deliveries.status()[0].depth == 0)
+    assert central.find(part.inspection_id).verdict is None
+    assert (central.count(verdicts), central.parts(verdict="")) == (2, 1)
 
 
 def test_an_update_replaces_the_row_and_keeps_a_verdict_that_was_given_centrally(
