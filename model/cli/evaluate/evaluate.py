@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from model.evaluation import Evaluation
     from model.evaluation.rivalry import Rivalry
     from model.evaluation.untouched import Untouched
+    from model.report import Subject
 
 
 def evaluate(
@@ -90,10 +91,9 @@ def evaluate(
     from model.checkpoints.checkpoint import CheckpointStore
     from model.checkpoints.store import attach_report
     from model.cli.passed_over import tell_passed_over
-    from model.cli.watching import counting
     from model.dataset import Words, read_dataset
     from model.evaluation.contradictions import contradictions, remarks
-    from model.report import Subject, write_report
+    from model.report import Subject
     from model.runtimes.torch import open_checkpoint
 
     store = CheckpointStore(weights)
@@ -122,11 +122,19 @@ def evaluate(
     if report is not None:
         about = (detector, checkpoint.manifest, measurements, data, rivalry, curve)
         subject = Subject(*about, untouched=untouched)
-        with counting(len(measurements.categories), "writing the report") as advance:
-            write_report(report, subject, advance)
-        print(f"wrote {report}")
+        publish(report, subject)
         if record:
             attach_report(store.find(checkpoint.name, checkpoint.version), report)
+
+
+def publish(report: Path, subject: "Subject") -> None:
+    """Write the report, with a progress bar."""
+    from model.cli.watching import counting
+    from model.report import write_report
+
+    with counting(len(subject.evaluation.categories), "writing the report") as advance:
+        write_report(report, subject, advance)
+    print(f"wrote {report}")
 
 
 def require_test_images(samples: "Sequence[Sample]", data: Path) -> None:

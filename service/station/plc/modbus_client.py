@@ -60,7 +60,9 @@ class ModbusClientDoor:
                 words = await connection.read(settings.inputs_at, INPUTS)
                 await connection.read(settings.outputs_at, OUTPUTS)
         except PlcAway as error:
-            advice = "if the PLC takes one client alone and the station runs, stop the station first"
+            advice = (
+                "if the PLC takes one client alone and the station runs, stop the station first"
+            )
             raise DoorClosed(f"{error}; {advice}") from error
         image = decode_plc(words, self._order)
         return (

@@ -60,7 +60,8 @@ def made() -> str:
             "condition": rule["expr"].strip(),
             "lasts": str(rule.get("for", "")),
         }
-    for anchor in {target for e in entries.values() for _, target in LINK.findall(e["text"])}:
+    targets = {target for e in entries.values() for _, target in LINK.findall(e["text"])}
+    for anchor in sorted(targets):
         if anchor.startswith("#") and by_anchor[anchor[1:]] not in entries:
             title = by_anchor[anchor[1:]]
             entries[title] = {"name": title, "text": texts[title]}
