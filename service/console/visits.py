@@ -129,6 +129,8 @@ class Visit:
 
     def renew(self, response: Response) -> None:
         """Count the request as a click of its session."""
+        if self.session.is_signed_in and self.caller is None:
+            return  # a page that is open to all must not revive a session that has ended
         renewed = self.console.sessions.renewed(self.session)
         if renewed is not None:
             self.set_session(response, renewed)
