@@ -17,6 +17,7 @@ from service.archive.searching.search import Filter, Page, Position, search
 from service.console.first_steps import first_command
 from service.console.records import state_of
 from service.console.visits import READING, VisitDependency
+from service.errors import InvalidRequest
 from service.http.declaration import declares
 from service.inspection.submission import Origin
 
@@ -81,11 +82,12 @@ def _aware(text: str, zone: tzinfo) -> str:
 def _for_form(filters: Mapping[str, str], query: SearchQuery, zone: tzinfo) -> dict[str, str]:
     """Return the values of the form's fields, with times as its fields write them."""
     times = {name: getattr(query, name) for name in _TIMES}
-    return {
-        **filters,
-        **{
+    try:
+        shown = {
             name: moment.astimezone(zone).strftime(_FORM_TIME)
             for name, moment in times.items()
             if moment is not None
-        },
-    }
+        }
+    except OverflowError as error:
+        raise InvalidRequest("since or until is too far away") from error
+    return {**filters, **shown}

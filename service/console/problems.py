@@ -6,14 +6,14 @@ out. Log and metrics keep the original problems.
 
 import json
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.console.visits import Visit, visit_of
+from service.console.visits import Visit, local_address, visit_of
 from service.http.declaration import declaration_of
 from service.http.problems import PROBLEM_JSON
 
@@ -63,9 +63,13 @@ class PageProblems:
         await self._app(scope, receive, send_as_page)
 
     def _page(self, visit: Visit, problem: dict[str, Any]) -> Response:
+        if problem["status"] == 401 and visit.is_known:
+            # The path leads nowhere, so it took no session; signing in again would not help.
+            path = visit.request.scope["path"]
+            problem = {**problem, "status": 404, "title": "Not Found", "detail": path[:200]}
         status: int = problem["status"]
-        values = {"title": problem["title"], "detail": problem["detail"], "status": status}
-        values["request_id"] = problem["request_id"]
+        values = {name: problem[name] for name in ("title", "detail", "status", "request_id")}
+        values["is_old"] = getattr(visit.request.state, "has_old_token", False)
         if status == 401:
             address = f"{self._sign_in}?{urlencode({'next': _here(visit)})}"
             if visit.is_partial:  # htmx opens the address instead of showing the answer
@@ -79,7 +83,11 @@ class PageProblems:
 def _here(visit: Visit) -> str:
     """Return the address of the page that a person sees, for after the sign-in."""
     request = visit.request
-    if request.method != "GET" or visit.is_partial:
+    if visit.is_partial:
+        shown = urlsplit(request.headers.get("hx-current-url", "/"))
+        path = shown.path.removeprefix(visit.root)
+        return local_address(path + (f"?{shown.query}" if shown.query else ""))
+    if request.method != "GET":
         return "/"
     query = request.url.query
     return str(request.scope["path"]) + (f"?{query}" if query else "")

@@ -70,7 +70,7 @@ async def start(visit: VisitDependency) -> Response:
 @declares(is_page=True, access=Access.OPEN)
 async def sign_in_page(visit: VisitDependency, address: Next = "/") -> Response:
     """Ask for an API key."""
-    has_ended = visit.session.is_signed_in
+    has_ended = visit.session.is_signed_in and not visit.is_known
     return visit.page("sign_in.html", next=local_address(address), wrong=False, ended=has_ended)
 
 

@@ -13,7 +13,7 @@ from service.access.sessions import Session
 from service.api.requests import read_body
 from service.console.console import Console, console_of
 from service.console.languages import LANGUAGES, Language, choose
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, ServiceError
 from service.http.declaration import Scope, includes
 
 LANGUAGE_COOKIE = "mambaad_language"
@@ -72,6 +72,15 @@ class Visit:
         return root.rstrip("/")
 
     @property
+    def is_known(self) -> bool:
+        """Whether the session lasts, or its caller needs none."""
+        try:
+            self.console.sessions.identify(self.request.scope)
+        except ServiceError:
+            return False
+        return True
+
+    @property
     def wants_html(self) -> bool:
         """Whether a person will see the answer, instead of a program or a picture's place."""
         return "text/html" in self.request.headers.get("accept", "") or self.is_partial
@@ -84,7 +93,9 @@ class Visit:
     def check_token(self, given: str | None = None) -> None:
         """Raise `Forbidden` unless the request repeats the session's token."""
         in_header = self.request.headers.get(TOKEN_HEADER, "")
+        self.request.state.has_old_token = True  # the page of a refusal says so
         self.console.sessions.check_token(self.session, given or in_header)
+        self.request.state.has_old_token = False
 
     async def form(self) -> Mapping[str, str]:
         """Return the fields of a small form. Raises `InvalidRequest` or `Forbidden`."""

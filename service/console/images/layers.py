@@ -46,9 +46,10 @@ async def picture_of(
 def photo_address(
     root: str, door: InspectionsDoor, record: InspectionRecord, number: int
 ) -> str | None:
-    """Return the address of a view's image; None if this node does not have it."""
-    is_kept = is_here(record, view_of(record, number).image_state, door.node)
-    return f"{_address(root, record)}/photo?view={number}" if is_kept else None
+    """Return the address of a view's image; None if this node has none that can be decoded."""
+    view = view_of(record, number)
+    is_shown = view.width is not None and is_here(record, view.image_state, door.node)
+    return f"{_address(root, record)}/photo?view={number}" if is_shown else None
 
 
 def is_here(record: InspectionRecord, state: MediaState, node: str) -> bool:

@@ -12,6 +12,7 @@
   const STEPS = 500;
   const SPEAK_AFTER_MS = 700;
   const COSTS_KEY = "mambaad-costs";
+  const MOST_COST = 1e9;
 
   const plain = new Intl.NumberFormat(language);
   const exact = new Intl.NumberFormat(language, { maximumSignificantDigits: 6 });
@@ -169,7 +170,7 @@
   let least = null;
 
   function costsGiven() {
-    return Object.fromEntries(costFields.map((field) => [field.dataset.costOf, Math.max(0, Number(field.value) || 0)]));
+    return Object.fromEntries(costFields.map((field) => [field.dataset.costOf, Math.min(MOST_COST, Math.max(0, Number(field.value) || 0))]));
   }
 
   const bandOf = (at) => (at.review === null ? null : at.threshold - at.review);
@@ -360,7 +361,7 @@
       padding: [14, 12, 0, 0],
       legend: { show: false },
       cursor: { show: false },
-      scales: { x: { time: false, range: [view.low, view.high] }, y: { range: (_, low, high) => [0, Math.max(high * 1.08, 1e-9)] } },
+      scales: { x: { time: false, range: [view.low, view.high] }, y: { range: (_, low, high) => [0, (high > 0 ? high * 1.08 : 1)] } },
       axes: axes([bench.dataset.rawScore], money),
       series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false } }],
     }, points(), box);
@@ -459,6 +460,8 @@
         try { localStorage.setItem(COSTS_KEY, JSON.stringify(costsGiven())); } catch { /* private browsing */ }
         showPlace(field);
       });
+      // What does not count is not shown, either.
+      field.addEventListener("change", () => { field.value = costsGiven()[field.dataset.costOf]; });
     }
     let resizing = 0;
     new ResizeObserver(() => {
@@ -472,7 +475,7 @@
     try {
       const kept = JSON.parse(localStorage.getItem(COSTS_KEY) ?? "{}");
       for (const field of costFields) {
-        if (kept[field.dataset.costOf] >= 0) field.value = kept[field.dataset.costOf];
+        if (kept[field.dataset.costOf] >= 0 && kept[field.dataset.costOf] <= MOST_COST) field.value = kept[field.dataset.costOf];
       }
     } catch { /* none, or private browsing */ }
   }

@@ -108,6 +108,6 @@ def _time(visit: Visit, text: str, field: str) -> datetime:
     zone: tzinfo = visit.console.settings.zone
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"{field}: expected a time, got {text[:50]!r}") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)

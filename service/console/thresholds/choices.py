@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlencode
@@ -162,8 +162,7 @@ def _aware(moment: datetime | None, zone: tzinfo) -> datetime | None:
     """Return a time in UTC; one without a zone, as forms send, is of the plant."""
     if moment is None:
         return None
-    try:
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        return aware.astimezone(UTC)
-    except OverflowError as error:
-        raise InvalidRequest(f"the year {moment.year} is too far away") from error
+    if not MINYEAR < moment.year < MAXYEAR:  # another zone may not be able to write it
+        raise InvalidRequest(f"the year {moment.year} is too far away")
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    return aware.astimezone(UTC)

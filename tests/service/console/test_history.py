@@ -178,3 +178,13 @@ def test_history_in_the_browser(browser, plain, archived):
     assert browser.text(".verdict h1") == "NG"
     look(browser, "part")
     assert foreign(browser.requests(), plain.url) == []
+
+
+def test_a_kept_file_that_is_no_image_is_not_asked_for(visitor):
+    fields = {"category": "bolt", "part_id": "no-image", "origin": "test"}
+    answer = visitor.post("/detect", data=fields, files={"file": ("a.png", b"no image")})
+    assert answer.status_code == 415
+    page = visitor.get("/console/history", params={"part_id": "no-image", "origin": "test"})
+    assert len(shown(page)) == 1
+    assert "unreadable" in page.text
+    assert "/thumbnail" not in page.text

@@ -94,6 +94,13 @@ def test_a_person_without_a_session_is_sent_to_sign_in_and_a_program_gets_401(st
     assert stranger.get("/console/try").headers["content-type"] == "application/problem+json"
     part = stranger.post("/console/try", headers={**HTML, "HX-Request": "true"})
     assert (part.status_code, part.headers["hx-redirect"]) == (401, "/console/sign-in?next=%2F")
+    for shown, then in (
+        ("http://127.0.0.1/console/review?station=EL", "%2Fconsole%2Freview%3Fstation%3DEL"),
+        ("http://127.0.0.1//evil.example/", "%2F"),
+    ):
+        current = {**HTML, "HX-Request": "true", "HX-Current-URL": shown}
+        part = stranger.post("/console/try", headers=current)
+        assert part.headers["hx-redirect"] == f"/console/sign-in?next={then}"
 
 
 def test_signing_in_and_out(stranger, secrets):
@@ -198,6 +205,31 @@ def test_an_image_that_is_none_is_an_input_problem(visitor):
         files={"file": ("part.png", b"no image")},
     )
     assert 'class="verdict state-INPUT"' in answer.text
+
+
+def test_a_signed_in_person_on_a_wrong_path_is_not_asked_for_a_key(stranger, secrets):
+    assert sign_in(stranger, secrets["engineer"]).status_code == 303
+    for path in ("/console/nonsense", "/console//live", "/console/models/versions/a/1/x/report"):
+        page = stranger.get(path, headers=HTML)
+        assert page.status_code == 404, path
+        assert html.escape(path) in page.text
+    assert "session has ended" not in stranger.get("/console/sign-in", headers=HTML).text
+    stranger.cookies.clear()
+    assert stranger.get("/console/nonsense", headers=HTML).status_code == 303
+
+
+def test_an_old_token_is_no_matter_of_rights(stranger, secrets):
+    old = token_in(stranger.get("/console/sign-in", headers=HTML))
+    assert sign_in(stranger, secrets["engineer"]).status_code == 303
+    form = {"token": old, "reason": "x"}
+    page = stranger.post("/console/system/keys/viewer/withdraw", data=form, headers=HTML)
+    assert page.status_code == 403
+    assert "This page is older than your session" in page.text
+    assert "Your key does not allow" not in page.text
+    assert sign_in(stranger, secrets["viewer"]).status_code == 303
+    page = stranger.get("/console/system/keys", headers=HTML)
+    assert "Your key does not allow" in page.text
+    assert "older than your session" not in page.text
 
 
 def test_without_the_console_there_is_no_page(weights, tmp_path):

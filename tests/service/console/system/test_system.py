@@ -124,7 +124,8 @@ def test_sending_again_is_audited_and_reaches_the_sink(system, engineer, eventua
     eventually(lambda: len(system.receiver.seen) > before, "the dead letter again")
     day = timedelta(days=1)
     since = f"{datetime.now(UTC) - day:%Y-%m-%dT%H:%M}"
-    assert send(engineer, "/deliveries/hook/replay", since="soon").status_code == 422
+    for wrong in ("soon", "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"):
+        assert send(engineer, "/deliveries/hook/replay", since=wrong).status_code == 422
     turned = {"since": since, "until": f"{datetime.now(UTC) - 2 * day:%Y-%m-%dT%H:%M}"}
     assert send(engineer, "/deliveries/hook/replay", **turned).status_code == 422
     before = len(system.receiver.seen)

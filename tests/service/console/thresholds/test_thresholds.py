@@ -128,6 +128,13 @@ def test_the_page_says_what_it_is_about(visitor, records):
     assert f"{len(outside)} parts that the line was told OK were judged outside" in about
 
 
+def test_the_promise_does_not_contradict_itself(visitor, records):
+    """Whoever reads the page without its styles reads every text that it may show."""
+    page = visitor.get(PAGE, headers=HTML).text
+    assert "stored no quantiles" not in page or "stored 21 quantiles" not in page
+    assert ('data-promise="bound"' in page) is not ('data-promise="estimate"' in page)
+
+
 def test_few_verdicts_are_warned_of(visitor):
     about = data_of(visitor, PAGE.replace("bolt", "nut"))["about"]
     assert "No defective part has been judged" in about or "fewer than 30" in about
@@ -214,7 +221,8 @@ def test_a_wrong_change_is_refused(visitor, fields):
 @pytest.mark.parametrize(
     "query", ["category=none", "model=parts/9", "period=year", "colour=red",
               "period=own&since=2026-02-01T00:00&until=2026-01-01T00:00",
-              "period=own&since=0001-01-01T00:00:00%2B14:00"],
+              "period=own&since=0001-01-01T00:00:00%2B14:00",
+              "period=own&since=0001-01-01T00:00", "period=own&until=9999-12-31T23:59"],
 )  # fmt: skip
 def test_a_wrong_choice_is_explained(visitor, query):
     for address in ("/console/thresholds", "/console/thresholds/data"):
@@ -308,6 +316,10 @@ def test_the_workbench_in_the_browser(browser, bench, visitor, records):
     browser.open(f"{bench.url}{PAGE}")
     browser.one("#workbench[data-ready]")
     check_places(browser, rows)
+    tables = (
+        "return [...document.querySelectorAll('.numbers')].map((t) => getComputedStyle(t).display)"
+    )
+    assert browser.driver.execute_script(tables) == ["table", "table"]
     look(browser, "thresholds")
     browser.use_theme("light")
     drag(browser, bench, visitor)
