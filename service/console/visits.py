@@ -154,13 +154,19 @@ class Visit:
             "Referrer-Policy": "same-origin",
         }
 
+    def _here(self, path: str) -> str:
+        """Return the page's address; a page that answers a form has none to come back to."""
+        if self.request.method != "GET":
+            return "/"
+        query: str = self.request.scope["query_string"].decode("ascii", "replace")
+        return path + (f"?{query}" if query else "")
+
     def _values(self) -> dict[str, Any]:
         path: str = self.request.scope["path"]
-        query: str = self.request.scope["query_string"].decode("ascii", "replace")
         return {
             "root": self.root,
             "path": path,
-            "here": path + (f"?{query}" if query else ""),
+            "here": self._here(path),
             "token": self.console.sessions.token_of(self.session),
             "theme": self.theme,
             "themes": THEMES,

@@ -196,6 +196,16 @@ def test_without_keys_the_page_says_so(plain):
         assert send(client, "/keys/ada/withdraw", who="Ada").status_code == 409
 
 
+def test_the_audit_writes_routes_for_people(system, engineer):
+    rollout = system.server.app.state.service.rollout
+    stable, canary = ({"name": "bolts", "version": number} for number in "45")
+    values = {"stable": stable, "canary": {"checkpoint": canary, "share": 0.25}, "shadow": None}
+    by = Author("Routing", WHY, "pager", "r-1")
+    asyncio.run(rollout.record("replay", "hook", by, lambda: None, **values))
+    shown = text_of(page(engineer, "/audit?who=routing"))
+    assert "After stable bolts/4, canary bolts/5 25.0%, shadow" in shown
+
+
 def test_the_audit_is_filtered_and_paged(system, engineer):
     rollout = system.server.app.state.service.rollout
 
