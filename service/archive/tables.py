@@ -200,11 +200,17 @@ JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters, thinned_hours)
 CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups, compatibility)
 """Those that the PostgreSQL of all nodes has; a journal has these and `JOURNAL_TABLES`."""
 
+RESULTS = ("score", "found", "told", "origin", "category", "station")
+"""The columns of `inspections_by_result`: a search of rare results reads this index alone."""
+
 # What is searched: by time, by station, by category, one part; what waits for a person, was
 # rejected, or was judged. The partial indexes have category and station too, so that PostgreSQL
 # passes over those of others in the index.
 _newest = (inspections.c.received_at, inspections.c.inspection_id)
 Index("inspections_by_time", *_newest)
+Index(
+    "inspections_by_result", *_newest, *(inspections.c[name] for name in RESULTS)
+)  # fmt: skip
 Index("inspections_of_station", inspections.c.station, *_newest)
 Index("inspections_of_category", inspections.c.category, *_newest)
 Index(

@@ -85,8 +85,6 @@ def _index_inspections() -> None:
     open_review = "told IN ('REVIEW', 'UNDECIDED') AND verdict IS NULL"
     place = ["category", "station"]
     _index("open_reviews", "inspections", [*newest, *place], open_review)
-    to_judge = "told IN ('REVIEW', 'UNDECIDED', 'NG') AND verdict IS NULL AND origin != 'test'"
-    _index("inspections_to_judge", "inspections", [*newest, *place], to_judge)
     _index("inspections_rejected", "inspections", [*newest, *place], "told = 'NG'")
     judged = [*newest, *place, "verdict"]
     _index("inspections_judged", "inspections", judged, "verdict IS NOT NULL")

@@ -42,6 +42,13 @@ _WHOLE_INDEXES = {
 }
 """The first column of each index that has every inspection with a value."""
 
+BY_RESULT = "inspections_by_result"
+_RESULTS = ("found", "origin", "min_score", "max_score")
+"""What may be rare, and has no index of its own."""
+
+_COVERED = (*_RESULTS, "told", "category", "station", "since", "until")
+"""What `BY_RESULT` answers without the inspections' rows."""
+
 _PARTIAL_INDEXES = {
     "open_reviews": OPEN_REVIEW,
     "inspections_judged": JUDGED,
@@ -115,15 +122,23 @@ def page_query(wanted: Filter, limit: int, after: Position | None = None) -> Sel
     SQLite keeps no statistics and would take any index that fits, so only the condition of the
     chosen index is written in a way that lets it use one.
     """
+    index = index_for(wanted)
     columns = (inspections.c.received_at, inspections.c.inspection_id)
-    query = select(inspections).where(*_conditions(wanted, index_for(wanted)))
+    newest = [column.desc() for column in columns]
+    conditions = _conditions(wanted, index)
     if after is not None:
-        query = query.where(tuple_(*columns) < tuple_(*after, types=[c.type for c in columns]))
-    return query.order_by(*(column.desc() for column in columns)).limit(limit)
+        conditions.append(tuple_(*columns) < tuple_(*after, types=[c.type for c in columns]))
+    if index != BY_RESULT:
+        return select(inspections).where(*conditions).order_by(*newest).limit(limit)
+    # A million rows may be passed over: in the index alone, which has all that is asked for.
+    ids = select(inspections.c.inspection_id).where(*conditions).order_by(*newest).limit(limit)
+    return select(inspections).where(inspections.c.inspection_id.in_(ids)).order_by(*newest)
 
 
 def index_for(wanted: Filter) -> str:
     """Return the index of the smallest set, by experience, that has all wanted inspections."""
+    has_results = any(getattr(wanted, name) is not None for name in _RESULTS)
+    is_covered = has_results and wanted == _with_only(wanted, *_COVERED)
     smallest_first = (
         ("inspections_of_part", wanted.part_id is not None),
         ("inspections_of_job", wanted.job_id is not None),
@@ -131,10 +146,16 @@ def index_for(wanted: Filter) -> str:
         ("inspections_judged", isinstance(wanted.verdict, Verdict)),
         ("inspections_held", wanted.is_held is True),
         ("inspections_rejected", wanted.told is Decision.NG),
+        (BY_RESULT, is_covered),
         ("inspections_of_station", wanted.station is not None),
         ("inspections_of_category", wanted.category is not None),
     )
     return next((index for index, fits in smallest_first if fits), "inspections_by_time")
+
+
+def _with_only(wanted: Filter, *names: str) -> Filter:
+    """Return a filter with these fields alone."""
+    return Filter(**{name: getattr(wanted, name) for name in names})
 
 
 def _conditions(wanted: Filter, index: str) -> list[_Condition]:

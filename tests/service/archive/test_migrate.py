@@ -27,6 +27,8 @@ from service.archive.tables import CENTRAL_TABLES, JOURNAL_TABLES, inspections, 
 from service.cli.main import build_commands
 from service.errors import ArchiveUnavailable
 
+HEAD = ScriptDirectory(MIGRATIONS, version_locations=[MIGRATIONS]).get_current_head() or ""
+NEXT = f"{int(HEAD) + 1:04}"
 ADDS = '''"""Adds."""
 
 from alembic import op
@@ -64,11 +66,8 @@ DESTRUCTIVE = {
 def later(folder: Path, step: str, oldest_writer: str = "0001") -> Path:
     """Return the migrations of a later release, which has one step more."""
     copy = Path(shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__")))
-    head = ScriptDirectory(copy, version_locations=[copy]).get_current_head()
-    assert head is not None
-    revision = f"{int(head) + 1:04}"
-    content = ADDS.format(revision=revision, before=head, step=step, oldest_writer=oldest_writer)
-    (copy / f"r{revision}_later.py").write_text(content)
+    content = ADDS.format(revision=NEXT, before=HEAD, step=step, oldest_writer=oldest_writer)
+    (copy / f"r{NEXT}_later.py").write_text(content)
     return copy
 
 
@@ -173,8 +172,7 @@ def test_the_migrations_make_the_journal_to_the_letter():
 
 
 def test_every_migration_after_the_first_only_adds(connection, tmp_path):
-    walk(connection, MIGRATIONS, tmp_path)
-    walk(connection, later(tmp_path / "later", COLUMN), tmp_path / "more")
+    walk(connection, later(tmp_path / "later", COLUMN), tmp_path)
 
 
 @pytest.mark.parametrize("step", DESTRUCTIVE.values(), ids=DESTRUCTIVE)
@@ -202,18 +200,18 @@ def test_a_schema_says_where_it_stands(connection, tmp_path):
 def test_a_postgresql_is_migrated_by_command(postgresql_url, tmp_path, monkeypatch):
     run = CliRunner().invoke
     first = run(build_commands(), ["archive", "migrate", postgresql_url])
-    assert (first.exit_code, first.stdout) == (0, "schema none -> 0001\n")
+    assert (first.exit_code, first.stdout) == (0, f"schema none -> {HEAD}\n")
     monkeypatch.setenv("MAMBAAD_ARCHIVE__URL", postgresql_url.replace("+psycopg", ""))
     again = run(build_commands(), ["archive", "migrate"])
-    assert (again.exit_code, again.stdout) == (0, "nothing to do: the tables have schema 0001\n")
+    assert (again.exit_code, again.stdout) == (0, f"nothing to do: the tables have schema {HEAD}\n")
     migrations = later(tmp_path / "later", COLUMN)
-    assert migrate(postgresql_url, migrations) == Migration("0001", "0002")
-    assert migrate(postgresql_url) == Migration("0002", "0002")  # a release before: it goes on
+    assert migrate(postgresql_url, migrations) == Migration(HEAD, NEXT)
+    assert migrate(postgresql_url) == Migration(NEXT, NEXT)  # a release before: it goes on
 
 
 def test_a_postgresql_that_only_a_newer_release_can_write_is_refused(postgresql_url, tmp_path):
-    migrate(postgresql_url, later(tmp_path / "later", COLUMN, oldest_writer="0002"))
-    with pytest.raises(SchemaUnusable, match="needs a release with schema '0002' or newer"):
+    migrate(postgresql_url, later(tmp_path / "later", COLUMN, oldest_writer=NEXT))
+    with pytest.raises(SchemaUnusable, match=f"needs a release with schema '{NEXT}' or newer"):
         migrate(postgresql_url)
 
 
@@ -224,10 +222,10 @@ def test_a_postgresql_is_searched_only_if_this_release_can_use_its_tables(postgr
                 call()
         migrate(postgresql_url)
         assert read(database) == []
-    migrate(postgresql_url, later(tmp_path / "later", COLUMN, oldest_writer="0002"))
+    migrate(postgresql_url, later(tmp_path / "later", COLUMN, oldest_writer=NEXT))
     with (
         closing(CentralDatabase(postgresql_url, limit_s=10)) as database,
-        pytest.raises(ArchiveUnavailable, match="needs a release with schema '0002'"),
+        pytest.raises(ArchiveUnavailable, match=f"needs a release with schema '{NEXT}'"),
     ):
         read(database)
 
@@ -240,7 +238,7 @@ def read(database: CentralDatabase) -> list[object]:
 def test_two_migrations_at_once_are_one(postgresql_url):
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(migrate, [postgresql_url] * 4))
-    assert sorted(one.before or "" for one in done) == ["", "0001", "0001", "0001"]
+    assert sorted(one.before or "" for one in done) == ["", HEAD, HEAD, HEAD]
 
 
 def test_a_postgresql_migration_that_fails_leaves_nothing(postgresql_url, tmp_path):

@@ -29,6 +29,7 @@ QUERIES = {
 # Panels that need a shadow, or more parts than this service had.
 QUIET = {
     "Alarms",
+    "Certificate expires in",
     "Difference of a shadow's score",
     "Parts in the drift window",
     "Shadows",
