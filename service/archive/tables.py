@@ -200,8 +200,8 @@ JOURNAL_TABLES = (events, station_numbers, sinks, dead_letters, thinned_hours)
 CENTRAL_TABLES = (inspections, views, verdicts, holds, rollups, compatibility)
 """Those that the PostgreSQL of all nodes has; a journal has these and `JOURNAL_TABLES`."""
 
-RESULTS = ("score", "found", "told", "origin", "category", "station")
-"""The columns of `inspections_by_result`: a search of rare results reads this index alone."""
+RESULTS = ("score", "found", "told", "origin", "category", "station", "repeats")
+"""Columns of `inspections_by_result`: searches of rare results and counts read it alone."""
 
 # What is searched: by time, by station, by category, one part; what waits for a person, was
 # rejected, or was judged. The partial indexes have category and station too, so that PostgreSQL

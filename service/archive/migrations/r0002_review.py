@@ -18,5 +18,5 @@ def upgrade() -> None:
         "inspections_to_judge", "inspections", [*_NEWEST, "category", "station"],
         sqlite_where=where, postgresql_where=where,
     )  # fmt: skip
-    results = ["score", "found", "told", "origin", "category", "station"]
+    results = ["score", "found", "told", "origin", "category", "station", "repeats"]
     op.create_index("inspections_by_result", "inspections", [*_NEWEST, *results])
