@@ -143,7 +143,7 @@ async def _camera(settings: StationSettings, inspector: Inspector, name: str) ->
     except CameraSilent as error:
         silent = str(error).removeprefix(f"{what}: ")
         if folder is not None:
-            name = folder.pattern.format(trigger_number=0, part_id="")
+            name = folder.pattern.replace("{trigger_number}", "0").replace("{part_id}", "")
             silent += f"; while the check runs, an image must come whose name is {name}"
         return Check(what, silent, is_sound=False)
     content = frame.content

@@ -261,6 +261,7 @@ def test_the_check_names_what_works_and_what_does_not(tmp_path, served, image, f
         "recipe 2, category rust",
         "camera top",
     ]
+    assert unsound[-1].value.endswith("an image must come whose name is 0.png")
 
 
 def test_the_check_says_what_to_do_about_a_key_and_a_folder_that_are_missing(tmp_path, image):
