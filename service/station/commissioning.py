@@ -112,9 +112,24 @@ async def _door(settings: StationSettings, client: AsyncClient) -> Check:
     try:
         door = open_door(settings.plc, lambda image: None, settings, client)
         what = f"PLC {door.address}"
-        return Check(what, await door.check())
+        value = await door.check()
+        if settings.plc.opcua is not None and (missing := await _reads(client)):
+            return Check(what, f"{value}; {missing}", is_sound=False)
+        return Check(what, value)
     except DoorClosed as error:
         return Check(what, str(error), is_sound=False)
+
+
+async def _reads(client: AsyncClient) -> str:
+    """Return what is wrong if the service does not show a caller its archive, else nothing."""
+    try:
+        await anext(aiter(client.inspections(page_size=1)), None)
+    except NotAllowed as error:
+        if error.status == HTTPStatus.FORBIDDEN:
+            return "the SHA-256 of models stays unknown: the API key needs the scope `read` as well"
+    except InspectionError:
+        pass  # the check of the service names it
+    return ""
 
 
 async def _camera(settings: StationSettings, inspector: Inspector, name: str) -> Check:
@@ -126,7 +141,11 @@ async def _camera(settings: StationSettings, inspector: Inspector, name: str) ->
     try:
         frame, took_ms = await _first_frame(inspector.cameras[name])
     except CameraSilent as error:
-        return Check(what, str(error).removeprefix(f"{what}: "), is_sound=False)
+        silent = str(error).removeprefix(f"{what}: ")
+        if folder is not None:
+            name = folder.pattern.replace("{trigger_number}", "0").replace("{part_id}", "")
+            silent += f"; while the check runs, an image must come whose name is {name}"
+        return Check(what, silent, is_sound=False)
     content = frame.content
     reason = await asyncio.to_thread(ImageChecker(settings.cameras[name]).check, content)
     try:

@@ -1,5 +1,6 @@
 """The handshake of commands: ReqCommand, AckCommand, CommandResult."""
 
+from service.station.machine.faults import ErrorCode
 from service.station.machine.images import PlcImage
 from service.station.machine.states import CommandResult
 
@@ -15,6 +16,8 @@ class CommandHandshake:
         self._may_begin = False
         self.ack = 0
         self.result = CommandResult.RUNNING
+        self.error = ErrorCode.NONE
+        """Why the latest command failed."""
 
     @property
     def is_running(self) -> bool:
@@ -33,6 +36,7 @@ class CommandHandshake:
         self._may_begin = False
         self.ack = inputs.command
         self.result = CommandResult.RUNNING
+        self.error = ErrorCode.NONE
         return inputs.command
 
     def end(self, result: CommandResult) -> None:

@@ -58,6 +58,8 @@ class StationImage:
     state: State = State.PREOPERATIONAL
     ack_command: int = 0
     command_result: CommandResult = CommandResult.RUNNING
+    command_error: ErrorCode = field(default=ErrorCode.NONE, compare=False)
+    """Why the latest command failed; it has no register."""
     error_code: ErrorCode = ErrorCode.NONE
     error_count: int = 0
     recipe: int = 0

@@ -132,6 +132,7 @@ class Machine:
             case TriggerDurable():
                 self._trigger_is_durable(part.job)
             case SpoolFailed():
+                self._commands.error = event.code
                 self._end_command_of(part.job, CommandResult.FAILED)
                 work.spool_failed(event.code)
             case Exposed():
@@ -165,7 +166,7 @@ class Machine:
             self._commands.end(CommandResult.DONE)
             return
         if isinstance(event, RecipeFailed):
-            work.latch(ErrorCode.RECIPE_FAILED)
+            self._blame(ErrorCode.RECIPE_FAILED)
         self._commands.end(CommandResult.FAILED)
         if self._autostart_at_ms < math.inf:
             self._autostart_at_ms = work.now_ms + RETRY_MS
@@ -215,10 +216,14 @@ class Machine:
 
     def _prepare(self, recipe: int) -> CommandResult:
         if recipe not in self._settings.recipes:
-            self._work.latch(ErrorCode.UNKNOWN_RECIPE)
+            self._blame(ErrorCode.UNKNOWN_RECIPE)
             return CommandResult.FAILED
         self._work.prepare(recipe)
         return CommandResult.RUNNING
+
+    def _blame(self, code: ErrorCode) -> None:
+        self._work.latch(code)
+        self._commands.error = code
 
     def _autostart(self) -> None:
         work, recipe = self._work, self._settings.autostart_recipe
@@ -268,6 +273,7 @@ class Machine:
             state=work.state,
             ack_command=self._commands.ack,
             command_result=self._commands.result,
+            command_error=self._commands.error,
             error_code=work.errors.oldest,
             error_count=len(work.errors),
             recipe=work.recipe,

@@ -261,6 +261,7 @@ def test_the_check_names_what_works_and_what_does_not(tmp_path, served, image, f
         "recipe 2, category rust",
         "camera top",
     ]
+    assert unsound[-1].value.endswith("an image must come whose name is 0.png")
 
 
 def test_the_check_says_what_to_do_about_a_key_and_a_folder_that_are_missing(tmp_path, image):
@@ -278,6 +279,22 @@ def test_the_check_says_what_to_do_about_a_key_and_a_folder_that_are_missing(tmp
     assert "the scope `detect`" in reads["recipe 1"].value
     assert f"make it (mkdir -p {plant.shots})" in without["camera top"].value
     assert not plant.shots.exists()
+
+
+def test_the_check_of_opcua_says_that_the_key_may_not_read(tmp_path, image):
+    door = {"opcua": {"port": 0, "no_security": True, "anonymous": "command"}}
+    plant = Plant(tmp_path, "http://service", image, silent_after_ms=20, plc=door)
+
+    async def scenario(status):
+        answers = httpx.MockTransport(lambda _: httpx.Response(status, json={"title": "refused"}))
+        async with AsyncClient(plant.url, transport=answers) as client:
+            checks = await check_station(plant.settings, client)
+        return next(check for check in checks if check.what.startswith("PLC"))
+
+    without, away = asyncio.run(scenario(403)), asyncio.run(scenario(404))
+    assert not without.is_sound
+    assert "needs the scope `read` as well" in without.value
+    assert away.is_sound
 
 
 def test_a_spool_that_cannot_be_written_takes_no_part(tmp_path, served, image, first):

@@ -18,6 +18,7 @@ from service.station.plc.requester import Requester
 from service.station.settings import RecipeSettings
 
 _LONGEST_WAIT_S = 2.0
+_NO_RECIPE = 0
 _PREPARED_ONLY, _NOT_PREPARED_ONLY = 1, 0
 """Values of TriStateBooleanDataType; any other does not filter."""
 _PATH = "RecipeManagement"
@@ -122,12 +123,17 @@ class Recipes:
         )
 
     async def _prepare(self, external: Any, internal: Any) -> Sequence[ua.Variant]:  # noqa: ANN401
-        """Prepare a recipe; one that takes longer ends with a RecipePreparedEvent."""
+        """Prepare a recipe; one that takes longer ends with a RecipePreparedEvent.
+
+        One that does not exist ends the prepared one, as through every door: a client that does
+        not look at the error must not go on with the recipe before.
+        """
         recipe = self.find(external, internal)
-        if recipe is None:
-            return self._prepared_outputs(None, Outcome.UNKNOWN_RECIPE)
         if self._requester.is_commanded:
             return self._prepared_outputs(None, Outcome.BUSY)
+        if recipe is None:
+            await self._requester.command(Command.PREPARE_RECIPE, _NO_RECIPE)
+            return self._prepared_outputs(None, Outcome.UNKNOWN_RECIPE)
         self._preparing = asyncio.create_task(
             self._requester.command(Command.PREPARE_RECIPE, recipe.number)
         )

@@ -31,6 +31,7 @@ from service.station.settings.requests import MqttDoorSettings
 _PROTOCOLS = {"5": mqtt.MQTTv5, "3.1.1": mqtt.MQTTv311}
 _SEND_NO_RETAINED = 2
 _MOST_PASSWORD_BYTES = 65_536
+_NO_ANSWER = "perhaps it wants TLS, or a client's certificate"
 
 
 class BrokerAway(Exception):
@@ -137,7 +138,12 @@ class BrokerConnection:
         client, settings = self._client, self._settings
         await asyncio.to_thread(client.connect, settings.host, settings.port, settings.keepalive_s)
         client.loop_start()
-        await self._no_refusal("the connection")
+        try:
+            await self._no_refusal("the connection")
+        except BrokerAway as error:
+            if self._answer.done():
+                raise
+            raise BrokerAway(f"{error}; {_NO_ANSWER}") from error
         for topic in topics:
             self._subscribe(topic, shows_retained=True)
             await self._no_refusal(f"the subscription of {topic}")

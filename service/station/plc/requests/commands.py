@@ -68,5 +68,6 @@ def _detail(result: CommandResult, image: StationImage) -> str:
     if result is CommandResult.DONE:
         return ""
     if result is CommandResult.FAILED:
-        return f"it failed: {image.error_code.name}" if image.error else "it failed"
+        code = image.command_error or image.error_code
+        return f"it failed: {code.name}" if code else "it failed"
     return f"the state {image.state.name} does not allow it"

@@ -206,7 +206,8 @@ def _request_of(name: str) -> TriggerRequest:
     """Return the request in a name. Raises `RequestRefused`."""
     found = _NAME.fullmatch(name)
     if found is None:
-        raise RequestRefused("invalid", "expected a name such as 17.trigger or 17-cell-17.trigger")
+        names = "17.trigger or 17-cell-17.trigger, with a number of up to ten digits"
+        raise RequestRefused("invalid", f"expected a name such as {names}")
     values = {"trigger_number": int(found[1]), "part_id": found[2] or ""}
     return checked_request(TriggerRequest, values)
 

@@ -65,9 +65,13 @@ def test_a_recipe_that_does_not_exist_or_cannot_be_prepared(site, run):
     async def scenario(client):
         await make_ready(client)
         for unknown in ("77", "", "no such", "\0"):
+            await make_ready(client)
             assert (await prepare(client, unknown))[1:] == [False, -4]
-        assert site.station.image.ready
-        assert site.station.image.recipe == 1
+            assert not site.station.image.ready  # with the recipe before, parts would be mixed up
+            assert site.station.image.recipe == 0
+            assert site.station.image.error_code.name == "UNKNOWN_RECIPE"
+            await call(client, f"{STATES}.ConfirmAll", ua.LocalizedText("seen"))
+        await make_ready(client)
         assert (await prepare(client, "nothing"))[1:] == [False, -2]
         assert site.station.image.error_code.name == "RECIPE_FAILED"
         assert (await start(client, "without a recipe"))[1] == -1

@@ -107,6 +107,21 @@ def test_commands_are_given_by_name(tmp_path):
     assert (refused[0], refused[1]["detail"]) == (409, "the station is in the state halted")
 
 
+def test_a_command_that_fails_says_its_own_error_beside_an_older_one(tmp_path):
+    async def scenario():
+        async with opened(making(tmp_path)) as line, client_of(line) as client:
+            await client.post("/command", json={"command": "Halt"})
+            missed = await client.post("/trigger", json=part(5))
+            for command in ("Reset", "SelectModeAutomatic"):
+                await client.post("/command", json={"command": command})
+            prepare = {"command": "PrepareRecipe", "recipe": 9}
+            return missed.json(), (await client.post("/command", json=prepare)).json()
+
+    missed, unknown = asyncio.run(scenario())
+    assert missed["state"]["error"] == unknown["state"]["error"] == "MISSED_TRIGGER"
+    assert unknown["detail"] == "it failed: UNKNOWN_RECIPE"
+
+
 def test_a_client_that_leaves_early_loses_nothing(tmp_path):
     async def scenario():
         async with opened(making(tmp_path)) as line, client_of(line) as client:
