@@ -43,5 +43,5 @@ def test_networks_that_cannot_exist(wrong, message):
 @pytest.mark.parametrize("size", [(128, 256), (96, 96)])
 def test_a_scan_without_an_order_for_the_size(size):
     with pytest.raises(ScanError, match="sweep, scan and zigzag exist for every size"):
-        NetworkConfig(image_size=size)
-    NetworkConfig(image_size=size, scan="scan")
+        NetworkConfig(image_size=size, scan="zorder")
+    NetworkConfig(image_size=size)
