@@ -1,6 +1,7 @@
 """`mambaad deliveries`, against a service on a socket."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 from service.app import create_app
 from service.cli.main import build_commands
 from service.settings import Settings, VersionSettings
+from service.versions.rollout import Rollout
+from service.versions.state import Deployment
 from tests.service.delivery.broker import free_port
 from tests.service.delivery.conftest import deliver, journal  # noqa: F401
 from tests.service.delivery.journals import parts, record
@@ -25,6 +28,8 @@ def receiver():
 def service(tmp_path, eventually):
     """A service on a socket, without workers; the test gives it deliveries."""
     app = create_app(Settings(versions=VersionSettings(weights_dir=tmp_path)))
+    rollout = Rollout(None, None, Deployment(None), app.state.metrics)
+    app.state.service = SimpleNamespace(rollout=rollout)
     port = free_port()
     config = uvicorn.Config(app, port=port, lifespan="off", log_level="error")
     server = uvicorn.Server(config)

@@ -93,7 +93,10 @@ def test_the_check_ends_with_2_if_the_service_is_away(mambaad):
     result = mambaad("check")
     assert result.exit_code == 2
     assert "NOT  service http://127.0.0.1:9/: no connection" in result.stdout
-    assert "NOT  camera top: camera top: the folder shots cannot be read" in result.stdout
+    assert (
+        "NOT  camera top: the folder shots does not exist: make it (mkdir -p shots)"
+        in result.stdout
+    )
     assert "ok   spool station-spool" in result.stdout
 
 
