@@ -230,6 +230,7 @@ def running(settings: Settings, host: str = "127.0.0.1") -> Iterator[RunningServ
     try:
         yield RunningServer(app, settings, f"{scheme}://{host}:{listener.getsockname()[1]}", log)
     finally:
+        server.handle_exit(signal.SIGINT, None)  # ends the console's streams
         server.should_exit = True
         thread.join(TIMEOUT_S)
         listener.close()

@@ -3,6 +3,7 @@
 The other machine is a network namespace with an address of its own.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -38,12 +39,15 @@ with httpx.Client(base_url=url, verify=trust(authority or None), timeout=60) as 
 """
 
 
+_NUMBERS = itertools.count()
+
+
 @contextmanager
 def other_machine():
     """Make a second machine; yield its name."""
     if os.geteuid() or shutil.which("ip") is None:
         pytest.skip("a network namespace needs root and `ip` (iproute2)")
-    name = f"plant{os.getpid()}"
+    name = f"p{os.getpid()}n{next(_NUMBERS)}"  # an interface's name has 15 characters at most
     near, far = f"{name}a"[-15:], f"{name}b"[-15:]
     try:
         subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)

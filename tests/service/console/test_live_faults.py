@@ -147,6 +147,8 @@ def test_each_alarm_says_what_is_wrong(troubled, browser):
 
 @pytest.mark.slow
 def test_live_says_what_to_do_before_the_first_part(troubled, browser):
+    browser.open(troubled.url)
+    assert browser.driver.current_url == f"{troubled.url}/console/try"
     for page in ("live", "history"):
         browser.open(f"{troubled.url}/console/{page}")
         steps = browser.text(".steps")

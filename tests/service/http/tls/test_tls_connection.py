@@ -131,7 +131,7 @@ def test_tls_1_2_is_the_oldest(connect, pair, cut, eventually, version, is_allow
 def test_what_is_no_tls_is_closed_with_one_line_for_developers(
     connect, cut, eventually, caplog, data
 ):
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "service")
     caplog.clear()
     client = connect.raw(data)
     client.shutdown(socket.SHUT_WR)

@@ -191,6 +191,7 @@ def test_a_door_answers_nothing_from_the_ledger_of_another_kind(tmp_path):
         async with opened(tmp_path) as line:
             await line.prepare()
             assert (await line.desk.inspect(trigger(1))).verdict == "OK"
+            await line.until(lambda: not line.desk.image.results_valid)  # it is written down
         async with opened(tmp_path, kind=FolderDoorSettings, path=tmp_path) as line:
             assert line.desk.undelivered() == []
             await line.prepare()
