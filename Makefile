@@ -40,7 +40,7 @@ run: $(SERVE) ## serve the shipped checkpoint on HOST:PORT, by default http://12
 	@echo "Starting the service: open http://$(HOST):$(PORT) in a browser once it is ready (Ctrl-C stops it)"
 	@exec $(BIN)/mambaad serve --host $(HOST) --port $(PORT) --state $(abspath $(STATE)) --samples $(abspath $(SAMPLES))
 
-test: $(DEV) ## run every test but the long ones (18 minutes on two cores)
+test: $(DEV) ## run every test but the long ones (20 minutes on two cores)
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not serial and not long"
 	$(PYTEST) -m "serial and not long" $(SERIAL)
 
