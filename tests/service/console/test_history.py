@@ -144,7 +144,7 @@ def test_hostile_values_are_shown_as_they_are(visitor, archived):
         assert not re.search(r"<script(?![^>]*src=)|<b>crack", page.text)
         if address != f"/console/parts/{archived[-3]}":
             assert HOSTILE in html.unescape(page.text)
-    hostile = {"part_id": HOSTILE, "job_id": HOSTILE}
+    hostile = {"part_id": HOSTILE, "station": HOSTILE}
     page = visitor.get("/console/history", params=hostile, headers=HTML)
     assert shown(page) == archived[-1:]
 

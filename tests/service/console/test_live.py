@@ -109,10 +109,10 @@ def test_live_shows_parts_as_they_come(browser, plain, image):
         assert tile.find_element("css selector", "[data-count=rate]").text == "40.0%"
         ids.append(inspect(client, image, 111, "EL-9", "nut"))
         browser.until(lambda: browser.text('[data-key="station:EL-9"] .word') == "NG", "NG")
-        spoken = browser.driver.execute_script(
-            "return document.getElementById('announced').textContent"
+        said = "return document.getElementById('announced').textContent"
+        browser.until(  # one in two seconds at most
+            lambda: browser.driver.execute_script(said).startswith("EL-9: NG: p-1"), "the words"
         )
-        assert spoken.startswith("EL-9: NG: p-1")
         bad = {"category": "bolt", "station": "EL-8", "origin": "line"}
         for _ in range(3):
             client.post("/detect", params=bad, content=b"no image")
