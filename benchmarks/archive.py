@@ -9,9 +9,6 @@ are written: `python -m benchmarks.archiving.overhead` measures what the archive
 
 import asyncio
 import json
-import os
-import platform
-import shlex
 import sqlite3
 import sys
 import tempfile
@@ -19,8 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +26,7 @@ from sqlalchemy import create_engine, text
 from benchmarks.archiving.rows import NODE, Made, fill_postgresql, fill_sqlite
 from benchmarks.archiving.searching import LIMIT_MS, PROMISED, Times, measure, writing
 from benchmarks.loading.claims import Verdict
-from model.benchmark import device_name
+from benchmarks.loading.results import described
 from service.archive import store
 from service.archive.migrate import parse_url
 from service.archive.records import InspectionRecord
@@ -150,17 +146,12 @@ def _judged(name: str, times: Times, database: str, rows: int) -> Verdict:
 
 def _about(url: str | None) -> dict[str, Any]:
     """Describe the measurement: time, command, machine and versions."""
-    command = shlex.join(["python", "-m", "benchmarks.archive", *sys.argv[1:]])
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command if url is None else command.replace(url, "URL"),
-        "device_name": device_name("cpu"),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "versions": {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
-        | {package: version(package) for package in _PACKAGES}
-        | ({} if url is None else {"postgresql": _asked(url, "SHOW server_version")}),
-    }
+    about = described("archive", _PACKAGES)
+    about["versions"]["sqlite"] = sqlite3.sqlite_version
+    if url is not None:
+        about["command"] = about["command"].replace(url, "URL")
+        about["versions"]["postgresql"] = _asked(url, "SHOW server_version")
+    return about
 
 
 def _bytes_of(folder: Path, url: str | None) -> int:

@@ -10,17 +10,12 @@ and without those watchers, in turn. Needs `pip install 'mambaad-service[dev]'` 
 """
 
 import json
-import os
-import platform
-import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -30,15 +25,6 @@ import httpx
 import numpy as np
 import typer
 from PIL import Image
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from benchmarks.archiving.rows import NODE, Made
 from benchmarks.consoling import pages as console_pages
@@ -48,9 +34,9 @@ from benchmarks.consoling.screen import screen
 from benchmarks.consoling.streams import Seen, streaming
 from benchmarks.loading import CannotMeasure
 from benchmarks.loading.claims import Verdict
+from benchmarks.loading.results import counting_bar, described
 from benchmarks.stationing.site import Service, ended, tell
 from benchmarks.stationing.store import CATEGORY, write_store
-from model.benchmark import device_name
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -256,11 +242,7 @@ def _noise(seed: int) -> bytes:
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Any]:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with counting_bar() as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
@@ -271,19 +253,10 @@ def _finish(
     for verdict in verdicts:
         if name != "pages" or not verdict.holds:
             print(verdict.text())
-    described = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "benchmarks.console", *sys.argv[1:]]),
-        "measures": name,
-        "device_name": device_name("cpu"),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
-    }
-    described |= values | {"verdicts": [asdict(verdict) for verdict in verdicts]}
+    told = values | {"verdicts": [asdict(verdict) for verdict in verdicts]}
+    result = described("console", _PACKAGES) | {"measures": name} | told
     if json_file is not None:
-        json_file.write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+        json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     raise typer.Exit(0 if all(verdict.holds for verdict in verdicts) else 1)
 
 

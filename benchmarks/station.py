@@ -11,29 +11,16 @@ network are killed and cut; then the archive is compared with what the PLCs saw.
 
 import asyncio
 import json
-import os
-import platform
-import shlex
 import sys
 import tempfile
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from benchmarks.loading import CannotMeasure
 from benchmarks.loading.claims import Verdict
+from benchmarks.loading.results import counting_bar, described
 from benchmarks.loading.subject import served_categories
 from benchmarks.stationing.counting import MUST_BE_ZERO
 from benchmarks.stationing.doors import DOORS
@@ -41,7 +28,6 @@ from benchmarks.stationing.flatness import report_flatness, run_soak
 from benchmarks.stationing.latency import OWN_LIMIT_MS, TAKT_MS, measure
 from benchmarks.stationing.site import Service, ended
 from benchmarks.stationing.triggering import Outcome, Roughness, run_rough
-from model.benchmark import device_name
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -76,14 +62,9 @@ def triggers(
     """Trigger parts while everything fails, and count what is wrong: nothing may be."""
     roughness = Roughness(seed, station_kill_s, service_kill_s)
     total = count if seconds is None else None
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
     with (
         tempfile.TemporaryDirectory(prefix="mambaad-station-") as folder,
-        Progress(*columns, console=console) as progress,
+        counting_bar() as progress,
     ):
         task = progress.add_task("results", total=total)
         parts = count if seconds is None else _UNLIMITED
@@ -180,17 +161,8 @@ def _listed(numbers: dict[str, Any]) -> str:
 
 
 def _write(file: Path, name: str, values: dict[str, Any]) -> None:
-    described = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "benchmarks.station", *sys.argv[1:]]),
-        "measures": name,
-        "device_name": device_name("cpu"),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
-    }
-    file.write_text(json.dumps(described | values, indent=2) + "\n", "utf-8")
+    result = described("station", _PACKAGES) | {"measures": name} | values
+    file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from service.access.guard import Guard
+from service.access.guard import Caller, Guard
 from service.api.limits import read_raw
 from service.errors import ClientGone, DeadlineExceeded, InvalidRequest
-from service.http.request_log import received_at
+from service.http.request_log import received_at, request_id_of
 from service.inspection.options import InspectOptions
+from service.versions.rollout import Author
 from service.workers.jobs import Priority
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -35,6 +36,12 @@ def options_of(request: Request) -> InspectOptions:
         received_at=received_at(request.scope),
         hold_answer=request.scope["state"].get("hold_answer"),
     )
+
+
+def author_of_change(request: Request, who: str, reason: str) -> Author:
+    """Return who changes something and why, with the caller that the request was let in as."""
+    caller: Caller = request.scope["state"]["caller"]
+    return Author(who, reason, caller.name, request_id_of(request.scope))
 
 
 def priority_of(name: str | None) -> Priority:

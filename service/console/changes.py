@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from service.api.admin.schemas import Reason, Who
 from service.api.documents import build
 from service.api.inspections.door import author_of as author_at
+from service.api.requests import author_of_change
 from service.console.visits import Visit
 from service.errors import InvalidRequest
-from service.http.request_log import request_id_of
 from service.versions.rollout import Author
 
 NAME_COOKIE = "mambaad_reviewer"
@@ -38,7 +38,7 @@ def author_of(visit: Visit, fields: Mapping[str, str]) -> Author:
     assert caller is not None  # a route that changes something needs a scope
     who = caller.name if visit.session.is_signed_in else fields.get("who", "")
     given = build(_Authorship, {"who": who, "reason": fields.get("reason", "")}, "form")
-    return Author(given.who, given.reason, caller.name, request_id_of(visit.request.scope))
+    return author_of_change(visit.request, given.who, given.reason)
 
 
 def reviewer_name(visit: Visit) -> str | None:

@@ -15,9 +15,9 @@ from service.api.inspections.queries import SearchQuery
 from service.api.service import ServiceDependency
 from service.archive.searching.search import Filter, Page, Position, search
 from service.console.first_steps import first_command
+from service.console.form_times import field_time
 from service.console.records import state_of
 from service.console.visits import READING, VisitDependency
-from service.errors import InvalidRequest
 from service.http.declaration import declares
 from service.inspection.submission import Origin
 
@@ -25,7 +25,6 @@ router = APIRouter()
 
 PAGE_PARTS = 30
 _TIMES = ("since", "until")
-_FORM_TIME = "%Y-%m-%dT%H:%M"
 
 
 @router.get("/console/history", name="history_page")
@@ -82,12 +81,5 @@ def _aware(text: str, zone: tzinfo) -> str:
 def _for_form(filters: Mapping[str, str], query: SearchQuery, zone: tzinfo) -> dict[str, str]:
     """Return the values of the form's fields, with times as its fields write them."""
     times = {name: getattr(query, name) for name in _TIMES}
-    try:
-        shown = {
-            name: moment.astimezone(zone).strftime(_FORM_TIME)
-            for name, moment in times.items()
-            if moment is not None
-        }
-    except OverflowError as error:
-        raise InvalidRequest("since or until is too far away") from error
+    shown = {name: field_time(moment, zone) for name, moment in times.items() if moment is not None}
     return {**filters, **shown}

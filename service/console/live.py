@@ -159,11 +159,7 @@ def _tile_html(visit: Visit, service: Service, feed: LiveFeed, tile: Tile) -> st
 
 def _state_html(visit: Visit, service: Service, board: Board) -> str:
     """Return the alarms and the beginning of the shift."""
-    state = visit.request.app.state
-    settings = state.archive_settings
-    sources = AlarmSources(
-        service, state.archive.media, settings.min_free_bytes, state.deliveries, service.metrics
-    )
+    sources = AlarmSources.of(visit.request, service)
     return visit.html("state.html", alarms=sources.now(board), shift=board.shift)
 
 

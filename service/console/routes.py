@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.access.gate import takes_key
-from service.api.inspections.door import InspectionsDoor
+from service.api.inspections.door import find_door
 from service.api.requests import check_query
 from service.archive.searching.awaiting import has_waiting
 from service.console import history, live, parts, trying
@@ -54,7 +54,7 @@ async def start(visit: VisitDependency) -> Response:
     Somebody who judges parts, and changes nothing, needs Review as long as a part waits.
     """
     app = visit.request.app
-    door: InspectionsDoor | None = getattr(app.state, "inspections", None)
+    door = find_door(visit.request)
     reads = door is not None and visit.may(READING)
     if visit.may(TRYING) and not (door and reads and await door.archive.read(has_parts)):
         return visit.redirect(app.url_path_for("try_page"))

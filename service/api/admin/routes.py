@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from model.checkpoints.key import CheckpointKey
-from service.access.guard import Caller
 from service.api import openapi
 from service.api.admin.schemas import (
     ChangeAnswer,
@@ -26,14 +25,13 @@ from service.api.admin.schemas import (
     VersionAnswer,
     Who,
 )
+from service.api.requests import author_of_change
 from service.api.service import Service, ServiceDependency
 from service.api.small_bodies import SmallBodyRoute
 from service.errors import InvalidRequest, NoSuchCategory
 from service.http.declaration import Scope, declares
-from service.http.request_log import request_id_of
 from service.versions.assignment import Assignment, Role
 from service.versions.catalogue import Version
-from service.versions.rollout import Author
 from service.versions.thresholds import Threshold
 
 router = APIRouter(
@@ -79,7 +77,9 @@ async def load(
     cannot be loaded.
     """
     key = await _find(service, name, version)
-    await service.rollout.load(key, _author(request, "not said", "calibrated and loaded again"))
+    await service.rollout.load(
+        key, author_of_change(request, "not said", "calibrated and loaded again")
+    )
     return _describe(service, service.registry.version(name, version))
 
 
@@ -133,7 +133,7 @@ async def route(
     """
     for ref in filter(None, (body.stable, body.canary, body.shadow)):
         await _find(service, ref.name, ref.version)
-    author = _author(request, body.who, body.reason)
+    author = author_of_change(request, body.who, body.reason)
     await service.rollout.route(category, body.assignment(), author, keep=body.keep_previous)
     return RouteAnswer.of(category, _assignment(service, category))
 
@@ -178,7 +178,7 @@ async def set_threshold(
             f"review_threshold must be below threshold ({body.threshold:g}), "
             f"got {body.review_threshold:g}"
         ) from error
-    author = _author(request, body.who, body.reason)
+    author = author_of_change(request, body.who, body.reason)
     await service.rollout.set_threshold(category, key, threshold, author)
     return _threshold(service, category, key)
 
@@ -197,14 +197,9 @@ async def reset_threshold(
 ) -> ThresholdAnswer:
     """Restore the threshold of the checkpoint's calibration."""
     key = _chosen(service, category, model)
-    author = _author(request, who, reason)
+    author = author_of_change(request, who, reason)
     await service.rollout.set_threshold(category, key, None, author)
     return _threshold(service, category, key)
-
-
-def _author(request: Request, who: str, reason: str) -> Author:
-    caller: Caller = request.scope["state"]["caller"]
-    return Author(who, reason, caller.name, request_id_of(request.scope))
 
 
 async def _find(service: Service, name: str, version: str) -> CheckpointKey:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from service.access.guard import Caller
 from service.api.deliveries.schemas import (
     DeadLetterAnswer,
     DeadLettersAnswer,
@@ -17,8 +16,10 @@ from service.api.deliveries.schemas import (
     SinkAnswer,
 )
 from service.api.openapi import problems_of
+from service.api.requests import author_of_change
 from service.api.service import ServiceDependency
 from service.api.small_bodies import SmallBodyRoute
+from service.api.submissions import caller_name
 from service.delivery.deliveries import Deliveries
 from service.errors import (
     BodyTooLarge,
@@ -36,7 +37,6 @@ from service.errors import (
     UnsupportedCharset,
 )
 from service.http.declaration import Scope, declares
-from service.http.request_log import request_id_of
 from service.versions.rollout import Author
 
 router = APIRouter(tags=["deliveries"], route_class=SmallBodyRoute)
@@ -142,5 +142,4 @@ async def replay(
 
 
 def _author(request: Request) -> Author:
-    caller: Caller = request.scope["state"]["caller"]
-    return Author(caller.name, "not said", caller.name, request_id_of(request.scope))
+    return author_of_change(request, caller_name(request), "not said")

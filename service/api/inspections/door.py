@@ -45,8 +45,14 @@ class InspectionsDoor:
             raise
 
 
-async def _door(request: Request) -> InspectionsDoor:  # async: else it would run in a thread
+def find_door(request: Request) -> InspectionsDoor | None:
+    """Return the door of a request's service; None if it keeps no inspections."""
     door: InspectionsDoor | None = getattr(request.app.state, "inspections", None)
+    return door
+
+
+async def _door(request: Request) -> InspectionsDoor:  # async: else it would run in a thread
+    door = find_door(request)
     if door is None:
         raise NoArchive(
             "this service keeps no inspections: set MAMBAAD_VERSIONS__STATE_DIR, and "
@@ -63,8 +69,13 @@ async def _identifier(
         str, Path(description="a UUIDv7", examples=["0192f0c1-2c3a-7def-8123-456789abcdef"])
     ],
 ) -> UUID:
+    return id_in(inspection_id)
+
+
+def id_in(text: str) -> UUID:
+    """Return an inspection's id. Raises `InvalidRequest`."""
     try:
-        return parse_id(inspection_id)
+        return parse_id(text)
     except ValueError as error:
         raise InvalidRequest(f"inspection_id: {error}") from error
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from starlette.requests import Request
+
 from service.api.service import Service
 from service.archive.media import Media
 from service.console.board.board import Board
@@ -60,6 +62,18 @@ class AlarmSources:
     min_free_bytes: int
     deliveries: Deliveries
     metrics: Metrics
+
+    @classmethod
+    def of(cls, request: Request, service: Service) -> "AlarmSources":
+        """Return the sources of a service that keeps inspections."""
+        state = request.app.state
+        return cls(
+            service,
+            state.archive.media,
+            state.archive_settings.min_free_bytes,
+            state.deliveries,
+            service.metrics,
+        )
 
     def now(self, board: Board) -> list[Alarm]:
         """Return the present alarms."""

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 
 from model.inspection import NAME_PATTERN
 from service.api.documents import build
-from service.api.inspections.door import InspectionsDoor
+from service.api.inspections.door import find_door
 from service.api.service import Service, ServiceDependency
 from service.console.changes import author_of
 from service.console.models.comparing import MOST_PARTS, compare
@@ -203,7 +203,7 @@ async def canary_part(
     request: Request, visit: VisitDependency, service: ServiceDependency, category: _Category
 ) -> Response:
     """Compare the canary's decisions with the stable version's, from the archive."""
-    door: InspectionsDoor | None = getattr(request.app.state, "inspections", None)
+    door = find_door(request)
     change = canary_since(service, category)
     assignment = service.registry.assignments.get(category)
     if door is None or change is None or assignment is None or assignment.canary is None:

@@ -1,21 +1,11 @@
 """The forms in which a person judges or holds a part."""
 
 from collections.abc import Mapping
-from uuid import UUID
 
 from service.api.documents import build
+from service.api.inspections.door import id_in
 from service.api.inspections.schemas import HoldBody, VerdictBody
-from service.archive.identifiers import parse_id
 from service.archive.searching.judging import NewHold, NewVerdict, Seen
-from service.errors import InvalidRequest
-
-
-def id_in(text: str) -> UUID:
-    """Return an inspection's id. Raises `InvalidRequest`."""
-    try:
-        return parse_id(text)
-    except ValueError as error:
-        raise InvalidRequest(f"inspection_id: {error}") from error
 
 
 def seen_in(fields: Mapping[str, str]) -> Seen:

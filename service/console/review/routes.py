@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service.api.inspections.door import InspectionsDoor, InspectionsDoorDependency
+from service.api.inspections.door import InspectionsDoor, InspectionsDoorDependency, id_in
 from service.api.service import ServiceDependency
 from service.archive.records import Verdict, VerdictRecord
 from service.archive.searching.judging import NewVerdict, Seen, standing
@@ -13,7 +13,7 @@ from service.console.changes import keep_name, reviewer_name, reviewer_of
 from service.console.review import single
 from service.console.review.asked import Asked
 from service.console.review.desk import Desk, Note, keep_hiding
-from service.console.review.forms import id_in, new_verdict, seen_in
+from service.console.review.forms import new_verdict, seen_in
 from service.console.visits import REVIEWING, VisitDependency, local_address
 from service.errors import NoSuchInspection
 from service.http.declaration import declares
@@ -23,7 +23,7 @@ router.include_router(single.router)
 
 _PAGE = "/console/review"
 
-_Id = Annotated[str, Path(max_length=100)]
+_Id = Annotated[str, Path(max_length=100)]  # read after the token
 _View = Annotated[int | None, Query(ge=0, le=99)]
 
 

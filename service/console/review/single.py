@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from service.api.inspections.door import InspectionsDoorDependency
+from service.api.inspections.door import InspectionsDoorDependency, id_in
 from service.console.changes import keep_name, reviewer_of
-from service.console.review.forms import id_in, new_hold, new_verdict, seen_in
+from service.console.review.forms import new_hold, new_verdict, seen_in
 from service.console.visits import REVIEWING, VisitDependency
 from service.http.declaration import declares
 
@@ -14,7 +14,7 @@ router = APIRouter()
 
 _PAGE = "/console/parts"
 
-_Id = Annotated[str, Path(max_length=100)]
+_Id = Annotated[str, Path(max_length=100)]  # read after the token
 
 
 @router.post(f"{_PAGE}/{{inspection_id}}/verdict")

@@ -54,16 +54,10 @@ async def _told(
     """Return what each alert that the service can tell holds for: a subject, and why."""
     held = holding(service.metrics, RUNBOOKS.values())
     told = {name: [(subject, "") for subject in subjects] for name, subjects in held.items()}
-    state, feed = request.app.state, visit.console.feed
+    feed = visit.console.feed
     if feed is None:
         return told
-    sources = AlarmSources(
-        service,
-        state.archive.media,
-        state.archive_settings.min_free_bytes,
-        state.deliveries,
-        service.metrics,
-    )
+    sources = AlarmSources.of(request, service)
     for alarm in sources.now(await feed.current()):
         pairs = told.setdefault(alarm.alert, [])
         # The alarm knows more than the metric: it says why.

@@ -1,7 +1,7 @@
 """Deliveries: how far each sink has got, what it refused, and sending again."""
 
 import asyncio
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from service.api.deliveries.routes import DeliveriesDependency
 from service.api.service import ServiceDependency
 from service.console.changes import author_of
+from service.console.form_times import aware, field_time
 from service.console.visits import CHANGING, Visit, VisitDependency
 from service.delivery.deliveries import Deliveries
 from service.errors import InvalidRequest
@@ -19,7 +20,6 @@ router = APIRouter()
 
 _ADDRESS = "/console/system/deliveries"
 _LETTERS = 50
-_FORM_TIME = "%Y-%m-%dT%H:%M"
 
 _Name = Annotated[str, Path(max_length=100)]
 _Done = Annotated[str, Query(max_length=20)]
@@ -35,7 +35,7 @@ async def page(
     letters = await asyncio.to_thread(
         lambda: {sink.sink: deliveries.dead(sink.sink, _LETTERS) for sink in sinks}
     )
-    now = datetime.now(UTC).astimezone(visit.console.settings.zone).strftime(_FORM_TIME)
+    now = field_time(datetime.now(UTC), visit.console.settings.zone)
     values = await _state(deliveries)
     return visit.page(
         "system_deliveries.html",
@@ -105,9 +105,8 @@ async def _state(deliveries: Deliveries) -> dict[str, Any]:
 
 def _time(visit: Visit, text: str, field: str) -> datetime:
     """Return a time of a form; one without a zone is that of the plant."""
-    zone: tzinfo = visit.console.settings.zone
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise InvalidRequest(f"{field}: expected a time, got {text[:50]!r}") from error
+    return aware(moment, visit.console.settings.zone)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from model.calibration.calibration import QUANTILES
 from model.inspection import Decision
-from service.api.inspections.door import InspectionsDoor
+from service.api.inspections.door import find_door
 from service.api.service import ServiceDependency
 from service.archive.store import hour_of
 from service.archive.tables import rollups
@@ -79,7 +79,7 @@ async def page(request: Request, visit: VisitDependency, service: ServiceDepende
     states = service.drift.states()
     categories = {route.category for route in service.registry.routes}
     categories |= {state.category for state in states}
-    door: InspectionsDoor | None = getattr(request.app.state, "inspections", None)
+    door = find_door(request)
     query = partial(hours_of, categories=categories, now=datetime.now(UTC))
     hours = await door.archive.read(query) if door else {}
     return visit.page(

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.inspections.door import InspectionsDoor
+from service.api.inspections.door import find_door
 from service.api.service import Service, ServiceDependency
 from service.console.board.traffic import Traffic
 from service.console.system.stations import stations_of
@@ -23,7 +23,7 @@ async def overview(
     request: Request, visit: VisitDependency, service: ServiceDependency
 ) -> Response:
     """Show workers and stations."""
-    door: InspectionsDoor | None = getattr(request.app.state, "inspections", None)
+    door = find_door(request)
     query = partial(stations_of, now=datetime.now(UTC))
     stations = await door.archive.read(query) if door else []
     values = _workers(request, service)

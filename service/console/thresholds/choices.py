@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlencode
@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Category
 from service.api.documents import build
+from service.console.form_times import aware, field_time
 from service.errors import InvalidRequest, NoSuchCategory
 from service.versions.assignment import Role
 from service.versions.registry import Registry
 
-_FORM_TIME = "%Y-%m-%dT%H:%M"
 _Text = Annotated[str, Field(max_length=200)]
 
 
@@ -95,7 +95,7 @@ class Choice:
 
     def field_time(self, moment: datetime) -> str:
         """Return a time as a field for times shows it, in the plant's time zone."""
-        return moment.astimezone(self.zone).strftime(_FORM_TIME)
+        return field_time(moment, self.zone)
 
 
 def read_query(given: Mapping[str, str]) -> ChoiceQuery:
@@ -148,21 +148,10 @@ def _versions(registry: Registry, category: Category) -> list[VersionChoice]:
 def _period(query: ChoiceQuery, zone: tzinfo, now: datetime) -> tuple[datetime, datetime]:
     if query.period is not PeriodName.OWN:
         return now - _LENGTHS[query.period], now
-    since, until = (_aware(moment, zone) for moment in (query.since, query.until))
-    until = until or now
-    since = since or until - _LENGTHS[PeriodName.WEEK]
+    until = aware(query.until, zone) if query.until else now
+    since = aware(query.since, zone) if query.since else until - _LENGTHS[PeriodName.WEEK]
     if since >= until:
         raise InvalidRequest(
             f"the period must begin before its end, got {since.isoformat()} to {until.isoformat()}"
         )
     return since, until
-
-
-def _aware(moment: datetime | None, zone: tzinfo) -> datetime | None:
-    """Return a time in UTC; one without a zone, as forms send, is of the plant."""
-    if moment is None:
-        return None
-    if not MINYEAR < moment.year < MAXYEAR:  # another zone may not be able to write it
-        raise InvalidRequest(f"the year {moment.year} is too far away")
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-    return aware.astimezone(UTC)
