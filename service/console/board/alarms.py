@@ -12,6 +12,7 @@ from starlette.requests import Request
 from service.api.service import Service
 from service.archive.media import Media
 from service.console.board.board import Board
+from service.console.board.traffic import values_of
 from service.console.records import PartState, state_of
 from service.delivery.breaker import BreakerState
 from service.delivery.deliveries import Deliveries
@@ -100,10 +101,9 @@ class AlarmSources:
                 yield Alarm(AlarmKind.DELIVERY, status.sink, status.last_error or "")
 
     def _of_drift(self) -> Iterator[Alarm]:
-        for family in self.metrics.drift_alarm.collect():
-            for sample in family.samples:
-                if sample.value:
-                    yield Alarm(AlarmKind.DRIFT, sample.labels["category"], sample.labels["reason"])
+        for labels, value in values_of(self.metrics.drift_alarm):
+            if value:
+                yield Alarm(AlarmKind.DRIFT, labels["category"], labels["reason"])
 
 
 def _of_cameras(board: Board) -> Iterator[Alarm]:

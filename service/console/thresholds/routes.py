@@ -100,13 +100,12 @@ def _data(
 
 def _about(visit: Visit, choice: Choice, parts: ScoredParts, estimates: Estimates) -> str:
     """Return a part of the page: which parts it counts, and which it leaves out."""
-    judged = (parts.verdicts == 1) | (parts.verdicts == 2)
     return visit.html(
         "thresholds_about.html",
         choice=choice,
         parts=parts,
         estimates=estimates,
-        outside=int(np.count_nonzero(judged & ~parts.is_sampled)),
+        outside=int(np.count_nonzero(parts.is_good_or_bad & ~parts.is_sampled)),
         unsure=int(np.count_nonzero(parts.verdicts == 3)),
         share=visit.console.settings.review_share,
         newest=NEWEST,

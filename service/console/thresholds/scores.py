@@ -82,10 +82,14 @@ class ScoredParts:
         return len(self.raw)
 
     @property
+    def is_good_or_bad(self) -> npt.NDArray[np.bool_]:
+        """Which parts were judged good or defective."""
+        return np.asarray((self.verdicts == 1) | (self.verdicts == 2), bool)
+
+    @property
     def is_judged(self) -> npt.NDArray[np.bool_]:
         """Which parts have a verdict that counts: good or defective, and not outside the sample."""
-        good_or_bad = (self.verdicts == 1) | (self.verdicts == 2)
-        return np.asarray(good_or_bad & self.is_sampled, bool)
+        return np.asarray(self.is_good_or_bad & self.is_sampled, bool)
 
 
 def read_parts(connection: Connection, wanted: Wanted, newest: int = NEWEST) -> ScoredParts:
