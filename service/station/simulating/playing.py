@@ -66,6 +66,7 @@ class Player:
         self._lock = asyncio.Lock()
         self._is_away = False
         self._cycling: asyncio.Task[None] | None = None
+        self._is_over = False
         self.outputs: Outputs = {}
         """What the station showed last; empty if it did not answer."""
 
@@ -75,6 +76,7 @@ class Player:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._cycling is not None
+        self._is_over = True  # wait_for before Python 3.12 can swallow the cancellation
         self._cycling.cancel()
         await asyncio.gather(self._cycling, return_exceptions=True)
         await self._link.cut()
@@ -112,7 +114,7 @@ class Player:
 
     async def _cycle(self) -> None:
         """Work as a PLC between the steps: write with a new heartbeat, and look."""
-        while True:
+        while not self._is_over:
             try:
                 async with self._lock:
                     if self._beats:

@@ -354,9 +354,11 @@ def key_of(server, name, version):
     return server.app.state.service.registry.version(name, version).key
 
 
-def test_a_version_that_loads_is_polled_until_it_is_ready(rolling, visitor, monkeypatch):
+def test_a_version_that_loads_is_polled_until_it_is_ready(
+    rolling, visitor, monkeypatch, eventually
+):
     key = key_of(rolling, "parts", "2")
-    assert "hx-trigger" not in visitor.get("/console/models/list").text
+    eventually(lambda: "hx-trigger" not in visitor.get("/console/models/list").text)
     monkeypatch.setitem(rolling.app.state.service.lifecycle._loading, key, None)
     assert 'hx-trigger="every 2s"' in visitor.get("/console/models/list").text
     page = visitor.get("/console/models/versions/parts/2", headers=HTML).text

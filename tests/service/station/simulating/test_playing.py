@@ -7,6 +7,7 @@ import pytest
 
 from service.station.machine.faults import ErrorCode
 from service.station.machine.states import State
+from service.station.simulating.links import ClientLink
 from service.station.simulating.playing import StepFailed, play
 from service.station.simulating.steps import read_script
 from tests.service.station.simulating.line import SETTINGS, playing
@@ -192,6 +193,21 @@ def test_a_heartbeat_that_stands_still_is_seen(tmp_path):
             beat = line.inputs.heartbeat
             await asyncio.sleep(0.1)
             assert (line.inputs.trigger_enable, line.inputs.heartbeat) == (True, beat)
+
+    asyncio.run(work())
+
+
+def test_a_player_ends_though_a_request_swallows_the_cancellation(monkeypatch):
+    async def swallow(link, image):
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            pass  # as wait_for does if the answer came at the same time
+
+    async def work():
+        monkeypatch.setattr(ClientLink, "write", swallow)
+        async with asyncio.timeout(20), playing("client"):
+            await asyncio.sleep(0.05)
 
     asyncio.run(work())
 
