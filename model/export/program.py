@@ -32,7 +32,8 @@ from model.network.blocks import HSS
 from model.network.normalise import normalise
 from model.scoring.baselines import AnyBaseline
 from model.scoring.cosine_map import anomaly_map
-from model.scoring.residual_baseline import FeatureBaseline, Gaussians
+from model.scoring.gaussians import Gaussians
+from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import residuals
 
 CHUNK = 16
