@@ -23,6 +23,7 @@ from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
+from model.training.memories import mirrors_of
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
@@ -260,7 +261,11 @@ def build_detector(
     )
     if scoring.uses_baselines:
         shapes = network.feature_shapes
-        detector.baselines = fit_baselines(detector, trainer.data.train, shapes, say=say)
+        augmentation = trainer.config.augmentation
+        mirrors = mirrors_of(hflip=augmentation.hflip, vflip=augmentation.vflip)
+        detector.baselines = fit_baselines(
+            detector, trainer.data.train, shapes, say=say, mirrors=mirrors
+        )
     return detector
 
 

@@ -14,7 +14,7 @@ from model.network.normalise import normalise
 from model.scoring.map_baseline import Baseline
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import residuals
-from model.scoring.scores import Scoring
+from model.scoring.scores import POOLED, Scoring
 
 SIZE = (64, 64)
 SMALL = {
@@ -86,7 +86,12 @@ def baselines(network, preprocessing, scoring):
     spread = random.uniform(0.5, 2, (2, *differences.shape)).astype(np.float32)
     return {
         name: FeatureBaseline.fit(
-            [differences * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
+            [differences * by],
+            network.feature_shapes,
+            scoring.scale_weights,
+            size,
+            scoring.sigma,
+            scoring.distance == POOLED,
         )
         for name, by in zip(CALIBRATIONS, spread, strict=True)
     }

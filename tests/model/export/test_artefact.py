@@ -31,7 +31,7 @@ def assert_same(checkpoint, model=None):
     """Compare all outputs with the detector's, for two categories in one batch."""
     model = model or build(checkpoint)
     batch = images(3, checkpoint.config.image_size)
-    gaussian = checkpoint.scoring.distance == "mahalanobis"
+    gaussian = checkpoint.scoring.measures_differences
     compared = "residuals" if gaussian else "raw_map"
     actual = run(model, batch, compared=compared)
     detector = open_checkpoint(checkpoint)
@@ -78,6 +78,7 @@ def test_encoders_depths_states_and_sizes(tmp_path, config):
         Scoring(sigma=30.0, scale_weights=(0.0, 0.0, 1.0)),
         Scoring(distance="mahalanobis", scale_weights=(1.0, 0.0, 2.0)),
         Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 0.0), statistic="top_mean"),
+        Scoring(distance="mahalanobis_pooled", scale_weights=(0.0, 1.0, 1.0)),
     ],
     ids=[
         "standardised",
@@ -86,6 +87,7 @@ def test_encoders_depths_states_and_sizes(tmp_path, config):
         "a blur wider than the map",
         "gaussians",
         "gaussians of one scale",
+        "pooled gaussians",
     ],
 )
 def test_statistics_and_standardising(tmp_path, scoring):

@@ -34,13 +34,16 @@ print(json.loads(extra["mambaad.json"])["categories"])
     [
         # A scale without weight is not reconstructed, and so not traced.
         Scoring(statistic="top_mean", standardise=True, scale_weights=(0.0, 0.0, 1.0)),
-        Scoring(distance="mahalanobis", scale_weights=(0.0, 0.0, 2.0)),
+        Scoring(distance="mahalanobis_pooled", scale_weights=(0.0, 0.0, 2.0)),
+        pytest.param(
+            Scoring(distance="mahalanobis", scale_weights=(0.0, 0.0, 2.0)), marks=pytest.mark.long
+        ),
         pytest.param(Scoring(statistic="top_mean", standardise=True), marks=pytest.mark.long),
         pytest.param(
             Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 2.0)), marks=pytest.mark.long
         ),
     ],
-    ids=["standardised", "gaussians", "every scale", "gaussians of two scales"],
+    ids=["standardised", "pooled gaussians", "gaussians", "every scale", "gaussians of two scales"],
 )
 def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
     monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of a chunk
