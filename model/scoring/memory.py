@@ -88,7 +88,7 @@ class Memory:
         return self._origin[:, 0]
 
     @property
-    def against(self) -> Float32[np.ndarray, "k C+1"]:
+    def against(self) -> Float32[np.ndarray, "k _"]:
         """The patches about their mean, each followed by minus half its squared length."""
         return self._against
 
