@@ -97,7 +97,7 @@ class Memory:
         return self._origin[:, 0]
 
     @property
-    def against(self) -> Float32[np.ndarray, "k C+1"]:
+    def against(self) -> Float32[np.ndarray, "k _"]:
         """The transformed patches about their mean, then minus half their squared lengths."""
         return self._against
 
