@@ -8,7 +8,7 @@ from pathlib import Path
 from model.checkpoints.headers import FLOATS, PIXELS, Check, Header, Tensor, exactly
 from model.checkpoints.manifest import GoldenEntry
 from model.errors import CheckpointError
-from model.scoring.scores import POOLED, Scoring
+from model.scoring.scores import Scoring
 
 _MOST_GOLDEN_BYTES = 2**31
 _STRIDES = (4, 8, 16)
@@ -82,7 +82,7 @@ def _check_maps(path: Path, header: Header, size: tuple[int, int]) -> None:
 
 
 def _check_features(path: Path, header: Header, scoring: Scoring, size: tuple[int, int]) -> None:
-    """Expect a Gaussian at each place of a scale's grid or for all, with the channels of the means.
+    """Expect a Gaussian at each place of a scale's grid, with the channels of the means.
 
     Whitening needs a fixed multiple of the file's size in memory.
     """
@@ -97,7 +97,6 @@ def _check_features(path: Path, header: Header, scoring: Scoring, size: tuple[in
         channels, grid = tensor.shape[0], used[int(number)]
         expected[name] = Tensor(FLOATS, (channels, *grid))
         triangle = channels * (channels + 1) // 2
-        places = 1 if scoring.distance == POOLED else prod(grid)
-        expected[f"whitening_{number}/{category}"] = Tensor(FLOATS, (places, triangle))
-        expected[f"unit_{number}/{category}"] = Tensor(FLOATS, (places,))
+        expected[f"whitening_{number}/{category}"] = Tensor(FLOATS, (prod(grid), triangle))
+        expected[f"unit_{number}/{category}"] = Tensor(FLOATS, (prod(grid),))
     exactly(path, expected)(header)

@@ -76,7 +76,7 @@ def _restored(
     if not scoring.memory:
         return _of_decoder(arrays, scoring, size)
     of_decoder = {name: array for name, array in arrays.items() if name not in MEMORY_ARRAYS}
-    decoder = _of_decoder(of_decoder, scoring, size) if scoring.measures_decoder else None
+    decoder = _of_decoder(of_decoder, scoring, size) if scoring.needs_alignment else None
     grid = (size[0] // PATCH_STRIDE, size[1] // PATCH_STRIDE)
     made = (grid, size, scoring.sigma, scoring.memory_weight)
     return FusedBaseline.from_arrays(arrays, decoder, *made)

@@ -27,7 +27,7 @@ PATCHES, TRANSFORM, SCALE = "patches", "transform", "scale"
 MEMORY_ARRAYS = {PATCHES, TRANSFORM, SCALE}
 """The names of its arrays."""
 
-Pixels = Sequence[Float32[np.ndarray, " n"]]
+Pixels = Sequence[Float32[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

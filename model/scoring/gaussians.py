@@ -1,4 +1,4 @@
-"""A Gaussian of the differences of features at each place of one scale's grid, or one for all.
+"""A Gaussian of the differences of features at each place of one scale's grid.
 
 P  places, h * w      C  channels of the scale      n  images
 """
@@ -26,7 +26,7 @@ class Gaussians:
     """One scale's mean difference at each place of its grid, and the whitening matrices.
 
     `whitening` holds their lower triangles row by row, divided by each place's `unit` so that 16
-    bits an entry are enough. With a single matrix, P is 1 and all places share it.
+    bits an entry are enough.
     """
 
     mean: Float32[np.ndarray, "C h w"]
@@ -37,8 +37,6 @@ class Gaussians:
     def __post_init__(self) -> None:
         channels, height, width = self.mean.shape
         places, triangle = height * width, channels * (channels + 1) // 2
-        if len(self.unit) == 1:
-            places = 1
         if self.whitening.shape != (places, triangle) or self.unit.shape != (places,):
             raise ValueError(
                 f"whitening {self.whitening.shape} and unit {self.unit.shape} do not fit mean "
@@ -73,11 +71,7 @@ class Gaussians:
         centred = np.ascontiguousarray((differences - self.mean).reshape(channels, -1).T)
         squares = np.zeros(len(centred), np.float32)
         for stair in self._stairs:
-            known = centred[:, : stair.shape[2]]
-            if len(stair) == 1:
-                white = np.einsum("ij,pj->pi", stair[0], known)
-            else:
-                white = np.einsum("pij,pj->pi", stair, known)
+            white = np.einsum("pij,pj->pi", stair, centred[:, : stair.shape[2]])
             squares += np.einsum("pi,pi->p", white, white)
         distances: np.ndarray = np.sqrt(squares / np.float32(channels)).reshape(height, width)
         return distances
@@ -88,24 +82,17 @@ class Gaussians:
 
 
 class Moments:
-    """First and second moments at each place, about the first image to limit rounding errors.
+    """First and second moments at each place, about the first image to limit rounding errors."""
 
-    `pooled` takes all places of all images as samples of one place.
-    """
-
-    def __init__(self, shape: Shape, pooled: bool = False) -> None:
+    def __init__(self, shape: Shape) -> None:
         channels, height, width = shape
-        self._shape, self._pooled = shape, pooled
-        places = 1 if pooled else height * width
         self._count = 0
-        self._about = np.zeros((channels, 1, 1) if pooled else shape, np.float32)
-        self._sum = np.zeros((places, channels), np.float64)
-        self._products = np.zeros((places, channels, channels), np.float32)
+        self._about = np.zeros(shape, np.float32)
+        self._sum = np.zeros((height * width, channels), np.float64)
+        self._products = np.zeros((height * width, channels, channels), np.float32)
 
     def add(self, batch: Float[np.ndarray, "n C h w"]) -> None:
         """Count images in."""
-        if self._pooled:  # each place becomes an image of one place
-            batch = batch.transpose(0, 2, 3, 1).reshape(-1, len(self._about), 1, 1)
         if not self._count:
             self._about[:] = batch[0]
         centred = (batch - self._about).reshape(*batch.shape[:2], -1)
@@ -147,8 +134,7 @@ class Moments:
         unit = np.abs(triangles).max(axis=1)
         packed = (triangles / unit[:, None]).astype(np.float16)
         about = self._about + mean.T.reshape(self._about.shape)
-        means = np.ascontiguousarray(np.broadcast_to(about, self._shape))
-        return Gaussians(means, packed, unit.astype(np.float32))
+        return Gaussians(about, packed, unit.astype(np.float32))
 
 
 def _shrunk(covariance: Float32[np.ndarray, "P C C"], count: int) -> Float32[np.ndarray, "P C C"]:

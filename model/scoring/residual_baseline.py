@@ -3,8 +3,7 @@
 Cosine similarity weighs all channels of a difference alike. If parts lie the same way in every
 image, a Gaussian fitted on good ones describes how the difference varies at each place, across all
 channels. A part's value is its Mahalanobis distance, as in PaDiM (Defard et al. 2021), but of the
-reconstruction's error instead of the features, and on each scale's grid. Parts that lie in any way
-have one Gaussian for all places of a scale instead (`pooled`).
+reconstruction's error instead of the features, and on each scale's grid.
 
     P  places, h * w      C  channels of one scale    B  batch
     h, w  a scale's grid  H, W  size of the anomaly map
@@ -57,14 +56,12 @@ class FeatureBaseline:
         weights: Sequence[float],
         size: tuple[int, int],
         sigma: float,
-        pooled: bool = False,
     ) -> "FeatureBaseline":
         """Fit on batches of differences; `shapes` and `weights` are those of all scales.
 
-        `pooled` fits one Gaussian for all places of a scale. Raises like `FeatureMoments.add` and
-        `FeatureMoments.baseline`.
+        Raises like `FeatureMoments.add` and `FeatureMoments.baseline`.
         """
-        moments = FeatureMoments(shapes, weights, size, sigma, pooled)
+        moments = FeatureMoments(shapes, weights, size, sigma)
         for batch in batches:
             moments.add(batch)
         return moments.baseline()
@@ -133,7 +130,7 @@ class FeatureBaseline:
 class FeatureMoments:
     """Moments of differences at each place, from which a baseline is made; they can be added.
 
-    `shapes` and `weights` are those of all scales; `pooled` takes all places as one.
+    `shapes` and `weights` are those of all scales.
     """
 
     def __init__(
@@ -142,11 +139,10 @@ class FeatureMoments:
         weights: Sequence[float],
         size: tuple[int, int],
         sigma: float,
-        pooled: bool = False,
     ) -> None:
         self._made = (_above_0(weights), size, sigma)
         self._shapes = [shape for shape, weight in zip(shapes, weights, strict=True) if weight]
-        self._scales = [Moments(shape, pooled) for shape in self._shapes]
+        self._scales = [Moments(shape) for shape in self._shapes]
 
     def add(self, values: Float[np.ndarray, "B F"]) -> None:
         """Count images in. Raises `ValueError` for differences of other shapes."""

@@ -14,8 +14,7 @@ from model.inspection import AnomalyMap, Region
 from model.limits import LARGEST_NUMBER, MOST_MEMORY_WEIGHT, MOST_PATCHES, MOST_SIGMA_PX
 from model.stored import Stored
 
-POOLED = "mahalanobis_pooled"
-DISTANCES = ("cosine", "mahalanobis", POOLED)
+DISTANCES = ("cosine", "mahalanobis")
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
@@ -27,8 +26,7 @@ class Scoring(Stored):
     `sigma` blurs the map first, in pixels. `scale_weights` are the shares of the three scales in
     the map, fine to coarse; the finest ones are not reconstructed if their weight is 0.
     `distance` compares the features of encoder and decoder at each position: "cosine", or
-    "mahalanobis" from the category's `model.scoring.residual_baseline`, with a Gaussian at each
-    place; "mahalanobis_pooled" has one for all places of a scale. `standardise` measures
+    "mahalanobis" from the category's `model.scoring.residual_baseline`. `standardise` measures
     each pixel of a cosine map from the category's `model.scoring.map_baseline`. `memory` patches of
     each category's good parts are remembered, and each image's distance from them is added to the
     map with `memory_weight`: see `model.scoring.fused_baseline`.
@@ -50,8 +48,8 @@ class Scoring(Stored):
             raise ConfigError(f"distance must be one of {DISTANCES}, got {self.distance!r}")
         if self.standardise and self.measures_differences:
             raise ConfigError(
-                f"standardise cannot be combined with distance {self.distance!r}, which has a "
-                "baseline already; set one of the two"
+                "standardise cannot be combined with distance 'mahalanobis', which has a baseline "
+                "already; set one of the two"
             )
         if not 0 < self.top_fraction <= 1:
             raise ConfigError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
@@ -84,22 +82,17 @@ class Scoring(Stored):
     @property
     def measures_differences(self) -> bool:
         """Whether an engine returns differences of features instead of maps: see `distance`."""
-        return self.distance != "cosine"
-
-    @property
-    def measures_decoder(self) -> bool:
-        """Whether the decoder's map needs a baseline of each category."""
-        return self.standardise or self.measures_differences
+        return self.distance == "mahalanobis"
 
     @property
     def uses_baselines(self) -> bool:
         """Whether every category needs a baseline."""
-        return self.measures_decoder or self.memory > 0
+        return self.needs_alignment or self.memory > 0
 
     @property
     def needs_alignment(self) -> bool:
         """Whether parts must lie the same way in every image, because places are compared."""
-        return self.standardise or self.distance == "mahalanobis"
+        return self.standardise or self.measures_differences
 
     @property
     def unused_scales(self) -> int:

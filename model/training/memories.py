@@ -15,7 +15,6 @@ baseline (`NOMINAL`).
 
 import logging
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -25,9 +24,7 @@ import torch
 from jaxtyping import Float32, Int
 
 from model.dataset import Sample, inspection_batches
-from model.dataset.duplicates import alike
-from model.dataset.facts import look_at
-from model.errors import CalibrationError, ImageError
+from model.errors import CalibrationError
 from model.images.framing import Frame
 from model.inference.detector import Detector
 from model.inspection import Category
@@ -37,15 +34,14 @@ from model.scoring.gaussians import Shape
 from model.scoring.map_baseline import Baseline, MapMoments
 from model.scoring.memory import Memory
 from model.scoring.residual_baseline import FeatureBaseline, FeatureMoments
-from model.scoring.scores import POOLED
 from model.scoring.whitening import partial_whitening
+from model.training.dealing import FOLDS, deal
 
-FOLDS = 5
 CANDIDATES = 30_000
 """About so many patches are drawn, as many from each image, from which the memory is chosen."""
 MIRRORED = 100
 """With more images than this, mirrored ones would add little."""
-NOMINAL = {"mahalanobis": (1.0, 2.0), POOLED: (1.0, 2.0), "cosine": (0.0, 3.0)}
+NOMINAL = {"mahalanobis": (1.0, 2.0), "cosine": (0.0, 3.0)}
 """Usual median and high value of a map from a baseline of places, by `Scoring.distance`."""
 _KEPT_BYTES = 512 * 2**20
 """Memory for the features of the images that set the scale, evenly chosen if there are more."""
@@ -97,30 +93,6 @@ def fit_memory(
     nominal = NOMINAL[scoring.distance]
     scale = [scale_of(decoder_pixels) if decoder_pixels else nominal, scale_of(memory_pixels)]
     return FusedBaseline(decoder, memory, np.array(scale, np.float32), scoring.memory_weight)
-
-
-def deal(samples: Sequence[Sample]) -> list[int]:
-    """Return the fold of each image of a category; images that are alike share one.
-
-    Deals at random, always to the fold with the fewest images. Raises `ImageError`.
-    """
-    facts = look_at(samples)
-    if unreadable := [image.error for image in facts if image.error is not None]:
-        raise ImageError(unreadable[0])
-    groups = alike(facts)
-    members: dict[int, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    order = sorted(members)
-    random.Random("folds of the memory").shuffle(order)
-    sizes = [0] * min(FOLDS, len(order))
-    folds = [0] * len(samples)
-    for group in sorted(order, key=lambda number: -len(members[number])):  # stable: still random
-        fold = sizes.index(min(sizes))
-        sizes[fold] += len(members[group])
-        for index in members[group]:
-            folds[index] = fold
-    return folds
 
 
 def mirrors_of(*, hflip: bool, vflip: bool) -> list[Axes]:
@@ -209,7 +181,7 @@ class _Gathered:
 
         Raises `CalibrationError` for too few images, or equal ones.
         """
-        if not self.detector.scoring.measures_decoder:
+        if not self.detector.scoring.needs_alignment:
             return None
         total = self._no_moments()
         for fold, moments in enumerate(self._moments):
@@ -244,7 +216,7 @@ class _Gathered:
         ours, theirs = [], []
         for rows, frame in kept:
             compared, patches = split(rows, memory)
-            if decoder or not self.detector.scoring.measures_decoder:
+            if decoder or not self.detector.scoring.needs_alignment:
                 maps = decoder_maps(decoder, compared, memory.size)
                 ours.append(self._pixels(maps, frame, category))
             theirs.append(self._pixels(memory.maps(patches), frame, category, part))
@@ -274,12 +246,11 @@ class _Gathered:
     def _no_moments(self) -> MapMoments | FeatureMoments:
         scoring, size = self.detector.scoring, self.detector.preprocessing.image_size
         if scoring.measures_differences:
-            pooled = scoring.distance == POOLED
-            return FeatureMoments(self.shapes, scoring.scale_weights, size, scoring.sigma, pooled)
+            return FeatureMoments(self.shapes, scoring.scale_weights, size, scoring.sigma)
         return MapMoments()
 
     def _count(self, moments: MapMoments | FeatureMoments, compared: _Rows) -> None:
-        if not self.detector.scoring.measures_decoder:
+        if not self.detector.scoring.needs_alignment:
             return
         if isinstance(moments, MapMoments):
             compared = compared.reshape(-1, *self.detector.preprocessing.image_size)

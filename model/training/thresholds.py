@@ -17,7 +17,7 @@ from model.scoring.baselines import AnyBaseline
 from model.scoring.gaussians import Shape
 from model.scoring.map_baseline import Baseline
 from model.scoring.residual_baseline import FeatureBaseline
-from model.scoring.scores import POOLED, Scoring
+from model.scoring.scores import Scoring
 from model.training.memories import Axes, fit_memory
 
 
@@ -49,8 +49,7 @@ def fit_baselines(
             return fit_memory(detector, of(category), shapes, say, mirrors)
         if scoring.measures_differences:
             made = (scoring.scale_weights, size, scoring.sigma)
-            pooled = scoring.distance == POOLED
-            return FeatureBaseline.fit(compared(category), shapes, *made, pooled)
+            return FeatureBaseline.fit(compared(category), shapes, *made)
         return Baseline.fit(compared(category))
 
     return {name: fitted(name) for name in sorted({sample.category for sample in samples})}

@@ -17,7 +17,7 @@ from model.scoring.memory import Memory
 from model.scoring.patches import patch_features
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import residuals
-from model.scoring.scores import POOLED, Scoring
+from model.scoring.scores import Scoring
 from model.scoring.whitening import partial_whitening
 
 SIZE = (64, 64)
@@ -121,7 +121,6 @@ def decoder_baselines(network, preprocessing, scoring):
             scoring.scale_weights,
             size,
             scoring.sigma,
-            scoring.distance == POOLED,
         )
         for name, by in zip(CALIBRATIONS, spread, strict=True)
     }

@@ -34,7 +34,6 @@ print(json.loads(extra["mambaad.json"])["categories"])
     [
         # A scale without weight is not reconstructed, and so not traced.
         Scoring(statistic="top_mean", standardise=True, scale_weights=(0.0, 0.0, 1.0)),
-        Scoring(distance="mahalanobis_pooled", scale_weights=(0.0, 0.0, 2.0)),
         Scoring(distance="mahalanobis", scale_weights=(0.0, 0.0, 2.0), memory=10),
         pytest.param(Scoring(statistic="top_mean", standardise=True), marks=pytest.mark.long),
         pytest.param(
@@ -43,7 +42,6 @@ print(json.loads(extra["mambaad.json"])["categories"])
     ],
     ids=[
         "standardised",
-        "pooled gaussians",
         "gaussians and a memory",
         "every scale",
         "gaussians of two scales",

@@ -46,9 +46,9 @@ def differences(count=400, seed=1):
     return flat(used(count, seed))
 
 
-def fitted(values=None, weights=WEIGHTS, size=SIZE, sigma=SIGMA, pooled=False):
+def fitted(values=None, weights=WEIGHTS, size=SIZE, sigma=SIGMA):
     batches = [differences() if values is None else values]
-    return FeatureBaseline.fit(batches, SHAPES, weights, size, sigma, pooled)
+    return FeatureBaseline.fit(batches, SHAPES, weights, size, sigma)
 
 
 def literal_distances(good_parts, new_parts):
@@ -61,11 +61,6 @@ def literal_distances(good_parts, new_parts):
         off = new_parts[:, :, row, column] - good.mean(axis=0)
         distances[:, row, column] = np.sqrt(np.einsum("bi,ij,bj->b", off, inverse, off) / channels)
     return distances
-
-
-def places_as_images(parts):
-    """Each place as an image of one place: (B * P, C, 1, 1)."""
-    return parts.transpose(0, 2, 3, 1).reshape(-1, parts.shape[1], 1, 1)
 
 
 def spread(distances, size=SIZE, sigma=SIGMA):
@@ -101,46 +96,6 @@ def test_one_scale_alone_is_its_own_map_whatever_its_weight():
     for weight in (0.25, 7.0):
         alone = fitted(flat([good]), (0.0, weight, 0.0), (4, 6), 0.0)
         np.testing.assert_allclose(alone.standardise(flat([new])), expected, rtol=3e-3)
-
-
-def test_pooled_gaussians_take_all_places_as_one():
-    baseline = fitted(pooled=True)
-    good_parts, new_parts = used(), used(3, seed=5)
-    for scale, good, new in zip(baseline.scales, good_parts, new_parts, strict=True):
-        assert len(scale.whitening) == len(scale.unit) == 1
-        distances = np.stack([scale.distances(part) for part in new])
-        expected = literal_distances(places_as_images(good), places_as_images(new))
-        np.testing.assert_allclose(distances.ravel(), expected.ravel(), rtol=3e-3)
-
-
-def test_pooled_gaussians_do_not_depend_on_where_a_part_lies():
-    def moved(parts):
-        return [np.roll(part, 1, axis=3) for part in parts]
-
-    baseline, other = fitted(pooled=True), fitted(flat(moved(used())), pooled=True)
-    for scale, again, new in zip(baseline.scales, other.scales, used(3, seed=5), strict=True):
-        for part in new:
-            expected = np.roll(scale.distances(part), 1, axis=1)
-            np.testing.assert_allclose(
-                again.distances(np.roll(part, 1, axis=2)), expected, rtol=2e-3
-            )
-
-
-def test_a_single_good_image_is_enough_for_pooled_gaussians():
-    maps = fitted(differences(1), pooled=True).standardise(differences(2, seed=3))
-    assert np.isfinite(maps).all()
-
-
-def test_pooled_gaussians_are_stored_and_restored():
-    scoring = replace(SCORING, distance="mahalanobis_pooled")
-    before = {"bolt": fitted(pooled=True)}
-    arrays = to_arrays(before)
-    assert sum(array.nbytes for array in arrays.values()) < sum(
-        array.nbytes for array in to_arrays({"bolt": fitted()}).values()
-    )
-    after = from_arrays(arrays, scoring, SIZE)
-    new = differences(2, seed=4)
-    np.testing.assert_array_equal(after["bolt"].standardise(new), before["bolt"].standardise(new))
 
 
 def test_good_parts_are_about_1_everywhere():
@@ -277,9 +232,6 @@ def test_scoring_by_places_does_not_go_with_measuring_them_twice():
     assert SCORING.uses_baselines
     assert not Scoring().uses_baselines
     assert Scoring(standardise=True).uses_baselines
-    assert Scoring(distance="mahalanobis_pooled").uses_baselines
-    assert not Scoring(distance="mahalanobis_pooled").needs_alignment
-    assert SCORING.needs_alignment
     with pytest.raises(ConfigError, match="set one of the two"):
         Scoring(distance="mahalanobis", standardise=True)
     with pytest.raises(ConfigError, match="distance must be one of"):
