@@ -133,15 +133,15 @@ def share(maps: Maps) -> float:
 def asymmetry(maps: Maps, mirrored: Maps) -> float:
     """Return how different the average mirrored part is: 0 for equal, 1 for unrelated ones.
 
-    Noise can put it outside that range; infinite where no average part stands out.
+    1 also where no average part stands out from the images' scatter.
     """
     deviations = _centred(maps).square().mean((0, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
     first, second = _centred(maps) / deviations, _centred(mirrored) / deviations
     size = _squared_mean(first) + _squared_mean(second)
     difference = _squared_mean(first - second)
     if size <= _TINY:
-        return float("inf") if difference > _TINY else 0.0
-    return difference / size
+        return 0.0 if difference <= _TINY else 1.0
+    return min(max(difference / size, 0.0), 1.0)
 
 
 def _squared_mean(maps: Maps) -> float:
@@ -157,13 +157,11 @@ def _centred(maps: Maps) -> Maps:
     return values
 
 
-def _inner(maps: Maps) -> Maps:
+def _inner(maps: Maps) -> Float[Tensor, "N C _ _"]:
     """Cut the edges off, as far as something is left."""
+    down, across = (max(0, min(MARGIN, (side - 2) // 2)) for side in maps.shape[-2:])
     height, width = maps.shape[-2:]
-    down, across = (min(MARGIN, (side - 2) // 2) for side in (height, width))
-    rows, columns = (slice(max(cut, 0), side - max(cut, 0)) for cut, side in
-                     ((down, height), (across, width)))  # fmt: skip
-    inner: Maps = maps[..., rows, columns].float()
+    inner: Tensor = maps[..., down : height - down, across : width - across].float()
     return inner
 
 

@@ -48,7 +48,8 @@ def choose(facts: Circumstances, given: Values) -> RecipeChoice:
     name = base_name(facts.device)
     device = "a CUDA GPU" if facts.device.startswith("cuda") else "a CPU"
     reasons = [f"for {device}, the recipe begins as {name}"]
-    values = base_values(facts.device)
+    described = {"description": f"Chosen for the images, from the recipe {name}."}
+    values = merge(base_values(facts.device), described)
     for rule in RULES:
         # Later rules see what earlier ones changed. The values given always win.
         current = Recipe.from_values(merge(_compatible(values, given), given))

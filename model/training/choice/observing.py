@@ -20,7 +20,7 @@ from model.training.choice.rules import Circumstances
 from model.training.data import GoodImages
 from model.training.recipe.recipe import Recipe, Values, merge
 
-MOST_IMAGES = 50
+MOST_IMAGES = 32
 """Images of a category that are looked at, spread over all of them."""
 _BATCH = 8
 
