@@ -22,9 +22,10 @@ ALIGNED: Values = {"scoring": {"distance": "mahalanobis"}}
 """The scoring of parts that lie the same way in every image of every category."""
 NOT_ALIGNED: Values = {"scoring": {"distance": "cosine"}}
 """The scoring of all other parts. A memory of good parts belongs into both."""
-LEAST_STEPS = {"fast": 150, "quality": 400}
-"""The fewest steps of training, by the base; with few images, more epochs."""
-FOLDS = 4
+LEAST_STEPS = {"fast": 60, "quality": 400}
+"""The fewest steps of training, by the base; with few images, more epochs.
+How many are best for quality has not been measured."""
+FOLDS = 3
 FOLDS_UNDER = 25
 """With fewer different good images of a category: folds instead of held-out images, which would be
 fewer than five."""

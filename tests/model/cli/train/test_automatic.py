@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from model.checkpoints.checkpoint import CheckpointStore
 from model.cli import app
 from model.training import Recipe
+from model.training.choice.rules import FOLDS, LEAST_STEPS
 from tests import tiny
 
 FIXED = np.random.default_rng(5).integers(0, 256, (8, 24), np.uint8)
@@ -61,7 +62,7 @@ def test_a_chosen_recipe_trains_says_why_and_stores_it(tmp_path, options):
     assert learned.scoring["distance"] == "mahalanobis"
     assert learned.training["recipe"]["epochs"] == 2
     assert "epochs instead of" not in said
-    assert learned.training["recipe"]["folds"] == 4
+    assert learned.training["recipe"]["folds"] == FOLDS
     assert "an estimate, not a promise" in result.stdout
 
 
@@ -71,7 +72,7 @@ def test_a_texture_gets_another_recipe_and_grey_images_work(tmp_path, options):
     assert any("do not lie the same way" in comment for comment in comments)
     assert recipe.scoring.distance == "cosine"
     assert recipe.training.folds == 0
-    assert recipe.training.epochs == 50
+    assert recipe.training.epochs == LEAST_STEPS["fast"] // 3
     assert recipe.network.image_size[1] > recipe.network.image_size[0]
     again, same = printed(tmp_path, *options, "--recipe", "auto")
     assert (again, same) == (comments, recipe)
