@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -59,14 +59,15 @@ class Run:
     stopped; `store` gets the checkpoint as the next version of `name`. `resume` continues the run
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
-    into the manifest. `cache` is a folder for resized images. `group` are the processes that train
-    together.
+    into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
+    folder for resized images. `group` are the processes that train together.
     """
 
     name: str
     folder: Path
     store: CheckpointStore
     recipe: Recipe = field(default_factory=Recipe)
+    choice: Mapping[str, Any] | None = None
     device: str = "cpu"
     resume: bool = False
     restart: bool = False
@@ -294,7 +295,10 @@ def _keep(
             trainer.preprocessing,
             scoring,
             calibrations,
-            training=summary(trainer) | {"ended": ended} | remembered(detector.baselines),
+            training=summary(trainer)
+            | {"ended": ended}
+            | remembered(detector.baselines)
+            | ({"choice": dict(run.choice)} if run.choice is not None else {}),
             metrics={},
             license=run.license,
             notice=run.notice,

@@ -269,8 +269,7 @@ def held_out_of_training(
     `good` and `defective` are the folder names that were given to training.
     """
     from model.dataset import Words
-    from model.training import read_training_data
-    from model.training.data import digests
+    from model.training.data import digests, divide_as_recorded, find_good_images
 
     training = checkpoint.manifest.training
     if "recipe" not in training:
@@ -285,8 +284,9 @@ def held_out_of_training(
         )
     words = Words.given(good, defective, categories)
     fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
-    samples = list(read_training_data(data, categories, None, fraction, seed, words=words).held_out)
     recorded = training["images"]["held_out"]
+    images = find_good_images(data, categories, words=words)
+    samples = list(divide_as_recorded(images, fraction, seed, recorded).held_out)
     for category, digest in digests(samples).items():
         if digest != recorded.get(category):
             raise CalibrationError(

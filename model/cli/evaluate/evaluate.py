@@ -182,17 +182,16 @@ def trained_on(checkpoint: "Checkpoint", dataset: "Dataset") -> list["Sample"]:
 
     Leaves out held-out images by its recipe; for imported checkpoints, returns the train split.
     """
-    from model.dataset import split_good
+    from model.training.data import GoodImages, divide_as_recorded
 
     training = checkpoint.manifest.training
     recipe = training.get("recipe", {})
-    apart = {sample.category for sample in dataset.held_out}
-    unsplit = [sample for sample in dataset.train if sample.category in apart]
-    shared = [sample for sample in dataset.train if sample.category not in apart]
-    none_held_out = not training.get("images", {}).get("held_out", True)
-    if shared and "held_out_fraction" in recipe and not none_held_out:
-        shared, _ = split_good(shared, recipe["held_out_fraction"], recipe["seed"])
-    return unsplit + shared
+    recorded = training.get("images", {}).get("held_out", {"unknown": ""})
+    if "held_out_fraction" not in recipe or not recorded:
+        return dataset.train
+    images = GoodImages(tuple(dataset.train), tuple(dataset.held_out))
+    fraction, seed = recipe["held_out_fraction"], recipe["seed"]
+    return list(divide_as_recorded(images, fraction, seed, recorded).train)
 
 
 def read_curve(

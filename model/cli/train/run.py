@@ -12,6 +12,7 @@ from model.cli.train.images import read_areas
 from model.cli.train.options import RunOptions, SourceOptions, TrackingOptions
 from model.training import Run, TrainingData
 from model.training import folds as training
+from model.training.choice import RecipeChoice
 from model.training.parallel.group import Group, join
 from model.training.progress import monitor as monitoring
 from model.training.progress.interrupt import stop_on_interrupt
@@ -29,6 +30,7 @@ class TrainRequest:
 
     name: str
     recipe: Recipe
+    choice: RecipeChoice | None = None
     source: SourceOptions
     run: RunOptions
 
@@ -39,6 +41,7 @@ class TrainRequest:
             folder=self.run.runs / self.name,
             store=CheckpointStore(self.run.weights),
             recipe=self.recipe,
+            choice=self.choice.to_dict() if self.choice else None,
             device=device,
             resume=self.run.resume,
             restart=self.run.restart,
@@ -67,6 +70,8 @@ def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
             f"of {', '.join(parts.categories)}",
             highlight=False,
         )
+        if request.choice is not None:
+            tell_choice(console, request.choice)
         run = request.begin(group, device, images.categories)
         checkpoint = watch_training(console, run, images, request.run.tracking)
         if checkpoint is None and group.leads:
@@ -75,6 +80,16 @@ def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
     if checkpoint:
         report(checkpoint, run.store)
     return checkpoint
+
+
+def tell_choice(console: Console, choice: RecipeChoice) -> None:
+    """Print why the recipe was chosen, and the warnings."""
+    for reason in choice.reasons:
+        console.print(reason, highlight=False, markup=False)
+    if choice.base is not None:
+        console.print("any option, --set or --recipe NAME overrides this", highlight=False)
+    for warning in choice.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False)
 
 
 def watch_training(

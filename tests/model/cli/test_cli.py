@@ -32,7 +32,7 @@ from tests.published import state_dict
 
 ROOT = Path(__file__).parents[3]
 TINY = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
-RECIPE = ["--epochs", "2", "--batch-size", "4", "--loss", "cosine"]
+RECIPE = ["--recipe", "paper-lite", "--epochs", "2", "--batch-size", "4", "--loss", "cosine"]
 
 
 def write_images(folder, count, seed, size=(80, 64)):
@@ -166,13 +166,14 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(data, tmp_path, monkeypa
     assert manifest(tmp_path / "weights").training["finished"]
 
 
-def test_cli_defaults_are_the_papers_but_for_two():
-    """The help states the encoder and the epochs; all other defaults are the paper's."""
-    printed = run("train", "data", "--name", "parts", "--print-recipe").stdout
+def test_paper_lite_is_the_paper_but_for_the_encoder_and_the_epochs():
+    command = ["train", "data", "--name", "parts", "--print-recipe", "--recipe", "paper-lite"]
+    printed = run(*command).stdout
     default, paper = (
         dict(r.flat()) for r in (Recipe.from_values(yaml.safe_load(printed)), Recipe())
     )
-    assert {k for k in paper if default[k] != paper[k]} == {"network.encoder", "training.epochs"}
+    differing = {k for k in paper if default[k] != paper[k]}
+    assert differing == {"description", "network.encoder", "training.epochs"}
 
 
 def test_options_and_settings_change_a_recipe_and_nothing_else():
@@ -190,9 +191,9 @@ def test_options_and_settings_change_a_recipe_and_nothing_else():
     }
 
 
-@pytest.mark.parametrize("recipe", [[], ["--recipe", "quality"]], ids=["options", "recipe"])
+@pytest.mark.parametrize("recipe", ["paper-lite", "quality"])
 def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
-    command = ["train", "data", "--name", "parts", "--print-recipe", *recipe]
+    command = ["train", "data", "--name", "parts", "--print-recipe", "--recipe", recipe]
     preset = PRESETS["fast"]["network"]
     plain, fast, mixed = (
         dict(Recipe.from_values(yaml.safe_load(run(*command, *more).stdout)).flat())
