@@ -16,7 +16,7 @@ def deal(samples: Sequence[Sample]) -> list[int]:
     """
     index = {sample: number for number, sample in enumerate(samples)}
     together = [sorted(index[sample] for sample in group) for group in alike(samples)]
-    alone = index.values() - {number for group in together for number in group}
+    alone = set(index.values()).difference(*together)
     groups = sorted([*together, *([number] for number in alone)])
     random.Random("folds of the memory").shuffle(groups)
     sizes = [0] * min(FOLDS, len(groups))

@@ -93,7 +93,7 @@ def _compatible(values: Values, given: Values) -> Values:
 
 def _unsuited(alignments: Mapping[Category, Alignment], recipe: Recipe) -> list[str]:
     """Warn where each place is compared with itself although parts do not lie the same way."""
-    if not recipe.scoring.uses_baselines:
+    if not recipe.scoring.needs_alignment:
         return []
     setting = "standardise" if recipe.scoring.standardise else "distance mahalanobis"
     return [

@@ -81,6 +81,24 @@ def test_places_are_compared_only_where_all_parts_lie_the_same_way(device):
     )
 
 
+def test_patches_are_remembered_and_weigh_more_where_places_are_not_compared():
+    for alignments, weight in (({"bolt": ALIGNED}, 1.0), ({"bolt": TEXTURE}, 2.0)):
+        choice = choose(facts(**alignments), {})
+        scoring = choice.recipe.scoring
+        assert (scoring.memory, scoring.memory_weight) == (2000, weight)
+        assert reasons(choice, f"from them weighs {weight:g} times")
+    for given_values, memory, weight, count in (
+        (setting("memory=0"), 0, 1.0, 0),
+        (setting("memory=50"), 50, 2.0, 1),
+        (setting("memory_weight=0.5"), 2000, 0.5, 1),
+        (setting("memory=50", "memory_weight=0.5"), 50, 0.5, 0),
+    ):
+        choice = choose(facts(), given_values)
+        scoring = choice.recipe.scoring
+        assert (scoring.memory, scoring.memory_weight) == (memory, weight)
+        assert len(reasons(choice, "are remembered")) == count
+
+
 def test_too_few_images_and_mirrored_parts_are_said():
     unknown = choose(facts(3, bolt=None), {})
     assert reasons(unknown, "bolt has too few different images")
