@@ -28,8 +28,8 @@ MEMORY_WEIGHT = {True: 1.0, False: 2.0}
 not: where places are compared with themselves, the decoder's map is the better one."""
 LEAST_STEPS = {"fast": 120, "quality": 400}
 """The fewest steps of training, by the base; with few images, more epochs.
-With 16 bricks and `fast`, image AUROC of the decoder alone rose from 64.0 at 12 steps to 88.7 at 120;
-with 40 wide ones from 90.0 at 30 to 91.8 at 150 (`benchmarks/quality`, seed 0)."""
+With 16 bricks, image AUROC of the decoder alone rose from 64.0 at 12 steps to 88.7 at 120; with
+40 wide ones from 90.0 at 30 to 91.8 at 150 (`benchmarks/quality`, seed 0)."""
 FOLDS = 3
 FOLDS_UNDER = 25
 """With fewer different good images of a category: folds instead of held-out images, which would be
