@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from model.calibration.operating_point import Goal
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
     from model.dataset import Sample
+    from model.training import TrainingData
     from model.training.thresholds import Shown
 
 
@@ -268,6 +269,20 @@ def held_out_of_training(
 
     `good` and `defective` are the folder names that were given to training.
     """
+    return list(images_of_training(checkpoint, data, categories, good, defective).held_out)
+
+
+def images_of_training(
+    checkpoint: "Checkpoint",
+    data: Path,
+    categories: list[str] | None,
+    good: list[str] | None = None,
+    defective: list[str] | None = None,
+) -> "TrainingData":
+    """Return the images in `data` as the checkpoint's training used them.
+
+    Raises `CalibrationError` unless the held-out ones are those of the training.
+    """
     from model.dataset import Words
     from model.training import read_training_data
     from model.training.data import digests
@@ -285,13 +300,13 @@ def held_out_of_training(
         )
     words = Words.given(good, defective, categories)
     fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
-    samples = list(read_training_data(data, categories, None, fraction, seed, words=words).held_out)
+    images = read_training_data(data, categories, None, fraction, seed, words=words)
     recorded = training["images"]["held_out"]
-    for category, digest in digests(samples).items():
+    for category, digest in digests(images.held_out).items():
         if digest != recorded.get(category):
             raise CalibrationError(
                 f"the held-out images of {category!r} in {data} are not those of the training "
                 f"(got {digest}, recorded {recorded.get(category, 'none')}), so training may have "
                 "used some: give good images that it has not seen with --images DIR"
             )
-    return samples
+    return images

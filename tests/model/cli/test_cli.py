@@ -32,7 +32,7 @@ from tests.published import state_dict
 
 ROOT = Path(__file__).parents[3]
 TINY = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
-RECIPE = ["--epochs", "2", "--batch-size", "4", "--loss", "cosine"]
+RECIPE = ["--epochs", "2", "--batch-size", "4", "--loss", "cosine", "--no-self-check"]
 
 
 def write_images(folder, count, seed, size=(80, 64)):
@@ -103,6 +103,7 @@ def test_help_names_every_command_and_loads_no_torch():
     )
     for command in (
         "train",
+        "advise",
         "calibrate",
         "golden",
         "evaluate",
@@ -119,6 +120,7 @@ def test_help_names_every_command_and_loads_no_torch():
     "command",
     [
         "train",
+        "advise",
         "calibrate",
         "golden",
         "evaluate",
