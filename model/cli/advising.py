@@ -50,6 +50,7 @@ def advise_after_training(end: TrainingEnd, *, check: bool) -> None:
 def check_training(end: TrainingEnd) -> "SelfCheck | None":
     """Run or collect the self-check of a training; prints why if there is none."""
     from model.training.advice import CheckRequest, allowed_s
+    from model.training.advice.observing import ROUNDS
 
     training = end.checkpoint.manifest.training
     config = training["recipe"]
@@ -65,6 +66,7 @@ def check_training(end: TrainingEnd) -> "SelfCheck | None":
         parts=end.images.held_out,
         train=end.images.keep_apart(config.get("watch_fraction", 0.0), config["seed"]).train,
         seconds=allowed_s(training["seconds"]),
+        rounds=ROUNDS,
         seed=config["seed"],
     )
     stored = end.store.load(end.checkpoint.name, end.checkpoint.version)

@@ -1,6 +1,6 @@
 """What a training ends with: a self-check without real defects, and a recommendation.
 
-    request = CheckRequest(parts=data.held_out, train=data.train, seconds=60)
+    request = CheckRequest(parts=data.held_out, train=data.train, seconds=60, rounds=8)
     check = conclude(score_parts(network, detector, request), checkpoint.calibrations, seed=0)
     recommend(checkpoint, [*data.train, *data.held_out], check).sentences["bolt"]
 

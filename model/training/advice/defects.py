@@ -65,8 +65,8 @@ def _window(
 def _replaced(
     picture: Picture,
     window: _Window,
-    counted: Bool[np.ndarray, "h w"],
-    image: UInt8[np.ndarray, "h w 3"],
+    counted: Bool[np.ndarray, "rows columns"],
+    image: UInt8[np.ndarray, "rows columns 3"],
 ) -> Picture:
     changed = picture.copy()
     part = changed[:, *window]

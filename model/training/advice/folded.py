@@ -26,7 +26,7 @@ CHECK_FILE = "self-check.json"
 logger = logging.getLogger(__name__)
 
 
-def check_fold(fold: TrainedFold, stop: Callable[[], bool], rounds: int = ROUNDS) -> None:
+def check_fold(fold: TrainedFold, stop: Callable[[], bool]) -> None:
     """Draw defects into a fold's left-out images, and write the scores of its network."""
     config = fold.run.recipe.training
     request = CheckRequest(
@@ -34,7 +34,7 @@ def check_fold(fold: TrainedFold, stop: Callable[[], bool], rounds: int = ROUNDS
         train=fold.train,
         seconds=allowed_s(fold.seconds * (config.folds + 1)) / config.folds,
         seed=config.seed,
-        rounds=math.ceil(rounds / config.folds),
+        rounds=math.ceil(ROUNDS / config.folds),
         stop=stop,
     )
     try:

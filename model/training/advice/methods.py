@@ -1,7 +1,7 @@
 """The compared methods: the trained network, and baselines on its encoder's features."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -23,6 +23,7 @@ Maps = Mapping[str, Float32[np.ndarray, "B H W"]]
 """Each method's anomaly maps of the same inputs."""
 
 
+@runtime_checkable
 class Method(Protocol):
     """Methods that see the same inputs; they may share work, so they are asked together."""
 

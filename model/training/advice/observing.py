@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from model.inference.detector import Detector
 from model.inspection import Category
@@ -29,7 +29,8 @@ _PARTS_AT_ONCE = 4
 _FOR_PARTS = 0.5
 """The share of the time for scoring the parts as they are."""
 
-_Maps = Mapping[str, Float32[np.ndarray, "B H W"]]
+_Maps = Mapping[str, np.ndarray]
+"""The maps (B, H, W) of the same inputs by each method."""
 
 
 class CheckStopped(Exception):

@@ -96,7 +96,9 @@ def _next(alpha: float, held_out: int, share: float) -> Iterator[NextPromise]:
 
 def images_in_all(held_out: int, share: float) -> int:
     """Return the fewest images of which `split_good` holds out at least `held_out`."""
-    images = max(2, held_out + 1, int((held_out - 0.5) / share) - 1)
+    if held_out == 1:  # one is held out at least
+        return 2
+    images = max(held_out + 1, int((held_out - 0.5) / share) - 1)
     while min(max(round(share * images), 1), images - 1) < held_out:
         images += 1
     return images

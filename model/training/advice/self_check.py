@@ -16,7 +16,7 @@ from model.rivals import Features
 from model.training.advice.findings import Findings, find
 from model.training.advice.fitting import MOST_IMAGES, fit_in_time, spaced
 from model.training.advice.methods import Advance, Method, Network
-from model.training.advice.observing import DEFECTS_PER_ROUND, MOST_PARTS, ROUNDS, Observation
+from model.training.advice.observing import DEFECTS_PER_ROUND, MOST_PARTS, Observation
 from model.training.advice.pictures import PartPictures
 from model.training.advice.scores import Scores
 from model.training.advice.time_limit import TimeLimit
@@ -36,8 +36,8 @@ class CheckRequest:
     parts: Sequence[Sample]
     train: Sequence[Sample]
     seconds: float
+    rounds: int
     seed: int = 0
-    rounds: int = ROUNDS
     stop: Callable[[], bool] = lambda: False
     advance: Advance = lambda _images: None
 
