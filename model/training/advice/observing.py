@@ -21,7 +21,7 @@ from model.training.advice.pictures import PartPicture, PartPictures
 from model.training.advice.scores import DrawnPart, Scores
 from model.training.advice.time_limit import TimeLimit
 
-ROUNDS = 8
+ROUNDS = 4
 DEFECTS_PER_ROUND = len(Kind) * len(Strength)
 MOST_PARTS = 200
 _INPUTS_AT_ONCE = 16
