@@ -50,6 +50,13 @@ class Outlook:
     folds_rate: float
     next_promises: tuple[NextPromise, ...]
 
+    @property
+    def shares_images(self) -> bool:
+        """Whether thresholds get a share of all images; else their images come from elsewhere."""
+        return (
+            not self.is_promise or _share_of(self.in_all, self.held_out_share) == self.good_images
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON values."""
         return {
@@ -99,6 +106,11 @@ def images_in_all(held_out: int, share: float) -> int:
     if held_out == 1:  # one is held out at least
         return 2
     images = max(held_out + 1, int((held_out - 0.5) / share) - 1)
-    while min(max(round(share * images), 1), images - 1) < held_out:
+    while _share_of(images, share) < held_out:
         images += 1
     return images
+
+
+def _share_of(images: int, share: float) -> int:
+    """Return how many of these images `split_good` holds out."""
+    return min(max(round(share * images), 1), images - 1)

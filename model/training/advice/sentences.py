@@ -26,17 +26,22 @@ def sentences_of_outlook(outlook: Outlook) -> Iterator[str]:
     """Say how many good images the next promises need, and what folds would give."""
     if outlook.next_promises:
         wanted = [
-            f"{percent(n.alpha)} with {n.needed} held out ({n.missing} more; {n.in_all} good "
-            f"images in all at --held-out-fraction {outlook.held_out_share:g})"
+            f"{percent(n.alpha)} with {n.needed} held out ({n.missing} more"
+            + (f"; {n.in_all} good images in all)" if outlook.shares_images else ")")
             for n in outlook.next_promises
         ]
-        yield f"Next promises: {'; '.join(wanted)}. There are {outlook.in_all} good images now."
+        of_share = f" at --held-out-fraction {outlook.held_out_share:g}"
+        share = of_share if outlook.shares_images else ""
+        yield (
+            f"Next promises: {', '.join(wanted)}{share}. There are {outlook.in_all} good images now."
+        )
     else:
         yield f"These good images are enough for each promise down to {percent(outlook.alpha)}."
     if outlook.is_promise and outlook.folds_rate < outlook.rate:
+        move = "" if outlook.shares_images else " (move the held-out ones to training)"
         yield (
-            f"With --folds 5, all {outlook.in_all} good images would train the network and set the "
-            f"threshold, at about {percent(outlook.folds_rate)} instead of "
+            f"With --folds 5{move}, all {outlook.in_all} good images would train the network and set "
+            f"the threshold, at about {percent(outlook.folds_rate)} instead of "
             f"{percent(outlook.rate)}: an estimate, not a promise, in about 6 times the training "
             "time."
         )

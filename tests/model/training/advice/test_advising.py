@@ -73,7 +73,9 @@ def test_a_training_ends_with_what_was_found_and_what_to_do(checked):
     assert check["fitted_on"] == check["trained_on"] == 8
     assert f"The threshold finds {found['found']} of {found['drawn']}" in result.stdout
     assert "5 % with 19 held out (13 more" in result.stdout
-    assert "With --folds 5, all 14 good images" in result.stdout
+    assert (
+        "With --folds 5 (move the held-out ones to training), all 14 good images" in result.stdout
+    )
     assert NOT_REAL in result.stdout
     assert "--no-self-check skips it" in result.stderr
     sentences = manifest(folder)["training"]["recommendation"]["categories"]["bolt"]["sentences"]
@@ -135,6 +137,9 @@ def test_each_folds_network_is_checked_on_the_images_it_has_not_seen(root, tmp_p
         manifest(tmp_path)["calibrations"]["bolt"]["image_threshold"]
     )
     assert "good parts, for networks without them" in result.stdout
+    (tmp_path / "plain").mkdir()
+    train(few, tmp_path / "plain", "--folds", "2", "--no-self-check")
+    assert manifest(tmp_path / "plain")["calibrations"] == manifest(tmp_path)["calibrations"]
 
 
 @pytest.mark.parametrize(

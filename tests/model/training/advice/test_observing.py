@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 
+from model.cli import app
 from model.dataset import Sample
 from model.images.areas import Area
 from model.inference.detector import Detector
@@ -14,7 +16,7 @@ from model.scoring.scores import Scoring
 from model.synthetic import Kind, Strength
 from model.training.advice.defects import draw_inside
 from model.training.advice.methods import Network
-from model.training.advice.observing import CheckStopped, Observation
+from model.training.advice.observing import ROUNDS, CheckStopped, Observation
 from model.training.advice.pictures import PartPictures
 from model.training.advice.time_limit import LEAST_S, MOST_S, TimeLimit, allowed_s
 from tests.tiny import PREPROCESSING
@@ -96,6 +98,11 @@ def test_unchanged_tiles_are_computed_once(parts):
     tiles = watched.pictures[0].frame.inputs
     most = (len(parts) + 1 + len(scores.drawn)) * tiles
     assert watched.detector.engine.images < 0.7 * most
+
+
+def test_a_training_and_advise_draw_the_same_rounds():
+    (rounds,) = [o for o in get_command(app).commands["advise"].params if o.name == "rounds"]
+    assert rounds.default == ROUNDS
 
 
 def test_a_check_without_time_still_draws_a_round_and_one_with_time_draws_all(parts):

@@ -46,6 +46,8 @@ def test_the_next_promises_are_those_up_to_the_one_after_alpha():
     steps = [(step.alpha, step.needed, step.missing) for step in view.next_promises]
     assert steps == [(0.05, 19, 7), (0.02, 49, 37), (0.01, 99, 87), (0.005, 199, 187)]
     assert view.rate == pytest.approx(1 / 13)
+    assert view.shares_images
+    assert not outlook(calibration, 100, 0.2).shares_images  # 12 of another folder
     assert view.folds_rate == pytest.approx(1 / 61)
     kept = outlook(Calibration.fit(range(150), range(150), 0.01), 750, 0.2)
     assert [(step.alpha, step.missing) for step in kept.next_promises] == [(0.005, 49)]
