@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from model.calibration.conformal import percent
+from model.calibration.conformal import images_needed, percent
 from model.images.framing import TILE
 from model.training.advice.findings import Findings
 from model.training.advice.methods import NETWORK
-from model.training.advice.promises import Outlook
+from model.training.advice.promises import RATES, Outlook
 from model.training.advice.rates import FoundRate
 from model.training.recipe.recipe import paths, read_recipe
 
@@ -33,15 +33,17 @@ def sentences_of_outlook(outlook: Outlook) -> Iterator[str]:
         of_share = f" at --held-out-fraction {outlook.held_out_share:g}"
         share = of_share if outlook.shares_images else ""
         yield (
-            f"Next promises: {', '.join(wanted)}{share}. There are {outlook.in_all} good images now."
+            f"Next promises: {', '.join(wanted)}{share}. There are {outlook.in_all} good images "
+            "now."
         )
     else:
-        yield f"These good images are enough for each promise down to {percent(outlook.alpha)}."
+        finest = min(r for r in (*RATES, outlook.alpha) if images_needed(r) <= outlook.good_images)
+        yield f"These good images are enough for each promise down to {percent(finest)}."
     if outlook.is_promise and outlook.folds_rate < outlook.rate:
         move = "" if outlook.shares_images else " (move the held-out ones to training)"
         yield (
-            f"With --folds 5{move}, all {outlook.in_all} good images would train the network and set "
-            f"the threshold, at about {percent(outlook.folds_rate)} instead of "
+            f"With --folds 5{move}, all {outlook.in_all} good images would train the network and "
+            f"set the threshold, at about {percent(outlook.folds_rate)} instead of "
             f"{percent(outlook.rate)}: an estimate, not a promise, in about 6 times the training "
             "time."
         )

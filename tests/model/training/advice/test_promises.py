@@ -8,6 +8,7 @@ from model.calibration.calibration import Calibration
 from model.calibration.conformal import conformal_quantile, guaranteed_rate, images_needed
 from model.dataset import Sample, split_good
 from model.training.advice.promises import RATES, images_in_all, outlook
+from model.training.advice.sentences import sentences_of_outlook
 
 
 def promised(images, alpha):
@@ -53,6 +54,7 @@ def test_the_next_promises_are_those_up_to_the_one_after_alpha():
     assert [(step.alpha, step.missing) for step in kept.next_promises] == [(0.005, 49)]
     plenty = outlook(Calibration.fit(range(999), range(999), 0.01), 5000, 0.2)
     assert plenty.next_promises == ()
+    assert "down to 0.1 %" in next(sentences_of_outlook(plenty))
 
 
 def test_folds_hold_nothing_out_so_a_promise_needs_all_its_images():

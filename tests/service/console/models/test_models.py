@@ -223,7 +223,7 @@ def test_a_version_shows_its_self_check_and_what_to_do_next(visitor):
     assert "Self-check with drawn defects" in shown
     assert "Drawn defects are not real ones" in shown
     assert "PatchCore is clearly ahead" in shown
-    assert re.search(r"Missed most : \w+", shown)
+    assert re.search(r"Missed most: \w+", shown)
     assert "hold out 199 good images" in shown
     assert "was changed after this check" not in shown
     german = visitor.get(
