@@ -163,8 +163,7 @@ class Calibration:
     def guaranteed_rate(self) -> float:
         """Upper bound of the false-reject rate, on average over draws of the held-out images.
 
-        At most `alpha` with at least `images_needed` images; with fewer it is 1 / (n + 1), which is
-        above `alpha`.
+        At most `alpha` with at least `images_needed` images, with fewer 1 / (n + 1), which is more.
         """
         return guaranteed_rate(self.good_images, self.alpha)
 

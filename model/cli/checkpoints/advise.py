@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from model.cli.checkpoints.calibrate import images_of_training, new_images
+from model.cli.checkpoints.good_images import images_of_training, new_images
 from model.cli.options import (
     STORE,
     Categories,
