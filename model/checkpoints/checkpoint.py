@@ -43,9 +43,10 @@ from model.durable import rename_if_free, write_durably
 from model.errors import CheckpointError, ModelError, OutOfMemory
 from model.images.areas import Area
 from model.images.preprocess import Preprocessing
-from model.network import MambaAD, NetworkConfig
+from model.network import Encoder, MambaAD, NetworkConfig
 from model.scoring.baselines import AnyBaseline
 from model.scoring.baselines import to_arrays as baseline_arrays
+from model.scoring.fused_baseline import FusedBaseline
 from model.scoring.scores import Scoring
 
 
@@ -87,6 +88,7 @@ class Checkpoint(StoredVersion):
             encoder = shared.get(config.encoder, encoder_path, encoder_hash, frozen)
             network = MambaAD(config, encoder)
             network.load_trained_state(to_tensors(trained))
+            _check_memories(version.baselines, encoder)
         except OutOfMemory:
             raise
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
@@ -106,6 +108,17 @@ class Checkpoint(StoredVersion):
     def config(self) -> NetworkConfig:
         """The network's configuration."""
         return NetworkConfig.from_dict(self.manifest.network)
+
+
+def _check_memories(baselines: Mapping[str, AnyBaseline], encoder: Encoder) -> None:
+    """Raise `ValueError` for patches of another number of channels than the encoder's."""
+    channels = sum(encoder.channels[1:])
+    for category, baseline in baselines.items():
+        if isinstance(baseline, FusedBaseline) and baseline.memory.channels != channels:
+            raise ValueError(
+                f"the memory of {category} has patches of {baseline.memory.channels} channels, "
+                f"expected the encoder's {channels}"
+            )
 
 
 class CheckpointStore(Store):

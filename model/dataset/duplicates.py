@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from model.dataset.facts import Facts
 
@@ -58,11 +60,32 @@ def near_pairs(facts: Sequence[Facts]) -> tuple[list[Pair], list[str]]:
     unclear = []
     for category, group in sorted(groups.items()):
         close = list(_close(group))
-        if len(close) > max(_TOO_ALIKE * len(group) * (len(group) - 1) / 2, len(group) / 2):
+        if _says_nothing(len(close), len(group)):
             unclear.append(category)
         else:
             pairs += [Pair(group[i], group[j], bits) for i, j, bits in close]
     return [pair for pair in pairs if pair.across], unclear
+
+
+def alike(facts: Sequence[Facts]) -> list[int]:
+    """Return a number for each image of a category; duplicates and near duplicates share it.
+
+    If too many pairs look the same, only images of the same pixels share a number.
+    """
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(image.digest, i), i) for i, image in enumerate(facts)]
+    close = [(i, j) for i, j, _ in _close(facts)]
+    if not _says_nothing(len(close), len(facts)):
+        pairs += close
+    rows, columns = np.array(pairs).T
+    joined = coo_array((np.ones(len(pairs)), (rows, columns)), (len(facts), len(facts)))
+    labels: list[int] = connected_components(joined, directed=False)[1].tolist()
+    return labels
+
+
+def _says_nothing(close: int, images: int) -> bool:
+    """Whether so many pairs look the same that the hash sees the fixture instead of the part."""
+    return close > max(_TOO_ALIKE * images * (images - 1) / 2, images / 2)
 
 
 def _close(facts: Sequence[Facts]) -> Iterator[tuple[int, int, int]]:

@@ -12,7 +12,7 @@ from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.errors import ConfigError
 from model.images.areas import Area
-from model.images.framing import check_baselines
+from model.images.framing import check_alignment
 from model.images.preprocess import ImageRule, Preprocessing
 from model.inference.detector import Detector
 from model.inspection import Category
@@ -23,6 +23,7 @@ from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
+from model.training.memories import mirrors_of
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
@@ -31,7 +32,7 @@ from model.training.progress.stopping import Budget, check_unfinished
 from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
 from model.training.seen import seen_in_training
-from model.training.summary import summary
+from model.training.summary import remembered, summary
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
 
@@ -44,6 +45,10 @@ _T = TypeVar("_T")
 def never() -> bool:
     """Never stop a run."""
     return False
+
+
+def _ignore(_stage: str) -> None:
+    """Show no stages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,8 @@ def train(
     """
 
     def keep(trainer: Trainer, ended: str) -> Checkpoint | None:
-        return _keep(run, trainer, ended, calibrations) if run.group.leads else None
+        say = monitor.stage if monitor else _ignore
+        return _keep(run, trainer, ended, calibrations, say) if run.group.leads else None
 
     return learn(run, data, keep, monitor=monitor, stop=stop)
 
@@ -221,7 +227,7 @@ def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
 
 def _check_frame(run: Run, data: TrainingData) -> None:
     """Raise `ConfigError` for an invalid frame or areas of unknown categories."""
-    check_baselines(run.recipe.images.resize, run.recipe.scoring.uses_baselines)
+    check_alignment(run.recipe.images.resize, run.recipe.scoring.needs_alignment)
     unknown = sorted(run.areas.keys() - set(data.categories))
     if unknown:
         have = ", ".join(data.categories)
@@ -245,7 +251,9 @@ def _monitors(run: Run, monitor: Monitor | None) -> Monitor:
     return Monitors(*written, monitor) if monitor else Monitors(*written)
 
 
-def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
+def build_detector(
+    run: Run, trainer: Trainer, network: MambaAD, say: Callable[[str], None] = _ignore
+) -> Detector:
     """Return a detector without thresholds, with baselines from the training images."""
     scoring = run.recipe.scoring
     detector = torch_detector(
@@ -253,7 +261,11 @@ def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
     )
     if scoring.uses_baselines:
         shapes = network.feature_shapes
-        detector.baselines = fit_baselines(detector, trainer.data.train, shapes)
+        augmentation = trainer.config.augmentation
+        mirrors = mirrors_of(hflip=augmentation.hflip, vflip=augmentation.vflip)
+        detector.baselines = fit_baselines(
+            detector, trainer.data.train, shapes, say=say, mirrors=mirrors
+        )
     return detector
 
 
@@ -262,6 +274,7 @@ def _keep(
     trainer: Trainer,
     ended: str,
     calibrations: Mapping[Category, Calibration] | None,
+    say: Callable[[str], None],
 ) -> Checkpoint:
     """Calibrate the network unless `calibrations` are given, and save it to the store.
 
@@ -269,7 +282,7 @@ def _keep(
     """
     scoring = run.recipe.scoring
     with trainer.final_weights() as network:
-        detector = build_detector(run, trainer, network)
+        detector = build_detector(run, trainer, network, say)
         held_out = trainer.data.held_out
         golden_from = trainer.data.train if calibrations else held_out
         if calibrations is None:
@@ -281,7 +294,7 @@ def _keep(
             trainer.preprocessing,
             scoring,
             calibrations,
-            training=summary(trainer) | {"ended": ended},
+            training=summary(trainer) | {"ended": ended} | remembered(detector.baselines),
             metrics={},
             license=run.license,
             notice=run.notice,

@@ -79,6 +79,19 @@ class ScoringOptions(OptionGroup):
             rich_help_panel=_SCORE,
         ),
     ] = False
+    memory: Annotated[
+        int,
+        typer.Option(
+            help="Patches of good parts to remember for each category, up to 2000; 0: none.",
+            rich_help_panel=_SCORE,
+        ),
+    ] = 0
+    memory_weight: Annotated[
+        float,
+        typer.Option(
+            help="The weight of the memory's map beside the decoder's.", rich_help_panel=_SCORE
+        ),
+    ] = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
