@@ -119,6 +119,14 @@ class RunOptions(OptionGroup):
             rich_help_panel=_RUN,
         ),
     ] = None
+    self_check: Annotated[
+        bool,
+        typer.Option(
+            "--self-check/--no-self-check",
+            help="At the end, draw defects into held-out good parts and count what is found.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True
     tracking: TrackingOptions = TrackingOptions()
     license: Annotated[
         str | None, typer.Option("--license", help="License in the manifest.", rich_help_panel=_RUN)

@@ -32,7 +32,10 @@ from tests.published import state_dict
 
 ROOT = Path(__file__).parents[3]
 TINY = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
-RECIPE = ["--recipe", "paper-lite", "--epochs", "2", "--batch-size", "4", "--loss", "cosine"]
+RECIPE = [
+    "--recipe", "paper-lite", "--epochs", "2", "--batch-size", "4", "--loss", "cosine",
+    "--no-self-check",
+]  # fmt: skip
 
 
 def write_images(folder, count, seed, size=(80, 64)):
@@ -103,6 +106,7 @@ def test_help_names_every_command_and_loads_no_torch():
     )
     for command in (
         "train",
+        "advise",
         "calibrate",
         "golden",
         "evaluate",
@@ -119,6 +123,7 @@ def test_help_names_every_command_and_loads_no_torch():
     "command",
     [
         "train",
+        "advise",
         "calibrate",
         "golden",
         "evaluate",
