@@ -74,9 +74,11 @@ def compare(
 
     from model import evaluation
     from model.checkpoints.checkpoint import CheckpointStore
+    from model.cli.evaluate.evaluation import described
     from model.cli.passed_over import tell_passed_over
     from model.cli.watching import counting
     from model.dataset import Words, read_dataset
+    from model.evaluation.timing import Times, inspection_ms
     from model.report import Pair, write_comparison
     from model.runtimes.torch import open_checkpoint
 
@@ -92,12 +94,18 @@ def compare(
     detectors = [open_checkpoint(checkpoint, device) for checkpoint in (former, latter)]
     evaluations = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
     comparison = evaluation.compare(evaluations[0], evaluations[1])
+    times = Times(
+        described(detectors[0].engine.device),
+        (inspection_ms(detectors[0], samples), inspection_ms(detectors[1], samples)),
+    )
     Console().print(comparison.table((first, second)))
+    print(times.text((first, second)))
     for checkpoint in (former, latter):
         warn_of_seen(store, checkpoint, samples)
     list_changes(comparison, None if every else _LISTED)
     if json_file is not None:
-        _write_json(json_file, former, latter, comparison.to_dict())
+        differences = comparison.to_dict() | {"times": times.to_dict()}
+        _write_json(json_file, former, latter, differences)
     if report is not None:
         pair = Pair(
             (first, second),
@@ -105,6 +113,7 @@ def compare(
             (former.manifest, latter.manifest),
             comparison,
             data,
+            times,
         )
         with counting(len(comparison.changes), "writing the report") as advance:
             write_comparison(report, pair, advance)
