@@ -42,7 +42,9 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
         **_provenance(subject),
     }
     if assessment is not None:
-        context["identity_facts"] = signing.identity_facts(subject.manifest, assessment)
+        identity = signing.identity_facts(subject.manifest, assessment)
+        context["identity_facts"] = identity
+        context["identity_names"] = [name for name, _ in identity]
         context["threshold_rows"] = signing.threshold_rows(subject.detector, subject)
     write_page(file, "evaluation.html.j2", context)
 

@@ -13,7 +13,7 @@ def identity_facts(manifest: Manifest, assessment: Assessment) -> Facts:
     """Return what was evaluated: the checkpoint with its files' hashes, and the test data."""
     return [
         ("Checkpoint", f"{manifest.name}, version {manifest.version}, of {manifest.created}"),
-        ("Thresholds", f"calibration {manifest.calibration_version}"),
+        ("Calibration", f"version {manifest.calibration_version}"),
         *((f"sha256 of {file}", digest) for file, digest in sorted(manifest.sha256.items())),
         ("Test data", assessment.data.text()),
     ]
