@@ -102,6 +102,8 @@ def _add_rates(section: Section, rates: CategoryRates) -> None:
     else:
         review = section.calibration.review_threshold
         bands = "Band and bars: Wilson's 95 % intervals at each threshold."
+        if review is not None:
+            bands += " REVIEW counts as OK at the threshold for NG, and as NG at that for REVIEW."
         section.figures += [
             Figure(
                 trade_off_chart(f"False rejects against escapes of {name}", operation, review),

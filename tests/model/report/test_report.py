@@ -216,6 +216,23 @@ def test_decisions_prices_and_costs_are_in_tables(tmp_path, samples):
     assert ">2/3</text>" in assessed(tmp_path, samples)
 
 
+def test_a_threshold_for_review_is_marked_and_explained(tmp_path, samples):
+    reported = detector(0.5)
+    banded = replace(reported.calibrations["bolt"], review_threshold=0.22)
+    reported.calibrations["bolt"] = banded
+    file = tmp_path / "report.html"
+    result = evaluate(reported, samples)
+    write_report(file, Subject(reported, manifest("parts"), result, tmp_path))
+    text = file.read_text("utf-8")
+    assert "threshold for REVIEW" in text
+    shown = Page(text).text
+    # 60/255 and 70/255 are above 0.22: both former escapes are in REVIEW, and found.
+    assert "all defects 5 * 0 2 3 OK 0.0" in shown
+    assert "REVIEW counts as OK at the threshold for NG" in shown
+    assert "A part in REVIEW counts as OK." in shown
+    assert "threshold for REVIEW" not in report(tmp_path, samples)
+
+
 def test_figures_that_cannot_be_made_are_left_out_with_the_reason(tmp_path, samples):
     good = [sample for sample in samples if sample.is_good]
     text = assessed(tmp_path, good)
