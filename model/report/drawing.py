@@ -100,7 +100,7 @@ def dot(
     across, up = axes.place(x, y)
     side, anchor = (9, "start") if x < (axes.x[0] + axes.x[1]) / 2 else (-9, "end")
     # Below the point, but above it where the axis is near.
-    down = 16 if up + 20 < HEIGHT - BOTTOM and not is_above else -8
+    down = 16 if up + 20 < HEIGHT - BOTTOM and not is_above else -11
     if number == 0:
         shape = (
             f'<circle cx="{across:.1f}" cy="{up:.1f}" r="4.5" fill="{DEFECTIVE}" stroke="#fff"/>'
