@@ -24,6 +24,8 @@ from model.checkpoints.store import read_report
 from model.cli import app
 from model.cli.train.values import read_depths, read_size, read_weights
 from model.errors import ConfigError
+from model.evaluation.measuring import columns, image_metrics
+from model.evaluation.score_files import read_scores
 from model.runtimes.torch import open_checkpoint
 from model.training.progress.monitor import Monitor
 from model.training.recipe.recipe import PRESETS, Recipe
@@ -392,6 +394,54 @@ def test_evaluate_writes_a_report_and_sets_other_methods_beside(data, store, tmp
     assert {row["method"] for row in rows} == {"MambaAD", "PaDiM", "PatchCore"}
 
 
+def test_evaluate_judges_criteria_by_its_exit_code_and_writes_scores(data, store, tmp_path):
+    out, scores, page = tmp_path / "out.json", tmp_path / "scores.csv", tmp_path / "report.html"
+    options = ["--weights", store, "--json", out, "--scores", scores, "--report", page]
+    met = ["--accept", "escapes<=100%", "--accept", "false-rejects<=100% at 95%"]
+    result = run("evaluate", "parts", data, *options, *met, "--cost-escape", "50")
+    assert "PASS: 4 of 4 criteria are met" in result.stdout
+    written = json.loads(out.read_text())
+    assert written["acceptance"]["verdict"] == "PASS"
+    assert written["rates"]["nut"]["operation"]["cost"]["escape"] == 50
+    assert manifest(store).metrics["acceptance"] == written["acceptance"]
+    assert f"sha256 {written['test_data']['sha256']}" in page.read_text("utf-8")
+
+    read = read_scores(scores)
+    assert str(read[0].sample.path) == "bolt/test/good/000.png"
+    for category in ("bolt", "nut"):
+        defective, raw, rejected = columns([r for r in read if r.sample.category == category])
+        metrics = image_metrics(defective, raw)
+        assert metrics.items() <= written["categories"][category].items()
+        rate = written["categories"][category]["false_reject_rate"]
+        assert float(np.mean(rejected[~defective])) == rate
+
+    # The data has no masks, so nothing can be said about AUPRO.
+    result = run("evaluate", "parts", data, *options, *met, "--accept", "aupro>=0%", code=3)
+    assert "FAIL  bolt: aupro >= 0% - cannot be measured: no defects with a mask" in result.stdout
+    assert "FAIL: 4 of 6 criteria are met" in result.stdout
+    assert json.loads(out.read_text())["acceptance"]["verdict"] == "FAIL"
+    assert "Not all accept criteria are met" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--accept", "recall>=90%"], "not a criterion; allowed: escapes<=2%, escapes[KIND]<=5%"),
+        (["--scores", "scores.xlsx"], "--scores writes a .csv or a .json file"),
+        (["--defective-share", "2"], "--defective-share is between 0 and 1"),
+    ],
+)
+def test_evaluate_refuses_options_before_it_reads_anything(tmp_path, options, message):
+    result = run("evaluate", "none", tmp_path / "no-data", *options, code=2)
+    assert message in one_line(result)
+
+
+def test_evaluate_refuses_a_kind_of_defect_that_the_data_has_not(data, store):
+    options = ["--weights", store, "--accept", "escapes[crak]<=5%"]
+    result = run("evaluate", "parts", data, *options, code=2)
+    assert "no test image shows 'crak'; the kinds of defect are scratch" in one_line(result)
+
+
 def test_a_report_of_a_run_that_is_not_there_is_an_error(data, store, tmp_path):
     options = ["--report", tmp_path / "report.html", "--run", tmp_path, "--weights", store]
     assert "no run in" in one_line(run("evaluate", "parts", data, *options, code=2))
@@ -424,6 +474,9 @@ def test_compare_lists_what_is_decided_differently(data, store, tmp_path):
     assert f"{len(comparison['changes'])} of 4 images have a different decision" in result.stdout
     assert "Changed decisions" in page.read_text("utf-8")
     assert comparison["categories"]["nut"]["image_auroc"]["difference"] == 0
+    assert comparison["times"]["device"].startswith("cpu (")
+    assert all(ms > 0 for ms in comparison["times"]["image_ms"])
+    assert "Time for one image on cpu (" in result.stdout
 
 
 def test_checkpoints_of_other_categories_cannot_be_compared(data, store):
