@@ -19,7 +19,7 @@ import httpx
 
 from service.delivery.message import Parcel
 from service.delivery.sinks.certificates import CertificateUnusable, tls_context
-from service.delivery.sinks.cutting import Cutter
+from service.cutting import Cutter
 from service.delivery.sinks.sink import (
     TAKEN,
     Held,
