@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 class Cutter:
     """Shuts a connection down from another thread, so that whoever waits for it wakes up.
 
-    One thread serves all exchanges of a connection: starting one for each would take longer than most.
+    One thread serves all exchanges of a connection: starting one for each would take longer than
+    most of them.
     """
 
     def __init__(self, limit_s: float, descriptor: Callable[[], int | None]) -> None:
