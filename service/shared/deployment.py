@@ -23,6 +23,7 @@ from service.versions.state_store import Update
 
 logger = logging.getLogger("service.sharing")
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -95,7 +96,7 @@ class SharedDeployment:
             change.write(following, record)
             return following
 
-        self.applied = self._change(record, write)
+        self.applied = self._change(record, write, lambda following: following)
 
     def record(self, record: AuditRecord, make: Callable[[], T]) -> T:
         """Write the record of a change that is no state, and make the change.
@@ -104,11 +105,10 @@ class SharedDeployment:
         PostgreSQL ends between the two, the record is with the refused changes of this node.
         """
 
-        def write(change: Change, _present: SharedState) -> T:
+        def write(change: Change, _present: SharedState) -> None:
             change.add([record], self._node)
-            return make()
 
-        return self._change(record, write)
+        return self._change(record, write, lambda _: make())
 
     def change_keys(
         self,
@@ -125,12 +125,20 @@ class SharedDeployment:
             change.write(following, record)
             return present, following
 
-        before, after = self._change(record, write)
+        before, after = self._change(record, write, lambda pair: pair)
         if before.place == self.applied.place:  # else the routes before are still to be applied
             self.applied = after
 
-    def _change(self, record: AuditRecord, write: Callable[[Change, SharedState], T]) -> T:
-        """Make a change in a transaction, and learn what it leads to."""
+    def _change(
+        self,
+        record: AuditRecord,
+        write: Callable[[Change, SharedState], S],
+        finish: Callable[[S], T],
+    ) -> T:
+        """Make a change in a transaction, and learn what it leads to.
+
+        `finish` is called when all is written, and nothing but the commit can fail any more.
+        """
         knowledge = self._knowledge
         known, after = knowledge.newest.place, knowledge.last_number
         with self._refusing(record):
@@ -140,8 +148,9 @@ class SharedDeployment:
                     knowledge.take(before)
                     self._check_followed()
                 assert change.present is not None, "`reading` found a state"
-                made = write(change, change.present)
+                written = write(change, change.present)
                 reading = change.reading(known, after)
+                made = finish(written)
             knowledge.take(reading)
         return made
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.cutting import Cutter
@@ -85,13 +85,11 @@ class Link:
 
         `wait` waits in it for a change.
         """
-        with self.limited():
-            connection = self._engine.connect()
-        try:
+        with self._connected() as connection:
             with self.limited():
                 self._check(connection)
                 connection.commit()
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                connection.execution_options(isolation_level="REPEATABLE READ")
                 connection.exec_driver_sql(f"LISTEN {CHANNEL}")
                 connection.commit()
 
@@ -100,8 +98,6 @@ class Link:
                     return rows.read(connection, known, after)
 
             yield read
-        finally:
-            self._end(connection)
 
     def wait(self, seconds: float) -> None:
         """Wait until the open session hears of a change, for so long at most."""
@@ -122,17 +118,13 @@ class Link:
 
         The time limit is for the PostgreSQL's answers, not for the block.
         """
-        with self.limited():
-            connection = self._engine.connect()
-        try:
+        with self._connected() as connection:
             with self.limited():
                 self._check(connection)
                 change = Change(connection, self)
             yield change
             with self.limited(_IN_DOUBT):
                 connection.commit()
-        finally:
-            self._end(connection)
 
     @contextmanager
     def limited(self, consequence: str = _UNCHANGED) -> Iterator[None]:
@@ -148,10 +140,23 @@ class Link:
         """End the thread that keeps the time."""
         self._cutter.close()
 
-    def _end(self, connection: Connection) -> None:
-        with suppress(SQLAlchemyError, psycopg.Error, OSError), self._cutter.limited():
-            connection.close()
-        self._open = None
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Open a connection for the block; it is closed also if it broke while it was opened."""
+        broken = (SQLAlchemyError, psycopg.Error, OSError)
+        try:
+            with self.limited():
+                connection = self._engine.connect()
+            try:
+                yield connection
+            finally:
+                with suppress(*broken), self._cutter.limited():
+                    connection.close()
+        finally:
+            if self._open is not None:
+                with suppress(*broken):
+                    self._open.close()
+            self._open = None
 
     def _made_engine(self, node: str) -> Engine:
         assert self._settings.url is not None
@@ -209,10 +214,10 @@ class Link:
             raise self._unavailable(str(error), consequence) from error
 
     def _unavailable(self, why: str, consequence: str) -> SharedStateUnavailable:
-        place = self._engine.url.set(
-            drivername="postgresql", username=None, password=None, query={}
-        ).render_as_string()
+        url = self._engine.url
+        place = URL.create("postgresql", host=url.host, port=url.port, database=url.database)
         return SharedStateUnavailable(
-            f"the PostgreSQL of the shared state ({place}) cannot be used: {why}; {consequence}",
+            f"the PostgreSQL of the shared state ({place.render_as_string()}) cannot be used: "
+            f"{why}; {consequence}",
             _RETRY_AFTER_S,
         )

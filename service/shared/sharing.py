@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from service.errors import ServiceError, SharedStateUnavailable
@@ -23,6 +24,22 @@ _RETRY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class Status:
+    """The version that a node serves by, and the newest one that it knows, with its author.
+
+    `problem` says why it follows no more, or not yet.
+    """
+
+    version: int
+    newest: int
+    who: str
+    node: str
+    at: datetime
+    contact_age_s: float
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sharing:
     """The parts of the shared state in a running service."""
 
@@ -36,6 +53,19 @@ class Sharing:
     def failure(self) -> str | None:
         """Why the PostgreSQL cannot be used now; None if it can."""
         return self.follower.failure
+
+    def status(self) -> Status:
+        """Describe what this node serves by, for people."""
+        applied, newest = self.deployment.applied, self.knowledge.newest
+        return Status(
+            version=applied.place.version,
+            newest=newest.place.version,
+            who=newest.who,
+            node=newest.node,
+            at=newest.at,
+            contact_age_s=self.knowledge.contact_age_s,
+            problem=self.deployment.held_because or self.failure,
+        )
 
     async def apply(self, rollout: Rollout) -> None:
         """Apply each newer state as a whole, until cancelled; one that cannot be is tried again."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Category
-from service.errors import Conflict, InvalidRequest
+from service.errors import Conflict, InvalidRequest, ServiceError
 from service.telemetry.metrics import Metrics
 from service.versions.assignment import Assignment
 from service.versions.changes import Author, calibrated_values, plain, record_of, values_of
@@ -158,8 +158,14 @@ class Rollout:
     async def _catch_up(self, record: AuditRecord) -> None:
         """Apply what other nodes have changed before this change is looked at."""
         update = await asyncio.to_thread(self._deployment.newer, record)
-        if update is not None:
+        if update is None:
+            return
+        try:
             await self.follow(update)
+        except ServiceError as error:
+            raise Conflict(
+                f"this node cannot serve by the newest shared state, so it changes nothing: {error}"
+            ) from error
 
     @property
     def audit(self) -> Sequence[AuditRecord]:
