@@ -160,6 +160,7 @@ def _lifespan(
                     task.cancel()
                 await service.shadows.close()
                 await service.lifecycle.close()
+                service.rollout.close()
                 await service.inspect_part.settle()
         if app.state.console is not None:
             await asyncio.to_thread(app.state.console.previewer.close)

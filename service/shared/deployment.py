@@ -26,6 +26,8 @@ logger = logging.getLogger("service.sharing")
 S = TypeVar("S")
 T = TypeVar("T")
 
+_RETRY_AFTER_S = 5
+
 
 class SharedDeployment:
     """The state that this node applies, and changes of the shared one."""
@@ -37,6 +39,7 @@ class SharedDeployment:
         self._metrics = metrics
         self.applied = knowledge.newest
         self.hold: str | None = None
+        self.failure_of: Callable[[], str | None] = lambda: None
         metrics.state_version.set_function(lambda: self.applied.place.version)
         metrics.state_contact_age.set_function(lambda: knowledge.contact_age_s)
         metrics.state_held.set_function(lambda: float(self.held_because is not None))
@@ -78,8 +81,13 @@ class SharedDeployment:
         return Update(newest.deployment, adopt)
 
     def newer(self, record: AuditRecord) -> Update | None:
-        """Read what other nodes have changed. Raises `SharedStateUnavailable`."""
+        """Read what other nodes have changed. Raises `SharedStateUnavailable`.
+
+        While `failure_of` says why the PostgreSQL is away, it is not asked: changes do not queue.
+        """
         with self._refusing(record):
+            if failure := self.failure_of():
+                raise SharedStateUnavailable(failure, _RETRY_AFTER_S)
             knowledge = self._knowledge
             known = knowledge.newest.place
             knowledge.take(self._link.read(known, knowledge.last_number))
@@ -157,7 +165,7 @@ class SharedDeployment:
     def _check_followed(self) -> None:
         """Raise `SharedStateUnavailable` if the PostgreSQL's state is not this node's to change."""
         if self._knowledge.refusal is not None:
-            raise SharedStateUnavailable(self._knowledge.refusal)
+            raise SharedStateUnavailable(self._knowledge.refusal, _RETRY_AFTER_S)
 
     @contextmanager
     def _refusing(self, record: AuditRecord) -> Iterator[None]:

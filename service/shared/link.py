@@ -6,6 +6,7 @@
 Each error of the connection, of the server or of its tables becomes `SharedStateUnavailable`.
 """
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -146,7 +147,7 @@ class Link:
         broken = (SQLAlchemyError, psycopg.Error, OSError)
         try:
             with self.limited():
-                connection = self._engine.connect()
+                connection = self._opened()
             try:
                 yield connection
             finally:
@@ -157,6 +158,18 @@ class Link:
                 with suppress(*broken):
                     self._open.close()
             self._open = None
+
+    def _opened(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except SQLAlchemyError as error:
+            # The frames of the error have the half-open connection, which would else be open as
+            # long as anybody has the error.
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)
+                cause = cause.__cause__ or cause.__context__
+            raise
 
     def _made_engine(self, node: str) -> Engine:
         assert self._settings.url is not None

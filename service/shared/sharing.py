@@ -105,7 +105,8 @@ class Sharing:
             logger.exception("version %d of the shared state could not be applied", version)
             deployment.hold = f"version {version} of the shared state could not be applied: see log"
         else:
-            logger.info("version %d of the shared state is applied", version)
+            if deployment.applied.place.version == version:  # else a newer one came meanwhile
+                logger.info("version %d of the shared state is applied", version)
 
     def close(self) -> None:
         """End the thread and the connections."""
@@ -150,8 +151,10 @@ def open_sharing(settings: StateSettings, folder: Path, node: str, metrics: Metr
         knowledge.take(reading)
     follower = Follower(following, knowledge, settings.poll_s)
     follower.failure = failure
+    deployment = SharedDeployment(changing, knowledge, node, metrics)
+    deployment.failure_of = lambda: follower.failure
     return Sharing(
-        SharedDeployment(changing, knowledge, node, metrics),
+        deployment,
         SharedKeys(knowledge),
         follower,
         knowledge,

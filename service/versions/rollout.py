@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from model.checkpoints.key import CheckpointKey
@@ -43,6 +44,15 @@ class Rollout:
         self._deployment = deployment
         self._metrics = metrics
         self._changing = asyncio.Lock()
+        # Inspections use the event loop's own threads, which hanging changes must not take.
+        self._thread = ThreadPoolExecutor(1, "state-changes")
+
+    def close(self) -> None:
+        """End the thread, once the change that it makes is made."""
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
     async def route(
         self,
@@ -140,7 +150,7 @@ class Rollout:
         await self._lifecycle.warm(dict.fromkeys(key for _, key in added))
         async with self._changing:
             before = set(self._registry.checkpoints)
-            if not await asyncio.to_thread(update.adopt):
+            if not update.adopt():
                 return
             self._registry.apply(update.state)
         self._lifecycle.release(before - set(self._registry.checkpoints))
@@ -157,7 +167,7 @@ class Rollout:
 
     async def _catch_up(self, record: AuditRecord) -> None:
         """Apply what other nodes have changed before this change is looked at."""
-        update = await asyncio.to_thread(self._deployment.newer, record)
+        update = await self._in_thread(self._deployment.newer, record)
         if update is None:
             return
         try:
@@ -255,7 +265,7 @@ class Rollout:
 
     async def _make(self, record: AuditRecord, commit: Callable[[AuditRecord], T]) -> T:
         async with self._changing:
-            return await asyncio.to_thread(commit, record)
+            return await self._in_thread(commit, record)
 
     async def _take_up(self, key: CheckpointKey, by: Author) -> None:
         """Record a version's current calibration in the audit, and apply it."""
@@ -276,7 +286,7 @@ class Rollout:
 
     async def _commit(self, state: State, record: AuditRecord) -> None:
         """Write the state to disk, and apply it."""
-        await asyncio.to_thread(self._deployment.commit, state, record)
+        await self._in_thread(self._deployment.commit, state, record)
         self._registry.apply(state)
         self._metrics.changes.labels(record.category, record.action).inc()
         logger.info(

@@ -13,7 +13,7 @@ T = TypeVar("T")
 class Update:
     """A state that another node has written.
 
-    `adopt` makes it the present one, and returns whether it still was the newest; it may block.
+    `adopt` makes it the present one, and returns whether it still was the newest.
     """
 
     state: State

@@ -33,6 +33,8 @@ from service.versions.state import State
 from tests.service.archive.postgresql import PostgresServer
 from tests.service.archive.postgresql import running as postgresql_running
 from tests.service.conftest import RunningServer
+from tests.service.console.browser import chromium
+from tests.service.console.test_browser import look
 from tests.service.console.test_pages import sign_in
 from tests.service.delivery.proxy import CuttingProxy
 
@@ -239,7 +241,7 @@ def test_no_inspection_waits_for_a_silent_postgresql(plant, two, eventually, ima
     assert [answer.status_code for answer in answers] == [200] * 5
     assert before_inspecting
     kinds = {re.sub(r"[-_ ]\d.*", "", thread.name) for thread in callers}
-    assert kinds == {"shared-state", "asyncio"}, "the follower, and the change's own thread"
+    assert kinds == {"shared-state", "state-changes"}, "the follower, and the change's own thread"
     assert refused.status_code == 503
     assert refused.json()["type"] == "urn:mambaad:problem:shared-state-unavailable"
     assert "nothing was changed, and inspections go on" in refused.json()["detail"]
@@ -294,6 +296,28 @@ def test_a_version_that_a_node_has_not_got_is_not_served_there_until_it_has(
     with second.client() as client:
         assert client.post(ROUTE, json={"stable": ONE, **ADA}).status_code == 200
     eventually(lambda: first.serves() == ONE, "the route on the first node")
+
+
+def test_the_pages_say_which_version_serves_and_when_it_is_not_followed(
+    plant, two, eventually, tmp_path
+):
+    with chromium(tmp_path) as browser:
+        check_pages(plant, two[1], eventually, browser)
+
+
+def check_pages(plant, second, eventually, browser):
+    url = second.server.url
+    browser.open(f"{url}/console/sign-in?next=/console/system")
+    browser.one("#key").send_keys(second.secrets["admin"])
+    browser.one("#key").submit()
+    browser.until(lambda: browser.all("#shared-state"), "the shared state")
+    look(browser, "system-shared-state")
+    plant.answers.clear()
+    eventually(lambda: second.state()["problem"], "the loss of contact")
+    for page in ("system", "models"):
+        browser.open(f"{url}/console/{page}")
+        assert "does not follow the shared state now" in browser.text(".note.bad")
+        look(browser, f"{page}-shared-state-away")
 
 
 def test_no_log_line_has_a_secret_and_none_a_traceback(plant, two):
