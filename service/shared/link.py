@@ -27,6 +27,7 @@ from service.shared.tables import CHANNEL, STEPS
 from service.versions.state import AuditRecord
 
 _RETRY_AFTER_S = 5
+_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _UNCHANGED = "nothing was changed, and inspections go on from the last state"
 _IN_DOUBT = (
     "whether the change was made is not known: look at it once the PostgreSQL is back, before you "
@@ -89,13 +90,12 @@ class Link:
         with self._connected() as connection:
             with self.limited():
                 self._check(connection)
-                connection.commit()
-                connection.execution_options(isolation_level="REPEATABLE READ")
                 connection.exec_driver_sql(f"LISTEN {CHANNEL}")
                 connection.commit()
 
             def read(known: Place | None, after: int) -> Reading:
                 with self.limited(), connection.begin():
+                    connection.exec_driver_sql(_SNAPSHOT)
                     return rows.read(connection, known, after)
 
             yield read
@@ -180,6 +180,8 @@ class Link:
         engine = create_engine(
             url,
             poolclass=NullPool,
+            # A connection that is closed is undone anyway; a broken one would be logged.
+            pool_reset_on_return=None,
             hide_parameters=True,
             connect_args={
                 "connect_timeout": max(2, round(self._settings.timeout_s)),

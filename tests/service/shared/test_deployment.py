@@ -131,7 +131,9 @@ def test_a_change_is_refused_while_the_postgresql_is_away_and_nothing_is_lost(
     assert [entry.who for entry in again.deployment.knowledge.refused] == ["Ada"]
 
 
-def test_a_silent_postgresql_is_waited_for_no_longer_than_the_limit(first, nodes, state_url):
+def test_a_silent_postgresql_is_waited_for_no_longer_than_the_limit(
+    first, nodes, state_url, caplog
+):
     """It accepts and never answers; a change that waits for its commit says that it may be made."""
     answers = threading.Event()
     answers.set()
@@ -155,6 +157,7 @@ def test_a_silent_postgresql_is_waited_for_no_longer_than_the_limit(first, nodes
         answers.set()
         one.close()
         proxy.close()
+    assert {record.name for record in caplog.records} == {"service.sharing"}
 
 
 def test_a_node_without_a_last_state_needs_the_postgresql(nodes, state_url):
