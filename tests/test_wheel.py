@@ -53,8 +53,9 @@ NEEDS_AN_EXTRA = {
 }
 """By room, the modules that a machine without these packages cannot import.
 
-In `service` these are the sinks, the shared state and the door that have an extra. Any other new line breaks serving
-on some machine, or a command's `--help`: import the package where it is used instead.
+In `service` these are the sinks, the shared state and the door that have an extra. Any other new
+line breaks serving on some machine, or a command's `--help`: import the package where it is used
+instead.
 """
 
 PROGRAM = """
