@@ -36,9 +36,8 @@ from service.settings.flat_names import FLAT_NAMES, FlatNames
 from service.settings.http import HttpSettings
 from service.settings.inspection import InspectionSettings
 from service.settings.room import RoomSettings
-from service.settings.state import StateSettings
 from service.settings.telemetry import TelemetrySettings
-from service.settings.versions import VersionSettings
+from service.settings.versions import StateSettings, VersionSettings
 from service.settings.workers import WorkerSettings
 
 __all__ = [

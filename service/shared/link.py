@@ -19,7 +19,7 @@ from service.cutting import Cutter
 from service.database.schema import SchemaUnusable, parse_url
 from service.errors import SharedStateUnavailable
 from service.settings.secrets import SecretUnreadable
-from service.settings.state import StateSettings
+from service.settings.versions import StateSettings
 from service.shared import rows
 from service.shared.document import Place, SharedState
 from service.shared.rows import NoState, Reading

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from service.errors import ServiceError, SharedStateUnavailable
-from service.settings.state import StateSettings
+from service.settings.versions import StateSettings
 from service.shared.copy import Copy
 from service.shared.deployment import SharedDeployment
 from service.shared.follower import Follower
