@@ -27,8 +27,10 @@ from service.workers.pipe.messages import (
 )
 from service.workers.process import ProcessDied, WorkerProcess
 from service.workers.protocol import WorkerState
-from service.workers.residency import Residency, ResidencyLimits
-from service.workers.worker import Supervision, Worker
+from service.workers.residency import Residency
+from service.workers.residents import ResidencyLimits
+from service.workers.supervision import Supervision
+from service.workers.worker import Worker
 
 A = CheckpointKey("a", "1")
 NORMAL = Calibration(
