@@ -200,7 +200,9 @@ class Spare:
             surplus = [key for key in self._loaded if not self._is_kept(key)]
             if surplus:
                 del self._loaded[surplus[0]]
-                self._model_bytes = (await process.unload(surplus[0], _PATIENCE_S)).stats.model_bytes
+                self._model_bytes = (
+                    await process.unload(surplus[0], _PATIENCE_S)
+                ).stats.model_bytes
             elif (key := self._missing()) is not None:
                 self._set(SpareState.PREPARING, f"loading {key}")
                 await self._load(process, key)

@@ -23,8 +23,8 @@ class DeviceThread:
     """Runs calls from other threads, in order, in the thread that created this object.
 
     A call that is not `alone` runs in one of the `lanes`, which are parallel threads. A call that
-    is `alone` waits until all lanes are free. `in_background`, each call runs at low
-    priority in a thread of its own, one after the other, until `come_forward`.
+    is `alone` waits until all lanes are free. `in_background`, each call runs at low priority
+    in a thread of its own, one after the other, until `come_forward`.
 
         device = DeviceThread()
         threading.Thread(target=lambda: device.call(warm_up)).start()
