@@ -21,10 +21,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-
-from torch import distributed as dist
+from typing import TYPE_CHECKING
 
 from model.errors import ProcessLost
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import TCPStore  # `torch.distributed` has it without a type
 
 LOST_AFTER_S = 20
 """How long a host may be unreachable."""
@@ -134,7 +136,7 @@ class _Connections:
 
 
 @contextmanager
-def contact(store: dist.TCPStore, rank: int, size: int) -> Iterator[Loss]:
+def contact(store: "TCPStore", rank: int, size: int) -> Iterator[Loss]:
     """Keep in contact with all processes; tell them why this one ends, if by an error.
 
     `store` is the one of the rendezvous. Raises `ProcessLost` instead of the error that the loss of
@@ -164,7 +166,7 @@ def contact(store: dist.TCPStore, rank: int, size: int) -> Iterator[Loss]:
         connections.close()
 
 
-def _accept(store: dist.TCPStore, size: int, connections: _Connections) -> None:
+def _accept(store: "TCPStore", size: int, connections: _Connections) -> None:
     """Let all other processes connect to this one; strangers are turned away."""
     token = secrets.token_hex(16)
     with _listen() as server:
@@ -196,7 +198,7 @@ def _greeting(peer: socket.socket) -> dict[str, str]:
     return greeting
 
 
-def _connect(store: dist.TCPStore, rank: int, connections: _Connections) -> None:
+def _connect(store: "TCPStore", rank: int, connections: _Connections) -> None:
     """Connect to the first process."""
     store.set_timeout(_JOIN)
     address, port, token = json.loads(store.get("contact"))
@@ -219,7 +221,7 @@ def _listen() -> socket.socket:
     return socket.create_server(("", 0))
 
 
-def _address_on_the_way_to(store: dist.TCPStore) -> str:
+def _address_on_the_way_to(store: "TCPStore") -> str:
     """Return this host's address that others reach; by its own name a host finds its loopback."""
     place = socket.getaddrinfo(store.host, store.port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(place[0], socket.SOCK_DGRAM) as probe:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from model.errors import ConfigError
 from model.training.parallel.contact import contact
@@ -105,7 +106,7 @@ def join(device: str) -> Iterator[tuple[Group, str]]:
     if device == "cuda":
         device = f"cuda:{dist.get_node_local_rank()}"
         torch.cuda.set_device(device)
-    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     with contact(store, rank, size):
         _open("nccl" if device != "cpu" else "gloo")
         try:
