@@ -24,10 +24,11 @@ from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
+from model.training.parallel.agreement import check_agreement, check_state
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
-from model.training.progress.state import forget_leftovers
+from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
 from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
@@ -128,12 +129,14 @@ def learn(
     trainer = Trainer(
         config, network, preprocessing, data, device, run.group, watch_best, run.cache
     )
+    check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
         write_recipe(run.folder, recipe.to_yaml())
     if run.resume:
+        check_state(run.group, run.folder / STATE_FILE)
         trainer.resume(run.folder)
     outcome: dict[str, str] | None = None
     monitors = _monitors(run, monitor)
@@ -238,7 +241,7 @@ def _check_frame(run: Run, data: TrainingData) -> None:
 
 
 def _check_folder(run: Run) -> None:
-    if run.resume or run.restart:
+    if run.resume or run.restart or not run.group.leads:  # the others neither read nor write it
         return
     recipe = run.recipe
     identity = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
