@@ -22,7 +22,7 @@ import typer
 
 from benchmarks.cpu import commit
 from model.benchmark import device_name, versions
-from model.checkpoints.checkpoint import CheckpointStore
+from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.inference.detector import Detector
 from model.inspection import ImageSize
 from model.runtimes.torch import open_checkpoint, torch_detector
@@ -41,26 +41,28 @@ def detectors(weights: Path, name: str) -> dict[int, Detector]:
     made = {}
     for patches in SIZES:
         checkpoint = CheckpointStore(weights).load(name)
-        if not patches:
-            made[patches] = open_checkpoint(checkpoint)
-            continue
-        size, scoring = checkpoint.config.image_size, replace(checkpoint.scoring, memory=patches)
-        channels = sum(checkpoint.network.encoder.channels[1:])
-        random = np.random.default_rng(0).normal(size=(patches, channels)).astype(np.float32)
-        grid = (size[0] // PATCH_STRIDE, size[1] // PATCH_STRIDE)
-        memory = Memory(random, partial_whitening(random), grid, size, scoring.sigma)
-        baselines = {
-            category: FusedBaseline(decoder, memory, _SCALE, 1.0)  # type: ignore[arg-type]
-            for category, decoder in checkpoint.baselines.items()
-        }
-        made[patches] = torch_detector(
-            checkpoint.network, checkpoint.preprocessing, scoring, checkpoint.calibrations,
-            baselines=baselines,
-        )  # fmt: skip
+        made[patches] = with_memory(checkpoint, patches) if patches else open_checkpoint(checkpoint)
     for detector in made.values():
         for step in detector.preparation(1):
             step()
     return made
+
+
+def with_memory(checkpoint: Checkpoint, patches: int) -> Detector:
+    """Return a detector that remembers random patches; takes over the checkpoint's network."""
+    size, scoring = checkpoint.config.image_size, replace(checkpoint.scoring, memory=patches)
+    channels = sum(checkpoint.network.encoder.channels[1:])
+    random = np.random.default_rng(0).normal(size=(patches, channels)).astype(np.float32)
+    grid = (size[0] // PATCH_STRIDE, size[1] // PATCH_STRIDE)
+    memory = Memory(random, partial_whitening(random), grid, size, scoring.sigma)
+    baselines = {
+        category: FusedBaseline(decoder, memory, _SCALE, 1.0)  # type: ignore[arg-type]
+        for category, decoder in checkpoint.baselines.items()
+    }
+    return torch_detector(
+        checkpoint.network, checkpoint.preprocessing, scoring, checkpoint.calibrations,
+        baselines=baselines,
+    )  # fmt: skip
 
 
 def rounds(made: dict[int, Detector], count: int) -> Iterator[dict[int, tuple[float, float]]]:
