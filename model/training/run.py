@@ -25,6 +25,7 @@ from model.training.data import TrainingData
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
 from model.training.parallel.agreement import check_agreement, check_state
+from model.training.parallel.devices import read_device
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
@@ -195,21 +196,6 @@ def build_network(
     mean, std = network.encoder.mean, network.encoder.std
     rule = images or ImageRule()
     return network, rule.preprocessing(config.image_size, mean, std)
-
-
-def read_device(name: str) -> torch.device:
-    """Return the device; raises `ConfigError` if this machine does not have it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"no device {name!r}: expected cpu, cuda or cuda:N") from error
-    if device.type not in {"cpu", "cuda"}:
-        raise ConfigError(f"device must be cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"no device {name!r} here: found {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
 
 
 def check_run(run: Run, data: TrainingData) -> None:
