@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from model.dataset import Sample
 from model.dataset.duplicates import alike
-from model.dataset.facts import look_at
-from model.errors import ImageError
 
 FOLDS = 5
 
@@ -14,22 +12,18 @@ FOLDS = 5
 def deal(samples: Sequence[Sample]) -> list[int]:
     """Return the fold of each image of a category; images that are alike share one.
 
-    Deals at random, always to the fold with the fewest images. Raises `ImageError`.
+    Deals at random, always to the fold with the fewest images.
     """
-    facts = look_at(samples)
-    if unreadable := [image.error for image in facts if image.error is not None]:
-        raise ImageError(unreadable[0])
-    groups = alike(facts)
-    members: dict[int, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    order = sorted(members)
-    random.Random("folds of the memory").shuffle(order)
-    sizes = [0] * min(FOLDS, len(order))
+    index = {sample: number for number, sample in enumerate(samples)}
+    together = [sorted(index[sample] for sample in group) for group in alike(samples)]
+    alone = set(index.values()).difference(*together)
+    groups = sorted([*together, *([number] for number in alone)])
+    random.Random("folds of the memory").shuffle(groups)
+    sizes = [0] * min(FOLDS, len(groups))
     folds = [0] * len(samples)
-    for group in sorted(order, key=lambda number: -len(members[number])):  # stable: still random
+    for group in sorted(groups, key=len, reverse=True):  # stable: still random
         fold = sizes.index(min(sizes))
-        sizes[fold] += len(members[group])
-        for index in members[group]:
-            folds[index] = fold
+        sizes[fold] += len(group)
+        for number in group:
+            folds[number] = fold
     return folds

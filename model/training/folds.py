@@ -25,6 +25,7 @@ from typing import Any
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint
 from model.dataset import Sample
+from model.dataset.split import units
 from model.durable import write_durably
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.inference.detector import Detector
@@ -128,7 +129,7 @@ def check(run: Run, data: TrainingData) -> None:
 def deal(run: Run, data: TrainingData) -> list[Fold]:
     """Divide each category's good images into folds, by seed and name; see `split_good`.
 
-    Raises `DatasetError` for a category with fewer images than folds.
+    Raises `DatasetError` for a category with fewer images, or sets that look the same, than folds.
     """
     config = run.recipe.training
     groups: dict[Category, list[Sample]] = defaultdict(list)
@@ -142,7 +143,13 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
                 f"{config.folds} folds"
             )
         random.Random(f"{config.seed}/{category}/folds").shuffle(group)
-        place |= {sample: number % config.folds for number, sample in enumerate(group)}
+        different = units(group, data.together)
+        if len(different) < config.folds:
+            raise DatasetError(
+                f"only {len(different)} of the {len(group)} good images of {category!r} look "
+                f"different, expected at least one for each of {config.folds} folds"
+            )
+        place |= {s: i % config.folds for i, unit in enumerate(different) for s in unit}
     return [
         Fold(
             run=replace(run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True),

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,10 +24,11 @@ from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
+from model.training.parallel.agreement import check_agreement, check_state
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
-from model.training.progress.state import forget_leftovers
+from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
 from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
@@ -59,14 +60,15 @@ class Run:
     stopped; `store` gets the checkpoint as the next version of `name`. `resume` continues the run
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
-    into the manifest. `cache` is a folder for resized images. `group` are the processes that train
-    together.
+    into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
+    folder for resized images. `group` are the processes that train together.
     """
 
     name: str
     folder: Path
     store: CheckpointStore
     recipe: Recipe = field(default_factory=Recipe)
+    choice: Mapping[str, Any] | None = None
     device: str = "cpu"
     resume: bool = False
     restart: bool = False
@@ -127,12 +129,14 @@ def learn(
     trainer = Trainer(
         config, network, preprocessing, data, device, run.group, watch_best, run.cache
     )
+    check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
         write_recipe(run.folder, recipe.to_yaml())
     if run.resume:
+        check_state(run.group, run.folder / STATE_FILE)
         trainer.resume(run.folder)
     outcome: dict[str, str] | None = None
     monitors = _monitors(run, monitor)
@@ -237,7 +241,7 @@ def _check_frame(run: Run, data: TrainingData) -> None:
 
 
 def _check_folder(run: Run) -> None:
-    if run.resume or run.restart:
+    if run.resume or run.restart or not run.group.leads:  # the others neither read nor write it
         return
     recipe = run.recipe
     identity = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
@@ -294,7 +298,10 @@ def _keep(
             trainer.preprocessing,
             scoring,
             calibrations,
-            training=summary(trainer) | {"ended": ended} | remembered(detector.baselines),
+            training=summary(trainer)
+            | {"ended": ended}
+            | remembered(detector.baselines)
+            | ({"choice": dict(run.choice)} if run.choice is not None else {}),
             metrics={},
             license=run.license,
             notice=run.notice,

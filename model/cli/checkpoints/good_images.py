@@ -51,8 +51,7 @@ def images_of_training(
     Raises `CalibrationError` unless the held-out ones are those of the training.
     """
     from model.dataset import Words
-    from model.training import read_training_data
-    from model.training.data import digests
+    from model.training.data import digests, divide_as_recorded, find_good_images
 
     training = checkpoint.manifest.training
     if "recipe" not in training:
@@ -67,8 +66,9 @@ def images_of_training(
         )
     words = Words.given(good, defective, categories)
     fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
-    images = read_training_data(data, categories, None, fraction, seed, words=words)
     recorded = training["images"]["held_out"]
+    found = find_good_images(data, categories, words=words)
+    images = divide_as_recorded(found, fraction, seed, recorded)
     for category, digest in digests(images.held_out).items():
         if digest != recorded.get(category):
             raise CalibrationError(

@@ -14,6 +14,7 @@ from model.cli.train.options import RunOptions, SourceOptions, TrackingOptions
 from model.training import Run, TrainingData
 from model.training import folds as training
 from model.training.advice import check_fold
+from model.training.choice import RecipeChoice
 from model.training.folds import TrainedFold
 from model.training.parallel.group import Group, join
 from model.training.progress import monitor as monitoring
@@ -32,6 +33,7 @@ class TrainRequest:
 
     name: str
     recipe: Recipe
+    choice: RecipeChoice | None = None
     source: SourceOptions
     run: RunOptions
 
@@ -42,6 +44,7 @@ class TrainRequest:
             folder=self.run.runs / self.name,
             store=CheckpointStore(self.run.weights),
             recipe=self.recipe,
+            choice=self.choice.to_dict() if self.choice else None,
             device=device,
             resume=self.run.resume,
             restart=self.run.restart,
@@ -70,6 +73,8 @@ def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
             f"of {', '.join(parts.categories)}",
             highlight=False,
         )
+        if request.choice is not None:
+            tell_choice(console, request.choice)
         run = request.begin(group, device, images.categories)
         checkpoint = watch_training(console, run, images, request.run)
         if checkpoint is None and group.leads:
@@ -86,6 +91,16 @@ def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
         )
         advise_after_training(end, check=request.run.self_check)
     return checkpoint
+
+
+def tell_choice(console: Console, choice: RecipeChoice) -> None:
+    """Print why the recipe was chosen, and the warnings."""
+    for reason in choice.reasons:
+        console.print(reason, highlight=False, markup=False)
+    if choice.base is not None:
+        console.print("any option, --set or --recipe NAME overrides this", highlight=False)
+    for warning in choice.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False)
 
 
 def watch_training(

@@ -33,6 +33,7 @@ from service.console.models.targets import (
     roll_back,
     target_of,
 )
+from service.console.sharing import sharing_of
 from service.console.visits import CHANGING, Visit, VisitDependency
 from service.errors import InvalidRequest, NoSuchCategory
 from service.http.declaration import declares
@@ -60,6 +61,7 @@ async def models_page(
         "models.html",
         categories=served_categories(service),
         refusals=service.registry.refusals,
+        sharing=sharing_of(service),
         new=new,
         **_list_values(service),
     )

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import CheckpointStore
 from model.cli import app
-from model.cli.evaluate.evaluate import trained_on
+from model.cli.evaluate.evaluation import trained_on
 from model.dataset import GOOD, Sample, read_dataset
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.images.areas import Area
