@@ -18,6 +18,8 @@ os.environ["OMP_NUM_THREADS"] = (
     "1"  # before torch is imported: tiny networks gain nothing from more
 )
 
+os.environ.setdefault("MAMBAAD_WORKERS__SPARE", "off")  # only its own tests start a spare
+
 import pytest
 import torch
 from jaxtyping import install_import_hook

@@ -30,7 +30,7 @@ ALL = "every module"
 NEEDS_AN_EXTRA = {
     "model": {"benchmark", "torchvision_ops"},
     "model/checkpoints": {"checkpoint", "outline", "published", "shared_encoders", "tensors"},
-    "model/cli/evaluate": {"reproduction"},
+    "model/cli/evaluate": {"evaluation", "reproduction"},
     "model/cli/train": {"run"},
     "model/dataset": ALL,
     "model/engines/cuda": {

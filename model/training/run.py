@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,7 +12,7 @@ from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.errors import ConfigError
 from model.images.areas import Area
-from model.images.framing import check_baselines
+from model.images.framing import check_alignment
 from model.images.preprocess import ImageRule, Preprocessing
 from model.inference.detector import Detector
 from model.inspection import Category
@@ -23,15 +23,17 @@ from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
+from model.training.memories import mirrors_of
+from model.training.parallel.agreement import check_agreement, check_state
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
-from model.training.progress.state import forget_leftovers
+from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
 from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
 from model.training.seen import seen_in_training
-from model.training.summary import summary
+from model.training.summary import remembered, summary
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
 
@@ -46,6 +48,10 @@ def never() -> bool:
     return False
 
 
+def _ignore(_stage: str) -> None:
+    """Show no stages."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The settings of a run.
@@ -54,14 +60,15 @@ class Run:
     stopped; `store` gets the checkpoint as the next version of `name`. `resume` continues the run
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
-    into the manifest. `cache` is a folder for resized images. `group` are the processes that train
-    together.
+    into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
+    folder for resized images. `group` are the processes that train together.
     """
 
     name: str
     folder: Path
     store: CheckpointStore
     recipe: Recipe = field(default_factory=Recipe)
+    choice: Mapping[str, Any] | None = None
     device: str = "cpu"
     resume: bool = False
     restart: bool = False
@@ -92,7 +99,8 @@ def train(
     """
 
     def keep(trainer: Trainer, ended: str) -> Checkpoint | None:
-        return _keep(run, trainer, ended, calibrations) if run.group.leads else None
+        say = monitor.stage if monitor else _ignore
+        return _keep(run, trainer, ended, calibrations, say) if run.group.leads else None
 
     return learn(run, data, keep, monitor=monitor, stop=stop)
 
@@ -121,12 +129,14 @@ def learn(
     trainer = Trainer(
         config, network, preprocessing, data, device, run.group, watch_best, run.cache
     )
+    check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
         write_recipe(run.folder, recipe.to_yaml())
     if run.resume:
+        check_state(run.group, run.folder / STATE_FILE)
         trainer.resume(run.folder)
     outcome: dict[str, str] | None = None
     monitors = _monitors(run, monitor)
@@ -221,7 +231,7 @@ def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
 
 def _check_frame(run: Run, data: TrainingData) -> None:
     """Raise `ConfigError` for an invalid frame or areas of unknown categories."""
-    check_baselines(run.recipe.images.resize, run.recipe.scoring.uses_baselines)
+    check_alignment(run.recipe.images.resize, run.recipe.scoring.needs_alignment)
     unknown = sorted(run.areas.keys() - set(data.categories))
     if unknown:
         have = ", ".join(data.categories)
@@ -231,7 +241,7 @@ def _check_frame(run: Run, data: TrainingData) -> None:
 
 
 def _check_folder(run: Run) -> None:
-    if run.resume or run.restart:
+    if run.resume or run.restart or not run.group.leads:  # the others neither read nor write it
         return
     recipe = run.recipe
     identity = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
@@ -245,7 +255,9 @@ def _monitors(run: Run, monitor: Monitor | None) -> Monitor:
     return Monitors(*written, monitor) if monitor else Monitors(*written)
 
 
-def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
+def build_detector(
+    run: Run, trainer: Trainer, network: MambaAD, say: Callable[[str], None] = _ignore
+) -> Detector:
     """Return a detector without thresholds, with baselines from the training images."""
     scoring = run.recipe.scoring
     detector = torch_detector(
@@ -253,7 +265,11 @@ def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
     )
     if scoring.uses_baselines:
         shapes = network.feature_shapes
-        detector.baselines = fit_baselines(detector, trainer.data.train, shapes)
+        augmentation = trainer.config.augmentation
+        mirrors = mirrors_of(hflip=augmentation.hflip, vflip=augmentation.vflip)
+        detector.baselines = fit_baselines(
+            detector, trainer.data.train, shapes, say=say, mirrors=mirrors
+        )
     return detector
 
 
@@ -262,6 +278,7 @@ def _keep(
     trainer: Trainer,
     ended: str,
     calibrations: Mapping[Category, Calibration] | None,
+    say: Callable[[str], None],
 ) -> Checkpoint:
     """Calibrate the network unless `calibrations` are given, and save it to the store.
 
@@ -269,7 +286,7 @@ def _keep(
     """
     scoring = run.recipe.scoring
     with trainer.final_weights() as network:
-        detector = build_detector(run, trainer, network)
+        detector = build_detector(run, trainer, network, say)
         held_out = trainer.data.held_out
         golden_from = trainer.data.train if calibrations else held_out
         if calibrations is None:
@@ -281,7 +298,10 @@ def _keep(
             trainer.preprocessing,
             scoring,
             calibrations,
-            training=summary(trainer) | {"ended": ended},
+            training=summary(trainer)
+            | {"ended": ended}
+            | remembered(detector.baselines)
+            | ({"choice": dict(run.choice)} if run.choice is not None else {}),
             metrics={},
             license=run.license,
             notice=run.notice,

@@ -11,6 +11,7 @@ from service.api.schemas import Answer, RefusalAnswer
 from service.api.service import Service, ServiceDependency
 from service.archive.recording import Recorder
 from service.http.declaration import Access, declares
+from service.workers.protocol import SpareState
 
 router = APIRouter()
 
@@ -28,6 +29,13 @@ class WorkerAnswer(Answer):
     state: str = Field(description="`ready`, or another state such as `starting`")
     reason: str = Field(description="the reason of its state")
     waiting: int = Field(description="images in its queue")
+
+
+class SpareAnswer(Answer):
+    """The process that waits to take over from a worker."""
+
+    state: SpareState = Field(description="`ready` to take over, or another state")
+    reason: str = Field(description="the reason of its state")
 
 
 class ArchiveAnswer(Answer):
@@ -79,6 +87,7 @@ class ReadyAnswer(Answer):
     ready: bool = Field(description="whether images can be inspected")
     reasons: list[str] = Field(description="why not")
     workers: list[WorkerAnswer] = Field(description="all workers")
+    spare: SpareAnswer = Field(description="the process that takes over when a worker dies")
     refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
     archive: ArchiveAnswer = Field(description="whether inspections are kept")
     state: StateAnswer = Field(description="which routes, thresholds and keys this node serves by")
@@ -109,6 +118,7 @@ async def ready(service: ServiceDependency) -> Response:
     `refuse`, so that every part is refused.
     """
     readiness = service.readiness()
+    spare = service.workers.spare()
     answer = ReadyAnswer(
         ready=readiness.ready,
         reasons=list(readiness.reasons),
@@ -121,6 +131,7 @@ async def ready(service: ServiceDependency) -> Response:
             )
             for worker in service.workers.status()
         ],
+        spare=SpareAnswer(state=spare.state, reason=spare.reason),
         refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
         archive=ArchiveAnswer.of(service.recorder),
         state=StateAnswer.of(service),

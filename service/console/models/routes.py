@@ -24,6 +24,7 @@ from service.console.models.overview import (
     served_categories,
     served_category,
 )
+from service.console.models.self_checks import RIVALS, self_checks_of
 from service.console.models.targets import (
     RouteFields,
     assignment_in,
@@ -97,6 +98,9 @@ async def version_page(
         created=moment_in(found.created),
         roles=service.registry.roles(found.key),
         details=details_of(manifest) if manifest else None,
+        self_checks=self_checks_of(manifest) if manifest else [],
+        rivals=RIVALS,
+        advise_command=f"mambaad advise {found.key.name} DATA",
         names=METRICS,
         has_report=report is not None,
         report_command=_report_command(found),

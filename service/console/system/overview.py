@@ -47,4 +47,5 @@ def _workers(request: Request, service: Service) -> dict[str, Any]:
         "recent": recent,
         "readiness": service.readiness(),
         "workers": workers_of(service, recent),
+        "spare": service.workers.spare(),
     }

@@ -93,7 +93,13 @@ def test_workers_are_followed_without_counting_as_clicks(system, engineer):
     assert "<html" not in part.text
     (worker,) = system.server.app.state.service.workers.status()
     assert f"Worker {worker.name}" in part.text
-    for word in ("Images waiting", "Restarts", "Memory", "Latency, 95th percentile"):
+    for word in (
+        "Spare process",
+        "Images waiting",
+        "Restarts",
+        "Memory",
+        "Latency, 95th percentile",
+    ):
         assert word in text_of(part)
 
 
