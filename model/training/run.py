@@ -19,7 +19,6 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.runtimes.torch import torch_detector
-from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
@@ -31,7 +30,6 @@ from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
 from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
-from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
 from model.training.seen import seen_in_training
 from model.training.summary import remembered, summary
@@ -200,19 +198,9 @@ def build_network(
 
 def check_run(run: Run, data: TrainingData) -> None:
     """Raise errors early: an unfinished run in the folder, the frame, areas, scales."""
-    _check_scales(run.recipe.training.emphasis, run.recipe.scoring)
+    run.recipe.check_scales()
     _check_folder(run)
     _check_frame(run, data)
-
-
-def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
-    """Raise `ConfigError` if scoring uses scales that are not trained."""
-    untrained = emphasis.unused_scales
-    if scoring.unused_scales < untrained:
-        raise ConfigError(
-            f"loss_weights {emphasis.loss_weights} leave the finest {untrained} scales "
-            f"untrained, but scale_weights {scoring.scale_weights} use them: set these to 0"
-        )
 
 
 def _check_frame(run: Run, data: TrainingData) -> None:
