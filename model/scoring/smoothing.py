@@ -1,8 +1,8 @@
 """Resizing and blurring an anomaly map in one step: one matrix for rows, one for columns."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float64
-from scipy import ndimage
 
 TRUNCATE = 4.0
 """Radius of the Gaussian, in sigma."""
@@ -22,7 +22,7 @@ def resize_and_blur(
     matrix[np.arange(outputs), np.minimum(below + 1, inputs - 1)] += at - below
     if sigma == 0:
         return matrix
-    blurred: np.ndarray = ndimage.gaussian_filter1d(
+    blurred: np.ndarray = scipy.ndimage.gaussian_filter1d(
         matrix, sigma, axis=0, mode="reflect", truncate=TRUNCATE
     )
     return blurred

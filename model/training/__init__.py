@@ -19,14 +19,19 @@ Test images affect neither threshold nor epoch nor recipe. Thresholds are set on
 images, because a network's scores of its training images are too low.
 """
 
-from model.training.data import TrainingData, read_training_data
-from model.training.folds import train
-from model.training.recipe.augmentation import Augmentation
-from model.training.recipe.config import TrainingConfig
-from model.training.recipe.recipe import Recipe
-from model.training.run import Run, build_network
-from model.training.thresholds import calibrate
-from model.training.trainer import Trainer
+from typing import TYPE_CHECKING
+
+from model.lazy import lazily
+
+if TYPE_CHECKING:
+    from model.training.data import TrainingData, read_training_data
+    from model.training.folds import train
+    from model.training.recipe.augmentation import Augmentation
+    from model.training.recipe.config import TrainingConfig
+    from model.training.recipe.recipe import Recipe
+    from model.training.run import Run, build_network
+    from model.training.thresholds import calibrate
+    from model.training.trainer import Trainer
 
 __all__ = [
     "Augmentation",
@@ -40,3 +45,19 @@ __all__ = [
     "read_training_data",
     "train",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Augmentation": "model.training.recipe.augmentation",
+        "Recipe": "model.training.recipe.recipe",
+        "Run": "model.training.run",
+        "Trainer": "model.training.trainer",
+        "TrainingConfig": "model.training.recipe.config",
+        "TrainingData": "model.training.data",
+        "build_network": "model.training.run",
+        "calibrate": "model.training.thresholds",
+        "read_training_data": "model.training.data",
+        "train": "model.training.folds",
+    },
+)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from model.images.preprocess import Preprocessing
 from model.network import MambaAD
 from model.network.normalise import normalise
 from model.training import features
+from model.training.applying.augmentation import augment
 from model.training.batches import AUGMENTATION, STEP, epoch_order, load_batches, seed_for
 from model.training.data import TrainingData
 from model.training.objective import feature_loss, learning_rate
@@ -61,10 +63,11 @@ class Trainer:
         self.group = group or Group()
         self.place = Place()
         _check(config, data, preprocessing, self.group)
-        augment = config.augmentation.apply if config.augmentation.changes_anything else None
+        changes = config.augmentation
+        augmented = partial(augment, changes) if changes.changes_anything else None
         pixels = PixelCache(preprocessing, cache)
         self._images = ImageDataset(
-            data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed), cache=pixels
+            data.train, preprocessing, augmented, seed_for(AUGMENTATION, config.seed), cache=pixels
         )
         self._watched = None
         if data.watched:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.cli.early import find_data, find_version
 from model.cli.evaluate.evaluate import require_test_images
 from model.cli.options import (
     STORE,
@@ -70,6 +71,9 @@ def compare(
 
       mambaad compare bottle all-parts data/mvtec --category bottle --report both.html
     """
+    for named in (first, second):
+        find_version(weights, *split_name(named))
+    find_data(data)
     from rich.console import Console
 
     from model import evaluation

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.cli.early import find_data, find_version
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -85,6 +86,8 @@ def evaluate(
 
       mambaad evaluate bottle data/other --no-record --json other.json
     """
+    find_version(weights, name, version)
+    find_data(data)
     from rich.console import Console
 
     from model import evaluation

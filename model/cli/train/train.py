@@ -33,15 +33,19 @@ def train(
 
       torchrun --nproc-per-node 4 --no-python mambaad train data/mvtec --name parts --device cuda
     """
-    from model.cli.train.run import INTERRUPTED, TrainRequest, follow
-    from model.network.encoder import check_encoder_weights
+    from model.network.weights_source import check_source
 
     resolved = recipe.read(ctx)
     if recipe.print_recipe:
         print(resolved.to_yaml(), end="")
         return
-    check_encoder_weights(resolved.network.encoder, resolved.encoder_weights)
+    check_source(resolved.network.encoder, resolved.encoder_weights)
     images = source.read(resolved.training)
+    # Only now torch, which takes seconds to import: nobody waits for it to learn of a mistake.
+    from model.cli.train.run import INTERRUPTED, TrainRequest, follow
+    from model.network.encoder import check_encoder_weights
+
+    check_encoder_weights(resolved.network.encoder, resolved.encoder_weights)
     request = TrainRequest(name=name, recipe=resolved, source=source, run=run)
     checkpoint = follow(request, images)
     if checkpoint and checkpoint.manifest.training["ended"] == "interrupted":

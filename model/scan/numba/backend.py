@@ -224,8 +224,7 @@ def _arrays(*tensors: Tensor) -> list[Any]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
-@torch.library.custom_op("mambaad::hybrid_scan", mutates_args=(), device_types="cpu")
-def scan(
+def _scan(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
@@ -245,8 +244,7 @@ def scan(
     return y[0] if groups == 1 else y.sum(dim=0)
 
 
-@torch.library.custom_op("mambaad::hybrid_scan_backward", mutates_args=(), device_types="cpu")
-def scan_backward(
+def _scan_backward(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor, grad_y: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
@@ -271,12 +269,27 @@ def scan_backward(
     return total_u, grad_selection, grad_a, grad_d, grad_weight, grad_bias
 
 
-@scan.register_fake
+# `torch.library.custom_op` would import torch's compiler at the first call, which takes a second.
+_OPERATORS = torch.library.Library("mambaad", "FRAGMENT")
+_INPUTS = (
+    "Tensor u, Tensor selection, Tensor A, Tensor D, Tensor dt_weight, Tensor dt_bias, Tensor order"
+)
+_OPERATORS.define(f"hybrid_scan({_INPUTS}) -> Tensor")
+_OPERATORS.define(
+    f"hybrid_scan_backward({_INPUTS}, Tensor grad_y) -> ({', '.join(['Tensor'] * 6)})"
+)
+_OPERATORS.impl("hybrid_scan", _scan, "CPU")
+_OPERATORS.impl("hybrid_scan_backward", _scan_backward, "CPU")
+scan: Any = torch.ops.mambaad.hybrid_scan.default
+scan_backward: Any = torch.ops.mambaad.hybrid_scan_backward.default
+
+
+@torch.library.register_fake("mambaad::hybrid_scan", lib=_OPERATORS)
 def _(u: Tensor, *_: Tensor) -> Tensor:
     return torch.empty_like(u)
 
 
-@scan_backward.register_fake
+@torch.library.register_fake("mambaad::hybrid_scan_backward", lib=_OPERATORS)
 def _(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor) for tensor in tensors[:6])
 
@@ -289,4 +302,6 @@ def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     return (*scan_backward(*ctx.saved_tensors, grad_y), None)
 
 
-scan.register_autograd(_backward, setup_context=_save_inputs)
+torch.library.register_autograd(
+    "mambaad::hybrid_scan", _backward, setup_context=_save_inputs, lib=_OPERATORS
+)
