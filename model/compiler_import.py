@@ -25,15 +25,12 @@ def compiler_deferred() -> Iterator[None]:
     if _PACKAGE in sys.modules:
         yield
         return
-    stand_ins = {
-        _PACKAGE: _stand_in(_PACKAGE, disable=_disable),
-        _UTILS: _stand_in(_UTILS, is_compile_supported=_is_compile_supported),
-    }
-    sys.modules.update(stand_ins)
+    sys.modules[_PACKAGE] = _stand_in(_PACKAGE, disable=_disable)
+    sys.modules[_UTILS] = _stand_in(_UTILS, is_compile_supported=_is_compile_supported)
     try:
         yield
     finally:
-        _remove(stand_ins)
+        _remove_stand_ins()
 
 
 def _stand_in(name: str, **parts: Callable[..., Any]) -> ModuleType:
@@ -44,24 +41,33 @@ def _stand_in(name: str, **parts: Callable[..., Any]) -> ModuleType:
         # Only the package has a path, which the import of another of its modules asks for.
         if part.startswith("__") and (name, part) != (_PACKAGE, "__path__"):
             raise AttributeError(f"module {name!r} has no attribute {part!r}")
-        if sys.modules.get(name) is module:
-            _remove({key: sys.modules[key] for key in (_PACKAGE, _UTILS)})
-        return getattr(importlib.import_module(name), part)
+        return getattr(_real(name), part)
 
     vars(module).update(parts, __getattr__=find)
     return module
 
 
-def _remove(stand_ins: dict[str, ModuleType]) -> None:
-    for name, module in stand_ins.items():
-        if sys.modules.get(name) is module:
+def _real(name: str) -> Any:  # noqa: ANN401
+    """Import a module of the compiler in the place of its stand-in."""
+    _remove_stand_ins()
+    return importlib.import_module(name)
+
+
+def _remove_stand_ins() -> None:
+    for name in (_PACKAGE, _UTILS):
+        if name in sys.modules and not hasattr(sys.modules[name], "__file__"):
             del sys.modules[name]
 
 
-def _disable(function: Any = None, recursive: bool = True, **_: object) -> Any:  # noqa: ANN401
-    """Mark a function like `torch.compiler.disable`, by the compiler at the first call."""
-    return torch._disable_dynamo(function, recursive)
+def _disable(function: Any = None, recursive: bool = True, **options: object) -> Any:  # noqa: ANN401
+    """Mark a function like `torch.compiler.disable`, by the compiler at the function's first call.
+
+    torch then calls this with the option `wrapping`, and the compiler itself has to do it.
+    """
+    if "wrapping" in options:
+        return _real(_PACKAGE).disable(function, recursive, **options)
+    return torch._disable_dynamo(function, recursive)  # type: ignore[attr-defined]
 
 
 def _is_compile_supported(*arguments: object) -> Any:  # noqa: ANN401
-    return importlib.import_module(_UTILS).is_compile_supported(*arguments)
+    return _real(_UTILS).is_compile_supported(*arguments)

@@ -10,6 +10,7 @@ data          training and held-out images         batches    the order of image
 objective     loss and learning rate               trainer    the loop
 thresholds    calibration                          golden     images that verify devices
 run           a complete run                       folds      thresholds without held-out images
+expectation   how long a run will take             applying/  what a recipe does to tensors
 
 The trainer keeps no random state: order, augmentation, noise and dropped paths depend only on the
 seed and the step's number. So a killed run continues bit for bit, and each of several processes

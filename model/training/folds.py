@@ -78,7 +78,7 @@ def train(
         calibrations = fit(shown, config)
         follower.stage("all images")
         # `check_run` above has refused an unfinished run, so the folds on disk are of this run.
-        run = replace(run, resume=run.resume and has_begun(run), restart=True)
+        run = replace(run, resume=run.resume and has_begun(run), restart=True, expects=False)
     elif run.restart and run.group.leads:
         forget_folds(run)
     checkpoint = training.train(run, data, monitor=monitor, stop=stop, calibrations=calibrations)
@@ -121,7 +121,12 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
         place |= {sample: number % config.folds for number, sample in enumerate(group)}
     return [
         Fold(
-            run=replace(run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True),
+            run=replace(
+                run,
+                folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}",
+                restart=True,
+                expects=fold == 0,
+            ),
             data=replace(data, train=tuple(s for s in data.train if place[s] != fold)),
             left_out=tuple(s for s in data.train if place[s] == fold),
         )

@@ -22,6 +22,7 @@ from model.runtimes.torch import torch_detector
 from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
+from model.training.expectation import expect
 from model.training.golden import record_golden
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
@@ -55,7 +56,7 @@ class Run:
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
     into the manifest. `cache` is a folder for resized images. `group` are the processes that train
-    together.
+    together. `expects` tells the monitor first how long all of it will take.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Run:
     areas: Mapping[Category, Area] = field(default_factory=dict)
     cache: Path | None = None
     group: Group = field(default_factory=Group)
+    expects: bool = True
 
 
 def train(
@@ -122,6 +124,8 @@ def learn(
         config, network, preprocessing, data, device, run.group, watch_best, run.cache
     )
     if not run.resume:
+        if run.group.leads and monitor is not None and run.expects:
+            monitor.expect(expect(trainer))
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)

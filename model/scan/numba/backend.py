@@ -25,6 +25,7 @@ from numba import njit
 from torch import Tensor
 
 from model.scan.numba import steps, vector
+from model.scan.numba.notice import watch_compiler
 from model.scan.numba.steps import backward_step, forward_step, recompute_step
 from model.scan.numba.vector import LOG2_E
 
@@ -39,6 +40,9 @@ _FLOAT = 4
 _STEPS_DIGEST = hashlib.sha256(
     b"".join(Path(str(module.__file__)).read_bytes() for module in (steps, vector))
 ).hexdigest()[:12]
+
+
+watch_compiler()
 
 
 def _kernel(function: Callable[..., None]) -> Callable[..., None]:
@@ -270,14 +274,12 @@ def _scan_backward(
 
 
 # `torch.library.custom_op` would import torch's compiler at the first call, which takes a second.
-_OPERATORS = torch.library.Library("mambaad", "FRAGMENT")
+_OPERATORS: Any = torch.library.Library("mambaad", "FRAGMENT")  # type: ignore[no-untyped-call]
 _INPUTS = (
     "Tensor u, Tensor selection, Tensor A, Tensor D, Tensor dt_weight, Tensor dt_bias, Tensor order"
 )
 _OPERATORS.define(f"hybrid_scan({_INPUTS}) -> Tensor")
-_OPERATORS.define(
-    f"hybrid_scan_backward({_INPUTS}, Tensor grad_y) -> ({', '.join(['Tensor'] * 6)})"
-)
+_OPERATORS.define(f"hybrid_scan_backward({_INPUTS}, Tensor grad_y) -> ({', '.join(['Tensor'] * 6)})")
 _OPERATORS.impl("hybrid_scan", _scan, "CPU")
 _OPERATORS.impl("hybrid_scan_backward", _scan_backward, "CPU")
 scan: Any = torch.ops.mambaad.hybrid_scan.default
