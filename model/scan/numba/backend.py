@@ -279,7 +279,9 @@ _INPUTS = (
     "Tensor u, Tensor selection, Tensor A, Tensor D, Tensor dt_weight, Tensor dt_bias, Tensor order"
 )
 _OPERATORS.define(f"hybrid_scan({_INPUTS}) -> Tensor")
-_OPERATORS.define(f"hybrid_scan_backward({_INPUTS}, Tensor grad_y) -> ({', '.join(['Tensor'] * 6)})")
+_OPERATORS.define(
+    f"hybrid_scan_backward({_INPUTS}, Tensor grad_y) -> ({', '.join(['Tensor'] * 6)})"
+)
 _OPERATORS.impl("hybrid_scan", _scan, "CPU")
 _OPERATORS.impl("hybrid_scan_backward", _scan_backward, "CPU")
 scan: Any = torch.ops.mambaad.hybrid_scan.default
