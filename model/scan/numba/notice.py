@@ -16,14 +16,14 @@ class _Notice(event.Listener):  # type: ignore[misc]  # numba is untyped
     def __init__(self) -> None:
         self._said = False
 
-    def on_start(self, event: Any) -> None:  # noqa: ANN401
+    def on_start(self, event: Any) -> None:
         """Log once; Numba calls this only where its cache on disk has no machine code."""
         if self._said or not event.data["dispatcher"].py_func.__module__.startswith("model."):
             return
         self._said = True
         _log.info("compiling kernels for this processor, once; this takes up to a minute")
 
-    def on_end(self, event: Any) -> None:  # noqa: ANN401
+    def on_end(self, event: Any) -> None:
         """Do nothing."""
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in options, and --help, are answered without the packages that take seconds to import."""
+"""Mistakes in options, and --help, are answered without packages that take seconds to import."""
 
 import json
 import os
