@@ -71,9 +71,7 @@ def compare(
 
       mambaad compare bottle all-parts data/mvtec --category bottle --report both.html
     """
-    for named in (first, second):
-        find_version(weights, *split_name(named))
-    find_data(data)
+    find_subjects(weights, (first, second), data)
     from rich.console import Console
 
     from model import evaluation
@@ -113,6 +111,13 @@ def compare(
         with counting(len(comparison.changes), "writing the report") as advance:
             write_comparison(report, pair, advance)
         print(f"wrote {report}")
+
+
+def find_subjects(weights: Path, names: tuple[str, str], data: Path) -> None:
+    """Raise the error of a checkpoint or of data that do not exist."""
+    for name in names:
+        find_version(weights, *split_name(name))
+    find_data(data)
 
 
 def _write_json(

@@ -14,7 +14,6 @@ Nothing is stored between the two passes: the backward pass recomputes the state
 import hashlib
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +26,7 @@ from torch import Tensor
 from model.scan.numba import steps, vector
 from model.scan.numba.notice import watch_compiler
 from model.scan.numba.steps import backward_step, forward_step, recompute_step
+from model.scan.numba.threads import share
 from model.scan.numba.vector import LOG2_E
 
 BlockShape: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
@@ -208,22 +208,6 @@ def _groups(units: int, directions: int, threads: int) -> int:
     return groups
 
 
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="hybrid-scan")
-
-
-def _share(units: int, threads: int, work: Callable[[int, int, int], None]) -> None:
-    """Call work(thread, start, stop) over `units` split evenly, the first part in this thread."""
-    threads = min(units, threads)
-    bounds = [units * i // threads for i in range(threads + 1)]
-    others = [_pool(threads).submit(work, i, bounds[i], bounds[i + 1]) for i in range(1, threads)]
-    work(0, bounds[0], bounds[1])
-    wait(others)
-    for other in others:
-        other.result()
-
-
 def _arrays(*tensors: Tensor) -> list[Any]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
@@ -244,7 +228,7 @@ def _scan(
     def work(_: int, start: int, stop: int) -> None:
         _forward_units(block, *inputs, y.numpy(), start, stop)
 
-    _share(groups * images * blocks, threads, work)
+    share(groups * images * blocks, threads, work)
     return y[0] if groups == 1 else y.sum(dim=0)
 
 
@@ -267,7 +251,7 @@ def _scan_backward(
         outputs = (grad_u.numpy(), grad_selection.numpy(), *thread_shares)
         _backward_units(block, *inputs, *outputs, start, stop)
 
-    _share(groups * images, threads, work)
+    share(groups * images, threads, work)
     total_u = grad_u[0] if groups == 1 else grad_u.sum(dim=0)
     grad_a, grad_d, grad_weight, grad_bias = (share.sum(dim=0) for share in shares)
     return total_u, grad_selection, grad_a, grad_d, grad_weight, grad_bias
