@@ -18,5 +18,11 @@ MOST_SIGMA_PX = 256.0
 MOST_GOLDEN_IMAGES = 256
 """Golden images of one category."""
 
+MOST_PATCHES = 2000
+"""Remembered patches of one category: with more, an image takes tens of milliseconds longer."""
+
+MOST_MEMORY_WEIGHT = 1000.0
+"""Weight of the memory's map."""
+
 LARGEST_NUMBER = 1e30
 """Threshold, scale or weight: float32 can hold it, and float64 its square."""

@@ -43,9 +43,10 @@ from model.durable import rename_if_free, write_durably
 from model.errors import CheckpointError, ModelError, OutOfMemory
 from model.images.areas import Area
 from model.images.preprocess import Preprocessing
-from model.network import MambaAD, NetworkConfig
+from model.network import Encoder, MambaAD, NetworkConfig
 from model.scoring.baselines import AnyBaseline
 from model.scoring.baselines import to_arrays as baseline_arrays
+from model.scoring.fused_baseline import FusedBaseline
 from model.scoring.scores import Scoring
 
 
@@ -87,6 +88,7 @@ class Checkpoint(StoredVersion):
             encoder = shared.get(config.encoder, encoder_path, encoder_hash, frozen)
             network = MambaAD(config, encoder)
             network.load_trained_state(to_tensors(trained))
+            _check_memories(version.baselines, encoder)
         except OutOfMemory:
             raise
         except (ModelError, RuntimeError, TypeError, ValueError, KeyError) as error:
@@ -106,6 +108,17 @@ class Checkpoint(StoredVersion):
     def config(self) -> NetworkConfig:
         """The network's configuration."""
         return NetworkConfig.from_dict(self.manifest.network)
+
+
+def _check_memories(baselines: Mapping[str, AnyBaseline], encoder: Encoder) -> None:
+    """Raise `ValueError` for patches of another number of channels than the encoder's."""
+    channels = sum(encoder.channels[1:])
+    for category, baseline in baselines.items():
+        if isinstance(baseline, FusedBaseline) and baseline.memory.channels != channels:
+            raise ValueError(
+                f"the memory of {category} has patches of {baseline.memory.channels} channels, "
+                f"expected the encoder's {channels}"
+            )
 
 
 class CheckpointStore(Store):
@@ -187,13 +200,15 @@ class CheckpointStore(Store):
         *,
         calibrations: Mapping[str, Calibration] | None = None,
         metrics: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
         source: str = "",
         images: CalibrationImages | None = None,
     ) -> Checkpoint:
         """Rewrite a saved checkpoint's manifest atomically; the weights do not change.
 
         `calibrations`, made from `source` and `images`, replace those of the same categories;
-        `metrics` replaces all metrics.
+        `metrics` replaces all metrics. Entries of `training` are merged into that section; None
+        deletes an entry.
         """
         directory = self.find(checkpoint.name, checkpoint.version)
         manifest = Manifest.read(directory)
@@ -205,8 +220,10 @@ class CheckpointStore(Store):
         values = manifest.recalibrated(calibrations or {}, source).model_dump()
         values["metrics"] = manifest.metrics if metrics is None else dict(metrics)
         content = b"" if images is None else self._list_with(directory, manifest, values, images)
+        learned = {**manifest.training, **(training or {})}
         if content:
-            values["training"] = {**manifest.training, LIST: entry(content)}
+            learned[LIST] = entry(content)
+        values["training"] = {k: v for k, v in learned.items() if v is not None}
         text = Manifest.from_values(values).to_json()
         try:
             if content:  # under a new name, so that the manifest switches lists atomically

@@ -13,6 +13,8 @@ from model.scoring.scores import Scoring
 _MOST_GOLDEN_BYTES = 2**31
 _STRIDES = (4, 8, 16)
 _MEAN = re.compile(r"mean_(\d)/(.+)")
+_PATCHES = re.compile(r"patches/(.+)")
+_OF_MEMORY = re.compile(r"(transform|scale)/(.+)")
 
 
 def of_golden(entries: Mapping[str, GoldenEntry], size: tuple[int, int]) -> Callable[[Path], Check]:
@@ -36,9 +38,42 @@ def of_golden(entries: Mapping[str, GoldenEntry], size: tuple[int, int]) -> Call
 
 def of_baselines(scoring: Scoring, size: tuple[int, int]) -> Callable[[Path], Check]:
     """Return the check of baselines for maps of `size` (height, width) pixels."""
+
+    def check_of(path: Path) -> Check:
+        return lambda header: _check_baselines(path, header, scoring, size)
+
+    return check_of
+
+
+def _check_baselines(path: Path, header: Header, scoring: Scoring, size: tuple[int, int]) -> None:
+    if scoring.memory:
+        header = _check_memories(path, header, scoring)
     if scoring.measures_differences:
-        return lambda path: lambda header: _check_features(path, header, scoring, size)
-    return lambda path: lambda header: _check_maps(path, header, size)
+        _check_features(path, header, scoring, size)
+    elif scoring.standardise or not scoring.memory:
+        _check_maps(path, header, size)
+    else:
+        exactly(path, {})(header)
+
+
+def _check_memories(path: Path, header: Header, scoring: Scoring) -> Header:
+    """Expect at most the scoring's number of patches, a transform and a scale of each category.
+
+    Returns the other tensors.
+    """
+    expected, memories = {}, {}
+    for name, tensor in header.items():
+        if match := _PATCHES.fullmatch(name):
+            count, channels = tensor.shape if len(tensor.shape) == 2 else (0, 0)
+            most = (min(max(count, 1), scoring.memory), max(channels, 1))
+            expected[name] = Tensor(FLOATS, most)
+            expected[f"transform/{match[1]}"] = Tensor(FLOATS, (most[1], most[1]))
+            expected[f"scale/{match[1]}"] = Tensor(FLOATS, (2, 2))
+    for name, tensor in header.items():
+        if name in expected or _OF_MEMORY.fullmatch(name):
+            memories[name] = tensor
+    exactly(path, expected)(memories)
+    return {name: tensor for name, tensor in header.items() if name not in memories}
 
 
 def _check_maps(path: Path, header: Header, size: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from model.dataset.batches import InspectionBatch, inspection_batches
 from model.dataset.cache import PixelCache
 from model.dataset.labelled import defective_parts, good_parts
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
-from model.dataset.masks import marked_pixels, read_mask, upright_size
+from model.dataset.masks import marked_pixels, read_mask, resize_mask, upright_size
 from model.dataset.readers.mvtec import read_mvtec
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.dataset.split import split_good
@@ -48,6 +48,7 @@ __all__ = [
     "read_mask",
     "read_mvtec",
     "recognised",
+    "resize_mask",
     "split_good",
     "upright_size",
 ]

@@ -47,6 +47,10 @@ class Facts:
 def gather(dataset: Dataset, advance: Callable[[int], None] = lambda _images: None) -> list[Facts]:
     """Open every image and mask of a data set; calls `advance` with each number done."""
     entries = [(sample, split) for split, samples in dataset.splits.items() for sample in samples]
+    return _looked(entries, advance)
+
+
+def _looked(entries: Sequence[tuple[Sample, str]], advance: Callable[[int], None]) -> list[Facts]:
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as threads:
         return list(_counted(threads.map(lambda entry: look(*entry), entries), advance))
 

@@ -9,6 +9,7 @@ decision     int64    (B,)       0 OK, 1 NG, 2 REVIEW, 3 UNDECIDED (a map that i
 anomaly_map  float32  (B, H, W)  on the scale of the thresholds; standardised if the scoring is
 raw_map      float32  (B, H, W)  before standardising; or, for distance "mahalanobis":
 residuals    float32  (B, F)     the differences of `model.scoring.residuals`
+patches      float32  (B, P)     of a scoring with a memory: `model.scoring.patches`
 """
 
 import math
@@ -25,8 +26,11 @@ from model.export.describing import metadata
 from model.export.encoder import encode
 from model.export.exported import check_exportable
 from model.export.graph import IR_VERSION, OPSET, Graph, Value, tensor
+from model.export.memory import PATCHES, fused, memories, patches
 from model.export.scoring import decide, measured, raw_map, raw_score, residuals, standardised
 from model.network.encoder import STRIDES
+from model.scoring.baselines import AnyBaseline
+from model.scoring.fused_baseline import FusedBaseline
 from model.scoring.map_baseline import Baseline
 from model.scoring.residual_baseline import FeatureBaseline
 
@@ -67,6 +71,8 @@ def build(
         tensor("anomaly_map", "float32", *maps),
         tensor(compared[0], "float32", "batch", *compared[1]),
     ]
+    if remembered := memories(checkpoint):
+        outputs.append(tensor(PATCHES, "float32", "batch", remembered[0].memory.features))
     return _model(graph, inputs, outputs, properties)
 
 
@@ -81,11 +87,13 @@ def _normalise(graph: Graph, checkpoint: Checkpoint, image_type: str) -> Value:
 
 
 def _decoded(graph: Graph, checkpoint: Checkpoint, teacher: list[Value]) -> None:
-    """Write all five outputs from the encoder's maps."""
+    """Write all outputs from the encoder's maps."""
     scoring, size = checkpoint.scoring, checkpoint.config.image_size
     unused = scoring.unused_scales
     student = reconstruct(graph, checkpoint.network, teacher, unused)
     maps = _maps(graph, checkpoint, teacher[unused:], student)
+    if remembered := memories(checkpoint):
+        maps = fused(graph, maps, patches(graph, teacher), "category", remembered)
     maps = graph.op("Identity", maps, name="anomaly_map")
     raw = raw_score(graph, maps, scoring, size[0] * size[1], "raw_score")
     calibrations = [checkpoint.calibrations[c] for c in checkpoint.manifest.categories]
@@ -95,28 +103,36 @@ def _decoded(graph: Graph, checkpoint: Checkpoint, teacher: list[Value]) -> None
 def _maps(
     graph: Graph, checkpoint: Checkpoint, teacher: Sequence[Value], student: Sequence[Value]
 ) -> Value:
-    """Write the output `raw_map` or `residuals`, and return the maps to threshold."""
+    """Write the output `raw_map` or `residuals`, and return the decoder's maps to threshold."""
     scoring, size = checkpoint.scoring, checkpoint.config.image_size
     sizes = [(size[0] // s, size[1] // s) for s in STRIDES[scoring.unused_scales :]]
-    categories = checkpoint.manifest.categories
+    baselines = _of_decoder(checkpoint)
     if scoring.measures_differences:
         weights = scoring.scale_weights[scoring.unused_scales :]
         compared = residuals(graph, teacher, student, sizes, weights)
-        gaussians = [cast(FeatureBaseline, checkpoint.baselines[c]) for c in categories]
+        gaussians = [cast(FeatureBaseline, baseline) for baseline in baselines]
         return measured(graph, compared, "category", gaussians)
     cosines = raw_map(graph, teacher, student, sizes, scoring, size)
     maps = graph.op("Identity", cosines, name="raw_map")
     if not scoring.standardise:
         return maps
-    baselines = [cast(Baseline, checkpoint.baselines[c]) for c in categories]
-    return standardised(graph, maps, "category", baselines)
+    usual = [cast(Baseline, baseline) for baseline in baselines]
+    return standardised(graph, maps, "category", usual)
+
+
+def _of_decoder(checkpoint: Checkpoint) -> list[AnyBaseline | None]:
+    """Return the decoder's baselines by category index; empty if the scoring has none."""
+    if not checkpoint.scoring.uses_baselines:
+        return []
+    baselines = (checkpoint.baselines[name] for name in checkpoint.manifest.categories)
+    return [b.decoder if isinstance(b, FusedBaseline) else b for b in baselines]
 
 
 def _compared(checkpoint: Checkpoint) -> tuple[str, tuple[int, ...]]:
     """Return the name and shape, without the batch, of the output before the scoring."""
     if not checkpoint.scoring.measures_differences:
         return "raw_map", checkpoint.config.image_size
-    baseline = cast(FeatureBaseline, next(iter(checkpoint.baselines.values())))
+    baseline = cast(FeatureBaseline, _of_decoder(checkpoint)[0])
     return "residuals", (sum(math.prod(shape) for shape in baseline.shapes),)
 
 

@@ -32,12 +32,15 @@ from model.network.blocks import HSS
 from model.network.normalise import normalise
 from model.scoring.baselines import AnyBaseline
 from model.scoring.cosine_map import anomaly_map
-from model.scoring.residual_baseline import FeatureBaseline, Gaussians
+from model.scoring.fused_baseline import FusedBaseline
+from model.scoring.gaussians import Gaussians
+from model.scoring.patches import patch_features
+from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import residuals
 
 CHUNK = 16
 OUTPUTS = ("raw_score", "score", "decision", "anomaly_map")
-"""The outputs besides "raw_map" or "residuals"."""
+"""The outputs besides "raw_map" or "residuals", and "patches" of a scoring with a memory."""
 
 
 def rendered_scan(
@@ -109,6 +112,46 @@ class MeasuredScale(nn.Module):
         return maps
 
 
+class Remembered(nn.Module):
+    """The fused maps of decoder and memory, from the fused baselines of each category."""
+
+    origins: Tensor
+    transforms: Tensor
+    rows: Tensor
+    columns: Tensor
+    factors: Tensor
+
+    def __init__(self, baselines: Sequence[FusedBaseline]) -> None:
+        super().__init__()
+        memories = [baseline.memory for baseline in baselines]
+        for number, memory in enumerate(memories):
+            self.register_buffer(f"against_{number}", torch.from_numpy(memory.against))
+        arrays = {
+            "origins": np.stack([memory.origin for memory in memories])[:, :, None],
+            "transforms": np.stack([memory.transform for memory in memories]),
+            "rows": memories[0].stretch.rows,
+            "columns": memories[0].stretch.columns,
+            "factors": np.array([baseline.factors for baseline in baselines], np.float32),
+        }
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(array))
+
+    def forward(self, maps: Tensor, patches: Tensor, category: Tensor) -> Tensor:
+        """Return the fused maps, from the decoder's maps and the patches (B, C, h, w)."""
+        flat = patches.flatten(2)
+        squares = flat.new_zeros(flat.shape[0], flat.shape[2])
+        for number in range(len(self.origins)):
+            centred = torch.matmul(self.transforms[number], flat - self.origins[number])
+            against = cast(Tensor, getattr(self, f"against_{number}"))
+            products = torch.matmul(against[:, :-1], centred) + against[:, -1:]
+            apart = centred.square().sum(1) - 2 * products.amax(1)
+            squares = torch.where((category == number).unsqueeze(1), apart, squares)
+        grid = squares.clamp_min(0).sqrt().reshape(-1, *patches.shape[2:])
+        a, b, c = self.factors[category][:, :, None, None].unbind(1)
+        fused: Tensor = a * maps + b * (self.rows @ grid @ self.columns) - c
+        return fused
+
+
 class Program(nn.Module):
     """From (image, category) to the outputs of `model.export.artefact`, by name."""
 
@@ -124,9 +167,10 @@ class Program(nn.Module):
                 module.backend = cast(Any, rendered_scan)
         self.preprocessing, self.scoring = checkpoint.preprocessing, checkpoint.scoring
         names = checkpoint.manifest.categories
-        self._store_baselines(
-            [checkpoint.baselines[n] for n in names if self.scoring.uses_baselines]
-        )
+        baselines = [checkpoint.baselines[n] for n in names if self.scoring.uses_baselines]
+        fused = [baseline for baseline in baselines if isinstance(baseline, FusedBaseline)]
+        self.remembered = Remembered(fused) if fused else None
+        self._store_baselines([b.decoder if isinstance(b, FusedBaseline) else b for b in baselines])
         calibrations = [checkpoint.calibrations[name] for name in names]
         rows = [
             (
@@ -140,14 +184,14 @@ class Program(nn.Module):
         ]
         self.register_buffer("thresholds", torch.tensor(np.array(rows)))
 
-    def _store_baselines(self, baselines: Sequence[AnyBaseline]) -> None:
+    def _store_baselines(self, baselines: Sequence[AnyBaseline | None]) -> None:
         if self.scoring.measures_differences:
             features = [cast(FeatureBaseline, baseline) for baseline in baselines]
             scales = zip(*(baseline.scales for baseline in features), strict=True)
             pairs = zip(scales, features[0].stretches, strict=True)
             self.scales = nn.ModuleList(MeasuredScale(*pair) for pair in pairs)
             return
-        tables = [baseline.to_arrays() for baseline in baselines]
+        tables = [baseline.to_arrays() for baseline in baselines if baseline]
         for name in tables[0] if tables else ():
             self.register_buffer(name, torch.from_numpy(np.stack([t[name] for t in tables])))
 
@@ -165,10 +209,15 @@ class Program(nn.Module):
             maps, name = compared, "raw_map"
             if self.scoring.standardise:
                 maps = (compared - self.mean[category]) / self.deviation[category]
+        others = {name: compared}
+        if self.remembered is not None:
+            patches = patch_features(teacher)
+            maps = self.remembered(maps, patches, category)
+            others["patches"] = patches.flatten(1)
         raw = self._raw_score(maps)
         score, decision = self._decided(raw, category)
         outputs = dict(zip(OUTPUTS, (raw, score, decision, maps), strict=True))
-        return outputs | {name: compared}
+        return outputs | others
 
     def _measured(self, differences: Tensor, category: Tensor) -> Tensor:
         scales = [cast(MeasuredScale, scale) for scale in self.scales]

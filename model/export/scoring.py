@@ -15,8 +15,9 @@ from onnx import TensorProto
 
 from model.calibration.calibration import MEDIAN_SCORE, Calibration
 from model.export.graph import Graph, Value
+from model.scoring.gaussians import Gaussians
 from model.scoring.map_baseline import Baseline
-from model.scoring.residual_baseline import FeatureBaseline, Gaussians
+from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import EDGE
 from model.scoring.scores import Scoring
 from model.scoring.smoothing import resize_and_blur

@@ -173,13 +173,13 @@ def resampled(
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def check_baselines(resize: str, uses_baselines: bool) -> None:
-    """Raise `ConfigError` for scoring with baselines on tiles, which cannot have baselines."""
-    if uses_baselines and resize == TILE:
+def check_alignment(resize: str, needs_alignment: bool) -> None:
+    """Raise `ConfigError` for scoring that compares places on tiles, which have no fixed place."""
+    if needs_alignment and resize == TILE:
         raise ConfigError(
-            "scoring with baselines (standardise, distance 'mahalanobis') needs fixed positions "
-            "in the image, which tiles do not have: train tiles with --set distance=cosine and "
-            "without --standardise"
+            "scoring with baselines of places (standardise, distance 'mahalanobis') needs fixed "
+            "positions in the image, which tiles do not have: train tiles with "
+            "--set distance=cosine and without --standardise; --memory works with tiles"
         )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from model.calibration.calibration import Calibration
 from model.errors import ImageError, NonFiniteOutput, UnknownCategory
 from model.images.areas import Area, Areas
-from model.images.framing import Frame, check_baselines
+from model.images.framing import Frame, check_alignment
 from model.images.preprocess import Preprocessing
 from model.inference.engine import Divisible, Engine, Preparable
 from model.inference.stopwatch import Stopwatch
@@ -46,7 +46,7 @@ class Detector:
         baselines: Mapping[Category, AnyBaseline] | None = None,
         areas: Mapping[Category, Area] | None = None,
     ) -> None:
-        check_baselines(preprocessing.resize, scoring.uses_baselines)
+        check_alignment(preprocessing.resize, scoring.needs_alignment)
         self.engine = engine
         self.preprocessing = preprocessing
         self.scoring = scoring
@@ -69,14 +69,16 @@ class Detector:
     ) -> Float32[np.ndarray, "B H W"]:
         """Return the raw anomaly map of each input, standardised by its category's baseline.
 
-        Without `categories`, the maps are not standardised. For whole images see `image_maps`.
-        Raises `NonFiniteOutput`, and `UnknownCategory` for a category whose baseline is missing.
+        `categories` has one for each input. Without them, the maps are not standardised. For whole
+        images see `image_maps`. Raises `NonFiniteOutput`, and `UnknownCategory` for a category
+        whose baseline is missing.
         """
         compared = self.compare(images)
         if categories is None:
-            if self.scoring.measures_differences:
+            if self.scoring.measures_differences or self.scoring.memory:
                 raise UnknownCategory(
-                    "distance 'mahalanobis' has no maps without a category; pass `categories`"
+                    "distance 'mahalanobis' and a memory have no maps without a category; pass "
+                    "`categories`"
                 )
             return compared
         return self._standardised(compared, categories)
@@ -201,7 +203,10 @@ class Detector:
         frames: Sequence[Frame],
         stopwatch: Stopwatch,
     ) -> list[Float32[np.ndarray, "h w"]]:
-        maps = self._standardised(self._compared(images, len(frames), stopwatch), categories)
+        compared = self._compared(images, len(frames), stopwatch)
+        pairs = zip(categories, frames, strict=True)
+        of_inputs = [category for category, frame in pairs for _ in range(frame.inputs)]
+        maps = self._standardised(compared, of_inputs)
         ends = np.cumsum([0, *(frame.inputs for frame in frames)])
         parts = zip(frames, ends[:-1], ends[1:], strict=True)
         return [frame.assemble(maps[start:end]) for frame, start, end in parts]
@@ -220,10 +225,7 @@ class Detector:
     def _standardised(
         self, compared: Float32[np.ndarray, "B *what"], categories: Sequence[Category]
     ) -> Float32[np.ndarray, "B H W"]:
-        """Standardise by the categories' baselines, if the scoring uses them.
-
-        Inputs and images match one to one: `__init__` refuses baselines with tiles.
-        """
+        """Standardise each input by its category's baseline, if the scoring uses baselines."""
         if not self.scoring.uses_baselines:
             return compared
         return standardised(compared, categories, self.baselines, self.preprocessing.image_size)

@@ -35,6 +35,9 @@ class Engine(Protocol):
         "cosine": the raw anomaly maps (B, H, W), blurred, the scales weighted, not standardised.
         "mahalanobis": the differences (B, F) of `model.scoring.residuals`, one flat row an image.
 
+        With `Scoring.memory`, one flat row an image: its map or differences as above, then its
+        `model.scoring.patches`.
+
         The caller may change the array. A network that fails fills it with NaN or infinity. Raises
         `OutOfMemory` if the batch is too large, `DeviceLost` if the device is unusable from now on.
         """

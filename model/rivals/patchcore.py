@@ -10,26 +10,19 @@ scored alike (`model.rivals.scores`).
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from model.errors import CalibrationError
-from model.rivals.features import on_one_grid
+from model.scoring.coreset import Advance, farthest_first, ignore, projected
+from model.scoring.patches import patch_features
 
 CANDIDATES = 100_000
 CORESET_SHARE = 0.1
 LARGEST_CORESET = 5_000
-PROJECTED = 64
-
-Advance = Callable[[int], None]
-
-
-def _ignore(_chosen: int) -> None:
-    return None
 
 
 class PatchCore:
@@ -46,7 +39,7 @@ class PatchCore:
         batches: Iterable[list[Tensor]],
         images: int,
         seed: int = 0,
-        advance: Advance = _ignore,
+        advance: Advance = ignore,
     ) -> "PatchCore":
         """Fit on the scales of `images` good images; `advance` gets the percent newly chosen."""
         generator = torch.Generator().manual_seed(seed)
@@ -55,20 +48,20 @@ class PatchCore:
         grid = (0, 0)
         for scales in batches:
             grid = (scales[1].shape[2], scales[1].shape[3])
-            for patches in _patches(scales, grid):
+            for patches in _patches(scales):
                 some = torch.randperm(len(patches), generator=generator)[:draws]
                 drawn.append(patches[some.to(patches.device)])
         if not drawn:
             raise CalibrationError("PatchCore needs at least one good image")
         candidates = torch.cat(drawn)
         count = max(1, min(LARGEST_CORESET, round(CORESET_SHARE * len(candidates))))
-        chosen = farthest_first(_projected(candidates, generator), count, advance)
+        chosen = farthest_first(projected(candidates, generator), count, advance)
         return cls(candidates[chosen].contiguous(), grid)
 
     @torch.inference_mode()
     def distances(self, scales: list[Tensor]) -> Float[Tensor, "B h w"]:
         """Return each place's distance to the nearest remembered patch."""
-        nearest = [self._nearest(patches) for patches in _patches(scales, self.grid)]
+        nearest = [self._nearest(patches) for patches in _patches(scales)]
         return torch.stack(nearest).reshape(-1, *self.grid)
 
     def _nearest(self, patches: Float[Tensor, "P C"]) -> Float[Tensor, " P"]:
@@ -76,35 +69,5 @@ class PatchCore:
         return (squares + patches.square().sum(dim=1)).clamp_min(0).sqrt()
 
 
-@torch.inference_mode()
-def farthest_first(points: Float[Tensor, "n d"], count: int, advance: Advance = _ignore) -> Tensor:
-    """Return the indices of `count` points, each the farthest from those before it.
-
-    Begins with the point farthest from the points' mean. The largest distance to the nearest chosen
-    point is at most twice the optimum for `count` points (Gonzalez 1985).
-    """
-    nearest = torch.full((len(points),), math.inf, device=points.device)
-    newest = (points - points.mean(dim=0)).square().sum(dim=1).argmax()
-    chosen = torch.empty(count, dtype=torch.int64, device=points.device)
-    squares = points.square().sum(dim=1)
-    for place in range(count):
-        chosen[place] = newest
-        apart = torch.addmv(squares + squares[newest], points, points[newest], alpha=-2)
-        torch.minimum(nearest, apart, out=nearest)
-        newest = nearest.argmax()
-        if (place + 1) * 100 // count > place * 100 // count:
-            advance((place + 1) * 100 // count - place * 100 // count)
-    return chosen
-
-
-def _patches(scales: list[Tensor], grid: tuple[int, int]) -> Float[Tensor, "B P C"]:
-    smooth = [F.avg_pool2d(maps, 3, stride=1, padding=1) for maps in scales[1:]]
-    return on_one_grid(smooth, grid).flatten(2).transpose(1, 2).contiguous()
-
-
-def _projected(points: Float[Tensor, "n C"], generator: torch.Generator) -> Float[Tensor, "n d"]:
-    if points.shape[1] <= PROJECTED:
-        return points
-    directions = torch.randn(points.shape[1], PROJECTED, generator=generator) / PROJECTED**0.5
-    projected: Tensor = points @ directions.to(points.device)
-    return projected
+def _patches(scales: list[Tensor]) -> Float[Tensor, "B P C"]:
+    return patch_features(scales).flatten(2).transpose(1, 2).contiguous()

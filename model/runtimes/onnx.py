@@ -5,6 +5,7 @@ from weakref import WeakSet
 
 from model.checkpoints.store import StoredVersion, read_onnx
 from model.engines.onnx.engine import OnnxEngine
+from model.errors import CheckpointError
 from model.inference.detector import Detector
 from model.runtimes.runtime import detector_of
 
@@ -23,6 +24,12 @@ class OnnxRuntime:
         data = read_onnx(directory, version.manifest)
         size = version.preprocessing.image_size
         engine = OnnxEngine(data, size, self._device, self._threads)
+        if engine.has_patches != (version.scoring.memory > 0):
+            raise CheckpointError(
+                f"{version.name}/{version.version} and its ONNX file do not fit together: its "
+                f"scoring has {'a' if version.scoring.memory else 'no'} memory; export it again "
+                "with `mambaad export --serve`"
+            )
         self._engines.add(engine)
         return version, detector_of(version, engine)
 
@@ -38,3 +45,11 @@ class OnnxRuntime:
 
     def release(self) -> None:
         """Do nothing: a session frees its memory when it ends."""
+
+    @property
+    def renews_threads(self) -> bool:
+        """Only without helpers: a session keeps the threads that it has started."""
+        return self._threads == 1
+
+    def renew_threads(self) -> None:
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""The baselines of several categories, of either kind: applied, stored, restored."""
+"""The baselines of several categories, of any kind: applied, stored, restored."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,17 @@ from jaxtyping import Float32
 
 from model.errors import UnknownCategory
 from model.inspection import Category
+from model.scoring.fused_baseline import MEMORY_ARRAYS, FusedBaseline
 from model.scoring.map_baseline import Baseline
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.scores import Scoring
 
-AnyBaseline: TypeAlias = Baseline | FeatureBaseline
+AnyBaseline: TypeAlias = Baseline | FeatureBaseline | FusedBaseline
 """Turns an engine's output for an image into an anomaly map: see `model.inference.engine`."""
+
+
+PATCH_STRIDE = 8
+"""Pixels from one remembered patch to the next: the stride of the encoder's middle features."""
 
 
 def to_arrays(baselines: Mapping[str, AnyBaseline]) -> dict[str, np.ndarray]:
@@ -41,6 +46,8 @@ def standardised(
         raise UnknownCategory(
             f"no baseline for {', '.join(missing)}: train with good images of them"
         )
+    if len(set(categories)) == 1:  # without copies of the rows
+        return baselines[categories[0]].standardise(compared)
     maps = np.empty((len(compared), *size), np.float32)
     for category in sorted(set(categories)):
         members = np.array([name == category for name in categories])
@@ -59,7 +66,25 @@ def from_arrays(
     for path, array in sorted(arrays.items()):
         name, category = path.split("/", 1)
         parts[category][name] = array
+    return {name: _restored(part, scoring, size) for name, part in parts.items()}
+
+
+def _restored(
+    arrays: Mapping[str, np.ndarray], scoring: Scoring, size: tuple[int, int]
+) -> AnyBaseline:
+    """Restore one category's baseline."""
+    if not scoring.memory:
+        return _of_decoder(arrays, scoring, size)
+    of_decoder = {name: array for name, array in arrays.items() if name not in MEMORY_ARRAYS}
+    decoder = _of_decoder(of_decoder, scoring, size) if scoring.needs_alignment else None
+    grid = (size[0] // PATCH_STRIDE, size[1] // PATCH_STRIDE)
+    made = (grid, size, scoring.sigma, scoring.memory_weight)
+    return FusedBaseline.from_arrays(arrays, decoder, *made)
+
+
+def _of_decoder(
+    arrays: Mapping[str, np.ndarray], scoring: Scoring, size: tuple[int, int]
+) -> Baseline | FeatureBaseline:
     if scoring.measures_differences:
-        geometry = (scoring.scale_weights, size, scoring.sigma)
-        return {name: FeatureBaseline.from_arrays(part, *geometry) for name, part in parts.items()}
-    return {name: Baseline(part["mean"], part["deviation"]) for name, part in parts.items()}
+        return FeatureBaseline.from_arrays(arrays, scoring.scale_weights, size, scoring.sigma)
+    return Baseline(arrays["mean"], arrays["deviation"])

@@ -28,22 +28,10 @@ class Baseline:
     @classmethod
     def fit(cls, batches: Iterable[Float[np.ndarray, "_ h w"]]) -> "Baseline":
         """Fit on batches of maps. Raises `CalibrationError` for fewer than two, or equal maps."""
-        count, total, squares = 0, np.zeros(()), np.zeros(())
+        moments = MapMoments()
         for maps in batches:
-            exact = maps.astype(np.float64)
-            count += len(exact)
-            total = total + exact.sum(axis=0)
-            squares = squares + np.square(exact).sum(axis=0)
-        if count < 2:
-            raise CalibrationError(f"a baseline needs at least two good images, got {count}")
-        mean = total / count
-        deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
-        floor = DEVIATION_FLOOR * deviation.mean()
-        if not floor > 0:
-            raise CalibrationError(
-                "all good maps are equal, so they have no deviation; add different good images"
-            )
-        return cls(mean.astype(np.float32), (deviation + floor).astype(np.float32))
+            moments.add(maps)
+        return moments.baseline()
 
     @property
     def nbytes(self) -> int:
@@ -60,3 +48,36 @@ class Baseline:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays to store."""
         return {"mean": self.mean, "deviation": self.deviation}
+
+
+class MapMoments:
+    """Moments of maps at each pixel, from which a baseline is made; they can be added."""
+
+    def __init__(self) -> None:
+        self._count, self._total, self._squares = 0, np.zeros(()), np.zeros(())
+
+    def add(self, maps: Float[np.ndarray, "_ h w"]) -> None:
+        """Count maps in."""
+        exact = maps.astype(np.float64)
+        self._count += len(exact)
+        self._total = self._total + exact.sum(axis=0)
+        self._squares = self._squares + np.square(exact).sum(axis=0)
+
+    def include(self, other: "MapMoments") -> None:
+        """Count another's maps in."""
+        self._count += other._count
+        self._total = self._total + other._total
+        self._squares = self._squares + other._squares
+
+    def baseline(self) -> Baseline:
+        """Return the baseline; raises `CalibrationError` for fewer than two maps, or equal ones."""
+        if self._count < 2:
+            raise CalibrationError(f"a baseline needs at least two good images, got {self._count}")
+        mean = self._total / self._count
+        deviation = np.sqrt(np.maximum(self._squares / self._count - np.square(mean), 0))
+        floor = DEVIATION_FLOOR * deviation.mean()
+        if not floor > 0:
+            raise CalibrationError(
+                "all good maps are equal, so they have no deviation; add different good images"
+            )
+        return Baseline(mean.astype(np.float32), (deviation + floor).astype(np.float32))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from model.errors import ConfigError
 from model.inspection import AnomalyMap, Region
-from model.limits import LARGEST_NUMBER, MOST_SIGMA_PX
+from model.limits import LARGEST_NUMBER, MOST_MEMORY_WEIGHT, MOST_PATCHES, MOST_SIGMA_PX
 from model.stored import Stored
 
 DISTANCES = ("cosine", "mahalanobis")
@@ -26,7 +27,9 @@ class Scoring(Stored):
     the map, fine to coarse; the finest ones are not reconstructed if their weight is 0.
     `distance` compares the features of encoder and decoder at each position: "cosine", or
     "mahalanobis" from the category's `model.scoring.residual_baseline`. `standardise` measures
-    each pixel of a cosine map from the category's `model.scoring.map_baseline`.
+    each pixel of a cosine map from the category's `model.scoring.map_baseline`. `memory` patches of
+    each category's good parts are remembered, and each image's distance from them is added to the
+    map with `memory_weight`: see `model.scoring.fused_baseline`.
     """
 
     statistic: str = "max"
@@ -35,6 +38,8 @@ class Scoring(Stored):
     scale_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     standardise: bool = False
     distance: str = "cosine"
+    memory: int = 0
+    memory_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.statistic not in ("max", "top_mean"):
@@ -59,6 +64,20 @@ class Scoring(Stored):
             raise ConfigError(
                 f"scale_weights must be three numbers of at least 0, not all 0, got {weights}"
             )
+        if not 0 <= self.memory <= MOST_PATCHES:
+            raise ConfigError(f"memory must be 0 to {MOST_PATCHES} patches, got {self.memory}")
+        if not 0 < self.memory_weight <= MOST_MEMORY_WEIGHT:
+            raise ConfigError(
+                f"memory_weight must be above 0 and at most {MOST_MEMORY_WEIGHT:g}, "
+                f"got {self.memory_weight}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values; older programs can read them without a memory."""
+        values = Stored.to_dict(self)
+        if not self.memory and self.memory_weight == 1:
+            del values["memory"], values["memory_weight"]
+        return values
 
     @property
     def measures_differences(self) -> bool:
@@ -67,7 +86,12 @@ class Scoring(Stored):
 
     @property
     def uses_baselines(self) -> bool:
-        """Whether every category needs a baseline, and parts that lie the same way."""
+        """Whether every category needs a baseline."""
+        return self.needs_alignment or self.memory > 0
+
+    @property
+    def needs_alignment(self) -> bool:
+        """Whether parts must lie the same way in every image, because places are compared."""
         return self.standardise or self.measures_differences
 
     @property

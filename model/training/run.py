@@ -4,15 +4,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.engines.torch.device import read_device
 from model.errors import ConfigError
 from model.images.areas import Area
-from model.images.framing import check_baselines
+from model.images.framing import check_alignment
 from model.images.preprocess import ImageRule, Preprocessing
 from model.inference.detector import Detector
 from model.inspection import Category
@@ -24,15 +25,17 @@ from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.expectation import expect
 from model.training.golden import record_golden
+from model.training.memories import mirrors_of
+from model.training.parallel.agreement import check_agreement, check_state
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
-from model.training.progress.state import forget_leftovers
+from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
 from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
 from model.training.seen import seen_in_training
-from model.training.summary import summary
+from model.training.summary import remembered, summary
 from model.training.thresholds import calibrate, fit_baselines
 from model.training.trainer import Trainer
 
@@ -47,6 +50,10 @@ def never() -> bool:
     return False
 
 
+def _ignore(_stage: str) -> None:
+    """Show no stages."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The settings of a run.
@@ -55,14 +62,16 @@ class Run:
     stopped; `store` gets the checkpoint as the next version of `name`. `resume` continues the run
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
-    into the manifest. `cache` is a folder for resized images. `group` are the processes that train
-    together. `expects` tells the monitor first how long all of it will take.
+    into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
+    folder for resized images. `group` are the processes that train together. `expects` tells the
+    monitor first how long all of it will take.
     """
 
     name: str
     folder: Path
     store: CheckpointStore
     recipe: Recipe = field(default_factory=Recipe)
+    choice: Mapping[str, Any] | None = None
     device: str = "cpu"
     resume: bool = False
     restart: bool = False
@@ -94,7 +103,8 @@ def train(
     """
 
     def keep(trainer: Trainer, ended: str) -> Checkpoint | None:
-        return _keep(run, trainer, ended, calibrations) if run.group.leads else None
+        say = monitor.stage if monitor else _ignore
+        return _keep(run, trainer, ended, calibrations, say) if run.group.leads else None
 
     return learn(run, data, keep, monitor=monitor, stop=stop)
 
@@ -120,17 +130,18 @@ def learn(
     )
     data = data.keep_apart(config.watch_fraction, config.seed)
     watch_best = run.max_minutes is not None and bool(data.watched)
-    trainer = Trainer(
-        config, network, preprocessing, data, device, run.group, watch_best, run.cache
-    )
+    group, cache = run.group, run.cache
+    trainer = Trainer(config, network, preprocessing, data, device, group, watch_best, cache)
+    check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
-        if run.group.leads and monitor is not None and run.expects:
+        if group.leads and monitor and run.expects:
             monitor.expect(expect(trainer))
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
         write_recipe(run.folder, recipe.to_yaml())
     if run.resume:
+        check_state(run.group, run.folder / STATE_FILE)
         trainer.resume(run.folder)
     outcome: dict[str, str] | None = None
     monitors = _monitors(run, monitor)
@@ -186,24 +197,8 @@ def build_network(
         torch.manual_seed(seed_for(INITIAL_WEIGHTS, seed))
         network = MambaAD(config)
     load_encoder_weights(network.encoder, encoder_weights)
-    mean, std = network.encoder.mean, network.encoder.std
-    rule = images or ImageRule()
-    return network, rule.preprocessing(config.image_size, mean, std)
-
-
-def read_device(name: str) -> torch.device:
-    """Return the device; raises `ConfigError` if this machine does not have it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"no device {name!r}: expected cpu, cuda or cuda:N") from error
-    if device.type not in {"cpu", "cuda"}:
-        raise ConfigError(f"device must be cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"no device {name!r} here: found {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
+    encoder, rule = network.encoder, images or ImageRule()
+    return network, rule.preprocessing(config.image_size, encoder.mean, encoder.std)
 
 
 def check_run(run: Run, data: TrainingData) -> None:
@@ -225,7 +220,7 @@ def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
 
 def _check_frame(run: Run, data: TrainingData) -> None:
     """Raise `ConfigError` for an invalid frame or areas of unknown categories."""
-    check_baselines(run.recipe.images.resize, run.recipe.scoring.uses_baselines)
+    check_alignment(run.recipe.images.resize, run.recipe.scoring.needs_alignment)
     unknown = sorted(run.areas.keys() - set(data.categories))
     if unknown:
         have = ", ".join(data.categories)
@@ -235,7 +230,7 @@ def _check_frame(run: Run, data: TrainingData) -> None:
 
 
 def _check_folder(run: Run) -> None:
-    if run.resume or run.restart:
+    if run.resume or run.restart or not run.group.leads:  # the others neither read nor write it
         return
     recipe = run.recipe
     identity = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
@@ -249,7 +244,9 @@ def _monitors(run: Run, monitor: Monitor | None) -> Monitor:
     return Monitors(*written, monitor) if monitor else Monitors(*written)
 
 
-def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
+def build_detector(
+    run: Run, trainer: Trainer, network: MambaAD, say: Callable[[str], None] = _ignore
+) -> Detector:
     """Return a detector without thresholds, with baselines from the training images."""
     scoring = run.recipe.scoring
     detector = torch_detector(
@@ -257,7 +254,11 @@ def build_detector(run: Run, trainer: Trainer, network: MambaAD) -> Detector:
     )
     if scoring.uses_baselines:
         shapes = network.feature_shapes
-        detector.baselines = fit_baselines(detector, trainer.data.train, shapes)
+        augmentation = trainer.config.augmentation
+        mirrors = mirrors_of(hflip=augmentation.hflip, vflip=augmentation.vflip)
+        detector.baselines = fit_baselines(
+            detector, trainer.data.train, shapes, say=say, mirrors=mirrors
+        )
     return detector
 
 
@@ -266,6 +267,7 @@ def _keep(
     trainer: Trainer,
     ended: str,
     calibrations: Mapping[Category, Calibration] | None,
+    say: Callable[[str], None],
 ) -> Checkpoint:
     """Calibrate the network unless `calibrations` are given, and save it to the store.
 
@@ -273,7 +275,7 @@ def _keep(
     """
     scoring = run.recipe.scoring
     with trainer.final_weights() as network:
-        detector = build_detector(run, trainer, network)
+        detector = build_detector(run, trainer, network, say)
         held_out = trainer.data.held_out
         golden_from = trainer.data.train if calibrations else held_out
         if calibrations is None:
@@ -285,7 +287,10 @@ def _keep(
             trainer.preprocessing,
             scoring,
             calibrations,
-            training=summary(trainer) | {"ended": ended},
+            training=summary(trainer)
+            | {"ended": ended}
+            | remembered(detector.baselines)
+            | ({"choice": dict(run.choice)} if run.choice is not None else {}),
             metrics={},
             license=run.license,
             notice=run.notice,

@@ -1,8 +1,12 @@
 """The manifest's section about training."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from model.inspection import Category
+from model.scoring.baselines import AnyBaseline
+from model.scoring.fused_baseline import FusedBaseline
 from model.training.progress.records import thinned
 from model.training.trainer import Trainer
 
@@ -26,3 +30,13 @@ def summary(trainer: Trainer) -> dict[str, Any]:
         "processes": trainer.group.size,
         "curve": thinned(history),
     }
+
+
+def remembered(baselines: Mapping[Category, AnyBaseline]) -> dict[str, Any]:
+    """Return the size of each category's memory in patches and bytes; empty without memories."""
+    memories = {k: b.memory for k, b in baselines.items() if isinstance(b, FusedBaseline)}
+    sizes = {
+        category: {"patches": len(memory.patches), "bytes": memory.patches.nbytes}
+        for category, memory in sorted(memories.items())
+    }
+    return {"memory": sizes} if sizes else {}

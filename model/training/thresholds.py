@@ -14,27 +14,39 @@ from model.errors import CalibrationError
 from model.inference.detector import Detector
 from model.inspection import Category
 from model.scoring.baselines import AnyBaseline
+from model.scoring.gaussians import Shape
 from model.scoring.map_baseline import Baseline
-from model.scoring.residual_baseline import FeatureBaseline, Shape
+from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.scores import Scoring
+from model.training.memories import Axes, fit_memory
 
 
 def fit_baselines(
-    detector: Detector, samples: Sequence[Sample], shapes: Sequence[Shape], batch_size: int = 8
+    detector: Detector,
+    samples: Sequence[Sample],
+    shapes: Sequence[Shape],
+    batch_size: int = 8,
+    say: Callable[[str], None] = lambda _text: None,
+    mirrors: Sequence[Axes] = (),
 ) -> dict[Category, AnyBaseline]:
     """Return each category's baseline for the scoring, from the good `samples`.
 
     These are the training images, see `model.scoring.map_baseline`. `shapes` are
-    `MambaAD.feature_shapes`.
+    `MambaAD.feature_shapes`; `say` is called with each stage of fitting a memory, which
+    has the images mirrored in each of `mirrors`, too.
     """
     scoring, size = detector.scoring, detector.preprocessing.image_size
 
+    def of(category: Category) -> list[Sample]:
+        return [sample for sample in samples if sample.category == category]
+
     def compared(category: Category) -> Iterator[Float32[np.ndarray, "B *what"]]:
-        of_category = [sample for sample in samples if sample.category == category]
-        for batch in inspection_batches(of_category, detector.preprocessing, batch_size):
+        for batch in inspection_batches(of(category), detector.preprocessing, batch_size):
             yield detector.compare(batch.images)
 
     def fitted(category: Category) -> AnyBaseline:
+        if scoring.memory:
+            return fit_memory(detector, of(category), shapes, say, mirrors)
         if scoring.measures_differences:
             made = (scoring.scale_weights, size, scoring.sigma)
             return FeatureBaseline.fit(compared(category), shapes, *made)

@@ -23,12 +23,15 @@ def variable(name: str) -> str | None:
 
 
 def tune_torch() -> None:
-    """Make torch use huge pages and spin briefly, in this process and its children.
+    """Make torch use huge pages, and computing threads spin briefly, here and in children.
 
     Variables set by the user stay. Clearing a batch's feature maps in small pages took a third of
     the time. OpenMP's threads, which by default spin for milliseconds after each parallel region,
-    took the cores from decoding. Call this before torch is imported: it reads the variables once.
+    took the cores from decoding. NumPy's OpenBLAS computes in the calling thread: its own threads
+    would spin after each call, too, and each lane has a thread already. Call this before torch and
+    NumPy are imported: they read the variables once.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")

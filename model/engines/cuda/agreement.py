@@ -57,9 +57,12 @@ class Agreement:
         """Return the worst ratio of a difference to its tolerance; NaN if any score is NaN.
 
         `TOLERANCE` applies to raw scores or, for distance "mahalanobis", to the relative difference
-        of an image's residuals. Standardised scores of golden images have their own tolerance.
+        of an image's residuals. Standardised scores of golden images have their own tolerance,
+        the only one for a memory: low precision changes features more than distances.
         """
-        if self.scoring.measures_differences:
+        if self.scoring.memory and self.parts and all(part.baseline for part in self.parts):
+            shares = []
+        elif self.scoring.measures_differences or self.scoring.memory:
             shares = [_distance(expected, actual) / TOLERANCE]
         else:
             shares = [_difference(self.scoring, expected, actual) / TOLERANCE]
@@ -70,7 +73,7 @@ class Agreement:
             before, after = expected[these], actual[these]
             if self.scoring.uses_baselines and part.baseline is not None:
                 before, after = (part.baseline.standardise(these) for these in (before, after))
-            elif self.scoring.measures_differences:
+            elif self.scoring.measures_differences or self.scoring.memory:
                 continue
             shares.append(_difference(self.scoring, before, after) / part.tolerance)
         return float(np.max(shares))

@@ -17,6 +17,7 @@ from model.engines.cuda.plan import Plan, matrix_precision
 from model.engines.cuda.smoothing import Smoothing
 from model.images.preprocess import Preprocessing
 from model.network import Encoder, MambaAD
+from model.scoring.patches import with_patches
 from model.scoring.residuals import residuals
 from model.scoring.scores import Scoring
 
@@ -82,6 +83,7 @@ class InferenceNetwork:
         scales = sizes[::-1][self._unused : len(sizes) - 1]
         self._weights = weights = scoring.scale_weights[self._unused :]
         self._takes_residuals = scoring.measures_differences
+        self._takes_patches = scoring.memory > 0
         size = preprocessing.image_size
         self._smoothing = Smoothing(scales, size, scoring.sigma, weights, device)
         mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
@@ -117,6 +119,19 @@ class InferenceNetwork:
         student: Sequence[Float[Tensor, "B _ _ _"]],
     ) -> Float[Tensor, "B *what"]:
         """Return the raw anomaly maps or the differences: see `model.inference.engine`."""
+        compared = self._compared(teacher, student)
+        return with_patches(compared, teacher) if self._takes_patches else compared
+
+    def answer(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B *what"]:
+        """Run all three stages."""
+        teacher = self.encode(pixels)
+        return self.compare(teacher, self.reconstruct(teacher))
+
+    def _compared(
+        self,
+        teacher: Sequence[Float[Tensor, "B _ _ _"]],
+        student: Sequence[Float[Tensor, "B _ _ _"]],
+    ) -> Float[Tensor, "B *what"]:
         if self._takes_residuals:
             rebuilt = [features.permute(0, 3, 1, 2) for features in student]
             return residuals(teacher[self._unused :], rebuilt, self._weights)
@@ -125,11 +140,6 @@ class InferenceNetwork:
             return self._smoothing(
                 [self._operations.distance(t.permute(0, 2, 3, 1), s) for t, s in pairs]
             )
-
-    def answer(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B *what"]:
-        """Run all three stages."""
-        teacher = self.encode(pixels)
-        return self.compare(teacher, self.reconstruct(teacher))
 
 
 def _prepared(module: _Module, device: torch.device, dtype: torch.dtype) -> _Module:

@@ -10,7 +10,9 @@ from model.inference.engine import Lap
 IMAGE, CATEGORY = "image", "category"
 """The inputs."""
 MAP, RESIDUALS = "raw_map", "residuals"
-"""The outputs; a file has one of them. Its other outputs are not used here."""
+"""The outputs; a file has one of them. Most of its other outputs are not used here."""
+PATCHES = "patches"
+"""The output that a file has only for a scoring with a memory."""
 
 _ERRORS_ONLY = 3
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF_MEMORY")
@@ -30,7 +32,7 @@ class OnnxEngine:
         self.device = device
         self.nbytes = len(data)
         self._session = _open(data, device, threads)
-        self._needs_category, self._output = _check(self._session, size)
+        self._needs_category, self._outputs = _check(self._session, size)
         self._lost = False
 
     def compare(
@@ -38,15 +40,22 @@ class OnnxEngine:
     ) -> Float32[np.ndarray, "B *what"]:
         """Implement `Engine.compare`; the only lap is network."""
         feeds = {IMAGE: np.ascontiguousarray(images)}
-        if self._needs_category:  # the output used here does not depend on it
+        if self._needs_category:  # the outputs used here do not depend on it
             feeds[CATEGORY] = np.zeros(len(images), np.int64)
         try:
-            (output,) = self._session.run([self._output], feeds)
+            outputs = self._session.run(self._outputs, feeds)
         except Exception as error:
             raise self._translated(error) from error
-        compared = np.require(output, np.float32, ["C", "W"])
+        if len(outputs) > 1:  # one flat row an image
+            outputs = [np.concatenate([o.reshape(len(images), -1) for o in outputs], axis=1)]
+        compared = np.require(outputs[0], np.float32, ["C", "W"])
         lap("network")
         return compared
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether the file computes what a memory needs."""
+        return PATCHES in self._outputs
 
     def answers(self) -> bool:
         """Return whether the device still works: False after an error that means it is lost."""
@@ -97,8 +106,8 @@ def _providers(device: str) -> list[str | tuple[str, dict[str, int]]]:
     return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
 
-def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, str]:
-    """Return whether the file has the category as input, and the name of the output to use.
+def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, list[str]]:
+    """Return whether the file has the category as input, and the names of the outputs to use.
 
     Raises `CheckpointError` for unexpected inputs or outputs.
     """
@@ -106,6 +115,7 @@ def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, 
     outputs = {node.name: node for node in session.get_outputs()}
     name = RESIDUALS if RESIDUALS in outputs else MAP
     image, output = inputs.pop(IMAGE, None), outputs.get(name)
+    patches = outputs.get(PATCHES)
     needs_category = inputs.pop(CATEGORY, None) is not None
     fits = (
         not inputs
@@ -115,6 +125,7 @@ def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, 
         and list(image.shape[1:]) == [3, *size]
         and (len(output.shape) == 2 if name == RESIDUALS else list(output.shape[1:]) == list(size))
         and not isinstance(image.shape[0], int)
+        and (patches is None or (patches.type, len(patches.shape)) == ("tensor(float)", 2))
     )
     if not fits:
         described = [(node.name, node.type, node.shape) for node in session.get_inputs()]
@@ -123,4 +134,4 @@ def _check(session: ort.InferenceSession, size: tuple[int, int]) -> tuple[bool, 
             f"{size[0]}, {size[1]}), {CATEGORY} and an output {MAP} or flat {RESIDUALS}; "
             f"got {described} and {sorted(outputs)}"
         )
-    return needs_category, name
+    return needs_category, [name] if patches is None else [name, PATCHES]

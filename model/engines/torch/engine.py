@@ -22,6 +22,7 @@ from model.inference.engine import Lap
 from model.network import MambaAD
 from model.network.normalise import normalise
 from model.scoring.cosine_map import anomaly_map
+from model.scoring.patches import with_patches
 from model.scoring.residuals import residuals
 from model.scoring.scores import Scoring
 
@@ -123,7 +124,8 @@ class TorchEngine:
         unused, weights = self.scoring.unused_scales, self.scoring.scale_weights
         student = self._prepared.reconstruct(teacher, unused)
         lap("decoder")
-        return self._compared(teacher[unused:], student, weights[unused:])
+        compared = self._compared(teacher[unused:], student, weights[unused:])
+        return with_patches(compared, teacher) if self.scoring.memory else compared
 
     def _compared(
         self, teacher: list[Tensor], student: list[Tensor], weights: Sequence[float]

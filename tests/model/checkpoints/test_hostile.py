@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from model.calibration.calibration import Calibration
 from model.calibration.operating_point import HighestF1
@@ -24,7 +25,10 @@ from model.errors import CheckpointError, ModelError
 from model.images.areas import Area
 from model.inspection import ImageSize
 from model.network import MambaAD
+from model.scoring.baselines import to_arrays
+from model.scoring.fused_baseline import FusedBaseline
 from model.scoring.map_baseline import Baseline
+from model.scoring.memory import Memory
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.scores import Scoring
 from tests.hostile_manifests import hostile
@@ -40,6 +44,14 @@ def point():
     scores = [1.0, 2.0, 3.0]
     fitted = Calibration.fit(scores, [2.0, 3.0, 4.0], review_alpha=0.4, folds=2)
     return fitted.for_goal(HighestF1(), scores, [2.5, 5.0])
+
+
+def remembered(decoder, network):
+    channels = sum(network.encoder.channels[1:])
+    patches = np.random.default_rng(2).normal(size=(20, channels)).astype(np.float32)
+    scale = np.array([[0, 1], [0.5, 2]], np.float32)
+    memory = Memory(patches, np.eye(channels, dtype=np.float32), (8, 8), (64, 64), 4.0)
+    return FusedBaseline(decoder, memory, scale, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +74,10 @@ def root(tmp_path_factory):
         "areas": {"bolt": Area(include=(((0, 0), (1, 0), (1, 1)),))},
         "license": "CC0-1.0",
     }
+    of_maps = Baseline.fit([MAPS])
     for scoring, baseline in (
-        (Scoring(standardise=True), Baseline.fit([MAPS])),
+        (Scoring(standardise=True), of_maps),
+        (Scoring(standardise=True, memory=30), remembered(of_maps, network)),
         (Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0)), features),
     ):
         saved = store.save(
@@ -111,7 +125,7 @@ FEW = settings(
 """Without shrinking the example, which takes minutes."""
 
 
-@pytest.mark.parametrize("number", ["1", "2"])
+@pytest.mark.parametrize("number", ["1", "2", "3"])
 @settings(FEW, max_examples=40)
 @given(data=st.data())
 def test_a_changed_manifest_is_refused_or_usable(root, number, data):
@@ -122,7 +136,7 @@ def test_a_changed_manifest_is_refused_or_usable(root, number, data):
         path.write_text(data.draw(hostile(json.loads(original))), "utf-8")
         with bounded():
             entries = CheckpointStore(root).entries()
-            assert entries.keys() == {"parts/1", "parts/2"}
+            assert entries.keys() == {"parts/1", "parts/2", "parts/3"}
             try:
                 use(StoredVersion.read(directory))
             except CheckpointError as error:
@@ -216,8 +230,18 @@ def test_a_file_of_another_version_s_shapes_is_refused_before_it_is_read(copy):
         copy.load("parts", "1")
 
 
+def with_baselines(directory, arrays):
+    """Replace a version's baselines, with the right hash, as a manifest's author can."""
+    content = save(dict(arrays))  # not by `serialise`, which refuses NaN
+    (directory / "baselines.safetensors").write_bytes(content)
+    manifest = directory / "manifest.json"
+    values = json.loads(manifest.read_text("utf-8"))
+    values["sha256"]["baselines.safetensors"] = sha256(content)
+    manifest.write_text(json.dumps(values), "utf-8")
+
+
 def test_baselines_with_more_places_than_the_network_has_are_refused(copy):
-    directory = copy.root / "parts/2"
+    directory = copy.root / "parts/3"
     arrays = {
         f"{what}_{k}/bolt": np.zeros(shape, np.float32)
         for k in (0, 1)
@@ -225,14 +249,50 @@ def test_baselines_with_more_places_than_the_network_has_are_refused(copy):
             "mean": (10**5, 0, 1), "whitening": (0, 10**5 * (10**5 + 1) // 2), "unit": (0,)
         }.items()
     }  # fmt: skip
-    content = serialise("baselines", arrays)
-    (directory / "baselines.safetensors").write_bytes(content)
-    manifest = directory / "manifest.json"
-    values = json.loads(manifest.read_text("utf-8"))
-    values["sha256"]["baselines.safetensors"] = sha256(content)
-    manifest.write_text(json.dumps(values), "utf-8")
+    with_baselines(directory, arrays)
     with bounded(), pytest.raises(CheckpointError, match="fit together"):
         StoredVersion.read(directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("patches/bolt", np.zeros((31, 72), np.float32)),
+        ("patches/bolt", np.zeros((0, 72), np.float32)),
+        ("patches/bolt", np.zeros((3, 0), np.float32)),
+        ("patches/bolt", np.zeros((3, 72, 1), np.float32)),
+        ("patches/bolt", np.zeros((3, 72), np.int64)),
+        ("patches/bolt", np.full((3, 72), np.nan, np.float32)),
+        ("patches/bolt", None),
+        ("patches/nut", np.zeros((3, 72), np.float32)),
+        ("patch/bolt", np.zeros((3, 72), np.float32)),
+        ("transform/bolt", np.zeros((72, 71), np.float32)),
+        ("transform/bolt", np.full((72, 72), np.inf, np.float32)),
+        ("transform/bolt", None),
+        ("scale/bolt", np.zeros((2, 2), np.float32)),
+        ("scale/bolt", np.array([[0, np.inf], [0, 1]], np.float32)),
+        ("scale/bolt", np.zeros((2, 3), np.float32)),
+        ("scale/bolt", None),
+        ("mean/bolt", None),
+        ("deviation/bolt", np.zeros((32, 32), np.float32)),
+    ],
+)
+def test_a_memory_that_cannot_be_one_is_refused(copy, name, array):
+    directory = copy.root / "parts/2"
+    arrays = to_arrays(StoredVersion.read(directory).baselines)
+    arrays.pop(name, None)
+    with_baselines(directory, arrays if array is None else arrays | {name: array})
+    with bounded(), pytest.raises(CheckpointError, match="fit together"):
+        StoredVersion.read(directory)
+
+
+def test_a_memory_of_another_encoder_is_refused(copy):
+    directory = copy.root / "parts/2"
+    arrays = to_arrays(StoredVersion.read(directory).baselines)
+    of_5 = {"patches/bolt": np.zeros((3, 5)), "transform/bolt": np.eye(5)}
+    with_baselines(directory, arrays | {k: v.astype(np.float32) for k, v in of_5.items()})
+    with pytest.raises(CheckpointError, match="5 channels, expected the encoder's"):
+        Checkpoint.load(directory)
 
 
 def test_golden_images_of_more_bytes_than_allowed_are_refused(copy):
@@ -277,7 +337,7 @@ def test_odd_folders_are_listed_and_stop_nothing(copy):
     assert set(problems) == {
         "\\udcff\\udcfe/1", "line\\nbreak/1", "a b/1", "parts/7", "parts/8", "parts/9"
     }  # fmt: skip
-    assert {manifest.version for manifest in copy.manifests()} == {"1", "2"}
+    assert {manifest.version for manifest in copy.manifests()} == {"1", "2", "3"}
     json.dumps(problems).encode()
 
 

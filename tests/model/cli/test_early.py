@@ -23,7 +23,7 @@ MISTAKES = {
     "train samples --name x --epochs -3": "epochs must be at least 1",
     "train samples --name x --image-size 7": "each a multiple of 32",
     "train samples --name x --scan spiral": "unknown scan",
-    "train samples --name x --encoder-weights nosuch.pth": "no weights file",
+    "train samples --name x --recipe fast --encoder-weights nosuch.pth": "no weights file",
     "train samples --name x --device gpu": "device must be",
     "train nosuch --name x --recipe fast": "no folder nosuch",
     "predict solar": "Missing argument",

@@ -11,10 +11,14 @@ from model.checkpoints.golden import synthetic_images
 from model.images.preprocess import Preprocessing
 from model.network import Encoder, MambaAD, NetworkConfig
 from model.network.normalise import normalise
+from model.scoring.fused_baseline import FusedBaseline
 from model.scoring.map_baseline import Baseline
+from model.scoring.memory import Memory
+from model.scoring.patches import patch_features
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import residuals
 from model.scoring.scores import Scoring
+from model.scoring.whitening import partial_whitening
 
 SIZE = (64, 64)
 SMALL = {
@@ -73,6 +77,32 @@ def save(folder, scoring=None, calibrations=CALIBRATIONS, golden=None, resize="s
 
 
 def baselines(network, preprocessing, scoring):
+    decoder = decoder_baselines(network, preprocessing, scoring)
+    if not scoring.memory:
+        return decoder
+    with torch.inference_mode():
+        batch = torch.from_numpy(images(6, preprocessing.image_size))
+        teacher = network.encoder(normalise(batch, preprocessing))
+        patches = patch_features(teacher)
+    candidates = patches.flatten(2).transpose(1, 2).flatten(0, 1).numpy()
+    size, sigma = preprocessing.image_size, scoring.sigma
+    made = {}
+    for number, category in enumerate(CALIBRATIONS):  # memories of different lengths
+        some = candidates[number :: len(candidates) // (scoring.memory - 3 * number)]
+        memory = Memory(
+            some[: scoring.memory],
+            partial_whitening(candidates),
+            tuple(patches.shape[2:]),
+            size,
+            sigma,
+        )
+        scale = np.array([[0.4, 1.2 + number], [0.1, 0.5 + number]], np.float32)
+        usual = decoder[category] if scoring.needs_alignment else None
+        made[category] = FusedBaseline(usual, memory, scale, scoring.memory_weight)
+    return made
+
+
+def decoder_baselines(network, preprocessing, scoring):
     random, size = np.random.default_rng(0), preprocessing.image_size
     if scoring.distance == "cosine":
         maps = random.uniform(0.1, 1, (2, 4, *size))
@@ -86,7 +116,11 @@ def baselines(network, preprocessing, scoring):
     spread = random.uniform(0.5, 2, (2, *differences.shape)).astype(np.float32)
     return {
         name: FeatureBaseline.fit(
-            [differences * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
+            [differences * by],
+            network.feature_shapes,
+            scoring.scale_weights,
+            size,
+            scoring.sigma,
         )
         for name, by in zip(CALIBRATIONS, spread, strict=True)
     }

@@ -19,10 +19,10 @@ OUTPUTS = ["raw_score", "score", "decision", "anomaly_map"]
 NAMES = ("bolt", "nut", "nut")
 
 
-def run(model, batch, category=(0, 1, 1), compared="raw_map"):
+def run(model, batch, category=(0, 1, 1), compared=("raw_map",)):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     feeds = {"image": batch, "category": np.array(category[: len(batch)], np.int64)}
-    outputs = [*OUTPUTS, compared]
+    outputs = [*OUTPUTS, *compared]
     assert [output.name for output in session.get_outputs()] == outputs
     return dict(zip(outputs, session.run(None, feeds), strict=True))
 
@@ -31,8 +31,9 @@ def assert_same(checkpoint, model=None):
     """Compare all outputs with the detector's, for two categories in one batch."""
     model = model or build(checkpoint)
     batch = images(3, checkpoint.config.image_size)
-    gaussian = checkpoint.scoring.distance == "mahalanobis"
-    compared = "residuals" if gaussian else "raw_map"
+    gaussian = checkpoint.scoring.measures_differences
+    compared = ["residuals" if gaussian else "raw_map"]
+    compared += ["patches"] if checkpoint.scoring.memory else []
     actual = run(model, batch, compared=compared)
     detector = open_checkpoint(checkpoint)
     sizes = [ImageSize(*checkpoint.config.image_size)] * 3
@@ -42,10 +43,11 @@ def assert_same(checkpoint, model=None):
     assert actual["decision"].tolist() == [CODES[w.decision] for w in wanted]
     maps = np.stack([w.anomaly_map.values for w in wanted])
     np.testing.assert_allclose(actual["anomaly_map"], maps, atol=1e-4)
-    np.testing.assert_allclose(actual[compared], detector.compare(batch), atol=1e-4)
+    rows = np.concatenate([actual[name].reshape(3, -1) for name in compared], axis=1)
+    np.testing.assert_allclose(rows, detector.compare(batch).reshape(3, -1), atol=1e-4)
     assert {name: str(array.dtype) for name, array in actual.items()} == {
         "raw_score": "float32", "score": "float32", "decision": "int64",
-        "anomaly_map": "float32", compared: "float32",
+        "anomaly_map": "float32", **dict.fromkeys(compared, "float32"),
     }  # fmt: skip
     return actual
 
@@ -78,6 +80,9 @@ def test_encoders_depths_states_and_sizes(tmp_path, config):
         Scoring(sigma=30.0, scale_weights=(0.0, 0.0, 1.0)),
         Scoring(distance="mahalanobis", scale_weights=(1.0, 0.0, 2.0)),
         Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 0.0), statistic="top_mean"),
+        Scoring(memory=40, memory_weight=0.7),
+        Scoring(memory=40, standardise=True, statistic="top_mean"),
+        Scoring(memory=40, distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0)),
     ],
     ids=[
         "standardised",
@@ -86,6 +91,9 @@ def test_encoders_depths_states_and_sizes(tmp_path, config):
         "a blur wider than the map",
         "gaussians",
         "gaussians of one scale",
+        "memory",
+        "memory, standardised",
+        "memory and gaussians",
     ],
 )
 def test_statistics_and_standardising(tmp_path, scoring):
@@ -115,6 +123,15 @@ def test_a_map_that_is_not_finite_decides_nothing(tmp_path):
     assert actual["decision"].tolist()[1] == 3
     assert np.isnan(actual["raw_score"]).tolist() == [False, True, False]
     assert 3 not in actual["decision"][[0, 2]]
+
+
+def test_a_feature_that_is_not_finite_decides_nothing(tmp_path):
+    model = build(save(tmp_path, Scoring(memory=40)), "float32")
+    batch = images().astype(np.float32) / 255
+    batch[1, 0, 5, 5] = np.nan
+    actual = run(model, batch, compared=("raw_map", "patches"))
+    assert actual["decision"].tolist()[1] == 3
+    assert np.isnan(actual["raw_score"]).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("threshold", [0.1, 1.1, 5.0785417556762695, -0.3, 1 / 3])

@@ -73,8 +73,9 @@ def test_and_refused_with_the_figure_where_they_do_not(tmp_path, precision):
     assert not (tmp_path / "small.onnx").exists()
 
 
-def test_the_service_decides_by_the_gaussians_as_pytorch_does(tmp_path):
-    scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
+@pytest.mark.parametrize("memory", [0, 40])
+def test_the_service_decides_by_baselines_as_pytorch_does(tmp_path, memory):
+    scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0), memory=memory)
     checkpoint = save(tmp_path, scoring)
     written = export_onnx(checkpoint, tmp_path / "parts.onnx")
     engine = OnnxEngine(written.path.read_bytes(), checkpoint.config.image_size)

@@ -34,13 +34,18 @@ print(json.loads(extra["mambaad.json"])["categories"])
     [
         # A scale without weight is not reconstructed, and so not traced.
         Scoring(statistic="top_mean", standardise=True, scale_weights=(0.0, 0.0, 1.0)),
-        Scoring(distance="mahalanobis", scale_weights=(0.0, 0.0, 2.0)),
+        Scoring(distance="mahalanobis", scale_weights=(0.0, 0.0, 2.0), memory=10),
         pytest.param(Scoring(statistic="top_mean", standardise=True), marks=pytest.mark.long),
         pytest.param(
             Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 2.0)), marks=pytest.mark.long
         ),
     ],
-    ids=["standardised", "gaussians", "every scale", "gaussians of two scales"],
+    ids=[
+        "standardised",
+        "gaussians and a memory",
+        "every scale",
+        "gaussians of two scales",
+    ],
 )
 def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
     monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of a chunk
@@ -75,6 +80,18 @@ def test_it_measures_by_the_gaussians_of_each_category(tmp_path):
     np.testing.assert_allclose(outputs["anomaly_map"], maps, atol=1e-4)
     np.testing.assert_allclose(outputs["residuals"], detector.compare(images()), atol=1e-4)
     np.testing.assert_allclose(outputs["raw_score"], maps.max(axis=(1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("scoring", [Scoring(memory=40), Scoring(memory=40, standardise=True)])
+def test_it_adds_the_memory_of_each_category(tmp_path, scoring):
+    checkpoint = save(tmp_path, scoring)
+    with torch.no_grad():
+        outputs = Program(checkpoint)(torch.from_numpy(images()), torch.tensor([0, 1, 1]))
+    detector = open_checkpoint(checkpoint)
+    maps = detector.anomaly_maps(images(), ["bolt", "nut", "nut"])
+    np.testing.assert_allclose(outputs["anomaly_map"], maps, atol=1e-4)
+    rows = torch.cat([outputs["raw_map"].flatten(1), outputs["patches"]], dim=1)
+    np.testing.assert_allclose(rows, detector.compare(images()), atol=1e-4)
 
 
 def test_the_rendered_scan_is_the_scan():

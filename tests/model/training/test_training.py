@@ -15,6 +15,7 @@ from rich.console import Console
 
 from model.checkpoints.checkpoint import CheckpointStore
 from model.dataset import GOOD, ImageDataset, Sample
+from model.engines.torch.device import read_device
 from model.errors import (
     CalibrationError,
     CheckpointError,
@@ -50,7 +51,6 @@ from model.training.progress.state import (
     read_place,
     save_state,
 )
-from model.training.run import read_device
 from tests.tiny import (
     CONFIG,
     PREPROCESSING,

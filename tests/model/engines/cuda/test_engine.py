@@ -23,7 +23,9 @@ from model.engines.torch.engine import TorchEngine
 from model.images.preprocess import Preprocessing
 from model.network import MambaAD, NetworkConfig
 from model.runtimes.torch import open_checkpoint, torch_detector
+from model.scoring.fused_baseline import FusedBaseline
 from model.scoring.map_baseline import Baseline
+from model.scoring.memory import Memory
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.scores import Scoring
 
@@ -96,8 +98,9 @@ def test_prepared_it_pads_to_a_bucket_and_cuts_off_what_it_added(prepared, expec
     assert laps == STAGES
 
 
-def test_differences_are_replayed_as_maps_are(network):
-    scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0))
+@pytest.mark.parametrize("memory", [0, 9])
+def test_differences_are_replayed_as_maps_are(network, memory):
+    scoring = Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 1.0), memory=memory)
     plain = TorchEngine(copy.deepcopy(network), PREPROCESSING, scoring)
     expected = plain.compare(pixels(), lambda _: None)
     engine = CudaEngine(network, PREPROCESSING, scoring, share(precision="tf32"))
@@ -276,6 +279,22 @@ def test_differences_agree_by_their_length_and_by_the_scores_they_come_to():
     assert expected > 1
     assert strict.share(differences, off) == pytest.approx(expected, rel=1e-2)
     assert np.isnan(strict.share(differences, off * np.nan))
+
+
+def test_a_memory_agrees_by_the_scores_of_golden_images():
+    rows = np.random.default_rng(0).normal(0, 1, (3, 32 * 32 + 2 * 4 * 4)).astype(np.float32)
+    memory = Memory(np.zeros((1, 2), np.float32), (4, 4), (32, 32), 0.0)
+    fused = FusedBaseline(None, memory, np.array([[0, 1], [0, 2]], np.float32), 1.0)
+    scoring, images = Scoring(memory=1), np.zeros((3, 3, 32, 32), np.uint8)
+    golden = {"part": GoldenImages(images, (0.0,) * 3, 0.1)}
+    off = rows * np.float32(1 + 4e-3)
+    before, after = (fused.standardise(r).max(axis=(1, 2)) for r in (rows, off))
+    expected = np.abs(after - before).max() / 0.05
+    known = Agreement.of(scoring, (32, 32), golden, {"part": fused})
+    assert known.share(rows, off) == pytest.approx(expected, rel=1e-3)
+    assert np.isnan(known.share(rows, off * np.nan))
+    unknown = Agreement.of(scoring, (32, 32), golden)
+    assert unknown.share(rows, off) == pytest.approx(4.0, rel=1e-2)
 
 
 def test_a_detector_computes_a_checkpoint_by_it(network, expected):
