@@ -103,7 +103,7 @@ def train(
         calibrations = fit(shown, config)
         follower.stage("all images")
         # `check_run` above has refused an unfinished run, so the folds on disk are of this run.
-        run = replace(run, resume=run.resume and has_begun(run), restart=True)
+        run = replace(run, resume=run.resume and has_begun(run), restart=True, expects=False)
     elif run.restart and run.group.leads:
         forget_folds(run)
     checkpoint = training.train(run, data, monitor=monitor, stop=stop, calibrations=calibrations)
@@ -152,7 +152,12 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
         place |= {s: i % config.folds for i, unit in enumerate(different) for s in unit}
     return [
         Fold(
-            run=replace(run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True),
+            run=replace(
+                run,
+                folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}",
+                restart=True,
+                expects=fold == 0,
+            ),
             data=replace(data, train=tuple(s for s in data.train if place[s] != fold)),
             left_out=tuple(s for s in data.train if place[s] == fold),
         )

@@ -10,6 +10,7 @@ import torch
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.engines.torch.device import read_device
 from model.errors import ConfigError
 from model.images.areas import Area
 from model.images.framing import check_alignment
@@ -21,10 +22,10 @@ from model.network.encoder import load_encoder_weights
 from model.runtimes.torch import torch_detector
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
+from model.training.expectation import expect
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
 from model.training.parallel.agreement import check_agreement, check_state
-from model.training.parallel.devices import read_device
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
@@ -60,7 +61,8 @@ class Run:
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
     into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
-    folder for resized images. `group` are the processes that train together.
+    folder for resized images. `group` are the processes that train together. `expects` tells the
+    monitor first how long all of it will take.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Run:
     areas: Mapping[Category, Area] = field(default_factory=dict)
     cache: Path | None = None
     group: Group = field(default_factory=Group)
+    expects: bool = True
 
 
 def train(
@@ -125,11 +128,12 @@ def learn(
     )
     data = data.keep_apart(config.watch_fraction, config.seed)
     watch_best = run.max_minutes is not None and bool(data.watched)
-    trainer = Trainer(
-        config, network, preprocessing, data, device, run.group, watch_best, run.cache
-    )
+    group, cache = run.group, run.cache
+    trainer = Trainer(config, network, preprocessing, data, device, group, watch_best, cache)
     check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
+        if group.leads and monitor and run.expects:
+            monitor.expect(expect(trainer))
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
@@ -191,9 +195,8 @@ def build_network(
         torch.manual_seed(seed_for(INITIAL_WEIGHTS, seed))
         network = MambaAD(config)
     load_encoder_weights(network.encoder, encoder_weights)
-    mean, std = network.encoder.mean, network.encoder.std
-    rule = images or ImageRule()
-    return network, rule.preprocessing(config.image_size, mean, std)
+    encoder, rule = network.encoder, images or ImageRule()
+    return network, rule.preprocessing(config.image_size, encoder.mean, encoder.std)
 
 
 def check_run(run: Run, data: TrainingData) -> None:

@@ -126,6 +126,14 @@ def read_recipe(source: str, _seen: tuple[str, ...] = ()) -> Values:
     return merge(below, values)
 
 
+def read_with(source: str, settings: Sequence[str]) -> Recipe:
+    """Return a recipe, changed by "key=value" settings. Raises `ConfigError`."""
+    values = read_recipe(source)
+    for text in settings:
+        values = merge(values, read_setting(text))
+    return Recipe.from_values(values)
+
+
 def read_preset(name: str) -> Values:
     """Return the values of one of `PRESETS`. Raises `ConfigError`."""
     if name not in PRESETS:
