@@ -28,7 +28,7 @@ OF_EXTRAS = (
 
 ALL = "every module"
 NEEDS_AN_EXTRA = {
-    "model": {"benchmark", "compiler_import", "timm_import", "torchvision_ops"},
+    "model": {"benchmark", "compiler_import", "torchvision_ops"},
     "model/checkpoints": {"checkpoint", "outline", "published", "shared_encoders", "tensors"},
     "model/cli/evaluate": {"evaluation", "reproduction"},
     "model/cli/train": {"run"},
@@ -42,7 +42,7 @@ NEEDS_AN_EXTRA = {
     "model/export": ALL,
     "model/network": {
         *("blocks", "decoder", "encoder", "fusion", "mambaad", "normalise"),
-        *("timm_parts", "weights_file"),
+        *("timm_import", "timm_parts", "weights_file"),
     },
     "model/report": ALL,
     "model/rivals": ALL,
