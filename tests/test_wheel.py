@@ -42,7 +42,7 @@ NEEDS_AN_EXTRA = {
     "model/export": ALL,
     "model/network": {
         *("blocks", "decoder", "encoder", "fusion", "mambaad", "normalise"),
-        *("timm_import", "timm_parts", "weights_file"),
+        *("timm_parts", "weights_file"),
     },
     "model/report": ALL,
     "model/rivals": ALL,

@@ -68,10 +68,6 @@ Examine = Callable[[TrainedFold], None]
 """Called with each fold's network before it is forgotten; must not change it or raise."""
 
 
-def _ignore(_fold: TrainedFold) -> None:
-    return None
-
-
 def train(
     run: Run,
     data: TrainingData,
@@ -79,7 +75,7 @@ def train(
     monitor: Monitor | None = None,
     fold_monitor: Monitor | None = None,
     stop: Callable[[], bool] = training.never,
-    examine: Examine = _ignore,
+    examine: Examine = lambda _fold: None,
 ) -> Checkpoint | None:
     """Train like `model.training.run.train`; if the recipe has folds, train their networks first.
 
@@ -153,10 +149,7 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
     return [
         Fold(
             run=replace(
-                run,
-                folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}",
-                restart=True,
-                expects=fold == 0,
+                run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True, expects=not fold
             ),
             data=replace(data, train=tuple(s for s in data.train if place[s] != fold)),
             left_out=tuple(s for s in data.train if place[s] == fold),
@@ -193,7 +186,7 @@ def show_folds(
     folds: Sequence[Fold],
     monitor: Monitor,
     stop: Callable[[], bool],
-    examine: Examine = _ignore,
+    examine: Examine = lambda _fold: None,
 ) -> dict[Category, Shown] | None:
     """Return every image's values from the network that was not trained on it.
 
@@ -217,7 +210,7 @@ def show_folds(
 
 
 def learn_fold(
-    fold: Fold, monitor: Monitor, stop: Callable[[], bool], examine: Examine = _ignore
+    fold: Fold, monitor: Monitor, stop: Callable[[], bool], examine: Examine = lambda _fold: None
 ) -> dict[Category, Shown] | None:
     """Train one fold's network and score its left-out images; None if stopped."""
     run = replace(fold.run, resume=fold.run.resume and has_begun(fold.run))

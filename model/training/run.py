@@ -123,13 +123,12 @@ def learn(
     recipe, config = run.recipe, run.recipe.training
     budget = Budget(run.max_minutes)
     device = read_device(run.device)
-    network, preprocessing = build_network(
-        recipe.network, recipe.encoder_weights, config.seed, recipe.images
-    )
+    built = (recipe.network, recipe.encoder_weights, config.seed, recipe.images)
+    network, preprocessing = build_network(*built)
     data = data.keep_apart(config.watch_fraction, config.seed)
     watch_best = run.max_minutes is not None and bool(data.watched)
-    group, cache = run.group, run.cache
-    trainer = Trainer(config, network, preprocessing, data, device, group, watch_best, cache)
+    group = run.group
+    trainer = Trainer(config, network, preprocessing, data, device, group, watch_best, run.cache)
     check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
         if group.leads and monitor and run.expects:

@@ -1,8 +1,8 @@
 """Computes the network with torch; on a CPU with folded, packed and recorded operators.
 
-Two modules here import timm's layers: see `model.network.timm_import`.
+Two modules here import timm's layers: see `model.torchvision_ops`.
 """
 
-from model.network.timm_import import import_timm
+from model.torchvision_ops import import_timm
 
 import_timm()
