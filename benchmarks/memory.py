@@ -29,6 +29,7 @@ from model.runtimes.torch import open_checkpoint, torch_detector
 from model.scoring.baselines import PATCH_STRIDE
 from model.scoring.fused_baseline import FusedBaseline
 from model.scoring.memory import Memory
+from model.scoring.whitening import partial_whitening
 
 SIZES = (0, 1000, 2000)
 """Remembered patches."""
@@ -47,7 +48,7 @@ def detectors(weights: Path, name: str) -> dict[int, Detector]:
         channels = sum(checkpoint.network.encoder.channels[1:])
         random = np.random.default_rng(0).normal(size=(patches, channels)).astype(np.float32)
         grid = (size[0] // PATCH_STRIDE, size[1] // PATCH_STRIDE)
-        memory = Memory(random, grid, size, scoring.sigma)
+        memory = Memory(random, partial_whitening(random), grid, size, scoring.sigma)
         baselines = {
             category: FusedBaseline(decoder, memory, _SCALE, 1.0)  # type: ignore[arg-type]
             for category, decoder in checkpoint.baselines.items()

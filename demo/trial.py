@@ -25,7 +25,7 @@ def run_trial(
         folder.mkdir(parents=True, exist_ok=True)
         store = ("--weights", str(folder / "weights"))
         run = ("--runs", str(folder / "runs"), "--restart", "--recipe", RECIPE)
-        _call("train", str(data), "--name", NAME, *store, *run, *options)
+        _call("train", str(data), "--name", NAME, "--no-self-check", *store, *run, *options)
         rivals = ["--baselines"] if baselines else []
         _call("evaluate", NAME, str(data), *store, *rivals, "--no-record", "--json", str(result))
     figures: dict[str, Any] = json.loads(result.read_text())

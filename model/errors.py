@@ -6,6 +6,7 @@
     ├── BackendUnavailable     a missing library, device or scan backend
     ├── OutOfMemory            the device has no room for a network or a batch
     ├── DeviceLost             this process can no longer use the device
+    ├── ProcessLost            another process of a training has ended or cannot be reached
     ├── WeightsError           encoder or network weights that are missing or do not fit
     ├── CheckpointError        a checkpoint that is missing, damaged or from a newer version
     ├── DatasetError           a data folder that is missing, empty or not in a known layout
@@ -45,6 +46,10 @@ class OutOfMemory(ModelError):
 
 class DeviceLost(ModelError):
     """A device that this process can no longer use; a new process may."""
+
+
+class ProcessLost(ModelError):
+    """Another process of a training has ended, or its host cannot be reached."""
 
 
 class WeightsError(ModelError):

@@ -35,6 +35,7 @@ from service.api.v2 import routes as v2
 from service.assembly.archiving import open_archive
 from service.assembly.foundations import Foundations
 from service.assembly.inspecting import decode_children, detect_door, service_of, worker_pool
+from service.assembly.state import OpenState, open_state
 from service.background import announce, return_memory, watch
 from service.console import routes as console_pages
 from service.console.board.traffic import Traffic
@@ -55,7 +56,6 @@ from service.shutdown import Shutdown
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import tracing_to
 from service.versions.registry import Registry
-from service.versions.state import Deployment
 
 _MAX_FAULTS = 20
 _MAX_FIELD_NAME = 200
@@ -73,8 +73,13 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
     `KeysUnusable`, `StateUnreadable`, `ArchiveUnusable` and `TracingUnavailable`.
     """
     metrics = _metrics()
-    guard = Guard(settings.access, metrics, needs_keys=settings.needs_keys)
-    base = _foundations(settings, metrics)  # locks the state folder: the last that may fail
+    state = open_state(settings, metrics)  # locks the state folder
+    try:
+        guard = Guard(settings.access, metrics, needs_keys=settings.needs_keys, keys=state.keys)
+        base = _foundations(settings, metrics, state)
+    except BaseException:
+        state.release()
+        raise
     app = documented_app(_lifespan(base, on_ready), _version(_PACKAGE))
     app.state.shutdown = Shutdown()
     app.state.metrics = metrics
@@ -115,12 +120,12 @@ def _metrics() -> Metrics:
     return metrics
 
 
-def _foundations(settings: Settings, metrics: Metrics) -> Foundations:
+def _foundations(settings: Settings, metrics: Metrics, state: OpenState) -> Foundations:
     tracing = tracing_to(settings.telemetry.trace_endpoint, _version(_PACKAGE))
-    deployment = Deployment.claim(settings.versions.state_dir)
-    registry = Registry(Store(settings.versions.weights_dir), metrics, deployment.state)
+    store = Store(settings.versions.weights_dir)
+    registry = Registry(store, metrics, state.deployment.state)
     archive = open_archive(settings, metrics)
-    return Foundations(settings, metrics, tracing, deployment, registry, archive)
+    return Foundations(settings, metrics, tracing, state, registry, archive)
 
 
 def _lifespan(
@@ -147,16 +152,20 @@ def _lifespan(
                     asyncio.create_task(return_memory()),
                     asyncio.create_task(watch(app.state.traffic)),
                 ]
+                if sharing := base.state.sharing:
+                    sharing.follower.start()
+                    beside.append(asyncio.create_task(sharing.apply(service.rollout)))
                 yield
                 for task in beside:
                     task.cancel()
                 await service.shadows.close()
                 await service.lifecycle.close()
+                service.rollout.close()
                 await service.inspect_part.settle()
         if app.state.console is not None:
             await asyncio.to_thread(app.state.console.previewer.close)
         await asyncio.to_thread(base.tracing.close)
-        base.deployment.release()
+        await asyncio.to_thread(base.state.release)
 
     return lifespan
 

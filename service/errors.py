@@ -204,6 +204,13 @@ class StateNotWritten(Unavailable):
     """The change could not be written to disk and was not made."""
 
 
+class SharedStateUnavailable(Unavailable):
+    """The state that nodes share cannot be changed now, and was not, unless the message doubts it.
+
+    Inspections go on from the last state.
+    """
+
+
 class JournalUnavailable(Unavailable):
     """The journal cannot be written or read: nothing was recorded."""
 

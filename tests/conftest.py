@@ -18,6 +18,8 @@ os.environ["OMP_NUM_THREADS"] = (
     "1"  # before torch is imported: tiny networks gain nothing from more
 )
 
+os.environ.setdefault("MAMBAAD_WORKERS__SPARE", "off")  # only its own tests start a spare
+
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -53,6 +55,7 @@ LONGEST_FIRST = [
     "tests/service/delivery/test_outage.py",
     "tests/model/export/test_program.py",
     "tests/service/api/admin/test_routes.py",
+    "tests/service/shared/test_nodes.py",
     "tests/model/checkpoints/test_published.py",
     "tests/model/cli/test_cli.py",
     "tests/model/export/test_artefact.py",
@@ -66,6 +69,8 @@ LONGEST_FIRST = [
     "tests/service/test_engine.py",
     "tests/service/delivery/sinks/test_postgresql.py",
     "tests/service/delivery/sinks/test_webhook.py",
+    "tests/service/shared/test_deployment.py",
+    "tests/service/cli/test_state.py",
     "tests/service/delivery/test_kill.py",
     "tests/service/delivery/sinks/test_mqtt.py",
     "tests/service/delivery/test_sender.py",

@@ -11,6 +11,7 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "initdb": "postgresql",
+    "ip": "iproute2",
     "mbpoll": "mbpoll",
     "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto",

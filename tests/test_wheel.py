@@ -30,7 +30,7 @@ ALL = "every module"
 NEEDS_AN_EXTRA = {
     "model": {"benchmark", "torchvision_ops"},
     "model/checkpoints": {"checkpoint", "outline", "published", "shared_encoders", "tensors"},
-    "model/cli/evaluate": {"reproduction"},
+    "model/cli/evaluate": {"evaluation", "reproduction"},
     "model/cli/train": {"run"},
     "model/dataset": ALL,
     "model/engines/cuda": {
@@ -48,12 +48,14 @@ NEEDS_AN_EXTRA = {
     "model/scoring": {"cosine_map", "residuals"},
     "model/training": ALL,
     "service/delivery/sinks": {"mqtt", "mqtt_session", "postgresql"},
+    "service/shared": {"deployment", "follower", "link", "sharing", "transfer"},
     "service/station/plc/requests": {"broker", "mqtt", "outbox", "rivals"},
 }
 """By room, the modules that a machine without these packages cannot import.
 
-In `service` these are the sinks and the door that have an extra. Any other new line breaks serving
-on some machine, or a command's `--help`: import the package where it is used instead.
+In `service` these are the sinks, the shared state and the door that have an extra. Any other new
+line breaks serving on some machine, or a command's `--help`: import the package where it is used
+instead.
 """
 
 PROGRAM = """

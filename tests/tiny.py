@@ -38,7 +38,8 @@ def encoder_weights(folder):
 
 def options(folder):
     return [
-        "--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2",
+        "--recipe", "paper-lite", "--image-size", "64", "--directions", "2",
+        "--depths", "2,2,2,2", "--state-size", "2",
         "--encoder", TINY.encoder, "--encoder-weights", str(encoder_weights(folder)),
     ]  # fmt: skip
 

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.quality.differences import METRICS, Standing, average
-from benchmarks.quality.measuring import ALPHA
+from benchmarks.quality.measuring import ALPHA, AUTO
 from benchmarks.quality.running import run, standings
 from benchmarks.quality.sets import SETS, Role, Subset
 from benchmarks.quality.sheet import draw_sheet
@@ -48,7 +48,7 @@ def measure(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="By default 1 for quick, else 3.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "fast",
+    recipe: Annotated[str, typer.Option(help="A recipe's name or file; auto chooses.")] = AUTO,
     folder: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("runs/quality"),
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
     markdown_file: Annotated[Path | None, typer.Option("--markdown")] = None,

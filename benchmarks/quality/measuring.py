@@ -33,11 +33,15 @@ from model.network.encoder import load_encoder_weights
 from model.rivals import Features, Padim, PatchCore, score_maps, spread
 from model.runtimes.torch import open_checkpoint
 from model.training import Recipe, Run, TrainingData, read_training_data, train
+from model.training.choice import choose, observe, rules
+from model.training.choice.choosing import base_values
+from model.training.data import find_good_images
 from model.training.recipe.recipe import merge, read_recipe
 
 NETWORK, PADIM, PATCHCORE = "MambaAD", "PaDiM", "PatchCore"
 METHODS = (NETWORK, PADIM, PATCHCORE)
 CALIBRATED = "calibrated"
+AUTO = "auto"
 ALPHA = 0.01
 _BATCH = 8
 _TIMED = 9
@@ -63,12 +67,30 @@ class Material:
         return train_part, held_out, test
 
 
-def choose_recipe(a_set: QualitySet, seed: int, base: str) -> Recipe:
-    """Return the recipe for a set: `base` with the set's shape, the seed and alpha."""
+def choose_recipe(a_set: QualitySet, seed: int, base: str, root: Path) -> Recipe:
+    """Return the recipe for a set whose images are in `root`, with the seed and alpha.
+
+    `AUTO` chooses as `mambaad train` does, but holds images out of few ones, too, because the
+    baselines need them for their thresholds; another `base` only gets the set's shape.
+    """
+    fixed = {"training": {"seed": seed, "alpha": ALPHA}}
+    if base == AUTO:
+        given = merge(fixed, {"training": {"folds": 0}})
+        found = find_good_images(root, None).look_for_duplicates()
+        return choose(observe(found, given, device="cpu"), given).recipe
     height, width = a_set.shape
     network = {"image_size": f"{height}x{width}"}
-    changes = {"network": network, "training": {"seed": seed, "alpha": ALPHA}}
-    return Recipe.from_values(merge(read_recipe(base), changes))
+    return Recipe.from_values(merge(read_recipe(base), merge(fixed, {"network": network})))
+
+
+def describe_recipe(base: str) -> dict[str, Any]:
+    """Return everything that determines the recipe of a set and seed."""
+    if base != AUTO:
+        return {"base": read_recipe(base), "alpha": ALPHA}
+    constants = {
+        name: value for name, value in vars(rules).items() if name.isupper() and name != "RULES"
+    }
+    return {"base": base_values("cpu"), "rules": repr(sorted(constants.items())), "alpha": ALPHA}
 
 
 def read_material(root: Path, recipe: Recipe, folder: Path, identity: dict[str, Any]) -> Material:

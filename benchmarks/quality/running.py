@@ -22,6 +22,7 @@ from benchmarks.quality.measuring import (
     METHODS,
     NETWORK,
     choose_recipe,
+    describe_recipe,
     measure_baselines,
     measure_network,
     read_material,
@@ -35,8 +36,8 @@ DAY_S = 86_400
 
 def identify(a_set: QualitySet, seed: int, recipe: str) -> dict[str, Any]:
     """Return everything that a result depends on, except the code of the methods."""
-    values = choose_recipe(a_set, seed, recipe).to_values()
-    return {"set": a_set.to_dict(), "images": VERSION, "seed": seed, "recipe": values}
+    described = describe_recipe(recipe)
+    return {"set": a_set.to_dict(), "images": VERSION, "seed": seed, "recipe": described}
 
 
 def run(
@@ -73,7 +74,7 @@ def measure_one(a_set: QualitySet, seed: int, recipe: str, folder: Path) -> bool
         return False
     scratch = folder / a_set.name / f"seed-{seed}" / "scratch"
     make(a_set, seed, scratch / "data")
-    made_by = choose_recipe(a_set, seed, recipe)
+    made_by = choose_recipe(a_set, seed, recipe, scratch / "data")
     material = read_material(scratch / "data", made_by, scratch, identity)
     if any(method != NETWORK for method in missing):
         for result in measure_baselines(material):

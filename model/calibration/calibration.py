@@ -18,7 +18,8 @@ from model.calibration.conformal import (
     check_rate,
     column,
     conformal_quantile,
-    exact,
+    guaranteed_rate,
+    images_needed,
     percent,
     ranks_above,
 )
@@ -156,16 +157,15 @@ class Calibration:
     @property
     def images_needed(self) -> int:
         """The smallest number of good images that can promise `alpha`."""
-        return math.ceil(1 / exact(self.alpha)) - 1
+        return images_needed(self.alpha)
 
     @property
     def guaranteed_rate(self) -> float:
         """Upper bound of the false-reject rate, on average over draws of the held-out images.
 
-        At most `alpha` with at least `images_needed` images; with fewer it is 1 / (n + 1), which is
-        above `alpha`.
+        At most `alpha` with at least `images_needed` images, with fewer 1 / (n + 1), which is more.
         """
-        return ranks_above(self.good_images, self.alpha) / (self.good_images + 1)
+        return guaranteed_rate(self.good_images, self.alpha)
 
     def rate_bound(self, confidence: float = 0.95) -> float:
         """Return an upper bound of this threshold's false-reject rate, with `confidence`.

@@ -50,6 +50,17 @@ def ranks_above(n: int, alpha: float) -> int:
     return max(1, math.floor((n + 1) * exact(alpha)))
 
 
+def images_needed(alpha: float) -> int:
+    """Return the smallest n that can promise `alpha`: with fewer, k / (n + 1) is too low."""
+    check_rate("alpha", alpha)
+    return math.ceil(1 / exact(alpha)) - 1
+
+
+def guaranteed_rate(n: int, alpha: float) -> float:
+    """Return the bound of the rate above the threshold of n examples: `alpha`, or 1 / (n + 1)."""
+    return ranks_above(n, alpha) / (n + 1)
+
+
 def exact(rate: float) -> Fraction:
     """Return a rate as its exact decimal fraction, so that 100 x 0.29 is not slightly below 29."""
     return Fraction(repr(float(rate)))

@@ -200,13 +200,15 @@ class CheckpointStore(Store):
         *,
         calibrations: Mapping[str, Calibration] | None = None,
         metrics: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
         source: str = "",
         images: CalibrationImages | None = None,
     ) -> Checkpoint:
         """Rewrite a saved checkpoint's manifest atomically; the weights do not change.
 
         `calibrations`, made from `source` and `images`, replace those of the same categories;
-        `metrics` replaces all metrics.
+        `metrics` replaces all metrics. Entries of `training` are merged into that section; None
+        deletes an entry.
         """
         directory = self.find(checkpoint.name, checkpoint.version)
         manifest = Manifest.read(directory)
@@ -218,8 +220,10 @@ class CheckpointStore(Store):
         values = manifest.recalibrated(calibrations or {}, source).model_dump()
         values["metrics"] = manifest.metrics if metrics is None else dict(metrics)
         content = b"" if images is None else self._list_with(directory, manifest, values, images)
+        learned = {**manifest.training, **(training or {})}
         if content:
-            values["training"] = {**manifest.training, LIST: entry(content)}
+            learned[LIST] = entry(content)
+        values["training"] = {k: v for k, v in learned.items() if v is not None}
         text = Manifest.from_values(values).to_json()
         try:
             if content:  # under a new name, so that the manifest switches lists atomically

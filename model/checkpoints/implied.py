@@ -14,7 +14,7 @@ _MOST_GOLDEN_BYTES = 2**31
 _STRIDES = (4, 8, 16)
 _MEAN = re.compile(r"mean_(\d)/(.+)")
 _PATCHES = re.compile(r"patches/(.+)")
-_SCALE = re.compile(r"scale/(.+)")
+_OF_MEMORY = re.compile(r"(transform|scale)/(.+)")
 
 
 def of_golden(entries: Mapping[str, GoldenEntry], size: tuple[int, int]) -> Callable[[Path], Check]:
@@ -57,7 +57,7 @@ def _check_baselines(path: Path, header: Header, scoring: Scoring, size: tuple[i
 
 
 def _check_memories(path: Path, header: Header, scoring: Scoring) -> Header:
-    """Expect at most the scoring's number of patches and a scale of each category.
+    """Expect at most the scoring's number of patches, a transform and a scale of each category.
 
     Returns the other tensors.
     """
@@ -67,9 +67,10 @@ def _check_memories(path: Path, header: Header, scoring: Scoring) -> Header:
             count, channels = tensor.shape if len(tensor.shape) == 2 else (0, 0)
             most = (min(max(count, 1), scoring.memory), max(channels, 1))
             expected[name] = Tensor(FLOATS, most)
+            expected[f"transform/{match[1]}"] = Tensor(FLOATS, (most[1], most[1]))
             expected[f"scale/{match[1]}"] = Tensor(FLOATS, (2, 2))
     for name, tensor in header.items():
-        if name in expected or _SCALE.fullmatch(name):
+        if name in expected or _OF_MEMORY.fullmatch(name):
             memories[name] = tensor
     exactly(path, expected)(memories)
     return {name: tensor for name, tensor in header.items() if name not in memories}

@@ -3,7 +3,7 @@
     <root>/encoders/<encoder>-<sha8>.safetensors     frozen, shared, named by its content's sha256
     <root>/<name>/<version>/manifest.json            description for people and the service
     <root>/<name>/<version>/network.safetensors      trained weights, float32
-    <root>/<name>/<version>/baselines.safetensors    usual maps and memories, if used
+    <root>/<name>/<version>/baselines.safetensors    the categories' usual maps, memories
     <root>/<name>/<version>/golden.safetensors       a few good images, to verify devices
     <root>/<name>/<version>/model.onnx               the same network for onnxruntime
     <root>/<name>/<version>/images-<sha8>.json       digests of images it has seen; not for serving

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from model.cli.benchmark import benchmark
+from model.cli.checkpoints.advise import advise
 from model.cli.checkpoints.calibrate import calibrate
 from model.cli.checkpoints.export import export
 from model.cli.checkpoints.golden import golden
@@ -70,6 +71,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train)
+app.command()(advise)
 app.command()(calibrate)
 app.command()(golden)
 app.command()(evaluate)

@@ -14,7 +14,7 @@ from model.dataset.images import Augment, ImageDataset
 from model.dataset.labelled import defective_parts, good_parts
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
 from model.dataset.loader import Loader
-from model.dataset.masks import marked_pixels, read_mask, upright_size
+from model.dataset.masks import marked_pixels, read_mask, resize_mask, upright_size
 from model.dataset.readers.mvtec import read_mvtec
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.dataset.split import split_good
@@ -43,6 +43,7 @@ __all__ = [
     "read_mask",
     "read_mvtec",
     "recognised",
+    "resize_mask",
     "split_good",
     "upright_size",
 ]

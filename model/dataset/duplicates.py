@@ -1,14 +1,17 @@
 """Find identical and nearly identical images, which must not be in both training and test."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from model.dataset.facts import Facts
+from model.dataset.facts import Facts, look, readable
+from model.dataset.sample import Sample
 
 NEAR_BITS = 16
 """Near duplicates: perceptual hashes (256 bits) of one image after scaling or JPEG compression
@@ -60,32 +63,53 @@ def near_pairs(facts: Sequence[Facts]) -> tuple[list[Pair], list[str]]:
     unclear = []
     for category, group in sorted(groups.items()):
         close = list(_close(group))
-        if _says_nothing(len(close), len(group)):
+        if _too_many(close, group):
             unclear.append(category)
         else:
             pairs += [Pair(group[i], group[j], bits) for i, j, bits in close]
     return [pair for pair in pairs if pair.across], unclear
 
 
-def alike(facts: Sequence[Facts]) -> list[int]:
-    """Return a number for each image of a category; duplicates and near duplicates share it.
+def alike(samples: Sequence[Sample]) -> list[frozenset[Sample]]:
+    """Return the sets of images of one category that look the same, each of at least two.
 
-    If too many pairs look the same, only images of the same pixels share a number.
+    Each image is read once. Where too many pairs look the same to tell (as in `near_pairs`), or all
+    images of a category do, only images of the same pixels are in one set. Unreadable images are
+    in none.
     """
+    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as threads:
+        seen = readable(list(threads.map(lambda sample: look(sample, ""), samples)))
+    groups: dict[str, list[Facts]] = defaultdict(list)
+    for image in seen:
+        groups[image.sample.category].append(image)
+    return [parts for _, group in sorted(groups.items()) for parts in _alike(group)]
+
+
+def _alike(group: Sequence[Facts]) -> list[frozenset[Sample]]:
     first: dict[str, int] = {}
-    pairs = [(first.setdefault(image.digest, i), i) for i, image in enumerate(facts)]
-    close = [(i, j) for i, j, _ in _close(facts)]
-    if not _says_nothing(len(close), len(facts)):
-        pairs += close
-    rows, columns = np.array(pairs).T
-    joined = coo_array((np.ones(len(pairs)), (rows, columns)), (len(facts), len(facts)))
-    labels: list[int] = connected_components(joined, directed=False)[1].tolist()
-    return labels
+    same = [(first.setdefault(image.digest, i), i) for i, image in enumerate(group)]
+    close = list(_close(group))
+    if not _too_many(close, group):
+        joined = _connected(group, [*same, *((i, j) for i, j, _ in close)])
+        if len(joined) != 1 or len(joined[0]) < len(group):
+            return joined
+    return _connected(group, same)
 
 
-def _says_nothing(close: int, images: int) -> bool:
-    """Whether so many pairs look the same that the hash sees the fixture instead of the part."""
-    return close > max(_TOO_ALIKE * images * (images - 1) / 2, images / 2)
+def _connected(group: Sequence[Facts], links: Sequence[tuple[int, int]]) -> list[frozenset[Sample]]:
+    """Return the sets of at least two images that the links between indices connect."""
+    rows, columns = np.array(links).T
+    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(group), len(group)))
+    _, labels = connected_components(graph, directed=False)
+    sets: dict[int, list[Sample]] = defaultdict(list)
+    for label, image in zip(labels.tolist(), group, strict=True):
+        sets[label].append(image.sample)
+    return [frozenset(parts) for parts in sets.values() if len(parts) > 1]
+
+
+def _too_many(close: Sequence[tuple[int, int, int]], group: Sequence[Facts]) -> bool:
+    """Whether the hash sees the fixture instead of the part."""
+    return len(close) > max(_TOO_ALIKE * len(group) * (len(group) - 1) / 2, len(group) / 2)
 
 
 def _close(facts: Sequence[Facts]) -> Iterator[tuple[int, int, int]]:

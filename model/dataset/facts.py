@@ -50,11 +50,6 @@ def gather(dataset: Dataset, advance: Callable[[int], None] = lambda _images: No
     return _looked(entries, advance)
 
 
-def look_at(samples: Sequence[Sample]) -> list[Facts]:
-    """Open images of the training split, in order."""
-    return _looked([(sample, "train") for sample in samples], lambda _images: None)
-
-
 def _looked(entries: Sequence[tuple[Sample, str]], advance: Callable[[int], None]) -> list[Facts]:
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as threads:
         return list(_counted(threads.map(lambda entry: look(*entry), entries), advance))

@@ -23,7 +23,13 @@ def read_mask(sample: Sample, image_size: tuple[int, int]) -> Bool[np.ndarray, "
     """
     if sample.is_good:
         return np.zeros(image_size, dtype=bool)
-    marked = marked_pixels(sample)
+    return resize_mask(marked_pixels(sample), image_size)
+
+
+def resize_mask(
+    marked: Bool[np.ndarray, "h w"], image_size: tuple[int, int]
+) -> Bool[np.ndarray, "H W"]:
+    """Return marked pixels at `image_size` (height, width), by nearest neighbour."""
     height, width = image_size
     return np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.NEAREST))
 

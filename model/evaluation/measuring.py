@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from model.calibration.conformal import rate_interval
-from model.dataset import Sample, read_mask
+from model.dataset import Sample, marked_pixels, resize_mask
 from model.evaluation.results import (
     PIMO_RECALL,
     PIXEL_METRICS,
@@ -18,9 +17,8 @@ from model.evaluation.results import (
 )
 from model.images.framing import resampled
 from model.inspection import Decision, Inspection
-from model.metrics import MapSpill, PixelMetrics, Ranking, measure
+from model.metrics import MapSpill, PixelMetrics, Ranking, measure, wilson
 from model.metrics.resampling import (
-    LEVEL,
     Replicates,
     image_replicates,
     interval,
@@ -56,8 +54,9 @@ def measure_part(
         for index, inspection in enumerate(inspections):
             records.append(_record(samples[index], inspection))
             if index in wanted:
-                values = resampled(inspection.anomaly_map.values, size)
-                spill.add(values, read_mask(samples[index], size))
+                marked, area = _truth(samples[index], size)
+                spill.add(resampled(inspection.anomaly_map.values, size), marked)
+                records[index] = replace(records[index], area=area)
             advance()
         pixels = measure(spill)
         seed = seed_of(samples)
@@ -82,6 +81,14 @@ def with_pixel_truth(samples: Sequence[Sample]) -> list[int]:
     return [n for n, sample in enumerate(samples) if sample.is_good or sample.mask]
 
 
+def _truth(sample: Sample, size: tuple[int, int]) -> tuple[Bool[np.ndarray, "H W"], float | None]:
+    """Return the mask at the map's size, and the share of the image that it marks."""
+    if sample.is_good:
+        return np.zeros(size, dtype=bool), None
+    marked = marked_pixels(sample)
+    return resize_mask(marked, size), float(np.mean(marked))
+
+
 def _record(sample: Sample, inspection: Inspection) -> ImageRecord:
     scores = score_maps(inspection.anomaly_map.values[None])
     return ImageRecord(
@@ -91,6 +98,7 @@ def _record(sample: Sample, inspection: Inspection) -> ImageRecord:
         threshold=inspection.threshold,
         decision=inspection.decision,
         map_scores={name: float(values[0]) for name, values in scores.items()},
+        map_median=float(np.median(inspection.anomaly_map.values)),
     )
 
 
@@ -122,9 +130,7 @@ def _metrics(
     intervals = {name: interval(values) for name, values in replicates.items()}
     rates = {"false_reject_rate": rejected[~defective], "escape_rate": passed[defective]}
     intervals |= {
-        name: rate_interval(int(np.sum(flags)), len(flags), LEVEL)
-        for name, flags in rates.items()
-        if flags.size
+        name: wilson(int(np.sum(flags)), len(flags)) for name, flags in rates.items() if flags.size
     }
     return CategoryMetrics(
         good=int(np.sum(~defective)),

@@ -41,7 +41,8 @@ class ImageRecord:
     """One test image and its inspection.
 
     `map_scores` are alternative image scores of its map (`model.rivals.scores`); `aupimo` and
-    `recall` are set for a defect with a mask.
+    `recall` are set for a defect with a mask, and so is `area`, the marked share of its image.
+    `map_median` is the median of its map's raw values.
     """
 
     sample: Sample
@@ -52,6 +53,8 @@ class ImageRecord:
     map_scores: Mapping[str, float] = field(default_factory=dict)
     aupimo: float | None = None
     recall: float | None = None
+    area: float | None = None
+    map_median: float | None = None
 
     @property
     def is_false_reject(self) -> bool:
@@ -87,7 +90,8 @@ class CategoryMetrics:
     map's resolution. `aupro_5` stops at a false-positive rate of 5 % instead of 30 %; `aupimo` and
     `pimo_recall` are means over images, at rates over good images only. `false_reject_rate` is the
     share of good images decided NG, `escape_rate` the share of defective images decided OK.
-    `intervals` contain 95 % of the metrics' resamplings (`model.metrics`).
+    `intervals` contain 95 % of the metrics' resamplings (`model.metrics`); those of rates are
+    Wilson's.
     """
 
     good: int

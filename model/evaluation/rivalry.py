@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
+from rich.console import Group
+from rich.text import Text
 from torch import Tensor
 
 from model.dataset import Sample, inspection_batches, read_mask
@@ -19,7 +23,9 @@ from model.evaluation.measuring import (
     with_pixel_truth,
 )
 from model.evaluation.results import CategoryMetrics, Evaluation, ImageRecord, Interval, percent
+from model.evaluation.timing import inspection_ms, timed_ms, timed_samples
 from model.images.framing import resampled
+from model.inference.detector import Detector
 from model.inspection import Category
 from model.metrics import MapSpill, Ranking, measure
 from model.metrics.resampling import RESAMPLINGS, draw, interval
@@ -28,6 +34,7 @@ from model.tables import NamedRows
 
 CALIBRATED = "calibrated"
 OURS = "MambaAD"
+MEAN = "mean"
 METHODS = (OURS, "PaDiM", "PatchCore")
 SCORE_NAMES = {CALIBRATED: "as calibrated", **SCORES}
 _FIT_BATCH = 32
@@ -60,9 +67,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Rivalry:
-    """Every method with every score, per category."""
+    """Every method with every score, per category.
+
+    `times_ms` are each method's milliseconds for an image of each category on `device`; empty if
+    they were not measured.
+    """
 
     categories: Mapping[Category, tuple[Standing, ...]]
+    times_ms: Mapping[Category, Mapping[str, float]] = field(default_factory=dict)
+    device: str = ""
 
     @property
     def mean(self) -> tuple[Standing, ...]:
@@ -74,22 +87,45 @@ class Rivalry:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         rows = {c: [row.to_dict() for row in rows] for c, rows in self.categories.items()}
-        return {"categories": rows, "mean": [row.to_dict() for row in self.mean]}
+        times = {"device": self.device, "image_ms": {c: dict(t) for c, t in self.times_ms.items()}}
+        return {"categories": rows, "mean": [row.to_dict() for row in self.mean], "times": times}
 
-    def table(self) -> NamedRows:
-        """Return the image AUROC in percent, with one row per category, method and score."""
-        title = "Image AUROC of all methods on the same features, in percent"
-        table = NamedRows(title, "Method, image score", ["AUROC", "Ahead"])
+    def ms(self, category: Category, method: str) -> float | None:
+        """Return a method's time for an image of a category, or of all ("mean")."""
+        chosen = self.times_ms.values() if category == MEAN else [self.times_ms.get(category, {})]
+        times = [by_method[method] for by_method in chosen if method in by_method]
+        return sum(times) / len(times) if times else None
+
+    def table(self) -> Group:
+        """Return the metrics in percent, with one row per category, method and score.
+
+        Pixel metrics and the time are in the first row of a method, because they have one value.
+        """
+        images = NamedRows(
+            "All methods on the same features, in percent",
+            "\nMethod, image score",
+            ["Image\nAUROC", "\nAhead", "Pixel\nAUROC", "AUPRO\n30 %", "Image\nms"],
+        )
         parts = dict(self.categories)
         if len(parts) > 1:
-            parts["mean"] = self.mean
+            parts[MEAN] = self.mean
         for number, (category, rows) in enumerate(parts.items()):
-            table.add(category, style="underline", section=number > 0)
+            images.add(category, style="underline", section=number > 0)
+            methods: set[str] = set()
             for row in rows:
-                ahead = "-" if row.ahead is None else f"{100 * row.ahead:+.1f}"
-                values = [percent(row.metrics["image_auroc"]), ahead]
-                table.add(f"{row.method}, {SCORE_NAMES[row.score]}", values)
-        return table
+                images.add(f"{row.method}, {SCORE_NAMES[row.score]}", [
+                    percent(row.metrics["image_auroc"]),
+                    "-" if row.ahead is None else f"{100 * row.ahead:+.1f}",
+                    *(["", "", ""] if row.method in methods else self._once(category, row)),
+                ])  # fmt: skip
+                methods.add(row.method)
+        times = f"Milliseconds for one image on {self.device}: the median of single images."
+        return Group(images, *([Text(times)] if self.times_ms else []))
+
+    def _once(self, category: Category, row: Standing) -> list[str]:
+        ms = self.ms(category, row.method)
+        pixels = [percent(row.metrics.get(name)) for name in ("pixel_auroc", "aupro")]
+        return [*pixels, "-" if ms is None else f"{ms:.1f}"]
 
 
 def compare_with_rivals(
@@ -98,10 +134,13 @@ def compare_with_rivals(
     evaluation: Evaluation,
     progress: bool = False,
     resamplings: int = RESAMPLINGS,
+    detector: Detector | None = None,
+    device: str = "",
 ) -> Rivalry:
     """Fit the rivals on good images and test them on the evaluated images.
 
-    Raises `DatasetError` for a category without training images.
+    With the checkpoint's `detector`, the time of an image is measured for all methods, on the
+    described `device`. Raises `DatasetError` for a category without training images.
     """
     records: dict[Category, list[ImageRecord]] = {
         category: [] for category in evaluation.categories
@@ -114,14 +153,18 @@ def compare_with_rivals(
         raise DatasetError(f"no good training images of {', '.join(missing)} for the baselines")
     # Both rivals read each training image; choosing patches takes as long as about 100 images.
     steps = sum(2 * len(fitted_on[c]) + 100 + len(tested) for c, tested in records.items())
-    standings = {}
+    standings, times = {}, {}
     with progress_bar(progress) as bar:
         task = bar.add_task("Baselines", total=steps)
         for category, tested in records.items():
             contest = _Contest(features, fitted_on[category], lambda n: bar.advance(task, n))
             metrics = evaluation.categories[category]
             standings[category] = contest.standings(tested, metrics, resamplings)
-    return Rivalry(standings)
+            if detector is not None:
+                samples = [record.sample for record in tested]
+                ours = {OURS: inspection_ms(detector, samples)}
+                times[category] = ours | contest.times_ms(samples)
+    return Rivalry(standings, times, device if times else "")
 
 
 class _Contest:
@@ -151,6 +194,21 @@ class _Contest:
             for name in SCORES:
                 scores[method, name] = tested[method][name]
         return _rank(columns(records)[0], scores, pixels, resamplings, seed_of(samples))
+
+    def times_ms(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """Return each rival's milliseconds for one image, with the encoder's pass."""
+        inputs = [
+            next(inspection_batches([sample], self._features.preprocessing, 1)).images
+            for sample in timed_samples(samples)
+        ]
+        return {
+            method: timed_ms([partial(self._score, rival, images) for images in inputs])
+            for method, rival in self._rivals.items()
+        }
+
+    def _score(self, rival: Padim | PatchCore, images: UInt8[np.ndarray, "B 3 H W"]) -> object:
+        distances = rival.distances(self._features.scales(images))
+        return score_maps(spread(distances, self._features.preprocessing.image_size))
 
     def _test(
         self, samples: Sequence[Sample], pixels: dict[str, dict[str, float | None]]

@@ -65,8 +65,8 @@ def fused(
 def _distances(graph: Graph, laid: Value, memory: Memory) -> Value:
     """Write `Memory.distances` of patches (B, C, P): (B, P)."""
     along = np.array([1])
-    centred = graph.op("Sub", laid, memory.origin[:, None])
-    # The patches are the first factor, because `precision` stores second ones in fewer bits.
+    # The memory's matrices are first factors, because `precision` stores second ones in fewer bits.
+    centred = graph.op("MatMul", memory.transform, graph.op("Sub", laid, memory.origin[:, None]))
     products = graph.op("MatMul", np.ascontiguousarray(memory.against[:, :-1]), centred)
     products = graph.op("Add", products, np.ascontiguousarray(memory.against[:, -1:]))
     nearest = graph.op("ReduceMax", products, along, keepdims=0)

@@ -116,6 +116,7 @@ class Remembered(nn.Module):
     """The fused maps of decoder and memory, from the fused baselines of each category."""
 
     origins: Tensor
+    transforms: Tensor
     rows: Tensor
     columns: Tensor
     factors: Tensor
@@ -127,6 +128,7 @@ class Remembered(nn.Module):
             self.register_buffer(f"against_{number}", torch.from_numpy(memory.against))
         arrays = {
             "origins": np.stack([memory.origin for memory in memories])[:, :, None],
+            "transforms": np.stack([memory.transform for memory in memories]),
             "rows": memories[0].stretch.rows,
             "columns": memories[0].stretch.columns,
             "factors": np.array([baseline.factors for baseline in baselines], np.float32),
@@ -139,7 +141,7 @@ class Remembered(nn.Module):
         flat = patches.flatten(2)
         squares = flat.new_zeros(flat.shape[0], flat.shape[2])
         for number in range(len(self.origins)):
-            centred = flat - self.origins[number]
+            centred = torch.matmul(self.transforms[number], flat - self.origins[number])
             against = cast(Tensor, getattr(self, f"against_{number}"))
             products = torch.matmul(against[:, :-1], centred) + against[:, -1:]
             apart = centred.square().sum(1) - 2 * products.amax(1)

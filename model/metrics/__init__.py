@@ -12,20 +12,26 @@ is None. Labels are True for defective.
     spill.py       the values of many maps, sorted, in a temporary file
     pixels.py      exact pixel metrics from that file, in bounded memory
     resampling.py  bootstrap intervals, over images
+    rates.py       false rejects and escapes at every threshold, Wilson's intervals
 """
 
 from model.metrics.pixels import PixelMetrics, measure
 from model.metrics.ranking import Ranking, auroc, average_precision, f1_max
+from model.metrics.rates import DrawnRates, TradeOff, wilson, wilson_band
 from model.metrics.regions import aupro
 from model.metrics.spill import MapSpill
 
 __all__ = [
+    "DrawnRates",
     "MapSpill",
     "PixelMetrics",
     "Ranking",
+    "TradeOff",
     "aupro",
     "auroc",
     "average_precision",
     "f1_max",
     "measure",
+    "wilson",
+    "wilson_band",
 ]

@@ -9,11 +9,14 @@ from markupsafe import Markup
 from model.checkpoints.manifest import Manifest
 from model.evaluation import Change, Comparison, Difference
 from model.evaluation.comparing import better_higher
+from model.evaluation.score_files import relative_name
+from model.evaluation.timing import Times
 from model.inference.detector import Detector
 from model.inspection import Category
 from model.report import charts, facts
-from model.report.page import COLUMNS, Advance, write_page
+from model.report.page import COLUMNS, write_page
 from model.report.pictures import Case, heatmap, inspect_again, mask, photograph
+from model.report.subject import Advance
 
 SHOWN = 24
 """Number of changed decisions shown as pictures per group; the table lists all."""
@@ -28,6 +31,7 @@ class Pair:
     manifests: tuple[Manifest, Manifest]
     comparison: Comparison
     data: Path
+    times: Times | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: 
     context = {
         "title": f"{pair.names[0]} and {pair.names[1]}",
         "names": pair.names,
+        "times": pair.times,
         "tables": tables,
         "chart": {category: _scatter(pair, category) for category in comparison.categories},
         "groups": groups,
@@ -103,7 +108,7 @@ def _cases(pair: Pair, changes: Sequence[Change], advance: Advance) -> Iterator[
         ]
         shown = [photograph(pair.detectors[0], sample), *heatmaps, mask(sample)]
         yield Case(
-            name=sample.path.name,
+            name=relative_name(sample.path, pair.data),
             truth=sample.defect,
             decision=str(change.second.decision),
             score=change.second.score,

@@ -45,3 +45,11 @@ class OnnxRuntime:
 
     def release(self) -> None:
         """Do nothing: a session frees its memory when it ends."""
+
+    @property
+    def renews_threads(self) -> bool:
+        """Only without helpers: a session keeps the threads that it has started."""
+        return self._threads == 1
+
+    def renew_threads(self) -> None:
+        """Do nothing."""

@@ -25,6 +25,13 @@ class Runtime(Protocol):
     def release(self) -> None:
         """Free memory that deleted networks left in caches."""
 
+    @property
+    def renews_threads(self) -> bool:
+        """Whether `renew_threads` replaces every thread that computes."""
+
+    def renew_threads(self) -> None:
+        """Let the calling thread compute from now on, with new helpers of its own priority."""
+
 
 def detector_of(version: StoredVersion, engine: Engine) -> Detector:
     """Build the detector of a stored version around its engine."""

@@ -84,6 +84,16 @@ class Runtimes:
         for runtime in self._runtimes.values():
             runtime.release()
 
+    @property
+    def renews_threads(self) -> bool:
+        """Whether `renew_threads` replaces every thread that computes."""
+        return all(runtime.renews_threads for runtime in self._runtimes.values())
+
+    def renew_threads(self) -> None:
+        """Let the calling thread compute from now on, with new helpers of its own priority."""
+        for runtime in self._runtimes.values():
+            runtime.renew_threads()
+
     def _runtime(self, library: str) -> Runtime:
         if library not in self._runtimes:
             self._runtimes[library] = self._start(library)

@@ -12,6 +12,7 @@ from model.checkpoints.store import StoredVersion
 from model.engines.cuda.engine import CudaShare
 from model.engines.torch.device import check_device, release_cached
 from model.engines.torch.engine import TorchEngine
+from model.engines.torch.lanes import lane_threads
 from model.images.areas import Area
 from model.images.preprocess import Preprocessing
 from model.inference.detector import Detector
@@ -39,6 +40,7 @@ class TorchRuntime:
         graphs: bool = True,
     ) -> None:
         check_device(device)
+        self._threads = threads
         torch.set_num_threads(threads)  # the scan's CPU backend follows it
         self._device = device
         self._backend = backend
@@ -65,6 +67,19 @@ class TorchRuntime:
     def release(self) -> None:
         """Empty torch's cache of GPU memory."""
         release_cached(torch.device(self._device))
+
+    @property
+    def renews_threads(self) -> bool:
+        """Always: torch's own helpers belong to the thread that computes."""
+        return True
+
+    def renew_threads(self) -> None:
+        """Give up the pools of threads, and use the set number of threads in the calling thread."""
+        from model.scan.numba import backend as scan_threads  # noqa: PLC0415 - only on a CPU
+
+        torch.set_num_threads(self._threads)
+        lane_threads.cache_clear()
+        scan_threads.end_threads()
 
 
 def open_checkpoint(

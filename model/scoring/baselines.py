@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from model.errors import UnknownCategory
 from model.inspection import Category
-from model.scoring.fused_baseline import PATCHES, SCALE, FusedBaseline
+from model.scoring.fused_baseline import MEMORY_ARRAYS, FusedBaseline
 from model.scoring.map_baseline import Baseline
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.scores import Scoring
@@ -75,7 +75,7 @@ def _restored(
     """Restore one category's baseline."""
     if not scoring.memory:
         return _of_decoder(arrays, scoring, size)
-    of_decoder = {name: array for name, array in arrays.items() if name not in {PATCHES, SCALE}}
+    of_decoder = {name: array for name, array in arrays.items() if name not in MEMORY_ARRAYS}
     decoder = _of_decoder(of_decoder, scoring, size) if scoring.needs_alignment else None
     grid = (size[0] // PATCH_STRIDE, size[1] // PATCH_STRIDE)
     made = (grid, size, scoring.sigma, scoring.memory_weight)

@@ -23,10 +23,11 @@ from model.scoring.memory import Memory
 from model.scoring.residual_baseline import FeatureBaseline
 
 HIGH = 0.995
-PATCHES, SCALE = "patches", "scale"
+PATCHES, TRANSFORM, SCALE = "patches", "transform", "scale"
+MEMORY_ARRAYS = {PATCHES, TRANSFORM, SCALE}
 """The names of its arrays."""
 
-Pixels = Sequence[Float32[np.ndarray, " n"]]
+Pixels = Sequence[Float32[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,8 @@ class FusedBaseline:
 
         Raises `KeyError` for a missing array, `ValueError` if values do not fit.
         """
-        memory = Memory(arrays[PATCHES].astype(np.float32), grid, size, sigma)
+        patches, transform = (arrays[name].astype(np.float32) for name in (PATCHES, TRANSFORM))
+        memory = Memory(patches, transform, grid, size, sigma)
         return cls(decoder, memory, arrays[SCALE].astype(np.float32), weight)
 
     @property
@@ -103,7 +105,8 @@ class FusedBaseline:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays to store."""
         decoder = {} if self.decoder is None else self.decoder.to_arrays()
-        return {**decoder, PATCHES: self.memory.patches, SCALE: self.scale}
+        memory = {PATCHES: self.memory.patches, TRANSFORM: self.memory.transform}
+        return {**decoder, **memory, SCALE: self.scale}
 
 
 def scale_of(pixels: Pixels) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Remembered patches of good parts: the distance of each place from the nearest of them.
 
 Unlike a Gaussian at each place, a memory needs no parts that lie the same way: it compares a place
-with all places of good parts. Source: PatchCore (Roth et al. 2022).
+with all places of good parts. Source: PatchCore (Roth et al. 2022). Distances are measured after a
+`transform` of the channels, such as a partial whitening (`model.scoring.whitening`).
 
     k  patches      C  channels          P  places, h * w       B  batch
     h, w  the grid of stride 8           H, W  size of the anomaly map
@@ -44,10 +45,11 @@ _scratch = _Scratch()
 class Memory:
     """One category's remembered patches, for maps of `size` pixels that are blurred by `sigma`.
 
-    Raises `ValueError` for patches that are empty or not finite.
+    Raises `ValueError` for patches that are empty or not finite, or a transform that does not fit.
     """
 
     patches: Float32[np.ndarray, "k C"]
+    transform: Float32[np.ndarray, "C C"]
     grid: tuple[int, int]
     size: tuple[int, int]
     sigma: float
@@ -60,8 +62,15 @@ class Memory:
             raise ValueError(
                 f"a memory needs patches of finite numbers, got shape {self.patches.shape}"
             )
+        channels = self.patches.shape[1]
+        if self.transform.shape != (channels, channels) or not np.isfinite(self.transform).all():
+            raise ValueError(
+                f"a memory of {channels} channels needs a transform of finite numbers of shape "
+                f"{(channels, channels)}, got shape {self.transform.shape}"
+            )
         origin = self.patches.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = self.patches - origin
+        with np.errstate(over="ignore"):
+            centred = (self.patches - origin) @ self.transform.T
         halves = np.einsum("kc,kc->k", centred, centred) / 2
         object.__setattr__(self, "_origin", origin[:, None])
         object.__setattr__(self, "_against", np.column_stack([centred, -halves]))
@@ -80,7 +89,7 @@ class Memory:
     @property
     def nbytes(self) -> int:
         """Memory in bytes."""
-        return self.patches.nbytes + self._against.nbytes
+        return self.patches.nbytes + self.transform.nbytes + self._against.nbytes
 
     @property
     def origin(self) -> Float32[np.ndarray, " C"]:
@@ -89,14 +98,14 @@ class Memory:
 
     @property
     def against(self) -> Float32[np.ndarray, "k _"]:
-        """The patches about their mean, each followed by minus half its squared length."""
+        """The transformed patches about their mean, then minus half their squared lengths."""
         return self._against
 
     def distances(self, features: Float[np.ndarray, "B C h w"]) -> Float32[np.ndarray, "B h w"]:
         """Return each place's distance to the nearest patch; NaN where a feature is not finite.
 
-        From |x|^2 + |p|^2 - 2xp, in float32, with x and p about the patches' mean: about 0, they
-        would cancel.
+        From |x|^2 + |p|^2 - 2xp, in float32, with x and p about the patches' mean, transformed:
+        about 0, they would cancel.
         """
         flat = features.reshape(len(features), self.channels, -1)
         squares = np.empty((len(flat), flat.shape[2]), np.float32)
@@ -120,8 +129,11 @@ class Memory:
         """Write the squared distances of a few places."""
         channels, count = image.shape
         patches = len(self.patches)
-        about, products = _scratch.matrices((channels + 1, count), (patches, count))
-        np.subtract(image, self._origin, out=about[:-1])
+        raw, about, products = _scratch.matrices(
+            (channels, count), (channels + 1, count), (patches, count)
+        )
+        np.subtract(image, self._origin, out=raw)
+        np.matmul(self.transform, raw, out=about[:-1])
         about[-1] = 1
         np.matmul(self._against, about, out=products)  # xp - |p|^2 / 2
         np.einsum("cn,cn->n", about[:-1], about[:-1], out=squares)

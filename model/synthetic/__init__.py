@@ -10,7 +10,7 @@ drawing.py   a defect of a kind, strength and size, drawn so that its mask is tr
 The same seed gives the same defect at each strength: only its contrast changes.
 """
 
-from model.synthetic.drawing import VISIBLE, Drawn, Size, Strength, draw
+from model.synthetic.drawing import VISIBLE, Drawn, Size, Strength, draw, draw_each_strength
 from model.synthetic.kinds import Kind
 
-__all__ = ["VISIBLE", "Drawn", "Kind", "Size", "Strength", "draw"]
+__all__ = ["VISIBLE", "Drawn", "Kind", "Size", "Strength", "draw", "draw_each_strength"]

@@ -66,13 +66,26 @@ def draw(
     when strong. Grey images stay grey. Raises `DatasetError` if there are none, for example for a
     smear on a blank image.
     """
+    return draw_each_strength(image, kind, seed, size)[strength]
+
+
+def draw_each_strength(
+    image: UInt8[np.ndarray, "H W 3"],
+    kind: Kind,
+    seed: Sequence[int],
+    size: Size = Size.ORDINARY,
+) -> dict[Strength, Drawn]:
+    """Return the results of `draw` for all strengths, in the time of one. Raises like `draw`."""
     for attempt in range(_TRIES):
-        shares = [
-            _render(image, kind, limit.contrast, (*seed, attempt), size).mask.mean()
+        limits = {
+            limit: _render(image, kind, limit.contrast, (*seed, attempt), size)
             for limit in (Strength.FAINT, Strength.STRONG)
-        ]
+        }
+        shares = [drawn.mask.mean() for drawn in limits.values()]
         if size.shares[0] <= shares[0] and shares[1] <= size.shares[1]:
-            return _render(image, kind, strength.contrast, (*seed, attempt), size)
+            contrast = Strength.MEDIUM.contrast
+            between = _render(image, kind, contrast, (*seed, attempt), size)
+            return limits | {Strength.MEDIUM: between}
     raise DatasetError(
         f"cannot draw the defect {kind.value!r} ({size.name.lower()}) so that it is visible in an "
         f"image of {image.shape[1]} x {image.shape[0]} pixels: choose another kind of defect"

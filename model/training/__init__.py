@@ -3,6 +3,7 @@
     data = read_training_data(Path("data/mvtec"), ["bottle"], None, 0.2, seed=0)
     checkpoint = train(Run(name="bottle", folder=folder, store=store), data)
 
+advice/       self-check and recommendation after a run
 recipe/       all settings of a run
 progress/     log lines, the saved state of a run, when to stop
 parallel/     several processes

@@ -25,9 +25,12 @@ from typing import Any
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint
 from model.dataset import Sample
+from model.dataset.split import units
 from model.durable import write_durably
 from model.errors import CheckpointError, ConfigError, DatasetError
+from model.inference.detector import Detector
 from model.inspection import Category
+from model.network import MambaAD
 from model.training import run as training
 from model.training.data import TrainingData, digests
 from model.training.progress.monitor import Monitor
@@ -49,6 +52,26 @@ class Fold:
     left_out: tuple[Sample, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedFold:
+    """A fold's network after its training of `seconds`, and the images it has and has not seen."""
+
+    run: Run
+    network: MambaAD
+    detector: Detector
+    train: tuple[Sample, ...]
+    left_out: tuple[Sample, ...]
+    seconds: float
+
+
+Examine = Callable[[TrainedFold], None]
+"""Called with each fold's network before it is forgotten; must not change it or raise."""
+
+
+def _ignore(_fold: TrainedFold) -> None:
+    return None
+
+
 def train(
     run: Run,
     data: TrainingData,
@@ -56,11 +79,13 @@ def train(
     monitor: Monitor | None = None,
     fold_monitor: Monitor | None = None,
     stop: Callable[[], bool] = training.never,
+    examine: Examine = _ignore,
 ) -> Checkpoint | None:
     """Train like `model.training.run.train`; if the recipe has folds, train their networks first.
 
-    `fold_monitor` follows the folds' networks, `monitor` the final one. Returns None in all
-    processes if the run stops before the final network.
+    `fold_monitor` follows the folds' networks, `monitor` the final one; the first process calls
+    `examine` with each fold's network. Returns None in all processes if the run stops before the
+    final network.
     """
     calibrations = None
     folds: list[Fold] = []
@@ -72,7 +97,7 @@ def train(
         data = data.keep_apart(config.watch_fraction, config.seed)
         folds = deal(run, data)
         begin(run, folds)
-        shown = show_folds(folds, follower, stop)
+        shown = show_folds(folds, follower, stop, examine)
         if shown is None:
             return None
         calibrations = fit(shown, config)
@@ -104,7 +129,7 @@ def check(run: Run, data: TrainingData) -> None:
 def deal(run: Run, data: TrainingData) -> list[Fold]:
     """Divide each category's good images into folds, by seed and name; see `split_good`.
 
-    Raises `DatasetError` for a category with fewer images than folds.
+    Raises `DatasetError` for a category with fewer images, or sets that look the same, than folds.
     """
     config = run.recipe.training
     groups: dict[Category, list[Sample]] = defaultdict(list)
@@ -118,7 +143,13 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
                 f"{config.folds} folds"
             )
         random.Random(f"{config.seed}/{category}/folds").shuffle(group)
-        place |= {sample: number % config.folds for number, sample in enumerate(group)}
+        different = units(group, data.together)
+        if len(different) < config.folds:
+            raise DatasetError(
+                f"only {len(different)} of the {len(group)} good images of {category!r} look "
+                f"different, expected at least one for each of {config.folds} folds"
+            )
+        place |= {s: i % config.folds for i, unit in enumerate(different) for s in unit}
     return [
         Fold(
             run=replace(run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True),
@@ -154,7 +185,10 @@ def forget_folds(run: Run) -> None:
 
 
 def show_folds(
-    folds: Sequence[Fold], monitor: Monitor, stop: Callable[[], bool]
+    folds: Sequence[Fold],
+    monitor: Monitor,
+    stop: Callable[[], bool],
+    examine: Examine = _ignore,
 ) -> dict[Category, Shown] | None:
     """Return every image's values from the network that was not trained on it.
 
@@ -166,7 +200,7 @@ def show_folds(
         scores = fold.run.group.first(read_scores(fold, identity))
         if scores is None:
             monitor.stage(f"fold {number}/{len(folds)}")
-            scores = learn_fold(fold, monitor, stop)
+            scores = learn_fold(fold, monitor, stop, examine)
             if scores is None:
                 return None
             if fold.run.group.leads:
@@ -178,7 +212,7 @@ def show_folds(
 
 
 def learn_fold(
-    fold: Fold, monitor: Monitor, stop: Callable[[], bool]
+    fold: Fold, monitor: Monitor, stop: Callable[[], bool], examine: Examine = _ignore
 ) -> dict[Category, Shown] | None:
     """Train one fold's network and score its left-out images; None if stopped."""
     run = replace(fold.run, resume=fold.run.resume and has_begun(fold.run))
@@ -190,7 +224,18 @@ def learn_fold(
             return {}
         with trainer.final_weights() as network:
             detector = training.build_detector(run, trainer, network)
-            return show(detector, run.recipe.scoring, fold.left_out)
+            shown = show(detector, run.recipe.scoring, fold.left_out)
+            examine(
+                TrainedFold(
+                    run=run,
+                    network=network,
+                    detector=detector,
+                    train=trainer.data.train,
+                    left_out=fold.left_out,
+                    seconds=sum(record.seconds for record in trainer.place.history),
+                )
+            )
+            return shown
 
     return training.learn(run, fold.data, finish, monitor=monitor, stop=stop)
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,16 +19,17 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.runtimes.torch import torch_detector
-from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
+from model.training.memories import mirrors_of
+from model.training.parallel.agreement import check_agreement, check_state
+from model.training.parallel.devices import read_device
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
-from model.training.progress.state import forget_leftovers
+from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
-from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
 from model.training.seen import seen_in_training
 from model.training.summary import remembered, summary
@@ -58,14 +59,15 @@ class Run:
     stopped; `store` gets the checkpoint as the next version of `name`. `resume` continues the run
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
-    into the manifest. `cache` is a folder for resized images. `group` are the processes that train
-    together.
+    into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
+    folder for resized images. `group` are the processes that train together.
     """
 
     name: str
     folder: Path
     store: CheckpointStore
     recipe: Recipe = field(default_factory=Recipe)
+    choice: Mapping[str, Any] | None = None
     device: str = "cpu"
     resume: bool = False
     restart: bool = False
@@ -126,12 +128,14 @@ def learn(
     trainer = Trainer(
         config, network, preprocessing, data, device, run.group, watch_best, run.cache
     )
+    check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
         write_recipe(run.folder, recipe.to_yaml())
     if run.resume:
+        check_state(run.group, run.folder / STATE_FILE)
         trainer.resume(run.folder)
     outcome: dict[str, str] | None = None
     monitors = _monitors(run, monitor)
@@ -192,36 +196,11 @@ def build_network(
     return network, rule.preprocessing(config.image_size, mean, std)
 
 
-def read_device(name: str) -> torch.device:
-    """Return the device; raises `ConfigError` if this machine does not have it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"no device {name!r}: expected cpu, cuda or cuda:N") from error
-    if device.type not in {"cpu", "cuda"}:
-        raise ConfigError(f"device must be cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"no device {name!r} here: found {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
-
-
 def check_run(run: Run, data: TrainingData) -> None:
     """Raise errors early: an unfinished run in the folder, the frame, areas, scales."""
-    _check_scales(run.recipe.training.emphasis, run.recipe.scoring)
+    run.recipe.check_scales()
     _check_folder(run)
     _check_frame(run, data)
-
-
-def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
-    """Raise `ConfigError` if scoring uses scales that are not trained."""
-    untrained = emphasis.unused_scales
-    if scoring.unused_scales < untrained:
-        raise ConfigError(
-            f"loss_weights {emphasis.loss_weights} leave the finest {untrained} scales "
-            f"untrained, but scale_weights {scoring.scale_weights} use them: set these to 0"
-        )
 
 
 def _check_frame(run: Run, data: TrainingData) -> None:
@@ -236,7 +215,7 @@ def _check_frame(run: Run, data: TrainingData) -> None:
 
 
 def _check_folder(run: Run) -> None:
-    if run.resume or run.restart:
+    if run.resume or run.restart or not run.group.leads:  # the others neither read nor write it
         return
     recipe = run.recipe
     identity = {"training": recipe.training.to_dict(), "network": recipe.network.to_dict()}
@@ -260,7 +239,11 @@ def build_detector(
     )
     if scoring.uses_baselines:
         shapes = network.feature_shapes
-        detector.baselines = fit_baselines(detector, trainer.data.train, shapes, say=say)
+        augmentation = trainer.config.augmentation
+        mirrors = mirrors_of(hflip=augmentation.hflip, vflip=augmentation.vflip)
+        detector.baselines = fit_baselines(
+            detector, trainer.data.train, shapes, say=say, mirrors=mirrors
+        )
     return detector
 
 
@@ -289,7 +272,10 @@ def _keep(
             trainer.preprocessing,
             scoring,
             calibrations,
-            training=summary(trainer) | {"ended": ended} | remembered(detector.baselines),
+            training=summary(trainer)
+            | {"ended": ended}
+            | remembered(detector.baselines)
+            | ({"choice": dict(run.choice)} if run.choice is not None else {}),
             metrics={},
             license=run.license,
             notice=run.notice,

@@ -18,7 +18,7 @@ from model.scoring.gaussians import Shape
 from model.scoring.map_baseline import Baseline
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.scores import Scoring
-from model.training.memories import fit_memory
+from model.training.memories import Axes, fit_memory
 
 
 def fit_baselines(
@@ -27,11 +27,13 @@ def fit_baselines(
     shapes: Sequence[Shape],
     batch_size: int = 8,
     say: Callable[[str], None] = lambda _text: None,
+    mirrors: Sequence[Axes] = (),
 ) -> dict[Category, AnyBaseline]:
     """Return each category's baseline for the scoring, from the good `samples`.
 
     These are the training images, see `model.scoring.map_baseline`. `shapes` are
-    `MambaAD.feature_shapes`; `say` is called with each stage of fitting a memory.
+    `MambaAD.feature_shapes`; `say` is called with each stage of fitting a memory, which
+    has the images mirrored in each of `mirrors`, too.
     """
     scoring, size = detector.scoring, detector.preprocessing.image_size
 
@@ -44,7 +46,7 @@ def fit_baselines(
 
     def fitted(category: Category) -> AnyBaseline:
         if scoring.memory:
-            return fit_memory(detector, of(category), shapes, say)
+            return fit_memory(detector, of(category), shapes, say, mirrors)
         if scoring.measures_differences:
             made = (scoring.scale_weights, size, scoring.sigma)
             return FeatureBaseline.fit(compared(category), shapes, *made)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from service.access.key_ring import KeyRing
+from service.access.key_ring import KeyRing, Keys
 from service.access.keys import ApiKey
 from service.access.rates import RateLimiter, caller_of_address
 from service.errors import Forbidden, RateLimited, Unauthenticated
@@ -39,13 +39,20 @@ class Guard:
     guard.require(caller, {Scope.DETECT})
     """
 
-    def __init__(self, settings: AccessSettings, metrics: Metrics, *, needs_keys: bool) -> None:
-        """Read the keys file. Raises `KeysUnusable`."""
+    def __init__(
+        self,
+        settings: AccessSettings,
+        metrics: Metrics,
+        *,
+        needs_keys: bool,
+        keys: Keys | None = None,
+    ) -> None:
+        """Read the keys file, unless `keys` are given. Raises `KeysUnusable`."""
         self._metrics = metrics
-        self._ring: KeyRing | None = None
-        if settings.api_keys_file:
-            self._ring = KeyRing(settings.api_keys_file, settings.keys_grace_s)
-            metrics.keys_file_unread.set_function(self._ring.unread_s)
+        self._ring = keys
+        if keys is None and settings.api_keys_file:
+            self._ring = ring = KeyRing(settings.api_keys_file, settings.keys_grace_s)
+            metrics.keys_file_unread.set_function(ring.unread_s)
         self._counted: tuple[ApiKey, ...] = ()
         self._count_keys()
         self._needs_keys = needs_keys
@@ -77,7 +84,7 @@ class Guard:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is a file of keys, so that a caller can name one."""
+        """Whether there is a place for keys, so that a caller can name one."""
         return self._ring is not None
 
     def count_request(self, caller: Caller) -> None:

@@ -8,8 +8,9 @@ successful read no key is valid, so that a revoked key does not stay valid for e
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from service.access.keys import ApiKey, KeysUnusable, Stamp, digest, read_stamped
 from service.errors import KeysUnreadable
@@ -18,6 +19,32 @@ logger = logging.getLogger("service.keys")
 
 _MAX_SECRET = 256
 _RECHECK_S = 1.0
+
+
+class Keys(Protocol):
+    """The keys that a service accepts, in a file or elsewhere; asked for every request."""
+
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys: the same tuple until they change."""
+        ...
+
+    def find(self, secret: str) -> ApiKey | None:
+        """Return the key of this secret. Raises `KeysUnreadable`."""
+        ...
+
+    def find_digest(self, given: str) -> ApiKey | None:
+        """Return the key whose secret has this hash. Raises `KeysUnreadable`."""
+        ...
+
+
+def match(keys: Iterable[ApiKey], given: str) -> ApiKey | None:
+    """Return the key with this hash, in a time that does not depend on the hash."""
+    matching = None
+    for key in keys:
+        if hmac.compare_digest(key.sha256, given):
+            matching = key
+    return matching
 
 
 class KeyRing:
@@ -55,11 +82,7 @@ class KeyRing:
                 f"the keys file could not be read for {unread_s:.0f} s, so no key is valid; "
                 "see the service's log"
             )
-        match = None
-        for key in self._keys:
-            if hmac.compare_digest(key.sha256, given):
-                match = key
-        return match
+        return match(self._keys, given)
 
     def unread_s(self) -> float:
         """Check the file; return for how many seconds it was unreadable, 0 if it is readable."""

@@ -114,34 +114,54 @@ def _parsed(path: Path, content: bytes) -> tuple[ApiKey, ...]:
 
 def add_key(path: Path, name: str, scopes: Sequence[Scope], rate_per_s: float | None = None) -> str:
     """Create a key, append its hash to the file, and return the key, which is stored nowhere."""
-    secret = _PREFIX + secrets.token_urlsafe(32)
+    key, secret = new_key(name, scopes, rate_per_s)
     with _changing(path) as keys:
-        if any(key.name == name for key in keys):
-            raise KeysUnusable(
-                f"there is already a key named {name!r}: remove it, or use another name"
-            )
-        try:
-            key = ApiKey(
-                name=name,
-                sha256=digest(secret),
-                scopes=frozenset(scopes),
-                rate_per_s=rate_per_s,
-                created=datetime.now(UTC).replace(microsecond=0),
-            )
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            raise KeysUnusable(f"{first['loc'][0]}: {first['msg']}") from error
-        keys.append(key)
+        keys[:] = with_key(keys, key)
     return secret
+
+
+def new_key(
+    name: str, scopes: Sequence[Scope], rate_per_s: float | None = None
+) -> tuple[ApiKey, str]:
+    """Return a new key's entry, and the key itself. Raises `KeysUnusable`."""
+    secret = _PREFIX + secrets.token_urlsafe(32)
+    try:
+        key = ApiKey(
+            name=name,
+            sha256=digest(secret),
+            scopes=frozenset(scopes),
+            rate_per_s=rate_per_s,
+            created=datetime.now(UTC).replace(microsecond=0),
+        )
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise KeysUnusable(f"{first['loc'][0]}: {first['msg']}") from error
+    return key, secret
+
+
+def with_key(keys: Sequence[ApiKey], key: ApiKey) -> list[ApiKey]:
+    """Return the keys with another one. Raises `KeysUnusable` if its name is taken."""
+    if any(other.name == key.name for other in keys):
+        raise KeysUnusable(
+            f"there is already a key named {key.name!r}: remove it, or use another name"
+        )
+    if len(keys) >= _MAX_KEYS:
+        raise KeysUnusable(f"there are {len(keys)} keys, which is the limit: remove one")
+    return [*keys, key]
+
+
+def without_key(keys: Sequence[ApiKey], name: str) -> list[ApiKey]:
+    """Return the keys without one. Raises `KeysUnusable` if there is none of the name."""
+    remaining = [key for key in keys if key.name != name]
+    if len(remaining) == len(keys):
+        raise KeysUnusable(f"there is no key named {name!r}")
+    return remaining
 
 
 def remove_key(path: Path, name: str) -> None:
     """Remove a key from the file; a running service refuses it within a second."""
     with _changing(path) as keys:
-        remaining = [key for key in keys if key.name != name]
-        if len(remaining) == len(keys):
-            raise KeysUnusable(f"there is no key named {name!r}")
-        keys[:] = remaining
+        keys[:] = without_key(keys, name)
 
 
 @contextmanager
@@ -156,11 +176,12 @@ def _changing(path: Path) -> Iterator[list[ApiKey]]:
         with lock:
             keys = list(read_keys(path)) if path.exists() else []
             yield keys
-            _replace(path, keys)
+            write_keys(path, keys)
     except OSError as error:
         raise KeysUnusable(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _replace(path: Path, keys: list[ApiKey]) -> None:
+def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
+    """Replace the file durably. Raises `OSError`."""
     lines = [key.model_dump(mode="json", exclude_none=True) for key in keys]
     write_durably(path, (json.dumps({"keys": lines}, indent=2) + "\n").encode(), 0o600)

@@ -8,9 +8,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
 from service.api.schemas import Answer, RefusalAnswer
-from service.api.service import ServiceDependency
+from service.api.service import Service, ServiceDependency
 from service.archive.recording import Recorder
 from service.http.declaration import Access, declares
+from service.workers.protocol import SpareState
 
 router = APIRouter()
 
@@ -30,6 +31,13 @@ class WorkerAnswer(Answer):
     waiting: int = Field(description="images in its queue")
 
 
+class SpareAnswer(Answer):
+    """The process that waits to take over from a worker."""
+
+    state: SpareState = Field(description="`ready` to take over, or another state")
+    reason: str = Field(description="the reason of its state")
+
+
 class ArchiveAnswer(Answer):
     """Whether inspections are kept."""
 
@@ -47,14 +55,42 @@ class ArchiveAnswer(Answer):
         return cls(state="degraded" if failure else "kept", reason=failure)
 
 
+class StateAnswer(Answer):
+    """The routes, thresholds and keys that this node serves by."""
+
+    shared: bool = Field(description="whether several nodes share them in a PostgreSQL")
+    version: int | None = Field(None, description="the shared version that this node serves by")
+    newest: int | None = Field(None, description="the newest version that it knows")
+    contact_age_s: float | None = Field(
+        None, description="seconds since the PostgreSQL last answered"
+    )
+    problem: str | None = Field(None, description="why it does not follow the shared state now")
+
+    @classmethod
+    def of(cls, service: Service) -> "StateAnswer":
+        """Describe a service's state."""
+        if service.sharing is None:
+            return cls(shared=False)
+        status = service.sharing.status()
+        return cls(
+            shared=True,
+            version=status.version,
+            newest=status.newest,
+            contact_age_s=round(status.contact_age_s, 3),
+            problem=status.problem,
+        )
+
+
 class ReadyAnswer(Answer):
     """Whether images can be inspected, and the reasons if not."""
 
     ready: bool = Field(description="whether images can be inspected")
     reasons: list[str] = Field(description="why not")
     workers: list[WorkerAnswer] = Field(description="all workers")
+    spare: SpareAnswer = Field(description="the process that takes over when a worker dies")
     refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
     archive: ArchiveAnswer = Field(description="whether inspections are kept")
+    state: StateAnswer = Field(description="which routes, thresholds and keys this node serves by")
 
 
 @router.head("/livez", include_in_schema=False)
@@ -77,10 +113,12 @@ async def live() -> LiveAnswer:
 async def ready(service: ServiceDependency) -> Response:
     """Answer 200 once every worker is warm and at least one category can be inspected, else 503.
 
+    A shared state that cannot be followed is named, and changes no status: inspections go on.
     An archive that cannot be written is named. It changes the status only if `on_failure` is
     `refuse`, so that every part is refused.
     """
     readiness = service.readiness()
+    spare = service.workers.spare()
     answer = ReadyAnswer(
         ready=readiness.ready,
         reasons=list(readiness.reasons),
@@ -93,8 +131,10 @@ async def ready(service: ServiceDependency) -> Response:
             )
             for worker in service.workers.status()
         ],
+        spare=SpareAnswer(state=spare.state, reason=spare.reason),
         refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
         archive=ArchiveAnswer.of(service.recorder),
+        state=StateAnswer.of(service),
     )
     return JSONResponse(answer.model_dump(mode="json"), 200 if readiness.ready else 503)
 

@@ -14,7 +14,7 @@ from service.api.limits import read_raw
 from service.errors import ClientGone, DeadlineExceeded, InvalidRequest
 from service.http.request_log import received_at, request_id_of
 from service.inspection.options import InspectOptions
-from service.versions.rollout import Author
+from service.versions.changes import Author
 from service.workers.jobs import Priority
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"

@@ -1,7 +1,7 @@
 """The objects that all routers share."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -17,10 +17,16 @@ from service.versions.registry import Registry
 from service.versions.rollout import Rollout
 from service.workers.protocol import Workers
 
+if TYPE_CHECKING:
+    from service.shared.sharing import Sharing
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The objects that the routes use; without an archive there is no `recorder`."""
+    """The objects that the routes use; without an archive there is no `recorder`.
+
+    `sharing` is None unless the state is shared with other nodes.
+    """
 
     registry: Registry
     workers: Workers
@@ -33,6 +39,7 @@ class Service:
     metrics: Metrics
     drift: DriftMonitor
     recorder: Recorder | None = None
+    sharing: "Sharing | None" = None
 
 
 async def _service(request: Request) -> Service:  # async: else it would run in a thread

@@ -40,6 +40,7 @@ class OpenArchive:
     retention: Retention
     purger: Purger
     deliveries: Deliveries
+    drain_s: float
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -51,6 +52,7 @@ class OpenArchive:
         finally:
             await self.recorder.close()
             # After the last part is recorded, so that it has a chance to be delivered.
+            await asyncio.to_thread(self.deliveries.drain, self.drain_s)
             await asyncio.to_thread(self.deliveries.stop)
             await self.door.redrawer.close()
             await self.door.archive.close()
@@ -81,6 +83,7 @@ def open_archive(settings: Settings, metrics: Metrics) -> OpenArchive | None:
             Retention(journal, media, archiving, sinks=sinks, metrics=metrics),
             Purger(journal, media, sinks=sinks, metrics=metrics),
             deliveries_of(settings, journal, metrics, partial(_image_file, media)),
+            settings.delivery.drain_s,
         )
     except ValueError as error:
         journal.close()

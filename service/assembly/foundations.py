@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from service.assembly.archiving import OpenArchive
+from service.assembly.state import OpenState
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
 from service.versions.registry import Registry
-from service.versions.state import Deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,6 @@ class Foundations:
     settings: Settings
     metrics: Metrics
     tracing: Tracing
-    deployment: Deployment
+    state: OpenState
     registry: Registry
     archive: OpenArchive | None

@@ -74,7 +74,7 @@ def service_of(
     )
     metrics.ready.set_function(lambda: float(readiness().ready))
     lifecycle = Lifecycle(registry, workers, drain_s=timeout_s)
-    rollout = Rollout(registry, lifecycle, base.deployment, metrics)
+    rollout = Rollout(registry, lifecycle, base.state.deployment, metrics)
     drift = DriftMonitor(
         metrics, settings.inspection.drift_window_parts, settings.inspection.drift_max_ng_share
     )
@@ -92,6 +92,7 @@ def service_of(
         metrics,
         drift,
         recorder,
+        base.state.sharing,
     )
 
 

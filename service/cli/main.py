@@ -1,4 +1,4 @@
-"""The command `mambaad`: `serve`, `detect`, `keys`, `archive`, `deliveries`, and `model.cli`'s.
+"""The command `mambaad`: `serve`, `detect`, `keys`, `state`, `archive`, `deliveries`, and others.
 
 Heavy imports happen inside commands, so that `--help` and invalid options answer at once.
 """
@@ -18,6 +18,7 @@ from service.access.keys import KeysUnusable
 from service.cli import archive as archive_commands
 from service.cli import deliveries as delivery_commands
 from service.cli import keys as key_commands
+from service.cli import state as state_commands
 from service.cli import station as station_commands
 from service.cli.detect import detect
 from service.cli.greeting import Url, say_ready
@@ -47,6 +48,7 @@ def build_commands() -> typer.Typer:
     commands.command()(serve)
     commands.command()(detect)
     commands.add_typer(key_commands.commands, name="keys")
+    commands.add_typer(state_commands.commands, name="state")
     commands.add_typer(archive_commands.commands, name="archive")
     commands.add_typer(delivery_commands.commands, name="deliveries")
     commands.add_typer(station_commands.commands, name="station")
@@ -61,8 +63,8 @@ def _offline_commands() -> typer.Typer | None:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
             raise
         typer.echo(
-            f"{error.name} is not installed, so only `serve`, `detect`, `keys`, `archive`, "
-            "`deliveries` and `station` are available; for the other commands: "
+            f"{error.name} is not installed, so only `serve`, `detect`, `keys`, `state`, "
+            "`archive`, `deliveries` and `station` are available; for the other commands: "
             "pip install 'mambaad-service[train]'",
             err=True,
         )
@@ -215,8 +217,9 @@ def _settings(options: dict[str, dict[str, object]]) -> Settings:
 
 
 def _got(value: object) -> str:
-    """Return an invalid value for a message; a room's values, all together, would only confuse."""
-    return "" if isinstance(value, dict) else f", got {value!r}"
+    """Return an invalid value for a message, unless it may hold a password or is a whole room."""
+    is_shown = not isinstance(value, dict) and "@" not in str(value)
+    return f", got {value!r}" if is_shown else ""
 
 
 def _require_checkpoints(settings: Settings) -> None:

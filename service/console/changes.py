@@ -15,7 +15,7 @@ from service.api.inspections.door import author_of as author_at
 from service.api.requests import author_of_change
 from service.console.visits import Visit
 from service.errors import InvalidRequest
-from service.versions.rollout import Author
+from service.versions.changes import Author
 
 NAME_COOKIE = "mambaad_reviewer"
 

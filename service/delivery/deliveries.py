@@ -5,6 +5,7 @@ async with delivering(settings, journal, metrics) as deliveries:
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -27,6 +28,7 @@ from service.telemetry.metrics import Metrics
 logger = logging.getLogger("service.deliveries")
 
 _STOP_THREADS = 32
+_DRAIN_POLL_S = 0.05
 
 
 class Deliveries:
@@ -66,6 +68,18 @@ class Deliveries:
             )  # fmt: skip
         for sender in self._senders.values():
             sender.start()
+
+    def drain(self, within_s: float) -> None:
+        """Let every sink take what waits for it; blocks for `within_s` seconds at most."""
+        end = time.monotonic() + within_s
+        while (waiting := [sink for sink in self.status() if sink.depth]) and within_s:
+            if time.monotonic() > end:
+                logger.warning(
+                    "not delivered within %g s, and left in the journal: %s", within_s,
+                    ", ".join(f"{sink.depth} events for the sink {sink.sink}" for sink in waiting),
+                )  # fmt: skip
+                return
+            time.sleep(_DRAIN_POLL_S)
 
     def stop(self) -> None:
         """Stop all senders, side by side."""

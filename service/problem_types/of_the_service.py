@@ -69,6 +69,14 @@ OF_THE_SERVICE: dict[type[errors.ServiceError], ProblemType] = {
         "The change could not be saved",
         example="the change could not be saved and was not made: No space left on device",
     ),
+    errors.SharedStateUnavailable: ProblemType(
+        503,
+        "shared-state-unavailable",
+        "The shared state cannot be changed",
+        example="the PostgreSQL of the shared state (postgresql://db.plant/mambaad) cannot be "
+        "used: connection refused; nothing was changed, and inspections go on from the last state",
+        advice="see to the PostgreSQL of the shared state, then make the change again",
+    ),
     errors.JournalUnavailable: ProblemType(
         503,
         "journal-unavailable",

@@ -37,7 +37,7 @@ from service.settings.http import HttpSettings
 from service.settings.inspection import InspectionSettings
 from service.settings.room import RoomSettings
 from service.settings.telemetry import TelemetrySettings
-from service.settings.versions import VersionSettings
+from service.settings.versions import StateSettings, VersionSettings
 from service.settings.workers import WorkerSettings
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "InspectionSettings",
     "Settings",
     "SettingsError",
+    "StateSettings",
     "TelemetrySettings",
     "VersionSettings",
     "WorkerSettings",
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     inspection: InspectionSettings = Field(default_factory=InspectionSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     versions: VersionSettings = Field(default_factory=VersionSettings)
+    state: StateSettings = Field(default_factory=StateSettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
@@ -104,8 +106,12 @@ class Settings(BaseSettings):
     @property
     def needs_keys(self) -> bool:
         """Whether callers need a key."""
-        has_keys = self.access.api_keys_file is not None
-        return not self.access.allow_anonymous and (has_keys or not self.http.is_loopback)
+        return not self.access.allow_anonymous and (self.has_keys or not self.http.is_loopback)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a place for keys: a file, or the state that nodes share."""
+        return self.access.api_keys_file is not None or self.state.url is not None
 
     @property
     def samples_dir(self) -> Path:
@@ -116,7 +122,7 @@ class Settings(BaseSettings):
     def contradictions(self) -> list[str]:
         """Return one line for each contradiction between settings."""
         lines = []
-        if self.needs_keys and self.access.api_keys_file is None:
+        if self.needs_keys and not self.has_keys:
             lines.append(
                 f"other machines can reach {self.http.host or 'every address'}, but there are no "
                 "API keys: create one with `mambaad keys new` and set "
@@ -134,7 +140,17 @@ class Settings(BaseSettings):
                 "sinks deliver what the archive keeps, and there is none: set "
                 "MAMBAAD_VERSIONS__STATE_DIR and MAMBAAD_ARCHIVE__ENABLED=true, or remove the sinks"
             )
-        if self.access.metrics_require_key and self.access.api_keys_file is None:
+        if self.state.url and self.versions.state_dir is None:
+            lines.append(
+                "MAMBAAD_STATE__URL needs MAMBAAD_VERSIONS__STATE_DIR, a folder for the last "
+                "state, with which this node goes on while the PostgreSQL is away"
+            )
+        if self.state.url and self.access.api_keys_file:
+            lines.append(
+                "MAMBAAD_STATE__URL keeps the API keys too: bring those of the file there with "
+                "`mambaad state import`, then unset MAMBAAD_ACCESS__API_KEYS_FILE"
+            )
+        if self.access.metrics_require_key and not self.has_keys:
             lines.append("MAMBAAD_ACCESS__METRICS_REQUIRE_KEY needs MAMBAAD_ACCESS__API_KEYS_FILE")
         if self.inspection.max_image_bytes > self.http.max_request_bytes:
             lines.append(

@@ -37,6 +37,9 @@ class DeliverySettings(RoomSettings):
         None, min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._ -]*$",
         description="this service's name in MQTT topics; None: the node's name",
     )  # fmt: skip
+    drain_s: float = Field(
+        0.0, ge=0, le=3600, description="how long a service that stops goes on delivering"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """Passwords and secrets: in files or variables that a setting names, never in the settings."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -56,3 +57,13 @@ def read_secret(file: Path | None, named_variable: str | None) -> SecretStr | No
     if not text:
         raise SecretUnreadable(f"{place} is empty or not set")
     return SecretStr(text)
+
+
+def check_url(url: str, schemes: tuple[str, ...]) -> str:
+    """Return a URL of one of the schemes; its password would appear in logs."""
+    parts = urlsplit(url)
+    if parts.scheme not in schemes:
+        raise ValueError(f"expected a URL that begins with {schemes[0]}://")
+    if parts.password is not None:
+        raise ValueError("expected a URL without a password, which goes into a file of its own")
+    return url

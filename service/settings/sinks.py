@@ -7,12 +7,11 @@ host = "broker.plant.example"
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from service.settings.room import RoomSettings
-from service.settings.secrets import HasPassword, check_one, read_secret
+from service.settings.secrets import HasPassword, check_one, check_url, read_secret
 
 EventName = Literal["inspection", "update", "verdict", "hold"]
 DecisionName = Literal["OK", "NG", "REVIEW", "UNDECIDED"]
@@ -168,7 +167,7 @@ class WebhookSettings(CommonSettings, TlsSettings):
     @field_validator("url", "proxy")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        return None if url is None else _checked_url(url, ("http", "https"))
+        return None if url is None else check_url(url, ("http", "https"))
 
     @model_validator(mode="after")
     def _check_secrets(self) -> "WebhookSettings":
@@ -212,20 +211,10 @@ class PostgresqlSettings(CommonSettings, HasPassword):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        return _checked_url(url, ("postgresql", "postgresql+psycopg"))
+        return check_url(url, ("postgresql", "postgresql+psycopg"))
 
 
 SinkSettings: TypeAlias = Annotated[
     MqttSettings | WebhookSettings | FolderSettings | PostgresqlSettings,
     Field(discriminator="type"),
 ]
-
-
-def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
-    """Return a URL of one of the schemes; its password would appear in logs."""
-    parts = urlsplit(url)
-    if parts.scheme not in schemes:
-        raise ValueError(f"expected a URL that begins with {schemes[0]}://")
-    if parts.password is not None:
-        raise ValueError("expected a URL without a password, which goes into a file of its own")
-    return url

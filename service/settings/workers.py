@@ -87,6 +87,12 @@ class WorkerSettings(RoomSettings):
         5.0, ge=0, description="how long workers may take to stop before they are killed"
     )
 
+    spare: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="a second process on the CPU, loaded and warm, which takes over when a worker "
+        "dies; auto: if memory allows, on: without this check",
+    )
+
     @field_validator("devices")
     @classmethod
     def _check_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,6 +113,11 @@ class WorkerSettings(RoomSettings):
             return self.devices
         count = range(self.workers_per_device)
         return tuple(f"{device}/{number}" for device in self.devices for number in count)
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a spare process is wanted, and a worker on the CPU that it can replace."""
+        return self.spare != "off" and "cpu" in self.devices
 
     @property
     def worker_threads(self) -> int:

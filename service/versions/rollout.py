@@ -9,34 +9,24 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from model.calibration.calibration import Calibration
 from model.checkpoints.key import CheckpointKey
 from model.inspection import Category
-from service.errors import Conflict, InvalidRequest
+from service.errors import Conflict, InvalidRequest, ServiceError
 from service.telemetry.metrics import Metrics
 from service.versions.assignment import Assignment
+from service.versions.changes import Author, calibrated_values, plain, record_of, values_of
 from service.versions.lifecycle import Lifecycle
 from service.versions.registry import Registry
-from service.versions.state import Action, AuditRecord, Deployment, State
+from service.versions.state import Action, AuditRecord, State
+from service.versions.state_store import StateStore, Update
 from service.versions.thresholds import Threshold
 
 logger = logging.getLogger("service.rollout")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who makes a change, why, with which API key and request id."""
-
-    who: str
-    reason: str
-    caller: str
-    request_id: str
 
 
 class Rollout:
@@ -47,13 +37,22 @@ class Rollout:
     """
 
     def __init__(
-        self, registry: Registry, lifecycle: Lifecycle, deployment: Deployment, metrics: Metrics
+        self, registry: Registry, lifecycle: Lifecycle, deployment: StateStore, metrics: Metrics
     ) -> None:
         self._registry = registry
         self._lifecycle = lifecycle
         self._deployment = deployment
         self._metrics = metrics
         self._changing = asyncio.Lock()
+        # Inspections use the event loop's own threads, which hanging changes must not take.
+        self._thread = ThreadPoolExecutor(1, "state-changes")
+
+    def close(self) -> None:
+        """End the thread, once the change that it makes is made."""
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
     async def route(
         self,
@@ -70,6 +69,7 @@ class Rollout:
         one does not load, `StateNotWritten`, or `Conflict` if a `revision` is given and the route
         has another one by now.
         """
+        await self._catch_up(record_of("route", category, by, None, plain(assignment)))
         self._check_revision(category, revision)
         keys = [key for _, key in assignment.roles()]
         for key in keys:
@@ -104,6 +104,8 @@ class Rollout:
         `Conflict` if others are, `InvalidRequest` if the version is not calibrated for the
         category, or `StateNotWritten`.
         """
+        after = values_of(threshold) if threshold else None
+        await self._catch_up(record_of("threshold", category, by, None, after, str(key)))
         self._check_claim(category, key)
         await _completed(self._set(category, key, threshold, by, instead_of))
 
@@ -114,7 +116,66 @@ class Rollout:
 
         Raises `StateNotWritten`, or as `make` does; then there is neither change nor record.
         """
-        return await _completed(self._make(action, subject, by, make, after or None))
+
+        def commit(record: AuditRecord) -> T:
+            return self._deployment.record(record, make)
+
+        return await self.change(action, subject, by, commit, **after)
+
+    async def change(
+        self,
+        action: Action,
+        subject: str,
+        by: Author,
+        commit: Callable[[AuditRecord], T],
+        **after: object,
+    ) -> T:
+        """Like `record`, but `commit` makes the change and writes the record itself."""
+        record = record_of(action, None, by, None, after or None, subject=subject)
+        made = await _completed(self._make(record, commit))
+        logger.info("%s of %s by %s: %s", action, subject, by.who, by.reason)
+        return made
+
+    async def follow(self, update: Update) -> None:
+        """Serve by the state of another node, as a whole, once its versions are loaded.
+
+        Raises `InvalidRequest`, `NoSuchModel` or `ModelRefused` if a version that it adds cannot
+        serve here; then this node goes on with its last state.
+        """
+        added = self._added(update.state)
+        if added:
+            await self._lifecycle.rescan()
+            for category, key in added:
+                self._check_claim(category, key)
+        await self._lifecycle.warm(dict.fromkeys(key for _, key in added))
+        async with self._changing:
+            before = set(self._registry.checkpoints)
+            if not update.adopt():
+                return
+            self._registry.apply(update.state)
+        self._lifecycle.release(before - set(self._registry.checkpoints))
+
+    def _added(self, state: State) -> list[tuple[Category, CheckpointKey]]:
+        """Return the versions that a state routes to, and that have no such role now."""
+        present = self._registry.assignments
+        return [
+            (category, key)
+            for category, assignment in state.routes.items()
+            if assignment != present.get(category)
+            for _, key in assignment.roles()
+        ]
+
+    async def _catch_up(self, record: AuditRecord) -> None:
+        """Apply what other nodes have changed before this change is looked at."""
+        update = await self._in_thread(self._deployment.newer, record)
+        if update is None:
+            return
+        try:
+            await self.follow(update)
+        except ServiceError as error:
+            raise Conflict(
+                f"this node cannot serve by the newest shared state, so it changes nothing: {error}"
+            ) from error
 
     @property
     def audit(self) -> Sequence[AuditRecord]:
@@ -124,7 +185,7 @@ class Rollout:
     def threshold(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
         """Return the thresholds in force."""
         override = self.override(category, key)
-        return _values(override) if override else self.calibrated(category, key)
+        return values_of(override) if override else self.calibrated(category, key)
 
     def override(self, category: Category, key: CheckpointKey) -> Threshold | None:
         """Return the threshold that an operator has set, or None."""
@@ -141,8 +202,8 @@ class Rollout:
     def revision(self, category: Category) -> str:
         """Return a text that is another one after each change of a category's route."""
         assignment = self._registry.assignments.get(category)
-        plain = json.dumps(_plain(assignment) if assignment else None, sort_keys=True)
-        digest = hashlib.sha256(plain.encode()).hexdigest()
+        text = json.dumps(plain(assignment) if assignment else None, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         return f"{len(self.history(category, 'route'))}-{digest[:16]}"
 
     def _check_revision(self, category: Category, revision: str | None) -> None:
@@ -155,7 +216,7 @@ class Rollout:
     def calibrated(self, category: Category, key: CheckpointKey) -> dict[str, Any]:
         """Return the checkpoint's calibrated thresholds."""
         self._check_claim(category, key)
-        return _calibrated(self._registry.calibration(category, key))
+        return calibrated_values(self._registry.calibration(category, key))
 
     def _check_claim(self, category: Category, key: CheckpointKey) -> None:
         version = self._registry.version(key.name, key.version)
@@ -178,7 +239,7 @@ class Rollout:
             old = self._registry.assignments.get(category)
             await self._commit(
                 self._deployment.state.with_route(category, assignment),
-                _record("route", category, by, _plain(old) if old else None, _plain(assignment)),
+                record_of("route", category, by, plain(old) if old else None, plain(assignment)),
             )
         if not keep:
             self._lifecycle.release(before - set(self._registry.checkpoints))
@@ -199,22 +260,12 @@ class Rollout:
                     "somebody changed them meanwhile, and nothing was changed now"
                 )
             state = self._deployment.state.with_threshold(category, str(key), threshold)
-            after = _values(threshold) if threshold else self.calibrated(category, key)
-            await self._commit(state, _record("threshold", category, by, before, after, str(key)))
+            after = values_of(threshold) if threshold else self.calibrated(category, key)
+            await self._commit(state, record_of("threshold", category, by, before, after, str(key)))
 
-    async def _make(
-        self,
-        action: Action,
-        subject: str,
-        by: Author,
-        make: Callable[[], T],
-        after: dict[str, Any] | None,
-    ) -> T:
+    async def _make(self, record: AuditRecord, commit: Callable[[AuditRecord], T]) -> T:
         async with self._changing:
-            record = _record(action, None, by, None, after, subject=subject)
-            made = await asyncio.to_thread(self._deployment.record, record, make)
-        logger.info("%s of %s by %s: %s", action, subject, by.who, by.reason)
-        return made
+            return await self._in_thread(commit, record)
 
     async def _take_up(self, key: CheckpointKey, by: Author) -> None:
         """Record a version's current calibration in the audit, and apply it."""
@@ -227,14 +278,15 @@ class Rollout:
                 if new is None or new.calibration == self._registry.calibration(category, key):
                     continue
                 before = self.threshold(category, key)
-                after = before if self.override(category, key) else _calibrated(new.calibration)
-                record = _record("threshold", category, by, before, after, str(key))
+                is_set = self.override(category, key) is not None
+                after = before if is_set else calibrated_values(new.calibration)
+                record = record_of("threshold", category, by, before, after, str(key))
                 await self._commit(self._deployment.state, record)
             self._registry.take_up(version)
 
     async def _commit(self, state: State, record: AuditRecord) -> None:
         """Write the state to disk, and apply it."""
-        await asyncio.to_thread(self._deployment.commit, state, record)
+        await self._in_thread(self._deployment.commit, state, record)
         self._registry.apply(state)
         self._metrics.changes.labels(record.category, record.action).inc()
         logger.info(
@@ -242,45 +294,6 @@ class Rollout:
         )
 
 
-def _record(
-    action: Action,
-    category: Category | None,
-    by: Author,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
-    model: str | None = None,
-    subject: str | None = None,
-) -> AuditRecord:
-    return AuditRecord(
-        at=datetime.now(UTC),
-        who=by.who,
-        reason=by.reason,
-        caller=by.caller,
-        action=action,
-        category=category,
-        subject=subject,
-        model=model,
-        request_id=by.request_id,
-        before=before,
-        after=after,
-    )
-
-
 async def _completed(change: Coroutine[Any, Any, T]) -> T:
     """Await a change that continues even if the caller is cancelled."""
     return await asyncio.shield(asyncio.create_task(change))
-
-
-def _calibrated(calibration: Calibration) -> dict[str, Any]:
-    return {
-        "threshold": calibration.image_threshold,
-        "review_threshold": calibration.review_threshold,
-    }
-
-
-def _plain(assignment: Assignment) -> dict[str, Any]:
-    return assignment.model_dump(mode="json", exclude_none=True)
-
-
-def _values(threshold: Threshold) -> dict[str, Any]:
-    return threshold.model_dump(include={"threshold", "review_threshold"})

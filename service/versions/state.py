@@ -28,7 +28,16 @@ from service.versions.thresholds import Threshold
 logger = logging.getLogger("service.deployment")
 
 T = TypeVar("T")
-Action: TypeAlias = Literal["threshold", "route", "key-withdrawn", "dead-letters", "replay"]
+Action: TypeAlias = Literal[
+    "threshold",
+    "route",
+    "key-created",
+    "key-withdrawn",
+    "dead-letters",
+    "replay",
+    "state-imported",
+    "state-confirmed",
+]
 
 DEPLOYMENT_FILE = "deployment.json"
 AUDIT_FILE = "audit.jsonl"
@@ -80,6 +89,7 @@ class AuditRecord(BaseModel):
     subject: str | None = Field(None, description="the name of a key or sink")
     model: str | None = Field(None, description="the version that a threshold is of")
     request_id: str
+    refused: str | None = Field(None, description="why the change was not made")
     before: dict[str, Any] | None = Field(alias="from")
     after: dict[str, Any] | None = Field(alias="to")
 
@@ -116,11 +126,15 @@ class Deployment:
 
         Raises `StateUnreadable`, also if another service has locked it.
         """
-        lock = None if state_dir is None else _lock(state_dir)  # before reading, so that it is safe
+        # Before reading, so that nobody writes meanwhile.
+        lock = None if state_dir is None else lock_folder(state_dir)
         deployment = cls(state_dir)
         if lock is not None:
             deployment.release = weakref.finalize(deployment, lock.release)
         return deployment
+
+    def newer(self, record: AuditRecord) -> None:
+        """Do nothing: nobody else writes the folder."""
 
     def commit(self, state: State, record: AuditRecord) -> None:
         """Write a new state and its audit record to disk; blocks.
@@ -155,8 +169,11 @@ class Deployment:
         return made
 
 
-def _lock(folder: Path) -> BaseFileLock:
-    """Return a lock on the folder; only warns if its file system cannot lock."""
+def lock_folder(folder: Path) -> BaseFileLock:
+    """Return a lock on the folder; only warns if its file system cannot lock.
+
+    Raises `StateUnreadable`, also if another service has locked it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -226,10 +243,14 @@ def _write(folder: Path, state: State, record: AuditRecord) -> None:
 
 def _append(folder: Path, record: AuditRecord) -> Callable[[], None]:
     """Append a record to the audit; return a function that takes it back."""
+    return append_durably(folder / AUDIT_FILE, line_of(record).encode() + b"\n")
+
+
+def line_of(record: AuditRecord) -> str:
+    """Return a record as a line of the audit."""
     # Records of categories stay as the previous release wrote them, so that it can read them.
-    left_out = {"subject"} if record.subject is None else None
-    line = record.model_dump_json(by_alias=True, exclude=left_out).encode() + b"\n"
-    return append_durably(folder / AUDIT_FILE, line)
+    left_out = {name for name in ("subject", "refused") if getattr(record, name) is None}
+    return record.model_dump_json(by_alias=True, exclude=left_out)
 
 
 def _not_written(error: OSError) -> StateNotWritten:

@@ -4,5 +4,5 @@
 once when the queue is full, or when `latency` predicts that the job would be late. `lane` sends the
 next batch when the device is free. Pixels reach the process through shared memory (`pipe`), where
 `child` computes them. A process that dies, hangs or falls silent loses only its current batches,
-which get 503, and is started again.
+which get 503, and is started again; on a CPU, a `spare` takes over.
 """

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -16,9 +17,12 @@ from service.workers.child.ceiling import ceiling_bytes
 from service.workers.jobs import Job, Priority
 from service.workers.latency import Latencies
 from service.workers.pipe.messages import LoadReport, Resident, WorkerPlan
-from service.workers.protocol import WorkerStatus
-from service.workers.residency import Residency, ResidencyLimits
-from service.workers.worker import Supervision, Worker
+from service.workers.protocol import SpareState, SpareStatus, WorkerStatus
+from service.workers.residency import Residency
+from service.workers.residents import ResidencyLimits
+from service.workers.spare import Spare
+from service.workers.supervision import Supervision
+from service.workers.worker import Worker
 
 
 class WorkerPool:
@@ -46,6 +50,7 @@ class WorkerPool:
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._max_queue_bytes = settings.max_queue_bytes
+        self._spare = _spare(settings, weights_dir, logs, metrics)
         self.workers: Sequence[Worker] = tuple(
             self._worker(_plan(name, settings, weights_dir, logs), wanted, settings, metrics)
             for name in settings.worker_names
@@ -70,11 +75,17 @@ class WorkerPool:
             metrics,
             self._note_ready,
             self._hand_over,
+            self._spare if plan.device == "cpu" else None,
         )
 
     async def __aenter__(self) -> Self:
         """Start every worker, without waiting until it is ready."""
         self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
+        if self._spare is not None:
+            guarded = [worker for worker in self.workers if worker.plan.device == "cpu"]
+            for worker in guarded:
+                worker.residency.on_change = self._spare.note_change
+            self._tasks.append(asyncio.create_task(self._spare.run(guarded)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -89,6 +100,12 @@ class WorkerPool:
     def status(self) -> list[WorkerStatus]:
         """Return the state of each worker."""
         return [worker.status for worker in self.workers]
+
+    def spare(self) -> SpareStatus:
+        """Return the state of the process that waits to take over from a worker."""
+        if self._spare is None:
+            return SpareStatus(SpareState.OFF, "switched off, or no worker computes on the CPU")
+        return self._spare.status
 
     async def wait_change(self) -> None:
         """Wait until another worker becomes ready."""
@@ -133,6 +150,8 @@ class WorkerPool:
                 if worker not in before:
                     await worker.residency.unload(key)
             raise failures[0]
+        if self._spare is not None:
+            self._spare.refresh(key)
         return {
             worker.plan.name: report
             for worker, report in zip(self.workers, reports, strict=True)
@@ -212,6 +231,23 @@ def _plan(
         lanes=settings.lanes_of(device),
         max_memory_bytes=ceiling_bytes(device, settings.max_memory_bytes),
         heartbeat_s=min(1.0, settings.heartbeat_timeout_ms / 1000 / 10),
+    )
+
+
+def _spare(
+    settings: WorkerSettings, weights_dir: Path, logs: TelemetrySettings, metrics: Metrics
+) -> Spare | None:
+    """Return the spare of all workers on the CPU; None without one."""
+    metrics.expect_spare()
+    if not settings.has_spare:
+        return None
+    plan = replace(_plan("cpu", settings, weights_dir, logs), name="spare", is_spare=True)
+    return Spare(
+        plan,
+        _supervision(settings),
+        metrics,
+        forced=settings.spare == "on",
+        budget_bytes=settings.max_model_bytes,
     )
 
 

@@ -12,7 +12,7 @@ from itertools import count
 from typing import TypeVar
 
 from model.checkpoints.key import CheckpointKey
-from service.workers.child.inspector import run
+from service.workers.child.server import run
 from service.workers.jobs import Batch
 from service.workers.pipe.memory import SharedBlock
 from service.workers.pipe.messages import (
@@ -26,6 +26,7 @@ from service.workers.pipe.messages import (
     PriorLoad,
     Ready,
     Request,
+    TakeOver,
     Unload,
     UnloadReply,
     WorkerPlan,
@@ -124,6 +125,10 @@ class WorkerProcess:
         assert isinstance(reply, UnloadReply)
         return reply
 
+    def take_over(self) -> None:
+        """Let a spare process go on as a worker; does not wait for it."""
+        self._writer.submit(self._tell, TakeOver())
+
     async def wait_dead(self) -> str:
         """Wait until the process has ended, and return how it ended."""
         return await asyncio.shield(self._death)
@@ -161,6 +166,11 @@ class WorkerProcess:
     def _spawn(self) -> None:
         self._process.start()
         self._child_end.close()  # otherwise the pipe would stay open after the process has died
+
+    def _tell(self, message: Request | TakeOver) -> None:
+        # The sentinel reports the process's end.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.send(message)
 
     def _end(self, grace_s: float) -> None:
         with contextlib.suppress(OSError):
@@ -210,9 +220,7 @@ class WorkerProcess:
 
         def send() -> None:
             prepare()
-            # The sentinel reports the process's end.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._connection.send(request)
+            self._tell(request)
 
         try:
             await self._loop.run_in_executor(self._writer, send)

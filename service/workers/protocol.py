@@ -29,6 +29,24 @@ class WorkerStatus:
     waiting: int
 
 
+class SpareState(StrEnum):
+    """The state of the worker process that waits to take over."""
+
+    OFF = "off"
+    WAITING = "waiting"
+    NO_MEMORY = "no-memory"
+    PREPARING = "preparing"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class SpareStatus:
+    """The spare's state, and the reason for it."""
+
+    state: SpareState
+    reason: str
+
+
 class Workers(Protocol):
     """The workers of one service, used from one event loop; see `WorkerPool`."""
 
@@ -59,6 +77,9 @@ class Workers(Protocol):
 
     def status(self) -> Sequence[WorkerStatus]:
         """Return the state of each worker."""
+
+    def spare(self) -> SpareStatus:
+        """Return the state of the process that waits to take over from a worker."""
 
     async def wait_change(self) -> None:
         """Wait until another worker becomes ready."""

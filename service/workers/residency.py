@@ -6,10 +6,10 @@ that is in use, after its images are answered.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from model.checkpoints.key import CheckpointKey
@@ -19,27 +19,19 @@ from service.workers.batcher import Batcher
 from service.workers.latency import Latencies
 from service.workers.pipe.messages import LoadReply, LoadReport, Resident, WorkerStats
 from service.workers.process import ProcessDied, WorkerProcess
+from service.workers.refusals import Refusals
+from service.workers.residents import ResidencyLimits, Residents
 
 logger = logging.getLogger("service.residency")
 
 _RETRY_AFTER_S = 60
-_REFUSAL_HOLDS_S = 5.0
-_DEADLY = 2
-"""After so many deaths in a row while loading a checkpoint, the next start leaves it out."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResidencyLimits:
-    """The memory for weights, and the time-out of a load."""
-
-    budget_bytes: int | None
-    load_timeout_s: float
 
 
 class Residency:
     """The checkpoints of one worker, across its processes. Belongs to one event loop.
 
-    Each process loads the `wanted` checkpoints at its start.
+    Each process loads the `wanted` checkpoints at its start. `on_change` is called when a
+    checkpoint was loaded or is no longer wanted. `table` has the loaded ones.
     """
 
     def __init__(
@@ -59,23 +51,21 @@ class Residency:
         self._metrics = metrics
         self._process: WorkerProcess | None = None
         self._serving = False
-        self._residents: dict[CheckpointKey, Resident] = {}
-        self._sizes: dict[CheckpointKey, int] = {}
-        self._load_seconds: dict[CheckpointKey, float] = {}
+        self.table = Residents(worker, limits.budget_bytes, metrics)
         self._loads: dict[CheckpointKey, asyncio.Task[LoadReport]] = {}
-        # Why an image's load failed, and until when images are refused without another load.
-        self._refusals: dict[CheckpointKey, tuple[CheckpointUnavailable | None, float]] = {}
-        self._deaths: Counter[CheckpointKey] = Counter()
+        self._refusals = Refusals()
+        self._refused: dict[CheckpointKey, str] = {}
+        self._catching_up: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
-        self._stats = WorkerStats()
+        self.on_change: Callable[[], None] = lambda: None
         metrics.expect_loads(worker, wanted)
 
     @property
     def residents(self) -> Mapping[CheckpointKey, Resident]:
         """The loaded checkpoints."""
         return {
-            key: replace(resident, latency_line=self._latencies.line(key))
-            for key, resident in self._residents.items()
+            key: replace(self.table[key], latency_line=self._latencies.line(key))
+            for key in self.table
         }
 
     @property
@@ -89,11 +79,12 @@ class Residency:
 
     def misses(self, key: CheckpointKey) -> bool:
         """Whether a checkpoint should be loaded, is not, and may be tried."""
-        return self.keeps(key) and key not in self._residents and self._deaths[key] < _DEADLY
+        is_missing = self.keeps(key) and key not in self.table
+        return is_missing and not self._refusals.deadly(key)
 
     def load_s(self, key: CheckpointKey) -> float:
         """Return the expected seconds of the load that a job would wait for; 0 if unknown."""
-        return 0.0 if key in self._residents else self._load_seconds.get(key, 0.0)
+        return 0.0 if key in self.table else self.table.load_s(key)
 
     async def attach(self, process: WorkerProcess) -> dict[CheckpointKey, str]:
         """Load the wanted checkpoints into a new process; return those that fail, and why.
@@ -106,44 +97,62 @@ class Residency:
         for key in sorted(self._wanted, key=lambda key: not self._batcher.waiting(key)):
             if key not in self._wanted:  # unloaded meanwhile
                 continue
-            if self._deaths[key] >= _DEADLY:
-                refused[key] = f"{self._deaths[key]} worker processes died while loading it"
+            if why := self._refusals.deadly(key):
+                refused[key] = why
                 continue
-            if not self._has_room(self._expected_bytes(key)):
+            if not self.table.has_room(self.table.expected_bytes(key)):
                 break
-            loaded_before = len(self._residents)
+            loaded_before = len(self.table)
             try:
                 await self._start_load(key)
             except CheckpointUnavailable as error:
                 refused[key] = str(error)
             else:
-                if len(self._residents) <= loaded_before:  # memory is full: it replaced another
+                if len(self.table) <= loaded_before:  # memory is full: it replaced another
                     break
-        self._serving = True
-        for key in self._residents:
-            self._batcher.open(key)
-        for key in self._batcher.unopened:
-            self.want(key)
+        self._refused = refused
+        self._serve()
         return refused
+
+    def take_over(
+        self, process: WorkerProcess, loaded: Mapping[CheckpointKey, LoadReply]
+    ) -> dict[CheckpointKey, str]:
+        """Serve at once with a process that has loaded checkpoints in advance.
+
+        Loads the missing ones and unloads those no longer wanted while it serves. Returns the
+        checkpoints that the process before could not load, and why.
+        """
+        self._process = process
+        for key, reply in loaded.items():
+            if key in self._wanted and isinstance(reply.loaded, LoadReport):
+                self.table.note(reply.stats)
+                self.table.add(key, reply.loaded, in_advance=True)
+                self._latencies.sharing.setdefault(key, reply.loaded.sharing)
+        self._serve()
+        unwanted = [key for key in loaded if key not in self._wanted]
+        self._catching_up = asyncio.create_task(self._catch_up(process, unwanted))
+        self._refused = {key: why for key, why in self._refused.items() if self.misses(key)}
+        return dict(self._refused)
 
     def detach(self) -> None:
         """Forget the process, which has ended, and its loaded checkpoints."""
         self._process = None
         self._serving = False
-        for key in list(self._residents):
-            self._forget(key)
+        for key in self.table:
+            self.table.forget(key)
         self._batcher.close_all()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
         for load in self._loads.values():
             load.cancel()
         self._loads.clear()
-        self.note(WorkerStats())
+        self.table.note(WorkerStats())
 
     def want(self, key: CheckpointKey) -> None:
         """Load a checkpoint for its waiting jobs, or fail them if it cannot be loaded."""
-        if self._process is None or key in self._residents or key in self._loads:
+        if self._process is None or key in self.table or key in self._loads:
             return
-        error, until = self._refusals.get(key, (None, 0.0))
-        if error and asyncio.get_running_loop().time() < until:
+        if error := self._refusals.standing(key):
             self._batcher.refuse(key, error)
             return
         self._start_load(key).add_done_callback(lambda load: self._answer_waiting(key, load))
@@ -165,27 +174,36 @@ class Residency:
     async def unload(self, key: CheckpointKey) -> None:
         """Unload a checkpoint after its waiting images are done; a later image loads it again."""
         self._wanted.pop(key, None)
+        self.on_change()
         try:
             async with self._changing:
-                if key in self._residents:
+                if key in self.table:
                     await self._free(key)
         except ProcessDied:
             logger.info("checkpoint %s is unloaded: its worker's process has ended", key)
         if self._batcher.waiting(key):
             self.want(key)
 
-    def touch(self, key: CheckpointKey) -> None:
-        """Update the time of a checkpoint's last use."""
-        if resident := self._residents.get(key):
-            now = asyncio.get_running_loop().time()
-            self._residents[key] = replace(resident, last_used=now)
+    def _serve(self) -> None:
+        self._serving = True
+        for key in self.table:
+            self._batcher.open(key)
+        for key in self._batcher.unopened:
+            self.want(key)
+        self.on_change()
 
-    def note(self, stats: WorkerStats) -> None:
-        """Publish the worker's measurements of itself."""
-        self._stats = stats
-        self._metrics.device_memory.labels(self._worker).set(stats.device_bytes)
-        self._metrics.weights_bytes.labels(self._worker).set(stats.model_bytes)
-        self._metrics.compute_seconds.labels(self._worker).inc(stats.compute_s)
+    async def _catch_up(self, process: WorkerProcess, unwanted: Sequence[CheckpointKey]) -> None:
+        """Bring a process that took over in accord with the wanted checkpoints."""
+        for key in unwanted:
+            async with self._changing:
+                if key not in self.table:
+                    reply = await process.unload(key, self._limits.load_timeout_s)
+                    self.table.note(reply.stats)
+        for key in filter(self.misses, list(self._wanted)):
+            fits = self.table.has_room(self.table.expected_bytes(key))
+            if key not in self._refused and fits:
+                with contextlib.suppress(CheckpointUnavailable):
+                    await self._start_load(key)
 
     def _start_load(self, key: CheckpointKey, *, again: bool = False) -> "asyncio.Task[LoadReport]":
         if key not in self._loads:
@@ -204,8 +222,7 @@ class Residency:
         if load.cancelled() or not (error := load.exception()):
             return
         if isinstance(error, CheckpointUnavailable):
-            until = asyncio.get_running_loop().time() + _REFUSAL_HOLDS_S
-            self._refusals[key] = error, until
+            self._refusals.hold(key, error)
             self._batcher.refuse(key, error)
         elif not isinstance(error, ProcessDied):  # after a death, jobs wait for the next process
             logger.error("loading checkpoint %s on demand failed", key, exc_info=error)
@@ -213,10 +230,10 @@ class Residency:
 
     async def _load(self, key: CheckpointKey, *, again: bool) -> LoadReport:
         async with self._changing:
-            resident = self._residents.get(key)
-            if resident is not None and not again:
+            if key in self.table and not again:
+                resident = self.table[key]
                 return LoadReport(resident.bytes, resident.loaded_s, resident.golden)
-            await self._make_room(key, self._expected_bytes(key))
+            await self._make_room(key, self.table.expected_bytes(key))
             measure = again or self._latencies.line(key) is None
             report = self._accept(key, await self._ask(key, measure=measure), measure=measure)
             await self._make_room(key, 0)  # the expected size was only a guess
@@ -231,13 +248,13 @@ class Residency:
         try:
             reply = await process.load(key, self._limits.load_timeout_s, prior)
         except ProcessDied:
-            self._deaths[key] += 1
+            self._refusals.count_death(key)
             raise
-        del self._deaths[key]
+        self._refusals.clear_deaths(key)
         return reply
 
     def _accept(self, key: CheckpointKey, reply: LoadReply, *, measure: bool) -> LoadReport:
-        self.note(reply.stats)
+        self.table.note(reply.stats)
         labels = (self._worker, key.name, key.version)
         if isinstance(reply.loaded, str):
             self._metrics.model_loads.labels(*labels, "failed").inc()
@@ -248,38 +265,22 @@ class Residency:
             self._latencies.learn(key, reply.seconds)
         if reply.batch_limit is not None:
             self._latencies.remember_limit(key, reply.batch_limit)
-        now = asyncio.get_running_loop().time()
-        self._residents[key] = Resident(
-            report.bytes, report.seconds, now, None, report.golden_difference, now
-        )
+        self.table.add(key, report)
         self._wanted[key] = None
-        self._sizes[key] = report.bytes
-        self._load_seconds[key] = report.seconds
-        self._metrics.model_loads.labels(*labels, "loaded").inc()
-        self._metrics.model_load_seconds.labels(*labels).set(report.seconds)
-        self._metrics.model_bytes.labels(*labels).set(report.bytes)
+        self.on_change()
         return report
-
-    def _expected_bytes(self, key: CheckpointKey) -> int:
-        """Guess the bytes that a checkpoint adds: its earlier size, or the largest so far."""
-        if key in self._residents:
-            return 0
-        return self._sizes.get(key, max(self._sizes.values(), default=0))
-
-    def _has_room(self, nbytes: int) -> bool:
-        budget = self._limits.budget_bytes
-        return budget is None or self._stats.model_bytes + nbytes <= budget
 
     async def _make_room(self, key: CheckpointKey, nbytes: int) -> None:
         """Unload others until so many bytes fit; if `key` alone exceeds the budget, allow it."""
-        while not self._has_room(nbytes):
-            others = [other for other in self._residents if other != key]
+        while not self.table.has_room(nbytes):
+            others = [other for other in self.table if other != key]
             if not others:
                 return
-            used = {k: (self._batcher.is_busy(k), self._residents[k].last_used) for k in others}
+            used = {k: (self._batcher.is_busy(k), self.table[k].last_used) for k in others}
             victim = min(others, key=used.__getitem__)
             await self._free(victim)
             self._wanted.pop(victim, None)
+            self.on_change()
             self._metrics.model_evictions.labels(self._worker).inc()
             if self._batcher.waiting(victim):
                 self.want(victim)
@@ -287,12 +288,8 @@ class Residency:
     async def _free(self, key: CheckpointKey) -> None:
         await self._batcher.close(key)
         reply = await self._attached().unload(key, self._limits.load_timeout_s)
-        self.note(reply.stats)
-        self._forget(key)
-
-    def _forget(self, key: CheckpointKey) -> None:
-        if self._residents.pop(key, None):
-            self._metrics.model_bytes.remove(self._worker, key.name, key.version)
+        self.table.note(reply.stats)
+        self.table.forget(key)
 
     def _attached(self) -> WorkerProcess:
         if self._process is None:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from model.checkpoints.key import CheckpointKey
@@ -15,53 +14,33 @@ from service.workers.batcher import Batcher
 from service.workers.jobs import Batch, Job, Priority
 from service.workers.lane import Lane
 from service.workers.latency import Latencies
-from service.workers.pipe.messages import BatchReply, Finding, WorkerPlan
+from service.workers.pipe.messages import (
+    BatchReply,
+    Finding,
+    PriorLoad,
+    Resident,
+    WorkerPlan,
+    WorkerStats,
+)
 from service.workers.process import ProcessDied, WorkerProcess
 from service.workers.protocol import WorkerState, WorkerStatus
 from service.workers.residency import Residency
+from service.workers.spare import Handover, Spare
+from service.workers.supervision import Supervision
 
 logger = logging.getLogger("service.worker")
 
 _EXPECTED_START_S = 10.0
 _MAX_RELOAD_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Supervision:
-    """Time-outs and delays of a worker, in seconds.
-
-    A batch may take `batch_patience` times its expected time, at least `min_batch_timeout_s` and at
-    most `batch_timeout_s`, which also applies without an expectation. Checkpoints that failed to
-    load at the start are tried again after `reload_s`, doubled each time.
-    """
-
-    startup_timeout_s: float
-    batch_timeout_s: float
-    backoff_s: float
-    max_backoff_s: float
-    stop_grace_s: float
-    heartbeat_timeout_s: float = 10.0
-    min_batch_timeout_s: float = 10.0
-    batch_patience: float = 10.0
-    reload_s: float = 60.0
-
-    def delay_s(self, deaths: int) -> float:
-        """Return the delay before the next start, after that many deaths in a row."""
-        return min(self.max_backoff_s, self.backoff_s * 2.0 ** min(deaths - 1, 60))
-
-    def patience_s(self, expected_s: float) -> float:
-        """Return the time-out of a batch; `expected_s` is 0 without an expectation."""
-        if not expected_s:
-            return self.batch_timeout_s
-        likely = max(self.min_batch_timeout_s, self.batch_patience * expected_s)
-        return min(self.batch_timeout_s, likely)
+_TAKEOVER_S = 1.0
 
 
 class Worker:
     """A process on one device, with its queue and its supervision.
 
     The process computes batches in order, as many at once as it has lanes. `on_ready` is called
-    with the checkpoints that a new process could not load, `on_death` after a process has died.
+    with the checkpoints that a new process could not load, `on_death` after a process has died. The
+    `spare`, if there is one, takes over from a process that dies.
     """
 
     def __init__(
@@ -74,6 +53,7 @@ class Worker:
         metrics: Metrics,
         on_ready: Callable[[str, Mapping[CheckpointKey, str]], None],
         on_death: Callable[["Worker"], None],
+        spare: Spare | None = None,
     ) -> None:
         self.plan = plan
         self.batcher = batcher
@@ -86,6 +66,9 @@ class Worker:
         self._metrics = metrics
         self._on_ready = on_ready
         self._on_death = on_death
+        self._spare = spare
+        self._died_at: float | None = None
+        self._ready_at = -math.inf
         self._deaths = 0
         self._sent: list[Batch] = []
         self._start_took_s = _EXPECTED_START_S
@@ -97,6 +80,29 @@ class Worker:
     def is_ready(self) -> bool:
         """Whether its process is warm and takes batches."""
         return self.state is WorkerState.READY
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether its process serves, and loads nothing."""
+        return self.is_ready and not self.residency.is_loading
+
+    @property
+    def residents(self) -> Mapping[CheckpointKey, Resident]:
+        """The loaded checkpoints."""
+        return self.residency.residents
+
+    @property
+    def stats(self) -> WorkerStats:
+        """The process's latest measurements of itself."""
+        return self.residency.table.stats
+
+    def keeps(self, key: CheckpointKey) -> bool:
+        """Whether a checkpoint is loaded, or will be at the next start of a process."""
+        return self.residency.keeps(key)
+
+    def prior(self, key: CheckpointKey) -> PriorLoad:
+        """Return the results that loading the checkpoint into another process need not measure."""
+        return self._latencies.prior(key)
 
     @property
     def status(self) -> WorkerStatus:
@@ -134,11 +140,15 @@ class Worker:
             self._set(WorkerState.STOPPED, "shut down")
 
     async def _live(self) -> None:
-        """Start a process and serve with it until it dies; raises `ProcessDied`."""
-        process = WorkerProcess(self.plan)
+        """Serve with the spare or a new process until it dies; raises `ProcessDied`."""
+        handover = self._spare.claim() if self._spare is not None else None
+        process = handover.process if handover is not None else WorkerProcess(self.plan)
         try:
-            refused = await self._start(process)
+            refused = await (self._take_over(handover) if handover else self._start(process))
             await self._serve(process, refused)
+        except ProcessDied:
+            self._died_at = self._died_at or asyncio.get_running_loop().time()
+            raise
         finally:
             self.pid = None
             self._set(WorkerState.STOPPED, "its process has ended")
@@ -152,11 +162,22 @@ class Worker:
         await process.start(self._supervision.startup_timeout_s)
         refused = await self.residency.attach(process)
         self._start_took_s = clock.time() - started
-        self.pid = process.pid
-        self._on_ready(self.plan.name, refused)
-        self._set(WorkerState.READY, "ready")
+        self._open(process, refused)
         logger.info("worker %s is ready after %.1f s", self.plan.name, self._start_took_s)
         return refused
+
+    async def _take_over(self, handover: Handover) -> dict[CheckpointKey, str]:
+        refused = self.residency.take_over(handover.process, handover.loaded)
+        self._open(handover.process, refused)
+        self._metrics.takeovers.labels(self.plan.name).inc()
+        logger.info("worker %s is ready: the spare has taken over", self.plan.name)
+        return refused
+
+    def _open(self, process: WorkerProcess, refused: dict[CheckpointKey, str]) -> None:
+        self.pid = process.pid
+        self._ready_at = asyncio.get_running_loop().time()
+        self._on_ready(self.plan.name, refused)
+        self._set(WorkerState.READY, "ready")
 
     async def _serve(self, process: WorkerProcess, refused: dict[CheckpointKey, str]) -> None:
         death = asyncio.create_task(process.wait_dead())
@@ -205,7 +226,7 @@ class Worker:
     async def _compute(self, process: WorkerProcess, batch: Batch) -> None:
         clock = asyncio.get_running_loop()
         started = clock.time()
-        self.residency.touch(batch.checkpoint)
+        self.residency.table.touch(batch.checkpoint)
         self._sent.append(batch)
         try:
             reply = await process.compute(batch, self._patience_s(batch))
@@ -229,12 +250,16 @@ class Worker:
             self.batcher.take_back(batch)
             return
         why = "the worker died with this image on it: it was not inspected"
-        batch.fail(WorkerLost(why, math.ceil(self._start_took_s)))
+        batch.fail(WorkerLost(why, math.ceil(self._next_start_s)))
 
     def _record(self, batch: Batch, reply: BatchReply, seconds: float) -> None:
         """Record a batch's time and limit; the time of a halved batch predicts nothing."""
         self._deaths = 0
-        self.residency.note(reply.stats)
+        if self._died_at is not None:
+            recovery_s = self._ready_at - self._died_at + seconds
+            self._metrics.recovery_seconds.labels(self.plan.name).observe(recovery_s)
+            self._died_at = None
+        self.residency.table.note(reply.stats)
         self._metrics.batch_seconds.labels(self.plan.name).observe(seconds)
         key = batch.checkpoint
         if reply.batch_limit is not None:
@@ -246,13 +271,26 @@ class Worker:
 
     async def _back_off(self, reason: str) -> None:
         self._deaths += 1
-        delay_s = self._supervision.delay_s(self._deaths)
-        self._expected_at = asyncio.get_running_loop().time() + delay_s + self._start_took_s
+        # A part that kills workers kills the spares as well: after another death in a row, wait.
+        at_once = self._deaths == 1 and self._has_spare
+        delay_s = 0.0 if at_once else self._supervision.delay_s(self._deaths)
+        self._expected_at = asyncio.get_running_loop().time() + delay_s + self._next_start_s
         self._set(WorkerState.RESTARTING, reason)
         self._metrics.worker_restarts.labels(self.plan.name).inc()
         logger.error("worker %s: %s; next start in %.1f s", self.plan.name, reason, delay_s)
         self._on_death(self)
+        if self._spare is not None:
+            self._spare.note_change()
         await asyncio.sleep(delay_s)
+
+    @property
+    def _has_spare(self) -> bool:
+        return self._spare is not None and self._spare.is_ready
+
+    @property
+    def _next_start_s(self) -> float:
+        """The expected seconds of the next start."""
+        return _TAKEOVER_S if self._has_spare else self._start_took_s
 
     def _set(self, state: WorkerState, reason: str) -> None:
         self.state, self.reason = state, reason

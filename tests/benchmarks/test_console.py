@@ -57,7 +57,7 @@ def test_every_page_is_asked_for_and_answers(weights, tmp_path):
 def test_a_part_is_timed_from_its_answer_to_each_stream(weights, tmp_path):
     settings = Settings(
         versions=VersionSettings(weights_dir=weights, state_dir=tmp_path),
-        workers=WorkerSettings(threads_per_worker=1),
+        workers=WorkerSettings(threads_per_worker=1, spare="off"),
         http=HttpSettings(shutdown_grace_s=0),
     )
     with running(settings) as server:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import numpy as np
@@ -42,6 +43,7 @@ from service.settings import (
     WorkerSettings,
 )
 from service.telemetry.metrics import Metrics
+from service.workers.spare import Spare
 from service.workers.worker import Worker
 from tests.service.archive.postgresql import postgresql_server, postgresql_url  # noqa: F401
 from tests.service.line import Line
@@ -49,6 +51,13 @@ from tests.service.live import Live, serving
 
 INPUT = (64, 64)
 TIMEOUT_S = 180.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_spare() -> Iterator[None]:
+    """Spares in this process are never started, unless a test lets them be."""
+    with patch.object(Spare, "settle_s", 1e9):
+        yield
 
 
 @pytest.fixture

@@ -82,10 +82,12 @@ class Live:
         (result,) = response.json()["results"]
         return dict(result)
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        until = time.monotonic() + TIMEOUT_S
+    def until(
+        self, condition: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        until = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < until, f"no {what} within {TIMEOUT_S} s"
+            assert time.monotonic() < until, f"no {what} within {timeout_s} s"
             time.sleep(0.02)
 
     def await_health(self) -> None:

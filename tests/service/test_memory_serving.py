@@ -30,7 +30,8 @@ def parts(network):
     for number, category in enumerate(("bolt", "nut")):
         rows = detector.compare(noise(number)[None])
         patches = rows[0, SIZE[0] * SIZE[1] :].reshape(-1, 64).T
-        memory = Memory(np.ascontiguousarray(patches), (8, 8), SIZE, SCORING.sigma)
+        plain = np.eye(patches.shape[1], dtype=np.float32)
+        memory = Memory(np.ascontiguousarray(patches), plain, (8, 8), SIZE, SCORING.sigma)
         high = np.quantile(memory.maps(rows[:, SIZE[0] * SIZE[1] :] + 0.1), 0.9)
         scale = np.array([[0, 1], [0, high]], np.float32)
         detector.baselines[category] = FusedBaseline(None, memory, scale, 2.0)

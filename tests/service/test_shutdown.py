@@ -1,5 +1,6 @@
 """SIGTERM or SIGHUP to a real process under load: it answers accepted requests and exits with 0."""
 
+import json
 import os
 import re
 import signal
@@ -115,6 +116,24 @@ def test_sigterm_under_load_fails_no_request(start, image, number):
         assert process.wait(60) == 0
     assert load.failures == []
     assert set(load.statuses) == {200}
+
+
+def test_sigterm_delivers_what_waits_for_a_slow_sink(start, image, tmp_path):
+    """As when Kubernetes takes a pod away for good."""
+    results = tmp_path / "results"
+    sink = {"type": "folder", "path": str(results), "max_per_s": 4}
+    with start(
+        MAMBAAD_VERSIONS__STATE_DIR=str(tmp_path / "state"),
+        MAMBAAD_HTTP__SHUTDOWN_GRACE_S="0",
+        MAMBAAD_DELIVERY__SINKS=json.dumps({"files": sink}),
+        MAMBAAD_DELIVERY__DRAIN_S="60",
+    ) as (process, url):
+        for _ in range(8):
+            assert httpx.post(f"{url}/detect?category=bolt", content=image()).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(90) == 0
+    files = [file for file in results.rglob("*") if file.is_file()]
+    assert sum(len(file.read_text("utf-8").splitlines()) for file in files) == 8
 
 
 def test_what_should_outlive_its_terminal_does(start):

@@ -1,1 +1,1 @@
-"""Commands that make or change checkpoints: `mambaad calibrate`, `golden`, `export`, `import`."""
+"""Commands that make or change checkpoints: `mambaad advise`, `calibrate`, `golden`, and others."""

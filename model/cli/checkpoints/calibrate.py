@@ -9,6 +9,7 @@ import typer
 
 from model.cli.checkpoints import goals
 from model.cli.checkpoints.calibration_log import look_back
+from model.cli.checkpoints.good_images import held_out_of_training, new_images
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -241,57 +242,3 @@ def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:
         return [s for name, place in places.items() for s in defective_parts(place, name)]
     except DatasetError as error:
         raise CalibrationError(str(error)) from error
-
-
-def new_images(
-    checkpoint: "Checkpoint", folder: Path, categories: list[str] | None
-) -> list["Sample"]:
-    """Return the good images in `folder` of `categories`, or of all calibrated categories."""
-    from model.training.data import read_good_categories
-
-    chosen = categories or list(checkpoint.manifest.categories)
-    if not chosen:
-        raise CalibrationError(
-            f"{checkpoint.name!r} has no categories yet: give one with --category"
-        )
-    return read_good_categories(folder, chosen)
-
-
-def held_out_of_training(
-    checkpoint: "Checkpoint",
-    data: Path,
-    categories: list[str] | None,
-    good: list[str] | None = None,
-    defective: list[str] | None = None,
-) -> list["Sample"]:
-    """Return the images that were held out when the checkpoint was trained on `data`.
-
-    `good` and `defective` are the folder names that were given to training.
-    """
-    from model.dataset import Words
-    from model.training import read_training_data
-    from model.training.data import digests
-
-    training = checkpoint.manifest.training
-    if "recipe" not in training:
-        raise CalibrationError(
-            f"{checkpoint.name!r} was not trained here, so the images of {data} used in training "
-            "are unknown: give good images that it has not seen with --images DIR"
-        )
-    if training["recipe"].get("folds"):
-        raise CalibrationError(
-            f"{checkpoint.name!r} was trained in folds, on all good images, so none are held "
-            "out: give good images that it has not seen with --images DIR"
-        )
-    words = Words.given(good, defective, categories)
-    fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
-    samples = list(read_training_data(data, categories, None, fraction, seed, words=words).held_out)
-    recorded = training["images"]["held_out"]
-    for category, digest in digests(samples).items():
-        if digest != recorded.get(category):
-            raise CalibrationError(
-                f"the held-out images of {category!r} in {data} are not those of the training "
-                f"(got {digest}, recorded {recorded.get(category, 'none')}), so training may have "
-                "used some: give good images that it has not seen with --images DIR"
-            )
-    return samples

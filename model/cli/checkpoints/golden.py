@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from model.cli.checkpoints.calibrate import held_out_of_training, new_images
+from model.cli.checkpoints.good_images import held_out_of_training, new_images
 from model.cli.options import STORE, Categories, Defective, Device, Good, Name, Version, Weights
 from model.errors import CalibrationError
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
     from model.dataset import Sample
     from model.evaluation import Comparison
+    from model.evaluation.timing import Times
+    from model.inference.detector import Detector
+    from model.report import Pair
 
 _LISTED = 20
 
@@ -75,9 +78,8 @@ def compare(
     from model import evaluation
     from model.checkpoints.checkpoint import CheckpointStore
     from model.cli.passed_over import tell_passed_over
-    from model.cli.watching import counting
     from model.dataset import Words, read_dataset
-    from model.report import Pair, write_comparison
+    from model.report import Pair
     from model.runtimes.torch import open_checkpoint
 
     store = CheckpointStore(weights)
@@ -92,23 +94,36 @@ def compare(
     detectors = [open_checkpoint(checkpoint, device) for checkpoint in (former, latter)]
     evaluations = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
     comparison = evaluation.compare(evaluations[0], evaluations[1])
+    times = _measure_times(detectors[0], detectors[1], samples)
     Console().print(comparison.table((first, second)))
+    print(times.text((first, second)))
     for checkpoint in (former, latter):
         warn_of_seen(store, checkpoint, samples)
     list_changes(comparison, None if every else _LISTED)
     if json_file is not None:
-        _write_json(json_file, former, latter, comparison.to_dict())
+        differences = comparison.to_dict() | {"times": times.to_dict()}
+        _write_json(json_file, former, latter, differences)
     if report is not None:
-        pair = Pair(
-            (first, second),
-            (detectors[0], detectors[1]),
-            (former.manifest, latter.manifest),
-            comparison,
-            data,
-        )
-        with counting(len(comparison.changes), "writing the report") as advance:
-            write_comparison(report, pair, advance)
-        print(f"wrote {report}")
+        manifests = (former.manifest, latter.manifest)
+        both = (detectors[0], detectors[1])
+        _publish(report, Pair((first, second), both, manifests, comparison, data, times))
+
+
+def _measure_times(first: "Detector", second: "Detector", samples: "Sequence[Sample]") -> "Times":
+    from model.cli.evaluate.evaluation import described
+    from model.evaluation.timing import Times, inspection_ms
+
+    both = (inspection_ms(first, samples), inspection_ms(second, samples))
+    return Times(described(first.engine.device), both)
+
+
+def _publish(report: Path, pair: "Pair") -> None:
+    from model.cli.watching import counting
+    from model.report import write_comparison
+
+    with counting(len(pair.comparison.changes), "writing the report") as advance:
+        write_comparison(report, pair, advance)
+    print(f"wrote {report}")
 
 
 def _write_json(

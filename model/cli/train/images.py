@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _PANEL = "Images (docs/quality.md)"
 
 Resize: TypeAlias = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="How an image becomes the network's input: stretch, letterbox or tile.",
         rich_help_panel=_PANEL,
@@ -23,14 +23,15 @@ Tile: TypeAlias = Annotated[
     bool, typer.Option("--tile", help="The same as --resize tile.", rich_help_panel=_PANEL)
 ]
 TileOverlap: TypeAlias = Annotated[
-    float,
+    float | None,
     typer.Option(help="Least overlap of tiles, as a share of a side.", rich_help_panel=_PANEL),
 ]
 TileScale: TypeAlias = Annotated[
-    float, typer.Option(help="Resize images by this factor before tiling.", rich_help_panel=_PANEL)
+    float | None,
+    typer.Option(help="Resize images by this factor before tiling.", rich_help_panel=_PANEL),
 ]
 GreyBits: TypeAlias = Annotated[
-    int,
+    int | None,
     typer.Option(help="Bits used in 16-bit grey images: 8 to 16.", rich_help_panel=_PANEL),
 ]
 Roi: TypeAlias = Annotated[

@@ -23,7 +23,7 @@ from model.cli.train.images import Cache, Ignore, Roi
 from model.option_groups import OptionGroup
 
 if TYPE_CHECKING:
-    from model.training import TrainingConfig, TrainingData
+    from model.training.data import GoodImages
 
 _SCORE, _RUN = CALIBRATION, "The run"
 
@@ -53,24 +53,22 @@ class SourceOptions(OptionGroup):
         ),
     ] = None
 
-    def read(self, config: "TrainingConfig") -> "TrainingData":
-        """Find the good images, and hold some of them out; see `read_training_data`."""
+    def find(self) -> "GoodImages":
+        """Find the good images; see `find_good_images`."""
         from model.cli.passed_over import tell_passed_over
         from model.dataset import Words
-        from model.training import read_training_data
+        from model.training.data import find_good_images
 
-        return read_training_data(
+        found = find_good_images(
             self.data,
             self.categories,
             self.held_out_dir,
-            config.held_out_fraction,
-            config.seed,
             self.layout,
             self.local_root,
-            config.folds,
             words=Words.given(self.good, self.defective, self.categories),
             on_read=tell_passed_over,
         )
+        return found.look_for_duplicates()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +119,14 @@ class RunOptions(OptionGroup):
             rich_help_panel=_RUN,
         ),
     ] = None
+    self_check: Annotated[
+        bool,
+        typer.Option(
+            "--self-check/--no-self-check",
+            help="At the end, draw defects into held-out good parts and count what is found.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True
     tracking: TrackingOptions = TrackingOptions()
     license: Annotated[
         str | None, typer.Option("--license", help="License in the manifest.", rich_help_panel=_RUN)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from model.cli.train.values import read_depths, read_size, read_weights
 from model.option_groups import OptionGroup
 
 if TYPE_CHECKING:
-    from model.training.recipe.recipe import Recipe
+    from model.training.recipe.recipe import Recipe, Values
 
 _NETWORK, _RECIPE, _AUGMENT, _SCORE = (
     "The network",
@@ -20,6 +20,8 @@ _NETWORK, _RECIPE, _AUGMENT, _SCORE = (
     "Augmentation (only changes after which a good part is still good)",
     CALIBRATION,
 )
+
+AUTOMATIC = "auto"
 
 READERS: dict[str, Callable[[str], object]] = {
     "image_size": read_size,
@@ -32,11 +34,11 @@ READERS: dict[str, Callable[[str], object]] = {
 class FrameOptions(OptionGroup):
     """How images become the network's inputs."""
 
-    resize: Resize = "stretch"
+    resize: Resize = None
     tile: Tile = False
-    tile_overlap: TileOverlap = 0.25
-    tile_scale: TileScale = 1.0
-    grey_bits: GreyBits = 16
+    tile_overlap: TileOverlap = None
+    tile_scale: TileScale = None
+    grey_bits: GreyBits = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,33 +46,34 @@ class ScoringOptions(OptionGroup):
     """How maps are scored and calibrated."""
 
     held_out_fraction: Annotated[
-        float, typer.Option(help="The share of train/good held out.", rich_help_panel=_SCORE)
-    ] = 0.2
+        float | None, typer.Option(help="The share of train/good held out.", rich_help_panel=_SCORE)
+    ] = None
     folds: Annotated[
-        int,
+        int | None,
         typer.Option(help="Hold none out; train this many extra networks.", rich_help_panel=_SCORE),
-    ] = 0
+    ] = None
     alpha: Annotated[
-        float,
+        float | None,
         typer.Option(help="The false-reject rate to calibrate for.", rich_help_panel=_SCORE),
-    ] = 0.01
+    ] = None
     score_statistic: Annotated[
-        str,
+        str | None,
         typer.Option(help="Image score from the map: max or top_mean.", rich_help_panel=_SCORE),
-    ] = "max"
+    ] = None
     top_fraction: Annotated[
-        float, typer.Option(help="The share of pixels in top_mean.", rich_help_panel=_SCORE)
-    ] = 0.01
+        float | None, typer.Option(help="The share of pixels in top_mean.", rich_help_panel=_SCORE)
+    ] = None
     sigma: Annotated[
-        float, typer.Option(help="The map's Gaussian blur, in pixels.", rich_help_panel=_SCORE)
-    ] = 4.0
+        float | None,
+        typer.Option(help="The map's Gaussian blur, in pixels.", rich_help_panel=_SCORE),
+    ] = None
     scale_weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Weights of the scales in the map, fine to coarse; 0 skips a scale.",
             rich_help_panel=_SCORE,
         ),
-    ] = "1,1,1"
+    ] = None
     standardise: Annotated[
         bool,
         typer.Option(
@@ -99,37 +102,40 @@ class NetworkOptions(OptionGroup):
     """The network's size and encoder."""
 
     encoder: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="A timm model; the paper's is resnet34 (with --encoder-weights hub or a file).",
             rich_help_panel=_NETWORK,
         ),
-    ] = "tf_efficientnet_lite0"
+    ] = None
     encoder_weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="ImageNet weights: package (tf_efficientnet_lite0), hub, or a file.",
             rich_help_panel=_NETWORK,
         ),
-    ] = "package"
+    ] = None
     image_size: Annotated[
-        str, typer.Option(help="Input size in pixels: N or HEIGHTxWIDTH.", rich_help_panel=_NETWORK)
-    ] = "256"
+        str | None,
+        typer.Option(help="Input size in pixels: N or HEIGHTxWIDTH.", rich_help_panel=_NETWORK),
+    ] = None
     scan: Annotated[
-        str,
+        str | None,
         typer.Option(help="sweep, scan, zorder, zigzag or hilbert.", rich_help_panel=_NETWORK),
-    ] = "hilbert"
-    directions: Annotated[int, typer.Option(help="2, 4 or 8.", rich_help_panel=_NETWORK)] = 8
+    ] = None
+    directions: Annotated[int | None, typer.Option(help="2, 4 or 8.", rich_help_panel=_NETWORK)] = (
+        None
+    )
     depths: Annotated[
-        str,
+        str | None,
         typer.Option(help="Blocks in each stage, coarse to fine.", rich_help_panel=_NETWORK),
-    ] = "3,4,6,3"
+    ] = None
     state_size: Annotated[
-        int, typer.Option(help="States per channel.", rich_help_panel=_NETWORK)
-    ] = 16
+        int | None, typer.Option(help="States per channel.", rich_help_panel=_NETWORK)
+    ] = None
     drop_path: Annotated[
-        float, typer.Option(help="Stochastic depth.", rich_help_panel=_NETWORK)
-    ] = 0.2
+        float | None, typer.Option(help="Stochastic depth.", rich_help_panel=_NETWORK)
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,47 +143,49 @@ class LearningOptions(OptionGroup):
     """The optimisation."""
 
     epochs: Annotated[
-        int, typer.Option(help="The paper trains for 1000.", rich_help_panel=_RECIPE)
-    ] = 100
-    batch_size: Annotated[int, typer.Option(rich_help_panel=_RECIPE)] = 16
+        int | None, typer.Option(help="The paper trains for 1000.", rich_help_panel=_RECIPE)
+    ] = None
+    batch_size: Annotated[int | None, typer.Option(rich_help_panel=_RECIPE)] = None
     learning_rate: Annotated[
         float | None,
         typer.Option(
             help="By default 0.005 x batch size / 16.", show_default=False, rich_help_panel=_RECIPE
         ),
     ] = None
-    weight_decay: Annotated[float, typer.Option(rich_help_panel=_RECIPE)] = 1e-4
+    weight_decay: Annotated[float | None, typer.Option(rich_help_panel=_RECIPE)] = None
     loss: Annotated[
-        str,
+        str | None,
         typer.Option(help="mse (the paper's), cosine or global_cosine.", rich_help_panel=_RECIPE),
-    ] = "mse"
+    ] = None
     schedule: Annotated[
-        str, typer.Option(help="step (the paper's), cosine or onecycle.", rich_help_panel=_RECIPE)
-    ] = "step"
+        str | None,
+        typer.Option(help="step (the paper's), cosine or onecycle.", rich_help_panel=_RECIPE),
+    ] = None
     decay_at: Annotated[
-        float,
+        float | None,
         typer.Option(help="When step drops to a tenth, 0 to 1.", rich_help_panel=_RECIPE),
-    ] = 0.8
+    ] = None
     warmup_epochs: Annotated[
-        int, typer.Option(help="Epochs of linear warm-up.", rich_help_panel=_RECIPE)
-    ] = 0
+        int | None, typer.Option(help="Epochs of linear warm-up.", rich_help_panel=_RECIPE)
+    ] = None
     clip_norm: Annotated[
-        float, typer.Option(help="Clip the gradient's norm; 0: off.", rich_help_panel=_RECIPE)
-    ] = 0.0
+        float | None,
+        typer.Option(help="Clip the gradient's norm; 0: off.", rich_help_panel=_RECIPE),
+    ] = None
     ema_decay: Annotated[
-        float, typer.Option(help="Average the weights; 0: off.", rich_help_panel=_RECIPE)
-    ] = 0.0
+        float | None, typer.Option(help="Average the weights; 0: off.", rich_help_panel=_RECIPE)
+    ] = None
     precision: Annotated[
-        str, typer.Option(help="float32 or bfloat16 (mixed).", rich_help_panel=_RECIPE)
-    ] = "float32"
+        str | None, typer.Option(help="float32 or bfloat16 (mixed).", rich_help_panel=_RECIPE)
+    ] = None
     patience: Annotated[
-        int,
+        int | None,
         typer.Option(
             help="Stop after this many epochs without a lower loss on held-out good images, and "
             "keep the best weights; 0: never.",
             rich_help_panel=_RECIPE,
         ),
-    ] = 0
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,13 +205,13 @@ class AugmentationOptions(OptionGroup):
         ),
     ] = False
     shift: Annotated[
-        float,
+        float | None,
         typer.Option(help="Move by up to this share of a side.", rich_help_panel=_AUGMENT),
-    ] = 0.0
+    ] = None
     brightness: Annotated[
-        float,
+        float | None,
         typer.Option(help="Lighter or darker by up to this share.", rich_help_panel=_AUGMENT),
-    ] = 0.0
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +222,8 @@ class RecipeOptions(OptionGroup):
         str | None,
         typer.Option(
             metavar="RECIPE",
-            help="paper, paper-100, paper-300, fast, quality or a YAML file. Options override "
-            "it; the defaults below apply only without a recipe.",
+            help="auto (chosen for the images; the default), fast, quality, paper, paper-lite, "
+            "paper-100, paper-300 or a YAML file. Options override it.",
             show_default=False,
         ),
     ] = None
@@ -232,39 +240,40 @@ class RecipeOptions(OptionGroup):
     network: NetworkOptions
     learning: LearningOptions
     augmentation: AugmentationOptions
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the images choose the recipe."""
+        return self.recipe in (None, AUTOMATIC)
 
     def read(self, ctx: typer.Context) -> "Recipe":
-        """Merge the recipe, the preset, the given options and --set; later ones override.
+        """Merge the named recipe and the values given."""
+        from model.training.recipe.recipe import Recipe, merge, read_recipe
 
-        Without a recipe, the options' defaults are the base.
-        """
-        from model.training.recipe.recipe import (
-            Recipe,
-            merge,
-            read_preset,
-            read_recipe,
-            read_setting,
-        )
+        assert self.recipe is not None and not self.is_automatic
+        return Recipe.from_values(merge(read_recipe(self.recipe), self.given(ctx)))
 
-        values = read_recipe(self.recipe) if self.recipe else self._values(ctx, given=False)
-        if self.preset is not None:
-            values = merge(values, read_preset(self.preset))
-        values = merge(values, self._values(ctx, given=True))
+    def given(self, ctx: typer.Context) -> "Values":
+        """Merge the preset, the given options and --set; later ones override."""
+        from model.training.recipe.recipe import merge, read_preset, read_setting
+
+        values = read_preset(self.preset) if self.preset is not None else {}
+        values = merge(values, self._options(ctx))
         for text in [*(self.setting or []), *(["resize=tile"] if self.frame.tile else [])]:
             values = merge(values, read_setting(text))
-        return Recipe.from_values(values)
+        return values
 
-    def _values(self, ctx: typer.Context, *, given: bool) -> dict[str, Any]:
-        """Return the values of the options that were given, or of those that were not."""
+    def _options(self, ctx: typer.Context) -> "Values":
+        """Return the values of the options that were given."""
         from model.training.recipe.recipe import merge, nest, paths
 
         places = {path.rpartition(".")[2]: path for path in paths()}
         places["score_statistic"] = places.pop("statistic")
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name, value in self.flat():
             source = ctx.get_parameter_source(name)
-            if name in places and given is (source is not None and source.name == "COMMANDLINE"):
+            if name in places and source is not None and source.name == "COMMANDLINE":
                 read = READERS.get(name)
                 values = merge(values, nest(places[name], read(value) if read else value))
         return values

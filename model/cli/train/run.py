@@ -8,10 +8,14 @@ import typer
 from rich.console import Console
 
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.cli.advising import TrainingEnd, advise_after_training
 from model.cli.train.images import read_areas
 from model.cli.train.options import RunOptions, SourceOptions, TrackingOptions
 from model.training import Run, TrainingData
 from model.training import folds as training
+from model.training.advice import check_fold
+from model.training.choice import RecipeChoice
+from model.training.folds import TrainedFold
 from model.training.parallel.group import Group, join
 from model.training.progress import monitor as monitoring
 from model.training.progress.interrupt import stop_on_interrupt
@@ -29,6 +33,7 @@ class TrainRequest:
 
     name: str
     recipe: Recipe
+    choice: RecipeChoice | None = None
     source: SourceOptions
     run: RunOptions
 
@@ -39,6 +44,7 @@ class TrainRequest:
             folder=self.run.runs / self.name,
             store=CheckpointStore(self.run.weights),
             recipe=self.recipe,
+            choice=self.choice.to_dict() if self.choice else None,
             device=device,
             resume=self.run.resume,
             restart=self.run.restart,
@@ -67,26 +73,55 @@ def follow(request: TrainRequest, images: TrainingData) -> Checkpoint | None:
             f"of {', '.join(parts.categories)}",
             highlight=False,
         )
+        if request.choice is not None:
+            tell_choice(console, request.choice)
         run = request.begin(group, device, images.categories)
-        checkpoint = watch_training(console, run, images, request.run.tracking)
+        checkpoint = watch_training(console, run, images, request.run)
         if checkpoint is None and group.leads:
             print("stopped before the last network: continue with the same command and --resume")
             raise typer.Exit(INTERRUPTED)
     if checkpoint:
         report(checkpoint, run.store)
+        end = TrainingEnd(
+            store=run.store,
+            checkpoint=checkpoint,
+            images=images,
+            folder=run.folder,
+            device=device,
+        )
+        advise_after_training(end, check=request.run.self_check)
     return checkpoint
 
 
+def tell_choice(console: Console, choice: RecipeChoice) -> None:
+    """Print why the recipe was chosen, and the warnings."""
+    for reason in choice.reasons:
+        console.print(reason, highlight=False, markup=False)
+    if choice.base is not None:
+        console.print("any option, --set or --recipe NAME overrides this", highlight=False)
+    for warning in choice.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False)
+
+
 def watch_training(
-    console: Console, run: Run, images: TrainingData, tracking: TrackingOptions
+    console: Console, run: Run, images: TrainingData, options: RunOptions
 ) -> Checkpoint | None:
     """Train with progress on the console; Ctrl-C saves the run and stops."""
+    tracking = options.tracking
 
     def notice() -> None:
         console.print("stopping after this step; Ctrl-C again stops immediately without saving")
 
     with watched(console, run, tracking) as (shown, monitor), stop_on_interrupt(notice) as stop:
-        return training.train(run, images, monitor=monitor, fold_monitor=shown, stop=stop)
+
+        def examine(fold: TrainedFold) -> None:
+            if options.self_check:
+                shown.stage("self-check of this fold")
+                check_fold(fold, stop)
+
+        return training.train(
+            run, images, monitor=monitor, fold_monitor=shown, stop=stop, examine=examine
+        )
 
 
 @contextmanager

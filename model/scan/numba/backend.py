@@ -209,6 +209,11 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="hybrid-scan")
 
 
+def end_threads() -> None:
+    """Let the next scan start new threads."""
+    _pool.cache_clear()
+
+
 def _share(units: int, threads: int, work: Callable[[int, int, int], None]) -> None:
     """Call work(thread, start, stop) over `units` split evenly, the first part in this thread."""
     threads = min(units, threads)

@@ -15,8 +15,10 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from model.errors import ConfigError
+from model.training.parallel.contact import contact
 
 _T = TypeVar("_T")
 PATIENCE = timedelta(minutes=30)
@@ -61,9 +63,15 @@ class Group:
         """Return each value's sum over the processes."""
         if self.size == 1:
             return list(values)
-        rows: list[list[float]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(rows, list(values), group=self._control)
+        rows = self.collect(values)
         return [sum(column) for column in zip(*rows, strict=True)]
+
+    def collect(self, value: _T) -> list[_T]:
+        """Return the values of all processes, by their numbers."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value, group=self._control)
+        return values
 
     def first(self, value: _T) -> _T:
         """Return the first process's value."""
@@ -87,7 +95,8 @@ def join(device: str) -> Iterator[tuple[Group, str]]:
     """Join the processes that torchrun started; yield the group and this process's device.
 
     Without torchrun, the group is this process and the device is unchanged. "cuda" becomes the GPU
-    with this process's number on its machine.
+    with this process's number on its machine. Raises `ProcessLost` if another process ends or
+    cannot be reached (`model.training.parallel.contact`).
     """
     if not dist.is_torchelastic_launched():
         yield Group(), device
@@ -97,8 +106,23 @@ def join(device: str) -> Iterator[tuple[Group, str]]:
     if device == "cuda":
         device = f"cuda:{dist.get_node_local_rank()}"
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device != "cpu" else "gloo", timeout=PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    with contact(store, rank, size):
+        _open("nccl" if device != "cpu" else "gloo")
+        try:
+            yield joined(), device
+        finally:
+            dist.destroy_process_group()
+
+
+def _open(backend: str) -> None:
+    """Connect every process with every other."""
     try:
-        yield joined(), device
-    finally:
-        dist.destroy_process_group()
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the processes cannot connect to each other ({str(error).rpartition('] ')[2]}): set "
+            "GLOO_SOCKET_IFNAME, and for GPUs NCCL_SOCKET_IFNAME too, on each host to the name of "
+            "its network interface, such as eth0, because a host's own name may mean its loopback; "
+            "and let a firewall between the hosts pass all ports"
+        ) from error

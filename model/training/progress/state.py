@@ -147,7 +147,7 @@ def check_identity(folder: Path, identity: Mapping[str, Any], stored: Mapping[st
 def differences(identity: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
     """List the values of a stored run that differ from `identity`."""
     # JSON turns tuples into lists, as in the stored values.
-    wanted, began = _flatten(json.loads(json.dumps(identity))), _flatten(stored)
+    wanted, began = flatten(json.loads(json.dumps(identity))), flatten(stored)
     return [
         f"{key} was {began.get(key)!r}, is {wanted.get(key)!r}"
         for key in sorted(set(wanted) | set(began))
@@ -155,11 +155,12 @@ def differences(identity: Mapping[str, Any], stored: Mapping[str, Any]) -> list[
     ]
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by their names, joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -142,7 +142,7 @@ class ChangeAnswer(_Answer):
     @classmethod
     def of(cls, record: AuditRecord) -> "ChangeAnswer":
         """Describe a change."""
-        return cls(**record.model_dump(exclude={"action", "category", "subject"}))
+        return cls(**record.model_dump(exclude={"action", "category", "subject", "refused"}))
 
 
 class ThresholdAnswer(_Answer):

@@ -37,7 +37,7 @@ from service.errors import (
     UnsupportedCharset,
 )
 from service.http.declaration import Scope, declares
-from service.versions.rollout import Author
+from service.versions.changes import Author
 
 router = APIRouter(tags=["deliveries"], route_class=SmallBodyRoute)
 

@@ -1,11 +1,10 @@
 """One version: where it is in memory, its golden images, its metrics, how it was trained.
 
-A manifest may come from a stranger: `training` and `metrics` may have any JSON, so each value is
-shown only if it has the expected type.
+A manifest may come from a stranger: `training` and `metrics` may have any JSON; see
+`service.console.models.manifest_values`.
 """
 
 import asyncio
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,10 +13,18 @@ from model.checkpoints.key import CheckpointKey
 from model.checkpoints.manifest import Manifest
 from model.inspection import Category
 from service.api.service import Service
+from service.console.models.manifest_values import (
+    MOST_TEXT,
+    Measured,
+    mapping,
+    measured,
+    number,
+    text,
+    whole,
+)
 
 METRICS = ("image_auroc", "image_ap", "pixel_auroc", "aupro", "false_reject_rate", "escape_rate")
 _MOST_CATEGORIES = 200
-_MOST_TEXT = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +51,6 @@ class GoldenSet:
     category: Category
     images: int
     tolerance: float
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A metric from 0 to 1, with its interval if the manifest has one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +117,27 @@ def in_memory(service: Service, key: CheckpointKey) -> list[InMemory]:
 def details_of(manifest: Manifest) -> Details:
     """Return what a manifest says, without values of an unexpected type."""
     training, network = manifest.training, manifest.network
-    recipe = _mapping(training.get("recipe"))
-    tested = _mapping(manifest.metrics.get("test_images"))
+    recipe = mapping(training.get("recipe"))
+    tested = mapping(manifest.metrics.get("test_images"))
     sizes = manifest.preprocessing.get("image_size")
     return Details(
-        encoder=_text(network.get("encoder")),
-        input_px=" × ".join(map(_text, sizes)) if isinstance(sizes, list | tuple) else "",  # noqa: RUF001
+        encoder=text(network.get("encoder")),
+        input_px=" × ".join(map(text, sizes)) if isinstance(sizes, list | tuple) else "",  # noqa: RUF001
         epochs=" / ".join(
-            filter(None, (_text(training.get("epochs_done")), _text(recipe.get("epochs"))))
+            filter(None, (text(training.get("epochs_done")), text(recipe.get("epochs"))))
         ),
-        seconds=_number(training.get("seconds")),
-        images=_images(_mapping(training.get("images"))),
+        seconds=number(training.get("seconds")),
+        images=_images(mapping(training.get("images"))),
         recipe=list(_flat(recipe))[:_MOST_CATEGORIES],
         results=_results(manifest.metrics),
         was_checked=tested.get("checked") is True,
-        seen_images=_whole(tested.get("seen")) or 0,
+        seen_images=whole(tested.get("seen")) or 0,
         golden=[
             GoldenSet(category, len(entry.raw_scores), entry.tolerance)
             for category, entry in sorted(manifest.golden.items())
         ],
         files=sorted(manifest.sha256.items()),
-        software=[(name[:_MOST_TEXT], text[:_MOST_TEXT]) for name, text in _software(manifest)],
+        software=[(name[:MOST_TEXT], of[:MOST_TEXT]) for name, of in _software(manifest)],
         license=manifest.license,
         notice=manifest.notice,
         calibration_version=manifest.calibration_version,
@@ -151,35 +149,24 @@ def _software(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _images(images: Mapping[str, object]) -> list[TrainedOn]:
-    train, held_out = _mapping(images.get("train")), _mapping(images.get("held_out"))
+    train, held_out = mapping(images.get("train")), mapping(images.get("held_out"))
     names = sorted({*train, *held_out})[:_MOST_CATEGORIES]
     return [
-        TrainedOn(name[:_MOST_TEXT], _text(train.get(name)), _text(held_out.get(name)))
+        TrainedOn(name[:MOST_TEXT], text(train.get(name)), text(held_out.get(name)))
         for name in names
     ]
 
 
 def _results(metrics: Mapping[str, object]) -> list[CategoryResult]:
-    categories = _mapping(metrics.get("categories"))
+    categories = mapping(metrics.get("categories"))
     results = []
     for name in sorted(categories)[:_MOST_CATEGORIES]:
-        values = _mapping(categories[name])
-        intervals = _mapping(values.get("intervals"))
-        measured = {one: _measured(values.get(one), intervals.get(one)) for one in METRICS}
-        good, defective = _whole(values.get("good")), _whole(values.get("defective"))
-        results.append(CategoryResult(name[:_MOST_TEXT], good, defective, measured))
+        values = mapping(categories[name])
+        intervals = mapping(values.get("intervals"))
+        shown = {one: measured(values.get(one), intervals.get(one)) for one in METRICS}
+        good, defective = whole(values.get("good")), whole(values.get("defective"))
+        results.append(CategoryResult(name[:MOST_TEXT], good, defective, shown))
     return results
-
-
-def _measured(value: object, interval: object) -> Measured | None:
-    number = _share(value)
-    if number is None:
-        return None
-    if isinstance(interval, list | tuple) and len(interval) == 2:
-        low, high = map(_share, interval)
-        if low is not None and high is not None:
-            return Measured(number, low, high)
-    return Measured(number)
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -188,28 +175,4 @@ def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, Mapping):
             yield from _flat(value, f"{path}.")
         else:
-            yield path[:_MOST_TEXT], _text(value)
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def _share(value: object) -> float | None:
-    number = _number(value)
-    return number if number is not None and 0 <= number <= 1 else None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: object) -> str:
-    """Return a value of JSON as a short text; nothing for None."""
-    return "" if value is None else str(value)[:_MOST_TEXT]
+            yield path[:MOST_TEXT], text(value)

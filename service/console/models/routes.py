@@ -24,6 +24,7 @@ from service.console.models.overview import (
     served_categories,
     served_category,
 )
+from service.console.models.self_checks import RIVALS, self_checks_of
 from service.console.models.targets import (
     RouteFields,
     assignment_in,
@@ -32,6 +33,7 @@ from service.console.models.targets import (
     roll_back,
     target_of,
 )
+from service.console.sharing import sharing_of
 from service.console.visits import CHANGING, Visit, VisitDependency
 from service.errors import InvalidRequest, NoSuchCategory
 from service.http.declaration import declares
@@ -59,6 +61,7 @@ async def models_page(
         "models.html",
         categories=served_categories(service),
         refusals=service.registry.refusals,
+        sharing=sharing_of(service),
         new=new,
         **_list_values(service),
     )
@@ -95,6 +98,9 @@ async def version_page(
         created=moment_in(found.created),
         roles=service.registry.roles(found.key),
         details=details_of(manifest) if manifest else None,
+        self_checks=self_checks_of(manifest) if manifest else [],
+        rivals=RIVALS,
+        advise_command=f"mambaad advise {found.key.name} DATA",
         names=METRICS,
         has_report=report is not None,
         report_command=_report_command(found),

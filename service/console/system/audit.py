@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
 
-from service.api.service import ServiceDependency
+from service.api.service import Service, ServiceDependency
 from service.console.visits import CHANGING, VisitDependency
 from service.http.declaration import declares
 from service.versions.state import Action, AuditRecord
@@ -33,7 +33,7 @@ async def page(
     """Show the records that have all given values, those before a number first."""
     given = {"action": action.strip(), "about": about.strip(), "who": who.strip()}
     filters = {name: value for name, value in given.items() if value}
-    matching = _matching(service.rollout.audit, filters, before)
+    matching = _matching(_all(service), filters, before)
     records = list(islice(matching, _PAGE_RECORDS + 1))
     shown, has_more = records[:_PAGE_RECORDS], len(records) > _PAGE_RECORDS
     older = urlencode({**filters, "before": shown[-1][0]}) if has_more else None
@@ -48,6 +48,13 @@ async def page(
         newest=urlencode(filters),
         is_first=before is None,
     )
+
+
+def _all(service: Service) -> Sequence[AuditRecord]:
+    """Return the audit, with the changes that were refused on this node at their times."""
+    audit = service.rollout.audit
+    refused = service.sharing.knowledge.refused if service.sharing else []
+    return sorted([*audit, *refused], key=lambda record: record.at) if refused else audit
 
 
 def _matching(

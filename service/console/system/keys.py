@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.access.guard import Guard
-from service.access.keys import ApiKey, KeysUnusable, read_keys, remove_key
-from service.api.service import ServiceDependency
+from service.access.keys import ApiKey, KeysUnusable, read_keys, remove_key, without_key
+from service.api.service import Service, ServiceDependency
 from service.console.changes import author_of
 from service.console.visits import CHANGING, Visit, VisitDependency
 from service.errors import Conflict
 from service.http.declaration import Scope, declares
+from service.versions.state import AuditRecord
+
+if TYPE_CHECKING:
+    from service.shared.sharing import Sharing
 
 router = APIRouter()
 
@@ -47,12 +51,16 @@ class KeyView:
 
 @dataclass(frozen=True, slots=True)
 class KeysView:
-    """The file of keys: None if none is configured; `fault` says why it cannot be read."""
+    """The file of keys: None if none is configured; `fault` says why it cannot be read.
+
+    `is_shared` says that the keys are those of all nodes, in a PostgreSQL.
+    """
 
     file: FilePath | None
     is_writable: bool
     keys: Sequence[KeyView]
     fault: str = ""
+    is_shared: bool = False
 
 
 @router.get(_ADDRESS)
@@ -73,7 +81,7 @@ async def withdraw(
     author = author_of(visit, fields)
     found = await asyncio.to_thread(_read, request, visit)
     key = next((key for key in found.keys if key.name == name), None)
-    if found.file is None or key is None:
+    if key is None:
         raise Conflict(found.fault or f"there is no key named {name!r}")
     if key.needs_confirmation and fields.get("confirmed") != "yes":
         raise Conflict(
@@ -81,9 +89,21 @@ async def withdraw(
             "confirm that it shall be withdrawn"
         )
     scopes = ", ".join(key.scopes)
-    make = partial(_remove, found.file, name)
-    await service.rollout.record("key-withdrawn", name, author, make, scopes=scopes)
+    if service.sharing is not None:
+        withdraw_shared = partial(_withdraw_shared, service.sharing, name=name)
+        await service.rollout.change("key-withdrawn", name, author, withdraw_shared, scopes=scopes)
+    else:
+        assert found.file is not None, "it has the key"
+        make = partial(_remove, found.file, name)
+        await service.rollout.record("key-withdrawn", name, author, make, scopes=scopes)
     return visit.redirect(f"{_ADDRESS}?withdrawn={name}")
+
+
+def _withdraw_shared(sharing: "Sharing", record: AuditRecord, *, name: str) -> None:
+    try:
+        sharing.deployment.change_keys(record, partial(without_key, name=name))
+    except KeysUnusable as error:
+        raise Conflict(f"the key was not withdrawn: {error}") from error
 
 
 def _remove(file: FilePath, name: str) -> None:
@@ -95,6 +115,12 @@ def _remove(file: FilePath, name: str) -> None:
 
 def _read(request: Request, visit: Visit) -> KeysView:
     """Read the file, which may be newer than the keys that the service has checked."""
+    guard: Guard = request.app.state.guard
+    own = visit.caller.name if visit.caller else ""
+    service: Service = request.app.state.service
+    if service.sharing is not None:
+        shared = _views(service.sharing.keys.keys, guard, own)
+        return KeysView(None, is_writable=True, keys=shared, is_shared=True)
     file: FilePath | None = request.app.state.settings.access.api_keys_file
     if file is None:
         return KeysView(None, is_writable=False, keys=())
@@ -103,10 +129,12 @@ def _read(request: Request, visit: Visit) -> KeysView:
         keys = read_keys(file)
     except KeysUnusable as error:
         return KeysView(file, is_writable, (), str(error))
-    guard: Guard = request.app.state.guard
+    return KeysView(file, is_writable, _views(keys, guard, own))
+
+
+def _views(keys: Sequence[ApiKey], guard: Guard, own: str) -> list[KeyView]:
     admins = [key for key in keys if Scope.ADMIN in key.scopes]
-    own = visit.caller.name if visit.caller else ""
-    return KeysView(file, is_writable, [_view(key, guard, own, admins) for key in keys])
+    return [_view(key, guard, own, admins) for key in keys]
 
 
 def _view(key: ApiKey, guard: Guard, own: str, admins: Sequence[ApiKey]) -> KeyView:

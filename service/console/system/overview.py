@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from service.api.inspections.door import find_door
 from service.api.service import Service, ServiceDependency
 from service.console.board.traffic import Traffic
+from service.console.sharing import sharing_of
 from service.console.system.stations import stations_of
 from service.console.system.workers import workers_of
 from service.console.visits import CHANGING, VisitDependency
@@ -27,7 +28,9 @@ async def overview(
     query = partial(stations_of, now=datetime.now(UTC))
     stations = await door.archive.read(query) if door else []
     values = _workers(request, service)
-    return visit.page("system.html", stations=stations, section="overview", **values)
+    return visit.page(
+        "system.html", stations=stations, section="overview", sharing=sharing_of(service), **values
+    )
 
 
 @router.get("/console/system/workers")
@@ -44,4 +47,5 @@ def _workers(request: Request, service: Service) -> dict[str, Any]:
         "recent": recent,
         "readiness": service.readiness(),
         "workers": workers_of(service, recent),
+        "spare": service.workers.spare(),
     }

@@ -20,7 +20,7 @@ from service.console.thresholds.showing import show
 from service.console.visits import CHANGING, Visit, VisitDependency
 from service.errors import Conflict, InvalidRequest
 from service.http.declaration import declares
-from service.versions.rollout import Author
+from service.versions.changes import Author
 from service.versions.state import AuditRecord
 from service.versions.thresholds import RawScore, Threshold
 

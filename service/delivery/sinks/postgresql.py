@@ -26,8 +26,8 @@ from service.archive.records import (
 )
 from service.archive.searching import judging
 from service.archive.searching.judging import Judgement
+from service.cutting import Cutter
 from service.delivery.message import Parcel
-from service.delivery.sinks.cutting import Cutter
 from service.delivery.sinks.sink import (
     TAKEN,
     Held,

@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import httpx
 
+from service.cutting import Cutter
 from service.delivery.message import Parcel
 from service.delivery.sinks.certificates import CertificateUnusable, tls_context
-from service.delivery.sinks.cutting import Cutter
 from service.delivery.sinks.sink import (
     TAKEN,
     Held,

@@ -2,8 +2,8 @@
 
 `traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `archive`
 commits of the journal, `media` images and raw maps of the archive, `retention` what is deleted from
-it, `delivery` what sinks take. A counter's name ends in `_total`; a name includes its unit:
-seconds, bytes or ratio.
+it, `delivery` what sinks take, `shared` the state that nodes share. A counter's name ends in
+`_total`; a name includes its unit: seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from service.telemetry.metrics.labels import OTHER, BoundedLabel
 from service.telemetry.metrics.media import MediaMetrics
 from service.telemetry.metrics.models import ModelMetrics
 from service.telemetry.metrics.retention import RetentionMetrics
+from service.telemetry.metrics.shared import SharedMetrics
 from service.telemetry.metrics.traffic import TrafficMetrics
 from service.telemetry.metrics.workers import WorkerMetrics
 
@@ -40,6 +41,7 @@ class Metrics(
     MediaMetrics,
     RetentionMetrics,
     DeliveryMetrics,
+    SharedMetrics,
 ):
     """The service's metrics in one registry.
 
@@ -59,6 +61,7 @@ class Metrics(
         MediaMetrics.__init__(self, registry)
         RetentionMetrics.__init__(self, registry)
         DeliveryMetrics.__init__(self, registry)
+        SharedMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
         """Yield the name of every time series, as used in a query."""

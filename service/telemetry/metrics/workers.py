@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.telemetry.metrics.labels import SECONDS, from_zero
 
+_RECOVERY_S = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -23,6 +24,13 @@ class WorkerMetrics:
         for metric in (self.batch_size, self.batch_seconds, self.compute_seconds):
             from_zero(metric, [worker])
         from_zero(self.worker_restarts, [worker])
+        from_zero(self.takeovers, [worker])
+        from_zero(self.recovery_seconds, [worker])
+
+    def expect_spare(self) -> None:
+        """Export the spare's states: off."""
+        for state in ("off", "waiting", "no-memory", "preparing", "ready"):
+            self.spare_state.labels(state).set(state == "off")
 
     def _declare_queues(self, registry: CollectorRegistry) -> None:
         self.queue_depth = Gauge(
@@ -109,6 +117,27 @@ class WorkerMetrics:
             "mambaad_worker_restarts_total",
             "Restarts after the worker died or failed to start.",
             ("worker",),
+            registry=registry,
+        )
+        self.spare_state = Gauge(
+            "mambaad_spare_state",
+            "1 for the state of the spare worker process: off, waiting, no-memory, preparing or "
+            "ready to take over.",
+            ("state",),
+            registry=registry,
+        )
+        self.takeovers = Counter(
+            "mambaad_worker_takeovers_total",
+            "Times that the spare process took over from a worker's process that had died.",
+            ("worker",),
+            registry=registry,
+        )
+        self.recovery_seconds = Histogram(
+            "mambaad_worker_recovery_seconds",
+            "Time from the end of a worker's process until the next one was ready, and its first "
+            "batch.",
+            ("worker",),
+            buckets=_RECOVERY_S,
             registry=registry,
         )
         self.device_memory = Gauge(

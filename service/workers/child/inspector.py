@@ -1,20 +1,12 @@
-"""The worker's process: loads networks and computes batches, by requests from one pipe.
-
-It is spawned, never forked. One thread receives requests, one loads checkpoints, one sends
-heartbeats, and the main thread computes batches and warm-up passes, or passes them to lanes. The
-process ends when the pipe closes or the service's process dies, even while it computes.
-"""
+"""The networks of one worker: loads, verifies, warms up, inspects and unloads them."""
 
 import gc
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from multiprocessing.connection import Connection
-from queue import SimpleQueue
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,21 +14,16 @@ from jaxtyping import UInt8
 from model.checkpoints import golden
 from model.checkpoints.key import CheckpointKey
 from model.checkpoints.store import Store, StoredVersion
-from model.errors import BackendUnavailable, ModelError, OutOfMemory
+from model.errors import ModelError, OutOfMemory
 from model.inference.detector import Detector
 from model.inspection import Category
 from model.runtimes.runtimes import Runtimes
-from service.telemetry.logs import configure_logging
-from service.workers.child.ceiling import set_ceiling
 from service.workers.child.checkpoint import LoadedCheckpoint, batch_sizes, is_fatal
-from service.workers.child.ending import leave_with_parent, or_die
 from service.workers.child.threads import DeviceThread, process_bytes, return_free_memory
 from service.workers.pipe.memory import SharedBlock
 from service.workers.pipe.messages import (
     BatchReply,
     BatchRequest,
-    Beat,
-    CannotStart,
     Failure,
     FailureKind,
     Finding,
@@ -44,7 +31,6 @@ from service.workers.pipe.messages import (
     LoadReply,
     LoadReport,
     Outcome,
-    Ready,
     Sharing,
     Unload,
     UnloadReply,
@@ -53,97 +39,6 @@ from service.workers.pipe.messages import (
 )
 
 logger = logging.getLogger("service.inspector")
-
-
-def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock]) -> None:
-    """Serve requests from the pipe until it closes; the entry point of the spawned process."""
-    leave_with_parent()
-    configure_logging(plan.log_level, plan.log_format)
-    set_ceiling(plan.max_memory_bytes)
-    runtimes = Runtimes(
-        plan.device, plan.backend, plan.threads, plan.precision, graphs=plan.cuda_graphs
-    )
-    try:
-        runtimes.prepare(Store(plan.weights_dir).manifests())
-    except (BackendUnavailable, ImportError) as error:
-        connection.send(CannotStart(str(error)))
-        return
-    gc.collect()
-    gc.freeze()  # imported modules stay: collecting them again would delay batches
-    InspectorServer(connection, plan, blocks, runtimes).serve()
-    os._exit(0)  # do not wait for a checkpoint that is still loading
-
-
-class InspectorServer:
-    """The threads of a worker, which share an inspector and the pipe."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        plan: WorkerPlan,
-        blocks: Sequence[SharedBlock],
-        runtimes: Runtimes,
-    ) -> None:
-        self._connection = connection
-        self._plan = plan
-        self._sending = threading.Lock()
-        self._device = DeviceThread(plan.lanes)
-        self._loads: SimpleQueue[Load | Unload] = SimpleQueue()
-        self._inspector = Inspector(plan, blocks, self._device, runtimes)
-
-    def serve(self) -> None:
-        """Answer requests until the pipe closes."""
-        self._send(Ready(os.getpid()))
-        for work in (self._beat, self._receive, self._load):
-            threading.Thread(target=or_die(work), name=work.__name__, daemon=True).start()
-        or_die(self._device.run)()
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                request = self._connection.recv()
-            except (EOFError, OSError):
-                request = None
-            if request is None:
-                self._device.end()
-                return
-            if isinstance(request, BatchRequest):
-                compute = partial(self._compute, request, time.monotonic())
-                self._device.post(or_die(compute), alone=request.alone)
-            else:
-                self._loads.put(request)
-
-    def _compute(self, request: BatchRequest, received: float) -> None:
-        waited_s = time.monotonic() - received
-        self._send(replace(self._inspector.inspect(request), waited_s=waited_s))
-
-    def _load(self) -> None:
-        while True:
-            request = self._loads.get()
-            # A thread that has used torch keeps OpenMP's helper threads until it ends. With more
-            # helpers than cores, those of the device thread sleep between operators, which doubles
-            # the time of an image. So each load gets a new thread.
-            thread = threading.Thread(target=or_die(partial(self._answer, request)), name="load")
-            thread.start()
-            thread.join()
-
-    def _answer(self, request: Load | Unload) -> None:
-        if isinstance(request, Load):
-            self._send(self._inspector.load(request))
-        else:
-            self._send(self._inspector.unload(request))
-
-    def _beat(self) -> None:
-        while True:
-            self._send(Beat())
-            time.sleep(self._plan.heartbeat_s)
-
-    def _send(self, message: object) -> None:
-        try:
-            with self._sending:
-                self._connection.send(message)
-        except OSError:  # `_receive` notices it, too, and ends the process
-            logger.debug("the service has closed the pipe")
 
 
 class Inspector:

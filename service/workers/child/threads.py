@@ -7,10 +7,12 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
+
+from service.workers.child.priority import at_low_priority
 
 T = TypeVar("T")
 
@@ -21,24 +23,28 @@ class DeviceThread:
     """Runs calls from other threads, in order, in the thread that created this object.
 
     A call that is not `alone` runs in one of the `lanes`, which are parallel threads. A call that
-    is `alone` waits until all lanes are free.
+    is `alone` waits until all lanes are free. `in_background`, each call runs at low priority
+    in a thread of its own, one after the other, until `come_forward`.
 
         device = DeviceThread()
         threading.Thread(target=lambda: device.call(warm_up)).start()
         device.run()
     """
 
-    def __init__(self, lanes: int = 1) -> None:
+    def __init__(self, lanes: int = 1, *, in_background: bool = False) -> None:
+        self._in_background = in_background
         self._owner = threading.get_ident()
         self._lanes = lanes
-        self._running: set[Future[None]] = set()
-        self._calls: SimpleQueue[tuple[Callable[[], None], bool] | None] = SimpleQueue()
+        self._running: set[Future[object]] = set()
+        self._calls: SimpleQueue[tuple[Callable[[], object], bool] | None] = SimpleQueue()
 
     def run(self) -> None:
         """Run calls until `end`; only in the owner's thread. Raises the errors of posted calls."""
         while (posted := self._calls.get()) is not None:
             call, alone = posted
-            if alone or self._lanes == 1:
+            if self._in_background:
+                at_low_priority(partial(self._run_behind, call, alone=alone))
+            elif alone or self._lanes == 1:
                 self._end_lanes()
                 call()
             else:
@@ -46,7 +52,7 @@ class DeviceThread:
                 self._running.add(self._lane_threads.submit(call))
         self._end_lanes()
 
-    def post(self, call: Callable[[], None], *, alone: bool = True) -> None:
+    def post(self, call: Callable[[], object], *, alone: bool = True) -> None:
         """Queue a call without waiting for it; in a lane, it must not raise."""
         self._calls.put((call, alone))
 
@@ -65,9 +71,20 @@ class DeviceThread:
         self._calls.put((fulfil, alone))
         return future.result()
 
+    def come_forward(self) -> None:
+        """Run the next calls at normal priority, in the owner's thread and in new lanes."""
+        self._in_background = False
+        self.post(lambda: vars(self).pop("_lane_threads", None))
+
     def end(self) -> None:
         """Let `run` return after all calls queued before."""
         self._calls.put(None)
+
+    def _run_behind(self, call: Callable[[], object], *, alone: bool) -> None:
+        if alone or self._lanes == 1:
+            call()
+        else:
+            self._lane_threads.submit(call).result()
 
     @cached_property
     def _lane_threads(self) -> ThreadPoolExecutor:

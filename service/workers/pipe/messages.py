@@ -24,7 +24,10 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """The settings of a worker; each of several `lanes` computes a batch with one thread."""
+    """The settings of a worker; each of several `lanes` computes a batch with one thread.
+
+    A spare does everything at low priority, until it takes over.
+    """
 
     name: str
     device: str
@@ -39,6 +42,7 @@ class WorkerPlan:
     cuda_graphs: bool = True
     lanes: int = 1
     max_memory_bytes: int | None = None
+    is_spare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,11 @@ class Unload:
 
     id: int
     checkpoint: CheckpointKey
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Go on as a worker instead of as a spare; not answered."""
 
 
 Request: TypeAlias = BatchRequest | Load | Unload

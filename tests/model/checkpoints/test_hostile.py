@@ -50,7 +50,8 @@ def remembered(decoder, network):
     channels = sum(network.encoder.channels[1:])
     patches = np.random.default_rng(2).normal(size=(20, channels)).astype(np.float32)
     scale = np.array([[0, 1], [0.5, 2]], np.float32)
-    return FusedBaseline(decoder, Memory(patches, (8, 8), (64, 64), 4.0), scale, 1.0)
+    memory = Memory(patches, np.eye(channels, dtype=np.float32), (8, 8), (64, 64), 4.0)
+    return FusedBaseline(decoder, memory, scale, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +266,9 @@ def test_baselines_with_more_places_than_the_network_has_are_refused(copy):
         ("patches/bolt", None),
         ("patches/nut", np.zeros((3, 72), np.float32)),
         ("patch/bolt", np.zeros((3, 72), np.float32)),
+        ("transform/bolt", np.zeros((72, 71), np.float32)),
+        ("transform/bolt", np.full((72, 72), np.inf, np.float32)),
+        ("transform/bolt", None),
         ("scale/bolt", np.zeros((2, 2), np.float32)),
         ("scale/bolt", np.array([[0, np.inf], [0, 1]], np.float32)),
         ("scale/bolt", np.zeros((2, 3), np.float32)),
@@ -285,7 +289,8 @@ def test_a_memory_that_cannot_be_one_is_refused(copy, name, array):
 def test_a_memory_of_another_encoder_is_refused(copy):
     directory = copy.root / "parts/2"
     arrays = to_arrays(StoredVersion.read(directory).baselines)
-    with_baselines(directory, arrays | {"patches/bolt": np.zeros((3, 5), np.float32)})
+    of_5 = {"patches/bolt": np.zeros((3, 5)), "transform/bolt": np.eye(5)}
+    with_baselines(directory, arrays | {k: v.astype(np.float32) for k, v in of_5.items()})
     with pytest.raises(CheckpointError, match="5 channels, expected the encoder's"):
         Checkpoint.load(directory)
 

@@ -24,6 +24,8 @@ from model.checkpoints.store import read_report
 from model.cli import app
 from model.cli.train.values import read_depths, read_size, read_weights
 from model.errors import ConfigError
+from model.evaluation.measuring import columns, image_metrics
+from model.evaluation.score_files import read_scores
 from model.runtimes.torch import open_checkpoint
 from model.training.progress.monitor import Monitor
 from model.training.recipe.recipe import PRESETS, Recipe
@@ -32,7 +34,10 @@ from tests.published import state_dict
 
 ROOT = Path(__file__).parents[3]
 TINY = ["--image-size", "64", "--directions", "2", "--depths", "2,2,2,2", "--state-size", "2"]
-RECIPE = ["--epochs", "2", "--batch-size", "4", "--loss", "cosine"]
+RECIPE = [
+    "--recipe", "paper-lite", "--epochs", "2", "--batch-size", "4", "--loss", "cosine",
+    "--no-self-check",
+]  # fmt: skip
 
 
 def write_images(folder, count, seed, size=(80, 64)):
@@ -103,6 +108,7 @@ def test_help_names_every_command_and_loads_no_torch():
     )
     for command in (
         "train",
+        "advise",
         "calibrate",
         "golden",
         "evaluate",
@@ -119,6 +125,7 @@ def test_help_names_every_command_and_loads_no_torch():
     "command",
     [
         "train",
+        "advise",
         "calibrate",
         "golden",
         "evaluate",
@@ -166,13 +173,14 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(data, tmp_path, monkeypa
     assert manifest(tmp_path / "weights").training["finished"]
 
 
-def test_cli_defaults_are_the_papers_but_for_two():
-    """The help states the encoder and the epochs; all other defaults are the paper's."""
-    printed = run("train", "data", "--name", "parts", "--print-recipe").stdout
+def test_paper_lite_is_the_paper_but_for_the_encoder_and_the_epochs():
+    command = ["train", "data", "--name", "parts", "--print-recipe", "--recipe", "paper-lite"]
+    printed = run(*command).stdout
     default, paper = (
         dict(r.flat()) for r in (Recipe.from_values(yaml.safe_load(printed)), Recipe())
     )
-    assert {k for k in paper if default[k] != paper[k]} == {"network.encoder", "training.epochs"}
+    differing = {k for k in paper if default[k] != paper[k]}
+    assert differing == {"description", "network.encoder", "training.epochs"}
 
 
 def test_options_and_settings_change_a_recipe_and_nothing_else():
@@ -190,9 +198,9 @@ def test_options_and_settings_change_a_recipe_and_nothing_else():
     }
 
 
-@pytest.mark.parametrize("recipe", [[], ["--recipe", "quality"]], ids=["options", "recipe"])
+@pytest.mark.parametrize("recipe", ["paper-lite", "quality"])
 def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
-    command = ["train", "data", "--name", "parts", "--print-recipe", *recipe]
+    command = ["train", "data", "--name", "parts", "--print-recipe", "--recipe", recipe]
     preset = PRESETS["fast"]["network"]
     plain, fast, mixed = (
         dict(Recipe.from_values(yaml.safe_load(run(*command, *more).stdout)).flat())
@@ -386,6 +394,54 @@ def test_evaluate_writes_a_report_and_sets_other_methods_beside(data, store, tmp
     assert {row["method"] for row in rows} == {"MambaAD", "PaDiM", "PatchCore"}
 
 
+def test_evaluate_judges_criteria_by_its_exit_code_and_writes_scores(data, store, tmp_path):
+    out, scores, page = tmp_path / "out.json", tmp_path / "scores.csv", tmp_path / "report.html"
+    options = ["--weights", store, "--json", out, "--scores", scores, "--report", page]
+    met = ["--accept", "escapes<=100%", "--accept", "false-rejects<=100% at 95%"]
+    result = run("evaluate", "parts", data, *options, *met, "--cost-escape", "50")
+    assert "PASS: 4 of 4 criteria are met" in result.stdout
+    written = json.loads(out.read_text())
+    assert written["acceptance"]["verdict"] == "PASS"
+    assert written["rates"]["nut"]["operation"]["cost"]["escape"] == 50
+    assert manifest(store).metrics["acceptance"] == written["acceptance"]
+    assert f"sha256 {written['test_data']['sha256']}" in page.read_text("utf-8")
+
+    read = read_scores(scores)
+    assert str(read[0].sample.path) == "bolt/test/good/000.png"
+    for category in ("bolt", "nut"):
+        defective, raw, rejected = columns([r for r in read if r.sample.category == category])
+        metrics = image_metrics(defective, raw)
+        assert metrics.items() <= written["categories"][category].items()
+        rate = written["categories"][category]["false_reject_rate"]
+        assert float(np.mean(rejected[~defective])) == rate
+
+    # The data has no masks, so nothing can be said about AUPRO.
+    result = run("evaluate", "parts", data, *options, *met, "--accept", "aupro>=0%", code=3)
+    assert "FAIL  bolt: aupro >= 0% - cannot be measured: no defects with a mask" in result.stdout
+    assert "FAIL: 4 of 6 criteria are met" in result.stdout
+    assert json.loads(out.read_text())["acceptance"]["verdict"] == "FAIL"
+    assert "Not all accept criteria are met" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--accept", "recall>=90%"], "not a criterion; allowed: escapes<=2%, escapes[KIND]<=5%"),
+        (["--scores", "scores.xlsx"], "--scores writes a .csv or a .json file"),
+        (["--defective-share", "2"], "--defective-share is between 0 and 1"),
+    ],
+)
+def test_evaluate_refuses_options_before_it_reads_anything(tmp_path, options, message):
+    result = run("evaluate", "none", tmp_path / "no-data", *options, code=2)
+    assert message in one_line(result)
+
+
+def test_evaluate_refuses_a_kind_of_defect_that_the_data_has_not(data, store):
+    options = ["--weights", store, "--accept", "escapes[crak]<=5%"]
+    result = run("evaluate", "parts", data, *options, code=2)
+    assert "no test image shows 'crak'; the kinds of defect are scratch" in one_line(result)
+
+
 def test_a_report_of_a_run_that_is_not_there_is_an_error(data, store, tmp_path):
     options = ["--report", tmp_path / "report.html", "--run", tmp_path, "--weights", store]
     assert "no run in" in one_line(run("evaluate", "parts", data, *options, code=2))
@@ -418,6 +474,9 @@ def test_compare_lists_what_is_decided_differently(data, store, tmp_path):
     assert f"{len(comparison['changes'])} of 4 images have a different decision" in result.stdout
     assert "Changed decisions" in page.read_text("utf-8")
     assert comparison["categories"]["nut"]["image_auroc"]["difference"] == 0
+    assert comparison["times"]["device"].startswith("cpu (")
+    assert all(ms > 0 for ms in comparison["times"]["image_ms"])
+    assert "Time for one image on cpu (" in result.stdout
 
 
 def test_checkpoints_of_other_categories_cannot_be_compared(data, store):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from model.calibration.calibration import Calibration
 from model.dataset import read_mvtec
@@ -60,9 +61,12 @@ def detector(network, preprocessing):
 
 def test_every_method_is_scored_alike_on_the_same_images(parts, network):
     preprocessing = Preprocessing(image_size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
-    evaluation = evaluate(detector(network, preprocessing), parts.test)
+    ours = detector(network, preprocessing)
+    evaluation = evaluate(ours, parts.test)
     features = Features(network.encoder, preprocessing)
-    rivalry = compare_with_rivals(features, parts.train, evaluation, resamplings=50)
+    rivalry = compare_with_rivals(
+        features, parts.train, evaluation, resamplings=50, detector=ours, device="cpu (a processor)"
+    )
     rows = rivalry.categories["bolt"]
     expected = [("MambaAD", "calibrated")] + [(m, s) for m in METHODS for s in SCORES]
     assert [(row.method, row.score) for row in rows] == expected
@@ -80,6 +84,19 @@ def test_every_method_is_scored_alike_on_the_same_images(parts, network):
     both = [rivalry.categories[c][0].metrics["image_auroc"] for c in ("bolt", "nut")]
     assert means[0]["image_auroc"] == pytest.approx(np.mean(both))
     assert len(means) == len(expected)
+    times = rivalry.to_dict()["times"]
+    assert times["device"] == "cpu (a processor)"
+    assert set(times["image_ms"]["nut"]) == set(METHODS)
+    assert all(ms > 0 for of_category in times["image_ms"].values() for ms in of_category.values())
+    both = [rivalry.times_ms[c]["PaDiM"] for c in ("bolt", "nut")]
+    assert rivalry.ms("mean", "PaDiM") == pytest.approx(np.mean(both))
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(rivalry.table())
+    printed = capture.get()
+    assert f"{rivalry.ms('bolt', 'PatchCore'):.1f}" in printed
+    assert f"{100 * by_method['PaDiM', 'max'].metrics['aupro']:.1f}" in printed
+    assert "on cpu (a processor)" in printed
 
 
 def test_nothing_to_fit_on_is_an_error(parts, network):

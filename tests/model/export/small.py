@@ -18,6 +18,7 @@ from model.scoring.patches import patch_features
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import residuals
 from model.scoring.scores import Scoring
+from model.scoring.whitening import partial_whitening
 
 SIZE = (64, 64)
 SMALL = {
@@ -88,7 +89,13 @@ def baselines(network, preprocessing, scoring):
     made = {}
     for number, category in enumerate(CALIBRATIONS):  # memories of different lengths
         some = candidates[number :: len(candidates) // (scoring.memory - 3 * number)]
-        memory = Memory(some[: scoring.memory], tuple(patches.shape[2:]), size, sigma)
+        memory = Memory(
+            some[: scoring.memory],
+            partial_whitening(candidates),
+            tuple(patches.shape[2:]),
+            size,
+            sigma,
+        )
         scale = np.array([[0.4, 1.2 + number], [0.1, 0.5 + number]], np.float32)
         usual = decoder[category] if scoring.needs_alignment else None
         made[category] = FusedBaseline(usual, memory, scale, scoring.memory_weight)
@@ -109,7 +116,11 @@ def decoder_baselines(network, preprocessing, scoring):
     spread = random.uniform(0.5, 2, (2, *differences.shape)).astype(np.float32)
     return {
         name: FeatureBaseline.fit(
-            [differences * by], network.feature_shapes, scoring.scale_weights, size, scoring.sigma
+            [differences * by],
+            network.feature_shapes,
+            scoring.scale_weights,
+            size,
+            scoring.sigma,
         )
         for name, by in zip(CALIBRATIONS, spread, strict=True)
     }

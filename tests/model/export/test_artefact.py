@@ -31,7 +31,7 @@ def assert_same(checkpoint, model=None):
     """Compare all outputs with the detector's, for two categories in one batch."""
     model = model or build(checkpoint)
     batch = images(3, checkpoint.config.image_size)
-    gaussian = checkpoint.scoring.distance == "mahalanobis"
+    gaussian = checkpoint.scoring.measures_differences
     compared = ["residuals" if gaussian else "raw_map"]
     compared += ["patches"] if checkpoint.scoring.memory else []
     actual = run(model, batch, compared=compared)

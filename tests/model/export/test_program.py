@@ -40,7 +40,12 @@ print(json.loads(extra["mambaad.json"])["categories"])
             Scoring(distance="mahalanobis", scale_weights=(0.0, 1.0, 2.0)), marks=pytest.mark.long
         ),
     ],
-    ids=["standardised", "gaussians and a memory", "every scale", "gaussians of two scales"],
+    ids=[
+        "standardised",
+        "gaussians and a memory",
+        "every scale",
+        "gaussians of two scales",
+    ],
 )
 def test_it_runs_where_this_package_is_not(tmp_path, monkeypatch, scoring):
     monkeypatch.setattr(program, "CHUNK", 4)  # torch traces every step of a chunk

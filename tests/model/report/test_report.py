@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +12,23 @@ from PIL import Image
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.manifest import Manifest
-from model.dataset import read_mvtec
+from model.criteria import parse
+from model.dataset import Sample, read_mvtec
 from model.errors import DatasetError, ModelError
 from model.evaluation import Change, compare, evaluate
+from model.evaluation.assessment import assess
+from model.evaluation.identity import identify
+from model.evaluation.operation import Prices
 from model.evaluation.rivalry import Rivalry, Standing
+from model.evaluation.timing import Times
 from model.evaluation.untouched import Untouched
 from model.images.preprocess import Preprocessing
 from model.inference.detector import Detector
-from model.inspection import Decision
+from model.inspection import AnomalyMap, Decision, ImageSize, Inspection
 from model.report import Pair, Subject, charts, write_comparison, write_report
 from model.report.facts import promises, training_curve
+from model.report.page import css_text
+from model.report.pictures import Nearness, near_map
 from model.scoring.scores import Scoring
 
 SIZE = (16, 32)
@@ -167,6 +175,114 @@ def test_the_page_says_what_happened(tmp_path, samples):
     assert "AUPRO 30 %" in text
 
 
+def assessed(tmp_path, samples, *criteria, prices=None, ng_above=0.5):
+    result = evaluate(detector(ng_above), samples)
+    judged = [parse(text) for text in criteria]
+    return report(tmp_path, samples, assessment=assess(result, tmp_path, prices, judged, 100))
+
+
+def test_the_block_to_sign_has_verdict_identity_and_room_for_signatures(tmp_path, samples):
+    criteria = ("escapes<=40%", "escapes[crack]<=30%", "false-rejects<=20% at 95%", "aupro>=0%")
+    text = assessed(tmp_path, samples, *criteria)
+    shown = Page(text).text
+    # Two of five defects escape, one of three cracks; one of six good parts is rejected.
+    assert "FAIL Not all accept criteria are met." in shown
+    assert "bolt escapes <= 40% 40.0 – 5 * PASS" in shown  # noqa: RUF001 - a dash, typeset
+    assert "bolt escapes[crack] <= 30% 33.3 – 3 * FAIL" in shown  # noqa: RUF001
+    assert "bolt false-rejects <= 20% at 95% 16.7 56.4 6 * FAIL" in shown
+    assert "* stands on fewer than 30 images" in shown
+    assert f"sha256 {identify(samples, tmp_path).sha256}, of 11 images and 3 masks" in shown
+    assert "bolt 0.5 none 5" in shown  # thresholds for NG and REVIEW, the target
+    for role in ("Prepared by", "Checked by", "Approved by"):
+        assert role in shown
+    assert (
+        "PASS All accept criteria are met." in Page(assessed(tmp_path, samples, *criteria[:1])).text
+    )
+    assert "this report judges nothing" in Page(assessed(tmp_path, samples)).text
+
+
+def test_decisions_prices_and_costs_are_in_tables(tmp_path, samples):
+    shown = Page(assessed(tmp_path, samples, prices=Prices(2.0, 30.0, 0.1))).text
+    assert "good 6 * 5 0 1 NG 16.7 3.0 – 56.4" in shown  # noqa: RUF001 - a dash, typeset
+    assert "crack 3 * 1 0 2 OK 33.3" in shown
+    assert "all defects 5 * 2 0 3 OK 40.0" in shown
+    # No escape: above 50/255, the highest good part below all defects. One good part is above.
+    assert f"1 {50 / 255:.6g} 0 of 5 0.0" in shown
+    assert "a false reject costs 2 and an escape 30, and 10 % of all parts are defective" in shown
+    assert f"in force 0.5 16.7 40.0 {0.9 * 2 / 6 + 0.1 * 30 * 2 / 5:.3g} " in shown
+    assert f"lowest cost in the test {50 / 255:.6g} 16.7 0.0 {0.9 * 2 / 6:.3g} " in shown
+    # Masks cover 32 of 512 pixels, 6.25 % of the image; two of three cracks are found.
+    assert "3–10 3 * 2 66.7" in shown  # noqa: RUF001
+    assert ">2/3</text>" in assessed(tmp_path, samples)
+
+
+def test_a_threshold_for_review_is_marked_and_explained(tmp_path, samples):
+    reported = detector(0.5)
+    banded = replace(reported.calibrations["bolt"], review_threshold=0.22)
+    reported.calibrations["bolt"] = banded
+    file = tmp_path / "report.html"
+    result = evaluate(reported, samples)
+    write_report(file, Subject(reported, manifest("parts"), result, tmp_path))
+    text = file.read_text("utf-8")
+    assert "threshold for REVIEW" in text
+    shown = Page(text).text
+    # 60/255 and 70/255 are above 0.22: both former escapes are in REVIEW, and found.
+    assert "all defects 5 * 0 2 3 OK 0.0" in shown
+    assert "REVIEW counts as OK at the threshold for NG" in shown
+    assert "A part in REVIEW counts as OK." in shown
+    assert "threshold for REVIEW" not in report(tmp_path, samples)
+
+
+def test_figures_that_cannot_be_made_are_left_out_with_the_reason(tmp_path, samples):
+    good = [sample for sample in samples if sample.is_good]
+    text = assessed(tmp_path, good)
+    shown = Page(text).text
+    assert "Left out: false rejects against escapes, and costs, need both good and" in shown
+    assert "Left out: no defective test images." in shown
+    assert "The price of fewer escapes" not in shown
+    unmarked = [replace(sample, mask=None) for sample in samples]
+    text = assessed(tmp_path, unmarked)
+    assert "no test image has a mask" in Page(text).text
+    assert "Found defects of bolt by size" not in text
+    cracks = [sample for sample in samples if not sample.is_good]
+    text = Page(assessed(tmp_path, cracks)).text
+    assert "Left out: false rejects against escapes" in text
+    assert "the median pixel of the same image (no good test images)" in text
+
+
+def test_captions_have_folders_and_wide_pictures_keep_their_shape(tmp_path, samples):
+    text = assessed(tmp_path, samples)
+    page = Page(text)
+    assert "bolt/test/good/5.png good, NG at" in page.text
+    assert "bolt/test/crack/c2.png crack, OK at" in page.text
+    assert 'class="case wide"' in text
+    for attributes in page.named("img"):
+        data = base64.b64decode(attributes["src"].partition(",")[2])
+        with Image.open(BytesIO(data)) as image:
+            ratio = int(attributes["width"]) / int(attributes["height"])
+            assert ratio == pytest.approx(image.width / image.height, rel=0.02)
+
+
+def test_a_map_shows_what_was_nearly_found():
+    values = np.linspace(0.1, 0.5, 64, dtype=np.float32).reshape(8, 8)
+    scale = Nearness(0.2, 0.4)
+    inspection = Inspection(
+        "bolt", Decision.OK, 0.1, 0.1, 0.5, AnomalyMap(values, ImageSize(8, 8), 0.4)
+    )
+    picture = near_map(Sample(Path("a.png"), "bolt", "crack"), inspection, scale)
+    with Image.open(BytesIO(base64.b64decode(picture.uri.partition(",")[2]))) as image:
+        grey = np.asarray(image.convert("L")).astype(int)
+    assert grey[values < 0.2].max() < 30  # below the median good pixel: black
+    assert grey[values > 0.4].min() > 200  # above the threshold: the brightest
+    assert 40 < grey[np.abs(values - 0.3) < 0.02].mean() < 200
+    assert scale.share(0.3, 0.2) == pytest.approx(0.5)
+    assert Nearness(None, 0.4).from_values(values) == pytest.approx(0.3)
+
+
+def test_a_checkpoints_name_is_no_style(tmp_path, samples):
+    assert css_text('a"; } body { x: y') == "a\\22 \\3b  \\7d  body \\7b  x\\3a  y"
+
+
 def test_names_of_files_and_defects_are_text(tmp_path, samples):
     text = report(tmp_path, samples)
     page = Page(text)
@@ -190,10 +306,13 @@ def test_other_methods_and_the_training_curve(tmp_path, samples):
         Standing("PaDiM", "top", {"image_auroc": 0.8, **metrics()}, None, 0.1, (0.02, 0.2)),
     )
     curve = {"epoch": [1, 2, 3], "loss": [0.5, 0.3, 0.2], "held_out_loss": [None, 0.4, 0.3]}
-    text = report(tmp_path, samples, rivalry=Rivalry({"bolt": rows}), curve=curve)
+    times = {"bolt": {"MambaAD": 8.04, "PaDiM": 3.0}}
+    rivalry = Rivalry({"bolt": rows}, times, "cpu (a processor)")
+    text = report(tmp_path, samples, rivalry=rivalry, curve=curve)
     shown = Page(text).text
     assert "PaDiM" in shown
-    assert "+10.0 +2.0 to +20.0" in shown
+    assert "+10.0 +2.0 to +20.0 3.0 70.0" in shown
+    assert "milliseconds for one image on cpu (a processor)" in shown
     assert "Loss while training" in text
 
 
@@ -238,13 +357,15 @@ def test_other_images_cannot_be_compared(samples):
 def test_the_comparison_shows_both_heatmaps(tmp_path, samples):
     detectors, comparison = compared(samples)
     manifests = (manifest("old"), manifest("new"))
-    pair = Pair(("old", "new"), detectors, manifests, comparison, tmp_path)
+    times = Times("cpu (a processor)", (12.34, 5.0))
+    pair = Pair(("old", "new"), detectors, manifests, comparison, tmp_path, times)
     file = tmp_path / "both.html"
     write_comparison(file, pair)
     page = Page(file.read_text("utf-8"))
     assert "2 of 11 images have a different decision: 0 worse in new, 2 better" in page.text
     assert [a["alt"] for a in page.named("img")].count("heatmap by old") == 2
     assert len(page.named("img")) == 3 + 4
+    assert "on cpu (a processor): old 12.3 ms, new 5.0 ms." in page.text
     assert "c2.png crack, NG at" in page.text
 
 

@@ -16,6 +16,7 @@ from model.scoring.memory import Memory
 from model.scoring.patches import patch_features, with_patches
 from model.scoring.residual_baseline import FeatureBaseline, FeatureMoments
 from model.scoring.scores import Scoring
+from model.scoring.whitening import partial_whitening
 
 GRID, SIZE, CHANNELS = (4, 8), (32, 64), 5
 FEATURES = CHANNELS * GRID[0] * GRID[1]
@@ -26,17 +27,26 @@ def random(*shape, seed=0, at=0.0):
     return (np.random.default_rng(seed).normal(size=shape) + at).astype(np.float32)
 
 
+TRANSFORM = (np.eye(CHANNELS) + 0.3 * random(CHANNELS, CHANNELS, seed=9)).astype(np.float32)
+
+
 def memory(patches=17, sigma=2.0, at=0.0):
-    return Memory(random(patches, CHANNELS, at=at), GRID, SIZE, sigma)
+    return Memory(random(patches, CHANNELS, at=at), TRANSFORM, GRID, SIZE, sigma)
+
+
+def nearest(features, made):
+    """The distances (n,) of places (n, C), in double precision."""
+    transform = made.transform.astype(float)
+    return cdist(features @ transform.T, made.patches.astype(float) @ transform.T).min(axis=1)
 
 
 @pytest.mark.parametrize("grid", [(4, 8), (32, 33)])
 @pytest.mark.parametrize("patches", [1, 300])
 def test_distances_are_those_to_the_nearest_patch(grid, patches):
-    made = Memory(random(patches, CHANNELS), grid, (8 * grid[0], 8 * grid[1]), 4.0)
+    made = Memory(random(patches, CHANNELS), TRANSFORM, grid, (8 * grid[0], 8 * grid[1]), 4.0)
     features = random(3, CHANNELS, *grid, seed=1)
     places = features.reshape(3, CHANNELS, -1).transpose(0, 2, 1)
-    exact = [cdist(x.astype(float), made.patches.astype(float)).min(axis=1) for x in places]
+    exact = [nearest(x.astype(float), made) for x in places]
     distances = made.distances(features)
     assert distances.dtype == np.float32
     np.testing.assert_allclose(distances.reshape(3, -1), exact, atol=1e-5)
@@ -47,7 +57,7 @@ def test_distances_survive_features_that_are_alike():
     made = memory(40, at=3000.0)
     features = random(1, CHANNELS, *GRID, seed=1, at=3000.0)
     places = features.reshape(CHANNELS, -1).T.astype(float)
-    exact = cdist(places, made.patches.astype(float)).min(axis=1)
+    exact = nearest(places, made)
     np.testing.assert_allclose(made.distances(features).ravel(), exact, rtol=1e-3)
 
 
@@ -80,7 +90,25 @@ def test_a_map_is_resized_and_blurred():
 def test_patches_that_cannot_be_measured_are_refused():
     for patches in (np.zeros((0, 3), np.float32), np.full((2, 3), np.nan, np.float32)):
         with pytest.raises(ValueError, match="patches of finite numbers"):
-            Memory(patches, GRID, SIZE, 4.0)
+            Memory(patches, np.eye(3, dtype=np.float32), GRID, SIZE, 4.0)
+
+
+def test_a_transform_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="a transform of finite numbers"):
+        Memory(random(3, 5), np.full((5, 5), np.inf, np.float32), GRID, SIZE, 4.0)
+
+
+def test_partial_whitening_evens_out_variances_half_way():
+    mixing = np.diag([10.0, 3.0, 1.0, 0.1]) @ np.linalg.qr(random(4, 4).astype(float))[0]
+    patches = (random(5000, 4, seed=1) @ mixing + 7).astype(np.float32)
+    white = patches @ partial_whitening(patches).T
+    spread = np.linalg.eigvalsh(np.cov(patches.T))
+    expected = spread / np.sqrt(spread / spread.mean() + 1e-4)
+    np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(white.T)), expected, rtol=2e-2)
+
+
+def test_partial_whitening_of_equal_patches_changes_nothing():
+    np.testing.assert_array_equal(partial_whitening(np.ones((4, 3), np.float32)), np.eye(3))
 
 
 def test_patches_are_averaged_and_on_the_middle_grid():

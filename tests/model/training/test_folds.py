@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import CheckpointStore
 from model.cli import app
-from model.cli.evaluate.evaluate import trained_on
+from model.cli.evaluate.evaluation import trained_on
 from model.dataset import GOOD, Sample, read_dataset
 from model.errors import CheckpointError, ConfigError, DatasetError
 from model.images.areas import Area
@@ -212,7 +212,7 @@ def test_watched_images_are_in_no_fold(images, tmp_path):
 
 def test_the_command_says_which_fold_it_is_in_and_that_nothing_is_promised(root, tmp_path):
     options = [*tiny_options(tmp_path.parent), "--epochs", "1", "--batch-size", "4"]
-    options += ["--weights", str(tmp_path / "w")]
+    options += ["--weights", str(tmp_path / "w"), "--no-self-check"]
     command = ["train", str(root), "--name", "bolts", "--folds", "2", *options]
     result = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 0, result.output
@@ -242,7 +242,7 @@ def test_ctrl_c_in_a_fold_leaves_no_checkpoint_and_says_how_to_go_on(root, tmp_p
         "model.training.progress.monitor.watch", lambda _: nullcontext(Interrupted())
     )
     options = [*tiny_options(tmp_path.parent), "--epochs", "2", "--batch-size", "4"]
-    options += ["--weights", str(tmp_path / "w")]
+    options += ["--weights", str(tmp_path / "w"), "--no-self-check"]
     command = ["train", str(root), "--name", "bolts", "--folds", "2", *options]
     result = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 130

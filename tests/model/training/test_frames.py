@@ -39,7 +39,7 @@ def train(parts, *more):
     command = [
         "train", parts / "bolt", "--name", "bolt", *options(parts.parent),
         "--batch-size", "4", "--epochs", "1", "--weights", parts / "weights",
-        "--runs", parts / "runs", *more,
+        "--runs", parts / "runs", "--no-self-check", *more,
     ]  # fmt: skip
     return CliRunner().invoke(app, [str(word) for word in command])
 

@@ -15,8 +15,10 @@ from model.network import MambaAD
 from model.runtimes.torch import open_checkpoint, torch_detector
 from model.scoring.baselines import to_arrays
 from model.scoring.scores import Scoring
+from model.scoring.whitening import partial_whitening
 from model.training import Run, memories, read_training_data, train
-from model.training.memories import deal, fit_memory
+from model.training.dealing import deal
+from model.training.memories import fit_memory, mirrors_of
 from tests.tiny import CONFIG, PREPROCESSING, TINY, Recorder, recipe, write_images
 
 SCORING = Scoring(memory=2000, sigma=2.0)
@@ -49,8 +51,8 @@ def write(folder, count, size=(64, 64)):
     return folder
 
 
-def fit(detector, samples, network, say=silent):
-    return fit_memory(detector, samples, network.feature_shapes, say)
+def fit(detector, samples, network, say=silent, mirrors=()):
+    return fit_memory(detector, samples, network.feature_shapes, say, mirrors)
 
 
 def test_images_that_are_alike_share_a_fold(tmp_path):
@@ -90,7 +92,9 @@ def test_the_scale_is_of_images_that_the_memory_has_not_seen(tmp_path, network):
     maps = []
     for number, fold in enumerate(folds):
         others = places[folds != fold].reshape(-1, channels)
-        apart = np.linalg.norm(places[number][:, None] - others[None], axis=2).min(axis=1)
+        transform = partial_whitening(others.astype(np.float32)).T.astype(float)
+        ours, theirs = places[number] @ transform, others @ transform
+        apart = np.linalg.norm(ours[:, None] - theirs[None], axis=2).min(axis=1)
         maps.append(fused.memory.stretch(apart.astype(np.float32).reshape(8, 8)))
     expected = [np.quantile(rows[:, : 64 * 64], [0.5, 0.995]), np.quantile(maps, [0.5, 0.995])]
     np.testing.assert_allclose(fused.scale, expected, rtol=1e-3)
@@ -126,6 +130,44 @@ def test_few_patches_are_remembered_and_the_same_ones_each_time(tmp_path, networ
     assert (first.scale == second.scale).all()
     assert stages[0] == "bolt: memory of 6 images"
     assert stages[-1] == "bolt: scale of the memory, fold 5 of 5"
+
+
+def test_few_images_are_remembered_mirrored_too(tmp_path, network, monkeypatch):
+    samples = good_parts(write(tmp_path / "good", 5), "bolt")
+    scoring = replace(SCORING, distance="mahalanobis")
+    detector = detector_of(network, scoring)
+    mirrors = mirrors_of(hflip=True, vflip=True)
+    assert mirrors == [(3,), (2,), (2, 3)]
+    both = fit(detector, samples, network, mirrors=mirrors)
+    alone = fit(detector, samples, network)
+    assert len(both.memory.patches) == 4 * len(alone.memory.patches) == 4 * 5 * 64
+    images = np.stack([np.asarray(Image.open(s.path)).transpose(2, 0, 1) for s in samples])
+    for axes in mirrors:
+        patches = detector.compare(np.flip(images, axes))[:, -both.memory.features :]
+        assert both.memory.maps(patches).max() < 0.1 * alone.memory.maps(patches).max()
+    texture = fit(detector_of(network), samples, network, mirrors=mirrors)
+    assert len(texture.memory.patches) == 5 * 64
+    monkeypatch.setattr(memories, "MIRRORED", 4)
+    assert len(fit(detector, samples, network, mirrors=mirrors).memory.patches) == 5 * 64
+
+
+def test_mirrored_images_stay_in_the_fold_of_their_image(tmp_path, network):
+    """All images are symmetric: each would be found in a memory that has it mirrored."""
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for number in range(6):
+        pixels = np.asarray(smooth(number))
+        Image.fromarray(np.maximum(pixels, pixels[:, ::-1])).save(folder / f"{number}.png")
+    samples = good_parts(folder, "bolt")
+    detector = detector_of(network, replace(SCORING, distance="mahalanobis"))
+    mirrored = fit(detector, samples, network, mirrors=[(3,)])
+    alone = fit(detector, samples, network)
+    assert mirrored.scale[1, 1] > 0.8 * alone.scale[1, 1]
+
+
+@pytest.mark.parametrize(("hflip", "vflip"), [(True, False), (False, True), (False, False)])
+def test_only_what_training_mirrors_is_remembered_mirrored(hflip, vflip):
+    assert mirrors_of(hflip=hflip, vflip=vflip) == ([(3,)] * hflip) + ([(2,)] * vflip)
 
 
 def test_one_image_is_scored_by_its_halves(tmp_path, network, caplog):

@@ -104,3 +104,24 @@ def test_deliveries_that_never_started_stop(journal, metrics, tmp_path):
         delivery=DeliverySettings(sinks={"files": {"type": "folder", "path": tmp_path / "results"}})
     )
     deliveries_of(settings, journal, metrics).stop()
+
+
+def test_a_stop_with_time_to_drain_delivers_all(journal, deliver, tmp_path):
+    sink = {"type": "folder", "path": tmp_path / "results", "max_per_s": 20}
+    deliveries = deliver(files=sink)
+    record(journal, parts(30))
+    assert deliveries.status()[0].depth > 0
+    deliveries.drain(30)
+    assert [(status.depth, status.delivered) for status in deliveries.status()] == [(0, 30)]
+
+
+def test_what_no_sink_took_in_time_is_named(journal, deliver, tmp_path, caplog):
+    deliveries = deliver(bad={"type": "folder", "path": tmp_path / "gone" / "results"})
+    record(journal, parts(3))
+    deliveries.drain(0)
+    assert "not delivered" not in caplog.text
+    deliveries.drain(0.2)
+    assert (
+        "not delivered within 0.2 s, and left in the journal: 3 events for the sink bad"
+        in caplog.text
+    )

@@ -64,6 +64,8 @@ BURSTS = [
     Burst("MambaadAbsent", 30, 33, {"up": "1x30 0x30"}),
     Burst("MambaadNotReady", 30, 37, {"mambaad_ready": "1x30 0x30"}),
     Burst("MambaadKeysFileUnread", 30, 33, {"mambaad_keys_file_unread_seconds": "0x30 120x30"}),
+    Burst("MambaadStateAway", 30, 34, {"mambaad_state_contact_age_seconds": "0x30 130x30"}),
+    Burst("MambaadStateHeld", 30, 34, {"mambaad_state_held": "0x30 1x30"}),
     Burst(
         "MambaadCertificateExpires",
         30,

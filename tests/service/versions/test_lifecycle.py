@@ -20,9 +20,10 @@ from service.errors import (
     StateNotWritten,
 )
 from service.versions.assignment import Assignment, Canary
+from service.versions.changes import Author
 from service.versions.lifecycle import Lifecycle, ModelState
 from service.versions.registry import Registry
-from service.versions.rollout import Author, Rollout
+from service.versions.rollout import Rollout
 from service.versions.state import Deployment
 from service.versions.thresholds import Threshold
 from service.workers.pipe.messages import LoadReport, Resident

@@ -17,7 +17,7 @@ from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import Item
 from service.workers.pool import WorkerPool
 from service.workers.protocol import WorkerState
-from service.workers.worker import Supervision
+from service.workers.supervision import Supervision
 
 NORMAL = Calibration(
     image_threshold=1.0,

@@ -23,7 +23,8 @@ from service.workers.pipe.messages import (
     WorkerStats,
 )
 from service.workers.process import ProcessDied
-from service.workers.residency import Residency, ResidencyLimits
+from service.workers.residency import Residency
+from service.workers.residents import ResidencyLimits
 
 A, B, C, BAD = (CheckpointKey(name, "1") for name in ("a", "b", "c", "bad"))
 NORMAL = Calibration(
@@ -94,7 +95,7 @@ class Bench:
         while True:
             batch = await self.batcher.next_batch()
             assert batch.checkpoint in self.process.loaded
-            self.residency.touch(batch.checkpoint)
+            self.residency.table.touch(batch.checkpoint)
             await asyncio.sleep(0.001)
             batch.settle((FINDING,) * len(batch.jobs))
             self.batcher.finish(batch)

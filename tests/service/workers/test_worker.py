@@ -22,15 +22,19 @@ from service.workers.pipe.messages import (
     LoadReply,
     LoadReport,
     Sharing,
+    UnloadReply,
     WorkerPlan,
     WorkerStats,
 )
 from service.workers.process import ProcessDied, WorkerProcess
 from service.workers.protocol import WorkerState
-from service.workers.residency import Residency, ResidencyLimits
-from service.workers.worker import Supervision, Worker
+from service.workers.residency import Residency
+from service.workers.residents import ResidencyLimits
+from service.workers.spare import Handover
+from service.workers.supervision import Supervision
+from service.workers.worker import Worker
 
-A = CheckpointKey("a", "1")
+A, B = CheckpointKey("a", "1"), CheckpointKey("b", "1")
 NORMAL = Calibration(
     image_threshold=1.0,
     pixel_threshold=1.0,
@@ -41,6 +45,8 @@ NORMAL = Calibration(
 )
 FINDING = Finding(Decision.OK, 0.1, 0.2, 0.3, (), {})
 STATS = WorkerStats(1000, 100, 1, 0.25)
+STALE = LoadReply(0, LoadReport(100, 0.5), STATS)
+"""The spare's reply for a checkpoint that the worker has unloaded since."""
 
 
 class FakeProcess:
@@ -52,7 +58,7 @@ class FakeProcess:
 
     def __init__(self, plan):
         self.death = asyncio.get_running_loop().create_future()
-        self.timeouts = []
+        self.timeouts, self.unloaded = [], []
         self.computing, self.gate = [], None
         self.answer = lambda batch: BatchReply(0, (FINDING,) * len(batch.jobs), STATS)
         self.made.append(self)
@@ -66,6 +72,10 @@ class FakeProcess:
             return LoadReply(0, "cannot read network.safetensors", STATS)
         report = LoadReport(100, 0.5, sharing=Sharing.NEVER)
         return LoadReply(0, report, STATS, {1: 2.0, 2: 4.0})
+
+    async def unload(self, key, timeout_s):
+        self.unloaded.append(key)
+        return UnloadReply(0, STATS)
 
     async def compute(self, batch, timeout_s):
         self.timeouts.append(timeout_s)
@@ -91,17 +101,19 @@ def play(metrics, monkeypatch):
     monkeypatch.setattr(worker_module, "WorkerProcess", FakeProcess)
     monkeypatch.setattr(FakeProcess, "made", [])
 
-    def run(scenario, lanes=1):
+    def run(scenario, lanes=1, spare=None, backoff_s=0.01):
         async def scene():
             reports, latencies = [], Latencies(4, 1.0)
             batcher = Batcher("cpu", QueueLimits(0.0, 8), latencies, metrics, lanes)
             limits = ResidencyLimits(None, 10)
             residency = Residency("cpu", (A,), limits, batcher, latencies, metrics)
-            supervision = Supervision(10, 120, 0.01, 0.02, 1, min_batch_timeout_s=5, reload_s=0.01)
+            supervision = Supervision(
+                10, 120, backoff_s, 2 * backoff_s, 1, min_batch_timeout_s=5, reload_s=0.01
+            )
             worker = Worker(
                 WorkerPlan("cpu", "cpu", "auto", lanes, None, "INFO", lanes=lanes),
                 batcher, residency, latencies, supervision, metrics,
-                lambda _, refused: reports.append(dict(refused)), lambda _: None,
+                lambda _, refused: reports.append(dict(refused)), lambda _: None, spare,
             )  # fmt: skip
             worker.reports = reports
             running = asyncio.create_task(worker.run())
@@ -116,6 +128,21 @@ def play(metrics, monkeypatch):
         asyncio.run(scene())
 
     return run
+
+
+class FakeSpare:
+    """Gives processes away that have loaded a checkpoint, once one has been started."""
+
+    is_ready = False
+
+    def claim(self):
+        if not self.is_ready:
+            return None
+        report = LoadReport(100, 50.0, sharing=Sharing.IDLE)
+        return Handover(FakeProcess(None), {A: LoadReply(0, report, STATS), B: STALE})
+
+    def note_change(self):
+        pass
 
 
 def submit(worker):
@@ -412,3 +439,39 @@ def test_waiting_in_the_process_counts_as_waiting_and_not_as_the_batchs_time(pla
     assert took == pytest.approx(0.25, abs=0.2)  # of half a second
     count = metrics.registry.get_sample_value("mambaad_batch_duration_seconds_count", labels)
     assert count == 1
+
+
+def test_a_spare_takes_over_at_once_but_not_after_a_second_death_in_a_row(play, metrics):
+    spare = FakeSpare()
+
+    def value(name):
+        return metrics.registry.get_sample_value(name, {"worker": "cpu"})
+
+    async def scenario(worker):
+        line, seconds = worker._latencies.line(A), worker.residents[A].loaded_s
+        spare.is_ready = True
+        FakeProcess.made[-1].death.set_result("its process exited with code -9")
+        while len(FakeProcess.made) < 2 or not worker.is_ready:  # without the delay of 30 s
+            await asyncio.sleep(0.001)
+        assert set(worker.residents) == {A}
+        assert worker._latencies.line(A) == line
+        assert worker.residents[A].loaded_s == seconds  # not those at low priority
+        while not FakeProcess.made[1].unloaded:
+            await asyncio.sleep(0.001)
+        assert FakeProcess.made[1].unloaded == [B]
+        assert value("mambaad_worker_recovery_seconds_count") == 0
+        assert await submit(worker).future == FINDING
+        assert value("mambaad_worker_recovery_seconds_count") == 1
+        for number in (1, 2):  # the second time, without a batch in between
+            FakeProcess.made[number].death.set_result("its process exited with code -11")
+            while worker.state is WorkerState.READY:
+                await asyncio.sleep(0.001)
+            if number == 1:
+                while not worker.is_ready:
+                    await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        assert worker.state is WorkerState.RESTARTING
+        assert worker.expected_in_s > 20
+        assert value("mambaad_worker_takeovers_total") == 2
+
+    play(scenario, spare=spare, backoff_s=30)

@@ -32,7 +32,8 @@ def resolved(source):
 
 
 def test_the_named_recipes_are_there_and_valid():
-    assert recipe_names() == ["fast", "paper", "paper-100", "paper-300", "quality"]
+    names = ["fast", "paper", "paper-100", "paper-300", "paper-lite", "quality"]
+    assert recipe_names() == names
     assert all(resolved(name).description for name in recipe_names())
 
 

@@ -12,10 +12,12 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from selenium.webdriver.support.ui import Select
 
+from model.calibration.calibration import Calibration
 from tests.hostile_manifests import RAW
 from tests.service.conftest import is_ready, running
 from tests.service.console.browser import foreign
 from tests.service.console.conftest import settings_of
+from tests.service.console.models.checked import checked
 from tests.service.console.test_browser import look
 from tests.service.console.test_pages import HOSTILE, HTML, sign_in, token_in
 
@@ -43,6 +45,8 @@ def store(tmp_path_factory, save):
     for bolt in (10.0, 10.0, -10.0, 10.0):
         save(root, "parts", {"bolt": bolt, "nut": -10.0})
     (root / "parts/1/report.html").write_text(REPORT, "utf-8")
+    bolt = json.loads(text(root / "parts/2"))["calibrations"]["bolt"]
+    change(root / "parts/2", training=checked(Calibration.from_dict(bolt)))
     path = save(root, "rotten", {"bolt": 1.0}) / "network.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -62,6 +66,8 @@ def store(tmp_path_factory, save):
             "recipe": {HOSTILE: [HOSTILE], "epochs": {"a": HOSTILE}},
             "images": {"train": {HOSTILE: HOSTILE}, "held_out": [HOSTILE]},
             "seconds": HOSTILE,
+            "self_check": {"categories": {HOSTILE: {"methods": {"MambaAD": HOSTILE}}}},
+            "recommendation": {"categories": {HOSTILE: {"sentences": [HOSTILE]}}},
         },
         metrics={
             "categories": {HOSTILE: {"image_auroc": HOSTILE, "image_ap": 0.5, "good": HOSTILE}},
@@ -209,6 +215,23 @@ def test_a_version_shows_its_results_its_report_and_its_memory(rolling, visitor,
     (worker,) = rolling.app.state.service.workers.residents()
     assert worker in loaded.text
     assert "in memory" in loaded.text
+
+
+def test_a_version_shows_its_self_check_and_what_to_do_next(visitor):
+    page = visitor.get("/console/models/versions/parts/2", headers=HTML)
+    shown = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page.text)))
+    assert "Self-check with drawn defects" in shown
+    assert "Drawn defects are not real ones" in shown
+    assert "PatchCore is clearly ahead" in shown
+    assert re.search(r"Missed most: \w+", shown)
+    assert "hold out 199 good images" in shown
+    assert "was changed after this check" not in shown
+    german = visitor.get(
+        "/console/models/versions/parts/2", headers={**HTML, "accept-language": "de"}
+    )
+    assert "Selbsttest mit gezeichneten Fehlern" in german.text
+    plain = visitor.get("/console/models/versions/parts/1", headers=HTML)
+    assert "Self-check" not in plain.text
 
 
 def test_a_report_is_shown_and_can_do_nothing(visitor, store):

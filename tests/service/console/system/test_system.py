@@ -13,7 +13,7 @@ from service.console.system.differences import differences
 from service.console.system.runbooks import FILE, RUNBOOKS, html_of
 from service.http.declaration import Scope
 from service.settings import ArchiveSettings, DeliverySettings, HttpSettings, Settings
-from service.versions.rollout import Author
+from service.versions.changes import Author
 from tests.service.console.system.conftest import HOSTILE
 from tests.service.console.system.runbook_data import made
 from tests.service.console.test_pages import HTML, sign_in, token_in
@@ -93,7 +93,13 @@ def test_workers_are_followed_without_counting_as_clicks(system, engineer):
     assert "<html" not in part.text
     (worker,) = system.server.app.state.service.workers.status()
     assert f"Worker {worker.name}" in part.text
-    for word in ("Images waiting", "Restarts", "Memory", "Latency, 95th percentile"):
+    for word in (
+        "Spare process",
+        "Images waiting",
+        "Restarts",
+        "Memory",
+        "Latency, 95th percentile",
+    ):
         assert word in text_of(part)
 
 

@@ -18,7 +18,8 @@ from model.errors import ParityError
 from model.inspection import Decision, ImageSize
 from model.network import MambaAD
 from model.runtimes.runtimes import Runtimes
-from service.workers.child.inspector import Inspector, InspectorServer
+from service.workers.child.inspector import Inspector
+from service.workers.child.server import InspectorServer
 from service.workers.child.threads import DeviceThread
 from service.workers.latency import fit_line
 from service.workers.pipe.memory import SharedBlock

@@ -2,7 +2,7 @@
 
 import socket
 
-from service.delivery.sinks.cutting import Cutter
+from service.cutting import Cutter
 
 
 def test_a_slow_exchange_is_cut_and_the_next_is_not():

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 class Cutter:
     """Shuts a connection down from another thread, so that whoever waits for it wakes up.
 
-    One thread serves all exchanges of a sink: starting one for each would take longer than most.
+    One thread serves all exchanges of a connection: starting one for each would take longer than
+    most of them.
     """
 
     def __init__(self, limit_s: float, descriptor: Callable[[], int | None]) -> None:
@@ -35,7 +36,7 @@ class Cutter:
         self._deadline = time.monotonic() + self._limit_s
         self._armed.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="sink-cutter", daemon=True)
+            self._thread = threading.Thread(target=self._watch, name="cutter", daemon=True)
             self._thread.start()
         try:
             yield

@@ -1,0 +1,1 @@
+"""The service in a Kubernetes cluster: kustomize files, and the writer of their alerts."""

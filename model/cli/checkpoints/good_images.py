@@ -1,0 +1,79 @@
+"""The good images behind a checkpoint: those held out in its training, or new ones."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from model.checkpoints.checkpoint import Checkpoint
+    from model.dataset import Sample
+    from model.training import TrainingData
+
+
+def new_images(
+    checkpoint: "Checkpoint", folder: Path, categories: list[str] | None
+) -> list["Sample"]:
+    """Return the good images in `folder` of `categories`, or of all calibrated categories."""
+    from model.training.data import read_good_categories
+
+    chosen = categories or list(checkpoint.manifest.categories)
+    if not chosen:
+        raise CalibrationError(
+            f"{checkpoint.name!r} has no categories yet: give one with --category"
+        )
+    return read_good_categories(folder, chosen)
+
+
+def held_out_of_training(
+    checkpoint: "Checkpoint",
+    data: Path,
+    categories: list[str] | None,
+    good: list[str] | None = None,
+    defective: list[str] | None = None,
+) -> list["Sample"]:
+    """Return the images that were held out when the checkpoint was trained on `data`.
+
+    `good` and `defective` are the folder names that were given to training.
+    """
+    return list(images_of_training(checkpoint, data, categories, good, defective).held_out)
+
+
+def images_of_training(
+    checkpoint: "Checkpoint",
+    data: Path,
+    categories: list[str] | None,
+    good: list[str] | None = None,
+    defective: list[str] | None = None,
+) -> "TrainingData":
+    """Return the images in `data` as the checkpoint's training used them.
+
+    Raises `CalibrationError` unless the held-out ones are those of the training.
+    """
+    from model.dataset import Words
+    from model.training.data import digests, divide_as_recorded, find_good_images
+
+    training = checkpoint.manifest.training
+    if "recipe" not in training:
+        raise CalibrationError(
+            f"{checkpoint.name!r} was not trained here, so the images of {data} used in training "
+            "are unknown: give good images that it has not seen with --images DIR"
+        )
+    if training["recipe"].get("folds"):
+        raise CalibrationError(
+            f"{checkpoint.name!r} was trained in folds, on all good images, so none are held "
+            "out: give good images that it has not seen with --images DIR"
+        )
+    words = Words.given(good, defective, categories)
+    fraction, seed = training["recipe"]["held_out_fraction"], training["recipe"]["seed"]
+    recorded = training["images"]["held_out"]
+    found = find_good_images(data, categories, words=words)
+    images = divide_as_recorded(found, fraction, seed, recorded)
+    for category, digest in digests(images.held_out).items():
+        if digest != recorded.get(category):
+            raise CalibrationError(
+                f"the held-out images of {category!r} in {data} are not those of the training "
+                f"(got {digest}, recorded {recorded.get(category, 'none')}), so training may have "
+                "used some: give good images that it has not seen with --images DIR"
+            )
+    return images
