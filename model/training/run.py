@@ -19,18 +19,17 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.runtimes.torch import torch_detector
-from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
 from model.training.parallel.agreement import check_agreement, check_state
+from model.training.parallel.devices import read_device
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
 from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
-from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
 from model.training.seen import seen_in_training
 from model.training.summary import remembered, summary
@@ -197,36 +196,11 @@ def build_network(
     return network, rule.preprocessing(config.image_size, mean, std)
 
 
-def read_device(name: str) -> torch.device:
-    """Return the device; raises `ConfigError` if this machine does not have it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"no device {name!r}: expected cpu, cuda or cuda:N") from error
-    if device.type not in {"cpu", "cuda"}:
-        raise ConfigError(f"device must be cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"no device {name!r} here: found {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
-
-
 def check_run(run: Run, data: TrainingData) -> None:
     """Raise errors early: an unfinished run in the folder, the frame, areas, scales."""
-    _check_scales(run.recipe.training.emphasis, run.recipe.scoring)
+    run.recipe.check_scales()
     _check_folder(run)
     _check_frame(run, data)
-
-
-def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
-    """Raise `ConfigError` if scoring uses scales that are not trained."""
-    untrained = emphasis.unused_scales
-    if scoring.unused_scales < untrained:
-        raise ConfigError(
-            f"loss_weights {emphasis.loss_weights} leave the finest {untrained} scales "
-            f"untrained, but scale_weights {scoring.scale_weights} use them: set these to 0"
-        )
 
 
 def _check_frame(run: Run, data: TrainingData) -> None:

@@ -68,7 +68,7 @@ def choose_recipe(
     from model.training.choice.observing import measure_alignments
 
     if named is not None:
-        compares_places = named.scoring.uses_baselines and named.images.resize != "tile"
+        compares_places = named.scoring.needs_alignment and named.images.resize != "tile"
         return keep(named, measure_alignments(images, named) if compares_places else {})
     facts = observe(images, given, device=run.device, is_timed=run.max_minutes is not None)
     return choose(facts, given)

@@ -39,6 +39,7 @@ from model.training import (
 )
 from model.training.batches import epoch_order, load_batches, seed_for
 from model.training.objective import feature_loss, learning_rate
+from model.training.parallel.devices import read_device
 from model.training.progress.interrupt import stop_on_interrupt
 from model.training.progress.monitor import Bars, Lines, Monitor, watch
 from model.training.progress.state import (
@@ -49,7 +50,6 @@ from model.training.progress.state import (
     read_place,
     save_state,
 )
-from model.training.run import read_device
 from tests.tiny import (
     CONFIG,
     PREPROCESSING,
