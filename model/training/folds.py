@@ -150,13 +150,11 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
                 f"different, expected at least one for each of {config.folds} folds"
             )
         place |= {s: i % config.folds for i, unit in enumerate(different) for s in unit}
+    base = run.folder
     return [
         Fold(
             run=replace(
-                run,
-                folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}",
-                restart=True,
-                expects=fold == 0,
+                run, folder=base / f"{FOLD_FOLDERS}{fold + 1}", restart=True, expects=not fold
             ),
             data=replace(data, train=tuple(s for s in data.train if place[s] != fold)),
             left_out=tuple(s for s in data.train if place[s] == fold),
