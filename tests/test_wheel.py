@@ -55,7 +55,9 @@ NEEDS_AN_EXTRA = {
         *("batches", "dealing", "expectation", "features", "folds", "golden", "memories"),
         *("objective", "run", "student", "summary", "thresholds", "trainer"),
     },
+    "model/training/advice": ALL,
     "model/training/applying": ALL,
+    "model/training/choice": ALL,
     "model/training/parallel": {"agreement", "group", "sharing"},
     "model/training/progress": {
         *("average", "best", "monitor", "records", "snapshot", "state", "stopping", "tracking"),
