@@ -20,6 +20,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from model.calibration.calibration import Calibration
@@ -97,8 +98,7 @@ def train(
         data = data.keep_apart(config.watch_fraction, config.seed)
         folds = deal(run, data)
         begin(run, folds)
-        shown = show_folds(folds, follower, stop, examine)
-        if shown is None:
+        if (shown := show_folds(folds, follower, stop, examine)) is None:
             return None
         calibrations = fit(shown, config)
         follower.stage("all images")
@@ -150,12 +150,10 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
                 f"different, expected at least one for each of {config.folds} folds"
             )
         place |= {s: i % config.folds for i, unit in enumerate(different) for s in unit}
-    base = run.folder
+    base = run.folder / FOLD_FOLDERS
     return [
         Fold(
-            run=replace(
-                run, folder=base / f"{FOLD_FOLDERS}{fold + 1}", restart=True, expects=not fold
-            ),
+            run=replace(run, folder=Path(f"{base}{fold + 1}"), restart=True, expects=not fold),
             data=replace(data, train=tuple(s for s in data.train if place[s] != fold)),
             left_out=tuple(s for s in data.train if place[s] == fold),
         )
