@@ -20,6 +20,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from model.calibration.calibration import Calibration
@@ -93,8 +94,7 @@ def train(
         data = data.keep_apart(config.watch_fraction, config.seed)
         folds = deal(run, data)
         begin(run, folds)
-        shown = show_folds(folds, follower, stop, examine)
-        if shown is None:
+        if (shown := show_folds(folds, follower, stop, examine)) is None:
             return None
         calibrations = fit(shown, config)
         follower.stage("all images")
