@@ -101,11 +101,14 @@ def main(
     weights: Annotated[Path, typer.Option(help="The checkpoint store.")] = Path("weights"),
     name: Annotated[str, typer.Option(help="The checkpoint.")] = "solar",
     count: Annotated[int, typer.Option("--rounds", help="Images for each figure.")] = 30,
+    all_threads: Annotated[
+        list[int], typer.Option("--threads", help="torch's threads; repeatable.")
+    ] = [1, 2],  # noqa: B006 - never changed
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
-    """Print the time of an image with and without a memory, with one thread and with two."""
+    """Print the time of an image with and without a memory."""
     results: dict[str, Any] = {}
-    for threads in (1, 2):
+    for threads in all_threads:
         torch.set_num_threads(threads)
         results[str(threads)] = measure(detectors(weights, name), count)
         print(f"{threads} threads: {json.dumps(results[str(threads)])}", flush=True)

@@ -11,9 +11,18 @@ import sys
 
 import torch
 
+from model.compiler_import import compiler_deferred
+
 PACKAGE = "torchvision"
 SUPPRESSION = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 OPERATORS = {"nms": SUPPRESSION, "qnms": SUPPRESSION}
+
+
+def import_timm() -> None:
+    """Import torchvision, then timm, both without torch's compiler."""
+    with compiler_deferred():
+        ensure_importable()
+        importlib.import_module("timm")
 
 
 def ensure_importable() -> None:

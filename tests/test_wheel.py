@@ -28,11 +28,11 @@ OF_EXTRAS = (
 
 ALL = "every module"
 NEEDS_AN_EXTRA = {
-    "model": {"benchmark", "torchvision_ops"},
+    "model": {"benchmark", "compiler_import", "torchvision_ops"},
     "model/checkpoints": {"checkpoint", "outline", "published", "shared_encoders", "tensors"},
     "model/cli/evaluate": {"evaluation", "reproduction"},
     "model/cli/train": {"run"},
-    "model/dataset": ALL,
+    "model/dataset": {"content", "duplicates", "facts", "images", "loader", "survey"},
     "model/engines/cuda": {
         *("buckets", "choice", "decoder", "device", "engine", "fused"),
         *("kernels", "network", "operations", "plain", "plan", "smoothing"),
@@ -40,13 +40,29 @@ NEEDS_AN_EXTRA = {
     "model/engines/torch": ALL,
     "model/evaluation": ALL,
     "model/export": ALL,
-    "model/network": ALL,
+    "model/network": {
+        *("blocks", "decoder", "encoder", "fusion", "mambaad", "normalise"),
+        *("timm_parts", "weights_file"),
+    },
     "model/report": ALL,
     "model/rivals": ALL,
     "model/runtimes": {"torch"},
-    "model/scan": ALL,
-    "model/scoring": {"cosine_map", "residuals"},
-    "model/training": ALL,
+    "model/scan": {"hybrid", "mamba_ssm", "reference"},
+    "model/scan/numba": {"backend", "notice", "steps", "vector"},
+    "model/scan/triton": ALL,
+    "model/scoring": {"coreset", "cosine_map", "patches", "residuals"},
+    "model/training": {
+        *("batches", "dealing", "expectation", "features", "folds", "golden", "memories"),
+        *("objective", "run", "student", "summary", "thresholds", "trainer"),
+    },
+    "model/training/advice": ALL,
+    "model/training/applying": ALL,
+    "model/training/choice": ALL,
+    "model/training/parallel": {"agreement", "group", "sharing"},
+    "model/training/progress": {
+        *("average", "best", "monitor", "records", "snapshot", "state", "stopping", "tracking"),
+    },
+    "model/training/recipe": {"departures", "recipe"},
     "service/delivery/sinks": {"mqtt", "mqtt_session", "postgresql"},
     "service/shared": {"deployment", "follower", "link", "sharing", "transfer"},
     "service/station/plc/requests": {"broker", "mqtt", "outbox", "rivals"},

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
+import scipy
 
 from model.calibration.conformal import (
     check_rate,
@@ -176,7 +176,7 @@ class Calibration:
         if not 0 < confidence < 1:
             raise CalibrationError(f"confidence must be between 0 and 1, got {confidence}")
         above = ranks_above(self.good_images, self.alpha)
-        return float(betaincinv(above, self.good_images + 1 - above, confidence))
+        return float(scipy.special.betaincinv(above, self.good_images + 1 - above, confidence))
 
     def promise(self) -> str:
         """Describe in a few sentences which rates the thresholds guarantee."""

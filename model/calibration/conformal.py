@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
+import scipy
 
 from model.errors import CalibrationError
 
@@ -89,8 +89,12 @@ def check_rate(name: str, rate: float) -> None:
 def rate_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """Return Clopper and Pearson's exact interval of a rate."""
     tail = (1 - level) / 2
-    low = float(betaincinv(count, total - count + 1, tail)) if count else 0.0
-    high = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
+    low = float(scipy.special.betaincinv(count, total - count + 1, tail)) if count else 0.0
+    high = (
+        float(scipy.special.betaincinv(count + 1, total - count, 1 - tail))
+        if count < total
+        else 1.0
+    )
     return low, high
 
 

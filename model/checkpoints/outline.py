@@ -1,12 +1,13 @@
 """The shapes of a network's tensors without their memory, to check a file's header."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from model.checkpoints.headers import FLOATS, INTEGERS, Check, Header, Tensor, exactly
 from model.errors import ModelError
@@ -16,6 +17,8 @@ logger = logging.getLogger("model.checkpoints")
 
 _ANY_SIZE = (64, 64)
 """Weights do not depend on the image size, and every scan has an order for this one."""
+
+_DRAWS = {torch.Tensor.normal_, torch.Tensor.uniform_}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,23 @@ class Outline:
         return exactly(path, self.trained)
 
 
+class _Unfilled(TorchFunctionMode):
+    """Draws no initial weights: on the meta device, that would import torch's compiler first."""
+
+    def __torch_function__(
+        self, func: Callable[..., object], types: object, args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:  # fmt: skip
+        given = kwargs or {}
+        if func in _DRAWS or getattr(func, "__module__", "") == torch.nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
 @lru_cache(maxsize=32)  # each takes a few tenths of a second
 def _outline(config: NetworkConfig) -> Outline | None:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             network = MambaAD(config)
     except ModelError:
         raise

@@ -4,6 +4,7 @@ Commands import torch and other slow modules when they run, so that `mambaad --h
 """
 
 import io
+import logging
 import sys
 from typing import Any
 
@@ -39,6 +40,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (the type differs between typer's versions)
         """Run the command."""
         _print_any_name()
+        _print_compilations()
         try:
             return super().invoke(ctx)
         except ModelError as error:
@@ -60,6 +62,20 @@ def _print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _print_compilations() -> None:
+    """Print when kernels are compiled, because the command seems to hang meanwhile."""
+    logger = logging.getLogger("model.scan.numba")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(_ToStderr())
+
+
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message."""
+        typer.echo(f"mambaad: {record.getMessage()}", err=True)
 
 
 app = typer.Typer(

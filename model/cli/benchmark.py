@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from model.cli.early import find_version
 from model.cli.options import STORE, BatchSize, Device, Version, Weights
 from model.errors import ConfigError
 
@@ -36,13 +37,15 @@ def benchmark(
 
       mambaad benchmark --checkpoint solar --batch-size 8 --json solar.json
     """
-    from model.benchmark import measure, of_checkpoint, of_paper
-    from model.checkpoints.checkpoint import CheckpointStore
-
     if (checkpoint is None) == (config is None):
         raise ConfigError("give either --checkpoint NAME or --config paper, not both")
     if config not in {None, "paper"}:
         raise ConfigError(f"--config must be paper, got {config!r}")
+    if checkpoint is not None:
+        find_version(weights, checkpoint, version)
+    from model.benchmark import measure, of_checkpoint, of_paper
+    from model.checkpoints.checkpoint import CheckpointStore
+
     subject = (
         of_paper(device)
         if checkpoint is None

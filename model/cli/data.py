@@ -71,10 +71,11 @@ def check(
         raise DatasetError("checking data needs imagehash: pip install 'mambaad-service[train]'")
     from model.cli.watching import counting
     from model.dataset import Words, missing_files, read_dataset, recognised
-    from model.dataset.survey import survey
 
     words = Words.given(good, defective, category)
     dataset = read_dataset(data, category, layout, local_root, words=words, check_files=False)
+    from model.dataset.survey import survey
+
     console = Console()
     if not as_json:
         others = [name for name in recognised(data) if name != dataset.layout]

@@ -5,6 +5,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from model.cli.early import known_device
+
 
 def safe_names_of(names: list[str] | None) -> list[str] | None:
     """Return category names as checkpoints store them: "Zelle grün" becomes Zelle-gruen."""
@@ -60,7 +62,9 @@ Defective: TypeAlias = Annotated[
         help="Folders (or labels) with this name are defective parts; repeatable.",
     ),
 ]
-Device: TypeAlias = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+Device: TypeAlias = Annotated[
+    str, typer.Option("--device", callback=known_device, help="cpu, cuda or cuda:N.")
+]
 BatchSize: TypeAlias = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 Preset: TypeAlias = Annotated[
     str | None,

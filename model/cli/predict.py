@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from model.calibration.calibration import Calibration
-    from model.checkpoints.checkpoint import Checkpoint
+    from model.checkpoints.manifest import Manifest
     from model.inference.detector import Detector
     from model.inspection import Inspection
 
@@ -65,13 +65,17 @@ def predict(
 
       mambaad predict all-parts shot.png --category bottle --json --fail-on-ng
     """
-    from model.checkpoints.checkpoint import CheckpointStore
-    from model.runtimes.torch import open_checkpoint
+    from model.checkpoints.manifest import Manifest
+    from model.checkpoints.store import Store
 
     named = named_images(images)
     pictures = {} if output is None else picture_files(named, output)
-    checkpoint = CheckpointStore(weights).load(name, version)
-    chosen = choose_category(checkpoint, category)
+    folder = Store(weights).find(name, version)
+    chosen = choose_category(Manifest.read(folder), category)
+    from model.checkpoints.checkpoint import Checkpoint
+    from model.runtimes.torch import open_checkpoint
+
+    checkpoint = Checkpoint.load(folder)
     detector = open_checkpoint(checkpoint, device=device)
     worst = 0
     if not as_json:
@@ -145,20 +149,20 @@ def saved(outcome: Outcome, file: Path, calibration: "Calibration") -> bool:
     return True
 
 
-def choose_category(checkpoint: "Checkpoint", category: str | None) -> str:
+def choose_category(manifest: "Manifest", category: str | None) -> str:
     """Return the given category, or the checkpoint's only one."""
-    have = checkpoint.manifest.categories
+    have = manifest.categories
     if category is None and len(have) == 1:
         return have[0]
     if category is not None and safe_name(category) in have:
         return safe_name(category)
     if not have:
         raise UnknownCategory(
-            f"{checkpoint.name!r} is not calibrated, so it cannot decide: run mambaad calibrate "
-            f"{checkpoint.name} --images DIR --category CATEGORY on good images"
+            f"{manifest.name!r} is not calibrated, so it cannot decide: run mambaad calibrate "
+            f"{manifest.name} --images DIR --category CATEGORY on good images"
         )
     problem = "no --category given" if category is None else f"no category {category!r}"
-    raise UnknownCategory(f"{problem}; {checkpoint.name!r} has: {', '.join(have)}")
+    raise UnknownCategory(f"{problem}; {manifest.name!r} has: {', '.join(have)}")
 
 
 def line_of(outcome: Outcome, as_json: bool) -> str:

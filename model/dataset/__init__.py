@@ -8,18 +8,23 @@
 `lists` (CSV, JSON lines), `lookout`.
 """
 
+from typing import TYPE_CHECKING
+
 from model.dataset.batches import InspectionBatch, inspection_batches
 from model.dataset.cache import PixelCache
-from model.dataset.images import Augment, ImageDataset
 from model.dataset.labelled import defective_parts, good_parts
 from model.dataset.layouts import LAYOUTS, missing_files, read_dataset, recognised
-from model.dataset.loader import Loader
 from model.dataset.masks import marked_pixels, read_mask, resize_mask, upright_size
 from model.dataset.readers.mvtec import read_mvtec
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.dataset.split import split_good
 from model.images.files import IMAGE_SUFFIXES, Passed
+from model.lazy import lazily
 from model.words import Words
+
+if TYPE_CHECKING:
+    from model.dataset.images import Augment, ImageDataset
+    from model.dataset.loader import Loader
 
 __all__ = [
     "GOOD",
@@ -47,3 +52,12 @@ __all__ = [
     "split_good",
     "upright_size",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Augment": "model.dataset.images",
+        "ImageDataset": "model.dataset.images",
+        "Loader": "model.dataset.loader",
+    },
+)

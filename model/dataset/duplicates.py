@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from model.dataset.facts import Facts, look, readable
 from model.dataset.sample import Sample
@@ -99,8 +98,10 @@ def _alike(group: Sequence[Facts]) -> list[frozenset[Sample]]:
 def _connected(group: Sequence[Facts], links: Sequence[tuple[int, int]]) -> list[frozenset[Sample]]:
     """Return the sets of at least two images that the links between indices connect."""
     rows, columns = np.array(links).T
-    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(group), len(group)))
-    _, labels = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(links)), (rows, columns)), shape=(len(group), len(group))
+    )
+    _, labels = scipy.sparse.csgraph.connected_components(graph, directed=False)
     sets: dict[int, list[Sample]] = defaultdict(list)
     for label, image in zip(labels.tolist(), group, strict=True):
         sets[label].append(image.sample)

@@ -8,8 +8,22 @@ trained on good parts only, so the two differ where a part is anomalous.
     teacher, student = network(torch.zeros(1, 3, 256, 256))  # features at strides 4, 8 and 16
 """
 
+from typing import TYPE_CHECKING
+
+from model.lazy import lazily
 from model.network.config import NetworkConfig
-from model.network.encoder import Encoder, load_encoder_weights
-from model.network.mambaad import MambaAD
+
+if TYPE_CHECKING:
+    from model.network.encoder import Encoder, load_encoder_weights
+    from model.network.mambaad import MambaAD
 
 __all__ = ["Encoder", "MambaAD", "NetworkConfig", "load_encoder_weights"]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Encoder": "model.network.encoder",
+        "MambaAD": "model.network.mambaad",
+        "load_encoder_weights": "model.network.encoder",
+    },
+)

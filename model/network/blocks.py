@@ -13,10 +13,10 @@ import math
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.network.timm_parts import DropPath
 from model.scan import hybrid_scan, order_table
 
 EXPANSION = 2
@@ -44,19 +44,21 @@ class HSS(nn.Module):
         self.selection_weight = nn.Parameter(torch.empty(K, R + 2 * N, D))
         self.dt_weight = nn.Parameter(torch.empty(K, D, R))
         self.dt_bias = nn.Parameter(torch.empty(K, D))
-        self.A_log = nn.Parameter(torch.arange(1.0, N + 1).log().expand(K, D, N).clone())
+        self.A_log = nn.Parameter(torch.empty(K, D, N))
         self.D = nn.Parameter(torch.ones(K, D))
         self.out_norm = nn.LayerNorm(D)
         self.out_proj = nn.Linear(D, channels, bias=False)
         self.drop_path = DropPath(drop_path)
         table = order_table(scan, directions, *size)
         self.register_buffer("order", torch.from_numpy(table.copy()), persistent=False)
-        self._initialise()
+        if not self.A_log.is_meta:  # there, parameters have shapes alone
+            self._initialise()
 
     @torch.no_grad()
     def _initialise(self) -> None:
         """Initialise the parameters; delta is log-uniform in `DELTA_RANGE`, as in Mamba."""
         _, D, R = self.dt_weight.shape
+        self.A_log.copy_(torch.arange(1.0, self.A_log.shape[2] + 1).log())
         self.selection_weight.uniform_(-(D**-0.5), D**-0.5)
         self.dt_weight.uniform_(-(R**-0.5), R**-0.5)
         low, high = (math.log(x) for x in DELTA_RANGE)

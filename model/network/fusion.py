@@ -4,8 +4,9 @@ Source: MambaAD section 3.1 (the half-FPN bottleneck) and the published `MFF_OCE
 """
 
 from jaxtyping import Float
-from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
+
+from model.network.timm_parts import Bottleneck
 
 BOTTLENECKS = 3
 

@@ -10,18 +10,12 @@ import torch
 from safetensors import SafetensorError
 
 from model.errors import WeightsError
-
-_EXPECTED = "expected a file that torch.save wrote (.pth) or safetensors"
+from model.network.weights_source import WEIGHTS_EXPECTED, check_weights_file
 
 
 def read_weights_file(path: Path) -> object:
     """Return what a file holds, tensors and plain values only; raises `WeightsError`."""
-    if path.is_dir():
-        raise WeightsError(f"{path} is a folder: {_EXPECTED}; name the file in it")
-    if not path.is_file():
-        raise WeightsError(f"no weights file {path}; {_EXPECTED}")
-    if path.stat().st_size == 0:
-        raise WeightsError(f"{path} is empty: {_EXPECTED}; copy or download it again")
+    check_weights_file(path)
     if path.suffix == ".safetensors":
         try:
             return safetensors.torch.load_file(path)
@@ -52,7 +46,7 @@ def _not_weights(path: Path, error: Exception) -> str:
     if head[:2] == b"PK":
         return f"{path} is cut off or damaged: copy or download it again"
     kind = "text" if _is_text(head) else "nothing that torch knows"
-    return f"{path} is not a file of weights, but {kind}: {_EXPECTED}"
+    return f"{path} is not a file of weights, but {kind}: {WEIGHTS_EXPECTED}"
 
 
 def _is_text(head: bytes) -> bool:

@@ -75,7 +75,7 @@ class TorchRuntime:
 
     def renew_threads(self) -> None:
         """Give up the pools of threads, and use the set number of threads in the calling thread."""
-        from model.scan.numba import backend as scan_threads  # noqa: PLC0415 - only on a CPU
+        from model.scan.numba import threads as scan_threads  # noqa: PLC0415 - only on a CPU
 
         torch.set_num_threads(self._threads)
         lane_threads.cache_clear()

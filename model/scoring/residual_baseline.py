@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Float32
-from scipy import sparse
 
 from model.scoring.gaussians import Gaussians, Moments, Shape
 from model.scoring.smoothing import resize_and_blur
@@ -34,7 +34,7 @@ class FeatureBaseline:
     weights: tuple[float, ...]
     size: tuple[int, int]
     sigma: float
-    _down: sparse.csr_array = field(init=False, repr=False)  # (H, h of all scales)
+    _down: "scipy.sparse.csr_array" = field(init=False, repr=False)  # (H, h of all scales)
     _across: tuple[Float32[np.ndarray, "_ _"], ...] = field(init=False, repr=False)  # (w, W) each
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class FeatureBaseline:
         down = [s * resize_and_blur(h, height, self.sigma) for (_, h, _), s in pairs]
         across = [resize_and_blur(w, width, self.sigma).T for _, _, w in self.shapes]
         # sparse: a pixel depends on few places
-        joined = sparse.csr_array(np.concatenate(down, axis=1).astype(np.float32))
+        joined = scipy.sparse.csr_array(np.concatenate(down, axis=1).astype(np.float32))
         object.__setattr__(self, "_down", joined)
         object.__setattr__(self, "_across", tuple(a.astype(np.float32, order="C") for a in across))
 

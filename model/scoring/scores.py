@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from model.errors import ConfigError
 from model.inspection import AnomalyMap, Region
@@ -123,10 +123,10 @@ def find_regions(
     above = values > anomaly_map.pixel_threshold
     if not above.any():
         return ()
-    labels, count = ndimage.label(above, structure=_EIGHT_NEIGHBOURS)
+    labels, count = scipy.ndimage.label(above, structure=_EIGHT_NEIGHBOURS)
     peaks = np.full(count, -np.inf, dtype=values.dtype)
     np.maximum.at(peaks, labels[above] - 1, values[above])  # scipy's maximum sorts every pixel
-    windows = ndimage.find_objects(labels)
+    windows = scipy.ndimage.find_objects(labels)
     worst = np.argsort(-peaks, kind="stable")[:limit]
     return tuple(
         _region(anomaly_map, labels[windows[i]] == i + 1, windows[i], pixel_score) for i in worst

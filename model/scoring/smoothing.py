@@ -1,8 +1,8 @@
 """Resizing and blurring an anomaly map in one step: one matrix for rows, one for columns."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float32, Float64
-from scipy import ndimage, sparse
 
 TRUNCATE = 4.0
 """Radius of the Gaussian, in sigma."""
@@ -22,7 +22,7 @@ def resize_and_blur(
     matrix[np.arange(outputs), np.minimum(below + 1, inputs - 1)] += at - below
     if sigma == 0:
         return matrix
-    blurred: np.ndarray = ndimage.gaussian_filter1d(
+    blurred: np.ndarray = scipy.ndimage.gaussian_filter1d(
         matrix, sigma, axis=0, mode="reflect", truncate=TRUNCATE
     )
     return blurred
@@ -35,7 +35,7 @@ class Stretch:
         down, across = (resize_and_blur(n, m, sigma) for n, m in zip(grid, size, strict=True))
         self.rows: Float32[np.ndarray, "H h"] = down.astype(np.float32)
         self.columns: Float32[np.ndarray, "w W"] = across.T.astype(np.float32, order="C")
-        self._down = sparse.csr_array(self.rows)  # sparse: a pixel depends on few places
+        self._down = scipy.sparse.csr_array(self.rows)  # sparse: a pixel depends on few places
 
     def __call__(self, distances: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "H W"]:
         """Return the map of one image. Uses no BLAS: see `Gaussians.distances`."""

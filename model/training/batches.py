@@ -31,6 +31,11 @@ def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list
     return [order[i : i + size] for i in range(0, count - size + 1, size)]
 
 
+def in_order(count: int, size: int) -> list[list[int]]:
+    """Return the indices of all images in batches; the last one may be smaller."""
+    return [list(range(i, min(i + size, count))) for i in range(0, count, size)]
+
+
 def load_batches(images: ImageDataset, order: Sequence[Sequence[int]]) -> Loader:
     """Return the batches for one iteration; threads read ahead."""
     return Loader(images, order)

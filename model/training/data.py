@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model.dataset import GOOD, Dataset, Sample, Words, good_parts, read_dataset, split_good
-from model.dataset.duplicates import alike
 from model.errors import DatasetError
 from model.inspection import Category
 
@@ -72,6 +71,8 @@ class GoodImages:
 
     def look_for_duplicates(self) -> "GoodImages":
         """Find the images that look the same, so that `divide` keeps them together."""
+        from model.dataset.duplicates import alike  # needs torch, which takes seconds to import
+
         return replace(self, together=tuple(alike(self.train)))
 
     def divide(self, held_out_fraction: float, seed: int, folds: int = 0) -> TrainingData:

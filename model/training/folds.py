@@ -68,10 +68,6 @@ Examine = Callable[[TrainedFold], None]
 """Called with each fold's network before it is forgotten; must not change it or raise."""
 
 
-def _ignore(_fold: TrainedFold) -> None:
-    return None
-
-
 def train(
     run: Run,
     data: TrainingData,
@@ -79,7 +75,7 @@ def train(
     monitor: Monitor | None = None,
     fold_monitor: Monitor | None = None,
     stop: Callable[[], bool] = training.never,
-    examine: Examine = _ignore,
+    examine: Examine = lambda _fold: None,
 ) -> Checkpoint | None:
     """Train like `model.training.run.train`; if the recipe has folds, train their networks first.
 
@@ -97,13 +93,12 @@ def train(
         data = data.keep_apart(config.watch_fraction, config.seed)
         folds = deal(run, data)
         begin(run, folds)
-        shown = show_folds(folds, follower, stop, examine)
-        if shown is None:
+        if (shown := show_folds(folds, follower, stop, examine)) is None:
             return None
         calibrations = fit(shown, config)
         follower.stage("all images")
         # `check_run` above has refused an unfinished run, so the folds on disk are of this run.
-        run = replace(run, resume=run.resume and has_begun(run), restart=True)
+        run = replace(run, resume=run.resume and has_begun(run), restart=True, expects=False)
     elif run.restart and run.group.leads:
         forget_folds(run)
     checkpoint = training.train(run, data, monitor=monitor, stop=stop, calibrations=calibrations)
@@ -152,7 +147,9 @@ def deal(run: Run, data: TrainingData) -> list[Fold]:
         place |= {s: i % config.folds for i, unit in enumerate(different) for s in unit}
     return [
         Fold(
-            run=replace(run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True),
+            run=replace(
+                run, folder=run.folder / f"{FOLD_FOLDERS}{fold + 1}", restart=True, expects=not fold
+            ),
             data=replace(data, train=tuple(s for s in data.train if place[s] != fold)),
             left_out=tuple(s for s in data.train if place[s] == fold),
         )
@@ -188,7 +185,7 @@ def show_folds(
     folds: Sequence[Fold],
     monitor: Monitor,
     stop: Callable[[], bool],
-    examine: Examine = _ignore,
+    examine: Examine = lambda _fold: None,
 ) -> dict[Category, Shown] | None:
     """Return every image's values from the network that was not trained on it.
 
@@ -212,7 +209,7 @@ def show_folds(
 
 
 def learn_fold(
-    fold: Fold, monitor: Monitor, stop: Callable[[], bool], examine: Examine = _ignore
+    fold: Fold, monitor: Monitor, stop: Callable[[], bool], examine: Examine = lambda _fold: None
 ) -> dict[Category, Shown] | None:
     """Train one fold's network and score its left-out images; None if stopped."""
     run = replace(fold.run, resume=fold.run.resume and has_begun(fold.run))

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from model.training.applying.emphasis import Gather, loosen, position_weights
 from model.training.recipe.config import LOSSES, TrainingConfig
-from model.training.recipe.emphasis import Emphasis, Gather
+from model.training.recipe.emphasis import Emphasis
 
 MSE_WEIGHT = 5.0
 _PLAIN = Emphasis()
@@ -43,8 +44,8 @@ def feature_loss(
             continue
         goal, made = t.float(), s.float()
         if emphasis.hard_mining:
-            made = emphasis.loosen(made, _distance(name, goal, made), progress, gather)
-        term = weight * _scale_loss(name, goal, made, emphasis.position_weights(goal))
+            made = loosen(emphasis, made, _distance(name, goal, made), progress, gather)
+        term = weight * _scale_loss(name, goal, made, position_weights(emphasis, goal))
         total = term if total is None else total + term
     assert total is not None
     return total

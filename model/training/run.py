@@ -10,6 +10,7 @@ import torch
 
 from model.calibration.calibration import Calibration
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.engines.torch.device import read_device
 from model.errors import ConfigError
 from model.images.areas import Area
 from model.images.framing import check_alignment
@@ -19,9 +20,9 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.runtimes.torch import torch_detector
-from model.scoring.scores import Scoring
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
+from model.training.expectation import expect
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
 from model.training.parallel.agreement import check_agreement, check_state
@@ -30,7 +31,6 @@ from model.training.progress.monitor import Monitor, Monitors
 from model.training.progress.records import Curve, TensorBoard, write_recipe
 from model.training.progress.state import STATE_FILE, flatten, forget_leftovers
 from model.training.progress.stopping import Budget, check_unfinished
-from model.training.recipe.emphasis import Emphasis
 from model.training.recipe.recipe import Recipe
 from model.training.seen import seen_in_training
 from model.training.summary import remembered, summary
@@ -61,7 +61,8 @@ class Run:
     in `folder`; `restart` discards an unfinished one. After `max_minutes` the run ends with the
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
     into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
-    folder for resized images. `group` are the processes that train together.
+    folder for resized images. `group` are the processes that train together. `expects` tells the
+    monitor first how long all of it will take.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Run:
     areas: Mapping[Category, Area] = field(default_factory=dict)
     cache: Path | None = None
     group: Group = field(default_factory=Group)
+    expects: bool = True
 
 
 def train(
@@ -121,16 +123,16 @@ def learn(
     recipe, config = run.recipe, run.recipe.training
     budget = Budget(run.max_minutes)
     device = read_device(run.device)
-    network, preprocessing = build_network(
-        recipe.network, recipe.encoder_weights, config.seed, recipe.images
-    )
+    built = (recipe.network, recipe.encoder_weights, config.seed, recipe.images)
+    network, preprocessing = build_network(*built)
     data = data.keep_apart(config.watch_fraction, config.seed)
     watch_best = run.max_minutes is not None and bool(data.watched)
-    trainer = Trainer(
-        config, network, preprocessing, data, device, run.group, watch_best, run.cache
-    )
+    group = run.group
+    trainer = Trainer(config, network, preprocessing, data, device, group, watch_best, run.cache)
     check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
+        if group.leads and monitor and run.expects:
+            monitor.expect(expect(trainer))
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
@@ -192,41 +194,15 @@ def build_network(
         torch.manual_seed(seed_for(INITIAL_WEIGHTS, seed))
         network = MambaAD(config)
     load_encoder_weights(network.encoder, encoder_weights)
-    mean, std = network.encoder.mean, network.encoder.std
-    rule = images or ImageRule()
-    return network, rule.preprocessing(config.image_size, mean, std)
-
-
-def read_device(name: str) -> torch.device:
-    """Return the device; raises `ConfigError` if this machine does not have it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"no device {name!r}: expected cpu, cuda or cuda:N") from error
-    if device.type not in {"cpu", "cuda"}:
-        raise ConfigError(f"device must be cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"no device {name!r} here: found {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
+    encoder, rule = network.encoder, images or ImageRule()
+    return network, rule.preprocessing(config.image_size, encoder.mean, encoder.std)
 
 
 def check_run(run: Run, data: TrainingData) -> None:
     """Raise errors early: an unfinished run in the folder, the frame, areas, scales."""
-    _check_scales(run.recipe.training.emphasis, run.recipe.scoring)
+    run.recipe.check_scales()
     _check_folder(run)
     _check_frame(run, data)
-
-
-def _check_scales(emphasis: Emphasis, scoring: Scoring) -> None:
-    """Raise `ConfigError` if scoring uses scales that are not trained."""
-    untrained = emphasis.unused_scales
-    if scoring.unused_scales < untrained:
-        raise ConfigError(
-            f"loss_weights {emphasis.loss_weights} leave the finest {untrained} scales "
-            f"untrained, but scale_weights {scoring.scale_weights} use them: set these to 0"
-        )
 
 
 def _check_frame(run: Run, data: TrainingData) -> None:

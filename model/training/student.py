@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model.network import MambaAD
+from model.training.applying.disturbance import drop, jitter
 from model.training.parallel.group import Group
 from model.training.parallel.sharing import share_layers
 from model.training.recipe.config import TrainingConfig
@@ -40,10 +41,10 @@ class Student(nn.Module):
         with torch.autocast(device, torch.bfloat16, enabled=self._bfloat16 and self.training):
             features = list(teacher)
             if self.training:
-                features = self._disturbance.jitter(features, self._group)
+                features = jitter(self._disturbance, features, self._group)
             fused = self.fusion(features)
             if self.training:
-                fused = self._disturbance.drop(fused, self._group)
+                fused = drop(self._disturbance, fused, self._group)
             rebuilt: list[Tensor] = self.decoder(fused, self._unused_scales)
         return rebuilt
 

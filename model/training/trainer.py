@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from model.images.preprocess import Preprocessing
 from model.network import MambaAD
 from model.network.normalise import normalise
 from model.training import features
-from model.training.batches import AUGMENTATION, STEP, epoch_order, load_batches, seed_for
+from model.training.applying.augmentation import augment
+from model.training.batches import AUGMENTATION, STEP, epoch_order, in_order, load_batches, seed_for
 from model.training.data import TrainingData
 from model.training.objective import feature_loss, learning_rate
 from model.training.parallel.group import Group
@@ -61,10 +63,11 @@ class Trainer:
         self.group = group or Group()
         self.place = Place()
         _check(config, data, preprocessing, self.group)
-        augment = config.augmentation.apply if config.augmentation.changes_anything else None
+        changes = config.augmentation
+        augmented = partial(augment, changes) if changes.changes_anything else None
         pixels = PixelCache(preprocessing, cache)
         self._images = ImageDataset(
-            data.train, preprocessing, augment, seed_for(AUGMENTATION, config.seed), cache=pixels
+            data.train, preprocessing, augmented, seed_for(AUGMENTATION, config.seed), cache=pixels
         )
         self._watched = None
         if data.watched:
@@ -115,7 +118,7 @@ class Trainer:
 
     def _standardise(self) -> None:
         images = ImageDataset(self.data.train, self.preprocessing)
-        batches = load_batches(images, _in_order(len(images), self._batch_size))
+        batches = load_batches(images, in_order(len(images), self._batch_size))
         features.standardise(self.network.encoder, map(self._normalised, batches))
 
     def _train_epoch(self, monitor: Monitor, go_on: Callable[[], bool]) -> bool:
@@ -214,7 +217,7 @@ class Trainer:
         """
         if self._watched is None:
             return None
-        batches = [self.group.share(b) for b in _in_order(len(self._watched), self._batch_size)]
+        batches = [self.group.share(b) for b in in_order(len(self._watched), self._batch_size)]
         shares = [batch for batch in batches if batch]
         total = 0.0
         weights = self._average.weights if self._average else None
@@ -270,10 +273,6 @@ class Trainer:
         snapshot.restore(
             tensors, self.network, self._parameters, self._optimizer, self._average, self.best
         )
-
-
-def _in_order(count: int, size: int) -> list[list[int]]:
-    return [list(range(i, min(i + size, count))) for i in range(0, count, size)]
 
 
 def _check(

@@ -125,6 +125,10 @@ def run_server(settings: Settings) -> None:
     if lines := settings.contradictions():
         _refuse(*lines)
     _exit_on_signals()
+    from service.telemetry.logs import configure_logging  # noqa: PLC0415 - see the docstring
+
+    configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
+    _require_checkpoints(settings)
     from service.app import create_app  # noqa: PLC0415 - see the module's docstring
     from service.assembly.archiving import ArchiveUnusable  # noqa: PLC0415
     from service.http.server import (  # noqa: PLC0415
@@ -135,12 +139,9 @@ def run_server(settings: Settings) -> None:
         server_config,
     )
     from service.http.tls.certificate import Certificate, CertificateUnusable  # noqa: PLC0415
-    from service.telemetry.logs import configure_logging  # noqa: PLC0415
     from service.telemetry.tracing import TracingUnavailable  # noqa: PLC0415
     from service.versions.state import StateUnreadable  # noqa: PLC0415
 
-    configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
-    _require_checkpoints(settings)
     url = Url(settings.http)
     try:
         http = fit_open_files(settings.http)

@@ -33,6 +33,7 @@ class SharedDeployment:
     """The state that this node applies, and changes of the shared one."""
 
     def __init__(self, link: Link, knowledge: Knowledge, node: str, metrics: Metrics) -> None:
+        self.is_shared = True
         self._link = link
         self._knowledge = knowledge
         self._node = node

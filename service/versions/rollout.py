@@ -167,7 +167,8 @@ class Rollout:
 
     async def _catch_up(self, record: AuditRecord) -> None:
         """Apply what other nodes have changed before this change is looked at."""
-        update = await self._in_thread(self._deployment.newer, record)
+        shared = self._deployment.is_shared
+        update = await self._in_thread(self._deployment.newer, record) if shared else None
         if update is None:
             return
         try:

@@ -104,6 +104,7 @@ class Deployment:
     """
 
     def __init__(self, state_dir: Path | None) -> None:
+        self.is_shared = False
         self._folder = state_dir
         self.release: Callable[[], object] = lambda: None
         self.state = State()

@@ -27,6 +27,9 @@ class StateStore(Protocol):
     `SharedStateUnavailable` if the place cannot be written; then nothing has changed.
     """
 
+    is_shared: bool
+    """Whether other nodes may change it, so that `newer` must be asked."""
+
     @property
     def state(self) -> State:
         """The state that this node serves by."""

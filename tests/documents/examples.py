@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 RUN = ("sh", "python")
 """The languages whose blocks are run."""
 
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 _COMMENT = re.compile(r"<!-- (not run|file|status): (.+?) -->")
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from model.checkpoints.manifest import MANIFEST_FILE, Manifest
 
 ROOT = Path(__file__).parents[2]
-GOOD, DEFECTIVE, SIDE = 16, 4, 96
+GOOD, DEFECTIVE, SIDE = 28, 4, 96
 
 MAMBAAD = """#!{python}
 import sys

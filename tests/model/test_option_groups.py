@@ -71,4 +71,4 @@ def test_every_option_about_a_recipe_is_a_value_of_it():
 
 def test_no_two_groups_of_train_have_an_option_of_one_name():
     names = [option.name for option in get_command(app).commands["train"].params]
-    assert len(names) == len(set(names)) == 67
+    assert len(names) == len(set(names)) == 69

@@ -41,7 +41,7 @@ def advise(
     defective: Defective = None,
     rounds: Annotated[
         int, typer.Option(min=1, max=1000, help="Each draws 27 defects a category.")
-    ] = 8,
+    ] = 4,
     minutes: Annotated[float, typer.Option(min=0, help="Begin no further round after them.")] = 5.0,
     record: Annotated[bool, typer.Option(help="Record it in the checkpoint's manifest.")] = True,
     max_pixels: MaxPixels = None,

@@ -10,6 +10,7 @@ import typer
 from model.cli.checkpoints import goals
 from model.cli.checkpoints.calibration_log import look_back
 from model.cli.checkpoints.good_images import held_out_of_training, new_images
+from model.cli.early import find_data, find_version
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -99,11 +100,9 @@ def calibrate(
 
       mambaad calibrate bottle data/mvtec --defects rejects --cost-false-reject 2 --cost-escape 500
     """
-    from model.checkpoints.checkpoint import CheckpointStore
-
-    store = CheckpointStore(weights)
+    find_version(weights, name, version)
     if show_log or use is not None:
-        return look_back(store, name, version, use)
+        return look_back(weights, name, version, use)
     goal = goals.goal_of(
         target_escape_rate, no_review, f1_max, cost_false_reject, cost_escape, cost_review,
         defect_rate,
@@ -114,6 +113,10 @@ def calibrate(
         raise CalibrationError(
             "--defects DIR needs --target-escape-rate, --f1-max or the costs, and these need it"
         )
+    find_data(data or images or Path())
+    from model.checkpoints.checkpoint import CheckpointStore
+
+    store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     good = (
         held_out_of_training(checkpoint, data, category, good_name, defective_name)

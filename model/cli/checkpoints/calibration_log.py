@@ -1,26 +1,28 @@
 """`mambaad calibrate --log` and `--use`: list and restore calibrations."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from model.checkpoints.checkpoint import CheckpointStore
+from pathlib import Path
+from typing import Any
 
 
-def look_back(store: "CheckpointStore", name: str, version: str | None, use: int | None) -> None:
+def look_back(weights: Path, name: str, version: str | None, use: int | None) -> None:
     """Restore calibration `use`, if given, and list all calibrations."""
     from model.calibration.calibration import Calibration
     from model.checkpoints.manifest import Manifest
-    from model.checkpoints.seen import CalibrationImages
+    from model.checkpoints.store import Store
 
     if use is not None:
+        from model.checkpoints.checkpoint import CheckpointStore
+        from model.checkpoints.seen import CalibrationImages
+
+        store = CheckpointStore(weights)
         checkpoint = store.load(name, version)
         entry = checkpoint.manifest.calibration(use)
         again = {k: Calibration.from_dict(v) for k, v in entry.calibrations.items()}
         source = f"calibration {use} again ({entry.source})"
         images = CalibrationImages(again=use)
         store.update(checkpoint, calibrations=again, metrics={}, source=source, images=images)
-    manifest = Manifest.read(store.find(name, version))
+    manifest = Manifest.read(Store(weights).find(name, version))
     print(f"{manifest.name}, version {manifest.version}:")
     if not manifest.calibrations:
         print("  not calibrated yet")

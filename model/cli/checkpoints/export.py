@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.cli.early import find_version
 from model.cli.options import STORE, Name, Version, Weights
 from model.errors import ExportError
 
@@ -93,6 +94,7 @@ def export(
         raise ExportError("--serve, --image and --precision need --format onnx, got torch")
     if format_ is Format.ONNX:
         _check_installed()
+    find_version(weights, name, version)
     from model.checkpoints.checkpoint import CheckpointStore
     from model.checkpoints.manifest import ONNX_FILE
     from model.checkpoints.store import attach_onnx

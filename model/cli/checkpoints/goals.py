@@ -1,12 +1,14 @@
 """Options of `mambaad calibrate` for defective examples, and the goal they describe."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from model.calibration.operating_point import EscapeRate, Goal, HighestF1, LowestCost
 from model.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from model.calibration.operating_point import Goal
 
 _PANEL = "With defective examples"
 
@@ -75,8 +77,10 @@ def goal_of(
     cost_escape: float | None,
     cost_review: float | None,
     defect_rate: float,
-) -> Goal | None:
+) -> "Goal | None":
     """Return the goal; raises `CalibrationError` for an incomplete goal, or for two."""
+    from model.calibration.operating_point import EscapeRate, HighestF1, LowestCost
+
     costs = {"--cost-false-reject": cost_false_reject, "--cost-escape": cost_escape}
     given = [name for name, cost in costs.items() if cost is not None]
     goals_given = [target_escape_rate is not None, f1_max, bool(given)]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from model.cli.checkpoints.good_images import held_out_of_training, new_images
+from model.cli.early import find_data, find_version
 from model.cli.options import STORE, Categories, Defective, Device, Good, Name, Version, Weights
 from model.errors import CalibrationError
 
@@ -43,12 +44,14 @@ def golden(
 
       mambaad golden bottle --images line-3/good --category bottle
     """
+    if (data is None) == (images is None):
+        raise CalibrationError("give either DATA or --images DIR, not both")
+    find_version(weights, name, version)
+    find_data(data or images or Path())
     from model.checkpoints.checkpoint import CheckpointStore
     from model.runtimes.torch import open_checkpoint
     from model.training.golden import record_golden, save_with_golden
 
-    if (data is None) == (images is None):
-        raise CalibrationError("give either DATA or --images DIR, not both")
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     samples = (

@@ -48,10 +48,13 @@ def import_checkpoint(
 
       mambaad import net.pth --name mvtec --category bottle --calibrate-images good/bottle
     """
-    from model.checkpoints.checkpoint import CheckpointStore
+    from model.network.weights_source import check_weights_file
 
     if bool(category) != (calibrate_images is not None):
         raise CalibrationError("give both --category and --calibrate-images DIR, or neither")
+    check_weights_file(file)
+    from model.checkpoints.checkpoint import CheckpointStore
+
     network = read_network(file)
     subject = build_detector(network, device)
     samples = good_images(calibrate_images, category)

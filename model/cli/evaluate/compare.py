@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.cli.early import find_data, find_version
 from model.cli.evaluate.evaluate import require_test_images
 from model.cli.options import (
     STORE,
@@ -73,6 +74,7 @@ def compare(
 
       mambaad compare bottle all-parts data/mvtec --category bottle --report both.html
     """
+    find_subjects(weights, (first, second), data)
     from rich.console import Console
 
     from model import evaluation
@@ -124,6 +126,13 @@ def _publish(report: Path, pair: "Pair") -> None:
     with counting(len(pair.comparison.changes), "writing the report") as advance:
         write_comparison(report, pair, advance)
     print(f"wrote {report}")
+
+
+def find_subjects(weights: Path, names: tuple[str, str], data: Path) -> None:
+    """Raise the error of a checkpoint or of data that do not exist."""
+    for name in names:
+        find_version(weights, *split_name(name))
+    find_data(data)
 
 
 def _write_json(

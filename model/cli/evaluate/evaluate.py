@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.cli.early import find_data, find_version
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -140,6 +141,8 @@ def evaluate(
       mambaad evaluate bottle data/other --no-record --scores other.csv
     """
     criteria = criteria_of(accept)
+    find_version(weights, name, version)
+    find_data(data)
     from model.cli.evaluate.evaluation import Request, answer  # after the options are checked
 
     request = Request(

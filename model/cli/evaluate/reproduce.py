@@ -5,11 +5,16 @@ from typing import Annotated
 
 import typer
 
+from model.cli.early import find_data
 from model.cli.options import STORE, BatchSize, Categories, Device, LocalRoot, Weights
 from model.cli.train.images import Cache
 from model.cli.train.options import RunOptions
+from model.errors import ConfigError, DatasetError
 
 _TRAINING = "Training"
+
+SETS = ("mvtec", "visa", "real-iad")
+"""The names in `model.evaluation.paper`, which takes seconds to import."""
 
 
 def reproduce(
@@ -84,6 +89,7 @@ def reproduce(
 
       mambaad reproduce real-iad --data data/real-iad --category pcb --checkpoint parts/3
     """
+    check_question(dataset, data, checkpoint, recipe, setting or [])
     from model.cli.evaluate.reproduction import Question, answer
     from model.cli.train.run import INTERRUPTED
 
@@ -104,3 +110,20 @@ def reproduce(
     )
     if not answer(question):
         raise typer.Exit(INTERRUPTED)
+
+
+def check_question(
+    dataset: str, data: Path, checkpoint: str | None, recipe: str | None, settings: list[str]
+) -> None:
+    """Raise the errors of options that are known without torch."""
+    from model.training.recipe.recipe import read_with
+
+    if dataset not in SETS:
+        raise DatasetError(f"expected a data set of the paper ({', '.join(SETS)}), got {dataset!r}")
+    if (checkpoint is None) == (recipe is None):
+        raise ConfigError("give either --checkpoint FILE|NAME or --recipe RECIPE, not both")
+    if settings and recipe is None:
+        raise ConfigError("--set changes a recipe: give one with --recipe")
+    if recipe is not None:
+        read_with(recipe, settings)
+    find_data(data)

@@ -14,7 +14,7 @@ from model.cli.train.options import RunOptions, SourceOptions
 from model.cli.train.run import TrainRequest, follow
 from model.cli.watching import counting
 from model.dataset import Dataset, Sample, read_dataset
-from model.errors import ConfigError, DatasetError
+from model.errors import DatasetError
 from model.evaluation import evaluate
 from model.evaluation.paper import Published, Reproduction, published
 from model.evaluation.untouched import Untouched, check_untouched
@@ -26,7 +26,7 @@ from model.runtimes.torch import open_checkpoint
 from model.training import TrainingData, calibrate
 from model.training.data import digests
 from model.training.recipe.departures import departures
-from model.training.recipe.recipe import Recipe, merge, read_recipe, read_setting
+from model.training.recipe.recipe import read_with
 
 STAND_IN_IMAGES = 20
 """Training images per category for a stand-in threshold, if the checkpoint has none."""
@@ -63,10 +63,6 @@ class Question:
 def answer(question: Question) -> bool:
     """Print the figures and write the outputs; returns False if training was interrupted."""
     paper = published(question.name)
-    if (question.checkpoint is None) == (question.recipe is None):
-        raise ConfigError("give either --checkpoint FILE|NAME or --recipe RECIPE, not both")
-    if question.settings and question.recipe is None:
-        raise ConfigError("--set changes a recipe: give one with --recipe")
     dataset = read_published(question, paper)
     checkpoint = load(question) if question.checkpoint else train(question, dataset)
     if checkpoint is None:  # only the first of several processes goes on
@@ -136,7 +132,7 @@ def load(question: Question) -> Checkpoint:
 
 def train(question: Question, dataset: Dataset) -> Checkpoint | None:
     """Train on every good training image, as the paper does; none is held out for calibration."""
-    recipe = recipe_of(question)
+    recipe = read_with(str(question.recipe), question.settings)
     check_encoder_weights(recipe.network.encoder, recipe.encoder_weights)
     request = TrainRequest(
         name=question.trained_name,
@@ -145,14 +141,6 @@ def train(question: Question, dataset: Dataset) -> Checkpoint | None:
         run=question.run,
     )
     return follow(request, TrainingData(tuple(dataset.train), tuple(dataset.held_out)))
-
-
-def recipe_of(question: Question) -> Recipe:
-    """Return the recipe with the --set values."""
-    values = read_recipe(str(question.recipe))
-    for text in question.settings:
-        values = merge(values, read_setting(text))
-    return Recipe.from_values(values)
 
 
 def add_thresholds(detector: Detector, dataset: Dataset) -> bool:

@@ -254,6 +254,13 @@ class RecipeOptions(OptionGroup):
         assert self.recipe is not None and not self.is_automatic
         return Recipe.from_values(merge(read_recipe(self.recipe), self.given(ctx)))
 
+    def check(self, ctx: typer.Context) -> None:
+        """Raise the errors of the values given, where the images choose the others."""
+        from model.training.recipe.recipe import Recipe, merge, read_recipe
+
+        any_shape = merge(read_recipe("paper"), {"network": {"scan": "sweep"}})
+        Recipe.from_values(merge(any_shape, self.given(ctx)))
+
     def given(self, ctx: typer.Context) -> "Values":
         """Merge the preset, the given options and --set; later ones override."""
         from model.training.recipe.recipe import merge, read_preset, read_setting

@@ -38,16 +38,23 @@ def train(
 
       torchrun --nproc-per-node 4 --no-python mambaad train data/mvtec --name parts --device cuda
     """
-    from model.cli.train.run import INTERRUPTED, TrainRequest, follow
-    from model.network.encoder import check_encoder_weights
+    from model.network.weights_source import check_source
 
     resolved = None if recipe.is_automatic else recipe.read(ctx)
     if resolved is not None and recipe.print_recipe:
         print(resolved.to_yaml(), end="")
         return
+    if resolved is None:
+        recipe.check(ctx)
+    else:
+        check_source(resolved.network.encoder, resolved.encoder_weights)
+    images = source.find()
+    # Only now torch, which takes seconds to import: nobody waits for it to learn of a mistake.
+    from model.cli.train.run import INTERRUPTED, TrainRequest, follow
+    from model.network.encoder import check_encoder_weights
+
     if resolved is not None:
         check_encoder_weights(resolved.network.encoder, resolved.encoder_weights)
-    images = source.find()
     choice = choose_recipe(images, run, resolved, recipe.given(ctx))
     if recipe.print_recipe:
         print(commented(choice), end="")
@@ -68,7 +75,7 @@ def choose_recipe(
     from model.training.choice.observing import measure_alignments
 
     if named is not None:
-        compares_places = named.scoring.uses_baselines and named.images.resize != "tile"
+        compares_places = named.scoring.needs_alignment and named.images.resize != "tile"
         return keep(named, measure_alignments(images, named) if compares_places else {})
     facts = observe(images, given, device=run.device, is_timed=run.max_minutes is not None)
     return choose(facts, given)

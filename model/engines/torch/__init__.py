@@ -1,8 +1,8 @@
 """Computes the network with torch; on a CPU with folded, packed and recorded operators.
 
-Two modules here import timm's layers, and timm imports torchvision: see `model.torchvision_ops`.
+Two modules here import timm's layers: see `model.torchvision_ops`.
 """
 
-from model.torchvision_ops import ensure_importable
+from model.torchvision_ops import import_timm
 
-ensure_importable()
+import_timm()

@@ -14,7 +14,6 @@ Nothing is stored between the two passes: the backward pass recomputes the state
 import hashlib
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,7 +24,9 @@ from numba import njit
 from torch import Tensor
 
 from model.scan.numba import steps, vector
+from model.scan.numba.notice import watch_compiler
 from model.scan.numba.steps import backward_step, forward_step, recompute_step
+from model.scan.numba.threads import share
 from model.scan.numba.vector import LOG2_E
 
 BlockShape: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
@@ -39,6 +40,9 @@ _FLOAT = 4
 _STEPS_DIGEST = hashlib.sha256(
     b"".join(Path(str(module.__file__)).read_bytes() for module in (steps, vector))
 ).hexdigest()[:12]
+
+
+watch_compiler()
 
 
 def _kernel(function: Callable[..., None]) -> Callable[..., None]:
@@ -204,33 +208,11 @@ def _groups(units: int, directions: int, threads: int) -> int:
     return groups
 
 
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="hybrid-scan")
-
-
-def end_threads() -> None:
-    """Let the next scan start new threads."""
-    _pool.cache_clear()
-
-
-def _share(units: int, threads: int, work: Callable[[int, int, int], None]) -> None:
-    """Call work(thread, start, stop) over `units` split evenly, the first part in this thread."""
-    threads = min(units, threads)
-    bounds = [units * i // threads for i in range(threads + 1)]
-    others = [_pool(threads).submit(work, i, bounds[i], bounds[i + 1]) for i in range(1, threads)]
-    work(0, bounds[0], bounds[1])
-    wait(others)
-    for other in others:
-        other.result()
-
-
 def _arrays(*tensors: Tensor) -> list[Any]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
-@torch.library.custom_op("mambaad::hybrid_scan", mutates_args=(), device_types="cpu")
-def scan(
+def _scan(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
@@ -246,12 +228,11 @@ def scan(
     def work(_: int, start: int, stop: int) -> None:
         _forward_units(block, *inputs, y.numpy(), start, stop)
 
-    _share(groups * images * blocks, threads, work)
+    share(groups * images * blocks, threads, work)
     return y[0] if groups == 1 else y.sum(dim=0)
 
 
-@torch.library.custom_op("mambaad::hybrid_scan_backward", mutates_args=(), device_types="cpu")
-def scan_backward(
+def _scan_backward(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor, grad_y: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
@@ -270,18 +251,33 @@ def scan_backward(
         outputs = (grad_u.numpy(), grad_selection.numpy(), *thread_shares)
         _backward_units(block, *inputs, *outputs, start, stop)
 
-    _share(groups * images, threads, work)
+    share(groups * images, threads, work)
     total_u = grad_u[0] if groups == 1 else grad_u.sum(dim=0)
     grad_a, grad_d, grad_weight, grad_bias = (share.sum(dim=0) for share in shares)
     return total_u, grad_selection, grad_a, grad_d, grad_weight, grad_bias
 
 
-@scan.register_fake
+# `torch.library.custom_op` would import torch's compiler at the first call, which takes a second.
+_OPERATORS: Any = torch.library.Library("mambaad", "FRAGMENT")  # type: ignore[no-untyped-call]
+_INPUTS = (
+    "Tensor u, Tensor selection, Tensor A, Tensor D, Tensor dt_weight, Tensor dt_bias, Tensor order"
+)
+_OPERATORS.define(f"hybrid_scan({_INPUTS}) -> Tensor")
+_OPERATORS.define(
+    f"hybrid_scan_backward({_INPUTS}, Tensor grad_y) -> ({', '.join(['Tensor'] * 6)})"
+)
+_OPERATORS.impl("hybrid_scan", _scan, "CPU")
+_OPERATORS.impl("hybrid_scan_backward", _scan_backward, "CPU")
+scan: Any = torch.ops.mambaad.hybrid_scan.default
+scan_backward: Any = torch.ops.mambaad.hybrid_scan_backward.default
+
+
+@torch.library.register_fake("mambaad::hybrid_scan", lib=_OPERATORS)
 def _(u: Tensor, *_: Tensor) -> Tensor:
     return torch.empty_like(u)
 
 
-@scan_backward.register_fake
+@torch.library.register_fake("mambaad::hybrid_scan_backward", lib=_OPERATORS)
 def _(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor) for tensor in tensors[:6])
 
@@ -294,4 +290,6 @@ def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     return (*scan_backward(*ctx.saved_tensors, grad_y), None)
 
 
-scan.register_autograd(_backward, setup_context=_save_inputs)
+torch.library.register_autograd(
+    "mambaad::hybrid_scan", _backward, setup_context=_save_inputs, lib=_OPERATORS
+)

@@ -29,6 +29,9 @@ class Monitor:
     def stage(self, name: str) -> None:
         """Start the next of several networks."""
 
+    def expect(self, text: str) -> None:
+        """Tell how long the training will take, before its first network."""
+
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Start the run at `place`."""
 
@@ -52,6 +55,11 @@ class Monitors(Monitor):
         """Tell all of them."""
         for monitor in self._monitors:
             monitor.stage(name)
+
+    def expect(self, text: str) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.expect(text)
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Tell all of them."""
@@ -87,6 +95,10 @@ class Bars(Monitor):
         """Show the network's name on the run's bar."""
         self._progress.update(self._run, description=name)
 
+    def expect(self, text: str) -> None:
+        """Print the text above the bars."""
+        self._progress.console.print(text, highlight=False)
+
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Draw both bars at the run's progress."""
         self._epochs, self._steps = epochs, steps_per_epoch
@@ -121,6 +133,10 @@ class Lines(Monitor):
     def stage(self, name: str) -> None:
         """Print the network's name."""
         self._say(name)
+
+    def expect(self, text: str) -> None:
+        """Print the text."""
+        self._say(text)
 
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Print the run's length."""

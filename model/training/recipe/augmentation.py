@@ -7,10 +7,6 @@ asymmetric part must not be mirrored.
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import UInt8
-from torch import Generator, Tensor
-
 from model.errors import ConfigError
 
 
@@ -38,33 +34,3 @@ class Augmentation:
     def changes_anything(self) -> bool:
         """Whether any change is enabled."""
         return self != Augmentation()
-
-    def apply(self, image: UInt8[Tensor, "3 H W"], generator: Generator) -> UInt8[Tensor, "3 H W"]:
-        """Return the image, changed at random with the generator.
-
-        Raises `ConfigError` for `rot90` on an image that is not square.
-        """
-        if self.rot90 and image.shape[-1] != image.shape[-2]:
-            raise ConfigError(f"rot90 needs square images, got {tuple(image.shape[-2:])}")
-        # Always draw all numbers, so that one option does not change the effect of the others.
-        draws = torch.rand(6, generator=generator).tolist()
-        if self.hflip and draws[0] < 0.5:
-            image = image.flip(-1)
-        if self.vflip and draws[1] < 0.5:
-            image = image.flip(-2)
-        if self.rot90:
-            image = image.rot90(int(draws[2] * 4), (-2, -1))
-        if self.shift:
-            image = _move(image, -2, self.shift * (2 * draws[3] - 1))
-            image = _move(image, -1, self.shift * (2 * draws[4] - 1))
-        if self.brightness:
-            factor = 1 + self.brightness * (2 * draws[5] - 1)
-            image = (image * factor).round_().clamp_(max=255).to(torch.uint8)
-        return image
-
-
-def _move(image: UInt8[Tensor, "3 H W"], axis: int, share: float) -> UInt8[Tensor, "3 H W"]:
-    """Move the image along an axis by a share of its length, and repeat the edge."""
-    length = image.shape[axis]
-    source = (torch.arange(length) - round(share * length)).clamp_(0, length - 1)
-    return image.index_select(axis, source)

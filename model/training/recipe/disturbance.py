@@ -5,15 +5,9 @@ copies its input also reconstructs defects; a decoder trained with noise learns 
 parts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from model.errors import ConfigError
-from model.training.parallel.group import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +33,3 @@ class Disturbance:
             )
         if not 0 <= self.fusion_dropout < 1:
             raise ConfigError(f"fusion_dropout must be in [0, 1), got {self.fusion_dropout}")
-
-    def jitter(
-        self, features: Sequence[Float[Tensor, "B _ _ _"]], group: Group
-    ) -> list[Float[Tensor, "B _ _ _"]]:
-        """Return the features with noise from torch's random state."""
-        if not self.feature_noise:
-            return list(features)
-        hit = group.draw(torch.rand, features[0][:, :1, :1, :1]) < self.feature_noise_probability
-        share = self.feature_noise * hit
-        return [
-            feature
-            + share * feature.square().mean(dim=1, keepdim=True).sqrt()
-            * group.draw(torch.randn, feature)
-            for feature in features
-        ]  # fmt: skip
-
-    def drop(self, fused: Float[Tensor, "B C h w"], group: Group) -> Float[Tensor, "B C h w"]:
-        """Return the fused map with some values set to zero and the others scaled up."""
-        if not self.fusion_dropout:
-            return fused
-        mask = group.draw(torch.rand, fused) >= self.fusion_dropout
-        return fused * mask / (1 - self.fusion_dropout)

@@ -1,20 +1,8 @@
 """Weights of feature positions and scales in the loss; by default equal, as in the paper."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from model.errors import ConfigError
-
-Gather = Callable[[Tensor], Tensor]
-"""Gathers all processes' values along the first dimension."""
-
-
-def _alone(values: Tensor) -> Tensor:
-    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,41 +46,8 @@ class Emphasis:
         """The number of finest scales that are not reconstructed."""
         return next(i for i, weight in enumerate(self.loss_weights) if weight)
 
-    def position_weights(self, like: Float[Tensor, "B C h w"]) -> Float[Tensor, "h w"] | None:
-        """Return the weight of each position of a map, 1 on average; None if all are 1."""
-        if not self.border_share or self.border_weight == 1:
-            return None
-        height, width = like.shape[-2:]
-        inner = torch.ones(height, width, device=like.device)
-        rows, columns = (round(self.border_share * side) for side in (height, width))
-        weights = torch.full_like(inner, self.border_weight)
-        inside = weights[rows : height - rows, columns : width - columns]
-        inside.fill_(1)
-        if not weights.any():
-            return inner
-        return weights / weights.mean()
-
     def easy_share(self, progress: float) -> float:
         """Return the share of easy positions at `progress`, the completed share of the run."""
         if progress >= self.hard_mining_ramp:
             return self.hard_mining
         return self.hard_mining * progress / self.hard_mining_ramp
-
-    def loosen(
-        self,
-        student: Float[Tensor, "B C h w"],
-        distance: Float[Tensor, "B h w"],
-        progress: float,
-        gather: Gather = _alone,
-    ) -> Float[Tensor, "B C h w"]:
-        """Return the same features with a smaller gradient at positions of small `distance`."""
-        if not student.requires_grad:
-            return student
-        distances = gather(distance.detach()).flatten()
-        easy = int(self.easy_share(progress) * len(distances))
-        if easy == 0:
-            return student
-        limit = distances.kthvalue(easy).values
-        scale = torch.where(distance.detach() <= limit, self.easy_gradient, 1.0).unsqueeze(1)
-        fixed = student.detach()
-        return fixed + (student - fixed) * scale

@@ -67,6 +67,17 @@ class Recipe(BaseModel):
         except ValidationError as error:
             raise ConfigError(f"not a recipe: {_faults(error)}") from error
 
+    def check_scales(self) -> None:
+        """Raise `ConfigError` if scoring uses scales that are not trained."""
+        emphasis = self.training.emphasis
+        untrained = emphasis.unused_scales
+        if self.scoring.unused_scales < untrained:
+            raise ConfigError(
+                f"loss_weights {emphasis.loss_weights} leave the finest {untrained} scales "
+                f"untrained, but scale_weights {self.scoring.scale_weights} use them: set these "
+                "to 0"
+            )
+
     def to_values(self) -> Values:
         """Return every value, including defaults, in YAML's types."""
         texts = {"description": self.description, "encoder_weights": self.encoder_weights}
@@ -113,6 +124,14 @@ def read_recipe(source: str, _seen: tuple[str, ...] = ()) -> Values:
             named if named in recipe_names() else str(beside), (*_seen, source)
         )  # fmt: skip
     return merge(below, values)
+
+
+def read_with(source: str, settings: Sequence[str]) -> Recipe:
+    """Return a recipe, changed by "key=value" settings. Raises `ConfigError`."""
+    values = read_recipe(source)
+    for text in settings:
+        values = merge(values, read_setting(text))
+    return Recipe.from_values(values)
 
 
 def read_preset(name: str) -> Values:

@@ -39,7 +39,7 @@ from service.workers.pipe.messages import (
     WorkerPlan,
 )
 
-logger = logging.getLogger("service.inspector")
+logger = logging.getLogger("service.child")
 
 
 def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock]) -> None:

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from model.errors import ConfigError, WeightsError
 from model.network import Encoder, load_encoder_weights
-from model.network.encoder import PACKAGE_ENCODERS
+from model.network.weights_source import PACKAGE_ENCODERS
 
 LITE = "tf_efficientnet_lite0"
 

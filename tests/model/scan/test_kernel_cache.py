@@ -34,9 +34,11 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch):
 
 
 SCRIPT = """
+import logging, sys
 import torch
 from model.scan import hybrid_scan, order_table
 from model.scan.numba import backend as cpu
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 order = torch.from_numpy(order_table("sweep", 2, 2, 2).copy())
 shapes = (1, 4, 8), (1, 4, 2, 3), (2, 8, 1), (2, 8), (2, 8, 1), (2, 8)
 print(float(hybrid_scan(*(-torch.ones(s) for s in shapes), order).sum()) != 0)
@@ -50,7 +52,7 @@ def test_a_second_start_takes_the_kernels_from_disk(tmp_path):
         **os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1", "NUMBA_OPT": "1", "NUMBA_CPU_NAME": "generic",  # faster to compile
     }  # fmt: skip
-    hits = []
+    hits, notices = [], []
     for _ in range(2):
         command = [sys.executable, "-c", SCRIPT]
         done = subprocess.run(
@@ -59,4 +61,6 @@ def test_a_second_start_takes_the_kernels_from_disk(tmp_path):
         worked, hit_count = done.stdout.split()
         assert worked == "True"
         hits.append(int(hit_count))
+        notices.append(done.stderr.count("compiling kernels for this processor, once"))
     assert hits == [0, 1]
+    assert notices == [1, 0]

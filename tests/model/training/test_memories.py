@@ -134,7 +134,8 @@ def test_few_patches_are_remembered_and_the_same_ones_each_time(tmp_path, networ
 
 def test_few_images_are_remembered_mirrored_too(tmp_path, network, monkeypatch):
     samples = good_parts(write(tmp_path / "good", 5), "bolt")
-    detector = detector_of(network)
+    scoring = replace(SCORING, distance="mahalanobis")
+    detector = detector_of(network, scoring)
     mirrors = mirrors_of(hflip=True, vflip=True)
     assert mirrors == [(3,), (2,), (2, 3)]
     both = fit(detector, samples, network, mirrors=mirrors)
@@ -142,8 +143,10 @@ def test_few_images_are_remembered_mirrored_too(tmp_path, network, monkeypatch):
     assert len(both.memory.patches) == 4 * len(alone.memory.patches) == 4 * 5 * 64
     images = np.stack([np.asarray(Image.open(s.path)).transpose(2, 0, 1) for s in samples])
     for axes in mirrors:
-        patches = detector.compare(np.flip(images, axes))[:, 64 * 64 :]
+        patches = detector.compare(np.flip(images, axes))[:, -both.memory.features :]
         assert both.memory.maps(patches).max() < 0.1 * alone.memory.maps(patches).max()
+    texture = fit(detector_of(network), samples, network, mirrors=mirrors)
+    assert len(texture.memory.patches) == 5 * 64
     monkeypatch.setattr(memories, "MIRRORED", 4)
     assert len(fit(detector, samples, network, mirrors=mirrors).memory.patches) == 5 * 64
 
@@ -156,8 +159,9 @@ def test_mirrored_images_stay_in_the_fold_of_their_image(tmp_path, network):
         pixels = np.asarray(smooth(number))
         Image.fromarray(np.maximum(pixels, pixels[:, ::-1])).save(folder / f"{number}.png")
     samples = good_parts(folder, "bolt")
-    mirrored = fit(detector_of(network), samples, network, mirrors=[(3,)])
-    alone = fit(detector_of(network), samples, network)
+    detector = detector_of(network, replace(SCORING, distance="mahalanobis"))
+    mirrored = fit(detector, samples, network, mirrors=[(3,)])
+    alone = fit(detector, samples, network)
     assert mirrored.scale[1, 1] > 0.8 * alone.scale[1, 1]
 
 

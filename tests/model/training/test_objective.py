@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from model.errors import ConfigError
+from model.training.applying.emphasis import position_weights
 from model.training.objective import feature_loss
 from model.training.recipe.emphasis import Emphasis
 
@@ -101,13 +102,13 @@ def test_a_border_that_weighs_nothing_has_no_gradient(name):
 
 
 def test_position_weights_are_one_on_average():
-    weights = Emphasis(border_share=0.25, border_weight=3.0).position_weights(
-        torch.zeros(1, 1, 8, 8)
+    weights = position_weights(
+        Emphasis(border_share=0.25, border_weight=3.0), torch.zeros(1, 1, 8, 8)
     )
     assert weights.mean() == pytest.approx(1)
     assert weights[0, 0] / weights[4, 4] == pytest.approx(3)
     # A map that is all border keeps its weight.
-    ones = Emphasis(border_share=0.49, border_weight=0.0).position_weights(torch.zeros(1, 1, 2, 2))
+    ones = position_weights(Emphasis(border_share=0.49, border_weight=0.0), torch.zeros(1, 1, 2, 2))
     assert torch.equal(ones, torch.ones(2, 2))
 
 

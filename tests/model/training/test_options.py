@@ -13,6 +13,8 @@ from model.network.normalise import normalise
 from model.runtimes.torch import open_checkpoint
 from model.scoring.cosine_map import anomaly_map
 from model.training import Run, TrainingConfig, TrainingData, train
+from model.training.applying.disturbance import drop, jitter
+from model.training.applying.emphasis import position_weights
 from model.training.features import standardise
 from model.training.parallel.group import Group
 from model.training.progress.monitor import Monitor
@@ -31,10 +33,10 @@ def maps(seed=0):
 def test_everything_is_off_by_default():
     config = TrainingConfig()
     assert config.disturbance == Disturbance() and config.emphasis == Emphasis()
-    assert Disturbance().jitter(maps(), ALONE)[0].equal(maps()[0])
+    assert jitter(Disturbance(), maps(), ALONE)[0].equal(maps()[0])
     fused = maps()[2]
-    assert Disturbance().drop(fused, ALONE) is fused
-    assert Emphasis().position_weights(fused) is None
+    assert drop(Disturbance(), fused, ALONE) is fused
+    assert position_weights(Emphasis(), fused) is None
     assert (config.precision, config.standardise_features) == ("float32", False)
     assert (config.keep, config.patience, config.watch_fraction) == ("last", 0, 0)
     assert not config.keeps_best
@@ -44,7 +46,7 @@ def test_noise_is_as_large_as_the_features_where_it_is_added():
     disturbance = Disturbance(feature_noise=0.5)
     clean = [m * (1 + 9 * (torch.arange(4) % 2)).view(-1, 1, 1, 1) for m in maps()]
     torch.manual_seed(0)
-    for before, now in zip(clean, disturbance.jitter(clean, ALONE), strict=True):
+    for before, now in zip(clean, jitter(disturbance, clean, ALONE), strict=True):
         rms = before.square().mean(dim=(1, 2, 3)).sqrt()
         noise = (now - before).square().mean(dim=(1, 2, 3)).sqrt()
         torch.testing.assert_close(noise / rms, torch.full((4,), 0.5), rtol=0.15, atol=0)
@@ -53,13 +55,13 @@ def test_noise_is_as_large_as_the_features_where_it_is_added():
 def test_noise_comes_to_the_share_of_images_it_is_meant_for():
     images = [torch.ones(2000, 1, 1, 1)]
     torch.manual_seed(0)
-    (noisy,) = Disturbance(feature_noise=1.0, feature_noise_probability=0.3).jitter(images, ALONE)
+    (noisy,) = jitter(Disturbance(feature_noise=1.0, feature_noise_probability=0.3), images, ALONE)
     assert 0.25 < float((noisy != 1).float().mean()) < 0.35
 
 
 def test_dropout_keeps_the_mean():
     torch.manual_seed(0)
-    dropped = Disturbance(fusion_dropout=0.25).drop(torch.ones(4, 50, 10, 10), ALONE)
+    dropped = drop(Disturbance(fusion_dropout=0.25), torch.ones(4, 50, 10, 10), ALONE)
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
     assert float(dropped.mean()) == pytest.approx(1, abs=0.03)
 

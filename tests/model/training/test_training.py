@@ -15,6 +15,7 @@ from rich.console import Console
 
 from model.checkpoints.checkpoint import CheckpointStore
 from model.dataset import GOOD, ImageDataset, Sample
+from model.engines.torch.device import read_device
 from model.errors import (
     CalibrationError,
     CheckpointError,
@@ -37,6 +38,7 @@ from model.training import (
     read_training_data,
     train,
 )
+from model.training.applying.augmentation import augment
 from model.training.batches import epoch_order, load_batches, seed_for
 from model.training.objective import feature_loss, learning_rate
 from model.training.progress.interrupt import stop_on_interrupt
@@ -49,7 +51,6 @@ from model.training.progress.state import (
     read_place,
     save_state,
 )
-from model.training.run import read_device
 from tests.tiny import (
     CONFIG,
     PREPROCESSING,
@@ -197,7 +198,7 @@ def picture():
 
 def test_no_augmentation_changes_nothing():
     image = picture()
-    assert torch.equal(Augmentation().apply(image, generator()), image)
+    assert torch.equal(augment(Augmentation(), image, generator()), image)
 
 
 @pytest.mark.parametrize(("option", "axis"), [("hflip", -1), ("vflip", -2)])
@@ -205,7 +206,7 @@ def test_flips_mirror_half_of_the_time(option, axis):
     image, augmentation = picture(), Augmentation(**{option: True})
     flipped = 0
     for seed in range(200):
-        changed = augmentation.apply(image, generator(seed))
+        changed = augment(augmentation, image, generator(seed))
         if torch.equal(changed, image.flip(axis)):
             flipped += 1
         else:
@@ -218,24 +219,24 @@ def test_rot90_takes_every_quarter_turn():
     turns = [image.rot90(k, (-2, -1)) for k in range(4)]
     seen = set()
     for seed in range(60):
-        changed = Augmentation(rot90=True).apply(image, generator(seed))
+        changed = augment(Augmentation(rot90=True), image, generator(seed))
         seen.add(next(k for k, turn in enumerate(turns) if torch.equal(turn, changed)))
     assert seen == {0, 1, 2, 3}
 
 
 def test_rot90_refuses_an_oblong():
     with pytest.raises(ConfigError, match="square"):
-        Augmentation(rot90=True).apply(torch.zeros(3, 4, 8, dtype=torch.uint8), generator())
+        augment(Augmentation(rot90=True), torch.zeros(3, 4, 8, dtype=torch.uint8), generator())
 
 
 def test_shift_repeats_the_edge():
     ramp = torch.arange(10, dtype=torch.uint8).expand(3, 10, 10).contiguous()
     for seed in range(20):
-        row = Augmentation(shift=0.3).apply(ramp, generator(seed))[0, 0].int()
+        row = augment(Augmentation(shift=0.3), ramp, generator(seed))[0, 0].int()
         assert set(row.diff().tolist()) <= {0, 1}
         assert abs(int(row[5]) - 5) <= 3
     assert (
-        len({int(Augmentation(shift=0.3).apply(ramp, generator(s))[0, 0, 5]) for s in range(20)})
+        len({int(augment(Augmentation(shift=0.3), ramp, generator(s))[0, 0, 5]) for s in range(20)})
         > 3
     )
 
@@ -243,7 +244,9 @@ def test_shift_repeats_the_edge():
 def test_brightness_scales_and_saturates():
     image = torch.tensor([0, 100, 250], dtype=torch.uint8).view(3, 1, 1).expand(3, 4, 4)
     for seed in range(20):
-        changed = Augmentation(brightness=0.2).apply(image, generator(seed))[:, 0, 0].int().tolist()
+        changed = (
+            augment(Augmentation(brightness=0.2), image, generator(seed))[:, 0, 0].int().tolist()
+        )
         assert changed[0] == 0
         assert 80 <= changed[1] <= 120
         assert (
@@ -254,8 +257,8 @@ def test_brightness_scales_and_saturates():
 
 def test_one_option_leaves_the_others_draws_alone():
     image = picture()
-    alone = Augmentation(vflip=True).apply(image, generator(5))
-    both = Augmentation(vflip=True, brightness=1e-9).apply(image, generator(5))
+    alone = augment(Augmentation(vflip=True), image, generator(5))
+    both = augment(Augmentation(vflip=True, brightness=1e-9), image, generator(5))
     assert torch.equal(alone, both)
 
 

@@ -123,7 +123,8 @@ def test_the_spare_has_the_versions_that_were_loaded_meanwhile(spared, image):
 
 def test_the_service_ends_without_waiting_for_the_spare(spared):
     """The last test of this module, since it ends the service."""
-    children = spared.front.children()
+    processes = [psutil.Process(pid) for pid in pids(spared)]
     assert spared.stop() == 0
-    assert not any(child.is_running() for child in children)
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
     assert spared.tracebacks() == []

@@ -25,7 +25,6 @@ def test_defaults_take_what_waits_on_the_cpu(monkeypatch):
 
 
 def test_the_environment_is_read_with_a_prefix_and_a_room(monkeypatch):
-    monkeypatch.delenv("MAMBAAD_WORKERS__SPARE")
     monkeypatch.setenv("MAMBAAD_HTTP__PORT", "9001")
     monkeypatch.setenv("mambaad_versions__weights_dir", "elsewhere")
     monkeypatch.setenv("PORT", "1")

@@ -323,7 +323,7 @@ def test_a_change_is_made_to_its_end_before_the_next_though_who_asked_leaves(sta
         with pytest.raises(asyncio.CancelledError):
             await first
         second = asyncio.create_task(s.rollout.route("bolt", Assignment(stable=TWO), ADA))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # a busy machine needs more to load it
         second.cancel()
         gate.set()
         await until(lambda: ("unload", ONE) in s.loader.calls)  # it does not stay forever

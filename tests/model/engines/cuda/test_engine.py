@@ -283,7 +283,8 @@ def test_differences_agree_by_their_length_and_by_the_scores_they_come_to():
 
 def test_a_memory_agrees_by_the_scores_of_golden_images():
     rows = np.random.default_rng(0).normal(0, 1, (3, 32 * 32 + 2 * 4 * 4)).astype(np.float32)
-    memory = Memory(np.zeros((1, 2), np.float32), (4, 4), (32, 32), 0.0)
+    plain = np.eye(2, dtype=np.float32)
+    memory = Memory(np.zeros((1, 2), np.float32), plain, (4, 4), (32, 32), 0.0)
     fused = FusedBaseline(None, memory, np.array([[0, 1], [0, 2]], np.float32), 1.0)
     scoring, images = Scoring(memory=1), np.zeros((3, 3, 32, 32), np.uint8)
     golden = {"part": GoldenImages(images, (0.0,) * 3, 0.1)}

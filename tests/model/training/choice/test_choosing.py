@@ -85,12 +85,12 @@ def test_patches_are_remembered_and_weigh_more_where_places_are_not_compared():
     for alignments, weight in (({"bolt": ALIGNED}, 1.0), ({"bolt": TEXTURE}, 2.0)):
         choice = choose(facts(**alignments), {})
         scoring = choice.recipe.scoring
-        assert (scoring.memory, scoring.memory_weight) == (2000, weight)
+        assert (scoring.memory, scoring.memory_weight) == (1000, weight)
         assert reasons(choice, f"from them weighs {weight:g} times")
     for given_values, memory, weight, count in (
         (setting("memory=0"), 0, 1.0, 0),
         (setting("memory=50"), 50, 2.0, 1),
-        (setting("memory_weight=0.5"), 2000, 0.5, 1),
+        (setting("memory_weight=0.5"), 1000, 0.5, 1),
         (setting("memory=50", "memory_weight=0.5"), 50, 0.5, 0),
     ):
         choice = choose(facts(), given_values)

@@ -188,7 +188,7 @@ def test_a_keys_file_that_refuses_the_change_leaves_no_record(system, engineer, 
     def refuse(path, keys):
         raise OSError(16, "Device or resource busy")
 
-    monkeypatch.setattr("service.access.keys._replace", refuse)
+    monkeypatch.setattr("service.access.keys.write_keys", refuse)
     count = len(system.audit)
     answer = send(engineer, "/keys/viewer/withdraw")
     assert answer.status_code == 409

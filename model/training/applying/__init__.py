@@ -1,0 +1,1 @@
+"""Does to tensors what a recipe says: changes images, disturbs features, weighs the loss."""
