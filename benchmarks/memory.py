@@ -55,10 +55,10 @@ def with_memory(checkpoint: Checkpoint, patches: int) -> Detector:
     random = np.random.default_rng(0).normal(size=(patches, channels)).astype(np.float32)
     grid = (size[0] // PATCH_STRIDE, size[1] // PATCH_STRIDE)
     memory = Memory(random, partial_whitening(random), grid, size, scoring.sigma)
-    baselines = {
-        category: FusedBaseline(decoder, memory, _SCALE, 1.0)  # type: ignore[arg-type]
-        for category, decoder in checkpoint.baselines.items()
-    }
+    baselines = {}
+    for category, baseline in checkpoint.baselines.items():  # a memory that it has is replaced
+        decoder = baseline.decoder if isinstance(baseline, FusedBaseline) else baseline
+        baselines[category] = FusedBaseline(decoder, memory, _SCALE, 1.0)
     return torch_detector(
         checkpoint.network, checkpoint.preprocessing, scoring, checkpoint.calibrations,
         baselines=baselines,
