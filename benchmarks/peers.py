@@ -9,8 +9,8 @@ count. anomalib and OpenVINO are in an environment of their own, never in the pr
 
 anomalib's networks have random weights, which do not change their speed. They are timed from
 float32 pixels to score and map; this network from uint8 pixels to the decision with its regions.
-OpenVINO's default precision is bfloat16 where the processor has AMX. With --json as above, the
-tables in the documents are written too.
+OpenVINO's default precision is bfloat16 where the processor has AMX or AVX-512 BF16. With --json as
+above, the tables in the documents are written too.
 """
 
 import json

@@ -3,7 +3,7 @@
     python -m benchmarks.peering.openvino_peers THREADS SUBJECT...
 
 Each network is compiled twice: held to float32, and with the precision that OpenVINO chooses by
-default, which is bfloat16 where the processor has AMX. Its latency hint is set for both.
+default: bfloat16 where the processor has AMX or AVX-512 BF16. Its latency hint is set for both.
 """
 
 import platform
