@@ -755,18 +755,18 @@ def test_import_says_of_a_file_that_is_none_what_it_is(tmp_path, kind):
     messages = {
         "random": "nothing that torch knows", "text": "but text", "empty": "is empty",
         "folder": "is a folder", "pickle": "something else than tensors",
-        "other": "no MambaAD decoder", "none": "no checkpoint file",
+        "other": "no MambaAD decoder", "none": "no weights file",
     }  # fmt: skip
     assert messages[kind] in error
     assert not (tmp_path / "w").exists()
 
 
-def test_the_paper_recipe_without_a_network_fails_before_any_work(tmp_path, monkeypatch):
+def test_the_paper_recipe_without_a_network_fails_before_any_work(data, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     folders = ["--weights", tmp_path / "w", "--runs", tmp_path / "runs"]
-    command = ["train", tmp_path / "no-data", "--name", "parts", "--recipe", "paper", *folders]
-    error = one_line(run(*command, code=2))  # before it looks for the data, which does not exist
+    command = ["train", data, "--name", "parts", "--recipe", "paper", *folders]
+    error = one_line(run(*command, code=2))
     assert "--encoder-weights FILE" in error
     assert "resnet34" in error
     assert not list(tmp_path.iterdir())

@@ -166,7 +166,7 @@ def test_a_command_that_needs_torch_says_how_to_get_it(tmp_path, monkeypatch):
     def missing(*_):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr("model.checkpoints.checkpoint.CheckpointStore.load", missing)
+    monkeypatch.setattr("model.checkpoints.checkpoint.Checkpoint.load", missing)
     write_version(tmp_path, "parts", {"bolt": NORMAL})
     arguments = ["predict", "parts", "photo.png", "--weights", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)

@@ -140,9 +140,9 @@ def test_a_folds_baseline_is_of_the_images_it_learned_from(images, tmp_path, mon
     seen = []
     fitted = training.fit_baselines
 
-    def remember(detector, samples, shapes):
+    def remember(detector, samples, shapes, **options):
         seen.append(set(samples))
-        return fitted(detector, samples, shapes)
+        return fitted(detector, samples, shapes, **options)
 
     monkeypatch.setattr(training, "fit_baselines", remember)
     go(images, tmp_path, scoring=Scoring(standardise=True))

@@ -59,6 +59,7 @@ def test_options_become_settings(invoke):
             workers_per_device=2,
             threads_per_worker=3,
             max_batch_size=8,
+            spare="off",  # by the tests' environment
         ),
         telemetry=TelemetrySettings(log_level="DEBUG"),
     )

@@ -271,7 +271,7 @@ def test_both_follow_again_after_the_postgresql_was_restarted(plant, two, eventu
         assert [node.decide(image()).status_code for node in two] == [200, 200]
         refused = first.route(TWO)
         assert refused.status_code == 503
-        assert "Connection refused" in refused.json()["detail"]
+        assert "the PostgreSQL of the shared state" in refused.json()["detail"]
     finally:
         plant.database.start()
     eventually(lambda: all(node.state()["problem"] is None for node in two), "contact")

@@ -294,7 +294,8 @@ def test_versions_are_shown_and_no_secret_is(system, engineer):
     assert not any(secret in answer.text for secret in system.secrets.values())
 
 
-def test_differences_hide_passwords_in_addresses():
+def test_differences_hide_passwords_in_addresses(monkeypatch):
+    monkeypatch.delenv("MAMBAAD_WORKERS__SPARE")
     hook = {"type": "webhook", "url": "https://mes.example/a/S3CRET?token=S3CRET"}
     settings = Settings(
         archive=ArchiveSettings(

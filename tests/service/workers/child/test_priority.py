@@ -50,7 +50,7 @@ assert seen == [max(before, 10), before]
 
 from model.engines.torch.lanes import lane_threads
 from model.runtimes.torch import TorchRuntime
-from model.scan.numba import backend as scan
+from model.scan.numba import threads as scan
 
 def in_pools():
     return {pool(2).submit(nice).result() for pool in (lane_threads, scan._pool)}
