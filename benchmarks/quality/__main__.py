@@ -5,8 +5,8 @@
     python -m benchmarks.quality sheet defects.png
 
 Results are kept in the folder `--folder`, one file for each set, seed and method: the same command
-goes on where it was stopped. `quick` is meant for 20 minutes on two cores, `all` for a night;
-neither was measured.
+goes on where it was stopped. `quick` took 20 minutes on two cores beside other work; `all` is meant
+for a night and was not measured.
 """
 
 import json
