@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -38,7 +39,7 @@ def read_runbooks(path: Path = FILE) -> Mapping[str, Runbook]:
 
 
 RUNBOOKS = read_runbooks()
-_NAMES = {name.lower(): name for name in RUNBOOKS}
+_NAMES = {name.lower().replace(" ", "-"): name for name in RUNBOOKS}
 
 
 def html_of(runbook: Runbook, address: str) -> Markup:
@@ -48,5 +49,5 @@ def html_of(runbook: Runbook, address: str) -> Markup:
     for token in (child for block in tokens for child in block.children or ()):
         if token.type == "link_open":
             name = _NAMES.get(str(token.attrs["href"]).removeprefix("#"), "")
-            token.attrs["href"] = f"{address}/{name}"
+            token.attrs["href"] = f"{address}/{quote(name)}"
     return Markup(markdown.renderer.render(tokens, markdown.options, {}))

@@ -4,6 +4,7 @@ import asyncio
 import html
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -270,7 +271,7 @@ def test_every_runbook_is_html_without_foreign_code():
     for runbook in RUNBOOKS.values():
         shown = html_of(runbook, "/console/system/alerts")
         assert set(re.findall(r'href="([^"]*)"', shown)) <= {
-            f"/console/system/alerts/{name}" for name in RUNBOOKS
+            f"/console/system/alerts/{quote(name)}" for name in RUNBOOKS
         }
     hostile = type(runbook)("x", f"{HOSTILE} <img src=x onerror=alert(1)> ![a](b)")
     assert "<script" not in html_of(hostile, "/")
