@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from model.calibration.conformal import conformal_quantile
 from model.checkpoints.checkpoint import CheckpointStore
 from model.dataset import Sample, inspection_batches, read_dataset, read_mask
 from model.evaluation.measuring import with_pixel_truth
+from model.evaluation.timing import inspection_ms, timed_ms
 from model.inference.detector import Detector
 from model.inspection import Category
 from model.metrics import MapSpill
@@ -125,7 +125,7 @@ def measure_network(material: Material) -> Result:
             return {CALIBRATED: detector.raw_score(values, category)}
 
         categories[category] = _test(material, test, maps, scorer, thresholds)
-    timed = _timed([_inspect_one(detector, sample) for sample in material.test[:_TIMED]])
+    timed = inspection_ms(detector, material.test[:_TIMED])
     return _result(material, NETWORK, categories, train_s, timed)
 
 
@@ -155,7 +155,7 @@ def measure_baselines(material: Material) -> list[Result]:
             thresholds = _thresholds(maps["held_out"])
             each = (values for batch in maps["test"] for values in batch)
             by_category[category] = _test(material, test, each, _score_map, thresholds)
-            timed[method] = _timed(
+            timed[method] = timed_ms(
                 [_baseline_one(features, fitted, size, sample) for sample in test[:_TIMED]]
             )
     return [_result(material, m, tested[m], seconds[m], timed[m]) for m in tested]
@@ -224,28 +224,11 @@ def _draws(material: Material, samples: Sequence[Sample]) -> int:
     return seed
 
 
-def _inspect_one(detector: Detector, sample: Sample) -> Callable[[], object]:
-    batch = next(inspection_batches([sample], detector.preprocessing, 1))
-    arguments = (batch.images, batch.categories, batch.image_sizes)
-    return lambda: detector.inspect(*arguments)
-
-
 def _baseline_one(
     features: Features, fitted: Padim | PatchCore, size: tuple[int, int], sample: Sample
 ) -> Callable[[], object]:
     images = next(inspection_batches([sample], features.preprocessing, 1)).images
     return lambda: score_maps(spread(fitted.distances(features.scales(images)), size))
-
-
-def _timed(calls: Sequence[Callable[[], object]]) -> float:
-    """Return the median milliseconds of the calls, after one that is not counted."""
-    calls[0]()
-    milliseconds = []
-    for call in calls:
-        started = time.perf_counter()
-        call()
-        milliseconds.append(1000 * (time.perf_counter() - started))
-    return median(milliseconds)
 
 
 def _result(
