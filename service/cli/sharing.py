@@ -12,7 +12,7 @@ from service.settings import Settings, SettingsError, StateSettings
 
 if TYPE_CHECKING:
     from service.shared.link import Link
-    from service.shared.transfer import Author
+    from service.shared.transfer import CommandAuthor
 
 Url = Annotated[
     str | None,
@@ -45,7 +45,7 @@ def reason_of(error: SettingsError | ValidationError) -> str:
 
 
 @contextmanager
-def opened(command: str, settings: StateSettings | None) -> Iterator["tuple[Link, Author]"]:
+def opened(command: str, settings: StateSettings | None) -> Iterator["tuple[Link, CommandAuthor]"]:
     """Yield a link, and who uses it; errors end the program with one line."""
     if settings is None:
         refuse(command, "no PostgreSQL: give --url, or set MAMBAAD_STATE__URL")
@@ -56,7 +56,7 @@ def opened(command: str, settings: StateSettings | None) -> Iterator["tuple[Link
 
     try:
         from service.shared.link import Link  # noqa: PLC0415
-        from service.shared.transfer import Author, TransferRefused  # noqa: PLC0415
+        from service.shared.transfer import CommandAuthor, TransferRefused  # noqa: PLC0415
     except ModuleNotFoundError as error:
         refuse(command, f"{error.name} is missing: pip install 'mambaad-service[postgresql]'")
     node = Settings().archive.node_name
@@ -65,7 +65,7 @@ def opened(command: str, settings: StateSettings | None) -> Iterator["tuple[Link
     except ValueError as error:
         refuse(command, str(error))
     try:
-        yield link, Author(_user(), node)
+        yield link, CommandAuthor(_user(), node)
     except (KeysUnusable, SchemaUnusable, SharedStateUnavailable, TransferRefused) as error:
         refuse(command, str(error))
     finally:

@@ -34,7 +34,7 @@ class TransferRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
+class CommandAuthor:
     """Who runs the command, and on which node."""
 
     who: str
@@ -93,7 +93,7 @@ def last_source(state_dir: Path) -> Source:
 def import_state(
     link: Link,
     source: Source,
-    author: Author,
+    author: CommandAuthor,
     *,
     replace: bool = False,
     show: Callable[[float], None] = lambda _: None,
@@ -134,7 +134,7 @@ def _imported(
     return present.model_copy(update=content).declared_newest(record, node)
 
 
-def confirm_state(link: Link, author: Author, above: int) -> SharedState:
+def confirm_state(link: Link, author: CommandAuthor, above: int) -> SharedState:
     """Declare the PostgreSQL's state the newest, with a version over `above`.
 
     Raises `TransferRefused` or `SharedStateUnavailable`.
@@ -174,7 +174,7 @@ def read_state(link: Link) -> SharedState:
 
 def change_keys(
     link: Link,
-    author: Author,
+    author: CommandAuthor,
     record: AuditRecord,
     change_of: Callable[[Sequence[ApiKey]], Sequence[ApiKey]],
 ) -> None:

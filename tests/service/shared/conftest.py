@@ -12,12 +12,12 @@ from service.settings import StateSettings
 from service.shared.link import Link
 from service.shared.sharing import Sharing, open_sharing
 from service.shared.tables import STEPS
-from service.shared.transfer import Author, Source, import_state
+from service.shared.transfer import CommandAuthor, Source, import_state
 from service.telemetry.metrics import Metrics
 from service.versions.assignment import Assignment
 from service.versions.state import AuditRecord, State
 
-AUTHOR = Author("ada", "office")
+AUTHOR = CommandAuthor("ada", "office")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from service.settings import (
 )
 from service.shared.link import Link
 from service.shared.tables import STEPS
-from service.shared.transfer import Author, Source, import_state
+from service.shared.transfer import CommandAuthor, Source, import_state
 from service.versions.assignment import Assignment
 from service.versions.state import State
 from tests.service.archive.postgresql import PostgresServer
@@ -108,7 +108,7 @@ def plant(tmp_path_factory, save, start_server, eventually):
         stack.callback(office.close)
         routes = State().with_route("bolt", Assignment(stable=CheckpointKey("parts", "1")))
         source = Source(routes, [key for key, _ in pairs.values()], ())
-        import_state(office, source, Author("office", "office"))
+        import_state(office, source, CommandAuthor("office", "office"))
         answers = threading.Event()
         answers.set()
         proxy = CuttingProxy(database.port, lambda _: "pass" if answers.wait(60) else "drop")
