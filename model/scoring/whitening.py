@@ -2,8 +2,9 @@
 
 Plain distances are those of the few directions that vary most, in which defects need not show.
 Mahalanobis distances weigh all directions alike, and so the noise in those that hardly vary. The
-square root between the two found drawn and real defects at least as well as either
-(docs/quality.md).
+square root lies between. With it, AUPRO of the memory alone was 1.2 to 7.3 points above that of
+plain distances on three development sets of `benchmarks/quality` and 0.6 below on one; image AUROC
+was within 3 points, and higher on two of the four.
 
 n  patches      C  channels
 """
