@@ -4,7 +4,7 @@ Plain distances are those of the few directions that vary most, in which defects
 Mahalanobis distances weigh all directions alike, and so the noise in those that hardly vary. The
 square root lies between. With it, AUPRO of the memory alone was 1.2 to 7.3 points above that of
 plain distances on three development sets of `benchmarks/quality` and 0.6 below on one; image AUROC
-was within 3 points, and higher on two of the four.
+was within 3 points, and higher on three of the four.
 
 n  patches      C  channels
 """
