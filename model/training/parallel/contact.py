@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from model.errors import ProcessLost
 
@@ -77,8 +77,8 @@ class _Connections:
         self._closing = False
         self._lock = threading.Lock()
 
-    def add(self, rank: int, peer: socket.socket) -> None:
-        """Watch a connection to the process with this number."""
+    def add(self, rank: int, peer: socket.socket, lines: BinaryIO) -> None:
+        """Watch a connection to the process with this number, whose messages are `lines`."""
         _keep_alive(peer)
         with self._lock:
             self._peers[rank] = peer
@@ -86,7 +86,7 @@ class _Connections:
                 _send(peer, {"lost": reason})
         name = f"process {rank} on {peer.getpeername()[0].removeprefix('::ffff:')}"
         threading.Thread(
-            target=self._watch, args=(rank, name, peer), name=f"contact-{rank}", daemon=True
+            target=self._watch, args=(name, lines), name=f"contact-{rank}", daemon=True
         ).start()
 
     def tell(self, message: dict[str, str]) -> None:
@@ -103,10 +103,10 @@ class _Connections:
                 peer.shutdown(socket.SHUT_RDWR)
             peer.close()
 
-    def _watch(self, rank: int, name: str, peer: socket.socket) -> None:
+    def _watch(self, name: str, lines: BinaryIO) -> None:
         """Read the other process's last message; without one it was lost."""
         try:
-            with peer.makefile("rb") as lines:
+            with lines:
                 message = _message(lines.readline(_MAX_LINE))
             reason = f"{name} has ended"
         except OSError as error:
@@ -179,19 +179,21 @@ def _accept(store: "TCPStore", size: int, connections: _Connections) -> None:
                 peer, _ = server.accept()
             except TimeoutError as error:
                 raise ProcessLost(f"the processes {sorted(missing)} did not connect") from error
-            hello = _greeting(peer)
+            lines = peer.makefile("rb")  # one for all: a second message may come with the first
+            hello = _greeting(peer, lines)
             if hello.get("token") != token or int(hello["rank"]) not in missing:
+                lines.close()
                 peer.close()
                 continue
-            connections.add(int(hello["rank"]), peer)
+            connections.add(int(hello["rank"]), peer, lines)
             missing.remove(int(hello["rank"]))
 
 
-def _greeting(peer: socket.socket) -> dict[str, str]:
+def _greeting(peer: socket.socket, lines: BinaryIO) -> dict[str, str]:
     """Return who connects; nothing from a stranger."""
     try:
         peer.settimeout(10)
-        greeting = _message(peer.recv(_MAX_LINE))
+        greeting = _message(lines.readline(_MAX_LINE))
         peer.settimeout(None)
     except OSError:
         return {}
@@ -212,7 +214,7 @@ def _connect(store: "TCPStore", rank: int, connections: _Connections) -> None:
         ) from error
     peer.settimeout(None)
     peer.sendall(json.dumps({"rank": str(rank), "token": token}).encode() + b"\n")
-    connections.add(0, peer)
+    connections.add(0, peer, peer.makefile("rb"))
 
 
 def _listen() -> socket.socket:

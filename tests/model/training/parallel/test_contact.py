@@ -109,6 +109,20 @@ def test_a_connection_that_breaks_without_a_word_is_a_loss(store):
     thread.join()
 
 
+def test_one_that_leaves_as_soon_as_it_came_is_not_lost(store):
+    def come_and_leave():
+        client = dist.TCPStore("127.0.0.1", store.port, timeout=timedelta(seconds=30))
+        address, port, token = json.loads(client.get("contact"))
+        with socket.create_connection((address, port)) as peer:
+            peer.sendall(b'{"rank": "1", "token": "%s"}\n{"left": ""}\n' % token.encode())
+
+    thread = threading.Thread(target=come_and_leave)
+    thread.start()
+    with contact(store, 0, 2) as loss:
+        assert loss.wait(0.5) is None
+    thread.join()
+
+
 def test_strangers_are_turned_away(store):
     def knock():
         client = dist.TCPStore("127.0.0.1", store.port, timeout=timedelta(seconds=30))
