@@ -58,7 +58,6 @@ def add(cluster: Cluster) -> object:
         wait=True,
         num_cpus=1,
         num_gpus=0,
-        node_ip_address="127.0.0.1",
         object_store_memory=100 * 2**20,
         include_dashboard=False,
         include_log_monitor=False,
