@@ -31,7 +31,7 @@ def worker_pool(base: Foundations) -> WorkerPool | ClusterPool:
     """Return the worker processes, or a cluster's workers; not started."""
     settings, registry = base.settings, base.registry
     if settings.cluster.address is not None:
-        return ClusterPool(settings, lambda: registry.checkpoints, registry.report)
+        return ClusterPool(settings, lambda: registry.checkpoints, base.metrics, registry.report)
     return WorkerPool(
         settings.workers,
         registry.checkpoints,

@@ -13,6 +13,7 @@ from service.cluster.messages import (
     CannotConnect,
     Connected,
     Hello,
+    Measured,
     Replied,
     Reported,
     Roster,
@@ -30,11 +31,14 @@ _END_S = 3.0
 class BridgeClient:
     """Keeps a bridge process alive. Belongs to one event loop.
 
-    `on_news` is called with each report and roster, and with None when the bridge has ended.
+    `on_news` is called with each report, measure and roster, and with None when the bridge has
+    ended.
     """
 
     def __init__(
-        self, hello: Callable[[], Hello], on_news: Callable[[Reported | Roster | None], None]
+        self,
+        hello: Callable[[], Hello],
+        on_news: Callable[[Reported | Measured | Roster | None], None],
     ) -> None:
         self._hello = hello
         self._on_news = on_news
@@ -96,7 +100,7 @@ class BridgeClient:
                     self.problem = message.reason
                 elif isinstance(message, Replied):
                     self._resolve(message)
-                elif isinstance(message, Reported | Roster):
+                elif isinstance(message, Reported | Measured | Roster):
                     self._on_news(message)
         except (asyncio.IncompleteReadError, ConnectionError):
             self.problem = self.problem or "the process that speaks to Ray has ended"

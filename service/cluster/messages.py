@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.checkpoints.key import CheckpointKey
+from service.cluster.measures import Measures
 from service.errors import ServiceError
 from service.settings import ClusterSettings, TelemetrySettings, WorkerSettings
 from service.workers.jobs import Priority
@@ -85,7 +86,8 @@ class JobCounts:
 class WorkerReport:
     """The state of an actor's worker; a restarted actor is another `incarnation`.
 
-    `counts` are the jobs by the service that they came from. The times of `residents` are ages.
+    `counts` are the jobs by the service that they came from; the oldest that is not computed yet
+    has waited `oldest_s`. The times of `residents` are ages.
     """
 
     incarnation: str
@@ -94,6 +96,7 @@ class WorkerReport:
     reason: str
     has_begun: bool = False
     waiting: int = 0
+    oldest_s: float = 0.0
     expected_in_s: float = 0.0
     lanes: int = 1
     pid: int | None = None
@@ -101,6 +104,11 @@ class WorkerReport:
     residents: Mapping[CheckpointKey, Resident] = field(default_factory=dict)
     limits: Mapping[CheckpointKey, int] = field(default_factory=dict)
     refused: Mapping[CheckpointKey, str] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> int:
+        """The number of unanswered jobs."""
+        return sum(sum(counts.jobs.values()) for counts in self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,5 +192,13 @@ class Reported:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The metrics of a worker on the service's own node."""
+
+    worker: str
+    measures: Measures
+
+
 ToBridge: TypeAlias = Hello | Presence | Inspect | Cancel | LoadEverywhere | UnloadEverywhere
-FromBridge: TypeAlias = Connected | CannotConnect | Replied | Reported | Roster
+FromBridge: TypeAlias = Connected | CannotConnect | Replied | Reported | Measured | Roster

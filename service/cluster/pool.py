@@ -1,40 +1,41 @@
 """The workers of a cluster, as one service sees them; implements `Workers`."""
 
 import asyncio
-import hashlib
 import logging
 import math
 import uuid
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 from model.checkpoints.key import CheckpointKey
 from service.cluster.bridge import BridgeClient
+from service.cluster.choice import Choice
+from service.cluster.measures import Measures, WorkerSeries
 from service.cluster.messages import (
     Answered,
     Cancel,
     ClusterJob,
-    ClusterPlan,
     Hello,
     Inspect,
     LoadEverywhere,
+    Measured,
     Presence,
     Reported,
     Roster,
     UnloadEverywhere,
     Unreachable,
 )
+from service.cluster.plan import plan_of
 from service.cluster.view import WorkerView
 from service.errors import (
     CheckpointUnavailable,
-    DeadlineExceeded,
     NoWorkerReady,
     QueueFull,
     ServiceError,
     WorkerLost,
 )
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import LoadReport, Resident
 from service.workers.protocol import SpareState, SpareStatus, WorkerState, WorkerStatus
@@ -56,6 +57,7 @@ class ClusterPool:
         self,
         settings: Settings,
         wanted: Callable[[], tuple[CheckpointKey, ...]],
+        metrics: Metrics,
         on_refused: Callable[[str, Mapping[CheckpointKey, str]], None],
     ) -> None:
         self._limits = settings.workers
@@ -71,7 +73,10 @@ class ClusterPool:
         self._beside: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._roster_problem: str | None = "the cluster's manager has not answered yet"
-        self._queued_bytes = 0
+        self._node_names: Mapping[str, str] = {}
+        self._choice = Choice(settings.workers, self._views, lambda: self.problem)
+        metrics.expect_spare()
+        WorkerSeries(metrics, self._measures)
 
     async def __aenter__(self) -> Self:
         """Start the bridge, without waiting until workers are ready."""
@@ -116,16 +121,12 @@ class ClusterPool:
         return {view.name: view.residents for view in self._views.values()}
 
     def holds(self, key: CheckpointKey) -> bool:
-        """Whether every worker that is ready has loaded a checkpoint, and one is."""
-        ready = [view for view in self._views.values() if view.is_ready]
-        return bool(ready) and all(key in view.residents for view in ready)
+        """Whether every ready worker has loaded a checkpoint; one, if their memory is limited."""
+        ready = [key in view.residents for view in self._views.values() if view.is_ready]
+        return any(ready) and (all(ready) or self._limits.max_model_bytes is not None)
 
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
-        """Load a checkpoint on every ready worker of the cluster, verified and warm.
-
-        Returns a report by worker name. Raises `CheckpointUnavailable` if any worker fails; then
-        workers that did not have the checkpoint before unload it.
-        """
+        """Load a checkpoint on the cluster's ready workers, as `Workers.load` says."""
         number = self._bridge.number()
         try:
             result = await self._bridge.ask(number, LoadEverywhere(number, key))
@@ -150,74 +151,27 @@ class ClusterPool:
     def admit(
         self, checkpoint: CheckpointKey, deadline: float, priority: Priority, nbytes: int
     ) -> None:
-        """Raise the error that `submit` would raise, before any work is done.
-
-        Raises `Unavailable`, with the time of a retry, or `DeadlineExceeded` if measured times
-        predict that the job would be late. The actor checks again, with its own exact counts.
-        """
-        self._choose(checkpoint, deadline, priority, nbytes)
+        """Raise the error that `submit` would raise, before any work is done."""
+        self._choice.worker_for(checkpoint, deadline, priority, nbytes)
 
     def submit(self, job: Job) -> None:
         """Send a job to the worker that can compute it soonest. Raises as `admit`."""
-        view = self._choose(job.checkpoint, job.deadline, job.priority, job.nbytes)
+        view = self._choice.worker_for(job.checkpoint, job.deadline, job.priority, job.nbytes)
         task = asyncio.create_task(self._carry(job, view))
         # Counted from now on, so that the next job sees it.
         view.jobs.add(job)
-        self._queued_bytes += job.nbytes
+        self._choice.queued_bytes += job.nbytes
         self._carrying.add(task)
         task.add_done_callback(lambda done: self._end_carrying(job, done))
-
-    def _choose(
-        self,
-        key: CheckpointKey,
-        deadline: float,
-        priority: Priority,
-        nbytes: int,
-        but: WorkerView | None = None,
-    ) -> WorkerView:
-        ready = [view for view in self._views.values() if view.is_ready and view is not but]
-        if not ready:
-            wait_s = min((view.expected_in_s for view in self._views.values()), default=10.0)
-            raise NoWorkerReady(
-                f"no worker of the cluster is ready: {self.problem or 'they are starting'}",
-                math.ceil(min(max(wait_s, 1.0), 60.0)),
-            )
-        holders = [view for view in ready if key in view.residents] or ready
-        view = min(holders, key=lambda view: (view.estimate_s(key, priority), view.total))
-        estimate_s = view.estimate_s(key, priority)
-        self._check_room(view, key, priority, estimate_s)
-        if self._queued_bytes and self._queued_bytes + nbytes > self._limits.max_queue_bytes:
-            raise QueueFull(
-                f"waiting images take {self._queued_bytes} bytes of memory, and this one would add "
-                f"{nbytes}: at most {self._limits.max_queue_bytes} are allowed",
-                math.ceil(estimate_s),
-            )
-        left_s = deadline - asyncio.get_running_loop().time()
-        if estimate_s - view.seconds(key, 1) > left_s:
-            raise DeadlineExceeded(
-                f"the image would be answered in about {estimate_s:.2g} s, behind those that wait, "
-                f"but its deadline is in {left_s:.2g} s: it was refused"
-            )
-        return view
-
-    def _check_room(
-        self, view: WorkerView, key: CheckpointKey, priority: Priority, estimate_s: float
-    ) -> None:
-        """Raise `QueueFull` if so many jobs are unanswered that the actor must refuse another."""
-        # The actor counts only jobs that wait; one batch is computed, and one goes ahead.
-        waiting = view.count(key) - 2 * view.batch_size(key)
-        if waiting * (2 if priority is Priority.LOW else 1) >= self._limits.max_queue_size:
-            raise QueueFull(
-                f"{waiting} images are waiting for checkpoint {key}, the most allowed",
-                math.ceil(estimate_s),
-            )
 
     async def _carry(self, job: Job, view: WorkerView) -> None:
         """Have a job computed; once more elsewhere if the worker was lost or had no room."""
         answer = await self._send(job, view)
         if _deserves_another(answer) and not job.future.done():
             try:
-                other = self._choose(job.checkpoint, job.deadline, job.priority, 0, but=view)
+                other = self._choice.worker_for(
+                    job.checkpoint, job.deadline, job.priority, 0, but=view
+                )
             except ServiceError as error:
                 logger.info("an image cannot go to another worker: %s", error)
             else:
@@ -264,7 +218,7 @@ class ClusterPool:
 
     def _end_carrying(self, job: Job, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
-        self._queued_bytes -= job.nbytes
+        self._choice.queued_bytes -= job.nbytes
         for view in self._views.values():
             view.jobs.discard(job)
         if task.cancelled():
@@ -277,20 +231,35 @@ class ClusterPool:
         self._presence = Presence(self._presence.service, self._presence.node_name, self._wanted())
         return Hello(self._plan, self._presence)
 
-    def _take_news(self, news: Reported | Roster | None) -> None:
+    def _take_news(self, news: Reported | Measured | Roster | None) -> None:
         now = asyncio.get_running_loop().time()
         if news is None:
             for view in self._views.values():
                 view.note_loss(f"the cluster cannot be reached: {self._bridge.problem}")
         elif isinstance(news, Roster):
             self._take_roster(news, now)
+        elif isinstance(news, Measured):
+            if news.worker in self._views:
+                self._views[news.worker].measures = news.measures
         elif news.worker in self._views:
             self._take_report(self._views[news.worker], news, now)
+
+    def _measures(self) -> dict[str, tuple[Measures, bool]]:
+        """Return the metrics of each worker of this node, and whether it is ready."""
+        return {
+            view.name: (view.measures, view.is_ready)
+            for view in self._views.values()
+            if view.measures
+        }
 
     def _take_report(self, view: WorkerView, news: Reported, now: float) -> None:
         if news.report is None:
             view.note_loss(f"its actor does not answer: {news.reason}")
-        elif view.note(news.report, now):
+            return
+        # Without a service, a node has only the number that Ray gives it.
+        node_id = news.report.node_id
+        view.node = self._node_names.get(node_id, node_id[:8])
+        if view.note(news.report, now):
             self._on_refused(view.name, news.report.refused)
             self._changed.set()
 
@@ -303,9 +272,7 @@ class ClusterPool:
         for name in roster.workers:
             if name not in self._views:
                 self._views[name] = WorkerView(name, self._presence.service, now)
-        for view in self._views.values():
-            if view.report:
-                view.node = roster.node_names.get(view.report.node_id, view.report.node_id[:8])
+        self._node_names = roster.node_names
 
     async def _look(self) -> None:
         """Give up workers that fall silent, and tell the manager of changed routes."""
@@ -324,20 +291,6 @@ class ClusterPool:
             abandoned = self._abandoned.get(job)
             if abandoned is not None and not abandoned.done():
                 abandoned.set_result(Unreachable(reason))
-
-
-def plan_of(settings: Settings) -> ClusterPlan:
-    """Return what all workers need; its name is another one for other settings or releases."""
-    workers, weights_dir = settings.workers, settings.versions.weights_dir.resolve()
-    try:
-        release = version("mambaad-service")
-    except PackageNotFoundError:
-        release = "not installed"
-    logs = settings.telemetry
-    shared = settings.cluster.model_copy(update={"address": None})
-    parts = (release, shared, workers, weights_dir, logs.log_level, logs.log_format)
-    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-    return ClusterPlan(f"mambaad {digest}", settings.cluster, workers, weights_dir, logs)
 
 
 def _deserves_another(answer: Answered | Unreachable | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from model.checkpoints.key import CheckpointKey
+from service.cluster.measures import Measures
 from service.cluster.messages import JobCounts, WorkerReport
 from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import Resident
@@ -28,6 +29,7 @@ class WorkerView:
         self._residents: dict[CheckpointKey, Resident] = {}
         self._others = JobCounts()
         self.jobs: set[Job] = set()
+        self.measures: Measures = ()
         self.node = ""
 
     @property
@@ -77,6 +79,8 @@ class WorkerView:
             counts for service, counts in report.counts.items() if service != self._service
         )
         is_another = before is None or before.incarnation != report.incarnation
+        if before is not None and before.node_id != report.node_id:
+            self.measures = ()  # another node's service shows them
         return self.is_ready and (is_another or not was_ready)
 
     def note_loss(self, reason: str) -> None:
@@ -114,6 +118,11 @@ class WorkerView:
         lanes = self._report.lanes if self._report else 1
         work = sum(self.seconds(checkpoint, inputs) for checkpoint, inputs in counts.items())
         return max(work / lanes, self.seconds(key, 1))
+
+    @property
+    def load_s(self) -> float:
+        """The seconds of its slowest load; 0 before the first."""
+        return max((resident.loaded_s for resident in self._residents.values()), default=0.0)
 
     def seconds(self, key: CheckpointKey, inputs: int) -> float:
         """Return the expected seconds of so many inputs; 0 if unknown."""

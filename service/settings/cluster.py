@@ -24,6 +24,15 @@ class ClusterSettings(RoomSettings):
         description="cores of a Ray node that a worker takes, and its threads unless "
         "`threads_per_worker` is set",
     )
+    queue_age_ms: float = Field(
+        250.0,
+        gt=0,
+        le=600_000,
+        description="a worker is added while an image waits for longer, up to `max_workers`",
+    )
+    idle_s: float = Field(
+        900.0, ge=1, le=86_400, description="how long all are idle before a worker ends"
+    )
     silence_s: float = Field(
         5.0,
         ge=0.5,

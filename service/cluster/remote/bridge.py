@@ -5,6 +5,7 @@ another bridge. It ends with the service, when their socket closes.
 """
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ from service.cluster.messages import (
     Hello,
     Inspect,
     LoadEverywhere,
+    Measured,
     Presence,
     Replied,
     Reported,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _JOIN_EVERY_S = 1.0
 _REPORT_EVERY_S = 0.2
+_MEASURE_EVERY_S = 2.0
 _MANAGER_S = 5.0
 
 
@@ -173,12 +176,21 @@ class Bridge:
             self._watching[name] = asyncio.create_task(self._report(name))
 
     async def _report(self, name: str) -> None:
+        """Carry a worker's reports, and its metrics if it is on this node."""
+        clock = asyncio.get_running_loop()
+        measured_at = -math.inf
         while True:
             answer = await self._connection.answer(self._workers[name].report.remote())
             if isinstance(answer, Unreachable):
                 self._send(Reported(name, None, answer.reason))
             else:
                 self._send(Reported(name, answer))
+                is_due = clock.time() - measured_at >= _MEASURE_EVERY_S
+                if is_due and answer.node_id == self._connection.node_id:
+                    measured_at = clock.time()
+                    measures = await self._connection.answer(self._workers[name].measure.remote())
+                    if not isinstance(measures, Unreachable):
+                        self._send(Measured(name, measures))
             await asyncio.sleep(_REPORT_EVERY_S)
 
 

@@ -1,12 +1,14 @@
 """A process's connection to the Ray cluster, and the manager's handle."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.experimental import internal_kv
 
 from service.cluster.messages import CannotJoin, ClusterPlan, Presence, Roster, Unreachable
 from service.cluster.remote.manager import Manager
@@ -30,7 +32,12 @@ class Connection:
                 configure_logging=False,
                 logging_level=logging.WARNING,
             )
-            self._node_id = ray.get_runtime_context().get_node_id()
+            if _reports_its_use():
+                raise CannotJoin(
+                    f"the Ray cluster at {address} reports its use to Ray's makers: start its head "
+                    "with RAY_USAGE_STATS_ENABLED=0"
+                )
+            self.node_id = ray.get_runtime_context().get_node_id()
             self.manager: Any = (
                 ray.remote(Manager)
                 .options(
@@ -48,7 +55,7 @@ class Connection:
 
     async def join(self, presence: Presence) -> tuple[Roster, dict[str, Any]]:
         """Tell the manager of the service; return the workers. Raises `CannotJoin`."""
-        answer = await self.answer(self.manager.join.remote(presence, self._node_id))
+        answer = await self.answer(self.manager.join.remote(presence, self.node_id))
         if isinstance(answer, Unreachable):
             raise CannotJoin(f"the cluster's manager does not answer: {answer.reason}")
         roster, workers = answer
@@ -72,3 +79,10 @@ class Connection:
         except RayError as error:
             lines = str(error).splitlines()
             return Unreachable(lines[0] if lines else type(error).__name__)
+
+
+def _reports_its_use() -> bool:
+    """Whether the cluster's head was started without `RAY_USAGE_STATS_ENABLED=0`."""
+    # Ray has no public call for this. Only a head that reports notes from which commit it is.
+    metadata = internal_kv._internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster")
+    return "git_commit" in json.loads(metadata or b"{}")

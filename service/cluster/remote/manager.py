@@ -8,7 +8,7 @@ another, which finds the workers by their names. Images never pass through it.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Any
 
 import ray
@@ -16,7 +16,9 @@ from ray.exceptions import RayError
 
 from model.checkpoints.key import CheckpointKey
 from service.cluster.messages import ClusterPlan, Presence, Roster, WorkerReport
+from service.cluster.placement import order_of_loads, ranked
 from service.cluster.remote.worker import WorkerActor
+from service.cluster.scaling import Scaler
 from service.errors import CheckpointUnavailable, NoWorkerReady, ServiceError
 from service.telemetry.logs import configure_logging
 from service.workers.pipe.messages import LoadReport
@@ -29,19 +31,30 @@ _ANSWER_S = 2.0
 _GONE_S = 10.0
 """A service that has not joined again for so long has gone."""
 
+_HOLDERS = 2
 _CALLS_AT_ONCE = 100_000
 
 
 class Manager:
-    """Keeps `min_workers` actors, as Ray runs it: every method but `__init__` on one event loop."""
+    """Keeps as many actors as the queues need.
+
+    Ray runs every method but `__init__` on one event loop.
+    """
 
     def __init__(self, plan: ClusterPlan) -> None:
         configure_logging(plan.logs.log_level, plan.logs.log_format)
         self._plan = plan
         self._services: dict[str, tuple[Presence, str, float]] = {}
         self._workers: dict[str, Any] = {}
-        self._reports: dict[str, WorkerReport] = {}
         self._added: set[CheckpointKey] = set()
+        self._retired: dict[str, tuple[float, Any]] = {}
+        self._target = plan.cluster.min_workers
+        self._scaler = Scaler(
+            plan.cluster.min_workers,
+            plan.cluster.max_workers,
+            plan.cluster.queue_age_ms / 1000,
+            plan.cluster.idle_s,
+        )
         self._loading = asyncio.Lock()
         self._last_joined = time.monotonic()
         self._tending: asyncio.Task[None] | None = None
@@ -62,11 +75,14 @@ class Manager:
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport] | ServiceError:
         """Load a checkpoint on every ready worker, again if it is loaded.
 
-        If one fails, those that did not have it unload it. A worker that starts later loads it too.
+        If memory for checkpoints is limited, only on the two that it prefers. If one fails, those
+        that did not have it unload it. A worker that starts later loads it too.
         """
         async with self._loading:
             reports = await self._ask_all()
             ready = [name for name, report in reports.items() if report.state is WorkerState.READY]
+            if self._plan.workers.max_model_bytes is not None:
+                ready = ranked(key, ready)[:_HOLDERS]
             if not ready:
                 return NoWorkerReady("no worker of the cluster is ready; try again")
             before = {name for name in ready if key in reports[name].residents}
@@ -106,16 +122,45 @@ class Manager:
                 del self._services[service]
         if not self._services and now - self._last_joined > self._plan.cluster.linger_s:
             self._end()
-        for name in self._missing():
-            self._workers[name] = self._start(name)
-        for name, report in (await self._ask_all()).items():
+        for name in self._names:
+            if name not in self._workers:
+                _, retired = self._retired.pop(name, (0.0, None))
+                self._workers[name] = retired or self._start(name)
+        reports = await self._ask_all()
+        for name, report in reports.items():
             if not report.has_begun:
-                self._workers[name].begin.remote(self._wanted)
+                order = order_of_loads(name, self._wanted, self._names)
+                self._workers[name].begin.remote(order)
+        self._scale(reports, now)
+        await self._end_retired(now)
 
-    def _missing(self) -> Iterator[str]:
-        for number in range(self._plan.cluster.min_workers):
-            if (name := self._name(number)) not in self._workers:
-                yield name
+    @property
+    def _names(self) -> list[str]:
+        return [self._name(number) for number in range(self._target)]
+
+    def _scale(self, reports: dict[str, WorkerReport], now: float) -> None:
+        """Decide how many workers there should be; services send no more jobs to others."""
+        self._target = self._scaler.decide(
+            self._target,
+            all_ready=len(reports) == self._target
+            and all(report.state is WorkerState.READY for report in reports.values()),
+            oldest_s=max((report.oldest_s for report in reports.values()), default=0.0),
+            jobs=sum(report.jobs for report in reports.values()),
+            now=now,
+        )
+        for name in self._workers.keys() - set(self._names):
+            logger.info("the worker %s ends, because the others can do its work", name)
+            self._retired[name] = now, self._workers.pop(name)
+
+    async def _end_retired(self, now: float) -> None:
+        """End workers without a job, once every service has heard that they retire."""
+        for name, (since, worker) in list(self._retired.items()):
+            if now - since < _GONE_S:
+                continue
+            report = (await self._gather({name: worker.report}, within_s=_ANSWER_S))[name]
+            if not isinstance(report, WorkerReport) or not report.jobs:
+                ray.kill(worker, no_restart=True)
+                del self._retired[name]
 
     def _name(self, number: int) -> str:
         return f"{self._plan.workers.devices[0].partition(':')[0]}/{number}"
@@ -128,6 +173,7 @@ class Manager:
                 self._workers[name] = ray.get_actor(self._actor_name(name))
             except ValueError:
                 continue
+            self._target = max(self._target, number + 1)
 
     def _actor_name(self, name: str) -> str:
         return f"{self._plan.name} {name}"
@@ -176,7 +222,7 @@ class Manager:
     def _end(self) -> None:
         """End all workers, and this actor."""
         logger.info("no service is left: the cluster's workers end")
-        for worker in self._workers.values():
+        for worker in (*self._workers.values(), *(one for _, one in self._retired.values())):
             ray.kill(worker, no_restart=True)
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 

@@ -5,6 +5,7 @@ supervises the process that computes, as on a single machine; Ray supervises the
 """
 
 import asyncio
+import math
 import os
 import sys
 import uuid
@@ -16,6 +17,7 @@ import ray
 from prometheus_client import CollectorRegistry
 
 from model.checkpoints.key import CheckpointKey
+from service.cluster.measures import Measures, measures_of
 from service.cluster.messages import Answered, ClusterJob, ClusterPlan, JobCounts, WorkerReport
 from service.errors import NoWorkerReady, ServiceError
 from service.settings import WorkerSettings
@@ -42,6 +44,7 @@ class WorkerActor:
         self._node_id = ray.get_runtime_context().get_node_id()
         self._jobs: defaultdict[str, set[Job]] = defaultdict(set)
         self._refused: dict[CheckpointKey, str] = {}
+        self._metrics = Metrics(CollectorRegistry())
         self._pool: WorkerPool | None = None
 
     async def begin(self, wanted: tuple[CheckpointKey, ...]) -> None:
@@ -50,7 +53,7 @@ class WorkerActor:
             self._pool = WorkerPool(
                 _settings_of_one(self._plan),
                 wanted,
-                Metrics(CollectorRegistry()),
+                self._metrics,
                 self._note_refused,
                 weights_dir=self._plan.weights_dir,
                 logs=self._plan.logs,
@@ -107,6 +110,7 @@ class WorkerActor:
             worker.reason,
             has_begun=True,
             waiting=len(worker.batcher),
+            oldest_s=self._oldest_s(),
             expected_in_s=min(worker.expected_in_s, 3600.0),
             lanes=worker.plan.lanes,
             pid=os.getpid(),
@@ -115,6 +119,15 @@ class WorkerActor:
             limits={key: worker.prior(key).limit for key in worker.residents},
             refused=dict(self._refused),
         )
+
+    async def measure(self) -> Measures:
+        """Return the worker's metrics."""
+        return measures_of(self._metrics)
+
+    def _oldest_s(self) -> float:
+        waiting = (job for jobs in self._jobs.values() for job in jobs if math.isnan(job.taken_at))
+        now = asyncio.get_running_loop().time()
+        return max((now - job.queued_at for job in waiting), default=0.0)
 
     def _started(self) -> WorkerPool:
         if self._pool is None:

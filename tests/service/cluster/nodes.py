@@ -1,5 +1,6 @@
 """Ray nodes on this machine, in a program of its own: `python -m tests.service.cluster.nodes`.
 
+All files are in the folder of the variable RAY_TMPDIR.
 It prints the cluster's address, then obeys a line each: "add NAME", "end NAME" (kills all of the
 node's processes), and the end of its input. After each it prints "done".
 
@@ -61,7 +62,6 @@ def add(cluster: Cluster) -> object:
         object_store_memory=100 * 2**20,
         include_dashboard=False,
         include_log_monitor=False,
-        **({"temp_dir": sys.argv[1]} if not cluster.list_all_nodes() else {}),
         **free_ports(),
     )
 
