@@ -181,6 +181,7 @@ def _fit(
     defects: list["Sample"], request: Asked, batch_size: int, device: str,
 ) -> None:  # fmt: skip
     from model.cli.watching import counting
+    from model.recorded import recorded_without
     from model.runtimes.torch import open_checkpoint
     from model.training import calibrate as fit
     from model.training.data import digests
@@ -205,11 +206,11 @@ def _fit(
         for kind, samples in (("good", good), ("defective", defects))
         for category, digest in digests(samples).items()
     )
-    # Recorded rates belong to the old thresholds, so they are deleted.
+    # Recorded rates of these categories belong to the old thresholds, so they are deleted.
     saved = store.update(
         checkpoint,
         calibrations=calibrations,
-        metrics={},
+        metrics=recorded_without(checkpoint.manifest.metrics, calibrations),
         source=source,
         images=seen_in_calibration(good, defects),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from model.benchmark import device_name
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.checkpoints.manifest import Manifest, software
 from model.checkpoints.store import attach_report
 from model.cli.evaluate.evaluate import require_test_images, write_json
 from model.cli.passed_over import tell_passed_over
@@ -27,6 +29,7 @@ from model.evaluation.rivalry import Rivalry, compare_with_rivals
 from model.evaluation.score_files import write_scores
 from model.evaluation.untouched import Untouched, check_untouched
 from model.inference.detector import Detector
+from model.recorded import EVALUATED, recorded_with
 from model.report import Subject, write_report
 from model.report.facts import training_curve
 from model.rivals import Features
@@ -130,11 +133,28 @@ def keep(
 ) -> None:
     """Record the results with the checkpoint and write the JSON file, as far as requested."""
     if request.records:
-        about = {"test_images": untouched.counts(), "acceptance": assessment.acceptance()}
-        store.update(checkpoint, metrics=results | about)
+        about = {
+            "test_images": untouched.counts(),
+            "acceptance": assessment.acceptance(),
+            EVALUATED: evaluated(request.data, checkpoint, assessment),
+        }
+        # Read again: another evaluation may have ended meanwhile.
+        before = Manifest.read(store.find(checkpoint.name, checkpoint.version)).metrics
+        store.update(checkpoint, metrics=recorded_with(before, results | about))
     if request.json_file is not None:
         more = assessment.to_dict() | {"test_images": untouched.to_dict()}
         write_json(request.json_file, checkpoint, results | more)
+
+
+def evaluated(data: Path, checkpoint: Checkpoint, assessment: Assessment) -> dict[str, Any]:
+    """Return what was evaluated on, for the manifest: without paths, which say who and where."""
+    return {
+        "data": data.resolve().name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "software": software()["mambaad-service"],
+        "calibration": checkpoint.manifest.calibration_version,
+        "categories": {c: found.to_dict() for c, found in assessment.category_data.items()},
+    }
 
 
 def publish(report: Path, subject: Subject, store: CheckpointStore | None) -> None:

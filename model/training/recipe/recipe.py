@@ -126,6 +126,11 @@ def read_recipe(source: str, _seen: tuple[str, ...] = ()) -> Values:
     return merge(below, values)
 
 
+def stated_in(source: str) -> Values:
+    """Return the values that a recipe file states itself; none for a named recipe."""
+    return {} if source in recipe_names() else _parse(source, _text(source))
+
+
 def read_with(source: str, settings: Sequence[str]) -> Recipe:
     """Return a recipe, changed by "key=value" settings. Raises `ConfigError`."""
     values = read_recipe(source)

@@ -24,6 +24,9 @@ MISTAKES = {
     "train samples --name x --image-size 7": "each a multiple of 32",
     "train samples --name x --scan spiral": "unknown scan",
     "train samples --name x --recipe fast --encoder-weights nosuch.pth": "no weights file",
+    "train samples --name x --recipe fast --tile --set distance=mahalanobis": "distance=cosine",
+    "train samples --name x --tile --set distance=mahalanobis": "distance=cosine",
+    "train samples --name x --recipe quality --tile --standardise": "without --standardise",
     "train samples --name x --device gpu": "device must be",
     "train nosuch --name x --recipe fast": "no folder nosuch",
     "predict solar": "Missing argument",
@@ -60,6 +63,7 @@ ANSWERS = {
     "predict --help": "--category",
     "evaluate --help": "--report",
     "train samples --name x --recipe fast --print-recipe": "epochs: 6",
+    "train samples --name x --recipe fast --tile --print-recipe": "distance: cosine",
     "calibrate solar --log": "threshold",
 }
 
