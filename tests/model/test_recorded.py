@@ -11,7 +11,11 @@ def results(data, **digests):
         "categories": {name: {"image_auroc": 0.9, "of": data} for name in digests},
         "mean": {"image_auroc": 0.9},
         "contradictions": [{"category": name} for name in digests],
-        "baselines": {"categories": {name: [data] for name in digests}, "mean": [data], "times": {}},
+        "baselines": {
+            "categories": {name: [data] for name in digests},
+            "mean": [data],
+            "times": {},
+        },
         "test_images": {"checked": True, "seen": 0},
         "evaluated": {
             "data": data,

@@ -14,14 +14,12 @@ from model.benchmark import device_name
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.checkpoints.manifest import Manifest, software
 from model.checkpoints.store import attach_report
-from model.cli.evaluate.evaluate import require_test_images, write_json
-from model.cli.passed_over import tell_passed_over
+from model.cli.evaluate.evaluate import write_json
 from model.cli.watching import counting
 from model.criteria import Criterion
-from model.dataset import Dataset, Sample, Words, read_dataset
+from model.dataset import Dataset, Sample
 from model.errors import CheckpointError
 from model.evaluation import Evaluation, evaluate
-from model.evaluation.acceptance import check_kinds
 from model.evaluation.assessment import Assessment, assess
 from model.evaluation.contradictions import contradictions, remarks
 from model.evaluation.operation import Prices
@@ -40,19 +38,15 @@ from model.training.progress.state import read_place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The command's arguments.
+    """The command's arguments, and the images in `data`.
 
-    `words` are the names of folders of good and of defective parts, `costs` those of a false reject
-    and of an escape and the share of defective parts.
+    `costs` are those of a false reject and of an escape and the share of defective parts.
     """
 
     name: str
     version: str | None
     data: Path
-    categories: list[str] | None
-    words: tuple[list[str] | None, list[str] | None]
-    layout: str | None
-    local_root: Path | None
+    dataset: Dataset
     json_file: Path | None
     scores: Path | None
     report: Path | None
@@ -70,8 +64,7 @@ def answer(request: Request) -> bool:
     """Print the results and write the outputs; returns whether all criteria are met."""
     store = CheckpointStore(request.weights)
     checkpoint = store.load(request.name, request.version)
-    dataset = read(request, checkpoint)
-    check_kinds(request.criteria, [sample.defect for sample in dataset.test])
+    dataset = request.dataset
     curve = None if request.report is None else read_curve(checkpoint, request.run)
     detector = open_checkpoint(checkpoint, device=request.device)
     evaluation = evaluate(detector, dataset.test, request.batch_size, progress=True)
@@ -98,16 +91,6 @@ def answer(request: Request) -> bool:
     for line in assessment.lines():  # last, so that nobody misses the verdict
         Console().print(line, soft_wrap=True)
     return assessment.verdict != "FAIL"
-
-
-def read(request: Request, checkpoint: Checkpoint) -> Dataset:
-    """Read the data; raises `DatasetError` without test images."""
-    chosen = request.categories or checkpoint.manifest.categories
-    words = Words.given(*request.words, request.categories)
-    dataset = read_dataset(request.data, chosen, request.layout, request.local_root, words=words)
-    tell_passed_over(dataset)
-    require_test_images(dataset.test, request.data)
-    return dataset
 
 
 def tell(

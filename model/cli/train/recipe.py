@@ -262,10 +262,15 @@ class RecipeOptions(OptionGroup):
 
     def check(self, ctx: typer.Context) -> None:
         """Raise the errors of the values given, where the images choose the others."""
+        from model.network.weights_source import check_source
         from model.training.recipe.recipe import Recipe, merge, read_recipe
 
+        given = self.given(ctx)
         any_shape = merge(read_recipe("paper"), {"network": {"scan": "sweep"}})
-        check_places(Recipe.from_values(merge(any_shape, self.given(ctx))))
+        recipe = Recipe.from_values(merge(any_shape, given))
+        check_places(recipe)
+        if "encoder_weights" in given:
+            check_source(recipe.network.encoder, recipe.encoder_weights)
 
     def given(self, ctx: typer.Context) -> "Values":
         """Merge the preset, the given options and --set; later ones override."""

@@ -50,6 +50,7 @@ def train(
         recipe.check(ctx)
     else:
         check_source(resolved.network.encoder, resolved.encoder_weights)
+    run.check(name)
     images = source.find()
     # Only now torch, which takes seconds to import: nobody waits for it to learn of a mistake.
     from model.cli.train.run import INTERRUPTED, TrainRequest, follow
