@@ -62,7 +62,7 @@ def _messages(images: Mapping[str, bytes]) -> list[bytes]:
     )
     contents = [{"content": text_of(image)} for image in (good_image, bad_image, _TEXT)]
     part = json.dumps({"category": bad, "station": "s1", "images": contents}).encode()
-    batch = json.dumps({"category": good, "images": contents * 7}).encode()
+    batch = json.dumps({"category": good, "images": contents * 5}).encode()
     raw, again = (
         f"/detect?category={good}",
         f"Idempotency-Key: k1\r\nX-Inspection-ID: {_KNOWN_ID}\r\n",
