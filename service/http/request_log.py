@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -114,6 +115,8 @@ class RequestLog:
         self._app = app
         self._tracing = tracing or Tracing()
         self._metrics = metrics
+        self._requests = cache(metrics.requests.labels)  # few: templates of routes, status codes
+        self._request_seconds = cache(metrics.request_seconds.labels)
         self._fail_safe = fail_safe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,8 +169,8 @@ class RequestLog:
         # A refused request never reaches its route, and counts like all refused ones.
         is_counted = declaration.is_counted or route == UNMATCHED
         if is_counted:
-            self._metrics.requests.labels(route, str(status or 0)).inc()
-            self._metrics.request_seconds.labels(route).observe(seconds)
+            self._requests(route, str(status or 0)).inc()
+            self._request_seconds(route).observe(seconds)
         fields = {
             "request_id": request_id_of(scope),
             "client": (scope.get("client") or ("",))[0],
