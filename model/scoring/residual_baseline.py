@@ -83,7 +83,7 @@ class FeatureBaseline:
                 f"a baseline of {len(used)} scales needs {', '.join(sorted(expected))}; "
                 f"got {', '.join(sorted(arrays))}"
             )
-        scales = tuple(Gaussians(*(arrays[name] for name in scale)) for scale in names)
+        scales = tuple(Gaussians.from_arrays(*(arrays[name] for name in s)) for s in names)
         return cls(scales, used, size, sigma)
 
     @property
