@@ -6,16 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy
 from jaxtyping import Bool, Float
 
 from model.errors import ConfigError
 from model.inspection import AnomalyMap, Region
 from model.limits import LARGEST_NUMBER, MOST_MEMORY_WEIGHT, MOST_PATCHES, MOST_SIGMA_PX
+from model.scoring.components import Components
 from model.stored import Stored
 
 DISTANCES = ("cosine", "mahalanobis")
-_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 _MOST_MEMBERS = 64
 """Pixels in a group: more leave too few groups, fewer leave too many maxima."""
 
@@ -124,17 +123,16 @@ def find_regions(
     rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return ()
-    # only there: labelling takes as long for pixels below the threshold
+    # only there: pixels below the threshold take as long as those above
     top, left = rows[0], columns[0]
     corner = slice(top, rows[-1] + 1), slice(left, columns[-1] + 1)
-    above, values = above[corner], anomaly_map.values[corner]
-    labels, count = scipy.ndimage.label(above, structure=_EIGHT_NEIGHBOURS)
-    peaks = np.full(count, -np.inf, dtype=values.dtype)
-    np.maximum.at(peaks, labels[above] - 1, values[above])  # scipy's maximum sorts every pixel
-    windows = scipy.ndimage.find_objects(labels)
+    components = Components.of(above[corner])
+    peaks = components.highest(anomaly_map.values[corner])
     worst = np.argsort(-peaks, kind="stable")[:limit]
     return tuple(
-        _region(anomaly_map, labels[windows[i]] == i + 1, _moved(windows[i], top, left), pixel_score)
+        _region(
+            anomaly_map, components.inside(i), _moved(components.window(i), top, left), pixel_score
+        )
         for i in worst
     )
 
