@@ -120,8 +120,8 @@ def find_regions(
     outwards.
     """
     above = anomaly_map.values > anomaly_map.pixel_threshold
-    rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
+    rows, columns = (np.flatnonzero(above.any(axis=axis)).tolist() for axis in (1, 0))
+    if not rows:
         return ()
     # only there: pixels below the threshold take as long as those above
     top, left = rows[0], columns[0]

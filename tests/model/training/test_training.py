@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import re
 import signal
 from dataclasses import replace
 from itertools import pairwise
