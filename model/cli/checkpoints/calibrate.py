@@ -183,6 +183,7 @@ def _fit(
     from model.cli.watching import counting
     from model.runtimes.torch import open_checkpoint
     from model.training import calibrate as fit
+    from model.training.agreements import with_agreements
     from model.training.data import digests
     from model.training.seen import seen_in_calibration
 
@@ -214,6 +215,7 @@ def _fit(
         images=seen_in_calibration(good, defects),
     )
     tell(checkpoint, calibrations)
+    saved = with_agreements(store, saved, [*good, *defects])
     number = saved.manifest.calibration_version
     print(
         f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "
