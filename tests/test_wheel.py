@@ -53,7 +53,8 @@ NEEDS_AN_EXTRA = {
     "model/scan/triton": ALL,
     "model/scoring": {"coreset", "cosine_map", "patches", "residuals"},
     "model/training": {
-        *("agreements", "batches", "dealing", "expectation", "features", "folds", "golden", "memories"),
+        *("agreements", "batches", "dealing", "expectation", "features", "folds", "golden"),
+        *("memories",),
         *("objective", "run", "student", "summary", "thresholds", "trainer"),
     },
     "model/training/advice": ALL,

@@ -47,7 +47,6 @@ ENCODERS = "encoders"
 """The folder of the shared encoders; a checkpoint cannot have this name."""
 
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
-
 _PACKAGES = ("mambaad-service", "torch", "timm", "numba")
 
 # No separator and no leading dot, so that a name from a manifest cannot point outside the store.
@@ -58,6 +57,7 @@ _File = Annotated[
 _AnyFile = _File | Literal["model.onnx"]
 _Version = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_Precision = Annotated[str, StringConstraints(pattern=r"^(float32|bfloat16)$")]
 _Text = Annotated[str, StringConstraints(max_length=10_000)]
 _Raw = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 
@@ -117,7 +117,7 @@ class Manifest(BaseModel):
     golden: dict[_Name, GoldenEntry] = {}
     areas: dict[_Name, Area] = {}
     calibration_log: tuple[CalibrationEntry, ...] = ()
-    agreements: dict[Literal["float32", "bfloat16"], dict[_Name, Agreement]] = {}
+    agreements: dict[_Precision, dict[_Name, Agreement]] = {}
 
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":

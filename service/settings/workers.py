@@ -24,8 +24,8 @@ class WorkerSettings(RoomSettings):
     )
     backend: str = Field(
         "auto",
-        description='"onnxruntime", "openvino", or a scan backend of torch; "auto" uses torch if it '
-        "is installed and the checkpoint has a torch network, and OpenVINO where it is faster",
+        description='"onnxruntime", "openvino", or a scan backend of torch; "auto" uses torch if '
+        "it is installed and the checkpoint has a torch network, and OpenVINO where it is faster",
     )
     precision: Literal["auto", "float32", "tf32", "float16", "bfloat16"] = Field(
         "auto",

@@ -46,17 +46,16 @@ class OpenvinoEngine:
         network = network.cpu().eval().use_backend("cpu")
         tensors = chain(network.parameters(), network.buffers())
         self.nbytes = sum(tensor.nbytes for tensor in tensors)  # each engine has its encoder
-        description = json.dumps(
-            [network.config.to_dict(), preprocessing.to_dict(), scoring.to_dict()]
-        )
+        pixels = [network.config.encoder, preprocessing.to_dict()]
+        everything = [network.config.to_dict(), preprocessing.to_dict(), scoring.to_dict()]
         encoder = _Encoder(network.encoder, preprocessing)
         image = torch.zeros(1, 3, *preprocessing.image_size, dtype=torch.uint8)
         with torch.inference_mode():
             features = [feature.contiguous() for feature in encoder(image)]
-        self._encoder = Graph(encoder, [image], description, FLOAT32, threads)
+        self._encoder = Graph(encoder, [image], json.dumps(pixels), FLOAT32, threads)
         rest = _Rest(network, preprocessing, scoring)
         try:
-            self._rest = Graph(rest, features, description, precision, threads)
+            self._rest = Graph(rest, features, json.dumps(everything), precision, threads)
         except RuntimeError as error:
             if precision == FLOAT32:
                 raise

@@ -96,7 +96,8 @@ def _converted(module: nn.Module, example: Sequence[Tensor], threads: int) -> An
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about values that are constants here
         module(*example)  # Numba cannot compile its kernels while torch traces
-        traced = torch.jit.trace(module, tuple(example), check_trace=False)
+        trace: Any = torch.jit.trace
+        traced = trace(module, tuple(example), check_trace=False)
         shapes = [list(tensor.shape) for tensor in example]
         return ov.convert_model(
             traced, example_input=tuple(example), input=shapes, extension=extensions
@@ -104,7 +105,8 @@ def _converted(module: nn.Module, example: Sequence[Tensor], threads: int) -> An
 
 
 def _scan(node: Any, threads: int) -> list[Any]:
-    return HybridScan([node.get_input(i) for i in range(7)], threads).outputs()
+    outputs: list[Any] = HybridScan([node.get_input(i) for i in range(7)], threads).outputs()
+    return outputs
 
 
 def _cosine_similarity(node: Any) -> list[Any]:
@@ -114,7 +116,8 @@ def _cosine_similarity(node: Any) -> list[Any]:
     tiny = ops.constant(smallest, ov.Type.f32)
     lengths = [ops.maximum(ops.reduce_l2(x, [axis], keep_dims=False), tiny) for x in (one, other)]
     products = ops.reduce_sum(ops.multiply(one, other), [axis], keep_dims=False)
-    return ops.divide(products, ops.multiply(*lengths)).outputs()
+    outputs: list[Any] = ops.divide(products, ops.multiply(*lengths)).outputs()
+    return outputs
 
 
 def _name(module: nn.Module, description: str, options: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """OpenVINO's engine beside torch's: the same values, whatever is scored."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,9 @@ CONFIG = NetworkConfig(
 PREPROCESSING = Preprocessing(image_size=SIZE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 WEIGHTS = (0.0, 1.0, 2.0)
 SCORINGS = {
-    "cosine": Scoring(sigma=2.0),
-    "unused scale, no blur": Scoring(sigma=0.0, scale_weights=WEIGHTS),
+    "cosine": Scoring(),
     "differences": Scoring(distance="mahalanobis", scale_weights=WEIGHTS),
-    "memory": Scoring(memory=8, sigma=2.0),
+    "memory, unused scale, no blur": Scoring(memory=8, sigma=0.0, scale_weights=WEIGHTS),
     "differences and memory": Scoring(distance="mahalanobis", memory=8),
 }
 
@@ -55,6 +55,10 @@ def network():
     return made.eval()
 
 
+def built(network, scoring):
+    return OpenvinoEngine(network, PREPROCESSING, scoring, threads=2)
+
+
 def nothing(_stage):
     pass
 
@@ -66,13 +70,13 @@ def pixels(count, seed=0):
 @pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
 def test_each_scoring_gets_what_torch_gives(network, scoring):
     expected = TorchEngine(network, PREPROCESSING, scoring).compare(pixels(3), nothing)
-    actual = OpenvinoEngine(network, PREPROCESSING, scoring, 2).compare(pixels(3), nothing)
+    actual = built(network, scoring).compare(pixels(3), nothing)
     assert (actual.dtype, actual.shape) == (np.float32, expected.shape)
     np.testing.assert_allclose(actual, expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
 
 
 def test_stages_are_named_and_the_result_is_the_callers(network):
-    engine = OpenvinoEngine(network, PREPROCESSING, Scoring())
+    engine = built(network, Scoring())
     stages = []
     first = engine.compare(pixels(1), stages.append)
     assert stages == ["encoder", "decoder"]
@@ -90,45 +94,42 @@ def test_stages_are_named_and_the_result_is_the_callers(network):
 
 
 def test_a_graph_is_read_again_unless_its_file_is_damaged(network, folder, monkeypatch):
-    scoring = Scoring(sigma=3.0)
-    expected = OpenvinoEngine(network, PREPROCESSING, scoring).compare(pixels(1), nothing)
-    files = {file.name for file in folder.iterdir()}
-    converted = []
-    convert = graphs._converted
+    expected = built(network, Scoring()).compare(pixels(1), nothing)
 
-    def noted(*arguments):
-        converted.append(arguments)
-        return convert(*arguments)
+    def never(*_arguments):
+        raise AssertionError("converted again")
 
-    monkeypatch.setattr(graphs, "_converted", noted)
-    again = OpenvinoEngine(network, PREPROCESSING, scoring)
+    monkeypatch.setattr(graphs, "_converted", never)
+    again = built(network, Scoring())
     np.testing.assert_array_equal(again.compare(pixels(1), nothing), expected)
-    assert not converted
-    for file in folder.iterdir():
-        file.write_bytes(file.read_bytes()[:-1] + b"\0\1")
-    repaired = OpenvinoEngine(network, PREPROCESSING, scoring)
-    np.testing.assert_array_equal(repaired.compare(pixels(1), nothing), expected)
-    assert len(converted) == 2
-    assert {file.name for file in folder.iterdir()} == files
+    whole = next(file for file in folder.iterdir() if file.suffix == ".graph")
+    for data in (b"", whole.read_bytes()[:-1], whole.read_bytes()[:-1] + b"\1"):
+        (folder / "damaged").write_bytes(data)
+        assert graphs._read("damaged", {}) is None
+    assert graphs._read("missing", {}) is None
 
 
 def test_other_weights_are_another_graph(network):
-    engine = OpenvinoEngine(network, PREPROCESSING, Scoring())
+    engine = built(network, Scoring())
     before = engine.compare(pixels(1), nothing)
     twin = MambaAD(CONFIG, network.encoder)
     twin.load_trained_state(network.trained_state())
     with torch.no_grad():
         twin.decoder.stages[0][0].merge.weight.mul_(1.5)
-    after = OpenvinoEngine(twin, PREPROCESSING, Scoring()).compare(pixels(1), nothing)
+    after = built(twin, Scoring()).compare(pixels(1), nothing)
     assert np.abs(after - before).max() > 1e-4
 
 
-def test_a_folder_that_cannot_be_written_costs_time_alone(network, tmp_path, monkeypatch, caplog):
-    blocked = tmp_path / "file"
-    blocked.write_bytes(b"")
-    monkeypatch.setattr(graphs, "cache_folder", lambda: blocked / "openvino")
-    engine = OpenvinoEngine(network, PREPROCESSING, Scoring())
-    assert np.isfinite(engine.compare(pixels(1), nothing)).all()
+def test_a_folder_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch, caplog):
+    class Compiled:
+        def export_model(self):
+            return io.BytesIO(b"graph")
+
+    monkeypatch.setattr(graphs, "cache_folder", lambda: tmp_path / "new")
+    graphs._write("graph", Compiled())
+    assert (tmp_path / "new/graph").read_bytes().endswith(b"graph")
+    monkeypatch.setattr(graphs, "cache_folder", lambda: tmp_path / "new/graph/openvino")
+    graphs._write("graph", Compiled())
     assert "converted at every start" in caplog.text
 
 
@@ -150,7 +151,7 @@ def test_a_lack_of_memory_is_told_apart(network, message, expected):
     def failing(*_inputs):
         raise RuntimeError(message)
 
-    engine = OpenvinoEngine(network, PREPROCESSING, Scoring())
+    engine = built(network, Scoring())
     engine._encoder = failing
     with pytest.raises(expected):
         engine.compare(pixels(1), nothing)
