@@ -34,3 +34,8 @@ class Augmentation:
     def changes_anything(self) -> bool:
         """Whether any change is enabled."""
         return self != Augmentation()
+
+    @property
+    def only_turns(self) -> bool:
+        """Whether the changes turn or mirror an image, so that its few versions come again."""
+        return not self.shift and not self.brightness
