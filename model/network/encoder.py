@@ -76,7 +76,7 @@ class Encoder(nn.Module):
         if x.device.type != "cpu" or len(x) <= at_once:
             features: list[Tensor] = self(x)
             return features
-        parts = [self(part) for part in x.split(at_once)]
+        parts = [self(x[i : i + at_once]) for i in range(0, len(x), at_once)]
         return [torch.cat(scale) for scale in zip(*parts, strict=True)]
 
     @property

@@ -1,7 +1,8 @@
 """The frozen encoder's features of training images: computed once, or standardised."""
 
 import hashlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
@@ -37,8 +38,13 @@ class Teacher:
         self._encoder = encoder
         self._preprocessing = preprocessing
         self._device = device
-        self._room = room_bytes
+        self._room_bytes = self._left_bytes = room_bytes
         self._kept: dict[bytes, list[Tensor]] = {}
+
+    def room(self, shapes: Sequence[tuple[int, int, int]]) -> int:
+        """Return for how many inputs with features of these shapes there is room."""
+        input_bytes = 4 * sum(math.prod(shape) for shape in shapes)
+        return self._room_bytes // input_bytes if self._device.type == "cpu" else 0
 
     def normalised(self, batch: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Return the encoder's input, on its device."""
@@ -65,8 +71,8 @@ class Teacher:
 
     def _keep(self, key: bytes, scales: list[Tensor]) -> None:
         size = sum(scale.nbytes for scale in scales)
-        if size <= self._room:
-            self._room -= size
+        if size <= self._left_bytes:
+            self._left_bytes -= size
             self._kept[key] = scales
 
 

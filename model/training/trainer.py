@@ -72,8 +72,8 @@ class Trainer:
         self._watched = None
         if data.watched:
             self._watched = ImageDataset(data.watched, preprocessing, cache=pixels)
-        self._teacher = features.Teacher(network.encoder, preprocessing, device)
-        self._comes_again = changes.only_turns and preprocessing.resize != TILE
+        self.teacher = features.Teacher(network.encoder, preprocessing, device)
+        self.versions = None if preprocessing.resize == TILE else changes.versions
         self._student = Student(network, config, self.group)
         self._student.freeze_unused()
         self._learner = distribute(self._student, self.group, device)
@@ -121,7 +121,7 @@ class Trainer:
     def _standardise(self) -> None:
         images = ImageDataset(self.data.train, self.preprocessing)
         batches = load_batches(images, in_order(len(images), self._batch_size))
-        features.standardise(self.network.encoder, map(self._teacher.normalised, batches))
+        features.standardise(self.network.encoder, map(self.teacher.normalised, batches))
 
     def _train_epoch(self, monitor: Monitor, go_on: Callable[[], bool]) -> bool:
         """Do the epoch's remaining steps; return False if stopped."""
@@ -153,7 +153,7 @@ class Trainer:
         rate = learning_rate(config, number, self.steps_per_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        teacher = self._teacher(batch, comes_again=self._comes_again)
+        teacher = self.teacher(batch, comes_again=self.versions is not None)
         loss = self._loss(teacher, number / (config.epochs * self.steps_per_epoch))
         value = self.group.total(float(loss.detach()))[0] / self.group.size
         self._check_finite("loss", value, rate)
@@ -222,7 +222,7 @@ class Trainer:
         weights = self._average.weights if self._average else None
         with self._lent(weights) as network:
             for batch in load_batches(self._watched, shares):
-                total += float(self._loss(self._teacher(batch))) * len(batch)
+                total += float(self._loss(self.teacher(batch))) * len(batch)
             loss = self.group.total(total)[0] / len(self._watched)
             if self.best:
                 self.best.offer(loss, self.place.epoch + 1, network.trained_state())

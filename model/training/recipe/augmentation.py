@@ -36,6 +36,10 @@ class Augmentation:
         return self != Augmentation()
 
     @property
-    def only_turns(self) -> bool:
-        """Whether the changes turn or mirror an image, so that its few versions come again."""
-        return not self.shift and not self.brightness
+    def versions(self) -> int | None:
+        """How many versions of an image there are; None if almost every one is new."""
+        if self.shift or self.brightness:
+            return None
+        if self.rot90:
+            return 8 if self.hflip or self.vflip else 4
+        return 1 << (self.hflip + self.vflip)

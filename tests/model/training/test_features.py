@@ -79,9 +79,17 @@ def test_training_is_the_same_without_kept_features(trainer_of, changes):
     trained = []
     for room in (2**30, 0):
         trainer = trainer_of(augmentation=changes)
-        trainer._teacher = Teacher(trainer.network.encoder, PREPROCESSING, CPU, room_bytes=room)
+        trainer.teacher = Teacher(trainer.network.encoder, PREPROCESSING, CPU, room_bytes=room)
         trainer.run(Monitor(), lambda: True)
         trained.append(trainer)
     first, second = (trainer.network.trained_state() for trainer in trained)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert trained[0].place.history[-1].loss == trained[1].place.history[-1].loss
+
+
+def test_room_is_counted_in_inputs(network):
+    size = sum(scale[:1].nbytes for scale in network.encoder(torch.zeros(1, 3, *TINY.image_size)))
+    teacher = Teacher(network.encoder, PREPROCESSING, CPU, room_bytes=3 * size + 1)
+    assert teacher.room(network.feature_shapes) == 3
+    on_gpu = Teacher(network.encoder, PREPROCESSING, torch.device("cuda"), room_bytes=3 * size)
+    assert on_gpu.room(network.feature_shapes) == 0
