@@ -22,7 +22,7 @@ from tests.service.live import Live, serving
 
 STATIONS = 3
 VIEWS = 2
-TIMEOUT_S = 120.0
+TIMEOUT_S = 180.0
 _CALL_MS = 12_000
 """Of a call: a third for each of three nodes."""
 _PACE_S = 0.1
@@ -258,7 +258,7 @@ def shared_settings(url: str) -> dict[str, object]:
 def change_route(node: Node, key: str, version: str) -> httpx.Response:
     """Route bolts to a version of `parts`."""
     body = {"stable": {"name": "parts", "version": version}, "keep_previous": True}
-    with httpx.Client(base_url=node.url, timeout=30) as client:
+    with httpx.Client(base_url=node.url, timeout=TIMEOUT_S) as client:
         client.headers["authorization"] = f"Bearer {key}"
         return client.post(BOLT, json=body | {"who": "Ada", "reason": "new lamp"})
 
