@@ -5,9 +5,10 @@
 
 `hop`: a local service and one on a cluster of one node, each with a worker of one thread. Each
 image is sent to both, in changing order, and the median of the pairs' differences counts; then
-clients in a closed loop post to one and the other in turns. `recovery`: of three nodes, one is
-killed with all its processes, while clients post. All nodes are on this machine, so no network is
-in the figures. Needs `pip install 'mambaad-service[cluster]'`.
+clients in a closed loop post to one and the other in turns. Processor time, which other programs
+hardly change, is that of the service and of Ray, less what they take at rest. `recovery`: of three
+nodes, one is killed with all its processes, while clients post. All nodes are on this machine, so
+no network is in the figures. Needs `pip install 'mambaad-service[cluster]'`.
 """
 
 import json
@@ -29,6 +30,7 @@ from benchmarks.clustering.nodes import (
     PATIENCE_S,
     RayNodes,
     await_workers,
+    processor_s,
     ray_nodes,
     service,
     service_on,
@@ -48,10 +50,14 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results
 
 
 class Poster:
-    """Posts one image to a service; threads may share it."""
+    """Posts one image to a service; threads may share it.
 
-    def __init__(self, url: str, images: Path) -> None:
+    All processes of the service name one of the `folders`.
+    """
+
+    def __init__(self, url: str, images: Path, folders: Sequence[Path] = ()) -> None:
         self.url = url
+        self.folders = folders
         (self._category,) = served_categories(url, {})
         self._body = read_bodies(images, [self._category])[self._category][0]
         limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
@@ -102,14 +108,18 @@ def hop(
     """Compare a service on a cluster of one node with a local one."""
     with (
         ray_nodes(1) as nodes,
-        service(weights) as local_url,
-        service_on(nodes, weights, 1) as cluster_url,
+        service(weights) as (local_url, local),
+        service_on(nodes, weights, 1) as (cluster_url, clustered),
     ):
-        both = Poster(local_url, images), Poster(cluster_url, images)
+        both = (
+            Poster(local_url, images, [local]),
+            Poster(cluster_url, images, [clustered, nodes.folder]),
+        )
         both[1].check(both[0].expected)
         described = about(local_url)
         times = _pairs(both, pairs)
-        rates = _closed_loops(both, rounds, seconds)
+        loops = _closed_loops(both, rounds, seconds)
+    rates = [[loop.images_per_s for loop in of_one] for of_one in loops]
     differences = [cluster - local for local, cluster in zip(*times, strict=True)]
     ratios = [cluster / local for local, cluster in zip(*rates, strict=True)]
     result = {
@@ -121,6 +131,8 @@ def hop(
         "local_images_per_s": [round(rate, 2) for rate in rates[0]],
         "cluster_images_per_s": [round(rate, 2) for rate in rates[1]],
         "median_share_of_throughput": round(median(ratios), 3),
+        "local_processor_ms": round(median(loop.processor_ms for loop in loops[0]), 2),
+        "cluster_processor_ms": round(median(loop.processor_ms for loop in loops[1]), 2),
     }
     _write(json_file, described, result)
 
@@ -133,18 +145,34 @@ def _pairs(both: tuple[Poster, Poster], pairs: int) -> tuple[list[float], list[f
     return times[0][UNCOUNTED_PAIRS:], times[1][UNCOUNTED_PAIRS:]
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """A round of clients: images a second, and processor time of an image."""
+
+    images_per_s: float
+    processor_ms: float
+
+
 def _closed_loops(
     both: tuple[Poster, Poster], rounds: int, seconds: float
-) -> tuple[list[float], list[float]]:
-    """Return the images a second of each round; the first round of each does not count."""
-    rates: tuple[list[float], list[float]] = ([], [])
+) -> tuple[list[ClosedLoop], list[ClosedLoop]]:
+    """Return the rounds of each; the first one of each does not count."""
+    at_rest = [_processor_share(poster, seconds) for poster in both]
+    loops: tuple[list[ClosedLoop], list[ClosedLoop]] = ([], [])
     for number in range(rounds + 1):
         for place in (0, 1) if number % 2 else (1, 0):
-            rates[place].append(_closed_loop(both[place], seconds))
-    return rates[0][1:], rates[1][1:]
+            loops[place].append(_closed_loop(both[place], seconds, at_rest[place]))
+    return loops[0][1:], loops[1][1:]
 
 
-def _closed_loop(poster: Poster, seconds: float) -> float:
+def _processor_share(poster: Poster, seconds: float) -> float:
+    """Return the processor time that a second takes without images."""
+    before, began = processor_s(poster.folders), time.monotonic()
+    time.sleep(seconds)
+    return (processor_s(poster.folders) - before) / (time.monotonic() - began)
+
+
+def _closed_loop(poster: Poster, seconds: float, at_rest: float) -> ClosedLoop:
     ends = time.monotonic() + seconds
 
     def client(_: int) -> int:
@@ -154,10 +182,12 @@ def _closed_loop(poster: Poster, seconds: float) -> float:
             count += 1
         return count
 
-    began = time.monotonic()
+    before, began = processor_s(poster.folders), time.monotonic()
     with ThreadPoolExecutor(CLIENTS) as threads:
         count = sum(threads.map(client, range(CLIENTS)))
-    return count / (time.monotonic() - began)
+    passed_s = time.monotonic() - began
+    processor = processor_s(poster.folders) - before - at_rest * passed_s
+    return ClosedLoop(count / passed_s, 1000 * processor / count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +216,7 @@ def recovery(
 ) -> None:
     """Kill a node of three under load, several times."""
     losses = []
-    with ray_nodes(NODES) as nodes, service_on(nodes, weights, NODES) as url:
+    with ray_nodes(NODES) as nodes, service_on(nodes, weights, NODES) as (url, _):
         poster = Poster(url, images)
         described = about(url)
         for number in range(rounds):

@@ -52,6 +52,7 @@ STARTED_ONCE = {"live_service": "live", "server": "server"}
 LONGEST_FIRST = [
     "live",
     "server",
+    "tests/service/shared/test_hosts.py",
     "tests/service/delivery/test_outage.py",
     "tests/model/export/test_program.py",
     "tests/service/api/admin/test_routes.py",

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from benchmarks.loading import CannotMeasure
 from benchmarks.loading.serving import ROOT, copy_store, serving
@@ -19,9 +20,10 @@ PATIENCE_S = 900.0
 
 
 class RayNodes:
-    """Nodes of one core each; the first is the head."""
+    """Nodes of one core each; the first is the head. Their files are in `folder`."""
 
-    def __init__(self, program: "subprocess.Popen[str]") -> None:
+    def __init__(self, program: "subprocess.Popen[str]", folder: Path) -> None:
+        self.folder = folder
         self._program = program
         self.address = self._read()
 
@@ -54,7 +56,7 @@ def ray_nodes(count: int) -> Iterator[RayNodes]:
         cwd=ROOT,
     )
     try:
-        nodes = RayNodes(program)
+        nodes = RayNodes(program, folder)
         for number in range(2, count + 1):
             nodes.do(f"add {number}")
         yield nodes
@@ -64,8 +66,8 @@ def ray_nodes(count: int) -> Iterator[RayNodes]:
 
 
 @contextmanager
-def service(weights: Path, **variables: object) -> Iterator[str]:
-    """Serve a copy of the first checkpoint with a worker of one thread; yields the URL.
+def service(weights: Path, **variables: object) -> Iterator[tuple[str, Path]]:
+    """Serve a copy of the first checkpoint with a worker of one thread; yields the URL, its folder.
 
     The service keeps an archive, as in a plant.
     """
@@ -80,21 +82,36 @@ def service(weights: Path, **variables: object) -> Iterator[str]:
         }
         environment = {f"MAMBAAD_{k.upper()}": str(value) for k, value in settings.items()}
         with serving(store, variables=environment) as url:
-            yield url
+            yield url, Path(folder)
 
 
 @contextmanager
-def service_on(nodes: RayNodes, weights: Path, workers: int) -> Iterator[str]:
-    """Serve with workers on the nodes; yields the URL when all are ready."""
+def service_on(nodes: RayNodes, weights: Path, workers: int) -> Iterator[tuple[str, Path]]:
+    """Serve with workers on the nodes; yields as `service` does, when all are ready."""
     settings = {
         "cluster__address": nodes.address,
         "cluster__min_workers": workers,
         "cluster__max_workers": workers,
         "cluster__linger_s": 1,
     }
-    with service(weights, **settings) as url:
+    with service(weights, **settings) as (url, folder):
         await_workers(url, workers)
-        yield url
+        yield url, folder
+
+
+def processor_s(folders: Sequence[Path]) -> float:
+    """Return the processor time of all processes that name one of these folders, and of theirs."""
+    mine = set[psutil.Process]()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(str(folder) in word for word in process.cmdline() for folder in folders):
+                mine |= {process, *process.children(recursive=True)}
+    total = 0.0
+    for process in mine:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def await_workers(url: str, count: int) -> float:

@@ -40,8 +40,6 @@ from tests.service.plant import (
     until,
 )
 
-pytestmark = pytest.mark.slow
-
 DECISIONS = {"1": "OK", "2": "NG"}
 IMAGES = 6
 
