@@ -53,6 +53,7 @@ LONGEST_FIRST = [
     "live",
     "server",
     "cluster",
+    "tests/service/shared/test_hosts.py",
     "tests/service/delivery/test_outage.py",
     "tests/model/export/test_program.py",
     "tests/service/api/admin/test_routes.py",

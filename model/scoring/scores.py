@@ -120,8 +120,8 @@ def find_regions(
     outwards.
     """
     above = anomaly_map.values > anomaly_map.pixel_threshold
-    rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
+    rows, columns = (np.flatnonzero(above.any(axis=axis)).tolist() for axis in (1, 0))
+    if not rows:
         return ()
     # only there: pixels below the threshold take as long as those above
     top, left = rows[0], columns[0]
@@ -133,7 +133,7 @@ def find_regions(
         _region(
             anomaly_map, components.inside(i), _moved(components.window(i), top, left), pixel_score
         )
-        for i in worst
+        for i in worst.tolist()
     )
 
 
