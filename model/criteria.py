@@ -7,10 +7,11 @@ at once.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from model.errors import ConfigError
+from model.errors import ConfigError, DatasetError
 
 MOST, LEAST = "<=", ">="
 ESCAPES, FALSE_REJECTS = "escapes", "false-rejects"
@@ -85,3 +86,14 @@ def _share(text: str, criterion: str) -> float:
 def percent_text(share: float) -> str:
     """Return a share in percent with up to four digits, as criteria are written."""
     return f"{100 * share:.4g}%"
+
+
+def check_kinds(criteria: Iterable[Criterion], kinds: Iterable[str]) -> None:
+    """Raise `DatasetError` for a criterion about a kind of defect that no test image shows."""
+    have = sorted(set(kinds))
+    for criterion in criteria:
+        if criterion.kind is not None and criterion.kind not in have:
+            raise DatasetError(
+                f"--accept {criterion.text!r}: no test image shows {criterion.kind!r}; the kinds "
+                f"of defect are {', '.join(have) or 'none'}"
+            )

@@ -1,4 +1,4 @@
-"""Make `import torchvision`, which timm needs, work with a torch it was not built for.
+"""Make `import torchvision` work with a torch it was not built for.
 
 PyPI's torchvision is compiled against the CUDA build of torch. With a CPU-only torch, its compiled
 part does not load. torchvision tolerates that until it attaches shape functions to two operators
@@ -11,18 +11,9 @@ import sys
 
 import torch
 
-from model.compiler_import import compiler_deferred
-
 PACKAGE = "torchvision"
 SUPPRESSION = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 OPERATORS = {"nms": SUPPRESSION, "qnms": SUPPRESSION}
-
-
-def import_timm() -> None:
-    """Import torchvision, then timm, both without torch's compiler."""
-    with compiler_deferred():
-        ensure_importable()
-        importlib.import_module("timm")
 
 
 def ensure_importable() -> None:

@@ -21,6 +21,7 @@ from service.api import health as operations
 from service.api.admin import routes as admin
 from service.api.deliveries import routes as deliveries
 from service.api.detect import routes
+from service.api.detect.direct import DIRECT
 from service.api.docs_page import documented_app
 from service.api.inspections import recording as inspection_recording
 from service.api.inspections import routes as inspections
@@ -46,6 +47,7 @@ from service.console.routes import SIGN_IN
 from service.errors import InvalidRequest, ServiceError
 from service.http.bodies import BodyBudget, BodyGuard
 from service.http.decision_headers import DECISION_HEADER, FAIL_SAFE_HEADER
+from service.http.direct import Direct
 from service.http.inspection_ids import INSPECTION_ID_HEADER
 from service.http.matching import Matching, likely_codes
 from service.http.problems import http_problem, problem_of, retry_headers
@@ -189,9 +191,14 @@ def _open_doors(app: FastAPI) -> None:
 
 def _protect(app: FastAPI, settings: AccessSettings, sessions: Sessions | None) -> None:
     """Add error handlers and guards; the middleware added last runs first."""
-    app.add_exception_handler(ServiceError, _answer_error)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    errors = {
+        ServiceError: _answer_error,
+        HTTPException: _answer_http_error,
+        RequestValidationError: _answer_validation_error,
+    }
+    for error, handler in errors.items():
+        app.add_exception_handler(error, handler)
+    app.add_middleware(Direct, answers=DIRECT, errors=errors)
     app.add_middleware(BodyGuard, budget=app.state.body_budget, metrics=app.state.metrics)
     app.add_middleware(
         Gate,

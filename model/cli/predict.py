@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model.cli.early import writable_folder
 from model.cli.options import STORE, BatchSize, Device, MaxPixels, Name, Version, Weights
 from model.errors import ImageError, NonFiniteOutput, UnknownCategory
 from model.images.arguments import named_images, picture_files
@@ -68,7 +69,10 @@ def predict(
     from model.checkpoints.manifest import Manifest
     from model.checkpoints.store import Store
 
+    writable_folder(output, "--output")
     named = named_images(images)
+    if not any(image.path.exists() for image in named):
+        raise ImageError(f"no file {named[0].path}: expected images, folders or patterns in quotes")
     pictures = {} if output is None else picture_files(named, output)
     folder = Store(weights).find(name, version)
     chosen = choose_category(Manifest.read(folder), category)

@@ -33,16 +33,21 @@ def split_good(
         groups[sample.category].append(sample)
     held_out: set[Sample] = set()
     for category, group in groups.items():
-        if len(group) < 2:
-            raise DatasetError(
-                f"{category!r} has a single good image: need at least 2, one to train on and "
-                "one to calibrate with"
-            )
+        check_number(category, group)
         count = min(max(round(held_out_fraction * len(group)), 1), len(group) - 1)
         ordered = sorted(group, key=lambda sample: (sample.path.name, sample.path))
         drawn = set(random.Random(f"{seed}/{category}").sample(ordered, count))
         held_out |= _undivided(drawn, ordered, together, f"{seed}/{category}/undivided")
     return [s for s in samples if s not in held_out], [s for s in samples if s in held_out]
+
+
+def check_number(category: Category, good: Sequence[Sample]) -> None:
+    """Raise `DatasetError` for a single good image, of which none can be held out."""
+    if len(good) < 2:
+        raise DatasetError(
+            f"{category!r} has a single good image: need at least 2, one to train on and "
+            "one to calibrate with"
+        )
 
 
 def units(

@@ -6,13 +6,12 @@ A criterion limits the figure itself or, with "at 95%", the end of its interval 
 figure that the data does not give is never accepted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from model.criteria import FALSE_REJECTS, MOST, RANKS, RATES, Criterion, percent_text
-from model.errors import DatasetError
-from model.evaluation.counts import FEW, GOOD, Tally, tallies
+from model.evaluation.counts import FEW, Tally, tallies
 from model.evaluation.results import Evaluation
 from model.inspection import Category
 from model.metrics import wilson
@@ -73,17 +72,6 @@ class Judgement:
             "missing": self.missing,
             "accepted": self.is_accepted,
         }
-
-
-def check_kinds(criteria: Iterable[Criterion], kinds: Iterable[str]) -> None:
-    """Raise `DatasetError` for a criterion about a kind of defect that no test image shows."""
-    have = sorted(set(kinds) - {GOOD})
-    for criterion in criteria:
-        if criterion.kind is not None and criterion.kind not in have:
-            raise DatasetError(
-                f"--accept {criterion.text!r}: no test image shows {criterion.kind!r}; the kinds "
-                f"of defect are {', '.join(have) or 'none'}"
-            )
 
 
 def judge(criteria: Sequence[Criterion], evaluation: Evaluation) -> list[Judgement]:

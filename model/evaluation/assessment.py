@@ -10,7 +10,7 @@ from rich.text import Text
 from model.criteria import Criterion
 from model.evaluation.acceptance import Judgement, judge
 from model.evaluation.counts import DEFECTS, FEW, SizeBin, Tally, by_size, tallies
-from model.evaluation.identity import DataIdentity, identify
+from model.evaluation.identity import DataIdentity, Digests, identify, identify_categories
 from model.evaluation.operation import Operation, Prices, operate
 from model.evaluation.results import Evaluation, ImageRecord, Interval, percent
 from model.inspection import Category
@@ -44,11 +44,15 @@ class CategoryRates:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The rates of every category, the judgement of every criterion, and the data's identity."""
+    """The rates of every category, the judgement of every criterion, and the data's identity.
+
+    `category_data` are the identities of each category's test images.
+    """
 
     rates: Mapping[Category, CategoryRates]
     judgements: Sequence[Judgement]
     data: DataIdentity
+    category_data: Mapping[Category, DataIdentity]
 
     @property
     def verdict(self) -> str | None:
@@ -76,10 +80,8 @@ class Assessment:
         return {
             "acceptance": self.acceptance(),
             "rates": {category: rates.to_dict() for category, rates in self.rates.items()},
-            "test_data": {
-                "sha256": self.data.sha256, "images": self.data.images, "masks": self.data.masks
-            },
-        }  # fmt: skip
+            "test_data": self.data.to_dict(),
+        }
 
     def acceptance(self) -> dict[str, Any]:
         """Return verdict and judgements as JSON values."""
@@ -131,7 +133,13 @@ def assess(
         for category in evaluation.categories
     }
     samples = [record.sample for record in evaluation.records]
-    return Assessment(rates, judge(criteria, evaluation), identify(samples, data))
+    digests: Digests = {}
+    return Assessment(
+        rates=rates,
+        judgements=judge(criteria, evaluation),
+        data=identify(samples, data, digests),
+        category_data=identify_categories(samples, data, digests),
+    )
 
 
 def _rates(records: Sequence[ImageRecord], prices: Prices, resamplings: int) -> CategoryRates:

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.errors import ConfigError, WeightsError
-from model.network import hub
 from model.network.timm_parts import timm
 from model.network.weights_file import read_weights_file
 from model.network.weights_source import check_source, weights_package
+from model.timm_import import find_hub
 
 STRIDES = (4, 8, 16)
 HUB_TAGS = {"resnet34": "bt_in1k"}
@@ -164,6 +164,8 @@ def check_encoder_weights(name: str, source: str | Path) -> None:
     if source == "hub" and timm.is_model(name):
         tagged = _tagged(name)
         config = timm.models.get_pretrained_cfg(tagged)
+        from model.network import hub  # noqa: PLC0415 - its client takes longer than timm
+
         why = hub.why_not(vars(config) if config else {}, tagged)
         if why:
             raise WeightsError(f"cannot get {name}'s weights from timm's hub ({why}); {_REMEDY}")
@@ -182,6 +184,7 @@ def _tagged(name: str) -> str:
 
 
 def _hub_state(name: str) -> dict[str, Tensor]:
+    find_hub()
     try:
         state: dict[str, Tensor] = timm.create_model(_tagged(name), pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises many kinds

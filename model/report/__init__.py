@@ -6,6 +6,8 @@ rate_charts.py  charts of rates: false rejects against escapes, costs, sizes of 
 pictures.py     an image, its heatmap, the truth and what was nearly found, inside the page
 facts.py        data, checkpoint, versions and command
 section.py      one category's part
+self_check.py   the self-check of the training and the choice of its recipe
+stored_check.py reads both from the manifest
 signing.py      the block that a person signs
 page.py         fills a template and writes it
 evaluation.py   the report of one checkpoint (subject.py: its content)

@@ -6,7 +6,7 @@ colour, so that charts are readable when printed in black and white.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -118,11 +118,17 @@ def dot(
 
 
 def frame(
-    axes: Axes, labels: tuple[str, str], percents: str = "", *, has_numbers: bool = True
+    axes: Axes,
+    labels: tuple[str, str],
+    percents: str = "",
+    *,
+    has_numbers: bool = True,
+    rows: Mapping[float, str] | None = None,
 ) -> list[str]:
     """Draw axes, grid and labels; the axes named in `percents` ("x", "xy") show shares in percent.
 
-    Without `has_numbers`, the x axis has neither ticks nor grid.
+    Without `has_numbers`, the x axis has neither ticks nor grid. `rows` are texts along the y axis,
+    by their place, instead of numbers.
     """
     left, bottom = axes.place(axes.x[0], axes.y[0])
     right, top = axes.place(axes.x[1], axes.y[1])
@@ -132,11 +138,13 @@ def frame(
         text = number(100 * tick if "x" in percents else tick)
         parts.append(f'<path d="M{x:.1f} {bottom:.1f}V{top:.1f}" class="grid"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15:.1f}" class="mid">{text}</text>')
-    for tick in ticks(*axes.y):
+    texts = rows or {t: number(100 * t if "y" in percents else t) for t in ticks(*axes.y)}
+    for tick, text in texts.items():
         _, y = axes.place(axes.x[0], tick)
-        text = number(100 * tick if "y" in percents else tick)
         parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid"/>')
-        parts.append(f'<text x="{left - 5:.1f}" y="{y + 4:.1f}" class="end">{text}</text>')
+        style = "end row" if rows else "end"
+        place = f'x="{left - 5:.1f}" y="{y + 4:.1f}"'
+        parts.append(f'<text {place} class="{style}">{escape(text)}</text>')
     return parts + _axis_lines(labels, (left, bottom), (right, top))
 
 

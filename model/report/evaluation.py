@@ -15,6 +15,7 @@ from model.report import charts, facts, signing
 from model.report.page import COLUMNS, write_page
 from model.report.rate_charts import edges
 from model.report.section import section_of
+from model.report.self_check import CheckSection, check_sections, choice_section
 from model.report.subject import Advance, Subject
 
 
@@ -38,6 +39,8 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
         "few_images": FEW,
         "edges": edges,
         "roles": signing.ROLES,
+        "check_sections": [] if subject.stand_in else _checks(subject),
+        "choice": choice_section(subject.manifest),
         **_results(subject),
         **_provenance(subject),
     }
@@ -47,6 +50,13 @@ def write_report(file: Path, subject: Subject, advance: Advance = lambda _catego
         context["identity_names"] = [name for name, _ in identity]
         context["threshold_rows"] = signing.threshold_rows(subject.detector, subject)
     write_page(file, "evaluation.html.j2", context)
+
+
+def _checks(subject: Subject) -> list[CheckSection]:
+    """Return the self-checks of the evaluated categories."""
+    calibrations = subject.detector.calibrations
+    evaluated = {category: calibrations[category] for category in subject.evaluation.categories}
+    return check_sections(subject.manifest, evaluated)
 
 
 def _results(subject: Subject) -> dict[str, Any]:

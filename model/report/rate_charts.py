@@ -1,4 +1,4 @@
-"""Charts of rates: false rejects against escapes, cost by threshold, found defects by size."""
+"""Charts of rates: false rejects against escapes, costs, found defects by size and by kind."""
 
 from collections.abc import Sequence
 from html import escape
@@ -22,6 +22,7 @@ from model.report.drawing import (
     svg,
     whiskers,
 )
+from model.report.stored_check import StoredRate
 
 SHARES = (0.0, 1.0)
 _HIGHEST_SCORE = 0.98
@@ -95,6 +96,24 @@ def size_chart(title: str, sizes: Sequence[SizeBin]) -> Markup:
         parts.append(
             f'<text x="{across + 8:.1f}" y="{min(up + 16, HEIGHT - 48):.1f}" class="halo">'
             f"{size.found}/{size.images}</text>"
+        )
+    return svg(title, parts)
+
+
+def found_chart(title: str, rows: Sequence[tuple[str, StoredRate]]) -> Markup:
+    """Draw shares of found defects with intervals, a row each; open marks stand on few defects."""
+    axes = Axes(SHARES, (float(len(rows)), 0.0))
+    names = {number + 0.5: name for number, (name, _) in enumerate(rows)}
+    parts = frame(axes, ("Found, %", ""), "x", rows=names)
+    for number, (_, found) in enumerate(rows):
+        across, up = axes.place(found.rate, number + 0.5)
+        low, high = (axes.place(end, number + 0.5)[0] for end in found.interval)
+        bars = f"M{low:.1f} {up:.1f}H{high:.1f}M{low:.1f} {up - 3:.1f}v6M{high:.1f} {up - 3:.1f}v6"
+        parts.append(f'<path d="{bars}" fill="none" stroke="#111" stroke-width="1.2"/>')
+        fill = "#fff" if found.is_few else GOOD
+        parts.append(
+            f'<circle cx="{across:.1f}" cy="{up:.1f}" r="4" fill="{fill}" stroke="{GOOD}" '
+            'stroke-width="1.8"/>'
         )
     return svg(title, parts)
 

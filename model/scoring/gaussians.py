@@ -3,7 +3,7 @@
 P  places, h * w      C  channels of the scale      n  images
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -25,41 +25,66 @@ the products of full squares."""
 class Gaussians:
     """One scale's mean difference at each place of its grid, and the whitening matrices.
 
-    `whitening` holds their lower triangles row by row, divided by each place's `unit` so that 16
-    bits an entry are enough.
+    `stairs` hold rows of the matrices' lower triangles, each `_STAIR` rows up to the last one's
+    diagonal. `unit` is each place's largest entry.
     """
 
     mean: Float32[np.ndarray, "C h w"]
-    whitening: Float16[np.ndarray, "P triangle"]
+    stairs: tuple[Float32[np.ndarray, "P _ _"], ...]
     unit: Float32[np.ndarray, " P"]
-    _stairs: tuple[Float32[np.ndarray, "P _ _"], ...] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        channels, height, width = self.mean.shape
+    @classmethod
+    def from_arrays(
+        cls,
+        mean: Float32[np.ndarray, "C h w"],
+        whitening: Float16[np.ndarray, "P triangle"],
+        unit: Float32[np.ndarray, " P"],
+    ) -> "Gaussians":
+        """Restore from stored arrays.
+
+        `whitening` holds lower triangles row by row, divided by each place's `unit` so that 16 bits
+        an entry are enough. Raises `ValueError` if shapes do not fit.
+        """
+        channels, height, width = mean.shape
         places, triangle = height * width, channels * (channels + 1) // 2
-        if self.whitening.shape != (places, triangle) or self.unit.shape != (places,):
+        if whitening.shape != (places, triangle) or unit.shape != (places,):
             raise ValueError(
-                f"whitening {self.whitening.shape} and unit {self.unit.shape} do not fit mean "
-                f"{self.mean.shape}: expected {(places, triangle)} and {(places,)}"
+                f"whitening {whitening.shape} and unit {unit.shape} do not fit mean "
+                f"{mean.shape}: expected {(places, triangle)} and {(places,)}"
             )
-        matrices, steps = self.matrices, range(0, channels, _STAIR)
-        stairs = tuple(matrices[:, n : n + _STAIR, : n + _STAIR].copy() for n in steps)
-        object.__setattr__(self, "_stairs", stairs)
+        stairs = []
+        for top, bottom in _steps(channels):
+            stair = np.zeros((places, bottom - top, bottom), np.float32)
+            rows, columns = _inside(top, bottom)
+            part = whitening[:, _start(top) : _start(bottom)].astype(np.float32)
+            stair[:, rows, columns] = part * unit[:, None]
+            stairs.append(stair)
+        return cls(mean, tuple(stairs), unit)
+
+    @property
+    def whitening(self) -> Float16[np.ndarray, "P triangle"]:
+        """The array to store; computed at every call, and equal to the one restored from."""
+        channels = len(self.mean)
+        whitening = np.empty((len(self.unit), _start(channels)), np.float16)
+        unit = np.where(self.unit == 0, np.float32(1), self.unit)[:, None]
+        for (top, bottom), stair in zip(_steps(channels), self.stairs, strict=True):
+            rows, columns = _inside(top, bottom)
+            whitening[:, _start(top) : _start(bottom)] = stair[:, rows, columns] / unit
+        return whitening
 
     @property
     def matrices(self) -> Float32[np.ndarray, "P C C"]:
         """The whitening matrix of each place; computed at every call."""
         channels = len(self.mean)
-        matrices = np.zeros((len(self.whitening), channels, channels), np.float32)
-        triangles = self.whitening.astype(np.float32) * self.unit[:, None]
-        matrices[:, *np.tril_indices(channels)] = triangles
+        matrices = np.zeros((len(self.unit), channels, channels), np.float32)
+        for (top, bottom), stair in zip(_steps(channels), self.stairs, strict=True):
+            matrices[:, top:bottom, :bottom] = stair
         return matrices
 
     @property
     def nbytes(self) -> int:
         """Memory in bytes."""
-        stored = sum(array.nbytes for array in self.to_arrays().values())
-        return stored + sum(stair.nbytes for stair in self._stairs)
+        return self.mean.nbytes + self.unit.nbytes + sum(stair.nbytes for stair in self.stairs)
 
     def distances(self, differences: Float32[np.ndarray, "C h w"]) -> Float32[np.ndarray, "h w"]:
         """Return one image's root mean square deviations, about 1 where it is good.
@@ -69,16 +94,31 @@ class Gaussians:
         """
         channels, height, width = differences.shape
         centred = np.ascontiguousarray((differences - self.mean).reshape(channels, -1).T)
-        squares = np.zeros(len(centred), np.float32)
-        for stair in self._stairs:
-            white = np.einsum("pij,pj->pi", stair, centred[:, : stair.shape[2]])
-            squares += np.einsum("pi,pi->p", white, white)
+        white = np.empty_like(centred)
+        for (top, bottom), stair in zip(_steps(channels), self.stairs, strict=True):
+            np.einsum("pij,pj->pi", stair, centred[:, :bottom], out=white[:, top:bottom])
+        squares = np.einsum("pi,pi->p", white, white)
         distances: np.ndarray = np.sqrt(squares / np.float32(channels)).reshape(height, width)
         return distances
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays to store."""
         return {"mean": self.mean, "whitening": self.whitening, "unit": self.unit}
+
+
+def _steps(channels: int) -> list[tuple[int, int]]:
+    """Return each stair's first row, and the row after its last."""
+    return [(top, min(top + _STAIR, channels)) for top in range(0, channels, _STAIR)]
+
+
+def _start(row: int) -> int:
+    """Return where a row begins in a triangle stored row by row."""
+    return row * (row + 1) // 2
+
+
+def _inside(top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and columns of a stair's entries that are in the triangle, in its order."""
+    return np.tril_indices(bottom - top, top, bottom)
 
 
 class Moments:
@@ -134,7 +174,7 @@ class Moments:
         unit = np.abs(triangles).max(axis=1)
         packed = (triangles / unit[:, None]).astype(np.float16)
         about = self._about + mean.T.reshape(self._about.shape)
-        return Gaussians(about, packed, unit.astype(np.float32))
+        return Gaussians.from_arrays(about, packed, unit.astype(np.float32))
 
 
 def _shrunk(covariance: Float32[np.ndarray, "P C C"], count: int) -> Float32[np.ndarray, "P C C"]:

@@ -15,11 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy
 from jaxtyping import Float, Float32
 
 from model.scoring.gaussians import Gaussians, Moments, Shape
-from model.scoring.smoothing import resize_and_blur
+from model.scoring.smoothing import Bands, resize_and_blur
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +33,7 @@ class FeatureBaseline:
     weights: tuple[float, ...]
     size: tuple[int, int]
     sigma: float
-    _down: "scipy.sparse.csr_array" = field(init=False, repr=False)  # (H, h of all scales)
+    _down: Bands = field(init=False, repr=False)  # (H, h of all scales)
     _across: tuple[Float32[np.ndarray, "_ _"], ...] = field(init=False, repr=False)  # (w, W) each
 
     def __post_init__(self) -> None:
@@ -43,8 +42,7 @@ class FeatureBaseline:
         pairs = zip(self.shapes, shares, strict=True)
         down = [s * resize_and_blur(h, height, self.sigma) for (_, h, _), s in pairs]
         across = [resize_and_blur(w, width, self.sigma).T for _, _, w in self.shapes]
-        # sparse: a pixel depends on few places
-        joined = scipy.sparse.csr_array(np.concatenate(down, axis=1).astype(np.float32))
+        joined = Bands(np.concatenate(down, axis=1).astype(np.float32))
         object.__setattr__(self, "_down", joined)
         object.__setattr__(self, "_across", tuple(a.astype(np.float32, order="C") for a in across))
 
@@ -83,14 +81,14 @@ class FeatureBaseline:
                 f"a baseline of {len(used)} scales needs {', '.join(sorted(expected))}; "
                 f"got {', '.join(sorted(arrays))}"
             )
-        scales = tuple(Gaussians(*(arrays[name] for name in scale)) for scale in names)
+        scales = tuple(Gaussians.from_arrays(*(arrays[name] for name in s)) for s in names)
         return cls(scales, used, size, sigma)
 
     @property
     def stretches(self) -> list[tuple[Float32[np.ndarray, "_ _"], Float32[np.ndarray, "_ _"]]]:
         """The matrices from each scale's distances to its share of the map: (H, h), (w, W)."""
         ends = np.cumsum([height for _, height, _ in self.shapes])[:-1]
-        down = np.split(self._down.toarray(), ends, axis=1)
+        down = np.split(self._down.matrix, ends, axis=1)
         return list(zip(down, self._across, strict=True))
 
     @property

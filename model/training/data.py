@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model.dataset import GOOD, Dataset, Sample, Words, good_parts, read_dataset, split_good
+from model.dataset.split import check_number
 from model.errors import DatasetError
 from model.inspection import Category
 
@@ -68,6 +69,12 @@ class GoodImages:
     reserved: tuple[Sample, ...]
     names: Mapping[Category, str] = field(default_factory=dict)
     together: tuple[frozenset[Sample], ...] = ()
+
+    def check_number(self) -> None:
+        """Raise `DatasetError` for a category of which no image could be held out."""
+        apart = {sample.category for sample in self.reserved}
+        for category in sorted({sample.category for sample in self.train} - apart):
+            check_number(category, [s for s in self.train if s.category == category])
 
     def look_for_duplicates(self) -> "GoodImages":
         """Find the images that look the same, so that `divide` keeps them together."""

@@ -20,6 +20,7 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.runtimes.torch import torch_detector
+from model.training.agreements import with_agreements
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.expectation import CheckTime, expect
@@ -269,7 +270,7 @@ def _keep(
         if calibrations is None:
             alpha = trainer.config.alpha
             calibrations = calibrate(detector, scoring, held_out, alpha) if held_out else {}
-        return run.store.save(
+        saved = run.store.save(
             run.name,
             network,
             trainer.preprocessing,
@@ -287,3 +288,4 @@ def _keep(
             areas=run.areas,
             seen=seen_in_training(trainer.data),
         )
+    return with_agreements(run.store, saved, held_out)

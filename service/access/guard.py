@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -184,6 +185,7 @@ def _secret(headers: Headers) -> tuple[str | None, bool]:
     return headers.get("x-api-key"), True
 
 
+@lru_cache(maxsize=256)  # clients send the same few
 def _is_this_machine(host: str) -> bool:
     """Whether a Host header is localhost or an IP address, which no name server can redirect."""
     try:

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _MAX_BUCKETS = 10_000
 _IPV6_SITE = 64
@@ -57,6 +58,7 @@ class RateLimiter:
         return len(self._buckets)
 
 
+@lru_cache(maxsize=1024)
 def caller_of_address(address: str) -> str:
     """Return an address's name for counting: an IPv4 address, or the /64 network of IPv6."""
     try:

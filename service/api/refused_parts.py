@@ -43,8 +43,9 @@ class RefusedParts:
         async def send_noting(message: Message) -> None:
             nonlocal is_failure
             if message["type"] == "http.response.start":
-                is_stored = _REPLAYED in Headers(raw=message["headers"])
-                is_failure = message["status"] >= 400 and not is_stored
+                is_failure = message["status"] >= 400 and _REPLAYED not in Headers(
+                    raw=message["headers"]
+                )
             await send(message)
 
         try:

@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 _MAX_PARAMETERS = 100
 
+_UNWATCHED_S = 0.02
+"""A client that leaves is not noticed before its request's work has taken this long."""
+
 _MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority.NORMAL}
 
@@ -111,16 +114,48 @@ async def reading_until(deadline: float | None) -> AsyncIterator[None]:
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Run `work`; if the client disconnects, cancel it and raise `ClientGone`."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_client_leaves(request))
+    task = asyncio.current_task()
+    assert task is not None
+    watch = _Watch(request, task)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGone("the connection closed before the answer")
+        return await work
+    except asyncio.CancelledError:
+        if watch.has_left and task.uncancel() == 0:
+            raise ClientGone("the connection closed before the answer") from None
+        raise
     finally:
-        working.cancel()
-        leaving.cancel()
+        watch.end()
+
+
+class _Watch:
+    """Cancels a task once the client has left.
+
+    It begins after a moment, because most answers of a fast device come earlier.
+    """
+
+    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+        self.has_left = False
+        self._request = request
+        self._task = task
+        self._is_over = False
+        self._leaving: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_UNWATCHED_S, self._begin)
+
+    def end(self) -> None:
+        """Cancel the task no more."""
+        self._is_over = True
+        self._timer.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+
+    def _begin(self) -> None:
+        self._leaving = asyncio.create_task(_client_leaves(self._request))
+        self._leaving.add_done_callback(self._note)
+
+    def _note(self, leaving: asyncio.Task[None]) -> None:
+        if not self._is_over and not leaving.cancelled():
+            self.has_left = True
+            self._task.cancel()
 
 
 async def _client_leaves(request: Request) -> None:

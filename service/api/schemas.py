@@ -1,6 +1,7 @@
 """Parts of answers that several doors share: checkpoints, categories, refusals, regions."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,7 +25,12 @@ class ModelAnswer(Answer):
     @classmethod
     def of(cls, checkpoint: CheckpointKey) -> "ModelAnswer":
         """Name a checkpoint."""
-        return cls(name=checkpoint.name, version=checkpoint.version)
+        return cls(**cls.values_of(checkpoint))
+
+    @staticmethod
+    def values_of(checkpoint: CheckpointKey) -> dict[str, str]:
+        """Return the values by field."""
+        return {"name": checkpoint.name, "version": checkpoint.version}
 
 
 class SizeAnswer(Answer):
@@ -52,14 +58,14 @@ class RegionAnswer(Answer):
     peak: PointAnswer = Field(description="the most anomalous pixel")
     peak_score: float = Field(description="its score; 0.5 is the pixel threshold")
 
-    @classmethod
-    def of(cls, region: Region) -> "RegionAnswer":
-        """Describe a region."""
+    @staticmethod
+    def values_of(region: Region) -> dict[str, Any]:
+        """Return the values by field."""
         (x, y, width, height), (peak_x, peak_y) = region.box, region.peak
-        return cls(
-            x=x, y=y, width=width, height=height, area_px=region.area_px,
-            peak=PointAnswer(x=peak_x, y=peak_y), peak_score=region.peak_score,
-        )  # fmt: skip
+        return {
+            "x": x, "y": y, "width": width, "height": height, "area_px": region.area_px,
+            "peak": {"x": peak_x, "y": peak_y}, "peak_score": region.peak_score,
+        }  # fmt: skip
 
 
 class CategoryAnswer(Answer):

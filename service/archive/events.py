@@ -11,20 +11,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, column, select, table
+from sqlalchemy import Connection
 
 from service.archive.identifiers import new_id
 from service.archive.records import EventKind, InspectionRecord
 from service.archive.tables import events
 
-_SEQUENCES = table("sqlite_sequence", column("name"), column("seq"))
 _INSERT = events.insert()
-_LAST_NUMBER = select(_SEQUENCES.c.seq).where(_SEQUENCES.c.name == events.name)
+_LAST_NUMBER = f"SELECT seq FROM sqlite_sequence WHERE name = '{events.name}'"
 
 
 def last_number(connection: Connection) -> int:
     """Return the number of the newest event ever appended; 0 if there was none."""
-    return connection.execute(_LAST_NUMBER).scalar() or 0
+    return connection.exec_driver_sql(_LAST_NUMBER).scalar() or 0
 
 
 def append(

@@ -87,6 +87,8 @@ class Connection(RefusingConnection):
         if not self._in_headers:
             self._count_framing(count)
             return
+        if self._timer is None:  # most headers come whole, and need none
+            self._wait(self.settings.header_timeout_s, self._cut_slow_headers)
         if not self._begun or (between and self._begun == 1):
             self._raw_bytes += count  # all of it belongs to these headers
         if self._raw_bytes > self.settings.max_header_bytes:
@@ -120,11 +122,11 @@ class Connection(RefusingConnection):
     # Called by the parser
 
     def on_message_begin(self) -> None:
-        """Start the timer of the headers."""
+        """Note that headers begin; `data_received` starts their timer unless they are whole."""
         self._begun += 1
         self._in_headers, self._message_complete = True, False
         self._header_bytes = self._raw_bytes = self._framing_bytes = 0
-        self._wait(self.settings.header_timeout_s, self._cut_slow_headers)
+        self._stop_waiting()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -38,12 +39,12 @@ access = logging.getLogger("service.access")
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_ANSWER_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+_ANSWER_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -89,13 +90,9 @@ class AnswerHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _ANSWER_HEADERS.items():
-                    headers.setdefault(name, value)
-                policy = declaration_of(scope).page_policy or _POLICY
-                headers.setdefault("Content-Security-Policy", policy)
-                if self._shutdown.begun:
-                    headers["Connection"] = "close"  # sends the next request to another service
+                _add_for_browsers(message, declaration_of(scope).page_policy or _POLICY)
+                if self._shutdown.begun:  # sends the next request to another service
+                    MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
@@ -114,6 +111,8 @@ class RequestLog:
         self._app = app
         self._tracing = tracing or Tracing()
         self._metrics = metrics
+        self._requests = cache(metrics.requests.labels)  # few: templates of routes, status codes
+        self._request_seconds = cache(metrics.request_seconds.labels)
         self._fail_safe = fail_safe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,8 +165,8 @@ class RequestLog:
         # A refused request never reaches its route, and counts like all refused ones.
         is_counted = declaration.is_counted or route == UNMATCHED
         if is_counted:
-            self._metrics.requests.labels(route, str(status or 0)).inc()
-            self._metrics.request_seconds.labels(route).observe(seconds)
+            self._requests(route, str(status or 0)).inc()
+            self._request_seconds(route).observe(seconds)
         fields = {
             "request_id": request_id_of(scope),
             "client": (scope.get("client") or ("",))[0],
@@ -185,6 +184,14 @@ class RequestLog:
         is_quiet = is_probe or not (is_counted or "problem" in notes)
         level = logging.DEBUG if is_quiet else logging.INFO
         access.log(level, "%s %s", scope["method"], scope["path"], extra={FIELDS: fields})
+
+
+def _add_for_browsers(message: Message, policy: str) -> None:
+    """Add the security headers that an answer lacks."""
+    headers = list(message["headers"])
+    present = {name.lower() for name, _ in headers}
+    wanted = (*_ANSWER_HEADERS, (b"content-security-policy", policy.encode("latin-1")))
+    message["headers"] = headers + [pair for pair in wanted if pair[0] not in present]
 
 
 def _add_headers(scope: Scope, headers: MutableHeaders, status: int) -> None:

@@ -20,6 +20,7 @@ independent. A change of the defects, all still detected, shows in the share alo
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +71,7 @@ def measure(scores: npt.ArrayLike, calibration: Calibration) -> Drift:
     raw = np.asarray(scores, dtype=np.float64)
     below = raw[raw <= calibration.image_threshold]
     over = 1 - len(below) / len(raw)
-    good_below = _share_of_good(calibration)
-    edges = None if calibration.good_quantiles is None else _edges(calibration, good_below)
+    good_below, edges = _reference(calibration)
     if edges is None or len(below) < _MIN_BELOW:
         return Drift(len(raw), over, None, SHIFTED)
     counts = np.bincount(np.searchsorted(edges, below), minlength=_BINS)
@@ -86,6 +86,14 @@ def stability_index(counts: npt.ArrayLike) -> float:
     actual = smoothed / smoothed.sum()
     expected = 1 / len(actual)
     return float(np.sum((actual - expected) * np.log(actual / expected)))
+
+
+@lru_cache(maxsize=256)
+def _reference(calibration: Calibration) -> tuple[float, npt.NDArray[np.float64] | None]:
+    """Return the share of held-out good parts up to the threshold, and the bins' inner edges."""
+    good_below = _share_of_good(calibration)
+    edges = None if calibration.good_quantiles is None else _edges(calibration, good_below)
+    return good_below, edges
 
 
 def _share_of_good(calibration: Calibration) -> float:

@@ -7,6 +7,7 @@ Add a new observer to the list in `service.assembly.inspecting`.
 
 import logging
 from collections.abc import Iterable
+from functools import cache
 from typing import Protocol
 
 from service.errors import InspectionFailed, ServiceError
@@ -119,24 +120,30 @@ class MetricsObserver(Observer):
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        # Their labels come from the store and from the code, so they are few, and none is removed.
+        self._seconds_of = cache(metrics.stage_seconds.labels)
+        self._routed = cache(metrics.routed.labels)
+        self._decisions = cache(metrics.decisions.labels)
+        self._scores = cache(metrics.scores.labels)
+        self._margins = cache(metrics.score_margin.labels)
 
     async def inspected(self, inspected: Inspected, route: Route, prepared: Prepared) -> None:
         """Count an image with a decision, and measure its score and stages."""
         finding = inspected.finding
         category, checkpoint = route.category, route.checkpoint
         for stage, milliseconds in inspected.timings_ms.items():
-            self._metrics.stage_seconds.labels(stage, category).observe(milliseconds / 1000)
+            self._seconds_of(stage, category).observe(milliseconds / 1000)
         labels = (category, checkpoint.name, checkpoint.version, route.role.value)
-        self._metrics.routed.labels(*labels).inc()
-        self._metrics.decisions.labels(category, finding.decision.value).inc()
-        self._metrics.scores.labels(category).observe(finding.score)
+        self._routed(*labels).inc()
+        self._decisions(category, finding.decision.value).inc()
+        self._scores(category).observe(finding.score)
         margin = (finding.raw_score - finding.threshold) / route.calibration.image_scale
-        self._metrics.score_margin.labels(category).observe(margin)
+        self._margins(category).observe(margin)
 
     async def failed(self, route: Route, error: Exception, part: PartFields) -> None:
         """Count an image without a decision."""
         self._metrics.image_errors.labels(problem_type_of(error).slug).inc()
-        self._metrics.decisions.labels(route.category, _UNDECIDED).inc()
+        self._decisions(route.category, _UNDECIDED).inc()
 
 
 class LogObserver(Observer):

@@ -24,6 +24,9 @@ MAX_TEXT = 1000
 _MAX_IMAGES = 16
 _ALWAYS = ("time", "level", "logger", "message")
 
+_to_json = json.JSONEncoder(default=str).encode
+"""Made once: `json.dumps` makes an encoder for each call that is not plain."""
+
 _notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)
 
 
@@ -78,7 +81,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _to_json(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -131,7 +134,7 @@ def _value(value: object) -> str:
     """Format a field's value: a printable word as is, anything else as JSON."""
     if isinstance(value, str) and value and value.isprintable() and not set(value) & set(' "='):
         return value
-    return json.dumps(value, default=str)
+    return _to_json(value)
 
 
 def _printable(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model.cli.checkpoints.good_images import images_of_training, new_images
+from model.cli.early import find_data, find_images, find_version
 from model.cli.options import (
     STORE,
     Categories,
@@ -22,7 +23,7 @@ from model.cli.options import (
 from model.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from model.checkpoints.checkpoint import Checkpoint
+    from model.checkpoints.manifest import Manifest
 
 
 def advise(
@@ -60,25 +61,30 @@ def advise(
 
       mambaad advise bottle data/mvtec --images line-3/good --category bottle --rounds 20
     """
-    from model.checkpoints.checkpoint import CheckpointStore
-    from model.cli.advising import check_parts, tell
-    from model.dataset import Words
-    from model.training import read_training_data
-    from model.training.advice import CheckRequest, recommend
-
-    store = CheckpointStore(weights)
-    checkpoint = store.load(name, version)
-    recipe = recipe_of(checkpoint)
-    chosen = category or list(checkpoint.manifest.categories)
+    manifest = find_version(weights, name, version)
+    recipe = recipe_of(manifest)
+    find_data(data)
+    if images is not None:
+        find_images(images, "--images")
+    chosen = category or list(manifest.categories)
     if images is None:
-        learned = images_of_training(checkpoint, data, chosen, good, defective)
+        learned = images_of_training(manifest, data, chosen, good, defective)
         parts = list(learned.held_out)
     else:
+        from model.dataset import Words
+        from model.training.data import read_training_data
+
         words = Words.given(good, defective, category)
         split = recipe["held_out_fraction"], recipe["seed"]
         folds = recipe.get("folds", 0)
         learned = read_training_data(data, chosen, None, *split, folds=folds, words=words)
-        parts = new_images(checkpoint, images, category)
+        parts = new_images(manifest, images, category)
+    from model.checkpoints.checkpoint import CheckpointStore
+    from model.cli.advising import check_parts, tell
+    from model.training.advice import CheckRequest, recommend
+
+    store = CheckpointStore(weights)
+    checkpoint = store.load(name, version)
     learned = learned.keep_apart(recipe.get("watch_fraction", 0.0), recipe["seed"])
     request = CheckRequest(
         parts=parts,
@@ -95,12 +101,12 @@ def advise(
         store.update(checkpoint, training=recommendation.to_dict())
 
 
-def recipe_of(checkpoint: "Checkpoint") -> Mapping[str, Any]:
+def recipe_of(manifest: "Manifest") -> Mapping[str, Any]:
     """Return the recipe of the checkpoint's training; raises `CalibrationError` if unknown."""
-    recipe: Mapping[str, Any] | None = checkpoint.manifest.training.get("recipe")
+    recipe: Mapping[str, Any] | None = manifest.training.get("recipe")
     if recipe is None:
         raise CalibrationError(
-            f"{checkpoint.name!r} was not trained here, so its training images are unknown: "
+            f"{manifest.name!r} was not trained here, so its training images are unknown: "
             "baselines cannot be compared with it"
         )
     return recipe

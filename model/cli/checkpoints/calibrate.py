@@ -10,7 +10,7 @@ import typer
 from model.cli.checkpoints import goals
 from model.cli.checkpoints.calibration_log import look_back
 from model.cli.checkpoints.good_images import held_out_of_training, new_images
-from model.cli.early import find_data, find_version
+from model.cli.early import find_data, find_images, find_version, share
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -100,8 +100,10 @@ def calibrate(
 
       mambaad calibrate bottle data/mvtec --defects rejects --cost-false-reject 2 --cost-escape 500
     """
-    find_version(weights, name, version)
+    manifest = find_version(weights, name, version)
     if show_log or use is not None:
+        if use is not None:
+            manifest.calibration(use)
         return look_back(weights, name, version, use)
     goal = goals.goal_of(
         target_escape_rate, no_review, f1_max, cost_false_reject, cost_escape, cost_review,
@@ -113,17 +115,22 @@ def calibrate(
         raise CalibrationError(
             "--defects DIR needs --target-escape-rate, --f1-max or the costs, and these need it"
         )
-    find_data(data or images or Path())
+    share("--alpha", alpha)
+    share("--review-alpha", review_alpha)
+    if data is not None:
+        find_data(data)
+        good = held_out_of_training(manifest, data, category, good_name, defective_name)
+    else:
+        folder = images or Path()
+        find_images(folder, "--images")
+        good = new_images(manifest, folder, category)
+    if defects is not None:
+        find_images(defects, "--defects")
+    bad = [] if defects is None else defective_examples(defects, good)
     from model.checkpoints.checkpoint import CheckpointStore
 
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
-    good = (
-        held_out_of_training(checkpoint, data, category, good_name, defective_name)
-        if data is not None
-        else new_images(checkpoint, images or Path(), category)
-    )
-    bad = [] if defects is None else defective_examples(defects, good)
     request = Asked(
         goal=goal,
         alphas=alphas_of(checkpoint, {sample.category for sample in good}, alpha),
@@ -181,8 +188,10 @@ def _fit(
     defects: list["Sample"], request: Asked, batch_size: int, device: str,
 ) -> None:  # fmt: skip
     from model.cli.watching import counting
+    from model.recorded import recorded_without
     from model.runtimes.torch import open_checkpoint
     from model.training import calibrate as fit
+    from model.training.agreements import with_agreements
     from model.training.data import digests
     from model.training.seen import seen_in_calibration
 
@@ -205,15 +214,16 @@ def _fit(
         for kind, samples in (("good", good), ("defective", defects))
         for category, digest in digests(samples).items()
     )
-    # Recorded rates belong to the old thresholds, so they are deleted.
+    # Recorded rates of these categories belong to the old thresholds, so they are deleted.
     saved = store.update(
         checkpoint,
         calibrations=calibrations,
-        metrics={},
+        metrics=recorded_without(checkpoint.manifest.metrics, calibrations),
         source=source,
         images=seen_in_calibration(good, defects),
     )
     tell(checkpoint, calibrations)
+    saved = with_agreements(store, saved, [*good, *defects])
     number = saved.manifest.calibration_version
     print(
         f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "

@@ -14,6 +14,7 @@ def look_back(weights: Path, name: str, version: str | None, use: int | None) ->
     if use is not None:
         from model.checkpoints.checkpoint import CheckpointStore
         from model.checkpoints.seen import CalibrationImages
+        from model.recorded import recorded_without
 
         store = CheckpointStore(weights)
         checkpoint = store.load(name, version)
@@ -21,7 +22,8 @@ def look_back(weights: Path, name: str, version: str | None, use: int | None) ->
         again = {k: Calibration.from_dict(v) for k, v in entry.calibrations.items()}
         source = f"calibration {use} again ({entry.source})"
         images = CalibrationImages(again=use)
-        store.update(checkpoint, calibrations=again, metrics={}, source=source, images=images)
+        metrics = recorded_without(checkpoint.manifest.metrics, again)
+        store.update(checkpoint, calibrations=again, metrics=metrics, source=source, images=images)
     manifest = Manifest.read(Store(weights).find(name, version))
     print(f"{manifest.name}, version {manifest.version}:")
     if not manifest.calibrations:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.cli.early import find_version
+from model.cli.early import find_version, writable_file
 from model.cli.options import STORE, Name, Version, Weights
 from model.errors import ExportError
 
@@ -65,7 +65,10 @@ def export(
         Precision, typer.Option(help="How weights are stored; computation is always float32.")
     ] = Precision.FP32,
     tolerance: Annotated[
-        float, typer.Option(help="Largest change of a score (0 to 1) with fp16 or int8 weights.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Largest change of a score (0 to 1) with fp16 or int8 weights."
+        ),
     ] = 0.02,
     version: Version = None,
     weights: Weights = STORE,
@@ -94,6 +97,7 @@ def export(
         raise ExportError("--serve, --image and --precision need --format onnx, got torch")
     if format_ is Format.ONNX:
         _check_installed()
+    writable_file(output, "--output")
     find_version(weights, name, version)
     from model.checkpoints.checkpoint import CheckpointStore
     from model.checkpoints.manifest import ONNX_FILE

@@ -55,9 +55,9 @@ def golden(
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     samples = (
-        held_out_of_training(checkpoint, data, category, good, defective)
+        held_out_of_training(checkpoint.manifest, data, category, good, defective)
         if data is not None
-        else new_images(checkpoint, images or Path(), category)
+        else new_images(checkpoint.manifest, images or Path(), category)
     )
     detector = open_checkpoint(checkpoint, device=device)
     golden_sets = record_golden(detector, samples, checkpoint.calibrations)

@@ -6,27 +6,23 @@ from typing import TYPE_CHECKING
 from model.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from model.checkpoints.checkpoint import Checkpoint
+    from model.checkpoints.manifest import Manifest
     from model.dataset import Sample
     from model.training import TrainingData
 
 
-def new_images(
-    checkpoint: "Checkpoint", folder: Path, categories: list[str] | None
-) -> list["Sample"]:
+def new_images(manifest: "Manifest", folder: Path, categories: list[str] | None) -> list["Sample"]:
     """Return the good images in `folder` of `categories`, or of all calibrated categories."""
     from model.training.data import read_good_categories
 
-    chosen = categories or list(checkpoint.manifest.categories)
+    chosen = categories or list(manifest.categories)
     if not chosen:
-        raise CalibrationError(
-            f"{checkpoint.name!r} has no categories yet: give one with --category"
-        )
+        raise CalibrationError(f"{manifest.name!r} has no categories yet: give one with --category")
     return read_good_categories(folder, chosen)
 
 
 def held_out_of_training(
-    checkpoint: "Checkpoint",
+    manifest: "Manifest",
     data: Path,
     categories: list[str] | None,
     good: list[str] | None = None,
@@ -36,11 +32,11 @@ def held_out_of_training(
 
     `good` and `defective` are the folder names that were given to training.
     """
-    return list(images_of_training(checkpoint, data, categories, good, defective).held_out)
+    return list(images_of_training(manifest, data, categories, good, defective).held_out)
 
 
 def images_of_training(
-    checkpoint: "Checkpoint",
+    manifest: "Manifest",
     data: Path,
     categories: list[str] | None,
     good: list[str] | None = None,
@@ -53,15 +49,15 @@ def images_of_training(
     from model.dataset import Words
     from model.training.data import digests, divide_as_recorded, find_good_images
 
-    training = checkpoint.manifest.training
+    training = manifest.training
     if "recipe" not in training:
         raise CalibrationError(
-            f"{checkpoint.name!r} was not trained here, so the images of {data} used in training "
+            f"{manifest.name!r} was not trained here, so the images of {data} used in training "
             "are unknown: give good images that it has not seen with --images DIR"
         )
     if training["recipe"].get("folds"):
         raise CalibrationError(
-            f"{checkpoint.name!r} was trained in folds, on all good images, so none are held "
+            f"{manifest.name!r} was trained in folds, on all good images, so none are held "
             "out: give good images that it has not seen with --images DIR"
         )
     words = Words.given(good, defective, categories)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.cli.early import find_data, find_version
+from model.cli.early import find_data, find_folder, find_version, writable_file
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -22,14 +22,16 @@ from model.cli.options import (
     Version,
     Weights,
 )
-from model.criteria import Criterion, parse
-from model.errors import ConfigError, DatasetError
+from model.cli.passed_over import tell_passed_over
+from model.criteria import Criterion, check_kinds, parse
+from model.errors import ConfigError, DatasetError, UnknownCategory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from model.checkpoints.checkpoint import Checkpoint
-    from model.dataset import Sample
+    from model.checkpoints.manifest import Manifest
+    from model.dataset import Dataset, Sample
 
 NOT_ACCEPTED = 3
 """Exit code when an accept criterion is not met."""
@@ -141,18 +143,23 @@ def evaluate(
       mambaad evaluate bottle data/other --no-record --scores other.csv
     """
     criteria = criteria_of(accept)
-    find_version(weights, name, version)
+    manifest = find_version(weights, name, version)
     find_data(data)
+    for file, option, suffix in (
+        (json_file, "--json", None), (scores, "--scores", None), (report, "--report", ".html")
+    ):  # fmt: skip
+        writable_file(file, option, suffix)
+    if run is not None:
+        find_folder(run, "--run", "a training's run, runs/NAME")
+    dataset = read_test(manifest, data, category, (good, defective), (layout, local_root))
+    check_kinds(criteria, [sample.defect for sample in dataset.test if not sample.is_good])
     from model.cli.evaluate.evaluation import Request, answer  # after the options are checked
 
     request = Request(
         name=name,
         version=version,
         data=data,
-        categories=category,
-        words=(good, defective),
-        layout=layout,
-        local_root=local_root,
+        dataset=dataset,
         json_file=json_file,
         scores=scores,
         report=report,
@@ -172,6 +179,34 @@ def evaluate(
 def criteria_of(texts: "Sequence[str] | None") -> tuple[Criterion, ...]:
     """Read the accept criteria, each one once."""
     return tuple(dict.fromkeys(parse(text) for text in texts or ()))
+
+
+def read_test(
+    manifest: "Manifest",
+    data: Path,
+    categories: list[str] | None,
+    words: "tuple[list[str] | None, list[str] | None]",
+    source: "tuple[str | None, Path | None]",
+) -> "Dataset":
+    """Read the data of a checkpoint's categories, or of some of them.
+
+    `words` are the names of folders of good and of defective parts, `source` the layout and the
+    local root. Raises `DatasetError` without test images, `UnknownCategory` for a category without
+    a threshold.
+    """
+    from model.dataset import Words, read_dataset
+
+    unknown = sorted(set(categories or ()) - set(manifest.categories))
+    if unknown:
+        raise UnknownCategory(
+            f"{manifest.name!r} has no threshold for {', '.join(unknown)}; it has: "
+            f"{', '.join(manifest.categories) or 'none'}"
+        )
+    named = Words.given(*words, categories)
+    dataset = read_dataset(data, categories or manifest.categories, *source, words=named)
+    tell_passed_over(dataset)
+    require_test_images(dataset.test, data)
+    return dataset
 
 
 def require_test_images(samples: "Sequence[Sample]", data: Path) -> None:

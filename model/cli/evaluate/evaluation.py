@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,14 @@ from rich.console import Console
 
 from model.benchmark import device_name
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.checkpoints.manifest import Manifest, software
 from model.checkpoints.store import attach_report
-from model.cli.evaluate.evaluate import require_test_images, write_json
-from model.cli.passed_over import tell_passed_over
+from model.cli.evaluate.evaluate import write_json
 from model.cli.watching import counting
 from model.criteria import Criterion
-from model.dataset import Dataset, Sample, Words, read_dataset
+from model.dataset import Dataset, Sample
 from model.errors import CheckpointError
 from model.evaluation import Evaluation, evaluate
-from model.evaluation.acceptance import check_kinds
 from model.evaluation.assessment import Assessment, assess
 from model.evaluation.contradictions import contradictions, remarks
 from model.evaluation.operation import Prices
@@ -27,6 +27,7 @@ from model.evaluation.rivalry import Rivalry, compare_with_rivals
 from model.evaluation.score_files import write_scores
 from model.evaluation.untouched import Untouched, check_untouched
 from model.inference.detector import Detector
+from model.recorded import EVALUATED, recorded_with
 from model.report import Subject, write_report
 from model.report.facts import training_curve
 from model.rivals import Features
@@ -37,19 +38,15 @@ from model.training.progress.state import read_place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The command's arguments.
+    """The command's arguments, and the images in `data`.
 
-    `words` are the names of folders of good and of defective parts, `costs` those of a false reject
-    and of an escape and the share of defective parts.
+    `costs` are those of a false reject and of an escape and the share of defective parts.
     """
 
     name: str
     version: str | None
     data: Path
-    categories: list[str] | None
-    words: tuple[list[str] | None, list[str] | None]
-    layout: str | None
-    local_root: Path | None
+    dataset: Dataset
     json_file: Path | None
     scores: Path | None
     report: Path | None
@@ -67,8 +64,7 @@ def answer(request: Request) -> bool:
     """Print the results and write the outputs; returns whether all criteria are met."""
     store = CheckpointStore(request.weights)
     checkpoint = store.load(request.name, request.version)
-    dataset = read(request, checkpoint)
-    check_kinds(request.criteria, [sample.defect for sample in dataset.test])
+    dataset = request.dataset
     curve = None if request.report is None else read_curve(checkpoint, request.run)
     detector = open_checkpoint(checkpoint, device=request.device)
     evaluation = evaluate(detector, dataset.test, request.batch_size, progress=True)
@@ -97,24 +93,16 @@ def answer(request: Request) -> bool:
     return assessment.verdict != "FAIL"
 
 
-def read(request: Request, checkpoint: Checkpoint) -> Dataset:
-    """Read the data; raises `DatasetError` without test images."""
-    chosen = request.categories or checkpoint.manifest.categories
-    words = Words.given(*request.words, request.categories)
-    dataset = read_dataset(request.data, chosen, request.layout, request.local_root, words=words)
-    tell_passed_over(dataset)
-    require_test_images(dataset.test, request.data)
-    return dataset
-
-
 def tell(
     console: Console,
     evaluation: Evaluation,
     assessment: Assessment,
     remarked: Mapping[tuple[str, str], Sequence[str]],
 ) -> None:
-    """Print the metrics, and the false rejects that fewer escapes would cost."""
+    """Print the metrics, what was not measured, and the false rejects of fewer escapes."""
     console.print(evaluation.table(remarked))
+    for text in evaluation.gaps:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     prices = assessment.table()
     if prices is not None:
         console.print(prices)
@@ -130,11 +118,28 @@ def keep(
 ) -> None:
     """Record the results with the checkpoint and write the JSON file, as far as requested."""
     if request.records:
-        about = {"test_images": untouched.counts(), "acceptance": assessment.acceptance()}
-        store.update(checkpoint, metrics=results | about)
+        about = {
+            "test_images": untouched.counts(),
+            "acceptance": assessment.acceptance(),
+            EVALUATED: evaluated(request.data, checkpoint, assessment),
+        }
+        # Read again: another evaluation may have ended meanwhile.
+        before = Manifest.read(store.find(checkpoint.name, checkpoint.version)).metrics
+        store.update(checkpoint, metrics=recorded_with(before, results | about))
     if request.json_file is not None:
         more = assessment.to_dict() | {"test_images": untouched.to_dict()}
         write_json(request.json_file, checkpoint, results | more)
+
+
+def evaluated(data: Path, checkpoint: Checkpoint, assessment: Assessment) -> dict[str, Any]:
+    """Return what was evaluated on, for the manifest: without paths, which say who and where."""
+    return {
+        "data": data.resolve().name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "software": software()["mambaad-service"],
+        "calibration": checkpoint.manifest.calibration_version,
+        "categories": {c: found.to_dict() for c, found in assessment.category_data.items()},
+    }
 
 
 def publish(report: Path, subject: Subject, store: CheckpointStore | None) -> None:

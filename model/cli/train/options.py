@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.cli.early import find_data, find_images, positive, writable_folder
 from model.cli.options import (
     CALIBRATION,
     STORE,
@@ -19,7 +20,8 @@ from model.cli.options import (
     MaxPixels,
     Weights,
 )
-from model.cli.train.images import Cache, Ignore, Roi
+from model.cli.train.images import Cache, Ignore, Roi, read_areas
+from model.errors import ConfigError
 from model.option_groups import OptionGroup
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ class SourceOptions(OptionGroup):
         from model.dataset import Words
         from model.training.data import find_good_images
 
+        find_data(self.data)
+        if self.held_out_dir is not None:
+            find_images(self.held_out_dir, "--held-out-dir")
+        writable_folder(self.cache, "--cache-dir")
         found = find_good_images(
             self.data,
             self.categories,
@@ -68,6 +74,9 @@ class SourceOptions(OptionGroup):
             words=Words.given(self.good, self.defective, self.categories),
             on_read=tell_passed_over,
         )
+        found.check_number()
+        # Missing files are told of now; training reads them again.
+        read_areas(self.roi, self.ignore, tuple({s.category for s in found.train}))
         return found.look_for_duplicates()
 
 
@@ -107,6 +116,7 @@ class RunOptions(OptionGroup):
         typer.Option(
             "--checkpoint-minutes",
             "--save-every-minutes",
+            min=0.0,
             help="Minutes between saves of the run's state; a crash loses at most these.",
             rich_help_panel=_RUN,
         ),
@@ -134,3 +144,16 @@ class RunOptions(OptionGroup):
     notice: Annotated[
         str | None, typer.Option(help="Credits in the manifest.", rich_help_panel=_RUN)
     ] = None
+
+    def check(self, name: str) -> None:
+        """Raise errors of options and of the checkpoint's name."""
+        from model.checkpoints.manifest import check_name
+
+        check_name(name)
+        positive("--max-minutes", self.max_minutes)
+        if self.resume and self.restart:
+            raise ConfigError(
+                "give either --resume, to continue the unfinished run, or --restart, to discard it"
+            )
+        writable_folder(self.weights, "--weights")
+        writable_folder(self.runs, "--runs")

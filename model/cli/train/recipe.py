@@ -8,7 +8,7 @@ import typer
 
 from model.cli.options import CALIBRATION, Preset
 from model.cli.train.images import GreyBits, Resize, Tile, TileOverlap, TileScale
-from model.cli.train.values import read_depths, read_size, read_weights
+from model.cli.train.values import check_places, read_depths, read_size, read_weights
 from model.option_groups import OptionGroup
 
 if TYPE_CHECKING:
@@ -247,19 +247,30 @@ class RecipeOptions(OptionGroup):
         """Whether the images choose the recipe."""
         return self.recipe in (None, AUTOMATIC)
 
-    def read(self, ctx: typer.Context) -> "Recipe":
-        """Merge the named recipe and the values given."""
-        from model.training.recipe.recipe import Recipe, merge, read_recipe
+    def read(self, ctx: typer.Context) -> "tuple[Recipe, tuple[str, ...]]":
+        """Merge the named recipe and the values given; also returns why it was changed."""
+        from model.training.recipe.recipe import Recipe, merge, read_recipe, stated_in
+        from model.training.recipe.tiles import fit_tiles
 
         assert self.recipe is not None and not self.is_automatic
-        return Recipe.from_values(merge(read_recipe(self.recipe), self.given(ctx)))
+        given = self.given(ctx)
+        stated = merge(stated_in(self.recipe), given)
+        values, reason = fit_tiles(merge(read_recipe(self.recipe), given), stated)
+        recipe = Recipe.from_values(values)
+        check_places(recipe)
+        return recipe, () if reason is None else (reason,)
 
     def check(self, ctx: typer.Context) -> None:
         """Raise the errors of the values given, where the images choose the others."""
+        from model.network.weights_source import check_source
         from model.training.recipe.recipe import Recipe, merge, read_recipe
 
+        given = self.given(ctx)
         any_shape = merge(read_recipe("paper"), {"network": {"scan": "sweep"}})
-        Recipe.from_values(merge(any_shape, self.given(ctx)))
+        recipe = Recipe.from_values(merge(any_shape, given))
+        check_places(recipe)
+        if "encoder_weights" in given:
+            check_source(recipe.network.encoder, recipe.encoder_weights)
 
     def given(self, ctx: typer.Context) -> "Values":
         """Merge the preset, the given options and --set; later ones override."""

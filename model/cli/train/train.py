@@ -9,6 +9,8 @@ from model.cli.train.recipe import RecipeOptions
 from model.option_groups import grouped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from model.training.choice import RecipeChoice
     from model.training.data import GoodImages
     from model.training.recipe.recipe import Recipe, Values
@@ -40,14 +42,15 @@ def train(
     """
     from model.network.weights_source import check_source
 
-    resolved = None if recipe.is_automatic else recipe.read(ctx)
+    resolved, reasons = (None, ()) if recipe.is_automatic else recipe.read(ctx)
     if resolved is not None and recipe.print_recipe:
-        print(resolved.to_yaml(), end="")
+        print(as_comments(reasons) + resolved.to_yaml(), end="")
         return
     if resolved is None:
         recipe.check(ctx)
     else:
         check_source(resolved.network.encoder, resolved.encoder_weights)
+    run.check(name)
     images = source.find()
     # Only now torch, which takes seconds to import: nobody waits for it to learn of a mistake.
     from model.cli.train.run import INTERRUPTED, TrainRequest, follow
@@ -55,7 +58,7 @@ def train(
 
     if resolved is not None:
         check_encoder_weights(resolved.network.encoder, resolved.encoder_weights)
-    choice = choose_recipe(images, run, resolved, recipe.given(ctx))
+    choice = choose_recipe(images, run, resolved, recipe.given(ctx), reasons)
     if recipe.print_recipe:
         print(commented(choice), end="")
         return
@@ -68,15 +71,23 @@ def train(
 
 
 def choose_recipe(
-    images: "GoodImages", run: RunOptions, named: "Recipe | None", given: "Values"
+    images: "GoodImages",
+    run: RunOptions,
+    named: "Recipe | None",
+    given: "Values",
+    reasons: "Sequence[str]" = (),
 ) -> "RecipeChoice":
-    """Choose a recipe for the images; a named one is kept, with warnings of what cannot work."""
+    """Choose a recipe for the images; a named one is kept, with warnings of what cannot work.
+
+    `reasons` say why a named recipe was changed for the options.
+    """
     from model.training.choice import choose, keep, observe
     from model.training.choice.observing import measure_alignments
 
     if named is not None:
         compares_places = named.scoring.needs_alignment and named.images.resize != "tile"
-        return keep(named, measure_alignments(images, named) if compares_places else {})
+        found = measure_alignments(images, named) if compares_places else {}
+        return keep(named, found, reasons)
     facts = observe(images, given, device=run.device, is_timed=run.max_minutes is not None)
     return choose(facts, given)
 
@@ -84,5 +95,9 @@ def choose_recipe(
 def commented(choice: "RecipeChoice") -> str:
     """Return the chosen recipe as YAML, with the reasons as comments."""
     warnings = [f"warning: {text}" for text in choice.warnings]
-    lines = [f"# {text}\n" for text in (*choice.reasons, *warnings)]
-    return "".join(lines) + choice.recipe.to_yaml()
+    return as_comments([*choice.reasons, *warnings]) + choice.recipe.to_yaml()
+
+
+def as_comments(texts: "Sequence[str]") -> str:
+    """Return texts as comments of YAML, a line each."""
+    return "".join(f"# {text}\n" for text in texts)

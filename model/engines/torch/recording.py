@@ -88,6 +88,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._slots = {id(example): _INPUT}
         self._references: list[object] = [example]  # so that no id is reused
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Have `__torch_dispatch__` called as it is.
+
+        By default, torch imports its compiler at the first call, only to leave the call out of
+        compiling: 2 s and 180 MB.
+        """
+        return False
+
     def __torch_dispatch__(
         self,
         func: OpOverload,

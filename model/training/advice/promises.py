@@ -67,6 +67,7 @@ class Outlook:
             "rate": self.rate,
             "is_promise": self.is_promise,
             "folds_rate": self.folds_rate,
+            "shares_images": self.shares_images,
             "next": [promise.to_dict() for promise in self.next_promises],
         }
 

@@ -67,10 +67,14 @@ def choose(facts: Circumstances, given: Values) -> RecipeChoice:
     )
 
 
-def keep(recipe: Recipe, alignments: Mapping[Category, Alignment]) -> RecipeChoice:
-    """Keep a recipe that was named, and warn of what cannot work."""
+def keep(
+    recipe: Recipe, alignments: Mapping[Category, Alignment], reasons: Sequence[str] = ()
+) -> RecipeChoice:
+    """Keep a recipe that was named, and warn of what cannot work; `reasons` tell of its changes."""
     warnings = tuple(_unsuited(alignments, recipe))
-    return RecipeChoice(recipe=recipe, warnings=warnings, alignments=alignments)
+    return RecipeChoice(
+        recipe=recipe, reasons=tuple(reasons), warnings=warnings, alignments=alignments
+    )
 
 
 def fit_shape(base: Values, given: Values, sizes: Sequence[ImageSize]) -> Values:

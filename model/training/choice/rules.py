@@ -13,6 +13,7 @@ from model.inspection import Category, ImageSize
 from model.training.choice.alignment import LEAST_IMAGES, Alignment
 from model.training.choice.shapes import have_one_shape, input_size, is_long, ratio
 from model.training.recipe.recipe import Recipe, Values, merge, nest
+from model.training.recipe.tiles import MEMORY_WEIGHT
 
 # What quality experiments may change.
 
@@ -23,10 +24,8 @@ ALIGNED: Values = {"scoring": {"distance": "mahalanobis"}}
 NOT_ALIGNED: Values = {"scoring": {"distance": "cosine"}}
 """The scoring of all other parts."""
 MEMORY = 1000
-MEMORY_WEIGHT = {True: 1.0, False: 2.0}
-"""Remembered patches of each category, and the weight of their map for parts that are aligned or
-not: where places are compared with themselves, the decoder's map is the better one. 1,000,
-2,000 and 5,000 patches differed by at most 1.4 points of image AUROC on four development sets of
+"""Remembered patches of each category (their map's weight: `MEMORY_WEIGHT`). 1,000, 2,000 and 5,000
+patches differed by at most 1.4 points of image AUROC on four development sets of
 `benchmarks/quality`, and by 3 on the hardest, where fewer were better."""
 LEAST_STEPS = {"fast": 120, "quality": 400}
 """The fewest steps of training, by the base; with few images, more epochs.

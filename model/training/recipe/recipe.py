@@ -13,6 +13,7 @@ Values missing in a recipe are the paper's. Unknown keys are errors.
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
@@ -124,6 +125,11 @@ def read_recipe(source: str, _seen: tuple[str, ...] = ()) -> Values:
             named if named in recipe_names() else str(beside), (*_seen, source)
         )  # fmt: skip
     return merge(below, values)
+
+
+def stated_in(source: str) -> Values:
+    """Return the values that a recipe file states itself; none for a named recipe."""
+    return {} if source in recipe_names() else _parse(source, _text(source))
 
 
 def read_with(source: str, settings: Sequence[str]) -> Recipe:
@@ -256,11 +262,15 @@ def _yaml(what: str, text: str) -> Any:  # noqa: ANN401 (any YAML type)
 
 def _faults(error: ValidationError) -> str:
     """Describe the fault of each value; only one for a list of the wrong length."""
-    by_path = {}
+    by_path: dict[str, str] = {}
+    missing: Counter[str] = Counter()
     for fault in error.errors():
         path = ".".join(part for part in fault["loc"] if isinstance(part, str))
-        reason = "wrong number of values" if fault["type"] == "missing" else fault["msg"]
-        by_path[path] = f"{path}: {reason}, got {fault['input']!r}"
+        got, reason = fault["input"], fault["msg"]
+        if fault["type"] == "missing":
+            missing[path] += 1
+            reason = f"expected {len(got) + missing[path]} values"
+        by_path[path] = f"{path}: {reason}, got {got!r}"
     return "; ".join(by_path.values())
 
 

@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
 from service.api.detect.idempotency import Answers
-from service.api.detect.schemas import BatchAnswer, ImageAnswer, PartAnswer
+from service.api.detect.schemas import BatchAnswer, ImageAnswer, PartAnswer, record_of
 from service.api.limits import BodyLimits
 from service.api.posting.fields import options_for
 from service.api.posting.uploads import Posted
@@ -27,6 +27,8 @@ from service.inspection.submission import Submission
 from service.shutdown import Shutdown
 
 logger = logging.getLogger("service.batches")
+
+OneAnswer = TypeVar("OneAnswer", bound=ImageAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ async def _outcome(
             logger.exception("reading an image of a batch failed")
         result = PartResult(None, [error], part.submission.inspection_id)
     (view,) = result.views
-    return PartAnswer.of_part(answer_of(image, view, part.request_id), result)
+    return answer_of(PartAnswer, image, view, part.request_id, **record_of(result))
 
 
 def _refuse(service: Service, part: PartRequest, error: BaseException) -> None:
@@ -123,12 +125,18 @@ def _refuse(service: Service, part: PartRequest, error: BaseException) -> None:
         service.recorder.refuse(part, *problem_of_part(error))
 
 
-def answer_of(image: Posted, result: ViewResult, request_id: str) -> ImageAnswer:
+def answer_of(
+    kind: type[OneAnswer],
+    image: Posted,
+    result: ViewResult,
+    request_id: str,
+    **more: Any,  # noqa: ANN401 - fields of the kind
+) -> OneAnswer:
     """Return the answer for a posted image: its result, or why it was not inspected."""
     if isinstance(result, Inspected):
-        return ImageAnswer.of(image.filename, result)
-    problem = problem_of(result, request_id)
-    return ImageAnswer.failed(image.filename, image.fields.category, image.fields.part, problem)
+        return kind.of(image.filename, result, **more)
+    problem, fields = problem_of(result, request_id), image.fields
+    return kind.failed(image.filename, fields.category, fields.part, problem, **more)
 
 
 def _check_leaving(door: DetectDoor) -> None:

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from service.api import openapi
 from service.api.detect.batch import DetectBatch, DetectDoorDependency, answer_of, inspect_batch
 from service.api.detect.idempotency import Answered, Answers, digest_of, key_of
-from service.api.detect.schemas import BatchAnswer, DetectAnswer
+from service.api.detect.schemas import BatchAnswer, DetectAnswer, ImageAnswer
 from service.api.documents import media_type_of
 from service.api.posting import openapi as openapi_bodies
 from service.api.posting.fields import FieldsInQuery, options_for
@@ -89,7 +89,8 @@ async def _detect(
     if result.failed:
         return Answered(_failed(images, result, request_id))
     answers = [
-        answer_of(image, view, request_id) for image, view in zip(images, result.views, strict=True)
+        answer_of(ImageAnswer, image, view, request_id)
+        for image, view in zip(images, result.views, strict=True)
     ]
     return await _answer(DetectAnswer.of(answers, result), record_headers(result))
 

@@ -1,7 +1,7 @@
 """The answers of `/detect` and `/detect/batch`."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, JsonValue
 
@@ -45,37 +45,56 @@ class ImageAnswer(Answer):
     error: Problem | None = Field(None, description="why the image was not inspected")
 
     @classmethod
-    def of(cls, filename: str | None, inspected: Inspected) -> "ImageAnswer":
-        """Describe an inspected image."""
+    def of(cls, filename: str | None, inspected: Inspected, **more: Any) -> Self:  # noqa: ANN401
+        """Describe an inspected image; `more` has fields of a class that has more."""
         finding, (width, height) = inspected.finding, inspected.size
-        return cls(
-            filename=filename,
-            **inspected.part.model_dump(),
-            category=inspected.category,
-            decision=finding.decision,
-            score=finding.score,
-            raw_score=finding.raw_score,
-            threshold=finding.threshold,
-            regions=[RegionAnswer.of(region) for region in finding.regions],
-            model=ModelAnswer.of(inspected.checkpoint),
-            timings_ms={stage: round(ms, 3) for stage, ms in inspected.timings_ms.items()},
-            image=SizeAnswer(width=width, height=height),
-            heatmap=inspected.picture,
+        # From plain values at once: with a call for each model within it took 16 us instead of 11.
+        return cls.model_validate(
+            {
+                "filename": filename,
+                **_fields_of(inspected.part),
+                "category": inspected.category,
+                "decision": finding.decision,
+                "score": finding.score,
+                "raw_score": finding.raw_score,
+                "threshold": finding.threshold,
+                "regions": [RegionAnswer.values_of(region) for region in finding.regions],
+                "model": ModelAnswer.values_of(inspected.checkpoint),
+                "timings_ms": {name: round(ms, 3) for name, ms in inspected.timings_ms.items()},
+                "image": {"width": width, "height": height},
+                "heatmap": inspected.picture,
+                **more,
+            }
         )
 
     @classmethod
     def failed(
-        cls, filename: str | None, category: str | None, part: PartFields, error: Problem
-    ) -> "ImageAnswer":
-        """Describe an image that was not inspected."""
+        cls,
+        filename: str | None,
+        category: str | None,
+        part: PartFields,
+        error: Problem,
+        **more: Any,  # noqa: ANN401
+    ) -> Self:
+        """Describe an image that was not inspected; `more` as in `of`."""
         return cls(
             filename=filename,
-            **part.model_dump(),
+            **_fields_of(part),
             category=category,
             decision=Decision.UNDECIDED,
             fail_safe=fail_safe(),
             error=error,
+            **more,
         )
+
+
+def _fields_of(part: PartFields) -> dict[str, Any]:
+    return {
+        "part_id": part.part_id,
+        "station": part.station,
+        "job_id": part.job_id,
+        "meta": part.meta,
+    }
 
 
 def _inspection_id() -> Any:  # noqa: ANN401 - as pydantic's Field
@@ -101,12 +120,6 @@ class PartAnswer(ImageAnswer):
     archived: bool | None = _archived()
     replayed: bool = _replayed()
 
-    @classmethod
-    def of_part(cls, answer: ImageAnswer, result: PartResult) -> "PartAnswer":
-        """Add to the answer of a part's only image how the part was recorded."""
-        fields = {name: getattr(answer, name) for name in ImageAnswer.model_fields}
-        return cls.model_construct(**fields, **_record_of(result))
-
 
 class DetectAnswer(Answer):
     """One result per posted image."""
@@ -127,7 +140,7 @@ class DetectAnswer(Answer):
     def of(cls, results: list[ImageAnswer], result: PartResult) -> "DetectAnswer":
         """Answer with a part's result; an UNDECIDED part gets the fail-safe."""
         safe = fail_safe() if result.decision is Decision.UNDECIDED else None
-        return cls(decision=result.decision, fail_safe=safe, results=results, **_record_of(result))
+        return cls(decision=result.decision, fail_safe=safe, results=results, **record_of(result))
 
 
 class CountsAnswer(Answer):
@@ -160,7 +173,8 @@ class BatchAnswer(Answer):
         return cls(decision=decision, fail_safe=safe, counts=counts, results=results)
 
 
-def _record_of(result: PartResult) -> dict[str, Any]:
+def record_of(result: PartResult) -> dict[str, Any]:
+    """Return the fields that say how a part was recorded."""
     return {
         "inspection_id": str(result.inspection_id),
         "archived": result.archived,

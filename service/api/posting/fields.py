@@ -29,6 +29,9 @@ def _check_length(value: object) -> object:
     return value
 
 
+_NO_PART = PartFields()
+
+
 class Asked(PartFields, SubmissionFields):
     """A client's fields of an image; in JSON each value has its type."""
 
@@ -56,6 +59,8 @@ class Asked(PartFields, SubmissionFields):
     @property
     def part(self) -> PartFields:
         """The fields that identify the part."""
+        if (self.part_id, self.station, self.job_id, self.meta) == (None,) * 4:
+            return _NO_PART
         return PartFields.model_construct(
             part_id=self.part_id, station=self.station, job_id=self.job_id, meta=self.meta
         )
@@ -79,11 +84,12 @@ class AskedInText(Asked):
     )
 
 
-async def _fields_in_query(request: Request) -> AskedInText:
+async def fields_in_query(request: Request) -> AskedInText:
+    """Return the fields in a query. Raises `RequestValidationError`."""
     return build(AskedInText, dict(request.query_params), "query")
 
 
-FieldsInQuery = Annotated[AskedInText, Depends(_fields_in_query)]
+FieldsInQuery = Annotated[AskedInText, Depends(fields_in_query)]
 """The fields in a query. Raises `RequestValidationError`.
 
 FastAPI's own reading of a query into a model takes a third of a request's time; `openapi` documents

@@ -159,9 +159,11 @@ class Recorder:
         """Write a part's files, then its row; both are durable when this returns."""
         moment = received_at(part)
         try:
-            async with asyncio.timeout_at(deadline):
-                day = moment.astimezone(UTC).date()
-                files = await self._writer.write(part, result, attempts, day)
+            day = moment.astimezone(UTC).date()
+            files = self._writer.without_writing(part, result, attempts, day)
+            if files is None:
+                async with asyncio.timeout_at(deadline):
+                    files = await self._writer.write(part, result, attempts, day)
             try:
                 entry = entry_of(part, result, files.views, self._fail_safe, moment)
                 try:

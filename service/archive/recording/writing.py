@@ -64,6 +64,14 @@ class MediaWriter:
         place = zlib.crc32(inspection_id.bytes) / 2**32
         return frozenset(d for d, share in self._shares.items() if place < share)
 
+    def without_writing(
+        self, part: PartRequest, result: PartResult, attempts: Sequence[Attempt], day: date
+    ) -> PartFiles | None:
+        """Like `write` for a part of which nothing is kept; None if `write` is needed."""
+        if self._keeps(part, result) or not all(attempt.fingerprint for attempt in attempts):
+            return None
+        return PartFiles(day, [_not_sampled(attempt) for attempt in attempts])
+
     async def write(
         self, part: PartRequest, result: PartResult, attempts: Sequence[Attempt], day: date
     ) -> PartFiles:
@@ -146,6 +154,15 @@ class MediaWriter:
         if content is None:
             return None, without
         return await self.run(partial(self._media.put, content, day, MAP_SUFFIX))
+
+
+def _not_sampled(attempt: Attempt) -> ViewFiles:
+    """Return what becomes of a view whose image is known, but not kept."""
+    image = attempt.fingerprint
+    assert image is not None
+    was_inspected = isinstance(attempt.result, Inspected)
+    map_state = MediaState.NOT_SAMPLED if was_inspected else MediaState.MISSING
+    return ViewFiles(image.sha256, image.nbytes, MediaState.NOT_SAMPLED, None, map_state)
 
 
 def _fingerprint(source: Source | Image) -> Fingerprint | None:

@@ -5,6 +5,7 @@ with opened.connection.begin(): ...
 """
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from service.archive.sqlite.failures import (
 logger = logging.getLogger("service.sqlite")
 
 Identity = tuple[int, int]
+
+_WAL = "-wal"
 
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
@@ -95,7 +98,7 @@ class OpenJournal:
 
 def wal_of(path: Path) -> Path:
     """Return the write-ahead log of a journal."""
-    return path.with_name(f"{path.name}-wal")
+    return path.with_name(f"{path.name}{_WAL}")
 
 
 def log_sqlite() -> None:
@@ -183,15 +186,15 @@ def _unusable_if_damaged(path: Path) -> Iterator[None]:
 
 def _identities(path: Path) -> tuple[Identity, Identity]:
     try:
-        return _identity(path), _identity(wal_of(path))
+        return _identity(str(path)), _identity(f"{path}{_WAL}")
     except FileNotFoundError as error:
         raise _files_gone(path) from error
     except OSError as error:
         raise file_failure(error) from error
 
 
-def _identity(path: Path) -> Identity:
-    status = path.stat()
+def _identity(path: str) -> Identity:
+    status = os.stat(path)  # noqa: PTH116 - asked before every commit, and a Path takes longer
     return status.st_dev, status.st_ino
 
 

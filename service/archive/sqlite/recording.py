@@ -6,6 +6,7 @@ outcomes = record_all(connection, "line-1", [inspection])
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from sqlalchemy import Connection, bindparam
 from sqlalchemy.dialects.sqlite import insert
@@ -14,9 +15,11 @@ from service.archive import events, store
 from service.archive.column_types import storable
 from service.archive.journal import AlreadyRecorded, Recorded
 from service.archive.records import EventKind, InspectionRecord
-from service.archive.tables import station_numbers
+from service.archive.sqlite.copying import driver_of
+from service.archive.tables import inspections, station_numbers
 from service.inspection.submission import Origin
 
+_IS_THERE = f"SELECT 1 FROM {inspections.name} WHERE inspection_id = ?"
 _TAKE_NUMBERS = (
     insert(station_numbers)
     .values(station=bindparam("of_station"), last_number=bindparam("count"))
@@ -29,12 +32,12 @@ _TAKE_NUMBERS = (
 
 
 def record_all(
-    connection: Connection, node: str, inspections: Sequence[InspectionRecord]
+    connection: Connection, node: str, records: Sequence[InspectionRecord]
 ) -> list[Recorded | AlreadyRecorded]:
     """Record the inspections that are not in the journal; their ids are all different."""
-    ids = [inspection.inspection_id for inspection in inspections]
-    stored = {record.inspection_id: record for record in store.find_all(connection, ids)}
-    fresh = [record for record in inspections if record.inspection_id not in stored]
+    ids = [record.inspection_id for record in records]
+    stored = _stored(connection, ids)
+    fresh = [record for record in records if record.inspection_id not in stored]
     numbered = _number(connection, node, fresh)
     if numbered:
         store.insert_new(connection, numbered)
@@ -69,6 +72,17 @@ def update(connection: Connection, before: InspectionRecord, after: InspectionRe
     return Recorded(after.number, after.station_number)
 
 
+def _stored(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, InspectionRecord]:
+    """Return the inspections that are there, usually none.
+
+    SQLite is asked itself: SQLAlchemy would make a new statement for each number of ids.
+    """
+    driver = driver_of(connection)
+    there = [key for key in ids if driver.execute(_IS_THERE, (key.bytes,)).fetchone()]
+    records = store.find_all(connection, there) if there else []
+    return {record.inspection_id: record for record in records}
+
+
 def _number_after(connection: Connection, stored: InspectionRecord, after: InspectionRecord) -> int:
     """Return the station's number: another only if the inspection moves to another count."""
     if after.origin is Origin.TEST:
@@ -79,18 +93,18 @@ def _number_after(connection: Connection, stored: InspectionRecord, after: Inspe
 
 
 def _number(
-    connection: Connection, node: str, inspections: Sequence[InspectionRecord]
+    connection: Connection, node: str, records: Sequence[InspectionRecord]
 ) -> list[InspectionRecord]:
     """Return the inspections with the numbers of their events, and of their stations."""
     of_station = Counter(
-        storable(record.station or "") for record in inspections if record.origin is not Origin.TEST
+        storable(record.station or "") for record in records if record.origin is not Origin.TEST
     )
     next_of_station = {
         station: _take_numbers(connection, station, count) for station, count in of_station.items()
     }
     first = events.last_number(connection) + 1
     numbered = []
-    for number, record in enumerate(inspections, first):
+    for number, record in enumerate(records, first):
         station_number = 0
         if record.origin is not Origin.TEST:
             station = storable(record.station or "")

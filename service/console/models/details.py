@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from model.checkpoints.key import CheckpointKey
 from model.checkpoints.manifest import Manifest
 from model.inspection import Category
+from model.recorded import EVALUATED, recorded
 from service.api.service import Service
 from service.console.models.manifest_values import (
     MOST_TEXT,
@@ -22,6 +23,7 @@ from service.console.models.manifest_values import (
     text,
     whole,
 )
+from service.console.models.overview import moment_in
 
 METRICS = ("image_auroc", "image_ap", "pixel_auroc", "aupro", "false_reject_rate", "escape_rate")
 _MOST_CATEGORIES = 200
@@ -55,9 +57,14 @@ class GoldenSet:
 
 @dataclass(frozen=True, slots=True)
 class CategoryResult:
-    """A category's results on test images; `metrics` has all names of `METRICS`."""
+    """A category's results on test images; `metrics` has all names of `METRICS`.
+
+    `data` and `evaluated` say which images and when, empty and None if the manifest does not.
+    """
 
     category: str
+    data: str
+    evaluated: datetime | None
     good: int | None
     defective: int | None
     metrics: Mapping[str, Measured | None]
@@ -118,7 +125,8 @@ def details_of(manifest: Manifest) -> Details:
     """Return what a manifest says, without values of an unexpected type."""
     training, network = manifest.training, manifest.network
     recipe = mapping(training.get("recipe"))
-    tested = mapping(manifest.metrics.get("test_images"))
+    evaluations = recorded(manifest.metrics)
+    tested = [mapping(results.get("test_images")) for results in evaluations]
     sizes = manifest.preprocessing.get("image_size")
     return Details(
         encoder=text(network.get("encoder")),
@@ -129,9 +137,9 @@ def details_of(manifest: Manifest) -> Details:
         seconds=number(training.get("seconds")),
         images=_images(mapping(training.get("images"))),
         recipe=list(_flat(recipe))[:_MOST_CATEGORIES],
-        results=_results(manifest.metrics),
-        was_checked=tested.get("checked") is True,
-        seen_images=whole(tested.get("seen")) or 0,
+        results=_results(evaluations),
+        was_checked=all(images.get("checked") is True for images in tested),
+        seen_images=sum(whole(images.get("seen")) or 0 for images in tested),
         golden=[
             GoldenSet(category, len(entry.raw_scores), entry.tolerance)
             for category, entry in sorted(manifest.golden.items())
@@ -157,16 +165,21 @@ def _images(images: Mapping[str, object]) -> list[TrainedOn]:
     ]
 
 
-def _results(metrics: Mapping[str, object]) -> list[CategoryResult]:
-    categories = mapping(metrics.get("categories"))
-    results = []
-    for name in sorted(categories)[:_MOST_CATEGORIES]:
-        values = mapping(categories[name])
+def _results(evaluations: Sequence[Mapping[str, object]]) -> list[CategoryResult]:
+    """Return each evaluation's categories, in order of name and then the newest first."""
+    results = [row for evaluation in evaluations for row in _results_of(evaluation)]
+    return sorted(results, key=lambda row: row.category)[:_MOST_CATEGORIES]
+
+
+def _results_of(evaluation: Mapping[str, object]) -> Iterator[CategoryResult]:
+    about = mapping(evaluation.get(EVALUATED))
+    data, date = text(about.get("data")), moment_in(text(about.get("date")))
+    for name, given in mapping(evaluation.get("categories")).items():
+        values = mapping(given)
         intervals = mapping(values.get("intervals"))
         shown = {one: measured(values.get(one), intervals.get(one)) for one in METRICS}
         good, defective = whole(values.get("good")), whole(values.get("defective"))
-        results.append(CategoryResult(name[:MOST_TEXT], good, defective, shown))
-    return results
+        yield CategoryResult(name[:MOST_TEXT], data, date, good, defective, shown)
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -36,7 +36,8 @@ class Prepared:
 
     def after_inspection(self) -> "Prepared":
         """Return it without the pixels, which only the network and an overlay need."""
-        return replace(self, pixels=self.pixels[:0].copy(), image=None)
+        pixels = self.pixels[:0].copy()
+        return Prepared(self.size, pixels, self.map_size, None, self.timings_ms, self.shadow_pixels)
 
     @property
     def image_size(self) -> ImageSize:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from model.checkpoints.golden import check
 from model.checkpoints.store import read_report
 from model.cli import app
 from model.cli.train.values import read_depths, read_size, read_weights
+from model.dataset import read_dataset
 from model.errors import ConfigError
+from model.evaluation.identity import identify
 from model.evaluation.measuring import columns, image_metrics
 from model.evaluation.score_files import read_scores
+from model.recorded import recorded
 from model.runtimes.torch import open_checkpoint
 from model.training.progress.monitor import Monitor
 from model.training.recipe.recipe import PRESETS, Recipe
@@ -501,6 +505,32 @@ def test_checkpoints_of_other_categories_cannot_be_compared(data, store):
 def test_evaluate_leaves_the_manifest_alone_when_asked(data, store):
     run("evaluate", "parts", data, "--no-record", "--category", "nut", "--weights", store)
     assert manifest(store).metrics == {}
+
+
+def test_evaluations_one_after_the_other_keep_each_others_results(data, store, tmp_path):
+    other = tmp_path / "april"
+    shutil.copytree(data / "nut", other / "nut")
+    next((other / "nut" / "test" / "good").iterdir()).unlink()
+    for folder, category in ((data, "bolt"), (data, "nut"), (other, "nut")):
+        run("evaluate", "parts", folder, "--category", category, "--weights", store)
+    evaluations = recorded(manifest(store).metrics)
+    names = [(e["evaluated"]["data"], *e["categories"]) for e in evaluations]
+    assert names == [("april", "nut"), (data.name, "nut"), (data.name, "bolt")]
+    about = evaluations[0]["evaluated"]
+    test_images = read_dataset(other, ["nut"]).test
+    assert about["categories"]["nut"] == identify(test_images, other).to_dict()
+    assert about["calibration"] == 1
+    assert datetime.fromisoformat(about["date"]).tzinfo is not None
+    assert about["software"]
+    assert str(tmp_path) not in json.dumps(manifest(store).metrics)
+
+    # All of the first data again, in one evaluation: its older results go.
+    run("evaluate", "parts", data, "--weights", store)
+    evaluations = recorded(manifest(store).metrics)
+    assert [[*e["categories"]] for e in evaluations] == [["bolt", "nut"], ["nut"]]
+    run("calibrate", "parts", data, "--category", "nut", "--weights", store)
+    evaluations = recorded(manifest(store).metrics)
+    assert [[*e["categories"]] for e in evaluations] == [["bolt"]]
 
 
 def test_calibrating_again_drops_rates_that_are_no_longer_true(data, store):

@@ -117,3 +117,31 @@ def test_a_named_recipe_is_kept_with_a_warning_of_what_cannot_work(tmp_path, opt
     learned = CheckpointStore(tmp_path / "weights").load("cloth").manifest
     assert learned.scoring["distance"] == "mahalanobis"
     assert learned.training["choice"]["reasons"] == []
+
+
+def test_tiles_work_with_a_recipe_that_compares_places(tmp_path, options):
+    write(tmp_path / "cloth" / "train" / "good", 6)
+    small = [*options, "--recipe", "fast", "--image-size", "64", "--epochs", "1", "--tile"]
+    small += ["--set", "memory=50"]
+    result = run("train", tmp_path, "--name", "cloth", *small)
+    reason = "tiles have no place of their own on the part"
+    assert reason in " ".join(result.stderr.split())
+    learned = CheckpointStore(tmp_path / "weights").load("cloth").manifest
+    assert reason in learned.training["choice"]["reasons"][0]
+    assert (learned.preprocessing["resize"], learned.scoring["distance"]) == ("tile", "cosine")
+    assert (learned.scoring["memory"], learned.scoring["memory_weight"]) == (50, 2)
+    image = tmp_path / "cloth" / "train" / "good" / "00.png"
+    shown = run("predict", "cloth", image, "--weights", tmp_path / "weights").stdout
+    assert shown.startswith(("OK", "NG")), shown
+
+
+def test_a_file_that_states_the_distance_is_not_changed_for_tiles(tmp_path, options):
+    write(tmp_path / "cloth" / "train" / "good", 6)
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: fast\nscoring: {distance: mahalanobis}\nimages: {resize: tile}\n")
+    words = ["train", tmp_path, "--name", "x", *options, "--recipe", file, "--print-recipe"]
+    assert "--set distance=cosine" in run(*words, code=2).stderr.replace("\n", " ")
+    file.write_text("base: fast\nimages: {resize: tile}\nscoring: {memory_weight: 0.5}\n")
+    comments, recipe = printed(tmp_path, *options, "--recipe", file)
+    assert any("distance is cosine instead" in comment for comment in comments)
+    assert (recipe.scoring.distance, recipe.scoring.memory_weight) == ("cosine", 0.5)

@@ -209,6 +209,18 @@ def test_a_version_shows_its_results_its_report_and_its_memory(rolling, visitor,
     shown = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page.text)))
     assert "147 + 235 95.5% 93.5% - 97.1% - - - - -" in shown.replace(DASH, "-")
     assert "has seen 3 of these test images" in shown
+    values["evaluated"] = {"data": "line <b>3</b>", "date": "2026-11-30T13:05:00+00:00"}
+    values["earlier"] = [{
+        "categories": {"bolt": {"good": 20, "defective": 7, "image_auroc": 0.8}},
+        "evaluated": {"data": "march", "date": 3},
+    }, HOSTILE]  # fmt: skip
+    change(store / "parts/2", metrics=values)
+    page = visitor.get("/console/models/versions/parts/2", headers=HTML)
+    assert "line &lt;b&gt;3&lt;/b&gt;, <time datetime" in page.text
+    shown = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page.text)))
+    assert "bolt march 20 + 7 80.0%" in shown
+    assert shown.index("147 + 235") < shown.index("20 + 7")  # the newest first
+    assert "Nobody has checked" in shown  # the earlier one says nothing of it
     assert "CC0-1.0" in shown
     assert "mambaad evaluate parts DATA --version 2 --report report.html" in shown
     loaded = visitor.get("/console/models/versions/parts/1/memory", headers=HTML)
