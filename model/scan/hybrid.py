@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from model.errors import BackendUnavailable
 from model.scan import mamba_ssm, reference
 from model.scan.numba import backend as cpu
+from model.scan.numba.units import MULTIPLE
 
 Scan: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -23,13 +24,13 @@ def _on_cpu(
     u: Tensor, selection: Tensor, A: Tensor, D: Tensor, dt_weight: Tensor, dt_bias: Tensor,
     order: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Run the Numba kernels, with channels padded to a multiple of `cpu.MULTIPLE`."""
+    """Run the Numba kernels, with channels padded to a multiple of `MULTIPLE`."""
     if u.device.type != "cpu" or u.dtype != torch.float32:
         raise BackendUnavailable(
             f"the cpu scan takes float32 on the CPU, got {u.dtype} on {u.device}; "
             "use backend='auto'"
         )
-    missing = -u.shape[2] % cpu.MULTIPLE
+    missing = -u.shape[2] % MULTIPLE
     if missing:
         u, D, dt_bias = (pad(x, (0, missing)) for x in (u, D, dt_bias))
         A, dt_weight = (pad(x, (0, 0, 0, missing)) for x in (A, dt_weight))

@@ -20,9 +20,10 @@ from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
 from model.runtimes.torch import torch_detector
+from model.training.agreements import with_agreements
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
-from model.training.expectation import expect
+from model.training.expectation import CheckTime, expect
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
 from model.training.parallel.agreement import check_agreement, check_state
@@ -62,7 +63,7 @@ class Run:
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
     into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
     folder for resized images. `group` are the processes that train together. `expects` tells the
-    monitor first how long all of it will take.
+    monitor first how long all of it will take; `check_time` adds the self-check that follows.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Run:
     cache: Path | None = None
     group: Group = field(default_factory=Group)
     expects: bool = True
+    check_time: CheckTime | None = None
 
 
 def train(
@@ -132,7 +134,7 @@ def learn(
     check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
         if group.leads and monitor and run.expects:
-            monitor.expect(expect(trainer))
+            monitor.expect(expect(trainer, run.check_time))
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)
@@ -268,7 +270,7 @@ def _keep(
         if calibrations is None:
             alpha = trainer.config.alpha
             calibrations = calibrate(detector, scoring, held_out, alpha) if held_out else {}
-        return run.store.save(
+        saved = run.store.save(
             run.name,
             network,
             trainer.preprocessing,
@@ -286,3 +288,4 @@ def _keep(
             areas=run.areas,
             seen=seen_in_training(trainer.data),
         )
+    return with_agreements(run.store, saved, held_out)

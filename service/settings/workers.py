@@ -24,12 +24,13 @@ class WorkerSettings(RoomSettings):
     )
     backend: str = Field(
         "auto",
-        description='"onnxruntime", or a scan backend of torch; "auto" uses torch if it is '
-        "installed and the checkpoint has a torch network",
+        description='"onnxruntime", "openvino", or a scan backend of torch; "auto" uses torch if '
+        "it is installed and the checkpoint has a torch network, and OpenVINO where it is faster",
     )
     precision: Literal["auto", "float32", "tf32", "float16", "bfloat16"] = Field(
         "auto",
-        description="on CUDA; auto uses the fastest precision whose scores agree with float32",
+        description="on CUDA and with OpenVINO; auto uses the fastest precision whose scores agree "
+        "with float32",
     )
     cuda_graphs: bool = Field(
         True, description="on CUDA: replay captured kernels; false launches each kernel"

@@ -232,7 +232,10 @@ class Residency:
         async with self._changing:
             if key in self.table and not again:
                 resident = self.table[key]
-                return LoadReport(resident.bytes, resident.loaded_s, resident.golden)
+                return LoadReport(
+                    resident.bytes, resident.loaded_s, resident.golden,
+                    arithmetic=resident.arithmetic,
+                )  # fmt: skip
             await self._make_room(key, self.table.expected_bytes(key))
             measure = again or self._latencies.line(key) is None
             report = self._accept(key, await self._ask(key, measure=measure), measure=measure)

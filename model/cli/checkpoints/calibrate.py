@@ -191,6 +191,7 @@ def _fit(
     from model.recorded import recorded_without
     from model.runtimes.torch import open_checkpoint
     from model.training import calibrate as fit
+    from model.training.agreements import with_agreements
     from model.training.data import digests
     from model.training.seen import seen_in_calibration
 
@@ -222,6 +223,7 @@ def _fit(
         images=seen_in_calibration(good, defects),
     )
     tell(checkpoint, calibrations)
+    saved = with_agreements(store, saved, [*good, *defects])
     number = saved.manifest.calibration_version
     print(
         f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "

@@ -85,6 +85,7 @@ class CudaEngine:
         backend: str = "auto",
         agreement: Agreement | None = None,
     ) -> None:
+        self.library = "torch"
         self.plan = REFERENCE
         self.trials: Sequence[Trial] = ()
         self._share, self._device = share, share.device
@@ -100,6 +101,11 @@ class CudaEngine:
     def device(self) -> str:
         """The device, such as "cuda:0"."""
         return str(self._device.torch_device)
+
+    @property
+    def precision(self) -> str:
+        """The decoder's precision in the chosen plan."""
+        return self.plan.decoder
 
     @property
     def nbytes(self) -> int:

@@ -30,6 +30,7 @@ class OnnxEngine:
         self, data: bytes, size: tuple[int, int], device: str = "cpu", threads: int = 1
     ) -> None:
         self.device = device
+        self.library, self.precision = "onnxruntime", "float32"
         self.nbytes = len(data)
         self._session = _open(data, device, threads)
         self._needs_category, self._outputs = _check(self._session, size)

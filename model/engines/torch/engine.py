@@ -51,6 +51,7 @@ class TorchEngine:
         device: str | torch.device = "cpu",
         backend: str = "auto",
     ) -> None:
+        self.library, self.precision = "torch", "float32"
         self._device = torch.device(device)
         with own_errors():
             self.network = network.to(self._device).eval().use_backend(backend)

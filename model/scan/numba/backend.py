@@ -14,25 +14,20 @@ Nothing is stored between the two passes: the backward pass recomputes the state
 import hashlib
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
-from model.scan.numba import steps, vector
+from model.scan.numba import lean, steps, vector
 from model.scan.numba.notice import watch_compiler
 from model.scan.numba.steps import backward_step, forward_step, recompute_step
 from model.scan.numba.threads import share
+from model.scan.numba.units import BlockShape, block_shape, divide, width
 from model.scan.numba.vector import LOG2_E
-
-BlockShape: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
-
-MULTIPLE = 8
-"""The kernels take channel counts that are multiples of this."""
 
 _ALIGN = 64
 _CHUNK_BYTES = 128 * 1024  # cache for the recomputed states of one chunk
@@ -43,6 +38,7 @@ _STEPS_DIGEST = hashlib.sha256(
 
 
 watch_compiler()
+lean.import_registries()
 
 
 def _kernel(function: Callable[..., None]) -> Callable[..., None]:
@@ -192,20 +188,20 @@ def _backward_units(
                 grad_d[k, c : c + W] += sums[N + R + 1]
 
 
-@lru_cache(maxsize=64)
-def block_shape(channels: int) -> BlockShape:
-    """Return a wide block that divides `channels`, as tuples of ones: vectors and lanes."""
-    lanes = 16 if channels % 16 == 0 else MULTIPLE
-    vectors = next(v for v in (4, 3, 5, 2, 1) if channels // lanes % v == 0)
-    return (1,) * vectors, (1,) * lanes
+def groups_of(inputs: list[Any], threads: int) -> int:
+    """Return G for `fill`: the arrays of the arguments of `model.scan.hybrid_scan`, in order."""
+    images, _, channels = inputs[0].shape
+    return divide(images * channels // width(channels), len(inputs[6]), threads)
 
 
-def _groups(units: int, directions: int, threads: int) -> int:
-    """Return the fewest groups of directions that keep every thread busy."""
-    groups = 1
-    while groups < directions and (units * groups) % threads and units * groups < 4 * threads:
-        groups *= 2
-    return groups
+def fill(inputs: list[Any], y: Any, threads: int) -> None:
+    """Fill y (G, b, L, D), whose sum over G is the scan of `inputs`, with so many threads."""
+    block, (groups, images, _, channels) = block_shape(y.shape[3]), y.shape
+
+    def work(_: int, start: int, stop: int) -> None:
+        _forward_units(block, *inputs, y, start, stop)
+
+    share(groups * images * channels // width(channels), threads, work)
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
@@ -218,17 +214,10 @@ def _scan(
 ) -> Tensor:  # fmt: skip
     """Run the forward kernel as a torch operator; shapes as in `model.scan.hybrid_scan`."""
     inputs = _arrays(u, selection, A, D, dt_weight, dt_bias, order)
-    images, L, channels = u.shape
-    block = block_shape(channels)
-    blocks = channels // (len(block[0]) * len(block[1]))
     threads = torch.get_num_threads()
-    groups = _groups(images * blocks, order.shape[0], threads)
-    y = torch.empty(groups, images, L, channels)
-
-    def work(_: int, start: int, stop: int) -> None:
-        _forward_units(block, *inputs, y.numpy(), start, stop)
-
-    share(groups * images * blocks, threads, work)
+    groups = groups_of(inputs, threads)
+    y = torch.empty(groups, *u.shape)
+    fill(inputs, y.numpy(), threads)
     return y[0] if groups == 1 else y.sum(dim=0)
 
 
@@ -241,7 +230,7 @@ def _scan_backward(
     images, L, channels = u.shape
     block = block_shape(channels)
     threads = torch.get_num_threads()
-    groups = _groups(images, order.shape[0], threads)
+    groups = divide(images, order.shape[0], threads)
     grad_u = torch.empty(groups, images, L, channels)
     grad_selection = torch.empty_like(selection, memory_format=torch.contiguous_format)
     shares = [torch.zeros(threads, *p.shape) for p in (A, D, dt_weight, dt_bias)]

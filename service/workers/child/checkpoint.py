@@ -50,6 +50,11 @@ class LoadedCheckpoint:
         return isinstance(self._detector.engine, Divisible)
 
     @property
+    def arithmetic(self) -> tuple[str, str]:
+        """The library that computes, and its precision."""
+        return self._detector.engine.library, self._detector.engine.precision
+
+    @property
     def nbytes(self) -> int:
         """The device memory of its weights, without a shared encoder.
 

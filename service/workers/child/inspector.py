@@ -92,7 +92,8 @@ class Inspector:
         difference = self._compare(version, detector)
         self._loaded[key] = loaded
         self._weigh()
-        report = LoadReport(loaded.nbytes, time.monotonic() - started, difference, sharing)
+        took_s, arithmetic = time.monotonic() - started, loaded.arithmetic
+        report = LoadReport(loaded.nbytes, took_s, difference, sharing, arithmetic)
         return LoadReply(request.id, report, self._stats(), seconds, loaded.batch_limit)
 
     def unload(self, request: Unload) -> UnloadReply:

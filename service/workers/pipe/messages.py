@@ -93,12 +93,14 @@ class LoadReport:
 
     `bytes` is the added device memory, without an encoder that was already loaded.
     `golden_difference` is the largest difference to the golden scores; None without golden images.
+    `arithmetic` names the library that computes it, and its precision.
     """
 
     bytes: int
     seconds: float
     golden_difference: float | None = None
     sharing: Sharing = Sharing.ALWAYS
+    arithmetic: tuple[str, str] = ("torch", "float32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Resident:
     latency_line: LatencyLine | None
     golden: float | None = None
     since: float = 0.0
+    arithmetic: tuple[str, str] = ("torch", "float32")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,48 @@
+"""Agreements are measured on held-out images, and kept in the manifest."""
+
+import pytest
+
+from model.calibration.calibration import Calibration
+from model.checkpoints.checkpoint import CheckpointStore
+from model.checkpoints.manifest import Manifest
+from model.engines.openvino import graphs
+from model.scoring.scores import Scoring
+from model.training import agreements
+from model.training.agreements import with_agreements
+
+
+@pytest.fixture
+def saved(tmp_path, trainer_of):
+    trainer = trainer_of()
+    calibrations = {"bolt": Calibration(1.0, 1.0, 0.1, 0.1, 0.01, 150)}
+    return CheckpointStore(tmp_path).save(
+        "parts", trainer.network, trainer.preprocessing, Scoring(), calibrations,
+        training={}, metrics={},
+    )  # fmt: skip
+
+
+def test_held_out_images_are_scored_both_ways(tmp_path, saved, data, monkeypatch):
+    monkeypatch.setattr(graphs, "cache_folder", lambda: tmp_path / "cache")
+    store = CheckpointStore(tmp_path)
+    assert with_agreements(store, saved, data.held_out) is saved  # too small to gain
+    monkeypatch.setattr(agreements, "SMALLEST_PX", 1)
+    assert with_agreements(store, saved, []) is saved
+    measured = with_agreements(store, saved, data.held_out).manifest
+    assert Manifest.read(tmp_path / "parts/1") == measured
+    bolt = measured.agreements["float32"]["bolt"]
+    assert (bolt.images, bolt.holds) == (3, True)
+    assert bolt.difference < 1e-3
+    monkeypatch.setattr(agreements, "find_spec", lambda _name: None)
+    assert with_agreements(store, saved, data.held_out) is saved
+
+
+def test_a_changed_decision_counts(saved, data):
+    held_out = data.held_out[:2]
+    changed = agreements._compare(saved, held_out, [0.9, 1.2], [1.1, 1.2])["bolt"]
+    assert (changed.images, changed.decisions, changed.holds) == (2, 1, False)
+    assert changed.difference > 0.01
+
+
+def test_many_images_are_thinned_out(data):
+    samples = list(data.held_out) * 70
+    assert 50 <= len(agreements._spread(samples)) <= agreements.MOST_IMAGES
