@@ -18,8 +18,13 @@ from model.inspection import Decision, ImageSize
 from service.cluster.pool import ClusterPool
 from service.cluster.view import WorkerView
 from service.errors import QueueFull, ServiceError, WorkerLost
-from service.settings import Settings, TelemetrySettings, VersionSettings, WorkerSettings
-from service.settings.cluster import ClusterSettings
+from service.settings import (
+    ClusterSettings,
+    Settings,
+    TelemetrySettings,
+    VersionSettings,
+    WorkerSettings,
+)
 from service.telemetry.metrics import Metrics
 from service.versions.registry import Registry
 from service.workers.jobs import Job
