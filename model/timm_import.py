@@ -8,8 +8,6 @@ Whoever imports those packages later gets the real ones.
 
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from model.compiler_import import compiler_deferred
+from model.stand_ins import stand_ins
 from model.torchvision_ops import ensure_importable
 
 _TIMM, _DATA = "timm", "timm.data"
@@ -30,7 +29,8 @@ def import_timm() -> None:
         return
     with compiler_deferred():
         try:
-            with _stand_ins():
+            # the hub's client: its import fails, and timm goes on without it
+            with stand_ins({_DATA: _constants_of_data(), _HUB: None} | _torchvision()):
                 importlib.import_module(_TIMM)
         except (ImportError, AttributeError) as error:
             if isinstance(error, ModuleNotFoundError) and error.name == _TIMM:
@@ -46,23 +46,6 @@ def find_hub() -> None:
     client = importlib.import_module("timm.models._hub")
     if not client.has_hf_hub():
         importlib.reload(client)
-
-
-@contextmanager
-def _stand_ins() -> Iterator[None]:
-    """Put stand-ins into the places of packages that are not imported yet."""
-    made: dict[str, Any] = {_DATA: _constants_of_data()}
-    if _TORCHVISION not in sys.modules:
-        made |= _torchvision()
-    if _HUB not in sys.modules:
-        made[_HUB] = None  # its import fails, and timm goes on without it
-    sys.modules.update(made)
-    try:
-        yield
-    finally:
-        for name, module in made.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
 
 
 def _constants_of_data() -> ModuleType:
@@ -81,14 +64,14 @@ def _constants_of_data() -> ModuleType:
     return module
 
 
-def _torchvision() -> dict[str, ModuleType]:
+def _torchvision() -> dict[str, ModuleType | None]:
     """Return modules that have the one class of torchvision without which timm is not imported."""
     names = (_TORCHVISION, f"{_TORCHVISION}.ops", f"{_TORCHVISION}.ops.misc")
     modules = {name: ModuleType(name) for name in names}
     for module in modules.values():
         vars(module)["__path__"] = []  # no other module of it can be imported
     vars(modules[names[-1]])["FrozenBatchNorm2d"] = _FrozenBatchNorm2d
-    return modules
+    return {**modules}
 
 
 class _FrozenBatchNorm2d(nn.Module):

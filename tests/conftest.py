@@ -46,12 +46,14 @@ def modules_with_shapes() -> list[str]:
 install_import_hook(modules_with_shapes(), "beartype.beartype")
 
 
-STARTED_ONCE = {"live_service": "live", "server": "server"}
+STARTED_ONCE = {"live_service": "live", "server": "server", "ray_nodes": "cluster"}
 """Fixtures that start a service for tests of several files, and the group of these tests."""
 
 LONGEST_FIRST = [
     "live",
     "server",
+    "cluster",
+    "tests/service/shared/test_hosts.py",
     "tests/service/delivery/test_outage.py",
     "tests/model/export/test_program.py",
     "tests/service/api/admin/test_routes.py",
@@ -87,6 +89,7 @@ LONGEST_FIRST = [
     "tests/model/scan/triton/test_triton.py",
     "tests/model/test_torchvision_ops.py",
     "tests/model/test_compiler_import.py",
+    "tests/model/test_timm_import.py",
     "tests/model/engines/torch/test_engine.py",
     "tests/model/engines/cuda/test_engine.py",
     "tests/service/faults/test_process.py",

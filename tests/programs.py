@@ -20,6 +20,7 @@ PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
+    "tc": "iproute2",
 }
 """The Debian package of each program."""
 

@@ -50,7 +50,7 @@ def test_every_copied_path_exists_and_is_sent():
 
 def test_stages_and_targets_exist():
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
-    assert {"cpu", "cuda", "edge"} <= stages
+    assert {"cpu", "cuda", "edge", "cluster"} <= stages
     edge = DOCKERFILE.partition("FROM runtime AS edge")[2].partition("\nFROM")[0]
     assert "--from=build-edge" in edge  # so without torch
     assert "--from=build " not in edge

@@ -74,7 +74,7 @@ class Front:
 
     async def _measure(self, posting: Posting, requests: int) -> Cost:
         message = posting.message
-        await self._answers([message] * (2 * posting.connections), posting.connections)
+        await self._answers([message] * posting.connections, posting.connections)
         before, started = self._ask("usage"), time.perf_counter()
         answers = await self._answers([message] * requests, posting.connections)
         seconds, after = time.perf_counter() - started, self._ask("usage")

@@ -157,6 +157,25 @@ class Evaluation:
         """Whether any defect has a mask."""
         return any(metrics.masked for metrics in self.categories.values())
 
+    @property
+    def gaps(self) -> list[str]:
+        """What was not measured, because the test has no such images, a sentence each."""
+        texts = []
+        for category, metrics in self.categories.items():
+            if not metrics.defective:
+                texts.append(
+                    f"{category}: no defective test images, so only false rejects were measured: "
+                    f"put some into {category}/test/<kind of defect>"
+                )
+            elif not metrics.good:
+                texts.append(
+                    f"{category}: no good test images, so only escapes were measured: put some "
+                    f"into {category}/test/good"
+                )
+            elif not metrics.masked:
+                texts.append(f"{category}: no masks, so the place of defects was not measured")
+        return texts
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the image records as JSON values."""
         categories = {category: metrics.to_dict() for category, metrics in self.categories.items()}

@@ -19,6 +19,8 @@ HUB_TAGS = {"resnet34": "bt_in1k"}
 """timm's tags of the ImageNet weights of the published MambaAD (resnet34-43635321), where timm's
 default differs."""
 
+_PIXELS_AT_ONCE = 256 * 256
+
 _REMEDY = (
     "give a file of them, downloaded elsewhere, with timm's keys: --encoder-weights FILE "
     "(.safetensors or .pth)"
@@ -63,6 +65,19 @@ class Encoder(nn.Module):
             (feature - getattr(self, f"feature_mean_{i}")) / getattr(self, f"feature_deviation_{i}")
             for i, feature in enumerate(features)
         ]
+
+    def in_parts(self, x: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Return the feature maps like `forward`, on a CPU a few images at a time.
+
+        A large batch takes twice as long there: the system clears new memory for each of its
+        arrays.
+        """
+        at_once = max(1, _PIXELS_AT_ONCE // (x.shape[2] * x.shape[3]))
+        if x.device.type != "cpu" or len(x) <= at_once:
+            features: list[Tensor] = self(x)
+            return features
+        parts = [self(x[i : i + at_once]) for i in range(0, len(x), at_once)]
+        return [torch.cat(scale) for scale in zip(*parts, strict=True)]
 
     @property
     def standardises(self) -> bool:
@@ -149,7 +164,7 @@ def check_encoder_weights(name: str, source: str | Path) -> None:
     if source == "hub" and timm.is_model(name):
         tagged = _tagged(name)
         config = timm.models.get_pretrained_cfg(tagged)
-        from model.network import hub  # noqa: PLC0415 - its client takes longer than timm
+        from model.network import hub  # the import of its client takes longer than timm's
 
         why = hub.why_not(vars(config) if config else {}, tagged)
         if why:

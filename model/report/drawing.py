@@ -142,7 +142,9 @@ def frame(
     for tick, text in texts.items():
         _, y = axes.place(axes.x[0], tick)
         parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid"/>')
-        parts.append(f'<text x="{left - 5:.1f}" y="{y + 4:.1f}" class="end">{escape(text)}</text>')
+        style = "end row" if rows else "end"
+        place = f'x="{left - 5:.1f}" y="{y + 4:.1f}"'
+        parts.append(f'<text {place} class="{style}">{escape(text)}</text>')
     return parts + _axis_lines(labels, (left, bottom), (right, top))
 
 

@@ -32,7 +32,7 @@ class Features:
     def scales(self, images: UInt8[np.ndarray, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Return the feature maps at strides 4, 8 and 16."""
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        maps: list[Tensor] = self.encoder(normalise(pixels, self.preprocessing))
+        maps: list[Tensor] = self.encoder.in_parts(normalise(pixels, self.preprocessing))
         return maps
 
 

@@ -23,7 +23,7 @@ from model.runtimes.agreements import with_agreements
 from model.runtimes.torch import torch_detector
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
-from model.training.expectation import expect
+from model.training.expectation import CheckTime, expect
 from model.training.golden import record_golden
 from model.training.memories import mirrors_of
 from model.training.parallel.agreement import check_agreement, check_state
@@ -63,7 +63,7 @@ class Run:
     best weights so far. `license`, `notice` and `areas`, the inspected area of each category, go
     into the manifest, and so does `choice`: why this recipe (`model.training.choice`). `cache` is a
     folder for resized images. `group` are the processes that train together. `expects` tells the
-    monitor first how long all of it will take.
+    monitor first how long all of it will take; `check_time` adds the self-check that follows.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Run:
     cache: Path | None = None
     group: Group = field(default_factory=Group)
     expects: bool = True
+    check_time: CheckTime | None = None
 
 
 def train(
@@ -133,7 +134,7 @@ def learn(
     check_agreement(run.group, flatten(trainer.identity()))
     if not run.resume:
         if group.leads and monitor and run.expects:
-            monitor.expect(expect(trainer))
+            monitor.expect(expect(trainer, run.check_time))
         trainer.check_content()
     if run.group.leads:
         forget_leftovers(run.folder)

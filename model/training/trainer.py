@@ -16,9 +16,9 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from model.dataset import ImageDataset, PixelCache
 from model.dataset.content import check_content
 from model.errors import ConfigError, NonFiniteOutput
+from model.images.framing import TILE
 from model.images.preprocess import Preprocessing
 from model.network import MambaAD
-from model.network.normalise import normalise
 from model.training import features
 from model.training.applying.augmentation import augment
 from model.training.batches import AUGMENTATION, STEP, epoch_order, in_order, load_batches, seed_for
@@ -72,6 +72,8 @@ class Trainer:
         self._watched = None
         if data.watched:
             self._watched = ImageDataset(data.watched, preprocessing, cache=pixels)
+        self.teacher = features.Teacher(network.encoder, preprocessing, device)
+        self.versions = None if preprocessing.resize == TILE else changes.versions
         self._student = Student(network, config, self.group)
         self._student.freeze_unused()
         self._learner = distribute(self._student, self.group, device)
@@ -119,7 +121,7 @@ class Trainer:
     def _standardise(self) -> None:
         images = ImageDataset(self.data.train, self.preprocessing)
         batches = load_batches(images, in_order(len(images), self._batch_size))
-        features.standardise(self.network.encoder, map(self._normalised, batches))
+        features.standardise(self.network.encoder, map(self.teacher.normalised, batches))
 
     def _train_epoch(self, monitor: Monitor, go_on: Callable[[], bool]) -> bool:
         """Do the epoch's remaining steps; return False if stopped."""
@@ -151,7 +153,8 @@ class Trainer:
         rate = learning_rate(config, number, self.steps_per_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = self._loss(batch, number / (config.epochs * self.steps_per_epoch))
+        teacher = self.teacher(batch, comes_again=self.versions is not None)
+        loss = self._loss(teacher, number / (config.epochs * self.steps_per_epoch))
         value = self.group.total(float(loss.detach()))[0] / self.group.size
         self._check_finite("loss", value, rate)
         self._optimizer.zero_grad()
@@ -179,16 +182,12 @@ class Trainer:
                 "warm-up or clipped gradients"
             )
 
-    def _loss(self, batch: UInt8[Tensor, "B 3 H W"], progress: float = 1.0) -> Tensor:
-        teacher = self.network.encoder(self._normalised(batch))
+    def _loss(self, teacher: list[Tensor], progress: float = 1.0) -> Tensor:
         student = (self._learner if self._student.training else self._student)(teacher)
         emphasis, used = self.config.emphasis, teacher[self.config.emphasis.unused_scales :]
         return feature_loss(
             self.config.loss, used, student, emphasis, progress, self.group.gather
         )  # fmt: skip
-
-    def _normalised(self, batch: UInt8[Tensor, "B 3 H W"]) -> Tensor:
-        return normalise(batch.to(self.device), self.preprocessing)
 
     def _end_epoch(self, monitor: Monitor) -> None:
         place = self.place
@@ -223,7 +222,7 @@ class Trainer:
         weights = self._average.weights if self._average else None
         with self._lent(weights) as network:
             for batch in load_batches(self._watched, shares):
-                total += float(self._loss(batch)) * len(batch)
+                total += float(self._loss(self.teacher(batch))) * len(batch)
             loss = self.group.total(total)[0] / len(self._watched)
             if self.best:
                 self.best.offer(loss, self.place.epoch + 1, network.trained_state())

@@ -10,8 +10,9 @@ from pydantic import Field
 from service.api.schemas import Answer, RefusalAnswer
 from service.api.service import Service, ServiceDependency
 from service.archive.recording import Recorder
+from service.cluster.pool import ClusterPool
 from service.http.declaration import Access, declares
-from service.workers.protocol import SpareState
+from service.workers.protocol import SpareState, Workers
 
 router = APIRouter()
 
@@ -29,6 +30,7 @@ class WorkerAnswer(Answer):
     state: str = Field(description="`ready`, or another state such as `starting`")
     reason: str = Field(description="the reason of its state")
     waiting: int = Field(description="images in its queue")
+    node: str | None = Field(None, description="the machine of a cluster's worker")
 
 
 class SpareAnswer(Answer):
@@ -81,6 +83,12 @@ class StateAnswer(Answer):
         )
 
 
+class ClusterAnswer(Answer):
+    """The cluster that this node computes with."""
+
+    problem: str | None = Field(description="why its head or manager cannot be asked now")
+
+
 class ReadyAnswer(Answer):
     """Whether images can be inspected, and the reasons if not."""
 
@@ -90,6 +98,7 @@ class ReadyAnswer(Answer):
     spare: SpareAnswer = Field(description="the process that takes over when a worker dies")
     refused: list[RefusalAnswer] = Field(description="the checkpoints that cannot be served")
     archive: ArchiveAnswer = Field(description="whether inspections are kept")
+    cluster: ClusterAnswer | None = Field(None, description="None without a cluster")
     state: StateAnswer = Field(description="which routes, thresholds and keys this node serves by")
 
 
@@ -113,6 +122,7 @@ async def live() -> LiveAnswer:
 async def ready(service: ServiceDependency) -> Response:
     """Answer 200 once every worker is warm and at least one category can be inspected, else 503.
 
+    In a cluster, one warm worker is enough; a head that does not answer is named.
     A shared state that cannot be followed is named, and changes no status: inspections go on.
     An archive that cannot be written is named. It changes the status only if `on_failure` is
     `refuse`, so that every part is refused.
@@ -128,15 +138,21 @@ async def ready(service: ServiceDependency) -> Response:
                 state=worker.state,
                 reason=worker.reason,
                 waiting=worker.waiting,
+                node=worker.node,
             )
             for worker in service.workers.status()
         ],
         spare=SpareAnswer(state=spare.state, reason=spare.reason),
         refused=[RefusalAnswer.of(refusal) for refusal in service.registry.refusals],
         archive=ArchiveAnswer.of(service.recorder),
+        cluster=_cluster(service.workers),
         state=StateAnswer.of(service),
     )
     return JSONResponse(answer.model_dump(mode="json"), 200 if readiness.ready else 503)
+
+
+def _cluster(workers: Workers) -> ClusterAnswer | None:
+    return ClusterAnswer(problem=workers.problem) if isinstance(workers, ClusterPool) else None
 
 
 @router.head("/metrics", include_in_schema=False)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 _MAX_PARAMETERS = 100
 
 _UNWATCHED_S = 0.02
-"""A client that leaves is noticed this long after its request was read, or later."""
+"""A client that leaves is not noticed before its request's work has taken this long."""
 
 _MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority.NORMAL}
@@ -130,7 +130,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 class _Watch:
     """Cancels a task once the client has left.
 
-    It begins after a moment: a task that only waits for the client costs more than many an answer.
+    It begins after a moment, because most answers of a fast device come earlier.
     """
 
     def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:

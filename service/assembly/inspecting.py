@@ -7,6 +7,7 @@ from service.api.detect.idempotency import Answers
 from service.api.limits import BodyLimits
 from service.api.service import Service
 from service.assembly.foundations import Foundations
+from service.cluster.pool import ClusterPool
 from service.inspection.drift import DriftMonitor
 from service.inspection.images.child_pool import DecodeChildren
 from service.inspection.images.decoding import ImageLimits
@@ -26,9 +27,11 @@ from service.workers.pool import WorkerPool
 from service.workers.protocol import Workers
 
 
-def worker_pool(base: Foundations) -> WorkerPool:
-    """Return the worker processes, not started."""
+def worker_pool(base: Foundations) -> WorkerPool | ClusterPool:
+    """Return the worker processes, or a cluster's workers; not started."""
     settings, registry = base.settings, base.registry
+    if settings.cluster.address is not None:
+        return ClusterPool(settings, lambda: registry.checkpoints, base.metrics, registry.report)
     return WorkerPool(
         settings.workers,
         registry.checkpoints,
@@ -64,7 +67,7 @@ def service_of(
         workers,
         threads,
         Preparer(ImageLimits.of(settings.inspection), settings.workers.max_queue_bytes, children),
-        max_preparing=settings.workers.max_queue_size * len(settings.workers.worker_names),
+        max_preparing=settings.workers.max_queue_size * settings.most_workers,
         timeout_s=timeout_s,
     )
     limits = BodyLimits(
@@ -122,7 +125,7 @@ def detect_door(settings: Settings, shutdown: Shutdown, metrics: Metrics) -> Det
         ),
         timeout_s=settings.api.batch_request_timeout_ms / 1000,
         # Fills the next batch while one is computed, and leaves room for others in the queue.
-        at_once=2 * settings.workers.max_batch_size * len(settings.workers.worker_names),
+        at_once=2 * settings.workers.max_batch_size * settings.most_workers,
         leaving_s=settings.http.request_timeout_ms / 1000,
     )
     answers = Answers(

@@ -92,6 +92,13 @@ def serve(
     max_queue_delay_ms: Annotated[
         float | None, typer.Option(help="How long a batch may wait to fill.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help='Compute on the workers of a Ray cluster: "auto" for the Ray node on this '
+            "machine, or HOST:PORT of the head.",
+        ),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
     samples: Annotated[
         Path | None,
@@ -113,6 +120,7 @@ def serve(
                 "max_batch_size": max_batch_size,
                 "max_queue_delay_ms": max_queue_delay_ms,
             },
+            "cluster": {"address": cluster},
             "console": {"samples_dir": samples},
             "telemetry": {"log_level": log_level.upper() if log_level else None},
         }

@@ -10,7 +10,8 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from service.client.calls import Calls, base_url, new_key
+from service.client.addresses import Addresses
+from service.client.calls import Calls, new_key
 from service.client.clients import DEFAULT_TIMEOUT_MS, PAGE_SIZE
 from service.client.exchange import Outcome, Pause, Retry, Step
 from service.client.images import (
@@ -35,7 +36,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         api_key: str | None = None,
         timeout_ms: float = DEFAULT_TIMEOUT_MS,
@@ -43,9 +44,8 @@ class AsyncClient:
         ca_file: Path | str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._calls = Calls(api_key, timeout_ms, retry or Retry())
+        self._calls = Calls(Addresses(url), api_key, timeout_ms, retry or Retry())
         self._http = httpx.AsyncClient(
-            base_url=base_url(url),
             headers=self._calls.headers,
             verify=trust(ca_file),
             transport=transport,
@@ -53,8 +53,8 @@ class AsyncClient:
 
     @property
     def url(self) -> str:
-        """The address of the service."""
-        return str(self._http.base_url)
+        """The address of the service; of several, the one where the next call begins."""
+        return str(self._calls.addresses.first)
 
     async def detect(
         self,

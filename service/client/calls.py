@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 
+from service.client.addresses import Addresses
 from service.client.bodies import ENCODINGS
 from service.client.exchange import INSPECTIONS, Call, Outcome, Retry, Step, exchange
 from service.client.images import File, Part
@@ -39,7 +40,10 @@ INSPECTION_ID_HEADER = "X-Inspection-ID"
 class Calls:
     """The calls of both clients, as generators of steps; see `service.client.exchange`."""
 
-    def __init__(self, api_key: str | None, timeout_ms: float, retry: Retry) -> None:
+    def __init__(
+        self, addresses: Addresses, api_key: str | None, timeout_ms: float, retry: Retry
+    ) -> None:
+        self.addresses = addresses
         self._timeout_s = _seconds(timeout_ms)
         self._retry = retry
         self.headers = {"User-Agent": "mambaad-client", "Accept-Encoding": ENCODINGS}
@@ -62,7 +66,7 @@ class Calls:
         form = {"category": category, "heatmap": heatmap, **part, "meta": _json_text(meta)}
         call = self._post("/detect", form, files, timeout_ms, idempotency_key, request_id)
         call = _of_part(call, inspection_id)
-        response = yield from exchange(call, self._retry)
+        response = yield from self._exchange(call)
         return read_results(response, [category] * len(files), [file.name for file in files])
 
     def detect_batch(
@@ -83,7 +87,7 @@ class Calls:
             )
         form = {**common, "images": json.dumps([part.asked for part in parts], allow_nan=False)}
         call = self._post("/detect/batch", form, files, timeout_ms, idempotency_key, request_id)
-        response = yield from exchange(call, self._retry)
+        response = yield from self._exchange(call)
         return read_results(response, categories, [file.name for file in files])
 
     def record(
@@ -97,16 +101,16 @@ class Calls:
         """Record a part as the line was told."""
         form = {**part, "meta": _json_text(meta)}
         call = _of_part(self._post(INSPECTIONS, form, files, timeout_ms), inspection_id)
-        return read_record((yield from exchange(call, self._retry)))
+        return read_record((yield from self._exchange(call)))
 
     def categories(self) -> Generator[Step, Outcome, list[Category]]:
         """List the categories that can be inspected."""
-        return read_categories((yield from exchange(self._get("/categories"), self._retry)))
+        return read_categories((yield from self._exchange(self._get("/categories"))))
 
     def warm(self, category: str, timeout_ms: float | None) -> Generator[Step, Outcome, None]:
         """Have a category's versions loaded."""
         path = f"/categories/{quote(category, safe='')}/warm"
-        read_body((yield from exchange(self._post(path, {}, [], timeout_ms), self._retry)))
+        read_body((yield from self._exchange(self._post(path, {}, [], timeout_ms))))
 
     def page(
         self, search: Search, cursor: str | None, limit: int
@@ -114,12 +118,12 @@ class Calls:
         """Return a page of a search."""
         query = {**search.query, "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
         call = Call("GET", INSPECTIONS, self._timeout_s, query=query)
-        return read_page((yield from exchange(call, self._retry)))
+        return read_page((yield from self._exchange(call)))
 
     def inspection(self, inspection_id: UUID | str) -> Generator[Step, Outcome, Inspection]:
         """Return one inspection."""
         call = self._get(_path_of(inspection_id))
-        return read_inspection((yield from exchange(call, self._retry)))
+        return read_inspection((yield from self._exchange(call)))
 
     def verdict(
         self, inspection_id: UUID | str, body: Mapping[str, str]
@@ -127,13 +131,17 @@ class Calls:
         """Give a verdict."""
         path = f"{_path_of(inspection_id)}/verdict"
         call = Call("PUT", path, self._timeout_s, body=body)
-        return read_inspection((yield from exchange(call, self._retry)))
+        return read_inspection((yield from self._exchange(call)))
 
     def ready(self) -> Generator[Step, Outcome, Readiness]:
         """Ask whether the service is ready."""
-        # No retries: 503 is a valid answer here.
-        response = yield from exchange(self._get("/readyz"), Retry(attempts=1), expect=(503,))
+        # Each address once: 503 is a valid answer here.
+        once = Retry(attempts=len(self.addresses))
+        response = yield from exchange(self._get("/readyz"), once, self.addresses, expect=(503,))
         return read_readiness(response)
+
+    def _exchange(self, call: Call) -> Generator[Step, Outcome, httpx.Response]:
+        return exchange(call, self._retry, self.addresses)
 
     def _post(
         self,
@@ -176,19 +184,6 @@ def _seconds(timeout_ms: float) -> float:
     if not 0 < timeout_ms < math.inf:
         raise ValueError(f"timeout_ms must be above 0 and finite, got {timeout_ms}")
     return timeout_ms / 1000
-
-
-def base_url(url: str) -> httpx.URL:
-    """Parse the URL of a service. Raises `ValueError`."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:  # not a ValueError
-        raise ValueError(
-            f"expected a URL like http://127.0.0.1:8000, got {url!r}: {error}"
-        ) from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"expected a URL like http://127.0.0.1:8000, got {url!r}")
-    return parsed
 
 
 def new_key() -> str:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import httpx
 
-from service.client.calls import Calls, base_url, new_key
+from service.client.addresses import Addresses
+from service.client.calls import Calls, new_key
 from service.client.exchange import Outcome, Pause, Retry, Step
 from service.client.images import (
     ImageLike,
@@ -34,6 +35,9 @@ PAGE_SIZE = 100
 class Client:
     """A blocking client; threads may share it. Close it, or use it as a context manager.
 
+    `url` may be several addresses of one service, such as its nodes. A call begins at the one that
+    answered last, and goes on at the next one; see `Retry`.
+
     `timeout_ms` limits a whole call, including retries; the client sends it to the service, which
     answers 504 after it. `ca_file` is a PEM file of the authority to trust, instead of the public
     ones; a file without certificates raises `ValueError`. `transport` replaces httpx's, for a test
@@ -42,7 +46,7 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         api_key: str | None = None,
         timeout_ms: float = DEFAULT_TIMEOUT_MS,
@@ -50,9 +54,8 @@ class Client:
         ca_file: Path | str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._calls = Calls(api_key, timeout_ms, retry or Retry())
+        self._calls = Calls(Addresses(url), api_key, timeout_ms, retry or Retry())
         self._http = httpx.Client(
-            base_url=base_url(url),
             headers=self._calls.headers,
             verify=trust(ca_file),
             transport=transport,

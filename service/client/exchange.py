@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import httpx
 
+from service.client.addresses import Addresses
 from service.client.errors import (
     CannotConnect,
     ConnectionLost,
@@ -24,13 +25,16 @@ from service.client.images import File
 from service.client.results import read_problem
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-_REFUSED = (429, 503)
+_TOO_MANY, _LATE = 429, 504
+_REFUSED = (_TOO_MANY, 503)
 _BYTES = "application/octet-stream"
 _MOST_WITH_HEATMAPS = 2**29
 _MOST_WITHOUT = 2**22
 _MOST_OF_AN_IMAGE = 2**16
 _MOST_OF_A_PAGE = 2**26
 INSPECTIONS = "/inspections"
+_CONNECT_S = 2.0
+"""With another address to go to, a connection must be there after one lost packet."""
 _TRAVEL_S = 0.1
 """The socket waits this much longer than the service, and the client this much longer than the
 socket, because a 504 or a connection error says more than the client's own timeout."""
@@ -43,6 +47,10 @@ class Retry:
     Retried are refused connections, and 429 or 503 with Retry-After; after a broken connection,
     only GET and PUT requests and those with an Idempotency-Key, which `detect` sends by default. No
     retry starts after the deadline.
+
+    With several addresses, a call that may be repeated goes on at the next one, without a pause
+    before each had its turn, also after 503 without Retry-After, and if there is no answer in time:
+    each address has an equal share of the time. 429 counts for the caller and is waited out.
     """
 
     attempts: int = 3
@@ -91,10 +99,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """The step of sending the call; `timeout_s` is the time left for it."""
+    """The step of sending the call to an address; `timeout_s` is the time that it has for it."""
 
     call: Call
     timeout_s: float
+    address: httpx.URL
+    connect_s: float | None = None
 
     @property
     def longest_s(self) -> float:
@@ -114,23 +124,23 @@ class Send:
         left_ms = max(1, round(1000 * self.timeout_s))
         headers = {**call.headers, "X-Request-Timeout-Ms": str(left_ms)}
         parts = [("file", (f.name, f.content, _BYTES)) for f in call.files]
+        path = self.address.raw_path.rstrip(b"/") + call.path.encode("ascii")
+        url = self.address.copy_with(raw_path=path)
+        longest_s = self.timeout_s + _TRAVEL_S
+        timeout = httpx.Timeout(longest_s, connect=min(longest_s, self.connect_s or longest_s))
         if call.body is not None:
             return http.build_request(
-                call.method,
-                call.path,
-                headers=headers,
-                json=call.body,
-                timeout=self.timeout_s + _TRAVEL_S,
+                call.method, url, headers=headers, json=call.body, timeout=timeout
             )
         return http.build_request(
             call.method,
-            call.path,
+            url,
             headers=headers | {"Content-Type": _BYTES} if raw else headers,
             params=dict(call.form if raw else call.query) or None,
             content=call.files[0].content if raw and call.files else None,
             data=dict(call.form) or None if not raw else None,
             files=parts or None if not raw else None,
-            timeout=self.timeout_s + _TRAVEL_S,
+            timeout=timeout,
         )
 
 
@@ -145,9 +155,22 @@ Step: TypeAlias = Send | Pause
 Outcome: TypeAlias = httpx.Response | httpx.RequestError | None
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt without an answer; `wait_s` is the shortest pause before a retry, None: no retry.
+
+    `may_move`: another address may answer.
+    """
+
+    error: InspectionError
+    wait_s: float | None
+    may_move: bool
+
+
 def exchange(
     call: Call,
     retry: Retry,
+    addresses: Addresses,
     expect: Sequence[int] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Step, Outcome, httpx.Response]:
@@ -157,37 +180,54 @@ def exchange(
     `DeadlineExceeded`, or the `Problem` of the last refusal.
     """
     deadline = clock() + call.timeout_s
+    waiting = list(addresses.in_turn)
+    connect_s = _CONNECT_S if len(addresses) > 1 else None
     for attempt in range(1, retry.attempts + 1):
         left_s = deadline - clock()
         if left_s <= 0:
             raise out_of_time(call.timeout_s)
-        outcome = yield Send(call, left_s)
-        if isinstance(outcome, httpx.Response) and not _is_refusal(outcome, expect):
+        others = min(len(waiting) - 1, retry.attempts - attempt)
+        share_s = left_s / (1 + others) if call.may_repeat else left_s
+        outcome = yield Send(call, share_s, waiting[0], connect_s)
+        failure = _judge(call, outcome, expect, is_last=not (others and call.may_repeat))
+        if failure is None:
+            addresses.prefer(waiting[0])
+            assert isinstance(outcome, httpx.Response), "an error is a failure"
             return outcome
-        error, wait_s = _judge(call, outcome)
-        if wait_s is None or attempt == retry.attempts:
-            raise error
-        wait_s = max(wait_s, retry.wait_s(attempt))
+        if attempt == retry.attempts:
+            raise failure.error
+        if failure.may_move and others:
+            del waiting[0]
+            continue
+        if failure.wait_s is None:
+            raise failure.error
+        if failure.may_move:  # each address had its turn
+            waiting = list(addresses.in_turn)
+        wait_s = max(failure.wait_s, retry.wait_s(attempt))
         if clock() + wait_s >= deadline:
-            raise error
+            raise failure.error
         yield Pause(wait_s)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _is_refusal(response: httpx.Response, expect: Sequence[int]) -> bool:
-    return response.status_code in _REFUSED and response.status_code not in expect
+def _judge(call: Call, outcome: Outcome, expect: Sequence[int], *, is_last: bool) -> Failure | None:
+    """Say how an attempt failed; None if its response is the answer to the call.
 
-
-def _judge(call: Call, outcome: Outcome) -> tuple[InspectionError, float | None]:
-    """Return the error, and the shortest pause before a retry; None: no retry."""
+    At the last address, 504 is one: the time is up there.
+    """
     if isinstance(outcome, httpx.Response):
+        status = outcome.status_code
+        if status in expect or status not in (*_REFUSED, _LATE) or (status == _LATE and is_last):
+            return None
         problem = read_problem(outcome)
-        return problem, problem.retry_after_s
+        return Failure(problem, problem.retry_after_s, status != _TOO_MANY)
     if isinstance(outcome, _NOT_SENT):
-        return CannotConnect(f"no connection: {outcome or type(outcome).__name__}"), 0.0
+        error = CannotConnect(f"no connection: {outcome or type(outcome).__name__}")
+        return Failure(error, 0.0, may_move=True)
     if isinstance(outcome, httpx.TimeoutException):
-        return out_of_time(call.timeout_s), None
+        return Failure(out_of_time(call.timeout_s), None, call.may_repeat)
     if isinstance(outcome, httpx.DecodingError):
-        return UnexpectedAnswer(f"the answer cannot be decompressed: {outcome}"), None
+        unexpected = UnexpectedAnswer(f"the answer cannot be decompressed: {outcome}")
+        return Failure(unexpected, None, may_move=False)
     lost = ConnectionLost(f"the connection broke: {outcome or type(outcome).__name__}")
-    return lost, 0.0 if call.may_repeat else None
+    return Failure(lost, 0.0 if call.may_repeat else None, call.may_repeat)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.shutdown import Shutdown
 from service.versions.registry import Registry
-from service.workers.protocol import Workers, WorkerState
+from service.workers.protocol import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,10 @@ class ReadinessCheck:
         self._shutdown = shutdown
 
     def __call__(self) -> ServiceReadiness:
-        """Return ready if every worker is, and at least one category can be inspected."""
+        """Return ready if the workers are, and at least one category can be inspected."""
         reasons = [
             f"worker {worker.name} is {worker.state}: {worker.reason}"
-            for worker in self._workers.status()
-            if worker.state is not WorkerState.READY
+            for worker in self._workers.unready()
         ]
         if not self._registry.routes:
             reasons.append("no checkpoint in the store can serve")

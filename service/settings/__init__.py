@@ -22,6 +22,7 @@ from service.settings.access import AccessSettings
 from service.settings.api import ApiSettings
 from service.settings.archive import ArchiveSettings
 from service.settings.client import ClientSettings
+from service.settings.cluster import ClusterSettings
 from service.settings.console import ConsoleSettings
 from service.settings.delivery import DeliverySettings
 from service.settings.environment import (
@@ -45,6 +46,7 @@ __all__ = [
     "ApiSettings",
     "ArchiveSettings",
     "ClientSettings",
+    "ClusterSettings",
     "ConsoleSettings",
     "DeliverySettings",
     "HttpSettings",
@@ -84,6 +86,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     inspection: InspectionSettings = Field(default_factory=InspectionSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     versions: VersionSettings = Field(default_factory=VersionSettings)
     state: StateSettings = Field(default_factory=StateSettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
@@ -119,6 +122,13 @@ class Settings(BaseSettings):
         beside_weights = self.versions.weights_dir.resolve().parent / "samples"
         return self.console.samples_dir or beside_weights
 
+    @property
+    def most_workers(self) -> int:
+        """The number of workers that may compute at once."""
+        if self.cluster.address is not None:
+            return self.cluster.max_workers
+        return len(self.workers.worker_names)
+
     def contradictions(self) -> list[str]:
         """Return one line for each contradiction between settings."""
         lines = []
@@ -149,6 +159,11 @@ class Settings(BaseSettings):
             lines.append(
                 "MAMBAAD_STATE__URL keeps the API keys too: bring those of the file there with "
                 "`mambaad state import`, then unset MAMBAAD_ACCESS__API_KEYS_FILE"
+            )
+        if self.cluster.address and len(self.workers.devices) > 1:
+            lines.append(
+                "a worker of a cluster has one device, and each node may have several workers: set "
+                "MAMBAAD_WORKERS__DEVICES to cpu or to cuda:0"
             )
         if self.access.metrics_require_key and not self.has_keys:
             lines.append("MAMBAAD_ACCESS__METRICS_REQUIRE_KEY needs MAMBAAD_ACCESS__API_KEYS_FILE")

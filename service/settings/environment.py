@@ -37,6 +37,14 @@ def tune_torch() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
+def silence_ray() -> None:
+    """Keep Ray, here and in its processes that start here, from reporting its use to its makers.
+
+    Call this before Ray is imported.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
 def available_cores() -> int:
     """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

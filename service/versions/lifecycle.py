@@ -104,8 +104,8 @@ class Lifecycle:
         for key in dict.fromkeys(keys):
             self.keep(key)
             async with self._locks[key]:  # wait for an unload that has begun
-                residents = self._workers.residents().values()
-            if not residents or not all(key in on_worker for on_worker in residents):
+                is_held = self._workers.holds(key)
+            if not is_held:
                 await self.load(key)
 
     async def unload(self, key: CheckpointKey) -> None:

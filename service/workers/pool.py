@@ -17,7 +17,7 @@ from service.workers.child.ceiling import ceiling_bytes
 from service.workers.jobs import Job, Priority
 from service.workers.latency import Latencies
 from service.workers.pipe.messages import LoadReport, Resident, WorkerPlan
-from service.workers.protocol import SpareState, SpareStatus, WorkerStatus
+from service.workers.protocol import SpareState, SpareStatus, WorkerState, WorkerStatus
 from service.workers.residency import Residency
 from service.workers.residents import ResidencyLimits
 from service.workers.spare import Spare
@@ -101,6 +101,10 @@ class WorkerPool:
         """Return the state of each worker."""
         return [worker.status for worker in self.workers]
 
+    def unready(self) -> list[WorkerStatus]:
+        """Return each worker that is not ready."""
+        return [worker for worker in self.status() if worker.state is not WorkerState.READY]
+
     def spare(self) -> SpareStatus:
         """Return the state of the process that waits to take over from a worker."""
         if self._spare is None:
@@ -165,6 +169,10 @@ class WorkerPool:
     def residents(self) -> dict[str, Mapping[CheckpointKey, Resident]]:
         """Return the loaded checkpoints by worker name."""
         return {worker.plan.name: worker.residency.residents for worker in self.workers}
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether every worker has loaded a checkpoint."""
+        return all(key in worker.residency.residents for worker in self.workers)
 
     def _check_bytes(
         self, nbytes: int, worker: Worker, checkpoint: CheckpointKey, priority: Priority

@@ -21,12 +21,16 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker's state, the reason for it, and the number of images that wait."""
+    """A worker's state, the reason for it, and the number of images that wait.
+
+    `node` names the machine of a cluster's worker.
+    """
 
     name: str
     state: WorkerState
     reason: str
     waiting: int
+    node: str | None = None
 
 
 class SpareState(StrEnum):
@@ -75,8 +79,14 @@ class Workers(Protocol):
     def residents(self) -> Mapping[str, Mapping[CheckpointKey, Resident]]:
         """Return the loaded checkpoints by worker name; none for a worker that is starting."""
 
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether every worker that should have a checkpoint has loaded it."""
+
     def status(self) -> Sequence[WorkerStatus]:
         """Return the state of each worker."""
+
+    def unready(self) -> Sequence[WorkerStatus]:
+        """Return the workers without which the service is not ready, as long as they are not."""
 
     def spare(self) -> SpareStatus:
         """Return the state of the process that waits to take over from a worker."""

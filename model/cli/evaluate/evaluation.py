@@ -99,8 +99,10 @@ def tell(
     assessment: Assessment,
     remarked: Mapping[tuple[str, str], Sequence[str]],
 ) -> None:
-    """Print the metrics, and the false rejects that fewer escapes would cost."""
+    """Print the metrics, what was not measured, and the false rejects of fewer escapes."""
     console.print(evaluation.table(remarked))
+    for text in evaluation.gaps:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     prices = assessment.table()
     if prices is not None:
         console.print(prices)

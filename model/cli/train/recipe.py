@@ -8,7 +8,7 @@ import typer
 
 from model.cli.options import CALIBRATION, Preset
 from model.cli.train.images import GreyBits, Resize, Tile, TileOverlap, TileScale
-from model.cli.train.values import read_depths, read_size, read_weights
+from model.cli.train.values import check_places, read_depths, read_size, read_weights
 from model.option_groups import OptionGroup
 
 if TYPE_CHECKING:
@@ -295,10 +295,3 @@ class RecipeOptions(OptionGroup):
                 read = READERS.get(name)
                 values = merge(values, nest(places[name], read(value) if read else value))
         return values
-
-
-def check_places(recipe: "Recipe") -> None:
-    """Raise `ConfigError` for a recipe that compares places of tiles."""
-    from model.images.framing import check_alignment
-
-    check_alignment(recipe.images.resize, recipe.scoring.needs_alignment)

@@ -13,7 +13,7 @@ from model.cli.train.images import read_areas
 from model.cli.train.options import RunOptions, SourceOptions, TrackingOptions
 from model.training import Run, TrainingData
 from model.training import folds as training
-from model.training.advice import check_fold
+from model.training.advice import check_fold, check_time
 from model.training.choice import RecipeChoice
 from model.training.folds import TrainedFold
 from model.training.parallel.group import Group, join
@@ -55,6 +55,7 @@ class TrainRequest:
             license=self.run.license,
             notice=self.run.notice,
             group=group,
+            check_time=(check_time(self.recipe.training.folds) if self.run.self_check else None),
         )
 
 

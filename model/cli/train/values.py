@@ -1,8 +1,12 @@
-"""Parse options that have several numbers."""
+"""Parse options that have several numbers, and check values that exclude each other."""
 
 import re
+from typing import TYPE_CHECKING
 
 from model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from model.training.recipe.recipe import Recipe
 
 
 def read_size(text: str) -> tuple[int, int]:
@@ -29,3 +33,10 @@ def read_weights(text: str) -> tuple[float, float, float]:
             f"--scale-weights must be three numbers like 0,1,2, fine to coarse, got {text!r}"
         ) from error
     return fine, middle, coarse
+
+
+def check_places(recipe: "Recipe") -> None:
+    """Raise `ConfigError` for a recipe that compares places of tiles."""
+    from model.images.framing import check_alignment
+
+    check_alignment(recipe.images.resize, recipe.scoring.needs_alignment)

@@ -22,7 +22,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from model.scan.numba import steps, vector
+from model.scan.numba import lean, steps, vector
 from model.scan.numba.notice import watch_compiler
 from model.scan.numba.steps import backward_step, forward_step, recompute_step
 from model.scan.numba.threads import share
@@ -38,6 +38,7 @@ _STEPS_DIGEST = hashlib.sha256(
 
 
 watch_compiler()
+lean.import_registries()
 
 
 def _kernel(function: Callable[..., None]) -> Callable[..., None]:

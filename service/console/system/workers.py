@@ -23,6 +23,7 @@ class WorkerView:
 
     name: str
     device: str
+    node: str | None
     state: str
     reason: str
     waiting: int
@@ -50,6 +51,7 @@ def workers_of(service: Service, recent: Recent) -> list[WorkerView]:
         WorkerView(
             name=worker.name,
             device=worker.name.partition("/")[0],
+            node=worker.node,
             state=worker.state.value,
             reason=worker.reason,
             waiting=worker.waiting,

@@ -1,7 +1,8 @@
 """The sink `postgresql`: the central archive of all nodes, the same rows as in each journal.
 
 Each delivery is one transaction. Repeats change nothing: rows are found by their ids, and roll-ups
-count an inspection once.
+count an inspection once. Of a part that was sent to several nodes, one attempt stands here:
+`_stands_over`.
 """
 
 import logging
@@ -17,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 
 from service.archive import store
 from service.archive.records import (
+    DecisionSource,
     Event,
     EventKind,
     HoldRecord,
@@ -50,6 +52,8 @@ _DENIED_CLASSES = frozenset({"28", "0P"})
 _DENIED = frozenset({"42501", "3D000"})  # privilege; there is no such database
 _DENIED_WORDS = ("authentication failed", "no pg_hba.conf entry", "does not exist")
 """Texts of a refused connection, which has no SQLSTATE."""
+
+_WEIGHT = {DecisionSource.FAIL_SAFE: 0, DecisionSource.NETWORK: 1, DecisionSource.CLIENT: 2}
 
 _OF_DATA = (psycopg.DataError, ValueError, TypeError, OverflowError)
 """Errors of values that do not even reach the database."""
@@ -192,9 +196,23 @@ def _upsert(connection: Connection, records: Sequence[InspectionRecord]) -> None
     by_id = {before.inspection_id: before for before in store.find_to_change(connection, ids)}
     for record in known:
         before = by_id[record.inspection_id]
+        if record.node != before.node and not _stands_over(record, before):
+            continue
         after = replace(record, verdict=before.verdict, is_held=before.is_held)
         if after != before:
             store.replace_record(connection, before, after)
+
+
+def _stands_over(record: InspectionRecord, other: InspectionRecord) -> bool:
+    """Whether this node's attempt of a part is the one that the line acted on.
+
+    A client goes on at the next node when it gets no decision. So a decision stands over a refusal,
+    the later decision over the earlier, and over both what a client says that the line was told.
+    """
+    weights = _WEIGHT[record.source], _WEIGHT[other.source]
+    if weights[0] != weights[1]:
+        return weights[0] > weights[1]
+    return record.received_at > other.received_at
 
 
 def _judgement_of(of_event: Event) -> Judgement | None:

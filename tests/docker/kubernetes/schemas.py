@@ -3,6 +3,9 @@
 tests/reference/kubernetes has these schemas, cut down by
 
     python -m tests.docker.kubernetes.schemas CRD.yaml v1
+
+That of a RayCluster is our own: the fields that the overlay uses, and some beside them. The pods in
+it are checked as pods.
 """
 
 import argparse
@@ -37,7 +40,23 @@ def faults(document: dict[str, Any]) -> list[str]:
     schema = VENDORED / f"{document['kind'].lower()}.json"
     if "." in document["apiVersion"].partition("/")[0] and schema.is_file():
         validator = jsonschema.Draft7Validator(strict(json.loads(schema.read_text("utf-8"))))
-        return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+        found = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+        return found + [fault for pod in _pods_of(document) for fault in _faults_of_ours(pod)]
+    return _faults_of_ours(document)
+
+
+def _pods_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the pods of a RayCluster, whose schema does not look into them."""
+    if document["kind"] != "RayCluster":
+        return []
+    spec = document["spec"]
+    groups = [spec.get("headGroupSpec", {}), *spec.get("workerGroupSpecs", ())]
+    templates = [group["template"] for group in groups if "template" in group]
+    return [{"apiVersion": "v1", "kind": "Pod", **template} for template in templates]
+
+
+def _faults_of_ours(document: dict[str, Any]) -> list[str]:
+    """Return what is wrong with an object of Kubernetes itself."""
     found = []
     for version in VERSIONS:
         try:

@@ -28,7 +28,7 @@ from tests.docker.kubernetes.schemas import faults
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text("utf-8")
 OVERLAYS = ("overlays/cpu", "overlays/cuda", "overlays/edge")
 SERVICES = (*OVERLAYS, "kserve")
-FOLDERS = (*SERVICES, "loader")
+FOLDERS = (*SERVICES, "loader", "overlays/cluster")
 COMPONENTS = sorted(file.parent.name for file in KUBERNETES.glob("components/*/kustomization.yaml"))
 LABELS = {"app.kubernetes.io/name": "mambaad"}
 RUNTIME_S = 5.0
@@ -85,10 +85,14 @@ def test_a_component_added_to_an_overlay_keeps_to_the_schemas(component: str, tm
         ("ServingRuntime", "spec.containers", [{"image": "x"}]),
         ("InferenceService", "spec.predictor.model.storageURI", "pvc://mambaad-weights"),
         ("InferenceService", "spec.predictor.minReplica", 1),
+        ("RayCluster", "spec.workerGroups", []),
+        ("RayCluster", "spec.headGroupSpec.rayStartParams", {"num-cpus": 0}),
+        ("RayCluster", "spec.headGroupSpec.template.spec.volume", []),
     ],
 )
 def test_a_mistake_is_noticed(kind: str, place: str, value: object, tmp_path: Path):
-    objects = [*with_components(tmp_path, "monitoring"), *rendered("kserve")]
+    ray = the(rendered("overlays/cluster"), "RayCluster")
+    objects = [*with_components(tmp_path, "monitoring"), *rendered("kserve"), ray]
     wrong = yaml.safe_load(yaml.safe_dump(the(objects, kind)))
     *above, last = place.split(".")
     target = wrong

@@ -90,7 +90,9 @@ def test_every_category_is_compared_with_what_it_is(parts):
 
 
 def test_without_masks_there_are_no_pixel_metrics(parts):
-    anchor = evaluate(BrightnessDetector(), read_mvtec(parts).test).categories["anchor"]
+    evaluation = evaluate(BrightnessDetector(), read_mvtec(parts).test)
+    assert evaluation.gaps == ["anchor: no masks, so the place of defects was not measured"]
+    anchor = evaluation.categories["anchor"]
     assert (anchor.image_auroc, anchor.image_ap, anchor.image_f1_max) == (1.0, 1.0, 1.0)
     assert (anchor.pixel_auroc, anchor.pixel_ap, anchor.pixel_f1_max) == (None, None, None)
     assert (anchor.aupro, anchor.masked) == (None, 0)
@@ -108,7 +110,11 @@ def test_defects_without_mask_count_for_the_image_alone(parts):
 @pytest.mark.parametrize("kind", ["good", "crack"])
 def test_one_kind_of_image_alone_has_no_ranking(parts, kind):
     samples = [s for s in read_mvtec(parts, ["bolt"]).test if s.defect == kind]
-    bolt = evaluate(BrightnessDetector(), samples).categories["bolt"]
+    evaluation = evaluate(BrightnessDetector(), samples)
+    (gap,) = evaluation.gaps
+    assert ("no defective test images" in gap) == (kind == "good")
+    assert ("no good test images" in gap) == (kind == "crack")
+    bolt = evaluation.categories["bolt"]
     assert bolt.image_auroc is None
     assert (bolt.false_reject_rate is None) == (kind == "crack")
     assert (bolt.escape_rate is None) == (kind == "good")

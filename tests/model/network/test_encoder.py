@@ -129,3 +129,15 @@ def test_the_hubs_resnet34_is_the_one_mambaad_was_published_with(monkeypatch):
     load_encoder_weights(encoder, "hub")
     assert requests == [("resnet34.bt_in1k", True)]
     assert timm.get_pretrained_cfg("resnet34.bt_in1k").url.endswith("resnet34-43635321.pth")
+
+
+def test_parts_of_a_batch_have_the_features_of_the_batch():
+    torch.manual_seed(0)
+    encoder = Encoder("tf_efficientnet_lite0")
+    x = torch.randn(3, 3, 256, 224)
+    parts = []
+    encoder.register_forward_pre_hook(lambda _, given: parts.append(len(given[0])))
+    expected = encoder(x)
+    features = encoder.in_parts(x)
+    assert parts == [3, 1, 1, 1]
+    assert all(torch.equal(a, b) for a, b in zip(features, expected, strict=True))

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.model.report.test_report import report, samples
+from tests.model.report.test_self_check import CALIBRATION, CHOICE, RECIPE, checked, page
 from tests.programs import program
 from tests.service.console.browser import chromium
 
@@ -21,9 +22,9 @@ def browser(tmp_path_factory):
 
 
 def test_everybody_can_read_it_on_any_screen_and_on_paper(browser, tmp_path, samples):
-    report(tmp_path, samples)
+    page(tmp_path, samples, {**checked(CALIBRATION), **RECIPE, "choice": CHOICE})
     browser.clear()
-    browser.open((tmp_path / "out" / "report.html").as_uri())
+    browser.open((tmp_path / "report.html").as_uri())
     for width in (1280, 360):
         browser.resize(width, 900)
         assert not browser.overflows()

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import re
 import signal
 from dataclasses import replace
 from itertools import pairwise
@@ -635,6 +636,21 @@ def test_a_terminal_gets_bars(data):
     assert "epoch 3/3" in shown
     assert "6/6" in shown
     assert "held out" in shown
+
+
+def test_the_time_left_counts_the_steps_of_this_network_alone():
+    console = Console(file=io.StringIO(), record=True)
+    lines = Lines(console)
+    lines.begin(2, 50, Place())
+    for step in range(1, 51):
+        lines.step(Place(step=step, loss_sum=1.0), 0.5)
+    lines.begin(2, 50, Place())
+    lines._started -= 10
+    lines.step(Place(step=1, loss_sum=0.5), 0.5)
+    lines.epoch(EpochRecord(1, 0.5, None, 0.1, 1.0, 8.0))
+    hours, minutes, seconds = re.search(r"(\d+):(\d+):(\d+) left", console.export_text()).groups()
+    # Its single step took ten seconds at least, and 99 are left.
+    assert 3600 * int(hours) + 60 * int(minutes) + int(seconds) >= 990
 
 
 def test_a_long_epoch_is_not_silent():

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on loopback, in a temporary folder, for tests.
+"""A real PostgreSQL in a temporary folder, for tests; on loopback, or at another address.
 
 `postgresql_url` is the URL of a new, empty database. A test that stops or kills the server starts
 its own with `running()`.
@@ -23,7 +23,6 @@ from tests.programs import program
 _USER = "postgres"
 _START_S = 30.0
 _SETTINGS = {
-    "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "fsync": "off",
     "full_page_writes": "off",
@@ -39,8 +38,9 @@ _AS_USER = ["setpriv", *_IDENTITY, "--pdeathsig=SIGQUIT", "--"]
 class PostgresServer:
     """A PostgreSQL server that can be stopped, killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = _free_port()
+    def __init__(self, folder: Path, address: str) -> None:
+        self._address = address
+        self.port = _free_port(address)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
@@ -50,12 +50,13 @@ class PostgresServer:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert answer.returncode == 0, answer.stderr
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
 
     def start(self) -> None:
         """Start the server; return when it answers."""
-        settings = [
-            f"--{name}={value}" for name, value in (_SETTINGS | {"port": self.port}).items()
-        ]
+        place = {"listen_addresses": self._address, "port": self.port}
+        settings = [f"--{name}={value}" for name, value in (_SETTINGS | place).items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*_AS_USER, program("postgres"), "-D", self._folder / "data", *settings],
@@ -78,7 +79,7 @@ class PostgresServer:
 
     def url(self, database: str = "postgres") -> str:
         """Return the SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://{_USER}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{_USER}@{self._address}:{self.port}/{database}"
 
     def create_database(self) -> str:
         """Create an empty database; return its URL."""
@@ -95,7 +96,7 @@ class PostgresServer:
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, user=_USER, dbname="postgres", autocommit=True
+            host=self._address, port=self.port, user=_USER, dbname="postgres", autocommit=True
         )
 
     def _answers(self) -> bool:
@@ -113,7 +114,7 @@ class PostgresServer:
 
 
 @contextmanager
-def running() -> Iterator[PostgresServer]:
+def running(address: str = "127.0.0.1") -> Iterator[PostgresServer]:
     """Start a server; stop it and remove its folder at the end."""
     # pytest's folders are closed to the user that PostgreSQL runs as.
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
@@ -121,7 +122,7 @@ def running() -> Iterator[PostgresServer]:
         shutil.chown(folder, _USER, _USER)
     server = None
     try:
-        server = PostgresServer(folder)
+        server = PostgresServer(folder, address)
         server.start()
         yield server
     finally:
@@ -145,8 +146,8 @@ def postgresql_url(postgresql_server: PostgresServer) -> Iterator[str]:
     postgresql_server.drop_database(url)
 
 
-def _free_port() -> int:
+def _free_port(address: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         port: int = probe.getsockname()[1]
         return port

@@ -21,6 +21,7 @@ from PIL import Image
 
 from service import client as api
 from service.client import AsyncClient, Client, Decision, Result, Retry
+from service.client.addresses import Addresses
 from service.client.exchange import Call, Pause, Send, exchange
 from service.client.images import read_images
 from service.identifiers import new_id, parse_id
@@ -362,7 +363,9 @@ def test_it_does_not_wait_past_its_deadline():
 def test_each_attempt_has_what_the_ones_before_left():
     now = 0.0
     call = Call("POST", "/detect", 10.0, {"Idempotency-Key": "k"})
-    work = exchange(call, Retry(3, backoff_s=1, max_backoff_s=1), clock=lambda: now)
+    work = exchange(
+        call, Retry(3, backoff_s=1, max_backoff_s=1), Addresses("http://line"), clock=lambda: now
+    )
     step = work.send(None)
     assert isinstance(step, Send)
     assert step.timeout_s == 10

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that a test cuts, to see what a broken connection loses."""
+"""A TCP proxy on loopback that a test cuts or slows, to see what a broken connection loses."""
 
 import socket
 import threading
@@ -9,11 +9,15 @@ from contextlib import suppress
 class CuttingProxy:
     """Forwards to a port; `decide` gets each piece that comes back, and says what to do with it.
 
+    The port is that of loopback, or of another `host`.
+
     It returns "pass", "cut" (pass the piece, then close), or "drop" (close without the piece).
     """
 
-    def __init__(self, target: int, decide: Callable[[bytes], str]) -> None:
-        self._target = target
+    def __init__(
+        self, target: int, decide: Callable[[bytes], str], host: str = "127.0.0.1"
+    ) -> None:
+        self._target = (host, target)
         self._decide = decide
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -36,7 +40,7 @@ class CuttingProxy:
                 return
             self.connections += 1
             try:
-                far = socket.create_connection(("127.0.0.1", self._target))
+                far = socket.create_connection(self._target)
             except OSError:
                 near.close()
                 continue

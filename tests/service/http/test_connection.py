@@ -123,7 +123,9 @@ def one_answer(client):
     lines = head.lower().split(b"\r\n")
     (length,) = [int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")]
     while len(body) < length:
-        body += client.recv(2**16)
+        piece = client.recv(2**16)
+        assert piece, f"{len(body)} of {length} bytes"
+        body += piece
     assert len(body) == length
     return head, body
 

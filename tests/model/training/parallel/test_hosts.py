@@ -54,7 +54,7 @@ def test_a_run_resumed_after_a_host_lost_its_power_learns_what_one_process_does(
     with two_hosts(tmp_path) as (first, second):
         leader, other = first.train(*command), second.train(*command)
         read_until(leader, "epoch 1/")
-        second.lose_power()
+        second.host.lose_power()
         assert (
             "mambaad: process 1 on 10.77.0.2 has ended: start the command again with --resume on "
             "every host\n"
@@ -83,7 +83,7 @@ def test_without_a_cable_both_hosts_end_within_the_stated_time(root, tmp_path):
     with two_hosts(tmp_path) as (first, second):
         both = [first.train(*command), second.train(*command)]
         read_until(both[0], "epoch 1/")
-        second.pull_the_cable()
+        second.host.pull_the_cable()
         cut = time.monotonic()
         for process, peer in zip(both, ("1 on 10.77.0.2", "0 on 10.77.0.1"), strict=True):
             assert "cannot be reached" in read_until(process, f"mambaad: process {peer}")

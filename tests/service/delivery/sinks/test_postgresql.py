@@ -3,6 +3,7 @@
 import os
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 
 import psutil
 import psycopg
@@ -12,7 +13,7 @@ from sqlalchemy import create_engine, select, text
 from model.inspection import Decision
 from service.archive import events, store
 from service.archive.migrate import upgrade
-from service.archive.records import EventKind, Verdict
+from service.archive.records import DecisionSource, EventKind, Verdict
 from service.archive.searching import judging
 from service.archive.searching.judging import NewHold, NewVerdict
 from service.archive.sqlite.recording import update
@@ -184,6 +185,44 @@ def test_an_update_replaces_the_row_and_keeps_a_verdict_that_was_given_centrally
     found = central.find(refused.inspection_id)
     assert (found.told, found.verdict) == (Decision.OK, Verdict.GOOD)
     assert central.parts(told="OK", verdict="good") == central.parts() == 1
+
+
+EARLIER, LATER = timedelta(seconds=-1), timedelta(seconds=1)
+NETWORK, REFUSED, CLIENT = (
+    {"source": DecisionSource.NETWORK},
+    {"source": DecisionSource.FAIL_SAFE, "told": Decision.UNDECIDED},
+    {"source": DecisionSource.CLIENT, "told": Decision.UNDECIDED},
+)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "difference", "stands_here"),
+    [
+        (NETWORK, NETWORK, EARLIER, True),
+        (NETWORK, NETWORK, LATER, False),
+        (NETWORK, REFUSED, LATER, True),
+        (REFUSED, NETWORK, EARLIER, False),
+        (REFUSED, REFUSED, EARLIER, True),
+        (CLIENT, NETWORK, LATER, True),
+        (NETWORK, CLIENT, EARLIER, False),
+    ],
+)
+def test_of_attempts_on_two_nodes_the_one_that_the_line_acted_on_stands(
+    journal, deliver, central, settings, eventually, here, there, difference, stands_here
+):
+    (part,) = parts(1)
+    part = replace(part, **here)
+    changes = {"node": "line-2", "number": 1, "received_at": part.received_at + difference}
+    elsewhere = replace(part, **changes | {"source": NETWORK["source"]} | there)
+    with central.engine.begin() as connection:
+        store.insert(connection, [elsewhere])
+    deliveries = deliver(archive=settings())
+    record(journal, [part])
+    eventually(lambda: deliveries.status()[0].depth == 0)
+    expected = ("line-1", part.told) if stands_here else ("line-2", elsewhere.told)
+    row = central.find(part.inspection_id)
+    assert (row.node, row.told) == expected
+    assert central.parts(node=expected[0]) == central.parts() == 1
 
 
 def test_a_verdict_on_an_inspection_from_before_the_sink_brings_it_along(

@@ -1,0 +1,1 @@
+"""Ray nodes to measure, and what is measured of them; see `benchmarks.cluster`."""

@@ -1,0 +1,88 @@
+"""A process's connection to the Ray cluster, and the manager's handle."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.experimental import internal_kv
+
+from service.cluster.messages import CannotJoin, ClusterPlan, Presence, Roster, Unreachable
+from service.cluster.remote.manager import Manager
+
+logger = logging.getLogger("service.bridge")
+
+NAMESPACE = "mambaad"
+
+
+class Connection:
+    """Joined to a cluster for the life of this process. Raises `CannotJoin`."""
+
+    def __init__(self, plan: ClusterPlan) -> None:
+        address = plan.cluster.address
+        assert address is not None
+        try:
+            ray.init(
+                address=address,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                configure_logging=False,
+                logging_level=logging.WARNING,
+            )
+            if _reports_its_use():
+                raise CannotJoin(
+                    f"the Ray cluster at {address} reports its use to Ray's makers: start its head "
+                    "with RAY_USAGE_STATS_ENABLED=0"
+                )
+            self.node_id = ray.get_runtime_context().get_node_id()
+            self.manager: Any = (
+                ray.remote(Manager)
+                .options(
+                    name=plan.name,
+                    get_if_exists=True,
+                    lifetime="detached",
+                    max_restarts=-1,
+                    max_concurrency=1000,
+                    num_cpus=0,
+                )
+                .remote(plan)
+            )
+        except (ConnectionError, RayError, RuntimeError, TimeoutError, ValueError) as error:
+            raise CannotJoin(f"cannot join the Ray cluster at {address}: {error}") from error
+
+    async def join(self, presence: Presence) -> tuple[Roster, dict[str, Any]]:
+        """Tell the manager of the service; return the workers. Raises `CannotJoin`."""
+        answer = await self.answer(self.manager.join.remote(presence, self.node_id))
+        if isinstance(answer, Unreachable):
+            raise CannotJoin(f"the cluster's manager does not answer: {answer.reason}")
+        roster, workers = answer
+        return roster, workers
+
+    async def leave(self, service: str) -> None:
+        """Tell the manager that the service ends; waits for it a moment."""
+        try:
+            async with asyncio.timeout(1):
+                await self.answer(self.manager.leave.remote(service))
+        except TimeoutError:
+            logger.info("the cluster's manager was not told that this service ends")
+
+    async def answer(self, reference: Awaitable[Any]) -> Any:  # noqa: ANN401
+        """Return an actor's answer, or `Unreachable`. Cancelling cancels the call."""
+        try:
+            return await reference
+        except asyncio.CancelledError:
+            ray.cancel(reference, recursive=False)
+            raise
+        except RayError as error:
+            lines = str(error).splitlines()
+            return Unreachable(lines[0] if lines else type(error).__name__)
+
+
+def _reports_its_use() -> bool:
+    """Whether the cluster's head was started without `RAY_USAGE_STATS_ENABLED=0`."""
+    # Ray has no public call for this. Only a head that reports notes from which commit it is.
+    metadata = internal_kv._internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster")
+    return "git_commit" in json.loads(metadata or b"{}")
