@@ -224,11 +224,8 @@ def _fit(
     )
     tell(checkpoint, calibrations)
     saved = with_agreements(store, saved, [*good, *defects])
-    number = saved.manifest.calibration_version
-    print(
-        f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "
-        "again"
-    )
+    number, version = saved.manifest.calibration_version, checkpoint.version
+    print(f"{checkpoint.name}, version {version}, has calibration {number}; evaluate it again")
 
 
 def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) -> None:
