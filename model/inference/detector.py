@@ -14,7 +14,7 @@ from model.errors import ImageError, NonFiniteOutput, UnknownCategory
 from model.images.areas import Area, Areas
 from model.images.framing import Frame, check_alignment
 from model.images.preprocess import Preprocessing
-from model.inference.engine import Divisible, Engine, Preparable
+from model.inference.engine import Divisible, Engine, Preparable, Remembering
 from model.inference.stopwatch import Stopwatch
 from model.inspection import AnomalyMap, Category, Decision, ImageSize, Inspection
 from model.scoring.baselines import AnyBaseline, standardised
@@ -89,6 +89,18 @@ class Detector:
         if not np.isfinite(compared).all():
             raise NonFiniteOutput(_NOT_FINITE)
         return compared
+
+    def patches(self, images: UInt8[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B F"]:
+        """Return rows that end with the inputs' patches for a memory; raises like `compare`.
+
+        What precedes them depends on the engine: most compute the decoder, too.
+        """
+        if not isinstance(self.engine, Remembering):
+            return self.compare(images)
+        patches = self.engine.patches(images)
+        if not np.isfinite(patches).all():
+            raise NonFiniteOutput(_NOT_FINITE)
+        return patches
 
     def raw_scores(
         self, images: UInt8[np.ndarray, "B 3 H W"], categories: Sequence[Category]

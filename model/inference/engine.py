@@ -69,6 +69,14 @@ class Preparable(Protocol):
 
 
 @runtime_checkable
+class Remembering(Protocol):
+    """An engine that computes the patches of a memory without the decoder."""
+
+    def patches(self, images: UInt8[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B F"]:
+        """Return the patches that end the rows of `Engine.compare`; raises like it."""
+
+
+@runtime_checkable
 class Divisible(Protocol):
     """An engine that computes parts of a batch side by side faster than the batch at once."""
 

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, UInt8
 
 from model.dataset import Sample, inspection_batches
 from model.errors import CalibrationError
@@ -53,6 +53,7 @@ Axes: TypeAlias = tuple[int, ...]
 """The axes of inputs (n, 3, H, W) that are reversed: () for none, (3,) mirrors left and right."""
 Say: TypeAlias = Callable[[str], None]
 _Rows: TypeAlias = Float32[np.ndarray, "n F"]
+_Compute: TypeAlias = Callable[[UInt8[np.ndarray, "n 3 H W"]], _Rows]
 _Pixels: TypeAlias = list[Float32[np.ndarray, " _"]]
 
 logger = logging.getLogger(__name__)
@@ -77,10 +78,10 @@ def fit_memory(
         mirrors = ()
     say(f"{category}: memory of {len(samples)} images")
     gathered = _Gathered(detector, shapes, parts, len(samples) * (1 + len(mirrors)))
-    for index, (rows, frame) in enumerate(_rows(detector, samples)):
+    for index, (rows, frame) in enumerate(_rows(detector, samples, detector.compare)):
         gathered.add(index, rows, frame)
     for axes in mirrors:
-        for index, (rows, _) in enumerate(_rows(detector, samples, axes)):
+        for index, (rows, _) in enumerate(_rows(detector, samples, detector.patches, axes)):
             gathered.add_mirrored(index, rows, axes)
     decoder, memory = gathered.decoder(), gathered.memory()
     decoder_pixels: _Pixels = []
@@ -106,16 +107,14 @@ def mirrors_of(*, hflip: bool, vflip: bool) -> list[Axes]:
 
 
 def _rows(
-    detector: Detector, samples: Sequence[Sample], axes: Axes = ()
+    detector: Detector, samples: Sequence[Sample], compute: _Compute, axes: Axes = ()
 ) -> Iterator[tuple[_Rows, Frame]]:
-    """Yield the engine's output for each image's inputs, mirrored in `axes`, and their frame."""
+    """Yield the rows that `compute` returns for an image's inputs, mirrored, and their frame."""
     preprocessing = detector.preprocessing
     at_once = 1 if preprocessing.resize == "tile" else _INPUTS_AT_ONCE // 2
     for batch in inspection_batches(samples, preprocessing, at_once):
         starts = range(0, len(batch.images), _INPUTS_AT_ONCE)
-        parts = [
-            detector.compare(np.flip(batch.images[i : i + _INPUTS_AT_ONCE], axes)) for i in starts
-        ]
+        parts = [compute(np.flip(batch.images[i : i + _INPUTS_AT_ONCE], axes)) for i in starts]
         compared = parts[0] if len(parts) == 1 else np.concatenate(parts)
         start = 0
         for size in batch.image_sizes:

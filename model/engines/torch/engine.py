@@ -22,7 +22,7 @@ from model.inference.engine import Lap
 from model.network import MambaAD
 from model.network.normalise import normalise
 from model.scoring.cosine_map import anomaly_map
-from model.scoring.patches import with_patches
+from model.scoring.patches import patch_features, with_patches
 from model.scoring.residuals import residuals
 from model.scoring.scores import Scoring
 
@@ -107,6 +107,19 @@ class TorchEngine:
         compared = np.concatenate(self.side_by_side(calls))
         lap("network")
         return compared
+
+    def patches(self, images: UInt8[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B F"]:
+        """Implement `Remembering.patches`."""
+        calls = [partial(self._patches, images[part]) for part in self.divide(len(images))]
+        return np.concatenate(self.side_by_side(calls))
+
+    @own_errors()
+    @torch.inference_mode()
+    def _patches(self, images: UInt8[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B F"]:
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self._device)
+        teacher = self._prepared.encoder(normalise(pixels, self.preprocessing))
+        patches: np.ndarray = patch_features(teacher).flatten(1).cpu().numpy()
+        return patches
 
     @own_errors()
     @torch.inference_mode()

@@ -132,6 +132,38 @@ def test_few_patches_are_remembered_and_the_same_ones_each_time(tmp_path, networ
     assert stages[-1] == "bolt: scale of the memory, fold 5 of 5"
 
 
+def test_patches_are_computed_without_the_decoder(tmp_path, network):
+    samples = good_parts(write(tmp_path / "good", 5), "bolt")
+    images = np.stack([np.asarray(Image.open(s.path)).transpose(2, 0, 1) for s in samples])
+    detector = detector_of(network)
+    calls = []
+    decoder = detector.engine._prepared.decoder
+    hook = decoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    rows = detector.compare(images)
+    assert calls
+    calls.clear()
+    patches = detector.patches(images)
+    hook.remove()
+    assert not calls
+    np.testing.assert_array_equal(patches, rows[:, 64 * 64 :])
+
+
+def test_other_engines_compute_the_decoder_for_patches(tmp_path, network):
+    samples = good_parts(write(tmp_path / "good", 2), "bolt")
+    images = np.stack([np.asarray(Image.open(s.path)).transpose(2, 0, 1) for s in samples])
+    detector = detector_of(network)
+    expected = detector.compare(images)
+    detector.engine = Plain(detector.engine)
+    np.testing.assert_array_equal(detector.patches(images), expected)
+
+
+class Plain:
+    """An engine that has only what every engine has."""
+
+    def __init__(self, engine):
+        self.device, self.nbytes, self.compare = engine.device, engine.nbytes, engine.compare
+
+
 def test_few_images_are_remembered_mirrored_too(tmp_path, network, monkeypatch):
     samples = good_parts(write(tmp_path / "good", 5), "bolt")
     scoring = replace(SCORING, distance="mahalanobis")

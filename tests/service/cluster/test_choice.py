@@ -135,10 +135,7 @@ def test_a_lost_worker_gets_no_job_and_one_ready_worker_is_enough():
     pool._take_news(Reported("cpu/1", None, "the actor died"))
     with pytest.raises(NoWorkerReady):
         chosen(pool)
-    assert [line.partition(" is ")[0] for line in pool.unready()] == [
-        "worker cpu/0",
-        "worker cpu/1",
-    ]
+    assert [worker.name for worker in pool.unready()] == ["cpu/0", "cpu/1"]
     pool._take_news(report("cpu/1", KEY))
     assert chosen(pool) == "cpu/1"
 
