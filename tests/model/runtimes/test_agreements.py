@@ -41,7 +41,7 @@ def test_held_out_images_are_scored_both_ways(tmp_path, saved, held_out, monkeyp
     measured = with_agreements(store, saved, held_out).manifest
     assert Manifest.read(tmp_path / "parts/1") == measured
     bolt = measured.agreements["float32"]["bolt"]
-    assert (bolt.images, bolt.holds) == (3, True)
+    assert (bolt.images, bolt.holds) == (len(held_out), True)
     assert bolt.difference < 1e-3
     monkeypatch.setattr(agreements, "find_spec", lambda _name: None)
     assert with_agreements(store, saved, held_out) is saved
