@@ -56,11 +56,12 @@ def measure(
         "request": posting.name,
         "images": posting.images,
         "connections": posting.connections,
-        "fronts": {name: _summary(of_front, first) for name, of_front in costs.items()},
+        "fronts": {name: summary(of_front, first) for name, of_front in costs.items()},
     }
 
 
-def _summary(costs: Sequence[Cost], first: Sequence[Cost]) -> dict[str, Any]:
+def summary(costs: Sequence[Cost], first: Sequence[Cost]) -> dict[str, Any]:
+    """Return the medians of a front's rounds, and of their ratios to the first front's."""
     each = [cost.cpu_ms_per_image for cost in costs]
     first_ms = [cost.cpu_ms_per_image for cost in first]
     return {
@@ -97,6 +98,7 @@ def main(
     ] = None,
 ) -> None:
     """Measure every kind of request, print a table, and write the results."""
+    about = described("front", _PACKAGES)
     contents = {name: (samples / name / file).read_bytes() for name, file in SAMPLES.items()}
     results: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -120,7 +122,7 @@ def main(
                 _print(results[-1])
     print(f"decoding and framing one image: {decode_ms:.3f} ms")
     if json_file is not None:
-        result = described("front", _PACKAGES) | {
+        result = about | {
             "command": shlex.join(["python", "-m", "benchmarks.front", *sys.argv[1:]]),
             "commit": commit(),
             "load_average_after": os.getloadavg(),

@@ -89,6 +89,7 @@ LONGEST_FIRST = [
     "tests/model/scan/triton/test_triton.py",
     "tests/model/test_torchvision_ops.py",
     "tests/model/test_compiler_import.py",
+    "tests/model/test_timm_import.py",
     "tests/model/engines/torch/test_engine.py",
     "tests/model/engines/cuda/test_engine.py",
     "tests/service/faults/test_process.py",

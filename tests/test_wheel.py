@@ -28,7 +28,7 @@ OF_EXTRAS = (
 
 ALL = "every module"
 NEEDS_AN_EXTRA = {
-    "model": {"benchmark", "compiler_import", "torchvision_ops"},
+    "model": {"benchmark", "compiler_import", "timm_import", "torchvision_ops"},
     "model/checkpoints": {"checkpoint", "outline", "published", "shared_encoders", "tensors"},
     "model/cli/evaluate": {"evaluation", "reproduction"},
     "model/cli/train": {"run"},
@@ -47,14 +47,13 @@ NEEDS_AN_EXTRA = {
     },
     "model/report": ALL,
     "model/rivals": ALL,
-    "model/runtimes": {"openvino", "torch"},
+    "model/runtimes": {"agreements", "openvino", "torch"},
     "model/scan": {"hybrid", "mamba_ssm", "reference"},
     "model/scan/numba": {"backend", "notice", "steps", "vector"},
     "model/scan/triton": ALL,
     "model/scoring": {"coreset", "cosine_map", "patches", "residuals"},
     "model/training": {
-        *("agreements", "batches", "dealing", "expectation", "features", "folds", "golden"),
-        *("memories",),
+        *("batches", "dealing", "expectation", "features", "folds", "golden", "memories"),
         *("objective", "run", "student", "summary", "thresholds", "trainer"),
     },
     "model/training/advice": ALL,

@@ -34,14 +34,14 @@ def compare(before: Front, after: Front, images: Mapping[str, bytes]) -> int:
     """Send the same requests to both; return their number. Raises `AssertionError`."""
     messages = _messages(images)
     for message in messages:
-        answers = [_stable(front.answer(message)) for front in (before, after)]
+        answers = [stable(front.answer(message)) for front in (before, after)]
         assert answers[0] == answers[1], f"{message[:300]!r}:\n{answers[0]}\n{answers[1]}"
     schemas = [front.answer(_get("/openapi.json")) for front in (before, after)]
-    assert _stable(schemas[0]) == _stable(schemas[1]), "another /openapi.json"
+    assert stable(schemas[0]) == stable(schemas[1]), "another /openapi.json"
     time.sleep(_REFUSALS_S)
     archived = [_archived(front) for front in (before, after)]
     assert archived[0] == archived[1], _first_difference(*archived)
-    logs = [[_stable(line) for line in _log_of(front)] for front in (before, after)]
+    logs = [[stable(line) for line in _log_of(front)] for front in (before, after)]
     assert logs[0] == logs[1], _first_difference(*logs)
     metrics = [_metrics_of(front) for front in (before, after)]
     assert metrics[0] == metrics[1], _first_difference(*metrics)
@@ -92,7 +92,8 @@ def _get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
-def _stable(content: bytes | str) -> str:
+def stable(content: bytes | str) -> str:
+    """Return an answer or a line without its ids and times."""
     text = content if isinstance(content, str) else content.decode("latin-1")
     for pattern, name in _UNSTABLE:
         text = re.sub(pattern, name, text)
@@ -114,7 +115,7 @@ def _archived(front: Front) -> list[str]:
     for row in rows:
         for view in row["views"] if row["told"] == "OK" else ():
             view["image"] = view["map"] = None
-    return sorted(_stable(json.dumps(row)) for row in rows)
+    return sorted(stable(json.dumps(row)) for row in rows)
 
 
 def _metrics_of(front: Front) -> list[str]:

@@ -10,7 +10,9 @@ from model.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     from model.checkpoints.manifest import Manifest
 
-_LISTS = (".csv", ".tsv", ".jsonl", ".manifest", ".json")
+_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".manifest")
+_WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+"""Workbooks are refused later, with how to save them as a list."""
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
@@ -27,7 +29,7 @@ def find_data(data: Path) -> None:
     expected = f"expected a folder of images, or a list ({', '.join(_LISTS[:3])})"
     if not data.exists():
         raise DatasetError(f"no folder {data}: {expected}{_similar(data)}")
-    if data.is_file() and data.suffix.lower() not in _LISTS:
+    if data.is_file() and data.suffix.lower() not in _LISTS + _WORKBOOKS:
         raise DatasetError(f"{data} is a file: {expected}")
     if data.is_dir() and next(data.iterdir(), None) is None:
         raise DatasetError(f"the folder {data} is empty: {expected}")

@@ -164,7 +164,7 @@ def check_encoder_weights(name: str, source: str | Path) -> None:
     if source == "hub" and timm.is_model(name):
         tagged = _tagged(name)
         config = timm.models.get_pretrained_cfg(tagged)
-        from model.network import hub  # its client takes longer than timm
+        from model.network import hub  # the import of its client takes longer than timm's
 
         why = hub.why_not(vars(config) if config else {}, tagged)
         if why:

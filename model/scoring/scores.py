@@ -124,11 +124,11 @@ def find_regions(
     if not rows:
         return ()
     # only there: pixels below the threshold take as long as those above
-    top, left = rows[0], columns[0]
+    top, left = int(rows[0]), int(columns[0])
     corner = slice(top, rows[-1] + 1), slice(left, columns[-1] + 1)
     components = Components.of(above[corner])
     peaks = components.highest(anomaly_map.values[corner])
-    worst = np.argsort(-peaks, kind="stable")[:limit]
+    worst = np.argsort(-peaks, kind="stable")[:limit].tolist()
     return tuple(
         _region(
             anomaly_map, components.inside(i), _moved(components.window(i), top, left), pixel_score

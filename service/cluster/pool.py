@@ -94,11 +94,9 @@ class ClusterPool:
         """Why the cluster's head or manager cannot be asked now; jobs may go on all the same."""
         return self._bridge.problem or self._roster_problem
 
-    def unready(self) -> list[str]:
-        """Return why no image can be inspected now; one ready worker is enough."""
-        if any(view.is_ready for view in self._views.values()):
-            return []
-        return [f"worker {one.name} is {one.state}: {one.reason}" for one in self.status()]
+    def unready(self) -> list[WorkerStatus]:
+        """Return all workers if none is ready; one ready worker is enough."""
+        return [] if any(view.is_ready for view in self._views.values()) else self.status()
 
     def status(self) -> list[WorkerStatus]:
         """Return the state of each worker; of the cluster itself while no worker is known."""

@@ -39,7 +39,10 @@ class ReadinessCheck:
 
     def __call__(self) -> ServiceReadiness:
         """Return ready if the workers are, and at least one category can be inspected."""
-        reasons = [*self._workers.unready()]
+        reasons = [
+            f"worker {worker.name} is {worker.state}: {worker.reason}"
+            for worker in self._workers.unready()
+        ]
         if not self._registry.routes:
             reasons.append("no checkpoint in the store can serve")
         if self._shutdown.begun:

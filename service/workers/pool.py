@@ -101,13 +101,9 @@ class WorkerPool:
         """Return the state of each worker."""
         return [worker.status for worker in self.workers]
 
-    def unready(self) -> list[str]:
-        """Return a reason for each worker that is not ready."""
-        return [
-            f"worker {worker.name} is {worker.state}: {worker.reason}"
-            for worker in self.status()
-            if worker.state is not WorkerState.READY
-        ]
+    def unready(self) -> list[WorkerStatus]:
+        """Return each worker that is not ready."""
+        return [worker for worker in self.status() if worker.state is not WorkerState.READY]
 
     def spare(self) -> SpareStatus:
         """Return the state of the process that waits to take over from a worker."""

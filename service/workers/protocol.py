@@ -85,8 +85,8 @@ class Workers(Protocol):
     def status(self) -> Sequence[WorkerStatus]:
         """Return the state of each worker."""
 
-    def unready(self) -> Sequence[str]:
-        """Return why images cannot be inspected as they should; nothing if they can."""
+    def unready(self) -> Sequence[WorkerStatus]:
+        """Return the workers without which the service is not ready, as long as they are not."""
 
     def spare(self) -> SpareStatus:
         """Return the state of the process that waits to take over from a worker."""

@@ -44,10 +44,13 @@ def starting_server():
 
 
 def test_medians_and_extremes_are_of_each_stage():
-    starts = [Start(1.0, 7.0, 7.5), Start(3.0, 6.0, 6.25), Start(2.0, 8.0, 9.0)]
+    starts = [
+        Start(1.0, 7.0, 7.5, 9.0), Start(3.0, 6.0, 6.25, 8.0), Start(2.0, 8.0, 9.0, 8.5)
+    ]  # fmt: skip
     stages = summary(starts)
     assert stages["listening_s"] == {"median": 2.0, "least": 1.0, "most": 3.0}
     assert stages["answered_s"] == {"median": 7.5, "least": 6.25, "most": 9.0}
+    assert stages["processor_s"] == {"median": 8.5, "least": 8.0, "most": 9.0}
     assert stages["image_s"] == {"median": 0.5, "least": 0.25, "most": 1.0}
 
 

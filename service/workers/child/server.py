@@ -26,6 +26,7 @@ from service.workers.child.ceiling import set_ceiling
 from service.workers.child.ending import leave_with_parent, or_die
 from service.workers.child.inspector import Inspector
 from service.workers.child.priority import FirstToEnd, at_low_priority, lower_priority
+from service.workers.child.rest import Rest
 from service.workers.child.threads import DeviceThread
 from service.workers.pipe.memory import SharedBlock
 from service.workers.pipe.messages import (
@@ -91,6 +92,7 @@ class InspectorServer:
         self._is_spare = plan.is_spare
         self._runtimes = runtimes
         self._loads: SimpleQueue[Load | Unload] = SimpleQueue()
+        self._rest = Rest()
         self._inspector = Inspector(plan, blocks, self._device, runtimes)
 
     def serve(self) -> None:
@@ -126,6 +128,7 @@ class InspectorServer:
         self._device.post(or_die(self._runtimes.renew_threads))
 
     def _compute(self, request: BatchRequest, received: float) -> None:
+        self._rest.interrupt()
         waited_s = time.monotonic() - received
         self._send(replace(self._inspector.inspect(request), waited_s=waited_s))
 
@@ -151,6 +154,7 @@ class InspectorServer:
     def _beat(self) -> None:
         while True:
             self._send(Beat())
+            self._rest.tick()
             time.sleep(self._plan.heartbeat_s)
 
     def _send(self, message: object) -> None:

@@ -49,9 +49,8 @@ def test_the_ray_cluster_has_room_for_the_workers_and_the_checkpoints(
     (group,) = cluster["workerGroupSpecs"]
     cores = int(group["rayStartParams"]["num-cpus"])
     (container,) = group["template"]["spec"]["containers"]
-    assert group["replicas"] * (cores // settings.cluster.cpus_per_worker) == (
-        settings.cluster.min_workers
-    )
+    workers = group["replicas"] * (cores // settings.cluster.cpus_per_worker)
+    assert workers == settings.cluster.min_workers == settings.cluster.max_workers
     assert cores < int(container["resources"]["limits"]["cpu"])
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from model.errors import CalibrationError, ConfigError, UnknownCategory
 from model.scoring.baselines import from_arrays, standardised, to_arrays
+from model.scoring.gaussians import Gaussians
 from model.scoring.map_baseline import Baseline
 from model.scoring.residual_baseline import FeatureBaseline
 from model.scoring.residuals import residuals
@@ -244,3 +245,18 @@ def test_the_kinds_are_not_mistaken_for_each_other():
     assert isinstance(from_arrays(stored, Scoring(standardise=True), SIZE)["a"], Baseline)
     with pytest.raises(ValueError, match="got deviation, mean"):
         from_arrays(stored, SCORING, SIZE)
+
+
+def test_what_is_stored_comes_back_bit_by_bit_although_one_copy_is_kept():
+    random = np.random.default_rng(8)
+    whitening = random.normal(size=(6, 210)).astype(np.float16)
+    whitening[:, ::3] *= np.float16(1e-5)  # some are subnormal
+    unit = random.uniform(1e-3, 1e3, 6).astype(np.float32)
+    mean = random.normal(size=(20, 2, 3)).astype(np.float32)
+    restored = Gaussians.from_arrays(mean, whitening, unit)
+    assert np.array_equal(restored.whitening, whitening)
+    assert restored.whitening.dtype == np.float16
+    expected = np.zeros((6, 20, 20), np.float32)
+    expected[:, *np.tril_indices(20)] = whitening.astype(np.float32) * unit[:, None]
+    assert np.array_equal(restored.matrices, expected)
+    assert restored.nbytes < 6 * 20 * 20 * 4 + mean.nbytes + unit.nbytes

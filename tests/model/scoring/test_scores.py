@@ -75,6 +75,28 @@ def test_scores():
     assert one_pixel.raw_scores(maps).tolist() == [5, 1]
 
 
+@pytest.mark.parametrize("pixels", [7, 100, 6400, 6421])
+@pytest.mark.parametrize("fraction", [0.0001, 0.005, 0.02, 0.4, 1.0])
+def test_the_top_mean_is_that_of_the_sorted_pixels(pixels, fraction):
+    maps = np.random.default_rng(pixels).normal(size=(3, 1, pixels)).astype(np.float32)
+    maps[1] = maps[1].round(1)  # many equal ones
+    maps[2] = 0.25
+    count = max(1, round(fraction * pixels))
+    expected = np.sort(maps.reshape(3, -1))[:, -count:].mean(axis=1, dtype=np.float64)
+    scores = Scoring(statistic="top_mean", top_fraction=fraction).raw_scores(maps)
+    assert scores.dtype == np.float32
+    assert scores.tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 777, 6399])
+def test_one_pixel_that_is_not_finite_is_in_the_top_mean(bad, place):
+    maps = np.random.default_rng(0).normal(size=(1, 80, 80)).astype(np.float32)
+    maps.reshape(-1)[place] = bad
+    scores = Scoring(statistic="top_mean", top_fraction=0.005).raw_scores(maps)
+    assert not np.isfinite(scores).any()
+
+
 def test_scoring_round_trip_and_mistakes():
     scoring = Scoring(statistic="top_mean", top_fraction=0.02, sigma=2.0)
     assert Scoring.from_dict(scoring.to_dict()) == scoring

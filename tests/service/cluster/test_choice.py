@@ -15,8 +15,7 @@ from service.cluster.placement import ranked
 from service.cluster.plan import plan_of
 from service.cluster.pool import ClusterPool
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull, WorkerLost
-from service.settings import Settings, WorkerSettings
-from service.settings.cluster import ClusterSettings
+from service.settings import ClusterSettings, Settings, WorkerSettings
 from service.telemetry.metrics import Metrics
 from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import Item, LatencyLine, Resident
@@ -135,10 +134,7 @@ def test_a_lost_worker_gets_no_job_and_one_ready_worker_is_enough():
     pool._take_news(Reported("cpu/1", None, "the actor died"))
     with pytest.raises(NoWorkerReady):
         chosen(pool)
-    assert [line.partition(" is ")[0] for line in pool.unready()] == [
-        "worker cpu/0",
-        "worker cpu/1",
-    ]
+    assert [worker.name for worker in pool.unready()] == ["cpu/0", "cpu/1"]
     pool._take_news(report("cpu/1", KEY))
     assert chosen(pool) == "cpu/1"
 

@@ -30,6 +30,9 @@ class FakeWorkers:
             for name in self.names
         ]
 
+    def unready(self):
+        return [worker for worker in self.status() if worker.state is not WorkerState.READY]
+
     async def wait_change(self):
         self.changed.clear()
         await self.changed.wait()

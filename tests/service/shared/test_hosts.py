@@ -110,6 +110,8 @@ def on_the_line(plant):
     with plant.line.host.entered():
         plant.route(plant.nodes[0], "1")
         yield
+        for host in (plant.database, *(node.host for node in plant.nodes)):
+            host.plug_the_cable()
 
 
 def test_a_node_that_loses_its_power_loses_no_part(plant):

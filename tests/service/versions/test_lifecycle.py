@@ -55,6 +55,9 @@ class FakeLoader:
         await self.gate.wait()
         self.loaded.discard(key)
 
+    def holds(self, key):
+        return key in self.loaded
+
     def residents(self):
         return {"cpu": {k: Resident(100, 0.5, 0.0, None, since=self.since) for k in self.loaded}}
 
