@@ -133,7 +133,7 @@ def find_regions(
         _region(
             anomaly_map, components.inside(i), _moved(components.window(i), top, left), pixel_score
         )
-        for i in worst.tolist()
+        for i in worst
     )
 
 
