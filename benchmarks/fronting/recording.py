@@ -5,12 +5,10 @@ record(Path("weights"), images, Path("findings"))
 
 import pickle
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
 from model.checkpoints.store import Store
+from model.images.decoding import OWN_FILES, decode
 from model.inspection import ImageSize
 from model.runtimes.runtimes import Runtimes
 from service.workers.child.checkpoint import LoadedCheckpoint
@@ -25,9 +23,9 @@ def record(weights: Path, images: Mapping[str, bytes], file: Path) -> dict[str, 
     loaded = LoadedCheckpoint(detector)
     findings: dict[str, Finding] = {}
     for category, content in images.items():
-        with Image.open(BytesIO(content)) as image:
-            pixels = detector.preprocessing.to_arrays(detector.preprocessing.upright(image))
-            size = ImageSize(image.height, image.width)
+        image = detector.preprocessing.upright(decode(content, OWN_FILES))
+        pixels = detector.preprocessing.to_arrays(image)
+        size = ImageSize(image.height, image.width)
         item = Item(category, size, True, detector.calibrations[category], len(pixels))
         (finding,) = loaded.inspect((item,), pixels)
         assert isinstance(finding, Finding), finding

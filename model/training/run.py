@@ -19,8 +19,8 @@ from model.inference.detector import Detector
 from model.inspection import Category
 from model.network import MambaAD, NetworkConfig
 from model.network.encoder import load_encoder_weights
+from model.runtimes.agreements import with_agreements
 from model.runtimes.torch import torch_detector
-from model.training.agreements import with_agreements
 from model.training.batches import INITIAL_WEIGHTS, seed_for
 from model.training.data import TrainingData
 from model.training.expectation import CheckTime, expect

@@ -22,7 +22,6 @@ from service.settings.access import AccessSettings
 from service.settings.api import ApiSettings
 from service.settings.archive import ArchiveSettings
 from service.settings.client import ClientSettings
-from service.settings.cluster import ClusterSettings
 from service.settings.console import ConsoleSettings
 from service.settings.delivery import DeliverySettings
 from service.settings.environment import (
@@ -39,7 +38,7 @@ from service.settings.inspection import InspectionSettings
 from service.settings.room import RoomSettings
 from service.settings.telemetry import TelemetrySettings
 from service.settings.versions import StateSettings, VersionSettings
-from service.settings.workers import WorkerSettings
+from service.settings.workers import ClusterSettings, WorkerSettings
 
 __all__ = [
     "AccessSettings",
@@ -150,6 +149,22 @@ class Settings(BaseSettings):
                 "sinks deliver what the archive keeps, and there is none: set "
                 "MAMBAAD_VERSIONS__STATE_DIR and MAMBAAD_ARCHIVE__ENABLED=true, or remove the sinks"
             )
+        lines += self._contradictions_of_nodes()
+        if self.access.metrics_require_key and not self.has_keys:
+            lines.append("MAMBAAD_ACCESS__METRICS_REQUIRE_KEY needs MAMBAAD_ACCESS__API_KEYS_FILE")
+        if self.inspection.max_image_bytes > self.http.max_request_bytes:
+            lines.append(
+                "MAMBAAD_INSPECTION__MAX_IMAGE_BYTES is larger than MAMBAAD_HTTP__MAX_REQUEST_BYTES"
+            )
+        if self.http.max_request_bytes > self.http.max_inflight_bytes:
+            lines.append(
+                "MAMBAAD_HTTP__MAX_REQUEST_BYTES is larger than MAMBAAD_HTTP__MAX_INFLIGHT_BYTES"
+            )
+        return lines
+
+    def _contradictions_of_nodes(self) -> list[str]:
+        """Return those of settings for several nodes."""
+        lines = []
         if self.state.url and self.versions.state_dir is None:
             lines.append(
                 "MAMBAAD_STATE__URL needs MAMBAAD_VERSIONS__STATE_DIR, a folder for the last "
@@ -164,16 +179,6 @@ class Settings(BaseSettings):
             lines.append(
                 "a worker of a cluster has one device, and each node may have several workers: set "
                 "MAMBAAD_WORKERS__DEVICES to cpu or to cuda:0"
-            )
-        if self.access.metrics_require_key and not self.has_keys:
-            lines.append("MAMBAAD_ACCESS__METRICS_REQUIRE_KEY needs MAMBAAD_ACCESS__API_KEYS_FILE")
-        if self.inspection.max_image_bytes > self.http.max_request_bytes:
-            lines.append(
-                "MAMBAAD_INSPECTION__MAX_IMAGE_BYTES is larger than MAMBAAD_HTTP__MAX_REQUEST_BYTES"
-            )
-        if self.http.max_request_bytes > self.http.max_inflight_bytes:
-            lines.append(
-                "MAMBAAD_HTTP__MAX_REQUEST_BYTES is larger than MAMBAAD_HTTP__MAX_INFLIGHT_BYTES"
             )
         return lines
 

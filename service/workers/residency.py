@@ -234,7 +234,7 @@ class Residency:
                 resident = self.table[key]
                 return LoadReport(
                     resident.bytes, resident.loaded_s, resident.golden,
-                    arithmetic=resident.arithmetic,
+                    engine=resident.engine,
                 )  # fmt: skip
             await self._make_room(key, self.table.expected_bytes(key))
             measure = again or self._latencies.line(key) is None

@@ -56,7 +56,7 @@ class Residents:
         seconds = self._load_seconds.get(key, report.seconds) if in_advance else report.seconds
         now = asyncio.get_running_loop().time()
         self._loaded[key] = Resident(
-            report.bytes, seconds, now, None, report.golden_difference, now, report.arithmetic
+            report.bytes, seconds, now, None, report.golden_difference, now, report.engine
         )
         self._sizes[key] = report.bytes
         self._load_seconds[key] = seconds

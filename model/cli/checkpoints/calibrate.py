@@ -138,6 +138,7 @@ def calibrate(
         force=force,
     )
     _fit(store, checkpoint, good, bad, request, batch_size, device)
+    _compare(store, checkpoint, [*good, *bad])
     return None
 
 
@@ -191,7 +192,6 @@ def _fit(
     from model.recorded import recorded_without
     from model.runtimes.torch import open_checkpoint
     from model.training import calibrate as fit
-    from model.training.agreements import with_agreements
     from model.training.data import digests
     from model.training.seen import seen_in_calibration
 
@@ -223,9 +223,11 @@ def _fit(
         images=seen_in_calibration(good, defects),
     )
     tell(checkpoint, calibrations)
-    saved = with_agreements(store, saved, [*good, *defects])
-    number, version = saved.manifest.calibration_version, checkpoint.version
-    print(f"{checkpoint.name}, version {version}, has calibration {number}; evaluate it again")
+    number = saved.manifest.calibration_version
+    print(
+        f"{checkpoint.name}, version {checkpoint.version}, has calibration {number}; evaluate it "
+        "again"
+    )
 
 
 def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) -> None:
@@ -239,6 +241,22 @@ def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) ->
         print(f"{part}: threshold {threshold}. {calibration.promise()}")
         if was and was.review_threshold is not None and review is None:
             print(f"{part}: no REVIEW band any more; --review-alpha or a goal opens one")
+
+
+def _compare(store: "CheckpointStore", checkpoint: "Checkpoint", samples: list["Sample"]) -> None:
+    """Measure OpenVINO's agreement with the new thresholds, if it is installed, and print it."""
+    from model.runtimes.agreements import with_agreements
+
+    calibrated = store.load(checkpoint.name, checkpoint.version)
+    categories = {sample.category for sample in samples}
+    for precision, of in with_agreements(store, calibrated, samples).manifest.agreements.items():
+        for part in sorted(of.keys() & categories):
+            measured = of[part]
+            print(
+                f"{part}: OpenVINO in {precision} changes scores by up to "
+                f"{measured.difference:.2g}, and {measured.decisions} of {measured.images} "
+                f"decisions: it {'may' if measured.holds else 'will not'} be used"
+            )
 
 
 def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:

@@ -184,8 +184,7 @@ class ResidentAnswer(_Answer):
         description="largest difference of its golden images' raw scores from the saved ones, as "
         "a fraction of the tolerance, 0 to 1; null without golden images"
     )
-    engine: str = Field(description="the library that computes it: torch, onnxruntime or openvino")
-    precision: str = Field(description="its precision there, such as float32 or bfloat16")
+    engine: str = Field(description='library and precision that compute it: "openvino, bfloat16"')
     last_used_s: float = Field(description="seconds since its last computation")
 
     @classmethod
@@ -199,8 +198,7 @@ class ResidentAnswer(_Answer):
             load_seconds=resident.loaded_s,
             latency=latency,
             golden_difference=resident.golden,
-            engine=resident.arithmetic[0],
-            precision=resident.arithmetic[1],
+            engine=resident.engine,
             last_used_s=max(0.0, now - resident.last_used),
         )
 

@@ -50,9 +50,9 @@ class LoadedCheckpoint:
         return isinstance(self._detector.engine, Divisible)
 
     @property
-    def arithmetic(self) -> tuple[str, str]:
+    def engine(self) -> str:
         """The library that computes, and its precision."""
-        return self._detector.engine.library, self._detector.engine.precision
+        return f"{self._detector.engine.library}, {self._detector.engine.precision}"
 
     @property
     def nbytes(self) -> int:

@@ -92,8 +92,8 @@ class Inspector:
         difference = self._compare(version, detector)
         self._loaded[key] = loaded
         self._weigh()
-        took_s, arithmetic = time.monotonic() - started, loaded.arithmetic
-        report = LoadReport(loaded.nbytes, took_s, difference, sharing, arithmetic)
+        took_s = time.monotonic() - started
+        report = LoadReport(loaded.nbytes, took_s, difference, sharing, loaded.engine)
         return LoadReply(request.id, report, self._stats(), seconds, loaded.batch_limit)
 
     def unload(self, request: Unload) -> UnloadReply:

@@ -89,18 +89,13 @@ class Sharing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The result of loading a checkpoint.
-
-    `bytes` is the added device memory, without an encoder that was already loaded.
-    `golden_difference` is the largest difference to the golden scores; None without golden images.
-    `arithmetic` names the library that computes it, and its precision.
-    """
+    """A loaded checkpoint; `bytes` are without an encoder that was already loaded."""
 
     bytes: int
     seconds: float
-    golden_difference: float | None = None
+    golden_difference: float | None = None  # None without golden images
     sharing: Sharing = Sharing.ALWAYS
-    arithmetic: tuple[str, str] = ("torch", "float32")
+    engine: str = "torch, float32"  # library and precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,7 @@ class Resident:
     latency_line: LatencyLine | None
     golden: float | None = None
     since: float = 0.0
-    arithmetic: tuple[str, str] = ("torch", "float32")
+    engine: str = "torch, float32"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from service.cluster.placement import ranked
 from service.cluster.plan import plan_of
 from service.cluster.pool import ClusterPool
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull, WorkerLost
-from service.settings import Settings, WorkerSettings
-from service.settings.cluster import ClusterSettings
+from service.settings import ClusterSettings, Settings, WorkerSettings
 from service.telemetry.metrics import Metrics
 from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import Item, LatencyLine, Resident
