@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from model.lazy import lazily
+from model.imports.lazy import lazily
 
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint

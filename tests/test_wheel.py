@@ -28,7 +28,8 @@ OF_EXTRAS = (
 
 ALL = "every module"
 NEEDS_AN_EXTRA = {
-    "model": {"benchmark", "compiler_import", "timm_import", "torchvision_ops"},
+    "model": {"benchmark"},
+    "model/imports": {"compiler_import", "timm_import", "torchvision_ops"},
     "model/checkpoints": {"checkpoint", "outline", "published", "shared_encoders", "tensors"},
     "model/cli/evaluate": {"evaluation", "reproduction"},
     "model/cli/train": {"run"},

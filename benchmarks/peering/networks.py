@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peering.subjects import SIDE
-from model.torchvision_ops import ensure_importable
+from model.imports.torchvision_ops import ensure_importable
 
 ensure_importable()  # before timm, which anomalib imports
 

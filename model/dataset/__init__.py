@@ -19,7 +19,7 @@ from model.dataset.readers.mvtec import read_mvtec
 from model.dataset.sample import GOOD, Dataset, Sample
 from model.dataset.split import split_good
 from model.images.files import IMAGE_SUFFIXES, Passed
-from model.lazy import lazily
+from model.imports.lazy import lazily
 from model.words import Words
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ trained on good parts only, so the two differ where a part is anomalous.
 
 from typing import TYPE_CHECKING
 
-from model.lazy import lazily
+from model.imports.lazy import lazily
 from model.network.config import NetworkConfig
 
 if TYPE_CHECKING:

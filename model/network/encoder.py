@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.errors import ConfigError, WeightsError
+from model.imports.timm_import import find_hub
 from model.network.timm_parts import timm
 from model.network.weights_file import read_weights_file
 from model.network.weights_source import check_source, weights_package
-from model.timm_import import find_hub
 
 STRIDES = (4, 8, 16)
 HUB_TAGS = {"resnet34": "bt_in1k"}

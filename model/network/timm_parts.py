@@ -1,6 +1,6 @@
 """timm, and its layers that the network uses."""
 
-from model.timm_import import import_timm
+from model.imports.timm_import import import_timm
 
 import_timm()
 

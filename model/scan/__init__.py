@@ -22,7 +22,7 @@ a CPU, and than the memory traffic on a GPU.
 
 from typing import TYPE_CHECKING
 
-from model.lazy import lazily
+from model.imports.lazy import lazily
 from model.scan.orders import DIRECTIONS, SCANS, order_table
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ images, because a network's scores of its training images are too low.
 
 from typing import TYPE_CHECKING
 
-from model.lazy import lazily
+from model.imports.lazy import lazily
 
 if TYPE_CHECKING:
     from model.training.data import TrainingData, read_training_data

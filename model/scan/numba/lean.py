@@ -7,7 +7,7 @@ here calls: 20 MB of every worker, and 0.2 s.
 import importlib
 from types import ModuleType
 
-from model.stand_ins import stand_ins
+from model.imports.stand_ins import stand_ins
 
 _ASKED_FOR = ("scipy.linalg", "scipy.linalg.cython_blas")
 

@@ -29,7 +29,7 @@ def test_an_inspection_needs_no_compiler_and_the_compiler_works_after_it():
         "print(detector.inspect_images([image], 'solar-mono')[0].decision)\n"
         "print('torch._dynamo' in sys.modules)\n"
         "import torch, torch._dynamo\n"
-        "from model.torchvision_ops import ensure_importable\n"
+        "from model.imports.torchvision_ops import ensure_importable\n"
         "ensure_importable()\n"
         "from timm.models.naflexvit import NaFlexRopeIterator\n"
         "from torchvision.ops import roi_align\n"
@@ -44,7 +44,7 @@ def test_an_inspection_needs_no_compiler_and_the_compiler_works_after_it():
 def test_anything_else_of_the_compiler_is_the_real_one():
     text = answer_of(
         "import sys\n"
-        "from model.compiler_import import compiler_deferred\n"
+        "from model.imports.compiler_import import compiler_deferred\n"
         "with compiler_deferred():\n"
         "    import torch\n"
         "    marked = torch.compiler.disable(lambda: 5)\n"

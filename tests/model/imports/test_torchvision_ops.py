@@ -46,7 +46,7 @@ def write_package(folder: Path, init: str) -> None:
 
 def test_the_installed_torchvision_and_timm_import() -> None:
     answer = run_python(
-        "from model.torchvision_ops import ensure_importable\n"
+        "from model.imports.torchvision_ops import ensure_importable\n"
         "ensure_importable(); ensure_importable()\n"
         "import torchvision.transforms, timm\n"
         "print(torchvision.__version__)"
@@ -58,7 +58,7 @@ def test_the_installed_torchvision_and_timm_import() -> None:
 def test_missing_operators_are_declared_and_the_import_repeated(tmp_path: Path) -> None:
     write_package(tmp_path, MISSING_OPERATORS)
     answer = run_python(
-        "from model.torchvision_ops import ensure_importable\n"
+        "from model.imports.torchvision_ops import ensure_importable\n"
         "ensure_importable()\n"
         "import torch, torchvision\n"
         "print(torchvision.imports, torch.ops.torchvision.nms.default._schema)",
@@ -71,7 +71,7 @@ def test_missing_operators_are_declared_and_the_import_repeated(tmp_path: Path) 
 def test_an_import_that_works_declares_nothing(tmp_path: Path) -> None:
     write_package(tmp_path, "imports = 1\n")
     answer = run_python(
-        "from model.torchvision_ops import ensure_importable\n"
+        "from model.imports.torchvision_ops import ensure_importable\n"
         "ensure_importable()\n"
         "import torch\n"
         "print(hasattr(torch.ops.torchvision, 'nms'))",
@@ -87,7 +87,7 @@ def test_any_other_failure_is_raised_and_leaves_no_module(tmp_path: Path, error:
     write_package(tmp_path, OTHER_FAILURE.format(error=error))
     answer = run_python(
         "import sys\n"
-        "from model.torchvision_ops import ensure_importable\n"
+        "from model.imports.torchvision_ops import ensure_importable\n"
         "try:\n"
         "    ensure_importable()\n"
         "except Exception as caught:\n"

@@ -51,8 +51,8 @@ def test_a_worker_imports_nothing_that_it_does_not_use():
 def test_what_timm_did_without_is_there_for_whoever_imports_it_later():
     lines = answer_of(
         "from model.network.timm_parts import timm\n"
-        "from model.timm_import import find_hub\n"
-        "from model.torchvision_ops import ensure_importable\n"
+        "from model.imports.timm_import import find_hub\n"
+        "from model.imports.torchvision_ops import ensure_importable\n"
         "from timm.models import _builder, _hub\n"
         "print(_hub.has_hf_hub(), timm.create_model('resnet10t').pretrained_cfg['mean'])\n"
         "find_hub()\n"
@@ -80,7 +80,7 @@ def test_a_timm_that_needs_more_is_imported_with_all_of_it(tmp_path):
     (package / "data" / "constants.py").write_text("MEAN = 0.5\n")
     lines = answer_of(
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
-        "from model.timm_import import import_timm\n"
+        "from model.imports.timm_import import import_timm\n"
         "import_timm()\n"
         "import timm, torchvision\n"
         "print(timm.loader, timm.Resize.__module__, torchvision.__version__ != '')\n"

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from model.stand_ins import stand_ins
+from model.imports.stand_ins import stand_ins
 
 
 def test_a_stand_in_is_imported_and_then_forgotten():

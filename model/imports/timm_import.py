@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import nn
 
-from model.compiler_import import compiler_deferred
-from model.stand_ins import stand_ins
-from model.torchvision_ops import ensure_importable
+from model.imports.compiler_import import compiler_deferred
+from model.imports.stand_ins import stand_ins
+from model.imports.torchvision_ops import ensure_importable
 
 _TIMM, _DATA = "timm", "timm.data"
 _TORCHVISION, _HUB = "torchvision", "huggingface_hub"
