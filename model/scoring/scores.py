@@ -128,7 +128,7 @@ def find_regions(
     corner = slice(top, rows[-1] + 1), slice(left, columns[-1] + 1)
     components = Components.of(above[corner])
     peaks = components.highest(anomaly_map.values[corner])
-    worst = np.argsort(-peaks, kind="stable")[:limit]
+    worst = np.argsort(-peaks, kind="stable")[:limit].tolist()
     return tuple(
         _region(
             anomaly_map, components.inside(i), _moved(components.window(i), top, left), pixel_score
