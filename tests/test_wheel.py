@@ -38,7 +38,7 @@ NEEDS_AN_EXTRA = {
         *("buckets", "choice", "decoder", "device", "engine", "fused"),
         *("kernels", "network", "operations", "plain", "plan", "smoothing"),
     },
-    "model/engines/openvino": {"engine", "graphs", "scan"},
+    "model/engines/openvino": ALL,
     "model/engines/torch": ALL,
     "model/evaluation": ALL,
     "model/export": ALL,
@@ -64,7 +64,8 @@ NEEDS_AN_EXTRA = {
     "model/training/progress": {
         *("average", "best", "monitor", "records", "snapshot", "state", "stopping", "tracking"),
     },
-    "model/training/recipe": {"departures", "recipe"},
+    "model/training/recipe": {"departures", "recipe", "tiles"},
+    "service/cluster/remote": {"connection", "manager", "worker"},
     "service/delivery/sinks": {"mqtt", "mqtt_session", "postgresql"},
     "service/shared": {"deployment", "follower", "link", "sharing", "transfer"},
     "service/station/plc/requests": {"broker", "mqtt", "outbox", "rivals"},

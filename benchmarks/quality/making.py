@@ -2,8 +2,8 @@
 
 import random
 import shutil
-from collections.abc import Iterator, Sequence
-from itertools import cycle, islice, product
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, cycle, islice, product
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,15 @@ from benchmarks.quality.surfaces import (
 )
 from demo.solar import Cell, data_folder, read_labels, read_split
 from demo.splits import draw_grouped
+from model.errors import DatasetError
 from model.inspection import Category
-from model.synthetic import Drawn, Kind, Strength, draw
+from model.synthetic import Drawn, Kind, Size, Strength, draw
 
 VERSION = 1
 """Raise this with each change of the images, so that older results are measured again."""
+
+_OTHERS = 50
+"""Further images tried for a defect that the first image does not show."""
 
 
 def make(a_set: QualitySet, seed: int, root: Path) -> None:
@@ -56,8 +60,29 @@ def _cut(a_set: QualitySet, category: Category, seed: tuple[int, int], root: Pat
     for number, image in enumerate(images[:good]):
         _save(image, root / "test/good" / f"{number:03}.png")
     for number, (kind, strength) in enumerate(defects(defective)):
-        drawn = draw(images[good + number], kind, strength, (*seed, number), a_set.size)
+        seen = chain([images[good + number]], _others(a_set, picture, (*seed, number)))
+        drawn = draw_on_first(seen, kind, strength, (*seed, number), a_set.size)
         _save_defect(drawn, root, f"{kind}-{strength}", number)
+
+
+def _others(a_set: QualitySet, picture: Colours, seed: tuple[int, int, int]) -> Iterator[Colours]:
+    """Yield further test images, from a generator of their own: the next ones stay the same."""
+    rng = np.random.default_rng((*picture.shape, *seed))
+    for _ in range(_OTHERS):
+        yield _image(a_set, picture, _window(a_set, picture, "test", rng), rng)
+
+
+def draw_on_first(
+    images: Iterable[Colours], kind: Kind, strength: Strength, seed: Sequence[int], size: Size
+) -> Drawn:
+    """Draw a defect on the first image that shows it: a smear does not change a blank one."""
+    reason = DatasetError("no image")
+    for image in images:
+        try:
+            return draw(image, kind, strength, seed, size)
+        except DatasetError as error:
+            reason = error
+    raise reason
 
 
 def defects(count: int) -> Iterator[tuple[Kind, Strength]]:

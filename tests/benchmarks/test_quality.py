@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from benchmarks.quality.__main__ import app
 from benchmarks.quality.differences import average, stand
-from benchmarks.quality.making import check_apart, choose_cells, defects, make
+from benchmarks.quality.making import check_apart, choose_cells, defects, draw_on_first, make
 from benchmarks.quality.measuring import METHODS, NETWORK, PADIM, PATCHCORE
 from benchmarks.quality.results import Result, ScoredImages
 from benchmarks.quality.running import run, standings
@@ -29,7 +29,8 @@ from benchmarks.quality.surfaces import (
 from benchmarks.quality.table import markdown, terminal
 from demo.solar import read_split
 from demo.splits import RUN_LENGTH
-from model.synthetic import Kind, Size, Strength
+from model.errors import DatasetError
+from model.synthetic import VISIBLE, Kind, Size, Strength
 from tests import tiny
 
 TINY = QualitySet(
@@ -201,3 +202,14 @@ def test_an_unknown_set_is_named():
     refused = CliRunner().invoke(app, ["run", "--sets", "brik"])
     assert refused.exit_code == 2
     assert "brik" in refused.output
+
+
+def test_a_defect_that_an_image_does_not_show_is_drawn_on_the_next_one():
+    blank = np.full((64, 64, 3), 128, np.uint8)
+    textured = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    seed = (0, 0, 0)
+    drawn = draw_on_first([blank, textured], Kind.SMEAR, Strength.STRONG, seed, Size.ORDINARY)
+    changed = np.abs(drawn.image.astype(int) - textured).max(axis=-1) > VISIBLE
+    assert drawn.mask[changed].all() and changed.any()
+    with pytest.raises(DatasetError, match="cannot draw the defect 'smear'"):
+        draw_on_first([blank], Kind.SMEAR, Strength.STRONG, seed, Size.ORDINARY)
