@@ -219,7 +219,7 @@ def test_a_preset_changes_the_scan_of_any_recipe_and_yields_to_options(recipe):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--depths", "2,2"], "network.depths: wrong number of values"),
+        (["--depths", "2,2"], "network.depths: expected 4 values, got"),
         (["--recipe", "fats"], "did you mean fast?"),
         (["--preset", "fsat"], "did you mean fast?"),
         (["--set", "epohcs=3"], "did you mean epochs?"),
@@ -336,7 +336,7 @@ def test_calibrate_keeps_to_an_escape_rate_of_defective_examples(data, store, tm
         (["--defects", "x", "--cost-escape", "5"], "--cost-escape alone is not enough"),
         (["--defects", "x", "--cost-review", "5"], "--cost-review needs"),
         (["--defects", "x", "--no-review"], "--no-review needs --target-escape-rate"),
-        (["--defects", "x", "--f1-max"], "no defective examples of 'bolt'"),
+        (["--defects", "x", "--f1-max"], "--defects: no folder x"),
     ],
 )
 def test_half_a_goal_is_refused(data, store, options, message):
@@ -634,7 +634,7 @@ def test_a_heatmap_that_cannot_be_written_is_told(data, store, tmp_path):
     (tmp_path / "file").write_text("no folder")
     image = data / "bolt" / "test" / "good" / "000.png"
     options = ["--category", "bolt", "--output", tmp_path / "file", "--weights", store]
-    assert "cannot be written" in one_line(run("predict", "parts", image, *options, code=2))
+    assert "file is a file" in one_line(run("predict", "parts", image, *options, code=2))
 
 
 @pytest.fixture(scope="module")

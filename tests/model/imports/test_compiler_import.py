@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1].parent
+ROOT = Path(__file__).parents[3]
 
 
 def answer_of(code: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # A stand-in for torchvision: it attaches a shape function to an operator at import.
 MISSING_OPERATORS = """

@@ -22,6 +22,8 @@ class Mirror:
     """Answers with the first channel, 0 to 1."""
 
     device = "cpu"
+    library = "torch"
+    precision = "float32"
     nbytes = 0
 
     def __init__(self):

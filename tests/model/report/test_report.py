@@ -39,6 +39,8 @@ class Brightness:
     """An engine whose map is the image's first channel, 0 to 1."""
 
     device = "cpu"
+    library = "torch"
+    precision = "float32"
     nbytes = 0
 
     def compare(self, images, lap):

@@ -168,7 +168,9 @@ def test_a_command_that_needs_torch_says_how_to_get_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr("model.checkpoints.checkpoint.Checkpoint.load", missing)
     write_version(tmp_path, "parts", {"bolt": NORMAL})
-    arguments = ["predict", "parts", "photo.png", "--weights", str(tmp_path)]
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"")
+    arguments = ["predict", "parts", str(photo), "--weights", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "pip install 'mambaad-service[torch]'" in result.stderr

@@ -32,7 +32,7 @@ FRAMES = {
 class Edges:
     """An engine whose map is how much neighbouring pixels differ; counts the images."""
 
-    device, nbytes = "cpu", 0
+    device, library, precision, nbytes = "cpu", "torch", "float32", 0
 
     def __init__(self):
         self.images = 0

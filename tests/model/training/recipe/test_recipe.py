@@ -94,7 +94,7 @@ def test_recipes_in_a_circle_are_refused(file):
         ("training: {epochs: many}", "training.epochs: Input should be a valid integer"),
         ("training: {epochs: 2.5}", "training.epochs"),
         ("training: {augmentation: {hflip: 7}}", "training.augmentation.hflip"),
-        ("network: {depths: [2, 2]}", "network.depths: wrong number of values"),
+        ("network: {depths: [2, 2]}", "network.depths: expected 4 values, got"),
         ("training: {loss: l1}", "loss must be one of"),
         ("training: {emphasis: {hard_mining: 2}}", "hard_mining must be in"),
         ("network: {image_size: 100}", "multiple of 32"),

@@ -320,7 +320,9 @@ def test_a_ready_service_says_so(client):
     assert client.get("/livez").json() == {"live": True}
     body = client.get("/readyz").json()
     assert (body["ready"], body["reasons"]) == (True, [])
-    assert body["workers"] == [{"name": "cpu", "state": "ready", "reason": "ready", "waiting": 0}]
+    assert body["workers"] == [
+        {"name": "cpu", "state": "ready", "reason": "ready", "waiting": 0, "node": None}
+    ]
 
 
 def test_the_api_is_described_for_people(client):
