@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.inspection import Category
 from model.limits import LARGEST_NUMBER
 
+PRECISIONS = ("float32", "bfloat16")
+"""Precisions of OpenVINO that are compared with torch in float32, the slower one first."""
+
 MOST_DIFFERENCE = 0.01
 """Most that the score of an image may change."""
 

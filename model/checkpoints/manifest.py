@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from model.bounded import read_regular
-from model.checkpoints.agreement import Agreement, without
+from model.checkpoints.agreement import PRECISIONS, Agreement, without
 from model.checkpoints.bounds import (
     MOST_MANIFEST_BYTES,
     check_inside,
@@ -57,7 +57,7 @@ _File = Annotated[
 _AnyFile = _File | Literal["model.onnx"]
 _Version = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-_Precision = Annotated[str, StringConstraints(pattern=r"^(float32|bfloat16)$")]
+_Precision = Annotated[str, StringConstraints(pattern=f"^({'|'.join(PRECISIONS)})$")]
 _Text = Annotated[str, StringConstraints(max_length=10_000)]
 _Raw = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 

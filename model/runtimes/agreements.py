@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
-from model.checkpoints.agreement import Agreement, Agreements
+from model.checkpoints.agreement import PRECISIONS, Agreement, Agreements
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from model.dataset import Sample, inspection_batches
 from model.errors import BackendUnavailable
@@ -18,7 +18,6 @@ MOST_IMAGES = 100
 """Most images of a category."""
 SMALLEST_PX = 128 * 128
 """Inputs with fewer pixels take torch a few ms: there is nothing to gain."""
-PRECISIONS = ("float32", "bfloat16")
 
 
 def with_agreements(

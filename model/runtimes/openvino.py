@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoints.agreement import holds
+from model.checkpoints.agreement import PRECISIONS, holds
 from model.checkpoints.checkpoint import Checkpoint
 from model.checkpoints.manifest import Manifest
 from model.checkpoints.store import StoredVersion
@@ -25,7 +25,6 @@ from model.runtimes.torch import TorchRuntime
 logger = logging.getLogger(__name__)
 
 AUTO, TORCH = "auto", "torch"
-PRECISIONS = (FLOAT32, BFLOAT16)
 _SEVERAL = 4
 _PACKAGES = ("openvino", "torch", "numba", "numpy")
 

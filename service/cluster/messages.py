@@ -113,7 +113,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The workers that there should be, with the reports of those that answer.
+    """The workers that there should be, and the names of the nodes that have a service.
 
     `problem` says why the Ray head or the manager cannot be asked now.
     """

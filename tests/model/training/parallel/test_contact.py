@@ -93,34 +93,32 @@ def test_an_error_without_a_loss_stays_what_it_is(store, monkeypatch):
     assert ends == []
 
 
-def test_a_connection_that_breaks_without_a_word_is_a_loss(store):
-    def connect_and_vanish():
+@contextmanager
+def greeting(store, more=b""):
+    """Another process, which sends its greeting and `more` at once, and closes the connection."""
+
+    def run():
         client = dist.TCPStore("127.0.0.1", store.port, timeout=timedelta(seconds=30))
         address, port, token = json.loads(client.get("contact"))
         with socket.create_connection((address, port)) as peer:
-            peer.sendall(b'{"rank": "1", "token": "%s"}\n' % token.encode())
+            peer.sendall(b'{"rank": "1", "token": "%s"}\n' % token.encode() + more)
 
-    thread = threading.Thread(target=connect_and_vanish)
+    thread = threading.Thread(target=run)
     thread.start()
-    with contact(store, 0, 2) as loss:
+    yield
+    thread.join()
+
+
+def test_a_connection_that_breaks_without_a_word_is_a_loss(store):
+    with greeting(store), contact(store, 0, 2) as loss:
         assert loss.wait(20) == (
             "process 1 on 127.0.0.1 has ended: start the command again with --resume on every host"
         )
-    thread.join()
 
 
 def test_one_that_leaves_as_soon_as_it_came_is_not_lost(store):
-    def come_and_leave():
-        client = dist.TCPStore("127.0.0.1", store.port, timeout=timedelta(seconds=30))
-        address, port, token = json.loads(client.get("contact"))
-        with socket.create_connection((address, port)) as peer:
-            peer.sendall(b'{"rank": "1", "token": "%s"}\n{"left": ""}\n' % token.encode())
-
-    thread = threading.Thread(target=come_and_leave)
-    thread.start()
-    with contact(store, 0, 2) as loss:
+    with greeting(store, b'{"left": ""}\n'), contact(store, 0, 2) as loss:
         assert loss.wait(0.5) is None
-    thread.join()
 
 
 def test_strangers_are_turned_away(store):
