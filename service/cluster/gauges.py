@@ -28,6 +28,7 @@ class ClusterGauges:
         self._replicas = replicas
         self._problem = problem
         self._incarnations: dict[str, str] = {}
+        self._residents: dict[str, frozenset[CheckpointKey]] = {}
         self._shown: set[CheckpointKey] = set()
 
     def look(self, wanted: Collection[CheckpointKey]) -> None:
@@ -40,6 +41,7 @@ class ClusterGauges:
         nodes = {view.report.node_id for view in views if view.is_ready and view.report}
         self._metrics.cluster_nodes.set(len(nodes))
         self._count_restarts(views)
+        self._count_loads(views)
         self._show_missing({key for key in wanted if key.name in self._replicas}, views)
 
     def _count_restarts(self, views: Collection[WorkerView]) -> None:
@@ -47,6 +49,13 @@ class ClusterGauges:
         before, self._incarnations = self._incarnations, now
         restarted = [name for name in now if name in before and before[name] != now[name]]
         self._metrics.cluster_actor_restarts.inc(len(restarted))
+
+    def _count_loads(self, views: Collection[WorkerView]) -> None:
+        before = self._residents
+        self._residents = {view.name: frozenset(view.residents) for view in views}
+        for name, residents in self._residents.items():
+            if name in before:
+                self._metrics.cluster_loads.inc(len(residents - before[name]))
 
     def _show_missing(self, wanted: set[CheckpointKey], views: Collection[WorkerView]) -> None:
         for key in self._shown - wanted:

@@ -61,8 +61,6 @@ class ClusterPool:
         metrics: Metrics,
         on_refused: Callable[[str, Mapping[CheckpointKey, str]], None],
     ) -> None:
-        self._limits = settings.workers
-        self._silence_s = settings.cluster.silence_s
         self._wanted = wanted
         self._on_refused = on_refused
         self._plan = plan_of(settings)
@@ -77,8 +75,8 @@ class ClusterPool:
         self._node_names: Mapping[str, str] = {}
         self._choice = Choice(settings.workers, self._views, lambda: self.problem)
         self._metrics = metrics
-        self._replicas = settings.cluster.replicas
-        self._gauges = ClusterGauges(metrics, self._views, self._replicas, lambda: self.problem)
+        replicas = settings.cluster.replicas
+        self._gauges = ClusterGauges(metrics, self._views, replicas, lambda: self.problem)
         metrics.expect_spare()
         WorkerSeries(metrics, lambda: measures_by_worker(self._views))
 
@@ -124,12 +122,12 @@ class ClusterPool:
 
     def replicas(self, key: CheckpointKey) -> int | None:
         """Return how many workers at least should have a checkpoint loaded; None: not set."""
-        return self._replicas.get(key.name)
+        return self._plan.cluster.replicas.get(key.name)
 
     def holds(self, key: CheckpointKey) -> bool:
         """Whether every ready worker has loaded a checkpoint; one, if their memory is limited."""
         ready = [key in view.residents for view in self._views.values() if view.is_ready]
-        return any(ready) and (all(ready) or self._limits.max_model_bytes is not None)
+        return any(ready) and (all(ready) or self._plan.workers.max_model_bytes is not None)
 
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
         """Load a checkpoint on the cluster's ready workers, as `Workers.load` says."""
@@ -203,6 +201,8 @@ class ClusterPool:
         sent = ClusterJob(
             job.checkpoint, job.item, job.pixels, left_s, job.priority, job.held_bytes
         )
+        if job.checkpoint not in view.residents:
+            self._metrics.cluster_cold.inc()
         asking = asyncio.create_task(self._bridge.ask(number, Inspect(number, view.name, sent)))
         abandoned = self._abandoned[job] = loop.create_future()
         try:
@@ -279,7 +279,7 @@ class ClusterPool:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             for view in self._views.values():
-                if view.is_silent(loop.time(), self._silence_s):
+                if view.is_silent(loop.time(), self._plan.cluster.silence_s):
                     self._abandon(view, "its actor has fallen silent")
             self._gauges.look(self._wanted())
             if self._wanted() != self._presence.wanted:

@@ -28,6 +28,13 @@ class ClusterMetrics:
         )
         from_zero(self.cluster_resent, ("lost", "refused"))
 
+        self.cluster_cold = Counter(
+            "mambaad_cluster_images_cold_total",
+            "Images sent to a worker that had not loaded their checkpoint, so that they waited for "
+            "a load.",
+            registry=registry,
+        )
+
     def _declare_state(self, registry: CollectorRegistry) -> None:
         self.cluster_away = Gauge(
             "mambaad_cluster_away",
@@ -41,6 +48,8 @@ class ClusterMetrics:
             ("state",),
             registry=registry,
         )
+        for state in ("ready", "starting", "restarting", "stopped"):
+            self.cluster_workers.labels(state)
         self.cluster_nodes = Gauge(
             "mambaad_cluster_nodes",
             "Machines with a ready worker; the same on every node.",
@@ -50,6 +59,12 @@ class ClusterMetrics:
             "mambaad_cluster_actor_restarts_total",
             "Workers that another actor replaced, because a process or a machine was lost; each "
             "node counts all.",
+            registry=registry,
+        )
+        self.cluster_loads = Counter(
+            "mambaad_cluster_model_loads_total",
+            "Checkpoints that workers have loaded since this service knows them; each node counts "
+            "all.",
             registry=registry,
         )
         self.replicas_missing = Gauge(

@@ -68,6 +68,17 @@ def test_a_new_actor_of_a_worker_counts_as_a_restart(scene):
     assert scene.value("actor_restarts_total") == 1
 
 
+def test_each_load_of_a_known_worker_is_counted_and_no_unload(scene):
+    scene.look()
+    scene.report("cpu/0", SOLAR)
+    scene.look()
+    scene.report("cpu/0", OTHER)
+    scene.look()
+    scene.report("cpu/0", SOLAR, OTHER)
+    scene.look()
+    assert scene.value("model_loads_total") == 3
+
+
 def test_missing_replicas_are_shown_while_the_checkpoint_serves(scene):
     scene.report("cpu/0", SOLAR, OTHER)
     scene.look(SOLAR, OTHER)
