@@ -9,9 +9,10 @@ image is sent to both, in changing order, and the median of the pairs' differenc
 clients in a closed loop post to one and the other in turns. Processor time, which other programs
 hardly change, is that of the service and of Ray, less what they take at rest. `recovery`: of three
 nodes, one is killed with all its processes, while clients post. `zipf`: 16 small networks, of which
-each of three workers holds 8, are asked for by Zipf's law; how many images waited for a load, as
-counts, which a busy machine hardly changes. All nodes are on this machine, so
-no network is in the figures. Needs `pip install 'mambaad-service[cluster]'`.
+each of three workers holds 8 (or 4), are asked for by Zipf's law: the k-th 1/k times as often as
+the first. How many images waited for a load is a count, which a busy machine hardly changes. All
+nodes are on this machine, so no network is in the figures. Needs
+`pip install 'mambaad-service[cluster]'`.
 """
 
 import json
@@ -37,7 +38,7 @@ from benchmarks.clustering.nodes import (
     service_on,
 )
 from benchmarks.clustering.poster import CLIENTS, Poster
-from benchmarks.clustering.zipf import Plan, measure, zipf_service
+from benchmarks.clustering.zipf import CHECKPOINTS, LOADS, measure, zipf_service
 from benchmarks.loading import CannotMeasure
 from benchmarks.loading.subject import about
 
@@ -238,24 +239,18 @@ def loss_of(posts: Sequence[tuple[float, float, bool]], killed_at: float) -> Nod
 def zipf(
     *,
     images: Annotated[int, typer.Option(min=100, help="Images of each run.")] = 3000,
-    clients: Annotated[int, typer.Option(min=1)] = 6,
-    exponent: Annotated[float, typer.Option(min=0)] = 1.0,
-    replicas: Annotated[
-        list[str] | None, typer.Option(help="MAMBAAD_CLUSTER__REPLICAS of a run, as RANK=COUNT,...")
-    ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Ask for 16 checkpoints by Zipf's law on three workers that hold 8 each."""
+    """Ask for 16 checkpoints by Zipf's law on three workers that hold 8 each, or 4."""
     runs = []
     with ray_nodes(NODES) as nodes:
-        for text in replicas or ["", "1=3,2=2,3=2"]:
-            plan = Plan(16, 8, NODES, exponent, images, clients, text)
-            with zipf_service(nodes, plan) as (url, categories):
+        for load in LOADS:
+            with zipf_service(nodes, load, NODES) as (url, categories):
                 described = about(url)
-                runs.append(measure(url, categories, plan))
+                runs.append(measure(url, categories, load, images))
             print(runs[-1], flush=True)
-    shape = {"checkpoints": 16, "capacity": 8, "workers": NODES, "exponent": exponent}
-    _write(json_file, described, {**shape, "images": images, "clients": clients, "runs": runs})
+    shape = {"checkpoints": CHECKPOINTS, "workers": NODES, "images": images}
+    _write(json_file, described, {**shape, "runs": runs})
 
 
 def _summary(times: Sequence[float]) -> dict[str, float]:

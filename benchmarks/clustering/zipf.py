@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,44 +28,46 @@ _COUNTED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How many checkpoints, workers and images; each worker holds `capacity` checkpoints.
+CHECKPOINTS = 16
 
-    `replicas` is the value of MAMBAAD_CLUSTER__REPLICAS, by the rank of a checkpoint: "1=3,2=2".
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Clients in a closed loop; each worker holds `capacity` checkpoints.
+
+    `replicas` has the value of MAMBAAD_CLUSTER__REPLICAS by the rank of a checkpoint: "1=3,2=2".
     """
 
-    checkpoints: int
     capacity: int
-    workers: int
-    exponent: float
-    images: int
     clients: int
     replicas: str = ""
 
 
+LOADS = (Load(8, 6), Load(8, 48), Load(8, 48, "1=3,2=2,3=2"), Load(4, 6))
+
+
 @contextmanager
-def zipf_service(nodes: RayNodes, plan: Plan) -> Iterator[tuple[str, list[str]]]:
+def zipf_service(nodes: RayNodes, load: Load, workers: int) -> Iterator[tuple[str, list[str]]]:
     """Serve small networks on the nodes; yields the URL, and the categories, the busiest first."""
     with tempfile.TemporaryDirectory(prefix="mambaad-cluster-") as folder:
         write_store(Path(folder) / "made")
         store = Path(folder) / "weights"
-        copy_store(Path(folder) / "made" / "weights", store, plan.checkpoints, plan.checkpoints)
+        copy_store(Path(folder) / "made" / "weights", store, CHECKPOINTS, CHECKPOINTS)
         settings = {
             "cluster__address": nodes.address,
-            "cluster__min_workers": plan.workers,
-            "cluster__max_workers": plan.workers,
+            "cluster__min_workers": workers,
+            "cluster__max_workers": workers,
             "cluster__linger_s": 1,
-            "cluster__replicas": _by_name(plan.replicas),
+            "cluster__replicas": _by_name(load.replicas),
             "workers__threads_per_worker": 1,
-            "workers__max_model_bytes": _bytes_of(store, plan.capacity),
+            "workers__max_model_bytes": _bytes_of(store, load.capacity),
             "versions__state_dir": Path(folder) / "state",
         }
         variables = {f"MAMBAAD_{k.upper()}": str(value) for k, value in settings.items()}
         with serving(store, variables=variables) as url:
-            await_workers(url, plan.workers)
+            await_workers(url, workers)
             _await_replicas(url)
-            yield url, [f"noise-{number}" for number in range(plan.checkpoints)]
+            yield url, [f"noise-{number}" for number in range(CHECKPOINTS)]
 
 
 def _by_name(replicas: str) -> str:
@@ -81,17 +83,17 @@ def _bytes_of(store: Path, capacity: int) -> int:
     return int(shared + (capacity + 0.5) * LoadedCheckpoint(detector).nbytes)
 
 
-def drawn(count: int, images: int, exponent: float) -> list[int]:
-    """Return the checkpoint of each image: the k-th is drawn as often as 1 / k ** exponent says."""
-    weights = [1 / (rank + 1) ** exponent for rank in range(count)]
-    return random.Random(0).choices(range(count), weights, k=images)
+def drawn(images: int) -> list[int]:
+    """Return the checkpoint of each image: the k-th is drawn 1/k times as often as the first."""
+    weights = [1 / (rank + 1) for rank in range(CHECKPOINTS)]
+    return random.Random(0).choices(range(CHECKPOINTS), weights, k=images)
 
 
-def measure(url: str, categories: Sequence[str], plan: Plan) -> dict[str, Any]:
+def measure(url: str, categories: Sequence[str], load: Load, images: int) -> dict[str, Any]:
     """Post the images; return how many waited for a load, and how often checkpoints were loaded."""
-    held = check_capacity(url, plan)
-    order = drawn(plan.checkpoints, plan.images, plan.exponent)
-    limits = httpx.Limits(max_connections=plan.clients, max_keepalive_connections=plan.clients)
+    before_it = holders(url, load.capacity)
+    order = drawn(images)
+    limits = httpx.Limits(max_connections=load.clients, max_keepalive_connections=load.clients)
     with httpx.Client(base_url=url, timeout=PATIENCE_S, limits=limits) as client:
 
         def post(number: int) -> bool:
@@ -102,38 +104,34 @@ def measure(url: str, categories: Sequence[str], plan: Plan) -> dict[str, Any]:
             return answer.status_code == httpx.codes.OK
 
         before = _counts(url)
-        with ThreadPoolExecutor(plan.clients) as threads:
-            decided = sum(threads.map(post, range(plan.images)))
+        with ThreadPoolExecutor(load.clients) as threads:
+            decided = sum(threads.map(post, range(images)))
         after = _counts(url)
-    check_capacity(url, plan)
     counted = {name: round(after[name] - before[name]) for name in _COUNTED}
     asked = Counter(order)
     return {
-        "replicas": plan.replicas,
+        **asdict(load),
         "decided": decided,
         **counted,
         "share_waited": round(counted["waited_for_a_load"] / counted["sent"], 4),
-        "loads_per_1000_images": round(1000 * counted["loads"] / plan.images, 1),
-        "images_by_rank": [asked[rank] for rank in range(plan.checkpoints)],
-        "workers_by_rank_before": held,
-        "workers_by_rank_after": holders(url, plan),
+        "loads_per_1000_images": round(1000 * counted["loads"] / images, 1),
+        "images_by_rank": [asked[rank] for rank in range(CHECKPOINTS)],
+        "workers_by_rank_before": before_it,
+        "workers_by_rank_after": holders(url, load.capacity),
     }
 
 
-def holders(url: str, plan: Plan) -> list[int]:
-    """Return how many workers have loaded each checkpoint, by rank."""
-    models = httpx.get(f"{url}/models", timeout=PATIENCE_S).json()["models"]
-    loaded = {model["name"]: len(model["workers"]) for model in models}
-    return [loaded[f"parts-{rank}"] for rank in range(plan.checkpoints)]
+def holders(url: str, capacity: int) -> list[int]:
+    """Return how many workers have loaded each checkpoint, the busiest first.
 
-
-def check_capacity(url: str, plan: Plan) -> list[int]:
-    """Return the same. Raises `CannotMeasure` unless each worker holds as many as it should."""
+    Raises `CannotMeasure` if a worker has loaded more than it should be able to hold.
+    """
     models = httpx.get(f"{url}/models", timeout=PATIENCE_S).json()["models"]
     by_worker = Counter(one["worker"] for model in models for one in model["workers"])
-    if any(count > plan.capacity for count in by_worker.values()):
-        raise CannotMeasure(f"a worker holds more than {plan.capacity} checkpoints: {by_worker}")
-    return holders(url, plan)
+    if any(count > capacity for count in by_worker.values()):
+        raise CannotMeasure(f"a worker holds more than {capacity} checkpoints: {by_worker}")
+    loaded = {model["name"]: len(model["workers"]) for model in models}
+    return [loaded[f"parts-{rank}"] for rank in range(CHECKPOINTS)]
 
 
 def _await_replicas(url: str) -> None:
