@@ -88,6 +88,7 @@ class Sandbox:
         ]
         for volume in self.volumes:
             target = self.root / volume.inside.lstrip("/")
+            mounts.append(["mkdir", "-p", target])  # below /tmp or /dev, which are new
             mounts.append(["mount", "--bind", volume.here, target])
             if not volume.writable:
                 mounts.append(["mount", "-o", "remount,bind,ro", target])
