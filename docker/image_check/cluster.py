@@ -5,6 +5,7 @@ is in a sandbox of its own; addresses of the loopback device stand for those of 
 """
 
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -39,9 +40,11 @@ def check_cluster(sandbox: Sandbox, work: Path, expected: Mapping[str, Answer]) 
         shared = {address: pods.enter_context(shared_folders(sandbox)) for address in STARTS}
         for address in STARTS:
             node = with_volumes(sandbox, shared[address], {"RAY_USAGE_STATS_ENABLED": "0"})
-            pods.enter_context(ray_node(node, address, work / f"ray-{address}.log"))
+            # The last one is of the service's pod.
+            beside = pods.enter_context(ray_node(node, address, work / f"ray-{address}.log"))
         log = work / "cluster.log"
-        with serving(with_volumes(sandbox, shared[SERVICE], VARIABLES), log) as server:
+        pod = with_volumes(sandbox, shared[SERVICE], VARIABLES)
+        with serving(replace(pod, beside=beside), log) as server:
             ready_s = time.monotonic() - began
             check_answers(expected, tolerance=1e-4)
             sandbox.run(*sandbox.image.health_command)
@@ -79,7 +82,7 @@ def with_volumes(sandbox: Sandbox, volumes: list[Volume], variables: Mapping[str
 
 
 @contextmanager
-def ray_node(sandbox: Sandbox, address: str, log: Path) -> Iterator[None]:
+def ray_node(sandbox: Sandbox, address: str, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
     """Run a node of Ray; KubeRay starts its own in a login shell, too."""
     words = f"ray start {STARTS[address]} --node-ip-address={address}"
     command = f"ulimit -n 65536; {words} --object-store-memory=104857600 --block"
@@ -91,4 +94,4 @@ def ray_node(sandbox: Sandbox, address: str, log: Path) -> Iterator[None]:
             time.sleep(0.2)
         if address == HEAD:  # as the containers do that KubeRay starts before each other node
             sandbox.run("ray", "health-check", "--address", f"{HEAD}:6379")
-        yield
+        yield node

@@ -11,6 +11,8 @@ from service.cluster.pool import ClusterPool
 from service.settings import ClusterSettings, Settings
 from service.telemetry.metrics import Metrics
 from tests.service.cluster.test_choice import KEY, report
+from tests.service.console.system.test_browser import sign_in
+from tests.service.console.test_browser import look
 
 SETTINGS = Settings(cluster=ClusterSettings(address="auto", min_workers=2, replicas={KEY.name: 2}))
 
@@ -47,10 +49,9 @@ def test_the_page_shows_each_workers_machine_and_the_replicas(clustered):
 
 
 def test_models_has_the_wanted_number_of_workers(clustered):
-    with clustered.server.client(
-        headers={"Authorization": f"Bearer {clustered.secrets['engineer']}"}
-    ) as client:
-        models = client.get("/models").json()["models"]
+    headers = {"Authorization": f"Bearer {clustered.secrets['engineer']}"}
+    with clustered.server.client() as client:
+        models = client.get("/models", headers=headers).json()["models"]
     replicas = {(model["name"], model["version"]): model["replicas"] for model in models}
     assert replicas.pop(("parts", "1")) == 2
     assert set(replicas.values()) == {None}
@@ -59,3 +60,11 @@ def test_models_has_the_wanted_number_of_workers(clustered):
 def test_without_a_cluster_there_are_no_replicas(system):
     with system.client() as client:
         assert "of at least" not in client.get("/console/system/workers").text
+
+
+def test_a_browser_shows_machines_and_replicas(browser, clustered):
+    sign_in(browser, clustered)
+    browser.until(lambda: "press-1" in browser.text("#workers"), "the first machine")
+    assert "01234567" in browser.text("#workers")
+    assert "1 of at least 2" in browser.text("#workers")
+    look(browser, "system-cluster")
