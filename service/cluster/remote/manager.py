@@ -18,6 +18,7 @@ from model.checkpoints.key import CheckpointKey
 from service.cluster.messages import ClusterPlan, Presence, Roster, WorkerReport
 from service.cluster.placement import order_of_loads, ranked
 from service.cluster.remote.worker import WorkerActor
+from service.cluster.replicas import Replicas
 from service.cluster.scaling import Scaler
 from service.errors import CheckpointUnavailable, NoWorkerReady, ServiceError
 from service.telemetry.logs import configure_logging
@@ -55,6 +56,9 @@ class Manager:
             plan.cluster.queue_age_ms / 1000,
             plan.cluster.idle_s,
         )
+        self._replicas = Replicas(plan.cluster.replicas)
+        self._told: dict[str, tuple[str, frozenset[CheckpointKey]]] = {}
+        self._placing: asyncio.Task[None] | None = None
         self._loading = asyncio.Lock()
         self._last_joined = time.monotonic()
         self._tending: asyncio.Task[None] | None = None
@@ -75,14 +79,15 @@ class Manager:
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport] | ServiceError:
         """Load a checkpoint on every ready worker, again if it is loaded.
 
-        If memory for checkpoints is limited, only on the two that it prefers. If one fails, those
-        that did not have it unload it. A worker that starts later loads it too.
+        If memory for checkpoints is limited, only on the two that it prefers, or as many as the
+        settings say. If one fails, those that did not have it unload it. A worker that starts later
+        loads it too.
         """
         async with self._loading:
             reports = await self._ask_all()
             ready = [name for name, report in reports.items() if report.state is WorkerState.READY]
             if self._plan.workers.max_model_bytes is not None:
-                ready = ranked(key, ready)[:_HOLDERS]
+                ready = ranked(key, ready)[: self._plan.cluster.replicas.get(key.name, _HOLDERS)]
             if not ready:
                 return NoWorkerReady("no worker of the cluster is ready; try again")
             before = {name for name in ready if key in reports[name].residents}
@@ -99,6 +104,7 @@ class Manager:
         """Unload a checkpoint on every worker, after its jobs."""
         async with self._loading:
             self._added.discard(key)
+            self._replicas.pause(key, self._workers, time.monotonic())
             await self._gather({name: worker.unload for name, worker in self._workers.items()}, key)
 
     @property
@@ -129,14 +135,44 @@ class Manager:
         reports = await self._ask_all()
         for name, report in reports.items():
             if not report.has_begun:
-                order = order_of_loads(name, self._wanted, self._names)
+                targets = self._plan.cluster.replicas
+                order = order_of_loads(name, self._wanted, self._names, targets)
                 self._workers[name].begin.remote(order)
+        self._place(reports, now)
         self._scale(reports, now)
         await self._end_retired(now)
 
     @property
     def _names(self) -> list[str]:
         return [self._name(number) for number in range(self._target)]
+
+    def _place(self, reports: dict[str, WorkerReport], now: float) -> None:
+        """Have each worker keep its checkpoints, and load one that too few have."""
+        if self._plan.workers.max_model_bytes is None:
+            return  # every worker loads all of them, and unloads none
+        ready = {name: one for name, one in reports.items() if one.state is WorkerState.READY}
+        residents = {name: report.residents.keys() for name, report in ready.items()}
+        self._replicas.look(self._wanted, residents, now)
+        for name, report in ready.items():
+            keeping = report.incarnation, self._replicas.kept_by(name)
+            if self._told.get(name) != keeping:
+                self._workers[name].keep.remote(keeping[1])
+                self._told[name] = keeping
+        is_free = self._placing is None or self._placing.done()
+        if is_free and (load := self._replicas.next_load()):
+            self._placing = asyncio.create_task(self._load_replica(*load))
+
+    async def _load_replica(self, key: CheckpointKey, name: str) -> None:
+        async with self._loading:
+            worker = self._workers.get(name)
+            if worker is None:
+                return
+            within_s = self._plan.workers.startup_timeout_s
+            answer = (await self._gather({name: worker.place}, key, within_s=within_s))[name]
+        failed = isinstance(answer, ServiceError)
+        if failed:
+            logger.warning("the worker %s cannot keep checkpoint %s: %s", name, key, answer)
+        self._replicas.note_load(key, name, time.monotonic(), failed=failed)
 
     def _scale(self, reports: dict[str, WorkerReport], now: float) -> None:
         """Decide how many workers there should be; services send no more jobs to others."""
