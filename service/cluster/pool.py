@@ -9,8 +9,8 @@ from typing import Self
 
 from model.checkpoints.key import CheckpointKey
 from service.cluster.bridge import BridgeClient
-from service.cluster.choice import Choice
-from service.cluster.measures import Measures, WorkerSeries
+from service.cluster.choice import Choice, deserves_another
+from service.cluster.measures import WorkerSeries
 from service.cluster.messages import (
     Answered,
     Cancel,
@@ -26,11 +26,10 @@ from service.cluster.messages import (
     Unreachable,
 )
 from service.cluster.plan import plan_of
-from service.cluster.view import WorkerView
+from service.cluster.view import NO_REPORT, WorkerView, measures_of_views
 from service.errors import (
     CheckpointUnavailable,
     NoWorkerReady,
-    QueueFull,
     ServiceError,
     WorkerLost,
 )
@@ -74,9 +73,10 @@ class ClusterPool:
         self._changed = asyncio.Event()
         self._roster_problem: str | None = "the cluster's manager has not answered yet"
         self._node_names: Mapping[str, str] = {}
+        self._is_parted = False
         self._choice = Choice(settings.workers, self._views, lambda: self.problem)
         metrics.expect_spare()
-        WorkerSeries(metrics, self._measures)
+        WorkerSeries(metrics, lambda: measures_of_views(self._views.values()))
 
     async def __aenter__(self) -> Self:
         """Start the bridge, without waiting until workers are ready."""
@@ -165,7 +165,7 @@ class ClusterPool:
     async def _carry(self, job: Job, view: WorkerView) -> None:
         """Have a job computed; once more elsewhere if the worker was lost or had no room."""
         answer = await self._send(job, view)
-        if _deserves_another(answer) and not job.future.done():
+        if deserves_another(answer) and not job.future.done():
             try:
                 other = self._choice.worker_for(
                     job.checkpoint, job.deadline, job.priority, 0, but=view
@@ -232,6 +232,7 @@ class ClusterPool:
     def _take_news(self, news: Reported | Measured | Roster | None) -> None:
         now = asyncio.get_running_loop().time()
         if news is None:
+            self._is_parted = True
             for view in self._views.values():
                 view.note_loss(f"the cluster cannot be reached: {self._bridge.problem}")
         elif isinstance(news, Roster):
@@ -241,14 +242,6 @@ class ClusterPool:
                 self._views[news.worker].measures = news.measures
         elif news.worker in self._views:
             self._take_report(self._views[news.worker], news, now)
-
-    def _measures(self) -> dict[str, tuple[Measures, bool]]:
-        """Return the metrics of each worker of this node, and whether it is ready."""
-        return {
-            view.name: (view.measures, view.is_ready)
-            for view in self._views.values()
-            if view.measures
-        }
 
     def _take_report(self, view: WorkerView, news: Reported, now: float) -> None:
         if news.report is None:
@@ -270,7 +263,13 @@ class ClusterPool:
         for name in roster.workers:
             if name not in self._views:
                 self._views[name] = WorkerView(name, self._presence.service, now)
+        for name, view in self._views.items():
+            view.is_leaving = name in roster.leaving
         self._node_names = roster.node_names
+        if self._is_parted:
+            self._is_parted = False
+            for view in self._views.values():
+                view.note_loss(NO_REPORT)
 
     async def _look(self) -> None:
         """Give up workers that fall silent, and tell the manager of changed routes."""
@@ -279,20 +278,16 @@ class ClusterPool:
             await asyncio.sleep(_LOOK_EVERY_S)
             for view in self._views.values():
                 if view.is_silent(loop.time(), self._silence_s):
-                    self._abandon(view, "its actor has fallen silent")
+                    self._abandon(view)
             if self._wanted() != self._presence.wanted:
                 self._bridge.tell(self._hello().presence)
 
-    def _abandon(self, view: WorkerView, reason: str) -> None:
-        view.note_loss(reason)
+    def _abandon(self, view: WorkerView) -> None:
+        if not view.problem:
+            view.note_loss("its actor has fallen silent")
+            logger.warning("the worker %s has fallen silent: its images go to another", view.name)
+        reason = view.problem
         for job in list(view.jobs):
             abandoned = self._abandoned.get(job)
             if abandoned is not None and not abandoned.done():
                 abandoned.set_result(Unreachable(reason))
-
-
-def _deserves_another(answer: Answered | Unreachable | None) -> bool:
-    """Whether a job was lost or refused before it was computed, so that another worker may."""
-    if isinstance(answer, Answered):
-        return isinstance(answer.outcome, QueueFull | NoWorkerReady)
-    return isinstance(answer, Unreachable)
