@@ -61,9 +61,10 @@ class ClusterJob:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An actor's answer to a job: a finding, or the error."""
+    """An actor's answer to a job, which was there for `inside_s`: a finding, or the error."""
 
     outcome: Finding | ServiceError
+    inside_s: float
     queue_ms: float = 0.0
 
 

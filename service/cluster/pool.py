@@ -10,6 +10,7 @@ from typing import Self
 from model.checkpoints.key import CheckpointKey
 from service.cluster.bridge import BridgeClient
 from service.cluster.choice import Choice, deserves_another
+from service.cluster.gauges import ClusterGauges, measures_by_worker
 from service.cluster.measures import WorkerSeries
 from service.cluster.messages import (
     Answered,
@@ -26,7 +27,7 @@ from service.cluster.messages import (
     Unreachable,
 )
 from service.cluster.plan import plan_of
-from service.cluster.view import NO_REPORT, WorkerView, measures_of_views
+from service.cluster.view import NO_REPORT, WorkerView
 from service.errors import (
     CheckpointUnavailable,
     NoWorkerReady,
@@ -59,8 +60,6 @@ class ClusterPool:
         metrics: Metrics,
         on_refused: Callable[[str, Mapping[CheckpointKey, str]], None],
     ) -> None:
-        self._limits = settings.workers
-        self._silence_s = settings.cluster.silence_s
         self._wanted = wanted
         self._on_refused = on_refused
         self._plan = plan_of(settings)
@@ -75,8 +74,11 @@ class ClusterPool:
         self._node_names: Mapping[str, str] = {}
         self._is_parted = False
         self._choice = Choice(settings.workers, self._views, lambda: self.problem)
+        self._metrics = metrics
+        replicas = settings.cluster.replicas
+        self._gauges = ClusterGauges(metrics, self._views, replicas, lambda: self.problem)
         metrics.expect_spare()
-        WorkerSeries(metrics, lambda: measures_of_views(self._views.values()))
+        WorkerSeries(metrics, lambda: measures_by_worker(self._views))
 
     async def __aenter__(self) -> Self:
         """Start the bridge, without waiting until workers are ready."""
@@ -118,10 +120,14 @@ class ClusterPool:
         """Return the loaded checkpoints by worker name."""
         return {view.name: view.residents for view in self._views.values()}
 
+    def replicas(self, key: CheckpointKey) -> int | None:
+        """Return how many workers at least should have a checkpoint loaded; None: not set."""
+        return self._plan.cluster.replicas.get(key.name)
+
     def holds(self, key: CheckpointKey) -> bool:
         """Whether every ready worker has loaded a checkpoint; one, if their memory is limited."""
         ready = [key in view.residents for view in self._views.values() if view.is_ready]
-        return any(ready) and (all(ready) or self._limits.max_model_bytes is not None)
+        return any(ready) and (all(ready) or self._plan.workers.max_model_bytes is not None)
 
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
         """Load a checkpoint on the cluster's ready workers, as `Workers.load` says."""
@@ -173,6 +179,8 @@ class ClusterPool:
             except ServiceError as error:
                 logger.info("an image cannot go to another worker: %s", error)
             else:
+                reason = "lost" if isinstance(answer, Unreachable) else "refused"
+                self._metrics.cluster_resent.labels(reason).inc()
                 view.jobs.discard(job)
                 other.jobs.add(job)
                 answer = await self._send(job, other)
@@ -189,14 +197,12 @@ class ClusterPool:
     async def _send(self, job: Job, view: WorkerView) -> Answered | Unreachable | None:
         """Return a worker's answer to a job; None if the caller has cancelled it."""
         number, loop = self._bridge.number(), asyncio.get_running_loop()
+        sent_at, left_s = loop.time(), job.deadline - loop.time()
         sent = ClusterJob(
-            job.checkpoint,
-            job.item,
-            job.pixels,
-            job.deadline - loop.time(),
-            job.priority,
-            job.held_bytes,
+            job.checkpoint, job.item, job.pixels, left_s, job.priority, job.held_bytes
         )
+        if job.checkpoint not in view.residents:
+            self._metrics.cluster_cold.inc()
         asking = asyncio.create_task(self._bridge.ask(number, Inspect(number, view.name, sent)))
         abandoned = self._abandoned[job] = loop.create_future()
         try:
@@ -207,6 +213,9 @@ class ClusterPool:
                     return Unreachable(str(error))
                 answer = asking.result()
                 assert isinstance(answer, Answered | Unreachable)
+                if isinstance(answer, Answered):
+                    hop_s = loop.time() - sent_at - answer.inside_s
+                    self._metrics.cluster_hop_seconds.observe(hop_s)
                 return answer
             self._bridge.tell(Cancel(number))
             return abandoned.result() if abandoned.done() else None
@@ -261,15 +270,11 @@ class ClusterPool:
         for name in self._views.keys() - set(roster.workers):
             del self._views[name]
         for name in roster.workers:
-            if name not in self._views:
-                self._views[name] = WorkerView(name, self._presence.service, now)
-        for name, view in self._views.items():
+            view = self._views.setdefault(name, WorkerView(name, self._presence.service, now))
             view.is_leaving = name in roster.leaving
-        self._node_names = roster.node_names
-        if self._is_parted:
-            self._is_parted = False
-            for view in self._views.values():
+            if self._is_parted:
                 view.note_loss(NO_REPORT)
+        self._node_names, self._is_parted = roster.node_names, False
 
     async def _look(self) -> None:
         """Give up workers that fall silent, and tell the manager of changed routes."""
@@ -277,8 +282,9 @@ class ClusterPool:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             for view in self._views.values():
-                if view.is_silent(loop.time(), self._silence_s):
+                if view.is_silent(loop.time(), self._plan.cluster.silence_s):
                     self._abandon(view)
+            self._gauges.look(self._wanted())
             if self._wanted() != self._presence.wanted:
                 self._bridge.tell(self._hello().presence)
 

@@ -142,11 +142,6 @@ class WorkerView:
         return line.a_s * inputs + line.b_s * batches
 
 
-def measures_of_views(views: Iterable[WorkerView]) -> dict[str, tuple[Measures, bool]]:
-    """Return the metrics of each worker of this node, and whether it is ready."""
-    return {view.name: (view.measures, view.is_ready) for view in views if view.measures}
-
-
 def _sum_of(counts: Iterable[JobCounts]) -> JobCounts:
     jobs, inputs = Counter[CheckpointKey](), Counter[tuple[CheckpointKey, Priority]]()
     for one in counts:

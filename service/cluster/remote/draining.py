@@ -17,6 +17,8 @@ _ON_ITS_WAY_S = 1.0
 
 def draining_nodes() -> frozenset[str]:
     """Return the ids of the nodes that are drained. Blocks."""
+    if not ray.is_initialized():
+        return frozenset()
     # Ray has no public call for this.
     return frozenset(ray._private.state.state.get_draining_nodes())
 

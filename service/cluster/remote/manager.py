@@ -20,6 +20,7 @@ from service.cluster.placement import order_of_loads, ranked
 from service.cluster.remote.calls import call_all, first_line
 from service.cluster.remote.draining import Leaving, draining_nodes
 from service.cluster.remote.worker import WorkerActor
+from service.cluster.replicas import Replicas
 from service.cluster.scaling import Scaler
 from service.errors import CheckpointUnavailable, NoWorkerReady, ServiceError
 from service.telemetry.logs import configure_logging
@@ -56,7 +57,6 @@ class Manager:
         self._heard: dict[str, float] = {}
         self._silence_s = _STUCK * plan.cluster.silence_s
         self._leaving = Leaving()
-        self._node_id = ray.get_runtime_context().get_node_id()
         self._target = plan.cluster.min_workers
         self._scaler = Scaler(
             plan.cluster.min_workers,
@@ -64,6 +64,9 @@ class Manager:
             plan.cluster.queue_age_ms / 1000,
             plan.cluster.idle_s,
         )
+        self._replicas = Replicas(plan.cluster.replicas)
+        self._told: dict[str, tuple[str, frozenset[CheckpointKey]]] = {}
+        self._placing: asyncio.Task[None] | None = None
         self._loading = asyncio.Lock()
         self._last_joined = time.monotonic()
         self._tending: asyncio.Task[None] | None = None
@@ -86,14 +89,15 @@ class Manager:
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport] | ServiceError:
         """Load a checkpoint on every ready worker, again if it is loaded.
 
-        If memory for checkpoints is limited, only on the two that it prefers. If one fails, those
-        that did not have it unload it. A worker that starts later loads it too.
+        If memory for checkpoints is limited, only on the two that it prefers, or as many as the
+        settings say. If one fails, those that did not have it unload it. A worker that starts later
+        loads it too.
         """
         async with self._loading:
             reports = await self._ask_all()
             ready = [name for name, report in reports.items() if report.state is WorkerState.READY]
             if self._plan.workers.max_model_bytes is not None:
-                ready = ranked(key, ready)[:_HOLDERS]
+                ready = ranked(key, ready)[: self._plan.cluster.replicas.get(key.name, _HOLDERS)]
             if not ready:
                 return NoWorkerReady("no worker of the cluster is ready; try again")
             before = {name for name in ready if key in reports[name].residents}
@@ -110,6 +114,7 @@ class Manager:
         """Unload a checkpoint on every worker, after its jobs."""
         async with self._loading:
             self._added.discard(key)
+            self._replicas.pause(key, self._workers, time.monotonic())
             await call_all({name: worker.unload for name, worker in self._workers.items()}, key)
 
     @property
@@ -140,8 +145,10 @@ class Manager:
         reports = await self._ask_all()
         for name, report in reports.items():
             if not report.has_begun:
-                order = order_of_loads(name, self._wanted, self._names)
+                targets = self._plan.cluster.replicas
+                order = order_of_loads(name, self._wanted, self._names, targets)
                 self._workers[name].begin.remote(order)
+        self._place(reports, now)
         self._scale(reports, now)
         await self._end_retired(now)
         await self._move(reports)
@@ -149,6 +156,34 @@ class Manager:
     @property
     def _names(self) -> list[str]:
         return [self._name(number) for number in range(self._target)]
+
+    def _place(self, reports: dict[str, WorkerReport], now: float) -> None:
+        """Have each worker keep its checkpoints, and load one that too few have."""
+        if self._plan.workers.max_model_bytes is None:
+            return  # every worker loads all of them, and unloads none
+        ready = {name: one for name, one in reports.items() if one.state is WorkerState.READY}
+        residents = {name: report.residents.keys() for name, report in ready.items()}
+        self._replicas.look(self._wanted, residents, now)
+        for name, report in ready.items():
+            keeping = report.incarnation, self._replicas.kept_by(name)
+            if self._told.get(name) != keeping:
+                self._workers[name].keep.remote(keeping[1])
+                self._told[name] = keeping
+        is_free = self._placing is None or self._placing.done()
+        if is_free and (load := self._replicas.next_load()):
+            self._placing = asyncio.create_task(self._load_replica(*load))
+
+    async def _load_replica(self, key: CheckpointKey, name: str) -> None:
+        async with self._loading:
+            worker = self._workers.get(name)
+            if worker is None:
+                return
+            within_s = self._plan.workers.startup_timeout_s
+            answer = (await call_all({name: worker.place}, key, within_s=within_s))[name]
+        failed = isinstance(answer, Exception)
+        if failed:
+            logger.warning("the worker %s cannot keep checkpoint %s: %s", name, key, answer)
+        self._replicas.note_load(key, name, time.monotonic(), failed=failed)
 
     def _scale(self, reports: dict[str, WorkerReport], now: float) -> None:
         """Decide how many workers there should be; services send no more jobs to others."""
@@ -183,7 +218,8 @@ class Manager:
             logger.info("the worker %s goes elsewhere: its Ray node is drained", name)
             ray.kill(self._workers[name], no_restart=False)
         stays = any(report.node_id not in draining for report in reports.values())
-        if self._node_id in draining and stays and not self._leaving.names:
+        is_drained = bool(draining) and ray.get_runtime_context().get_node_id() in draining
+        if is_drained and stays and not self._leaving.names:
             logger.info("the manager goes elsewhere: its Ray node is drained")
             ray.kill(ray.get_runtime_context().current_actor, no_restart=False)
 
@@ -241,7 +277,7 @@ class Manager:
     def _end_without_services(self) -> None:
         """End what an earlier manager has left, unless a service joins in time."""
         time.sleep(self._plan.cluster.linger_s)
-        if self._tending is None:
+        if self._tending is None and ray.is_initialized():
             self._adopt()
             self._end()
 

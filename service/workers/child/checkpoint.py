@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from model.errors import DeviceLost, NonFiniteOutput, OutOfMemory
 from model.inference.detector import Detector
-from model.inference.engine import Divisible
+from model.inference.engine import Divisible, name_of
 from model.inspection import ImageSize, Inspection
 from model.scoring.rendering import scale_scores
 from service.workers.pipe.messages import Failure, FailureKind, Finding, Item, Outcome, Sharing
@@ -52,7 +52,7 @@ class LoadedCheckpoint:
     @property
     def engine(self) -> str:
         """The library that computes, and its precision."""
-        return f"{self._detector.engine.library}, {self._detector.engine.precision}"
+        return name_of(self._detector.engine)
 
     @property
     def nbytes(self) -> int:
@@ -150,7 +150,9 @@ class LoadedCheckpoint:
             [item.image_size for item in items],
             [item.calibration for item in items],
         )
-        return [_outcome(item, result) for item, result in zip(items, results, strict=True)]
+        engine = self.engine
+        pairs = zip(items, results, strict=True)
+        return [_outcome(item, result, engine) for item, result in pairs]
 
     def _pass(self, size: int) -> float:
         """Inspect so many black images, and return the seconds."""
@@ -191,7 +193,7 @@ def batch_sizes(most: int) -> list[int]:
     return [*(2**i for i in range(most.bit_length()) if 2**i < most), most]
 
 
-def _outcome(item: Item, result: Inspection | NonFiniteOutput) -> Outcome:
+def _outcome(item: Item, result: Inspection | NonFiniteOutput, engine: str) -> Outcome:
     if isinstance(result, NonFiniteOutput):
         return _failure(result, item)
     scores = None
@@ -206,6 +208,7 @@ def _outcome(item: Item, result: Inspection | NonFiniteOutput) -> Outcome:
         result.regions,
         dict(result.timings_ms),
         scores,
+        engine,
     )
 
 

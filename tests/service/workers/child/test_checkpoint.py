@@ -88,6 +88,7 @@ def test_categories_of_one_batch_are_decided_by_their_own_thresholds(detector):
     assert [outcome.decision for outcome in outcomes] == [Decision.OK, Decision.NG, Decision.OK]
     assert [outcome.threshold for outcome in outcomes] == [10.0, -10.0, 10.0]
     assert {"encoder", "decoder", "anomaly_map", "decision"} == set(outcomes[0].timings_ms)
+    assert outcomes[0].engine == "torch, float32"
 
 
 def test_an_image_is_decided_by_the_calibration_it_came_with(detector):
