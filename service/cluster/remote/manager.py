@@ -19,6 +19,7 @@ from service.cluster.messages import ClusterPlan, Presence, Roster, WorkerReport
 from service.cluster.placement import order_of_loads, ranked
 from service.cluster.remote.calls import call_all, first_line
 from service.cluster.remote.draining import Leaving, draining_nodes
+from service.cluster.remote.killing import kill_actor_process
 from service.cluster.remote.worker import WorkerActor
 from service.cluster.replicas import Replicas
 from service.cluster.scaling import Scaler
@@ -54,7 +55,7 @@ class Manager:
         self._workers: dict[str, Any] = {}
         self._added: set[CheckpointKey] = set()
         self._retired: dict[str, tuple[float, Any]] = {}
-        self._heard: dict[str, float] = {}
+        self._heard: dict[str, tuple[float, WorkerReport]] = {}
         self._silence_s = _STUCK * plan.cluster.silence_s
         self._leaving = Leaving()
         self._target = plan.cluster.min_workers
@@ -264,12 +265,16 @@ class Manager:
         answers = await call_all(calls, within_s=_ANSWER_S)
         now = time.monotonic()
         for name, answer in answers.items():
-            if not isinstance(answer, TimeoutError):
-                self._heard[name] = now
-            elif now - self._heard.setdefault(name, now) > self._silence_s:
+            if isinstance(answer, WorkerReport):
+                self._heard[name] = now, answer
+            elif not isinstance(answer, TimeoutError):
+                self._heard.pop(name, None)  # Ray knows, and starts it again
+            elif name in self._heard and now - self._heard[name][0] > self._silence_s:
                 logger.error("the worker %s has fallen silent: another process starts", name)
-                self._heard[name] = now
-                ray.kill(self._workers[name], no_restart=False)
+                report = self._heard[name][1]
+                self._heard[name] = now, report
+                if report.pid is not None:
+                    kill_actor_process(report.node_id, report.pid, WorkerActor.__name__)
         return {
             name: answer for name, answer in answers.items() if isinstance(answer, WorkerReport)
         }

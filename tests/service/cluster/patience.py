@@ -1,4 +1,4 @@
-"""Ray for a busy machine: patient, quiet, and on a host of its own network alone.
+"""Ray for a busy machine: patient and quiet.
 
 On a busy machine Ray's agents start too slowly for the node, whose patience cannot be set. So the
 node gets their ports chosen beforehand, as files where it waits for the agents to write them.

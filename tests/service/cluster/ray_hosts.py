@@ -33,7 +33,8 @@ class RayHost:
 
     def __init__(self, host: Host, head: Host, folder: Path) -> None:
         self.host = host
-        self.variables = HURRY | {"RAY_TMPDIR": str(folder)}
+        paths = f"{Path(__file__).with_name('own_host')}:{ROOT}"
+        self.variables = HURRY | {"RAY_TMPDIR": str(folder), "PYTHONPATH": paths}
         self.address = f"{head.address}:{_PORT}"
         self._log = folder / "ray.log"
         of_head = ["--head", f"--port={_PORT}", "--include-dashboard=false", "--no-monitor"]
@@ -73,7 +74,7 @@ class RayHost:
                 self._program = subprocess.Popen(
                     [*command, *self._options],
                     cwd=ROOT,
-                    env={**os.environ, **self.variables, "PYTHONPATH": str(ROOT)},
+                    env={**os.environ, **self.variables},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -119,6 +119,7 @@ def plant(tmp_path_factory, save, image):
             office.close()
         rays, nodes = [], []
         for host in hosts:
+            host.add_default_route()
             short = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path, because it has sockets
             stack.callback(shutil.rmtree, short)
             ray = RayHost(host, hosts[0], short)
