@@ -281,7 +281,7 @@ class Manager:
 
     def _end_without_services(self) -> None:
         """End what an earlier manager has left, unless a service joins in time."""
-        time.sleep(self._plan.cluster.linger_s)
+        time.sleep(max(self._plan.cluster.linger_s, _GONE_S))
         if self._tending is None and ray.is_initialized():
             self._adopt()
             self._end()

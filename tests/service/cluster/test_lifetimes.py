@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -11,7 +13,15 @@ import pytest
 
 from service.settings import ClusterSettings, Settings, VersionSettings, WorkerSettings
 from service.workers.pipe.messages import Finding
-from tests.service.cluster.services import Node, answers_of, processes_below, suspended, until
+from tests.service.cluster.services import (
+    TIMEOUT_S,
+    Node,
+    answers_of,
+    processes_below,
+    suspended,
+    until,
+)
+from tests.service.live import Live, serving
 
 SILENCE_S = 3.0
 """A stuck actor is replaced after six times as long."""
@@ -59,6 +69,11 @@ def actors(nodes, *names: str) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def waiting(live: Live) -> int:
+    with live.client() as client:
+        return sum(worker["waiting"] for worker in client.get("/readyz").json()["workers"])
 
 
 def is_up(nodes, node_id: str) -> bool:
@@ -130,13 +145,13 @@ def test_a_worker_that_is_not_needed_ends_and_all_do_after_the_last_service(
             await node.all_ready()
             (first,) = node.views
             with suspended(first):
-                jobs = node.submit(6)
+                jobs = node.submit(20)  # the process takes two batches of four
                 await until(lambda: len(node.views) == 2, "another worker")
                 other = next(view for view in node.views if view is not first)
                 await until(lambda: other.is_ready, "its readiness")
                 assert len(actors(ray_nodes, "WorkerActor")) == 2
             answers = await answers_of(jobs)
-            assert [type(answer) for answer in answers] == [Finding] * 6
+            assert [type(answer) for answer in answers] == [Finding] * 20
             await until(lambda: len(node.views) == 1, "its retirement")
             await until(lambda: len(actors(ray_nodes, "WorkerActor")) == 1, "its end")
             assert isinstance((await answers_of(node.submit(1)))[0], Finding)
@@ -158,3 +173,37 @@ def test_a_manager_that_starts_again_without_a_service_ends_with_its_workers(
         await until(lambda: not actors(ray_nodes, "WorkerActor", "Manager"), "the end of all")
 
     runner.run(scenario())
+
+
+def test_a_service_that_is_told_to_stop_answers_what_it_took(ray_nodes, store, image):
+    settings = {
+        "cluster__address": ray_nodes.address,
+        "cluster__max_workers": 1,
+        "cluster__linger_s": 1,
+        "cluster__silence_s": 60,
+        "workers__heartbeat_timeout_ms": 600_000,
+        "workers__min_batch_timeout_ms": 600_000,
+        "workers__batch_timeout_ms": 600_000,
+        "http__request_timeout_ms": 120_000,
+    }
+    with serving(store, **settings) as live, ThreadPoolExecutor(4) as stations:
+        (actor,) = actors(ray_nodes, "WorkerActor")
+        computing = [
+            child
+            for child in actor.children(recursive=True)
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
+        for process in computing:
+            process.suspend()
+        answers = [stations.submit(live.inspect, image(seed=seed)) for seed in range(4)]
+        live.until(lambda: waiting(live), "images that wait", TIMEOUT_S)
+        live.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        assert live.process.poll() is None
+        for process in computing:
+            process.resume()
+        assert [answer.result()["decision"] for answer in answers] == ["OK"] * 4
+        assert live.await_end() == 0
+        live.until(
+            lambda: not actors(ray_nodes, "WorkerActor", "Manager"), "the end of all", TIMEOUT_S
+        )
