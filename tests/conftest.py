@@ -53,6 +53,7 @@ LONGEST_FIRST = [
     "live",
     "server",
     "cluster",
+    "tests/service/cluster/test_ray_hosts.py",
     "tests/service/shared/test_hosts.py",
     "tests/service/delivery/test_outage.py",
     "tests/model/export/test_program.py",

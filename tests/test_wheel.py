@@ -65,7 +65,7 @@ NEEDS_AN_EXTRA = {
         *("average", "best", "monitor", "records", "snapshot", "state", "stopping", "tracking"),
     },
     "model/training/recipe": {"departures", "recipe", "tiles"},
-    "service/cluster/remote": {"connection", "manager", "worker"},
+    "service/cluster/remote": {"calls", "connection", "draining", "killing", "manager", "worker"},
     "service/delivery/sinks": {"mqtt", "mqtt_session", "postgresql"},
     "service/shared": {"deployment", "follower", "link", "sharing", "transfer"},
     "service/station/plc/requests": {"broker", "mqtt", "outbox", "rivals"},

@@ -28,12 +28,7 @@ from service.cluster.messages import (
 )
 from service.cluster.plan import plan_of
 from service.cluster.view import NO_REPORT, WorkerView
-from service.errors import (
-    CheckpointUnavailable,
-    NoWorkerReady,
-    ServiceError,
-    WorkerLost,
-)
+from service.errors import CheckpointUnavailable, NoWorkerReady, ServiceError, WorkerLost
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.workers.jobs import Job, Priority
@@ -43,6 +38,7 @@ from service.workers.protocol import SpareState, SpareStatus, WorkerState, Worke
 logger = logging.getLogger("service.cluster")
 
 _LOOK_EVERY_S = 0.25
+_NO_ANSWER = "the cluster's manager has not answered yet"
 
 
 class ClusterPool:
@@ -70,7 +66,7 @@ class ClusterPool:
         self._carrying: set[asyncio.Task[None]] = set()
         self._beside: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
-        self._roster_problem: str | None = "the cluster's manager has not answered yet"
+        self._roster_problem: str | None = _NO_ANSWER
         self._node_names: Mapping[str, str] = {}
         self._is_parted = False
         self._choice = Choice(settings.workers, self._views, lambda: self.problem)
@@ -239,36 +235,37 @@ class ClusterPool:
         return Hello(self._plan, self._presence)
 
     def _take_news(self, news: Reported | Measured | Roster | None) -> None:
-        now = asyncio.get_running_loop().time()
         if news is None:
-            self._is_parted = True
+            self._is_parted, self._roster_problem = True, _NO_ANSWER
             for view in self._views.values():
-                view.note_loss(f"the cluster cannot be reached: {self._bridge.problem}")
+                view.note_loss(f"the cluster cannot be reached: {self.problem}")
         elif isinstance(news, Roster):
-            self._take_roster(news, now)
+            self._take_roster(news)
+        elif news.worker not in self._views:
+            return
         elif isinstance(news, Measured):
-            if news.worker in self._views:
-                self._views[news.worker].measures = news.measures
-        elif news.worker in self._views:
-            self._take_report(self._views[news.worker], news, now)
+            self._views[news.worker].measures = news.measures
+        else:
+            self._take_report(self._views[news.worker], news)
 
-    def _take_report(self, view: WorkerView, news: Reported, now: float) -> None:
+    def _take_report(self, view: WorkerView, news: Reported) -> None:
         if news.report is None:
             view.note_loss(f"its actor does not answer: {news.reason}")
             return
         # Without a service, a node has only the number that Ray gives it.
         node_id = news.report.node_id
         view.node = self._node_names.get(node_id, node_id[:8])
-        if view.note(news.report, now):
+        if view.note(news.report, asyncio.get_running_loop().time()):
             self._on_refused(view.name, news.report.refused)
             self._changed.set()
 
-    def _take_roster(self, roster: Roster, now: float) -> None:
+    def _take_roster(self, roster: Roster) -> None:
         self._roster_problem = roster.problem
         if roster.problem is not None:
             return
         for name in self._views.keys() - set(roster.workers):
             del self._views[name]
+        now = asyncio.get_running_loop().time()
         for name in roster.workers:
             view = self._views.setdefault(name, WorkerView(name, self._presence.service, now))
             view.is_leaving = name in roster.leaving
@@ -278,11 +275,12 @@ class ClusterPool:
 
     async def _look(self) -> None:
         """Give up workers that fall silent, and tell the manager of changed routes."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             for view in self._views.values():
-                if view.is_silent(loop.time(), self._plan.cluster.silence_s):
+                if self._is_parted:
+                    view.note_loss(f"the cluster cannot be reached: {self.problem}")
+                if view.is_silent(asyncio.get_running_loop().time(), self._plan.cluster.silence_s):
                     self._abandon(view)
             self._gauges.look(self._wanted())
             if self._wanted() != self._presence.wanted:
@@ -292,8 +290,7 @@ class ClusterPool:
         if not view.problem:
             view.note_loss("its actor has fallen silent")
             logger.warning("the worker %s has fallen silent: its images go to another", view.name)
-        reason = view.problem
         for job in list(view.jobs):
             abandoned = self._abandoned.get(job)
             if abandoned is not None and not abandoned.done():
-                abandoned.set_result(Unreachable(reason))
+                abandoned.set_result(Unreachable(view.problem))

@@ -23,7 +23,7 @@ from tests.service.live import Live, serving
 
 STATIONS = 3
 VIEWS = 2
-TIMEOUT_S = 600.0 if __import__("os").environ.get("SLOW") else 180.0
+TIMEOUT_S = 400.0
 _CALL_MS = 12_000
 """Of a call: a third for each of three nodes."""
 _PACE_S = 0.1
@@ -147,6 +147,8 @@ class Line:
     images: Sequence[bytes]
     answers: list[Answer] = field(default_factory=list)
     failures: list[InspectionError] = field(default_factory=list)
+    undecided: list[UUID] = field(default_factory=list)
+    """Parts that lost a view: told UNDECIDED, and posted again as other parts."""
     by_station: Counter[int] = field(default_factory=Counter)
 
     @contextmanager
@@ -198,6 +200,10 @@ class Line:
                 self.failures.append(error)
                 time.sleep(0.1)
                 continue
+            if not all(result.was_inspected for result in results):
+                self.undecided.append(inspection_id)
+                inspection_id = new_id()
+                continue
             told = "OK" if all(result.is_ok for result in results) else results[0].decision.value
             versions = {result.require().model.version for result in results}  # type: ignore[union-attr]
             assert len(versions) == 1, "one version inspects all views of a part"
@@ -213,10 +219,12 @@ def check(
     central: str,
     expected: Sequence[float],
     decisions: Mapping[str, str],
+    undecided: Sequence[UUID] | None = None,
 ) -> None:
     """Compare the answers with all archives, and with the single machine's raw scores.
 
-    `decisions` has the decision of each version.
+    `decisions` has the decision of each version; `undecided` are the parts that were told so,
+    None if no attempt may be.
     """
     assert len({answer.inspection_id for answer in answers}) == len(answers)
     journaled: dict[UUID, list[Attempt]] = {}
@@ -234,11 +242,15 @@ def check(
         return {answer.inspection_id for answer in answers} <= journaled.keys() == rows.keys()
 
     until(is_complete, "complete central archive")
+    assert {rows[part].told for part in undecided or ()} <= {"UNDECIDED"}
     for answer in answers:
         scores = expected[answer.image : answer.image + VIEWS]
         told = (answer.told, answer.version)
         assert told == (decisions[answer.version], answer.version)
-        for record in (answer, rows[answer.inspection_id], *journaled[answer.inspection_id]):
+        attempts = journaled[answer.inspection_id]
+        if undecided is not None:
+            attempts = [attempt for attempt in attempts if attempt.told != "UNDECIDED"]
+        for record in (answer, rows[answer.inspection_id], *attempts):
             assert record.raw_scores == pytest.approx(scores, abs=1e-5)
             assert record.told == decisions[record.version or ""]
         kept = {(attempt.told, attempt.version) for attempt in journaled[answer.inspection_id]}

@@ -64,6 +64,7 @@ class Plant:
             until(lambda n=node: served_version(n, self.admin) == version, f"version {version}")
 
     def check(self) -> None:
+        assert not self.line.undecided
         check(self.line.answers, self.nodes, self.url, self.expected, DECISIONS)
 
 
