@@ -9,7 +9,7 @@ from typing import Self
 
 from model.checkpoints.key import CheckpointKey
 from service.cluster.bridge import BridgeClient
-from service.cluster.choice import Choice
+from service.cluster.choice import Choice, deserves_another
 from service.cluster.gauges import ClusterGauges, measures_by_worker
 from service.cluster.measures import WorkerSeries
 from service.cluster.messages import (
@@ -27,11 +27,10 @@ from service.cluster.messages import (
     Unreachable,
 )
 from service.cluster.plan import plan_of
-from service.cluster.view import WorkerView
+from service.cluster.view import NO_REPORT, WorkerView
 from service.errors import (
     CheckpointUnavailable,
     NoWorkerReady,
-    QueueFull,
     ServiceError,
     WorkerLost,
 )
@@ -73,6 +72,7 @@ class ClusterPool:
         self._changed = asyncio.Event()
         self._roster_problem: str | None = "the cluster's manager has not answered yet"
         self._node_names: Mapping[str, str] = {}
+        self._is_parted = False
         self._choice = Choice(settings.workers, self._views, lambda: self.problem)
         self._metrics = metrics
         replicas = settings.cluster.replicas
@@ -171,7 +171,7 @@ class ClusterPool:
     async def _carry(self, job: Job, view: WorkerView) -> None:
         """Have a job computed; once more elsewhere if the worker was lost or had no room."""
         answer = await self._send(job, view)
-        if _deserves_another(answer) and not job.future.done():
+        if deserves_another(answer) and not job.future.done():
             try:
                 other = self._choice.worker_for(
                     job.checkpoint, job.deadline, job.priority, 0, but=view
@@ -241,6 +241,7 @@ class ClusterPool:
     def _take_news(self, news: Reported | Measured | Roster | None) -> None:
         now = asyncio.get_running_loop().time()
         if news is None:
+            self._is_parted = True
             for view in self._views.values():
                 view.note_loss(f"the cluster cannot be reached: {self._bridge.problem}")
         elif isinstance(news, Roster):
@@ -269,9 +270,11 @@ class ClusterPool:
         for name in self._views.keys() - set(roster.workers):
             del self._views[name]
         for name in roster.workers:
-            if name not in self._views:
-                self._views[name] = WorkerView(name, self._presence.service, now)
-        self._node_names = roster.node_names
+            view = self._views.setdefault(name, WorkerView(name, self._presence.service, now))
+            view.is_leaving = name in roster.leaving
+            if self._is_parted:
+                view.note_loss(NO_REPORT)
+        self._node_names, self._is_parted = roster.node_names, False
 
     async def _look(self) -> None:
         """Give up workers that fall silent, and tell the manager of changed routes."""
@@ -280,21 +283,17 @@ class ClusterPool:
             await asyncio.sleep(_LOOK_EVERY_S)
             for view in self._views.values():
                 if view.is_silent(loop.time(), self._plan.cluster.silence_s):
-                    self._abandon(view, "its actor has fallen silent")
+                    self._abandon(view)
             self._gauges.look(self._wanted())
             if self._wanted() != self._presence.wanted:
                 self._bridge.tell(self._hello().presence)
 
-    def _abandon(self, view: WorkerView, reason: str) -> None:
-        view.note_loss(reason)
+    def _abandon(self, view: WorkerView) -> None:
+        if not view.problem:
+            view.note_loss("its actor has fallen silent")
+            logger.warning("the worker %s has fallen silent: its images go to another", view.name)
+        reason = view.problem
         for job in list(view.jobs):
             abandoned = self._abandoned.get(job)
             if abandoned is not None and not abandoned.done():
                 abandoned.set_result(Unreachable(reason))
-
-
-def _deserves_another(answer: Answered | Unreachable | None) -> bool:
-    """Whether a job was lost or refused before it was computed, so that another worker may."""
-    if isinstance(answer, Answered):
-        return isinstance(answer.outcome, QueueFull | NoWorkerReady)
-    return isinstance(answer, Unreachable)

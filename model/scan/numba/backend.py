@@ -24,7 +24,13 @@ from torch import Tensor
 
 from model.scan.numba import lean, steps, vector
 from model.scan.numba.notice import watch_compiler
-from model.scan.numba.steps import backward_step, forward_step, recompute_step
+from model.scan.numba.steps import (
+    backward_step,
+    forward_step,
+    prefetch,
+    prepare_step,
+    recompute_step,
+)
 from model.scan.numba.threads import share
 from model.scan.numba.units import BlockShape, block_shape, divide, width
 from model.scan.numba.vector import LOG2_E
@@ -32,6 +38,7 @@ from model.scan.numba.vector import LOG2_E
 _ALIGN = 64
 _CHUNK_BYTES = 128 * 1024  # cache for the recomputed states of one chunk
 _FLOAT = 4
+_POSITIONS_AHEAD = 4  # rows of this many positions are on their way from memory
 _STEPS_DIGEST = hashlib.sha256(
     b"".join(Path(str(module.__file__)).read_bytes() for module in (steps, vector))
 ).hexdigest()[:12]
@@ -77,6 +84,7 @@ def _forward_units(
     blocks = channels // W
     per_group = K // y.shape[0]
     state, a2, weight = _aligned(N, W), _aligned(N, W), _aligned(R, W)
+    delta = _aligned(2, W)
     for unit in range(start, stop):
         group, remainder = divmod(unit, images * blocks)
         image, index = divmod(remainder, blocks)
@@ -86,13 +94,24 @@ def _forward_units(
             state[:] = 0
             a2[:] = A[k, c : c + W].T * np.float32(LOG2_E)
             weight[:] = dt_weight[k, c : c + W].T
+            bias, d, path = dt_bias[k, c:].ctypes.data, D[k, c:].ctypes.data, order[k]
+            u_at, y_at = u[image, :, c:], y[group, image, :, c:]
+            selection_at = selection[image, :, k]
             for t in range(L):
-                p = order[k, t]
+                later, p = path[min(t + _POSITIONS_AHEAD, L - 1)], path[t]
+                prefetch(
+                    block, u_at[later].ctypes.data, selection_at[later].ctypes.data,
+                    y_at[later].ctypes.data, R + 2 * N,
+                )  # fmt: skip
+                prepare_step(
+                    block, weight.ctypes.data, bias, d, u_at[p].ctypes.data,
+                    selection_at[p].ctypes.data, delta[0].ctypes.data, delta[1].ctypes.data,
+                    y_at[p].ctypes.data, R, first,
+                )  # fmt: skip
                 forward_step(
-                    block, state.ctypes.data, a2.ctypes.data, weight.ctypes.data,
-                    dt_bias[k, c:].ctypes.data, D[k, c:].ctypes.data, u[image, p, c:].ctypes.data,
-                    selection[image, p, k].ctypes.data, y[group, image, p, c:].ctypes.data,
-                    R, N, first,
+                    block, state.ctypes.data, a2.ctypes.data, delta[0].ctypes.data,
+                    delta[1].ctypes.data, selection_at[p, R:].ctypes.data,
+                    selection_at[p, R + N :].ctypes.data, y_at[p].ctypes.data, N,
                 )  # fmt: skip
 
 

@@ -1,14 +1,16 @@
 """One step of the scan for one block of channels, as intrinsics of the Numba kernels.
 
     N  states a channel      R  rank of the delta projection
-    W  channels a block      `block` is a pair of tuples whose lengths are vectors and lanes:
-                             a length is part of a tuple's type, so each block shape gets
-                             its own machine code
+    W  channels a block      `block` has tuples whose lengths are vectors, lanes, and 1 for AVX2's
+                             table: a length is part of a tuple's type, so each block shape
+                             gets its own machine code
 
 Every array argument is an address: (N, W) for `state`, `decay` and `a2` (A times log2 e),
 (R, W) for `weight`, (W,) for `bias`, `d`, `u`, `y`, and (R + 2 N,) for `selection`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -21,9 +23,29 @@ _F32 = ir.FloatType()
 _I64 = ir.IntType(64)
 
 
+_LINE = 16  # floats of a cache line
+_FEW_REGISTERS = 8  # lanes of a processor with 16 registers; those with 16 lanes have 32
+
+
 def _lanes(builder: Any, block: Any) -> Lanes:
-    vectors, lanes = block.types
-    return Lanes(builder, len(vectors), len(lanes))
+    vectors, lanes, tables = block.types
+    return Lanes(builder, len(vectors), len(lanes), has_table=len(tables) > 0)
+
+
+@contextmanager
+def _parts(v: Lanes, most: int, *pointers: Any) -> Iterator[tuple[Lanes, list[Any]]]:
+    """Emit a loop over the vectors of a block, and yield what one turn works on.
+
+    With few registers, `most` vectors at a time, so that their values and the constants stay there.
+    """
+    if v.lanes > _FEW_REGISTERS:
+        most = v.vectors
+    vectors = next(n for n in range(most, 0, -1) if v.vectors % n == 0)
+    part = Lanes(v.builder, vectors, v.lanes, has_table=v.has_table, stride=v.width)
+    loop = Loop(v.builder, _I64(v.vectors // vectors))
+    start = v.builder.mul(loop.index, _I64(part.width))
+    yield part, [v.builder.gep(pointer, [start]) for pointer in pointers]
+    loop.close()
 
 
 def _delta(v: Lanes, weight: Any, bias: Any, dt: Any, R: Any) -> Block:
@@ -49,29 +71,71 @@ def _accumulate_scalar(v: Lanes, value: Any, pointer: Any, first: Any) -> None:
 
 
 @intrinsic
-def forward_step(
-    typing: Any, block: Any, state: Any, a2: Any, weight: Any, bias: Any, d: Any, u: Any,
-    selection: Any, y: Any, R: Any, N: Any, first: Any,
-) -> Any:  # fmt: skip
-    """Advance `state` in place and add the block's output to `y` (or store it, if `first`)."""
-    signature = types.void(block, *[types.uintp] * 8, *[types.int64] * 3)
+def prefetch(typing: Any, block: Any, u: Any, selection: Any, y: Any, S: Any) -> Any:
+    """Bring the rows of a later position near; `selection` has S floats."""
+    signature = types.void(block, *[types.uintp] * 3, types.int64)
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         v = _lanes(builder, block)
-        state, a2, weight, bias, d, u, selection, y = (v.pointer(p) for p in arguments[1:9])
-        R, N, first = arguments[9:]
-        delta = _delta(v, weight, bias, selection, R)
-        u_now = v.load(u)
-        delta_u = v.mul(delta, u_now)
-        B = builder.gep(selection, [R])
-        C = builder.gep(B, [N])
-        loop = Loop(builder, N, [v.mul(v.load(d), u_now)])
-        h = v.row(state, loop.index)
-        decay = v.exp2_of_product(delta, v.load(v.row(a2, loop.index)))
-        now = v.fma(decay, v.load(h), v.mul(delta_u, v.scalar(B, loop.index)))
-        v.store(now, h)
-        (output,) = loop.close(v.fma(now, v.scalar(C, loop.index), loop.carried[0]))
-        _accumulate(v, output, y, first)
+        u, selection, y = (v.pointer(p) for p in arguments[1:4])
+        for start in range(0, v.width, _LINE):
+            v.prefetch(u, _I64(start))
+            v.prefetch(y, _I64(start))
+        lines = builder.sdiv(builder.add(arguments[4], _I64(_LINE - 1)), _I64(_LINE))
+        loop = Loop(builder, lines)
+        v.prefetch(selection, builder.mul(loop.index, _I64(_LINE)))
+        loop.close()
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def prepare_step(
+    typing: Any, block: Any, weight: Any, bias: Any, d: Any, u: Any, selection: Any, delta: Any,
+    delta_u: Any, y: Any, R: Any, first: Any,
+) -> Any:  # fmt: skip
+    """Store delta and delta times u, and add d times u to `y` (or store it, if `first`)."""
+    signature = types.void(block, *[types.uintp] * 8, *[types.int64] * 2)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        v = _lanes(builder, block)
+        weight, bias, d, u, selection, delta, delta_u, y = (v.pointer(p) for p in arguments[1:9])
+        R, first = arguments[9:]
+        with _parts(v, 5, weight, bias, d, u, delta, delta_u, y) as (part, rows):
+            weight, bias, d, u, delta, delta_u, y = rows
+            delta_now, u_now = _delta(part, weight, bias, selection, R), part.load(u)
+            part.store(delta_now, delta)
+            part.store(part.mul(delta_now, u_now), delta_u)
+            _accumulate(part, part.mul(part.load(d), u_now), y, first)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def forward_step(
+    typing: Any, block: Any, state: Any, a2: Any, delta: Any, delta_u: Any, B: Any, C: Any,
+    y: Any, N: Any,
+) -> Any:  # fmt: skip
+    """Advance `state` in place and add what it puts out to `y`."""
+    signature = types.void(block, *[types.uintp] * 7, types.int64)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        v = _lanes(builder, block)
+        state, a2, delta, delta_u, B, C, y = (v.pointer(p) for p in arguments[1:8])
+        with _parts(v, 1, state, a2, delta, delta_u, y) as (part, rows):
+            state, a2, delta, delta_u, y = rows
+            delta_now, delta_u_now = part.load(delta), part.load(delta_u)
+            loop = Loop(builder, arguments[8], [part.load(y)])
+            h = part.row(state, loop.index)
+            decay = part.exp2_of_product(delta_now, part.load(part.row(a2, loop.index)))
+            source = part.mul(delta_u_now, part.scalar(B, loop.index))
+            now = part.fma(decay, part.load(h), source)
+            part.store(now, h)
+            output = part.fma(now, part.scalar(C, loop.index), loop.carried[0])
+            (total,) = loop.close(output)
+            part.store(total, y)
         return context.get_dummy_value()
 
     return signature, generate

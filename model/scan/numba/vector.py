@@ -19,9 +19,8 @@ LN_2 = 0.6931471805599453
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
-# Adding 1.5 * 2^23 to a float leaves its rounded value in the low mantissa bits; with the exponent
-# bias added too, those bits are the exponent field of 2^round(x) and only have to be shifted up.
-_ROUND = 1.5 * 2.0**23 + 127
+_MANTISSA_BITS = 23
+_BIAS = 127
 
 
 def _fit(function: Callable[[np.ndarray], np.ndarray], low: float, high: float, degree: int) -> Any:
@@ -33,19 +32,35 @@ def _fit(function: Callable[[np.ndarray], np.ndarray], low: float, high: float, 
     return np.linalg.lstsq(powers / value[:, None], np.ones_like(value), rcond=None)[0]
 
 
-# 2^x = 1 + x q(x): exact at 0, because states that hardly decay accumulate any error there.
-_EXP2 = (1.0, *_fit(lambda x: np.expm1(x * LN_2) / x, -0.5, 0.5, 4))
+def _exp2_near_0(farthest: float, degree: int) -> tuple[float, ...]:
+    """Return 2^x = 1 + x q(x): exact at 0, where states that hardly decay would add up an error."""
+    return (1.0, *_fit(lambda x: np.expm1(x * LN_2) / x, -farthest, farthest, degree - 1))
+
+
+_EXP2 = _exp2_near_0(1 / 2, 5)
+_EXP2_OF_SIXTEENTH = _exp2_near_0(1 / 16, 3)
+_EIGHTH_BITS = 3
+_EIGHTHS = np.arange(1 << _EIGHTH_BITS, dtype=np.int32)
+_POWERS_OF_EIGHTHS = np.exp2(_EIGHTHS / len(_EIGHTHS)).astype(np.float32).view(np.int32)
 _LOG1P_OVER_X = _fit(lambda x: np.log1p(x) / x, 0.0, 1.0, 9)
 
 
 class Lanes:
     """Emits the arithmetic of one block into `builder`; every method returns LLVM values."""
 
-    def __init__(self, builder: Any, vectors: int, lanes: int) -> None:
+    def __init__(
+        self, builder: Any, vectors: int, lanes: int, *, has_table: bool = False, stride: int = 0
+    ) -> None:
+        """Make W = vectors * lanes, or a part of a block of `stride` channels.
+
+        `has_table` says that 8 lanes are a register of AVX2, which looks up a table of 8 floats.
+        """
         self.builder = builder
         self.vectors = vectors
         self.lanes = lanes
         self.width = vectors * lanes
+        self.has_table = has_table
+        self._stride = stride or self.width
         self._type = ir.VectorType(_F32, lanes)
         self._int_type = ir.VectorType(_I32, lanes)
 
@@ -66,8 +81,8 @@ class Lanes:
         return [ir.Constant(self._type, [float(np.float32(value))] * self.lanes)] * self.vectors
 
     def row(self, pointer: Any, index: Any) -> Any:
-        """Return the pointer to row `index` of an (…, W) array."""
-        return self.builder.gep(pointer, [self.builder.mul(index, _I64(self.width))])
+        """Return the pointer to row `index` of an (…, W) array, W of the whole block."""
+        return self.builder.gep(pointer, [self.builder.mul(index, _I64(self._stride))])
 
     def load(self, pointer: Any) -> Block:
         """Load W neighbouring floats."""
@@ -120,15 +135,35 @@ class Lanes:
 
     def exp2_of_product(self, a: Block, b: Block) -> Block:
         """Return 2^(a * b) for a * b at most 0; 0 below 2^-127."""
-        rounded = self.max(self.fma(a, b, self.constant(_ROUND)), self.constant(_ROUND - 127))
-        integer = self.sub(rounded, self.constant(_ROUND))
-        fraction = self.fma(a, b, self.neg(integer))
-        return self.mul(self.polynomial(_EXP2, fraction), self._as_power(rounded))
+        # Adding 1.5 * 2^23 / n to x leaves it in the low mantissa bits, rounded to 1 / n. With
+        # the bias added too, those above the fraction's are the exponent field of the power of 2.
+        bits = _EIGHTH_BITS if self.has_table else 0
+        shifted = 1.5 * 2.0 ** (_MANTISSA_BITS - bits) + _BIAS
+        rounded = self.max(self.fma(a, b, self.constant(shifted)), self.constant(shifted - _BIAS))
+        whole = self.sub(rounded, self.constant(shifted))
+        rest = self.fma(a, b, self.neg(whole))
+        coefficients = _EXP2_OF_SIXTEENTH if self.has_table else _EXP2
+        return self.mul(self.polynomial(coefficients, rest), self._power(rounded, bits))
 
-    def _as_power(self, rounded: Block) -> Block:
-        shift = ir.Constant(self._int_type, [23] * self.lanes)
-        bits = [self.builder.bitcast(x, self._int_type) for x in rounded]
-        return [self.builder.bitcast(self.builder.shl(x, shift), self._type) for x in bits]
+    def _power(self, rounded: Block, bits: int) -> Block:
+        """Return 2^x from the low mantissa bits, `bits` of them a fraction looked up in a table."""
+        shift = ir.Constant(self._int_type, [_MANTISSA_BITS - bits] * self.lanes)
+        low = [self.builder.bitcast(x, self._int_type) for x in rounded]
+        power = [self.builder.shl(x, shift) for x in low]
+        if bits:
+            looked_up = [self._power_of_eighths(x) for x in low]
+            power = [self.builder.add(x, y) for x, y in zip(power, looked_up, strict=True)]
+        return [self.builder.bitcast(x, self._type) for x in power]
+
+    def _power_of_eighths(self, index: Any) -> Any:
+        """Look up 2^(index / 8), the low 3 bits of `index`, less its exponent and those bits."""
+        shift = _MANTISSA_BITS - _EIGHTH_BITS
+        rows = _POWERS_OF_EIGHTHS - (_BIAS << _MANTISSA_BITS) - (_EIGHTHS << shift)
+        table = self.builder.bitcast(ir.Constant(self._int_type, rows.tolist()), self._type)
+        look_up = self._declare(
+            "llvm.x86.avx2.permps", ir.FunctionType(self._type, [self._type, self._int_type])
+        )
+        return self.builder.bitcast(self.builder.call(look_up, [table, index]), self._int_type)
 
     def softplus(self, x: Block) -> Block:
         """Return log(1 + e^x), without overflow."""
@@ -136,6 +171,15 @@ class Lanes:
         e = self.exp2_of_product(magnitude, self.constant(-LOG2_E))
         log1p_over_e = self.polynomial(_LOG1P_OVER_X, e)
         return self.fma(e, log1p_over_e, self.max(x, self.constant(0)))
+
+    def prefetch(self, pointer: Any, index: Any) -> None:
+        """Bring the cache line of `pointer[index]` near."""
+        byte = ir.PointerType(ir.IntType(8))
+        kinds = [_I32(0), _I32(3), _I32(1)]  # to read, keep in every level, data
+        name, void = "llvm.prefetch.p0i8", ir.VoidType()
+        ask = self._declare(name, ir.FunctionType(void, [byte, *[_I32] * len(kinds)]))
+        address = self.builder.bitcast(self.builder.gep(pointer, [index]), byte)
+        self.builder.call(ask, [address, *kinds])
 
     def total(self, block: Block) -> Any:
         """Return the sum over all W channels, a scalar."""

@@ -9,6 +9,7 @@ import torch
 from model.errors import BackendUnavailable
 from model.scan import DIRECTIONS, SCANS, hybrid_scan, order_table
 from model.scan.numba import backend as cpu
+from model.scan.numba import units
 
 TOLERANCE = {torch.float32: 1e-6}
 """Relative norm of the difference to the reference in float64, per dtype of a fast backend."""
@@ -67,6 +68,28 @@ def relative(value, expected):
 def test_cpu_forward_equals_the_reference(case):
     y = hybrid_scan(*case.inputs(), case.order(), backend="cpu")
     expected = hybrid_scan(*case.inputs(torch.float64), case.order(), backend="reference")
+    assert relative(y, expected) < TOLERANCE[torch.float32]
+
+
+def test_a_processor_without_a_table_of_powers_computes_the_same(monkeypatch):
+    monkeypatch.setattr(units, "_has_avx2_alone", lambda: False)
+    units.block_shape.cache_clear()
+    case = CASES["hilbert"]
+    try:
+        y = hybrid_scan(*case.inputs(), case.order(), backend="cpu")
+    finally:
+        units.block_shape.cache_clear()
+    expected = hybrid_scan(*case.inputs(torch.float64), case.order(), backend="reference")
+    assert relative(y, expected) < TOLERANCE[torch.float32]
+
+
+@pytest.mark.parametrize("speed", [1e-4, 1e-2, 1e2, 1e4, 1e6])
+def test_states_that_hardly_decay_or_vanish_at_once_equal_the_reference(speed):
+    case = CASES["hilbert"]
+    u, selection, A, *others = case.inputs()
+    y = hybrid_scan(u, selection, A * speed, *others, case.order(), backend="cpu")
+    exact = [x.double() for x in (u, selection, A * speed, *others)]
+    expected = hybrid_scan(*exact, case.order(), backend="reference")
     assert relative(y, expected) < TOLERANCE[torch.float32]
 
 
