@@ -33,7 +33,7 @@ VARIABLES = {
 }
 
 
-def check_cluster(sandbox: Sandbox, work: Path, expected: Mapping[str, Answer]) -> None:
+def check_cluster(sandbox: Sandbox, work: Path, expected: dict[str, Answer]) -> None:
     """Inspect the samples by a worker on another node than the service's, and stop the service."""
     began = time.monotonic()
     with ExitStack() as pods:
