@@ -169,14 +169,14 @@ def test_few_images_to_train_on_get_noise_and_many_do_not():
         noise(10),
         noise(10, "folds=0"),
         noise(NOISE_UNDER - 1, "folds=3"),
-        noise(12, bolt=ALIGNED, nut=TEXTURE),
+        noise(NOISE_UNDER // 2 - 1, bolt=ALIGNED, nut=TEXTURE),
     ):
         assert choice.recipe.training.disturbance.feature_noise == NOISE
         assert len(reasons(choice, "would be learnt by heart")) == 1
     for choice in (
         noise(40),
         noise(NOISE_UNDER, "folds=3"),  # trained on all of them; two categories count together
-        noise(13, "folds=3", bolt=TEXTURE, nut=TEXTURE),
+        noise(NOISE_UNDER // 2, "folds=3", bolt=TEXTURE, nut=TEXTURE),
         noise(10, "fusion_dropout=0.1"),
         noise(10, device="cuda"),  # its base has dropout
     ):
