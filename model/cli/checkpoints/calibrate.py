@@ -9,8 +9,9 @@ import typer
 
 from model.cli.checkpoints import goals
 from model.cli.checkpoints.calibration_log import look_back
-from model.cli.checkpoints.good_images import held_out_of_training, new_images
-from model.cli.early import find_data, find_images, find_version, share
+from model.cli.checkpoints.engines import check_comparable, compare_engines
+from model.cli.checkpoints.good_images import good_images
+from model.cli.early import find_images, find_version, share
 from model.cli.options import (
     STORE,
     BatchSize,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from model.calibration.calibration import Calibration
     from model.calibration.operating_point import Goal
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
-    from model.checkpoints.manifest import Manifest
     from model.dataset import Sample
     from model.training.thresholds import Shown
 
@@ -129,13 +129,7 @@ def calibrate(
     share("--review-alpha", review_alpha)
     if keep_thresholds:
         check_comparable(manifest, is_alone=goal is None and alpha is None and review_alpha is None)
-    if data is not None:
-        find_data(data)
-        good = held_out_of_training(manifest, data, category, good_name, defective_name)
-    else:
-        folder = images or Path()
-        find_images(folder, "--images")
-        good = new_images(manifest, folder, category)
+    good = good_images(manifest, data, images, category, (good_name, defective_name))
     if defects is not None:
         find_images(defects, "--defects")
     bad = [] if defects is None else defective_examples(defects, good)
@@ -144,8 +138,7 @@ def calibrate(
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
     if keep_thresholds:
-        _compare(store, checkpoint, good)
-        return None
+        return compare_engines(store, checkpoint, good)
     request = Asked(
         goal=goal,
         alphas=alphas_of(checkpoint, {sample.category for sample in good}, alpha),
@@ -153,8 +146,7 @@ def calibrate(
         force=force,
     )
     _fit(store, checkpoint, good, bad, request, batch_size, device)
-    _compare(store, checkpoint, [*good, *bad])
-    return None
+    return compare_engines(store, checkpoint, [*good, *bad])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,38 +248,6 @@ def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) ->
         print(f"{part}: threshold {threshold}. {calibration.promise()}")
         if was and was.review_threshold is not None and review is None:
             print(f"{part}: no REVIEW band any more; --review-alpha or a goal opens one")
-
-
-def check_comparable(manifest: "Manifest", *, is_alone: bool) -> None:
-    """Raise an error if OpenVINO cannot be compared with torch, or thresholds are asked for too."""
-    from model.errors import BackendUnavailable
-    from model.runtimes.agreements import SMALLEST_PX, is_worth_measuring
-    from model.runtimes.runtimes import OPENVINO, library_for
-
-    if not is_alone:
-        raise CalibrationError("--keep-thresholds cannot be used with options for thresholds")
-    library_for(manifest, OPENVINO)
-    if not is_worth_measuring(manifest):
-        raise BackendUnavailable(
-            f"{manifest.name}/{manifest.version} has inputs of fewer than {SMALLEST_PX} pixels, "
-            "which torch computes in a few ms: it always does"
-        )
-
-
-def _compare(store: "CheckpointStore", checkpoint: "Checkpoint", samples: list["Sample"]) -> None:
-    """Measure OpenVINO's agreement with the new thresholds, if it is installed, and print it."""
-    from model.runtimes.agreements import with_agreements
-
-    calibrated = store.load(checkpoint.name, checkpoint.version)
-    categories = {sample.category for sample in samples}
-    for precision, of in with_agreements(store, calibrated, samples).manifest.agreements.items():
-        for part in sorted(of.keys() & categories):
-            measured = of[part]
-            print(
-                f"{part}: OpenVINO in {precision} changes scores by up to "
-                f"{measured.difference:.2g}, and {measured.decisions} of {measured.images} "
-                f"decisions: it {'may' if measured.holds else 'will not'} be used"
-            )
 
 
 def defective_examples(folder: Path, good: list["Sample"]) -> list["Sample"]:

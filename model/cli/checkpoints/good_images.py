@@ -3,12 +3,33 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.cli.early import find_data, find_images
 from model.errors import CalibrationError
 
 if TYPE_CHECKING:
     from model.checkpoints.manifest import Manifest
     from model.dataset import Sample
     from model.training import TrainingData
+
+
+def good_images(
+    manifest: "Manifest",
+    data: Path | None,
+    images: Path | None,
+    categories: list[str] | None,
+    words: tuple[list[str] | None, list[str] | None],
+) -> list["Sample"]:
+    """Return the good images that `data` held out in training, or else the new ones in `images`.
+
+    `words` are the names of folders of good and of defective parts. Raises the error of a folder
+    that does not exist or is empty.
+    """
+    if data is not None:
+        find_data(data)
+        return held_out_of_training(manifest, data, categories, *words)
+    folder = images or Path()
+    find_images(folder, "--images")
+    return new_images(manifest, folder, categories)
 
 
 def new_images(manifest: "Manifest", folder: Path, categories: list[str] | None) -> list["Sample"]:

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
-    from model.checkpoints.manifest import Manifest
     from model.dataset import Sample
     from model.evaluation import Comparison
     from model.evaluation.timing import Times
     from model.inference.detector import Detector
     from model.report import Pair
+    from model.runtimes.offline import Choice
 
 _LISTED = 20
 
@@ -79,11 +79,7 @@ def compare(
 
       mambaad compare bottle all-parts data/mvtec --category bottle --report both.html
     """
-    from model.runtimes.offline import Choice, check_engine
-
-    choice = Choice(engine, precision, device)
-    for manifest in find_subjects(weights, (first, second), data):
-        check_engine(manifest, choice)
+    choice = find_subjects(weights, (first, second), data, (engine, precision, device))
     from rich.console import Console
 
     from model import evaluation
@@ -141,11 +137,20 @@ def _publish(report: Path, pair: "Pair") -> None:
     print(f"wrote {report}")
 
 
-def find_subjects(weights: Path, names: tuple[str, str], data: Path) -> "list[Manifest]":
-    """Return the manifests; raises the error of a checkpoint or of data that do not exist."""
-    manifests = [find_version(weights, *split_name(name)) for name in names]
+def find_subjects(
+    weights: Path, names: tuple[str, str], data: Path, chosen: tuple[str, str, str]
+) -> "Choice":
+    """Return what computes both, of the engine, precision and device that are chosen.
+
+    Raises the error of a checkpoint or of data that do not exist, or cannot be computed so.
+    """
+    from model.runtimes.offline import Choice, check_engine
+
+    choice = Choice(*chosen)
+    for manifest in [find_version(weights, *split_name(name)) for name in names]:
+        check_engine(manifest, choice)
     find_data(data)
-    return manifests
+    return choice
 
 
 def _write_json(

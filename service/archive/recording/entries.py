@@ -276,12 +276,9 @@ def _result_of(
     assert view.score is not None
     assert view.raw_score is not None
     assert view.threshold is not None
-    regions = tuple(_region_in(region) for region in view.regions)
-    timings = dict(view.timings_ms or {})
-    finding = Finding(
-        view.found, view.score, view.raw_score, view.threshold, regions, timings, scores,
-        view.engine,
-    )  # fmt: skip
+    regions, timings = tuple(map(_region_in, view.regions)), dict(view.timings_ms or {})
+    facts = (view.found, view.score, view.raw_score, view.threshold, regions, timings, scores)
+    finding = Finding(*facts, view.engine)
     checkpoint = CheckpointKey(record.model_name, record.model_version)
     size = (view.width or 0, view.height or 0)
     return Inspected(record.category, checkpoint, finding, size, timings, _fields_of(record))
