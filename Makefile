@@ -31,7 +31,7 @@ SERVE   := $(VENV)/.installed-serve
 DEV     := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick test-long test-gpu docs-check image-check check format-check lint types imports fix bench bench-cpu soak soak-delivery soak-station bench-station bench-console screenshots load audit lock sbom demo-weights clean
+.PHONY: help run test test-quick test-long test-gpu docs-check image-check image-check-cluster check format-check lint types imports fix bench bench-cpu soak soak-delivery soak-station bench-station bench-console screenshots load audit lock sbom demo-weights clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ docs-check: $(DEV) ## run every command of README and docs as it is pasted (5 mi
 
 image-check: $(DEV) ## build the images cpu and edge, and inspect samples with each; needs root and buildah
 	$(BIN)/python -m docker.image_check --torch-index "$(TORCH_INDEX)"
+
+image-check-cluster: $(DEV) ## the same for the image cluster: a head of Ray, a node, and a service
+	$(BIN)/python -m docker.image_check --cluster --torch-index "$(TORCH_INDEX)"
 
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -2,13 +2,17 @@
 
     python -m benchmarks.cluster hop --json benchmarks/results/cluster-hop.json
     python -m benchmarks.cluster recovery --json benchmarks/results/cluster-recovery.json
+    python -m benchmarks.cluster zipf --json benchmarks/results/cluster-zipf.json
 
 `hop`: a local service and one on a cluster of one node, each with a worker of one thread. Each
 image is sent to both, in changing order, and the median of the pairs' differences counts; then
 clients in a closed loop post to one and the other in turns. Processor time, which other programs
 hardly change, is that of the service and of Ray, less what they take at rest. `recovery`: of three
-nodes, one is killed with all its processes, while clients post. All nodes are on this machine, so
-no network is in the figures. Needs `pip install 'mambaad-service[cluster]'`.
+nodes, one is killed with all its processes, while clients post. `zipf`: 16 small networks, of which
+each of three workers holds 8 (or 4), are asked for by Zipf's law: the k-th 1/k times as often as
+the first. How many images waited for a load is a count, which a busy machine hardly changes. All
+nodes are on this machine, so no network is in the figures. Needs
+`pip install 'mambaad-service[cluster]'`.
 """
 
 import json
@@ -23,11 +27,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from benchmarks.clustering.nodes import (
-    PATIENCE_S,
     RayNodes,
     await_workers,
     processor_s,
@@ -35,11 +37,12 @@ from benchmarks.clustering.nodes import (
     service,
     service_on,
 )
+from benchmarks.clustering.poster import CLIENTS, Poster
+from benchmarks.clustering.zipf import CHECKPOINTS, LOADS, measure, zipf_service
 from benchmarks.loading import CannotMeasure
-from benchmarks.loading.subject import about, read_bodies, served_categories
+from benchmarks.loading.subject import about
 
 NODES = 3
-CLIENTS = 8
 UNCOUNTED_PAIRS = 10
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -47,52 +50,6 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__d
 Weights = Annotated[Path, typer.Option(help="Checkpoint store.")]
 Images = Annotated[Path, typer.Option(help="Images to post, as <category>/<image>.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")]
-
-
-class Poster:
-    """Posts one image to a service; threads may share it.
-
-    All processes of the service name one of the `folders`.
-    """
-
-    def __init__(self, url: str, images: Path, folders: Sequence[Path] = ()) -> None:
-        self.url = url
-        self.folders = folders
-        (self._category,) = served_categories(url, {})
-        self._body = read_bodies(images, [self._category])[self._category][0]
-        limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
-        self._client = httpx.Client(base_url=url, timeout=PATIENCE_S, limits=limits)
-        self.expected = self.post()
-        if self.expected is None:
-            raise CannotMeasure("the first image was not inspected")
-
-    def post(self) -> tuple[str, float] | None:
-        """Return the decision and the raw score; None if UNDECIDED."""
-        answer = self._client.post(
-            "/detect", params={"category": self._category}, content=self._body
-        )
-        if answer.status_code != 200:
-            if answer.json()["decision"] != "UNDECIDED":
-                raise CannotMeasure(f"not UNDECIDED: {answer.text}")
-            return None
-        (result,) = answer.json()["results"]
-        return result["decision"], result["raw_score"]
-
-    def timed_ms(self) -> float:
-        """Return the milliseconds of a post, which must be answered as the first one was."""
-        started = time.perf_counter()
-        result = self.post()
-        seconds = time.perf_counter() - started
-        self.check(result)
-        return 1000 * seconds
-
-    def check(self, result: tuple[str, float] | None) -> None:
-        """Raise `CannotMeasure` for another result than the first."""
-        assert self.expected is not None
-        if result is None or result[0] != self.expected[0]:
-            raise CannotMeasure(f"{result} instead of {self.expected}")
-        if abs(result[1] - self.expected[1]) > 1e-5 * abs(self.expected[1]):
-            raise CannotMeasure(f"{result} instead of {self.expected}")
 
 
 @app.command()
@@ -276,6 +233,24 @@ def loss_of(posts: Sequence[tuple[float, float, bool]], killed_at: float) -> Nod
         answered=len(decided),
         undecided=len(after) - len(decided),
     )
+
+
+@app.command()
+def zipf(
+    *,
+    images: Annotated[int, typer.Option(min=100, help="Images of each run.")] = 3000,
+    json_file: JsonFile = None,
+) -> None:
+    """Ask for 16 checkpoints by Zipf's law on three workers that hold 8 each, or 4."""
+    runs = []
+    with ray_nodes(NODES) as nodes:
+        for load in LOADS:
+            with zipf_service(nodes, load, NODES) as (url, categories):
+                described = about(url)
+                runs.append(measure(url, categories, load, images))
+            print(runs[-1], flush=True)
+    shape = {"checkpoints": CHECKPOINTS, "workers": NODES, "images": images}
+    _write(json_file, described, {**shape, "runs": runs})
 
 
 def _summary(times: Sequence[float]) -> dict[str, float]:

@@ -3,7 +3,8 @@
     python -m benchmarks.engines --threads 2 --json engines-cpu.json
 
 For the shipped checkpoint and the paper's configuration (random weights, which do not change the
-speed): wall-clock and processor time of the network, from pixels to the scoring's input.
+speed): wall-clock and processor time of the network, from pixels to the scoring's input. bfloat16
+is left out on a processor that does not compute in it.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def engines_of(subject: str, threads: int) -> dict[str, Any]:
     from model.benchmark import of_paper  # noqa: PLC0415 - after `tune_torch`
     from model.checkpoints.checkpoint import CheckpointStore  # noqa: PLC0415
     from model.engines.openvino.engine import OpenvinoEngine  # noqa: PLC0415
+    from model.engines.openvino.graphs import has_precision  # noqa: PLC0415
     from model.engines.torch.engine import TorchEngine  # noqa: PLC0415
 
     if subject == "shipped":
@@ -42,6 +44,8 @@ def engines_of(subject: str, threads: int) -> dict[str, Any]:
     for step in engines["torch"].preparation(1):
         step()
     for way in WAYS[1:]:
+        if not has_precision(way.split()[1]):
+            continue
         engines[way] = OpenvinoEngine(*parts, threads, way.split()[1])
     return engines
 

@@ -70,17 +70,20 @@ def _milliseconds(row: Mapping[str, Any] | None) -> str:
 
 
 def _ahead(own: str, medians: Medians) -> str:
-    """Return the row of the peers that are faster than `own` in torch, and how many times."""
+    """Return the row of the peers that are faster than `own`, and how many times."""
     cells = (", ".join(_faster(own, way, medians)) or "none" for way in WAYS)
     return f"| faster than {SUBJECTS[own]} | {' | '.join(cells)} |"
 
 
 def _faster(own: str, way: str, medians: Medians) -> Iterator[str]:
-    """Yield the peers that are ahead; `-` if none was measured."""
+    """Yield the peers that are ahead of `own` in this way; `-` if none was measured.
+
+    Where `own` was not measured in this way, its time in torch counts.
+    """
     measured = {name: medians[name, way] for name in PEERS if (name, way) in medians}
     if not measured:
         yield "-"
-    limit = medians[own, TORCH]
+    limit = medians.get((own, way), medians[own, TORCH])
     for name, median_ms in sorted(measured.items(), key=lambda item: item[1]):
         if median_ms < limit:
             short = PEERS[name].removeprefix("anomalib ").removesuffix(", 20,000 patches")

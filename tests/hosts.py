@@ -80,6 +80,10 @@ class Host:
         for namespace, interface in self._ends:
             _tc("-n", namespace, "qdisc", "delete", "dev", interface, "root")
 
+    def add_default_route(self) -> None:
+        """Have a way to everywhere, which leads nowhere: programs look for their address by it."""
+        _ip("-n", self.namespace, "route", "add", "default", "dev", self.interface)
+
     def connect(self) -> None:
         """Make the namespace and its cable."""
         _ip("netns", "add", self.namespace)

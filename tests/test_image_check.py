@@ -3,13 +3,18 @@
 import configparser
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from docker import slim
 from docker.image_check import base, programs
+from docker.image_check import sandbox as sandbox_module
 from docker.image_check.__main__ import TARGETS, check_size
+from docker.image_check.cluster import HEAD, SERVICE, STARTS
 from docker.image_check.image import Image, largest_parts, refuse_private_words
 from docker.image_check.inspecting import SAMPLES, Answer, compare, read_predictions
 from docker.image_check.pip_mounts import CONFIGURATION, parse_listing, translate
@@ -173,6 +178,26 @@ def test_the_sandbox_mounts_its_root_read_only_before_anything_else(tmp_path: Pa
     assert remounted == [f"mount -o remount,bind,ro {tmp_path}/var/b"]
     assert "--userspec=10001:10001" in others[-1]
     assert others[-1].endswith("MAMBAAD_PORT=8001 mambaad serve")
+
+
+def test_a_container_of_a_pod_sees_the_processes_of_the_one_beside_it(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(sandbox_module, "processes_inside", lambda outer: [outer.pid + 1])
+    sandbox = Sandbox(image(), tmp_path, [], {})
+    assert sandbox._outer(["mambaad"])[:5] == ["unshare", "--mount", "--ipc", "--uts", "--pid"]
+    pod = replace(sandbox, beside=SimpleNamespace(pid=41))
+    assert pod._outer(["mambaad"])[:4] == ["nsenter", "--target=42", "--pid", "unshare"]
+    assert "--pid" not in pod._outer(["mambaad"])[4:]
+
+
+def test_the_nodes_of_the_cluster_s_check_start_as_those_of_the_overlay():
+    overlay = ROOT / "docker/kubernetes/overlays/cluster"
+    ray = yaml.safe_load((overlay / "raycluster.yaml").read_text("utf-8"))["spec"]
+    head = ray["headGroupSpec"]["rayStartParams"]
+    assert {"num-cpus": "0", "include-dashboard": "false"}.items() <= head.items()
+    assert {"--head", "--num-cpus=0", "--include-dashboard=false"} <= set(STARTS[HEAD].split())
+    service = (overlay / "services.yaml").read_text("utf-8")
+    assert "--num-cpus=0" in service
+    assert "--num-cpus=0" in STARTS[SERVICE]
 
 
 def test_slim_deletes_what_its_list_names_and_nothing_else(tmp_path: Path, monkeypatch):

@@ -2,24 +2,35 @@
 
     python -m benchmarks.peering.own THREADS SUBJECT...
 
-A call is `Detector.inspect` of one image: from uint8 pixels to the decision.
+A call is `Detector.inspect` of one image: from uint8 pixels to the decision. OpenVINO's default
+precision is bfloat16 where the processor computes in it; the encoder always computes in float32.
 """
 
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.peering.subjects import PAPER, SHIPPED, SHIPPED_WITH_MEMORY, TORCH
+from benchmarks.peering.subjects import (
+    OPENVINO,
+    OPENVINO_DEFAULT,
+    PAPER,
+    SHIPPED,
+    SHIPPED_WITH_MEMORY,
+    TORCH,
+)
 from benchmarks.peering.turns import Call, serve
 from service.settings import tune_torch
+
+if TYPE_CHECKING:
+    from model.inference.detector import Detector
 
 PATCHES = 2_000
 CHECKPOINT = "solar"
 
 
 def prepare(name: str) -> Mapping[str, Call]:
-    """Return a call of the network with one image of noise."""
+    """Return a call for each way to compute the network, with one image of noise."""
     import numpy as np  # noqa: PLC0415 - after `tune_torch`
 
     from benchmarks.loading.serving import ROOT  # noqa: PLC0415
@@ -45,7 +56,30 @@ def prepare(name: str) -> Mapping[str, Call]:
     height, width = detector.preprocessing.image_size
     image = np.random.default_rng(0).integers(0, 256, (1, 3, height, width), dtype=np.uint8)
     size = [ImageSize(height, width)]
-    return {TORCH: partial(detector.inspect, image, detector.categories[:1], size)}
+    detectors = {TORCH: detector, **_with_openvino(detector)}
+    category = detector.categories[:1]
+    return {way: partial(each.inspect, image, category, size) for way, each in detectors.items()}
+
+
+def _with_openvino(detector: "Detector") -> dict[str, "Detector"]:
+    """Return the same detector around OpenVINO, in float32 and in its default precision."""
+    import torch  # noqa: PLC0415
+    from openvino import Core  # noqa: PLC0415
+
+    from model.engines.openvino.engine import BFLOAT16, FLOAT32, OpenvinoEngine  # noqa: PLC0415
+    from model.engines.torch.engine import TorchEngine  # noqa: PLC0415
+    from model.inference.detector import Detector  # noqa: PLC0415
+
+    capabilities = Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    default = BFLOAT16 if "BF16" in capabilities else FLOAT32
+    parts = (detector.preprocessing, detector.scoring)
+    assert isinstance(detector.engine, TorchEngine)
+    network = detector.engine.network
+    detectors = {}
+    for way, precision in ((OPENVINO, FLOAT32), (OPENVINO_DEFAULT, default)):
+        engine = OpenvinoEngine(network, *parts, torch.get_num_threads(), precision)
+        detectors[way] = Detector(engine, *parts, detector.calibrations, detector.baselines)
+    return detectors
 
 
 def about() -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Host:
 HOSTS = (
     Host("benchmarks.peering.torch_peers", True, (TORCH,), PEERS),
     Host("benchmarks.peering.openvino_peers", True, (OPENVINO, OPENVINO_DEFAULT), PEERS),
-    Host("benchmarks.peering.own", False, (TORCH,), OURS),
+    Host("benchmarks.peering.own", False, tuple(WAYS), OURS),
 )
 
 

@@ -1,4 +1,7 @@
-"""`make image-check`: builds, runs, tries, stops and weighs the images."""
+"""`make image-check`: builds, runs, tries, stops and weighs the images.
+
+`make image-check-cluster` does so for the image `cluster`.
+"""
 
 import argparse
 import os
@@ -16,6 +19,7 @@ import yaml
 
 from docker.image_check.base import ensure_base
 from docker.image_check.build import ROOT, build, image_name
+from docker.image_check.cluster import check_cluster
 from docker.image_check.image import Image, largest_parts, mounted, refuse_private_words
 from docker.image_check.inspecting import (
     CHECKPOINT,
@@ -51,6 +55,8 @@ TARGETS = (
     Target("edge", 490, 1e-3),  # `mambaad export` promises this tolerance
 )
 
+CLUSTER = Target("cluster", 1600, 1e-4)
+
 
 def main() -> None:
     """Check the images; exit with 1 if one fails."""
@@ -59,6 +65,9 @@ def main() -> None:
     parser.add_argument("--torch-index", default="", help="package index with torch's CPU wheels")
     parser.add_argument(
         "--no-build", action="store_true", help="check images that were built before"
+    )
+    parser.add_argument(
+        "--cluster", action="store_true", help="check the image `cluster` instead of the others"
     )
     options = parser.parse_args()
     try:
@@ -69,24 +78,26 @@ def main() -> None:
 
 def check_images(options: argparse.Namespace) -> None:
     """Build and check the images."""
-    require("buildah", "unshare", "setpriv", "chroot")
+    require("buildah", "unshare", "nsenter", "setpriv", "chroot")
     if os.geteuid() != 0:
         raise CheckFailed("building and running images without an engine needs root")
     start = time.monotonic()
+    targets = (CLUSTER,) if options.cluster else TARGETS
     pip = find_pip_mounts()
     torch_host = urlsplit(options.torch_index).hostname
     private_words = pip.private_words | ({torch_host} if torch_host else set())
     if not options.no_build:
         base = options.python_image or ensure_base()
-        build([target.name for target in TARGETS], base, pip, options.torch_index)
+        build([target.name for target in targets], base, pip, options.torch_index)
         print(f"built in {time.monotonic() - start:.0f} s", flush=True)
     with tempfile.TemporaryDirectory() as work:
         weights = Path(work) / "weights"
         shutil.copytree(ROOT / "weights", weights)
-        mambaad("export", CHECKPOINT, "--serve", "--weights", weights)
+        if not options.cluster:
+            mambaad("export", CHECKPOINT, "--serve", "--weights", weights)
         expected = read_predictions(mambaad(*predict_command("samples", str(weights))))
         leave_network()
-        for target in TARGETS:
+        for target in targets:
             check(target, Path(work), weights, expected, private_words)
     print(f"image-check passed after {time.monotonic() - start:.0f} s")
 
@@ -105,7 +116,10 @@ def check(
         refuse_private_words(image, root, private_words)
         with prepared(target, image, root, work, weights) as sandbox:
             check_read_only(sandbox)
-            serve_and_inspect(target, sandbox, work / f"{target.name}.log", expected)
+            if target == CLUSTER:
+                check_cluster(sandbox, work, expected)
+            else:
+                serve_and_inspect(target, sandbox, work / f"{target.name}.log", expected)
             if target.name == "cpu":
                 check_offline_commands(target, sandbox, expected)
 

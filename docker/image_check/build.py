@@ -2,15 +2,15 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from docker.image_check.pip_mounts import PipMounts
 from docker.image_check.programs import run
 
 ROOT = Path(__file__).parents[2]
-INSTALLING_STAGES = ("sbom", "sbom-edge")
-"""The last stages that run pip, for all targets."""
+INSTALLING_STAGES = {"cpu": "sbom", "edge": "sbom-edge", "cluster": "sbom-cluster"}
+"""The last stage that runs pip, by target."""
 
 
 def image_name(target: str) -> str:
@@ -18,7 +18,7 @@ def image_name(target: str) -> str:
     return f"localhost/mambaad-image-check:{target}"
 
 
-def build(targets: Iterable[str], base: str, pip: PipMounts, torch_index: str = "") -> None:
+def build(targets: Collection[str], base: str, pip: PipMounts, torch_index: str = "") -> None:
     """Build the targets of the Dockerfile.
 
     The stages that run pip are built first, with pip's folders mounted. For each mount buildah
@@ -31,7 +31,7 @@ def build(targets: Iterable[str], base: str, pip: PipMounts, torch_index: str = 
         arguments = [f"--build-arg=PYTHON_IMAGE={base}", f"--build-arg=TORCH_INDEX={torch_index}"]
         command = ["buildah", "build", "--isolation=chroot", "--layers", "--format=docker"]
         command += [f"--file={context}/docker/Dockerfile", *arguments]
-        for stage in INSTALLING_STAGES:
+        for stage in map(INSTALLING_STAGES.__getitem__, targets):
             print(f"building the stage {stage}", flush=True)
             run(*command, *mounts, "--jobs=2", f"--target={stage}", context)
         for target in targets:

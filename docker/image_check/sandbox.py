@@ -34,13 +34,17 @@ class Volume:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """An image's mounted file system, and its volumes."""
+    """An image's mounted file system, and its volumes.
+
+    Its programs see the processes of the program `beside`, as containers of one pod may.
+    """
 
     image: Image
     root: Path
     volumes: Sequence[Volume]
     environment: Mapping[str, str]
     tmp_options: str = f"size=1g,mode=1777,{TMPFS}"
+    beside: "subprocess.Popen[bytes] | None" = None
 
     @contextmanager
     def start(self, *command: str, output: Path) -> Iterator["subprocess.Popen[bytes]"]:
@@ -72,8 +76,12 @@ class Sandbox:
 
     def _outer(self, command: Sequence[str]) -> list[str]:
         """Return the command that makes the namespaces and runs `_inner` in them."""
-        unshare = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork"]
-        return [*unshare, "sh", "-euc", self._inner(command)]
+        unshare = ["unshare", "--mount", "--ipc", "--uts"]
+        shell = ["sh", "-euc", self._inner(command)]
+        if self.beside is None:
+            return [*unshare, "--pid", "--fork", *shell]
+        (process,) = processes_inside(self.beside)
+        return ["nsenter", f"--target={process}", "--pid", *unshare, *shell]
 
     def _inner(self, command: Sequence[str]) -> str:
         """Return the script that mounts everything, drops its rights and executes the program."""
@@ -88,6 +96,7 @@ class Sandbox:
         ]
         for volume in self.volumes:
             target = self.root / volume.inside.lstrip("/")
+            mounts.append(["mkdir", "-p", target])  # below /tmp or /dev, which are new
             mounts.append(["mount", "--bind", volume.here, target])
             if not volume.writable:
                 mounts.append(["mount", "-o", "remount,bind,ro", target])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from model.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from model.checkpoints.manifest import Manifest
 
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".manifest")
@@ -99,3 +101,25 @@ def known_device(device: str) -> str:
     if not _DEVICE.fullmatch(device):
         raise ConfigError(f"device must be cpu, cuda or cuda:N, got {device!r}")
     return device
+
+
+def known_engine(engine: str) -> str:
+    """Return the engine; raises `ConfigError` if there is none of this name."""
+    from model.runtimes.offline import ENGINES
+
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine is {_one_of(ENGINES)}, got {engine!r}")
+    return engine
+
+
+def known_precision(precision: str) -> str:
+    """Return the precision; raises `ConfigError` if no engine has one of this name."""
+    from model.checkpoints.agreement import PRECISIONS
+
+    if precision not in PRECISIONS:
+        raise ConfigError(f"--precision is {_one_of(PRECISIONS)}, got {precision!r}")
+    return precision
+
+
+def _one_of(names: "Sequence[str]") -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from model.cli.early import known_device
+from model.cli.early import known_device, known_engine, known_precision
 
 
 def safe_names_of(names: list[str] | None) -> list[str] | None:
@@ -64,6 +64,22 @@ Defective: TypeAlias = Annotated[
 ]
 Device: TypeAlias = Annotated[
     str, typer.Option("--device", callback=known_device, help="cpu, cuda or cuda:N.")
+]
+Engine: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        callback=known_engine,
+        help="The library that computes: torch, onnxruntime or openvino.",
+    ),
+]
+Precision: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        callback=known_precision,
+        help="float32; or bfloat16, with openvino and a checkpoint whose scores agree in it.",
+    ),
 ]
 BatchSize: TypeAlias = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 Preset: TypeAlias = Annotated[

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model.cli.early import writable_folder
-from model.cli.options import STORE, BatchSize, Device, MaxPixels, Name, Version, Weights
+from model.cli.options import (
+    STORE,
+    BatchSize,
+    Device,
+    Engine,
+    MaxPixels,
+    Name,
+    Precision,
+    Version,
+    Weights,
+)
 from model.errors import ImageError, NonFiniteOutput, UnknownCategory
 from model.images.arguments import named_images, picture_files
 from model.names import safe_name
@@ -52,6 +62,8 @@ def predict(
     batch_size: BatchSize = 8,
     max_pixels: MaxPixels = None,
     device: Device = "cpu",
+    engine: Engine = "torch",
+    precision: Precision = "float32",
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
@@ -65,9 +77,12 @@ def predict(
       mambaad predict bottle shots --output heatmaps
 
       mambaad predict all-parts shot.png --category bottle --json --fail-on-ng
+
+      mambaad predict bottle shot.png --engine openvino
     """
     from model.checkpoints.manifest import Manifest
     from model.checkpoints.store import Store
+    from model.inference.engine import name_of
 
     writable_folder(output, "--output")
     named = named_images(images)
@@ -75,19 +90,26 @@ def predict(
         raise ImageError(f"no file {named[0].path}: expected images, folders or patterns in quotes")
     pictures = {} if output is None else picture_files(named, output)
     folder = Store(weights).find(name, version)
-    chosen = choose_category(Manifest.read(folder), category)
-    from model.checkpoints.checkpoint import Checkpoint
-    from model.runtimes.torch import open_checkpoint
+    manifest = Manifest.read(folder)
+    chosen = choose_category(manifest, category)
+    from model.imports.meta_kernels import leave_out_meta_kernels
+    from model.runtimes.offline import Choice, check_engine, open_version
 
-    checkpoint = Checkpoint.load(folder)
-    detector = open_checkpoint(checkpoint, device=device)
+    choice = Choice(engine, precision, device)
+    check_engine(manifest, choice)
+    leave_out_meta_kernels()
+    checkpoint, detector = open_version(folder, choice)
+    computed_by = name_of(detector.engine)
     worst = 0
     if not as_json:
-        print(f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
+        print(
+            f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  {'engine':20}  "
+            "image"
+        )
     paths = [image.path for image in named]
     for start in range(0, len(paths), batch_size):
         for outcome in inspect_all(detector, paths[start : start + batch_size], chosen):
-            print(line_of(outcome, as_json))
+            print(line_of(outcome, as_json, computed_by))
             worst = max(worst, code_of(outcome, fail_on_ng))
             if outcome.path in pictures and not saved(
                 outcome, pictures[outcome.path], checkpoint.calibrations[chosen]
@@ -169,20 +191,20 @@ def choose_category(manifest: "Manifest", category: str | None) -> str:
     raise UnknownCategory(f"{problem}; {manifest.name!r} has: {', '.join(have)}")
 
 
-def line_of(outcome: Outcome, as_json: bool) -> str:
+def line_of(outcome: Outcome, as_json: bool, computed_by: str) -> str:
     """Return the line to print for an image, or two lines if it was not inspected."""
     path, inspection = outcome.path, outcome.inspection
     if as_json:
-        return json.dumps(to_json(outcome))
+        return json.dumps(to_json(outcome, computed_by))
     if inspection is None:
-        return f"{'UNDECIDED':9}  {'':6}  {'':10}  {'':10}  {path}\n           {outcome.error}"
+        return f"{'UNDECIDED':9}  {'':6}  {'':10}  {'':10}  {'':20}  {path}\n{'':11}{outcome.error}"
     return (
         f"{inspection.decision:9}  {inspection.score:6.4f}  {inspection.raw_score:10.6f}  "
-        f"{inspection.threshold:10.6f}  {path}"
+        f"{inspection.threshold:10.6f}  {computed_by:20}  {path}"
     )
 
 
-def to_json(outcome: Outcome) -> dict[str, Any]:
+def to_json(outcome: Outcome, computed_by: str) -> dict[str, Any]:
     """Return an inspection without its map, or the error, as JSON values."""
     inspection = outcome.inspection
     if inspection is None:
@@ -195,6 +217,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "score": inspection.score,
         "raw_score": inspection.raw_score,
         "threshold": inspection.threshold,
+        "engine": computed_by,
         "regions": [asdict(region) for region in inspection.regions],
     }
 

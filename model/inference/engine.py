@@ -57,6 +57,11 @@ class Engine(Protocol):
         """Free memory that is cached for later batches."""
 
 
+def name_of(engine: Engine) -> str:
+    """Return the library that computes and its precision, such as "torch, float32"."""
+    return f"{engine.library}, {engine.precision}"
+
+
 @runtime_checkable
 class Preparable(Protocol):
     """An engine that runs faster after some preparation."""

@@ -59,7 +59,6 @@ def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: 
     tables = {category: _rows(metrics) for category, metrics in comparison.categories.items()}
     if len(tables) > 1:
         tables["mean"] = _rows(comparison.mean)
-    device = pair.detectors[0].engine.device
     context = {
         "title": f"{pair.names[0]} and {pair.names[1]}",
         "names": pair.names,
@@ -72,7 +71,7 @@ def write_comparison(file: Path, pair: Pair, advance: Advance = lambda _images: 
         "images": len(comparison.first.records),
         "kinds": facts.kinds([record.sample for record in comparison.first.records]),
         "checkpoints": [facts.checkpoint_facts(manifest) for manifest in pair.manifests],
-        "run_facts": facts.run_facts(pair.data, device),
+        "run_facts": facts.run_facts(pair.data, pair.detectors[0].engine),
     }
     write_page(file, "comparison.html.j2", context)
 

@@ -84,7 +84,7 @@ def _provenance(subject: Subject) -> dict[str, Any]:
         "kinds": facts.kinds(samples),
         "image_facts": facts.image_facts(samples),
         "checkpoint_facts": facts.checkpoint_facts(subject.manifest),
-        "run_facts": facts.run_facts(subject.data, subject.detector.engine.device),
+        "run_facts": facts.run_facts(subject.data, subject.detector.engine),
     }
 
 

@@ -15,6 +15,7 @@ from model.calibration.calibration import Calibration
 from model.checkpoints.manifest import Manifest
 from model.dataset import Sample
 from model.images.decoding import opened_file
+from model.inference.engine import Engine, name_of
 from model.inspection import Category
 
 _PACKAGES = ("mambaad-service", "torch", "timm", "numpy", "scipy", "pillow")
@@ -102,8 +103,8 @@ def checkpoint_facts(manifest: Manifest) -> Facts:
     ]
 
 
-def run_facts(data: Path, device: str) -> Facts:
-    """Return the report's date, command, data, device and versions."""
+def run_facts(data: Path, engine: Engine) -> Facts:
+    """Return the report's date, command, data, device, engine and versions."""
     versions = [f"Python {platform.python_version()}"]
     for package in _PACKAGES:
         try:
@@ -115,7 +116,8 @@ def run_facts(data: Path, device: str) -> Facts:
         ("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("Command", command),
         ("Data", str(data)),
-        ("Device", device),
+        ("Device", engine.device),
+        ("Engine", name_of(engine)),
         ("Versions", ", ".join(versions)),
     ]
 

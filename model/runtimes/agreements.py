@@ -1,13 +1,16 @@
 """Measure on held-out images whether OpenVINO's precisions score as torch does in float32."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
 from model.checkpoints.agreement import PRECISIONS, Agreement, Agreements
 from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from model.checkpoints.manifest import Manifest
 from model.dataset import Sample, inspection_batches
 from model.errors import BackendUnavailable
+from model.images.preprocess import Preprocessing
 from model.inference.detector import Detector
 from model.inspection import Category
 from model.runtimes.torch import open_checkpoint
@@ -27,12 +30,17 @@ def with_agreements(
 
     Returns it as it is without OpenVINO, for a small input, and without images.
     """
-    height, width = checkpoint.config.image_size
     samples = [sample for sample in samples if sample.category in checkpoint.calibrations]
-    if find_spec("openvino") is None or height * width < SMALLEST_PX or not samples:
+    is_possible = find_spec("openvino") is not None and is_worth_measuring(checkpoint.manifest)
+    if not is_possible or not samples:
         return checkpoint
     stored = store.load(checkpoint.name, checkpoint.version)  # a network of its own, on the CPU
     return store.update(checkpoint, agreements=measure(stored, samples))
+
+
+def is_worth_measuring(manifest: Manifest) -> bool:
+    """Return whether an input is so large that another engine could gain something."""
+    return math.prod(Preprocessing.from_dict(manifest.preprocessing).image_size) >= SMALLEST_PX
 
 
 def measure(checkpoint: Checkpoint, samples: Sequence[Sample]) -> Agreements:

@@ -13,7 +13,7 @@ from model.checkpoints.checkpoint import Checkpoint
 from model.checkpoints.manifest import Manifest
 from model.checkpoints.store import StoredVersion
 from model.engines.openvino.engine import BFLOAT16, FLOAT32, OpenvinoEngine
-from model.engines.openvino.graphs import cache_folder, processor
+from model.engines.openvino.graphs import cache_folder, has_precision, processor
 from model.engines.torch.engine import TorchEngine
 from model.errors import BackendUnavailable
 from model.inference.detector import Detector
@@ -47,6 +47,7 @@ class OpenvinoRuntime:
         """Load a version's network, verifying every hash."""
         checkpoint = Checkpoint.load(directory)
         ways = ways_of(checkpoint.manifest, self._precision, or_torch=self._or_torch)
+        ways = [way for way in ways if way == TORCH or has_precision(way)] or [FLOAT32]
         way = self._fastest(checkpoint, ways) if len(ways) > 1 else ways[0]
         if way == TORCH:  # as without OpenVINO: encoders are shared
             return self._torch.open(directory)

@@ -78,6 +78,7 @@ _RESULT_EXAMPLE: dict[str, Any] = {
         }
     ],
     "model": {"name": "solar", "version": "1"},
+    "engine": "torch, float32",
     "timings_ms": {
         "decode": 2.1, "preprocess": 1.4, "queue": 0.2, "encoder": 21.7, "decoder": 48.9,
         "anomaly_map": 3.2, "decision": 0.8, "total": 80.6,

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from model.checkpoints.key import CheckpointKey
 from service.api.limits import BodyLimits
 from service.archive.recording import Recorder
+from service.cluster.pool import ClusterPool
 from service.inspection.drift import DriftMonitor
 from service.inspection.inspect_part import InspectPart
 from service.inspection.readiness import ReadinessCheck
@@ -40,6 +42,10 @@ class Service:
     drift: DriftMonitor
     recorder: Recorder | None = None
     sharing: "Sharing | None" = None
+
+    def replicas(self, key: CheckpointKey) -> int | None:
+        """Return how many workers of a cluster at least should have a checkpoint; None: not set."""
+        return self.workers.replicas(key) if isinstance(self.workers, ClusterPool) else None
 
 
 async def _service(request: Request) -> Service:  # async: else it would run in a thread

@@ -55,7 +55,8 @@ class EventKind(StrEnum):
 class ViewRecord:
     """One image of a part. Sizes are in pixels and bytes, hashes lower-case hex of SHA-256.
 
-    A file whose state is DELETED has the time when it was deleted.
+    A file whose state is DELETED has the time when it was deleted. `engine` is the library and the
+    precision that computed it; None in rows that an earlier release wrote.
     """
 
     filename: str | None = None
@@ -74,6 +75,7 @@ class ViewRecord:
     threshold: float | None = None
     regions: Sequence[Mapping[str, Any]] = ()
     timings_ms: Mapping[str, float] | None = None
+    engine: str | None = None
     problem: str | None = None
     problem_detail: str | None = None
 

@@ -93,6 +93,7 @@ views = Table(
     Column("timings_ms", PlainText),
     Column("problem", PlainText),
     Column("problem_detail", PlainText),
+    Column("engine", PlainText),
     sqlite_with_rowid=False,
 )
 

@@ -1,5 +1,8 @@
 """Makes what inspects: worker pool, decode children, pipeline, observers, the doors' service."""
 
+import difflib
+import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from service.api.detect.batch import DetectBatchLimits, DetectDoor
@@ -22,15 +25,19 @@ from service.shutdown import Shutdown
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
 from service.versions.lifecycle import Lifecycle
+from service.versions.registry import Registry
 from service.versions.rollout import Rollout
 from service.workers.pool import WorkerPool
 from service.workers.protocol import Workers
+
+logger = logging.getLogger("service.inspecting")
 
 
 def worker_pool(base: Foundations) -> WorkerPool | ClusterPool:
     """Return the worker processes, or a cluster's workers; not started."""
     settings, registry = base.settings, base.registry
     if settings.cluster.address is not None:
+        _warn_of_unknown(settings.cluster.replicas, registry)
         return ClusterPool(settings, lambda: registry.checkpoints, base.metrics, registry.report)
     return WorkerPool(
         settings.workers,
@@ -40,6 +47,20 @@ def worker_pool(base: Foundations) -> WorkerPool | ClusterPool:
         weights_dir=settings.versions.weights_dir,
         logs=settings.telemetry,
     )
+
+
+def _warn_of_unknown(replicas: Mapping[str, int], registry: Registry) -> None:
+    """Log each name that is not in the store: it has no effect until such a checkpoint is there."""
+    names = {version.key.name for version in registry.versions}
+    of_category = {c: version.key.name for version in registry.versions for c in version.categories}
+    for name in sorted(set(replicas) - names):
+        similar = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        if name in of_category:
+            hint = f"; it is a category of the checkpoint {of_category[name]}"
+        logger.warning(
+            "MAMBAAD_CLUSTER__REPLICAS names %s, but the store has no such checkpoint%s", name, hint
+        )
 
 
 def decode_children(settings: InspectionSettings, metrics: Metrics) -> DecodeChildren:

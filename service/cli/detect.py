@@ -136,7 +136,10 @@ def _inspect(
         _refuse(str(error))
     worst = 0
     if not as_json:
-        typer.echo(f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  image")
+        typer.echo(
+            f"{'decision':9}  {'score':>6}  {'raw score':>10}  {'threshold':>10}  {'engine':20}  "
+            "image"
+        )
     with client:
         outcomes = _outcomes(client, paths, safe_name(category), heatmap, jobs, origin)
         for path, outcome in zip(paths, outcomes, strict=True):
@@ -189,10 +192,10 @@ def _code(outcome: "Outcome") -> int:
 
 def _as_text(path: Path, outcome: "Outcome") -> str:
     if isinstance(outcome, Exception):
-        return f"{'UNDECIDED':9}  {'':6}  {'':10}  {'':10}  {path}\n           {outcome}"
+        return f"{'UNDECIDED':9}  {'':6}  {'':10}  {'':10}  {'':20}  {path}\n{'':11}{outcome}"
     return (
         f"{outcome.decision:9}  {outcome.score:6.4f}  {outcome.raw_score:10.6f}  "
-        f"{outcome.threshold:10.6f}  {path}"
+        f"{outcome.threshold:10.6f}  {outcome.engine or '-':20}  {path}"
     )
 
 

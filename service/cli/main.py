@@ -133,6 +133,7 @@ def run_server(settings: Settings) -> None:
     if lines := settings.contradictions():
         _refuse(*lines)
     _exit_on_signals()
+    _keep_script_from_workers()
     from service.telemetry.logs import configure_logging  # noqa: PLC0415 - see the docstring
 
     configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
@@ -185,6 +186,11 @@ def _exit_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, lambda *_: sys.exit(0))
+
+
+def _keep_script_from_workers() -> None:
+    """Hide this program's file, which each spawned process would import again: 0.2 s and 8 MB."""
+    vars(sys.modules["__main__"]).pop("__file__", None)
 
 
 def _tune_collector() -> None:

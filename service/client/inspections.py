@@ -79,6 +79,7 @@ class View(AnswerPart):
     score: float | None = None
     raw_score: float | None = None
     threshold: float | None = None
+    engine: str | None = None
     problem: str | None = None
     regions: tuple[Region, ...] = ()
 

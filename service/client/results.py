@@ -27,7 +27,8 @@ class Result(AnswerPart):
     the configured treatment of an UNDECIDED part: NG, REVIEW or STOP.
 
     `archived`: the inspection is on the service's disk; False: it could not be written; None: there
-    is no archive, or nobody waited for it. `replayed`: an earlier request had the id.
+    is no archive, or nobody waited for it. `replayed`: an earlier request had the id. `engine`: the
+    library and the precision that computed it, such as "torch, float32".
     """
 
     filename: str | None = None
@@ -43,6 +44,7 @@ class Result(AnswerPart):
     threshold: float | None = None
     regions: tuple[Region, ...] = ()
     model: Model | None = None
+    engine: str | None = None
     timings_ms: dict[str, float] = Field(default={})
     image: Size | None = None
     heatmap: Heatmap | None = None

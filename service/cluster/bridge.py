@@ -10,10 +10,10 @@ from itertools import count
 
 from service.cluster.channel import MAX_UNREAD_BYTES, receive, send
 from service.cluster.messages import (
-    CannotConnect,
     Connected,
     Hello,
     Measured,
+    Parted,
     Replied,
     Reported,
     Roster,
@@ -26,6 +26,9 @@ logger = logging.getLogger("service.bridging")
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 10.0
 _END_S = 3.0
+_JOINING_S = 300.0
+_SILENCE_S = 30.0
+"""A bridge that has joined says something every few seconds."""
 
 
 class BridgeClient:
@@ -86,22 +89,31 @@ class BridgeClient:
         """Serve one process until it ends; return whether it had joined the cluster."""
         end, child_end = socket.socketpair()
         with child_end:
-            process = await asyncio.to_thread(_start, child_end)
+            try:
+                process = await asyncio.to_thread(_start, child_end)
+            except OSError:
+                end.close()
+                raise
         self.pid = process.pid
         reader, writer = await asyncio.open_connection(sock=end, limit=MAX_UNREAD_BYTES)
         joined = False
         try:
             send(writer, self._hello())
             while True:
-                message = await receive(reader)
+                async with asyncio.timeout(_SILENCE_S if joined else _JOINING_S):
+                    message = await receive(reader)
                 if isinstance(message, Connected):
                     joined, self._writer, self.problem = True, writer, ""
-                elif isinstance(message, CannotConnect):
+                    logger.info("joined the Ray cluster")
+                elif isinstance(message, Parted):
                     self.problem = message.reason
                 elif isinstance(message, Replied):
                     self._resolve(message)
                 elif isinstance(message, Reported | Measured | Roster):
                     self._on_news(message)
+        except TimeoutError:
+            self.problem = "the process that speaks to Ray has fallen silent"
+            return joined
         except (asyncio.IncompleteReadError, ConnectionError):
             self.problem = self.problem or "the process that speaks to Ray has ended"
             return joined

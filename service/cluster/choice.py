@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from model.checkpoints.key import CheckpointKey
+from service.cluster.messages import Answered, Unreachable
 from service.cluster.placement import ranked
 from service.cluster.view import WorkerView
 from service.errors import DeadlineExceeded, NoWorkerReady, QueueFull
@@ -48,7 +49,8 @@ class Choice:
                 f"no worker of the cluster is ready: {self._problem() or 'they are starting'}",
                 math.ceil(min(max(wait_s, 1.0), 60.0)),
             )
-        view = self._soonest(ready, key, priority)
+        staying = [view for view in ready if not view.is_leaving]
+        view = self._soonest(staying or ready, key, priority)
         estimate_s = view.estimate_s(key, priority)
         self._check_room(view, key, priority, estimate_s)
         if self.queued_bytes and self.queued_bytes + nbytes > self._limits.max_queue_bytes:
@@ -95,3 +97,10 @@ class Choice:
                 f"{waiting} images are waiting for checkpoint {key}, the most allowed",
                 math.ceil(estimate_s),
             )
+
+
+def deserves_another(answer: Answered | Unreachable | None) -> bool:
+    """Whether a job was lost or refused before it was computed, so that another worker may."""
+    if isinstance(answer, Answered):
+        return isinstance(answer.outcome, QueueFull | NoWorkerReady)
+    return isinstance(answer, Unreachable)

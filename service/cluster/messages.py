@@ -61,17 +61,22 @@ class ClusterJob:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An actor's answer to a job: a finding, or the error."""
+    """An actor's answer to a job, which was there for `inside_s`: a finding, or the error."""
 
     outcome: Finding | ServiceError
+    inside_s: float
     queue_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """An actor did not answer: its process or its node has died, or cannot be reached."""
+    """An actor did not answer: its process or its node has died, or cannot be reached.
+
+    `is_final` if Ray will not start it again.
+    """
 
     reason: str
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +120,14 @@ class WorkerReport:
 class Roster:
     """The workers that there should be, and the names of the nodes that have a service.
 
-    `problem` says why the Ray head or the manager cannot be asked now.
+    Those that are `leaving` get images only if no other worker is ready. `problem` says why the Ray
+    head or the manager cannot be asked now.
     """
 
     workers: tuple[str, ...] = ()
     node_names: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
+    leaving: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +144,8 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
-class CannotConnect:
-    """The bridge ends, because it cannot join the cluster."""
+class Parted:
+    """The bridge ends, because it cannot join the cluster or has lost it."""
 
     reason: str
 
@@ -201,4 +208,4 @@ class Measured:
 
 
 ToBridge: TypeAlias = Hello | Presence | Inspect | Cancel | LoadEverywhere | UnloadEverywhere
-FromBridge: TypeAlias = Connected | CannotConnect | Replied | Reported | Measured | Roster
+FromBridge: TypeAlias = Connected | Parted | Replied | Reported | Measured | Roster

@@ -8,7 +8,7 @@ True
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from model.checkpoints.key import CheckpointKey
 
@@ -19,15 +19,21 @@ def ranked(key: CheckpointKey | str, workers: Iterable[str]) -> list[str]:
 
 
 def order_of_loads(
-    worker: str, keys: Iterable[CheckpointKey], workers: Collection[str]
+    worker: str,
+    keys: Iterable[CheckpointKey],
+    workers: Collection[str],
+    replicas: Mapping[str, int] | None = None,
 ) -> tuple[CheckpointKey, ...]:
     """Return checkpoints in the order in which a worker should load them: as many as fit.
 
-    Those that prefer this worker come first, so that all have a place before any has two.
+    Those that prefer this worker come first, so that each has a place, or as many as `replicas`
+    says, before any has another.
     """
+    wanted = replicas or {}
 
     def place(key: CheckpointKey) -> tuple[int, int]:
-        return ranked(key, workers).index(worker), _weight(key, worker)
+        spare = ranked(key, workers).index(worker) - wanted.get(key.name, 1) + 1
+        return max(0, spare), _weight(key, worker)
 
     return tuple(sorted(keys, key=place))
 

@@ -16,7 +16,8 @@ def plan_of(settings: Settings) -> ClusterPlan:
         release = "not installed"
     logs = settings.telemetry
     cluster = settings.cluster
-    of_workers = (cluster.min_workers, cluster.max_workers, cluster.cpus_per_worker)
+    replicas = sorted(cluster.replicas.items())
+    of_workers = (cluster.min_workers, cluster.max_workers, cluster.cpus_per_worker, replicas)
     parts = (release, of_workers, workers, weights_dir, logs.log_level, logs.log_format)
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
     return ClusterPlan(f"mambaad {digest}", settings.cluster, workers, weights_dir, logs)

@@ -9,8 +9,9 @@ from typing import Self
 
 from model.checkpoints.key import CheckpointKey
 from service.cluster.bridge import BridgeClient
-from service.cluster.choice import Choice
-from service.cluster.measures import Measures, WorkerSeries
+from service.cluster.choice import Choice, deserves_another
+from service.cluster.gauges import ClusterGauges, measures_by_worker
+from service.cluster.measures import WorkerSeries
 from service.cluster.messages import (
     Answered,
     Cancel,
@@ -26,11 +27,10 @@ from service.cluster.messages import (
     Unreachable,
 )
 from service.cluster.plan import plan_of
-from service.cluster.view import WorkerView
+from service.cluster.view import NO_REPORT, WorkerView
 from service.errors import (
     CheckpointUnavailable,
     NoWorkerReady,
-    QueueFull,
     ServiceError,
     WorkerLost,
 )
@@ -60,8 +60,6 @@ class ClusterPool:
         metrics: Metrics,
         on_refused: Callable[[str, Mapping[CheckpointKey, str]], None],
     ) -> None:
-        self._limits = settings.workers
-        self._silence_s = settings.cluster.silence_s
         self._wanted = wanted
         self._on_refused = on_refused
         self._plan = plan_of(settings)
@@ -74,9 +72,13 @@ class ClusterPool:
         self._changed = asyncio.Event()
         self._roster_problem: str | None = "the cluster's manager has not answered yet"
         self._node_names: Mapping[str, str] = {}
+        self._is_parted = False
         self._choice = Choice(settings.workers, self._views, lambda: self.problem)
+        self._metrics = metrics
+        replicas = settings.cluster.replicas
+        self._gauges = ClusterGauges(metrics, self._views, replicas, lambda: self.problem)
         metrics.expect_spare()
-        WorkerSeries(metrics, self._measures)
+        WorkerSeries(metrics, lambda: measures_by_worker(self._views))
 
     async def __aenter__(self) -> Self:
         """Start the bridge, without waiting until workers are ready."""
@@ -118,10 +120,14 @@ class ClusterPool:
         """Return the loaded checkpoints by worker name."""
         return {view.name: view.residents for view in self._views.values()}
 
+    def replicas(self, key: CheckpointKey) -> int | None:
+        """Return how many workers at least should have a checkpoint loaded; None: not set."""
+        return self._plan.cluster.replicas.get(key.name)
+
     def holds(self, key: CheckpointKey) -> bool:
         """Whether every ready worker has loaded a checkpoint; one, if their memory is limited."""
         ready = [key in view.residents for view in self._views.values() if view.is_ready]
-        return any(ready) and (all(ready) or self._limits.max_model_bytes is not None)
+        return any(ready) and (all(ready) or self._plan.workers.max_model_bytes is not None)
 
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport]:
         """Load a checkpoint on the cluster's ready workers, as `Workers.load` says."""
@@ -165,7 +171,7 @@ class ClusterPool:
     async def _carry(self, job: Job, view: WorkerView) -> None:
         """Have a job computed; once more elsewhere if the worker was lost or had no room."""
         answer = await self._send(job, view)
-        if _deserves_another(answer) and not job.future.done():
+        if deserves_another(answer) and not job.future.done():
             try:
                 other = self._choice.worker_for(
                     job.checkpoint, job.deadline, job.priority, 0, but=view
@@ -173,6 +179,8 @@ class ClusterPool:
             except ServiceError as error:
                 logger.info("an image cannot go to another worker: %s", error)
             else:
+                reason = "lost" if isinstance(answer, Unreachable) else "refused"
+                self._metrics.cluster_resent.labels(reason).inc()
                 view.jobs.discard(job)
                 other.jobs.add(job)
                 answer = await self._send(job, other)
@@ -189,14 +197,12 @@ class ClusterPool:
     async def _send(self, job: Job, view: WorkerView) -> Answered | Unreachable | None:
         """Return a worker's answer to a job; None if the caller has cancelled it."""
         number, loop = self._bridge.number(), asyncio.get_running_loop()
+        sent_at, left_s = loop.time(), job.deadline - loop.time()
         sent = ClusterJob(
-            job.checkpoint,
-            job.item,
-            job.pixels,
-            job.deadline - loop.time(),
-            job.priority,
-            job.held_bytes,
+            job.checkpoint, job.item, job.pixels, left_s, job.priority, job.held_bytes
         )
+        if job.checkpoint not in view.residents:
+            self._metrics.cluster_cold.inc()
         asking = asyncio.create_task(self._bridge.ask(number, Inspect(number, view.name, sent)))
         abandoned = self._abandoned[job] = loop.create_future()
         try:
@@ -207,6 +213,9 @@ class ClusterPool:
                     return Unreachable(str(error))
                 answer = asking.result()
                 assert isinstance(answer, Answered | Unreachable)
+                if isinstance(answer, Answered):
+                    hop_s = loop.time() - sent_at - answer.inside_s
+                    self._metrics.cluster_hop_seconds.observe(hop_s)
                 return answer
             self._bridge.tell(Cancel(number))
             return abandoned.result() if abandoned.done() else None
@@ -232,6 +241,7 @@ class ClusterPool:
     def _take_news(self, news: Reported | Measured | Roster | None) -> None:
         now = asyncio.get_running_loop().time()
         if news is None:
+            self._is_parted = True
             for view in self._views.values():
                 view.note_loss(f"the cluster cannot be reached: {self._bridge.problem}")
         elif isinstance(news, Roster):
@@ -241,14 +251,6 @@ class ClusterPool:
                 self._views[news.worker].measures = news.measures
         elif news.worker in self._views:
             self._take_report(self._views[news.worker], news, now)
-
-    def _measures(self) -> dict[str, tuple[Measures, bool]]:
-        """Return the metrics of each worker of this node, and whether it is ready."""
-        return {
-            view.name: (view.measures, view.is_ready)
-            for view in self._views.values()
-            if view.measures
-        }
 
     def _take_report(self, view: WorkerView, news: Reported, now: float) -> None:
         if news.report is None:
@@ -268,9 +270,11 @@ class ClusterPool:
         for name in self._views.keys() - set(roster.workers):
             del self._views[name]
         for name in roster.workers:
-            if name not in self._views:
-                self._views[name] = WorkerView(name, self._presence.service, now)
-        self._node_names = roster.node_names
+            view = self._views.setdefault(name, WorkerView(name, self._presence.service, now))
+            view.is_leaving = name in roster.leaving
+            if self._is_parted:
+                view.note_loss(NO_REPORT)
+        self._node_names, self._is_parted = roster.node_names, False
 
     async def _look(self) -> None:
         """Give up workers that fall silent, and tell the manager of changed routes."""
@@ -278,21 +282,18 @@ class ClusterPool:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             for view in self._views.values():
-                if view.is_silent(loop.time(), self._silence_s):
-                    self._abandon(view, "its actor has fallen silent")
+                if view.is_silent(loop.time(), self._plan.cluster.silence_s):
+                    self._abandon(view)
+            self._gauges.look(self._wanted())
             if self._wanted() != self._presence.wanted:
                 self._bridge.tell(self._hello().presence)
 
-    def _abandon(self, view: WorkerView, reason: str) -> None:
-        view.note_loss(reason)
+    def _abandon(self, view: WorkerView) -> None:
+        if not view.problem:
+            view.note_loss("its actor has fallen silent")
+            logger.warning("the worker %s has fallen silent: its images go to another", view.name)
+        reason = view.problem
         for job in list(view.jobs):
             abandoned = self._abandoned.get(job)
             if abandoned is not None and not abandoned.done():
                 abandoned.set_result(Unreachable(reason))
-
-
-def _deserves_another(answer: Answered | Unreachable | None) -> bool:
-    """Whether a job was lost or refused before it was computed, so that another worker may."""
-    if isinstance(answer, Answered):
-        return isinstance(answer.outcome, QueueFull | NoWorkerReady)
-    return isinstance(answer, Unreachable)

@@ -14,7 +14,7 @@ from service.workers.jobs import Job, Priority
 from service.workers.pipe.messages import Resident
 from service.workers.protocol import WorkerState, WorkerStatus
 
-_NO_REPORT = "no report of its actor yet: Ray has no room for it, or starts it"
+NO_REPORT = "no report of its actor yet: Ray has no room for it, or starts it"
 
 
 class WorkerView:
@@ -25,12 +25,13 @@ class WorkerView:
         self._service = service
         self._report: WorkerReport | None = None
         self._reported_at = now
-        self._problem = _NO_REPORT
+        self._problem = NO_REPORT
         self._residents: dict[CheckpointKey, Resident] = {}
         self._others = JobCounts()
         self.jobs: set[Job] = set()
         self.measures: Measures = ()
         self.node = ""
+        self.is_leaving = False
 
     @property
     def state(self) -> WorkerState:
@@ -46,6 +47,11 @@ class WorkerView:
         return self.state is WorkerState.READY
 
     @property
+    def problem(self) -> str:
+        """Why its actor cannot be asked now; empty if it can."""
+        return self._problem
+
+    @property
     def report(self) -> WorkerReport | None:
         """The latest report; None before the first."""
         return self._report
@@ -59,6 +65,8 @@ class WorkerView:
     def status(self) -> WorkerStatus:
         """The worker's state, for readiness and operators."""
         reason = self._problem or (self._report.reason if self._report else "")
+        if self.is_leaving and self.is_ready:
+            reason = "its Ray node is drained: other workers get the images"
         waiting = self._report.waiting if self._report else 0
         return WorkerStatus(self.name, self.state, reason, waiting, self.node)
 

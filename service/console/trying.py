@@ -57,6 +57,7 @@ class Trial:
     threshold: float
     review_score: float | None
     checkpoint: str
+    engine: str | None
     total_ms: float
     picture: Picture
 
@@ -163,6 +164,7 @@ def trial_of(route: Route, view: Inspected, photo: str, filename: str | None) ->
         threshold=finding.threshold,
         review_score=None if review is None else route.calibration.score(review),
         checkpoint=f"{view.checkpoint.name}/{view.checkpoint.version}",
+        engine=finding.engine,
         total_ms=view.timings_ms.get("total", 0.0),
         picture=Picture(width, height, photo, layers["heat"], layers["contours"], finding.regions),
     )

@@ -83,6 +83,9 @@ class ViewMessage(Part):
     threshold: float | None
     regions: list[dict[str, Any]] = Field(description="as in the answer of POST /detect")
     timings_ms: dict[str, float] | None
+    engine: str | None = Field(
+        None, description='library and precision that computed it, such as "torch, float32"'
+    )
     problem: ProblemMessage | None
 
 
@@ -235,7 +238,7 @@ def _members_of(inspection: InspectionRecord) -> dict[str, Any]:
 def _view(view: ViewRecord) -> ViewMessage:
     same = (
         "filename", "width", "height", "image_bytes", "found", "score", "raw_score", "threshold",
-        "timings_ms",
+        "timings_ms", "engine",
     )  # fmt: skip
     return ViewMessage(
         image=MediumMessage(sha256=view.image_sha256, state=view.image_state),

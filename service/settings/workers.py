@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from service.settings.environment import available_cores
-from service.settings.room import CommaSeparated, RoomSettings
+from service.settings.room import CommaSeparated, NumberByName, RoomSettings
 
 _DEVICE = re.compile(r"cpu|cuda:\d{1,2}")
 _MOST_LANES = 4
@@ -156,6 +156,11 @@ class ClusterSettings(RoomSettings):
         description="cores of a Ray node that a worker takes, and its threads unless "
         "`threads_per_worker` is set",
     )
+    replicas: NumberByName = Field(
+        default_factory=dict,
+        description="workers that keep a checkpoint loaded at least, as NAME=NUMBER, separated by "
+        "commas; of the others `max_model_bytes` decides",
+    )
     queue_age_ms: float = Field(
         250.0,
         gt=0,
@@ -182,4 +187,10 @@ class ClusterSettings(RoomSettings):
                 f"expected max_workers of at least min_workers = {self.min_workers}, got "
                 f"{self.max_workers}"
             )
+        for name, count in self.replicas.items():
+            if not 1 <= count <= self.min_workers:
+                raise ValueError(
+                    f"expected 1 to min_workers = {self.min_workers} replicas of {name}, got "
+                    f"{count}"
+                )
         return self

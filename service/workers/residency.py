@@ -2,7 +2,7 @@
 
 A checkpoint is loaded on an operator's request, or when the first image waits for it. If all loaded
 ones would exceed `budget_bytes`, the least recently used idle one is unloaded; if none is idle, one
-that is in use, after its images are answered.
+that is in use, after its images are answered. One that a cluster keeps here is the last.
 """
 
 import asyncio
@@ -276,11 +276,9 @@ class Residency:
     async def _make_room(self, key: CheckpointKey, nbytes: int) -> None:
         """Unload others until so many bytes fit; if `key` alone exceeds the budget, allow it."""
         while not self.table.has_room(nbytes):
-            others = [other for other in self.table if other != key]
-            if not others:
+            victim = self.table.victim(key, self._batcher.is_busy)
+            if victim is None:
                 return
-            used = {k: (self._batcher.is_busy(k), self.table[k].last_used) for k in others}
-            victim = min(others, key=used.__getitem__)
             await self._free(victim)
             self._wanted.pop(victim, None)
             self.on_change()

@@ -1,7 +1,7 @@
 """The table of one worker's loaded checkpoints: their sizes, times and metrics."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from model.checkpoints.key import CheckpointKey
@@ -20,7 +20,8 @@ class ResidencyLimits:
 class Residents:
     """The checkpoints in the memory of one worker's process. Belongs to one event loop.
 
-    Sizes and load times of unloaded checkpoints are kept, also across processes.
+    Sizes and load times of unloaded checkpoints are kept, also across processes. Those in `kept`
+    make room for others last.
     """
 
     def __init__(self, worker: str, budget_bytes: int | None, metrics: Metrics) -> None:
@@ -31,6 +32,7 @@ class Residents:
         self._sizes: dict[CheckpointKey, int] = {}
         self._load_seconds: dict[CheckpointKey, float] = {}
         self.stats = WorkerStats()
+        self.kept: frozenset[CheckpointKey] = frozenset()
 
     def __contains__(self, key: object) -> bool:
         return key in self._loaded
@@ -94,3 +96,20 @@ class Residents:
         """Whether so many bytes fit into the budget."""
         budget = self._budget_bytes
         return budget is None or self.stats.model_bytes + nbytes <= budget
+
+    def fits_beside_kept(self, key: CheckpointKey) -> bool:
+        """Whether a checkpoint would fit if all others but the kept ones made room."""
+        others = (k for k in self._loaded if k != key and k not in self.kept)
+        freed = sum(self._loaded[other].bytes for other in others)
+        return self.has_room(self.expected_bytes(key) - freed)
+
+    def victim(
+        self, but: CheckpointKey, is_busy: Callable[[CheckpointKey], bool]
+    ) -> CheckpointKey | None:
+        """Return the checkpoint that makes room: the least recently used, a busy or kept one last.
+
+        None if no other than `but` is loaded.
+        """
+        others = (key for key in self._loaded if key != but)
+        order = {k: (k in self.kept, is_busy(k), self._loaded[k].last_used) for k in others}
+        return min(order, key=order.__getitem__, default=None)

@@ -169,6 +169,14 @@ def test_the_table_names_the_peers_that_are_ahead():
     assert "OpenVINO's default here: bf16" in conditions
 
 
+def test_each_way_of_this_network_is_compared_with_the_peers_in_the_same_way():
+    padim = ("padim-resnet18", "openvino-float32", 25.0)
+    of_torch = (SHIPPED, "torch", 30.0)
+    ahead = columns_of(result(padim, of_torch, (SHIPPED, "openvino-float32", 20.0)))[4]
+    assert ahead == "| faster than the shipped checkpoint | - | none | - |"
+    assert "PaDiM, ResNet18 (1.2 times)" in columns_of(result(padim, of_torch))[4]
+
+
 def test_without_peers_nothing_is_said_to_be_slower():
     ahead = columns_of(result((SHIPPED, "torch", 30.0)))[3]
     assert ahead == "| faster than the shipped checkpoint | - | - | - |"

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -246,10 +247,16 @@ def _is_trouble(line: str) -> bool:
 
 
 @contextmanager
-def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -> Iterator[Live]:
+def serving(
+    weights: Path,
+    *,
+    path: tuple[Path, ...] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
+    **settings: object,
+) -> Iterator[Live]:
     """Serve a store on a free port during the block; `path` goes before the modules'.
 
-    Settings are named as in `workers__max_batch_size=4`.
+    Settings are named as in `workers__max_batch_size=4`; `variables` are others.
     """
     port = str(settings.pop("http__port", 0))
     certificate = settings.get("http__tls_certificate")
@@ -264,6 +271,7 @@ def serving(weights: Path, *, path: tuple[Path, ...] = (), **settings: object) -
             "OMP_NUM_THREADS": "1",
             "MAMBAAD_WORKERS__THREADS_PER_WORKER": "1",
             **environment,
+            **variables,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

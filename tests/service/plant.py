@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from uuid import UUID
 
 import httpx
@@ -22,7 +23,7 @@ from tests.service.live import Live, serving
 
 STATIONS = 3
 VIEWS = 2
-TIMEOUT_S = 180.0
+TIMEOUT_S = 600.0 if __import__("os").environ.get("SLOW") else 180.0
 _CALL_MS = 12_000
 """Of a call: a third for each of three nodes."""
 _PACE_S = 0.1
@@ -31,12 +32,23 @@ BOLT = "/categories/bolt/route"
 
 
 class Node:
-    """A host with its weights, its state folder, and `mambaad serve`."""
+    """A host with its weights, its state folder, and `mambaad serve`.
 
-    def __init__(self, host: Host, folder: Path, weights: Path, **settings: object) -> None:
+    `variables` are of the environment, and no settings.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        folder: Path,
+        weights: Path,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        **settings: object,
+    ) -> None:
         self.host = host
         self.state_dir = folder / host.name
         self._weights = weights
+        self._variables = variables
         self._settings = settings
         self._running = ExitStack()
         self.live: Live
@@ -47,6 +59,7 @@ class Node:
             self.live = self._running.enter_context(
                 serving(
                     self._weights,
+                    variables=self._variables,
                     http__host=self.host.address,
                     http__port=8000,
                     versions__state_dir=self.state_dir,

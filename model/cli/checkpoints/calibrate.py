@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from model.calibration.calibration import Calibration
     from model.calibration.operating_point import Goal
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+    from model.checkpoints.manifest import Manifest
     from model.dataset import Sample
     from model.training.thresholds import Shown
 
@@ -79,6 +80,13 @@ def calibrate(
         bool,
         typer.Option("--force", help="Accept images whose scores differ from the previous ones."),
     ] = False,
+    keep_thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--keep-thresholds",
+            help="Change no threshold; only measure whether OpenVINO scores the images alike.",
+        ),
+    ] = False,
     batch_size: BatchSize = 8,
     max_pixels: MaxPixels = None,
     device: Device = "cpu",
@@ -99,6 +107,8 @@ def calibrate(
       mambaad calibrate bottle data/mvtec --defects rejects --target-escape-rate 0.02
 
       mambaad calibrate bottle data/mvtec --defects rejects --cost-false-reject 2 --cost-escape 500
+
+      mambaad calibrate bottle data/mvtec --keep-thresholds
     """
     manifest = find_version(weights, name, version)
     if show_log or use is not None:
@@ -117,6 +127,8 @@ def calibrate(
         )
     share("--alpha", alpha)
     share("--review-alpha", review_alpha)
+    if keep_thresholds:
+        check_comparable(manifest, is_alone=goal is None and alpha is None and review_alpha is None)
     if data is not None:
         find_data(data)
         good = held_out_of_training(manifest, data, category, good_name, defective_name)
@@ -131,6 +143,9 @@ def calibrate(
 
     store = CheckpointStore(weights)
     checkpoint = store.load(name, version)
+    if keep_thresholds:
+        _compare(store, checkpoint, good)
+        return None
     request = Asked(
         goal=goal,
         alphas=alphas_of(checkpoint, {sample.category for sample in good}, alpha),
@@ -241,6 +256,22 @@ def tell(checkpoint: "Checkpoint", calibrations: Mapping[str, "Calibration"]) ->
         print(f"{part}: threshold {threshold}. {calibration.promise()}")
         if was and was.review_threshold is not None and review is None:
             print(f"{part}: no REVIEW band any more; --review-alpha or a goal opens one")
+
+
+def check_comparable(manifest: "Manifest", *, is_alone: bool) -> None:
+    """Raise an error if OpenVINO cannot be compared with torch, or thresholds are asked for too."""
+    from model.errors import BackendUnavailable
+    from model.runtimes.agreements import SMALLEST_PX, is_worth_measuring
+    from model.runtimes.runtimes import OPENVINO, library_for
+
+    if not is_alone:
+        raise CalibrationError("--keep-thresholds cannot be used with options for thresholds")
+    library_for(manifest, OPENVINO)
+    if not is_worth_measuring(manifest):
+        raise BackendUnavailable(
+            f"{manifest.name}/{manifest.version} has inputs of fewer than {SMALLEST_PX} pixels, "
+            "which torch computes in a few ms: it always does"
+        )
 
 
 def _compare(store: "CheckpointStore", checkpoint: "Checkpoint", samples: list["Sample"]) -> None:

@@ -15,10 +15,12 @@ from model.cli.options import (
     Data,
     Defective,
     Device,
+    Engine,
     Good,
     Layout,
     LocalRoot,
     MaxPixels,
+    Precision,
     Weights,
 )
 from model.errors import UnknownCategory
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from model.checkpoints.checkpoint import Checkpoint, CheckpointStore
+    from model.checkpoints.manifest import Manifest
     from model.dataset import Sample
     from model.evaluation import Comparison
     from model.evaluation.timing import Times
@@ -59,6 +62,8 @@ def compare(
     batch_size: BatchSize = 8,
     max_pixels: MaxPixels = None,
     device: Device = "cpu",
+    engine: Engine = "torch",
+    precision: Precision = "float32",
     weights: Weights = STORE,
 ) -> None:
     """Compare two checkpoints on the test images of DATA: B minus A, image by image.
@@ -74,7 +79,11 @@ def compare(
 
       mambaad compare bottle all-parts data/mvtec --category bottle --report both.html
     """
-    find_subjects(weights, (first, second), data)
+    from model.runtimes.offline import Choice, check_engine
+
+    choice = Choice(engine, precision, device)
+    for manifest in find_subjects(weights, (first, second), data):
+        check_engine(manifest, choice)
     from rich.console import Console
 
     from model import evaluation
@@ -82,7 +91,7 @@ def compare(
     from model.cli.passed_over import tell_passed_over
     from model.dataset import Words, read_dataset
     from model.report import Pair
-    from model.runtimes.torch import open_checkpoint
+    from model.runtimes.offline import detector_of_loaded
 
     store = CheckpointStore(weights)
     former, latter = (store.load(*split_name(name)) for name in (first, second))
@@ -93,7 +102,10 @@ def compare(
     tell_passed_over(dataset)
     samples = dataset.test
     require_test_images(samples, data)
-    detectors = [open_checkpoint(checkpoint, device) for checkpoint in (former, latter)]
+    detectors = [
+        detector_of_loaded(checkpoint, store.find(checkpoint.name, checkpoint.version), choice)
+        for checkpoint in (former, latter)
+    ]
     evaluations = [evaluation.evaluate(d, samples, batch_size, progress=True) for d in detectors]
     comparison = evaluation.compare(evaluations[0], evaluations[1])
     times = _measure_times(detectors[0], detectors[1], samples)
@@ -114,9 +126,10 @@ def compare(
 def _measure_times(first: "Detector", second: "Detector", samples: "Sequence[Sample]") -> "Times":
     from model.cli.evaluate.evaluation import described
     from model.evaluation.timing import Times, inspection_ms
+    from model.inference.engine import name_of
 
     both = (inspection_ms(first, samples), inspection_ms(second, samples))
-    return Times(described(first.engine.device), both)
+    return Times(described(first.engine.device, name_of(first.engine)), both)
 
 
 def _publish(report: Path, pair: "Pair") -> None:
@@ -128,11 +141,11 @@ def _publish(report: Path, pair: "Pair") -> None:
     print(f"wrote {report}")
 
 
-def find_subjects(weights: Path, names: tuple[str, str], data: Path) -> None:
-    """Raise the error of a checkpoint or of data that do not exist."""
-    for name in names:
-        find_version(weights, *split_name(name))
+def find_subjects(weights: Path, names: tuple[str, str], data: Path) -> "list[Manifest]":
+    """Return the manifests; raises the error of a checkpoint or of data that do not exist."""
+    manifests = [find_version(weights, *split_name(name)) for name in names]
     find_data(data)
+    return manifests
 
 
 def _write_json(

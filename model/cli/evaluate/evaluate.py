@@ -14,11 +14,13 @@ from model.cli.options import (
     Data,
     Defective,
     Device,
+    Engine,
     Good,
     Layout,
     LocalRoot,
     MaxPixels,
     Name,
+    Precision,
     Version,
     Weights,
 )
@@ -116,6 +118,8 @@ def evaluate(
     batch_size: BatchSize = 8,
     max_pixels: MaxPixels = None,
     device: Device = "cpu",
+    engine: Engine = "torch",
+    precision: Precision = "float32",
     version: Version = None,
     weights: Weights = STORE,
 ) -> None:
@@ -141,9 +145,15 @@ def evaluate(
       mambaad evaluate bottle data/mvtec --report bottle.html --accept "escapes<=2%"
 
       mambaad evaluate bottle data/other --no-record --scores other.csv
+
+      mambaad evaluate bottle data/mvtec --engine openvino --no-record
     """
+    from model.runtimes.offline import Choice, check_engine
+
     criteria = criteria_of(accept)
     manifest = find_version(weights, name, version)
+    choice = Choice(engine, precision, device)
+    check_engine(manifest, choice)
     find_data(data)
     for file, option, suffix in (
         (json_file, "--json", None), (scores, "--scores", None), (report, "--report", ".html")
@@ -169,7 +179,7 @@ def evaluate(
         criteria=criteria,
         costs=(cost_false_reject, cost_escape, defective_share),
         batch_size=batch_size,
-        device=device,
+        choice=choice,
         weights=weights,
     )
     if not answer(request):

@@ -27,11 +27,12 @@ from model.evaluation.rivalry import Rivalry, compare_with_rivals
 from model.evaluation.score_files import write_scores
 from model.evaluation.untouched import Untouched, check_untouched
 from model.inference.detector import Detector
+from model.inference.engine import name_of
 from model.recorded import EVALUATED, recorded_with
 from model.report import Subject, write_report
 from model.report.facts import training_curve
 from model.rivals import Features
-from model.runtimes.torch import open_checkpoint
+from model.runtimes.offline import Choice, detector_of_loaded
 from model.training.data import GoodImages, divide_as_recorded
 from model.training.progress.state import read_place
 
@@ -56,7 +57,7 @@ class Request:
     criteria: tuple[Criterion, ...]
     costs: tuple[float, float, float | None]
     batch_size: int
-    device: str
+    choice: Choice
     weights: Path
 
 
@@ -66,16 +67,19 @@ def answer(request: Request) -> bool:
     checkpoint = store.load(request.name, request.version)
     dataset = request.dataset
     curve = None if request.report is None else read_curve(checkpoint, request.run)
-    detector = open_checkpoint(checkpoint, device=request.device)
+    folder = store.find(checkpoint.name, checkpoint.version)
+    detector = detector_of_loaded(checkpoint, folder, request.choice)
     evaluation = evaluate(detector, dataset.test, request.batch_size, progress=True)
     contradicted = contradictions(evaluation, detector.calibrations)
     assessment = assess(evaluation, request.data, Prices(*request.costs), request.criteria)
     tell(Console(), evaluation, assessment, remarks(contradicted))
+    print(f"computed with {name_of(detector.engine)}")
     if request.scores is not None:
         write_scores(request.scores, evaluation.records, request.data)
         print(f"wrote {request.scores}")
     untouched = tell_untouched(store, checkpoint, dataset.test)
     results = evaluation.to_dict() | {"contradictions": [asdict(c) for c in contradicted]}
+    results["engine"] = name_of(detector.engine)
     rivalry = None
     if request.has_baselines:
         rivalry = contest(checkpoint, detector, evaluation, dataset)
@@ -163,12 +167,15 @@ def contest(
     )  # fmt: skip
 
 
-def described(device: str) -> str:
-    """Return a device's name, with the number of threads of a CPU: a time needs both."""
+def described(device: str, engine: str = "") -> str:
+    """Return a device's name, with the number of threads of a CPU: a time needs both.
+
+    `engine` names what computes, if it is not only torch.
+    """
     threads = torch.get_num_threads()
     many = "" if threads == 1 else "s"
     more = f", {threads} thread{many}" if device == "cpu" else ""
-    return f"{device} ({device_name(device)}{more})"
+    return f"{device} ({device_name(device)}{more}{engine and f', {engine}'})"
 
 
 def tell_untouched(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
-from model.engines.openvino.graphs import Graph
+from model.engines.openvino.graphs import Graph, has_precision
 from model.errors import BackendUnavailable, OutOfMemory
 from model.images.preprocess import Preprocessing
 from model.inference.engine import Lap
@@ -42,6 +42,8 @@ class OpenvinoEngine:
         threads: int = 1,
         precision: str = FLOAT32,
     ) -> None:
+        if not has_precision(precision):
+            raise BackendUnavailable(_lacking(precision))
         self.device, self.library, self.precision = "cpu", "openvino", precision
         network = network.cpu().eval().use_backend("cpu")
         tensors = chain(network.parameters(), network.buffers())
@@ -59,9 +61,7 @@ class OpenvinoEngine:
         except RuntimeError as error:
             if precision == FLOAT32:
                 raise
-            raise BackendUnavailable(
-                f"OpenVINO cannot compute in {precision} on this processor; use float32"
-            ) from error
+            raise BackendUnavailable(_lacking(precision)) from error
 
     def compare(
         self, images: UInt8[np.ndarray, "B 3 H W"], lap: Lap
@@ -128,6 +128,10 @@ class _Rest(nn.Module):
             else anomaly_map(used, student, self._size, scoring.sigma, weights[unused:])
         )
         return with_patches(compared, teacher) if scoring.memory else compared
+
+
+def _lacking(precision: str) -> str:
+    return f"OpenVINO cannot compute in {precision} on this processor; use float32"
 
 
 def _no_lap(stage: str) -> None:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _DIGEST_BYTES = 32
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+_CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16"}
 _PACKAGES = ("openvino", "torch", "timm", "numba")
 _SOURCES = (network, scoring)
 
@@ -52,6 +53,14 @@ def processor() -> str:
     """Return the processor's name and what it can compute."""
     names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
     return repr([core().get_property("CPU", name) for name in names])
+
+
+def has_precision(precision: str) -> bool:
+    """Return whether this processor computes in a precision.
+
+    Told to compute in one that it lacks, OpenVINO says nothing and takes float32.
+    """
+    return _CAPABILITIES[precision] in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class Graph:

@@ -163,10 +163,10 @@ class TorchEngine:
         """Record a batch of `count` images, unless that is no faster or gives other results."""
         if self._recordings.keys() != set(range(1, count)):
             return  # recording a smaller batch failed
-        random = torch.Generator().manual_seed(count)
+        random = np.random.default_rng(count)  # a worker has imported torch without its generators
         shape = (count, 3, *self.preprocessing.image_size)
         images, others = (
-            torch.randint(256, shape, dtype=torch.uint8, generator=random) for _ in range(2)
+            torch.from_numpy(random.integers(256, size=shape, dtype=np.uint8)) for _ in range(2)
         )
         try:
             recording = Recording(self._computed, images)

@@ -35,6 +35,11 @@ FOLDS = 3
 FOLDS_UNDER = 25
 """With fewer different good images of a category: folds instead of held-out images, which would be
 fewer than five."""
+NOISE = 0.5
+NOISE_UNDER = 25
+"""With fewer images to train on in all, `feature_noise`: without it, the decoder learns them by
+heart, and its maps of other images are up to twice as wide as the scale beside the memory says.
+FIGURES"""
 REDUCED = 4.0
 """Tiles are mentioned for images that are reduced by more than this factor."""
 
@@ -201,7 +206,7 @@ def choose_epochs(facts: Circumstances, recipe: Recipe, given: Values) -> Ruled:
     if is_given(given, "training.epochs"):
         return None
     config = recipe.training
-    trained = sum(_trained(facts, recipe, count) for count in facts.good.values())
+    trained = _trained_in_all(facts, recipe)
     steps = max(1, trained // config.batch_size)
     epochs = math.ceil(LEAST_STEPS[base_name(facts.device)] / steps)
     if epochs <= config.epochs:
@@ -210,6 +215,24 @@ def choose_epochs(facts: Circumstances, recipe: Recipe, given: Values) -> Ruled:
         f"{trained} images to train on are few: {epochs} epochs instead of {config.epochs}, which "
         f"are {epochs * steps} steps"
     )
+
+
+def choose_noise(facts: Circumstances, recipe: Recipe, given: Values) -> Ruled:
+    """Disturb what the decoder gets where it sees the same few images again and again."""
+    path, disturbance = "training.disturbance.feature_noise", recipe.training.disturbance
+    is_disturbed = disturbance.feature_noise > 0 or disturbance.fusion_dropout > 0
+    trained = _trained_in_all(facts, recipe)
+    if is_given(given, path) or is_disturbed or trained >= NOISE_UNDER:
+        return None
+    return nest(path, NOISE), (
+        f"{trained} images to train on would be learnt by heart: their features get noise "
+        f"({NOISE:g}) in training"
+    )
+
+
+def _trained_in_all(facts: Circumstances, recipe: Recipe) -> int:
+    """Return about how many images of all categories are trained on."""
+    return sum(_trained(facts, recipe, count) for count in facts.good.values())
 
 
 def _trained(facts: Circumstances, recipe: Recipe, count: int) -> int:
@@ -244,5 +267,6 @@ RULES: tuple[Rule, ...] = (
     choose_mirrors,
     choose_folds,
     choose_epochs,
+    choose_noise,
 )
 """In order: later rules see the changes of earlier ones."""

@@ -240,6 +240,7 @@ def _describe(service: Service, version: Version) -> VersionAnswer:
         serves,
         [c for c, keys in service.registry.contested.items() if key in keys],
         service.lifecycle.residents(key),
+        service.replicas(key),
         asyncio.get_running_loop().time(),
     )
 

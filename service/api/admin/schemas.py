@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from model.checkpoints.key import CheckpointKey
+from service.api.admin.residents import ResidentAnswer
 from service.inspection.options import Strict
 from service.inspection.shadow import ShadowComparison
 from service.versions.assignment import Assignment, Canary, Role
@@ -166,43 +167,6 @@ class ServesAnswer(_Answer):
     share: float | None = Field(description="a canary's fraction of the requests")
 
 
-class LatencyAnswer(_Answer):
-    """The duration of a batch of n images: n * `image_ms` + `batch_ms`."""
-
-    image_ms: float = Field(description="time per image")
-    batch_ms: float = Field(description="constant time per batch")
-
-
-class ResidentAnswer(_Answer):
-    """A version in a worker's memory."""
-
-    worker: str = Field(description="its device, plus a number if the device has several workers")
-    bytes: int = Field(description="size of its weights, without a shared encoder")
-    load_seconds: float = Field(description="reading, verifying, warming up, golden images")
-    latency: LatencyAnswer | None = Field(description="duration of its batches; null: not measured")
-    golden_difference: float | None = Field(
-        description="largest difference of its golden images' raw scores from the saved ones, as "
-        "a fraction of the tolerance, 0 to 1; null without golden images"
-    )
-    engine: str = Field(description='library and precision that compute it: "openvino, bfloat16"')
-    last_used_s: float = Field(description="seconds since its last computation")
-
-    @classmethod
-    def of(cls, worker: str, resident: Resident, now: float) -> "ResidentAnswer":
-        """Describe a loaded version; `now` is by the event loop's clock."""
-        line = resident.latency_line
-        latency = line and LatencyAnswer(image_ms=1000 * line.a_s, batch_ms=1000 * line.b_s)
-        return cls(
-            worker=worker,
-            bytes=resident.bytes,
-            load_seconds=resident.loaded_s,
-            latency=latency,
-            golden_difference=resident.golden,
-            engine=resident.engine,
-            last_used_s=max(0.0, now - resident.last_used),
-        )
-
-
 class VersionAnswer(_Answer):
     """One version in the store."""
 
@@ -217,6 +181,7 @@ class VersionAnswer(_Answer):
     serves: list[ServesAnswer] = Field(description="its roles by category")
     golden_images: int = Field(description="0: its scores on this device cannot be checked")
     workers: list[ResidentAnswer] = Field(description="workers that have it in memory")
+    replicas: int | None = Field(description="workers of a cluster that should; null: not set")
 
     @classmethod
     def of(
@@ -227,6 +192,7 @@ class VersionAnswer(_Answer):
         serves: list[ServesAnswer],
         contested: list[str],
         residents: Mapping[str, Resident],
+        replicas: int | None,
         now: float,
     ) -> "VersionAnswer":
         """Describe a version; `now` is by the event loop's clock."""
@@ -242,6 +208,7 @@ class VersionAnswer(_Answer):
             serves=serves,
             golden_images=version.golden_images,
             workers=[ResidentAnswer.of(w, r, now) for w, r in sorted(residents.items())],
+            replicas=replicas,
         )
 
 

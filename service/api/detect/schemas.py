@@ -33,6 +33,9 @@ class ImageAnswer(Answer):
     threshold: float | None = Field(None, description="of raw_score")
     regions: list[RegionAnswer] = Field(default=[], description="most anomalous first")
     model: ModelAnswer | None = Field(None, description="the checkpoint that inspected the image")
+    engine: str | None = Field(
+        None, description='library and precision that computed it: "torch, float32"; see `/models`'
+    )
     timings_ms: dict[str, float] = Field(
         default={},
         description="decode, preprocess, queue, encoder, decoder, anomaly_map, decision, heatmap "
@@ -60,6 +63,7 @@ class ImageAnswer(Answer):
                 "threshold": finding.threshold,
                 "regions": [RegionAnswer.values_of(region) for region in finding.regions],
                 "model": ModelAnswer.values_of(inspected.checkpoint),
+                "engine": finding.engine,
                 "timings_ms": {name: round(ms, 3) for name, ms in inspected.timings_ms.items()},
                 "image": {"width": width, "height": height},
                 "heatmap": inspected.picture,

@@ -53,6 +53,7 @@ _VIEW: dict[str, Any] = {
     "score": 0.913,
     "raw_score": 0.402,
     "threshold": 0.287,
+    "engine": "torch, float32",
     "problem": None,
 }
 _ROW: dict[str, Any] = {

@@ -92,6 +92,11 @@ class ViewRow(Answer):
     score: float | None = Field(description="0 to 1; 0.5 at the threshold")
     raw_score: float | None = Field(description="in the network's units")
     threshold: float | None = Field(description="of raw_score")
+    engine: str | None = Field(
+        None,
+        description='library and precision that computed it: "torch, float32"; null: not inspected '
+        "or recorded by an earlier release",
+    )
     problem: str | None = Field(description="why it was not inspected: the last word of `type`")
 
 

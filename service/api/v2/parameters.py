@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from service.api.v2.schemas import Parameters
 from service.errors import InvalidTensor
 from service.inspection.options import InspectOptions, PartFields
-from service.inspection.result import PartResult
+from service.inspection.result import Inspected, PartResult
 from service.workers.jobs import Priority
 
 INSPECTION_ID = "inspection_id"
@@ -46,9 +46,12 @@ def inspection_id_of(parameters: Parameters) -> str | None:
 
 
 def parameters_of_answer(parameters: Parameters, result: PartResult) -> Parameters:
-    """Return the parameters of the answer: the client's own, and how the part was recorded."""
+    """Return the parameters of the answer: the client's own, how it was computed and recorded."""
     kept = {name: value for name, value in parameters.items() if name not in _USED_PARAMETERS}
     recorded: Parameters = {INSPECTION_ID: str(result.inspection_id)}
+    views = (view for view in result.views if isinstance(view, Inspected))
+    if engines := list(dict.fromkeys(view.finding.engine for view in views if view.finding.engine)):
+        recorded["engine"] = "; ".join(engines)
     if result.archived is not None:
         recorded["archived"] = result.archived
     if result.replayed:

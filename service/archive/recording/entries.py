@@ -236,6 +236,7 @@ def _view_of(source: object, result: ViewResult, files: ViewFiles) -> ViewRecord
             "threshold": finding.threshold,
             "regions": [_region_of(region) for region in finding.regions],
             "timings_ms": {stage: round(ms, 3) for stage, ms in result.timings_ms.items()},
+            "engine": finding.engine,
         }
     return ViewRecord(
         filename=getattr(source, "filename", None) if not isinstance(source, Image) else None,
@@ -278,8 +279,9 @@ def _result_of(
     regions = tuple(_region_in(region) for region in view.regions)
     timings = dict(view.timings_ms or {})
     finding = Finding(
-        view.found, view.score, view.raw_score, view.threshold, regions, timings, scores
-    )
+        view.found, view.score, view.raw_score, view.threshold, regions, timings, scores,
+        view.engine,
+    )  # fmt: skip
     checkpoint = CheckpointKey(record.model_name, record.model_version)
     size = (view.width or 0, view.height or 0)
     return Inspected(record.category, checkpoint, finding, size, timings, _fields_of(record))

@@ -118,6 +118,7 @@ def _view_fields(view: ViewAnswer, path: Path | None) -> Iterable[tuple[str, obj
     yield "  found", view.found
     yield "  score", view.score
     yield "  raw score", view.raw_score
+    yield "  engine", view.engine
     yield "  problem", view.problem
     yield "  problem detail", view.problem_detail
     yield "  timings", ", ".join(f"{name} {ms:.1f} ms" for name, ms in timings.items())

@@ -11,13 +11,14 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from service.cluster.channel import MAX_UNREAD_BYTES, receive, send
 from service.cluster.messages import (
     Answered,
     Cancel,
-    CannotConnect,
     CannotJoin,
     ClusterPlan,
     Connected,
@@ -26,6 +27,7 @@ from service.cluster.messages import (
     Inspect,
     LoadEverywhere,
     Measured,
+    Parted,
     Presence,
     Replied,
     Reported,
@@ -33,6 +35,7 @@ from service.cluster.messages import (
     UnloadEverywhere,
     Unreachable,
 )
+from service.cluster.remote.address import knock
 from service.errors import CheckpointUnavailable, ServiceError
 from service.settings.environment import silence_ray
 from service.telemetry.logs import configure_logging
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from service.cluster.remote.connection import Connection
 
 _JOIN_EVERY_S = 1.0
+_LOOK_EVERY_S = 1.0
 _REPORT_EVERY_S = 0.2
 _MEASURE_EVERY_S = 2.0
 _MANAGER_S = 5.0
@@ -63,7 +67,7 @@ async def _serve(end: socket.socket) -> None:
         try:
             connection = await asyncio.to_thread(_join, hello.plan)
         except CannotJoin as error:
-            send(writer, CannotConnect(str(error)))
+            send(writer, Parted(str(error)))
             await writer.drain()
             return
         await Bridge(reader, writer, connection, hello.presence).run()
@@ -72,6 +76,11 @@ async def _serve(end: socket.socket) -> None:
 
 
 def _join(plan: ClusterPlan) -> "Connection":
+    assert plan.cluster.address is not None
+    try:
+        knock(plan.cluster.address)
+    except (OSError, ValueError) as error:
+        raise CannotJoin(f"no Ray head answers at {plan.cluster.address}: {error}") from error
     silence_ray()
     try:
         # Imported here, in a thread and after the line above, because it imports Ray.
@@ -101,17 +110,40 @@ class Bridge:
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
+        self._is_joined = True
 
     async def run(self) -> None:
-        """Carry messages until the service closes the socket."""
+        """Carry messages until the service closes the socket, or the cluster is lost."""
         self._send(Connected())
         joining = asyncio.create_task(self._keep_joining())
+        reading = asyncio.create_task(self._read())
+        looking = asyncio.create_task(self._await_loss())
         try:
+            await asyncio.wait({reading, looking}, return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                self._send(Parted(looking.result()))
+                await self._writer.drain()
+            else:
+                await self._connection.leave(self._presence.service)
+        finally:
+            for task in (joining, reading, looking):
+                task.cancel()
+
+    async def _read(self) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 self._take(await receive(self._reader))
-        finally:
-            joining.cancel()
-            await self._connection.leave(self._presence.service)
+
+    async def _await_loss(self) -> str:
+        """Return why the cluster cannot be used any more, once that is so.
+
+        While the head is only away, workers go on without it.
+        """
+        while self._connection.has_node():
+            if not self._is_joined and not await asyncio.to_thread(self._connection.has_head):
+                return "Ray's head was restarted: it has begun another cluster"
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return "Ray on this machine has ended"
 
     def _send(self, message: FromBridge) -> None:
         send(self._writer, message)
@@ -162,11 +194,13 @@ class Bridge:
             try:
                 async with asyncio.timeout(_MANAGER_S):
                     roster, self._workers = await self._connection.join(self._presence)
+                self._is_joined = True
                 self._send(roster)
                 self._watch()
             except (TimeoutError, CannotJoin) as error:
+                self._is_joined = False
                 why = str(error) or "the cluster's manager does not answer"
-                self._send(Roster(roster.workers, roster.node_names, why))
+                self._send(replace(roster, problem=why))
             await asyncio.sleep(_JOIN_EVERY_S)
 
     def _watch(self) -> None:

@@ -7,17 +7,21 @@ another, which finds the workers by their names. Images never pass through it.
 
 import asyncio
 import logging
+import math
+import threading
 import time
-from collections.abc import Awaitable
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from model.checkpoints.key import CheckpointKey
 from service.cluster.messages import ClusterPlan, Presence, Roster, WorkerReport
 from service.cluster.placement import order_of_loads, ranked
+from service.cluster.remote.calls import call_all, first_line
+from service.cluster.remote.draining import Leaving, draining_nodes
+from service.cluster.remote.killing import kill_actor_process
 from service.cluster.remote.worker import WorkerActor
+from service.cluster.replicas import Replicas
 from service.cluster.scaling import Scaler
 from service.errors import CheckpointUnavailable, NoWorkerReady, ServiceError
 from service.telemetry.logs import configure_logging
@@ -30,6 +34,9 @@ _TICK_S = 0.5
 _ANSWER_S = 2.0
 _GONE_S = 10.0
 """A service that has not joined again for so long has gone."""
+
+_STUCK = 6
+"""Times `silence_s`: an actor that says nothing for so long is stuck, which Ray does not notice."""
 
 _HOLDERS = 2
 _CALLS_AT_ONCE = 100_000
@@ -48,6 +55,9 @@ class Manager:
         self._workers: dict[str, Any] = {}
         self._added: set[CheckpointKey] = set()
         self._retired: dict[str, tuple[float, Any]] = {}
+        self._heard: dict[str, tuple[float, WorkerReport]] = {}
+        self._silence_s = _STUCK * plan.cluster.silence_s
+        self._leaving = Leaving()
         self._target = plan.cluster.min_workers
         self._scaler = Scaler(
             plan.cluster.min_workers,
@@ -55,9 +65,13 @@ class Manager:
             plan.cluster.queue_age_ms / 1000,
             plan.cluster.idle_s,
         )
+        self._replicas = Replicas(plan.cluster.replicas)
+        self._told: dict[str, tuple[str, frozenset[CheckpointKey]]] = {}
+        self._placing: asyncio.Task[None] | None = None
         self._loading = asyncio.Lock()
         self._last_joined = time.monotonic()
         self._tending: asyncio.Task[None] | None = None
+        threading.Thread(target=self._end_without_services, daemon=True).start()
 
     async def join(self, presence: Presence, node_id: str) -> tuple[Roster, dict[str, Any]]:
         """Note that a service is there; return the workers, and the handle of each."""
@@ -66,7 +80,8 @@ class Manager:
         if self._tending is None:
             self._tending = asyncio.create_task(self._tend())
         names = {node: one.node_name for one, node, _ in self._services.values()}
-        return Roster(tuple(self._workers), names), dict(self._workers)
+        roster = Roster(tuple(self._workers), names, leaving=self._leaving.names)
+        return roster, dict(self._workers)
 
     async def leave(self, service: str) -> None:
         """Note that a service has gone."""
@@ -75,23 +90,24 @@ class Manager:
     async def load(self, key: CheckpointKey) -> dict[str, LoadReport] | ServiceError:
         """Load a checkpoint on every ready worker, again if it is loaded.
 
-        If memory for checkpoints is limited, only on the two that it prefers. If one fails, those
-        that did not have it unload it. A worker that starts later loads it too.
+        If memory for checkpoints is limited, only on the two that it prefers, or as many as the
+        settings say. If one fails, those that did not have it unload it. A worker that starts later
+        loads it too.
         """
         async with self._loading:
             reports = await self._ask_all()
             ready = [name for name, report in reports.items() if report.state is WorkerState.READY]
             if self._plan.workers.max_model_bytes is not None:
-                ready = ranked(key, ready)[:_HOLDERS]
+                ready = ranked(key, ready)[: self._plan.cluster.replicas.get(key.name, _HOLDERS)]
             if not ready:
                 return NoWorkerReady("no worker of the cluster is ready; try again")
             before = {name for name in ready if key in reports[name].residents}
-            answers = await self._gather({name: self._workers[name].load for name in ready}, key)
-            failures = [answer for answer in answers.values() if isinstance(answer, ServiceError)]
-            if failures:
-                others = {name: self._workers[name].unload for name in ready if name not in before}
-                await self._gather(others, key)
-                return failures[0]
+            answers = await call_all({name: self._workers[name].load for name in ready}, key)
+            for name, answer in answers.items():
+                if isinstance(answer, Exception):
+                    new = {one: self._workers[one].unload for one in ready if one not in before}
+                    await call_all(new, key)
+                    return _as_refusal(name, answer)
             self._added.add(key)
             return answers
 
@@ -99,7 +115,8 @@ class Manager:
         """Unload a checkpoint on every worker, after its jobs."""
         async with self._loading:
             self._added.discard(key)
-            await self._gather({name: worker.unload for name, worker in self._workers.items()}, key)
+            self._replicas.pause(key, self._workers, time.monotonic())
+            await call_all({name: worker.unload for name, worker in self._workers.items()}, key)
 
     @property
     def _wanted(self) -> tuple[CheckpointKey, ...]:
@@ -129,14 +146,45 @@ class Manager:
         reports = await self._ask_all()
         for name, report in reports.items():
             if not report.has_begun:
-                order = order_of_loads(name, self._wanted, self._names)
+                targets = self._plan.cluster.replicas
+                order = order_of_loads(name, self._wanted, self._names, targets)
                 self._workers[name].begin.remote(order)
+        self._place(reports, now)
         self._scale(reports, now)
         await self._end_retired(now)
+        await self._move(reports)
 
     @property
     def _names(self) -> list[str]:
         return [self._name(number) for number in range(self._target)]
+
+    def _place(self, reports: dict[str, WorkerReport], now: float) -> None:
+        """Have each worker keep its checkpoints, and load one that too few have."""
+        if self._plan.workers.max_model_bytes is None:
+            return  # every worker loads all of them, and unloads none
+        ready = {name: one for name, one in reports.items() if one.state is WorkerState.READY}
+        residents = {name: report.residents.keys() for name, report in ready.items()}
+        self._replicas.look(self._wanted, residents, now)
+        for name, report in ready.items():
+            keeping = report.incarnation, self._replicas.kept_by(name)
+            if self._told.get(name) != keeping:
+                self._workers[name].keep.remote(keeping[1])
+                self._told[name] = keeping
+        is_free = self._placing is None or self._placing.done()
+        if is_free and (load := self._replicas.next_load()):
+            self._placing = asyncio.create_task(self._load_replica(*load))
+
+    async def _load_replica(self, key: CheckpointKey, name: str) -> None:
+        async with self._loading:
+            worker = self._workers.get(name)
+            if worker is None:
+                return
+            within_s = self._plan.workers.startup_timeout_s
+            answer = (await call_all({name: worker.place}, key, within_s=within_s))[name]
+        failed = isinstance(answer, Exception)
+        if failed:
+            logger.warning("the worker %s cannot keep checkpoint %s: %s", name, key, answer)
+        self._replicas.note_load(key, name, time.monotonic(), failed=failed)
 
     def _scale(self, reports: dict[str, WorkerReport], now: float) -> None:
         """Decide how many workers there should be; services send no more jobs to others."""
@@ -157,10 +205,24 @@ class Manager:
         for name, (since, worker) in list(self._retired.items()):
             if now - since < _GONE_S:
                 continue
-            report = (await self._gather({name: worker.report}, within_s=_ANSWER_S))[name]
+            report = (await call_all({name: worker.report}, within_s=_ANSWER_S))[name]
             if not isinstance(report, WorkerReport) or not report.jobs:
                 ray.kill(worker, no_restart=True)
                 del self._retired[name]
+
+    async def _move(self, reports: dict[str, WorkerReport]) -> None:
+        """Have workers and this actor started elsewhere, if their nodes are drained."""
+        draining = await asyncio.to_thread(draining_nodes)
+        self._leaving.look(reports, draining)
+        heard_at = min((joined for _, _, joined in self._services.values()), default=math.inf)
+        for name in self._leaving.done(reports, heard_at):
+            logger.info("the worker %s goes elsewhere: its Ray node is drained", name)
+            ray.kill(self._workers[name], no_restart=False)
+        stays = any(report.node_id not in draining for report in reports.values())
+        is_drained = bool(draining) and ray.get_runtime_context().get_node_id() in draining
+        if is_drained and stays and not self._leaving.names:
+            logger.info("the manager goes elsewhere: its Ray node is drained")
+            ray.kill(ray.get_runtime_context().current_actor, no_restart=False)
 
     def _name(self, number: int) -> str:
         return f"{self._plan.workers.devices[0].partition(':')[0]}/{number}"
@@ -198,26 +260,31 @@ class Manager:
         )
 
     async def _ask_all(self) -> dict[str, WorkerReport]:
-        """Return the reports of the workers that answer in time."""
+        """Return the reports of the workers that answer in time; has silent ones started again."""
         calls = {name: worker.report for name, worker in self._workers.items()}
-        answers = await self._gather(calls, within_s=_ANSWER_S)
+        answers = await call_all(calls, within_s=_ANSWER_S)
+        now = time.monotonic()
+        for name, answer in answers.items():
+            if isinstance(answer, WorkerReport):
+                self._heard[name] = now, answer
+            elif not isinstance(answer, TimeoutError):
+                self._heard.pop(name, None)  # Ray knows, and starts it again
+            elif name in self._heard and now - self._heard[name][0] > self._silence_s:
+                logger.error("the worker %s has fallen silent: another process starts", name)
+                report = self._heard[name][1]
+                self._heard[name] = now, report
+                if report.pid is not None:
+                    kill_actor_process(report.node_id, report.pid, WorkerActor.__name__)
         return {
             name: answer for name, answer in answers.items() if isinstance(answer, WorkerReport)
         }
 
-    async def _gather(
-        self, methods: dict[str, Any], *arguments: object, within_s: float | None = None
-    ) -> dict[str, Any]:
-        """Call a method of several actors; an actor that does not answer gives an error."""
-
-        async def call(name: str, method: Any) -> object:  # noqa: ANN401
-            try:
-                return await asyncio.wait_for(_answer(method.remote(*arguments)), within_s)
-            except (RayError, TimeoutError) as error:
-                return CheckpointUnavailable(f"worker {name} did not answer: {_first_line(error)}")
-
-        answers = await asyncio.gather(*(call(name, method) for name, method in methods.items()))
-        return dict(zip(methods, answers, strict=True))
+    def _end_without_services(self) -> None:
+        """End what an earlier manager has left, unless a service joins in time."""
+        time.sleep(max(self._plan.cluster.linger_s, _GONE_S))
+        if self._tending is None and ray.is_initialized():
+            self._adopt()
+            self._end()
 
     def _end(self) -> None:
         """End all workers, and this actor."""
@@ -227,9 +294,7 @@ class Manager:
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
 
-async def _answer(reference: Awaitable[object]) -> object:
-    return await reference
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _as_refusal(name: str, error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    return CheckpointUnavailable(f"worker {name} did not answer: {first_line(error)}")

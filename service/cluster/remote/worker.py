@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from model.checkpoints.key import CheckpointKey
 from service.cluster.measures import Measures, measures_of
 from service.cluster.messages import Answered, ClusterJob, ClusterPlan, JobCounts, WorkerReport
-from service.errors import NoWorkerReady, ServiceError
+from service.errors import CheckpointUnavailable, NoWorkerReady, ServiceError
 from service.settings import WorkerSettings
 from service.telemetry.logs import configure_logging
 from service.telemetry.metrics import Metrics
@@ -76,9 +76,10 @@ class WorkerActor:
         self._jobs[service].add(queued)
         try:
             self._started().submit(queued)
-            return Answered(await queued.future, queued.queue_ms)
+            finding = await queued.future
+            return Answered(finding, loop.time() - queued.queued_at, queued.queue_ms)
         except ServiceError as error:
-            return Answered(error)
+            return Answered(error, loop.time() - queued.queued_at)
         finally:
             self._jobs[service].discard(queued)
             if not self._jobs[service]:
@@ -91,6 +92,23 @@ class WorkerActor:
         except ServiceError as error:
             return error
         return report
+
+    async def keep(self, keys: frozenset[CheckpointKey]) -> None:
+        """Let these checkpoints make room for others last."""
+        if self._pool is not None:
+            (worker,) = self._pool.workers
+            worker.residency.table.kept = keys
+
+    async def place(self, key: CheckpointKey) -> LoadReport | ServiceError:
+        """Load a checkpoint, if it fits beside those that are kept."""
+        try:
+            (worker,) = self._started().workers
+        except ServiceError as error:
+            return error
+        if not worker.residency.table.fits_beside_kept(key):
+            kept = ", ".join(map(str, sorted(worker.residency.table.kept)))
+            return CheckpointUnavailable(f"it does not fit beside those that are kept: {kept}")
+        return await self.load(key)
 
     async def unload(self, key: CheckpointKey) -> None:
         """Unload a checkpoint after its jobs."""

@@ -11,7 +11,7 @@ from service.api.service import Service, ServiceDependency
 from service.console.board.traffic import Traffic
 from service.console.sharing import sharing_of
 from service.console.system.stations import stations_of
-from service.console.system.workers import workers_of
+from service.console.system.workers import replicas_of, workers_of
 from service.console.visits import CHANGING, VisitDependency
 from service.http.declaration import declares
 
@@ -47,5 +47,6 @@ def _workers(request: Request, service: Service) -> dict[str, Any]:
         "recent": recent,
         "readiness": service.readiness(),
         "workers": workers_of(service, recent),
+        "replicas": replicas_of(service),
         "spare": service.workers.spare(),
     }

@@ -37,6 +37,25 @@ class WorkerView:
     residents: Sequence[Resident]
 
 
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """A checkpoint that some workers of a cluster should keep loaded, and those that have it."""
+
+    checkpoint: str
+    wanted: int
+    workers: Sequence[str]
+
+
+def replicas_of(service: Service) -> list[Replicas]:
+    """Return the serving checkpoints whose number of workers is set."""
+    residents = service.workers.residents()
+    return [
+        Replicas(str(key), wanted, [name for name, loaded in residents.items() if key in loaded])
+        for key in sorted(service.registry.checkpoints)
+        if (wanted := service.replicas(key)) is not None
+    ]
+
+
 def workers_of(service: Service, recent: Recent) -> list[WorkerView]:
     """Return the state of every worker."""
     metrics, residents = service.metrics, service.workers.residents()

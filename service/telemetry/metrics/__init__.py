@@ -2,8 +2,8 @@
 
 `traffic` counts requests, `inspection` parts, `workers` batches, `models` checkpoints, `archive`
 commits of the journal, `media` images and raw maps of the archive, `retention` what is deleted from
-it, `delivery` what sinks take, `shared` the state that nodes share. A counter's name ends in
-`_total`; a name includes its unit: seconds, bytes or ratio.
+it, `delivery` what sinks take, `shared` the state that nodes share, `cluster` the workers that they
+share. A counter's name ends in `_total`; a name includes its unit: seconds, bytes or ratio.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from service.telemetry.metrics.archive import ArchiveMetrics
+from service.telemetry.metrics.cluster import ClusterMetrics
 from service.telemetry.metrics.delivery import DeliveryMetrics
 from service.telemetry.metrics.inspection import InspectionMetrics
 from service.telemetry.metrics.labels import OTHER, BoundedLabel
@@ -42,6 +43,7 @@ class Metrics(
     RetentionMetrics,
     DeliveryMetrics,
     SharedMetrics,
+    ClusterMetrics,
 ):
     """The service's metrics in one registry.
 
@@ -62,6 +64,7 @@ class Metrics(
         RetentionMetrics.__init__(self, registry)
         DeliveryMetrics.__init__(self, registry)
         SharedMetrics.__init__(self, registry)
+        ClusterMetrics.__init__(self, registry)
 
     def names(self) -> Iterator[str]:
         """Yield the name of every time series, as used in a query."""

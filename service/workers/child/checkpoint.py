@@ -3,14 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
 from model.errors import DeviceLost, NonFiniteOutput, OutOfMemory
 from model.inference.detector import Detector
-from model.inference.engine import Divisible
+from model.inference.engine import Divisible, name_of
 from model.inspection import ImageSize, Inspection
 from model.scoring.rendering import scale_scores
 from service.workers.pipe.messages import Failure, FailureKind, Finding, Item, Outcome, Sharing
@@ -19,6 +19,8 @@ logger = logging.getLogger("service.loaded")
 
 _SLOW_S = 2.0
 """After a warm-up pass this slow, no larger batch is tried."""
+_GAIN = 0.95
+"""A batch that took an image more than this share of the least time is the last that is tried."""
 _TRIALS = 3
 _WORTH_SHARING = 1.25
 """All threads compute a lone image if that is at least so many times as fast as one thread."""
@@ -52,7 +54,7 @@ class LoadedCheckpoint:
     @property
     def engine(self) -> str:
         """The library that computes, and its precision."""
-        return f"{self._detector.engine.library}, {self._detector.engine.precision}"
+        return name_of(self._detector.engine)
 
     @property
     def nbytes(self) -> int:
@@ -69,7 +71,8 @@ class LoadedCheckpoint:
     ) -> dict[int, float]:
         """Compute batches of black images of these sizes; return the seconds of each.
 
-        Later images then need no compiling and allocating. Each preparation step and each pass goes
+        Ends with the size from which on larger batches are no faster on a CPU. Later images then
+        need no compiling and allocating. Each preparation step and each pass goes
         through `on_device`, so that other checkpoints' batches can run in between. A network that
         returns NaN is not refused here; its parts will get 500.
         """
@@ -88,7 +91,7 @@ class LoadedCheckpoint:
                 self._shrink(size)
                 break
             seconds[size] = min(first, again)
-            if seconds[size] > _SLOW_S:
+            if seconds[size] > _SLOW_S or self._gains_no_more(seconds):
                 break
         return seconds
 
@@ -150,7 +153,9 @@ class LoadedCheckpoint:
             [item.image_size for item in items],
             [item.calibration for item in items],
         )
-        return [_outcome(item, result) for item, result in zip(items, results, strict=True)]
+        engine = self.engine
+        pairs = zip(items, results, strict=True)
+        return [_outcome(item, result, engine) for item, result in pairs]
 
     def _pass(self, size: int) -> float:
         """Inspect so many black images, and return the seconds."""
@@ -163,6 +168,16 @@ class LoadedCheckpoint:
         if size == 1 and isinstance(results[0], NonFiniteOutput):
             logger.error("warming up %s: %s", ", ".join(self._detector.categories), results[0])
         return time.perf_counter() - started
+
+    def _gains_no_more(self, seconds: Mapping[int, float]) -> bool:
+        """Return whether the latest batch took an image hardly less time than smaller ones did.
+
+        Only on a CPU, where larger batches then gain nothing either: one of 16 images takes as long
+        as a third of a start. A GPU's memory has to be tried.
+        """
+        *smaller, latest = (taken / size for size, taken in seconds.items())
+        is_on_cpu = self._detector.engine.device == "cpu"
+        return is_on_cpu and len(smaller) > 1 and latest > _GAIN * min(smaller)
 
     def _shrink(self, failed: int) -> None:
         """Remember that so many images do not fit, and free the engine's caches."""
@@ -191,7 +206,7 @@ def batch_sizes(most: int) -> list[int]:
     return [*(2**i for i in range(most.bit_length()) if 2**i < most), most]
 
 
-def _outcome(item: Item, result: Inspection | NonFiniteOutput) -> Outcome:
+def _outcome(item: Item, result: Inspection | NonFiniteOutput, engine: str) -> Outcome:
     if isinstance(result, NonFiniteOutput):
         return _failure(result, item)
     scores = None
@@ -206,6 +221,7 @@ def _outcome(item: Item, result: Inspection | NonFiniteOutput) -> Outcome:
         result.regions,
         dict(result.timings_ms),
         scores,
+        engine,
     )
 
 

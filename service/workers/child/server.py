@@ -20,6 +20,7 @@ from queue import SimpleQueue
 
 from model.checkpoints.store import Store
 from model.errors import BackendUnavailable
+from model.imports.meta_kernels import leave_out_meta_kernels
 from model.runtimes.runtimes import Runtimes
 from service.telemetry.logs import configure_logging
 from service.workers.child.ceiling import set_ceiling
@@ -48,6 +49,7 @@ def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock])
     leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
     set_ceiling(plan.max_memory_bytes)
+    leave_out_meta_kernels()
     first_to_end = FirstToEnd() if plan.is_spare else None
     try:
         if plan.is_spare:

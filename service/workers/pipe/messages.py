@@ -218,7 +218,8 @@ class Finding:
     """The result for one image; see `model.Inspection`.
 
     `pixel_scores` are from 0 to 1, 0.5 at the pixel threshold, at the resolution of the map, which
-    covers the whole image; None unless the item's map was sent.
+    covers the whole image; None unless the item's map was sent. `engine` is as in `LoadReport`, or
+    None if an earlier release recorded the finding without it.
     """
 
     decision: Decision
@@ -228,6 +229,7 @@ class Finding:
     regions: tuple[Region, ...]
     timings_ms: Mapping[str, float]
     pixel_scores: Float32[np.ndarray, "h w"] | None = None
+    engine: str | None = None
 
 
 class FailureKind(StrEnum):

@@ -72,6 +72,7 @@ def test_the_ray_node_of_a_service_joins_the_head_and_offers_no_cores(objects: t
         for container in (ray, *pod["containers"])
     ]
     assert {("ray", "/tmp/ray"), ("shm", "/dev/shm")} <= set.intersection(*shared)
+    assert pod["shareProcessNamespace"]
 
 
 def test_nobody_but_the_pods_of_the_cluster_reaches_ray(

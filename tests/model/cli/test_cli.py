@@ -550,7 +550,8 @@ def test_predict_decides_and_draws(data, store, tmp_path):
         "--output", tmp_path / "out", "--batch-size", "2", "--weights", store,
     )  # fmt: skip
     heading, *lines = result.stdout.splitlines()
-    assert heading.split() == ["decision", "score", "raw", "score", "threshold", "image"]
+    assert heading.split() == ["decision", "score", "raw", "score", "threshold", "engine", "image"]
+    assert {" ".join(line.split()[4:6]) for line in lines} == {"torch, float32"}
     assert [line.split()[-1] for line in lines] == [str(path) for path in (*images, bright)]
     assert {line.split()[0] for line in lines} <= {"OK", "NG"}
     for path in (*images, bright):
@@ -567,6 +568,7 @@ def test_predict_as_json_is_consistent(data, store):
     image = next((data / "nut" / "test" / "good").glob("*.png"))
     (prediction,) = predict_json(store, "parts", image, "--category", "nut")
     assert prediction["image"] == str(image)
+    assert prediction["engine"] == "torch, float32"
     assert (prediction["decision"] == "NG") == (prediction["raw_score"] > prediction["threshold"])
     assert (prediction["decision"] == "NG") == (prediction["score"] > 0.5)
 

@@ -10,8 +10,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 A_WORKER = """
+import logging
 import sys
 from pathlib import Path
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+from model.imports.meta_kernels import leave_out_meta_kernels
+leave_out_meta_kernels()
 import numpy as np
 from PIL import Image
 from service.workers.child import server
@@ -20,16 +24,17 @@ from model.checkpoints.store import Store
 from model.runtimes.runtimes import Runtimes
 
 store = Store(Path("weights"))
-runtimes = Runtimes("cpu", "auto", 2)
+runtimes = Runtimes("cpu", {backend!r}, 2)
 runtimes.prepare(store.manifests())
 version, detector = runtimes.open(store.find("solar"))
 LoadedCheckpoint(detector).warm_up([1], lambda call: call())
 image = Image.open("samples/solar-mono/defective-1.png")
 result = detector.inspect_images([image], "solar-mono")[0]
-print(result.decision, len(result.regions) > 0, len(detector.engine._recordings))
+print(result.decision, len(result.regions) > 0, detector.engine.library)
 heavy = ("torchvision", "timm.data", "huggingface_hub", "sympy", "torch._dynamo", "torch._inductor")
+kernels = ("torch._refs", "torch._decomp.decompositions")
 scipy = ("scipy.linalg", "scipy.ndimage", "scipy.sparse", "scipy.special")
-print(*(name for name in (*heavy, *scipy, "onnx", "onnxruntime") if name in sys.modules))
+print(*(name for name in (*heavy, *kernels, *scipy, "onnx", "onnxruntime") if name in sys.modules))
 """
 
 
@@ -43,9 +48,29 @@ def answer_of(code: str) -> list[str]:
 
 
 def test_a_worker_imports_nothing_that_it_does_not_use():
-    decided, imported = answer_of(A_WORKER)
-    assert decided.split()[:2] == ["NG", "True"]
+    decided, imported = answer_of(A_WORKER.format(backend="cpu"))
+    assert decided.split() == ["NG", "True", "torch"]
     assert imported == ""
+
+
+def test_openvino_converts_a_network_without_what_a_worker_leaves_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    decided, *_ = answer_of(A_WORKER.format(backend="openvino"))
+    assert decided.split() == ["NG", "True", "openvino"]
+    assert list((tmp_path / "openvino").glob("*.graph"))
+
+
+def test_what_a_worker_leaves_out_of_torch_is_there_for_whoever_asks_for_it():
+    (line,) = answer_of(
+        "from model.imports.meta_kernels import leave_out_meta_kernels\n"
+        "leave_out_meta_kernels()\n"
+        "import sys, torch\n"
+        "from torch import _meta_registrations\n"
+        "before = 'torch._refs' in sys.modules\n"
+        "found = callable(_meta_registrations.meta_index_Tensor)\n"
+        "print(before, found, 'torch._refs' in sys.modules)\n"
+    )
+    assert line == "False True True"
 
 
 def test_what_timm_did_without_is_there_for_whoever_imports_it_later():

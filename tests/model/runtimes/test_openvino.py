@@ -13,6 +13,7 @@ from model.checkpoints.manifest import Manifest
 from model.engines.openvino import graphs
 from model.errors import BackendUnavailable
 from model.runtimes import openvino, runtimes
+from model.runtimes.offline import Choice, open_version
 from model.runtimes.openvino import ways_of
 from model.runtimes.runtimes import Runtimes, library_for
 
@@ -90,6 +91,19 @@ def test_a_version_is_opened_in_the_fastest_way(tmp_path, monkeypatch):
     image = np.full((1, 3, 256, 256), 99, np.uint8)
     scores = [detector.raw_scores(image, ["solar-mono"]) for detector in opened]
     np.testing.assert_allclose(scores, np.broadcast_to(scores[0], (4, 1)), atol=1e-4)
+
+
+def test_a_processor_without_the_precision_that_is_set_computes_in_float32(tmp_path, monkeypatch):
+    folder = tmp_path / "solar/3"
+    shutil.copytree(SHIPPED, folder)
+    shutil.copytree(SHIPPED.parents[1] / "encoders", tmp_path / "encoders")
+    (folder / "manifest.json").write_text(manifest(bfloat16=GOOD).to_json(), "utf-8")
+    monkeypatch.setattr(graphs, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(openvino, "has_precision", lambda name: name == "float32")
+    _, detector = Runtimes(backend="openvino", precision="bfloat16").open(folder)
+    assert detector.engine.precision == "float32"
+    with pytest.raises(BackendUnavailable, match="bfloat16 on this processor"):
+        open_version(folder, Choice("openvino", "bfloat16"))
 
 
 def _opened(folder):

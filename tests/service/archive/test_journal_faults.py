@@ -486,8 +486,8 @@ ADD_A_COLUMN = '''"""Adds a column."""
 from alembic import op
 from sqlalchemy import Column, Text
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 oldest_writer = "{oldest_writer}"
 
 
@@ -500,7 +500,7 @@ def upgrade() -> None:
 def later_migrations(folder: Path, oldest_writer: str) -> Path:
     """Return the migrations of a later release."""
     copy = Path(shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__")))
-    (copy / "r0003_colour.py").write_text(ADD_A_COLUMN.format(oldest_writer=oldest_writer))
+    (copy / "r0004_colour.py").write_text(ADD_A_COLUMN.format(oldest_writer=oldest_writer))
     return copy
 
 
@@ -515,7 +515,7 @@ def test_a_journal_of_an_older_schema_is_copied_and_then_migrated(tmp_path):
         record(journal, part(part_id="before"))
     later = later_migrations(tmp_path / "later", oldest_writer="0001")
     OpenJournal.open(folder / "journal.db", create=True, migrations=later).close()
-    copy = folder / "journal.db.before-0003"
+    copy = folder / "journal.db.before-0004"
     assert "colour" in columns_of(folder / "journal.db")
     assert "colour" not in columns_of(copy)
     with closing(sqlite3.connect(copy)) as connection:
@@ -533,7 +533,7 @@ def test_a_migration_that_fails_leaves_the_journal_as_it_was(tmp_path):
     with opened(folder) as journal:
         record(journal, part())
     later = later_migrations(tmp_path / "later", oldest_writer="0001")
-    with (later / "r0003_colour.py").open("a") as file:
+    with (later / "r0004_colour.py").open("a") as file:
         file.write("    op.execute('nonsense')\n")
     with pytest.raises(Exception, match="nonsense"):
         OpenJournal.open(folder / "journal.db", create=True, migrations=later)
@@ -564,14 +564,14 @@ def test_a_journal_of_a_newer_schema_is_used_if_that_only_adds(tmp_path, caplog)
         record(journal, one := part())
         assert found(journal, one) is not None
         assert journal.write_now(lambda c: c.scalar(text("SELECT colour FROM inspections"))) is None
-    assert "a newer release wrote the journal (schema 0003)" in caplog.text
+    assert "a newer release wrote the journal (schema 0004)" in caplog.text
 
 
 def test_a_journal_that_only_a_newer_release_can_write_is_refused(tmp_path):
     folder = tmp_path / "archive"
-    later = later_migrations(tmp_path / "later", oldest_writer="0003")
+    later = later_migrations(tmp_path / "later", oldest_writer="0004")
     folder.mkdir()
     OpenJournal.open(folder / "journal.db", create=True, migrations=later).close()
-    with pytest.raises(JournalUnusable, match=r"needs a release with schema '0003' or newer.*Run"):
+    with pytest.raises(JournalUnusable, match=r"needs a release with schema '0004' or newer.*Run"):
         SqliteJournal.open(folder, NODE)
     OpenJournal.open(folder / "journal.db", create=True, migrations=later).close()

@@ -47,6 +47,7 @@ FULL = part(
             image_state=MediaState.KEPT, map_sha256="ef" * 32, map_state=MediaState.KEPT,
             found=Decision.REVIEW, score=0.75, raw_score=1.5, threshold=2.0,
             regions=[{"box": [1, 2, 3, 4], "score": 0.9}], timings_ms={"decode": 1.25},
+            engine="torch, float32",
         ),
         ViewRecord(filename="side.png", problem="undecodable-image", problem_detail="truncated"),
     ),

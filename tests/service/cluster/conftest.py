@@ -22,12 +22,17 @@ class RayNodes:
     program: "subprocess.Popen[str]"
     folder: Path
     address: str = ""
+    second: str = ""
+    """The id of the second node."""
 
-    def do(self, line: str) -> None:
+    def do(self, line: str) -> str:
+        """Have a command obeyed; return what it prints after "done"."""
         assert self.program.stdin is not None
         self.program.stdin.write(line + "\n")
         self.program.stdin.flush()
-        assert self.read() == "done"
+        done, _, answer = self.read().partition(" ")
+        assert done == "done"
+        return answer
 
     def read(self) -> str:
         assert self.program.stdout is not None
@@ -64,7 +69,7 @@ def ray_nodes() -> Iterator[RayNodes]:
     nodes = RayNodes(program, folder)
     try:
         nodes.address = nodes.read()
-        nodes.do("add two")
+        nodes.second = nodes.do("add two")
         yield nodes
     finally:
         program.communicate(timeout=120)

@@ -173,3 +173,32 @@ def test_a_plan_has_another_name_for_other_workers_alone():
     assert plan_of(SETTINGS.model_copy(update={"cluster": silent})).name == name
     more = SETTINGS.workers.model_copy(update={"max_queue_size": 5})
     assert plan_of(SETTINGS.model_copy(update={"workers": more})).name != name
+
+
+@in_loop
+def test_a_worker_that_leaves_gets_jobs_only_if_no_other_is_ready():
+    pool = pool_with(report("cpu/0", KEY), report("cpu/1", KEY, waiting=3))
+    pool._take_news(Roster(NAMES, leaving=("cpu/0",)))
+    assert chosen(pool) == "cpu/1"
+    assert "drained" in pool.status()[0].reason
+    pool._take_news(Reported("cpu/1", None, "it has died"))
+    assert chosen(pool) == "cpu/0"
+
+
+@in_loop
+def test_after_a_loss_of_the_cluster_workers_are_ready_once_they_report_again():
+    pool = pool_with(report("cpu/0", KEY))
+    pool._bridge.problem = "Ray on this machine has ended"
+    pool._take_news(None)
+    (status,) = pool.unready()
+    assert status.reason == "the cluster cannot be reached: Ray on this machine has ended"
+    pool._abandon(pool._views["cpu/0"])
+    assert "Ray on this machine" in pool.status()[0].reason, "the first reason stays"
+    with pytest.raises(NoWorkerReady, match="Ray on this machine has ended"):
+        chosen(pool)
+    pool._bridge.problem = ""
+    pool._take_news(Roster(("cpu/0",)))
+    (status,) = pool.unready()
+    assert "no report" in status.reason
+    pool._take_news(report("cpu/0", KEY))
+    assert chosen(pool) == "cpu/0"

@@ -30,6 +30,7 @@ def inspection(**changes: object) -> InspectionRecord:
         threshold=2.4,
         regions=[{"x": 0, "y": 174, "width": 300, "height": 126, "peak": {"x": 40, "y": 205}}],
         timings_ms={"decode": 1.4, "total": 31.5},
+        engine="torch, float32",
     )
     values: dict[str, object] = {
         "inspection_id": new_id(),

@@ -1,5 +1,6 @@
 """Settings: their sources, and invalid ones."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,29 @@ def test_names_of_settings_are_known(monkeypatch):
 def test_a_room_is_not_set_in_one_variable(monkeypatch):
     monkeypatch.setenv("MAMBAAD_HTTP", '{"port": 9000}')
     assert list(unknown_variables()) == ["MAMBAAD_HTTP"]
+
+
+@pytest.mark.parametrize(
+    "text", ["solar=2,bolts=1", " solar = 2 , bolts=1,", '{"solar": 2, "bolts": 1}']
+)
+def test_replicas_are_pairs_in_one_variable(monkeypatch, text):
+    monkeypatch.setenv("MAMBAAD_CLUSTER__MIN_WORKERS", "2")
+    monkeypatch.setenv("MAMBAAD_CLUSTER__REPLICAS", text)
+    assert Settings().cluster.replicas == {"solar": 2, "bolts": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("solar", 'expected NAME=NUMBER, separated by commas, got "solar"'),
+        ("solar=1,solar=2", "expected each name once, got solar 2 times"),
+        ("solar=many", "replicas.solar"),
+        ("solar=0", "expected 1 to min_workers = 2 replicas of solar, got 0"),
+        ("solar=3", "expected 1 to min_workers = 2 replicas of solar, got 3"),
+    ],
+)
+def test_wrong_replicas_are_named(monkeypatch, text, why):
+    monkeypatch.setenv("MAMBAAD_CLUSTER__MIN_WORKERS", "2")
+    monkeypatch.setenv("MAMBAAD_CLUSTER__REPLICAS", text)
+    with pytest.raises(ValidationError, match=re.escape(why)):
+        Settings()

@@ -30,7 +30,12 @@ OF_A_SINK = {
 }
 """Series that begin at 0 with each sink's start; the service of these tests has no sinks."""
 
-LATER = {"mambaad_drift_alarm", "mambaad_station_camera_up", *OF_A_SINK}
+LATER = {
+    "mambaad_drift_alarm",
+    "mambaad_station_camera_up",
+    "mambaad_cluster_replicas_missing",
+    *OF_A_SINK,
+}
 """Series that begin later than their program: gauges of parts, and those of a sink."""
 
 STAGE_COUNT = 'mambaad_stage_duration_seconds_count{category="bolt", stage="total"}'
@@ -73,6 +78,32 @@ BURSTS = [
         {"mambaad_tls_certificate_expiry_timestamp_seconds": "2600000x30 1200000x30"},
     ),
     Burst("MambaadWorkerDown", 30, 34, {'mambaad_worker_up{worker="cpu"}': "1x30 0x30"}),
+    Burst("MambaadClusterAway", 30, 34, {"mambaad_cluster_away": "0x30 1x30"}),
+    Burst("MambaadClusterNodeGone", 30, 34, {"mambaad_cluster_nodes": "0x5 3x25 2x30"}),
+    Burst(
+        "MambaadClusterShort", 30, 37, {'mambaad_cluster_workers{state="starting"}': "0x30 1x30"}
+    ),
+    Burst(
+        "MambaadClusterActorRestarts",
+        30,
+        33,
+        {"mambaad_cluster_actor_restarts_total": "0x30 5x30"},
+    ),
+    Burst(
+        "MambaadClusterColdImages",
+        30,
+        45,
+        {
+            "mambaad_cluster_hop_seconds_count": "0+60x60",
+            "mambaad_cluster_images_cold_total": "0x30 0+20x30",
+        },
+    ),
+    Burst(
+        "MambaadReplicasMissing",
+        30,
+        42,
+        {'mambaad_cluster_replicas_missing{model="parts", version="1"}': "_x30 1x30"},
+    ),
     Burst(
         "MambaadWorkerRestarts",
         30,

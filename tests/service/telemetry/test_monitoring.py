@@ -30,7 +30,7 @@ ALERT_TESTS = yaml.safe_load((Path(__file__).parent / "alerts.yml").read_text("u
 NAME = re.compile(r"\b(?:mambaad|process)_\w+")
 LABELS = re.compile(r"\b((?:mambaad|process)_\w+)\{([^}]*)\}")
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count")
-ADDED_BY_PROMETHEUS = {"job", "instance", "le"}
+ADDED_BY_PROMETHEUS = {"job", "instance", "node", "le"}
 
 
 @pytest.fixture

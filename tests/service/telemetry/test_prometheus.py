@@ -26,12 +26,13 @@ QUERIES = {
     for panel in DASHBOARD["panels"]
     for target in panel.get("targets", [])
 }
-# Panels that need a shadow, or more parts than this service had.
+# Panels that need a shadow, a cluster, or more parts than this service had.
 QUIET = {
     "Alarms",
     "Certificate expires in",
     "Difference of a shadow's score",
     "Parts in the drift window",
+    "Replicas that are missing",
     "Shadows",
     "Fraction over the threshold",
     "Stability index",

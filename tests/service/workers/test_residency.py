@@ -350,3 +350,22 @@ def test_a_start_waits_for_no_image_since_none_is_computed_yet(metrics, leaves):
         serving.cancel()
 
     asyncio.run(scenario())
+
+
+def test_one_that_is_kept_makes_room_last(play):
+    async def scenario(bench):
+        await bench.residency.attach(bench.process)
+        table = bench.residency.table
+        for key in (A, B):
+            await bench.residency.load(key)
+        table.kept = frozenset({A})
+        assert not table.has_room(table.expected_bytes(C))
+        assert table.fits_beside_kept(C)
+        await bench.residency.load(C)
+        assert set(table) == {A, C}
+        table.kept = frozenset({A, C})
+        assert not table.fits_beside_kept(B)
+        await bench.residency.load(B)
+        assert B in table
+
+    play(scenario, budget=200)

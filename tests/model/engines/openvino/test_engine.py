@@ -140,8 +140,20 @@ def test_a_precision_that_this_processor_lacks_is_named(network, monkeypatch):
                 raise RuntimeError("cannot compile")
 
     monkeypatch.setattr(engine_module, "Graph", Refusing)
-    with pytest.raises(BackendUnavailable, match="bfloat16 on this processor; use float32"):
-        OpenvinoEngine(network, PREPROCESSING, Scoring(), 1, "bfloat16")
+    for says_so in (True, False):  # OpenVINO fails, or would compute in float32 silently
+        monkeypatch.setattr(engine_module, "has_precision", lambda _name, has=not says_so: has)
+        with pytest.raises(BackendUnavailable, match="bfloat16 on this processor; use float32"):
+            OpenvinoEngine(network, PREPROCESSING, Scoring(), 1, "bfloat16")
+
+
+def test_a_processor_says_which_precisions_it_has(monkeypatch):
+    class Core:
+        def get_property(self, *_names):
+            return ["FP32", "INT8", "EXPORT_IMPORT"]
+
+    assert graphs.has_precision("float32")
+    monkeypatch.setattr(graphs, "core", Core)
+    assert (graphs.has_precision("float32"), graphs.has_precision("bfloat16")) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,14 @@ from model.inspection import ImageSize
 from model.training import Recipe
 from model.training.choice import choose, keep
 from model.training.choice.alignment import Alignment
-from model.training.choice.rules import FOLDS, FOLDS_UNDER, LEAST_STEPS, Circumstances
+from model.training.choice.rules import (
+    FOLDS,
+    FOLDS_UNDER,
+    LEAST_STEPS,
+    NOISE,
+    NOISE_UNDER,
+    Circumstances,
+)
 from model.training.recipe.recipe import merge, read_recipe, read_setting
 
 SQUARE, WIDE, TALL = ImageSize(300, 300), ImageSize(128, 512), ImageSize(900, 300)
@@ -154,6 +161,29 @@ def test_few_images_get_more_epochs_and_many_do_not():
         assert len(reasons(few, f"32 images to train on are few: {config.epochs} epochs")) == 1
 
 
+def test_few_images_to_train_on_get_noise_and_many_do_not():
+    def noise(good, *texts, **more):
+        return choose(facts(good, **more), setting(*texts))
+
+    for choice in (
+        noise(10),
+        noise(10, "folds=0"),
+        noise(NOISE_UNDER - 1, "folds=3"),
+        noise(12, bolt=ALIGNED, nut=TEXTURE),
+    ):
+        assert choice.recipe.training.disturbance.feature_noise == NOISE
+        assert len(reasons(choice, "would be learnt by heart")) == 1
+    for choice in (
+        noise(40),
+        noise(NOISE_UNDER, "folds=3"),  # trained on all of them; two categories count together
+        noise(13, "folds=3", bolt=TEXTURE, nut=TEXTURE),
+        noise(10, "fusion_dropout=0.1"),
+        noise(10, device="cuda"),  # its base has dropout
+    ):
+        assert choice.recipe.training.disturbance.feature_noise == 0
+        assert not reasons(choice, "by heart")
+
+
 def test_few_different_images_are_scored_in_folds():
     assert choose(facts(FOLDS_UNDER), {}).recipe.training.folds == 0
     choice = choose(facts(FOLDS_UNDER - 1), {})
@@ -179,6 +209,7 @@ def test_few_different_images_are_scored_in_folds():
         ("epochs=2", "epochs"),
         ("folds=0", "hold some out"),
         ("hflip=false", "left-right"),
+        ("feature_noise=0", "learnt by heart"),
     ],
 )
 def test_a_given_value_wins_and_its_rule_is_silent(text, word):

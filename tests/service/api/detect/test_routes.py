@@ -37,6 +37,7 @@ def test_a_form_is_inspected(client, image):
     assert result["raw_score"] > -10
     assert 0.5 < result["score"] < 1
     assert result["model"] == {"name": "parts", "version": "1"}
+    assert result["engine"] == "torch, float32"
     assert result["image"] == {"width": 96, "height": 48}
     assert result["heatmap"] is None
     assert result["error"] is None

@@ -30,7 +30,7 @@ def test_a_row_has_all_that_is_kept_of_a_part(archived):
         review_threshold=1.9, model_name="solar", model_version="3", model_sha256="ab" * 32,
         calibration_version="2", caller="line-3",
         views=(ViewRecord(filename="a.png", width=5, height=4, regions=[REGION],
-                          timings_ms={"total": 8.5}),),
+                          timings_ms={"total": 8.5}, engine="openvino, bfloat16"),),
     )  # fmt: skip
     (row,) = archived.search()["inspections"]
     view = row.pop("views")[0]
@@ -46,6 +46,7 @@ def test_a_row_has_all_that_is_kept_of_a_part(archived):
         "repeats": 1, "verdict": None, "is_held": False,
     }  # fmt: skip
     assert view["image"] == {"state": "missing", "sha256": None, "deleted_at": None}
+    assert view["engine"] == "openvino, bfloat16"
     assert "regions" not in view
     one = archived.get(f"/inspections/{record.inspection_id}").json()
     assert one["views"][0]["regions"] == [REGION]

@@ -218,10 +218,10 @@ def test_id_and_foreign_parameters_are_echoed(v2, image):
     assert response["id"] == "part 7"
     inspection_id = response["parameters"].pop("inspection_id")
     assert parse_id(inspection_id)
-    assert response["parameters"] == {"part_id": "7", "lot": 12}
+    assert response["parameters"] == {"part_id": "7", "lot": 12, "engine": "torch, float32"}
     response = v2.infer("bolt", [files(image())]).get_response()
     assert "id" not in response
-    assert response["parameters"].keys() == {"inspection_id"}
+    assert response["parameters"].keys() == {"inspection_id", "engine"}
 
 
 def test_parameters_reach_the_pipeline(server, v2, image, monkeypatch):

@@ -102,7 +102,9 @@ def attempt(source, outcome, route):
     if isinstance(outcome, Exception):
         return Attempt(outcome)
     raw = {Decision.OK: 10.0, Decision.REVIEW: 19.0, Decision.NG: 30.0}[outcome]
-    finding = Finding(outcome, raw / 40, raw, 20.0, (REGION,), {"encoder": 1.0})
+    finding = Finding(
+        outcome, raw / 40, raw, 20.0, (REGION,), {"encoder": 1.0}, engine="openvino, bfloat16"
+    )
     result = Inspected(
         "bolt", route.checkpoint, finding, (96, 48), {"total": 5.00049}, PartFields()
     )
@@ -169,7 +171,7 @@ def test_a_row_tells_everything_of_a_part(recorder, media, inspected, route):
     good, bad = row.views
     assert (bad.filename, bad.width, bad.height, bad.image_bytes) == ("1.png", 96, 48, 7)
     assert (bad.found, bad.score, bad.threshold) == (Decision.NG, 0.75, 20.0)
-    assert bad.timings_ms == {"total": 5.0}
+    assert (bad.timings_ms, bad.engine) == ({"total": 5.0}, "openvino, bfloat16")
     (region,) = bad.regions
     assert region == {
         "x": 1, "y": 2, "width": 3, "height": 4, "area_px": 9, "peak": {"x": 2, "y": 3},

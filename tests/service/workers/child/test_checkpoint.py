@@ -3,6 +3,7 @@
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def test_categories_of_one_batch_are_decided_by_their_own_thresholds(detector):
     assert [outcome.decision for outcome in outcomes] == [Decision.OK, Decision.NG, Decision.OK]
     assert [outcome.threshold for outcome in outcomes] == [10.0, -10.0, 10.0]
     assert {"encoder", "decoder", "anomaly_map", "decision"} == set(outcomes[0].timings_ms)
+    assert outcomes[0].engine == "torch, float32"
 
 
 def test_an_image_is_decided_by_the_calibration_it_came_with(detector):
@@ -221,6 +223,17 @@ def test_warming_up_finds_how_long_batches_take_and_how_many_fit(detector):
     assert list(loaded.warm_up(batch_sizes(16), quick)) == [1, 2, 4]
     assert loaded.batch_limit == 4
     assert list(LoadedCheckpoint(detector).warm_up(batch_sizes(3), quick)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("device", "tried"), [("cpu", [1, 2, 4]), ("cuda:0", [1, 2, 4, 8, 16])], ids=["cpu", "gpu"]
+)
+def test_batches_that_gain_nothing_are_the_last_on_a_cpu(detector, monkeypatch, device, tried):
+    monkeypatch.setattr(detector, "preparation", lambda _most: ())
+    monkeypatch.setattr(detector, "engine", SimpleNamespace(device=device))
+    taken = {1: 0.1, 2: 0.18, 4: 0.35, 8: 0.7, 16: 1.4}
+    times = iter([seconds for seconds in taken.values() for _ in range(2)])
+    assert list(LoadedCheckpoint(detector).warm_up(batch_sizes(16), lambda _: next(times))) == tried
 
 
 def test_slow_batches_are_not_warmed_up_twice_nor_larger_ones_at_all(detector, monkeypatch):
