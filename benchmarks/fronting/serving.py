@@ -83,6 +83,14 @@ class ReplayedWorkers:
         """Return one worker that is ready."""
         return [WorkerStatus(_NAME, WorkerState.READY, "", 0)]
 
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether a checkpoint is loaded: every one of the store is."""
+        return any(key in keys for keys in self._residents.values())
+
+    def unready(self) -> Sequence[WorkerStatus]:
+        """Return no worker: the one is ready."""
+        return []
+
     def spare(self) -> SpareStatus:
         """There is no spare."""
         return SpareStatus(SpareState.OFF, "answers are replayed")

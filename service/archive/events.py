@@ -14,16 +14,18 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from service.archive.identifiers import new_id
+from service.archive.prepared import PreparedInsert, driver_of
 from service.archive.records import EventKind, InspectionRecord
 from service.archive.tables import events
 
-_INSERT = events.insert()
+_INSERT = PreparedInsert(events.insert(), [column.name for column in events.c])
 _LAST_NUMBER = f"SELECT seq FROM sqlite_sequence WHERE name = '{events.name}'"
 
 
 def last_number(connection: Connection) -> int:
     """Return the number of the newest event ever appended; 0 if there was none."""
-    return connection.exec_driver_sql(_LAST_NUMBER).scalar() or 0
+    row = driver_of(connection).execute(_LAST_NUMBER).fetchone()
+    return row[0] if row else 0
 
 
 def append(
@@ -38,7 +40,7 @@ def append(
     number = last_number(connection) + 1
     row = _row_of(kind, inspection, number, event_id or new_id())
     row["payload"] = json.dumps(payload, allow_nan=False) if payload else None
-    connection.execute(_INSERT, row)
+    _INSERT.run(connection, [row])
     return number
 
 
@@ -48,7 +50,7 @@ def append_inspections(connection: Connection, numbered: Sequence[InspectionReco
         _row_of(EventKind.INSPECTION, record, record.number, record.inspection_id)
         for record in numbered
     ]
-    connection.execute(_INSERT, rows)
+    _INSERT.run(connection, rows)
 
 
 def _row_of(

@@ -20,6 +20,7 @@ from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, sele
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model.inspection import Decision
+from service.archive.prepared import PreparedInsert
 from service.archive.records import (
     DecisionSource,
     InspectionRecord,
@@ -49,7 +50,7 @@ _KEY = ("hour", "category", "node", "station", "told", "verdict", "score_bin", "
 
 # Statements are made once: making them takes longer than SQLite takes to run them.
 _DIALECTS: Mapping[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
-_INSERT = inspections.insert()
+_INSERT = PreparedInsert(inspections.insert(), _OWN_FIELDS)
 _INSERT_IF_NEW = {
     name: dialect.insert(inspections)
     .on_conflict_do_nothing()
@@ -57,6 +58,7 @@ _INSERT_IF_NEW = {
     for name, dialect in _DIALECTS.items()
 }
 _INSERT_VIEWS = views.insert()
+_INSERT_VIEWS_OF_JOURNAL = PreparedInsert(_INSERT_VIEWS, ["inspection_id", "view", *_VIEW_FIELDS])
 
 
 def _add_parts(insert_: Any) -> Any:  # noqa: ANN401 - either dialect's Insert
@@ -67,6 +69,7 @@ def _add_parts(insert_: Any) -> Any:  # noqa: ANN401 - either dialect's Insert
 
 
 _ADD_PARTS = {name: _add_parts(dialect.insert(rollups)) for name, dialect in _DIALECTS.items()}
+_ADD_PARTS_OF_JOURNAL = PreparedInsert(_ADD_PARTS["sqlite"], [*_KEY, "parts"])
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _SELECT_PARTS = select(inspections).where(inspections.c.inspection_id.in_(_IDS))
 _SELECT_VIEWS = (
@@ -91,16 +94,29 @@ def insert(connection: Connection, records: Sequence[InspectionRecord]) -> set[U
 
 
 def insert_new(connection: Connection, records: Sequence[InspectionRecord]) -> None:
-    """Like `insert`, but faster; each inspection must be new."""
-    connection.execute(_INSERT, [_row_of(record) for record in records])
+    """Like `insert`, but faster; for SQLite alone, and each inspection must be new."""
+    _INSERT.run(connection, map(_row_of, records))
     _add_to(connection, records)
 
 
 def _add_to(connection: Connection, records: Sequence[InspectionRecord]) -> None:
     """Add the views of inspections that were inserted, and count them."""
     if view_rows := [row for record in records for row in _view_rows_of(record)]:
-        connection.execute(_INSERT_VIEWS, view_rows)
+        _run(connection, _INSERT_VIEWS, _INSERT_VIEWS_OF_JOURNAL, view_rows)
     count(connection, records)
+
+
+def _run(
+    connection: Connection,
+    statement: Any,  # noqa: ANN401 - any dialect's Insert
+    of_journal: PreparedInsert,
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Insert rows by the faster way where the database is SQLite."""
+    if connection.dialect.name == "sqlite":
+        of_journal.run(connection, rows)
+    else:
+        connection.execute(statement, rows)
 
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
@@ -120,7 +136,7 @@ def replace_record(
     )
     connection.execute(delete(views).where(views.c.inspection_id == identifier))
     if view_rows := _view_rows_of(after):
-        connection.execute(_INSERT_VIEWS, view_rows)
+        _run(connection, _INSERT_VIEWS, _INSERT_VIEWS_OF_JOURNAL, view_rows)
     _count_anew(connection, before, after)
 
 
@@ -180,7 +196,7 @@ def _add(connection: Connection, signed: Iterable[tuple[InspectionRecord, int]])
         return
     # Sorted, so that two writers of a PostgreSQL lock the rows in the same order.
     rows = [{**dict(zip(_KEY, key, strict=True)), "parts": number} for key, number in changed]
-    connection.execute(_ADD_PARTS[connection.dialect.name], rows)
+    _run(connection, _ADD_PARTS[connection.dialect.name], _ADD_PARTS_OF_JOURNAL, rows)
 
 
 def recount(

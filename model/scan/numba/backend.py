@@ -24,13 +24,7 @@ from torch import Tensor
 
 from model.scan.numba import lean, steps, vector
 from model.scan.numba.notice import watch_compiler
-from model.scan.numba.steps import (
-    backward_step,
-    forward_step,
-    prefetch,
-    prepare_step,
-    recompute_step,
-)
+from model.scan.numba.steps import backward_step, fetch, forward_step, prepare_step, recompute_step
 from model.scan.numba.threads import share
 from model.scan.numba.units import BlockShape, block_shape, divide, width
 from model.scan.numba.vector import LOG2_E
@@ -99,7 +93,7 @@ def _forward_units(
             selection_at = selection[image, :, k]
             for t in range(L):
                 later, p = path[min(t + _POSITIONS_AHEAD, L - 1)], path[t]
-                prefetch(
+                fetch(
                     block, u_at[later].ctypes.data, selection_at[later].ctypes.data,
                     y_at[later].ctypes.data, R + 2 * N,
                 )  # fmt: skip

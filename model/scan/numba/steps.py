@@ -71,7 +71,7 @@ def _accumulate_scalar(v: Lanes, value: Any, pointer: Any, first: Any) -> None:
 
 
 @intrinsic
-def prefetch(typing: Any, block: Any, u: Any, selection: Any, y: Any, S: Any) -> Any:
+def fetch(typing: Any, block: Any, u: Any, selection: Any, y: Any, S: Any) -> Any:
     """Bring the rows of a later position near; `selection` has S floats."""
     signature = types.void(block, *[types.uintp] * 3, types.int64)
 

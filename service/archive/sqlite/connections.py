@@ -70,7 +70,7 @@ class Readers:
                 # SQLite takes the snapshot with the first read.
                 connection.exec_driver_sql("SELECT 1 FROM sqlite_schema LIMIT 1").all()
                 yield connection
-        except (DBAPIError, PoolTimeout, DiskFailed) as error:
+        except (DBAPIError, sqlite3.Error, PoolTimeout, DiskFailed) as error:
             if failure := disk_failure(error):
                 raise unreadable(failure) from error
             raise

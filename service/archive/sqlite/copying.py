@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from model.durable import sync_folder
+from service.archive.prepared import driver_of
 
 _PAGES_OF_STEP = 2_500  # 10 MB between two reports of progress
 
@@ -36,13 +37,6 @@ def copy_database(
     finally:
         with suppress(OSError):
             staging.unlink(missing_ok=True)
-
-
-def driver_of(connection: Connection) -> sqlite3.Connection:
-    """Return the connection of Python's own SQLite module."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
 
 
 def _copy(

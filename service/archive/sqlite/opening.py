@@ -19,8 +19,9 @@ from sqlalchemy.exc import DatabaseError
 
 from service.archive import events
 from service.archive.migrate import MIGRATIONS, Schema, SchemaUnusable, schema_of, upgrade
+from service.archive.prepared import driver_of
 from service.archive.sqlite.connections import open_writer
-from service.archive.sqlite.copying import copy_database, driver_of
+from service.archive.sqlite.copying import copy_database
 from service.archive.sqlite.failures import (
     DiskFailed,
     JournalUnusable,

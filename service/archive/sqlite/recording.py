@@ -8,27 +8,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection
 
 from service.archive import events, store
 from service.archive.column_types import storable
 from service.archive.journal import AlreadyRecorded, Recorded
+from service.archive.prepared import driver_of
 from service.archive.records import EventKind, InspectionRecord
-from service.archive.sqlite.copying import driver_of
 from service.archive.tables import inspections, station_numbers
 from service.inspection.submission import Origin
 
 _IS_THERE = f"SELECT 1 FROM {inspections.name} WHERE inspection_id = ?"
-_TAKE_NUMBERS = (
-    insert(station_numbers)
-    .values(station=bindparam("of_station"), last_number=bindparam("count"))
-    .on_conflict_do_update(
-        index_elements=[station_numbers.c.station],
-        set_={"last_number": station_numbers.c.last_number + bindparam("count")},
-    )
-    .returning(station_numbers.c.last_number)
-)
+_TAKE_NUMBERS = f"""
+INSERT INTO {station_numbers.name} (station, last_number) VALUES (?1, ?2)
+ON CONFLICT (station) DO UPDATE SET last_number = last_number + ?2
+RETURNING last_number
+"""
 
 
 def record_all(
@@ -116,7 +111,5 @@ def _number(
 
 def _take_numbers(connection: Connection, station: str, count: int) -> int:
     """Return the first of a station's next `count` numbers."""
-    last: int = connection.execute(
-        _TAKE_NUMBERS, {"of_station": station, "count": count}
-    ).scalar_one()
-    return last - count + 1
+    ((last,),) = driver_of(connection).execute(_TAKE_NUMBERS, (station, count)).fetchall()
+    return int(last) - count + 1
