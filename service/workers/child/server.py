@@ -49,7 +49,8 @@ def run(connection: Connection, plan: WorkerPlan, blocks: Sequence[SharedBlock])
     leave_with_parent()
     configure_logging(plan.log_level, plan.log_format)
     set_ceiling(plan.max_memory_bytes)
-    leave_out_meta_kernels()
+    if plan.device == "cpu":  # not tried with CUDA graphs, which use a generator
+        leave_out_meta_kernels()
     first_to_end = FirstToEnd() if plan.is_spare else None
     try:
         if plan.is_spare:
