@@ -50,7 +50,7 @@ NEEDS_AN_EXTRA = {
     "model/rivals": ALL,
     "model/runtimes": {"agreements", "openvino", "torch"},
     "model/scan": {"hybrid", "mamba_ssm", "reference"},
-    "model/scan/numba": {"backend", "notice", "steps", "vector"},
+    "model/scan/numba": {"backend", "notice", "steps", "units", "vector"},
     "model/scan/triton": ALL,
     "model/scoring": {"coreset", "cosine_map", "patches", "residuals"},
     "model/training": {
