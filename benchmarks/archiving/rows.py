@@ -180,6 +180,7 @@ def _batch(
             (
                 identifier, 0, f"{number}.png", 300, 300, 84_000, _MODEL, state, None, _MODEL,
                 state, None, found, score, score, 0.5, None, '{"total": 31.5}', None, None,
+                "torch, float32",
             )
         )  # fmt: skip
         hour = received - received % _HOUR_US
