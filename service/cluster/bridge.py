@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 from service.cluster.channel import MAX_UNREAD_BYTES, receive, send
@@ -90,8 +91,8 @@ class BridgeClient:
         end, child_end = socket.socketpair()
         with child_end:
             try:
-                process = await asyncio.to_thread(_start, child_end)
-            except OSError:
+                process = await _started(child_end)
+            except BaseException:
                 end.close()
                 raise
         self.pid = process.pid
@@ -134,6 +135,19 @@ class BridgeClient:
                 error = WorkerLost("the connection to the cluster was lost with this image on it")
                 answer.set_exception(error)
         self._on_news(None)
+
+
+async def _started(end: socket.socket) -> "subprocess.Popen[bytes]":
+    """Start a process; if cancelled meanwhile, end it before `end` is closed."""
+    starting = asyncio.create_task(asyncio.to_thread(_start, end))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            process = await starting
+            process.kill()
+            await asyncio.to_thread(process.wait)
+        raise
 
 
 def _start(end: socket.socket) -> "subprocess.Popen[bytes]":

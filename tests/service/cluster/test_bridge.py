@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -135,6 +136,26 @@ def test_a_process_that_cannot_start_is_tried_again(monkeypatch, quickly):
         assert "no memory" in client.problem
 
     with_client(monkeypatch, scenario)
+
+
+def test_a_process_that_starts_while_the_service_stops_is_ended(monkeypatch):
+    processes = []
+
+    def start(_end):
+        time.sleep(0.2)
+        processes.append(subprocess.Popen(["/bin/sleep", "60"]))
+        return processes[-1]
+
+    async def scenario():
+        task = asyncio.create_task(client_side._started(None))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    monkeypatch.setattr(client_side, "_start", start)
+    asyncio.run(scenario())
+    assert [process.returncode for process in processes] == [-9]
 
 
 def test_an_ended_process_is_waited_for(monkeypatch):
