@@ -34,7 +34,7 @@ import typer
 
 from benchmarks.loading import CannotMeasure
 from benchmarks.loading.serving import serving
-from benchmarks.loading.subject import about, read_bodies, served_categories
+from benchmarks.loading.subject import about, inspected, read_bodies, served_categories
 from benchmarks.soaking.watching import workers_of
 
 FAULTS = {"kill -9": signal.SIGKILL, "segfault": signal.SIGSEGV, "hang": signal.SIGSTOP}
@@ -69,13 +69,7 @@ class Line:
 
     def post(self) -> tuple[str, float] | None:
         """Inspect the image; return its decision and raw score, None if UNDECIDED."""
-        answer = self._client.post("/detect", params={"category": self.category}, content=self.body)
-        if answer.status_code != 200:
-            if answer.json()["decision"] != "UNDECIDED":
-                raise CannotMeasure(f"not UNDECIDED: {answer.text}")
-            return None
-        (result,) = answer.json()["results"]
-        return result["decision"], result["raw_score"]
+        return inspected(self._client, self.category, self.body)
 
     def await_rest(self, *, has_spare: bool) -> None:
         """Wait until worker and spare are ready, and a part is answered."""

@@ -8,7 +8,7 @@ import httpx
 
 from benchmarks.clustering.nodes import PATIENCE_S
 from benchmarks.loading import CannotMeasure
-from benchmarks.loading.subject import read_bodies, served_categories
+from benchmarks.loading.subject import inspected, read_bodies, served_categories
 
 CLIENTS = 8
 
@@ -32,15 +32,7 @@ class Poster:
 
     def post(self) -> tuple[str, float] | None:
         """Return the decision and the raw score; None if UNDECIDED."""
-        answer = self._client.post(
-            "/detect", params={"category": self._category}, content=self._body
-        )
-        if answer.status_code != 200:
-            if answer.json()["decision"] != "UNDECIDED":
-                raise CannotMeasure(f"not UNDECIDED: {answer.text}")
-            return None
-        (result,) = answer.json()["results"]
-        return result["decision"], result["raw_score"]
+        return inspected(self._client, self._category, self._body)
 
     def timed_ms(self) -> float:
         """Return the milliseconds of a post, which must be answered as the first one was."""

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from benchmarks.loading import CannotMeasure
 from benchmarks.loading.sender import Target
 
@@ -72,6 +74,20 @@ def target_of(
         raise CannotMeasure(f"{url} serves no category")
     bodies = read_bodies(images, categories)
     return Target(url.rstrip("/"), bodies, headers, heatmap, timeout_s), categories
+
+
+def inspected(client: httpx.Client, category: str, body: bytes) -> tuple[str, float] | None:
+    """Post an image; return its decision and raw score, None if UNDECIDED.
+
+    Raises `CannotMeasure` if a failure says anything else than UNDECIDED.
+    """
+    answer = client.post("/detect", params={"category": category}, content=body)
+    if answer.status_code != 200:
+        if answer.json()["decision"] != "UNDECIDED":
+            raise CannotMeasure(f"not UNDECIDED: {answer.text}")
+        return None
+    (result,) = answer.json()["results"]
+    return result["decision"], result["raw_score"]
 
 
 def about(url: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ray.experimental import internal_kv
 
 from service.cluster.messages import CannotJoin, ClusterPlan, Presence, Roster, Unreachable
 from service.cluster.remote.address import knock
+from service.cluster.remote.calls import first_line
 from service.cluster.remote.manager import Manager
 
 logger = logging.getLogger("service.bridge")
@@ -114,9 +115,7 @@ class Connection:
             ray.cancel(reference, recursive=False)
             raise
         except RayError as error:
-            lines = str(error).splitlines()
-            reason = lines[0] if lines else type(error).__name__
-            return Unreachable(reason, isinstance(error, ActorDiedError))
+            return Unreachable(first_line(error), isinstance(error, ActorDiedError))
 
 
 def _reports_its_use() -> bool:

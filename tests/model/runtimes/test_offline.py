@@ -1,28 +1,14 @@
 """What may compute a version in an offline command, and what is said if it may not."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from model.checkpoints.manifest import Manifest
 from model.engines.openvino import graphs
 from model.errors import BackendUnavailable, CheckpointError
 from model.inference.engine import name_of
 from model.runtimes import runtimes
 from model.runtimes.offline import Choice, check_engine, open_version
-
-ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "weights/solar/3"
-GOOD = {"images": 20, "difference": 0.004, "decisions": 0}
-FAR = GOOD | {"difference": 0.02}
-
-
-def manifest(**agreements):
-    values = json.loads((SHIPPED / "manifest.json").read_text("utf-8"))
-    of = {p: dict.fromkeys(values["calibrations"], a) for p, a in agreements.items()}
-    return Manifest.from_values(values | {"agreements": of})
+from tests.model.runtimes.manifests import FAR, GOOD, SHIPPED, manifest
 
 
 @pytest.mark.parametrize(

@@ -4,31 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.checkpoints.manifest import Manifest
 from model.engines.openvino import graphs
 from model.errors import BackendUnavailable
 from model.runtimes import openvino, runtimes
 from model.runtimes.offline import Choice, open_version
 from model.runtimes.openvino import ways_of
 from model.runtimes.runtimes import Runtimes, library_for
-
-ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "weights/solar/3"
-GOOD = {"images": 20, "difference": 0.004, "decisions": 0}
-FAR = GOOD | {"difference": 0.02}
-
-
-def manifest(**agreements):
-    values = json.loads((SHIPPED / "manifest.json").read_text("utf-8"))
-    categories = values["calibrations"]
-    return Manifest.from_values(
-        values | {"agreements": {p: dict.fromkeys(categories, a) for p, a in agreements.items()}}
-    )
+from tests.model.runtimes.manifests import FAR, GOOD, SHIPPED, manifest
 
 
 @pytest.mark.parametrize(
@@ -119,6 +105,6 @@ print(hasattr(openvino, "convert_model"), [m for m in sys.modules if "openvino_t
 """
     process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=SHIPPED.parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (process.stdout, process.returncode) == ("True []\n", 0), process.stderr
