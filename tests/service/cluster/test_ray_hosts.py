@@ -11,27 +11,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import httpx
 import pytest
-from PIL import Image
 
-from model.checkpoints.checkpoint import CheckpointStore
-from model.checkpoints.key import CheckpointKey
-from model.runtimes.torch import open_checkpoint
-from service.access.keys import new_key
-from service.archive.migrate import migrate as migrate_archive
-from service.http.declaration import Scope
-from service.settings import StateSettings
-from service.shared.link import Link
-from service.shared.tables import STEPS
-from service.shared.transfer import CommandAuthor, Source, import_state
-from service.versions.assignment import Assignment
-from service.versions.state import State
-from tests.hosts import hosts_on_a_switch
-from tests.service.archive.postgresql import running as postgresql_running
 from tests.service.cluster.ray_hosts import RayHost
 from tests.service.plant import (
     Line,
@@ -42,9 +26,8 @@ from tests.service.plant import (
     shared_settings,
     until,
 )
+from tests.service.site import DECISIONS, open_site
 
-DECISIONS = {"1": "OK", "2": "NG"}
-IMAGES = 6
 WORKERS = 3
 
 
@@ -92,57 +75,32 @@ def ready_hosts(node: Node) -> set[str]:
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory, save, image):
-    folder = tmp_path_factory.mktemp("plant")
-    weights = folder / "weights"
-    for threshold in (10.0, -10.0):
-        save(weights, "parts", {"bolt": threshold})
-    images = [image(seed=number) for number in range(IMAGES)]
-    detector = open_checkpoint(CheckpointStore(weights).load("parts", "1"))
-    expected = [
-        detector.inspect_images([Image.open(BytesIO(content))], "bolt")[0].raw_score
-        for content in images
-    ]
-    admin_key, admin = new_key("admin", [Scope.ADMIN])
-    line_key, secret = new_key("line", [Scope.DETECT])
     with ExitStack() as stack:
-        on_line, database, *hosts = stack.enter_context(
-            hosts_on_a_switch("line", "database", "first", "second", "third")
-        )
-        with database.entered():
-            server = stack.enter_context(postgresql_running(database.address))
-            url = server.create_database()
-            STEPS.migrate(url)
-            migrate_archive(url)
-            office = Link(StateSettings(url=url), "office")
-            routes = State().with_route("bolt", Assignment(stable=CheckpointKey("parts", "1")))
-            author = CommandAuthor("office", "office")
-            import_state(office, Source(routes, [admin_key, line_key], ()), author)
-            office.close()
+        site = stack.enter_context(open_site(tmp_path_factory.mktemp("plant"), save, image))
         rays, nodes = [], []
-        for host in hosts:
+        for host in site.hosts:
             host.add_default_route()
             short = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path, because it has sockets
             stack.callback(shutil.rmtree, short)
-            ray = RayHost(host, hosts[0], short)
+            ray = RayHost(host, site.hosts[0], short)
             stack.callback(ray.switch_off)
             # The second service finds its Ray node itself.
             address = "auto" if host.name == "second" else ray.address
-            settings = shared_settings(url) | {
+            settings = shared_settings(site.url) | {
                 "cluster__address": address,
                 "cluster__min_workers": WORKERS,
                 "cluster__max_workers": WORKERS,
                 "cluster__silence_s": 8,
             }
             rays.append(ray)
-            nodes.append(Node(host, folder, weights, ray.variables, **settings))
+            nodes.append(Node(host, site.folder, site.weights, ray.variables, **settings))
         for ray in rays:
             ray.start()
         for node in nodes:
             stack.callback(node.close)
         with ThreadPoolExecutor(len(nodes)) as threads:
             list(threads.map(Node.start, nodes))
-        line = Line(on_line, secret, [node.url for node in nodes], images)
-        yield Plant(nodes, rays, line, url, admin, expected)
+        yield Plant(nodes, rays, site.line_to(nodes), site.url, site.admin, site.expected)
 
 
 @pytest.fixture(autouse=True)

@@ -9,26 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
 
 import pytest
-from PIL import Image
 
-from model.checkpoints.checkpoint import CheckpointStore
-from model.checkpoints.key import CheckpointKey
-from model.runtimes.torch import open_checkpoint
-from service.access.keys import new_key
-from service.archive.migrate import migrate as migrate_archive
 from service.client import Client
-from service.http.declaration import Scope
-from service.settings import StateSettings
-from service.shared.link import Link
-from service.shared.tables import STEPS
-from service.shared.transfer import CommandAuthor, Source, import_state
-from service.versions.assignment import Assignment
-from service.versions.state import State
-from tests.hosts import Host, hosts_on_a_switch
-from tests.service.archive.postgresql import running as postgresql_running
+from tests.hosts import Host
 from tests.service.delivery.proxy import CuttingProxy
 from tests.service.plant import (
     Line,
@@ -39,9 +24,7 @@ from tests.service.plant import (
     shared_settings,
     until,
 )
-
-DECISIONS = {"1": "OK", "2": "NG"}
-IMAGES = 6
+from tests.service.site import DECISIONS, open_site
 
 
 @dataclass
@@ -70,39 +53,16 @@ class Plant:
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory, save, image):
-    folder = tmp_path_factory.mktemp("plant")
-    weights = folder / "weights"
-    for threshold in (10.0, -10.0):
-        save(weights, "parts", {"bolt": threshold})
-    images = [image(seed=number) for number in range(IMAGES)]
-    detector = open_checkpoint(CheckpointStore(weights).load("parts", "1"))
-    expected = [
-        detector.inspect_images([Image.open(BytesIO(content))], "bolt")[0].raw_score
-        for content in images
-    ]
-    admin_key, admin = new_key("admin", [Scope.ADMIN])
-    line_key, secret = new_key("line", [Scope.DETECT])
     with ExitStack() as stack:
-        on_line, database, *hosts = stack.enter_context(
-            hosts_on_a_switch("line", "database", "first", "second", "third")
-        )
-        with database.entered():
-            server = stack.enter_context(postgresql_running(database.address))
-            url = server.create_database()
-            STEPS.migrate(url)
-            migrate_archive(url)
-            office = Link(StateSettings(url=url), "office")
-            routes = State().with_route("bolt", Assignment(stable=CheckpointKey("parts", "1")))
-            author = CommandAuthor("office", "office")
-            import_state(office, Source(routes, [admin_key, line_key], ()), author)
-            office.close()
-        nodes = [Node(host, folder, weights, **shared_settings(url)) for host in hosts]
+        site = stack.enter_context(open_site(tmp_path_factory.mktemp("plant"), save, image))
+        settings = shared_settings(site.url)
+        nodes = [Node(host, site.folder, site.weights, **settings) for host in site.hosts]
         for node in nodes:
             stack.callback(node.close)
         with ThreadPoolExecutor(len(nodes)) as threads:
             list(threads.map(Node.start, nodes))
-        line = Line(on_line, secret, [node.url for node in nodes], images)
-        yield Plant(nodes, line, database, url, admin, expected)
+        line = site.line_to(nodes)
+        yield Plant(nodes, line, site.database, site.url, site.admin, site.expected)
 
 
 @pytest.fixture(autouse=True)
